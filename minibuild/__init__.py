@@ -1,0 +1,1 @@
+"""minibuild: a Dockerfile builder without a daemon and without root."""

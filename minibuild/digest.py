@@ -1,0 +1,80 @@
+"""Digests, and the three things they name in an image.
+
+Comes in: bytes or plain data. Goes out: `Digest` values such as `sha256:2c26...`. The three
+names follow the OCI image specification, and mixing them up is a type error:
+
+- `Digest`: of a blob as it is stored and transferred (a layer's is that of the *compressed* tar);
+- `DiffID`: of a layer's tar *before* compression ("Layer DiffID" in the image spec's config.md);
+- `ChainID`: of a stack of layers: what the whole stack adds up to ("Layer ChainID", same page).
+
+Read next: `graph.op`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NewType
+
+_HEX = frozenset("0123456789abcdef")
+
+Digest = NewType("Digest", str)
+DiffID = NewType("DiffID", Digest)
+ChainID = NewType("ChainID", Digest)
+
+
+class InvalidDigest(ValueError):
+    """The text is not `sha256:` and 64 lower-case hex digits."""
+
+
+def parse_digest(text: str) -> Digest:
+    """The digest that `text` spells; a path can be made from it without further checks.
+
+    Raises `InvalidDigest` for anything but sha256 in its canonical form.
+    """
+    algorithm, _, hexadecimal = text.partition(":")
+    if algorithm != "sha256" or len(hexadecimal) != 64 or not _HEX.issuperset(hexadecimal):
+        raise InvalidDigest(f"not a sha256 digest: {text!r}")
+    return Digest(text)
+
+
+def digest_hex(digest: Digest) -> str:
+    """The 64 hex digits of a digest."""
+    return digest.partition(":")[2]
+
+
+def digest_bytes(data: bytes) -> Digest:
+    """The digest of some bytes."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as JSON that depends on nothing but its contents: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def digest_json(value: Any) -> Digest:
+    """The digest of plain data (dicts, lists, strings, numbers, booleans, None)."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_strings(parts: Iterable[str]) -> Digest:
+    """The digest of a sequence of strings; no two different sequences share one."""
+    sha = hashlib.sha256()
+    for part in parts:
+        raw = part.encode("utf-8", "surrogateescape")
+        sha.update(b"%d:" % len(raw))
+        sha.update(raw)
+    return Digest("sha256:" + sha.hexdigest())
+
+
+def chain_id(diff_ids: Sequence[DiffID]) -> ChainID | None:
+    """The ChainID of a stack of layers, lowest first; None for no layer.
+
+    ChainID(L0) = DiffID(L0); ChainID(L0|...|Ln) = digest(ChainID(L0|...|Ln-1) + " " + DiffID(Ln)).
+    """
+    chain: Digest | None = None
+    for diff_id in diff_ids:
+        chain = diff_id if chain is None else digest_bytes(f"{chain} {diff_id}".encode())
+    return None if chain is None else ChainID(chain)

@@ -1,0 +1,124 @@
+"""What can go wrong, where it is in the Dockerfile, and which exit code says so.
+
+Comes in: a cause. Goes out: a typed exception that a person can act on. Nothing in the
+library prints or exits; the command line turns these into text (`cli`) and an exit code.
+Read next: `events`.
+
+Every error carries a `hint` (what to do about it) and, once known, a `Span` (where in the
+Dockerfile). Inner code raises without a span; the code that knows the instruction wraps it
+in `located`, and the innermost location wins.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, NamedTuple
+
+
+class Span(NamedTuple):
+    """Lines `first` to `last` of `file`, counted from 1, both included."""
+
+    file: str
+    first: int
+    last: int
+
+
+class SourceText(NamedTuple):
+    """A definition as it was read, kept so that an error can show the lines around it."""
+
+    name: str
+    text: str
+
+
+class BuildError(Exception):
+    """Something that stops a build and that the person who started it should know.
+
+    `message` says what is wrong in one sentence, without a full stop. `hint` says what to do.
+    `detail` holds further lines, such as the last output of a failed step.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        span: Span | None = None,
+        detail: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.span = span
+        self.detail = detail
+        self.source: SourceText | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(BuildError):
+    """The command line or the arguments of `build` make no sense."""
+
+    exit_code = 2
+
+
+class HostError(BuildError):
+    """This machine cannot do what a build needs: a kernel feature, a program, a permission."""
+
+    exit_code = 3
+
+
+class RegistryError(BuildError):
+    """An image could not be resolved, pulled or pushed."""
+
+    exit_code = 4
+
+
+class StepFailed(BuildError):
+    """The process of a step ended with a code other than 0.
+
+    `code` is what `docker build` would report: the exit status, or 128 + N after signal N.
+    """
+
+    exit_code = 5
+
+    def __init__(
+        self, message: str, *, code: int, hint: str = "", span: Span | None = None, detail: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, span=span, detail=detail)
+        self.code = code
+
+
+class DefinitionError(BuildError):
+    """The definition is wrong: a Dockerfile, a graph, a source that is not there."""
+
+    exit_code = 6
+
+
+class ImageError(BuildError):
+    """An image, an archive or a layer is broken or hostile."""
+
+    exit_code = 7
+
+
+class StoreError(BuildError):
+    """The store cannot be read or written: a full disk, a newer format, a missing blob."""
+
+    exit_code = 8
+
+
+class Cancelled(BuildError):
+    """The build was stopped: by the person, or because another step failed first."""
+
+    exit_code = 130
+
+
+@contextmanager
+def located(span: Span | None) -> Iterator[None]:
+    """Give errors raised inside the block this span, unless they already have one."""
+    try:
+        yield
+    except BuildError as error:
+        error.span = error.span or span
+        raise

@@ -1,0 +1,118 @@
+"""One step: a process to run in a root filesystem, as data, and how it ended.
+
+Comes in: a `Step` made by the solver, with every mount resolved to something on this machine.
+Goes out: a `StepExit`. The executor knows no graph, no cache and no Dockerfile.
+Read next: `server`, which runs steps, and `rootfs`, which builds what they see.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+from minibuild.snapshot.api import Mount
+
+
+class BindTree(NamedTuple):
+    """A tree (its mounts, and the path inside it) at `target`.
+
+    `writable_discard` stacks a throw-away upper layer on it: the step may write, nobody sees it.
+    """
+
+    target: str
+    mounts: tuple[Mount, ...]
+    source: str = "/"
+    readonly: bool = True
+    writable_discard: bool = False
+
+
+class BindPath(NamedTuple):
+    """A directory, file or socket of this machine at `target` (cache mounts, ssh agents)."""
+
+    target: str
+    path: str
+    readonly: bool = False
+    source: str = "/"
+
+
+class Tmpfs(NamedTuple):
+    """An empty filesystem in memory at `target`."""
+
+    target: str
+    size_bytes: int = 0
+
+
+class SecretFile(NamedTuple):
+    """Bytes that appear as a file at `target`, kept in memory only."""
+
+    target: str
+    data: bytes
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+StepMount = BindTree | BindPath | Tmpfs | SecretFile
+
+
+class Limit(NamedTuple):
+    """A resource limit, as in `graph.op.Ulimit`."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Step(NamedTuple):
+    """What to run. `user` is looked up in the rootfs; `env` gets HOME from there if it has none.
+
+    `etc_hosts` are extra (name, address) pairs. `rootfs` is writable unless its mounts say `ro`.
+    """
+
+    rootfs: tuple[Mount, ...]
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    mounts: tuple[StepMount, ...] = ()
+    network: Literal["default", "none", "host"] = "default"
+    security: Literal["sandbox", "insecure"] = "sandbox"
+    hostname: str = "buildkitsandbox"
+    etc_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
+    limits: tuple[Limit, ...] = ()
+    tty: bool = False
+
+
+class StepExit(NamedTuple):
+    """How the process ended: its exit status, or 128 + N after signal N. `oom` where known."""
+
+    code: int
+    signal: int = 0
+    oom: bool = False
+
+
+Output = Callable[[int, bytes], None]
+"""Called with the stream (1 or 2) and the bytes a process wrote, in the caller's thread."""
+
+
+class Executor(Protocol):
+    """Runs steps; safe to call from many threads at once."""
+
+    def run(
+        self,
+        step: Step,
+        output: Output,
+        cancelled: threading.Event,
+        stdin: int | None = None,
+    ) -> StepExit:
+        """Run one step to its end; when this returns no process of the step is alive.
+
+        Raises `HostError` if the step could not be set up, `DefinitionError` if what it names is
+        not there (user, working directory, program: code 127 or 126 is an exit, not an error),
+        `Cancelled` soon after `cancelled` is set.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop every step and the server behind them."""
+        ...

@@ -1,0 +1,119 @@
+"""What a frontend is: a pure function from a definition to a graph.
+
+A frontend gets text and arguments, may ask a resolver what an image is, and returns vertices and
+image configs. It reads no file, no environment and no network, so it can be tested, fuzzed and
+read on its own. Frontends live outside the engine (the folder `frontends`) and import
+`minibuild.graph` and `minibuild.errors` alone.
+Read next: `frontends.dockerfile.convert`, or `solve` for what becomes of the graph.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from minibuild.errors import SourceText, Span
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.op import ImageSource, Ulimit
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Vertex
+
+
+class LocalContext(NamedTuple):
+    """A context that is a directory; the graph names it as `LocalSource(name)`."""
+
+    name: str
+    ignore: tuple[str, ...] = ()
+
+
+class ImageContext(NamedTuple):
+    """A context that is an image: `docker-image://REF` or `oci-layout://DIR:TAG`, as written."""
+
+    url: str
+
+
+class RemoteContext(NamedTuple):
+    """A context that is a git repository or a file from the web, as written."""
+
+    url: str
+
+
+Context = LocalContext | ImageContext | RemoteContext
+
+
+class ResolvedImage(NamedTuple):
+    """An image found: the source to build on, and its config."""
+
+    source: ImageSource
+    config: ImageConfig
+
+
+class ImageResolver(Protocol):
+    """Finds images by name. The engine implements it over the store, layouts and registries."""
+
+    def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
+        """The image `ref` for `platform`.
+
+        `ref` is a name as a person writes it (`busybox`, `gcr.io/a/b:1`, with or without digest),
+        or a URL of an `ImageContext`. Raises `RegistryError` if there is no such image.
+        """
+        ...
+
+
+class Finding(NamedTuple):
+    """Something a build check found; not an error."""
+
+    rule: str
+    message: str
+    span: Span | None
+    description: str = ""
+    url: str = ""
+
+
+class FrontendRequest(NamedTuple):
+    """Everything a frontend may know.
+
+    `ignore` are the patterns of the main context's ignore file. `contexts` are the named ones.
+    `context` is the main one. `no_cache` lists stage names (`--no-cache-filter`); `no_cache_all`
+    is `--no-cache`. `build_args` includes what the caller put there from the environment, if
+    anything. `allow` are granted entitlements (`network.host`, `security.insecure`).
+    """
+
+    source: SourceText
+    platforms: tuple[Platform, ...]
+    build_platform: Platform
+    target: str = ""
+    build_args: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    context: Context = LocalContext("context")
+    contexts: Mapping[str, Context] = {}
+    no_cache_all: bool = False
+    no_cache: frozenset[str] = frozenset()
+    network: Literal["default", "none", "host"] = "default"
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    allow: frozenset[str] = frozenset()
+    hostname: str = ""
+    multi_platform: bool = False
+
+
+class Built(NamedTuple):
+    """One image to be built: a vertex (None is scratch) and the config of the image."""
+
+    platform: Platform
+    vertex: Vertex | None
+    config: ImageConfig
+
+
+class FrontendResult(NamedTuple):
+    """What a definition means: one image for each platform, and what its checks found."""
+
+    images: tuple[Built, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+class Frontend(Protocol):
+    """A frontend is a module or an object with this one function."""
+
+    def convert(self, request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
+        """The graph that a definition means. Raises `DefinitionError` with a span."""
+        ...

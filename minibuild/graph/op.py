@@ -1,0 +1,242 @@
+"""The five kinds of operation a build is made of: pure, frozen data.
+
+`Source`, `Exec`, `File`, `Merge` and `Diff` are BuildKit's LLB operations under their own names.
+Nothing here knows what a Dockerfile is, and nothing here touches a disk. An op refers to what it
+works on by the *index* of an input of its vertex (see `graph.vertex`), so that an op on its own
+is just values and can be hashed.
+
+Everything is a `NamedTuple`: immutable, hashable, and ten times cheaper to define than a frozen
+dataclass, which counts in a program whose cached build should end before one notices.
+Read next: `graph.vertex`.
+"""
+
+from typing import Literal, NamedTuple
+
+from minibuild.digest import Digest
+from minibuild.graph.platform import Platform
+
+# --- Source: trees that come from outside the graph ---------------------------------------------
+
+
+class ImageSource(NamedTuple):
+    """The root filesystem of an image, pinned by the digest of its manifest.
+
+    `ref` is its full name for people and registries. `origin` says where the bytes are:
+    `store` (the local store), `registry`, or `oci-layout://DIR`.
+    """
+
+    ref: str
+    digest: Digest
+    platform: Platform
+    origin: str = "store"
+
+
+class LocalSource(NamedTuple):
+    """A directory of this machine, known by its name in the request (`context`, `dockerfile`, ...).
+
+    `ignore` are patterns (see `graph.pattern`) whose files do not exist as far as a build can see.
+    """
+
+    name: str
+    ignore: tuple[str, ...] = ()
+
+
+class HttpSource(NamedTuple):
+    """A tree of one file, downloaded. `mode`, `uid` and `gid` are those of the file."""
+
+    url: str
+    filename: str
+    checksum: str = ""
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+
+
+class GitSource(NamedTuple):
+    """The tree of a commit. `ref` is a branch, tag or commit; empty means the remote's HEAD."""
+
+    url: str
+    ref: str = ""
+    subdir: str = ""
+    checksum: str = ""
+    keep_git_dir: bool = False
+    submodules: bool = True
+    mtime: str = "checkout"
+
+
+Source = ImageSource | LocalSource | HttpSource | GitSource
+
+# --- Exec: the root filesystem after a process ended --------------------------------------------
+
+
+class BindMount(NamedTuple):
+    """The tree of an input, or of `source` below it, at `target`. Writes are discarded."""
+
+    target: str
+    input: int
+    source: str = "/"
+    readonly: bool = True
+
+
+class CacheMount(NamedTuple):
+    """A directory that outlives builds and is never part of a result.
+
+    `input` (with `source` below it) seeds the directory when it is first made; -1 is an empty seed.
+    """
+
+    target: str
+    id: str
+    sharing: Literal["shared", "private", "locked"] = "shared"
+    readonly: bool = False
+    input: int = -1
+    source: str = "/"
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+class TmpfsMount(NamedTuple):
+    """An empty filesystem in memory; `size_bytes` 0 is the kernel's default."""
+
+    target: str
+    size_bytes: int = 0
+
+
+class SecretMount(NamedTuple):
+    """A secret as a file at `target`, as the variable `env`, or both; an empty one is unused."""
+
+    id: str
+    target: str = ""
+    env: str = ""
+    required: bool = False
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+class SshMount(NamedTuple):
+    """The socket of an ssh agent at `target`; SSH_AUTH_SOCK names it."""
+
+    id: str
+    target: str
+    required: bool = False
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+
+
+ExecMount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
+
+
+class Ulimit(NamedTuple):
+    """A resource limit by its name in lower case, such as `nofile`; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Exec(NamedTuple):
+    """Run one process; the result is its root filesystem (input 0) afterwards.
+
+    `user` is `name-or-id[:group]`, looked up in the root filesystem; empty is root. `env` is the
+    whole environment but for HOME, which comes from the user's passwd entry where it is not given.
+    """
+
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    mounts: tuple[ExecMount, ...] = ()
+    network: Literal["default", "none", "host"] = "default"
+    security: Literal["sandbox", "insecure"] = "sandbox"
+    hostname: str = ""
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    platform: Platform | None = None
+
+
+# --- File: a base tree with actions applied in order --------------------------------------------
+
+
+class Copy(NamedTuple):
+    """Copy `paths` of input `input` to `dest`, the way `COPY` does.
+
+    `paths` are relative to the root of the input and may hold wildcards of Go's `filepath.Match`.
+    `dest` is absolute; a trailing slash says that it is a directory. `chown` is
+    `name-or-id[:group]`, looked up in the base; empty makes everything 0:0 unless `keep_owner`.
+    `chmod` is octal or symbolic; empty keeps modes. `unpack`: extract sources that are archives
+    (None: never look). `exclude` are patterns relative to each source. `parents` keeps the
+    directories that lead to a source.
+    """
+
+    input: int
+    paths: tuple[str, ...]
+    dest: str
+    chown: str = ""
+    chmod: str = ""
+    keep_owner: bool = False
+    unpack: bool = False
+    parents: bool = False
+    exclude: tuple[str, ...] = ()
+
+
+class Mkdir(NamedTuple):
+    """Make a directory and its missing parents; existing ones are left as they are."""
+
+    path: str
+    mode: int = 0o755
+    owner: str = ""
+
+
+class Mkfile(NamedTuple):
+    """Write a file, replacing what is there; parents must exist or are made as by `Mkdir`."""
+
+    path: str
+    data: bytes
+    mode: int = 0o644
+    owner: str = ""
+
+
+class Symlink(NamedTuple):
+    """Make a symbolic link at `path` with the text `target`."""
+
+    path: str
+    target: str
+    owner: str = ""
+
+
+class Rm(NamedTuple):
+    """Remove a file or a tree; a missing one is an error unless `missing_ok`."""
+
+    path: str
+    missing_ok: bool = False
+
+
+FileAction = Copy | Mkdir | Mkfile | Symlink | Rm
+
+
+class File(NamedTuple):
+    """The base (input 0, or nothing) with `actions` applied in order."""
+
+    actions: tuple[FileAction, ...]
+
+
+# --- Merge and Diff: whole results combined -----------------------------------------------------
+
+
+class Merge(NamedTuple):
+    """Stack the inputs in order; later ones win. Inputs are diffs, so their deletions apply."""
+
+    # A type needs a field to differ from an empty tuple; this one also names the law it follows.
+    law: Literal["concatenation"] = "concatenation"
+
+
+class Diff(NamedTuple):
+    """What changed from input 0 to input 1, deletions included."""
+
+    law: Literal["difference"] = "difference"
+
+
+Op = Source | Exec | File | Merge | Diff

@@ -1,0 +1,104 @@
+"""The metadata of the store: one SQLite file in WAL mode, one connection for each thread.
+
+WAL lets many processes read while one writes. `synchronous=NORMAL` does not wait for the disk at
+each commit: after kill -9 nothing is lost (the page cache is the kernel's), after a power cut the
+last transactions may be, which costs a rebuild and never a wrong one.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from minibuild.errors import StoreError
+
+FORMAT = 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    parent INTEGER,
+    backend TEXT NOT NULL,
+    owner TEXT,                -- of an active snapshot: who is writing it; NULL once committed
+    stack TEXT,                -- a stacked merge: JSON list of the layers it shows, lowest first
+    created REAL NOT NULL,
+    size_bytes INTEGER,        -- usage, once somebody asked
+    inodes INTEGER
+);
+CREATE TABLE IF NOT EXISTS file_digests (
+    dev INTEGER NOT NULL,
+    ino INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (dev, ino)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS layers (
+    diff_id TEXT NOT NULL,     -- of the tar
+    digest TEXT NOT NULL,      -- of the blob, compressed or not
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (diff_id, digest)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """Connections to the one file. Statements run in autocommit unless in a `transaction`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = threading.local()
+        try:
+            with self.transaction() as tx:
+                (version,) = tx.execute("PRAGMA user_version").fetchone()
+                if version > FORMAT:
+                    raise StoreError(
+                        f"the store {path} was written by a newer minibuild (format {version})",
+                        hint="update minibuild, or set MINIBUILD_ROOT to another folder",
+                    )
+                if version < FORMAT:
+                    for statement in SCHEMA.split(";"):
+                        tx.execute(statement)
+                    tx.execute(f"PRAGMA user_version = {FORMAT}")
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"cannot open the store's metadata {path}: {error}",
+                hint="check the disk, or set MINIBUILD_ROOT to another folder",
+            ) from error
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's connection."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            found.execute("PRAGMA journal_mode = WAL")
+            found.execute("PRAGMA synchronous = NORMAL")
+            self._local.connection = found
+        return found
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement on the calling thread's connection."""
+        return self.connection.execute(sql, parameters)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Statements that happen together or not at all; other writers wait (BEGIN IMMEDIATE)."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the calling thread's connection; those of ended threads close by themselves."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is not None:
+            found.close()
+            del self._local.connection

@@ -1,0 +1,86 @@
+"""Where things are in the store.
+
+ROOT/oci-layout, index.json, blobs/sha256/   an OCI image layout, readable by other tools
+ROOT/snapshots/N/                            trees, by the number of their snapshot
+ROOT/cache-mounts/                           directories of RUN --mount=type=cache
+ROOT/ingest/                                 files in the making; renamed when whole
+ROOT/meta.db                                 everything that is known about the rest
+ROOT/owners/, ROOT/locks/                    claims of live processes
+"""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minibuild.errors import Cancelled, HostError
+from minibuild.store.database import Database
+from minibuild.store.owner import Owner
+
+FOLDERS = ("blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
+
+
+class Store:
+    """An open store: paths, metadata, this process's claim, and locks between processes."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+        try:
+            if not os.path.exists(os.path.join(self.root, "meta.db")):
+                for folder in FOLDERS:
+                    os.makedirs(os.path.join(self.root, folder), mode=0o755, exist_ok=True)
+            self.owner = Owner(self.path("owners"))
+        except OSError as error:
+            raise HostError(
+                f"cannot write to the store {self.root}: {os.strerror(error.errno or 0)}",
+                hint="set MINIBUILD_ROOT to a folder that you may write to"
+                if error.errno != errno.ENOSPC
+                else "free some space, or set MINIBUILD_ROOT to a folder on another disk",
+            ) from error
+        self.db = Database(self.path("meta.db"))
+        self._counter = 0
+        self._counting = threading.Lock()
+
+    def path(self, *parts: str) -> str:
+        """A path in the store."""
+        return os.path.join(self.root, *parts)
+
+    def ingest_path(self) -> str:
+        """A new name in `ingest/` for a file in the making; swept if this process dies."""
+        with self._counting:
+            self._counter += 1
+            return self.path("ingest", f"{self.owner.name}.{self._counter}")
+
+    @contextmanager
+    def lock(self, name: str, cancelled: threading.Event | None = None) -> Iterator[bool]:
+        """Hold the lock `name` (a file name) against other threads and other processes.
+
+        Yields whether somebody else held it first: then what they made may be there by now.
+        Raises `Cancelled` if `cancelled` is set while waiting.
+        """
+        fd = os.open(self.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        waited, pause_s = False, 0.001
+        try:
+            while True:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    waited = True
+                # Not a blocking flock: a build that is cancelled has to get out of here.
+                if cancelled is not None and cancelled.wait(pause_s):
+                    raise Cancelled("cancelled while waiting for another build")
+                if cancelled is None:
+                    time.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.05)
+            yield waited
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Release this process's claim."""
+        self.db.close()
+        self.owner.release()
