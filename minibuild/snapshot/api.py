@@ -14,7 +14,7 @@ Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import NamedTuple, NewType, Protocol
+from typing import Literal, NamedTuple, NewType, Protocol
 
 SnapshotID = NewType("SnapshotID", int)
 
@@ -60,6 +60,11 @@ class Change(NamedTuple):
     source: str = ""
 
 
+Whiteouts = Literal["plain", "trusted", "user"]
+"""How a layer_dir says "gone": `plain` cannot (entries are removed from a full copy); the others
+use char devices 0:0 and the xattr `<namespace>.overlay.opaque` of overlayfs."""
+
+
 class Usage(NamedTuple):
     """Blocks on disk (in bytes) and inodes that a snapshot holds; a shared inode counts once."""
 
@@ -71,6 +76,7 @@ class Snapshotter(Protocol):
     """Keeps snapshots in a folder of the store. Safe to use from many threads and processes."""
 
     name: str
+    whiteouts: Whiteouts
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""

@@ -1,0 +1,119 @@
+"""What a caller can ask of a build, and what comes back: the same for Python and the command line.
+
+Everything a flag of `minibuild build` can say is a field here, already parsed: no field holds
+text that the engine has to take apart, but for names of images and contexts, which are text by
+nature. Read next: `build`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from minibuild.digest import ChainID, Digest, DiffID
+from minibuild.errors import SourceText
+from minibuild.graph.frontend import Finding
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.op import Ulimit
+from minibuild.graph.platform import Platform
+
+OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
+
+
+class Output(NamedTuple):
+    """One `--output`. `dest` is a path, or `-` for standard output; `image` needs none.
+
+    `attributes` are the remaining `key=value` pairs, for the exporter to read and to check.
+    """
+
+    type: OutputType
+    dest: str = ""
+    attributes: Mapping[str, str] = {}
+
+
+class Secret(NamedTuple):
+    """A secret: its id, and where its value is: a file, or a variable of the environment."""
+
+    id: str
+    path: str = ""
+    env: str = ""
+
+
+class SshAgent(NamedTuple):
+    """An ssh agent socket, or key files to serve from an agent of ours."""
+
+    id: str
+    paths: tuple[str, ...] = ()
+
+
+class BuildRequest(NamedTuple):
+    """One build. Use keywords; the order of the fields is not part of the interface.
+
+    `context` is a directory, `-` (a tar or a Dockerfile on standard input) or a URL. `file` is the
+    Dockerfile (relative to the current directory; empty: `Dockerfile` in the context; `-` is
+    standard input). `contexts` maps a name to a directory or URL as written. `pull` is `missing`
+    (use what the store has), `always` or `never`. `jobs` 0 lets the scheduler choose.
+    """
+
+    context: str = "."
+    file: str = ""
+    dockerfile: str | None = None
+    tags: tuple[str, ...] = ()
+    target: str = ""
+    build_args: Mapping[str, str] = {}
+    contexts: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    annotations: tuple[str, ...] = ()
+    no_cache: bool = False
+    no_cache_filter: frozenset[str] = frozenset()
+    outputs: tuple[Output, ...] = ()
+    pull: Literal["missing", "always", "never"] = "missing"
+    platforms: tuple[Platform, ...] = ()
+    network: Literal["default", "none", "host"] = "default"
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    ssh: tuple[SshAgent, ...] = ()
+    allow: frozenset[str] = frozenset()
+    jobs: int = 0
+    lab: str = ""
+
+
+class LayerInfo(NamedTuple):
+    """A layer of a built image: `instruction` made it; `link` if it does not depend on others."""
+
+    diff_id: DiffID
+    digest: Digest
+    size_bytes: int
+    media_type: str
+    instruction: str = ""
+    link: bool = False
+
+
+class BuiltImage(NamedTuple):
+    """One image of a build. `digest` is its manifest's, `config_digest` its config's."""
+
+    platform: Platform
+    digest: Digest
+    config_digest: Digest
+    media_type: str
+    size_bytes: int
+    config: ImageConfig
+    layers: tuple[LayerInfo, ...]
+    chain: ChainID | None = None
+
+
+class BuildResult(NamedTuple):
+    """What a build made. `digest` is that of the index if there are several images.
+
+    `metadata` is what `--metadata-file` holds: BuildKit's key names. `cached` and `executed`
+    count vertices.
+    """
+
+    images: tuple[BuiltImage, ...]
+    digest: Digest | None
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    findings: tuple[Finding, ...] = ()
+    source: SourceText | None = None
+    cached: int = 0
+    executed: int = 0
