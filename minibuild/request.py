@@ -8,7 +8,7 @@ nature. Read next: `build`.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from minibuild.digest import ChainID, Digest, DiffID
+from minibuild.digest import ChainID, DiffID, Digest
 from minibuild.errors import SourceText
 from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
