@@ -15,34 +15,78 @@ from minibuild.errors import StoreError
 
 FORMAT = 1
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS snapshots (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    parent INTEGER,
-    backend TEXT NOT NULL,
-    owner TEXT,                -- of an active snapshot: who is writing it; NULL once committed
-    stack TEXT,                -- a stacked merge: JSON list of the layers it shows, lowest first
-    created REAL NOT NULL,
-    size_bytes INTEGER,        -- usage, once somebody asked
-    inodes INTEGER
-);
-CREATE TABLE IF NOT EXISTS file_digests (
-    dev INTEGER NOT NULL,
-    ino INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL,
-    digest BLOB NOT NULL,
-    PRIMARY KEY (dev, ino)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS layers (
-    diff_id TEXT NOT NULL,     -- of the tar
-    digest TEXT NOT NULL,      -- of the blob, compressed or not
-    media_type TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    PRIMARY KEY (diff_id, digest)
-) WITHOUT ROWID;
-"""
+SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS snapshots (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        parent INTEGER,
+        backend TEXT NOT NULL,
+        owner TEXT,                -- of an active snapshot: who is writing it; NULL once committed
+        stack TEXT,                -- a stacked merge: JSON list of the layers it shows, lowest first
+        created REAL NOT NULL,
+        size_bytes INTEGER,        -- usage, once somebody asked
+        inodes INTEGER
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS file_digests (
+        dev INTEGER NOT NULL,
+        ino INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        ctime_ns INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (dev, ino)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS diffs (  -- see solve.results
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        base TEXT NOT NULL,        -- JSON list of the diffs it was made on
+        lower INTEGER,             -- the snapshot of `base`, and
+        upper INTEGER,             -- the one with this diff on it; NULL while there is only a blob
+        diff_id TEXT,              -- the blob; NULL while there is only a tree
+        digest TEXT,
+        size_bytes INTEGER,
+        media_type TEXT,
+        created REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS trees (  -- lists of diffs that exist as a snapshot
+        list TEXT PRIMARY KEY,
+        snapshot INTEGER NOT NULL,
+        diffs TEXT NOT NULL        -- JSON list
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS records (  -- the build cache: see solve.cache
+        key TEXT PRIMARY KEY,      -- a fast key or a canonical one
+        canonical TEXT NOT NULL,
+        result TEXT NOT NULL,      -- JSON list of diffs
+        name TEXT NOT NULL,        -- of the vertex, for people
+        created REAL NOT NULL,
+        used REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS key_parts (  -- what canonical keys were made of, to explain a miss
+        key TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        parts BLOB NOT NULL,       -- JSON, deflated
+        created REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS layers (
+        diff_id TEXT NOT NULL,     -- of the tar
+        digest TEXT NOT NULL,      -- of the blob, compressed or not
+        media_type TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        PRIMARY KEY (diff_id, digest)
+    ) WITHOUT ROWID
+    """,
+)
 
 
 class Database:
@@ -60,7 +104,7 @@ class Database:
                         hint="update minibuild, or set MINIBUILD_ROOT to another folder",
                     )
                 if version < FORMAT:
-                    for statement in SCHEMA.split(";"):
+                    for statement in SCHEMA:
                         tx.execute(statement)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.DatabaseError as error:
