@@ -1,0 +1,55 @@
+"""Who owns a file, as far as this process can say.
+
+Comes in: an entry of an open directory, and ids as the image has them. Goes out: the change. In a
+user namespace the kernel knows only mapped ids (user_namespaces(7)): any other one is EINVAL.
+Without subordinate ids just one is mapped, and then every file stays ours: the documented limit of
+that mode. A wrong owner is worse than none, so in all other cases a refusal is an error.
+"""
+
+import errno
+import os
+
+from minibuild.errors import HostError
+
+
+def maps_single_id() -> bool:
+    """Whether this process lives in a user namespace with one mapped user or group id."""
+    return _mapped("/proc/self/uid_map") == 1 or _mapped("/proc/self/gid_map") == 1
+
+
+def _mapped(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return sum(int(line.split()[2]) for line in file)
+
+
+def chown(dir_fd: int, name: str, uid: int, gid: int) -> None:
+    """Set owner and group of `name` itself, also if it is a symlink.
+
+    chown(2) clears set-user-id and set-group-id bits and file capabilities, so it comes before
+    chmod and before extended attributes.
+    """
+    try:
+        os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as error:
+        refused(error, name, uid, gid)
+
+
+def fchown(fd: int, uid: int, gid: int, name: str = "") -> None:
+    """The same for an open file; `name` is for the message."""
+    try:
+        os.fchown(fd, uid, gid)
+    except OSError as error:
+        refused(error, name or f"fd {fd}", uid, gid)
+
+
+def refused(error: OSError, name: str, uid: int, gid: int) -> None:
+    """Return if this refusal belongs to the mode with a single id, otherwise raise."""
+    if error.errno not in (errno.EINVAL, errno.EPERM):
+        raise error
+    if maps_single_id():
+        return
+    raise HostError(
+        f"cannot give {name} to {uid}:{gid}: {error.strerror}",
+        hint="the id is not mapped here: add subordinate ids for your user to /etc/subuid and "
+        "/etc/subgid (65536 of them), or run as root",
+    ) from error

@@ -1,0 +1,380 @@
+"""The system calls that Python's `os` does not have: mounts, namespaces, capabilities, filters.
+
+Comes in: plain values. Goes out: file descriptors and numbers, or a `SyscallError` that says
+which call failed on what, and where known what to do about it. The only module that uses ctypes.
+Names and meanings are those of the manual pages, section 2. Read next: `beneath`.
+
+Most functions here are thin on purpose: a caller with a manual page in hand should find no
+surprise. Every argument type is declared once, below; ctypes guesses wrong for 64-bit values.
+"""
+
+import ctypes
+import errno
+import os
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_void_p
+
+# mount(2), umount2(2)
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_NOATIME = 0x400
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_SILENT = 0x8000
+MS_UNBINDABLE = 0x20000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
+MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
+
+# unshare(2), setns(2)
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# prctl(2)
+PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_SET_SECCOMP = 22
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+SECCOMP_MODE_FILTER = 2
+
+# openat2(2)
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# open_tree(2), fsmount(2), move_mount(2), mount_setattr(2)
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 0x1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+FSOPEN_CLOEXEC = 0x1
+FSMOUNT_CLOEXEC = 0x1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FD = 5
+FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_IDMAP = 0x00100000
+
+# renameat2(2)
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
+
+HINTS = {
+    ("mount", errno.ELOOP): "two of lowerdir, upperdir and workdir overlap",
+    ("mount", errno.ENOSPC): "the mount table is full; see /proc/sys/fs/mount-max",
+    ("mount", errno.EPERM): "mounting needs root or a user namespace that may mount; "
+    "a container or an AppArmor profile may forbid it",
+    ("mount", errno.ENODEV): "the kernel does not know this filesystem; load its module",
+    ("fsopen", errno.ENODEV): "the kernel does not know this filesystem; load its module",
+    ("fsopen", errno.EPERM): "mounting needs root or a user namespace that may mount",
+    ("fsmount", errno.EPERM): "mounting needs root or a user namespace that may mount",
+    ("unshare", errno.EPERM): "this host forbids unprivileged user namespaces; see "
+    "/proc/sys/kernel/unprivileged_userns_clone and apparmor_restrict_unprivileged_userns",
+    ("unshare", errno.ENOSPC): "too many namespaces; see /proc/sys/user/max_user_namespaces",
+    ("unshare", errno.EINVAL): "the process has more than one thread, or the kernel lacks this "
+    "kind of namespace",
+    ("pivot_root", errno.EINVAL): "the new root is no mount point, or its parent mount is shared",
+    ("seccomp", errno.EACCES): "set no_new_privs before the filter",
+    ("openat2", errno.ENOSYS): "Linux 5.6 or newer is needed",
+}
+
+
+class SyscallError(OSError):
+    """A failed call: `call` and `path` name it, `errno` says why, `hint` what to do (or "")."""
+
+    def __init__(self, code: int, call: str, path: str = "") -> None:
+        super().__init__(code, os.strerror(code), path or None)
+        self.call = call
+        self.path = path
+        self.hint = HINTS.get((call, code), "")
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.path}: {self.strerror}" if self.path else self._short()
+
+    def _short(self) -> str:
+        return f"{self.call}: {self.strerror}"
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _function(name: str, *argtypes: object) -> "ctypes._NamedFuncPointer":
+    """A function of libc with declared types. Indexing gives a fresh object each time."""
+    function = _libc[name]
+    function.argtypes = argtypes  # type: ignore[assignment]
+    function.restype = c_long if name == "syscall" else c_int
+    return function
+
+
+_mount = _function("mount", c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+_umount2 = _function("umount2", c_char_p, c_int)
+_pivot_root = _function("pivot_root", c_char_p, c_char_p)
+_unshare = _function("unshare", c_int)
+_setns = _function("setns", c_int, c_int)
+_sethostname = _function("sethostname", c_char_p, c_size_t)
+_prctl = _function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_capget = _function("capget", c_void_p, c_void_p)
+_capset = _function("capset", c_void_p, c_void_p)
+
+# From 424 (Linux 5.1) on, calls have one number on all architectures.
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN = 428, 429, 430
+_SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 431, 432, 437, 442
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+
+_renameat2 = _function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
+_open_tree = _function("syscall", c_long, c_int, c_char_p, c_uint)
+_move_mount = _function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint)
+_fsopen = _function("syscall", c_long, c_char_p, c_uint)
+_fsconfig = _function("syscall", c_long, c_int, c_uint, c_char_p, c_char_p, c_int)
+_fsmount = _function("syscall", c_long, c_int, c_uint, c_uint)
+_openat2 = _function("syscall", c_long, c_int, c_char_p, c_void_p, c_size_t)
+_mount_setattr = _function("syscall", c_long, c_int, c_char_p, c_uint, c_void_p, c_size_t)
+_keyctl = _function("syscall", c_long, c_int, c_char_p)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64))
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", c_uint64),
+        ("attr_clr", c_uint64),
+        ("propagation", c_uint64),
+        ("userns_fd", c_uint64),
+    )
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = (("len", ctypes.c_ushort), ("filter", c_void_p))
+
+
+def _check(result: int, call: str, path: str = "") -> int:
+    if result < 0:
+        raise SyscallError(ctypes.get_errno(), call, path)
+    return result
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). Empty strings are passed as NULL."""
+    _check(
+        _mount(
+            os.fsencode(source) if source else None,
+            os.fsencode(target),
+            fstype.encode() if fstype else None,
+            flags,
+            os.fsencode(data) if data else None,
+        ),
+        "mount",
+        target,
+    )
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_umount2(os.fsencode(target), flags), "umount", target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2). `pivot_root(".", ".")` then `umount(".", MNT_DETACH)` needs no old root."""
+    _check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2). A user namespace cannot be left by a process with several threads."""
+    _check(_unshare(flags), "unshare")
+
+
+def setns(fd: int, nstype: int = 0) -> None:
+    """setns(2)."""
+    _check(_setns(fd, nstype), "setns")
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""
+    raw = name.encode()
+    _check(_sethostname(raw, len(raw)), "sethostname", name)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """prctl(2) with numbers as arguments."""
+    return _check(_prctl(option, arg2, arg3, arg4, arg5), "prctl")
+
+
+# linux/capability.h: version 3 carries each 64-bit set as two 32-bit words, low word first.
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def capget() -> tuple[int, int, int]:
+    """The effective, permitted and inheritable sets of this thread, as bit masks."""
+    header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (c_uint * 6)()
+    _check(_capget(ctypes.byref(header), ctypes.byref(data)), "capget")
+    return (data[0] | data[3] << 32, data[1] | data[4] << 32, data[2] | data[5] << 32)
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set the three sets of this thread, given as bit masks."""
+    header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
+    low, high = 0xFFFFFFFF, 32
+    sets = (effective, permitted, inheritable)
+    data = (c_uint * 6)(*[s & low for s in sets], *[s >> high for s in sets])
+    _check(_capset(ctypes.byref(header), ctypes.byref(data)), "capset")
+
+
+def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """openat2(2), close-on-exec. Raises what `os.open` would, such as FileNotFoundError.
+
+    EAGAIN means that a rename or a mount raced with `..` in the path; the kernel cannot tell
+    whether the path stayed inside, so it is tried again.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    raw = os.fsencode(path)
+    for _ in range(128):
+        fd = _openat2(_SYS_OPENAT2, dir_fd, raw, ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0:
+            return int(fd)
+        code = ctypes.get_errno()
+        if code not in (errno.EAGAIN, errno.EINTR):
+            break
+    if code == errno.ENOSYS:
+        raise SyscallError(code, "openat2", os.fsdecode(path))
+    raise OSError(code, os.strerror(code), os.fsdecode(path))
+
+
+def fsopen(fstype: str) -> int:
+    """fsopen(2): a filesystem context to configure, close-on-exec."""
+    return _check(_fsopen(_SYS_FSOPEN, fstype.encode(), FSOPEN_CLOEXEC), "fsopen", fstype)
+
+
+def fsconfig_flag(fs_fd: int, key: str) -> None:
+    """Set an option that takes no value."""
+    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FLAG, key.encode(), None, 0)
+    _check(result, "fsconfig", key)
+
+
+def fsconfig_string(fs_fd: int, key: str, value: str) -> None:
+    """Set `key` to `value`, which the kernel limits to 255 bytes."""
+    raw = os.fsencode(value)
+    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_STRING, key.encode(), raw, 0)
+    _check(result, "fsconfig", f"{key}={value}")
+
+
+def fsconfig_fd(fs_fd: int, key: str, fd: int) -> None:
+    """Set `key` to an open file or directory; overlayfs takes layers so from Linux 6.13 on."""
+    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FD, key.encode(), None, fd)
+    _check(result, "fsconfig", key)
+
+
+def fsconfig_create(fs_fd: int) -> None:
+    """Make the superblock from what was configured."""
+    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_CMD_CREATE, None, None, 0)
+    _check(result, "fsconfig", "create")
+
+
+def fsmount(fs_fd: int, attributes: int = 0) -> int:
+    """fsmount(2): a detached mount, which goes when closed. The descriptor is an O_PATH one: open
+    "." in it to read. Close-on-exec."""
+    return _check(_fsmount(_SYS_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes), "fsmount")
+
+
+def move_mount(
+    from_fd: int,
+    to_path: str,
+    *,
+    from_path: str = "",
+    to_fd: int = AT_FDCWD,
+    flags: int = MOVE_MOUNT_F_EMPTY_PATH,
+) -> None:
+    """move_mount(2): attach a detached mount (`from_fd`) at `to_path`."""
+    raw_from, raw_to = os.fsencode(from_path), os.fsencode(to_path)
+    result = _move_mount(_SYS_MOVE_MOUNT, from_fd, raw_from, to_fd, raw_to, flags)
+    _check(result, "move_mount", to_path)
+
+
+def open_tree(path: str, flags: int = OPEN_TREE_CLONE, *, dir_fd: int = AT_FDCWD) -> int:
+    """open_tree(2): with OPEN_TREE_CLONE a detached bind mount of `path`; O_PATH as above."""
+    raw = os.fsencode(path)
+    result = _open_tree(_SYS_OPEN_TREE, dir_fd, raw, flags | OPEN_TREE_CLOEXEC)
+    return _check(result, "open_tree", path)
+
+
+def mount_setattr(
+    fd: int,
+    path: str = "",
+    *,
+    attr_set: int = 0,
+    attr_clr: int = 0,
+    propagation: int = 0,
+    userns_fd: int = 0,
+    flags: int = AT_EMPTY_PATH,
+) -> None:
+    """mount_setattr(2): change the attributes of the mount at `path`, or of the one at `fd`."""
+    attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
+    raw, size = os.fsencode(path), ctypes.sizeof(attr)
+    result = _mount_setattr(_SYS_MOUNT_SETATTR, fd, raw, flags, ctypes.byref(attr), size)
+    _check(result, "mount_setattr", path)
+
+
+def renameat2(
+    old: str,
+    new: str,
+    flags: int,
+    *,
+    old_dir_fd: int = AT_FDCWD,
+    new_dir_fd: int = AT_FDCWD,
+) -> None:
+    """renameat2(2): RENAME_NOREPLACE, or RENAME_EXCHANGE. Raises what `os.rename` would."""
+    raw_old, raw_new = os.fsencode(old), os.fsencode(new)
+    if _renameat2(old_dir_fd, raw_old, new_dir_fd, raw_new, flags) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), old, None, new)
+
+
+def load_seccomp_filter(program: bytes) -> None:
+    """Install a filter given as raw BPF (`struct sock_filter`, 8 bytes each) on this thread."""
+    code = ctypes.create_string_buffer(program, len(program))
+    fprog = _SockFprog(len(program) // 8, ctypes.cast(code, c_void_p))
+    address = ctypes.addressof(fprog)
+    _check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
+
+
+def join_session_keyring(name: str = "") -> None:
+    """Leave the caller's session keyring for a new one, so that a step cannot read its keys."""
+    number = _SYS_KEYCTL.get(os.uname().machine)
+    if number is None:
+        raise SyscallError(errno.ENOSYS, "keyctl")
+    keyctl_join_session_keyring = 1
+    raw = name.encode() if name else None
+    _check(_keyctl(number, keyctl_join_session_keyring, raw), "keyctl")

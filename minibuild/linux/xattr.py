@@ -1,0 +1,91 @@
+"""Extended attributes of files, never of what a symlink points to. The only user of pyxattr.
+
+Comes in: a descriptor or a path. Goes out: bytes. pyxattr is loaded on first use: a build that
+finds everything in its cache reads no attribute. Filesystems and kinds of files without
+attributes (tmpfs of old, symlinks and the `user` namespace) answer ENOTSUP, which counts as
+"has none". See xattr(7).
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+
+Target = int | str | bytes
+"""An open file, or a path; a path's last component is not followed."""
+
+_NONE = (errno.ENOTSUP, errno.ENODATA)
+
+
+def at(dir_fd: int, name: str) -> str:
+    """A path to `name` in an open directory: the calls for attributes take no dir_fd."""
+    return f"/proc/self/fd/{dir_fd}/{name}"
+
+
+def get(target: Target, name: str) -> bytes | None:
+    """The value of one attribute; None if it is not set, or cannot be."""
+    import xattr
+
+    try:
+        value: bytes = xattr.get(target, name, nofollow=not isinstance(target, int))
+    except OSError as error:
+        if error.errno in _NONE:
+            return None
+        raise
+    return value
+
+
+def names(target: Target) -> list[str]:
+    """The names of all attributes that this process may see."""
+    import xattr
+
+    try:
+        found: list[bytes] = xattr.list(target, nofollow=not isinstance(target, int))
+    except OSError as error:
+        if error.errno in _NONE:
+            return []
+        raise
+    return [os.fsdecode(name) for name in found]
+
+
+def get_all(target: Target) -> dict[str, bytes]:
+    """All attributes and their values."""
+    found: dict[str, bytes] = {}
+    for name in names(target):
+        value = get(target, name)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def set(target: Target, name: str, value: bytes, *, tolerant: bool = False) -> bool:
+    """Set one attribute. If `tolerant`, say False where the system refuses, instead of raising.
+
+    Refusals are ENOTSUP (the filesystem, or user.* on a symlink) and EPERM (trusted.*,
+    security.* or a sticky directory without the privilege).
+    """
+    import xattr
+
+    try:
+        xattr.set(target, name, value, nofollow=not isinstance(target, int))
+    except OSError as error:
+        if tolerant and error.errno in (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL):
+            return False
+        raise
+    return True
+
+
+def set_all(target: Target, attributes: Mapping[str, bytes], *, tolerant: bool = False) -> None:
+    """Set several attributes."""
+    for name, value in attributes.items():
+        set(target, name, value, tolerant=tolerant)
+
+
+def remove(target: Target, name: str) -> None:
+    """Remove one attribute; it is fine if it is not there."""
+    import xattr
+
+    try:
+        xattr.remove(target, name, nofollow=not isinstance(target, int))
+    except OSError as error:
+        if error.errno not in _NONE:
+            raise
