@@ -1,1 +1,6 @@
-"""TODO: written by the package's author."""
+"""What a build reports, shown to people and programs: text, bars, JSON lines, or nothing.
+
+Comes in: the events of `minibuild.events`. Goes out: characters on a stream. Every renderer is a
+`Report` with a `close` (see `select.Renderer`); none of them can change what a build does.
+Read in this order: `lines`, `trace`, `plain`, `tty`, `select`.
+"""

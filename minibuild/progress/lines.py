@@ -1,0 +1,87 @@
+"""The output of a process, cut into pieces of lines that are safe to show.
+
+Comes in: bytes as a process wrote them, cut anywhere. Goes out: pieces of text without control
+characters. What a program wants to rewrite with a carriage return (a percentage, a spinner) is
+held back until the line ends, so that a log has its last state and not a hundred of them.
+Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# A control sequence, an operating system command (title, hyperlink), or any other escape.
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,256}\x1b?)?$")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b")
+
+
+class Piece(NamedTuple):
+    """Part of a line; `ends` says that the line is complete with it."""
+
+    text: str
+    ends: bool
+
+
+class LineCutter:
+    """One stream of a process. Feed it bytes; it gives pieces, and holds what is not safe yet."""
+
+    __slots__ = ("_decoder", "_held", "_open")
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+        self._open = False
+
+    def feed(self, data: bytes) -> Iterator[Piece]:
+        """The pieces that `data` completes: whole lines, and the beginning of the next."""
+        *whole, rest = (self._held + self._decoder.decode(data)).split("\n")
+        self._held = ""
+        for line in whole:
+            yield from self._finished(line)
+        if "\r" in rest:
+            # Only the state that the program drew last is of use; forget the others.
+            body = rest.rstrip("\r")
+            self._held = "\r" + body.rpartition("\r")[2] + rest[len(body) :]
+            return
+        if begun := _BEGUN.search(rest):
+            self._held = begun.group()
+            rest = rest[: begun.start()]
+        if rest:
+            self._open = True
+            yield Piece(clean(rest), False)
+
+    def finish(self) -> Iterator[Piece]:
+        """What was held back, when no more data comes."""
+        rest = self._held + self._decoder.decode(b"", final=True)
+        self._held = ""
+        if rest:
+            yield from self._finished(rest)
+
+    def _finished(self, line: str) -> Iterator[Piece]:
+        line = line.rstrip("\r")
+        if "\r" in line:
+            line = line.rpartition("\r")[2]
+            if self._open:
+                yield Piece("", True)
+        self._open = False
+        yield Piece(clean(line), True)
+
+
+def clean(text: str) -> str:
+    """`text` less what could move the cursor, ring or fool a terminal; colours stay."""
+    if text.isprintable():
+        return text
+    text = _ESCAPE.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
+    return _CONTROL.sub(lambda found: found[0] if _is_colour(text, found.start()) else "", text)
+
+
+def without_colours(text: str) -> str:
+    """Text that `clean` returned, less its colours."""
+    return _COLOUR.sub("", text)
+
+
+def _is_colour(text: str, start: int) -> bool:
+    return _COLOUR.match(text, start) is not None

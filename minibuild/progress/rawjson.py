@@ -1,0 +1,132 @@
+"""Progress as JSON, one object in each line, for programs.
+
+Comes in: events. Goes out: what BuildKit's `rawjson` writes: objects of `vertexes`, `statuses`,
+`logs` and `warnings`, with BuildKit's field names, times in RFC 3339 with fractions as long as
+needed, and bytes in base64. Source of the names: the JSON tags of `SolveStatus` in BuildKit's
+client package. Read next: `select`.
+"""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from minibuild.digest import Digest, digest_strings
+from minibuild.events import Completed, Event, Log, Planned, Remark, Started, Status, Warned
+from minibuild.progress.stream import Sink
+from minibuild.progress.trace import FailedStep, Step, Trace
+
+
+class RawJson:
+    """A report that writes one line of JSON for each event."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.time) -> None:
+        self.trace = Trace()
+        self._out = Sink(stream)
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    @property
+    def failed(self) -> list[FailedStep]:
+        """The steps that failed so far."""
+        return self.trace.failed
+
+    def __call__(self, event: Event, /) -> None:
+        """Write the event."""
+        with self._lock:
+            self.trace.observe(event)
+            line = json.dumps(self._batch(event), ensure_ascii=False, separators=(",", ":"))
+            self._out.write(line + "\n")
+
+    def close(self) -> None:
+        """Nothing is held back, so there is nothing to do."""
+
+    def _batch(self, event: Event) -> dict[str, list[Any]]:
+        match event:
+            case Planned():
+                return {"vertexes": [self._vertex(info.digest) for info in event.vertices]}
+            case Started() | Completed():
+                return {"vertexes": [self._vertex(event.vertex)]}
+            case Log():
+                return {"logs": [_log(event)]}
+            case Status():
+                return {"statuses": [self._status(event)]}
+            case Remark():
+                return {"statuses": [self._remark(event)]}
+            case Warned():
+                return {"warnings": [_warning(event)]}
+
+    def _vertex(self, digest: Digest) -> dict[str, Any]:
+        step: Step = self.trace.step(digest)
+        data: dict[str, Any] = {"digest": digest, "inputs": list(step.inputs), "name": step.name}
+        if step.started is not None:
+            data["started"] = rfc3339(step.started)
+        if step.completed is not None:
+            data["completed"] = rfc3339(step.completed)
+        data |= {"cached": step.cached, "error": step.error}
+        if step.cancelled:
+            data["error"] = step.error or "context canceled"
+        return {key: value for key, value in data.items() if value}
+
+    def _status(self, event: Status) -> dict[str, Any]:
+        data: dict[str, Any] = {"id": event.part, "vertex": event.vertex}
+        if event.total:
+            data["total"] = event.total
+        data |= {
+            "current": event.current,
+            "timestamp": rfc3339(self._clock() if event.completed is None else event.completed),
+            "started": rfc3339(event.started),
+        }
+        if event.completed is not None:
+            data["completed"] = rfc3339(event.completed)
+        return data
+
+    def _remark(self, event: Remark) -> dict[str, Any]:
+        moment = rfc3339(event.time)
+        return {
+            "id": event.text,
+            "vertex": event.vertex,
+            "current": 0,
+            "timestamp": moment,
+            "started": moment,
+            "completed": moment,
+        }
+
+
+def _log(event: Log) -> dict[str, Any]:
+    return {
+        "vertex": event.vertex,
+        "stream": event.stream,
+        "data": _base64(event.data),
+        "timestamp": rfc3339(event.time),
+    }
+
+
+def _warning(event: Warned) -> dict[str, Any]:
+    # BuildKit's warnings belong to a vertex; one about the definition has none of its own.
+    data: dict[str, Any] = {
+        "vertex": digest_strings(["warning", event.rule, event.message]),
+        "level": 1,
+        "short": _base64(f"{event.rule}: {event.message}".encode("utf-8", "surrogateescape")),
+    }
+    if event.detail:
+        data["detail"] = [_base64(event.detail.encode("utf-8", "surrogateescape"))]
+    if event.url:
+        data["url"] = event.url
+    if event.span is not None:
+        data["sourceInfo"] = {"filename": event.span.file}
+        data["range"] = [{"start": {"line": event.span.first}, "end": {"line": event.span.last}}]
+    return data
+
+
+def rfc3339(seconds: float) -> str:
+    """A time since the epoch in RFC 3339, UTC, with the digits of its fraction that count."""
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    fraction = f".{micros:06}".rstrip("0") if micros else ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + fraction + "Z"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

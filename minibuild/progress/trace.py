@@ -1,0 +1,161 @@
+"""What is known of a build so far, put together from its events.
+
+Comes in: events, in the order they happen. Goes out: a `Step` for each vertex, with its times,
+its measured parts and the end of its log. Every renderer keeps one `Trace` and draws from it; the
+command line takes from it what an error message needs: the last output of the failed steps.
+Read next: `plain`.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from minibuild.digest import Digest
+from minibuild.errors import Span
+from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
+from minibuild.progress.lines import LineCutter, Piece
+
+TAIL_LINES = 20
+_LINE_LIMIT = 2000
+
+
+class FailedStep(NamedTuple):
+    """A step that failed: its name, and the last lines it wrote, each with its time in the step."""
+
+    name: str
+    lines: tuple[str, ...]
+    span: Span | None = None
+
+
+class Step:
+    """One vertex, as far as it is known. Times are seconds since the epoch."""
+
+    __slots__ = (
+        "cached",
+        "cancelled",
+        "completed",
+        "cutters",
+        "digest",
+        "error",
+        "inputs",
+        "name",
+        "number",
+        "open_line",
+        "parts",
+        "span",
+        "started",
+        "tail",
+    )
+
+    def __init__(self, digest: Digest, name: str) -> None:
+        self.digest = digest
+        self.name = name
+        self.inputs: tuple[Digest, ...] = ()
+        self.span: Span | None = None
+        self.number = 0
+        self.started: float | None = None
+        self.completed: float | None = None
+        self.cached = False
+        self.cancelled = False
+        self.error = ""
+        self.parts: dict[str, Status] = {}
+        self.cutters: dict[int, LineCutter] = {}
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.open_line: int | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether work on it began and has not ended."""
+        return self.started is not None and self.completed is None
+
+    def seconds(self, now: float) -> float:
+        """How long it has run, or ran."""
+        if self.started is None:
+            return 0.0
+        return max(0.0, (now if self.completed is None else self.completed) - self.started)
+
+    def since_start(self, time: float) -> str:
+        """A time of the step as its log shows it: fewer decimals as the seconds grow."""
+        seconds = max(0.0, time - (time if self.started is None else self.started))
+        return f"{seconds:.{3 if seconds < 10 else 2 if seconds < 100 else 1}f}"
+
+    def remember(self, stream: int, piece: Piece, time: float) -> None:
+        """Add a piece of output to the tail of the log."""
+        if self.open_line == stream and self.tail:
+            self.tail[-1] = (self.tail[-1] + piece.text)[:_LINE_LIMIT]
+        else:
+            self.tail.append(f"{self.since_start(time)} {piece.text}"[:_LINE_LIMIT])
+        self.open_line = None if piece.ends else stream
+
+
+class Output(NamedTuple):
+    """A piece of a step's output, on the stream it was written to."""
+
+    stream: int
+    piece: Piece
+    time: float
+
+
+class Trace:
+    """All steps of a build by digest, the failed ones, and the warnings, in order."""
+
+    def __init__(self) -> None:
+        self.steps: dict[Digest, Step] = {}
+        self.failed: list[FailedStep] = []
+        self.warnings: list[Warned] = []
+
+    def step(self, digest: Digest) -> Step:
+        """The step of a vertex; an unplanned one is known by the start of its digest."""
+        found = self.steps.get(digest)
+        if found is None:
+            found = self.steps[digest] = Step(digest, digest[:19])
+        return found
+
+    def observe(self, event: Event) -> list[Output]:
+        """Take an event in. Returns the output that became known with it."""
+        match event:
+            case Planned():
+                self._plan(event)
+            case Started():
+                step = self.step(event.vertex)
+                step.started, step.completed = event.time, None
+            case Completed():
+                return self._complete(event)
+            case Log():
+                return self._log(event)
+            case Status():
+                self.step(event.vertex).parts[event.part] = event
+            case Warned():
+                self.warnings.append(event)
+        return []
+
+    def _plan(self, event: Planned) -> None:
+        for info in event.vertices:
+            step = self.step(info.digest)
+            step.name, step.inputs, step.span = info.name or step.name, info.inputs, info.span
+
+    def _log(self, event: Log) -> list[Output]:
+        step = self.step(event.vertex)
+        cutter = step.cutters.get(event.stream)
+        if cutter is None:
+            cutter = step.cutters[event.stream] = LineCutter()
+        found = [Output(event.stream, piece, event.time) for piece in cutter.feed(event.data)]
+        for output in found:
+            step.remember(output.stream, output.piece, output.time)
+        return found
+
+    def _complete(self, event: Completed) -> list[Output]:
+        step = self.step(event.vertex)
+        found = [
+            Output(stream, piece, event.time)
+            for stream, cutter in sorted(step.cutters.items())
+            for piece in cutter.finish()
+        ]
+        for output in found:
+            step.remember(output.stream, output.piece, output.time)
+        if step.started is None and not event.cancelled:
+            step.started = event.time
+        step.completed = event.time
+        step.cached, step.cancelled, step.error = event.cached, event.cancelled, event.error
+        if event.error and not event.cancelled:
+            self.failed.append(FailedStep(step.name, tuple(step.tail), step.span))
+        return found
