@@ -1,0 +1,138 @@
+"""What the host can do, asked by trying: `@pytest.mark.needs("overlay")` runs a test if it can.
+
+Comes in: the name of an ability. Goes out: whether it is there, and whether a machine that is set
+up for the tests could have it for this account: then its lack is a failure in CI, not a skip.
+The user id says little: root in a container may lack mounts, an ordinary user may have them.
+"""
+
+import ctypes.util
+import functools
+import getpass
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+
+from tests.support import busybox
+
+
+def is_root() -> bool:
+    """Whether this process is root."""
+    return os.geteuid() == 0
+
+
+def succeeds(*command: str) -> bool:
+    """Whether a command is there and ends with 0."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def namespaces() -> tuple[str, ...]:
+    """The start of a command that runs another where mounts can be tried."""
+    return ("unshare", "--mount") if is_root() else ("unshare", "--map-root-user", "--mount")
+
+
+def can_mount() -> bool:
+    """Mounts, in a mount namespace of our own."""
+    return succeeds(*namespaces(), "mount", "-t", "tmpfs", "none", "/tmp")
+
+
+def can_overlay() -> bool:
+    """An overlay on the filesystem of temporary files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("lower", "upper", "work", "merged"):
+            os.mkdir(os.path.join(folder, name))
+        options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
+        if not is_root():
+            options += ",userxattr"
+        mount = ("mount", "-t", "overlay", "overlay", "-o", options, f"{folder}/merged")
+        # The workdir that the kernel makes has mode 0000: it is removed where it was made.
+        return succeeds(
+            *namespaces(),
+            "sh",
+            "-c",
+            f'"$@" && umount {folder}/merged; s=$?; rm -rf {folder}/work; exit $s',
+            "sh",
+            *mount,
+        )
+
+
+def has_subordinate_ids() -> bool:
+    """More than one id inside a user namespace: newuidmap(1), newgidmap(1) and subuid(5)."""
+    if is_root():
+        return False
+    names = {str(os.geteuid())}
+    try:
+        names.add(pwd.getpwuid(os.geteuid()).pw_name)
+    except KeyError:
+        pass
+    try:
+        with open("/etc/subuid") as file:
+            listed = {line.partition(":")[0] for line in file}
+    except OSError:
+        return False
+    return bool(names & listed) and all(map(shutil.which, ("newuidmap", "newgidmap")))
+
+
+def has_trusted_xattrs() -> bool:
+    """Attributes that only a privileged process can set; overlay keeps its marks in them."""
+    with tempfile.NamedTemporaryFile() as file:
+        try:
+            os.setxattr(file.name, "trusted.minibuild", b"y")
+        except OSError:
+            return False
+    return True
+
+
+def has_user_xattrs() -> bool:
+    """Attributes of the user namespace, on the filesystem of temporary files."""
+    with tempfile.NamedTemporaryFile() as file:
+        try:
+            os.setxattr(file.name, "user.minibuild", b"y")
+        except OSError:
+            return False
+    return True
+
+
+def program(name: str) -> Callable[[], bool]:
+    """The probe for a program on PATH."""
+    return lambda: shutil.which(name) is not None
+
+
+PROBES: dict[str, Callable[[], bool]] = {
+    "root": is_root,
+    "user": lambda: not is_root(),
+    "mount": can_mount,
+    "overlay": can_overlay,
+    "userns": lambda: succeeds("unshare", "--user", "true"),
+    "netns": lambda: succeeds(*namespaces(), "--net", "true"),
+    "subids": has_subordinate_ids,
+    "trusted_xattr": has_trusted_xattrs,
+    "user_xattr": has_user_xattrs,
+    "seccomp": lambda: ctypes.util.find_library("seccomp") is not None,
+    "busybox": lambda: busybox.find() is not None,
+    **{name: program(name) for name in ("git", "skopeo", "umoci", "runc", "crun", "ssh-agent")},
+}
+
+ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr"})
+"""What depends on who runs the tests: they run as several accounts, so a skip here is no loss."""
+
+
+@functools.cache
+def able(name: str) -> bool:
+    """Whether the host has the ability, asked once."""
+    return PROBES[name]()
+
+
+def account() -> str:
+    """Who runs the tests, in words."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.geteuid())
+    kind = "root" if is_root() else "subordinate ids" if able("subids") else "a single id"
+    return f"{name} ({kind})"
