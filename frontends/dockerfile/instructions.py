@@ -57,7 +57,7 @@ class Heredoc(NamedTuple):
         """The content with leading tabs removed from every line if `<<-` asked for it."""
         if not self.chomp:
             return self.content
-        return "".join(line.lstrip("\t") for line in self.content.splitlines(keepends=True))
+        return "\n".join(line.lstrip("\t") for line in self.content.split("\n"))
 
 
 class Head(NamedTuple):

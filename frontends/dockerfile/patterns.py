@@ -1,0 +1,88 @@
+"""The patterns of `${name#pattern}`, `${name%pattern}` and `${name/pattern/text}`.
+
+Comes in: a pattern of literal characters, `*`, `?` and backslashes, and a value. Goes out: the
+value with the matching part cut away or replaced. The rules are those of POSIX parameter
+expansion without bracket expressions, with what BuildKit adds: a backslash may only stand before
+`*`, `?`, a backslash, `}` and `/`, and neither wildcard matches a line break.
+Read next: `expand`, the only user.
+
+A pattern becomes a regular expression that never goes back over what it has matched: the first
+place where a literal part fits is always good enough for what follows, except that the last
+`*` of a greedy pattern reaches as far as it can. So matching stays cheap for any pattern.
+"""
+
+import re
+from typing import Final
+
+STAR: Final = None
+"""The token of `*`. Other tokens are pieces of a regular expression that match one character."""
+
+Token = str | None
+
+
+class PatternError(ValueError):
+    """A backslash where none may stand; the text says which."""
+
+
+def tokens(pattern: str) -> list[Token]:
+    """The pattern as tokens, or `PatternError`."""
+    found: list[Token] = []
+    characters = iter(pattern)
+    for character in characters:
+        if character == "*":
+            found.append(STAR)
+        elif character == "?":
+            found.append(".")
+        elif character == "\\":
+            escaped = next(characters, "")
+            if not escaped or escaped not in "*?\\}/":
+                raise PatternError(f"invalid escape '\\{escaped}'")
+            found.append(re.escape(escaped))
+        else:
+            found.append(re.escape(character))
+    return found
+
+
+def _compile(parts: list[Token], greedy: bool) -> re.Pattern[str]:
+    """A regular expression for tokens. See the module's text for why the groups are atomic."""
+    chunks = [""]
+    for part in parts:
+        if part is not STAR:
+            chunks[-1] += part
+        elif len(chunks) == 1 or chunks[-1]:  # `**` is `*`
+            chunks.append("")
+    first, *rest = chunks
+    if not rest:
+        return re.compile(first)
+    *middle, last = rest
+    final = f".*{last}" if greedy else f".*?{last}"
+    return re.compile(first + "".join(f"(?>.*?{chunk})" for chunk in middle) + final)
+
+
+def without_prefix(value: str, pattern: str, greedy: bool) -> str:
+    """The value without its shortest, or longest, beginning that the pattern matches."""
+    return _cut(value, tokens(pattern), greedy)
+
+
+def without_suffix(value: str, pattern: str, greedy: bool) -> str:
+    """The value without its shortest, or longest, end that the pattern matches."""
+    return _cut(value[::-1], tokens(pattern)[::-1], greedy)[::-1]
+
+
+def _cut(value: str, parts: list[Token], greedy: bool) -> str:
+    match = _compile(parts, greedy).match(value)
+    return value[match.end() :] if match else value
+
+
+def replaced(value: str, pattern: str, replacement: str, every: bool) -> str:
+    """The value with the first match, or every match, replaced by a literal text."""
+    pieces: list[str] = []
+    done = 0
+    for match in _compile(tokens(pattern), greedy=True).finditer(value):
+        if pieces and match.start() == match.end() == done:
+            continue  # nothing, right after a match: not a match of its own
+        pieces += (value[done : match.start()], replacement)
+        done = match.end()
+        if not every:
+            break
+    return "".join((*pieces, value[done:]))
