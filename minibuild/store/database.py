@@ -25,8 +25,16 @@ SCHEMA = (
         stack TEXT,                -- a stacked merge: JSON list of the layers it shows, lowest first
         created REAL NOT NULL,
         size_bytes INTEGER,        -- usage, once somebody asked
-        inodes INTEGER
+        inodes INTEGER,
+        merged INTEGER NOT NULL DEFAULT 0,  -- 1: holds links to files of other snapshots
+        portable INTEGER           -- 1: its files mean the same on any base; NULL: not looked at
     )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS probes (  -- what was tried on this host, so that it is tried once
+        name TEXT PRIMARY KEY,
+        answer TEXT NOT NULL
+    ) WITHOUT ROWID
     """,
     """
     CREATE TABLE IF NOT EXISTS file_digests (
