@@ -1,0 +1,184 @@
+"""The architecture, enforced: imports point down, heavy ones wait, files stay small.
+
+Each rule says why it is there. A rule that stands in the way is discussed, not worked around.
+"""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+MODULES = sorted(
+    path.relative_to(CHECKOUT)
+    for folder in ("minibuild", "frontends")
+    for path in (CHECKOUT / folder).rglob("*.py")
+)
+
+# Whoever stands higher may import whoever stands lower, never the reverse and never sideways ...
+RANK = {
+    "errors": 0, "digest": 0, "events": 0,
+    "graph": 1, "linux": 1, "store": 1, "progress": 1,
+    "request": 2,
+    "snapshot": 3,
+    "executor": 4, "fileop": 4, "oci": 4,
+    "solve": 5, "export": 5,
+    "definition": 6, "engine": 6, "exporting": 6, "secrets": 6,
+    "pipeline": 7,
+    "worker": 8, "library": 8,
+    "cli": 9,
+}  # fmt: skip
+# ... but for these neighbours: (importer, imported).
+NEIGHBOURS = {("fileop", "oci"), ("events", "errors"), ("events", "digest"), ("errors", "digest")}
+
+# A frontend is not part of the engine: it makes a graph and can be replaced.
+FRONTEND_MAY_IMPORT = {"graph", "errors", "digest"}
+
+# Each costs 10 to 90 ms, and a cached build has less than 100 in all: imported where used.
+HEAVY = frozenset(
+    (
+        "asyncio concurrent dataclasses email http inspect isal logging multiprocessing pathlib "
+        "pyseccomp requests shutil ssl subprocess tarfile tempfile tqdm typing_extensions urllib "
+        "urllib3 zipfile zstandard"
+    ).split()
+)
+
+# Where a build starts: nothing imports these, and all the same they are on its way.
+STARTED = {"minibuild.cli.main", "minibuild.__main__", "minibuild.pipeline"}
+STARTED |= {"frontends.dockerfile.convert"}
+
+# One module knows each of these; everybody else asks that module.
+ONE_IMPORTER = ("ctypes", "dockerfile_parse", "isal", "pyseccomp", "tqdm", "xattr", "zstandard")
+
+
+def unit(module: str) -> str:
+    """The part of the engine that a dotted name belongs to: `minibuild.oci.layer` is `oci`."""
+    return module.split(".")[1] if module.count(".") else "minibuild"
+
+
+def imports(nodes: list[ast.stmt]) -> Iterator[str]:
+    """The modules that statements import, at any depth; `from a import b` may mean `a.b`."""
+    for top in nodes:
+        for node in ast.walk(top):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, "imports are absolute: they say where things are"
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    yield whole if is_module(whole) else str(node.module)
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is a module of this checkout."""
+    path = CHECKOUT / name.replace(".", "/")
+    ours = name.split(".")[0] in ("minibuild", "frontends")
+    return ours and (path.is_dir() or path.with_suffix(".py").exists())
+
+
+def at_start(body: list[ast.stmt]) -> list[ast.stmt]:
+    """What runs when a module is imported: nothing in functions or for type checkers only."""
+    found: list[ast.stmt] = []
+    for node in body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                continue
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                found += node.orelse
+            case ast.If() | ast.Try() | ast.With() | ast.ClassDef():
+                for field in ("body", "orelse", "finalbody"):
+                    found += at_start(getattr(node, field, []))
+            case _:
+                found.append(node)
+    return found
+
+
+def dotted(path: Path) -> str:
+    """The name under which a module is imported."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a module of this checkout."""
+    return ast.parse((CHECKOUT / path).read_text())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_point_down(path: Path) -> None:
+    """The listing of `minibuild/` can be read as a stack only if nobody reaches up."""
+    here = unit(dotted(path))
+    ours = {name for name in imports(parse(path).body) if name.split(".")[0] == "minibuild"}
+    if path.parts[0] == "frontends":
+        assert {unit(name) for name in ours} <= FRONTEND_MAY_IMPORT
+        return
+    if path == Path("minibuild/__init__.py") or path == Path("minibuild/__main__.py"):
+        return
+    above = {
+        name
+        for name in ours
+        if unit(name) != here
+        and (here, unit(name)) not in NEIGHBOURS
+        and RANK[unit(name)] >= RANK[here]
+    }
+    assert not above, f"{here} must not import {sorted(above)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_the_engine_does_not_know_frontends(path: Path) -> None:
+    """They are looked up by name when asked for; at module level none is imported."""
+    if path.parts[0] == "minibuild":
+        assert not [
+            n for n in imports(at_start(parse(path).body)) if n.split(".")[0] == "frontends"
+        ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_heavy_modules_are_imported_where_used(path: Path) -> None:
+    """Start-up time is part of the product. A module that itself is imported late may be heavy."""
+    others = [m for m in MODULES if m != path]
+    late = not any(dotted(path) in imports(at_start(parse(m).body)) for m in others)
+    if late and dotted(path) not in STARTED and path.name != "__init__.py":
+        return
+    heavy = {name for name in imports(at_start(parse(path).body)) if name.split(".")[0] in HEAVY}
+    assert not heavy, f"import {sorted(heavy)} inside the function that needs it"
+
+
+@pytest.mark.parametrize("name", ONE_IMPORTER)
+def test_one_module_knows_it(name: str) -> None:
+    """So that its quirks, its types and its absence are dealt with in one place."""
+    importers = [
+        str(path)
+        for path in MODULES
+        if any(found.split(".")[0] == name for found in imports(parse(path).body))
+    ]
+    assert len(importers) <= 1, f"{name} is imported by {importers}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_files_stay_small(path: Path) -> None:
+    """One idea each, at most 400 lines, and a docstring that says which."""
+    text = (CHECKOUT / path).read_text()
+    assert len(text.splitlines()) <= 400
+    assert ast.get_docstring(ast.parse(text)), "a module says what comes in and what goes out"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_functions_stay_small(path: Path) -> None:
+    """At most 50 lines, docstring included."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 50, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_the_environment_is_read_in_cli_only(path: Path) -> None:
+    """A library does what its arguments say. A request may name a variable that holds a secret."""
+    if path.parts[:2] == ("minibuild", "cli") or path == Path("minibuild/secrets.py"):
+        return
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in {("os", "environ"), ("os", "getenv")}
