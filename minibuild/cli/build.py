@@ -1,0 +1,151 @@
+"""`minibuild build`: options in, an image out, and its story told on the way.
+
+Comes in: options. Goes out: the exit code; progress and summary on standard error, the image id
+on standard output with --quiet, a tar there with `-o -`. Read next: `minibuild.pipeline`.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+
+from minibuild.cli import errors
+from minibuild.cli.build_flags import parser
+from minibuild.cli.build_request import request as request_of
+from minibuild.cli.command import Command, Session
+from minibuild.cli.signals import stopping
+from minibuild.errors import BuildError, UsageError
+from minibuild.progress.select import MODES, Mode, Renderer, choose
+from minibuild.request import BuildRequest, BuildResult
+
+
+def run(options: argparse.Namespace, session: Session) -> int:
+    """Do the build that the options ask for."""
+    request = request_of(options, session.environment)
+    mode = _mode(options, session)
+    _refuse_terminal(request, session)
+    if "-" in (request.context, request.file):
+        from minibuild.cli.stdin import with_definition
+
+        with with_definition(request, sys.stdin.buffer) as complete:
+            return _build(complete, options, session, mode)
+    return _build(request, options, session, mode)
+
+
+def _build(request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode) -> int:
+    if options.iidfile:
+        _remove(options.iidfile)  # a build that fails must not leave the id of an older one
+    colours = session.coloured(session.stderr)
+    renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
+    began = time.monotonic()
+    try:
+        result = _in_engine(request, session, renderer)
+    except BuildError as error:
+        renderer.close()
+        _show_warnings(renderer, mode, session)
+        return errors.show(error, session, failed=renderer.failed, places=_places(request))
+    finally:
+        renderer.close()
+    _write_files(options, result)
+    _show_warnings(renderer, mode, session)
+    if mode == "quiet":
+        session.say(image_id(result))
+    elif mode != "rawjson":
+        from minibuild.cli.summary import summary
+
+        for line in summary(request, result, time.monotonic() - began):
+            session.tell(line)
+    return 0
+
+
+def _in_engine(request: BuildRequest, session: Session, report: Renderer) -> BuildResult:
+    """The build, in this process; without root, inside a user namespace that it enters for good."""
+    from minibuild.cli.privileges import enter
+
+    root = session.root
+    enter()
+    from minibuild.pipeline import run_build
+
+    cancelled = threading.Event()
+    with stopping(cancelled):
+        return run_build(request, root=root, report=report, cancelled=cancelled)
+
+
+def _mode(options: argparse.Namespace, session: Session) -> Mode:
+    asked: str | None = options.progress
+    if options.quiet:
+        if asked not in (None, "auto", "quiet"):
+            raise UsageError(f"--quiet and --progress={asked} contradict each other")
+        return "quiet"
+    word = asked or session.environment.progress or "auto"
+    for mode in MODES:
+        if word == mode:
+            return mode  # type: ignore[return-value]
+    raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint="it is one of " + ", ".join(MODES))
+
+
+def _refuse_terminal(request: BuildRequest, session: Session) -> None:
+    if any(output.dest == "-" for output in request.outputs) and session.stdout.isatty():
+        raise UsageError(
+            "not writing an archive to the terminal",
+            hint="name a file with dest=FILE, or redirect standard output",
+        )
+
+
+# --- what is left behind ------------------------------------------------------------------------
+
+
+def image_id(result: BuildResult) -> str:
+    """What Docker calls the id of an image: the digest of its config; of several, their index's."""
+    if len(result.images) == 1:
+        return result.images[0].config_digest
+    return result.digest or ""
+
+
+def _write_files(options: argparse.Namespace, result: BuildResult) -> None:
+    if options.iidfile:
+        _write(options.iidfile, image_id(result))
+    if options.metadata_file:
+        import json
+
+        _write(options.metadata_file, json.dumps(result.metadata, indent=2) + "\n")
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file so that a reader sees all of it or nothing."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _places(request: BuildRequest) -> dict[str, str]:
+    """The Dockerfile's name in errors, and the path under which an editor finds it."""
+    path = request.file or os.path.join(request.context, "Dockerfile")
+    if request.dockerfile is not None:
+        return {}
+    return {os.path.basename(path): os.path.relpath(path)}
+
+
+def _show_warnings(renderer: Renderer, mode: Mode, session: Session) -> None:
+    if mode in ("quiet", "rawjson") or not renderer.trace.warnings:
+        return
+    from minibuild.cli.warnings import warning_lines
+
+    for line in warning_lines(renderer.trace.warnings, details=session.debug):
+        session.tell(line)
+
+
+COMMANDS = {"build": Command(parser, run)}

@@ -1,0 +1,106 @@
+"""The flags of `minibuild build`: those of `docker buildx build` that work here.
+
+Comes in: nothing. Goes out: the parser, and the reasons for flags of buildx that are missing.
+Read next: `build_request`, which turns the options into a request.
+"""
+
+from minibuild.cli.parser import Parser
+from minibuild.progress.select import MODES
+
+_LATER = "it is planned; leave it out for now"
+_NO_DAEMON = "there is no builder instance to choose or to configure: minibuild has no daemon"
+_OUTDATED = "docker build itself has no use for it any more; leave it out"
+
+UNSUPPORTED = {
+    "--annotation": _LATER,
+    "--attest": "attestations are planned; leave it out for now",
+    "--builder": _NO_DAEMON,
+    "--cache-from": "the cache in the store is always used; others are planned",
+    "--cache-to": "the cache in the store is always kept; exports are planned",
+    "--call": _LATER,
+    "--cgroup-parent": "limit the program itself instead, with systemd-run or ulimit",
+    "--check": _LATER,
+    "--compress": _OUTDATED,
+    "--cpu-period": _OUTDATED,
+    "--cpu-quota": _OUTDATED,
+    "--cpu-shares": _OUTDATED,
+    "--cpuset-cpus": _OUTDATED,
+    "--cpuset-mems": _OUTDATED,
+    "--force-rm": _OUTDATED,
+    "--isolation": _OUTDATED,
+    "--load": "an image without -o is in the local store already; for Docker use "
+    "-o type=docker,dest=image.tar and `docker load`",
+    "--memory": _OUTDATED,
+    "--memory-swap": _OUTDATED,
+    "--policy": _LATER,
+    "--provenance": "attestations are planned; leave it out for now",
+    "--push": "write the image with -o type=oci,dest=image.tar and push that with another tool",
+    "--rm": _OUTDATED,
+    "--sbom": "attestations are planned; leave it out for now",
+    "--security-opt": _OUTDATED,
+    "--squash": _LATER,
+}
+
+_EPILOG = """\
+PATH is a directory, or - for a Dockerfile on standard input. Without -o the image is kept in the
+store: see `minibuild image ls`. Exit codes: 2 wrong use, 3 this machine cannot, 4 image not found,
+5 a step failed, 6 the Dockerfile is wrong, 7 a broken image, 8 the store, 130 interrupted."""
+
+
+def parser() -> Parser:
+    """The parser of `minibuild build`."""
+    made = Parser(
+        "minibuild build",
+        UNSUPPORTED,
+        description="Build an image from a Dockerfile.",
+        epilog=_EPILOG,
+        usage="minibuild build [flags] [PATH]",
+    )
+    add = made.add_argument
+    many = made.repeated
+    add("path", nargs="?", default=".", metavar="PATH", help="the build context (default: .)")
+    add("-f", "--file", default="", metavar="FILE", help="Dockerfile (default: PATH/Dockerfile)")
+    many("-t", "--tag", metavar="NAME", help="name of the image")
+    add("--target", default="", metavar="STAGE", help="stage to build (default: the last)")
+    many("--build-arg", metavar="K[=V]", help="value of an ARG; K alone: from environment")
+    many(
+        "--build-context",
+        metavar="NAME=VALUE",
+        help="DIR, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
+    )
+    many("--label", metavar="K=V", help="label of the image")
+    made.switch("--no-cache", help="run every step anew")
+    many("--no-cache-filter", metavar="STAGE,...", help="run the steps of stages anew")
+    many(
+        "-o",
+        "--output",
+        metavar="DEST",
+        help="DIR, - (a tar), or type=image|oci|docker|local|tar|cacheonly,dest=PATH,...",
+    )
+    add("--progress", choices=MODES, metavar="KIND", help="|".join(MODES))
+    made.switch("-q", "--quiet", help="print nothing but the image id")
+    add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
+    add("--metadata-file", default="", metavar="FILE", help="write what was built to FILE, as JSON")
+    made.add_optional_value(
+        "--pull",
+        "always",
+        default="missing",
+        metavar="=always|missing|never",
+        help="whether to look for newer base images in registries",
+    )
+    many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
+    add(
+        "--network",
+        default="default",
+        choices=("default", "none", "host"),
+        metavar="MODE",
+        help="network of RUN: default, none or host",
+    )
+    many("--add-host", metavar="HOST:IP", help="line for /etc/hosts of RUN")
+    add("--shm-size", default="", metavar="SIZE", help="size of /dev/shm of RUN, such as 64m")
+    many("--ulimit", metavar="NAME=SOFT[:HARD]", help="limit of RUN, such as nofile=1024")
+    many("--secret", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount")
+    many("--ssh", metavar="ID[=SOCKET]", help="ssh agent for RUN --mount")
+    many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
+    add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
+    return made

@@ -1,0 +1,161 @@
+"""From the options of `minibuild build` to a `BuildRequest`.
+
+Comes in: parsed options and the environment. Goes out: a request that a Python program could
+have made. What is taken from the environment is taken here: build args without a value, the ssh
+agent, SOURCE_DATE_EPOCH (as buildx does; proxies are passed only when asked for by --build-arg).
+Read next: `build`.
+"""
+
+import argparse
+import os
+from typing import Literal
+
+from minibuild.cli import attributes
+from minibuild.cli.environment import Environment
+from minibuild.cli.sizes import size_bytes, truth
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.request import BuildRequest, Output, Secret, SshAgent
+
+_ENTITLEMENTS = ("network.host", "security.insecure")
+# A step's default network is that of the host, so the host is where it is on the host.
+_GATEWAY = "127.0.0.1"
+
+Pull = Literal["missing", "always", "never"]
+_PULLS: tuple[Pull, ...] = ("missing", "always", "never")
+
+
+def request(options: argparse.Namespace, environment: Environment) -> BuildRequest:
+    """The request that the options mean. Raises `UsageError`."""
+    allow = _allowed(options.allow)
+    if options.network == "host":
+        allow |= {"network.host"}
+    if options.jobs < 0:
+        raise UsageError("--jobs must not be negative", hint="0 chooses by the number of CPUs")
+    return BuildRequest(
+        context=options.path,
+        file=options.file,
+        tags=tuple(dict.fromkeys(options.tag)),
+        target=options.target,
+        build_args=_build_args(options.build_arg, environment),
+        contexts=dict(attributes.build_context(text) for text in options.build_context),
+        labels={
+            key: value or ""
+            for key, value in (attributes.assignment(text, "label") for text in options.label)
+        },
+        no_cache=options.no_cache,
+        no_cache_filter=frozenset(
+            stage for text in options.no_cache_filter for stage in attributes.listed(text)
+        ),
+        outputs=tuple(_output(text) for text in options.output),
+        pull=_pull(options.pull),
+        platforms=_platforms(options.platform),
+        network=options.network,
+        add_hosts=tuple(
+            attributes.add_host(host, _GATEWAY)
+            for text in options.add_host
+            for host in attributes.listed(text)
+        ),
+        shm_size_bytes=size_bytes(options.shm_size, "shm-size") if options.shm_size else 0,
+        ulimits=tuple(attributes.ulimit(text) for text in options.ulimit),
+        secrets=tuple(_secret(text, environment) for text in options.secret),
+        ssh=tuple(_ssh(text, environment) for text in options.ssh),
+        allow=frozenset(allow),
+        jobs=options.jobs,
+    )
+
+
+def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        key, value = attributes.assignment(text, "build-arg")
+        if value is None:
+            value = environment.variables.get(key)
+        if value is not None:
+            found[key] = value
+    if environment.source_date_epoch:
+        found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)
+    return found
+
+
+def _output(text: str) -> Output:
+    made = attributes.output(text)
+    if made.type == "docker" and not made.dest:
+        # To buildx this means Docker's own store; the one that stands in its place is ours.
+        return made._replace(type="image")
+    to_file = made.type == "tar" or (
+        made.type in ("oci", "docker") and made.attributes.get("tar", "true") != "false"
+    )
+    if to_file and not made.dest:
+        return made._replace(dest="-")
+    if to_file and os.path.isdir(made.dest):
+        raise UsageError(
+            f"the destination {made.dest} is a directory, and type={made.type} writes a file",
+            hint=f"name a file: dest={os.path.join(made.dest, 'image.tar')}",
+        )
+    return made
+
+
+def _pull(text: str) -> Pull:
+    for word in _PULLS:
+        if text == word:
+            return word
+    try:
+        return "always" if truth(text, "pull") else "missing"
+    except UsageError as error:
+        error.hint = "it is always, missing or never"
+        raise
+
+
+def _platforms(texts: list[str]) -> tuple[Platform, ...]:
+    found: dict[Platform, None] = {}
+    for text in texts:
+        for word in attributes.listed(text):
+            try:
+                found[host_platform() if word == "local" else parse_platform(word)] = None
+            except DefinitionError as error:
+                raise UsageError(error.message, hint=error.hint) from None
+    return tuple(found)
+
+
+def _secret(text: str, environment: Environment) -> Secret:
+    made = attributes.secret(text)
+    if not made.path and not made.env:
+        # As buildx: a variable of that name, else a file of that name.
+        variable = made.id in environment.variables
+        made = made._replace(env=made.id) if variable else made._replace(path=made.id)
+    if made.env and made.env not in environment.variables:
+        raise UsageError(
+            f"secret {made.id}: the variable {made.env} is not set", hint=f"export {made.env}"
+        )
+    if made.path:
+        path = os.path.expanduser(made.path)
+        if not os.path.isfile(path) and not os.path.exists(path):
+            raise UsageError(
+                f"secret {made.id}: there is no file {made.path}",
+                hint="give the file with src=, or a variable with env=",
+            )
+        made = made._replace(path=os.path.abspath(path))
+    return made
+
+
+def _ssh(text: str, environment: Environment) -> SshAgent:
+    made = attributes.ssh(text)
+    if made.paths:
+        return made._replace(paths=tuple(os.path.abspath(path) for path in made.paths))
+    if not environment.ssh_agent:
+        raise UsageError(
+            f"--ssh {text}: there is no ssh agent: SSH_AUTH_SOCK is not set",
+            hint=f"start one with `eval $(ssh-agent)`, or name a socket: --ssh {text}=/path",
+        )
+    return made._replace(paths=(environment.ssh_agent,))
+
+
+def _allowed(texts: list[str]) -> set[str]:
+    words = {word for text in texts for word in attributes.listed(text)}
+    for word in sorted(words):
+        if word not in _ENTITLEMENTS:
+            raise UsageError(
+                f"unknown entitlement {word!r}", hint="there are " + ", ".join(_ENTITLEMENTS)
+            )
+    return words

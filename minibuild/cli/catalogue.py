@@ -1,0 +1,42 @@
+"""All commands by name: where each lives, and what it does in a few words.
+
+Data only, so that `minibuild --help` and shell completion know them without loading any.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import NamedTuple
+
+from minibuild.cli.command import Command
+
+
+class Entry(NamedTuple):
+    """The module of a command (in `minibuild.cli`), and its summary."""
+
+    module: str
+    summary: str
+
+
+CATALOGUE: Mapping[str, Entry] = {
+    "build": Entry("build", "build an image from a Dockerfile"),
+    "run": Entry("run", "run a command in a fresh, writable view of an image"),
+    "image ls": Entry("image", "list the images in the store"),
+    "image inspect": Entry("image", "show the manifest and config of images"),
+    "image tag": Entry("image", "give an image one more name"),
+    "image rm": Entry("image", "remove names; what no name needs goes with `prune`"),
+    "image import": Entry("image_import", "make an image of one layer from a tar or a program"),
+    "image save": Entry("image_files", "write an image to an archive or OCI layout"),
+    "image load": Entry("image_files", "read images from an archive or OCI layout"),
+    "du": Entry("du", "show what the store holds and how much room it takes"),
+    "prune": Entry("prune", "remove what nothing needs any more"),
+    "doctor": Entry("doctor", "check what this machine can do, and say how to mend it"),
+    "version": Entry("version", "show the version of this program and what it runs on"),
+    "completion": Entry("completion", "print a completion script for bash, zsh or fish"),
+}
+
+
+def load(name: str) -> Command:
+    """Import the command `name` of the catalogue."""
+    module = import_module(f"minibuild.cli.{CATALOGUE[name].module}")
+    commands: Mapping[str, Command] = module.COMMANDS
+    return commands[name]

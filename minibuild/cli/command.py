@@ -1,0 +1,48 @@
+"""What a command is: a parser for its words, and a function that does it.
+
+Every command module has a table `COMMANDS` of its names (`build`, `image ls`) and commands; the
+`catalogue` says which module has which, so that only the one in use is imported.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple, TextIO
+
+from minibuild.cli.environment import Environment, default_root
+from minibuild.cli.parser import Parser
+
+
+class Session(NamedTuple):
+    """What a command gets beside its options: who calls, where state is, where to write."""
+
+    environment: Environment
+    stdout: TextIO
+    stderr: TextIO
+    given_root: str = ""
+    debug: bool = False
+
+    @property
+    def root(self) -> str:
+        """The folder of the store."""
+        return self.given_root or default_root(self.environment)
+
+    def coloured(self, stream: TextIO) -> bool:
+        """Whether to write colours to `stream`."""
+        from minibuild.progress.select import is_screen
+
+        return self.environment.colours and is_screen(stream, self.environment.term)
+
+    def say(self, text: str) -> None:
+        """Write a line of the command's result."""
+        self.stdout.write(text + "\n")
+
+    def tell(self, text: str) -> None:
+        """Write a line for people, which is not part of the result."""
+        self.stderr.write(text + "\n")
+
+
+class Command(NamedTuple):
+    """A command. `run` returns the exit code, or raises a `BuildError`."""
+
+    parser: Callable[[], Parser]
+    run: Callable[[argparse.Namespace, Session], int]

@@ -1,0 +1,104 @@
+"""How an error is shown: what failed, its last words, where it is written, why, what to do.
+
+Comes in: a `BuildError` and the steps that failed. Goes out: text on standard error in the form
+of BuildKit's clients, and the exit code. Every way to end a build that failed comes through here,
+so all kinds of progress show the same. Read next: `excerpt`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from minibuild.cli.command import Session
+from minibuild.cli.excerpt import excerpt
+from minibuild.errors import BuildError, Cancelled
+from minibuild.progress.lines import without_colours
+from minibuild.progress.trace import FailedStep
+
+_RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_RULE = "------"
+
+
+def show(
+    error: BuildError,
+    session: Session,
+    *,
+    failed: Sequence[FailedStep] = (),
+    places: Mapping[str, str] | None = None,
+) -> int:
+    """Write `error`; return its exit code. `places` maps file names to paths one can open."""
+    if session.debug:
+        _traceback(error, session)
+    colours = session.coloured(session.stderr)
+    lines = describe(error, failed=failed, places=places or {}, colours=colours)
+    _write(session, lines)
+    return error.exit_code
+
+
+def describe(
+    error: BuildError,
+    *,
+    failed: Sequence[FailedStep] = (),
+    places: Mapping[str, str],
+    colours: bool = False,
+) -> list[str]:
+    """The lines that say what went wrong."""
+    lines: list[str] = []
+    if not isinstance(error, Cancelled):
+        for step in failed:
+            lines += _log(step, colours=colours)
+    span = error.span
+    if span is not None:
+        place = places.get(span.file, span.file)
+        if error.source is not None:
+            lines += excerpt(error.source.text, span, place)
+        else:
+            lines.append(f"{place}:{span.first}")
+    first, *more = error.message.splitlines() or [type(error).__name__]
+    lines.append(_painted("error:", _RED, colours) + f" {first}")
+    lines += [f"  {line}" for line in more]
+    lines += [f"  {line}" for line in error.detail.splitlines()]
+    if error.hint:
+        lines.append(_painted("hint:", _YELLOW, colours) + f" {error.hint}")
+    return lines
+
+
+def show_internal(error: Exception, session: Session) -> None:
+    """Write that the program itself is at fault, or that the machine failed it."""
+    if session.debug:
+        _traceback(error, session)
+    what = " ".join(str(error).split())
+    lines = [
+        _painted("internal error:", _RED, session.coloured(session.stderr))
+        + f" {type(error).__name__}: {what}"
+    ]
+    if not session.debug:
+        lines.append("hint: run the command again with --debug to see where, and report it")
+    _write(session, lines)
+
+
+def _log(step: FailedStep, *, colours: bool) -> list[str]:
+    lines = [_RULE, f" > {' '.join(step.name.split())}:"]
+    for line in step.lines:
+        lines.append(f"{line}{_RESET}" if colours else without_colours(line))
+    return [*lines, _RULE]
+
+
+def _painted(word: str, colour: str, colours: bool) -> str:
+    return f"{colour}{word}{_RESET}" if colours else word
+
+
+def _traceback(error: BaseException, session: Session) -> None:
+    from traceback import format_exception
+
+    _write(session, ["".join(format_exception(error)).rstrip()])
+
+
+def _write(session: Session, lines: Sequence[str]) -> None:
+    text = "\n".join(lines) + "\n"
+    # File names may hold bytes that are no text; an error message must come out nevertheless.
+    encoding = session.stderr.encoding or "utf-8"
+    safe = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        session.stderr.write(safe)
+        session.stderr.flush()
+    except OSError:
+        pass  # nobody reads: the exit code has to do

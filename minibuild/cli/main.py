@@ -1,0 +1,142 @@
+"""The program: finds the command, runs it, and turns whatever happens into an exit code.
+
+Comes in: argv and the environment. Goes out: the exit code of the command, or that of the error
+it raised (see `minibuild.errors`), 130 after Ctrl-C, 141 when the reader of a pipe has left.
+Only the module of the chosen command is imported: the start of the program is part of every
+cached build. Read next: `catalogue`, `build`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from minibuild.cli.command import Session
+from minibuild.cli.environment import read_environment
+from minibuild.errors import BuildError, UsageError
+
+INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
+_ALIASES = {
+    "b": "build",
+    "image list": "image ls",
+    "image remove": "image rm",
+    "images": "image ls",
+}
+
+
+def entry(argv: Sequence[str] | None = None) -> int:
+    """Run the program with the words after its name; what the console script calls."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    session = Session(read_environment(), sys.stdout, sys.stderr)
+    try:
+        words, session = _global_flags(words, session)
+        code = _dispatch(words, session)
+        session.stdout.flush()
+        return code
+    except SystemExit as done:  # argparse has printed its help
+        return done.code if isinstance(done.code, int) else 0
+    except BuildError as error:
+        from minibuild.cli.errors import show
+
+        return show(error, session)
+    except KeyboardInterrupt:
+        session.tell("cancelled")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; let that go nowhere, not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        from minibuild.cli.errors import show_internal
+
+        show_internal(error, session)
+        return INTERNAL
+
+
+def _global_flags(words: list[str], session: Session) -> tuple[list[str], Session]:
+    """Take the flags that stand before the command."""
+    while words and words[0].startswith("-"):
+        word, rest = words[0], words[1:]
+        name, equals, value = word.partition("=")
+        if name in ("-D", "--debug"):
+            session = session._replace(debug=True)
+        elif name == "--root" and (equals or rest):
+            if not equals:
+                value, rest = rest[0], rest[1:]
+            session = session._replace(given_root=os.path.abspath(value))
+        elif name in ("-h", "--help"):
+            return ["help"], session
+        elif name in ("-v", "--version"):
+            return ["version"], session
+        else:
+            raise UsageError(
+                f"unknown flag before the command: {word}", hint="see `minibuild --help`"
+            )
+        words = rest
+    return words, session
+
+
+def _dispatch(words: list[str], session: Session) -> int:
+    if not words or words[0] == "help":
+        return _help(words[1:], session)
+    from minibuild.cli.catalogue import CATALOGUE, load
+
+    name, rest = words[0], words[1:]
+    if name not in _ALIASES and name not in CATALOGUE:
+        name, rest = " ".join(words[:2]), words[2:]
+    name = _ALIASES.get(name, name)
+    if name not in CATALOGUE:
+        return _unknown(words, session)
+    command = load(name)
+    options = command.parser().options(rest)
+    if options.debug:
+        session = session._replace(debug=True)
+    if options.root:
+        session = session._replace(given_root=os.path.abspath(options.root))
+    return command.run(options, session)
+
+
+def _unknown(words: list[str], session: Session) -> int:
+    from minibuild.cli.catalogue import CATALOGUE
+    from minibuild.cli.parser import nearest
+
+    group = [name for name in CATALOGUE if name.startswith(words[0] + " ")]
+    if group and (len(words) == 1 or words[1] in ("-h", "--help", "help")):
+        session.say(_table(group))
+        return 0 if len(words) > 1 else UsageError.exit_code
+    said = " ".join(words[:2]) if group else words[0]
+    near = nearest(said, [*CATALOGUE, "image"])
+    raise UsageError(
+        f"unknown command: minibuild {said}",
+        hint=f"did you mean `minibuild {near}`?" if near else "see `minibuild --help`",
+    )
+
+
+def _help(words: list[str], session: Session) -> int:
+    from minibuild.cli.catalogue import CATALOGUE, load
+
+    name = _ALIASES.get(" ".join(words), " ".join(words))
+    if name in CATALOGUE:
+        load(name).parser().print_help(session.stdout)
+        return 0
+    if words:
+        return _unknown([*words, "--help"], session)
+    session.say(
+        "usage: minibuild [--root DIR] [-D] COMMAND ...\n\n"
+        "Builds OCI images from Dockerfiles, without a daemon and without root.\n\n"
+        + _table(list(CATALOGUE))
+        + "\n\nflags of every command:\n"
+        "  --root DIR       where all state is (MINIBUILD_ROOT)\n"
+        "  -D, --debug      show the traceback of an error\n"
+        "  -h, --help       help about a command: minibuild COMMAND --help"
+    )
+    return 0
+
+
+def _table(names: list[str]) -> str:
+    from minibuild.cli.catalogue import CATALOGUE
+
+    return "commands:\n" + "\n".join(f"  {name:<15}  {CATALOGUE[name].summary}" for name in names)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

@@ -1,0 +1,97 @@
+"""argparse, with the manners of this program.
+
+Comes in: argv. Goes out: options, or a `UsageError` that names what was probably meant. Flags are
+never abbreviated (`--no` would change its meaning with the next release), and those with an
+optional value take it after an equals sign only, as Docker's do.
+Read next: `build_flags`.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from minibuild.cli.sizes import truth
+from minibuild.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of one command. `unsupported` maps flags of Docker's that are missing to reasons."""
+
+    def __init__(
+        self, prog: str, unsupported: Mapping[str, str] | None = None, **rest: Any
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **rest,
+        )
+        self._unsupported = unsupported or {}
+        self._optional: dict[str, str] = {}
+        self.add_argument("--root", metavar="DIR", default="", help=argparse.SUPPRESS)
+        self.switch("-D", "--debug", help=argparse.SUPPRESS)
+
+    def switch(self, *names: str, help: str) -> None:
+        """A flag that is on or off: `--name`, or `--name=true|false`."""
+        self.add_argument(*names, action="store_true", help=help)
+
+    def repeated(self, *names: str, metavar: str, help: str) -> None:
+        """A flag that may be given many times; the option is the list of its values."""
+        self.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
+
+    def add_optional_value(self, name: str, bare: str, **rest: Any) -> None:
+        """A flag whose value may be left out (then it is `bare`), given as `--name=VALUE`."""
+        self._optional[name] = bare
+        self.add_argument(name, **rest)
+
+    def options(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The options that `argv` means. Raises `UsageError`."""
+        options, rest = self.parse_known_args(self._normalised(argv))
+        if rest:
+            self._reject(rest)
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """What argparse calls when it is at a loss."""
+        raise UsageError(message, hint=f"see `{self.prog} --help`")
+
+    def _normalised(self, argv: Sequence[str]) -> list[str]:
+        """argv without the forms that argparse does not know: `--switch=true`, a bare `--pull`."""
+        found: list[str] = []
+        for position, word in enumerate(argv):
+            if word == "--":
+                return found + list(argv[position:])
+            name, equals, value = word.partition("=")
+            action = self._option_string_actions.get(name)
+            if name in self._optional and not equals:
+                word = f"{name}={self._optional[name]}"
+            elif equals and isinstance(action, argparse._StoreTrueAction):
+                if not truth(value, name.lstrip("-")):
+                    continue
+                word = name
+            found.append(word)
+        return found
+
+    def _reject(self, words: Sequence[str]) -> NoReturn:
+        flags = [word for word in words if word.startswith("-") and word != "-"]
+        if not flags:
+            raise UsageError(
+                f"unexpected argument {words[0]!r}",
+                hint=f"see `{self.prog} --help` for what it takes",
+            )
+        name = flags[0].partition("=")[0]
+        if reason := self._unsupported.get(name):
+            raise UsageError(f"{name} is not supported yet", hint=reason)
+        near = nearest(name, self._option_string_actions)
+        raise UsageError(
+            f"unknown flag: {name}",
+            hint=f"did you mean {near}?" if near else f"see `{self.prog} --help`",
+        )
+
+
+def nearest(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
+    """What `word` is probably a slip of; empty if nothing known is close."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""

@@ -1,0 +1,66 @@
+"""What was built, in a few lines for a person.
+
+Comes in: a `BuildResult`. Goes out: lines: names and digest, size, a table of the layers with the
+instruction that made each, and how to run something in the image. Read next: `build`.
+"""
+
+from minibuild.graph.platform import host_platform, matches
+from minibuild.progress.quantity import bytes_text
+from minibuild.request import BuildRequest, BuildResult, BuiltImage
+
+_INSTRUCTION_CELLS = 68
+
+
+def summary(request: BuildRequest, result: BuildResult, seconds: float) -> list[str]:
+    """The lines. An image for another platform is not offered to be run."""
+    stored = not request.outputs or any(output.type == "image" for output in request.outputs)
+    lines = [_counts(result, seconds)]
+    for image in result.images:
+        lines += ["", *_image(image, result, several=len(result.images) > 1)]
+    if stored and any(matches(host_platform(), image.platform) for image in result.images):
+        name = result.tags[0] if result.tags else str(result.digest or "")
+        if name:
+            lines += ["", f"run a command in it:  minibuild run {_familiar(name)} COMMAND"]
+    lines += _written(request)
+    return lines
+
+
+def _counts(result: BuildResult, seconds: float) -> str:
+    steps = result.cached + result.executed
+    cached = f", {result.cached} from the cache" if result.cached else ""
+    return f"built in {seconds:.1f}s: {steps} step{'s' if steps != 1 else ''}{cached}"
+
+
+def _image(image: BuiltImage, result: BuildResult, *, several: bool) -> list[str]:
+    total = sum(layer.size_bytes for layer in image.layers)
+    lines = []
+    if several:
+        lines.append(f"platform  {image.platform}")
+    lines += [f"image     {_familiar(tag)}" for tag in result.tags]
+    lines.append(f"digest    {image.digest}")
+    count = len(image.layers)
+    lines.append(f"size      {bytes_text(total)} in {count} layer{'s' if count != 1 else ''}")
+    if image.layers:
+        lines.append("")
+        lines.append(f"  {'layer':<12}  {'size':>9}  instruction")
+    for layer in image.layers:
+        words = " ".join(layer.instruction.split())
+        if len(words) > _INSTRUCTION_CELLS:
+            words = words[: _INSTRUCTION_CELLS - 1] + "…"
+        link = "  (link)" if layer.link else ""
+        short = layer.digest.partition(":")[2][:12]
+        lines.append(f"  {short:<12}  {bytes_text(layer.size_bytes):>9}  {words}{link}".rstrip())
+    return lines
+
+
+def _written(request: BuildRequest) -> list[str]:
+    return [
+        f"written to {output.dest} (type={output.type})"
+        for output in request.outputs
+        if output.dest not in ("", "-")
+    ]
+
+
+def _familiar(name: str) -> str:
+    """A name as people write it."""
+    return name.removeprefix("docker.io/").removeprefix("library/")
