@@ -11,7 +11,7 @@ in `located`, and the innermost location wins.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 
 class Span(NamedTuple):
@@ -55,6 +55,16 @@ class BuildError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross a process boundary where the engine runs in a user namespace of its own.
+        return _rebuilt, (type(self), self.message, self.__dict__)
+
+
+def _rebuilt(kind: type[BuildError], message: str, state: dict[str, Any]) -> BuildError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(BuildError):

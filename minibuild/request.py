@@ -2,7 +2,7 @@
 
 Everything a flag of `minibuild build` can say is a field here, already parsed: no field holds
 text that the engine has to take apart, but for names of images and contexts, which are text by
-nature. Read next: `build`.
+nature. Read next: `pipeline`.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,115 @@
+"""Reading what a build starts from: the definition, the contexts, and what they ignore.
+
+Comes in: the request's words for them. Goes out: text, directories and patterns. This is the only
+place that opens a Dockerfile; the frontend gets text.
+Read next: `pipeline`.
+"""
+
+import os
+import stat
+from importlib import import_module
+from typing import NamedTuple
+
+from minibuild.errors import DefinitionError, SourceText, UsageError
+from minibuild.graph.frontend import Context, ImageContext, LocalContext, RemoteContext
+from minibuild.request import BuildRequest
+from minibuild.solve.workbench import LocalTree
+
+MAX_BYTES = 16 * 1024 * 1024
+"""No person writes a longer Dockerfile; a device or a disk image given by mistake is longer."""
+
+_IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
+_REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
+
+
+class Definition(NamedTuple):
+    """A definition, its main context and its named ones, and the directories behind them."""
+
+    source: SourceText
+    context: Context
+    contexts: dict[str, Context]
+    locals: dict[str, LocalTree]
+
+
+def read_definition(request: BuildRequest) -> Definition:
+    """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
+    locals_: dict[str, LocalTree] = {}
+    if is_remote(request.context):
+        raise UsageError(
+            f"the context {request.context!r} is not a directory",
+            hint="contexts from git or the web are not supported yet: clone or unpack it first",
+        )
+    if not os.path.isdir(request.context):
+        raise DefinitionError(
+            f"the build context {request.context!r} is not a directory",
+            hint="give the path of the directory with the files to build from",
+        )
+    path = request.file or os.path.join(request.context, "Dockerfile")
+    if request.dockerfile is not None:
+        source = SourceText(os.path.basename(request.file) or "Dockerfile", request.dockerfile)
+    else:
+        source = SourceText(os.path.basename(path), _read_text(path, "Dockerfile"))
+    main = _local("context", request.context, locals_, dockerfile=path)
+    contexts: dict[str, Context] = {}
+    for name, value in request.contexts.items():
+        contexts[name] = _named(name, value, locals_)
+    return Definition(source, main, contexts, locals_)
+
+
+def is_remote(text: str) -> bool:
+    """Whether a context is a URL that some other machine answers for."""
+    return text.startswith(_REMOTE_SCHEMES)
+
+
+def _named(name: str, value: str, locals_: dict[str, LocalTree]) -> Context:
+    if value.startswith(_IMAGE_SCHEMES):
+        return ImageContext(value)
+    if is_remote(value):
+        return RemoteContext(value)
+    if not os.path.isdir(value):
+        raise UsageError(
+            f"the build context {name!r} is not a directory: {value!r}",
+            hint="give a directory, oci-layout://DIR:TAG or docker-image://REF",
+        )
+    return _local(f"context:{name}", value, locals_)
+
+
+def _local(
+    name: str, path: str, locals_: dict[str, LocalTree], dockerfile: str = ""
+) -> LocalContext:
+    """A directory as a context, with the patterns of the ignore file that applies to it.
+
+    A file named after the Dockerfile beside it counts more than the one in the context.
+    """
+    candidates = [os.path.join(path, ".dockerignore")]
+    if dockerfile and dockerfile != "-":
+        candidates.insert(0, dockerfile + ".dockerignore")
+    for candidate in candidates:
+        if os.path.isfile(candidate):
+            # The ignore file is part of the Dockerfile language, so its frontend reads it.
+            module = import_module("frontends.dockerfile.dockerignore")
+            rules = module.parse(_read_text(candidate, "ignore file"))
+            locals_[name] = LocalTree(
+                path, os.path.basename(candidate), tuple(rule.line for rule in rules)
+            )
+            return LocalContext(name, tuple(rule.pattern for rule in rules))
+    locals_[name] = LocalTree(path)
+    return LocalContext(name)
+
+
+def _read_text(path: str, what: str) -> str:
+    try:
+        # O_NONBLOCK: opening a fifo must not wait for somebody to write.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise DefinitionError(
+            f"cannot read the {what} {path}: {os.strerror(error.errno)}",
+            hint="name the file with -f" if what == "Dockerfile" else "",
+        ) from error
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise DefinitionError(f"the {what} {path} is not a regular file")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise DefinitionError(f"the {what} {path} is larger than {MAX_BYTES >> 20} MiB")
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,129 @@
+"""A build, the whole story in one function: read, convert, solve, export.
+
+    Dockerfile --frontend--> graph --solver--> results --exporter--> images, archives, directories
+
+Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read next: `graph.op`,
+`solve`, `exporting`.
+"""
+
+import threading
+from importlib import import_module
+from typing import cast
+
+from minibuild.definition import Definition, read_definition
+from minibuild.engine import Engine, open_engine
+from minibuild.errors import BuildError, SourceText
+from minibuild.events import Report, Warned, serialised, silent
+from minibuild.exporting import export
+from minibuild.fileop.checksum import DigestMemo
+from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult
+from minibuild.graph.platform import host_platform
+from minibuild.request import BuildRequest, BuildResult
+from minibuild.secrets import SecretReader, SshReader
+from minibuild.solve.images import ImageFinder
+from minibuild.solve.materialise import Materialiser
+from minibuild.solve.solver import Solver
+from minibuild.solve.sources import Sources
+from minibuild.solve.workbench import Workbench
+
+
+def run_build(
+    request: BuildRequest,
+    *,
+    root: str,
+    report: Report = silent,
+    cancelled: threading.Event | None = None,
+) -> BuildResult:
+    """Do one build on the store in `root`. Needs root, or a user namespace around it."""
+    report, cancelled = serialised(report), cancelled or threading.Event()
+    definition = read_definition(request)
+    try:
+        with open_engine(root) as engine:
+            return _build(engine, request, definition, report, cancelled)
+    except BuildError as error:
+        # Whoever shows the error can show the lines around it.
+        if error.span is not None and error.span.file == definition.source.name:
+            error.source = definition.source
+        raise
+
+
+def _build(
+    engine: Engine,
+    request: BuildRequest,
+    definition: Definition,
+    report: Report,
+    cancelled: threading.Event,
+) -> BuildResult:
+    finder = ImageFinder(engine, pull=request.pull)
+    converted = convert(request, definition, finder)
+    for finding in converted.findings:
+        report(_warning(finding, definition.source))
+    materialiser = Materialiser(
+        engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
+    )
+    bench = Workbench(
+        store=engine.store,
+        snapshots=engine.snapshots,
+        diffs=engine.diffs,
+        materialiser=materialiser,
+        executor=engine.executor,
+        memo=DigestMemo(engine.store.db),
+        locals=definition.locals,
+        secret=SecretReader(request.secrets),
+        ssh=SshReader(request.ssh),
+        report=report,
+        cancelled=cancelled,
+    )
+    solver = Solver(bench, engine.cache, Sources(engine, bench, finder), jobs=request.jobs)
+    solved = solver.solve([image.vertex for image in converted.images])
+    results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
+    made = export(engine, bench, request, converted, results)
+    return made._replace(
+        findings=converted.findings,
+        source=definition.source,
+        cached=solver.cached,
+        executed=solver.executed,
+    )
+
+
+def convert(
+    request: BuildRequest, definition: Definition, finder: ImageFinder
+) -> FrontendResult:
+    """The graph that the definition means."""
+    # By name and on demand: the engine knows no frontend, and a frontend knows no engine.
+    frontend = cast(Frontend, import_module("frontends.dockerfile.convert"))
+    host = host_platform()
+    return frontend.convert(
+        FrontendRequest(
+            source=definition.source,
+            platforms=request.platforms or (host,),
+            build_platform=host,
+            target=request.target,
+            build_args=request.build_args,
+            labels=request.labels,
+            context=definition.context,
+            contexts=definition.contexts,
+            no_cache_all=request.no_cache,
+            no_cache=request.no_cache_filter,
+            network=request.network,
+            add_hosts=request.add_hosts,
+            shm_size_bytes=request.shm_size_bytes,
+            ulimits=request.ulimits,
+            allow=request.allow,
+            multi_platform=len(request.platforms) > 1,
+        ),
+        finder,
+    )
+
+
+def _warning(finding: object, source: SourceText) -> Warned:
+    from minibuild.graph.frontend import Finding
+
+    assert isinstance(finding, Finding)
+    excerpt = ""
+    if finding.span is not None:
+        lines = source.text.splitlines()
+        excerpt = "\n".join(lines[finding.span.first - 1 : finding.span.last])
+    return Warned(
+        finding.rule, finding.message, finding.span, finding.description, finding.url, excerpt
+    )

@@ -1,0 +1,82 @@
+"""The build cache: which key produced which result, and what each key was made of.
+
+Two kinds of key lead to a record (see `cachekey`): *fast* keys, made of definitions, and
+*canonical* ones, made of contents. A record is only as good as what it points at: one whose diffs
+have been pruned counts as a miss. Read next: `cachekey`.
+"""
+
+import json
+import time
+import zlib
+from typing import Any, NamedTuple
+
+from minibuild.digest import Digest
+from minibuild.solve.results import Diffs, Result
+from minibuild.store.database import Database
+
+
+class Record(NamedTuple):
+    """A hit: the result, and the key by which the steps after it know it."""
+
+    canonical: Digest
+    result: Result
+
+
+class Cache:
+    """Records of the store. Uses are noted in memory and written once, by `flush`."""
+
+    __slots__ = ("_db", "_diffs", "_used")
+
+    def __init__(self, db: Database, diffs: Diffs) -> None:
+        self._db = db
+        self._diffs = diffs
+        self._used: set[str] = set()
+
+    def lookup(self, key: Digest) -> Record | None:
+        """The record of a key, if everything it points at still exists."""
+        row = self._db.execute(
+            "SELECT canonical, result FROM records WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        result: Result = tuple(json.loads(row[1]))
+        if not self._diffs.all_present(result):
+            return None
+        self._used.add(key)
+        return Record(row[0], result)
+
+    def save(self, keys: set[Digest], record: Record, name: str) -> None:
+        """Let each of `keys` lead to the record; older records of these keys are replaced."""
+        now = time.time()
+        with self._db.transaction() as tx:
+            tx.executemany(
+                "INSERT OR REPLACE INTO records (key, canonical, result, name, created, used)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [(k, record.canonical, json.dumps(record.result), name, now, now) for k in keys],
+            )
+
+    def save_parts(self, key: Digest, name: str, parts: dict[str, Any]) -> None:
+        """Keep what a canonical key was made of, so that a later miss can name what changed."""
+        packed = zlib.compress(json.dumps(parts).encode("utf-8", "surrogateescape"), 1)
+        self._db.execute(
+            "INSERT OR REPLACE INTO key_parts (key, name, parts, created) VALUES (?, ?, ?, ?)",
+            (key, name, packed, time.time()),
+        )
+
+    def parts(self, key: Digest) -> dict[str, Any] | None:
+        """What a canonical key was made of, where that is known."""
+        row = self._db.execute("SELECT parts FROM key_parts WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        found: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        return found
+
+    def flush(self) -> None:
+        """Write down which records this build used, for `prune` to know what is old."""
+        used, self._used = self._used, set()
+        if used:
+            now = time.time()
+            with self._db.transaction() as tx:
+                tx.executemany(
+                    "UPDATE records SET used = ? WHERE key = ?", [(now, key) for key in used]
+                )

@@ -1,0 +1,106 @@
+"""Cache keys: what a vertex depends on, and nothing else.
+
+Comes in: an op and what is known of its inputs. Goes out: a key, and the parts it is made of.
+
+What a vertex depends on is of two kinds. The *base* of a step (the root filesystem of an Exec,
+the tree a File works on) is known by its key: it was made by steps whose keys say everything.
+What is *copied or mounted* is known by its contents: the digest of what the step would read
+(paths, types, modes, owners, data; never times). So touching a file changes nothing, a stage that
+was built again with the same outcome changes nothing, and files that no step reads do not count.
+
+Reading contents has a price where they are the result of another step. So every vertex has two
+keys: a *fast* one, in which such inputs count by their keys, and a *canonical* one, in which they
+count by their contents. A fast key that has a record saves the reading; the canonical key is what
+later steps depend on, and it is the same whichever way it was found. BuildKit calls the two
+definition-based and content-based.
+Read next: `operations`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from minibuild.digest import Digest, DiffID, digest_json, digest_strings
+from minibuild.graph.op import Copy, Exec, File, Merge, Op
+from minibuild.graph.vertex import plain
+
+VERSION = "1"
+"""Part of every key: raised when a step of equal definition would give another result."""
+
+Contents = tuple[tuple[str, str], ...]
+"""What a step reads from one input: (path, digest of everything about it), sorted by path."""
+
+
+class Part(NamedTuple):
+    """What one input adds to a key: contents where they are known, else the input's own key."""
+
+    name: str
+    key: Digest | None = None
+    contents: Contents | None = None
+
+    @property
+    def identity(self) -> str:
+        """One string for all of it."""
+        if self.contents is None:
+            return self.key or "scratch"
+        return digest_strings(word for entry in self.contents for word in entry)
+
+
+def step_key(op: Op, base: Digest | None, parts: Sequence[Part]) -> Digest:
+    """The key of an Exec or File on the base `base` that reads `parts` from other inputs."""
+    return digest_json(
+        {
+            "version": VERSION,
+            "op": plain(_by_effect(op)),
+            "base": base,
+            "parts": [part.identity for part in parts],
+        }
+    )
+
+
+def image_key(diff_ids: Sequence[DiffID]) -> Digest:
+    """The key of an image's root filesystem: its layers, whatever the image is called."""
+    return digest_strings(("image", VERSION, *diff_ids))
+
+
+def combined_key(op: Op, inputs: Sequence[Digest | None]) -> Digest:
+    """The key of a Merge or a Diff: the kind and the inputs in order, no contents needed."""
+    kind = "merge" if isinstance(op, Merge) else "diff"
+    return digest_strings((kind, VERSION, *(key or "scratch" for key in inputs)))
+
+
+def explain(op: Op, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any]:
+    """The parts of a key in a form that can be kept and compared with those of another."""
+    return {
+        "op": plain(_by_effect(op)),
+        "base": base,
+        "parts": {
+            part.name: part.key if part.contents is None
+            # A few digits are enough to see that a file changed.
+            else {path: digest[-16:] for path, digest in part.contents}
+            for part in parts
+        },
+    }
+
+
+def _by_effect(op: Op) -> Op:
+    """The op without what counts only through the contents it selects.
+
+    Patterns of `--exclude` are such: leaving out a file that was never there changes nothing.
+    """
+    if isinstance(op, File):
+        return File(
+            tuple(
+                action._replace(exclude=()) if isinstance(action, Copy) else action
+                for action in op.actions
+            )
+        )
+    return op
+
+
+def reads(op: Op) -> list[int]:
+    """The inputs that an op reads by contents, in the order of its actions or mounts."""
+    if isinstance(op, File):
+        return [action.input for action in op.actions if isinstance(action, Copy)]
+    if isinstance(op, Exec):
+        return [m.input for m in op.mounts if getattr(m, "input", -1) >= 0]
+    return []

@@ -1,0 +1,79 @@
+"""Directories of `RUN --mount=type=cache`: they outlive builds and belong to no result.
+
+A cache is known by its id. `shared` users use one directory at the same time; `locked` ones wait
+for each other; a `private` one takes the first directory nobody uses, and makes another if all are
+in use. A directory is seeded, and gets its owner and mode, when it is first made, and only then.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from minibuild.digest import digest_bytes, digest_hex
+from minibuild.graph.op import CacheMount
+from minibuild.linux.owner import chown
+from minibuild.solve.workbench import Workbench
+from minibuild.store.flock import try_lock
+
+Seed = Callable[[int], None]
+"""Fills a new cache directory, given as an open descriptor."""
+
+
+@contextmanager
+def cache_directory(bench: Workbench, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
+    """The directory of a cache mount, held as its sharing mode asks while the block runs."""
+    folder = bench.store.path("cache-mounts", digest_hex(digest_bytes(mount.id.encode()))[:32])
+    os.makedirs(folder, exist_ok=True)
+    if mount.sharing == "private":
+        with _first_free(bench, folder, mount, seed) as path:
+            yield path
+        return
+    path = _made(bench, folder, 0, mount, seed)
+    if mount.sharing == "shared":
+        yield path
+        return
+    with bench.store.lock(f"cache-{os.path.basename(folder)}", bench.cancelled):
+        yield path
+
+
+@contextmanager
+def _first_free(
+    bench: Workbench, folder: str, mount: CacheMount, seed: Seed | None
+) -> Iterator[str]:
+    number = 0
+    while True:
+        with try_lock(os.path.join(folder, f"{number}.lock")) as held:
+            if held:
+                yield _made(bench, folder, number, mount, seed)
+                return
+        number += 1
+
+
+def _made(
+    bench: Workbench, folder: str, number: int, mount: CacheMount, seed: Seed | None
+) -> str:
+    """The directory `number` of a cache, made and seeded if it is not there."""
+    path = os.path.join(folder, str(number))
+    if os.path.isdir(path):
+        return path
+    with bench.store.lock(f"seed-{os.path.basename(folder)}", bench.cancelled):
+        if os.path.isdir(path):
+            return path
+        # Seeded under another name: a crash must not leave half a seed that looks whole.
+        making = bench.store.ingest_path()
+        os.mkdir(making, 0o700)
+        fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if seed is not None:
+                seed(fd)
+            chown(fd, "", mount.uid, mount.gid)
+            os.fchmod(fd, mount.mode)
+        finally:
+            os.close(fd)
+        about = os.path.join(folder, "about.json")
+        if not os.path.exists(about):
+            with open(about, "w", encoding="utf-8") as file:
+                json.dump({"id": mount.id, "target": mount.target}, file)
+        os.rename(making, path)
+    return path

@@ -1,0 +1,98 @@
+"""The keys of a vertex in a running build: what `cachekey` computes, with the contents read.
+
+Contexts are always read: their files are what the person changes between builds. Results of other
+steps are read only when a fast key has no record.
+"""
+
+from collections.abc import Sequence
+
+from minibuild.digest import Digest
+from minibuild.errors import located
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.checksum import content_digests, tree_digests
+from minibuild.graph.op import BindMount, CacheMount, Copy, Exec, File
+from minibuild.graph.vertex import Vertex
+from minibuild.solve.cachekey import Contents, Part
+from minibuild.solve.trees import Solved, input_of, open_tree
+from minibuild.solve.workbench import Voice, Workbench
+
+Reader = Copy | BindMount | CacheMount
+"""A part of an op that reads an input."""
+
+
+def readers(op: File | Exec) -> list[Reader]:
+    """What reads inputs besides the base."""
+    if isinstance(op, File):
+        return [action for action in op.actions if isinstance(action, Copy)]
+    return [m for m in op.mounts if isinstance(m, BindMount | CacheMount) and m.input >= 0]
+
+
+def is_pure(vertex: Vertex | None) -> bool:
+    """Whether a vertex is made of its definition alone, as the files of a heredoc are.
+
+    Its key says all that its contents would, so nobody needs to read it.
+    """
+    return vertex is None or (isinstance(vertex.op, File) and not any(vertex.inputs))
+
+
+def fast_parts(
+    bench: Workbench, vertex: Vertex, done: Sequence[Solved | None], voice: Voice
+) -> list[Part]:
+    """The parts of the fast key: contents of contexts, keys of everything else."""
+    assert isinstance(vertex.op, File | Exec)
+    parts = []
+    for number, reader in enumerate(readers(vertex.op)):
+        solved = input_of(vertex, reader.input, done)
+        name = _name(vertex, reader, number)
+        if solved is not None and solved.local is not None and _by_contents(reader):
+            parts.append(Part(name, contents=_read(bench, vertex, reader, solved, voice)))
+        else:
+            parts.append(Part(name, key=None if solved is None else solved.key))
+    return parts
+
+
+def canonical_parts(
+    bench: Workbench,
+    vertex: Vertex,
+    done: Sequence[Solved | None],
+    fast: Sequence[Part],
+    voice: Voice,
+) -> list[Part]:
+    """The parts of the canonical key: those of the fast one, with contents instead of keys."""
+    assert isinstance(vertex.op, File | Exec)
+    parts = []
+    for part, reader in zip(fast, readers(vertex.op), strict=True):
+        if part.contents is None and _by_contents(reader) and not is_pure(vertex.inputs[reader.input]):
+            solved = input_of(vertex, reader.input, done)
+            part = Part(part.name, contents=_read(bench, vertex, reader, solved, voice))
+        parts.append(part)
+    return parts
+
+
+def _by_contents(reader: Reader) -> bool:
+    # The seed of a cache mount only matters when the cache is made: its contents are no input.
+    return not isinstance(reader, CacheMount)
+
+
+def _read(
+    bench: Workbench, vertex: Vertex, reader: Reader, solved: Solved | None, voice: Voice
+) -> Contents:
+    with located(vertex.note.span), open_tree(bench, solved, voice) as tree:
+        return _digests(bench, reader, tree)
+
+
+def _digests(bench: Workbench, reader: Reader, tree: SourceTree) -> Contents:
+    if isinstance(reader, Copy):
+        return content_digests(reader, tree, bench.memo)
+    return tree_digests(tree, reader.source, bench.memo)
+
+
+def _name(vertex: Vertex, reader: Reader, number: int) -> str:
+    source = vertex.inputs[reader.input]
+    label = "scratch" if source is None else source.note.name or type(source.op).__name__
+    return f"{number}: {label}"
+
+
+def base_key(done: Sequence[Solved | None]) -> Digest | None:
+    """The key of input 0, the base."""
+    return done[0].key if done and done[0] is not None else None

@@ -1,0 +1,176 @@
+"""From a list of diffs to something one can stand in, or send: made on demand, and once.
+
+Comes in: a result. Goes out: a snapshot that shows all of it (`snapshot`), or a blob for each of
+its diffs (`blob`). An image that is only exported is never put on disk; a base image that no step
+runs on is never unpacked; a layer packed or pulled once is never packed again.
+
+How a list becomes a snapshot: if the last diff was made on exactly the list before it, its own
+tree is the answer (unpacked from its blob, if need be). Otherwise this is a merge: the longest
+prefix that exists as a tree, or can without a merge, is the parent, and the rest is applied to it
+by the merge snapshotter. What was merged is remembered by its list.
+Read next: `cachekey`.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from minibuild.errors import StoreError
+from minibuild.oci.layers import PackedLayer
+from minibuild.snapshot.api import Diff, MergePolicy, MergeSnapshotter, SnapshotID
+from minibuild.solve.results import DiffKey, DiffRow, Diffs, Result, list_key
+from minibuild.store.layout import Store
+
+Tell = Callable[[str], None]
+"""Told in a sentence about work that takes time, for progress."""
+
+
+class Layers(Protocol):
+    """Layers as files: how a diff becomes a blob and a blob a tree."""
+
+    def pack(self, diff: Diff) -> PackedLayer:
+        """Write the diff as a layer into the content store."""
+        ...
+
+    def present(self, blob: PackedLayer) -> bool:
+        """Whether the blob is in the content store, or can be fetched from where it came from."""
+        ...
+
+    def fetch(self, blob: PackedLayer) -> None:
+        """Have the blob in the content store afterwards. Raises `RegistryError`, `ImageError`."""
+        ...
+
+    def unpack(self, blob: PackedLayer, active: SnapshotID) -> None:
+        """Apply a fetched blob to an active snapshot."""
+        ...
+
+
+class Materialiser:
+    """Trees and blobs of results. Safe in threads; equal work is done once, also by processes."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshots: MergeSnapshotter,
+        diffs: Diffs,
+        layers: Layers,
+        *,
+        policy: MergePolicy = MergePolicy(),  # noqa: B008
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._diffs = diffs
+        self._layers = layers
+        self._policy = policy
+        self._cancelled = cancelled
+
+    @property
+    def _plain(self) -> bool:
+        """Whether merges may use every short cut; not while an old defect is being shown."""
+        return not self._policy.whiteout_links
+
+    def snapshot(self, result: Result, tell: Tell) -> SnapshotID | None:
+        """The committed snapshot that shows a result; None for scratch."""
+        if not result:
+            return None
+        last = self._diffs.get(result[-1])
+        if last.base == result[:-1]:
+            return self._tree(last, tell)
+        return self._known(result) or self._merge(result, tell)
+
+    def diff(self, key: DiffKey, tell: Tell) -> Diff:
+        """A diff as two snapshots."""
+        row = self._diffs.get(key)
+        if row.upper is None:
+            self._tree(row, tell)
+            row = self._diffs.get(key)
+        assert row.upper is not None
+        return Diff(row.lower, row.upper)
+
+    def blob(self, key: DiffKey, tell: Tell) -> PackedLayer:
+        """A diff as a layer in the content store."""
+        row = self._diffs.get(key)
+        if row.blob is not None and (row.upper is None or self._layers.present(row.blob)):
+            self._layers.fetch(row.blob)
+            return row.blob
+        with self._store.lock(f"blob-{key}", self._cancelled) as waited:
+            row = self._diffs.get(key) if waited else row
+            if row.blob is not None and self._layers.present(row.blob):
+                return row.blob
+            if row.upper is None:
+                raise StoreError(
+                    "a layer is in the cache neither as files nor as a blob",
+                    hint="run `minibuild prune --all`, then build again",
+                )
+            blob = self._layers.pack(Diff(row.lower, row.upper))
+            self._diffs.set_blob(key, blob)
+        return blob
+
+    def _known(self, result: Result) -> SnapshotID | None:
+        if not self._plain:
+            return None
+        found = self._store.db.execute(
+            "SELECT snapshot FROM trees WHERE list = ?", (list_key(result),)
+        ).fetchone()
+        return None if found is None else SnapshotID(found[0])
+
+    def _tree(self, row: DiffRow, tell: Tell) -> SnapshotID:
+        """The tree of a diff on its own base."""
+        if row.upper is not None:
+            return row.upper
+        # The base first and outside the lock: one lock at a time cannot dead-lock.
+        parent = self.snapshot(row.base, tell)
+        with self._store.lock(f"tree-{row.key}", self._cancelled) as waited:
+            if waited and (upper := self._diffs.get(row.key).upper) is not None:
+                return upper
+            assert row.blob is not None
+            self._layers.fetch(row.blob)
+            active = self._snapshots.prepare(parent)
+            try:
+                self._layers.unpack(row.blob, active)
+                self._snapshots.commit(active)
+            except BaseException:
+                self._snapshots.remove(active)
+                raise
+            self._diffs.set_upper(row.key, parent, active)
+        return active
+
+    def _merge(self, result: Result, tell: Tell) -> SnapshotID:
+        start = self._prefix(result)
+        parent = self.snapshot(result[:start], tell)
+        rest = [self.diff(key, tell) for key in result[start:]]
+        with self._store.lock(f"merge-{list_key(result)}", self._cancelled) as waited:
+            if waited and (known := self._known(result)) is not None:
+                return known
+            tell(f"merging {len(result)} layers")
+            merged = self._snapshots.merge(rest, self._policy, parent=parent)
+            report = merged.report
+            how = f"merged {len(result)} layers: {report.strategy.value}"
+            if report.linked or report.copied:
+                how += f", {report.linked:,} files linked, {report.copied:,} copied"
+            tell(how + (f" ({report.reason})" if report.reason else ""))
+            if self._plain:
+                self._store.db.execute(
+                    "INSERT OR REPLACE INTO trees (list, snapshot, diffs) VALUES (?, ?, ?)",
+                    (list_key(result), merged.snapshot, json.dumps(result)),
+                )
+        return merged.snapshot
+
+    def _prefix(self, result: Result) -> int:
+        """How many diffs at the start of the list need no merge.
+
+        BuildKit takes the longest plain chain from nothing. Any prefix that exists as a tree
+        serves as well: what a RUN left behind *is* the tree of the list that ends with it.
+        """
+        if not self._plain:
+            length = 0
+            while length < len(result) and self._diffs.get(result[length]).base == result[:length]:
+                length += 1
+            return length
+        for length in range(len(result) - 1, 0, -1):
+            base = self._diffs.get(result[length - 1]).base
+            if base == result[: length - 1] or self._known(result[:length]) is not None:
+                return length
+        return 0

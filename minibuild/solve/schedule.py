@@ -1,0 +1,134 @@
+"""In which order vertices are solved, and how many at once.
+
+Comes in: vertices and two functions, one that is quick and one that may take long. Goes out: what
+they returned, for each vertex. A vertex starts as soon as its inputs are done. The quick function
+runs in the caller's thread, one vertex after the other: a cached build never starts a thread. What
+it declines is work, and work runs in threads of its own, up to `jobs` at a time.
+
+The first failure stops the rest: nothing new is started, `cancelled` is set for what runs, and the
+error is raised once every thread is back. Ctrl-C takes the same way.
+Read next: `solver`.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Generic, NamedTuple, TypeVar
+
+from minibuild.digest import Digest
+from minibuild.errors import Cancelled
+from minibuild.graph.vertex import Vertex
+
+T = TypeVar("T")
+Inputs = Mapping[Digest, T]
+
+
+class _Outcome(NamedTuple, Generic[T]):
+    vertex: Vertex
+    value: T | None
+    error: BaseException | None
+
+
+class Scheduler(Generic[T]):
+    """Solves vertices, inputs first; see the module."""
+
+    def __init__(
+        self,
+        quick: Callable[[Vertex, Inputs[T]], T | None],
+        work: Callable[[Vertex, Inputs[T]], T],
+        cancelled: threading.Event,
+        jobs: int,
+        before_threads: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._quick = quick
+        self._work = work
+        self._cancelled = cancelled
+        self._jobs = jobs
+        self._before_threads: Callable[[], None] | None = before_threads
+        self._outcomes: SimpleQueue[_Outcome[T]] = SimpleQueue()
+        self._waiting: deque[Vertex] = deque()
+        self._running: dict[Digest, threading.Thread] = {}
+        self._done: dict[Digest, T] = {}
+
+    def run(self, vertices: Sequence[Vertex]) -> dict[Digest, T]:
+        """Solve all vertices (given inputs first). Raises the first error that is not a
+        consequence of another."""
+        missing = {v.digest: {i.digest for i in v.inputs if i} for v in vertices}
+        users: dict[Digest, list[Vertex]] = {}
+        for vertex in vertices:
+            for needed in missing[vertex.digest]:
+                users.setdefault(needed, []).append(vertex)
+        ready = deque(v for v in vertices if not missing[v.digest])
+        error: BaseException | None = None
+        try:
+            while ready or self._waiting or self._running:
+                while ready:
+                    vertex = ready.popleft()
+                    if self._cancelled.is_set():
+                        raise Cancelled("the build was cancelled")
+                    value = self._quick(vertex, self._done)
+                    if value is None:
+                        self._waiting.append(vertex)
+                    else:
+                        self._finish(vertex, value, missing, users, ready)
+                self._start_waiting()
+                if not self._running:
+                    continue
+                outcome = self._outcomes.get()
+                self._running.pop(outcome.vertex.digest)
+                if outcome.error is not None:
+                    raise outcome.error
+                assert outcome.value is not None
+                self._finish(outcome.vertex, outcome.value, missing, users, ready)
+        except BaseException as caught:
+            error = caught
+        if error is not None:
+            raise self._stop(error)
+        return self._done
+
+    def _finish(
+        self,
+        vertex: Vertex,
+        value: T,
+        missing: dict[Digest, set[Digest]],
+        users: dict[Digest, list[Vertex]],
+        ready: deque[Vertex],
+    ) -> None:
+        self._done[vertex.digest] = value
+        for user in users.get(vertex.digest, ()):
+            left = missing[user.digest]
+            left.discard(vertex.digest)
+            if not left:
+                ready.append(user)
+
+    def _start_waiting(self) -> None:
+        if self._waiting and self._before_threads is not None:
+            # The last moment at which this process may fork without a second thought.
+            self._before_threads()
+            self._before_threads = None
+        while self._waiting and len(self._running) < self._jobs:
+            vertex = self._waiting.popleft()
+            thread = threading.Thread(target=self._body, args=(vertex,), daemon=True)
+            self._running[vertex.digest] = thread
+            thread.start()
+
+    def _body(self, vertex: Vertex) -> None:
+        try:
+            value = self._work(vertex, self._done)
+        except BaseException as error:
+            self._outcomes.put(_Outcome(vertex, None, error))
+        else:
+            self._outcomes.put(_Outcome(vertex, value, None))
+
+    def _stop(self, error: BaseException) -> BaseException:
+        """Cancel what runs and wait for it; the error to raise is the first real one."""
+        self._cancelled.set()
+        threads = list(self._running.values())
+        for thread in threads:
+            thread.join()
+        while not self._outcomes.empty():
+            other = self._outcomes.get().error
+            if isinstance(error, Cancelled) and other and not isinstance(other, Cancelled):
+                error = other
+        return error

@@ -1,0 +1,232 @@
+"""The solver: every vertex of a graph becomes a result, from the cache or by work.
+
+Comes in: vertices, inputs first. Goes out: a `Solved` for each. For a vertex that is not in the
+cache, its key is locked first: of two builds that want the same step at the same time, in one
+process or in two, one does it and the other finds it done.
+Read next: `run_exec`, `run_file` and `sources`, which do the work.
+"""
+
+import errno
+import time
+from collections.abc import Mapping, Sequence
+
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled, HostError, StoreError, located
+from minibuild.events import Completed, Planned, Started, VertexInfo
+from minibuild.graph.op import (
+    Diff,
+    Exec,
+    File,
+    GitSource,
+    HttpSource,
+    ImageSource,
+    LocalSource,
+    Merge,
+)
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.solve.cache import Cache, Record
+from minibuild.solve.cachekey import combined_key, explain, step_key
+from minibuild.solve.keys import base_key, canonical_parts, fast_parts
+from minibuild.solve.results import Result
+from minibuild.solve.run_diff import run_diff
+from minibuild.solve.run_exec import run_exec
+from minibuild.solve.run_file import run_file
+from minibuild.solve.schedule import Scheduler
+from minibuild.solve.sources import Sources
+from minibuild.solve.trees import Solved
+from minibuild.solve.workbench import Voice, Workbench
+
+DEFAULT_JOBS = 16
+"""Steps wait for the network and the disk as often as for a processor, so more than there are."""
+
+Done = Mapping[Digest, Solved]
+
+
+class Solver:
+    """Solves the graphs of one build."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        cache: Cache,
+        sources: Sources,
+        *,
+        jobs: int = 0,
+        salt: str = "",
+    ) -> None:
+        self._bench = bench
+        self._cache = cache
+        self._sources = sources
+        self._jobs = jobs or DEFAULT_JOBS
+        self._salt = salt
+        self.cached = 0
+        self.executed = 0
+
+    def solve(self, targets: Sequence[Vertex | None]) -> dict[Digest, Solved]:
+        """Everything the targets need, by vertex digest. Raises the first error of a step."""
+        vertices = topological(targets)
+        self._bench.report(
+            Planned(
+                tuple(
+                    VertexInfo(
+                        v.digest, v.note.name, tuple(i.digest for i in v.inputs if i), v.note.span
+                    )
+                    for v in vertices
+                )
+            )
+        )
+        # The step server is forked from a process with one thread, and only if a step may run.
+        runs = any(isinstance(v.op, Exec) for v in vertices)
+        scheduler = Scheduler(
+            self._quick,
+            self._work,
+            self._bench.cancelled,
+            self._jobs,
+            before_threads=(lambda: bool(self._bench.executor())) if runs else (lambda: None),
+        )
+        try:
+            return scheduler.run(vertices)
+        finally:
+            self._cache.flush()
+            self._bench.memo.flush()
+
+    # --- what needs no thread ---
+
+    def _quick(self, vertex: Vertex, done: Done) -> Solved | None:
+        inputs = [None if v is None else done[v.digest] for v in vertex.inputs]
+        match vertex.op:
+            case LocalSource() as op:
+                return self._announce(vertex, Solved((), None, local=op))
+            case Merge() as op:
+                return self._announce(vertex, self._merge(op, inputs))
+            case Exec() | File() if not any(i and i.local for i in inputs):
+                # No context to read: the fast key costs a few microseconds.
+                return self._try_fast(vertex, inputs)
+            case ImageSource() as op:
+                result = self._sources.image_if_known(op)
+                return None if result is None else self._announce(vertex, result)
+        return None
+
+    def _merge(self, op: Merge, inputs: Sequence[Solved | None]) -> Solved:
+        """A merge is its inputs' diffs, one list after the other: nothing to do, nothing to keep."""
+        result: Result = tuple(key for i in inputs if i is not None for key in i.result)
+        return Solved(
+            result,
+            combined_key(op, [i and i.key for i in inputs]),
+            fresh=any(i.fresh for i in inputs if i),
+            cached=all(i.cached for i in inputs if i),
+        )
+
+    def _try_fast(self, vertex: Vertex, inputs: Sequence[Solved | None]) -> Solved | None:
+        if self._must_execute(vertex, inputs) or any(i and i.fresh for i in inputs):
+            return None
+        voice = Voice(self._bench.report, vertex.digest)
+        parts = fast_parts(self._bench, vertex, inputs, voice)
+        assert isinstance(vertex.op, Exec | File)
+        record = self._cache.lookup(self._salted(step_key(vertex.op, base_key(inputs), parts)))
+        return None if record is None else self._hit(vertex, record)
+
+    def _must_execute(self, vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
+        """Whether a record would be ignored: on request, or because the base was made anew."""
+        return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].fresh)
+
+    # --- what may take long ---
+
+    def _work(self, vertex: Vertex, done: Done) -> Solved:
+        inputs = [None if v is None else done[v.digest] for v in vertex.inputs]
+        voice = Voice(self._bench.report, vertex.digest)
+        self._bench.report(Started(vertex.digest, time.time()))
+        try:
+            with located(vertex.note.span):
+                solved = self._solve(vertex, inputs, voice)
+        except BaseException as error:
+            error = _explained(error)
+            self._bench.report(
+                Completed(
+                    vertex.digest,
+                    time.time(),
+                    error=str(error) or type(error).__name__,
+                    cancelled=isinstance(error, Cancelled),
+                )
+            )
+            raise error from error.__cause__
+        self.cached += solved.cached
+        self.executed += not solved.cached
+        self._bench.report(Completed(vertex.digest, time.time(), cached=solved.cached))
+        return solved
+
+    def _solve(self, vertex: Vertex, inputs: Sequence[Solved | None], voice: Voice) -> Solved:
+        match vertex.op:
+            case Exec() | File() as op:
+                return self._step(vertex, op, inputs, voice)
+            case Diff() as op:
+                result = run_diff(self._bench, inputs, voice)
+                return Solved(result, combined_key(op, [i and i.key for i in inputs]))
+            case ImageSource() | HttpSource() | GitSource() as op:
+                return self._sources.fetch(op, voice, ignore_cache=vertex.note.ignore_cache)
+        raise AssertionError(f"{vertex!r} needs no work")
+
+    def _step(
+        self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
+    ) -> Solved:
+        bench, base = self._bench, base_key(inputs)
+        parts = fast_parts(bench, vertex, inputs, voice)
+        fast = self._salted(step_key(op, base, parts))
+        forced = self._must_execute(vertex, inputs)
+        # An input that was made anew may have kept its key and changed its contents.
+        if not forced and not any(i and i.fresh for i in inputs):
+            record = self._cache.lookup(fast)
+            if record is not None:
+                return _from(record)
+        parts = canonical_parts(bench, vertex, inputs, parts, voice)
+        canonical = self._salted(step_key(op, base, parts))
+        with bench.store.lock(f"key-{canonical[7:39]}", bench.cancelled):
+            record = None if forced else self._cache.lookup(canonical)
+            if record is None:
+                run = run_exec if isinstance(op, Exec) else run_file
+                result = run(bench, vertex, op, inputs, voice)  # type: ignore[arg-type]
+                self._cache.save_parts(canonical, vertex.note.name, explain(op, base, parts))
+                self._cache.save(
+                    {fast, canonical}, Record(canonical, result), vertex.note.name
+                )
+                return Solved(result, canonical, fresh=forced)
+        if fast != canonical:
+            self._cache.save({fast}, record, vertex.note.name)
+        return _from(record)
+
+    # --- small things ---
+
+    def _salted(self, key: Digest) -> Digest:
+        """The key, kept apart from normal ones while an old defect is being shown."""
+        return Digest(f"{key}+{self._salt}") if self._salt else key
+
+    def _hit(self, vertex: Vertex, record: Record) -> Solved:
+        return self._announce(vertex, _from(record))
+
+    def _announce(self, vertex: Vertex, solved: Solved) -> Solved:
+        now = time.time()
+        self.cached += solved.cached
+        self._bench.report(Started(vertex.digest, now))
+        self._bench.report(Completed(vertex.digest, now, cached=solved.cached))
+        return solved
+
+
+def _from(record: Record) -> Solved:
+    return Solved(record.result, record.canonical, cached=True)
+
+
+def _explained(error: BaseException) -> BaseException:
+    """An error of the system as one that a person can act on; any other as it is."""
+    if isinstance(error, BuildError) or not isinstance(error, OSError):
+        return error
+    explained: BuildError
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        explained = StoreError(
+            "the disk with the store is full",
+            hint="free space, run `minibuild prune`, or set MINIBUILD_ROOT to another disk",
+        )
+    else:
+        what = f"{error.filename}: " if error.filename else ""
+        explained = HostError(f"{what}{error.strerror or error}")
+    explained.__cause__ = error
+    return explained

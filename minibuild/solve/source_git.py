@@ -1,0 +1,171 @@
+"""Git repositories, for `ADD https://host/repo.git#ref:dir`, through the git program.
+
+A branch or tag is first resolved to a commit, and the commit is the cache key: only a new commit
+is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as git has them.
+"""
+
+import os
+from collections.abc import Sequence
+
+from minibuild.digest import digest_strings
+from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.apply import apply
+from minibuild.graph.op import Copy, GitSource
+from minibuild.solve.cache import Cache, Record
+from minibuild.solve.trees import Solved
+from minibuild.solve.workbench import Voice, Workbench
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def fetch_git(
+    bench: Workbench, cache: Cache, op: GitSource, voice: Voice, *, ignore_cache: bool
+) -> Solved:
+    """The tree of a commit as a result."""
+    git = _Git(bench, op, voice)
+    commit = git.resolve()
+    if op.checksum and not commit.startswith(op.checksum):
+        raise DefinitionError(
+            f"expected checksum to match {op.checksum}, got {commit}",
+            hint="if the reference moved and you trust it, change --checksum",
+        )
+    key = digest_strings(
+        ("git", op.url, commit, op.subdir, str(op.keep_git_dir), str(op.submodules))
+    )
+    record = None if ignore_cache else cache.lookup(key)
+    if record is not None:
+        return Solved(record.result, record.canonical, cached=True)
+    with bench.store.lock(f"key-{key[7:39]}", bench.cancelled):
+        record = None if ignore_cache else cache.lookup(key)
+        if record is None:
+            record = Record(key, _checkout(bench, git, op, commit))
+            cache.save({key}, record, op.url)
+    return Solved(record.result, record.canonical, fresh=ignore_cache)
+
+
+def _checkout(bench: Workbench, git: "_Git", op: GitSource, commit: str) -> tuple[int, ...]:
+    from shutil import rmtree
+
+    folder = bench.store.ingest_path()
+    active = bench.snapshots.prepare(None)
+    try:
+        git.clone(folder, commit)
+        if not op.keep_git_dir:
+            rmtree(os.path.join(folder, ".git"))
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with bench.snapshots.tree(active, readonly=False) as root:
+                copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
+                apply([copy], root, {0: SourceTree(fd)}, cancelled=bench.cancelled)
+        finally:
+            os.close(fd)
+        bench.snapshots.commit(active)
+    except BaseException:
+        bench.snapshots.remove(active)
+        raise
+    finally:
+        rmtree(folder, ignore_errors=True)
+    return (bench.diffs.add((), upper=active),)
+
+
+class _Git:
+    """Runs git for one source: no prompts, no configuration of the person, output to progress."""
+
+    def __init__(self, bench: Workbench, op: GitSource, voice: Voice) -> None:
+        self._bench, self._op, self._voice = bench, op, voice
+
+    def resolve(self) -> str:
+        """The commit that the reference means now."""
+        ref = self._op.ref or "HEAD"
+        if len(ref) == 40 and _HEX.issuperset(ref):
+            return ref
+        listed = self._run(["ls-remote", self._op.url, ref, f"{ref}^{{}}"])
+        found = dict(line.split("\t")[::-1] for line in listed.splitlines() if "\t" in line)
+        # An annotated tag is an object of its own; with ^{} comes the commit that it names.
+        for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref):
+            if name in found:
+                return found[name]
+        if found:
+            return next(iter(found.values()))
+        raise DefinitionError(
+            f"repository {self._op.url} does not contain ref {ref}",
+            hint="check the part after #, or the ref= of the address",
+        )
+
+    def clone(self, folder: str, commit: str) -> None:
+        """Check the commit out in `folder`."""
+        self._run(["init", "--quiet", folder])
+        self._run(["-C", folder, "remote", "add", "origin", self._op.url])
+        ref = self._op.ref or "HEAD"
+        # Servers may refuse to serve a commit that is no tip; then the reference has to do.
+        try:
+            self._run(["-C", folder, "fetch", "--quiet", "--depth=1", "origin", commit])
+        except RegistryError:
+            self._run(["-C", folder, "fetch", "--quiet", "--depth=1", "origin", ref])
+        self._run(["-C", folder, "-c", "advice.detachedHead=false", "checkout", "-q", commit])
+        if self._op.submodules:
+            self._run(
+                ["-C", folder, "submodule", "update", "--init", "--recursive", "--depth=1", "-q"]
+            )
+
+    def _run(self, arguments: Sequence[str]) -> str:
+        from subprocess import PIPE, Popen, TimeoutExpired
+
+        try:
+            process = Popen(
+                ["git", *arguments],
+                stdout=PIPE,
+                stderr=PIPE,
+                env=self._environment(),
+                umask=0o022,
+            )
+        except FileNotFoundError as error:
+            raise HostError(
+                "git sources need the git program, which is not installed",
+                hint="apt install git, or the like",
+            ) from error
+        while True:
+            try:
+                out, err = process.communicate(timeout=0.1)
+                break
+            except TimeoutExpired:
+                if self._bench.cancelled.is_set():
+                    process.kill()
+                    process.communicate()
+                    raise Cancelled("the fetch was cancelled") from None
+        if err:
+            self._voice.log(2, err)
+        if process.returncode:
+            said = err.decode("utf-8", "replace").strip().splitlines() or [""]
+            raise RegistryError(
+                f"failed to fetch {self._op.url}: {said[-1]}",
+                hint="a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent",
+            )
+        return out.decode("utf-8", "surrogateescape")
+
+    def _auth(self) -> dict[str, str]:
+        """The token as configuration in the environment: arguments can be seen by everybody."""
+        token = self._bench.secret("GIT_AUTH_TOKEN")
+        if token is None:
+            return {}
+        from base64 import b64encode
+
+        basic = b64encode(b"x-access-token:" + token.strip()).decode()
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "http.extraheader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+        }
+
+    def _environment(self) -> dict[str, str]:
+        env = {
+            "PATH": os.defpath,
+            "HOME": "/nonexistent",
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_SSH_COMMAND": "ssh -F /dev/null -o StrictHostKeyChecking=accept-new",
+        }
+        socket = self._bench.ssh("default")
+        return env | self._auth() | ({"SSH_AUTH_SOCK": socket} if socket else {})

@@ -1,0 +1,125 @@
+"""Files from the web, for `ADD https://...`: a tree of one file.
+
+A server is asked each time, and answers "not modified" (304) where it supports ETag or
+Last-Modified, so that an unchanged file is neither transferred nor written again. With a checksum
+nothing has to be asked. Rules: RFC 9110, sections 13 (conditional requests) and 8.8 (validators).
+"""
+
+import hashlib
+import os
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from minibuild.digest import Digest, digest_strings
+from minibuild.errors import Cancelled, DefinitionError, RegistryError
+from minibuild.graph.op import HttpSource
+from minibuild.solve.cache import Cache, Record
+from minibuild.solve.trees import Solved
+from minibuild.solve.workbench import Voice, Workbench
+
+CHUNK_BYTES = 1 << 18
+TIMEOUT_S = 60.0
+ATTEMPTS = 3
+
+
+def fetch_http(
+    bench: Workbench, cache: Cache, op: HttpSource, voice: Voice, *, ignore_cache: bool
+) -> Solved:
+    """The file behind a URL as a result. Raises `RegistryError`, or `DefinitionError` if the
+    checksum is another."""
+    asked = digest_strings(("http-url", op.url, op.checksum, op.filename, *map(str, op[3:])))
+    known = None if ignore_cache else cache.lookup(asked)
+    validators = (cache.parts(asked) or {}) if known else {}
+    if known is not None and op.checksum:
+        return Solved(known.result, known.canonical, cached=True)
+    response = _open(bench, op.url, validators)
+    try:
+        if response.status == 304 and known is not None:
+            return Solved(known.result, known.canonical, cached=True)
+        record = _store(bench, op, response, voice)
+    finally:
+        response.release_conn()
+    cache.save({asked}, record, op.url)
+    headers = response.headers
+    cache.save_parts(
+        asked,
+        op.url,
+        {k: headers[k] for k in ("ETag", "Last-Modified") if k in headers},
+    )
+    return Solved(record.result, record.canonical, fresh=ignore_cache)
+
+
+def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
+    import urllib3
+
+    headers = {"User-Agent": "minibuild", "Accept-Encoding": "identity"}
+    if "ETag" in validators:
+        headers["If-None-Match"] = validators["ETag"]
+    elif "Last-Modified" in validators:
+        headers["If-Modified-Since"] = validators["Last-Modified"]
+    host = urlsplit(url).hostname or ""
+    if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
+        headers["Authorization"] = "Bearer " + token.decode()
+    if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
+        headers["Authorization"] = header.decode()
+    retries = urllib3.Retry(ATTEMPTS, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504))
+    try:
+        pool = urllib3.PoolManager(timeout=TIMEOUT_S, retries=retries)
+        response = pool.request("GET", url, headers=headers, preload_content=False)
+    except urllib3.exceptions.HTTPError as error:
+        raise RegistryError(
+            f"cannot fetch {url}: {error}", hint="check the address and the network"
+        ) from error
+    if response.status not in (200, 304):
+        response.release_conn()
+        raise RegistryError(
+            f"cannot fetch {url}: invalid response status {response.status} {response.reason}",
+            hint="open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token",
+        )
+    return response
+
+
+def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Record:
+    """Write the body into a snapshot of its own, hashing on the way."""
+    started, sha, size = time.time(), hashlib.sha256(), 0
+    total = int(response.headers.get("Content-Length") or 0)
+    active = bench.snapshots.prepare(None)
+    try:
+        with bench.snapshots.tree(active, readonly=False) as root:
+            fd = os.open(
+                op.filename, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=root
+            )
+            with open(fd, "wb", buffering=0) as file:
+                for chunk in response.stream(CHUNK_BYTES):
+                    if bench.cancelled.is_set():
+                        raise Cancelled("the download was cancelled")
+                    sha.update(chunk)
+                    file.write(chunk)
+                    size += len(chunk)
+                    voice.status("downloading", size, total, "B", started)
+                os.fchmod(fd, op.mode)
+            modified = _modified(response.headers.get("Last-Modified"))
+            os.utime(op.filename, (modified, modified), dir_fd=root)
+        digest = "sha256:" + sha.hexdigest()
+        if op.checksum and digest != op.checksum:
+            raise DefinitionError(
+                f"digest mismatch {digest}: {op.checksum}",
+                hint=f"if the file at {op.url} changed and you trust it, change --checksum",
+            )
+        bench.snapshots.commit(active)
+    except BaseException:
+        bench.snapshots.remove(active)
+        raise
+    voice.status("downloading", size, size, "B", started, done=True)
+    key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
+    return Record(key, (bench.diffs.add((), upper=active),))
+
+
+def _modified(header: str | None) -> float:
+    """Last-Modified in seconds since the epoch; 0 where the server does not say, as BuildKit."""
+    try:
+        return parsedate_to_datetime(header).timestamp() if header else 0.0
+    except ValueError:
+        return 0.0

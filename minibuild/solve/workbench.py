@@ -1,0 +1,78 @@
+"""What the work on a vertex may use: one value with all collaborators of a build.
+
+Made once for each build by `build`, handed to every operation. Nothing in it changes during the
+build but what is kept in the store.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from minibuild.digest import Digest
+from minibuild.errors import DefinitionError
+from minibuild.events import Log, Remark, Report, Status
+from minibuild.executor.api import Executor
+from minibuild.fileop.checksum import DigestMemo
+from minibuild.snapshot.api import MergeSnapshotter
+from minibuild.solve.materialise import Materialiser
+from minibuild.solve.results import Diffs
+from minibuild.store.layout import Store
+
+
+class LocalTree(NamedTuple):
+    """A directory that the request named. `ignore_name` and `ignore_lines` explain patterns:
+    the ignore file, and the line of each of its patterns."""
+
+    path: str
+    ignore_name: str = ""
+    ignore_lines: tuple[int, ...] = ()
+
+
+class Voice:
+    """Tells about one vertex."""
+
+    __slots__ = ("_report", "vertex")
+
+    def __init__(self, report: Report, vertex: Digest) -> None:
+        self._report = report
+        self.vertex = vertex
+
+    def remark(self, text: str) -> None:
+        """A sentence worth showing."""
+        self._report(Remark(self.vertex, text, time.time()))
+
+    def log(self, stream: int, data: bytes) -> None:
+        """Output of the step's process."""
+        self._report(Log(self.vertex, stream, data, time.time()))
+
+    def status(
+        self, part: str, current: int, total: int, unit: str, started: float, *, done: bool = False
+    ) -> None:
+        """How far a measured part is."""
+        completed = time.time() if done else None
+        self._report(Status(self.vertex, part, current, total, unit, started, completed))
+
+
+class Workbench(NamedTuple):
+    """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
+    the path of an agent's socket."""
+
+    store: Store
+    snapshots: MergeSnapshotter
+    diffs: Diffs
+    materialiser: Materialiser
+    executor: Callable[[], Executor]
+    memo: DigestMemo
+    locals: Mapping[str, LocalTree]
+    secret: Callable[[str], bytes | None]
+    ssh: Callable[[str], str | None]
+    report: Report
+    cancelled: threading.Event
+
+    def local(self, name: str) -> LocalTree:
+        """The directory that the request named `name`."""
+        found = self.locals.get(name)
+        if found is None:
+            raise DefinitionError(f"there is no context {name!r}", hint="add --build-context")
+        return found

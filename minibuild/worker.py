@@ -1,0 +1,62 @@
+"""The process in which a build runs when its caller cannot enter a user namespace.
+
+Started by `library` as `python -m minibuild.worker FD`. Reads a request from the socket, enters a
+user namespace, builds, and writes ("event", ...), then ("result", ...) or ("error", ...). The end
+of its input is the order to stop.
+"""
+
+import os
+import pickle
+import socket
+import sys
+import threading
+from typing import Any
+
+
+def main() -> int:
+    """Serve one build on the socket whose number is the first argument."""
+    from minibuild.errors import BuildError
+    from minibuild.linux.idmap import plan_id_maps
+    from minibuild.linux.namespace import enter_user_namespace
+
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection.set_inheritable(False)
+    stream = connection.makefile("rwb")
+    request, root, folder = pickle.load(stream)
+    os.chdir(folder)
+    sending = threading.Lock()
+
+    def send(kind: str, value: Any) -> None:
+        with sending:
+            pickle.dump((kind, value), stream)
+            stream.flush()
+
+    try:
+        enter_user_namespace(plan_id_maps())
+        from minibuild.pipeline import run_build
+
+        cancelled = threading.Event()
+        # Only now: a process with two threads may not enter a user namespace.
+        _watch(connection, cancelled)
+        result = run_build(
+            request, root=root, report=lambda event: send("event", event), cancelled=cancelled
+        )
+    except BuildError as error:
+        send("error", error)
+        return error.exit_code
+    send("result", result)
+    return 0
+
+
+def _watch(connection: socket.socket, cancelled: threading.Event) -> None:
+    """Set `cancelled` when the other end says so or is gone."""
+
+    def wait() -> None:
+        connection.recv(1)
+        cancelled.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
