@@ -1,0 +1,224 @@
+"""Blobs by their digests, in `blobs/sha256/` of the store.
+
+Comes in: bytes, streams, blobs of other sources. Goes out: the same bytes, under their digest.
+A blob is written to `ingest/`, hashed on the way, and renamed when whole, so that readers see all
+of it or nothing, and two writers of one blob do no harm. Nothing waits for the disk (fsync): what
+a power cut can leave is a short file, and `has` with a size does not count that as the blob.
+Read next: `tarformat`.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from types import TracebackType
+from typing import BinaryIO, Protocol, cast
+
+from minibuild.digest import Digest, digest_bytes, digest_hex
+from minibuild.errors import ImageError, StoreError
+from minibuild.oci.model import Descriptor
+from minibuild.store.layout import Store
+
+CHUNK_BYTES = 1 << 20
+
+
+class BlobSource(Protocol):
+    """Where blobs can be read: the store, somebody's OCI layout, an archive, a registry."""
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The bytes of a blob, which need not be right: whoever keeps them checks them.
+
+        Raises `ImageError` if the blob is not there.
+        """
+        ...
+
+
+def full_disk(error: OSError, what: str) -> StoreError:
+    """The error to raise when the store could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            f"no space left in the store for {what}",
+            hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
+        )
+    return StoreError(f"cannot write {what} to the store: {os.strerror(error.errno or 0)}")
+
+
+class BlobWriter:
+    """A blob in the making. Leave its `with` block without `commit`, and nothing is left."""
+
+    __slots__ = ("_committed", "_content", "_fd", "_path", "_sha", "size")
+
+    def __init__(self, content: "ContentStore") -> None:
+        self._content = content
+        self._path = content.store.ingest_path()
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise full_disk(error, "a blob") from error
+        self._sha = hashlib.sha256()
+        self._committed = False
+        self.size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append `data`. Raises `StoreError` if the disk is full."""
+        self._sha.update(data)
+        try:
+            done = os.write(self._fd, data)
+            while done < len(data):
+                done += os.write(self._fd, memoryview(data)[done:])
+        except OSError as error:
+            raise full_disk(error, "a blob") from error
+        self.size += len(data)
+
+    def digest(self) -> Digest:
+        """The digest of what was written so far."""
+        return Digest("sha256:" + self._sha.hexdigest())
+
+    def commit(self) -> Digest:
+        """Keep the blob under its digest."""
+        digest = self.digest()
+        try:
+            os.rename(self._path, self._content.path(digest))
+        except OSError as error:
+            raise full_disk(error, f"blob {digest}") from error
+        self._committed = True
+        return digest
+
+    def __enter__(self) -> "BlobWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)
+        if not self._committed:
+            os.unlink(self._path)
+
+
+class ContentStore:
+    """The blobs of a store. Safe to use from many threads and processes."""
+
+    __slots__ = ("store",)
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def path(self, digest: Digest) -> str:
+        """Where a blob is, or would be."""
+        return self.store.path("blobs", "sha256", digest_hex(digest))
+
+    def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Whether the blob is there, and has the size it should have."""
+        try:
+            found = os.stat(self.path(digest)).st_size
+        except FileNotFoundError:
+            return False
+        return size is None or found == size
+
+    def size(self, digest: Digest) -> int:
+        """The size of a blob. Raises `StoreError` if it is not there."""
+        try:
+            return os.stat(self.path(digest)).st_size
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The bytes of a blob. Raises `StoreError` if it is not there."""
+        try:
+            return cast(BinaryIO, open(self.path(descriptor.digest), "rb", buffering=0))
+        except FileNotFoundError:
+            raise _missing(descriptor.digest) from None
+
+    def read(self, digest: Digest) -> bytes:
+        """The bytes of a small blob, such as a manifest, checked against the digest."""
+        try:
+            with open(self.path(digest), "rb", buffering=0) as file:
+                data = file.read()
+        except FileNotFoundError:
+            raise _missing(digest) from None
+        if digest_bytes(data) != digest:
+            raise StoreError(
+                f"blob {digest} in the store is damaged",
+                hint="remove the file below blobs/sha256 in the store, and build again",
+            )
+        return data
+
+    def writer(self) -> BlobWriter:
+        """A new blob, to be used as `with content.writer() as blob`."""
+        return BlobWriter(self)
+
+    def put(self, data: bytes) -> Digest:
+        """Store some bytes."""
+        digest = digest_bytes(data)
+        if not self.has(digest, len(data)):
+            with self.writer() as blob:
+                blob.write(data)
+                blob.commit()
+        return digest
+
+    def put_stream(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
+        """Store what the chunks add up to; returns digest and size."""
+        with self.writer() as blob:
+            for chunk in chunks:
+                blob.write(chunk)
+            return blob.commit(), blob.size
+
+    def fetch(self, source: BlobSource, descriptor: Descriptor) -> None:
+        """Copy a blob here, unless it is here; a blob that is not what it claims is not kept.
+
+        Raises `ImageError` for a wrong size or digest; reading stops at the first byte too many.
+        """
+        if self.has(descriptor.digest, descriptor.size):
+            return
+        with source.open(descriptor) as stream, self.writer() as blob:
+            while chunk := stream.read(CHUNK_BYTES):
+                if blob.size + len(chunk) > descriptor.size:
+                    raise ImageError(
+                        f"blob {descriptor.digest} is larger than the {descriptor.size} bytes "
+                        "that its descriptor says"
+                    )
+                blob.write(chunk)
+            check(blob.digest(), blob.size, descriptor)
+            blob.commit()
+
+    def delete(self, digest: Digest) -> None:
+        """Remove a blob; it is fine if it is not there."""
+        try:
+            os.unlink(self.path(digest))
+        except FileNotFoundError:
+            pass
+
+
+def check(digest: Digest, size: int, descriptor: Descriptor) -> None:
+    """Raise `ImageError` unless a blob that was read is the one described."""
+    if size != descriptor.size:
+        raise ImageError(
+            f"blob {descriptor.digest} has {size} bytes, and its descriptor says {descriptor.size}"
+        )
+    if digest != descriptor.digest:
+        raise ImageError(f"blob {descriptor.digest} has the digest {digest}")
+
+
+def read_document(source: BlobSource, descriptor: Descriptor, limit: int) -> bytes:
+    """The bytes of a small blob of any source, checked against size and digest."""
+    if descriptor.size > limit:
+        raise ImageError(f"document {descriptor.digest} is larger than {limit} bytes")
+    with source.open(descriptor) as stream:
+        parts: list[bytes] = []
+        left = descriptor.size + 1
+        while left > 0 and (part := stream.read(left)):
+            parts.append(part)
+            left -= len(part)
+    data = b"".join(parts)
+    check(digest_bytes(data), len(data), descriptor)
+    return data
+
+
+def _missing(digest: Digest) -> StoreError:
+    return StoreError(
+        f"blob {digest} is not in the store",
+        hint="somebody may have removed it by hand: build again with --no-cache",
+    )
