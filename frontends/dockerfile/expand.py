@@ -19,7 +19,7 @@ from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from minibuild.errors import Span
 
-MAX_DEPTH = 100
+MAX_DEPTH = 50
 """How deep `${a:-${b:-...}}` may be nested; the lexer calls itself for each level."""
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"

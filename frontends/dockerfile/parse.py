@@ -1,0 +1,102 @@
+"""A Dockerfile, from text to typed instructions.
+
+Comes in: the text. Goes out: a `ParsedFile`, or a `DockerfileError` with the lines at fault. No
+image, no context, no argument is looked at: the same text always gives the same result.
+Read next: `lines` and `split` for how the text is cut, `grammar` for what the pieces mean.
+"""
+
+from frontends.dockerfile.clause import Clause
+from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.grammar import GRAMMAR
+from frontends.dockerfile.instructions import Arg, From, Instruction, Onbuild, ParsedFile
+from frontends.dockerfile.lines import Locate, Logical, scan
+from frontends.dockerfile.split import Split, split_all
+from frontends.dockerfile.suggest import did_you_mean
+from minibuild.errors import SourceText, Span
+from minibuild.graph.frontend import Finding
+
+
+def parse(source: SourceText) -> ParsedFile:
+    """Read a whole Dockerfile."""
+
+    def locate(first: int, last: int) -> Span:
+        return Span(source.name, first, last)
+
+    if not source.text:
+        raise DockerfileError(
+            "the Dockerfile cannot be empty", locate(1, 1), hint="begin with FROM image"
+        )
+    scanned = scan(source.text, locate)
+    splits = split_all(scanned.logical)
+    if not splits:
+        last = max(1, len(scanned.lines))
+        raise DockerfileError(
+            "file with no instructions", locate(last, last), hint="begin with FROM image"
+        )
+    instructions: list[Instruction] = []
+    in_stage = False
+    for logical, split in zip(scanned.logical, splits, strict=True):
+        instruction = _instruction(logical, split, scanned.escape, locate)
+        in_stage = in_stage or isinstance(instruction, From)
+        if not in_stage and not isinstance(instruction, Arg):
+            raise DockerfileError(
+                "no build stage in current context",
+                logical.span,
+                hint="only ARG may stand before the first FROM",
+            )
+        if isinstance(instruction, Onbuild):
+            parse_trigger(instruction.trigger, logical.span)
+        instructions.append(instruction)
+    findings = tuple(
+        Finding("NoEmptyContinuation", "Empty continuation line", locate(min(blanks), max(blanks)))
+        for logical in scanned.logical
+        if (blanks := logical.blanks)
+    )
+    return ParsedFile(
+        source,
+        scanned.directives,
+        scanned.escape,
+        tuple(instructions),
+        scanned.lines,
+        findings,
+    )
+
+
+def parse_trigger(trigger: str, span: Span) -> Instruction:
+    """Read the one instruction that an image recorded with ONBUILD.
+
+    Every span is `span`: the ONBUILD, or the FROM that brought it. The escape is a backslash,
+    whatever the file says that wrote it.
+    """
+
+    def locate(first: int, last: int) -> Span:
+        return span
+
+    scanned = scan(trigger, locate)
+    splits = split_all(scanned.logical)
+    if len(splits) != 1:
+        raise DockerfileError(
+            f'onbuild trigger should be a single expression: "{trigger}"',
+            span,
+            hint="split it into several ONBUILD instructions",
+        )
+    if splits[0].instruction in ("FROM", "MAINTAINER", "ONBUILD"):
+        raise DockerfileError(
+            f"{splits[0].instruction} isn't allowed as an ONBUILD trigger",
+            span,
+            hint="a trigger is a step such as RUN or COPY",
+        )
+    return _instruction(scanned.logical[0], splits[0], scanned.escape, locate)
+
+
+def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) -> Instruction:
+    read = GRAMMAR.get(split.instruction)
+    if read is None:
+        raise DockerfileError(
+            f"unknown instruction: {split.keyword.text}{did_you_mean(split.instruction, GRAMMAR)}",
+            logical.span,
+            hint=""
+            if split.keyword.text
+            else "a line that is only an escape character continues nothing",
+        )
+    return read(Clause(logical, split, escape, locate))

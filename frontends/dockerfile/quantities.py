@@ -1,0 +1,90 @@
+"""Durations, sizes and truth values as Go and Docker write them.
+
+Comes in: `1m30s`, `64k`, `true`. Goes out: nanoseconds, bytes, a bool; `ValueError` with BuildKit's
+words for anything else. The rules are those of Go's `time.ParseDuration` and `strconv.ParseBool`
+and of Docker's `units.RAMInBytes`.
+Read next: `parse` (HEALTHCHECK) and `mounts`, the users.
+"""
+
+import re
+
+_UNITS_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_DURATION = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
+_PART = re.compile(r"([0-9]*)\.?([0-9]*)(ns|us|µs|μs|ms|s|m|h)")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([kmgtp]?)i?b?", re.IGNORECASE)
+_MAX_INT64 = 2**63 - 1
+_TRUTH = dict.fromkeys("1 t T TRUE true True".split(), True) | dict.fromkeys(
+    "0 f F FALSE false False".split(), False
+)
+
+
+def duration_ns(text: str) -> int:
+    """Nanoseconds of a duration such as `1h5m`, `1.5s` or `0`."""
+    if text.lstrip("+-") == "0" and len(text) <= 2:
+        return 0
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f'time: invalid duration "{text}"')
+    total = 0
+    for whole, fraction, unit in _PART.findall(text):
+        scale = _UNITS_NS[unit]
+        total += int(whole[:20] or "0") * scale
+        total += int(fraction[:18] or "0") * scale // 10 ** len(fraction[:18])
+    if total > _MAX_INT64:
+        raise ValueError(f'time: invalid duration "{text}"')
+    return -total if text.startswith("-") else total
+
+
+def duration_text(nanoseconds: int) -> str:
+    """A duration as Go prints it: `0s`, `1.5s`, `250ms`, `5m30s`, `1h0m0s`."""
+    if not nanoseconds:
+        return "0s"
+    sign = "-" if nanoseconds < 0 else ""
+    left = abs(nanoseconds)
+    for unit in ("ns", "µs", "ms"):
+        if left < 1000 * _UNITS_NS[unit]:
+            return sign + _decimal(left, _UNITS_NS[unit]) + unit
+    minutes, rest = divmod(left, _UNITS_NS["m"])
+    seconds = _decimal(rest, _UNITS_NS["s"]) + "s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{sign}{hours}h{minutes}m{seconds}"
+    return f"{sign}{minutes}m{seconds}" if minutes else sign + seconds
+
+
+def _decimal(value: int, unit: int) -> str:
+    """`value` in units, with as many decimals as it needs."""
+    whole, fraction = divmod(value, unit)
+    digits = str(fraction).rjust(len(str(unit)) - 1, "0").rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+def size_bytes(text: str) -> int:
+    """Bytes of a size such as `64k`, `1.5g` or `100`; k is 1024."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError(f"invalid size: '{text}'")
+    number, unit = match.groups()
+    power = 1024 ** (" kmgtp".index(unit.lower()) if unit else 0)
+    whole, _, fraction = number.partition(".")
+    size = int(whole[:20] or "0") * power + int(fraction[:18] or "0") * power // 10 ** len(
+        fraction[:18]
+    )
+    if size > _MAX_INT64:
+        raise ValueError(f"invalid size: '{text}'")
+    return size
+
+
+def truth(text: str) -> bool:
+    """The truth value of `true`, `1`, `F` and so on."""
+    if text not in _TRUTH:
+        raise ValueError(f"invalid syntax: '{text}'")
+    return _TRUTH[text]

@@ -1,0 +1,43 @@
+"""Did you mean: the known word that a misspelt one is nearest to.
+
+Comes in: a word and the words that would be right. Goes out: one of these, or nothing.
+Read next: nothing; this is a leaf.
+"""
+
+from collections.abc import Iterable
+
+_LONGEST = 32
+"""Words longer than this are no misspelling of anything here."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)` for the nearest of `known`, or nothing if none is near."""
+    near = nearest(word, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of `known` with the fewest slips of the finger, the first of several, or nothing."""
+    if len(word) > _LONGEST:
+        return ""
+    allowed = 1 if len(word) <= 3 else 2 if len(word) <= 8 else 3
+    distance, best = min(
+        ((edit_distance(word.lower(), other.lower()), other) for other in known),
+        key=lambda found: found[0],
+        default=(allowed + 1, ""),
+    )
+    return best if distance <= allowed else ""
+
+
+def edit_distance(a: str, b: str) -> int:
+    """How many insertions, deletions, replacements and swaps of neighbours make `b` of `a`."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row, above = row, [i], before
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, above[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
