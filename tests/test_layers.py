@@ -31,7 +31,14 @@ RANK = {
     "cli": 9,
 }  # fmt: skip
 # ... but for these neighbours: (importer, imported).
-NEIGHBOURS = {("fileop", "oci"), ("events", "errors"), ("events", "digest"), ("errors", "digest")}
+# events are made of spans and digests; ADD unpacks archives; a build from Python keeps its store
+# where the command line does, and only `cli` reads the environment that says where.
+NEIGHBOURS = {
+    ("events", "errors"),
+    ("events", "digest"),
+    ("fileop", "oci"),
+    ("library", "cli"),
+}
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.
 FRONTEND_MAY_IMPORT = {"graph", "errors", "digest"}
