@@ -95,8 +95,6 @@ def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) ->
         raise DockerfileError(
             f"unknown instruction: {split.keyword.text}{did_you_mean(split.instruction, GRAMMAR)}",
             logical.span,
-            hint=""
-            if split.keyword.text
-            else "a line that is only an escape character continues nothing",
+            hint=f"if the line belongs to the instruction before it, end that one with {escape}",
         )
     return read(Clause(logical, split, escape, locate))

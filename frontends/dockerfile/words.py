@@ -130,7 +130,7 @@ def _word_pattern(escape: str) -> re.Pattern[str]:
 def split_words(rest: Piece, escape: str) -> list[Piece]:
     """Words as a shell sees them, quotes and escapes kept."""
     pattern = _word_pattern(escape)
-    return [Piece(match[0], rest.offset + match.start()) for match in pattern.finditer(rest.text)]
+    return [piece(match[0], rest.offset + match.start()) for match in pattern.finditer(rest.text)]
 
 
 def json_array(text: str) -> tuple[str, ...] | None:
