@@ -1,0 +1,75 @@
+"""The data that the modules of this package hand to each other.
+
+Comes in: nothing. Goes out: `SourceTree` (what to copy from), `Entry` and `Archive` (what will be
+in the destination). Read next: `select`, which reads trees, and `plan`, which makes entries.
+"""
+
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class SourceTree(NamedTuple):
+    """A tree to copy from: an open directory, and what of it does not exist for a build.
+
+    `ignore` are patterns (`graph.pattern`); a file that they exclude is as good as not there.
+    `name` is for messages. `ignore_name` is the file the patterns came from, and `ignore_lines`
+    the line of each of them there; both only serve to explain.
+    """
+
+    fd: int
+    ignore: tuple[str, ...] = ()
+    name: str = ""
+    ignore_name: str = ""
+    ignore_lines: tuple[int, ...] = ()
+
+
+class Entry(NamedTuple):
+    """One path that a plan puts into the destination.
+
+    `path` is relative to the root of the destination, without symlinks on the way, and without a
+    leading slash; the root itself is "". `mode` holds the type and the final permission bits.
+    `mtime_ns` None is the time of writing. `target` is the text of a symlink, or the path of the
+    earlier entry that a `hardlink` is another name of. A directory with `keep` is only made where
+    there is none: an existing one keeps its mode and owner.
+
+    The data of a regular file is `data`, or the file `name` of the open directory `dir_fd`, which
+    stays open until the next entry is asked for; `size` is what it was when it was looked at.
+    """
+
+    path: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int | None = None
+    target: str = ""
+    hardlink: bool = False
+    rdev: int = 0
+    keep: bool = False
+    size: int = 0
+    dir_fd: int = -1
+    name: str = ""
+    data: bytes | None = None
+
+
+class Archive(NamedTuple):
+    """An archive to be unpacked into the directory `path`, which an entry before it made.
+
+    It is the file `name` of the open directory `dir_fd`. `owner`, if given, replaces all owners.
+    """
+
+    path: str
+    dir_fd: int
+    name: str
+    owner: tuple[int, int] | None = None
+
+
+Planned = Entry | Archive
+
+Progress = Callable[[int, int], None]
+"""Called now and then with the files and the bytes written so far."""
+
+
+def made_directory(path: str, mode: int, owner: tuple[int, int]) -> Entry:
+    """The entry of a directory that no source has: made if it is missing, else left alone."""
+    return Entry(path, stat.S_IFDIR | mode, *owner, keep=True)

@@ -1,0 +1,151 @@
+"""Applying the actions of a `File` op to a tree.
+
+Comes in: actions, the root of the destination as a descriptor (an overlay mount or a plain
+directory; an empty one for --link, where all directories are then made anew by themselves), and
+the trees to copy from. Goes out: the changed tree. A failure leaves it half changed,
+and whoever prepared it throws it away. Read next: `plan` for what goes where, `write` for how.
+"""
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from minibuild.errors import BuildError, DefinitionError, StoreError
+from minibuild.fileop.api import Entry, Planned, Progress, SourceTree
+from minibuild.fileop.dest import OnDisk
+from minibuild.fileop.owner import lookup_owner
+from minibuild.fileop.paths import clean, join
+from minibuild.fileop.plan import make_directories, plan
+from minibuild.fileop.write import Writer
+from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
+from minibuild.linux.beneath import open_beneath, remove_tree
+
+_ROOT = (0, 0)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def apply(
+    actions: Sequence[FileAction],
+    root_fd: int,
+    sources: Mapping[int, SourceTree],
+    *,
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+) -> list[str]:
+    """Do the actions in order. `sources` has the tree of each input that a `Copy` reads.
+
+    Returns a sentence for each entry of an unpacked archive that this host does not permit.
+
+    In a tree that is empty at first (as for --link) the names of users cannot be looked up, and
+    using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
+    """
+    apply_ = _Apply(root_fd, sources)
+    with _explained(), Writer(root_fd, progress, cancelled) as writer:
+        for action in actions:
+            if isinstance(action, Rm):
+                writer.settle()
+                _remove(root_fd, action)
+            else:
+                writer.write(apply_.entries(action))
+        return writer.skipped
+
+
+class _Apply:
+    """What the actions of one op share."""
+
+    __slots__ = ("_dest", "_names", "_root_fd", "_sources")
+
+    def __init__(self, root_fd: int, sources: Mapping[int, SourceTree]) -> None:
+        self._root_fd = root_fd
+        self._sources = sources
+        self._dest = OnDisk(root_fd)
+        self._names = not _is_empty(root_fd)
+
+    def entries(self, action: FileAction) -> Iterator[Planned]:
+        """The entries that carry out one action."""
+        if isinstance(action, Copy):
+            owner = self._owner(action.chown) if action.chown else None
+            return plan(action, self._sources[action.input], self._dest, owner)
+        if isinstance(action, Mkdir):
+            real = self._dest.resolve(action.path)
+            return make_directories(self._dest, real, action.mode, self._owner(action.owner))
+        if isinstance(action, Mkfile):
+            real = self._dest.resolve(action.path)
+            entry = Entry(real, stat.S_IFREG | action.mode, *self._owner(action.owner))
+            return self._with_parents(entry._replace(data=action.data))
+        assert isinstance(action, Symlink)
+        return self._with_parents(self._symlink(action))
+
+    def _owner(self, text: str) -> tuple[int, int]:
+        return lookup_owner(self._root_fd, text, names=self._names)
+
+    def _symlink(self, action: Symlink) -> Entry:
+        head, _, name = clean(action.path).rpartition("/")
+        real = join(self._dest.resolve(head), name)
+        if self._dest.kind(real):
+            raise DefinitionError(f"symlink {action.path}: file exists")
+        owner = self._owner(action.owner)
+        return Entry(real, stat.S_IFLNK | 0o777, *owner, target=action.target)
+
+    def _with_parents(self, entry: Entry) -> Iterator[Entry]:
+        above = entry.path.rpartition("/")[0]
+        yield from make_directories(self._dest, above, 0o755, _ROOT)
+        yield entry
+
+
+def _is_empty(root_fd: int) -> bool:
+    with os.scandir(root_fd) as entries:
+        return next(entries, None) is None
+
+
+def _remove(root_fd: int, action: Rm) -> None:
+    head, _, name = clean(action.path).rpartition("/")
+    if not name:
+        raise DefinitionError("rm /: the root of a tree cannot be removed")
+    try:
+        fd = open_beneath(root_fd, head, os.O_PATH | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        fd = -1
+    try:
+        if fd < 0 or not _is_there(fd, name):
+            if action.missing_ok:
+                return
+            raise DefinitionError(f"rm {action.path}: no such file or directory")
+        remove_tree(fd, name)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _is_there(dir_fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the system says into what a person can act on."""
+    try:
+        yield
+    except BuildError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"cannot write copied files: {error.strerror}",
+                hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
+            ) from error
+        raise DefinitionError(
+            f"copying failed at {error.filename or 'a file'}: {error.strerror}",
+            hint="files that change during a build are one cause" if _raced(error) else "",
+        ) from error
+
+
+def _raced(error: OSError) -> bool:
+    return error.errno in (errno.ENOENT, errno.EBUSY, errno.ESTALE, errno.ENOTDIR, errno.EEXIST)

@@ -1,0 +1,192 @@
+"""Fingerprints of what a copy or a bind mount would read: what cache keys are made of.
+
+Comes in: a `Copy` (or a path) and the tree it reads. Goes out: pairs of a path and a fingerprint,
+sorted by path, such as `("/src/a.py", "file 0644 2c26b46b...")`. A fingerprint says what can be
+seen in the result and nothing else: no times, no mode that --chmod replaces, no owner that is
+not kept, nothing of a file that is ignored or excluded. It is readable on purpose: a cache miss
+is explained by two of them side by side.
+Read next: `memo`, which spares reading files that have not changed.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.data import SMALL
+from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.memo import DigestMemo
+from minibuild.fileop.mode import ModeRule, parse_mode
+from minibuild.fileop.paths import join
+from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.walk import unreadable
+from minibuild.fileop.write import CAPABILITY, READ
+from minibuild.graph.op import Copy
+from minibuild.linux import xattr
+
+__all__ = ["Contents", "DigestMemo", "content_digests", "tree_digests"]
+
+Contents = tuple[tuple[str, str], ...]
+
+_TYPES = {
+    stat.S_IFDIR: "dir",
+    stat.S_IFREG: "file",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFSOCK: "socket",
+}
+_KEEP_MODE = ModeRule(None)
+
+
+class _Item(NamedTuple):
+    """A path of the answer. `real` is where the data is; `data` says whether it is wanted."""
+
+    label: str
+    real: str
+    stat: os.stat_result
+    words: str
+    data: bool
+
+
+def content_digests(copy: Copy, tree: SourceTree, memo: DigestMemo | None = None) -> Contents:
+    """The fingerprints of everything that `copy` would take from `tree`.
+
+    Raises `DefinitionError` for a source that is not there, as the copy itself would.
+    """
+    selection = Selection(copy, tree)
+    prints = _Prints(
+        parse_mode(copy.chmod) if copy.chmod else _KEEP_MODE,
+        owners=copy.keep_owner and not copy.chown,
+    )
+    items: list[_Item] = []
+    for pick in selection.picks():
+        items.extend(_read_pick(selection, pick, prints))
+    return _digests(items, tree, memo)
+
+
+def tree_digests(tree: SourceTree, path: str, memo: DigestMemo | None = None) -> Contents:
+    """The fingerprints of all that a bind mount of `path` shows, owners and all modes included."""
+    selection = Selection(Copy(0, (path or "/",), "/", keep_owner=True), tree)
+    prints = _Prints(_KEEP_MODE, owners=True, tops=True)
+    items: list[_Item] = []
+    for pick in selection.picks():
+        items.extend(_read_pick(selection, pick, prints))
+    return _digests(items, tree, memo)
+
+
+class _Prints:
+    """Which properties count. `tops`: also those of a directory whose contents are taken."""
+
+    __slots__ = ("_owners", "_rule", "_tops")
+
+    def __init__(self, rule: ModeRule, *, owners: bool, tops: bool = False) -> None:
+        self._rule = rule
+        self._owners = owners
+        self._tops = tops
+
+    def top(self, pick: Pick) -> str:
+        """The words for a picked directory, which a copy does not copy."""
+        return self.words(pick.stat, "") if self._tops else "dir"
+
+    def words(self, status: os.stat_result, more: str) -> str:
+        """The fingerprint but for the data: type, mode, owner, and what else belongs to it."""
+        kind = stat.S_IFMT(status.st_mode)
+        words = [_TYPES[kind]]
+        if kind != stat.S_IFLNK:
+            words.append(f"{self._rule.apply(status.st_mode):04o}")
+        if self._owners:
+            words.append(f"{status.st_uid}:{status.st_gid}")
+        if kind in (stat.S_IFCHR, stat.S_IFBLK):
+            words.append(f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
+        if more:
+            words.append(more)
+        return " ".join(words)
+
+
+def _read_pick(selection: Selection, pick: Pick, prints: _Prints) -> Iterator[_Item]:
+    label = "/" + pick.named
+    if not pick.is_dir:
+        yield _Item(label, pick.real, pick.stat, prints.words(pick.stat, ""), _has_data(pick.stat))
+        return
+    yield _Item(label, pick.real, pick.stat, prints.top(pick), False)
+    first_names: dict[tuple[int, int], str] = {}
+    prefix = label.rstrip("/") + "/"
+    for found in selection.below(pick):
+        status, more, data = found.stat, "", _has_data(found.stat)
+        if data and status.st_nlink > 1:
+            # Two names of one file are copied as such, so it matters which names they are.
+            first = first_names.setdefault((status.st_dev, status.st_ino), found.path)
+            if first is not found.path:
+                more, data = f"hardlink {first}", False
+        elif stat.S_ISLNK(status.st_mode):
+            more = os.readlink(found.name, dir_fd=found.dir_fd)
+        real = join(pick.real, found.path)
+        yield _Item(prefix + found.path, real, status, prints.words(status, more), data)
+
+
+def _has_data(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode)
+
+
+def _digests(items: Sequence[_Item], tree: SourceTree, memo: DigestMemo | None) -> Contents:
+    """The fingerprints of items, with the digests of data; files the memo knows stay closed."""
+    files = [item for item in items if item.data]
+    known = memo.recall([item.stat for item in files]) if memo is not None else {}
+    fresh: list[tuple[os.stat_result, bytes]] = []
+    found: dict[str, str] = {}
+    began_ns = time.time_ns()
+    with DirStack(tree.fd) as dirs:
+        hasher = _Hasher(dirs)
+        for item in items:
+            words = item.words
+            if item.data:
+                digest = known.get((item.stat.st_dev, item.stat.st_ino))
+                if digest is None:
+                    status, digest = hasher.digest(item)
+                    fresh.append((status, digest))
+                words = f"{words} {digest.hex()}"
+            # A path may be read twice, once as itself and once inside another source.
+            before = found.setdefault(item.label, words)
+            if before != words:
+                found[item.label] = f"{before}; {words}"
+    if memo is not None and fresh:
+        memo.remember(fresh, began_ns)
+    return tuple(sorted(found.items()))
+
+
+class _Hasher:
+    """Hashes files with one buffer: a fresh one for each file would cost more than the hashing."""
+
+    __slots__ = ("_buffer", "_dirs", "_view")
+
+    def __init__(self, dirs: DirStack) -> None:
+        self._dirs = dirs
+        self._buffer = bytearray(SMALL)
+        self._view = memoryview(self._buffer)
+
+    def digest(self, item: _Item) -> tuple[os.stat_result, bytes]:
+        """What the file was before it was read, and the digest of its data and capabilities."""
+        above, _, name = item.real.rpartition("/")
+        dirs = self._dirs
+        dir_fd = dirs.fd if dirs.path == above else dirs.enter(above)
+        try:
+            fd = os.open(name, READ, dir_fd=dir_fd)
+        except PermissionError as error:
+            raise unreadable(item.label, error) from error
+        try:
+            status = os.fstat(fd)
+            sha = hashlib.sha256()
+            while count := os.readv(fd, [self._buffer]):
+                sha.update(self._view[:count])
+                if count < SMALL:
+                    break
+            if CAPABILITY in xattr.names(fd):
+                sha.update(b"\0" + CAPABILITY.encode() + (xattr.get(fd, CAPABILITY) or b""))
+            return status, sha.digest()
+        finally:
+            os.close(fd)

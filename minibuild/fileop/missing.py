@@ -1,0 +1,119 @@
+"""Why a source of a copy is not there, said so that a person can mend it.
+
+Comes in: what was named and the tree. Goes out: a `DefinitionError` with BuildKit's own words and
+the cause as the hint: ignored by which line, outside the context, a dangling symlink, or a name
+that is nearly right. Runs only when a build has failed, so it may look around at leisure.
+"""
+
+import os
+import stat
+
+from minibuild.errors import DefinitionError
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.paths import escapes, join, lstat, real_path
+from minibuild.graph.pattern import IgnorePatterns
+from minibuild.linux.beneath import open_beneath
+
+_SHOWN = 3
+
+
+def not_found(
+    tree: SourceTree, ignore: IgnorePatterns, written: str, named: str, real: str
+) -> DefinitionError:
+    """The error for `written`, which means the path `named`, of which `real` is the real one.
+
+    An empty `real` is worked out here.
+    """
+    ref = tree.name or "the source tree"
+    real = real or _real(tree, named)
+    return DefinitionError(
+        "failed to compute cache key: failed to calculate checksum of ref "
+        f'{ref}: "/{named}": not found',
+        hint=_outside(tree, written, named)
+        or _ignored(tree, ignore, named, real)
+        or _dangling(tree, named)
+        or _similar(tree, ignore, named, real),
+    )
+
+
+def _real(tree: SourceTree, named: str) -> str:
+    try:
+        return real_path(tree.fd, named)
+    except OSError:
+        return named
+
+
+def _place(tree: SourceTree) -> str:
+    return "the build context" if tree.name in ("", "context") else tree.name
+
+
+def _outside(tree: SourceTree, written: str, named: str) -> str:
+    if not escapes(written):
+        return ""
+    return (
+        f"{written} is outside {_place(tree)}, so it was looked for as /{named} inside it: "
+        "use a context that is higher up, or add one with --build-context"
+    )
+
+
+def _ignored(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) -> str:
+    index = ignore.deciding_pattern(real) if real and lstat(tree.fd, real) else None
+    if index is None or not ignore.excluded(real):
+        return ""
+    line = f" by line {tree.ignore_lines[index]}" if index < len(tree.ignore_lines) else ""
+    file = f" of {tree.ignore_name}" if tree.ignore_name else " by the ignore file"
+    via = f" (through /{real})" if real != named else ""
+    pattern = tree.ignore[index]
+    return f"/{named}{via} is there, but it is excluded{line}{file}: {pattern}"
+
+
+def _dangling(tree: SourceTree, named: str) -> str:
+    """Whether the last component is a symlink to nothing."""
+    head, _, name = named.rpartition("/")
+    try:
+        link = join(real_path(tree.fd, head), name)
+        status = lstat(tree.fd, link)
+        if status is None or not stat.S_ISLNK(status.st_mode):
+            return ""
+        fd = open_beneath(tree.fd, link, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        target = os.readlink("", dir_fd=fd)
+    finally:
+        os.close(fd)
+    return f"/{named} is a symlink to {target}, which does not exist in {_place(tree)}"
+
+
+def _similar(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) -> str:
+    """Names like the first component that is missing, in the directory where it should be."""
+    import difflib
+
+    parts = real.split("/")
+    for depth, part in enumerate(parts):
+        above = "/".join(parts[:depth])
+        if lstat(tree.fd, join(above, part)) is not None:
+            continue
+        try:
+            names = [n for n in _names(tree, above) if not ignore.excluded(join(above, n))]
+        except NotADirectoryError:
+            return f"/{above} is not a directory"
+        except OSError:
+            break
+        by_case = [name for name in names if name.lower() == part.lower()]
+        close = by_case or difflib.get_close_matches(part, names, _SHOWN)
+        if close:
+            likely = ", ".join(
+                "/" + "/".join([*parts[:depth], n, *parts[depth + 1 :]]) for n in close
+            )
+            return f"there is no /{join(above, part)} in {_place(tree)}; did you mean {likely}?"
+        return f"there is no /{join(above, part)} in {_place(tree)}"
+    return ""
+
+
+def _names(tree: SourceTree, real: str) -> list[str]:
+    fd = open_beneath(tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return sorted(os.listdir(fd))
+    finally:
+        os.close(fd)

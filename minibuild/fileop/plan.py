@@ -1,0 +1,157 @@
+"""What a copy puts where: the entries of a `Copy`, in order, before anything is written.
+
+Comes in: a `Copy`, the tree it reads and a view of the destination. Goes out: a stream of `Entry`.
+The rules are those of COPY in BuildKit, learned from what it does:
+
+- missing directories of the destination are made with the owner of --chown and, for an octal
+  --chmod, its permission bits; otherwise 0755 and root's. Existing ones are left alone;
+- symlinks in the destination are followed, also the last one, also one that dangles;
+- of a directory only the contents are copied: it is the destination that receives them;
+- hardlinks within one source stay hardlinks, those between two sources do not.
+
+Read next: `write`.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+
+from minibuild.errors import DefinitionError
+from minibuild.fileop.api import Archive, Entry, Planned, SourceTree, made_directory
+from minibuild.fileop.dest import Destination, check_replaceable, parents
+from minibuild.fileop.mode import ModeRule, parse_mode
+from minibuild.fileop.paths import clean, join, names_directory
+from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.walk import Found
+from minibuild.graph.op import Copy
+
+_KEEP_MODE = ModeRule(None)
+_ROOT = (0, 0)
+
+
+class _Looks:
+    """How the entries of one source look: owner and mode by the flags, and hardlinks."""
+
+    __slots__ = ("_first_names", "_keep_owner", "_owner", "_rule")
+
+    def __init__(self, copy: Copy, owner: tuple[int, int] | None) -> None:
+        self._rule = parse_mode(copy.chmod) if copy.chmod else _KEEP_MODE
+        self._keep_owner = copy.keep_owner and owner is None
+        self._owner = owner or _ROOT
+        self._first_names: dict[tuple[int, int], str] = {}
+
+    def entry(self, found: Found, path: str, keep: bool) -> Entry:
+        status = found.stat
+        kind = stat.S_IFMT(status.st_mode)
+        mode = kind | (0o777 if kind == stat.S_IFLNK else self._rule.apply(status.st_mode))
+        uid, gid = (status.st_uid, status.st_gid) if self._keep_owner else self._owner
+        if kind == stat.S_IFREG:
+            first = path
+            if status.st_nlink > 1:
+                first = self._first_names.setdefault((status.st_dev, status.st_ino), path)
+            if first is not path:
+                return Entry(path, mode, uid, gid, status.st_mtime_ns, first, hardlink=True)
+            return Entry(
+                path,
+                mode,
+                uid,
+                gid,
+                status.st_mtime_ns,
+                size=status.st_size,
+                dir_fd=found.dir_fd,
+                name=found.name,
+            )
+        if kind == stat.S_IFLNK:
+            target = os.readlink(found.name, dir_fd=found.dir_fd)
+            return Entry(path, mode, uid, gid, status.st_mtime_ns, target)
+        rdev = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
+        if kind == stat.S_IFCHR and not rdev:
+            raise DefinitionError(
+                f"cannot copy {path}: a character device 0:0 means a deleted file in overlayfs",
+                hint="exclude it in the ignore file",
+            )
+        return Entry(path, mode, uid, gid, status.st_mtime_ns, rdev=rdev, keep=keep)
+
+
+def plan(
+    copy: Copy, tree: SourceTree, dest: Destination, owner: tuple[int, int] | None = None
+) -> Iterator[Planned]:
+    """The entries of `copy`, each directory before its contents. `owner` is what --chown means.
+
+    The destination is looked at while the plan is made, so an entry has to be written (or added)
+    before the next one is asked for. Raises `DefinitionError`.
+    """
+    selection = Selection(copy, tree)
+    for pick in selection.picks():
+        if pick.is_dir:
+            yield from _directory(selection, pick, dest, owner)
+        else:
+            with selection.parent(pick) as (dir_fd, name):
+                found = Found(pick.real, dir_fd, name, pick.stat)
+                yield from _file(copy, pick, found, dest, owner)
+
+
+def make_directories(
+    dest: Destination, real: str, mode: int, owner: tuple[int, int]
+) -> Iterator[Entry]:
+    """The missing ones of the directory `real` and those above it."""
+    for path in parents(real):
+        kind = dest.kind(path)
+        if not kind:
+            yield made_directory(path, mode, owner)
+        elif kind != stat.S_IFDIR:
+            raise DefinitionError(
+                f"mkdir /{path}: not a directory",
+                hint="the destination goes through a file of the image",
+            )
+
+
+def _made_mode(copy: Copy) -> int:
+    return parse_mode(copy.chmod).made_mode if copy.chmod else 0o755
+
+
+def _directory(
+    selection: Selection, pick: Pick, dest: Destination, owner: tuple[int, int] | None
+) -> Iterator[Entry]:
+    copy = selection.copy
+    top = dest.resolve(copy.dest)
+    if not names_directory(copy.dest):
+        check_replaceable(top, stat.S_IFDIR, dest.kind(top))
+    yield from make_directories(dest, top, _made_mode(copy), owner or _ROOT)
+    looks = _Looks(copy, owner)
+    for found in selection.below(pick):
+        keep = found.implied or copy.parents
+        yield looks.entry(found, join(top, found.path), keep)
+
+
+def _file(
+    copy: Copy, pick: Pick, found: Found, dest: Destination, owner: tuple[int, int] | None
+) -> Iterator[Planned]:
+    target = dest.resolve(copy.dest)
+    made_mode, made_owner = _made_mode(copy), owner or _ROOT
+    if copy.unpack and _is_archive(found):
+        yield from make_directories(dest, target, made_mode, made_owner)
+        yield Archive(target, found.dir_fd, found.name, owner)
+        return
+    if stat.S_ISSOCK(found.stat.st_mode):
+        return
+    if names_directory(copy.dest):
+        yield from make_directories(dest, target, made_mode, made_owner)
+    if dest.kind(target) == stat.S_IFDIR:
+        target = join(target, clean(pick.named).rpartition("/")[2])
+    above = target.rpartition("/")[0]
+    yield from make_directories(dest, above, made_mode, made_owner)
+    yield _Looks(copy, owner).entry(found, target, keep=False)
+
+
+def _is_archive(found: Found) -> bool:
+    if not stat.S_ISREG(found.stat.st_mode):
+        return False
+    # Only ADD looks inside, and this loads the decompressors.
+    from minibuild.oci.archive import detect
+
+    fd = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.dir_fd)
+    try:
+        return detect(fd) is not None
+    finally:
+        os.close(fd)

@@ -1,0 +1,164 @@
+"""Which files of a tree a `Copy` names: wildcards, symlinks, `--parents`, `--exclude`.
+
+Comes in: a `Copy` and the `SourceTree` it reads. Goes out: `Pick`s, one for each thing named, and
+what is below each of them. The rules are those of COPY in BuildKit: a symlink that is named (or
+matched by a wildcard) is followed, those inside a directory are kept; `..` stops at the root; a
+wildcard without a match is fine, a plain name without a file is not. Read next: `plan`.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import NamedTuple
+
+from minibuild.errors import DefinitionError
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.missing import not_found
+from minibuild.fileop.paths import clean, join, lstat, real_path
+from minibuild.fileop.walk import Filter, Found, unreadable, walk
+from minibuild.graph.op import Copy
+from minibuild.graph.pattern import IgnorePatterns, compile_glob
+from minibuild.linux.beneath import open_beneath
+
+_PIVOT = "/./"
+_WILDCARD = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
+
+
+class Pick(NamedTuple):
+    """One thing that a copy names: `named` is its path as written or matched, `real` where it is.
+
+    Of a directory only the contents are copied; the `wanted` patterns say which (`--parents`).
+    """
+
+    named: str
+    real: str
+    stat: os.stat_result
+    wanted: IgnorePatterns | None = None
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.stat.st_mode)
+
+
+class Selection:
+    """What one `Copy` reads from one tree. Nothing is remembered of the tree itself."""
+
+    __slots__ = ("_exclude", "_ignore", "copy", "tree")
+
+    def __init__(self, copy: Copy, tree: SourceTree) -> None:
+        self.copy = copy
+        self.tree = tree
+        self._ignore = IgnorePatterns(tree.ignore)
+        self._exclude = IgnorePatterns(copy.exclude)
+
+    def picks(self) -> Iterator[Pick]:
+        """Everything the copy names, in order. Raises `DefinitionError` for what is not there."""
+        for path in self.copy.paths:
+            if self.copy.parents:
+                yield self._with_parents(path)
+            elif _WILDCARD.match(path):
+                for named in self._expand(path):
+                    yield self._pick(named, path)
+            else:
+                yield self._pick(clean(path), path)
+
+    def below(self, pick: Pick) -> Generator[Found]:
+        """What of a picked directory is copied."""
+        filters = [Filter(self._ignore, pick.real), Filter(self._exclude)]
+        if pick.wanted is not None:
+            filters.append(Filter(pick.wanted))
+        with self._directory(pick.real) as fd:
+            yield from walk(fd, filters)
+
+    @contextmanager
+    def parent(self, pick: Pick) -> Iterator[tuple[int, str]]:
+        """The open directory that holds a picked file, and its name there."""
+        head, _, name = pick.real.rpartition("/")
+        with self._directory(head) as fd:
+            yield fd, name
+
+    def _pick(self, named: str, written: str) -> Pick:
+        try:
+            real = real_path(self.tree.fd, named)
+        except OSError as error:
+            raise DefinitionError(f"cannot copy {written}: {error.strerror}") from error
+        status = lstat(self.tree.fd, real)
+        if status is None or not self._visible(real, stat.S_ISDIR(status.st_mode)):
+            raise not_found(self.tree, self._ignore, written, named, real)
+        return Pick(named, real, status)
+
+    def _visible(self, real: str, is_dir: bool) -> bool:
+        """Whether the ignore patterns leave this path, or something below it."""
+        if not real or not self._ignore.excluded(real):
+            return True
+        if not is_dir or self._ignore.may_prune(real):
+            return False
+        with self._directory(real) as fd, closing(walk(fd, [Filter(self._ignore, real)])) as below:
+            return next(below, None) is not None
+
+    # --- wildcards ---
+
+    def _expand(self, path: str) -> Iterator[str]:
+        """The paths that a wildcard matches, sorted. Symlinks on the way are not followed.
+
+        They are in the part before the first wildcard, which has to be there.
+        """
+        parts = clean(path).split("/")
+        first = next(i for i, part in enumerate(parts) if _WILDCARD.match(part))
+        fixed = self._pick("/".join(parts[:first]), path) if first else None
+        top = fixed.real if fixed else ""
+        if fixed is not None and not fixed.is_dir:
+            return
+        with self._directory(top) as fd, DirStack(fd) as stack:
+            yield from self._match(stack, top, parts[first:])
+
+    def _match(self, stack: DirStack, above: str, patterns: Sequence[str]) -> Iterator[str]:
+        matches = compile_glob(patterns[0])
+        with os.scandir(stack.fd) as scan:
+            entries = [(e.name, e.is_dir(follow_symlinks=False)) for e in scan if matches(e.name)]
+        for name, is_dir in sorted(entries, key=lambda entry: os.fsencode(entry[0])):
+            path = join(above, name)
+            if len(patterns) == 1:
+                if self._visible(path, is_dir):
+                    yield path
+            elif is_dir and not self._ignore.may_prune(path):
+                stack.push(name)
+                yield from self._match(stack, path, patterns[1:])
+                stack.pop()
+
+    # --- --parents ---
+
+    def _with_parents(self, path: str) -> Pick:
+        """The directory from which a source's parents count, and a pattern for the source.
+
+        That is the root, or what is before `/./` in the source.
+        """
+        base, pivot, rest = path.partition(_PIVOT)
+        if not pivot:
+            base, rest = "", path
+        pick, pattern = self._pick(clean(base), path), clean(rest)
+        if pattern:
+            pick = pick._replace(wanted=IgnorePatterns(["**", "!" + pattern]))
+        required = not _WILDCARD.match(pattern)
+        if not pick.is_dir or (required and pattern and not self._any(pick)):
+            raise not_found(self.tree, self._ignore, path, join(pick.named, pattern), "")
+        return pick
+
+    def _any(self, pick: Pick) -> bool:
+        with closing(self.below(pick)) as below:
+            return next(below, None) is not None
+
+    @contextmanager
+    def _directory(self, real: str) -> Iterator[int]:
+        try:
+            fd = open_beneath(self.tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)
+        except PermissionError as error:
+            raise unreadable(real, error) from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)

@@ -1,0 +1,243 @@
+"""Writing planned entries into a directory.
+
+Comes in: a stream of `Entry` and `Archive`, and the root as a descriptor. Goes out: the tree.
+No name is ever resolved through a symlink: directories are opened one name at a time, files are
+made with O_EXCL after whatever was there is gone. The order for each entry is create, chown,
+chmod, attributes, times: chown(2) clears set-id bits and file capabilities, and writing changes
+times. A directory gets its own when the writer leaves it.
+Of all extended attributes only security.capability comes along: that is what a layer keeps.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Iterable
+
+from minibuild.errors import Cancelled, DefinitionError, HostError
+from minibuild.fileop.api import Archive, Entry, Planned, Progress
+from minibuild.fileop.data import Copier
+from minibuild.fileop.dest import check_replaceable
+from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.walk import unreadable
+from minibuild.linux import xattr
+from minibuild.linux.owner import chown, fchown
+
+CAPABILITY = "security.capability"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a file that was swapped for a fifo since it was looked at must not hang the build.
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_REPORT_EVERY = 256
+
+
+class _Target(DirStack):
+    """Where the writer stands. Directories whose metadata is still to come are `pending`."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self, root_fd: int) -> None:
+        super().__init__(root_fd)
+        self.pending: dict[str, Entry] = {}
+
+    def pop(self) -> None:
+        entry = self.pending.pop(self.path, None)
+        if entry is not None:
+            _finish(self.fd, entry)
+        super().pop()
+
+
+class Writer:
+    """Writes entries below one root. Use it in a `with`: leaving it finishes the directories.
+
+    `skipped` has a sentence for each thing in an archive that this host does not permit.
+    """
+
+    __slots__ = ("_cancelled", "_copier", "_dirs", "_files", "_progress", "_size_bytes", "skipped")
+
+    def __init__(
+        self,
+        root_fd: int,
+        progress: Progress | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self._dirs = _Target(root_fd)
+        self._copier = Copier()
+        self._progress = progress
+        self._cancelled = cancelled
+        self._files = 0
+        self._size_bytes = 0
+        self.skipped: list[str] = []
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: object, *exc_info: object) -> None:
+        try:
+            if kind is None:
+                self.settle()
+                self._tell()
+        finally:
+            self._dirs.close()
+
+    def write(self, entries: Iterable[Planned]) -> None:
+        """Write the entries in the order they come. Raises `DefinitionError`, `Cancelled`."""
+        for entry in entries:
+            if isinstance(entry, Archive):
+                self._unpack(entry)
+            else:
+                self.put(entry)
+
+    def settle(self) -> None:
+        """Finish all directories: nothing of what was written so far is left undone."""
+        self._dirs.enter("")
+
+    def put(self, entry: Entry) -> None:
+        """Write one entry. The directory above it is there already."""
+        above, _, name = entry.path.rpartition("/")
+        dirs = self._dirs
+        dir_fd = dirs.fd if dirs.path == above else dirs.enter(above)
+        kind = stat.S_IFMT(entry.mode)
+        if kind == stat.S_IFDIR:
+            self._directory(dir_fd, name, entry)
+            return
+        if kind == stat.S_IFREG:
+            if entry.hardlink:
+                self._hardlink(dir_fd, name, entry)
+            else:
+                self._regular(dir_fd, name, entry)
+        else:
+            _clear(dir_fd, name, entry)
+            _special(dir_fd, name, kind, entry)
+            chown(dir_fd, name, entry.uid, entry.gid)
+            if kind != stat.S_IFLNK:
+                os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=dir_fd)
+            if entry.mtime_ns is not None:
+                times = (entry.mtime_ns, entry.mtime_ns)
+                os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
+        self._count()
+
+    def _directory(self, dir_fd: int, name: str, entry: Entry) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=dir_fd)
+        except FileExistsError:
+            status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            check_replaceable(entry.path, stat.S_IFDIR, stat.S_IFMT(status.st_mode))
+            if entry.keep:
+                return
+        self._dirs.push(name)
+        self._dirs.pending[entry.path] = entry
+
+    def _regular(self, dir_fd: int, name: str, entry: Entry) -> None:
+        source_fd = -1
+        if entry.data is None:
+            try:
+                source_fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
+            except PermissionError as error:
+                raise unreadable(entry.name, error) from error
+        try:
+            target_fd = _create(dir_fd, name, entry)
+            try:
+                if entry.data is None:
+                    size = self._copier.copy(source_fd, target_fd, entry.size)
+                else:
+                    size = _write_all(target_fd, entry.data)
+                fchown(target_fd, entry.uid, entry.gid, entry.path)
+                os.fchmod(target_fd, stat.S_IMODE(entry.mode))
+                if source_fd >= 0 and CAPABILITY in xattr.names(source_fd):
+                    _copy_capability(source_fd, target_fd)
+                if entry.mtime_ns is not None:
+                    os.utime(target_fd, ns=(entry.mtime_ns, entry.mtime_ns))
+            finally:
+                os.close(target_fd)
+        finally:
+            if source_fd >= 0:
+                os.close(source_fd)
+        self._size_bytes += size
+
+    def _hardlink(self, dir_fd: int, name: str, entry: Entry) -> None:
+        above, _, first = entry.target.rpartition("/")
+        _clear(dir_fd, name, entry)
+        if above == self._dirs.path:
+            os.link(first, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+            return
+        # A second cursor: moving this one would finish directories that are still in the making.
+        with DirStack(self._dirs.root_fd) as other:
+            first_fd = other.enter(above)
+            os.link(first, name, src_dir_fd=first_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+
+    def _unpack(self, archive: Archive) -> None:
+        from minibuild.oci.archive import extract
+
+        source_fd = os.open(archive.name, READ, dir_fd=archive.dir_fd)
+        try:
+            target_fd = self._dirs.enter(archive.path)
+            self.skipped += extract(source_fd, target_fd, owner=archive.owner)
+        finally:
+            os.close(source_fd)
+        self._count()
+
+    def _count(self) -> None:
+        self._files += 1
+        if self._files % _REPORT_EVERY == 0:
+            if self._cancelled is not None and self._cancelled.is_set():
+                raise Cancelled("cancelled while copying files")
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None and self._files:
+            self._progress(self._files, self._size_bytes)
+
+
+def _create(dir_fd: int, name: str, entry: Entry) -> int:
+    try:
+        return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+    except FileExistsError:
+        _clear(dir_fd, name, entry)
+        return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+
+
+def _clear(dir_fd: int, name: str, entry: Entry) -> None:
+    """Remove what is at `name`, unless it is a directory: that is an error."""
+    try:
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        check_replaceable(entry.path, stat.S_IFMT(entry.mode), stat.S_IFDIR)
+    os.unlink(name, dir_fd=dir_fd)
+
+
+def _special(dir_fd: int, name: str, kind: int, entry: Entry) -> None:
+    if kind == stat.S_IFLNK:
+        os.symlink(entry.target, name, dir_fd=dir_fd)
+        return
+    if kind not in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
+        raise DefinitionError(f"cannot copy /{entry.path}: a file of an unknown type")
+    try:
+        os.mknod(name, kind | 0o600, entry.rdev, dir_fd=dir_fd)
+    except PermissionError as error:
+        raise HostError(
+            f"cannot make the device /{entry.path}: {error.strerror}",
+            hint="only root outside of a user namespace may make devices: build as root, or "
+            "leave the device out with --exclude",
+        ) from error
+
+
+def _finish(fd: int, entry: Entry) -> None:
+    """Give a directory its metadata, now that nothing more is written into it."""
+    fchown(fd, entry.uid, entry.gid, entry.path)
+    os.fchmod(fd, stat.S_IMODE(entry.mode))
+    if entry.mtime_ns is not None:
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _copy_capability(source_fd: int, target_fd: int) -> None:
+    value = xattr.get(source_fd, CAPABILITY)
+    if value is not None:
+        xattr.set(target_fd, CAPABILITY, value, tolerant=True)
+
+
+def _write_all(fd: int, data: bytes) -> int:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)
