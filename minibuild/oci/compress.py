@@ -292,7 +292,8 @@ def stream_errors(compression: str) -> tuple[type[Exception], ...]:
 
         from isal import isal_zlib
 
-        return (EOFError, gzip.BadGzipFile, isal_zlib.error)
+        library: Any = isal_zlib
+        return (EOFError, gzip.BadGzipFile, library.error)
     if compression == "zstd":
         import zstandard
 

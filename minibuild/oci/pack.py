@@ -14,6 +14,7 @@ Read next: `tarread`.
 import os
 import stat
 from collections.abc import Iterable
+from typing import Protocol
 
 from minibuild.linux import xattr
 from minibuild.oci.compress import Compression, layer_media_type
@@ -61,12 +62,24 @@ def pack(
     return layer
 
 
+class TarSink(Protocol):
+    """What a tar is written to: a `LayerSink`, or a file."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        ...
+
+    def write_file(self, fd: int, size: int, name: str) -> None:
+        """Append the `size` bytes of an open file, and fill the last block of the tar."""
+        ...
+
+
 class LayerPacker:
     """Writes entries of files on disk to a sink, and keeps track of their inodes."""
 
     __slots__ = ("_clamp_ns", "_first_names", "_sink")
 
-    def __init__(self, sink: LayerSink, clamp_epoch: int | None = None) -> None:
+    def __init__(self, sink: TarSink, clamp_epoch: int | None = None) -> None:
         self._sink = sink
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
         self._first_names: dict[tuple[int, int], str] = {}

@@ -72,9 +72,9 @@ class LayerSink:
                 self._flush()
         self.write(_ZEROS[: padding(size)])
 
-    def commit(self) -> tuple[DiffID, Digest, int]:
+    def commit(self, end: bytes = END) -> tuple[DiffID, Digest, int]:
         """End the tar and keep the blob: its diff id, its digest and its size."""
-        self.write(END)
+        self.write(end)
         self._sha.update(self._view[: self._used])
         self._compressor.finish(self._buffer, self._used)
         digest = self._blob.commit()

@@ -43,6 +43,7 @@ class TarReader:
         self._chunks = chunks
         self._what = what
         self._chunk = memoryview(b"")
+        self._received = 0
         self._left = 0  # of the data of the current entry
         self._padding = 0
         self._globals: dict[str, bytes] = {}
@@ -75,6 +76,11 @@ class TarReader:
             self._left -= len(piece)
             yield piece
 
+    @property
+    def offset(self) -> int:
+        """Where the next byte to be read is in the archive."""
+        return self._received - len(self._chunk)
+
     def drain(self) -> None:
         """Read what follows the end of the archive, so that whoever hashes it sees all of it."""
         for _ in self._chunks:
@@ -89,7 +95,11 @@ class TarReader:
         chunk = next(self._chunks, b"")
         if not chunk:
             self._fail("it ends in the middle of an entry")
+        self._take(chunk)
+
+    def _take(self, chunk: bytes) -> None:
         self._chunk = memoryview(chunk)
+        self._received += len(chunk)
 
     def _skip(self, count: int) -> None:
         while count:
@@ -120,7 +130,7 @@ class TarReader:
             chunk = next(self._chunks, b"")
             if not chunk:
                 return None
-            self._chunk = memoryview(chunk)
+            self._take(chunk)
         block = self._read(BLOCK)
         if block == _ZERO_BLOCK:
             return None
@@ -194,6 +204,7 @@ class TarReader:
             self._fail("a name holds a zero byte")
         text = name.decode("utf-8", "surrogateescape")
         kind = self._kind(flag, text, records)
+        text = text.rstrip("/") if kind == "dir" else text
         number = self._number(size, "size")
         if "size" in records:
             number = self._decimal(records["size"], "size")

@@ -1,0 +1,179 @@
+"""Layers become an image: its config and its manifest.
+
+Comes in: a config without a root filesystem, and the layers. Goes out: two documents, and their
+descriptors. The history is completed as BuildKit does it: entries of the base keep their times, an
+entry with a layer takes the time at which the layer was made, and one without takes that of the
+layer before it. With an epoch (SOURCE_DATE_EPOCH) every new time is the epoch, so that the same
+layers give the same image. Rules: image-spec config.md and manifest.md. Read next: `images`.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from minibuild.digest import Digest
+from minibuild.graph.image import History, ImageConfig, config_to_json
+from minibuild.oci.content import ContentStore
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import (
+    DOCKER_CONFIG,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_MANIFEST,
+    Descriptor,
+    Manifest,
+    as_docker,
+    as_oci,
+    describe,
+    manifest_bytes,
+)
+
+COMMENT = "buildkit.exporter.image.v0"
+"""BuildKit's mark on history entries that only an exporter knows of."""
+
+_CONFIG_ORDER = (
+    "User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal ArgsEscaped "
+    "Healthcheck OnBuild Shell"
+).split()
+
+
+class ImageLayer(NamedTuple):
+    """A layer, and when its diff was made, in seconds since the epoch; None if nobody knows."""
+
+    layer: PackedLayer
+    created: float | None = None
+
+
+class AssembledImage(NamedTuple):
+    """The documents of an image. `image` is the config with all times filled in."""
+
+    image: ImageConfig
+    layers: tuple[PackedLayer, ...]
+    config: Descriptor
+    config_bytes: bytes
+    manifest: Descriptor
+    manifest_bytes: bytes
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest, which is the image's."""
+        return self.manifest.digest
+
+    @property
+    def size_bytes(self) -> int:
+        """What a registry stores for the image."""
+        return self.manifest.size + self.config.size + sum(s.size_bytes for s in self.layers)
+
+
+def assemble(
+    image: ImageConfig,
+    layers: Sequence[ImageLayer],
+    *,
+    epoch: int | None = None,
+    annotations: Mapping[str, str] = {},
+    oci_mediatypes: bool = True,
+) -> AssembledImage:
+    """The documents of the image that has these layers, lowest first."""
+    history = complete_history(image.history, layers, epoch)
+    created = image.created
+    if epoch is not None:
+        created = rfc3339(epoch)
+    elif not created:
+        created = next((h["created"] for h in reversed(history) if h.get("created")), "")
+    image = image._replace(history=history, created=created)
+    data = config_bytes(image, [item.layer.diff_id for item in layers])
+    config = describe(OCI_CONFIG if oci_mediatypes else DOCKER_CONFIG, data)
+    name_of = as_oci if oci_mediatypes else as_docker
+    packed = tuple(
+        item.layer._replace(media_type=name_of(item.layer.media_type)) for item in layers
+    )
+    media_type = OCI_MANIFEST if oci_mediatypes else DOCKER_MANIFEST
+    manifest = manifest_bytes(
+        Manifest(config, tuple(layer.descriptor for layer in packed), annotations, media_type)
+    )
+    described = describe(media_type, manifest, image.platform)
+    return AssembledImage(image, packed, config, data, described, manifest)
+
+
+def store_documents(content: ContentStore, assembled: AssembledImage) -> None:
+    """Keep config and manifest in the store; the layers are there, or come later."""
+    content.put(assembled.config_bytes)
+    content.put(assembled.manifest_bytes)
+
+
+def config_bytes(image: ImageConfig, diff_ids: Sequence[str]) -> bytes:
+    """The config as it is stored: members in BuildKit's order, maps sorted, no blanks."""
+    value = config_to_json(image, list(diff_ids))
+    config = cast(dict[str, Any], value["config"])
+    names = [n for n in _CONFIG_ORDER if n in config]
+    names += sorted(config.keys() - set(_CONFIG_ORDER))
+    value["config"] = {name: _sorted(config[name]) for name in names}
+    # BuildKit writes the config as a map, which Go sorts.
+    text = json.dumps(dict(sorted(value.items())), separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _sorted(value: Any) -> Any:
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
+
+
+def rfc3339(seconds: float) -> str:
+    """A time as image documents have it: UTC, with as many decimals as it takes."""
+    microseconds = round(seconds * 1_000_000)
+    whole, fraction = divmod(microseconds, 1_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+    return text + (f".{fraction:06d}".rstrip("0") if fraction else "") + "Z"
+
+
+def complete_history(
+    history: Sequence[History], layers: Sequence[ImageLayer], epoch: int | None
+) -> tuple[History, ...]:
+    """The history with one entry for each layer, and a time in each entry that can have one."""
+    entries = [cast(History, dict(entry)) for entry in history]
+    _match_layers(entries, len(layers))
+    times = iter(layers)
+    for entry in entries:
+        if entry.get("empty_layer"):
+            continue
+        created = next(times).created
+        if not entry.get("created") and created is not None:
+            entry["created"] = rfc3339(created if epoch is None else epoch)
+    _fill_times(entries, epoch)
+    return tuple(entries)
+
+
+def _match_layers(entries: list[History], layers: int) -> None:
+    """Make the entries without `empty_layer` as many as there are layers."""
+    filled = [entry for entry in entries if not entry.get("empty_layer")]
+    # Too many should not happen; then those of the lowest layers say nothing true.
+    for entry in filled[: max(0, len(filled) - layers)]:
+        entry["empty_layer"] = True
+    for _ in range(layers - len(filled)):
+        entries.append({"comment": COMMENT})
+
+
+def _fill_times(entries: list[History], epoch: int | None) -> None:
+    """Give entries without a time that of the entry before, or of the first new layer."""
+    if epoch is not None:
+        for entry in entries:
+            if not entry.get("created"):
+                entry["created"] = rfc3339(epoch)
+        return
+    current, gap = "", False
+    for entry in entries:
+        if found := entry.get("created"):
+            current = found
+            if gap:
+                break
+        else:
+            gap = True
+    if not current:
+        return
+    gap = False
+    for entry in entries:
+        if found := entry.get("created"):
+            current = found if gap else current
+        else:
+            gap = True
+            entry["created"] = current
