@@ -1,0 +1,65 @@
+"""Whole builds: the installed program on a real userland.
+
+`builds` has a store with busybox:latest in it; `project` writes a context.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.support.images import Image, read_image
+
+
+class Builds:
+    """Builds with the command line, and reads what came out as another tool would."""
+
+    def __init__(self, cli: Cli, folder: Path) -> None:
+        self.cli = cli
+        self.folder = folder
+        self.count = 0
+
+    def image(self, context: str, *flags: str) -> Image:
+        """Build to an OCI layout and read it."""
+        self.count += 1
+        out = self.folder / f"out{self.count}"
+        self.cli(
+            "build", "--progress=plain", f"--output=type=oci,tar=false,dest={out}", *flags, context
+        )
+        return read_image(str(out))
+
+    def leftovers(self) -> list[str]:
+        """What no build that ended, however it ended, may leave behind once the next one ran."""
+        root = self.cli.root
+        found = [f"file {root}/ingest/{name}" for name in os.listdir(f"{root}/ingest")]
+        with open("/proc/self/mountinfo") as file:
+            found += [f"mount {line.split()[4]}" for line in file if root in line]
+        return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[[Mapping[str, str]], str]:
+    """`project({"Dockerfile": ...})` writes a build context and returns its path."""
+    count = 0
+
+    def write(files: Mapping[str, str]) -> str:
+        nonlocal count
+        count += 1
+        folder = tmp_path / f"context{count}"
+        folder.mkdir()
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture
+def builds(cli: Cli, busybox_tar: str, tmp_path: Path) -> Builds:
+    """A store with busybox:latest, imported from a tar."""
+    cli("image", "import", busybox_tar, "busybox:latest")
+    return Builds(cli, tmp_path)

@@ -1,0 +1,51 @@
+"""Start-up is part of the product: what a cached build loads, counted instead of timed.
+
+`python -X importtime -m minibuild build ...` shows where the time goes. A limit here is raised only with a reason.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.integration.conftest import Builds
+
+MAX_MODULES = 190
+HEAVY = frozenset(
+    (
+        "asyncio concurrent.futures dataclasses email http.client inspect isal logging pathlib "
+        "pyseccomp shutil ssl subprocess tarfile tempfile tqdm urllib.request xattr zstandard"
+    ).split()
+)
+
+PROGRAM = """\
+import sys
+from minibuild.cli.main import entry
+code = entry(sys.argv[1:])
+sys.stdout.write("\\n".join(sys.modules))
+sys.exit(code)
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.needs("mount", "busybox")
+def test_modules_of_a_cached_build(
+    builds: Builds,
+    project: Callable[[Mapping[str, str]], str],
+) -> None:
+    """Few, and none of the dear ones."""
+    context = project(
+        {"Dockerfile": "FROM busybox\nCOPY a /\nRUN true\nCOPY --link a /b\n", "a": ""}
+    )
+    builds.cli("build", context)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "build", context],
+        env=builds.cli.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert not loaded & HEAVY
+    assert len(loaded) <= MAX_MODULES, sorted(loaded)
