@@ -1,6 +1,7 @@
 """Start-up is part of the product: what a cached build loads, counted instead of timed.
 
-`python -X importtime -m minibuild build ...` shows where the time goes. A limit here is raised only with a reason.
+`python -X importtime .venv/bin/minibuild build ...` shows where the time goes. The limit is raised
+only with a reason.
 """
 
 import subprocess
