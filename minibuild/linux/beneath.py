@@ -172,17 +172,19 @@ def _open_to_empty(dir_fd: int, name: str) -> int:
     return fd
 
 
-def remove_tree(dir_fd: int, name: str) -> None:
-    """Remove `name` and everything in it; symlinks are removed, not followed. Missing is fine.
+def remove_tree(dir_fd: int, name: str) -> bool:
+    """Remove `name` and everything in it; symlinks are removed, not followed.
+
+    Missing is fine; says whether anything was there.
 
     A loop with descriptors: neither recursion nor path length limits how deep it goes, and only
     the innermost levels stay open.
     """
     try:
         os.unlink(name, dir_fd=dir_fd)
-        return
+        return True
     except FileNotFoundError:
-        return
+        return False
     except (IsADirectoryError, PermissionError):
         # unlink(2) of a directory is EISDIR on Linux, EPERM in POSIX and on some filesystems.
         pass
@@ -209,3 +211,4 @@ def remove_tree(dir_fd: int, name: str) -> None:
         for level in levels:
             if level.fd >= 0:
                 os.close(level.fd)
+    return True

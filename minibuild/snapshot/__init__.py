@@ -1,1 +1,7 @@
-"""TODO: written by the package's author."""
+"""Trees on disk: snapshots, what differs between them, and putting diffs together as one tree.
+
+Comes in: parents and diffs, as numbers. Goes out: mounts, open directories, changes. It knows
+nothing of images, graphs or caches.
+Read in this order: `api`, `table`, `base`, `overlay`, `view`, `diff`, `apply`, `merge`; then
+`native`, `detached`, `sweep`, `select`.
+"""

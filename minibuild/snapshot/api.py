@@ -11,7 +11,7 @@ directory, and goes when it is closed or the process dies. So a crash leaves no 
 Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Literal, NamedTuple, NewType, Protocol
@@ -142,11 +142,29 @@ class MergeReport(NamedTuple):
     copied: int
 
 
+class Applied(NamedTuple):
+    """The fate of one change in a merge, for whoever wants to watch.
+
+    `action` is `linked`, `copied`, `made` (a directory), `kept` (one that was there takes the
+    metadata), `opaque` (one that hides what is below), `removed`, `whiteout`, or `skipped`: a
+    deletion of what is not there.
+    """
+
+    path: str
+    kind: Kind
+    action: str
+    source: str
+
+
 class MergePolicy(NamedTuple):
-    """How to merge. `whiteout_links` brings back the defect of moby/buildkit pull request 4516."""
+    """How to merge. `whiteout_links` brings back the defect of moby/buildkit pull request 4516.
+
+    `trace` is told each path's fate; without it the merge builds no such record.
+    """
 
     strategy: Strategy = Strategy.AUTO
     whiteout_links: bool = False
+    trace: Callable[[Applied], None] | None = None
 
 
 class Merged(NamedTuple):

@@ -1,0 +1,117 @@
+"""What the snapshotters have in common: rows, directories, diffs, usage.
+
+Comes in: a store. Goes out: everything of the protocol that does not depend on how a tree is
+shown. A snapshot N has its files in `snapshots/N/fs`. Read next: `overlay`, `native`.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
+
+from minibuild.snapshot.api import Change, Diff, Kind, Merged, MergePolicy, SnapshotID, Usage
+from minibuild.snapshot.api import Whiteouts as WhiteoutStyle
+from minibuild.snapshot.sweep import discard
+from minibuild.snapshot.table import Table
+from minibuild.store.layout import Store
+
+
+class BaseSnapshotter:
+    """A folder of snapshots with their rows; the backends add how to prepare and to show one."""
+
+    shares_parents: ClassVar[bool]
+    """Whether a snapshot stands on its parent's files, instead of on a copy of them."""
+
+    def __init__(self, store: Store, name: str, whiteouts: WhiteoutStyle) -> None:
+        self.name = name
+        self.store = store
+        self.table = Table(store, name)
+        self.whiteouts: WhiteoutStyle = whiteouts
+        self.folder = store.path("snapshots")
+
+    def layer_dir(self, snapshot: SnapshotID) -> str:
+        """The directory that holds the snapshot's own files."""
+        return f"{self.folder}/{snapshot}/fs"
+
+    def parent(self, snapshot: SnapshotID) -> SnapshotID | None:
+        """The snapshot on which this one was prepared."""
+        return self.table.parent(snapshot)
+
+    def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
+        """The snapshots whose layer directories add up to this tree, lowest first."""
+        return () if snapshot is None else self.table.layers(snapshot)
+
+    def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
+        """The snapshots that cannot be removed before this one."""
+        return self.table.requires(snapshot)
+
+    def all(self) -> Iterable[SnapshotID]:
+        """Every committed snapshot."""
+        return self.table.committed()
+
+    def create(
+        self,
+        parent: SnapshotID | None,
+        stack: Sequence[SnapshotID] = (),
+        *,
+        merged: bool = False,
+    ) -> SnapshotID:
+        """A new active snapshot with an empty layer directory."""
+        snapshot = self.table.insert(parent, stack, merged=merged)
+        home = f"{self.folder}/{snapshot}"
+        try:
+            os.mkdir(home, 0o700)  # Nobody but us gets at set-id programs in there.
+        except FileExistsError:
+            discard(self.store, home)  # Of a row that was lost: see `sweep`.
+            os.mkdir(home, 0o700)
+        layer = f"{home}/fs"
+        os.mkdir(layer, 0o755)
+        os.chmod(layer, 0o755)
+        return snapshot
+
+    def commit(self, active: SnapshotID) -> None:
+        """Make an active snapshot immutable. Moves no data. A second commit is an error."""
+        self.table.commit(active)
+
+    def remove(self, snapshot: SnapshotID) -> None:
+        """Remove a snapshot on which no other stands. Missing ones are ignored."""
+        if not self.table.claim_for_removal(snapshot):
+            return
+        try:
+            discard(self.store, f"{self.folder}/{snapshot}")
+        except FileNotFoundError:
+            pass
+        self.table.delete(snapshot)
+
+    def changes(self, diff: Diff) -> Iterator[Change]:
+        """The changes of a diff in walk order; see `diff`."""
+        from minibuild.snapshot.diff import differences
+        from minibuild.snapshot.merge import view_of
+
+        if diff.lower == diff.upper:
+            return
+        lower, upper = view_of(self, diff.lower), view_of(self, diff.upper)
+        for kind, path, source, _, _ in differences(lower, upper):
+            yield Change(kind, path, "" if kind is Kind.DELETE else source)
+
+    def usage(self, snapshot: SnapshotID) -> Usage:
+        """What the snapshot itself holds on disk, less what it shares with snapshots before it."""
+        from minibuild.snapshot.usage import usage_of
+
+        size_bytes, inodes, merged = self.table.usage(snapshot)
+        if size_bytes is None or inodes is None or merged:
+            found = usage_of(self.layer_dir(snapshot), shares=merged)
+            self.table.set_usage(snapshot, *found)
+            return found
+        return Usage(size_bytes, inodes)
+
+    def merge(
+        self,
+        diffs: Sequence[Diff],
+        policy: MergePolicy = MergePolicy(),  # noqa: B008
+        *,
+        parent: SnapshotID | None = None,
+    ) -> Merged:
+        """The diffs applied in order to the tree of `parent`; see `merge`."""
+        from minibuild.snapshot.merge import merge
+
+        return merge(self, diffs, policy, parent)

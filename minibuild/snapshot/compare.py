@@ -1,0 +1,67 @@
+"""Whether an entry of one tree is the same in another.
+
+Comes in: two paths of one type. Goes out: yes or no. What counts as a change: type, mode, owner,
+extended attributes, device number, link target, and for all but directories size, modification
+time and content. A directory's time does not count: it changes when a file is moved away
+and back, which is no change. Access and change times never count.
+
+Both being of one type means equal S_IFMT values. Testing the directory bit with a bitwise AND
+will not do: directory (0o04), block device (0o06) and socket (0o14) share a bit.
+"""
+
+import os
+import stat
+
+from minibuild.linux import xattr
+
+_CHUNK_BYTES = 1 << 18
+_OVERLAY = ("trusted.overlay.", "user.overlay.")
+
+
+def attributes(target: xattr.Target) -> dict[str, bytes]:
+    """The extended attributes of an entry, without the notes that overlayfs keeps in them."""
+    names = xattr.names(target)
+    if not names:
+        return {}
+    found = {n: xattr.get(target, n) for n in names if not n.startswith(_OVERLAY)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def same_directory(one: str, other: str) -> bool:
+    """Whether two directories have the same metadata; their contents are not looked at."""
+    a, b = os.lstat(one), os.lstat(other)
+    return _same_owner_and_mode(a, b) and attributes(one) == attributes(other)
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two entries that are no directories are the same."""
+    a, b = os.lstat(one), os.lstat(other)
+    if (a.st_ino, a.st_dev) == (b.st_ino, b.st_dev):
+        return True
+    if not _same_owner_and_mode(a, b) or a.st_mtime_ns != b.st_mtime_ns:
+        return False
+    kind = stat.S_IFMT(a.st_mode)
+    if kind in (stat.S_IFCHR, stat.S_IFBLK) and a.st_rdev != b.st_rdev:
+        return False
+    if kind == stat.S_IFLNK and os.readlink(one) != os.readlink(other):
+        return False
+    if kind == stat.S_IFREG and a.st_size != b.st_size:
+        return False
+    if attributes(one) != attributes(other):
+        return False
+    return kind != stat.S_IFREG or _same_content(one, other)
+
+
+def _same_owner_and_mode(a: os.stat_result, b: os.stat_result) -> bool:
+    return (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid)
+
+
+def _same_content(one: str, other: str) -> bool:
+    # Equal size and time do not prove it: a program may write and set the time back.
+    with open(one, "rb", buffering=0) as a, open(other, "rb", buffering=0) as b:
+        while True:
+            chunk = a.read(_CHUNK_BYTES)
+            if chunk != b.read(_CHUNK_BYTES):
+                return False
+            if not chunk:
+                return True

@@ -1,0 +1,121 @@
+"""One entry made like another: a file, a link, a device, a directory's metadata.
+
+Comes in: a source path that this process may read, and a name in an open directory. Goes out: the
+same thing there. The order is fixed: create, chown, chmod, extended attributes, times. Changing
+the owner clears set-id bits and drops file capabilities (chown(2), capabilities(7)), and
+everything before it touches the times.
+"""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from minibuild.linux import owner, xattr
+from minibuild.snapshot.compare import attributes
+
+_CHUNK_BYTES = 1 << 20
+_NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+
+
+def copy(source: str, dir_fd: int, name: str) -> None:
+    """Make `name` a copy of `source`, which is no directory. The name must be free."""
+    found = os.lstat(source)
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFREG:
+        _copy_file(source, dir_fd, name)
+        return
+    if kind == stat.S_IFLNK:
+        os.symlink(os.readlink(source), name, dir_fd=dir_fd)
+    else:
+        # A socket's node can be made without a socket; whoever listened is long gone.
+        os.mknod(name, kind | 0o600, found.st_rdev, dir_fd=dir_fd)
+    owner.chown(dir_fd, name, found.st_uid, found.st_gid)
+    if kind != stat.S_IFLNK:
+        os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=dir_fd)
+    xattr.set_all(xattr.at(dir_fd, name), attributes(source), tolerant=True)
+    times = (found.st_atime_ns, found.st_mtime_ns)
+    os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
+
+
+def _copy_file(source: str, dir_fd: int, name: str) -> None:
+    # Not through O_NONBLOCK or O_NOFOLLOW tricks: the layer is ours, and the type was looked at.
+    from_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        to_fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        try:
+            found = os.fstat(from_fd)
+            copy_data(from_fd, to_fd, found.st_size)
+            _set_metadata(from_fd, to_fd, found, name)
+            os.utime(to_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+        finally:
+            os.close(to_fd)
+    finally:
+        os.close(from_fd)
+
+
+def copy_data(from_fd: int, to_fd: int, size: int) -> None:
+    """Copy contents: shared blocks (reflink) where the filesystem can, no holes filled."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(from_fd, position, os.SEEK_DATA)
+            end = os.lseek(from_fd, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break  # Only a hole is left.
+        _copy_extent(from_fd, to_fd, start, end)
+        position = end
+    os.ftruncate(to_fd, size)
+
+
+def _copy_extent(from_fd: int, to_fd: int, start: int, end: int) -> None:
+    while start < end:
+        try:
+            copied = os.copy_file_range(from_fd, to_fd, end - start, start, start)
+        except OSError as error:
+            if error.errno not in _NO_COPY_RANGE:
+                raise
+            copied = os.pwrite(
+                to_fd, os.pread(from_fd, min(end - start, _CHUNK_BYTES), start), start
+            )
+        if copied == 0:
+            break  # The file became shorter meanwhile.
+        start += copied
+
+
+def like_directory(source: str, dir_fd: int) -> os.stat_result:
+    """Give an open directory the metadata of `source`, but for the times, which come last.
+
+    Attributes that the source does not have are removed.
+    """
+    found = os.lstat(source)
+    wanted = attributes(source)
+    for name in attributes(dir_fd).keys() - wanted.keys():
+        with suppress(PermissionError):  # trusted.* and security.* may be out of reach.
+            xattr.remove(dir_fd, name)
+    _set(dir_fd, found, source)
+    xattr.set_all(dir_fd, wanted, tolerant=True)
+    return found
+
+
+def inherit_root(source: str, target: str) -> None:
+    """Give the empty root of a new layer the metadata of the root below: the mount shows it."""
+    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = like_directory(source, fd)
+        os.utime(fd, ns=(found.st_atime_ns, found.st_mtime_ns))
+    finally:
+        os.close(fd)
+
+
+def _set_metadata(from_fd: int, to_fd: int, found: os.stat_result, name: str) -> None:
+    _set(to_fd, found, name)
+    xattr.set_all(to_fd, attributes(from_fd), tolerant=True)
+
+
+def _set(fd: int, found: os.stat_result, name: str) -> None:
+    owner.fchown(fd, found.st_uid, found.st_gid, name)
+    os.fchmod(fd, stat.S_IMODE(found.st_mode))

@@ -1,0 +1,178 @@
+"""Putting a list of diffs on disk as one tree.
+
+Comes in: diffs, lowest first. Goes out: a committed snapshot, and how it came about.
+
+1. Diffs that start on the tree so far are already there: `Diff(None, A)` on nothing is A, and
+   `Diff(A, B)` on A is B. So the longest such prefix costs nothing and becomes the parent.
+2. *Stack*: the rest is shown by listing the diffs' own layer directories as further lowerdirs. No
+   file is touched. It is right if each layer means on the new base what it meant on its own:
+   if it lies on the very same layers again, or if it is portable, which is to say that it has no
+   whiteout, no opaque directory and no file that is as it was below.
+3. *Hardlink*: otherwise the changes of each diff are applied, one by one, to a new snapshot.
+
+Either way the same tree comes out; the tests run over both. Read next: `apply`.
+"""
+
+import stat
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from minibuild.snapshot import entry
+from minibuild.snapshot.api import (
+    Diff,
+    Merged,
+    MergePolicy,
+    MergeReport,
+    SnapshotID,
+    Strategy,
+)
+from minibuild.snapshot.apply import Applier
+from minibuild.snapshot.diff import differences
+from minibuild.snapshot.view import WHITEOUT, View
+
+if TYPE_CHECKING:
+    from minibuild.snapshot.base import BaseSnapshotter
+
+MAX_STACK = 240
+"""Overlayfs takes 500 layers (OVL_MAX_STACK); later steps need some of them."""
+
+
+def view_of(snapshotter: "BaseSnapshotter", snapshot: SnapshotID | None) -> View:
+    """The tree of a snapshot, read from its layers."""
+    return _view(snapshotter, snapshotter.layers(snapshot))
+
+
+def _view(snapshotter: "BaseSnapshotter", layers: Sequence[SnapshotID]) -> View:
+    dirs = [snapshotter.layer_dir(layer) for layer in reversed(layers)]
+    return View(dirs, snapshotter.whiteouts)
+
+
+def merge(
+    snapshotter: "BaseSnapshotter",
+    diffs: Sequence[Diff],
+    policy: MergePolicy,
+    parent: SnapshotID | None,
+) -> Merged:
+    """The diffs applied in order to the tree of `parent`."""
+    rest = [diff for diff in diffs if diff.lower != diff.upper]
+    while rest and rest[0].lower == parent:
+        parent = rest.pop(0).upper
+    if not rest and parent is not None:
+        depth = len(snapshotter.layers(parent))
+        return Merged(parent, MergeReport(Strategy.STACK, "already one chain", depth, 0, 0))
+    if not snapshotter.shares_parents:
+        if parent is not None:
+            rest.insert(0, Diff(None, parent))
+        reason = f"the {snapshotter.name} snapshotter has no layers to stack"
+        return _hardlink(snapshotter, None, rest, policy, reason)
+    if policy.strategy is Strategy.HARDLINK:
+        return _hardlink(snapshotter, parent, rest, policy, "asked for")
+    layers, obstacle = _stacked(snapshotter, parent, rest)
+    if obstacle:
+        return _hardlink(snapshotter, parent, rest, policy, obstacle)
+    return _stack(snapshotter, layers)
+
+
+# Stack ---------------------------------------------------------------------------------------
+
+
+def _stacked(
+    snapshotter: "BaseSnapshotter", parent: SnapshotID | None, diffs: Sequence[Diff]
+) -> tuple[list[SnapshotID], str]:
+    """The layers of the merge, lowest first, and why stacking them would be wrong (or "")."""
+    stack = list(snapshotter.layers(parent))
+    for diff in diffs:
+        below, layers = snapshotter.layers(diff.lower), snapshotter.layers(diff.upper)
+        if layers[: len(below)] != below:
+            return [], f"snapshot {diff.upper} was not made on snapshot {diff.lower}"
+        for position in range(len(below), len(layers)):
+            layer = layers[position]
+            if position == 0 and _brings_nothing(snapshotter, layer):
+                continue
+            if tuple(stack) != layers[:position] and not _portable(
+                snapshotter, layer, layers[:position]
+            ):
+                return [], f"snapshot {layer} hides files, and would hide others on this base"
+            stack.append(layer)
+    if len(set(stack)) != len(stack):
+        return [], "a layer comes twice"  # The kernel refuses overlapping layers (ELOOP).
+    if len(stack) > MAX_STACK:
+        return [], f"{len(stack)} layers are too deep"
+    return stack, ""
+
+
+def _portable(
+    snapshotter: "BaseSnapshotter", layer: SnapshotID, below: Sequence[SnapshotID]
+) -> bool:
+    """Whether a layer means the same on any base: all it holds is news, and it hides nothing."""
+    if not below:
+        return True  # Written on nothing, as the copy of a COPY --link: nothing to hide.
+    known = snapshotter.table.portable(layer)
+    if known is None:
+        known = _all_is_news(_view(snapshotter, below), _view(snapshotter, [*below, layer]))
+        snapshotter.table.set_portable(layer, known)
+    return known
+
+
+def _brings_nothing(snapshotter: "BaseSnapshotter", layer: SnapshotID) -> bool:
+    # An empty layer would still show its root directory in place of the base's.
+    view = _view(snapshotter, [layer])
+    return next(differences(View((), view.whiteouts), view), None) is None
+
+
+def _all_is_news(lower: View, upper: View) -> bool:
+    """Whether the topmost layer holds only what differs from `lower`, and hides nothing."""
+    top = upper.dirs[0]
+    own, pending = {""}, [""]
+    while pending:
+        parent = pending.pop()
+        directory = f"{top}/{parent}" if parent else top
+        if upper.is_opaque(directory):
+            return False
+        for name, node in upper.names_in((directory,), 1).items():
+            path = f"{parent}/{name}" if parent else name
+            if node.type == WHITEOUT:
+                return False
+            own.add(path)
+            if node.type == stat.S_IFDIR:
+                pending.append(path)
+    return own <= {difference.path for difference in differences(lower, upper)}
+
+
+def _stack(snapshotter: "BaseSnapshotter", layers: list[SnapshotID]) -> Merged:
+    merged = snapshotter.create(None, layers)
+    try:
+        snapshotter.commit(merged)
+    except BaseException:
+        snapshotter.remove(merged)
+        raise
+    return Merged(merged, MergeReport(Strategy.STACK, "no layer hides files", len(layers), 0, 0))
+
+
+# Hardlink ------------------------------------------------------------------------------------
+
+
+def _hardlink(
+    snapshotter: "BaseSnapshotter",
+    parent: SnapshotID | None,
+    diffs: Sequence[Diff],
+    policy: MergePolicy,
+    reason: str,
+) -> Merged:
+    """A new snapshot on `parent` with the diffs applied; a failure leaves nothing behind."""
+    below = view_of(snapshotter, parent)
+    merged = snapshotter.create(parent, merged=True)
+    try:
+        layer_dir = snapshotter.layer_dir(merged)
+        if below.dirs:
+            entry.inherit_root(below.dirs[0], layer_dir)
+        applier = Applier(layer_dir, below, policy)
+        for diff in diffs:
+            lower, upper = view_of(snapshotter, diff.lower), view_of(snapshotter, diff.upper)
+            applier.apply(differences(lower, upper))
+        snapshotter.commit(merged)
+    except BaseException:
+        snapshotter.remove(merged)
+        raise
+    depth = len(snapshotter.layers(merged))
+    return Merged(merged, MergeReport(Strategy.HARDLINK, reason, depth, *applier.counts))

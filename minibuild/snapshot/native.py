@@ -1,0 +1,69 @@
+"""Snapshots as full copies: needs nothing of the kernel, and much of the disk.
+
+Comes in: parents. Goes out: directories that can be bound as they are. Preparing copies the whole
+parent (sharing blocks where the filesystem can): linking would not do, as a step that writes to a
+file would write to all its names. A merge may link, because it is never written.
+Read next: `merge`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minibuild.errors import StoreError
+from minibuild.snapshot.api import MergePolicy, Mount, SnapshotID
+from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.store.layout import Store
+
+
+class NativeSnapshotter(BaseSnapshotter):
+    """The snapshotter for where overlayfs cannot be mounted."""
+
+    shares_parents = False
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, "native", "plain")
+
+    def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
+        """The snapshot itself: its directory holds the whole tree."""
+        return () if snapshot is None else (snapshot,)
+
+    def prepare(self, parent: SnapshotID | None) -> SnapshotID:
+        """A new active snapshot: a copy of `parent`. Swept if its process dies before `commit`."""
+        snapshot = self.create(parent)
+        if parent is None:
+            return snapshot
+        from minibuild.snapshot.apply import Applier
+        from minibuild.snapshot.diff import differences
+        from minibuild.snapshot.view import View
+
+        nothing = View((), self.whiteouts)
+        whole = View([self.layer_dir(parent)], self.whiteouts)
+        try:
+            applier = Applier(self.layer_dir(snapshot), nothing, MergePolicy(), link=False)
+            applier.apply(differences(nothing, whole))
+        except BaseException:
+            self.remove(snapshot)
+            raise
+        return snapshot
+
+    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
+        """A bind of the directory."""
+        self._check(snapshot, readonly)
+        mode = "ro" if readonly else "rw"
+        return [Mount("bind", self.layer_dir(snapshot), ("rbind", mode))]
+
+    @contextmanager
+    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
+        """The directory, open."""
+        self._check(snapshot, readonly)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        fd = os.open(self.layer_dir(snapshot), flags)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _check(self, snapshot: SnapshotID, readonly: bool) -> None:
+        if not readonly and not self.table.is_active(snapshot):
+            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")

@@ -1,0 +1,136 @@
+"""Snapshots as layers of overlayfs: nothing is copied, and what a step wrote is the diff.
+
+Comes in: parents. Goes out: mounts. A snapshot N has its upperdir in `snapshots/N/fs` and, while
+it is active, a workdir in `snapshots/N/work`. Options and why:
+
+- `volatile`: no sync when unmounted; what a crash leaves is removed anyway. It leaves a marker in
+  the workdir that forbids a second mount, which is removed before each.
+- `userxattr` in a user namespace, where `trusted.*` attributes cannot be set.
+- `index=off`, `metacopy=off`, `redirect_dir=nofollow`, `xino=off`: each would put something into
+  the upperdir that makes sense only on these very lower layers; a layer is to stand by itself.
+
+The kernel takes one page of options (mount(2)), so lowerdirs are given relative to the folder.
+Kernel documentation: filesystems/overlayfs. Read next: `detached`, `native`.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from minibuild.errors import StoreError
+from minibuild.linux.beneath import remove_tree
+from minibuild.snapshot.api import Mount, SnapshotID
+from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.snapshot.detached import OverlayMount, mount_data, open_overlay
+from minibuild.store.layout import Store
+
+_OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "xino=off")
+_MAX_LOWERDIR_BYTES = 3800  # Of a page of 4096; the other options take the rest.
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class OverlaySnapshotter(BaseSnapshotter):
+    """The snapshotter to use wherever overlayfs can be mounted."""
+
+    shares_parents = True
+
+    def __init__(self, store: Store, *, user_namespace: bool) -> None:
+        super().__init__(store, "overlay", "user" if user_namespace else "trusted")
+        self._options = (*_OPTIONS, "userxattr") if user_namespace else _OPTIONS
+
+    def prepare(self, parent: SnapshotID | None) -> SnapshotID:
+        """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
+        below = self.layers(parent)
+        snapshot = self.create(parent)
+        if below:
+            from minibuild.snapshot.entry import inherit_root
+
+            inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
+            os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
+        return snapshot
+
+    def commit(self, active: SnapshotID) -> None:
+        """Make an active snapshot immutable: its row says so, and the workdir goes."""
+        self.table.commit(active)
+        self._remove(str(active), "work")
+
+    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
+        """An overlay of all layers, or a bind where there is just one."""
+        layers = self.layers(snapshot)
+        if not readonly:
+            self._require_active(snapshot)
+        if len(layers) == 1:
+            mode = "ro" if readonly else "rw"
+            return [Mount("bind", self.layer_dir(layers[0]), ("rbind", mode))]
+        overlay = self._overlay(snapshot, layers, readonly)
+        options = mount_data(overlay).split(",")
+        if readonly:
+            options.append("ro")
+        return [Mount("overlay", "overlay", tuple(options), overlay.folder)]
+
+    @contextmanager
+    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
+        """The tree of a snapshot as a directory descriptor, mounted nowhere."""
+        layers = self.layers(snapshot)
+        if not readonly:
+            self._require_active(snapshot)
+        if len(layers) == 1:
+            fd = os.open(self.layer_dir(layers[0]), _DIRECTORY)
+        else:
+            fd = open_overlay(self._overlay(snapshot, layers, readonly))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+            if not readonly and len(layers) > 1:
+                self._allow_mount(snapshot)
+
+    def _overlay(
+        self, snapshot: SnapshotID, layers: Sequence[SnapshotID], readonly: bool
+    ) -> OverlayMount:
+        options = self._options
+        upper = work = None
+        if not readonly:
+            layers = layers[:-1]
+            upper, work = f"{snapshot}/fs", f"{snapshot}/work"
+            options = (*options, "volatile")
+            self._allow_mount(snapshot)
+        lowers = [f"{layer}/fs" for layer in reversed(layers)]
+        if sum(map(len, lowers)) + len(lowers) < _MAX_LOWERDIR_BYTES:
+            return OverlayMount(self.folder, lowers, upper, work, options)
+        folder, names = self._short_names(snapshot, lowers)
+        if not readonly:
+            upper, work = "../fs", "../work"
+        return OverlayMount(folder, names, upper, work, options)
+
+    def _short_names(
+        self, snapshot: SnapshotID, lowers: Sequence[str]
+    ) -> tuple[str, Sequence[str]]:
+        """Symlinks with short names, in a folder of the snapshot, for too many layers."""
+        folder = f"{self.folder}/{snapshot}/l"
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        names = [str(number) for number in range(len(lowers))]
+        for name, lower in zip(names, lowers, strict=True):
+            with suppress(FileExistsError):  # Layers never change, so neither do the links.
+                os.symlink(f"../../{lower}", f"{folder}/{name}")
+        return folder, names
+
+    def _require_active(self, snapshot: SnapshotID) -> None:
+        if not self.table.is_active(snapshot):
+            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")
+
+    def _allow_mount(self, snapshot: SnapshotID) -> None:
+        """Remove the marker of an earlier volatile mount."""
+        # Just the marker: somebody may still have the workdir open.
+        self._remove(f"{snapshot}/work/work/incompat", "volatile")
+
+    def _remove(self, directory: str, name: str) -> None:
+        try:
+            fd = os.open(f"{self.folder}/{directory}", _DIRECTORY)
+        except FileNotFoundError:
+            return
+        try:
+            remove_tree(fd, name)
+        finally:
+            os.close(fd)

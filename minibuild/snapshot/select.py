@@ -1,0 +1,78 @@
+"""Which snapshotter this host and this store allow.
+
+Comes in: a store. Goes out: a snapshotter. Overlayfs may be missing, forbidden, or unable to use
+the store's filesystem (another overlay, NFS), and no flag tells; so it is tried, by doing once
+what builds do: mount, delete a file of the layer below, and find the whiteout. That it worked is
+kept in the store, under the kernel's release and the id map, so that later starts need not try.
+A refusal is not kept: somebody may mend the host.
+"""
+
+import os
+import stat
+from typing import Literal
+
+from minibuild.errors import BuildError, HostError
+from minibuild.snapshot.api import MergeSnapshotter
+from minibuild.snapshot.native import NativeSnapshotter
+from minibuild.snapshot.overlay import OverlaySnapshotter
+from minibuild.store.layout import Store
+
+
+def open_snapshotter(
+    store: Store, name: Literal["auto", "overlay", "native"] = "auto"
+) -> MergeSnapshotter:
+    """The snapshotter called `name`; `auto` is overlay where that works, else native."""
+    if name == "native":
+        return NativeSnapshotter(store)
+    mapping = _id_map()
+    overlay = OverlaySnapshotter(store, user_namespace=_is_user_namespace(mapping))
+    problem = _problem(store, overlay, mapping)
+    if not problem:
+        return overlay
+    if name == "overlay":
+        raise HostError(
+            f"overlay snapshots do not work in {store.root}: {problem}",
+            hint="put the store on another filesystem (MINIBUILD_ROOT), or use native snapshots",
+        )
+    return NativeSnapshotter(store)
+
+
+def _id_map() -> str:
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return " ".join(file.read().split())
+
+
+def _is_user_namespace(mapping: str) -> bool:
+    return mapping != "0 0 4294967295"
+
+
+def _problem(store: Store, overlay: OverlaySnapshotter, mapping: str) -> str:
+    """Why overlay cannot be used, or ""; tried until it works once."""
+    name = f"overlay {os.uname().release} {os.geteuid()} {mapping}"
+    if store.db.execute("SELECT 1 FROM probes WHERE name = ?", (name,)).fetchone():
+        return ""
+    problem = _try(overlay)
+    if not problem:
+        store.db.execute("INSERT OR IGNORE INTO probes (name, answer) VALUES (?, 'works')", (name,))
+    return problem
+
+
+def _try(overlay: OverlaySnapshotter) -> str:
+    made = []
+    try:
+        made.append(overlay.prepare(None))
+        with open(f"{overlay.layer_dir(made[0])}/file", "x"):
+            pass
+        overlay.commit(made[0])
+        made.append(overlay.prepare(made[0]))
+        with overlay.tree(made[1], readonly=False) as fd:
+            os.unlink("file", dir_fd=fd)
+        found = os.lstat(f"{overlay.layer_dir(made[1])}/file")
+        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != 0:
+            return "a deleted file leaves no whiteout"
+    except (BuildError, OSError) as error:
+        return str(error)
+    finally:
+        for snapshot in reversed(made):
+            overlay.remove(snapshot)
+    return ""
