@@ -43,7 +43,8 @@ def _may_have_heredocs(line: str) -> bool:
     keyword, rest = split_keyword(line)
     _, rest = split_flags(rest)
     if keyword.text.upper() == "ONBUILD":
-        return _may_have_heredocs(rest.text)
+        keyword, rest = split_keyword(rest.text)
+        _, rest = split_flags(rest)
     try:
         is_json = json_array(rest.text) is not None
     except NotStrings:

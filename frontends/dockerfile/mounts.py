@@ -6,7 +6,9 @@ form is checked), then, once the variables are known, a `BindMount`, `CacheMount
 that is not built is no error, and `type` may be a variable.
 Read next: `convert`, which makes these mounts of an Exec.
 
-The fields are one record of CSV (RFC 4180): a field with a comma in it is put in double quotes.
+The fields are one record of CSV (RFC 4180): a field with a comma in it is put in double quotes,
+and these in single quotes, which the flag itself takes away. An option that means nothing for a
+type (`source` of a tmpfs) is accepted, as BuildKit does.
 """
 
 import re
@@ -126,7 +128,8 @@ def _csv_record(text: str, span: Span) -> list[str]:
             raise DockerfileError(
                 f"failed to parse csv mounts: stray quote in '{text}'",
                 span,
-                hint='put a whole field in quotes, as in "source=a,b", and double a quote in it',
+                hint="put a whole field in double quotes and the flag in single ones, as in "
+                "--mount='target=/x,\"source=a,b\"'; double a quote inside",
             )
         fields.append(match[2] if match[1] is None else match[1].replace('""', '"'))
         if after == len(text):
@@ -292,6 +295,8 @@ class _Options:
         return SecretMount(id, target, env, required, **self.owner(0o400))
 
     def ssh(self) -> SshMount:
-        id = self.texts.get("id") or self.texts.get("source") or "default"
+        if self.texts.get("source"):
+            raise self.wrong("ssh does not support source", "name the agent by id=NAME")
+        id = self.texts.get("id") or "default"
         required = self.flags.get("required", False)
         return SshMount(id, self.texts.get("target", ""), required, **self.owner(0o600))

@@ -73,7 +73,7 @@ def size_bytes(text: str) -> int:
     if not match:
         raise ValueError(f"invalid size: '{text}'")
     number, unit = match.groups()
-    power = 1 << 10 * " kmgtp".index(unit.lower() or " ")
+    power: int = 1 << 10 * " kmgtp".index(unit.lower() or " ")
     whole, _, fraction = number.partition(".")
     size = int(whole[:20] or "0") * power + int(fraction[:18] or "0") * power // 10 ** len(
         fraction[:18]
