@@ -20,7 +20,7 @@ class IgnoreLine(NamedTuple):
     line: int
 
 
-def read_ignore(text: str) -> tuple[IgnoreLine, ...]:
+def parse(text: str) -> tuple[IgnoreLine, ...]:
     """The patterns of an ignore file, in order."""
     lines = text.removeprefix("\ufeff").split("\n")
     return tuple(
@@ -32,7 +32,7 @@ def read_ignore(text: str) -> tuple[IgnoreLine, ...]:
 
 def ignore_patterns(text: str) -> tuple[str, ...]:
     """Just the patterns of an ignore file."""
-    return tuple(line.pattern for line in read_ignore(text))
+    return tuple(line.pattern for line in parse(text))
 
 
 def _pattern(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frontends.dockerfile.dockerignore import IgnoreLine, ignore_patterns, read_ignore
+from frontends.dockerfile.dockerignore import IgnoreLine, ignore_patterns, parse
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_patterns(text: str, expected: tuple[str, ...]) -> None:
 
 
 def test_line_numbers() -> None:
-    assert read_ignore("# c\n\na\n!b") == (IgnoreLine("a", 3), IgnoreLine("!b", 4))
+    assert parse("# c\n\na\n!b") == (IgnoreLine("a", 3), IgnoreLine("!b", 4))

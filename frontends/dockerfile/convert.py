@@ -1,0 +1,120 @@
+"""The Dockerfile frontend: from a Dockerfile to a graph.
+
+Comes in: a `FrontendRequest` and a resolver of images. Goes out: for each platform a vertex and an
+image config, and what the checks found. Nothing is read from disk, environment or network, but
+for what the resolver says of images, and only of those that the target needs.
+
+The way of a Dockerfile: `parse` makes instructions of the text, `stages` a table of stages, `needs`
+says which of them the target takes, and each of these is carried out, instruction by instruction
+(`state`, `dispatch`).
+Read next: `parse`, then `stages`.
+"""
+
+from frontends.dockerfile.checks import written
+from frontends.dockerfile.checks.report import CheckConfig, Checks, parse_check
+from frontends.dockerfile.checks.rules import BUILDKIT_RULES
+from frontends.dockerfile.dispatch import dispatch
+from frontends.dockerfile.instructions import Arg, Instruction, ParsedFile
+from frontends.dockerfile.needs import Needs, check_references
+from frontends.dockerfile.parse import parse
+from frontends.dockerfile.scope import check_epoch, global_args, platform_args
+from frontends.dockerfile.sources import Sources, named_contexts
+from frontends.dockerfile.stages import FromScope, StageTable, make_table, split
+from frontends.dockerfile.state import Conversion, StageState
+from minibuild.errors import BuildError, Span
+from minibuild.graph.frontend import (
+    Built,
+    FrontendRequest,
+    FrontendResult,
+    ImageResolver,
+)
+from minibuild.graph.platform import Platform
+
+_CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
+
+
+def convert(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
+    """The graph of a Dockerfile. Raises `DefinitionError` with a span."""
+    try:
+        result, checks = _convert(request, resolver)
+        checks.enforce()
+    except BuildError as error:
+        error.source = error.source or request.source
+        raise
+    return result
+
+
+def check(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
+    """Like `convert`, but findings are no error even where the Dockerfile asks for that."""
+    try:
+        return _convert(request, resolver)[0]
+    except BuildError as error:
+        error.source = error.source or request.source
+        raise
+
+
+def _convert(request: FrontendRequest, resolver: ImageResolver) -> tuple[FrontendResult, Checks]:
+    parsed = parse(request.source)
+    checks = Checks(_check_config(parsed, request))
+    checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
+    check_epoch(request.build_args)
+    args, stages = split(parsed)
+    written.check_file(parsed, stages, checks)
+    sources = Sources(request, resolver)
+    images = tuple(
+        _build(request, platform, parsed, args, stages, sources, checks)
+        for platform in request.platforms
+    )
+    return FrontendResult(images, checks.findings), checks
+
+
+def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
+    """What the build argument or the directive says; the argument wins."""
+    if text := request.build_args.get(_CHECK_ARGUMENT, ""):
+        return parse_check(text, Span(request.source.name, 1, 1))
+    directive = parsed.directives.check
+    return parse_check(directive.value, directive.span) if directive else CheckConfig()
+
+
+def table_of(
+    request: FrontendRequest,
+    platform: Platform,
+    parsed: ParsedFile,
+    args: list[Arg],
+    stages: list[list[Instruction]],
+    checks: Checks,
+) -> tuple[StageTable, dict[str, str]]:
+    """The stages for one platform, and the variables that FROM saw."""
+    predefined = platform_args(request, platform)
+    variables = global_args(args, predefined, request.build_args, parsed.escape)
+    defaults = global_args(args, predefined, {}, parsed.escape)
+    scope = FromScope(variables, defaults, parsed.escape, checks)
+    table = make_table(stages, scope, request, named_contexts(request.contexts))
+    return table, variables
+
+
+def _build(
+    request: FrontendRequest,
+    platform: Platform,
+    parsed: ParsedFile,
+    args: list[Arg],
+    stages: list[list[Instruction]],
+    sources: Sources,
+    checks: Checks,
+) -> Built:
+    """The image for one platform."""
+    table, variables = table_of(request, platform, parsed, args, stages, checks)
+    target = table.target(request.target)
+    check_references(table)
+    states: dict[int, StageState] = {}
+    conversion = Conversion(
+        request, platform, variables, parsed.escape, table, sources, checks, states
+    )
+    for plan in Needs(table, sources, platform).of(target):
+        state = states[plan.stage.number] = StageState(plan, conversion)
+        for instruction in plan.instructions:
+            dispatch(state, instruction)
+    built = states[target.number]
+    if request.labels:
+        built.config["Labels"] = {**built.config.get("Labels", {}), **request.labels}
+    return Built(platform, built.vertex, built.image())

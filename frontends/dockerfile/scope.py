@@ -1,0 +1,79 @@
+"""The variables that are there before a stage begins: platforms, global ARGs, proxies.
+
+Comes in: the request and the ARGs above the first FROM. Goes out: plain mappings. A build argument
+wins over a default, wherever it was declared. The names are those of the Dockerfile reference,
+"Automatic platform ARGs in the global scope" and "Predefined ARGs".
+Read next: `stages`, which expands FROM with them; `state` for the variables inside a stage.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from frontends.dockerfile.expand import process_word
+from frontends.dockerfile.instructions import Arg
+from minibuild.errors import DefinitionError
+from minibuild.graph.frontend import FrontendRequest
+from minibuild.graph.platform import Platform
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""PATH of an image that sets none."""
+
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+_DEFAULT_TARGET = "default"
+
+
+def platform_args(request: FrontendRequest, platform: Platform) -> dict[str, str]:
+    """TARGETPLATFORM and its relatives."""
+    build = request.build_platform
+    args = {
+        "BUILDPLATFORM": str(build),
+        "BUILDOS": build.os,
+        "BUILDOSVERSION": "",
+        "BUILDARCH": build.architecture,
+        "BUILDVARIANT": build.variant,
+        "TARGETPLATFORM": str(platform),
+        "TARGETOS": platform.os,
+        "TARGETOSVERSION": "",
+        "TARGETARCH": platform.architecture,
+        "TARGETVARIANT": platform.variant,
+        "TARGETSTAGE": request.target or _DEFAULT_TARGET,
+    }
+    return {name: request.build_args.get(name, value) for name, value in args.items()}
+
+
+def global_args(
+    args: Iterable[Arg], predefined: Mapping[str, str], given: Mapping[str, str], escape: str
+) -> dict[str, str]:
+    """All variables that FROM sees: `predefined` ones and those of the ARGs above it."""
+    variables = dict(predefined)
+    for arg in args:
+        for item in arg.names:
+            name = process_word(item.name, variables, item.span, escape).text
+            if name in given:
+                variables[name] = given[name]
+            elif item.default is not None:
+                variables[name] = process_word(item.default, variables, item.span, escape).text
+    return variables
+
+
+def check_epoch(given: Mapping[str, str]) -> None:
+    """SOURCE_DATE_EPOCH has to be seconds since 1970; empty is as good as not given."""
+    text = given.get("SOURCE_DATE_EPOCH", "")
+    if text and not re.fullmatch(r"-?[0-9]+", text):
+        raise DefinitionError(
+            f"invalid SOURCE_DATE_EPOCH: {text}", hint="give seconds since 1970-01-01, as a number"
+        )
+
+
+def proxy_variables(build_args: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The proxy settings among the build arguments, as variables in upper and lower case.
+
+    Programs disagree about the case, so a RUN gets both, whichever one was given.
+    """
+    found = {name.lower(): value for name, value in build_args.items() if name.lower() in _PROXIES}
+    return tuple(
+        (spelling, found[name])
+        for name in _PROXIES
+        if name in found
+        for spelling in (name.upper(), name)
+    )

@@ -1,0 +1,167 @@
+"""What a build begins with: contexts and images, as vertices.
+
+Comes in: the request and a resolver. Goes out: `Base` values: a vertex and, for an image, its
+config. A name is looked up among the named contexts first, then as an image; each image is asked
+for once.
+Read next: `needs`, which asks for base images; `copy` and `run`, which read contexts.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.history import COMMENT
+from frontends.dockerfile.reference import InvalidReference, familiar_name, full_name
+from frontends.dockerfile.remote import InvalidRemote, git_url, http_filename, is_http
+from frontends.dockerfile.scope import DEFAULT_PATH
+from minibuild.errors import DefinitionError, Span, located
+from minibuild.graph.frontend import (
+    Context,
+    FrontendRequest,
+    ImageContext,
+    ImageResolver,
+    LocalContext,
+    RemoteContext,
+    ResolvedImage,
+)
+from minibuild.graph.image import History, ImageConfig
+from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Note, Vertex
+
+SCRATCH = "scratch"
+"""The name of the empty image."""
+
+_KEPT_EXTRA = ("os.version", "os.features")
+_TRUE = ("1", "true")
+
+
+class Base(NamedTuple):
+    """What a stage begins with, or what is copied from. `image` says that it came as an image."""
+
+    vertex: Vertex | None
+    config: ImageConfig
+    image: bool = False
+
+
+def empty_config(platform: Platform) -> ImageConfig:
+    """The config of an image from scratch."""
+    return ImageConfig(platform, {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"})
+
+
+def named_contexts(contexts: Mapping[str, Context]) -> dict[str, Context]:
+    """The named contexts by the name under which images and stages find them."""
+    return {familiar_name(name).lower(): context for name, context in contexts.items()}
+
+
+class Sources:
+    """Makes vertices of contexts and images, each once."""
+
+    __slots__ = ("_contexts", "_request", "_resolved", "_resolver")
+
+    def __init__(self, request: FrontendRequest, resolver: ImageResolver) -> None:
+        self._request = request
+        self._resolver = resolver
+        self._contexts = named_contexts(request.contexts)
+        self._resolved: dict[tuple[str, Platform], ResolvedImage] = {}
+
+    def main_context(self, span: Span) -> Vertex | None:
+        """The build context."""
+        return self.context(self._request.context, "", self._request.build_platform, span).vertex
+
+    def find(self, name: str, platform: Platform, span: Span, step: str = "") -> Base:
+        """What `name` means where no stage has it: a named context, scratch, or an image."""
+        context = self._contexts.get(familiar_name(name).lower())
+        if context is not None:
+            return self.context(context, name, platform, span)
+        if name == SCRATCH:
+            return Base(None, empty_config(platform))
+        try:
+            full_name(name)
+        except InvalidReference as error:
+            raise DockerfileError(
+                f'failed to parse stage name "{name}": {error}',
+                span,
+                hint="a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
+            ) from None
+        return self._image(name, platform, span, step)
+
+    def context(self, context: Context, name: str, platform: Platform, span: Span) -> Base:
+        """A context as a tree. `name` is empty for the main one."""
+        match context:
+            case LocalContext():
+                title = f"[context {name}] load from client" if name else "load build context"
+                vertex = Vertex(
+                    LocalSource(context.name, context.ignore),
+                    (),
+                    _note(title if name else f"[internal] {title}", span),
+                )
+                return Base(vertex, _config_of_tree(platform, title))
+            case ImageContext():
+                return self._image(context.url, platform, span, "", f"[context {name}] ")
+            case RemoteContext():
+                vertex = self._remote(context.url, name, span)
+                return Base(vertex, _config_of_tree(platform, vertex.note.name))
+
+    def _image(self, ref: str, platform: Platform, span: Span, step: str, prefix: str = "") -> Base:
+        key = (ref, platform)
+        if key not in self._resolved:
+            with located(span):
+                self._resolved[key] = self._resolver.resolve(ref, platform)
+        found = self._resolved[key]
+        name = f"{prefix}{step}FROM {found.source.ref}"
+        if "@" not in found.source.ref:
+            name += f"@{found.source.digest}"
+        extra = {key: found.config.extra[key] for key in _KEPT_EXTRA if key in found.config.extra}
+        # A new image was made at another time, whatever it is based on.
+        config = found.config._replace(created="", extra=extra)
+        return Base(Vertex(found.source, (), _note(name, span)), config, image=True)
+
+    def _remote(self, url: str, name: str, span: Span) -> Vertex:
+        """A git repository, or a file from the web: unpacked, if it is an archive."""
+        text = f"https://{url}" if url.startswith("github.com/") else url
+        if text != url and not text.partition("#")[0].endswith(".git"):
+            head, mark, fragment = text.partition("#")
+            text = f"{head}.git{mark}{fragment}"
+        title = f"[context {name}] load from {url}" if name else f"[internal] load {url}"
+        note = _note(title, span)
+        try:
+            git = git_url(text)
+        except InvalidRemote as error:
+            raise DefinitionError(str(error), hint="see --build-context") from None
+        if git is not None:
+            keep = git.keep_git_dir
+            if keep is None:
+                keep = self._argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR").lower() in _TRUE
+            return Vertex(
+                GitSource(
+                    git.remote,
+                    git.ref,
+                    git.subdir,
+                    git.checksum,
+                    keep,
+                    git.submodules,
+                    git.mtime,
+                ),
+                (),
+                note,
+            )
+        if not is_http(text):
+            raise DefinitionError(
+                f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
+            )
+        download = Vertex(HttpSource(text, http_filename(text)), (), note)
+        unpack = Copy(1, (http_filename(text),), "/", unpack=True)
+        return Vertex(File((unpack,)), (None, download), note)
+
+    def _argument(self, name: str) -> str:
+        return self._request.build_args.get(name, "")
+
+
+def _note(name: str, span: Span) -> Note:
+    return Note(name, span)
+
+
+def _config_of_tree(platform: Platform, title: str) -> ImageConfig:
+    """The config of a stage on a tree that is no image: empty, but for the layer the tree makes."""
+    return empty_config(platform)._replace(history=(History(created_by=title, comment=COMMENT),))

@@ -1,0 +1,198 @@
+"""The stages of a Dockerfile: what each begins with, and which one a name means.
+
+Comes in: the instructions of a file and the variables FROM sees. Goes out: a `StageTable`. Nothing
+is looked up outside the file yet, so that a stage nobody needs costs nothing and cannot fail.
+The rules for names, as BuildKit has them: FROM finds a stage above by its lower-case name;
+`COPY --from` finds one by its name in any case, or by its number; of several stages with one name
+the last above counts; a named context takes the place of a stage with its name.
+Read next: `needs`, which says which stages a target takes.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from frontends.dockerfile.checks import rules
+from frontends.dockerfile.checks.report import Checks
+from frontends.dockerfile.errors import DockerfileError
+from frontends.dockerfile.expand import process_word
+from frontends.dockerfile.instructions import Arg, From, Head, Instruction, ParsedFile
+from frontends.dockerfile.suggest import did_you_mean
+from minibuild.errors import DefinitionError, Span
+from minibuild.graph.frontend import Context, FrontendRequest
+from minibuild.graph.platform import Platform, parse_platform
+
+
+class Stage(NamedTuple):
+    """One stage. `base` is the expanded name after FROM; `parent` the stage it means, if any.
+
+    `platform` is that of FROM --platform. `context` is the named context in the stage's place.
+    """
+
+    number: int
+    source: From
+    instructions: tuple[Instruction, ...]
+    base: str
+    parent: int | None = None
+    platform: Platform | None = None
+    context: Context | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name, or `stage-N`."""
+        return self.source.name or f"stage-{self.number}"
+
+
+class StageTable(NamedTuple):
+    """All stages, in the order of the file."""
+
+    stages: tuple[Stage, ...]
+
+    def target(self, name: str) -> Stage:
+        """The stage to build: the one named, or the last."""
+        if not name:
+            return self.stages[-1]
+        for stage in reversed(self.stages):
+            if stage.source.name and stage.source.name == name.lower():
+                return stage
+        names = [stage.source.name for stage in self.stages if stage.source.name]
+        raise DefinitionError(
+            f'target stage "{name}" could not be found{did_you_mean(name, names)}',
+            hint="the stages are: " + ", ".join(names) if names else "no stage has a name",
+        )
+
+    def by_name(self, name: str, user: int, head: Head) -> Stage | None:
+        """The stage that stage `user` means by `name`; None if no stage is called so."""
+        named = [stage for stage in self.stages if name and stage.source.name == name.lower()]
+        if not named:
+            return None
+        above = [stage for stage in named if stage.number < user]
+        return above[-1] if above else self._usable(named[-1], user, head)
+
+    def by_name_or_number(self, name: str, user: int, head: Head) -> Stage | None:
+        """Like `by_name`, for `COPY --from`, which takes the number of a stage as well."""
+        sign = name[:1] in ("+", "-")
+        if not (name[sign:].isascii() and name[sign:].isdigit()):
+            return self.by_name(name, user, head)
+        number = int(name)
+        if not 0 <= number < len(self.stages):
+            raise DockerfileError(
+                f"invalid stage index {number}",
+                head.flag_span("from"),
+                hint=f"stages are counted from 0, and there are {len(self.stages)}",
+            )
+        return self._usable(self.stages[number], user, head)
+
+    def _usable(self, stage: Stage, user: int, head: Head) -> Stage:
+        """The stage, unless it is `user` itself or comes after it."""
+        if stage.number < user:
+            return stage
+        if stage.number == user:
+            raise DockerfileError(
+                f"circular dependency detected on stage: {stage.label}",
+                head.span,
+                hint="a stage cannot take files from itself; name another one",
+            )
+        raise DockerfileError(
+            f'cannot copy from stage "{stage.label}", it needs to be defined before '
+            f'current stage "{self.stages[user].label}"',
+            head.span,
+            hint="move that stage up",
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all stages that have one."""
+        return [stage.source.name for stage in self.stages if stage.source.name]
+
+
+def split(parsed: ParsedFile) -> tuple[list[Arg], list[list[Instruction]]]:
+    """The ARGs above the first FROM, and the instructions of each stage, FROM included."""
+    args: list[Arg] = []
+    stages: list[list[Instruction]] = []
+    for instruction in parsed.instructions:
+        if isinstance(instruction, From):
+            stages.append([instruction])
+        elif stages:
+            stages[-1].append(instruction)
+        elif isinstance(instruction, Arg):
+            args.append(instruction)
+    if not stages:
+        last = parsed.instructions[-1].head.span if parsed.instructions else None
+        raise DefinitionError(
+            "dockerfile contains no stages to build",
+            hint="a Dockerfile needs a FROM",
+            span=last,
+        )
+    return args, stages
+
+
+class FromScope(NamedTuple):
+    """What FROM is expanded with. `defaults` are the same variables without build arguments."""
+
+    variables: Mapping[str, str]
+    defaults: Mapping[str, str]
+    escape: str
+    checks: Checks
+
+    def word(self, text: str, head: Head) -> str:
+        """`text` expanded; a variable that is not declared is a finding."""
+        expansion = process_word(text, self.variables, head.span, self.escape)
+        for name in sorted(expansion.unset):
+            near = did_you_mean(name, self.variables)
+            self.checks.report(
+                rules.UNDEFINED_ARG_IN_FROM, f"FROM argument '{name}' is not declared{near}", head
+            )
+        return expansion.text
+
+
+def make_table(
+    stages: Iterable[list[Instruction]],
+    scope: FromScope,
+    request: FrontendRequest,
+    contexts: Mapping[str, Context],
+) -> StageTable:
+    """The table of the stages, FROM expanded. `contexts` are named contexts by lower-case name."""
+    table: list[Stage] = []
+    named: dict[str, int] = {}
+    for number, instructions in enumerate(stages):
+        source = instructions[0]
+        assert isinstance(source, From)
+        head = source.head
+        base = scope.word(source.image, head)
+        if not base:
+            raise DockerfileError(
+                f"base name ({source.image}) should not be blank",
+                head.span,
+                hint="give the ARG a default, or pass it with --build-arg",
+            )
+        stage = Stage(
+            number,
+            source,
+            tuple(instructions[1:]),
+            base,
+            parent=named.get(base),
+            platform=_platform(source, scope, request.build_platform),
+            context=contexts.get(source.name) if source.name else None,
+        )
+        table.append(stage)
+        if source.name:
+            named[source.name] = number
+    return StageTable(tuple(table))
+
+
+def _platform(source: From, scope: FromScope, default: Platform) -> Platform | None:
+    """The platform of FROM --platform."""
+    if not source.platform:
+        return None
+    span: Span = source.head.flag_span("platform")
+    text = scope.word(source.platform, source.head)
+    if not text:
+        raise DockerfileError(
+            f"empty platform value from expression {source.platform}",
+            span,
+            hint="the variable has to be an ARG above the first FROM, or a predefined one",
+        )
+    try:
+        return parse_platform(text, default)
+    except DefinitionError as error:
+        raise DockerfileError(error.message, span, hint=error.hint) from None
