@@ -16,7 +16,7 @@ from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.cache import Cache
 from minibuild.solve.layers import StoreLayers
 from minibuild.solve.results import Diffs
-from minibuild.store.flock import hold_shared
+from minibuild.store.flock import hold_alone, hold_shared
 from minibuild.store.layout import Store
 
 
@@ -51,17 +51,19 @@ class Engine:
 
 
 @contextmanager
-def open_engine(root: str) -> Iterator[Engine]:
+def open_engine(root: str, *, alone: bool = False) -> Iterator[Engine]:
     """An engine on the store in `root`, which is made if need be and swept of what crashes left.
 
-    While it is open nothing is pruned by other processes.
+    Many can be open at once. One that is `alone`, as pruning needs, waits for the others to end,
+    and others wait for it.
     """
     from minibuild.snapshot.select import open_snapshotter
     from minibuild.snapshot.sweep import sweep
 
     store = Store(root)
     try:
-        with hold_shared(store.path("locks", "prune")):
+        hold = hold_alone if alone else hold_shared
+        with hold(store.path("locks", "prune")):
             sweep(store)
             engine = Engine(store, open_snapshotter(store))
             try:

@@ -15,7 +15,7 @@ from minibuild.engine import Engine, open_engine
 from minibuild.errors import BuildError, SourceText
 from minibuild.events import Report, Warned, serialised, silent
 from minibuild.exporting import export
-from minibuild.fileop.checksum import DigestMemo
+from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult
 from minibuild.graph.platform import host_platform
 from minibuild.request import BuildRequest, BuildResult
@@ -54,7 +54,7 @@ def _build(
     report: Report,
     cancelled: threading.Event,
 ) -> BuildResult:
-    finder = ImageFinder(engine, pull=request.pull)
+    finder = ImageFinder(engine.content, engine.images, pull=request.pull)
     converted = convert(request, definition, finder)
     for finding in converted.findings:
         report(_warning(finding, definition.source))
@@ -74,7 +74,8 @@ def _build(
         report=report,
         cancelled=cancelled,
     )
-    solver = Solver(bench, engine.cache, Sources(engine, bench, finder), jobs=request.jobs)
+    sources = Sources(bench, engine.cache, engine.layers, finder)
+    solver = Solver(bench, engine.cache, sources, jobs=request.jobs)
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     made = export(engine, bench, request, converted, results)
@@ -86,9 +87,7 @@ def _build(
     )
 
 
-def convert(
-    request: BuildRequest, definition: Definition, finder: ImageFinder
-) -> FrontendResult:
+def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) -> FrontendResult:
     """The graph that the definition means."""
     # By name and on demand: the engine knows no frontend, and a frontend knows no engine.
     frontend = cast(Frontend, import_module("frontends.dockerfile.convert"))

@@ -19,8 +19,8 @@ Read next: `operations`.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from minibuild.digest import Digest, DiffID, digest_json, digest_strings
-from minibuild.graph.op import Copy, Exec, File, Merge, Op
+from minibuild.digest import DiffID, Digest, digest_json, digest_strings
+from minibuild.graph.op import Copy, File, Merge, Op
 from minibuild.graph.vertex import plain
 
 VERSION = "1"
@@ -74,7 +74,8 @@ def explain(op: Op, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any
         "op": plain(_by_effect(op)),
         "base": base,
         "parts": {
-            part.name: part.key if part.contents is None
+            part.name: part.key
+            if part.contents is None
             # A few digits are enough to see that a file changed.
             else {path: digest[-16:] for path, digest in part.contents}
             for part in parts
@@ -95,12 +96,3 @@ def _by_effect(op: Op) -> Op:
             )
         )
     return op
-
-
-def reads(op: Op) -> list[int]:
-    """The inputs that an op reads by contents, in the order of its actions or mounts."""
-    if isinstance(op, File):
-        return [action.input for action in op.actions if isinstance(action, Copy)]
-    if isinstance(op, Exec):
-        return [m.input for m in op.mounts if getattr(m, "input", -1) >= 0]
-    return []

@@ -50,9 +50,7 @@ def _first_free(
         number += 1
 
 
-def _made(
-    bench: Workbench, folder: str, number: int, mount: CacheMount, seed: Seed | None
-) -> str:
+def _made(bench: Workbench, folder: str, number: int, mount: CacheMount, seed: Seed | None) -> str:
     """The directory `number` of a cache, made and seeded if it is not there."""
     path = os.path.join(folder, str(number))
     if os.path.isdir(path):

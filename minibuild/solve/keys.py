@@ -62,7 +62,11 @@ def canonical_parts(
     assert isinstance(vertex.op, File | Exec)
     parts = []
     for part, reader in zip(fast, readers(vertex.op), strict=True):
-        if part.contents is None and _by_contents(reader) and not is_pure(vertex.inputs[reader.input]):
+        if (
+            part.contents is None
+            and _by_contents(reader)
+            and not is_pure(vertex.inputs[reader.input])
+        ):
             solved = input_of(vertex, reader.input, done)
             part = Part(part.name, contents=_read(bench, vertex, reader, solved, voice))
         parts.append(part)

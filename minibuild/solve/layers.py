@@ -6,14 +6,15 @@ manifest named it. It is fetched from there when somebody needs its bytes, and n
 
 import os
 import threading
+from contextlib import ExitStack
 
-from minibuild.errors import StoreError
 from minibuild.digest import Digest
+from minibuild.errors import StoreError
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.pack import pack
 from minibuild.oci.unpack import unpack
-from minibuild.snapshot.api import Diff, Snapshotter, SnapshotID
+from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
 
 
@@ -54,6 +55,16 @@ class StoreLayers:
         with self._store.lock(f"fetch-{blob.digest[7:39]}"):
             self._content.fetch(origin, blob.descriptor)
 
-    def unpack(self, blob: PackedLayer, active: SnapshotID) -> None:
-        """Apply a fetched blob to an active snapshot."""
-        unpack(blob, self._content, self._snapshots, active)
+    def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
+        """Apply a fetched blob to an active snapshot; says what this host had to leave out."""
+        parent = self._snapshots.parent(active)
+        with ExitStack() as stack:
+            lower = parent and stack.enter_context(self._snapshots.tree(parent))
+            fd = os.open(
+                self._snapshots.layer_dir(active), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
+            stack.callback(os.close, fd)
+            done = unpack(
+                self._content, blob.descriptor, blob.diff_id, fd, self._snapshots.whiteouts, lower
+            )
+        return done.skipped

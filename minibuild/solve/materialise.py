@@ -41,8 +41,8 @@ class Layers(Protocol):
         """Have the blob in the content store afterwards. Raises `RegistryError`, `ImageError`."""
         ...
 
-    def unpack(self, blob: PackedLayer, active: SnapshotID) -> None:
-        """Apply a fetched blob to an active snapshot."""
+    def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
+        """Apply a fetched blob to an active snapshot; says what this host had to leave out."""
         ...
 
 
@@ -129,7 +129,8 @@ class Materialiser:
             self._layers.fetch(row.blob)
             active = self._snapshots.prepare(parent)
             try:
-                self._layers.unpack(row.blob, active)
+                for left_out in self._layers.unpack(row.blob, active):
+                    tell(left_out)
                 self._snapshots.commit(active)
             except BaseException:
                 self._snapshots.remove(active)

@@ -103,14 +103,11 @@ class Diffs:
 
     def set_upper(self, key: DiffKey, lower: SnapshotID | None, upper: SnapshotID) -> None:
         """The diff now exists as a tree, too."""
-        self._db.execute(
-            "UPDATE diffs SET lower = ?, upper = ? WHERE id = ?", (lower, upper, key)
-        )
+        self._db.execute("UPDATE diffs SET lower = ?, upper = ? WHERE id = ?", (lower, upper, key))
 
     def set_blob(self, key: DiffKey, blob: PackedLayer) -> None:
         """The diff now exists as a blob, too."""
         self._db.execute(
-            "UPDATE diffs SET diff_id = ?, digest = ?, size_bytes = ?, media_type = ?"
-            " WHERE id = ?",
+            "UPDATE diffs SET diff_id = ?, digest = ?, size_bytes = ?, media_type = ? WHERE id = ?",
             (*blob, key),
         )

@@ -9,7 +9,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import File
 from minibuild.graph.vertex import Vertex
-from minibuild.solve.cachekey import reads
+from minibuild.solve.keys import readers
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
@@ -30,11 +30,14 @@ def run_file(
     try:
         with ExitStack() as stack, located(vertex.note.span):
             sources: dict[int, SourceTree] = {}
-            for index in set(reads(op)):
+            for index in {reader.input for reader in readers(op)}:
                 solved = input_of(vertex, index, inputs)
                 sources[index] = stack.enter_context(open_tree(bench, solved, voice))
             root_fd = stack.enter_context(bench.snapshots.tree(active, readonly=False))
-            apply(op.actions, root_fd, sources, progress=progress, cancelled=bench.cancelled)
+            for left_out in apply(
+                op.actions, root_fd, sources, progress=progress, cancelled=bench.cancelled
+            ):
+                voice.remark(left_out)
         bench.snapshots.commit(active)
     except BaseException:
         bench.snapshots.remove(active)

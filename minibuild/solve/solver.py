@@ -77,18 +77,22 @@ class Solver:
         )
         # The step server is forked from a process with one thread, and only if a step may run.
         runs = any(isinstance(v.op, Exec) for v in vertices)
+
+        def before_threads() -> None:
+            if runs:
+                self._bench.executor()
+
         scheduler = Scheduler(
             self._quick,
             self._work,
             self._bench.cancelled,
             self._jobs,
-            before_threads=(lambda: bool(self._bench.executor())) if runs else (lambda: None),
+            before_threads,
         )
         try:
             return scheduler.run(vertices)
         finally:
             self._cache.flush()
-            self._bench.memo.flush()
 
     # --- what needs no thread ---
 
@@ -103,12 +107,12 @@ class Solver:
                 # No context to read: the fast key costs a few microseconds.
                 return self._try_fast(vertex, inputs)
             case ImageSource() as op:
-                result = self._sources.image_if_known(op)
-                return None if result is None else self._announce(vertex, result)
+                # Known since the frontend asked for its config; its layers stay where they are.
+                return self._announce(vertex, self._sources.image(op))
         return None
 
     def _merge(self, op: Merge, inputs: Sequence[Solved | None]) -> Solved:
-        """A merge is its inputs' diffs, one list after the other: nothing to do, nothing to keep."""
+        """A merge is its inputs' diffs, one list after the other: nothing to do or to keep."""
         result: Result = tuple(key for i in inputs if i is not None for key in i.result)
         return Solved(
             result,
@@ -162,8 +166,8 @@ class Solver:
             case Diff() as op:
                 result = run_diff(self._bench, inputs, voice)
                 return Solved(result, combined_key(op, [i and i.key for i in inputs]))
-            case ImageSource() | HttpSource() | GitSource() as op:
-                return self._sources.fetch(op, voice, ignore_cache=vertex.note.ignore_cache)
+            case HttpSource() | GitSource() as op:
+                return self._sources.remote(op, voice, ignore_cache=vertex.note.ignore_cache)
         raise AssertionError(f"{vertex!r} needs no work")
 
     def _step(
@@ -186,9 +190,7 @@ class Solver:
                 run = run_exec if isinstance(op, Exec) else run_file
                 result = run(bench, vertex, op, inputs, voice)  # type: ignore[arg-type]
                 self._cache.save_parts(canonical, vertex.note.name, explain(op, base, parts))
-                self._cache.save(
-                    {fast, canonical}, Record(canonical, result), vertex.note.name
-                )
+                self._cache.save({fast, canonical}, Record(canonical, result), vertex.note.name)
                 return Solved(result, canonical, fresh=forced)
         if fast != canonical:
             self._cache.save({fast}, record, vertex.note.name)

@@ -13,6 +13,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import Copy, GitSource
 from minibuild.solve.cache import Cache, Record
+from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
@@ -44,7 +45,7 @@ def fetch_git(
     return Solved(record.result, record.canonical, fresh=ignore_cache)
 
 
-def _checkout(bench: Workbench, git: "_Git", op: GitSource, commit: str) -> tuple[int, ...]:
+def _checkout(bench: Workbench, git: "_Git", op: GitSource, commit: str) -> Result:
     from shutil import rmtree
 
     folder = bench.store.ingest_path()

@@ -88,9 +88,8 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Rec
     active = bench.snapshots.prepare(None)
     try:
         with bench.snapshots.tree(active, readonly=False) as root:
-            fd = os.open(
-                op.filename, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=root
-            )
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            fd = os.open(op.filename, flags, 0o600, dir_fd=root)
             with open(fd, "wb", buffering=0) as file:
                 for chunk in response.stream(CHUNK_BYTES):
                     if bench.cancelled.is_set():

@@ -56,7 +56,7 @@ def _open_local(bench: Workbench, source: LocalSource) -> Iterator[SourceTree]:
         fd = os.open(local.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise DefinitionError(
-            f"cannot open the context {source.name!r}: {local.path}: {os.strerror(error.errno)}",
+            f"cannot open the context {source.name!r}: {local.path}: {error.strerror}",
             hint="give a directory that exists and can be read",
         ) from error
     try:

@@ -13,7 +13,7 @@ from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
 from minibuild.events import Log, Remark, Report, Status
 from minibuild.executor.api import Executor
-from minibuild.fileop.checksum import DigestMemo
+from minibuild.fileop.memo import DigestMemo
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import Diffs

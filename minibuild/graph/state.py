@@ -1,0 +1,209 @@
+"""Graphs without a Dockerfile: a small fluent interface in the manner of BuildKit's LLB client.
+
+    from minibuild.graph.state import diff, image, merge, scratch
+
+    base = image("busybox", engine.resolver())
+    made = base.run("echo hello > /hello")
+    only = diff(base, made)                     # just what the RUN did
+    both = merge([base, scratch().mkfile("/etc/motd", b"hi\\n"), only])
+
+A `State` is a vertex in the making and the settings (environment, directory, user) that following
+steps start with. It is immutable: every method returns another one. Nothing happens until a state
+is built (see `solve`). Comes in: calls. Goes out: vertices.
+Read next: `graph.frontend`.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from minibuild.errors import DefinitionError
+from minibuild.graph.frontend import ImageResolver
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    Copy,
+    Diff,
+    Exec,
+    ExecMount,
+    File,
+    FileAction,
+    ImageSource,
+    LocalSource,
+    Mkdir,
+    Mkfile,
+    Rm,
+    Symlink,
+    TmpfsMount,
+)
+from minibuild.graph.platform import Platform, host_platform
+from minibuild.graph.vertex import Note, Vertex
+from minibuild.graph.vertex import merge as merge_vertices
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Mount(NamedTuple):
+    """A mount of `State.run`: a state bound at `target`, a cache directory, or memory.
+
+    Give one of `state` (with `source` inside it), `cache` (an id), or neither for a tmpfs.
+    """
+
+    target: str
+    state: "State | None" = None
+    source: str = "/"
+    readonly: bool = True
+    cache: str = ""
+
+
+class State:
+    """A tree to be, and the settings of the steps that come after it."""
+
+    __slots__ = ("cwd", "env", "user", "vertex")
+
+    def __init__(
+        self,
+        vertex: Vertex | None = None,
+        *,
+        env: tuple[tuple[str, str], ...] = (("PATH", DEFAULT_PATH),),
+        cwd: str = "/",
+        user: str = "",
+    ) -> None:
+        self.vertex = vertex
+        self.env = env
+        self.cwd = cwd
+        self.user = user
+
+    # --- Settings: they change what follows, and make no vertex ---
+
+    def with_env(self, name: str, value: str) -> "State":
+        """With a variable for the steps that follow."""
+        env = dict(self.env) | {name: value}
+        return State(self.vertex, env=tuple(env.items()), cwd=self.cwd, user=self.user)
+
+    def with_cwd(self, path: str) -> "State":
+        """With a working directory for the steps that follow; relative ones add up."""
+        cwd = path if path.startswith("/") else f"{self.cwd.rstrip('/')}/{path}"
+        return State(self.vertex, env=self.env, cwd=cwd, user=self.user)
+
+    def with_user(self, user: str) -> "State":
+        """With a user for the steps that follow."""
+        return State(self.vertex, env=self.env, cwd=self.cwd, user=user)
+
+    # --- Steps ---
+
+    def run(
+        self,
+        command: str | Iterable[str],
+        *,
+        mounts: Iterable[Mount] = (),
+        network: str = "default",
+    ) -> "State":
+        """After a command (text for `/bin/sh -c`, or arguments) has run in this tree."""
+        args = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
+        inputs: list[Vertex | None] = [self.vertex]
+        op_mounts = tuple(_mount(mount, inputs) for mount in mounts)
+        if network not in ("default", "none", "host"):
+            raise DefinitionError(f"there is no network mode {network!r}")
+        op = Exec(
+            args,
+            self.env,
+            self.cwd,
+            self.user,
+            op_mounts,
+            network=network,  # type: ignore[arg-type]
+        )
+        return self._on(Vertex(op, inputs, Note(f"RUN {' '.join(args)}")))
+
+    def copy(
+        self,
+        source: "State",
+        paths: str | Iterable[str],
+        dest: str,
+        *,
+        chown: str = "",
+        chmod: str = "",
+    ) -> "State":
+        """With `paths` of another state copied to `dest`, owners kept."""
+        listed = (paths,) if isinstance(paths, str) else tuple(paths)
+        copy = Copy(1, listed, self._absolute(dest), chown, chmod, keep_owner=True)
+        return self._file((copy,), f"COPY {' '.join(listed)} {dest}", source.vertex)
+
+    def mkdir(self, path: str, mode: int = 0o755, owner: str = "") -> "State":
+        """With a directory and its missing parents."""
+        return self._file((Mkdir(self._absolute(path), mode, owner),), f"MKDIR {path}")
+
+    def mkfile(self, path: str, data: bytes = b"", mode: int = 0o644, owner: str = "") -> "State":
+        """With a file."""
+        return self._file((Mkfile(self._absolute(path), data, mode, owner),), f"MKFILE {path}")
+
+    def symlink(self, path: str, target: str) -> "State":
+        """With a symbolic link at `path`."""
+        return self._file((Symlink(self._absolute(path), target),), f"SYMLINK {path}")
+
+    def rm(self, path: str, *, missing_ok: bool = False) -> "State":
+        """Without a file or tree."""
+        return self._file((Rm(self._absolute(path), missing_ok),), f"RM {path}")
+
+    def _file(self, actions: tuple[FileAction, ...], name: str, *sources: Vertex | None) -> "State":
+        return self._on(Vertex(File(actions), (self.vertex, *sources), Note(name)))
+
+    def _on(self, vertex: Vertex | None) -> "State":
+        return State(vertex, env=self.env, cwd=self.cwd, user=self.user)
+
+    def _absolute(self, path: str) -> str:
+        return path if path.startswith("/") else f"{self.cwd.rstrip('/')}/{path}"
+
+
+def scratch() -> State:
+    """The empty tree."""
+    return State()
+
+
+def image(ref: str, resolver: ImageResolver, platform: Platform | None = None) -> State:
+    """The root filesystem of an image, with its environment, directory and user."""
+    found = resolver.resolve(ref, platform or host_platform())
+    config = found.config.config
+    env = dict(item.partition("=")[::2] for item in config.get("Env") or ())
+    env.setdefault("PATH", DEFAULT_PATH)
+    return State(
+        Vertex(found.source, (), Note(f"FROM {ref}")),
+        env=tuple(env.items()),
+        cwd=config.get("WorkingDir") or "/",
+        user=config.get("User") or "",
+    )
+
+
+def image_source(source: ImageSource) -> State:
+    """The root filesystem of an image that is already pinned."""
+    return State(Vertex(source, (), Note(f"FROM {source.ref}")))
+
+
+def local(name: str = "context", ignore: Iterable[str] = ()) -> State:
+    """A directory that the build names; to copy or mount from, not to run on."""
+    return State(Vertex(LocalSource(name, tuple(ignore)), (), Note(f"[internal] load {name}")))
+
+
+def merge(states: Iterable[State]) -> State:
+    """The diffs of all states in order, later ones winning."""
+    listed = list(states)
+    vertex = merge_vertices([state.vertex for state in listed], Note("MERGE"))
+    first = listed[0] if listed else State()
+    return State(vertex, env=first.env, cwd=first.cwd, user=first.user)
+
+
+def diff(lower: State, upper: State) -> State:
+    """What changed from `lower` to `upper`, deletions included."""
+    if lower.vertex is None:
+        return upper
+    if lower.vertex == upper.vertex:
+        return upper._on(None)
+    return upper._on(Vertex(Diff(), (lower.vertex, upper.vertex), Note("DIFF")))
+
+
+def _mount(mount: Mount, inputs: list[Vertex | None]) -> ExecMount:
+    if mount.cache:
+        return CacheMount(mount.target, mount.cache, readonly=False)
+    if mount.state is None:
+        return TmpfsMount(mount.target)
+    inputs.append(mount.state.vertex)
+    return BindMount(mount.target, len(inputs) - 1, mount.source, mount.readonly)

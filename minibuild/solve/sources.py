@@ -1,0 +1,53 @@
+"""Doing a Source: what comes from outside the graph, as results.
+
+The layers of an image become a list of diffs that exist as blobs. Nothing is fetched or unpacked
+for it: that happens when a step has to stand on them.
+"""
+
+from minibuild.digest import digest_strings
+from minibuild.graph.op import GitSource, HttpSource, ImageSource
+from minibuild.solve.cache import Cache, Record
+from minibuild.solve.cachekey import image_key
+from minibuild.solve.images import ImageFinder
+from minibuild.solve.layers import StoreLayers
+from minibuild.solve.results import Diffs, Result
+from minibuild.solve.trees import Solved
+from minibuild.solve.workbench import Voice, Workbench
+
+
+class Sources:
+    """The sources of one build."""
+
+    def __init__(
+        self, bench: Workbench, cache: Cache, layers: StoreLayers, finder: ImageFinder
+    ) -> None:
+        self._bench = bench
+        self._cache = cache
+        self._layers = layers
+        self._finder = finder
+
+    def image(self, op: ImageSource) -> Solved:
+        """The layers of an image as diffs, each made on those below it."""
+        found = self._finder.image(op)
+        diffs: Diffs = self._bench.diffs
+        result: Result = ()
+        for layer in found.layers:
+            self._layers.learn(layer, found.blobs)
+            # A layer is known by what lies below it and by its blob, not by its image.
+            key = digest_strings(("layer", *map(str, result), layer.diff_id, layer.digest))
+            record = self._cache.lookup(key)
+            if record is None:
+                record = Record(key, (*result, diffs.add(result, blob=layer)))
+                self._cache.save({key}, record, op.ref)
+            result = record.result
+        return Solved(result, image_key([layer.diff_id for layer in found.layers]), cached=True)
+
+    def remote(self, op: HttpSource | GitSource, voice: Voice, *, ignore_cache: bool) -> Solved:
+        """A file from the web or a commit of a repository."""
+        if isinstance(op, HttpSource):
+            from minibuild.solve.source_http import fetch_http
+
+            return fetch_http(self._bench, self._cache, op, voice, ignore_cache=ignore_cache)
+        from minibuild.solve.source_git import fetch_git
+
+        return fetch_git(self._bench, self._cache, op, voice, ignore_cache=ignore_cache)
