@@ -1,0 +1,82 @@
+"""Where an archive goes: a file that appears when it is whole, or standard output.
+
+Comes in: what `dest=` says. Goes out: an open file. Read next: `bundle`.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from minibuild.errors import HostError, UsageError
+
+_BUFFER_BYTES = 1 << 20
+
+
+@contextmanager
+def open_destination(dest: str, stdout_fd: int = 1) -> Iterator[BinaryIO]:
+    """A file to write an archive to; `-` is standard output, which must not be a terminal.
+
+    A regular file is written under another name beside `dest` and renamed at the end, so a build
+    that fails leaves what was there. Anything else, such as a pipe, is written as it is.
+    """
+    if dest == "-":
+        if os.isatty(stdout_fd):
+            raise UsageError(
+                "an archive is not written to a terminal",
+                hint="redirect standard output, or give dest=FILE",
+            )
+        with open(stdout_fd, "wb", _BUFFER_BYTES, closefd=False) as file:
+            yield file
+        return
+    try:
+        with _open(dest) as file:
+            yield file
+    except OSError as error:
+        raise write_error(error, dest) from error
+
+
+@contextmanager
+def _open(dest: str) -> Iterator[BinaryIO]:
+    try:
+        mode = os.stat(dest).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        raise UsageError(
+            f"destination {dest} is a directory",
+            hint="name a file, or use tar=false for an OCI layout as a directory",
+        )
+    if not stat.S_ISREG(mode):
+        with open(dest, "wb", _BUFFER_BYTES) as file:
+            yield file
+        return
+    # A link stays one: what it points at is replaced.
+    dest = os.path.realpath(dest)
+    folder, name = os.path.split(dest)
+    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "xb", _BUFFER_BYTES) as file:
+            yield file
+        os.rename(temporary, dest)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        raise
+
+
+def write_error(error: OSError, dest: str) -> HostError:
+    """The error to raise when an output cannot be written."""
+    hint = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space, or name a place on another disk"
+    elif error.errno == errno.ENOENT:
+        hint = "make the directory first"
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else dest
+    shown = dest if os.path.basename(where).startswith(".") else where
+    return HostError(f"cannot write {shown}: {os.strerror(error.errno or 0)}", hint=hint)

@@ -1,0 +1,160 @@
+"""`type=local`: the files of a result in a directory of the person who built.
+
+Comes in: a tree, open. Goes out: files, owned by the caller, with modes and times of the result.
+Files that are there already are replaced if the result has them, and stay if not. Nothing is
+followed: a symlink in the destination, where the result has a directory, is replaced, so files
+land below the destination and nowhere else. Extended attributes are not written.
+"""
+
+import os
+import stat
+from typing import NamedTuple
+
+from minibuild.errors import UsageError
+from minibuild.export.destination import write_error
+from minibuild.export.tar import walk
+from minibuild.linux.beneath import remove_tree
+
+_NS = 1_000_000_000
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK_BYTES = 64 << 20
+
+
+class LocalExport(NamedTuple):
+    """How many entries were written, and a sentence for each that this host did not permit."""
+
+    written: int
+    skipped: tuple[str, ...]
+
+
+def export_local(tree_fd: int, dest: str, *, clamp_epoch: int | None = None) -> LocalExport:
+    """Copy the tree into the directory `dest`, which is made if need be."""
+    if dest == "-":
+        raise UsageError("a directory cannot be written to standard output", hint="use type=tar")
+    try:
+        os.makedirs(dest, exist_ok=True)
+        dest_fd = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileExistsError:
+        raise UsageError(f"destination {dest} is not a directory") from None
+    except OSError as error:
+        raise write_error(error, dest) from error
+    copy = _Copy(tree_fd, dest_fd, clamp_epoch)
+    try:
+        for path in walk(tree_fd):
+            copy.add(path)
+        copy.finish()
+    except OSError as error:
+        raise write_error(error, dest) from error
+    finally:
+        copy.close()
+    return LocalExport(copy.written, tuple(copy.skipped))
+
+
+class _Copy:
+    """Copies entries in walk order. Keeps the directories from the root to the current one open,
+    so no name is ever looked up twice."""
+
+    def __init__(self, tree_fd: int, dest_fd: int, clamp_epoch: int | None) -> None:
+        self.written = 0
+        self.skipped: list[str] = []
+        self._source = f"/proc/self/fd/{tree_fd}"
+        self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
+        self._open: list[tuple[str, int, os.stat_result | None]] = [("", dest_fd, None)]
+        self._links: dict[tuple[int, int], str] = {}
+
+    def close(self) -> None:
+        """Close all directories."""
+        for _, fd, _ in self._open:
+            os.close(fd)
+        self._open = []
+
+    def finish(self) -> None:
+        """Leave all directories, which gives them their modes and times."""
+        while len(self._open) > 1:
+            self._leave()
+
+    def add(self, path: str) -> None:
+        """Copy one entry."""
+        source = f"{self._source}/{path}"
+        found = os.lstat(source)
+        folder, _, name = path.rpartition("/")
+        while self._open[-1][0] != folder:
+            self._leave()
+        dir_fd = self._open[-1][1]
+        if stat.S_ISDIR(found.st_mode):
+            self._enter(path, name, dir_fd, found)
+        elif not self._linked(path, name, dir_fd, found):
+            remove_tree(dir_fd, name)
+            if not self._make(source, name, dir_fd, found):
+                return
+        self.written += 1
+
+    def _enter(self, path: str, name: str, dir_fd: int, found: os.stat_result) -> None:
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+        except OSError:
+            remove_tree(dir_fd, name)
+            os.mkdir(name, 0o700, dir_fd=dir_fd)
+            fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+        # Writable for us until everything is in it.
+        os.fchmod(fd, stat.S_IMODE(found.st_mode) | 0o700)
+        self._open.append((path, fd, found))
+
+    def _leave(self) -> None:
+        _, fd, found = self._open.pop()
+        assert found is not None
+        os.fchmod(fd, stat.S_IMODE(found.st_mode))
+        os.utime(fd, ns=self._times(found))
+        os.close(fd)
+
+    def _linked(self, path: str, name: str, dir_fd: int, found: os.stat_result) -> bool:
+        """Make another name of a file that was copied, if this is one."""
+        if found.st_nlink < 2 or not stat.S_ISREG(found.st_mode):
+            return False
+        first = self._links.setdefault((found.st_dev, found.st_ino), path)
+        if first == path:
+            return False
+        remove_tree(dir_fd, name)
+        # No component can be a symlink: all of them were made, or entered, by this export.
+        os.link(first, name, src_dir_fd=self._open[0][1], dst_dir_fd=dir_fd, follow_symlinks=False)
+        return True
+
+    def _make(self, source: str, name: str, dir_fd: int, found: os.stat_result) -> bool:
+        mode = found.st_mode
+        if stat.S_ISREG(mode):
+            self._make_file(source, name, dir_fd, found)
+            return True
+        if stat.S_ISLNK(mode):
+            os.symlink(os.readlink(source), name, dir_fd=dir_fd)
+        elif stat.S_ISSOCK(mode):
+            return False
+        else:
+            try:
+                os.mknod(name, stat.S_IFMT(mode) | 0o600, found.st_rdev, dir_fd=dir_fd)
+            except PermissionError:
+                self.skipped.append(f"{name}: making device nodes is not permitted here")
+                return False
+            os.chmod(name, stat.S_IMODE(mode), dir_fd=dir_fd)
+        os.utime(name, ns=self._times(found), dir_fd=dir_fd, follow_symlinks=False)
+        return True
+
+    def _make_file(self, source: str, name: str, dir_fd: int, found: os.stat_result) -> None:
+        source_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
+            try:
+                while os.sendfile(fd, source_fd, None, _CHUNK_BYTES):
+                    pass
+                os.fchmod(fd, stat.S_IMODE(found.st_mode))
+                os.utime(fd, ns=self._times(found))
+            finally:
+                os.close(fd)
+        finally:
+            os.close(source_fd)
+
+    def _times(self, found: os.stat_result) -> tuple[int, int]:
+        mtime_ns = found.st_mtime_ns
+        if self._clamp_ns is not None:
+            mtime_ns = min(mtime_ns, self._clamp_ns)
+        return mtime_ns, mtime_ns

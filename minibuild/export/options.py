@@ -1,0 +1,167 @@
+"""The attributes of an output, checked: `type=oci,dest=x,compression=zstd`.
+
+Comes in: an `Output` of the request. Goes out: typed options, or a `UsageError` that names what it
+does not know and what was perhaps meant. Attributes that other builders have and this one does
+not are refused too: an option that is silently ignored is worse than none.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.export.annotations import Annotation, is_annotation_key, parse_attribute
+from minibuild.oci.compress import Compression
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.request import Output
+
+_LAYER_KEYS = (
+    "name",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "source-date-epoch",
+)
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "oci": (*_LAYER_KEYS, "tar"),
+    "docker": (*_LAYER_KEYS, "tar"),
+    "image": _LAYER_KEYS,
+    "registry": _LAYER_KEYS,
+    "local": ("platform-split", "source-date-epoch"),
+    "tar": ("platform-split", "source-date-epoch"),
+    "cacheonly": (),
+}
+_COMPRESSIONS = ("uncompressed", "gzip", "zstd")
+
+
+class ImageOptions(NamedTuple):
+    """How an image is written. `compression` None means: as the layers are.
+
+    `force_compression` is about layers that exist with another compression; without it only new
+    layers are compressed as asked. `epoch` replaces that of the environment.
+    """
+
+    names: tuple[Reference, ...] = ()
+    compression: Compression | None = None
+    level: int | None = None
+    force_compression: bool = False
+    oci_mediatypes: bool = True
+    rewrite_timestamp: bool = False
+    annotations: tuple[Annotation, ...] = ()
+    tar: bool = True
+    epoch: int | None = None
+
+
+class TreeOptions(NamedTuple):
+    """How a tree is written. `platform_split` None: a folder for each if there are several."""
+
+    platform_split: bool | None = None
+    epoch: int | None = None
+
+
+def image_options(output: Output) -> ImageOptions:
+    """The options of an output that is an image. Raises `UsageError`."""
+    values = _Values(output)
+    compression = values.choice("compression", _COMPRESSIONS)
+    level = values.number("compression-level")
+    if level is not None and compression == "uncompressed":
+        raise UsageError("compression-level makes no sense with compression=uncompressed")
+    _check_level(cast(Compression, compression or "gzip"), level)
+    return ImageOptions(
+        values.names(),
+        cast(Compression | None, compression),
+        level,
+        values.boolean("force-compression", False),
+        values.boolean("oci-mediatypes", True),
+        values.boolean("rewrite-timestamp", False),
+        values.annotations(),
+        values.boolean("tar", True),
+        values.number("source-date-epoch"),
+    )
+
+
+def tree_options(output: Output) -> TreeOptions:
+    """The options of an output that is files. Raises `UsageError`."""
+    values = _Values(output)
+    split = values.boolean("platform-split", False) if values.has("platform-split") else None
+    return TreeOptions(split, values.number("source-date-epoch"))
+
+
+def _check_level(compression: Compression, level: int | None) -> None:
+    top = 22 if compression == "zstd" else 9
+    if level is not None and level > top:
+        raise UsageError(
+            f"compression-level={level} is out of range for {compression}", hint=f"use 0 to {top}"
+        )
+
+
+class _Values:
+    """The attributes of one output, asked for by name."""
+
+    def __init__(self, output: Output) -> None:
+        self._type = output.type
+        self._values = output.attributes
+        known = _KEYS[output.type]
+        takes_annotations = "name" in known
+        for key in output.attributes:
+            if key in known or (takes_annotations and is_annotation_key(key)):
+                continue
+            raise UsageError(
+                f"unknown attribute {key!r} of output type={output.type}", hint=_suggest(key, known)
+            )
+
+    def has(self, key: str) -> bool:
+        return key in self._values
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str | None:
+        value = self._values.get(key)
+        if value is not None and value not in allowed:
+            raise UsageError(
+                f"{key}={value} is not supported", hint=f"use one of {', '.join(allowed)}"
+            )
+        return value
+
+    def boolean(self, key: str, default: bool) -> bool:
+        value = self._values.get(key)
+        if value is None:
+            return default
+        # The spellings of Go's strconv.ParseBool, which buildx uses; no value means true.
+        if value in ("", "1", "t", "T", "true", "TRUE", "True"):
+            return True
+        if value in ("0", "f", "F", "false", "FALSE", "False"):
+            return False
+        raise UsageError(f"{key}={value} is neither true nor false")
+
+    def number(self, key: str) -> int | None:
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not value.isascii() or not value.isdigit() or len(value) > 12:
+            raise UsageError(f"{key}={value} is not a number")
+        return int(value)
+
+    def names(self) -> tuple[Reference, ...]:
+        found: list[Reference] = []
+        for name in filter(None, self._values.get("name", "").split(",")):
+            try:
+                found.append(parse_reference(name.strip()))
+            except DefinitionError as error:
+                raise UsageError(error.message, hint=error.hint) from None
+        return tuple(found)
+
+    def annotations(self) -> tuple[Annotation, ...]:
+        return tuple(
+            parse_attribute(key, value)
+            for key, value in self._values.items()
+            if is_annotation_key(key)
+        )
+
+
+def _suggest(key: str, known: tuple[str, ...]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, known, 1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"it has {', '.join(sorted(known))}" if known else "this type has no attributes"
