@@ -113,11 +113,23 @@ def parse(path: Path) -> ast.Module:
     return ast.parse((CHECKOUT / path).read_text())
 
 
+@functools.cache
+def imported_at_start(path: Path) -> frozenset[str]:
+    """What a module imports when it is imported itself."""
+    return frozenset(imports(at_start(parse(path).body)))
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    """What a module imports, at whatever time."""
+    return frozenset(imports(parse(path).body))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_imports_point_down(path: Path) -> None:
     """The listing of `minibuild/` can be read as a stack only if nobody reaches up."""
     here = unit(dotted(path))
-    ours = {name for name in imports(parse(path).body) if name.split(".")[0] == "minibuild"}
+    ours = {name for name in imported(path) if name.split(".")[0] == "minibuild"}
     if path.parts[0] == "frontends":
         assert {unit(name) for name in ours} <= FRONTEND_MAY_IMPORT
         return
@@ -145,11 +157,10 @@ def test_the_engine_does_not_know_frontends(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_heavy_modules_are_imported_where_used(path: Path) -> None:
     """Start-up time is part of the product. A module that itself is imported late may be heavy."""
-    others = [m for m in MODULES if m != path]
-    late = not any(dotted(path) in imports(at_start(parse(m).body)) for m in others)
-    if late and dotted(path) not in STARTED and path.name != "__init__.py":
+    early = any(dotted(path) in imported_at_start(m) for m in MODULES if m != path)
+    if not early and dotted(path) not in STARTED and path.name != "__init__.py":
         return
-    heavy = {name for name in imports(at_start(parse(path).body)) if name.split(".")[0] in HEAVY}
+    heavy = {name for name in imported_at_start(path) if name.split(".")[0] in HEAVY}
     assert not heavy, f"import {sorted(heavy)} inside the function that needs it"
 
 
@@ -159,7 +170,7 @@ def test_one_module_knows_it(name: str) -> None:
     importers = [
         str(path)
         for path in MODULES
-        if any(found.split(".")[0] == name for found in imports(parse(path).body))
+        if any(found.split(".")[0] == name for found in imported(path))
     ]
     assert len(importers) <= 1, f"{name} is imported by {importers}"
 
