@@ -63,7 +63,7 @@ def arg(state: StageState, item: Arg) -> None:
         if value is not None and name not in _NOT_IN_ENV:
             state.env[name] = value
         state.build_args.pop(name, None)
-        state.build_args[name] = value or ""
+        state.build_args[name] = value
         texts.append(name if value is None else f"{name}={value}")
     state.record(f"ARG {' '.join(texts)}")
 

@@ -10,14 +10,16 @@ says which of them the target takes, and each of these is carried out, instructi
 Read next: `parse`, then `stages`.
 """
 
+from typing import NamedTuple
+
 from frontends.dockerfile.checks import written
 from frontends.dockerfile.checks.report import CheckConfig, Checks, parse_check
 from frontends.dockerfile.checks.rules import BUILDKIT_RULES
 from frontends.dockerfile.dispatch import dispatch
 from frontends.dockerfile.instructions import Arg, Instruction, ParsedFile
-from frontends.dockerfile.needs import Needs, check_references
+from frontends.dockerfile.needs import Needs, Plan, check_references
 from frontends.dockerfile.parse import parse
-from frontends.dockerfile.scope import check_epoch, global_args, platform_args
+from frontends.dockerfile.scope import check_epoch, declared_names, global_args, platform_args
 from frontends.dockerfile.sources import Sources, named_contexts
 from frontends.dockerfile.stages import FromScope, StageTable, make_table, split
 from frontends.dockerfile.state import Conversion, StageState
@@ -54,18 +56,40 @@ def check(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
 
 
 def _convert(request: FrontendRequest, resolver: ImageResolver) -> tuple[FrontendResult, Checks]:
+    definition = read(request)
+    sources = Sources(request, resolver)
+    images = tuple(converted(definition, platform, sources).built for platform in request.platforms)
+    checks = definition.checks
+    return FrontendResult(images, checks.findings), checks
+
+
+class Definition(NamedTuple):
+    """A Dockerfile that was read, cut into stages, and checked as far as its text goes."""
+
+    request: FrontendRequest
+    parsed: ParsedFile
+    args: list[Arg]
+    stages: list[list[Instruction]]
+    checks: Checks
+
+
+class Converted(NamedTuple):
+    """The outcome for one platform, and how it came about."""
+
+    built: Built
+    plans: tuple[Plan, ...]
+    states: dict[int, StageState]
+
+
+def read(request: FrontendRequest) -> Definition:
+    """The definition of a request; nothing is looked up yet."""
     parsed = parse(request.source)
     checks = Checks(_check_config(parsed, request))
     checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
     check_epoch(request.build_args)
     args, stages = split(parsed)
     written.check_file(parsed, stages, checks)
-    sources = Sources(request, resolver)
-    images = tuple(
-        _build(request, platform, parsed, args, stages, sources, checks)
-        for platform in request.platforms
-    )
-    return FrontendResult(images, checks.findings), checks
+    return Definition(request, parsed, args, stages, checks)
 
 
 def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
@@ -76,45 +100,30 @@ def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
     return parse_check(directive.value, directive.span) if directive else CheckConfig()
 
 
-def table_of(
-    request: FrontendRequest,
-    platform: Platform,
-    parsed: ParsedFile,
-    args: list[Arg],
-    stages: list[list[Instruction]],
-    checks: Checks,
-) -> tuple[StageTable, dict[str, str]]:
+def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, dict[str, str]]:
     """The stages for one platform, and the variables that FROM saw."""
+    request, parsed, args, stages, checks = definition
     predefined = platform_args(request, platform)
     variables = global_args(args, predefined, request.build_args, parsed.escape)
     defaults = global_args(args, predefined, {}, parsed.escape)
-    scope = FromScope(variables, defaults, parsed.escape, checks)
-    table = make_table(stages, scope, request, named_contexts(request.contexts))
-    return table, variables
+    scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks)
+    return make_table(stages, scope, request, named_contexts(request.contexts)), variables
 
 
-def _build(
-    request: FrontendRequest,
-    platform: Platform,
-    parsed: ParsedFile,
-    args: list[Arg],
-    stages: list[list[Instruction]],
-    sources: Sources,
-    checks: Checks,
-) -> Built:
+def converted(definition: Definition, platform: Platform, sources: Sources) -> Converted:
     """The image for one platform."""
-    table, variables = table_of(request, platform, parsed, args, stages, checks)
+    request, checks, escape = definition.request, definition.checks, definition.parsed.escape
+    table, variables = table_of(definition, platform)
     target = table.target(request.target)
     check_references(table)
     states: dict[int, StageState] = {}
-    conversion = Conversion(
-        request, platform, variables, parsed.escape, table, sources, checks, states
-    )
-    for plan in Needs(table, sources, platform).of(target):
+    conversion = Conversion(request, platform, variables, escape, table, sources, checks, states)
+    plans = Needs(table, sources, platform, checks).of(target)
+    for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)
         for instruction in plan.instructions:
             dispatch(state, instruction)
-    built = states[target.number]
+    state = states[target.number]
     if request.labels:
-        built.config["Labels"] = {**built.config.get("Labels", {}), **request.labels}
-    return Built(platform, built.vertex, built.image())
+        state.config["Labels"] = {**state.config.get("Labels", {}), **request.labels}
+    return Converted(Built(platform, state.vertex, state.image()), tuple(plans), states)

@@ -10,6 +10,8 @@ Read next: `convert`, which turns the plans into a graph from the first stage on
 
 from typing import NamedTuple
 
+from frontends.dockerfile.checks import rules
+from frontends.dockerfile.checks.report import Checks
 from frontends.dockerfile.instructions import (
     Add,
     Copy,
@@ -25,7 +27,7 @@ from frontends.dockerfile.sources import Base, Sources
 from frontends.dockerfile.stages import Stage, StageTable
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import RegistryError
-from minibuild.graph.platform import Platform
+from minibuild.graph.platform import Platform, matches
 
 
 class Plan(NamedTuple):
@@ -50,9 +52,12 @@ class Plan(NamedTuple):
 class Needs:
     """Makes the plans of one target, for one platform."""
 
-    __slots__ = ("_sources", "_table", "plans", "platform")
+    __slots__ = ("_checks", "_sources", "_table", "plans", "platform")
 
-    def __init__(self, table: StageTable, sources: Sources, platform: Platform) -> None:
+    def __init__(
+        self, table: StageTable, sources: Sources, platform: Platform, checks: Checks
+    ) -> None:
+        self._checks = checks
         self._table = table
         self._sources = sources
         self.platform = platform
@@ -81,6 +86,13 @@ class Needs:
             base = self._sources.find(stage.base, platform, span)
         except RegistryError as error:
             raise suggested(error, stage.base, with_suggestion) from None
+        found = base.config.platform
+        if base.image and not matches(platform, found):
+            message = (
+                f'Base image {stage.base} was pulled with platform "{found}", '
+                f'expected "{platform}" for current build'
+            )
+            self._checks.report(rules.INVALID_BASE_IMAGE_PLATFORM, message, stage.source.head)
         recorded = tuple(base.config.config.get("OnBuild") or ())
         return Plan(stage, base, self._triggers(stage, recorded))
 

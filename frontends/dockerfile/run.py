@@ -67,7 +67,7 @@ def run(state: StageState, item: Run) -> None:
     note = state.note(item.head, step_name(item, state.env, state.conversion.escape))
     note = note._replace(proxy=proxy_variables(request.build_args))
     state.vertex = Vertex(exec_op, inputs.vertices, note)
-    declared = {name: state.env.get(name, value) for name, value in state.build_args.items()}
+    declared = {name: state.env.get(name, value or "") for name, value in state.build_args.items()}
     state.record(run_text(args, declared), layer=True, mark=True)
 
 

@@ -56,6 +56,11 @@ def global_args(
     return variables
 
 
+def declared_names(args: Iterable[Arg]) -> frozenset[str]:
+    """The names that the ARGs above the first FROM declare, with or without a value."""
+    return frozenset(item.name for arg in args for item in arg.names)
+
+
 def check_epoch(given: Mapping[str, str]) -> None:
     """SOURCE_DATE_EPOCH has to be seconds since 1970; empty is as good as not given."""
     text = given.get("SOURCE_DATE_EPOCH", "")

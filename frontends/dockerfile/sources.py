@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.history import COMMENT
-from frontends.dockerfile.reference import InvalidReference, familiar_name, full_name
+from frontends.dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
 from frontends.dockerfile.remote import InvalidRemote, git_url, http_filename, is_http
 from frontends.dockerfile.scope import DEFAULT_PATH
 from minibuild.errors import DefinitionError, Span, located
@@ -28,9 +28,6 @@ from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
-
-SCRATCH = "scratch"
-"""The name of the empty image."""
 
 _KEPT_EXTRA = ("os.version", "os.features")
 _TRUE = ("1", "true")

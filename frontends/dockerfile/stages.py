@@ -8,7 +8,7 @@ the last above counts; a named context takes the place of a stage with its name.
 Read next: `needs`, which says which stages a target takes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from frontends.dockerfile.checks import rules
@@ -16,6 +16,7 @@ from frontends.dockerfile.checks.report import Checks
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.expand import process_word
 from frontends.dockerfile.instructions import Arg, From, Head, Instruction, ParsedFile
+from frontends.dockerfile.reference import SCRATCH, InvalidReference, full_name
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
@@ -127,22 +128,41 @@ def split(parsed: ParsedFile) -> tuple[list[Arg], list[list[Instruction]]]:
 
 
 class FromScope(NamedTuple):
-    """What FROM is expanded with. `defaults` are the same variables without build arguments."""
+    """What FROM is expanded with: `variables`, of which some are `declared` without a value.
+
+    `defaults` are the variables as they would be without build arguments.
+    """
 
     variables: Mapping[str, str]
     defaults: Mapping[str, str]
+    declared: frozenset[str]
     escape: str
     checks: Checks
 
     def word(self, text: str, head: Head) -> str:
         """`text` expanded; a variable that is not declared is a finding."""
         expansion = process_word(text, self.variables, head.span, self.escape)
-        for name in sorted(expansion.unset):
+        for name in sorted(expansion.unset - self.declared):
             near = did_you_mean(name, self.variables)
             self.checks.report(
                 rules.UNDEFINED_ARG_IN_FROM, f"FROM argument '{name}' is not declared{near}", head
             )
         return expansion.text
+
+    def check_default(self, source: From, known: Container[str]) -> None:
+        """A FROM that needs build arguments is a finding. `known` are names that are no images."""
+        if "$" not in source.image:
+            return
+        try:
+            text = process_word(source.image, self.defaults, source.head.span, self.escape).text
+            if text in known or full_name(text):
+                return
+        except (DockerfileError, InvalidReference):
+            pass
+        message = (
+            f"Default value for ARG {source.image} results in empty or invalid base image name"
+        )
+        self.checks.report(rules.INVALID_DEFAULT_ARG_IN_FROM, message, source.head)
 
 
 def make_table(
@@ -158,6 +178,7 @@ def make_table(
         source = instructions[0]
         assert isinstance(source, From)
         head = source.head
+        scope.check_default(source, {*named, *contexts, SCRATCH})
         base = scope.word(source.image, head)
         if not base:
             raise DockerfileError(

@@ -57,7 +57,7 @@ class StageState:
         self.index = plan.stage.number
         self.vertex: Vertex | None
         self.env: dict[str, str] = {}
-        self.build_args: dict[str, str] = {}
+        self.build_args: dict[str, str | None] = {}
         self.cmd_set = False
         self.workdir_set = False
         if plan.base is None:

@@ -1,0 +1,128 @@
+"""What a Dockerfile offers, without building it: `--call=targets`, `outline` and `check`.
+
+Comes in: a request. Goes out: plain data with the field names of BuildKit's JSON, so that tools
+that read one can read the other.
+Read next: `convert`, whose findings and graph are told here.
+"""
+
+from typing import Any
+
+from frontends.dockerfile.convert import Converted, Definition, check, converted, read
+from frontends.dockerfile.expand import process_word
+from frontends.dockerfile.instructions import Arg, ArgName, From
+from frontends.dockerfile.sources import Sources
+from minibuild.errors import Span
+from minibuild.graph.frontend import FrontendRequest, ImageResolver
+from minibuild.graph.op import CacheMount, Exec, SecretMount, SshMount
+from minibuild.graph.vertex import topological
+
+Json = dict[str, Any]
+
+
+def targets(request: FrontendRequest) -> Json:
+    """All stages, as `--target` may name them; the last one is the default."""
+    stages = read(request).stages
+    found = []
+    for number, stage in enumerate(stages):
+        source = stage[0]
+        assert isinstance(source, From)
+        found.append(
+            _without_empty(
+                name=source.name,
+                default=number == len(stages) - 1,
+                description=source.comment,
+                base=source.image,
+                platform=source.platform,
+                location=_location(source.head.span),
+            )
+        )
+    return {"targets": found}
+
+
+def outline(request: FrontendRequest, resolver: ImageResolver) -> Json:
+    """What a target takes from its caller: arguments, secrets, ssh agents; and its caches."""
+    definition = read(request)
+    made = converted(definition, request.platforms[0], Sources(request, resolver))
+    stage = made.plans[-1].stage.source
+    mounts = [
+        (mount, vertex.note.span)
+        for vertex in topological([made.built.vertex])
+        if isinstance(vertex.op, Exec)
+        for mount in vertex.op.mounts
+    ]
+    secrets = {m.id: _wanted(m.id, m.required, s) for m, s in mounts if isinstance(m, SecretMount)}
+    agents = {m.id: _wanted(m.id, m.required, s) for m, s in mounts if isinstance(m, SshMount)}
+    caches = {
+        m.id: {"ID": m.id, "location": _location(span)}
+        for m, span in mounts
+        if isinstance(m, CacheMount)
+    }
+    return _without_empty(
+        name=stage.name,
+        description=stage.comment,
+        args=_args(definition, made),
+        secrets=list(secrets.values()),
+        ssh=list(agents.values()),
+        cache=list(caches.values()),
+    )
+
+
+def lint(request: FrontendRequest, resolver: ImageResolver) -> Json:
+    """What the checks find."""
+    return {
+        "warnings": [
+            _without_empty(
+                ruleName=finding.rule,
+                description=finding.description,
+                url=finding.url,
+                detail=finding.message,
+                location=_location(finding.span),
+            )
+            for finding in check(request, resolver).findings
+        ]
+    }
+
+
+def _args(definition: Definition, made: Converted) -> list[Json]:
+    """The arguments that the needed stages declare, or take from above the first FROM."""
+    escape, given = definition.parsed.escape, definition.request.build_args
+    above = {item.name: item for arg in definition.args for item in arg.names}
+    found: dict[str, Json] = {}
+    for plan in made.plans:
+        state = made.states[plan.stage.number]
+        variables = state.conversion.globals
+        source = plan.stage.source
+        for text in (source.image, source.platform):
+            for name in sorted(process_word(text, variables, source.head.span, escape).used):
+                if name in above:
+                    found.setdefault(name, _arg(above[name], variables.get(name)))
+        for item in plan.instructions:
+            for declared in item.names if isinstance(item, Arg) else ():
+                name = declared.name
+                inherited = declared.default is None and name not in given and name in variables
+                if not inherited:
+                    found[name] = _arg(declared, state.build_args.get(name))
+                elif name in above:
+                    found.setdefault(name, _arg(above[name], variables[name]))
+    return sorted(found.values(), key=lambda arg: arg["location"]["ranges"][0]["start"]["line"])
+
+
+def _arg(declared: ArgName, value: str | None) -> Json:
+    found = _without_empty(name=declared.name, description=declared.comment)
+    if value is not None:
+        found["value"] = value
+    return {**found, "location": _location(declared.span)}
+
+
+def _wanted(name: str, required: bool, span: Span | None) -> Json:
+    return _without_empty(name=name, required=required, location=_location(span))
+
+
+def _location(span: Span | None) -> Json:
+    if span is None:
+        return {}
+    return {"ranges": [{"start": {"line": span.first}, "end": {"line": span.last}}]}
+
+
+def _without_empty(**members: Any) -> Json:
+    return {name: value for name, value in members.items() if value not in ("", [], {}, False)}
