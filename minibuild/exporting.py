@@ -1,23 +1,27 @@
 """The last part of a build: results leave the solver as images, archives and directories.
 
-Comes in: results and image configs. Goes out: what `--output` asked for, and a `BuildResult`. Layers
-are packed here if they never were, several at a time; nothing is put on disk as a tree unless an
-output is one (`local`, `tar`).
-Read next: `export`, where each type of output has a module of its own.
+Comes in: results and image configs. Goes out: what `--output` asked for, and a `BuildResult`.
+Layers are packed here if they never were, several at a time; nothing is put on disk as a tree
+unless an output is one (`local`, `tar`).
+Read next: `outcome` for the result, `export`, where each type of output has a module of its own.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.engine import Engine
 from minibuild.errors import UsageError
 from minibuild.events import Completed, Planned, Started, VertexInfo
-from minibuild.graph.frontend import Built, FrontendResult
+from minibuild.export.options import ImageOptions, image_options, tree_options
+from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
-from minibuild.request import BuildRequest, BuildResult, BuiltImage, LayerInfo, Output
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.outcome import describe_build
+from minibuild.request import BuildRequest, BuildResult, Output
 from minibuild.solve.parallel import in_parallel
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
@@ -34,56 +38,47 @@ _NAMES = {
     "tar": "exporting to client tarball",
     "cacheonly": "keeping the cache",
 }
-_TREE_TYPES = ("local", "tar")
-_IMAGE_TYPES = ("image", "registry", "oci", "docker")
 
 
-class Exported(NamedTuple):
-    """What an exporter needs: the images, their results, and the build's collaborators.
+class Products(NamedTuple):
+    """What the solver made: images, the result of each, and the diffs that are base layers."""
 
-    `names` are the tags asked for. `epoch` is SOURCE_DATE_EPOCH, where one is set.
-    """
+    images: tuple[Built, ...]
+    results: Sequence[Result]
+    base: set[DiffKey]
+
+
+class Job(NamedTuple):
+    """What an exporter needs besides its `Output`."""
 
     engine: Engine
     bench: Workbench
-    images: tuple[AssembledImage, ...]
-    results: tuple[Result, ...]
-    names: tuple[str, ...]
+    products: Products
+    names: tuple[Reference, ...]
     epoch: int | None
     voice: Voice
 
 
+class Exported(NamedTuple):
+    """What one output wrote: the top document's digest, and the images below it."""
+
+    digest: Digest | None = None
+    images: tuple[AssembledImage, ...] = ()
+
+
 def export(
-    engine: Engine,
-    bench: Workbench,
-    request: BuildRequest,
-    converted: FrontendResult,
-    results: Sequence[Result],
+    engine: Engine, bench: Workbench, request: BuildRequest, products: Products
 ) -> BuildResult:
     """Do all outputs of a request. Each is written whole or not at all."""
-    outputs = request.outputs or (Output("image"),)
+    names = tuple(dict.fromkeys(parse_reference(tag) for tag in request.tags))
     epoch = _epoch(request.build_args)
-    images: tuple[AssembledImage, ...] = ()
-    descriptor: Digest | None = None
-    for output in outputs:
+    first = Exported()
+    for output in request.outputs or (Output("image"),):
         with _vertex(bench, output) as voice:
-            if output.type in _IMAGE_TYPES and not images:
-                images = tuple(
-                    _assemble(bench, built, result, epoch, voice)
-                    for built, result in zip(converted.images, results, strict=True)
-                )
-            job = Exported(engine, bench, images, tuple(results), request.tags, epoch, voice)
-            descriptor = _EXPORTERS[output.type](job, output) or descriptor
-    tags = tuple(dict.fromkeys(request.tags))
-    return BuildResult(
-        images=tuple(
-            _describe(bench, built, result, image)
-            for built, result, image in zip(converted.images, results, images, strict=False)
-        ),
-        digest=descriptor or (images[0].digest if len(images) == 1 else None),
-        tags=tags,
-        metadata=_metadata(images, descriptor, tags),
-    )
+            job = Job(engine, bench, products, names, epoch, voice)
+            exported = _EXPORTERS[output.type](job, output)
+        first = first if first.images else exported
+    return describe_build(bench, products, first.images, first.digest, names)
 
 
 @contextmanager
@@ -111,109 +106,169 @@ def _epoch(build_args: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _assemble(
-    bench: Workbench, built: Built, result: Result, epoch: int | None, voice: Voice
-) -> AssembledImage:
-    """The documents of an image, its layers packed."""
-    started = time.time()
-    layers = in_parallel(lambda key: bench.materialiser.blob(key, voice.remark), result, PACKERS)
-    created = [bench.diffs.get(key).created for key in result]
-    image = assemble(
-        built.config,
-        [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)],
-        epoch=epoch,
-    )
-    size = sum(layer.size_bytes for layer in layers)
-    voice.status("exporting layers", size, size, "B", started, done=True)
-    return image
+# --- Images ---
 
 
-def _describe(bench: Workbench, built: Built, result: Result, image: AssembledImage) -> BuiltImage:
-    """What a caller wants to know of an image: among others, which instruction made each layer."""
-    made_by = [
-        entry.get("created_by", "") for entry in image.image.history if not entry.get("empty_layer")
-    ]
-    layers = tuple(
-        LayerInfo(
-            layer.diff_id,
-            layer.digest,
-            layer.size_bytes,
-            layer.media_type,
-            instruction,
-            link=number > 0 and _stands_alone(bench, key),
+def _assemble_all(job: Job, options: ImageOptions) -> tuple[AssembledImage, ...]:
+    from minibuild.export.annotations import annotations_for
+
+    images = []
+    for built, result in zip(job.products.images, job.products.results, strict=True):
+        layers = _layers(job, result, options)
+        created = [job.bench.diffs.get(key).created for key in result]
+        image = assemble(
+            built.config,
+            [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)],
+            epoch=job.epoch if options.epoch is None else options.epoch,
+            annotations=annotations_for(options.annotations, "manifest", built.platform),
+            oci_mediatypes=options.oci_mediatypes,
         )
-        for number, (key, layer, instruction) in enumerate(
-            zip(result, image.layers, made_by, strict=False)
-        )
-    )
-    return BuiltImage(
-        built.platform,
-        image.digest,
-        image.config.digest,
-        image.manifest.media_type,
-        image.size_bytes,
-        image.image,
-        layers,
-    )
-
-
-def _stands_alone(bench: Workbench, key: DiffKey) -> bool:
-    """Whether a layer was made on nothing: so are those of `COPY --link`."""
-    return not bench.diffs.get(key).base
-
-
-def _metadata(
-    images: Sequence[AssembledImage], digest: Digest | None, names: Sequence[str]
-) -> dict[str, Any]:
-    """What `--metadata-file` holds, under the names that buildx uses."""
-    if not images:
-        return {}
-    image = images[0]
-    data: dict[str, Any] = {
-        "containerimage.config.digest": image.config.digest,
-        "containerimage.descriptor": {
-            "mediaType": image.manifest.media_type,
-            "digest": image.manifest.digest,
-            "size": image.manifest.size,
-            "platform": image.image.platform._asdict(),
-        },
-        "containerimage.digest": digest or image.digest,
-    }
-    if len(images) > 1:
-        del data["containerimage.config.digest"], data["containerimage.descriptor"]
-    if names:
-        data["image.name"] = ",".join(names)
-    return data
-
-
-# --- Outputs by type ---
-
-
-def _to_store(job: Exported, output: Output) -> Digest:
-    """The default: the image in the store, under its names."""
-    from minibuild.oci.model import OCI_INDEX, Index, describe, index_bytes
-    from minibuild.oci.reference import parse_reference
-
-    names = [*job.names, *filter(None, output.attributes.get("name", "").split(","))]
-    references = [parse_reference(name) for name in names]
-    for image in job.images:
         store_documents(job.engine.content, image)
-    top = job.images[0].manifest
-    if len(job.images) > 1:
-        data = index_bytes(Index(tuple(image.manifest for image in job.images)))
-        job.engine.content.put(data)
-        top = describe(OCI_INDEX, data)
-    for reference in references:
-        job.engine.images.tag(reference, top)
-        job.voice.remark(f"naming to {reference}")
-    return top.digest
+        images.append(image)
+    return tuple(images)
 
 
-def _nothing(job: Exported, output: Output) -> None:
-    return None
+def _layers(job: Job, result: Result, options: ImageOptions) -> list[PackedLayer]:
+    """The layers of a result as blobs, as the options want them."""
+    started, wanted = time.time(), options.compression or "gzip"
+
+    def pack(key: DiffKey) -> PackedLayer:
+        blob = job.bench.materialiser.blob(key, job.voice.remark, wanted, options.level)
+        return _converted(job, key, blob, options)
+
+    layers = in_parallel(pack, result, PACKERS)
+    size = sum(layer.size_bytes for layer in layers)
+    job.voice.status("exporting layers", size, size, "B", started, done=True)
+    return layers
 
 
-_EXPORTERS: dict[str, Callable[[Exported, Output], Digest | None]] = {
+def _converted(job: Job, key: DiffKey, blob: PackedLayer, options: ImageOptions) -> PackedLayer:
+    """A layer compressed or dated otherwise, where the options ask for it."""
+    content, db, is_base = job.engine.content, job.engine.store.db, key in job.products.base
+    epoch = job.epoch if options.epoch is None else options.epoch
+    if options.rewrite_timestamp and epoch is not None and not is_base:
+        from minibuild.oci.convert import clamp_times
+
+        return clamp_times(content, db, blob, epoch, options.compression or "gzip", options.level)
+    # New layers are compressed as asked; those of a base image only if that is forced.
+    if options.compression and (options.force_compression or not is_base):
+        from minibuild.oci.convert import recompress
+
+        return recompress(content, db, blob, options.compression)
+    return blob
+
+
+def _to_store(job: Job, output: Output) -> Exported:
+    """The default: the image in the store, under its names."""
+    from minibuild.export.bundle import make_bundle
+
+    options = image_options(output)
+    images = _assemble_all(job, options)
+    bundle = make_bundle(
+        job.engine.content,
+        [image.manifest for image in images],
+        (),
+        options.annotations,
+        oci_mediatypes=options.oci_mediatypes,
+    )
+    for name in dict.fromkeys((*job.names, *options.names)):
+        job.engine.images.tag(name, bundle.top)
+        job.voice.remark(f"naming to {name}")
+    return Exported(bundle.top.digest, images)
+
+
+def _to_archive(job: Job, output: Output) -> Exported:
+    """`oci` and `docker`: a file, or a directory in the form of an OCI layout."""
+    from minibuild.export.bundle import make_bundle
+    from minibuild.export.docker import export_docker
+    from minibuild.export.oci import export_oci
+
+    options = image_options(output)
+    if not output.dest:
+        raise UsageError(
+            f"output type={output.type} needs a destination",
+            hint=f"write type={output.type},dest=FILE, or dest=- for standard output",
+        )
+    images = _assemble_all(job, options)
+    bundle = make_bundle(
+        job.engine.content,
+        [image.manifest for image in images],
+        tuple(dict.fromkeys((*job.names, *options.names))),
+        options.annotations,
+        oci_mediatypes=options.oci_mediatypes,
+    )
+    write = export_oci if output.type == "oci" else export_docker
+    write(bundle, output.dest, tar=options.tar)
+    return Exported(bundle.top.digest, images)
+
+
+# --- Trees ---
+
+
+@contextmanager
+def _trees(job: Job, split: bool | None) -> Iterator[list[tuple[str, int]]]:
+    """The tree of each platform as (folder, descriptor); the folder is "" for a single one."""
+    several = len(job.products.images) > 1 if split is None else split
+    with ExitStack() as stack:
+        trees = []
+        for built, result in zip(job.products.images, job.products.results, strict=True):
+            snapshot = job.bench.materialiser.snapshot(result, job.voice.remark)
+            if snapshot is None:
+                snapshot = job.engine.snapshots.prepare(None)
+                stack.callback(job.engine.snapshots.remove, snapshot)
+            fd = stack.enter_context(job.engine.snapshots.tree(snapshot))
+            folder = str(built.platform).replace("/", "_") if several else ""
+            trees.append((folder, fd))
+        yield trees
+
+
+def _to_directory(job: Job, output: Output) -> Exported:
+    import os
+
+    from minibuild.export.local import export_local
+
+    options = tree_options(output)
+    dest = output.dest or "."
+    with _trees(job, options.platform_split) as trees:
+        for folder, fd in trees:
+            done = export_local(
+                fd,
+                os.path.join(dest, folder) if folder else dest,
+                clamp_epoch=job.epoch if options.epoch is None else options.epoch,
+            )
+            for left_out in done.skipped:
+                job.voice.remark(left_out)
+    return Exported()
+
+
+def _to_tar(job: Job, output: Output) -> Exported:
+    from minibuild.export.tar import export_tar
+
+    options = tree_options(output)
+    with _trees(job, options.platform_split) as trees:
+        epoch = job.epoch if options.epoch is None else options.epoch
+        export_tar(trees, output.dest or "-", clamp_epoch=epoch)
+    return Exported()
+
+
+def _keep_cache(job: Job, output: Output) -> Exported:
+    """Nothing leaves the store; what was solved stays in the cache."""
+    return Exported()
+
+
+def _to_registry(job: Job, output: Output) -> Exported:
+    raise UsageError(
+        "output type=registry is not supported yet",
+        hint="write an archive with type=oci and push that: skopeo copy oci-archive:FILE ...",
+    )
+
+
+_EXPORTERS: dict[str, Callable[[Job, Output], Exported]] = {
     "image": _to_store,
-    "cacheonly": _nothing,
+    "registry": _to_registry,
+    "oci": _to_archive,
+    "docker": _to_archive,
+    "local": _to_directory,
+    "tar": _to_tar,
+    "cacheonly": _keep_cache,
 }

@@ -67,24 +67,27 @@ def _build_elsewhere(
     from subprocess import DEVNULL, Popen
 
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        with Popen(
+    with (
+        ours,
+        theirs,
+        Popen(
             [sys.executable, "-m", "minibuild.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=DEVNULL,
-        ) as process:
-            theirs.close()
-            stream = ours.makefile("rwb")
-            pickle.dump((request, root, os.getcwd()), stream)
-            stream.flush()
-            watcher = _Watcher(cancelled, ours)
-            try:
-                return _listen(stream, report)
-            finally:
-                watcher.stop()
-                # Closing the socket is the order to stop; the process ends when all is clean.
-                ours.shutdown(socket.SHUT_WR)
-                process.wait()
+        ) as process,
+    ):
+        theirs.close()
+        stream = ours.makefile("rwb")
+        pickle.dump((request, root, os.getcwd()), stream)
+        stream.flush()
+        watcher = _Watcher(cancelled, ours)
+        try:
+            return _listen(stream, report)
+        finally:
+            watcher.stop()
+            # Closing the socket is the order to stop; the process ends when all is clean.
+            ours.shutdown(socket.SHUT_WR)
+            process.wait()
 
 
 def _listen(stream: Any, report: Report) -> BuildResult:

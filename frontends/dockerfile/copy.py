@@ -74,7 +74,11 @@ class _Actions:
 def copy_or_add(state: StageState, item: Copy | Add) -> None:
     """Copy files into the stage."""
     words = _expand(state, item)
-    _check_owner(words, item)
+    # BuildKit does not link a copy that changes modes, and what users see depends on it: linked,
+    # the directories on the way would take the mode too.
+    link = item.link and not words.chmod
+    if link:
+        _check_owner(words, item)
     _check_mode(words, item)
     parents = isinstance(item, Copy) and item.parents
     template = op.Copy(
@@ -86,13 +90,13 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
         parents=parents,
         exclude=words.exclude,
     )
-    collected = _Actions(None if item.link else state.vertex, template)
+    collected = _Actions(None if link else state.vertex, template)
     _collect_paths(state, item, words, collected)
     for heredoc in item.heredocs:
         collected.add(_inline(state, heredoc, item.head), _literal(heredoc.name))
     note = state.note(item.head)
     copied = Vertex(op.File(tuple(collected.actions)), collected.inputs, note)
-    if item.link:
+    if link:
         prefix, _, text = note.name.rpartition("] ")
         merged = note._replace(name=f"{prefix}] LINK {text}" if prefix else f"LINK {text}")
         state.vertex = merge((state.vertex, copied), merged)
@@ -139,7 +143,7 @@ def _destination(workdir: str, dest: str) -> str:
 def _check_owner(words: _Words, item: Copy | Add) -> None:
     """With --link there are no users to look names up in."""
     names = [part for part in words.chown.split(":", 1) if part and not part.isdigit()]
-    if item.link and names:
+    if names:
         raise DockerfileError(
             f'--link cannot look up the user or group "{names[0]}": invalid user index: -1',
             item.head.flag_span("chown"),

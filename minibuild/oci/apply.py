@@ -157,6 +157,20 @@ class EntryWriter:
             raise ImageError(
                 f"{entry.name} links to {target}, which is no file of this tree"
             ) from error
+        self._restate(dir_fd, name, entry)
+
+    def _restate(self, dir_fd: int, name: str, entry: Entry) -> None:
+        """Give a file the owner and mode that a further name of it states.
+
+        The header of a link has metadata of its own, and what comes last counts, as for
+        containerd. Only a difference is written: chown would take file capabilities away.
+        """
+        found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        if (found.st_uid, found.st_gid) != (uid, gid):
+            ownership.chown(dir_fd, name, uid, gid)
+        if not stat.S_ISLNK(found.st_mode) and stat.S_IMODE(found.st_mode) != entry.mode:
+            os.chmod(name, entry.mode, dir_fd=dir_fd)
 
     def finish(self) -> None:
         """Set the times of directories, of those that are still directories."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from minibuild.digest import Digest
 from minibuild.errors import StoreError
+from minibuild.oci.compress import Compression
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.pack import pack
@@ -33,9 +34,10 @@ class StoreLayers:
         with self._learning:
             self._origins[layer.digest] = origin
 
-    def pack(self, diff: Diff) -> PackedLayer:
-        """Write the diff as a gzipped layer into the content store."""
-        return pack(self._snapshots.changes(diff), self._content, self._store.db)
+    def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
+        """Write the diff as a layer into the content store."""
+        changes = self._snapshots.changes(diff)
+        return pack(changes, self._content, self._store.db, compression=compression, level=level)
 
     def present(self, blob: PackedLayer) -> bool:
         """Whether the blob is in the content store, or can be fetched."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from minibuild.errors import StoreError
+from minibuild.oci.compress import Compression
 from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import Diff, MergePolicy, MergeSnapshotter, SnapshotID
 from minibuild.solve.results import DiffKey, DiffRow, Diffs, Result, list_key
@@ -29,7 +30,7 @@ Tell = Callable[[str], None]
 class Layers(Protocol):
     """Layers as files: how a diff becomes a blob and a blob a tree."""
 
-    def pack(self, diff: Diff) -> PackedLayer:
+    def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
         """Write the diff as a layer into the content store."""
         ...
 
@@ -89,8 +90,10 @@ class Materialiser:
         assert row.upper is not None
         return Diff(row.lower, row.upper)
 
-    def blob(self, key: DiffKey, tell: Tell) -> PackedLayer:
-        """A diff as a layer in the content store."""
+    def blob(
+        self, key: DiffKey, tell: Tell, compression: Compression = "gzip", level: int | None = None
+    ) -> PackedLayer:
+        """A diff as a layer in the content store; compressed so, unless it is a layer already."""
         row = self._diffs.get(key)
         if row.blob is not None and (row.upper is None or self._layers.present(row.blob)):
             self._layers.fetch(row.blob)
@@ -104,7 +107,7 @@ class Materialiser:
                     "a layer is in the cache neither as files nor as a blob",
                     hint="run `minibuild prune --all`, then build again",
                 )
-            blob = self._layers.pack(Diff(row.lower, row.upper))
+            blob = self._layers.pack(Diff(row.lower, row.upper), compression, level)
             self._diffs.set_blob(key, blob)
         return blob
 

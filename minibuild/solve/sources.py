@@ -10,7 +10,7 @@ from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import image_key
 from minibuild.solve.images import ImageFinder
 from minibuild.solve.layers import StoreLayers
-from minibuild.solve.results import Diffs, Result
+from minibuild.solve.results import DiffKey, Diffs, Result
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
@@ -25,6 +25,8 @@ class Sources:
         self._cache = cache
         self._layers = layers
         self._finder = finder
+        self.base: set[DiffKey] = set()
+        """The diffs that are layers of images; an export may not change these."""
 
     def image(self, op: ImageSource) -> Solved:
         """The layers of an image as diffs, each made on those below it."""
@@ -40,6 +42,7 @@ class Sources:
                 record = Record(key, (*result, diffs.add(result, blob=layer)))
                 self._cache.save({key}, record, op.ref)
             result = record.result
+        self.base.update(result)
         return Solved(result, image_key([layer.diff_id for layer in found.layers]), cached=True)
 
     def remote(self, op: HttpSource | GitSource, voice: Voice, *, ignore_cache: bool) -> Solved:

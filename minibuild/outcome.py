@@ -1,0 +1,87 @@
+"""What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.digest import Digest
+from minibuild.graph.frontend import Built
+from minibuild.oci.config import AssembledImage
+from minibuild.oci.reference import Reference
+from minibuild.request import BuildResult, BuiltImage, LayerInfo
+from minibuild.solve.results import Result
+from minibuild.solve.workbench import Workbench
+
+if TYPE_CHECKING:
+    from minibuild.exporting import Products
+
+
+def describe_build(
+    bench: Workbench,
+    products: "Products",
+    images: Sequence[AssembledImage],
+    digest: Digest | None,
+    names: Sequence[Reference],
+) -> BuildResult:
+    """The result of a build; `images` are empty if none of its outputs was an image."""
+    described = tuple(
+        _image(bench, built, result, image, products)
+        for built, result, image in zip(products.images, products.results, images, strict=False)
+    )
+    return BuildResult(
+        images=described,
+        digest=digest,
+        tags=tuple(map(str, names)),
+        metadata=_metadata(images, digest, names),
+    )
+
+
+def _image(
+    bench: Workbench, built: Built, result: Result, image: AssembledImage, products: "Products"
+) -> BuiltImage:
+    """An image, and which instruction made each of its layers."""
+    made_by = [e.get("created_by", "") for e in image.image.history if not e.get("empty_layer")]
+    layers = tuple(
+        LayerInfo(
+            layer.diff_id,
+            layer.digest,
+            layer.size_bytes,
+            layer.media_type,
+            instruction,
+            # Made on nothing, and no layer of a base image: so are those of `COPY --link`.
+            link=number > 0 and key not in products.base and not bench.diffs.get(key).base,
+        )
+        for number, (key, layer, instruction) in enumerate(
+            zip(result, image.layers, made_by, strict=False)
+        )
+    )
+    return BuiltImage(
+        built.platform,
+        image.digest,
+        image.config.digest,
+        image.manifest.media_type,
+        image.size_bytes,
+        image.image,
+        layers,
+    )
+
+
+def _metadata(
+    images: Sequence[AssembledImage], digest: Digest | None, names: Sequence[Reference]
+) -> dict[str, Any]:
+    """What `--metadata-file` holds, under the names that buildx uses."""
+    data: dict[str, Any] = {}
+    if len(images) == 1:
+        image = images[0]
+        platform = {k: v for k, v in image.image.platform._asdict().items() if v}
+        data["containerimage.config.digest"] = image.config.digest
+        data["containerimage.descriptor"] = {
+            "mediaType": image.manifest.media_type,
+            "digest": image.manifest.digest,
+            "size": image.manifest.size,
+            "platform": platform,
+        }
+    if digest is not None:
+        data["containerimage.digest"] = digest
+    if names:
+        data["image.name"] = ",".join(map(str, names))
+    return data
