@@ -152,7 +152,7 @@ class Plain:
             self._waiting.setdefault(step.digest, []).extend(entries)
             if self._ticker is not None:
                 self._ticker.start()
-            self._yield_floor(now)
+        self._yield_floor(now)
 
     def _yield_floor(self, now: float) -> None:
         """Let the step speak that waits longest, if nobody does or the holder had its time."""

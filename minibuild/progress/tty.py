@@ -117,33 +117,36 @@ class Tty:
         running.sort(key=lambda step: step.started or 0.0)
         if len(running) > rows:
             running = running[: max(rows, 1)]
-        room = max(rows - len(running), 0)
+        details = [(self._bars(step, now, columns), self._words(step)) for step in running]
+        wanted = [len(bars) + len(words) for bars, words in details]
+        rooms = shares(wanted, max(rows - len(running), 0))
         lines: list[Line] = []
-        for position, step in enumerate(running):
+        for step, (bars, words), room in zip(running, details, rooms, strict=True):
             lines.append(Line(_row(f"{step.seconds(now):.1f}s", step.name), _BOLD))
-            share = room // (len(running) - position)
-            below = self._below(step, now, columns)[:share]
-            room -= len(below)
-            lines += below
+            lines += bars[:room]
+            # Of its words the last ones count.
+            lines += words[len(words) - max(room - len(bars), 0) :]
         finished = sum(1 for step in self.trace.steps.values() if step.completed is not None)
         elapsed = now - (now if self._began is None else self._began)
         total = f"{finished} of {len(self.trace.steps)} steps done"
         lines.append(Line(_row(f"{elapsed:.1f}s", total), _DIM))
         return [_fit(line, columns) for line in lines]
 
-    def _below(self, step: Step, now: float, columns: int) -> list[Line]:
+    def _bars(self, step: Step, now: float, columns: int) -> list[Line]:
         lines = []
         if remark := self._remarks.get(step.digest):
             lines.append(Line(_MARGIN + remark, _DIM))
-        for status in list(step.parts.values()):
+        for status in step.parts.values():
             if self._bar is not None and _has_bar(status, now):
                 text = self._bar(status, now, columns - len(_MARGIN) - 1)
                 lines.append(Line(_MARGIN + text))
-        lines += [
+        return lines
+
+    def _words(self, step: Step) -> list[Line]:
+        return [
             Line(_MARGIN + without_colours(text).expandtabs(8), _DIM)
             for text in list(step.tail)[-_LOG_LINES:]
         ]
-        return lines
 
     # --- bars ---------------------------------------------------------------------------------
 
@@ -161,6 +164,17 @@ class Tty:
         from minibuild.progress.bars import bar
 
         return lambda status, now, columns: bar(status, now, columns, ascii_only=self._ascii)
+
+
+def shares(wanted: list[int], room: int) -> list[int]:
+    """How many of `room` rows each gets: what it wants, or as much as the others with much."""
+    given = [0] * len(wanted)
+    pending = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    while pending:
+        index = pending.pop(0)
+        given[index] = min(wanted[index], room // (len(pending) + 1))
+        room -= given[index]
+    return given
 
 
 def _has_bar(status: Status, now: float) -> bool:

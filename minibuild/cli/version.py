@@ -1,0 +1,42 @@
+"""`minibuild version`: what runs here, for bug reports.
+
+Comes in: nothing. Goes out: versions of the program, of Python and the kernel, and the store.
+"""
+
+import argparse
+import os
+import sys
+
+import minibuild
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+
+
+def parser() -> Parser:
+    """The parser of `minibuild version`."""
+    made = Parser("minibuild version", description="Show the version.")
+    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    return made
+
+
+def run(options: argparse.Namespace, session: Session) -> int:
+    """Print the versions."""
+    system = os.uname()
+    facts = {
+        "version": minibuild.__version__,
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "kernel": f"{system.sysname} {system.release} {system.machine}",
+        "root": session.root,
+    }
+    if options.format == "json":
+        import json
+
+        session.say(json.dumps(facts, indent=2))
+        return 0
+    session.say(f"minibuild {facts.pop('version')}")
+    for name, value in facts.items():
+        session.say(f"{name:<8} {value}")
+    return 0
+
+
+COMMANDS = {"version": Command(parser, run)}
