@@ -6,16 +6,15 @@ the trees to copy from. Goes out: the changed tree. A failure leaves it half cha
 and whoever prepared it throws it away. Read next: `plan` for what goes where, `write` for how.
 """
 
-import errno
 import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
-from minibuild.errors import BuildError, DefinitionError, StoreError
+from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Entry, Planned, Progress, SourceTree
 from minibuild.fileop.dest import OnDisk
+from minibuild.fileop.explain import explained
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import clean, join
 from minibuild.fileop.plan import make_directories, plan
@@ -24,7 +23,6 @@ from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import open_beneath, remove_tree
 
 _ROOT = (0, 0)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def apply(
@@ -43,7 +41,7 @@ def apply(
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
     apply_ = _Apply(root_fd, sources)
-    with _explained(), Writer(root_fd, progress, cancelled) as writer:
+    with explained("copying files"), Writer(root_fd, progress, cancelled) as writer:
         for action in actions:
             if isinstance(action, Rm):
                 writer.settle()
@@ -126,26 +124,3 @@ def _is_there(dir_fd: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what the system says into what a person can act on."""
-    try:
-        yield
-    except BuildError:
-        raise
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StoreError(
-                f"cannot write copied files: {error.strerror}",
-                hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
-            ) from error
-        raise DefinitionError(
-            f"copying failed at {error.filename or 'a file'}: {error.strerror}",
-            hint="files that change during a build are one cause" if _raced(error) else "",
-        ) from error
-
-
-def _raced(error: OSError) -> bool:
-    return error.errno in (errno.ENOENT, errno.EBUSY, errno.ESTALE, errno.ENOTDIR, errno.EEXIST)

@@ -18,11 +18,11 @@ from typing import NamedTuple
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.data import SMALL
 from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.memo import DigestMemo
 from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick, Selection
-from minibuild.fileop.walk import unreadable
 from minibuild.fileop.write import CAPABILITY, READ
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
@@ -63,31 +63,34 @@ def content_digests(copy: Copy, tree: SourceTree, memo: DigestMemo | None = None
         parse_mode(copy.chmod) if copy.chmod else _KEEP_MODE,
         owners=copy.keep_owner and not copy.chown,
     )
-    items: list[_Item] = []
-    for pick in selection.picks():
-        items.extend(_read_pick(selection, pick, prints))
-    return _digests(items, tree, memo)
+    return _fingerprints(selection, prints, memo)
 
 
 def tree_digests(tree: SourceTree, path: str, memo: DigestMemo | None = None) -> Contents:
     """The fingerprints of all that a bind mount of `path` shows, owners and all modes included."""
     selection = Selection(Copy(0, (path or "/",), "/", keep_owner=True), tree)
     prints = _Prints(_KEEP_MODE, owners=True, tops=True)
-    items: list[_Item] = []
-    for pick in selection.picks():
-        items.extend(_read_pick(selection, pick, prints))
-    return _digests(items, tree, memo)
+    return _fingerprints(selection, prints, memo)
+
+
+def _fingerprints(selection: Selection, prints: "_Prints", memo: DigestMemo | None) -> Contents:
+    with explained("reading the files of a copy"):
+        items: list[_Item] = []
+        for pick in selection.picks():
+            items.extend(_read_pick(selection, pick, prints))
+        return _digests(items, selection.tree, memo)
 
 
 class _Prints:
     """Which properties count. `tops`: also those of a directory whose contents are taken."""
 
-    __slots__ = ("_owners", "_rule", "_tops")
+    __slots__ = ("_known", "_owners", "_rule", "_tops")
 
     def __init__(self, rule: ModeRule, *, owners: bool, tops: bool = False) -> None:
         self._rule = rule
         self._owners = owners
         self._tops = tops
+        self._known: dict[tuple[int, int, int, int], str] = {}
 
     def top(self, pick: Pick) -> str:
         """The words for a picked directory, which a copy does not copy."""
@@ -95,6 +98,14 @@ class _Prints:
 
     def words(self, status: os.stat_result, more: str) -> str:
         """The fingerprint but for the data: type, mode, owner, and what else belongs to it."""
+        # The files of a tree look much alike, so the words for most of them are there already.
+        look = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev)
+        words = self._known.get(look)
+        if words is None:
+            words = self._known[look] = self._words(status)
+        return f"{words} {more}" if more else words
+
+    def _words(self, status: os.stat_result) -> str:
         kind = stat.S_IFMT(status.st_mode)
         words = [_TYPES[kind]]
         if kind != stat.S_IFLNK:
@@ -103,8 +114,6 @@ class _Prints:
             words.append(f"{status.st_uid}:{status.st_gid}")
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             words.append(f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
-        if more:
-            words.append(more)
         return " ".join(words)
 
 

@@ -11,14 +11,17 @@ from typing import Protocol
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Planned
-from minibuild.fileop.paths import lstat, real_path
+from minibuild.fileop.paths import clean, lstat, real_path
 
 
 class Destination(Protocol):
     """A tree that is being added to. Paths are real ones unless it says otherwise."""
 
     def resolve(self, path: str) -> str:
-        """The real path of any path, symlinks followed inside the root, the last one too."""
+        """The real path of any path, symlinks followed inside the root, the last one too.
+
+        `..` is taken back in the text first, as the path is written, before links are looked at.
+        """
         ...
 
     def kind(self, real: str) -> int:
@@ -36,7 +39,7 @@ class OnDisk:
 
     def resolve(self, path: str) -> str:
         """See `Destination`."""
-        return real_path(self._root_fd, path)
+        return real_path(self._root_fd, clean(path))
 
     def kind(self, real: str) -> int:
         """See `Destination`."""
@@ -58,8 +61,6 @@ class InMemory:
 
     def resolve(self, path: str) -> str:
         """See `Destination`. A planned symlink on the way is not followed, but an error."""
-        from minibuild.fileop.paths import clean
-
         real = clean(path) if self._base is None else self._base.resolve(path)
         for above in parents(real):
             if self._kinds.get(above) == stat.S_IFLNK:

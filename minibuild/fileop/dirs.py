@@ -51,14 +51,15 @@ class DirStack:
             self._park(self._levels[-_MAX_OPEN])
         return fd
 
-    def pop(self) -> None:
-        """Go back to the directory above."""
+    def pop(self) -> int:
+        """Go back to the directory above, which is returned."""
         left, above = self._levels.pop(), self._levels[-1]
         try:
             if above.fd < 0:
                 above.fd = _reopen(left.fd, above)
         finally:
             os.close(left.fd)
+        return above.fd
 
     def enter(self, path: str) -> int:
         """Stand in the directory `path`, by the shortest way from where we are."""

@@ -108,7 +108,7 @@ def _similar(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) ->
             )
             return f"there is no /{join(above, part)} in {_place(tree)}; did you mean {likely}?"
         return f"there is no /{join(above, part)} in {_place(tree)}"
-    return ""
+    return f"/{named} is there, but --exclude leaves nothing of it, or it is behind a symlink"
 
 
 def _names(tree: SourceTree, real: str) -> list[str]:

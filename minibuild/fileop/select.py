@@ -16,9 +16,10 @@ from typing import NamedTuple
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.explain import unreadable
 from minibuild.fileop.missing import not_found
 from minibuild.fileop.paths import clean, join, lstat, real_path
-from minibuild.fileop.walk import Filter, Found, unreadable, walk
+from minibuild.fileop.walk import Filter, Found, walk
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import IgnorePatterns, compile_glob
 from minibuild.linux.beneath import open_beneath

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
-from minibuild.errors import DefinitionError
 from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join
 from minibuild.graph.pattern import IgnorePatterns
 
@@ -40,19 +40,14 @@ class Filter(NamedTuple):
 class _Level:
     """A directory in progress. `found` is set while it is only implied and not told yet."""
 
-    __slots__ = ("entries", "found")
+    __slots__ = ("fd", "found", "names", "prefix")
 
-    def __init__(self, fd: int, found: Found | None) -> None:
-        with os.scandir(fd) as entries:
-            listed = list(entries)
-        if len(listed) > 1:
-            listed.sort(key=_name_bytes, reverse=True)
-        self.entries = listed
+    def __init__(self, fd: int, path: str, found: Found | None) -> None:
+        self.names = os.listdir(fd)
+        self.names.sort(key=os.fsencode, reverse=True)
+        self.fd = fd
+        self.prefix = f"{path}/" if path else ""
         self.found = found
-
-
-def _name_bytes(entry: "os.DirEntry[str]") -> bytes:
-    return os.fsencode(entry.name)
 
 
 def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
@@ -62,35 +57,42 @@ def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
     """
     filters = [f for f in filters if f.patterns]
     with DirStack(top_fd) as stack:
-        levels = [_Level(stack.fd, None)]
+        levels = [_Level(stack.fd, "", None)]
         while levels:
             level = levels[-1]
-            if not level.entries:
+            if not level.names:
                 levels.pop()
                 if levels:
-                    stack.pop()
+                    levels[-1].fd = stack.pop()
                 continue
-            entry = level.entries.pop()
-            path = join(stack.path, entry.name)
-            taken = not any(f.patterns.excluded(join(f.prefix, path)) for f in filters)
-            if not taken and not _leads_on(entry, path, filters):
+            name = level.names.pop()
+            path = level.prefix + name
+            taken = not filters or not _excluded(path, filters)
+            if not taken and _prunable(path, filters):
                 continue
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISSOCK(status.st_mode):
-                continue  # Nothing that outlives its process; neither tar nor BuildKit keep it.
-            found = Found(path, stack.fd, entry.name, status, not taken)
+            try:
+                status = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # Gone since the directory was listed, so it might never have been.
+            kind = stat.S_IFMT(status.st_mode)
+            # A socket does not outlive its process: neither tar nor BuildKit keeps one.
+            if kind == stat.S_IFSOCK or (not taken and kind != stat.S_IFDIR):
+                continue
+            found = Found(path, level.fd, name, status, not taken)
             if taken:
                 yield from _implied(levels)
                 yield found
-            if stat.S_ISDIR(status.st_mode):
+            if kind == stat.S_IFDIR:
                 levels.append(_open(stack, found))
 
 
-def _leads_on(entry: "os.DirEntry[str]", path: str, filters: Sequence[Filter]) -> bool:
-    """Whether an excluded entry is a directory that may hold something that is not."""
-    if not entry.is_dir(follow_symlinks=False):
-        return False
-    return not any(f.patterns.may_prune(join(f.prefix, path)) for f in filters)
+def _excluded(path: str, filters: Sequence[Filter]) -> bool:
+    return any(f.patterns.excluded(join(f.prefix, path)) for f in filters)
+
+
+def _prunable(path: str, filters: Sequence[Filter]) -> bool:
+    """Whether nothing below an excluded path can be there either."""
+    return any(f.patterns.may_prune(join(f.prefix, path)) for f in filters)
 
 
 def _implied(levels: Sequence[_Level]) -> Iterator[Found]:
@@ -102,14 +104,7 @@ def _implied(levels: Sequence[_Level]) -> Iterator[Found]:
 
 def _open(stack: DirStack, found: Found) -> _Level:
     try:
-        return _Level(stack.push(found.name), found if found.implied else None)
+        fd = stack.push(found.name)
+        return _Level(fd, found.path, found if found.implied else None)
     except PermissionError as error:
         raise unreadable(found.path, error) from error
-
-
-def unreadable(path: str, error: OSError) -> DefinitionError:
-    """The error for a source that this process may not read."""
-    return DefinitionError(
-        f"cannot read {path}: {error.strerror}",
-        hint="make it readable for you, or exclude it in the ignore file",
-    )

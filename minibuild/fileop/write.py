@@ -18,7 +18,7 @@ from minibuild.fileop.api import Archive, Entry, Planned, Progress
 from minibuild.fileop.data import Copier
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.walk import unreadable
+from minibuild.fileop.explain import unreadable
 from minibuild.linux import xattr
 from minibuild.linux.owner import chown, fchown
 
@@ -38,11 +38,11 @@ class _Target(DirStack):
         super().__init__(root_fd)
         self.pending: dict[str, Entry] = {}
 
-    def pop(self) -> None:
+    def pop(self) -> int:
         entry = self.pending.pop(self.path, None)
         if entry is not None:
             _finish(self.fd, entry)
-        super().pop()
+        return super().pop()
 
 
 class Writer:

@@ -1,0 +1,232 @@
+"""Fingerprints change with what a copy would make, and with nothing else."""
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import DefinitionError
+from minibuild.fileop import checksum
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.checksum import DigestMemo, content_digests, tree_digests
+from minibuild.graph.op import Copy
+from minibuild.linux import xattr
+from minibuild.store.layout import Store
+from tests.fileop.trees import Bench, make, opened
+
+TREE = {"d/f": "f", "d/g": "g", "d/sub/h": "h", "d/l": "-> f", "other": "o"}
+DOT = Copy(0, ("d",), "/")
+
+
+def prints(
+    bench: Bench, copy: Copy = DOT, ignore: tuple[str, ...] = (), memo: DigestMemo | None = None
+) -> checksum.Contents:
+    with opened(bench.source) as (fd,):
+        return content_digests(copy, SourceTree(fd, ignore), memo)
+
+
+def test_they_are_readable_and_sorted(bench: Bench) -> None:
+    make(bench.source, TREE)
+    empty_g = "cd0aa9856147b6c5b4ff2b7dfee5da20aa38253099ef1b4a64aced233c9afe29"
+    found = prints(bench)
+    assert [path for path, _ in found] == ["/d", "/d/f", "/d/g", "/d/l", "/d/sub", "/d/sub/h"]
+    assert dict(found) | {"/d/f": "", "/d/sub/h": ""} == {
+        "/d": "dir",
+        "/d/f": "",
+        "/d/g": f"file 0644 {empty_g}",
+        "/d/l": "symlink f",
+        "/d/sub": "dir 0755",
+        "/d/sub/h": "",
+    }
+
+
+def at(name: str, change: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda top: change(os.path.join(top, name))
+
+
+def write(text: str) -> Callable[[str], object]:
+    return lambda path: Path(path).write_text(text)
+
+
+def relink(top: str) -> None:
+    os.unlink(f"{top}/d/l")
+    os.symlink("g", f"{top}/d/l")
+
+
+def join_files(top: str) -> None:
+    Path(f"{top}/d/g").write_text("f")
+    os.unlink(f"{top}/d/f")
+    os.link(f"{top}/d/g", f"{top}/d/f")
+
+
+CHANGES = {
+    "data": at("d/f", write("F")),
+    "mode": at("d/f", lambda path: os.chmod(path, 0o600)),
+    "mode of a directory": at("d/sub", lambda path: os.chmod(path, 0o700)),
+    "a new file": at("d/sub/new", write("")),
+    "a new directory": at("d/new", os.mkdir),
+    "a file removed": at("d/sub/h", os.unlink),
+    "a file renamed": lambda top: os.rename(f"{top}/d/f", f"{top}/d/k"),
+    "target of a symlink": relink,
+    "a file made a hardlink of an equal one": join_files,
+    "a fifo": at("d/pipe", os.mkfifo),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_they_change_with(bench: Bench, name: str) -> None:
+    make(bench.source, TREE)
+    if name.startswith("a file made"):
+        Path(bench.source, "d/g").write_text("f")
+    before = prints(bench)
+    CHANGES[name](bench.source)
+    assert prints(bench) != before
+
+
+NO_CHANGES: dict[str, Callable[[str], object]] = {
+    "times": at("d/f", lambda path: os.utime(path, (1, 1))),
+    "times of a directory": at("d", lambda path: os.utime(path, (1, 1))),
+    "mode of the top": at("d", lambda path: os.chmod(path, 0o700)),
+    "a file elsewhere": at("other", write("x")),
+    "an ignored file": at("d/x.tmp", write("x")),
+    "an excluded file": at("d/sub/x.log", write("x")),
+    "an ignored directory": at("d/node_modules", os.mkdir),
+    "the file rewritten": at("d/f", write("f")),
+}
+
+
+@pytest.mark.parametrize("name", NO_CHANGES)
+def test_what_they_do_not_change_with(bench: Bench, name: str) -> None:
+    make(bench.source, TREE)
+    copy, ignore = DOT._replace(exclude=("**/*.log",)), ("**/*.tmp", "**/node_modules")
+    before = prints(bench, copy, ignore)
+    NO_CHANGES[name](bench.source)
+    assert prints(bench, copy, ignore) == before
+
+
+def test_modes_that_chmod_replaces_do_not_count(bench: Bench) -> None:
+    make(bench.source, TREE)
+    octal, symbolic = DOT._replace(chmod="0700"), DOT._replace(chmod="u=rwX,go=")
+    before = prints(bench, octal), prints(bench, symbolic)
+    os.chmod(os.path.join(bench.source, "d/f"), 0o604)
+    assert (prints(bench, octal), prints(bench, symbolic)) == before
+    os.chmod(os.path.join(bench.source, "d/f"), 0o744)
+    assert prints(bench, octal) == before[0]
+    assert prints(bench, symbolic) != before[1]
+
+
+@pytest.mark.needs("root")
+def test_owners_count_only_where_they_are_kept(bench: Bench) -> None:
+    make(bench.source, TREE)
+    kept = DOT._replace(keep_owner=True)
+    replaced = kept._replace(chown="5")
+    before = [prints(bench, copy) for copy in (DOT, replaced, kept)]
+    os.chown(os.path.join(bench.source, "d/f"), 5, 5)
+    after = [prints(bench, copy) for copy in (DOT, replaced, kept)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False]
+
+
+@pytest.mark.needs("root", "user_xattr")
+def test_capabilities_count_and_other_attributes_do_not(bench: Bench) -> None:
+    make(bench.source, TREE)
+    before = prints(bench)
+    path = os.path.join(bench.source, "d/f")
+    xattr.set(path, "user.x", b"1")
+    assert prints(bench) == before
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    xattr.set(path, "security.capability", capability)
+    assert prints(bench) != before
+
+
+@pytest.mark.needs("root")
+def test_devices(bench: Bench) -> None:
+    make(bench.source, {"d/": ""})
+    os.mknod(os.path.join(bench.source, "d/null"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.chmod(os.path.join(bench.source, "d/null"), 0o666)
+    assert dict(prints(bench))["/d/null"] == "char 0666 1:3"
+
+
+def test_a_path_read_twice_counts_twice(bench: Bench) -> None:
+    make(bench.source, TREE)
+    copy = Copy(0, (".", "d"), "/")
+    before = prints(bench, copy)
+    os.chmod(os.path.join(bench.source, "d"), 0o700)
+    assert prints(bench, copy) != before
+
+
+def test_through_symlinks_the_written_path_counts(bench: Bench) -> None:
+    make(bench.source, TREE | {"link": "-> d/f", "dl": "-> d"})
+    found = dict(prints(bench, Copy(0, ("link", "dl"), "/")))
+    assert found["/link"].startswith("file 0644")
+    assert found["/dl/f"] == found["/link"]
+
+
+def test_missing_sources_are_errors(bench: Bench) -> None:
+    with pytest.raises(DefinitionError, match='"/x": not found'):
+        prints(bench, Copy(0, ("x",), "/"))
+    assert prints(bench, Copy(0, ("*.x",), "/")) == ()
+
+
+def test_of_a_tree(bench: Bench) -> None:
+    make(bench.source, TREE | {"d/": "0711"})
+    with opened(bench.source) as (fd,):
+        whole = dict(tree_digests(SourceTree(fd, ("d/g",)), "/"))
+        part = dict(tree_digests(SourceTree(fd), "/d"))
+        single = tree_digests(SourceTree(fd), "d/f")
+    owner = f"{os.getuid()}:{os.getgid()}"
+    assert sorted(whole) == ["/", "/d", "/d/f", "/d/l", "/d/sub", "/d/sub/h", "/other"]
+    assert part["/d"] == f"dir 0711 {owner}"
+    assert single == (("/d/f", part["/d/f"]),)
+
+
+class Reads:
+    """Counts the files that are opened to be hashed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        original = checksum._Hasher.digest
+
+        def digest(hasher: checksum._Hasher, item: checksum._Item) -> tuple[os.stat_result, bytes]:
+            self.count += 1
+            return original(hasher, item)
+
+        monkeypatch.setattr(checksum._Hasher, "digest", digest)
+
+
+def age(top: str) -> None:
+    """Files that changed just now are not remembered; ctime cannot be set, so wait."""
+    newest = max(p.lstat().st_ctime for p in Path(top).rglob("*"))
+    time.sleep(max(0.0, newest + 2.1 - time.time()))
+
+
+def test_the_memo(bench: Bench, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(bench.source, TREE)
+    reads, memo = Reads(monkeypatch), DigestMemo(store.db)
+    fresh = prints(bench, memo=memo)
+    assert prints(bench, memo=memo) == fresh
+    assert reads.count == 6, "files changed just now must not be remembered"
+    age(bench.source)
+    assert prints(bench, memo=memo) == fresh
+    assert reads.count == 9
+    assert prints(bench, memo=DigestMemo(store.db)) == fresh
+    assert reads.count == 9
+    # The same size and time: only the ctime tells.
+    path = os.path.join(bench.source, "d/f")
+    before = os.stat(path)
+    Path(path).write_text("F")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = prints(bench, memo=memo)
+    assert reads.count == 10
+    assert [p for p, q in zip(fresh, changed, strict=True) if p != q] == [fresh[1]]
+
+
+def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
+    memo = DigestMemo(store.db)
+    big = (1 << 63) + 5
+    times = {"st_mtime_ns": 1, "st_ctime_ns": 1}
+    status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
+    memo.remember([(status, b"d")], 10 * 10**9)
+    assert memo.recall([status]) == {((1 << 64) - 1, big): b"d"}
