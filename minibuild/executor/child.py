@@ -1,0 +1,142 @@
+"""The process of a step, from its birth to its program.
+
+Comes in: the descriptors of a request, in a process that the step server has just cloned into new
+namespaces. Goes out: never; it executes the program, or tells the executor why it cannot. The
+process is number 1 of its pid namespace and stays so: orphans become its children, and when it
+ends the kernel kills every other process of the step.
+Read next: `rootfs`, then `program`.
+"""
+
+import os
+import signal
+from typing import NoReturn
+
+from minibuild.errors import BuildError, DefinitionError, HostError
+from minibuild.executor import program
+from minibuild.executor.channel import Channel
+from minibuild.executor.rootfs import Rootfs
+from minibuild.executor.users import User, lookup_user
+from minibuild.executor.wire import Failed, Request, Terminal, pack, unpack_request
+from minibuild.linux import capabilities, syscalls
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+def run(request_fd: int, stdio: tuple[int, int, int], channel: Channel) -> NoReturn:
+    """Set the step up and execute its program."""
+    code = 1
+    try:
+        # If the server dies, so do its steps. Repeated below: changing ids clears it.
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        for number, fd in enumerate(stdio):
+            os.dup2(fd, number)
+        _start(_read_request(request_fd), channel)
+    except program.ProgramError as error:
+        # Not the executor's failure but the step's, like a shell that does not find a command.
+        code = error.code
+        os.write(2, os.fsencode(f"{error}\n"))
+    except BuildError as error:
+        channel.send(pack(Failed(type(error).__name__, error.message, error.hint)))
+    except OSError as error:
+        hint = getattr(error, "hint", "") or "`minibuild doctor` checks this machine"
+        channel.send(pack(Failed("HostError", f"cannot set up the step: {error}", hint)))
+    except BaseException as error:
+        what = f"{type(error).__name__}: {error}"
+        channel.send(pack(Failed("HostError", f"cannot set up the step: {what}", "")))
+    finally:
+        os._exit(code)
+
+
+def _read_request(fd: int) -> Request:
+    size = os.fstat(fd).st_size
+    return unpack_request(os.pread(fd, size, 0))
+
+
+def _start(request: Request, channel: Channel) -> NoReturn:
+    step = request.step
+    if step.limits:
+        # Now: once inside the rootfs no module of ours can be loaded. The same goes for others.
+        from minibuild.executor import limits
+
+        limits.apply(step.limits)
+    if step.tty:
+        from minibuild.executor import terminal
+    os.umask(0)
+    syscalls.sethostname(step.hostname)
+    if step.network == "none":
+        from minibuild.executor.loopback import bring_up
+
+        bring_up()
+    rootfs = Rootfs(request)
+    rootfs.prepare()
+    rootfs.enter()
+    user = lookup_user(rootfs.root_fd, step.user)
+    if step.tty:
+        master = terminal.take()
+        channel.send(pack(Terminal()), (master,))
+        os.close(master)
+    rootfs.close()
+    enter_directory(step.cwd, user)
+    env = dict(step.env)
+    env.setdefault("HOME", user.home)
+    confine(request)
+    channel.send(pack(rootfs.stubs.ready()))
+    become(user, single_id=request.single_id)
+    os.umask(0o022)
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+    program.execute(step.args, env)
+
+
+def enter_directory(path: str, user: User) -> None:
+    """Change to the working directory, made for the user if it is not there, as BuildKit does."""
+    path = "/" + path.strip("/")
+    try:
+        missing = []
+        above = path
+        while not os.path.lexists(above):
+            missing.append(above)
+            above = os.path.dirname(above)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o755)
+            os.chown(directory, user.uid, user.gid)
+        os.chdir(path)
+    except OSError as error:
+        raise DefinitionError(
+            f"cannot change to the working directory {path}: {os.strerror(error.errno or 0)}",
+            hint="WORKDIR has to name a directory",
+        ) from error
+
+
+def confine(request: Request) -> None:
+    """Give up the privileges and system calls that a step is not to have."""
+    try:
+        syscalls.join_session_keyring()
+    except OSError:
+        pass  # No keyrings in this kernel, or the quota is used up; the filter closes them as well.
+    if request.seccomp:
+        # While this process may still do so: it must not set no_new_privs instead, because
+        # set-user-id programs are to work in a build.
+        syscalls.load_seccomp_filter(request.seccomp)
+    if request.step.security != "insecure":
+        capabilities.limit_to(capabilities.mask(capabilities.SANDBOX))
+
+
+def become(user: User, *, single_id: bool) -> None:
+    """Take the ids of the user. Leaving uid 0 also leaves all capabilities (capabilities(7))."""
+    if single_id:
+        if user.uid:
+            os.write(2, f"minibuild: uid {user.uid} is not mapped here: running as 0\n".encode())
+        return
+    try:
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        raise HostError(
+            f"cannot become {user.uid}:{user.gid}: {error.strerror}",
+            hint="the id is not mapped here: this account's ranges in /etc/subuid and /etc/subgid "
+            "have to hold it, or build as root",
+        ) from error
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,272 @@
+"""The executor: steps on this machine, each run to its end by the thread that asks for it.
+
+Comes in: a `Step`. Goes out: its output in chunks, and a `StepExit`. One poll(2) loop in the
+calling thread serves a step: no thread for each stream. The process is started by the step
+server (`server`), because only a process with one thread can enter namespaces quickly.
+Read next: `server`, then `child`.
+"""
+
+import os
+import select
+import threading
+
+from minibuild.errors import Cancelled, DefinitionError, HostError
+from minibuild.executor.api import Output, Step, StepExit
+from minibuild.executor.channel import Channel, close_all, pair
+from minibuild.executor.mounts import upperdir
+from minibuild.executor.oom import OomWatch
+from minibuild.executor.seccomp.program import filter_program
+from minibuild.executor.server import NAMESPACES, StepServer
+from minibuild.executor.stubs import remove_stubs
+from minibuild.executor.wire import (
+    MAX_REPLY_BYTES,
+    Exited,
+    Failed,
+    Ready,
+    Request,
+    Terminal,
+    pack,
+    unpack_reply,
+)
+from minibuild.linux import syscalls
+from minibuild.linux.namespace import in_user_namespace
+from minibuild.linux.owner import maps_single_id
+
+_ERRORS = {"HostError": HostError, "DefinitionError": DefinitionError}
+_POLL_MS = 50
+_CHUNK_BYTES = 1 << 16
+_SIGKILL = 9
+
+
+def start_executor(folder: str) -> "LocalExecutor":
+    """An executor that keeps its few files in `folder`."""
+    scratch = os.path.join(folder, "mnt")
+    try:
+        os.makedirs(scratch, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"cannot write to {folder}: {error.strerror}",
+            hint="set MINIBUILD_ROOT to a folder that you may write to",
+        ) from error
+    return LocalExecutor(folder, StepServer.start())
+
+
+class LocalExecutor:
+    """An `api.Executor` over a step server. Safe to use from many threads."""
+
+    def __init__(self, folder: str, server: StepServer) -> None:
+        self._server = server
+        self._scratch = os.path.join(folder, "mnt")
+        self._folder = folder
+        self._in_userns = in_user_namespace()
+        self._single_id = maps_single_id()
+        self._oom = OomWatch()
+        self._closed = False
+
+    def run(
+        self,
+        step: Step,
+        output: Output,
+        cancelled: threading.Event,
+        stdin: int | None = None,
+    ) -> StepExit:
+        """See `api.Executor.run`."""
+        if cancelled.is_set() or self._closed:
+            raise Cancelled("the step was cancelled")
+        running = _Running(output, stdin)
+        try:
+            running.start(self._server, self._request(step), _namespaces(step))
+            exited = running.wait(cancelled)
+        except BaseException:
+            running.kill()
+            raise
+        finally:
+            running.close()
+        if self._closed or cancelled.is_set():
+            raise Cancelled("the step was cancelled")
+        if exited is None:
+            raise HostError(
+                "the step server died", hint="was it killed, or out of memory? See `dmesg`"
+            )
+        if running.ready and running.ready.stubs:
+            _tidy(step, running.ready)
+        return self._exit(exited)
+
+    def _request(self, step: Step) -> Request:
+        program = b""
+        if step.security != "insecure":
+            program = filter_program(
+                self._folder, single_id=self._single_id, optional=self._in_userns
+            )
+        return Request(step, self._scratch, program, self._in_userns, self._single_id)
+
+    def _exit(self, exited: Exited) -> StepExit:
+        code = 128 + exited.signal if exited.signal else exited.status
+        killed = code == 128 + _SIGKILL
+        return StepExit(code, exited.signal, oom=killed and self._oom.happened())
+
+    def close(self) -> None:
+        """Kill every step and stop the server."""
+        self._closed = True
+        self._server.close()
+
+
+def _namespaces(step: Step) -> int:
+    flags = NAMESPACES | syscalls.CLONE_NEWCGROUP
+    if step.network == "none":
+        flags |= syscalls.CLONE_NEWNET
+    return flags
+
+
+def _tidy(step: Step, ready: Ready) -> None:
+    """Remove the traces of mount points from the layer that the step wrote."""
+    upper = upperdir(step.rootfs)
+    if not upper:
+        return
+    fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_stubs(fd, ready)
+    finally:
+        os.close(fd)
+
+
+class _Running:
+    """One step that runs: its streams, and the socket on which its end is told."""
+
+    def __init__(self, output: Output, stdin: int | None) -> None:
+        self.ready: Ready | None = None
+        self._output = output
+        self._stdin = stdin
+        self._poll = select.poll()
+        self._streams: dict[int, int] = {}
+        self._channel: Channel | None = None
+        self._terminal = -1
+        self._exited: Exited | None = None
+
+    def start(self, server: StepServer, request: Request, namespaces: int) -> None:
+        """Hand the step to the server."""
+        theirs: list[int] = []
+        try:
+            theirs.append(_memory_file(pack(request)))
+            if self._stdin is None or request.step.tty:
+                theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            else:
+                theirs.append(os.dup(self._stdin))
+            for stream in (1, 2):
+                read_fd, write_fd = os.pipe()
+                theirs.append(write_fd)
+                self._add_stream(read_fd, stream)
+            self._channel, other = pair()
+            theirs.append(other.detach())
+            self._poll.register(self._channel.fileno(), select.POLLIN)
+            first, second, third, fourth, fifth = theirs
+            server.request(namespaces, (first, second, third, fourth, fifth))
+        finally:
+            close_all(theirs)
+
+    def wait(self, cancelled: threading.Event) -> Exited | None:
+        """Serve the step until it has ended and its output is read; None if the server died."""
+        told = False
+        while self._channel is not None or self._streams:
+            # Once the step has ended only what is left in the pipes is read: a process outside
+            # that got hold of one end, through a socket, does not keep us here.
+            events = self._poll.poll(_POLL_MS if self._channel is not None else 0)
+            for fd, _ in events:
+                self._event(fd)
+            if self._channel is None and not events:
+                break
+            if not told and cancelled.is_set() and self._channel is not None:
+                told = True
+                self._channel.send(b"kill")
+        return self._exited
+
+    def _event(self, fd: int) -> None:
+        if fd in self._streams:
+            self._read(fd)
+        elif self._channel is not None and fd == self._channel.fileno():
+            self._message(self._channel)
+        elif fd == self._stdin:
+            self._type(fd)
+
+    def _read(self, fd: int) -> None:
+        try:
+            data = os.read(fd, _CHUNK_BYTES)
+        except OSError:
+            data = b""  # EIO: the last process has closed its end of the terminal.
+        if data:
+            self._output(self._streams[fd], data)
+        else:
+            self._poll.unregister(fd)
+            del self._streams[fd]
+            os.close(fd)
+
+    def _message(self, channel: Channel) -> None:
+        data, fds = channel.receive(MAX_REPLY_BYTES)
+        if not data:
+            self._close_channel()
+            return
+        match unpack_reply(data):
+            case Ready() as ready:
+                self.ready = ready
+            case Terminal():
+                self._take_terminal(fds[0])
+            case Failed(kind, message, hint):
+                raise _ERRORS.get(kind, HostError)(message, hint=hint)
+            case Exited() as exited:
+                self._exited = exited
+                self._close_channel()
+
+    def _take_terminal(self, fd: int) -> None:
+        self._terminal = fd
+        self._add_stream(fd, 1)
+        if self._stdin is not None:
+            self._poll.register(self._stdin, select.POLLIN)
+
+    def _type(self, fd: int) -> None:
+        """Pass on what a person types."""
+        data = os.read(fd, 1024)
+        if not data:
+            self._poll.unregister(fd)
+        elif self._terminal in self._streams:
+            os.write(self._terminal, data)
+
+    def _add_stream(self, fd: int, stream: int) -> None:
+        self._streams[fd] = stream
+        self._poll.register(fd, select.POLLIN)
+
+    def kill(self) -> None:
+        """Kill the step, and wait until nothing of it is left."""
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            channel.send(b"kill")
+            while True:
+                data, fds = channel.receive(MAX_REPLY_BYTES)
+                close_all(fds)
+                if not data or isinstance(unpack_reply(data), Exited):
+                    return
+        except OSError:
+            return
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._poll.unregister(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+
+    def close(self) -> None:
+        """Close what is still open."""
+        self._close_channel()
+        for fd in self._streams:
+            os.close(fd)
+        self._streams.clear()
+
+
+def _memory_file(data: bytes) -> int:
+    """A file in memory: a socket's messages are limited, a step's environment hardly is."""
+    fd = os.memfd_create("step", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd

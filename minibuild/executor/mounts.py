@@ -1,0 +1,276 @@
+"""Mounts as data made real: a snapshot's mounts at a path, and a step's mounts as descriptors.
+
+Comes in: `snapshot.api.Mount` and `StepMount`. Goes out: mounts in this process's own mount
+namespace. Everything is opened *before* the process enters the rootfs, while the machine's paths
+can be seen, as a detached mount (open_tree(2), fsmount(2)): a descriptor that is attached inside
+the rootfs later. See mount(2), open_tree(2), and the kernel's filesystems/overlayfs.
+Read next: `rootfs`.
+"""
+
+import os
+import stat
+from typing import NamedTuple
+
+from minibuild.errors import DefinitionError, HostError
+from minibuild.executor.api import BindPath, BindTree, SecretFile, StepMount, Tmpfs
+from minibuild.linux import syscalls
+from minibuild.linux.beneath import open_beneath
+from minibuild.snapshot.api import Mount
+
+FLAGS = {
+    "ro": syscalls.MS_RDONLY,
+    "nosuid": syscalls.MS_NOSUID,
+    "nodev": syscalls.MS_NODEV,
+    "noexec": syscalls.MS_NOEXEC,
+    "noatime": syscalls.MS_NOATIME,
+    "bind": syscalls.MS_BIND,
+    "rbind": syscalls.MS_BIND | syscalls.MS_REC,
+    "rw": 0,
+}
+MAX_DATA_BYTES = 4095
+"""mount(2) takes one page of options, with a NUL at its end."""
+
+_ATTRIBUTES = {
+    syscalls.MS_RDONLY: syscalls.MOUNT_ATTR_RDONLY,
+    syscalls.MS_NOSUID: syscalls.MOUNT_ATTR_NOSUID,
+    syscalls.MS_NODEV: syscalls.MOUNT_ATTR_NODEV,
+    syscalls.MS_NOEXEC: syscalls.MOUNT_ATTR_NOEXEC,
+}
+
+
+class Detached(NamedTuple):
+    """A mount that is attached nowhere yet, where it is to go, and whether it is a directory."""
+
+    target: str
+    fd: int
+    is_dir: bool
+
+
+class Scratch:
+    """A small filesystem in memory for what a step needs besides its rootfs: files bound over
+    others, mount points, upper layers that are thrown away. It goes with the mount namespace."""
+
+    __slots__ = ("_count", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._count = 0
+        syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_NOSUID, "mode=0711")
+
+    def directory(self) -> str:
+        """A new empty directory."""
+        self._count += 1
+        path = f"{self.path}/{self._count}"
+        os.mkdir(path, 0o755)
+        return path
+
+    def file(self, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> str:
+        """A new file that holds `data`."""
+        self._count += 1
+        path = f"{self.path}/{self._count}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if uid or gid:
+                os.fchown(fd, uid, gid)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        return path
+
+
+def mount_tree(mounts: tuple[Mount, ...], target: str, flags: int = 0) -> None:
+    """Mount a snapshot at the directory `target`; `flags` are added to those it asks for."""
+    for mount in mounts:
+        wanted = flags
+        data = []
+        for option in mount.options:
+            if option in FLAGS:
+                wanted |= FLAGS[option]
+            else:
+                data.append(option)
+        if mount.cwd:
+            os.chdir(mount.cwd)
+        if mount.type in ("bind", "rbind"):
+            _bind(mount, target, wanted)
+        else:
+            _mount_fs(mount, target, wanted, data)
+
+
+def _bind(mount: Mount, target: str, flags: int) -> None:
+    syscalls.mount(mount.source, target, flags=syscalls.MS_BIND | flags & syscalls.MS_REC)
+    if attributes := _attributes(flags):
+        fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
+        try:
+            syscalls.mount_setattr(fd, attr_set=attributes)
+        finally:
+            os.close(fd)
+
+
+def _mount_fs(mount: Mount, target: str, flags: int, data: list[str]) -> None:
+    text = ",".join(data)
+    if len(os.fsencode(text)) <= MAX_DATA_BYTES:
+        syscalls.mount(mount.source, target, mount.type, flags, text)
+        return
+    # Past the page of mount(2) each layer is an option of its own (Linux 6.8 and later).
+    fs_fd = syscalls.fsopen(mount.type)
+    try:
+        for option in data:
+            key, _, value = option.partition("=")
+            if key == "lowerdir":
+                for layer in value.split(":"):
+                    syscalls.fsconfig_string(fs_fd, "lowerdir+", layer)
+            elif value:
+                syscalls.fsconfig_string(fs_fd, key, value)
+            else:
+                syscalls.fsconfig_flag(fs_fd, key)
+        syscalls.fsconfig_create(fs_fd)
+        fd = syscalls.fsmount(fs_fd, _attributes(flags))
+    except OSError as error:
+        raise HostError(
+            f"cannot stack so many layers: {error.strerror}",
+            hint="Linux before 6.8 takes 4 KiB of mount options: use fewer layers",
+        ) from error
+    finally:
+        os.close(fs_fd)
+    syscalls.move_mount(fd, target)
+    os.close(fd)
+
+
+def _attributes(flags: int) -> int:
+    return sum(attribute for flag, attribute in _ATTRIBUTES.items() if flags & flag)
+
+
+def upperdir(mounts: tuple[Mount, ...]) -> str:
+    """The directory that takes what is written to a snapshot; "" if it is read-only."""
+    mount = mounts[-1]
+    path = ""
+    for option in mount.options:
+        if option == "ro":
+            return ""
+        if option.startswith("upperdir="):
+            path = option.removeprefix("upperdir=")
+    if mount.type in ("bind", "rbind"):
+        path = mount.source
+    return os.path.join(mount.cwd, path) if path else ""
+
+
+def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool) -> str:
+    """A tree under a layer in memory: it can be written, and nobody sees it afterwards."""
+    upper, work, merged = scratch.directory(), scratch.directory(), scratch.directory()
+    last = mounts[-1]
+    if last.type == "overlay" and not upperdir(mounts):
+        # Its layers can take one more: overlays can only be stacked two deep.
+        options = tuple(option for option in last.options if option != "ro")
+        top = os.path.join(last.cwd, _first_lower(options))
+    else:
+        top = scratch.directory()
+        mount_tree(mounts, top)
+        options = (f"lowerdir={top}", *(("userxattr",) if in_userns else ()))
+    # The root of an overlay is that of its upper layer.
+    found = os.stat(top)
+    os.chown(upper, found.st_uid, found.st_gid)
+    os.chmod(upper, stat.S_IMODE(found.st_mode))
+    options += (f"upperdir={upper}", f"workdir={work}")
+    mount_tree((last._replace(type="overlay", options=options),), merged, syscalls.MS_NODEV)
+    return merged
+
+
+def _first_lower(options: tuple[str, ...]) -> str:
+    for option in options:
+        if option.startswith("lowerdir="):
+            return option.removeprefix("lowerdir=").split(":")[0]
+    return ""
+
+
+def detach(mount: StepMount, scratch: Scratch, *, in_userns: bool) -> Detached:
+    """The mount as a descriptor."""
+    match mount:
+        case BindTree():
+            return _detach_tree(mount, scratch, in_userns=in_userns)
+        case BindPath():
+            flags = _flags(readonly=mount.readonly)
+            return _detach_source(mount.target, mount.path, mount.source, flags)
+        case Tmpfs():
+            fd = tmpfs(mount.size_bytes, "1777")
+            return Detached(mount.target, fd, True)
+        case SecretFile():
+            path = scratch.file(mount.data, mount.mode, mount.uid, mount.gid)
+            flags = _flags(readonly=True)
+            flags |= syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+            return _detach_source(mount.target, path, "/", flags)
+
+
+def _detach_tree(mount: BindTree, scratch: Scratch, *, in_userns: bool) -> Detached:
+    if mount.writable_discard:
+        tree = discarding(mount.mounts, scratch, in_userns=in_userns)
+    else:
+        tree = scratch.directory()
+        mount_tree(mount.mounts, tree)
+    readonly = mount.readonly and not mount.writable_discard
+    return _detach_source(mount.target, tree, mount.source, _flags(readonly=readonly))
+
+
+def _flags(*, readonly: bool) -> int:
+    return syscalls.MOUNT_ATTR_NODEV | (syscalls.MOUNT_ATTR_RDONLY if readonly else 0)
+
+
+def _detach_source(target: str, path: str, source: str, attributes: int) -> Detached:
+    """A bind mount of `source` inside `path`, symlinks resolved inside `path`."""
+    fd = -1
+    try:
+        if source.strip("/"):
+            root_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fd = open_beneath(root_fd, source, os.O_PATH)
+            finally:
+                os.close(root_fd)
+        else:
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise DefinitionError(
+            f"cannot mount {source if source.strip('/') else path} on {target}: {error.strerror}",
+            hint="the source of a mount has to exist",
+        ) from error
+    try:
+        is_dir = stat.S_ISDIR(os.fstat(fd).st_mode)
+        mount_fd = clone_mount(fd)
+    finally:
+        os.close(fd)
+    syscalls.mount_setattr(mount_fd, attr_set=attributes)
+    return Detached(target, mount_fd, is_dir)
+
+
+def clone_mount(fd: int, path: str = "", *, recursive: bool = False) -> int:
+    """A detached bind mount of what `fd` (or `path` in it) is."""
+    flags = syscalls.OPEN_TREE_CLONE
+    if not path:
+        flags |= syscalls.AT_EMPTY_PATH
+    if recursive:
+        flags |= syscalls.AT_RECURSIVE
+    try:
+        return syscalls.open_tree(path, flags, dir_fd=fd)
+    except OSError:
+        if recursive:
+            raise
+        # In a user namespace a directory cannot be bound without what is mounted below it: that
+        # would uncover what the mounts hide (mount_namespaces(7), "locked").
+        return syscalls.open_tree(path, flags | syscalls.AT_RECURSIVE, dir_fd=fd)
+
+
+def tmpfs(size_bytes: int, mode: str, *, noexec: bool = False) -> int:
+    """A detached filesystem in memory."""
+    fs_fd = syscalls.fsopen("tmpfs")
+    try:
+        syscalls.fsconfig_string(fs_fd, "mode", mode)
+        if size_bytes:
+            syscalls.fsconfig_string(fs_fd, "size", str(size_bytes))
+        syscalls.fsconfig_create(fs_fd)
+        attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+        if noexec:
+            attributes |= syscalls.MOUNT_ATTR_NOEXEC
+        return syscalls.fsmount(fs_fd, attributes)
+    finally:
+        os.close(fs_fd)

@@ -1,0 +1,142 @@
+"""What a step sees: its root filesystem put together, and this process put inside.
+
+Comes in: a request, in a process with mount, pid, ipc and uts namespaces of its own. Goes out:
+the process with "/" as the step's rootfs, and a note of the mount points that were made.
+
+The order matters. Everything of the machine is opened first, as detached mounts. Then
+pivot_root(2) makes the snapshot "/", so that from there on any path, through whatever symlinks of
+the image, stays inside it: the kernel sees to that. The old root is left attached until the end,
+because a user namespace may mount /proc and /sys only while it can see whole ones.
+Read next: `mounts`, `dev`, `sysfiles`, `stubs`.
+"""
+
+import os
+
+from minibuild.executor import etc_files
+from minibuild.executor.dev import mount_dev
+from minibuild.executor.mounts import (
+    Detached,
+    Scratch,
+    clone_mount,
+    detach,
+    discarding,
+    mount_tree,
+    upperdir,
+)
+from minibuild.executor.stubs import StubMaker
+from minibuild.executor.sysfiles import mount_proc, mount_sys, restrict
+from minibuild.executor.wire import Request
+from minibuild.linux import syscalls
+
+_PATH_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Rootfs:
+    """A rootfs in the making. Call `prepare`, then `enter`, then `close`."""
+
+    __slots__ = ("_empty_fd", "_host_fd", "_mounts", "_readonly", "request", "root_fd", "stubs")
+
+    stubs: StubMaker
+    root_fd: int
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._mounts: list[Detached] = []
+        self._readonly = False
+
+    def prepare(self) -> None:
+        """Open everything of the machine that the step is to see, and mount the snapshot."""
+        step = self.request.step
+        self._host_fd = os.open("/", _PATH_DIRECTORY)
+        scratch = Scratch(self.request.scratch)
+        root, upper_fd = self._mount_root(scratch)
+        self._mounts = [
+            _file(scratch, "/etc/hosts", etc_files.hosts(step.hostname, step.etc_hosts).encode()),
+            _file(scratch, "/etc/resolv.conf", etc_files.resolv_conf()),
+        ]
+        # By target, so that a mount inside another comes after it, however they were written.
+        for mount in sorted(step.mounts, key=lambda m: m.target.rstrip("/")):
+            self._mounts.append(detach(mount, scratch, in_userns=self.request.in_userns))
+        if self.request.single_id:
+            self._mounts += _without_sandbox_of_apt(scratch, root)
+        self._empty_fd = os.open(scratch.directory(), _PATH_DIRECTORY)
+        os.chdir(root)
+        self.root_fd = os.open(".", _PATH_DIRECTORY)
+        self.stubs = StubMaker(self.root_fd, upper_fd)
+
+    def _mount_root(self, scratch: Scratch) -> tuple[str, int]:
+        """Mount the snapshot; say where, and open the directory that takes what is written."""
+        step = self.request.step
+        upper = upperdir(step.rootfs)
+        if not upper:
+            # Mount points have to be made somewhere; the step itself sees a read-only root.
+            self._readonly = True
+            root = discarding(step.rootfs, scratch, in_userns=self.request.in_userns)
+            return root, os.open(root, _PATH_DIRECTORY)
+        root = scratch.directory()
+        flags = 0 if step.security == "insecure" else syscalls.MS_NODEV
+        mount_tree(step.rootfs, root, flags)
+        return root, os.open(upper, _PATH_DIRECTORY)
+
+    def enter(self) -> None:
+        """Make the snapshot "/" and mount everything in it."""
+        step = self.request.step
+        insecure = step.security == "insecure"
+        # The old root ends up on top of the new one, where only `close` looks for it.
+        syscalls.pivot_root(".", ".")
+        for path in ("/proc", "/dev", "/sys"):
+            _lasting_directory(path)
+        mount_proc(self._host_fd)
+        mount_dev(
+            self._host_fd,
+            shm_size_bytes=step.shm_size_bytes,
+            single_id=self.request.single_id,
+        )
+        mount_sys(self._host_fd, readonly=not insecure, own_cgroup=True)
+        if not insecure:
+            restrict(self._empty_fd)
+        for mount in self._mounts:
+            self._attach(mount)
+
+    def _attach(self, mount: Detached) -> None:
+        target = "/" + mount.target.strip("/")
+        self.stubs.make(target, is_dir=mount.is_dir)
+        syscalls.move_mount(mount.fd, target)
+        os.close(mount.fd)
+
+    def close(self) -> None:
+        """Leave the machine's filesystems behind for good."""
+        if self._readonly:
+            syscalls.mount_setattr(self.root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
+        os.fchdir(self._host_fd)
+        syscalls.umount(".", syscalls.MNT_DETACH)
+        os.chdir("/")
+        for fd in (self._host_fd, self._empty_fd, self.stubs.upper_fd):
+            os.close(fd)
+
+
+def _lasting_directory(path: str) -> None:
+    """runc makes these, and leaves them in the layer."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+
+
+def _file(scratch: Scratch, target: str, data: bytes) -> Detached:
+    fd = os.open(scratch.file(data), os.O_PATH | os.O_CLOEXEC)
+    try:
+        return Detached(target, clone_mount(fd), False)
+    finally:
+        os.close(fd)
+
+
+def _without_sandbox_of_apt(scratch: Scratch, root: str) -> list[Detached]:
+    """With a single id, apt cannot become the user `_apt`: tell it, in a file of its own.
+
+    The system calls by which it tries seem to succeed (see `seccomp.policy`), but apt looks.
+    """
+    if not os.path.isdir(f"{root}/etc/apt/apt.conf.d"):
+        return []
+    data = b'APT::Sandbox::User "root";\n'
+    return [_file(scratch, "/etc/apt/apt.conf.d/zz-single-id", data)]

@@ -1,0 +1,128 @@
+"""The policy as a program of the kernel's packet filter, compiled once per machine.
+
+Comes in: a folder to keep it in. Goes out: BPF as `load_seccomp_filter` takes it. libseccomp
+compiles it, which takes 50 ms with its loading, so the result is a file, named by a digest of all
+that it depends on. See seccomp(2), seccomp_export_bpf(3).
+"""
+
+import hashlib
+import os
+from typing import Any
+
+from minibuild.errors import HostError
+from minibuild.executor.seccomp import policy
+
+_EPERM, _ENOSYS = 1, 38
+_BINARY_TREE = 2
+_COMPAT = {"x86_64": ("x86", "x32"), "aarch64": ("arm",), "s390x": ("s390",)}
+
+
+def filter_program(folder: str, *, single_id: bool, optional: bool) -> bytes:
+    """The filter, from the folder or made now.
+
+    `optional`: without libseccomp a step in a user namespace runs unfiltered, because the
+    namespace confines it already. Real root is not let loose without a filter: `HostError`.
+    """
+    path = os.path.join(folder, f"seccomp-{_key(single_id)}.bpf")
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        pass
+    try:
+        program = compile_filter(single_id=single_id)
+    except (ImportError, OSError, RuntimeError) as error:
+        if optional:
+            return b""
+        raise HostError(
+            f"cannot compile the system call filter: {error}",
+            hint="install libseccomp 2.5 or newer (Debian: libseccomp2, Alpine: libseccomp), or "
+            "build without root",
+        ) from error
+    _keep(path, program)
+    return program
+
+
+def _keep(path: str, program: bytes) -> None:
+    hidden = f"{path}.{os.getpid()}"
+    with open(hidden, "wb") as file:
+        file.write(program)
+    os.rename(hidden, path)
+
+
+def _key(single_id: bool) -> str:
+    parts = (
+        os.uname().machine,
+        _library_version(),
+        str(single_id),
+        str(policy.ALLOWED),
+        str(policy.REFUSED),
+        str(policy.CONDITIONAL),
+        str(policy.PRETENDED),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _library_version() -> str:
+    """Which libseccomp is installed, without loading it: its name ends in the version."""
+    machine = os.uname().machine
+    for folder in (f"/lib/{machine}-linux-gnu", "/usr/lib64", "/usr/lib"):
+        try:
+            return os.readlink(f"{folder}/libseccomp.so.2")
+        except OSError:
+            continue
+    return ""
+
+
+def compile_filter(*, single_id: bool) -> bytes:
+    """The filter made by libseccomp."""
+    import pyseccomp
+
+    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_ENOSYS))
+    made.set_attr(pyseccomp.Attr.CTL_NNP, 0)
+    for name in _COMPAT.get(os.uname().machine, ()):
+        made.add_arch(getattr(pyseccomp.Arch, name.upper()))
+    try:
+        # A tree instead of a list: ten comparisons for a call instead of hundreds.
+        made.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _BINARY_TREE)
+    except (AttributeError, OSError, ValueError):
+        pass  # libseccomp before 2.5.
+    pretended = policy.PRETENDED if single_id else ()
+    for name in policy.ALLOWED:
+        if name not in pretended:
+            _add(made, pyseccomp.ALLOW, name)
+    for name in policy.REFUSED:
+        _add(made, pyseccomp.ERRNO(_EPERM), name)
+    for name in pretended:
+        _add(made, pyseccomp.ERRNO(0), name)
+    for name, condition in policy.CONDITIONAL:
+        _add(made, pyseccomp.ALLOW, name, _argument(condition))
+    return _exported(made)
+
+
+def _argument(condition: policy.Condition) -> Any:
+    import pyseccomp
+
+    if condition.operator == "masked":
+        return pyseccomp.Arg(
+            condition.argument, pyseccomp.MASKED_EQ, condition.mask, condition.value
+        )
+    operator = pyseccomp.EQ if condition.operator == "equal" else pyseccomp.NE
+    return pyseccomp.Arg(condition.argument, operator, condition.value)
+
+
+def _add(made: Any, action: int, name: str, *arguments: Any) -> None:
+    import pyseccomp
+
+    # A name of another machine, or one that this libseccomp does not know yet: -1.
+    number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+    if number != -1:
+        made.add_rule(action, number, *arguments)
+
+
+def _exported(made: Any) -> bytes:
+    fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        made.export_bpf(file)
+        file.seek(0)
+        return file.read()

@@ -1,0 +1,26 @@
+"""A terminal for a step, out of its own devpts. See pts(4), ioctl_tty(2)."""
+
+import fcntl
+import os
+import termios
+
+from minibuild.linux import syscalls
+
+_CONSOLE = "/dev/console"
+
+
+def take() -> int:
+    """Make a new terminal that of this session, on descriptors 0 to 2 and as /dev/console; return
+    its controlling end."""
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, termios.TIOCSPTLCK, bytes(4))
+    number = int.from_bytes(fcntl.ioctl(master, termios.TIOCGPTN, bytes(4)), "little")
+    path = f"/dev/pts/{number}"
+    slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    os.close(os.open(_CONSOLE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    syscalls.mount(path, _CONSOLE, flags=syscalls.MS_BIND)
+    for standard in range(3):
+        os.dup2(slave, standard)
+    os.close(slave)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    return master

@@ -1,0 +1,131 @@
+"""Who a step runs as: `USER` looked up in /etc/passwd and /etc/group of a root filesystem.
+
+Comes in: an open root and a spec `[name-or-uid][:name-or-gid]`. Goes out: numbers and a home.
+The files belong to the image, so they are opened inside its root, and only if they are plain
+files of a sensible size. Rules as BuildKit has them: a numeric user need not exist (group 0,
+home /); an explicit group replaces the supplementary ones.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minibuild.errors import DefinitionError
+from minibuild.linux.beneath import open_beneath
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_ID = 2**31 - 1
+
+
+class User(NamedTuple):
+    """The ids of a process and its home directory."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+class Passwd(NamedTuple):
+    """A line of passwd(5)."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+class Group(NamedTuple):
+    """A line of group(5)."""
+
+    name: str
+    gid: int
+    members: tuple[str, ...]
+
+
+def lookup_user(root_fd: int, spec: str) -> User:
+    """The user that `spec` names in this root; an empty spec is uid 0.
+
+    Raises `DefinitionError` for a name that is not there.
+    """
+    user, _, group = spec.partition(":")
+    passwd = parse_passwd(read_etc(root_fd, "etc/passwd"))
+    return resolve(user, group, passwd, lambda: parse_group(read_etc(root_fd, "etc/group")))
+
+
+def resolve(
+    user: str, group: str, passwd: list[Passwd], groups: Callable[[], list[Group]]
+) -> User:
+    """The same on parsed files; `groups` is called only if it matters."""
+    wanted = user or "0"
+    number = int(wanted) if wanted.isascii() and wanted.isdecimal() else -1
+    entry = next((e for e in passwd if e.name == wanted or e.uid == number), None)
+    if entry is None:
+        entry = Passwd("", _number(wanted, "user", "passwd"), 0, "/")
+    home = entry.home or "/"
+    if group:
+        return User(entry.uid, _group(group, groups()), (), home)
+    if not entry.name:
+        return User(entry.uid, entry.gid, (), home)
+    member_of = tuple(g.gid for g in groups() if entry.name in g.members)
+    return User(entry.uid, entry.gid, member_of, home)
+
+
+def _group(wanted: str, groups: list[Group]) -> int:
+    for entry in groups:
+        if entry.name == wanted:
+            return entry.gid
+    return _number(wanted, "group", "group")
+
+
+def _number(text: str, kind: str, file: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise DefinitionError(
+            f"unable to find {kind} {text}: no matching entries in {file} file",
+            hint=f"create the {kind} in an earlier RUN, or use a number",
+        )
+    if int(text) > MAX_ID:
+        raise DefinitionError(f"{kind} id {text} is out of range", hint=f"ids end at {MAX_ID}")
+    return int(text)
+
+
+def parse_passwd(data: bytes) -> list[Passwd]:
+    """The well-formed lines of passwd(5), in order."""
+    found = []
+    for line in data.split(b"\n"):
+        fields = line.strip().split(b":")
+        if len(fields) >= 4 and fields[2].isdigit() and fields[3].isdigit():
+            home = os.fsdecode(fields[5]) if len(fields) > 5 else ""
+            found.append(Passwd(os.fsdecode(fields[0]), int(fields[2]), int(fields[3]), home))
+    return found
+
+
+def parse_group(data: bytes) -> list[Group]:
+    """The well-formed lines of group(5), in order."""
+    found = []
+    for line in data.split(b"\n"):
+        fields = line.strip().split(b":")
+        if len(fields) >= 3 and fields[2].isdigit():
+            members = os.fsdecode(fields[3]).split(",") if len(fields) > 3 else []
+            found.append(Group(os.fsdecode(fields[0]), int(fields[2]), tuple(members)))
+    return found
+
+
+def read_etc(root_fd: int, path: str) -> bytes:
+    """A file of the root; nothing if it is not there or no plain file."""
+    try:
+        # O_NONBLOCK: a fifo in its place must not stop us.
+        fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            return b""
+        data = b""
+        while chunk := os.read(fd, 1 << 16):
+            data += chunk
+        return data
+    finally:
+        os.close(fd)

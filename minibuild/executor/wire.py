@@ -1,0 +1,121 @@
+"""What passes between the executor, the step server and a step: plain values as bytes.
+
+Comes in: a `Request` or a `Reply`. Goes out: bytes, and back. Both ends are this program in one
+version, so the format is `marshal`: built into the interpreter, no import, no parsing of text.
+Nothing that a step wrote is ever read with it: its process closes the socket when it executes.
+Read next: `server`.
+"""
+
+import marshal
+from typing import Any, NamedTuple
+
+from minibuild.executor.api import BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
+from minibuild.snapshot.api import Mount
+
+MAX_REPLY_BYTES = 128 * 1024
+
+
+class Request(NamedTuple):
+    """A step, and what its process has to know besides.
+
+    `scratch` is an empty directory to mount on. `seccomp` is the filter as BPF; empty for none.
+    `single_id` says that no id but 0 is mapped here, `in_userns` that this is no real root.
+    """
+
+    step: Step
+    scratch: str
+    seccomp: bytes = b""
+    in_userns: bool = False
+    single_id: bool = False
+
+
+class Touched(NamedTuple):
+    """A directory that overlayfs copied up because a mount point was made somewhere in it, as it
+    was before: the step may have changed it since."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+class Stub(NamedTuple):
+    """A mount point that was made: a directory or an empty file. `on_whiteout`: the upperdir said
+    that the path was deleted."""
+
+    path: str
+    is_dir: bool
+    on_whiteout: bool = False
+
+
+class Ready(NamedTuple):
+    """The step is set up and about to execute its program; these traces are to be removed."""
+
+    stubs: tuple[Stub, ...] = ()
+    touched: tuple[Touched, ...] = ()
+
+
+class Failed(NamedTuple):
+    """The step could not be set up. `kind` names the class of the error to raise."""
+
+    kind: str
+    message: str
+    hint: str
+
+
+class Exited(NamedTuple):
+    """The process is gone, and every other one of the step with it."""
+
+    status: int
+    signal: int
+
+
+class Terminal(NamedTuple):
+    """The step has a terminal; its controlling end comes with this message."""
+
+
+Reply = Ready | Failed | Exited | Terminal
+
+_TYPES: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (Step, Mount, BindTree, BindPath, Tmpfs, SecretFile, Limit, Request)
+    + (Touched, Stub, Ready, Failed, Exited, Terminal)
+}
+
+
+def pack(value: Request | Reply) -> bytes:
+    """The bytes of a message."""
+    return marshal.dumps(_flat(value))
+
+
+def unpack_request(data: bytes) -> Request:
+    """The request in these bytes."""
+    request = _deep(marshal.loads(data))
+    assert isinstance(request, Request)
+    return request
+
+
+def unpack_reply(data: bytes) -> Reply:
+    """The reply in these bytes."""
+    reply = _deep(marshal.loads(data))
+    assert isinstance(reply, Ready | Failed | Exited | Terminal)
+    return reply
+
+
+def _flat(value: Any) -> Any:
+    """Named tuples as plain ones that begin with the name of their type; others begin with ""."""
+    if isinstance(value, tuple):
+        name = type(value).__name__ if hasattr(value, "_fields") else ""
+        return (name, *map(_flat, value))
+    return value
+
+
+def _deep(value: Any) -> Any:
+    if isinstance(value, tuple):
+        name, *items = value
+        made = [_deep(item) for item in items]
+        return _TYPES[name](*made) if name else tuple(made)
+    return value
+
+

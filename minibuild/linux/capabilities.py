@@ -1,0 +1,64 @@
+"""Capabilities by name, and how a process gives them up.
+
+Comes in: names without the `CAP_` prefix. Goes out: bit masks, and a smaller bounding set. The
+numbers are those of linux/capability.h; what a set means for execve(2) is in capabilities(7).
+Read next: `namespace`.
+"""
+
+from collections.abc import Iterable
+
+from minibuild.linux import syscalls
+
+NAMES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
+    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO "
+    "SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME "
+    "SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG "
+    "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+SANDBOX = (
+    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
+    "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+).split()
+"""What Docker and BuildKit leave to root inside a container."""
+
+BUILDER = "SYS_ADMIN CHOWN DAC_OVERRIDE FOWNER SETUID SETGID SETPCAP SYS_CHROOT".split()
+"""What this program itself needs: mounts, owners of files, and steps under other ids."""
+
+
+def mask(names: Iterable[str]) -> int:
+    """The bits of the named capabilities."""
+    return sum(1 << NAMES.index(name) for name in names)
+
+
+def has(names: Iterable[str]) -> bool:
+    """Whether this thread may use all the named capabilities now."""
+    effective, _, _ = syscalls.capget()
+    wanted = mask(names)
+    return effective & wanted == wanted
+
+
+def limit_to(keep: int) -> None:
+    """Give up, for good, every capability outside the mask `keep`.
+
+    A program that root executes gets what the bounding set leaves (capabilities(7), "Capabilities
+    and execution of programs by root"); inheritable and ambient sets are emptied, as runc does.
+    """
+    for number in range(64):
+        if keep >> number & 1:
+            continue
+        try:
+            syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
+        except OSError:
+            # EINVAL: past the last capability that this kernel knows.
+            if number < len(NAMES) - 1:
+                raise
+            break
+    try:
+        syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
+    except OSError:
+        pass  # Linux before 4.3 has no ambient set.
+    _, permitted, _ = syscalls.capget()
+    permitted &= keep
+    syscalls.capset(permitted, permitted, 0)

@@ -1,0 +1,169 @@
+"""Entering a user namespace, in which an ordinary account may mount and own several ids.
+
+Comes in: an `IdMapPlan`. Goes out: nothing, but afterwards this process is uid 0 with all
+capabilities over what it owns, in mount and user namespaces of its own. See user_namespaces(7).
+
+The maps of a namespace with more than one id can only be written from outside, so helper
+processes are forked *before* unshare(2) and wait for it on a pipe. They use fork and exec and no
+more: this runs at every start. Read next: `idmap`, `probe`.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+from minibuild.errors import HostError
+from minibuild.linux import capabilities, syscalls
+from minibuild.linux.idmap import IdMapPlan, Range
+
+
+_FIRST_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO in the kernel's proc_ns.h
+
+
+def needs_user_namespace() -> bool:
+    """Whether this process lacks what a build needs and has to enter a user namespace first.
+
+    The capabilities are asked, not the user id: root in a container may have few of them.
+    """
+    return os.geteuid() != 0 or not capabilities.has(capabilities.BUILDER)
+
+
+def in_user_namespace() -> bool:
+    """Whether this process lives in any user namespace but the machine's first.
+
+    Not to be seen from its id map, which may be the identity: but the first one has a fixed inode.
+    """
+    return os.readlink("/proc/self/ns/user") != _FIRST_USER_NAMESPACE
+
+
+def enter_user_namespace(plan: IdMapPlan) -> None:
+    """Enter a new user namespace with these maps, and a new mount namespace owned by it.
+
+    The process must have a single thread. Raises `HostError` if the host forbids it.
+    """
+    writers = _start_writers(plan)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+    except OSError as error:
+        for writer in writers:
+            writer.abandon()
+        raise HostError(
+            f"cannot enter a user namespace: {error.strerror}", hint=advice(error.errno or 0)
+        ) from error
+    if plan.way == "single":
+        _write_single(plan)
+    for writer in writers:
+        writer.go()
+    failures = [message for writer in writers if (message := writer.finish())]
+    if failures:
+        raise HostError(
+            f"cannot map subordinate ids: {'; '.join(failures)}",
+            hint="check this account's lines in /etc/subuid and /etc/subgid, and that newuidmap "
+            "and newgidmap are set-user-id root or have file capabilities",
+        )
+    # What is mounted from here on stays here, and what the host mounts no longer comes in.
+    syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def advice(code: int) -> str:
+    """What to do when unshare(2) of a user namespace fails with this errno."""
+    from minibuild.linux.probe import user_namespace_advice
+
+    return user_namespace_advice(code)
+
+
+def format_map(ranges: tuple[Range, ...]) -> str:
+    """The text of /proc/PID/uid_map."""
+    return "".join(f"{r.inside} {r.outside} {r.count}\n" for r in ranges)
+
+
+def _write_single(plan: IdMapPlan) -> None:
+    """An unprivileged process may map its own id itself, once it has given up setgroups(2)."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", format_map(plan.uids)),
+        ("gid_map", format_map(plan.gids)),
+    ):
+        try:
+            _write(f"/proc/self/{name}", text)
+        except OSError as error:
+            raise HostError(
+                f"cannot write the id map of a user namespace: {error.strerror}",
+                hint=advice(error.errno or 0),
+            ) from error
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _start_writers(plan: IdMapPlan) -> list["_Writer"]:
+    pid = os.getpid()
+    if plan.way == "single":
+        return []
+    if plan.way == "direct":
+        return [_Writer(lambda: _write_direct(pid, plan))]
+    uids = [str(number) for r in plan.uids for number in r]
+    gids = [str(number) for r in plan.gids for number in r]
+    uid_helper, gid_helper = plan.helpers
+    return [
+        _Writer(lambda: os.execv(uid_helper, [uid_helper, str(pid), *uids])),
+        _Writer(lambda: os.execv(gid_helper, [gid_helper, str(pid), *gids])),
+    ]
+
+
+def _write_direct(pid: int, plan: IdMapPlan) -> None:
+    _write(f"/proc/{pid}/uid_map", format_map(plan.uids))
+    _write(f"/proc/{pid}/gid_map", format_map(plan.gids))
+
+
+class _Writer:
+    """A forked process that waits for `go`, then calls `act`; what it says on stderr is kept."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        wait_fd, self._go_fd = os.pipe()
+        self._message_fd, message_fd = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            # Without this copy the end of the pipe never comes when the parent gives up.
+            os.close(self._go_fd)
+            _wait_and_act(wait_fd, message_fd, act)
+        os.close(wait_fd)
+        os.close(message_fd)
+
+    def abandon(self) -> None:
+        """End the process before it acts."""
+        # Not by closing the pipe: the writers forked later hold copies of this end.
+        os.write(self._go_fd, b"-")
+        os.close(self._go_fd)
+        os.waitpid(self._pid, 0)
+        os.close(self._message_fd)
+
+    def go(self) -> None:
+        """Let it act."""
+        os.write(self._go_fd, b"!")
+        os.close(self._go_fd)
+
+    def finish(self) -> str:
+        """Wait for its end; "" if it went well, else what it said."""
+        with os.fdopen(self._message_fd, encoding="utf-8", errors="replace") as file:
+            message = file.read().strip()
+        _, status = os.waitpid(self._pid, 0)
+        if status == 0:
+            return ""
+        return message or f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def _wait_and_act(wait_fd: int, message_fd: int, act: Callable[[], None]) -> NoReturn:
+    try:
+        os.dup2(message_fd, 2)
+        if os.read(wait_fd, 1) == b"!":
+            act()
+        os._exit(0)
+    except BaseException as error:
+        os.write(2, str(error).encode())
+        os._exit(1)
