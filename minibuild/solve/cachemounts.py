@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from minibuild.digest import digest_bytes, digest_hex
 from minibuild.graph.op import CacheMount
-from minibuild.linux.owner import chown
+from minibuild.linux.owner import fchown
 from minibuild.solve.workbench import Workbench
 from minibuild.store.flock import try_lock
 
@@ -65,7 +65,7 @@ def _made(bench: Workbench, folder: str, number: int, mount: CacheMount, seed: S
         try:
             if seed is not None:
                 seed(fd)
-            chown(fd, "", mount.uid, mount.gid)
+            fchown(fd, mount.uid, mount.gid, mount.target)
             os.fchmod(fd, mount.mode)
         finally:
             os.close(fd)
