@@ -17,6 +17,9 @@ from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.store.layout import Store
 
+_INITIAL_USER_NAMESPACE = "user:[4026531837]"
+"""PROC_USER_INIT_INO of linux/proc_ns.h. The id map cannot tell: a map of all ids looks alike."""
+
 
 def open_snapshotter(
     store: Store, name: Literal["auto", "overlay", "native"] = "auto"
@@ -24,9 +27,9 @@ def open_snapshotter(
     """The snapshotter called `name`; `auto` is overlay where that works, else native."""
     if name == "native":
         return NativeSnapshotter(store)
-    mapping = _id_map()
-    overlay = OverlaySnapshotter(store, user_namespace=_is_user_namespace(mapping))
-    problem = _problem(store, overlay, mapping)
+    namespace = os.readlink("/proc/self/ns/user")
+    overlay = OverlaySnapshotter(store, user_namespace=namespace != _INITIAL_USER_NAMESPACE)
+    problem = _problem(store, overlay)
     if not problem:
         return overlay
     if name == "overlay":
@@ -42,13 +45,9 @@ def _id_map() -> str:
         return " ".join(file.read().split())
 
 
-def _is_user_namespace(mapping: str) -> bool:
-    return mapping != "0 0 4294967295"
-
-
-def _problem(store: Store, overlay: OverlaySnapshotter, mapping: str) -> str:
+def _problem(store: Store, overlay: OverlaySnapshotter) -> str:
     """Why overlay cannot be used, or ""; tried until it works once."""
-    name = f"overlay {os.uname().release} {os.geteuid()} {mapping}"
+    name = f"overlay {overlay.whiteouts} {os.uname().release} {os.geteuid()} {_id_map()}"
     if store.db.execute("SELECT 1 FROM probes WHERE name = ?", (name,)).fetchone():
         return ""
     problem = _try(overlay)

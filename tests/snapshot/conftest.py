@@ -1,0 +1,65 @@
+"""One body of tests over every backend and every way to merge.
+
+In a user namespace (see `test_user_namespace`) the same files run once more.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import HostError
+from minibuild.snapshot.api import Strategy
+from minibuild.store.layout import Store
+from tests.snapshot.world import World
+
+WORLDS = {
+    "overlay-stack": ("overlay", Strategy.AUTO),
+    "overlay-hardlink": ("overlay", Strategy.HARDLINK),
+    "native": ("native", Strategy.AUTO),
+}
+
+
+def make_world(store: Store, name: str) -> World:
+    """The world called `name`, if the host can."""
+    backend, strategy = WORLDS[name]
+    try:
+        return World(store, backend, strategy)  # type: ignore[arg-type]
+    except HostError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, store: Store) -> World:
+    """Each backend with each way to merge."""
+    return make_world(store, request.param)
+
+
+@pytest.fixture(params=[name for name in WORLDS if name.startswith("overlay")])
+def overlay(request: pytest.FixtureRequest, store: Store) -> World:
+    """What only concerns overlayfs."""
+    return make_world(store, request.param)
+
+
+@pytest.fixture
+def hardlink(store: Store) -> World:
+    """What only concerns applying a diff on overlayfs."""
+    return make_world(store, "overlay-hardlink")
+
+
+@pytest.fixture
+def stack(store: Store) -> World:
+    """What only concerns stacking."""
+    return make_world(store, "overlay-stack")
+
+
+@pytest.fixture
+def store_worlds(tmp_path: Path) -> Iterator[dict[str, World]]:
+    """All of them, each in a store of its own."""
+    stores = {name: Store(str(tmp_path / name)) for name in WORLDS}
+    yield {name: make_world(store, name) for name, store in stores.items()}
+    for store in stores.values():
+        store.close()

@@ -1,0 +1,362 @@
+"""How a merge is put on disk: rules 45 to 50 and 68 of the table in `docs/merge.md`, by number."""
+
+import errno
+import os
+import stat
+import time
+
+import pytest
+
+from minibuild.errors import HostError, StoreError
+from minibuild.linux import xattr
+from minibuild.snapshot import apply, detached
+from minibuild.snapshot import overlay as overlay_module
+from minibuild.snapshot.api import Diff, Merged, SnapshotID, Strategy
+from minibuild.snapshot.merge import MAX_STACK
+from tests.snapshot.world import World, chmod, mkdir, move, remove, write
+
+
+def names(world: World, merged: Merged) -> list[str]:
+    """What the merge wrote into its own layer directory."""
+    return sorted(os.listdir(world.snapshots.layer_dir(merged.snapshot)))
+
+
+def test_c4_45_the_longest_chain_becomes_the_parent(hardlink: World) -> None:
+    a = hardlink.layer(None, write("a"))
+    b = hardlink.layer(a, write("b"))
+    other = hardlink.layer(None, write("c"))
+    merged = hardlink.merged(a, Diff(a, b), other)
+    assert hardlink.snapshots.parent(merged.snapshot) == b
+    assert names(hardlink, merged) == ["c"]
+
+
+def test_c4_45_native_starts_from_nothing_and_links_all(store_worlds: dict[str, World]) -> None:
+    world = store_worlds["native"]
+    merged = world.merged(world.layer(None, write("a")), world.layer(None, write("b")))
+    assert names(world, merged) == ["a", "b"]
+    assert merged.report.linked == 2 and merged.report.copied == 0
+
+
+def test_c4_46_a_whiteout_only_for_what_is_below(hardlink: World) -> None:
+    low = hardlink.layer(None, write("d/one"), write("f"))
+    up = hardlink.layer(low, remove("d/one"), remove("f"))
+    base = hardlink.layer(None, write("f"), write("d", "a file"))  # d/one: ENOTDIR below
+    merged = hardlink.merged(base, Diff(low, up))
+    layer = hardlink.snapshots.layer_dir(merged.snapshot)
+    assert stat.S_ISCHR(os.lstat(f"{layer}/f").st_mode)
+    assert os.listdir(f"{layer}/d") == []
+    assert hardlink.paths(merged.snapshot) == ["d"]
+
+
+def test_c4_46_a_deletion_takes_away_what_this_merge_has_put(hardlink: World) -> None:
+    base = hardlink.layer(None, write("base"))
+    one = hardlink.layer(None, write("f"), write("d/f"))
+    up = hardlink.layer(one, remove("f"), remove("d"))
+    assert names(hardlink, hardlink.merged(base, one, Diff(one, up))) == []
+
+
+def test_c4_46_no_whiteout_in_a_directory_that_hides_all_below(hardlink: World) -> None:
+    base = hardlink.layer(None, write("d/f"))
+    gone = hardlink.layer(base, remove("d"))
+    again = hardlink.layer(None, write("d/g"))
+    with_f = hardlink.layer(None, write("d/f"))
+    without_f = hardlink.layer(with_f, remove("d/f"))
+    merged = hardlink.merged(Diff(base, gone), again, Diff(with_f, without_f), parent=base)
+    merged = hardlink.merged(base, hardlink.layer(None, write("x")), Diff(base, gone), again,
+                             Diff(with_f, without_f))  # fmt: skip
+    layer = hardlink.snapshots.layer_dir(merged.snapshot)
+    assert os.listdir(f"{layer}/d") == ["g"]
+    assert hardlink.paths(merged.snapshot) == ["d", "d/g", "x"]
+
+
+def test_c4_47_the_layer_is_written_without_a_mount(
+    hardlink: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, one = hardlink.layer(None, write("x")), hardlink.layer(None, write("f"))
+
+    def refuse(_: object) -> int:
+        raise AssertionError("mounted")
+
+    monkeypatch.setattr(overlay_module, "open_overlay", refuse)
+    hardlink.merge(base, one)
+
+
+def test_c4_48_opaque_is_marked_in_the_namespace_that_the_mount_reads(hardlink: World) -> None:
+    base = hardlink.layer(None, write("d/f"))
+    gone = hardlink.layer(base, remove("d"))
+    again = hardlink.layer(None, write("d/g"))
+    x = hardlink.layer(None, write("x"))
+    merged = hardlink.merge(base, x, Diff(base, gone), again)
+    found = xattr.get_all(f"{hardlink.snapshots.layer_dir(merged)}/d")
+    assert found == {f"{hardlink.snapshots.whiteouts}.overlay.opaque": b"y"}
+
+
+def test_c4_49_neighbours_are_compared_by_the_upperdir(
+    overlay: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = overlay.layer(
+        None, *[write(f"d/f{n}") for n in range(50)], *[write(f"g{n}") for n in range(50)]
+    )
+    up = overlay.layer(low, write("d/new"), remove("g1"))
+    looked_at: list[str] = []
+    real = os.scandir
+
+    def note(path: str) -> object:
+        looked_at.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", note)
+    assert overlay.changes(low, up) == ["modify .", "modify d", "add d/new", "delete g1"]
+    assert all(f"/{up}/fs" in path for path in looked_at)
+
+
+def test_c4_49_unrelated_trees_are_walked_twice(world: World) -> None:
+    a = world.layer(None, write("d/both", "x"), write("d/a"), write("e/a"))
+    b = world.layer(None, write("d/both", "y"), write("d/b"), write("f/b"))
+    assert world.changes(a, b) == [
+        "modify .",
+        "modify d",
+        "delete d/a",
+        "add d/b",
+        "modify d/both",
+        "delete e",
+        "add f",
+        "add f/b",
+    ]
+
+
+def test_c4_50_a_merge_is_committed(world: World) -> None:
+    merged = world.merged(world.layer(None, write("a")), world.layer(None, write("b"))).snapshot
+    assert merged in list(world.snapshots.all())
+    with pytest.raises(StoreError):
+        world.snapshots.commit(merged)
+    with pytest.raises(StoreError), world.snapshots.tree(merged, readonly=False):
+        pass
+
+
+def test_c4_50_a_failure_part_way_leaves_nothing(
+    hardlink: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = hardlink.layer(None, write("x"))
+    one = hardlink.layer(None, *[write(f"f{n}") for n in range(5)])
+    before = (sorted(os.listdir(hardlink.snapshots.folder)), list(hardlink.snapshots.all()))
+    real = apply.Applier._put
+
+    def fail(self: apply.Applier, parent: object, name: str, *rest: object) -> None:
+        if name == "f3":
+            raise KeyboardInterrupt
+        real(self, parent, name, *rest)
+
+    monkeypatch.setattr(apply.Applier, "_put", fail)
+    with pytest.raises(KeyboardInterrupt):
+        hardlink.merge(base, one)
+    assert (sorted(os.listdir(hardlink.snapshots.folder)), list(hardlink.snapshots.all())) == before
+    assert os.listdir(hardlink.store.path("ingest")) == []
+
+
+def test_c6_68_linked_inodes_count_once(store_worlds: dict[str, World]) -> None:
+    for name in ("overlay-hardlink", "native"):
+        world = store_worlds[name]
+        inputs = [world.layer(None, write(f"foo/{n}", "text" * 3000)) for n in range(3)]
+        merged = world.merge(*inputs)
+        usage = world.snapshots.usage(merged)
+        assert usage.inodes == 2
+        layer = world.snapshots.layer_dir(merged)
+        assert usage.size_bytes == 512 * sum(os.stat(p).st_blocks for p in (layer, f"{layer}/foo"))
+        assert [world.snapshots.usage(one).inodes for one in inputs] == [3, 3, 3]
+        assert world.snapshots.usage(merged) == usage
+
+
+# Stacking ----------------------------------------------------------------------------------------
+
+
+def test_stack_touches_no_file(stack: World) -> None:
+    merged = stack.merged(*[stack.layer(None, write(f"d/{n}")) for n in range(5)])
+    assert merged.report.strategy is Strategy.STACK
+    assert names(stack, merged) == []
+    assert len(stack.paths(merged.snapshot)) == 6
+
+
+def test_stack_of_a_step_that_lies_on_the_same_layers_again(stack: World) -> None:
+    a, b = stack.layer(None, write("a")), stack.layer(None, write("b"))
+    root = stack.merge(a, b)
+    step = stack.layer(root, remove("a"))
+    merged = stack.merged(a, b, Diff(root, step), stack.layer(None, write("c")))
+    assert merged.report.strategy is Strategy.STACK
+    assert stack.paths(merged.snapshot) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (remove("f"), ["d", "d/other", "x"]),
+        (lambda root: (remove("d")(root), mkdir("d")(root)), ["d", "d/other", "f", "x"]),
+        (lambda root: (move("f", "t")(root), move("t", "f")(root)), ["d", "d/other", "f", "x"]),
+        (lambda root: (chmod("d", 0o700)(root), chmod("d", 0o755)(root)), None),
+    ],
+    ids=["whiteout", "opaque", "unchanged file", "unchanged directory"],
+)
+def test_stack_is_not_used_where_a_layer_would_mean_something_else(
+    stack: World, edit: object, expected: list[str] | None
+) -> None:
+    low = stack.layer(None, write("d/f"), write("f", "low"))
+    up = stack.layer(low, edit, write("x"))
+    other = stack.layer(None, write("f", "other"), write("d/other"), chmod("d", 0o711))
+    merged = stack.merged(other, Diff(low, up))
+    assert merged.report.strategy is Strategy.HARDLINK
+    assert f"snapshot {up} hides files" in merged.report.reason
+    tree = stack.read(merged.snapshot)
+    if expected is None:
+        assert tree["d"].mode == 0o711
+    else:
+        assert [path for path in sorted(tree) if path] == expected
+    if "f" in tree:
+        assert stack.text(merged.snapshot, "f") == "other"
+
+
+def test_stack_of_a_step_that_only_adds(stack: World) -> None:
+    low = stack.layer(None, write("f"))
+    up = stack.layer(low, write("new"), write("d/new"))
+    merged = stack.merged(stack.layer(None, write("other")), Diff(low, up))
+    assert merged.report.strategy is Strategy.STACK
+    assert stack.paths(merged.snapshot) == ["d", "d/new", "new", "other"]
+
+
+def test_stack_skips_layers_that_hold_nothing(stack: World) -> None:
+    base = stack.layer(None, write("f"), lambda root: os.chmod(root, 0o711))
+    merged = stack.merged(base, stack.layer(None), stack.layer(None, write("x")))
+    assert merged.report.strategy is Strategy.STACK
+    assert len(stack.snapshots.layers(merged.snapshot)) == 2
+
+
+def test_stack_too_deep_is_linked(stack: World) -> None:
+    base = stack.layer(None, write("base"))
+    layers = [stack.layer(None, write(f"f{n}")) for n in range(MAX_STACK)]
+    merged = stack.merged(base, *layers)
+    assert merged.report.strategy is Strategy.HARDLINK and "too deep" in merged.report.reason
+    assert len(stack.paths(merged.snapshot)) == MAX_STACK + 1
+
+
+def test_stack_with_a_layer_that_comes_twice_is_linked(stack: World) -> None:
+    a, b = stack.layer(None, write("f", "a")), stack.layer(None, write("f", "b"))
+    merged = stack.merged(a, b, a)
+    assert "twice" in merged.report.reason
+    assert stack.text(merged.snapshot, "f") == "a"
+
+
+def test_stack_on_a_diff_of_trees_that_are_no_neighbours_is_linked(stack: World) -> None:
+    a, b = stack.layer(None, write("a")), stack.layer(None, write("b"))
+    merged = stack.merged(stack.layer(None, write("x")), Diff(a, b))
+    assert "was not made on" in merged.report.reason
+    assert stack.paths(merged.snapshot) == ["b", "x"]
+
+
+def test_stack_costs_nothing_for_each_file(stack: World) -> None:
+    layers = []
+    for n in range(40):
+        active = stack.snapshots.prepare(None)
+        for m in range(50):
+            open(f"{stack.snapshots.layer_dir(active)}/f{n}-{m}", "x").close()
+        stack.snapshots.commit(active)
+        layers.append(active)
+    started = time.perf_counter()
+    merged = stack.merged(*layers)
+    assert merged.report.strategy is Strategy.STACK
+    assert time.perf_counter() - started < 0.2  # 2 ms on a quiet machine
+    assert len(stack.paths(merged.snapshot)) == 2000
+
+
+def mount_table() -> str:
+    """The mounts that this process can see."""
+    with open("/proc/self/mountinfo") as file:
+        return file.read()
+
+
+# Many layers, old kernels ------------------------------------------------------------------------
+
+
+def chain(world: World, length: int) -> list[SnapshotID]:
+    """A chain of layers made without mounts."""
+    parent: SnapshotID | None = None
+    made: list[SnapshotID] = []
+    for n in range(length):
+        parent = world.snapshots.prepare(parent)
+        open(f"{world.snapshots.layer_dir(parent)}/f{n}", "x").close()
+        world.snapshots.commit(parent)
+        made.append(parent)
+    return made
+
+
+@pytest.mark.parametrize("length", [130, 450])
+def test_many_layers_fit_in_one_page(stack: World, length: int) -> None:
+    # Numbers as they are in a store that has been in use for years.
+    stack.store.db.execute("UPDATE sqlite_sequence SET seq = 1000000 WHERE name = 'snapshots'")
+    stack.store.db.execute(
+        "INSERT OR IGNORE INTO sqlite_sequence (name, seq) SELECT 'snapshots', 1000000"
+        " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'snapshots')"
+    )
+    top = chain(stack, length)[-1]
+    active = stack.snapshots.prepare(top)
+    for snapshot, readonly in ((active, False), (top, True)):
+        (mount,) = stack.snapshots.mounts(snapshot, readonly=readonly)
+        assert mount.type == "overlay"
+        assert len(",".join(mount.options)) < 4096
+        for option in mount.options:
+            key, _, value = option.partition("=")
+            if key in ("lowerdir", "upperdir", "workdir"):
+                for directory in value.split(":"):
+                    assert os.path.isdir(f"{mount.cwd}/{directory}")
+        with stack.snapshots.tree(snapshot, readonly=readonly) as fd:
+            assert len(os.listdir(fd)) == length
+
+
+def test_trees_on_kernels_without_one_by_one_lowerdirs(
+    stack: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = chain(stack, 20)[-1]
+
+    def refuse(_: object) -> int:
+        raise OSError(errno.EINVAL, "lowerdir+ is not known")
+
+    monkeypatch.setattr(detached, "_open_detached", refuse)
+    mounts_before = mount_table()
+    child = stack.layer(top, write("new"), remove("f3"))
+    assert mount_table() == mounts_before
+    assert len(stack.paths(child)) == 20
+
+
+def test_a_refused_mount_says_what_to_do(stack: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = chain(stack, 2)[-1]
+
+    def refuse(_: object) -> int:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(detached, "_open_detached", refuse)
+    with pytest.raises(HostError) as caught, stack.snapshots.tree(top):
+        pass
+    assert "native" in caught.value.hint
+
+
+def test_an_active_snapshot_can_be_mounted_again_and_again(stack: World) -> None:
+    base = stack.layer(None, write("f"))
+    active = stack.snapshots.prepare(base)
+    for n in range(3):
+        with stack.snapshots.tree(active, readonly=False) as fd:
+            os.mkdir(f"d{n}", dir_fd=fd)
+            marker = f"{stack.snapshots.folder}/{active}/work/work/incompat/volatile"
+            assert os.path.isdir(marker)
+        assert not os.path.exists(marker)
+        with stack.snapshots.tree(active) as fd:
+            assert f"d{n}" in os.listdir(fd)
+    stack.snapshots.commit(active)
+    assert sorted(os.listdir(f"{stack.snapshots.folder}/{active}")) == ["fs"]
+
+
+def test_a_tree_is_mounted_in_no_directory_and_can_only_be_read(stack: World) -> None:
+    top = chain(stack, 3)[-1]
+    before = mount_table()
+    with stack.snapshots.tree(top) as fd:
+        assert mount_table() == before
+        with pytest.raises(OSError) as caught:
+            os.mkdir("x", dir_fd=fd)
+        assert caught.value.errno == errno.EROFS

@@ -1,0 +1,241 @@
+"""Snapshots in few words, for tests: make a layer by edits, merge, read the tree back.
+
+Edits are functions of the root's path. Trees are read through what a process would see, into the
+form of `model`.
+"""
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Literal
+
+from minibuild.linux import xattr
+from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Strategy
+from minibuild.snapshot.native import NativeSnapshotter
+from minibuild.snapshot.overlay import OverlaySnapshotter
+from minibuild.snapshot.select import open_snapshotter
+from minibuild.store.layout import Store
+from tests.snapshot.model import Entry, Tree
+
+Edit = Callable[[str], object]
+
+TYPES = {
+    stat.S_IFDIR: "dir",
+    stat.S_IFREG: "file",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "sock",
+    stat.S_IFCHR: "chr",
+    stat.S_IFBLK: "blk",
+}
+
+
+def write(path: str, text: str = "", mode: int = 0o644) -> Edit:
+    """A new file in place of whatever file is there; parents are made."""
+
+    def edit(root: str) -> None:
+        target = f"{root}/{path}"
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.lexists(target):
+            os.unlink(target)
+        with open(target, "x") as file:
+            file.write(text)
+        os.chmod(target, mode)
+
+    return edit
+
+
+def mkdir(path: str, mode: int = 0o755) -> Edit:
+    """A directory and its parents."""
+
+    def edit(root: str) -> None:
+        os.makedirs(f"{root}/{path}", exist_ok=True)
+        os.chmod(f"{root}/{path}", mode)
+
+    return edit
+
+
+def remove(path: str) -> Edit:
+    """Whatever is there, with all that is in it."""
+
+    def edit(root: str) -> None:
+        target = f"{root}/{path}"
+        if os.path.isdir(target) and not os.path.islink(target):
+            for name in os.listdir(target):
+                remove(f"{path}/{name}")(root)
+            os.rmdir(target)
+        else:
+            os.unlink(target)
+
+    return edit
+
+
+def symlink(path: str, target: str) -> Edit:
+    """A symbolic link."""
+
+    def edit(root: str) -> None:
+        os.makedirs(os.path.dirname(f"{root}/{path}"), exist_ok=True)
+        os.symlink(target, f"{root}/{path}")
+
+    return edit
+
+
+def link(path: str, to: str) -> Edit:
+    """A hardlink."""
+    return lambda root: os.link(f"{root}/{to}", f"{root}/{path}", follow_symlinks=False)
+
+
+def move(path: str, to: str) -> Edit:
+    """A rename."""
+    return lambda root: os.rename(f"{root}/{path}", f"{root}/{to}")
+
+
+def chmod(path: str, mode: int) -> Edit:
+    """Other permissions."""
+    return lambda root: os.chmod(f"{root}/{path}", mode)
+
+
+def chown(path: str, uid: int, gid: int) -> Edit:
+    """Another owner."""
+    return lambda root: os.chown(f"{root}/{path}", uid, gid, follow_symlinks=False)
+
+
+def utime(path: str, mtime_ns: int) -> Edit:
+    """Another time."""
+    return lambda root: os.utime(f"{root}/{path}", ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+
+
+def set_xattr(path: str, name: str, value: bytes) -> Edit:
+    """An extended attribute."""
+    return lambda root: xattr.set(f"{root}/{path}", name, value)
+
+
+def node(path: str, kind: str) -> Edit:
+    """Something of a type, at a path that is free."""
+
+    def edit(root: str) -> None:
+        target = f"{root}/{path}"
+        match kind:
+            case "file":
+                write(path, "text")(root)
+            case "dir":
+                write(f"{path}/inside", "text")(root)
+            case "symlink":
+                os.symlink("nowhere", target)
+            case "fifo":
+                os.mkfifo(target)
+            case "sock":
+                with socket.socket(socket.AF_UNIX) as listener:
+                    here = os.open(root, os.O_PATH)
+                    listener.bind(f"/proc/self/fd/{here}/{path}")
+                    os.close(here)
+            case "chr":
+                os.mknod(target, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+            case "blk":
+                os.mknod(target, stat.S_IFBLK | 0o600, os.makedev(7, 0))
+
+    return edit
+
+
+class World:
+    """A snapshotter of one kind, with one way to merge."""
+
+    def __init__(
+        self, store: Store, backend: Literal["overlay", "native"], strategy: Strategy
+    ) -> None:
+        self.store = store
+        self.strategy = strategy
+        opened = open_snapshotter(store, backend)
+        assert isinstance(opened, OverlaySnapshotter | NativeSnapshotter)
+        self.snapshots = opened
+
+    def layer(self, parent: SnapshotID | None, *edits: Edit) -> SnapshotID:
+        """A committed snapshot: `parent` with edits."""
+        active = self.snapshots.prepare(parent)
+        with self.snapshots.tree(active, readonly=False) as fd:
+            for edit in edits:
+                edit(f"/proc/self/fd/{fd}")
+        self.snapshots.commit(active)
+        return active
+
+    def merged(
+        self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None, **policy: bool
+    ) -> Merged:
+        """The merge of diffs; a snapshot stands for its diff from nothing."""
+        listed = [d if isinstance(d, Diff) else Diff(None, d) for d in diffs]
+        return self.snapshots.merge(
+            listed,
+            MergePolicy(self.strategy, **policy),
+            parent=parent,  # type: ignore[arg-type]
+        )
+
+    def merge(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> SnapshotID:
+        """The snapshot of `merged`."""
+        return self.merged(*diffs, parent=parent).snapshot
+
+    def read(self, snapshot: SnapshotID) -> Tree:
+        """The tree of a snapshot as a process sees it."""
+        with self.snapshots.tree(snapshot) as fd:
+            return read_tree(f"/proc/self/fd/{fd}")
+
+    def paths(self, snapshot: SnapshotID) -> list[str]:
+        """The paths of a tree but for its root, sorted."""
+        return sorted(path for path in self.read(snapshot) if path)
+
+    def text(self, snapshot: SnapshotID, path: str) -> str:
+        """The contents of a file."""
+        data = self.read(snapshot)[path].data
+        assert isinstance(data, bytes)
+        return data.decode()
+
+    def changes(self, lower: SnapshotID | None, upper: SnapshotID) -> list[str]:
+        """The changes of a diff as words."""
+        return [
+            f"{change.kind.value} {change.path or '.'}"
+            for change in self.snapshots.changes(Diff(lower, upper))
+        ]
+
+    def changed(self, lower: SnapshotID | None, upper: SnapshotID) -> dict[str, Change]:
+        """The changes of a diff by path."""
+        return {change.path: change for change in self.snapshots.changes(Diff(lower, upper))}
+
+
+def read_tree(root: str) -> Tree:
+    """A directory in the form of the model."""
+    tree = {"": read_entry(root + "/.")}
+    pending = [""]
+    while pending:
+        parent = pending.pop()
+        with os.scandir(f"{root}/{parent}") as entries:
+            for found in entries:
+                path = f"{parent}/{found.name}" if parent else found.name
+                tree[path] = read_entry(f"{root}/{path}")
+                if tree[path].type == "dir":
+                    pending.append(path)
+    return tree
+
+
+def read_entry(path: str) -> Entry:
+    """One entry in the form of the model."""
+    found = os.lstat(path)
+    kind = TYPES[stat.S_IFMT(found.st_mode)]
+    data: bytes | str | int = b""
+    match kind:
+        case "file":
+            with open(path, "rb") as file:
+                data = file.read()
+        case "symlink":
+            data = os.readlink(path)
+        case "chr" | "blk":
+            data = found.st_rdev
+    attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in xattr.names(path)))
+    return Entry(
+        kind,
+        0 if kind == "symlink" else stat.S_IMODE(found.st_mode),
+        (found.st_uid, found.st_gid),
+        data,
+        attributes,
+        0 if kind == "dir" else found.st_mtime_ns,
+        found.st_ino,
+    )
