@@ -15,6 +15,7 @@ from frontends.dockerfile.checks import rules
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.expand import process_heredoc
 from frontends.dockerfile.instructions import Add, Copy, Head, Heredoc
+from frontends.dockerfile.names import step_text
 from frontends.dockerfile.needs import suggested
 from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
 from frontends.dockerfile.state import StageState
@@ -97,8 +98,8 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
     note = state.note(item.head)
     copied = Vertex(op.File(tuple(collected.actions)), collected.inputs, note)
     if link:
-        prefix, _, text = note.name.rpartition("] ")
-        merged = note._replace(name=f"{prefix}] LINK {text}" if prefix else f"LINK {text}")
+        text = step_text(item.head, state.env, state.conversion.escape)
+        merged = state.note(item.head, f"LINK {text}", same_step=True)
         state.vertex = merge((state.vertex, copied), merged)
     else:
         state.vertex = copied

@@ -58,7 +58,7 @@ def _fields(value: Any) -> str:
     """The fields that differ from their defaults."""
     defaults: dict[str, Any] = value._field_defaults
     return " ".join(
-        f"{name}={_text(item)}"
+        f"{name}={oct(item) if name == 'mode' else _text(item)}"
         for name, item in zip(value._fields, value, strict=True)
         if name not in defaults or defaults[name] != item
     )
