@@ -1,0 +1,166 @@
+"""The build checks: what each rule finds, what spares it, and what makes it an error."""
+
+from typing import Any
+
+import pytest
+
+from frontends.dockerfile.checks.rules import BUILDKIT_RULES
+from frontends.dockerfile.convert import check, convert
+from minibuild.errors import DefinitionError, SourceText
+from minibuild.graph.frontend import Finding, FrontendRequest, LocalContext
+from minibuild.graph.platform import Platform
+from tests.support.resolver import FakeResolver
+
+AMD64 = Platform("linux", "amd64")
+
+
+def request_for(text: str, **fields: Any) -> FrontendRequest:
+    fields.setdefault("platforms", (AMD64,))
+    return FrontendRequest(SourceText("Dockerfile", text), build_platform=AMD64, **fields)
+
+
+def findings(text: str, **fields: Any) -> list[tuple[str, int]]:
+    """Rules and lines of what is found."""
+    found = check(request_for(text, **fields), FakeResolver()).findings
+    return [(f.rule, f.span.first if f.span else 0) for f in found]
+
+
+def messages(text: str, **fields: Any) -> list[str]:
+    return [f.message for f in check(request_for(text, **fields), FakeResolver()).findings]
+
+
+def test_there_are_all_rules_of_buildkit() -> None:
+    assert len({rule.name for rule in BUILDKIT_RULES}) == 22
+    assert all(rule.url.startswith("https://docs.docker.com/") for rule in BUILDKIT_RULES)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM busybox AS Base\n", [("StageNameCasing", 1)]),
+        ("FROM busybox as base\n", [("FromAsCasing", 1)]),
+        ("from busybox as base\n", []),
+        ("FROM busybox\nRUN a \\\n\n b\n", [("NoEmptyContinuation", 3)]),
+        ("FROM busybox\nrun a\nRUN b\n", [("ConsistentInstructionCasing", 2)]),
+        ("from busybox\nRun a\nrun b\n", [("ConsistentInstructionCasing", 2)]),
+        ("FROM busybox AS a\nFROM busybox AS a\n", [("DuplicateStageName", 2)]),
+        ("FROM busybox AS scratch\n", [("ReservedStageName", 1)]),
+        ("FROM busybox AS context\n", [("ReservedStageName", 1)]),
+        ("FROM busybox\nCMD a\n", [("JSONArgsRecommended", 2)]),
+        ("FROM busybox\nENTRYPOINT a\n", [("JSONArgsRecommended", 2)]),
+        ('FROM busybox\nSHELL ["a"]\nCMD a\n', []),
+        ('FROM busybox\nCMD ["a"]\n', []),
+        ("FROM busybox\nMAINTAINER a\n", [("MaintainerDeprecated", 2)]),
+        ("FROM busy${X}box\n", [("UndefinedArgInFrom", 1)]),
+        ("ARG X\nFROM busy${X}box\n", []),
+        ("FROM ${X:-busybox}\n", []),
+        ("FROM busybox\nWORKDIR a\nWORKDIR b\n", [("WorkdirRelativePath", 2)]),
+        ("FROM busybox\nWORKDIR /a\nWORKDIR b\n", []),
+        ("FROM busybox AS a\nWORKDIR /a\nFROM a\nWORKDIR b\n", []),
+        ("FROM busybox\nLABEL a=$X\n", [("UndefinedVar", 2)]),
+        ("FROM busybox\nARG X\nLABEL a=$X b=$PATH c=${Y:-}\n", []),
+        ("FROM busybox\nCOPY <<E /e\n$X\nE\n", [("UndefinedVar", 2)]),
+        ("FROM busybox\nEXPOSE $X 80\n", [("UndefinedVar", 2)]),
+        ("FROM busybox\nRUN echo $X\n", []),
+        (
+            'FROM busybox\nCMD ["a"]\nCMD ["b"]\nCMD ["c"]\n',
+            [("MultipleInstructionsDisallowed", 2), ("MultipleInstructionsDisallowed", 3)],
+        ),
+        ('FROM busybox AS a\nCMD ["a"]\nFROM a\nCMD ["b"]\n', []),
+        ("FROM busybox\nENV a b\n", [("LegacyKeyValueFormat", 2)]),
+        ("FROM busybox\nLABEL a b\n", [("LegacyKeyValueFormat", 2)]),
+        ("FROM --platform=$TARGETPLATFORM busybox\n", [("RedundantTargetPlatform", 1)]),
+        ("FROM --platform=$BUILDPLATFORM busybox\n", []),
+        ("FROM busybox\nARG API_TOKEN\n", [("SecretsUsedInArgOrEnv", 2)]),
+        ("FROM busybox\nENV DB_PASSWORD=x\n", [("SecretsUsedInArgOrEnv", 2)]),
+        ("FROM busybox\nENV TOKEN_FILE=x PUBLIC_KEY=y MONKEY=z KEY_VERSION=1\n", []),
+        ("ARG TAG\nFROM busybox:$TAG\n", [("InvalidDefaultArgInFrom", 2)]),
+        ("ARG TAG=latest\nFROM busybox:$TAG\n", []),
+        ("FROM --platform=linux/amd64 busybox\n", [("FromPlatformFlagConstDisallowed", 1)]),
+        ("FROM --platform=linux/amd64 busybox AS build_amd64\n", []),
+        ("FROM busybox\nCOPY a.log /\n", [("CopyIgnoredFile", 2)]),
+        ("FROM busybox\nADD ./a.log /\n", [("CopyIgnoredFile", 2)]),
+        ("FROM busybox\nCOPY --from=busybox a.log /\n", []),
+        ("FROM busybox\nEXPOSE 80/TCP\n", [("ExposeProtoCasing", 2)]),
+        ("FROM busybox\nEXPOSE 127.0.0.1:80:80\n", [("ExposeInvalidFormat", 2)]),
+        ("# about a\nFROM busybox AS a\n", []),
+    ],
+)
+def test_rules(text: str, expected: list[tuple[str, int]]) -> None:
+    fields = {"build_args": {"TAG": "latest"}, "context": LocalContext("context", ("*.log",))}
+    assert findings(text, **fields) == expected
+
+
+def test_descriptions_are_checked_only_on_request() -> None:
+    text = "# something else\nFROM busybox AS a\n\n# b is for it\nARG b\n# nothing\nARG c\n"
+    assert findings(text) == []
+    wanted = "# check=experimental=InvalidDefinitionDescription\n\n" + text
+    assert findings(wanted) == [
+        ("InvalidDefinitionDescription", 4),
+        ("InvalidDefinitionDescription", 9),
+    ]
+
+
+def test_base_image_for_another_platform() -> None:
+    resolver = FakeResolver({"arm": {"architecture": "arm64"}})
+    (found,) = check(request_for("FROM arm\n"), resolver).findings
+    assert found.rule == "InvalidBaseImagePlatform"
+    assert found.message == (
+        'Base image arm was pulled with platform "linux/arm64", expected "linux/amd64" '
+        "for current build"
+    )
+
+
+def test_messages_suggest() -> None:
+    assert messages("FROM busybox\nENV USERNAME=a\nLABEL l=$USERNAM\n") == [
+        "Usage of undefined variable '$USERNAM' (did you mean $USERNAME?)"
+    ]
+    assert messages("ARG IMAGE=x\nFROM busybox$IMAG\n") == [
+        "FROM argument 'IMAG' is not declared (did you mean IMAGE?)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "directive",
+    ["skip=all", "skip=JSONArgsRecommended,maintainerdeprecated", "skip=All;error=true"],
+)
+def test_rules_can_be_skipped(directive: str) -> None:
+    text = "FROM busybox\nMAINTAINER x\nCMD a\n"
+    assert findings(f"# check={directive}\n{text}") == []
+    assert findings(text, build_args={"BUILDKIT_DOCKERFILE_CHECK": directive}) == []
+
+
+def test_the_build_argument_wins_over_the_directive() -> None:
+    text = "# check=skip=all\nFROM busybox\nCMD a\n"
+    given = {"BUILDKIT_DOCKERFILE_CHECK": "error=false"}
+    assert findings(text, build_args=given) == [("JSONArgsRecommended", 3)]
+
+
+def test_one_instruction_can_be_spared() -> None:
+    text = "FROM busybox\n# check=skip=JSONArgsRecommended\nCMD a\nENTRYPOINT b\n"
+    assert findings(text) == [("JSONArgsRecommended", 4)]
+
+
+def test_findings_can_be_errors() -> None:
+    text = "# check=error=true\nFROM busybox as base\nMAINTAINER x\n"
+    with pytest.raises(DefinitionError) as caught:
+        convert(request_for(text), FakeResolver())
+    assert caught.value.message == (
+        "lint violation found for rules: FromAsCasing, MaintainerDeprecated"
+    )
+    assert "Dockerfile:3: MaintainerDeprecated" in caught.value.detail
+    assert len(check(request_for(text), FakeResolver()).findings) == 2
+
+
+def test_each_finding_is_told_once_for_all_platforms() -> None:
+    platforms = (AMD64, Platform("linux", "arm64"))
+    assert findings("FROM busybox\nWORKDIR a\n", platforms=platforms) == [
+        ("WorkdirRelativePath", 2)
+    ]
+
+
+def test_a_finding_explains_itself() -> None:
+    (found,) = check(request_for("FROM busybox\nMAINTAINER x\n"), FakeResolver()).findings
+    assert isinstance(found, Finding)
+    assert found.description
+    assert found.url == "https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/"

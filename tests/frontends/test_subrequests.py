@@ -1,0 +1,94 @@
+"""Answers to `--call`: the field names are BuildKit's."""
+
+from frontends.dockerfile.subrequests import lint, outline, targets
+from minibuild.errors import SourceText
+from minibuild.graph.frontend import FrontendRequest
+from minibuild.graph.platform import Platform
+from tests.support.resolver import FakeResolver
+
+AMD64 = Platform("linux", "amd64")
+TEXT = """\
+# BASE is where it starts
+ARG BASE=busybox
+ARG UNUSED=x
+# build compiles
+FROM ${BASE} AS build
+ARG TARGETARCH
+ARG UNUSED
+# level of output
+ARG LEVEL=1
+RUN --mount=type=secret,id=token,required --mount=type=ssh make
+RUN --mount=type=cache,target=/c,id=cache make
+FROM scratch AS other
+ARG NOT_HERE=1
+FROM --platform=$TARGETPLATFORM build
+ARG LATE
+"""
+
+
+def request(target: str = "") -> FrontendRequest:
+    return FrontendRequest(
+        SourceText("Dockerfile", TEXT),
+        (AMD64,),
+        AMD64,
+        target=target,
+        build_args={"LEVEL": "2"},
+    )
+
+
+def at(line: int) -> dict[str, object]:
+    return {"ranges": [{"start": {"line": line}, "end": {"line": line}}]}
+
+
+def test_targets() -> None:
+    assert targets(request()) == {
+        "targets": [
+            {
+                "name": "build",
+                "description": "compiles",
+                "base": "${BASE}",
+                "location": at(5),
+            },
+            {"name": "other", "base": "scratch", "location": at(12)},
+            {
+                "default": True,
+                "base": "build",
+                "platform": "$TARGETPLATFORM",
+                "location": at(14),
+            },
+        ]
+    }
+
+
+def test_outline() -> None:
+    found = outline(request(), FakeResolver())
+    assert found == {
+        "args": [
+            {
+                "name": "BASE",
+                "description": "is where it starts",
+                "value": "busybox",
+                "location": at(2),
+            },
+            {"name": "UNUSED", "value": "x", "location": at(3)},
+            {"name": "LEVEL", "value": "2", "location": at(9)},
+            {"name": "LATE", "location": at(15)},
+        ],
+        "secrets": [{"name": "token", "required": True, "location": at(10)}],
+        "ssh": [{"name": "default", "location": at(10)}],
+        "cache": [{"ID": "cache", "location": at(11)}],
+    }
+
+
+def test_outline_of_a_target() -> None:
+    assert outline(request("other"), FakeResolver()) == {
+        "name": "other",
+        "args": [{"name": "NOT_HERE", "value": "1", "location": at(13)}],
+    }
+
+
+def test_lint() -> None:
+    (warning,) = lint(request(), FakeResolver())["warnings"]
+    assert warning["ruleName"] == "RedundantTargetPlatform"
+    assert set(warning) == {"ruleName", "description", "url", "detail", "location"}
+    assert warning["location"] == at(14)
