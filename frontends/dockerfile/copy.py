@@ -22,13 +22,12 @@ from frontends.dockerfile.state import StageState
 from minibuild.errors import RegistryError
 from minibuild.graph import op
 from minibuild.graph.frontend import LocalContext
-from minibuild.graph.pattern import IgnorePatterns, clean
+from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
 from minibuild.graph.vertex import Note, Vertex, merge
 
 _OCTAL = re.compile("[0-7]+")
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")
 _LARGEST_MODE = 0o7777
-_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
 class _Words(NamedTuple):
@@ -94,7 +93,7 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
     collected = _Actions(None if link else state.vertex, template)
     _collect_paths(state, item, words, collected)
     for heredoc in item.heredocs:
-        collected.add(_inline(state, heredoc, item.head), _literal(heredoc.name))
+        collected.add(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
     note = state.note(item.head)
     copied = Vertex(op.File(tuple(collected.actions)), collected.inputs, note)
     if link:
@@ -182,10 +181,11 @@ def _collect_paths(state: StageState, item: Copy | Add, words: _Words, collected
     for source in words.sources:
         try:
             git = git_url(source)
+            name = http_filename(source) if git is None and is_http(source) else ""
         except InvalidRemote as error:
             raise _wrong(item, str(error)) from None
         if isinstance(item, Copy):
-            if git is not None or is_http(source):
+            if git is not None or name:
                 kind = "a git ref" if git is not None else "a URL"
                 raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
             tree = _copied_tree(state, item)
@@ -193,8 +193,8 @@ def _collect_paths(state: StageState, item: Copy | Add, words: _Words, collected
             collected.add(tree, _path(state, item, source), keep_owner=own)
         elif git is not None:
             collected.add(_git(state, item, git, words), ".")
-        elif is_http(source):
-            _add_download(state, item, source, words, collected)
+        elif name:
+            _add_download(state, item, op.HttpSource(source, name, words.checksum), collected)
         elif words.checksum:
             raise _wrong(item, "checksum requires HTTP(S) or Git sources", "checksum")
         else:
@@ -263,20 +263,16 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
     return Vertex(source, (), _source_note(state, item.head, f"load git source {git.remote}"))
 
 
-def _add_download(
-    state: StageState, item: Add, url: str, words: _Words, collected: _Actions
-) -> None:
-    if words.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", words.checksum):
+def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:
+    if source.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", source.checksum):
         raise _wrong(
             item,
-            f'invalid checksum digest format "{words.checksum}"',
+            f'invalid checksum digest format "{source.checksum}"',
             "checksum",
             "write sha256: and 64 hex digits",
         )
-    name = http_filename(url)
-    source = op.HttpSource(url, name, words.checksum)
-    vertex = Vertex(source, (), _source_note(state, item.head, f"load {url}"))
-    collected.add(vertex, _literal(name), unpack=item.unpack is True)
+    vertex = Vertex(source, (), _source_note(state, item.head, f"load {source.url}"))
+    collected.add(vertex, escape_glob(source.filename), unpack=item.unpack is True)
 
 
 def _source_note(state: StageState, head: Head, text: str) -> Note:
@@ -293,8 +289,3 @@ def _inline(state: StageState, heredoc: Heredoc, head: Head) -> Vertex:
     file = op.Mkfile(f"/{heredoc.name}", text.encode("utf-8", "surrogateescape"))
     note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
     return Vertex(op.File((file,)), (None,), note)
-
-
-def _literal(name: str) -> str:
-    """A name in which nothing is a wildcard."""
-    return _SPECIAL.sub(r"\\\1", name)

@@ -41,6 +41,6 @@ def _range(what: str, text: str) -> range:
 
 def _number(text: str) -> int:
     """A port, or -1 for anything else."""
-    if not (text.isascii() and text.isdigit()) or int(text) > _LAST:
+    if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > len(str(_LAST)):
         return -1
-    return int(text)
+    return int(text) if int(text) <= _LAST else -1

@@ -30,7 +30,7 @@ _QUERY_KEYS = (
 
 
 class InvalidRemote(ValueError):
-    """A git URL with parts that contradict each other or make no sense."""
+    """A URL with parts that contradict each other or make no sense."""
 
 
 class GitUrl(NamedTuple):
@@ -51,12 +51,15 @@ def is_http(text: str) -> bool:
 
 
 def http_filename(url: str) -> str:
-    """The file's name: the last part of the URL's path."""
+    """The file's name: the last part of the URL's path. Raises `InvalidRemote`."""
     from urllib.parse import unquote, urlsplit
 
-    path = unquote(urlsplit(url).path).rstrip("/")
+    try:
+        path = unquote(urlsplit(url).path).rstrip("/")
+    except ValueError as error:
+        raise InvalidRemote(f"invalid URL {url}: {error}") from None
     name = path.rpartition("/")[2]
-    return name if name not in ("", ".", "..") else _UNNAMED
+    return name if name not in ("", ".", "..") and "\0" not in name else _UNNAMED
 
 
 def git_url(text: str) -> GitUrl | None:

@@ -15,7 +15,7 @@ def is_signal(text: str) -> bool:
     """Whether `text` is a signal: a number that is not 0, or a name."""
     digits = text.removeprefix("-").removeprefix("+")
     if digits.isascii() and digits.isdigit():
-        return int(digits) != 0
+        return digits.strip("0") != ""
     name = text.upper().removeprefix("SIG")
     return name in _NAMES or _is_realtime(name)
 
@@ -28,6 +28,6 @@ def signal_names() -> tuple[str, ...]:
 def _is_realtime(name: str) -> bool:
     for start, most in (("RTMIN+", _FROM_RTMIN), ("RTMAX-", _FROM_RTMAX)):
         number = name.removeprefix(start)
-        if name.startswith(start) and number.isascii() and number.isdigit():
-            return 1 <= int(number) <= most
+        if name.startswith(start):
+            return number in {str(allowed) for allowed in range(1, most + 1)}
     return False

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.history import COMMENT
 from frontends.dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
-from frontends.dockerfile.remote import InvalidRemote, git_url, http_filename, is_http
+from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
 from frontends.dockerfile.scope import DEFAULT_PATH
 from minibuild.errors import DefinitionError, Span, located
 from minibuild.graph.frontend import (
@@ -26,6 +26,7 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
+from minibuild.graph.pattern import escape_glob
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 
@@ -114,42 +115,36 @@ class Sources:
         config = found.config._replace(created="", extra=extra)
         return Base(Vertex(found.source, (), _note(name, span)), config, image=True)
 
-    def _remote(self, url: str, name: str, span: Span) -> Vertex:
+    def _remote(self, url: str, context: str, span: Span) -> Vertex:
         """A git repository, or a file from the web: unpacked, if it is an archive."""
         text = f"https://{url}" if url.startswith("github.com/") else url
         if text != url and not text.partition("#")[0].endswith(".git"):
             head, mark, fragment = text.partition("#")
             text = f"{head}.git{mark}{fragment}"
-        title = f"[context {name}] load from {url}" if name else f"[internal] load {url}"
+        title = f"[context {context}] load from {url}" if context else f"[internal] load {url}"
         note = _note(title, span)
         try:
             git = git_url(text)
+            name = http_filename(text) if git is None and is_http(text) else ""
         except InvalidRemote as error:
             raise DefinitionError(str(error), hint="see --build-context") from None
         if git is not None:
-            keep = git.keep_git_dir
-            if keep is None:
-                keep = self._argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR").lower() in _TRUE
-            return Vertex(
-                GitSource(
-                    git.remote,
-                    git.ref,
-                    git.subdir,
-                    git.checksum,
-                    keep,
-                    git.submodules,
-                    git.mtime,
-                ),
-                (),
-                note,
-            )
-        if not is_http(text):
+            return Vertex(self._git_source(git), (), note)
+        if not name:
             raise DefinitionError(
                 f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
             )
-        download = Vertex(HttpSource(text, http_filename(text)), (), note)
-        unpack = Copy(1, (http_filename(text),), "/", unpack=True)
+        download = Vertex(HttpSource(text, name), (), note)
+        unpack = Copy(1, (escape_glob(name),), "/", unpack=True)
         return Vertex(File((unpack,)), (None, download), note)
+
+    def _git_source(self, git: GitUrl) -> GitSource:
+        keep = git.keep_git_dir
+        if keep is None:
+            keep = self._argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR").lower() in _TRUE
+        return GitSource(
+            git.remote, git.ref, git.subdir, git.checksum, keep, git.submodules, git.mtime
+        )
 
     def _argument(self, name: str) -> str:
         return self._request.build_args.get(name, "")

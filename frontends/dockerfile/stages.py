@@ -22,6 +22,9 @@ from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
 from minibuild.graph.platform import Platform, parse_platform
 
+_MOST_DIGITS = 20
+"""Numbers with more are too large for anything, and slow to read."""
+
 
 class Stage(NamedTuple):
     """One stage. `base` is the expanded name after FROM; `parent` the stage it means, if any.
@@ -74,10 +77,10 @@ class StageTable(NamedTuple):
         sign = name[:1] in ("+", "-")
         if not (name[sign:].isascii() and name[sign:].isdigit()):
             return self.by_name(name, user, head)
-        number = int(name)
+        number = int(name[:_MOST_DIGITS])
         if not 0 <= number < len(self.stages):
             raise DockerfileError(
-                f"invalid stage index {number}",
+                f"invalid stage index {name}",
                 head.flag_span("from"),
                 hint=f"stages are counted from 0, and there are {len(self.stages)}",
             )

@@ -18,6 +18,7 @@ from minibuild.errors import DefinitionError
 
 _ANY = "[^/]*"
 _WILDCARDS = re.compile(r"[*?\[\\]")
+_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -35,6 +36,11 @@ def compile_glob(pattern: str) -> Callable[[str], bool]:
     """`match_glob` for one pattern and many names."""
     match = re.compile(_translate(pattern, lambda rest: (_ANY, 1)), re.DOTALL).fullmatch
     return lambda name: match(name) is not None
+
+
+def escape_glob(name: str) -> str:
+    """A pattern that matches just `name`."""
+    return _SPECIAL.sub(r"\\\1", name)
 
 
 def clean(path: str) -> str:

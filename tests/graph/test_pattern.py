@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibuild.errors import DefinitionError
-from minibuild.graph.pattern import IgnorePatterns, clean, has_wildcard, match_glob
+from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob, has_wildcard, match_glob
 
 # --- one name -----------------------------------------------------------------------------------
 
@@ -45,6 +45,12 @@ from minibuild.graph.pattern import IgnorePatterns, clean, has_wildcard, match_g
 )
 def test_match_glob(pattern: str, name: str, expected: bool) -> None:
     assert match_glob(pattern, name) is expected
+
+
+@given(st.text(max_size=8))
+def test_an_escaped_name_matches_itself_alone(name: str) -> None:
+    assert match_glob(escape_glob(name), name)
+    assert not match_glob(escape_glob(name), name + "x")
 
 
 @pytest.mark.parametrize("pattern", ["[", "[]", "[]a]", "[a", "[a-]", "[-a]", "[^]", "a\\", "[a\\"])
