@@ -17,7 +17,8 @@ from minibuild.executor.channel import Channel
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, pack, unpack_request
-from minibuild.linux import capabilities, syscalls
+from minibuild.linux import capabilities, owner, syscalls
+from minibuild.linux.syscalls import AT_FDCWD
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -100,7 +101,7 @@ def enter_directory(path: str, user: User) -> None:
             above = os.path.dirname(above)
         for directory in reversed(missing):
             os.mkdir(directory, 0o755)
-            os.chown(directory, user.uid, user.gid)
+            owner.chown(AT_FDCWD, directory, user.uid, user.gid)
         os.chdir(path)
     except OSError as error:
         raise DefinitionError(

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from minibuild.errors import DefinitionError
 from minibuild.executor.wire import Ready, Stub, Touched
@@ -30,6 +30,9 @@ _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _MAX_SYMLINKS = 40
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST)
+
+
+_Trace = TypeVar("_Trace", Stub, Touched)
 
 
 class _Above(NamedTuple):
@@ -175,17 +178,17 @@ def _xattrs(target: str | int) -> tuple[tuple[str, bytes], ...]:
 def remove_stubs(upper_fd: int, ready: Ready) -> None:
     """Remove from an upperdir what `StubMaker` made, unless the step made use of it."""
     for stub in reversed(ready.stubs):
-        _at_parent(upper_fd, stub.path, lambda fd, name, s=stub: _remove(fd, name, s))
+        _at_parent(upper_fd, stub, _remove)
     for touched in sorted(ready.touched, key=lambda t: t.path.count("/"), reverse=True):
-        _at_parent(upper_fd, touched.path, lambda fd, name, t=touched: _drop_copy(fd, name, t))
+        _at_parent(upper_fd, touched, _drop_copy)
 
 
-def _at_parent(upper_fd: int, path: str, act: Callable[[int, str], None]) -> None:
-    """Call `act` with the directory that holds `path`, and leave that directory's times alone.
+def _at_parent(upper_fd: int, trace: _Trace, act: Callable[[int, str, _Trace], None]) -> None:
+    """Call `act` with the directory that holds `trace.path`, and leave its times alone.
 
     The step had the tree for itself: it may have put symlinks and files where directories were.
     """
-    head, _, name = path.rpartition("/")
+    head, _, name = trace.path.rpartition("/")
     flags, resolve = os.O_RDONLY | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
     try:
         fd = openat2(upper_fd, head or ".", flags, resolve=resolve)
@@ -193,7 +196,7 @@ def _at_parent(upper_fd: int, path: str, act: Callable[[int, str], None]) -> Non
         return
     try:
         before = os.fstat(fd)
-        act(fd, name)
+        act(fd, name, trace)
         os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
     except OSError as error:
         if error.errno not in _GONE:

@@ -12,13 +12,9 @@ _CONSOLE = "/dev/console"
 def take() -> int:
     """Make a new terminal that of this session, on descriptors 0 to 2 and as /dev/console; return
     its controlling end."""
-    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, termios.TIOCSPTLCK, bytes(4))
-    number = int.from_bytes(fcntl.ioctl(master, termios.TIOCGPTN, bytes(4)), "little")
-    path = f"/dev/pts/{number}"
-    slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    master, slave = os.openpty()
     os.close(os.open(_CONSOLE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    syscalls.mount(path, _CONSOLE, flags=syscalls.MS_BIND)
+    syscalls.mount(os.ttyname(slave), _CONSOLE, flags=syscalls.MS_BIND)
     for standard in range(3):
         os.dup2(slave, standard)
     os.close(slave)

@@ -54,9 +54,7 @@ def lookup_user(root_fd: int, spec: str) -> User:
     return resolve(user, group, passwd, lambda: parse_group(read_etc(root_fd, "etc/group")))
 
 
-def resolve(
-    user: str, group: str, passwd: list[Passwd], groups: Callable[[], list[Group]]
-) -> User:
+def resolve(user: str, group: str, passwd: list[Passwd], groups: Callable[[], list[Group]]) -> User:
     """The same on parsed files; `groups` is called only if it matters."""
     wanted = user or "0"
     number = int(wanted) if wanted.isascii() and wanted.isdecimal() else -1

@@ -79,8 +79,10 @@ Reply = Ready | Failed | Exited | Terminal
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
-    for cls in (Step, Mount, BindTree, BindPath, Tmpfs, SecretFile, Limit, Request)
-    + (Touched, Stub, Ready, Failed, Exited, Terminal)
+    for cls in (
+        *(Request, Step, Mount, BindTree, BindPath, Tmpfs, SecretFile, Limit),
+        *(Ready, Stub, Touched, Terminal, Failed, Exited),
+    )
 }
 
 
@@ -117,5 +119,3 @@ def _deep(value: Any) -> Any:
         made = [_deep(item) for item in items]
         return _TYPES[name](*made) if name else tuple(made)
     return value
-
-

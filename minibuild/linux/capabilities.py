@@ -27,6 +27,10 @@ BUILDER = "SYS_ADMIN CHOWN DAC_OVERRIDE FOWNER SETUID SETGID SETPCAP SYS_CHROOT"
 """What this program itself needs: mounts, owners of files, and steps under other ids."""
 
 
+_LAST = 63
+"""The sets are 64 bits wide: a newer kernel may know capabilities that have no name here."""
+
+
 def mask(names: Iterable[str]) -> int:
     """The bits of the named capabilities."""
     return sum(1 << NAMES.index(name) for name in names)
@@ -45,16 +49,7 @@ def limit_to(keep: int) -> None:
     A program that root executes gets what the bounding set leaves (capabilities(7), "Capabilities
     and execution of programs by root"); inheritable and ambient sets are emptied, as runc does.
     """
-    for number in range(64):
-        if keep >> number & 1:
-            continue
-        try:
-            syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
-        except OSError:
-            # EINVAL: past the last capability that this kernel knows.
-            if number < len(NAMES) - 1:
-                raise
-            break
+    syscalls.drop_bounding(n for n in range(_LAST + 1) if not keep >> n & 1)
     try:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     except OSError:

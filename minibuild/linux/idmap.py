@@ -21,11 +21,11 @@ _SEARCH = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wra
 
 
 class Range(NamedTuple):
-    """`count` ids from `inside` on stand for those from `outside` on."""
+    """`size` ids from `inside` on stand for those from `outside` on."""
 
     inside: int
     outside: int
-    count: int
+    size: int
 
 
 class IdMapPlan(NamedTuple):
@@ -54,8 +54,8 @@ def plan(account: Account) -> IdMapPlan:
     """The best maps for this account."""
     if account.may_map_any:
         # Identity, over every id that exists for this process.
-        uids = tuple(Range(r.inside, r.inside, r.count) for r in account.own_uids)
-        gids = tuple(Range(r.inside, r.inside, r.count) for r in account.own_gids)
+        uids = tuple(Range(r.inside, r.inside, r.size) for r in account.own_uids)
+        gids = tuple(Range(r.inside, r.inside, r.size) for r in account.own_gids)
         return IdMapPlan("direct", uids, gids)
     if account.helpers and account.subordinate_uids and account.subordinate_gids:
         return IdMapPlan(

@@ -16,7 +16,6 @@ from minibuild.errors import HostError
 from minibuild.linux import capabilities, syscalls
 from minibuild.linux.idmap import IdMapPlan, Range
 
-
 _FIRST_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO in the kernel's proc_ns.h
 
 
@@ -74,7 +73,7 @@ def advice(code: int) -> str:
 
 def format_map(ranges: tuple[Range, ...]) -> str:
     """The text of /proc/PID/uid_map."""
-    return "".join(f"{r.inside} {r.outside} {r.count}\n" for r in ranges)
+    return "".join(f"{r.inside} {r.outside} {r.size}\n" for r in ranges)
 
 
 def _write_single(plan: IdMapPlan) -> None:

@@ -11,7 +11,10 @@ surprise. Every argument type is declared once, below; ctypes guesses wrong for 
 import ctypes
 import errno
 import os
+from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_void_p
+
+from minibuild.linux.hints import HINTS
 
 # mount(2), umount2(2)
 MS_RDONLY = 0x1
@@ -92,28 +95,6 @@ MOUNT_ATTR_IDMAP = 0x00100000
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
-
-HINTS = {
-    ("mount", errno.ELOOP): "two of lowerdir, upperdir and workdir overlap",
-    ("mount", errno.ENOSPC): "the mount table is full; see /proc/sys/fs/mount-max",
-    ("mount", errno.EPERM): "mounting needs root or a user namespace that may mount; "
-    "a container or an AppArmor profile may forbid it",
-    ("mount", errno.ENODEV): "the kernel does not know this filesystem; load its module",
-    ("fsopen", errno.ENODEV): "the kernel does not know this filesystem; load its module",
-    ("fsopen", errno.EPERM): "mounting needs root or a user namespace that may mount",
-    ("fsmount", errno.EPERM): "mounting needs root or a user namespace that may mount",
-    ("unshare", errno.EPERM): "this host forbids unprivileged user namespaces; see "
-    "/proc/sys/kernel/unprivileged_userns_clone and apparmor_restrict_unprivileged_userns",
-    ("clone", errno.EPERM): "new namespaces need root or a user namespace; "
-    "a container's seccomp profile may forbid them",
-    ("clone", errno.ENOSPC): "too many namespaces; see /proc/sys/user/max_user_namespaces",
-    ("unshare", errno.ENOSPC): "too many namespaces; see /proc/sys/user/max_user_namespaces",
-    ("unshare", errno.EINVAL): "the process has more than one thread, or the kernel lacks this "
-    "kind of namespace",
-    ("pivot_root", errno.EINVAL): "the new root is no mount point, or its parent mount is shared",
-    ("seccomp", errno.EACCES): "set no_new_privs before the filter",
-    ("openat2", errno.ENOSYS): "Linux 5.6 or newer is needed",
-}
 
 
 class SyscallError(OSError):
@@ -258,6 +239,18 @@ def sethostname(name: str) -> None:
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """prctl(2) with numbers as arguments."""
     return _check(_prctl(option, arg2, arg3, arg4, arg5), "prctl")
+
+
+def drop_bounding(numbers: Iterable[int]) -> None:
+    """PR_CAPBSET_DROP for each capability, lowest first, up to the last one this kernel knows.
+
+    A loop of its own because every step goes through it.
+    """
+    for number in numbers:
+        if _prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+            if ctypes.get_errno() == errno.EINVAL:
+                return
+            _check(-1, "prctl")
 
 
 # linux/capability.h: version 3 carries each 64-bit set as two 32-bit words, low word first.

@@ -1,0 +1,290 @@
+"""What this machine can do, asked by trying it: the checks of `minibuild doctor`.
+
+Comes in: the folder where the store is, or is to be. Goes out: findings, each with what to do if
+it is not as it should be. What would change this process (namespaces, mounts) is tried in a
+forked one. Numbers of versions and settings are only read where trying does not say why.
+Read next: `namespace`, which uses what is checked here.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minibuild.linux import idmap, syscalls
+from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
+
+OLDEST_KERNEL = (5, 6)
+ROOTLESS_OVERLAY_KERNEL = (5, 11)
+LITTLE_BYTES = 2 << 30
+
+_SETTINGS = (
+    (
+        "/proc/sys/user/max_user_namespaces",
+        "0",
+        "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000` as root",
+    ),
+    (
+        "/proc/sys/kernel/unprivileged_userns_clone",
+        "0",
+        "this distribution reserves user namespaces for root: "
+        "`sysctl -w kernel.unprivileged_userns_clone=1` as root",
+    ),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "AppArmor restricts user namespaces (Ubuntu 23.10 and later): as root, "
+        "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give the interpreter an "
+        "AppArmor profile that allows `userns`",
+    ),
+)
+
+
+class Finding(NamedTuple):
+    """One check: what was asked, whether the answer is good, what was found, what to do."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def check_host(folder: str) -> list[Finding]:
+    """All findings, in an order that is good to read. `folder` or a parent of it must exist."""
+    folder = existing_parent(folder)
+    findings = [kernel(), openat2(), mount_api()]
+    if needs_user_namespace():
+        findings += [user_namespaces(), subordinate_ids()]
+    findings += [overlay(folder), seccomp(), cgroup(), disk(folder)]
+    return findings
+
+
+def existing_parent(folder: str) -> str:
+    """The folder itself, or the nearest one above it that is there."""
+    folder = os.path.abspath(folder)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def parse_release(release: str) -> tuple[int, int]:
+    """Major and minor number of a kernel release such as `6.1.0-13-amd64`."""
+    digits = "".join(c if c.isdigit() else " " for c in release).split()
+    return (int(digits[0]), int(digits[1])) if len(digits) > 1 else (0, 0)
+
+
+def kernel() -> Finding:
+    """The version of the kernel."""
+    release = os.uname().release
+    version = parse_release(release)
+    if version < OLDEST_KERNEL:
+        return Finding("kernel", False, release, "Linux 5.6 is the oldest that works")
+    if version < ROOTLESS_OVERLAY_KERNEL and needs_user_namespace():
+        advice = "Linux 5.11 and later mount overlays without root; until then trees are copied"
+        return Finding("kernel", True, release, advice)
+    return Finding("kernel", True, release)
+
+
+def openat2() -> Finding:
+    """openat2(2), which keeps hostile paths inside a root."""
+    try:
+        flags = os.O_PATH | os.O_DIRECTORY
+        os.close(syscalls.openat2(syscalls.AT_FDCWD, "/", flags, resolve=syscalls.RESOLVE_IN_ROOT))
+    except OSError as error:
+        advice = "Linux 5.6 has it; in a container its seccomp profile may be too old"
+        return Finding("openat2", False, str(error.strerror), advice)
+    return Finding("openat2", True, "works")
+
+
+def mount_api() -> Finding:
+    """fsopen(2) and fsmount(2): mounts that belong to no directory."""
+
+    def attempt() -> None:
+        fs_fd = syscalls.fsopen("tmpfs")
+        syscalls.fsconfig_create(fs_fd)
+        os.close(syscalls.fsmount(fs_fd))
+
+    problem = in_namespaces(attempt)
+    if problem:
+        advice = "Linux 5.2 has it; in a container its seccomp profile may forbid it"
+        return Finding("mount api", False, problem, advice)
+    return Finding("mount api", True, "works")
+
+
+def user_namespaces() -> Finding:
+    """Whether this account may make user namespaces that are good for mounting."""
+    code = errno_of_user_namespace()
+    if code:
+        reason = os.strerror(code)
+        return Finding("user namespaces", False, reason, user_namespace_advice(code))
+    problem = in_namespaces(lambda: syscalls.mount("tmpfs", "/", "tmpfs"))
+    if problem:
+        advice = user_namespace_advice(errno.EPERM)
+        return Finding("user namespaces", False, f"no mounts inside: {problem}", advice)
+    return Finding("user namespaces", True, "work")
+
+
+def errno_of_user_namespace() -> int:
+    """0 if unshare(2) of a user namespace works, else why not."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        except OSError as error:
+            os._exit(error.errno or 255)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def user_namespace_advice(code: int) -> str:
+    """What to do when a user namespace is refused with this errno."""
+    for path, bad, advice in _SETTINGS:
+        if _read(path) == bad:
+            return advice
+    if code == errno.ENOSPC:
+        return "the limit in /proc/sys/user/max_user_namespaces is reached, or they nest too deep"
+    if code == errno.EINVAL:
+        return "the kernel is built without user namespaces, or this process has several threads"
+    if code in (errno.EPERM, errno.EACCES):
+        return (
+            "in a container, start it with `--security-opt seccomp=unconfined --security-opt "
+            "apparmor=unconfined --security-opt systempaths=unconfined`, or with --privileged"
+        )
+    return "build as root"
+
+
+def subordinate_ids() -> Finding:
+    """newuidmap(1), newgidmap(1) and the ranges that they may map for this account."""
+    name = "subordinate ids"
+    plan = idmap.plan_id_maps()
+    if plan.way == "direct":
+        return Finding(name, True, "not needed: this process may map any id")
+    account = idmap.account_names(os.geteuid())[0]
+    if plan.way == "single":
+        missing = "newuidmap and newgidmap are not installed (package uidmap or shadow-utils)"
+        if idmap.find_helpers():
+            missing = f"{account} has no range in /etc/subuid and /etc/subgid"
+        return Finding(
+            name,
+            False,
+            f"one id only: {missing}",
+            "builds work, but every file belongs to root and USER has no effect; as root: "
+            f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {account}`",
+        )
+    problem = in_namespaces(lambda: None)
+    if problem:
+        return Finding(name, False, problem, "reinstall the package uidmap (shadow-utils)")
+    count = sum(r.size for r in plan.uids)
+    if count < 65536:
+        return Finding(name, False, f"{count} ids", "images use ids up to 65535: grant 65536")
+    return Finding(name, True, f"{count} ids")
+
+
+def overlay(folder: str, *, userxattr: bool | None = None) -> Finding:
+    """An overlay mount on the filesystem of `folder`, with a whiteout made through it."""
+    if userxattr is None:
+        userxattr = needs_user_namespace() or in_user_namespace()
+    name = "overlay with userxattr" if userxattr else "overlay"
+    problem = in_namespaces(lambda: _try_overlay(folder, userxattr))
+    if problem:
+        return Finding(
+            name,
+            False,
+            f"{problem} ({folder})",
+            "snapshots will be copies, which is slow: put the store on ext4, xfs or btrfs with "
+            "MINIBUILD_ROOT, and not on another overlay or on NFS",
+        )
+    return Finding(name, True, f"works in {folder}")
+
+
+def _try_overlay(folder: str, userxattr: bool) -> None:
+    """In a process of its own. What it makes is below one folder, removed at the end."""
+    from minibuild.linux.beneath import remove_tree
+
+    scratch = os.path.join(folder, f".probe-{os.getpid()}")
+    os.mkdir(scratch)
+    try:
+        os.chdir(scratch)
+        for directory in ("lower", "upper", "work", "merged"):
+            os.mkdir(directory)
+        os.mkdir("lower/gone")
+        data = "lowerdir=lower,upperdir=upper,workdir=work" + (",userxattr" if userxattr else "")
+        syscalls.mount("overlay", "merged", "overlay", 0, data)
+        try:
+            os.rmdir("merged/gone")
+            os.mkdir("merged/gone")  # Over a whiteout: needs an extended attribute.
+        finally:
+            syscalls.umount("merged", syscalls.MNT_DETACH)
+    finally:
+        os.chdir("/")
+        parent_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        remove_tree(parent_fd, os.path.basename(scratch))
+
+
+def seccomp() -> Finding:
+    """Filters in the kernel, and the library that compiles them."""
+    if not os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
+        return Finding("seccomp", False, "not in this kernel", "steps run without a filter")
+    try:
+        import pyseccomp  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        advice = "install libseccomp 2.5 (libseccomp2 in Debian, libseccomp elsewhere)"
+        return Finding("seccomp", False, f"libseccomp cannot be loaded: {error}", advice)
+    return Finding("seccomp", True, "works")
+
+
+def cgroup() -> Finding:
+    """Which cgroups there are, and whether this process may make its own."""
+    root = "/sys/fs/cgroup"
+    if not os.path.exists(f"{root}/cgroup.controllers"):
+        there = os.path.isdir(f"{root}/memory") or os.path.isdir(f"{root}/unified")
+        return Finding("cgroup", True, "version 1" if there else "none", "not needed to build")
+    own = next(
+        (line[3:] for line in _read("/proc/self/cgroup").splitlines() if line[:3] == "0::"), "/"
+    )
+    writable = os.access(f"{root}{own}", os.W_OK)
+    return Finding("cgroup", True, f"version 2, {'writable' if writable else 'read-only'}")
+
+
+def disk(folder: str) -> Finding:
+    """Room for the store."""
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    text = f"{free / (1 << 30):.1f} GiB free in {folder}"
+    if found.f_files and not found.f_favail:
+        return Finding("disk", False, f"no inodes left in {folder}", "remove files, or `prune`")
+    if free < LITTLE_BYTES:
+        return Finding("disk", False, text, "`minibuild prune`, or set MINIBUILD_ROOT elsewhere")
+    return Finding("disk", True, text)
+
+
+def in_namespaces(act: Callable[[], None]) -> str:
+    """Call `act` in a forked process with a mount namespace, in a user namespace if this account
+    needs one. "" if it went well, else what was raised."""
+    message_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if needs_user_namespace():
+                enter_user_namespace(idmap.plan_id_maps())
+            else:
+                syscalls.unshare(syscalls.CLONE_NEWNS)
+                syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+            act()
+        except BaseException as error:
+            os.write(write_fd, (str(error) or type(error).__name__).encode())
+        finally:
+            os._exit(0)
+    os.close(write_fd)
+    with os.fdopen(message_fd, encoding="utf-8", errors="replace") as file:
+        message = file.read()
+    os.waitpid(pid, 0)
+    return message
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
