@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from minibuild.errors import HostError
 from minibuild.snapshot.api import Strategy
@@ -63,3 +64,6 @@ def store_worlds(tmp_path: Path) -> Iterator[dict[str, World]]:
     yield {name: make_world(store, name) for name, store in stores.items()}
     for store in stores.values():
         store.close()
+
+
+settings.register_profile("deep", max_examples=10_000)

@@ -1,0 +1,310 @@
+"""Random trees, chains and merges: the disk against the model, and the laws of both.
+
+A scenario is a list of steps; each makes a snapshot: a layer edited on an earlier one, or a merge
+of diffs between earlier ones. After each step the snapshot, read through its mount, has to be what
+the model says. `--hypothesis-profile=deep` runs 10,000 scenarios on each backend.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minibuild.linux import xattr
+from minibuild.snapshot.api import Diff, SnapshotID
+from tests.snapshot import model
+from tests.snapshot.model import EMPTY, Entry, Tree
+from tests.snapshot.world import World
+
+NAMES = ["a", "b", "é"]
+PATHS = [*NAMES, *[f"{x}/{y}" for x in NAMES for y in NAMES], "a/a/a", "a/a/b", "b/a/a"]
+SECOND = 10**9
+
+paths = st.sampled_from(PATHS)
+modes = st.sampled_from([0o755, 0o700])
+times = st.sampled_from([10**18, 10**18 + 1])
+
+
+class Op(NamedTuple):
+    """One edit; what it needs of the rest depends on the verb."""
+
+    verb: str
+    path: str
+    other: str = ""
+    mode: int = 0o755
+    mtime: int = 10**18
+    data: str = ""
+
+
+ops = st.one_of(
+    st.builds(Op, st.just("write"), paths, st.just(""), modes, times, st.sampled_from("xyz")),
+    st.builds(Op, st.just("write"), paths, st.just(""), modes, times, st.sampled_from("xyz")),
+    st.builds(Op, st.just("mkdir"), paths, st.just(""), modes),
+    st.builds(Op, st.just("mkdir"), paths, st.just(""), modes),
+    st.builds(Op, st.just("symlink"), paths, st.just(""), modes, times, st.sampled_from(NAMES)),
+    st.builds(Op, st.just("fifo"), paths, st.just(""), modes, times),
+    st.builds(Op, st.just("remove"), paths),
+    st.builds(Op, st.just("remove"), paths),
+    st.builds(Op, st.just("chmod"), st.sampled_from([*PATHS, ""]), st.just(""), modes),
+    st.builds(Op, st.just("xattr"), paths, st.just(""), data=st.sampled_from("12")),
+    st.builds(Op, st.just("link"), paths, paths),
+    st.builds(Op, st.just("rename"), paths, paths),
+)
+
+
+class Layer(NamedTuple):
+    """A step: a new layer on snapshot number `parent` (0 is nothing), edited."""
+
+    parent: int
+    ops: list[Op]
+
+
+class Merge(NamedTuple):
+    """A step: a merge of diffs between snapshots by number."""
+
+    diffs: list[tuple[int, int]]
+
+
+numbers = st.integers(0, 20)
+steps = st.lists(
+    st.one_of(
+        st.builds(Layer, numbers, st.lists(ops, max_size=8)),
+        st.builds(Layer, st.just(0), st.lists(ops, min_size=3, max_size=8)),
+        st.builds(Merge, st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4)),
+    ),
+    min_size=2,
+    max_size=7,
+)
+
+
+class Model:
+    """A layer being edited in memory; `edit` says whether the edit makes sense."""
+
+    def __init__(self, tree: Tree, first_inode: int) -> None:
+        self.tree = dict(tree)
+        self.fresh = first_inode
+        self.next = first_inode
+
+    def edit(self, op: Op) -> bool:
+        """Do it, unless the file system would refuse."""
+        parent = op.path.rpartition("/")[0]
+        if parent not in self.tree or self.tree[parent].type != "dir":
+            return False
+        old = self.tree.get(op.path)
+        act = getattr(self, op.verb)
+        return bool(act(op, old))
+
+    def names(self, entry: Entry) -> int:
+        """How many names an inode has."""
+        return sum(e.inode == entry.inode for e in self.tree.values() if e.type != "dir")
+
+    def new(self, kind: str, mode: int, data: bytes | str, mtime: int) -> Entry:
+        """An entry with an inode of its own."""
+        self.next += 1
+        return Entry(kind, mode, data=data, mtime=mtime, inode=self.next)
+
+    def put(self, op: Op, old: Entry | None, entry: Entry) -> bool:
+        """An entry where there is no directory."""
+        if old is not None and old.type == "dir":
+            return False
+        self.tree[op.path] = entry
+        return True
+
+    def write(self, op: Op, old: Entry | None) -> bool:
+        return self.put(op, old, self.new("file", op.mode, op.data.encode(), op.mtime))
+
+    def symlink(self, op: Op, old: Entry | None) -> bool:
+        return self.put(op, old, self.new("symlink", 0, op.data, op.mtime))
+
+    def fifo(self, op: Op, old: Entry | None) -> bool:
+        return self.put(op, old, self.new("fifo", op.mode, b"", op.mtime))
+
+    def mkdir(self, op: Op, old: Entry | None) -> bool:
+        if old is not None:
+            return False
+        self.tree[op.path] = Entry("dir", op.mode)
+        return True
+
+    def remove(self, op: Op, old: Entry | None) -> bool:
+        self.tree = model.without(self.tree, op.path)
+        return old is not None
+
+    def changeable(self, entry: Entry | None) -> bool:
+        """An overlay breaks hardlinks when it copies up, so those are left alone."""
+        if entry is None or entry.type == "symlink":
+            return False
+        return entry.type == "dir" or self.names(entry) == 1
+
+    def chmod(self, op: Op, old: Entry | None) -> bool:
+        if old is None or not self.changeable(old):
+            return False
+        self.tree[op.path] = old._replace(mode=op.mode)
+        return True
+
+    def xattr(self, op: Op, old: Entry | None) -> bool:
+        if old is None or not self.changeable(old) or old.type not in ("dir", "file"):
+            return False
+        self.tree[op.path] = old._replace(xattrs=(("user.test", op.data.encode()),))
+        return True
+
+    def link(self, op: Op, old: Entry | None) -> bool:
+        target = self.tree.get(op.other)
+        if old is not None or target is None or target.type == "dir" or target.inode <= self.fresh:
+            return False
+        self.tree[op.path] = target
+        return True
+
+    def rename(self, op: Op, old: Entry | None) -> bool:
+        source = self.tree.get(op.other)
+        if source is None or source.type == "dir" or source == old:
+            return False
+        if (old is not None and old.type == "dir") or self.names(source) > 1:
+            return False
+        del self.tree[op.other]
+        self.tree[op.path] = source
+        return True
+
+
+def perform(root: str, op: Op) -> None:
+    """The same edit on disk."""
+    path, other = f"{root}/{op.path}", f"{root}/{op.other}"
+    if op.verb in ("write", "symlink", "fifo") and os.path.lexists(path):
+        os.unlink(path)
+    match op.verb:
+        case "write":
+            with open(path, "x") as file:
+                file.write(op.data)
+        case "symlink":
+            os.symlink(op.data, path)
+        case "fifo":
+            os.mkfifo(path)
+        case "mkdir":
+            os.mkdir(path)
+        case "remove":
+            delete(path)
+        case "xattr":
+            xattr.set(path, "user.test", op.data.encode())
+        case "link":
+            os.link(other, path, follow_symlinks=False)
+        case "rename":
+            os.rename(other, path)
+    if op.verb in ("write", "fifo", "mkdir", "chmod"):
+        os.chmod(path, op.mode)
+    if op.verb in ("write", "symlink", "fifo"):
+        os.utime(path, ns=(op.mtime, op.mtime), follow_symlinks=False)
+
+
+def delete(path: str) -> None:
+    """Remove a file or a whole directory."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        for name in os.listdir(path):
+            delete(f"{path}/{name}")
+        os.rmdir(path)
+    else:
+        os.unlink(path)
+
+
+class Made(NamedTuple):
+    """A snapshot, what it should be, and what its hardlinks are at least."""
+
+    snapshot: SnapshotID | None
+    tree: Tree
+    sure: set[frozenset[str]]
+
+
+def run(world: World, scenario: list[Layer | Merge]) -> list[Made]:
+    """Do all steps; compare after each."""
+    made = [Made(None, EMPTY, set())]
+    for number, step in enumerate(scenario):
+        made.append(
+            make_layer(world, made, step, number)
+            if isinstance(step, Layer)
+            else make_merge(world, made, step)
+        )
+        check(world, made[-1])
+    return made
+
+
+def make_layer(world: World, made: list[Made], step: Layer, number: int) -> Made:
+    parent = made[step.parent % len(made)]
+    editor = Model(parent.tree, number * 1000)
+    doable = [op for op in step.ops if editor.edit(op)]
+    snapshot = world.layer(
+        parent.snapshot, *[lambda root, op=op: perform(root, op) for op in doable]
+    )  # type: ignore[misc]
+    sure = {group for group in model.link_groups(editor.tree)}
+    sure = {group for group in sure if group in parent.sure or is_fresh(editor, group)}
+    return Made(snapshot, editor.tree, sure)
+
+
+def is_fresh(editor: Model, group: frozenset[str]) -> bool:
+    return all(editor.tree[path].inode > editor.fresh for path in group)
+
+
+def make_merge(world: World, made: list[Made], step: Merge) -> Made:
+    pairs = [(made[low % len(made)], made[1:][up % max(1, len(made) - 1)]) if len(made) > 1 else
+             None for low, up in step.diffs]  # fmt: skip
+    chosen = [pair for pair in pairs if pair is not None]
+    diffs = [Diff(low.snapshot, up.snapshot) for low, up in chosen if up.snapshot is not None]
+    tree = model.merge((low.tree, up.tree) for low, up in chosen)
+    return Made(world.merge(*diffs), tree, set())
+
+
+def check(world: World, made: Made) -> None:
+    """The disk is what the model says."""
+    assert made.snapshot is not None
+    real = world.read(made.snapshot)
+    assert model.plain(real) == model.plain(made.tree)
+    groups = model.link_groups(real)
+    for group in made.sure:
+        assert any(group <= found for found in groups), f"{group} are no hardlinks any more"
+    possible = model.link_groups(made.tree)
+    for found in groups:
+        assert any(found <= group for group in possible), f"{found} became hardlinks"
+
+
+@pytest.fixture
+def warm(world: World) -> World:
+    """A world that lasts for all examples of a test."""
+    return world
+
+
+examples = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@examples
+@given(scenario=steps)
+def test_the_disk_is_what_the_model_says(warm: World, scenario: list[Layer | Merge]) -> None:
+    run(warm, scenario)
+
+
+@examples
+@given(scenario=steps, one=numbers, other=numbers)
+def test_laws(warm: World, scenario: list[Layer | Merge], one: int, other: int) -> None:
+    made = run(warm, scenario)[1:]
+    a, b = made[one % len(made)], made[other % len(made)]
+    c = made[(one + other) % len(made)]
+    assert a.snapshot is not None and b.snapshot is not None and c.snapshot is not None
+    changes = [
+        (change.kind.value, change.path)
+        for change in warm.snapshots.changes(Diff(a.snapshot, b.snapshot))
+    ]
+    assert changes == [(kind, path) for kind, path, _ in model.diff(a.tree, b.tree)]
+    assert warm.changes(a.snapshot, a.snapshot) == []
+    there = warm.merge(a.snapshot, Diff(a.snapshot, b.snapshot))
+    assert same(warm.read(there), b.tree)
+    left = warm.merge(warm.merge(a.snapshot, b.snapshot), c.snapshot)
+    right = warm.merge(a.snapshot, warm.merge(b.snapshot, c.snapshot))
+    flat = warm.merge(a.snapshot, b.snapshot, c.snapshot)
+    assert same(warm.read(left), warm.read(flat)) and same(warm.read(right), warm.read(flat))
+
+
+def same(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
+    """Equal but for inodes."""
+    return model.plain(one) == model.plain(other)
