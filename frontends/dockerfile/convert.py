@@ -89,6 +89,11 @@ def read(request: FrontendRequest) -> Definition:
     check_epoch(request.build_args)
     args, stages = split(parsed)
     written.check_file(parsed, stages, checks)
+    if checks.config.experimental:
+        # Asked for by few: the rest need not wait for the import.
+        from frontends.dockerfile.checks.teaching import check_habits
+
+        check_habits(stages, checks)
     return Definition(request, parsed, args, stages, checks)
 
 

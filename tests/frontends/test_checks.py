@@ -164,3 +164,45 @@ def test_a_finding_explains_itself() -> None:
     assert isinstance(found, Finding)
     assert found.description
     assert found.url == "https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/"
+
+
+@pytest.mark.parametrize(
+    ("lines", "rule", "line"),
+    [
+        ("RUN <<E\na\nb\nE", "HeredocWithoutErrexit", 3),
+        ("RUN <<E\nset -eu\na\nE", "", 0),
+        ("RUN <<E\nset -o errexit\na\nE", "", 0),
+        ("RUN <<E\n#!/bin/sh\na\nE", "", 0),
+        ('SHELL ["/bin/sh", "-ec"]\nRUN <<E\na\nb\nE', "", 0),
+        ("RUN apt-get update", "UpdateWithoutInstall", 3),
+        ("RUN apt-get update && apt-get install -y x", "", 0),
+        ("COPY . .\nRUN pip install -r requirements.txt", "CopyAllBeforeInstall", 4),
+        ("COPY requirements.txt .\nRUN pip install -r requirements.txt", "", 0),
+        ("RUN rm -rf /var/lib/apt/lists/*", "RemoveInLaterLayer", 3),
+        ("RUN make && rm -rf /src", "", 0),
+        ("COPY --link --chmod=755 a /", "LinkWithChmod", 3),
+        ("USER app\nRUN --mount=type=cache,target=/c x", "CacheMountOwner", 4),
+        ("USER app\nRUN --mount=type=cache,target=/c,uid=5 x", "", 0),
+        ("COPY deploy/id_ed25519 /", "SecretFileCopied", 3),
+    ],
+)
+def test_habits_are_told_on_request(lines: str, rule: str, line: int) -> None:
+    text = f"FROM busybox:1.36\n{lines}\n"
+    assert findings(text) == []
+    asked = f"# check=experimental=all\n{text}"
+    assert findings(asked) == ([(rule, line)] if rule else [])
+
+
+@pytest.mark.parametrize(
+    ("image", "pinned"),
+    [
+        ("busybox", False),
+        ("host:5000/busybox", False),
+        ("busybox:latest", False),
+        ("busybox:1", True),
+        ("scratch", True),
+    ],
+)
+def test_bases_should_be_pinned(image: str, pinned: bool) -> None:
+    text = f"# check=experimental=UnpinnedBase\nFROM {image} AS a\nFROM a\n"
+    assert findings(text, target="") == ([] if pinned else [("UnpinnedBase", 2)])

@@ -24,7 +24,7 @@ class FakeResolver:
 
     def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
         self.asked.append((ref, platform))
-        name = ref.rpartition("/")[2].removesuffix(":latest")
+        name = ref.rpartition("/")[2].partition(":")[0]
         if name not in self.images:
             raise RegistryError(f"{ref}: not found")
         data = {

@@ -1,6 +1,6 @@
 """Build checks: remarks about a Dockerfile that is right and yet not as it should be.
 
 Read in this order: `rules` (what is checked), `report` (what is skipped, what is an error),
-`written` (rules that look at the text alone). The other rules are reported where the code that
-converts an instruction meets them.
+`written` (rules that look at the text alone), `teaching` (rules of our own, on request). The
+other rules are reported where the code that converts an instruction meets them.
 """
