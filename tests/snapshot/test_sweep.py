@@ -1,0 +1,200 @@
+"""What crashes leave, and that sweeping it harms nobody who is alive."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import StoreError
+from minibuild.snapshot.select import open_snapshotter
+from minibuild.snapshot.sweep import sweep
+from minibuild.store.layout import Store
+from tests.snapshot.world import World, write
+
+CRASH = """
+import os, sys
+from minibuild.snapshot.select import open_snapshotter
+from minibuild.store.layout import Store
+
+store = Store(sys.argv[1])
+snapshots = open_snapshotter(store, "native")
+active = snapshots.prepare(None)
+os.makedirs(snapshots.layer_dir(active) + "/deep/er")
+open(snapshots.layer_dir(active) + "/deep/er/file", "w").close()
+open(store.ingest_path(), "w").close()
+os.mkdir(store.ingest_path())
+print(active, flush=True)
+if sys.argv[2] == "die":
+    os.kill(os.getpid(), 9)
+sys.stdin.read()
+snapshots.commit(active)
+"""
+
+
+def start(store: Store, how: str) -> subprocess.Popen[str]:
+    """Another process that has an active snapshot, and then dies or waits."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CRASH, store.root, how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def left(store: Store) -> list[str]:
+    """All that is in the making."""
+    return sorted(os.listdir(store.path("snapshots")) + os.listdir(store.path("ingest")))
+
+
+def test_what_a_dead_process_left_is_removed(store: Store) -> None:
+    child = start(store, "die")
+    assert child.wait() == -signal.SIGKILL
+    assert len(left(store)) == 3
+    assert sweep(store) == 3
+    assert left(store) == []
+    assert len(os.listdir(store.path("owners"))) == 1
+    assert store.db.execute("SELECT count(*) FROM snapshots").fetchone() == (0,)
+    assert sweep(store) == 0
+
+
+def test_what_a_live_process_makes_is_left_alone(store: Store) -> None:
+    child = start(store, "wait")
+    assert child.stdout is not None
+    active = int(child.stdout.readline())
+    before = left(store)
+    assert sweep(store) == 0
+    assert left(store) == before
+    child.communicate()
+    assert child.returncode == 0
+    assert list(open_snapshotter(store, "native").all()) == [active]
+
+
+def test_own_active_snapshots_are_left_alone(world: World) -> None:
+    active = world.snapshots.prepare(None)
+    sweep(world.store)
+    assert os.path.isdir(world.snapshots.layer_dir(active))
+    world.snapshots.commit(active)
+
+
+def test_a_directory_without_a_row_is_removed(store: Store) -> None:
+    os.makedirs(store.path("snapshots", "77", "fs", "x"))
+    assert sweep(store) == 1
+    assert os.listdir(store.path("snapshots")) == []
+
+
+def test_a_row_that_was_lost_does_not_stop_its_number(world: World) -> None:
+    one = world.layer(None, write("f"))
+    os.makedirs(f"{world.snapshots.folder}/{one + 1}/fs/old")
+    assert world.paths(world.layer(None, write("g"))) == ["g"]
+
+
+def test_removal_is_picked_up_where_it_stopped(world: World) -> None:
+    one = world.layer(None, write("f"))
+    # As if the process had died after it had said that it would remove the snapshot.
+    world.store.db.execute("UPDATE snapshots SET owner = 'gone-1' WHERE id = ?", (one,))
+    assert sweep(world.store) == 1
+    assert list(world.snapshots.all()) == []
+    assert not os.path.exists(world.snapshots.layer_dir(one))
+
+
+def test_many_may_sweep_at_once(store: Store) -> None:
+    for n in range(20):
+        os.makedirs(store.path("ingest", f"gone-{n}.1", "a", "b"))
+    code = (
+        "import sys; from minibuild.store.layout import Store; "
+        "from minibuild.snapshot.sweep import sweep; sweep(Store(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, store.root]
+    cwd = Path(__file__).parents[2]
+    sweepers = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=cwd) for _ in range(4)]
+    for sweeper in sweepers:
+        _, errors = sweeper.communicate()
+        assert (sweeper.returncode, errors) == (0, b"")
+    assert os.listdir(store.path("ingest")) == []
+
+
+def test_sweeping_nothing_is_quick(world: World) -> None:
+    for _ in range(50):
+        world.snapshots.commit(world.snapshots.prepare(None))
+    best = min(timed(world.store) for _ in range(5))
+    assert best < 0.02  # 0.3 ms on a quiet machine
+
+
+def timed(store: Store) -> float:
+    """How long a sweep takes."""
+    started = time.perf_counter()
+    assert sweep(store) == 0
+    return time.perf_counter() - started
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_in_use_cannot_be_removed(world: World) -> None:
+    low = world.layer(None, write("f"))
+    up = world.layer(low, write("g"))
+    with pytest.raises(StoreError, match=f"in use by snapshot {up}"):
+        world.snapshots.remove(low)
+    assert low in world.snapshots.all()
+    world.snapshots.remove(up)
+    world.snapshots.remove(low)
+    world.snapshots.remove(low)
+    assert list(world.snapshots.all()) == []
+    assert left(world.store) == []
+
+
+def test_layers_of_a_stack_cannot_be_removed(stack: World) -> None:
+    a, b = stack.layer(None, write("a")), stack.layer(None, write("b"))
+    merged = stack.merge(a, b)
+    assert stack.snapshots.requires(merged) == {a, b}
+    for layer in (a, b):
+        with pytest.raises(StoreError, match=f"in use by snapshot {merged}"):
+            stack.snapshots.remove(layer)
+    for snapshot in (merged, a, b):
+        stack.snapshots.remove(snapshot)
+    assert left(stack.store) == []
+
+
+def test_only_a_committed_snapshot_can_be_a_parent(world: World) -> None:
+    active = world.snapshots.prepare(None)
+    with pytest.raises(StoreError, match="not committed"):
+        world.snapshots.prepare(active)
+    with pytest.raises(StoreError, match="not in the store"):
+        world.snapshots.prepare(active + 100)  # type: ignore[arg-type]
+
+
+def test_a_second_commit_is_an_error(world: World) -> None:
+    active = world.snapshots.prepare(None)
+    world.snapshots.commit(active)
+    with pytest.raises(StoreError):
+        world.snapshots.commit(active)
+
+
+def test_snapshots_of_another_backend_are_refused(store: Store) -> None:
+    native = open_snapshotter(store, "native")
+    one = native.prepare(None)
+    native.commit(one)
+    try:
+        overlay = open_snapshotter(store, "overlay")
+    except Exception as error:
+        pytest.skip(str(error))
+    with pytest.raises(StoreError, match="native snapshotter"):
+        overlay.prepare(one)
+    with pytest.raises(StoreError, match="native snapshotter"):
+        overlay.mounts(one, readonly=True)
+    assert list(overlay.all()) == []
+
+
+def test_the_probe_is_done_once(store: Store) -> None:
+    first = open_snapshotter(store)
+    rows = store.db.execute("SELECT count(*) FROM probes").fetchone()
+    assert rows == (1 if first.name == "overlay" else 0,)
+    before = store.db.execute("SELECT seq FROM sqlite_sequence").fetchone()
+    open_snapshotter(store)
+    if first.name == "overlay":
+        assert store.db.execute("SELECT seq FROM sqlite_sequence").fetchone() == before
