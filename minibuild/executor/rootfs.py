@@ -84,9 +84,14 @@ class Rootfs:
         insecure = step.security == "insecure"
         # The old root ends up on top of the new one, where only `close` looks for it.
         syscalls.pivot_root(".", ".")
-        for path in ("/proc", "/dev", "/sys"):
-            _lasting_directory(path)
+        _lasting_directory("/proc")
         mount_proc(self._host_fd)
+        for path in ("/dev", "/sys"):
+            if any(mount.target.startswith(path + "/") for mount in self._mounts):
+                # On the way to a mount point, it goes with it, as everything of its kind.
+                self.stubs.make(path, is_dir=True)
+            else:
+                _lasting_directory(path)
         mount_dev(
             self._host_fd,
             shm_size_bytes=step.shm_size_bytes,
