@@ -54,7 +54,7 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
     elif mode != "rawjson":
         from minibuild.cli.summary import summary
 
-        for line in summary(request, result, time.monotonic() - began):
+        for line in ("", *summary(request, result, time.monotonic() - began)):
             session.tell(line)
     return 0
 

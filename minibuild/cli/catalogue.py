@@ -24,7 +24,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "image inspect": Entry("image", "show the manifest and config of images"),
     "image tag": Entry("image", "give an image one more name"),
     "image rm": Entry("image", "remove names; what no name needs goes with `prune`"),
-    "image import": Entry("image_import", "make an image of one layer from a tar or a program"),
+    "image import": Entry("image_import", "make an image of one layer from a tar"),
     "image save": Entry("image_files", "write an image to an archive or OCI layout"),
     "image load": Entry("image_files", "read images from an archive or OCI layout"),
     "du": Entry("du", "show what the store holds and how much room it takes"),

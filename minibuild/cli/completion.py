@@ -60,6 +60,11 @@ def _first_words() -> list[str]:
     return list(dict.fromkeys(name.split()[0] for name in CATALOGUE))
 
 
+def _about(first: str) -> str:
+    entry = CATALOGUE.get(first)
+    return entry.summary if entry else f"commands about {first}s"
+
+
 def _groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in CATALOGUE:
@@ -106,8 +111,7 @@ def _zsh() -> Iterator[str]:
     yield "    local -a commands; local name=$words[2] at=2"
     yield "    commands=("
     for first in _first_words():
-        entry = CATALOGUE.get(first)
-        yield f"        {_quoted(f'{first}:{entry.summary if entry else "work with images"}')}"
+        yield "        " + _quoted(f"{first}:{_about(first)}")
     yield "    )"
     yield "    if (( CURRENT == 2 )); then _describe command commands; return; fi"
     for first, seconds in _groups().items():
@@ -124,7 +128,8 @@ def _zsh() -> Iterator[str]:
     yield "    esac"
     yield "}"
     # Sourced, the function has to be registered; found on fpath, it is called at once.
-    yield 'if [ "$funcstack[1]" = "_minibuild" ]; then _minibuild; else compdef _minibuild minibuild; fi'
+    yield 'if [ "$funcstack[1]" = "_minibuild" ]; then _minibuild'
+    yield "else compdef _minibuild minibuild; fi"
 
 
 def _zsh_specs(flag: Flag) -> Iterator[str]:
@@ -142,9 +147,7 @@ def _fish() -> Iterator[str]:
     yield "# fish completion for minibuild"
     no_command = "not __fish_seen_subcommand_from " + " ".join(_first_words())
     for first in _first_words():
-        entry = CATALOGUE.get(first)
-        about = _quoted(entry.summary if entry else "work with images")
-        yield f"complete -c minibuild -f -n '{no_command}' -a {first} -d {about}"
+        yield f"complete -c minibuild -f -n '{no_command}' -a {first} -d {_quoted(_about(first))}"
     for first, seconds in _groups().items():
         pending = f"__fish_seen_subcommand_from {first}; and not __fish_seen_subcommand_from "
         for second in seconds:

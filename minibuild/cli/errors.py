@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from minibuild.cli.command import Session
 from minibuild.cli.excerpt import excerpt
-from minibuild.errors import BuildError, Cancelled
-from minibuild.progress.lines import without_colours
+from minibuild.errors import BuildError, Cancelled, StepFailed
+from minibuild.progress.lines import clean, without_colours
 from minibuild.progress.trace import FailedStep
 
 _RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
@@ -42,9 +42,9 @@ def describe(
 ) -> list[str]:
     """The lines that say what went wrong."""
     lines: list[str] = []
-    if not isinstance(error, Cancelled):
-        for step in failed:
-            lines += _log(step, colours=colours)
+    logged = [step for step in failed if step.lines and not isinstance(error, Cancelled)]
+    for step in logged:
+        lines += _log(step, colours=colours)
     span = error.span
     if span is not None:
         place = places.get(span.file, span.file)
@@ -55,7 +55,9 @@ def describe(
     first, *more = error.message.splitlines() or [type(error).__name__]
     lines.append(_painted("error:", _RED, colours) + f" {first}")
     lines += [f"  {line}" for line in more]
-    lines += [f"  {line}" for line in error.detail.splitlines()]
+    # What a step said last is in its log above, if there was anybody to keep it.
+    if not (logged and isinstance(error, StepFailed)):
+        lines += [f"  {without_colours(clean(line))}" for line in error.detail.splitlines()]
     if error.hint:
         lines.append(_painted("hint:", _YELLOW, colours) + f" {error.hint}")
     return lines

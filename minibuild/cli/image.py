@@ -1,0 +1,242 @@
+"""`minibuild image ls`, `inspect`, `tag` and `rm`: the images of the store and their names.
+
+Comes in: names, digests, or the first digits of an id. Goes out: tables, or JSON with
+`--format json`. Read next: `stores`, `image_files`.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import Images, Version, find, open_images, versions
+from minibuild.cli.table import table
+from minibuild.errors import BuildError, DefinitionError, UsageError
+from minibuild.oci.images import StoredImage
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.progress.quantity import bytes_text
+
+_INSTRUCTION_CELLS = 68
+
+
+# --- ls -----------------------------------------------------------------------------------------
+
+
+def _ls_parser() -> Parser:
+    made = Parser("minibuild image ls", description="List the images in the store.")
+    made.add_argument("name", nargs="?", default="", help="only images of this name")
+    made.switch("-q", "--quiet", help="print names only")
+    made.switch("--digests", help="print whole digests")
+    _add_format(made)
+    return made
+
+
+def _ls(options: argparse.Namespace, session: Session) -> int:
+    with open_images(session.root) as images:
+        stored = [image for image in images.names.list() if _is_named(image, options.name)]
+        if options.quiet:
+            for image in stored:
+                session.say(image.name.familiar)
+            return 0
+        listed = [(image, versions(images, image.descriptor)) for image in stored]
+    if options.format == "json":
+        session.say(json.dumps([_listed(image, found) for image, found in listed], indent=2))
+        return 0
+    rows = [
+        [
+            image.name.familiar,
+            image.descriptor.digest if options.digests else _short(image.descriptor.digest),
+            ",".join(version.platform for version in found),
+            bytes_text(sum(version.size_bytes for version in found)),
+        ]
+        for image, found in listed
+    ]
+    for line in table(["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], rows, right="SIZE"):
+        session.say(line)
+    return 0
+
+
+def _is_named(image: StoredImage, name: str) -> bool:
+    if not name:
+        return True
+    return name in (image.name.familiar, image.name._replace(tag="").familiar, str(image.name))
+
+
+def _listed(image: StoredImage, found: list[Version]) -> dict[str, Any]:
+    return {
+        "name": str(image.name),
+        "digest": image.descriptor.digest,
+        "mediaType": image.descriptor.media_type,
+        "platforms": [version.platform for version in found],
+        "size": sum(version.size_bytes for version in found),
+    }
+
+
+# --- inspect ------------------------------------------------------------------------------------
+
+
+def _inspect_parser() -> Parser:
+    made = Parser("minibuild image inspect", description="Show manifest and config of images.")
+    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
+    _add_format(made)
+    return made
+
+
+def _inspect(options: argparse.Namespace, session: Session) -> int:
+    with open_images(session.root) as images:
+        found = [_inspected(images, word) for word in options.image]
+    if options.format == "json":
+        session.say(json.dumps(found, indent=2))
+        return 0
+    for position, data in enumerate(found):
+        for line in ([""] if position else []) + _told(data):
+            session.say(line)
+    return 0
+
+
+def _inspected(images: Images, word: str) -> dict[str, Any]:
+    """Everything that is known about an image, as plain data."""
+    name, descriptor = find(images, word)
+    names = [str(i.name) for i in images.names.list() if i.descriptor.digest == descriptor.digest]
+    return {
+        "names": names or ([str(name)] if name else []),
+        "digest": descriptor.digest,
+        "mediaType": descriptor.media_type,
+        "images": [
+            {
+                "platform": version.platform,
+                "digest": version.descriptor.digest,
+                "id": version.manifest.config.digest,
+                "size": version.size_bytes,
+                "annotations": dict(version.manifest.annotations),
+                "layers": [
+                    {"digest": layer.digest, "mediaType": layer.media_type, "size": layer.size}
+                    for layer in version.manifest.layers
+                ],
+                "config": version.config,
+            }
+            for version in versions(images, descriptor)
+        ],
+    }
+
+
+def _told(data: dict[str, Any]) -> list[str]:
+    lines = [f"image     {_familiar(name)}" for name in data["names"]]
+    lines.append(f"digest    {data['digest']}")
+    for image in data["images"]:
+        config = image["config"].get("config") or {}
+        lines += ["", f"platform  {image['platform']}"]
+        lines.append(f"id        {image['id']}")
+        if created := image["config"].get("created"):
+            lines.append(f"created   {created}")
+        count = len(image["layers"])
+        lines.append(f"size      {bytes_text(image['size'])} in {count} layers")
+        lines += [
+            f"{key:<16}  {json.dumps(value, ensure_ascii=False)}"
+            for key, value in config.items()
+            if value not in (None, "", [], {})
+        ]
+        lines += _layer_lines(image)
+    return lines
+
+
+def _layer_lines(image: dict[str, Any]) -> list[str]:
+    """The history, each entry with the layer that it made."""
+    layers = iter(image["layers"])
+    rows = []
+    for entry in image["config"].get("history") or []:
+        words = " ".join(str(entry.get("created_by") or entry.get("comment") or "").split())
+        if len(words) > _INSTRUCTION_CELLS:
+            words = words[: _INSTRUCTION_CELLS - 1] + "…"
+        layer = None if entry.get("empty_layer") else next(layers, None)
+        digest, size = (_short(layer["digest"]), bytes_text(layer["size"])) if layer else ("", "")
+        rows.append([digest, size, words])
+    rows += [[_short(layer["digest"]), bytes_text(layer["size"]), ""] for layer in layers]
+    return ["", *table(["LAYER", "SIZE", "INSTRUCTION"], rows, right="SIZE")] if rows else []
+
+
+# --- tag, rm ------------------------------------------------------------------------------------
+
+
+def _tag_parser() -> Parser:
+    made = Parser("minibuild image tag", description="Give an image one more name.")
+    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.add_argument("name", nargs="+", metavar="NAME", help="the new name")
+    return made
+
+
+def _tag(options: argparse.Namespace, session: Session) -> int:
+    names = [new_name(word) for word in options.name]
+    with open_images(session.root) as images:
+        descriptor = find(images, options.image).descriptor
+        for name in names:
+            images.names.tag(name, descriptor)
+    return 0
+
+
+def new_name(word: str) -> Reference:
+    """A name that an image can be given."""
+    try:
+        name = parse_reference(word)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if name.digest is not None:
+        raise UsageError(f"{word} has a digest, and a name is to be given", hint="leave it out")
+    return name
+
+
+def _rm_parser() -> Parser:
+    made = Parser(
+        "minibuild image rm",
+        description="Remove names of images. What no name and no cache needs goes with `prune`.",
+    )
+    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
+    made.switch("-f", "--force", help="say nothing about images that are not there")
+    return made
+
+
+def _rm(options: argparse.Namespace, session: Session) -> int:
+    failed: BuildError | None = None
+    with open_images(session.root) as images:
+        for word in options.image:
+            try:
+                for name in _names_of(images, word):
+                    if images.names.remove(name):
+                        session.say(f"removed {name.familiar}")
+            except BuildError as error:
+                failed = failed or error
+    if failed is not None and not options.force:
+        raise failed
+    return 0
+
+
+def _names_of(images: Images, word: str) -> list[Reference]:
+    """The names to take away: the one given, or all of the image whose id was given."""
+    name, descriptor = find(images, word)
+    if name is not None and name.digest is None:
+        return [name]
+    digest = descriptor.digest
+    return [image.name for image in images.names.list() if image.descriptor.digest == digest]
+
+
+def _add_format(made: Parser) -> None:
+    made.add_argument(
+        "--format", choices=("text", "json"), default="text", help="text (default) or json"
+    )
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _familiar(name: str) -> str:
+    return parse_reference(name).familiar
+
+
+COMMANDS = {
+    "image ls": Command(_ls_parser, _ls),
+    "image inspect": Command(_inspect_parser, _inspect),
+    "image tag": Command(_tag_parser, _tag),
+    "image rm": Command(_rm_parser, _rm),
+}

@@ -1,0 +1,141 @@
+"""`minibuild image save` and `load`: images as archives and OCI layouts.
+
+Comes in: names, a path. Goes out: a file that `docker load`, `skopeo` and others read; or images
+in the store. Read next: `minibuild.export.oci`, `minibuild.oci.layout`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image import new_name
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import Images, find, open_images
+from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.oci.layout import Layout, open_layout
+from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.transfer import copy_image
+
+_CHUNK_BYTES = 1 << 20
+
+
+# --- save ---------------------------------------------------------------------------------------
+
+
+def _save_parser() -> Parser:
+    made = Parser("minibuild image save", description="Write an image to an archive or a layout.")
+    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.add_argument("-o", "--output", default="-", metavar="PATH", help="file (default: stdout)")
+    made.add_argument(
+        "--format",
+        choices=("oci", "docker", "dir"),
+        default="docker",
+        help="docker: an archive that docker load and OCI tools read (default); oci: one without "
+        "Docker's manifest; dir: add it to the OCI layout in the directory PATH",
+    )
+    return made
+
+
+def _save(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.export.bundle import Bundle
+    from minibuild.export.docker import export_docker
+    from minibuild.export.oci import export_oci
+
+    if options.output == "-" and session.stdout.isatty():
+        raise UsageError("not writing an archive to the terminal", hint="name a file with -o FILE")
+    with open_images(session.root) as images:
+        name, descriptor = find(images, options.image)
+        names = (name,) if name is not None and name.tag else ()
+        bundle = Bundle(descriptor, names, images.content)
+        if options.format == "docker":
+            export_docker(bundle, options.output)
+        else:
+            export_oci(bundle, options.output, tar=options.format == "oci")
+    return 0
+
+
+# --- load ---------------------------------------------------------------------------------------
+
+
+def _load_parser() -> Parser:
+    made = Parser("minibuild image load", description="Read images from an archive or OCI layout.")
+    made.add_argument(
+        "path", nargs="?", default="", metavar="PATH", help="archive, directory, or - for stdin"
+    )
+    made.add_argument("-i", "--input", default="", metavar="PATH", help="the same, as for docker")
+    made.repeated("-t", "--tag", metavar="NAME", help="name to give, if it holds one image")
+    made.switch("-q", "--quiet", help="print nothing")
+    return made
+
+
+def _load(options: argparse.Namespace, session: Session) -> int:
+    if options.path and options.input:
+        raise UsageError("the path is given twice: as an argument and with -i")
+    path = options.path or options.input or "-"
+    if path == "-" and sys.stdin.isatty():
+        raise UsageError("no archive on standard input", hint="name the archive, or pipe it in")
+    tags = [new_name(word) for word in options.tag]
+    with open_images(session.root) as images, _readable(images, path) as readable:
+        for name, descriptor in _wanted(open_layout(readable), path, tags):
+            copy_image(images.content, open_layout(readable), descriptor)
+            images.names.tag(name, descriptor)
+            if not options.quiet:
+                session.say(f"loaded {name.familiar}  {descriptor.digest}")
+    return 0
+
+
+@contextmanager
+def _readable(images: Images, path: str) -> Iterator[str]:
+    """A path for the archive: standard input is kept in a file as long as it takes."""
+    if path != "-":
+        yield path
+        return
+    spooled = images.store.ingest_path()
+    try:
+        with open(spooled, "xb") as file:
+            while chunk := sys.stdin.buffer.read(_CHUNK_BYTES):
+                file.write(chunk)
+        yield spooled
+    finally:
+        if os.path.exists(spooled):
+            os.unlink(spooled)
+
+
+def _wanted(layout: Layout, path: str, tags: list[Reference]) -> list[tuple[Reference, Descriptor]]:
+    """The images to take, each with the name it gets."""
+    found = [(_name(descriptor), descriptor) for descriptor in layout.index.manifests]
+    if tags:
+        digests = {descriptor.digest for _, descriptor in found}
+        if len(digests) != 1:
+            raise UsageError(
+                f"{path} holds {len(digests)} images, and --tag is for one",
+                hint="leave --tag out: they keep the names they have",
+            )
+        return [(tag, found[0][1]) for tag in tags]
+    named = [(name, descriptor) for name, descriptor in found if name is not None]
+    if not named:
+        raise ImageError(f"the images in {path} have no names", hint="give one with --tag NAME")
+    return named
+
+
+def _name(descriptor: Descriptor) -> Reference | None:
+    """The name that a layout has for an image. A tag alone is not enough of a name."""
+    for key in (CONTAINERD_NAME, REF_NAME):
+        text = descriptor.annotations.get(key, "")
+        if key == REF_NAME and ":" not in text and "/" not in text:
+            continue
+        try:
+            return parse_reference(text)._replace(digest=None)
+        except DefinitionError:
+            continue
+    return None
+
+
+COMMANDS = {
+    "image save": Command(_save_parser, _save),
+    "image load": Command(_load_parser, _load),
+}

@@ -1,0 +1,137 @@
+"""`minibuild image import`: a root filesystem in a tar becomes an image of one layer.
+
+Comes in: a tar, plain or compressed. Goes out: an image in the store. The tar is written anew on
+the way, entry by entry, so that what is not sound never gets into a layer and the same files
+always give the same layer. Read next: `minibuild.oci.tarread`.
+"""
+
+import argparse
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image import new_name
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import Images, open_images
+from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.oci.compress import (
+    decompressed,
+    detect_compression,
+    layer_media_type,
+    stream_errors,
+)
+from minibuild.oci.config import ImageLayer, assemble, store_documents
+from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.sink import LayerSink
+from minibuild.oci.tarformat import Entry, padding
+from minibuild.oci.tarread import TarReader, file_chunks
+from minibuild.oci.tarwrite import header
+from minibuild.progress.quantity import bytes_text
+
+
+def _parser() -> Parser:
+    made = Parser("minibuild image import", description="Make an image of one layer from a tar.")
+    made.add_argument("source", metavar="TAR", help="a tar, plain or compressed; - for stdin")
+    made.add_argument("name", metavar="NAME", help="name of the image")
+    made.add_argument("-m", "--message", default="", help="comment in the history")
+    made.add_argument("--platform", default="", metavar="OS/ARCH", help="default: this machine's")
+    made.switch("-q", "--quiet", help="print only the image id")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    name = new_name(options.name)
+    platform = _platform(options.platform)
+    epoch = session.environment.source_date_epoch
+    created = int(epoch) if epoch.isdecimal() else time.time()
+    if options.source == "-" and sys.stdin.isatty():
+        raise UsageError("no tar on standard input", hint="name the file, or pipe it in")
+    with open_images(session.root) as images, _opened(options.source) as file:
+        layer = _layer(images, file, options.source)
+        message = options.message or f"Imported from {os.path.basename(options.source)}"
+        config = ImageConfig(platform, {}, ({"comment": message},))
+        image = assemble(config, [ImageLayer(layer, created)])
+        store_documents(images.content, image)
+        images.names.tag(name, image.manifest)
+    if options.quiet:
+        session.say(image.config.digest)
+    else:
+        size = bytes_text(layer.size_bytes)
+        session.say(f"imported {name.familiar}  {image.manifest.digest}  {size}")
+    return 0
+
+
+def _platform(text: str) -> Platform:
+    try:
+        return parse_platform(text) if text else host_platform()
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[io.BufferedReader]:
+    if path == "-":
+        yield cast(io.BufferedReader, sys.stdin.buffer)
+        return
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except IsADirectoryError:
+        raise UsageError(
+            f"{path} is a directory", hint=f"pack it: tar -C {path} -c . | minibuild image import -"
+        ) from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _layer(images: Images, file: io.BufferedReader, what: str) -> PackedLayer:
+    compression = detect_compression(file.peek(16)[:16])
+    stream = decompressed(cast(BinaryIO, file), compression)
+    with LayerSink(images.content, "gzip", None) as sink:
+        try:
+            _rewrite(TarReader(file_chunks(stream), what), sink, what)
+        except stream_errors(compression) as error:
+            raise ImageError(f"{what} is not sound {compression} data: {error}") from None
+        packed = PackedLayer(*sink.commit(), layer_media_type("gzip"))
+    remember(images.store.db, packed)
+    return packed
+
+
+def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> None:
+    count = 0
+    for entry in reader:
+        name = _inside(entry.name, what)
+        if not name:
+            continue  # the root itself: every image has one
+        if entry.kind == "link":
+            entry = entry._replace(linkname=_inside(entry.linkname, what))
+        sink.write(header(_named(entry, name)))
+        if entry.kind == "file":
+            for piece in reader.data():
+                sink.write(piece)
+            sink.write(bytes(padding(entry.size)))
+        count += 1
+    if not count:
+        raise ImageError(f"{what} holds no files", hint="is it a tar of a root filesystem?")
+
+
+def _named(entry: Entry, name: str) -> Entry:
+    return entry._replace(name=name)
+
+
+def _inside(name: str, what: str) -> str:
+    """A name relative to the root, without `.` and without any way out."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ImageError(f"{what} has an entry {name!r} that leads out of the root filesystem")
+    return "/".join(parts)
+
+
+COMMANDS = {"image import": Command(_parser, _run)}

@@ -1,0 +1,80 @@
+"""`minibuild prune`: remove what nothing needs any more.
+
+Comes in: how old an unused record may get. Goes out: how much room that made. Images keep what
+they need as long as they have a name. Read next: `minibuild.housekeeping`.
+"""
+
+import argparse
+import sys
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.privileges import enter
+from minibuild.errors import UsageError
+from minibuild.progress.quantity import bytes_text
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild prune",
+        description="Remove records of the cache that no build used for a while, then everything "
+        "that no record and no name of an image needs.",
+    )
+    made.add_argument(
+        "--keep-duration",
+        default="7d",
+        metavar="TIME",
+        help="keep what was used within this time, such as 12h or 7d (default: 7d)",
+    )
+    made.switch("-a", "--all", help="keep no record of the cache, and no cache mount")
+    made.switch("--cache-mounts", help="remove directories of RUN --mount=type=cache too")
+    made.switch("-f", "--force", help="do not ask")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    age_s = 0.0 if options.all else duration(options.keep_duration)
+    if options.all and not options.force and not _agreed(session):
+        return 1
+    root = session.root
+    enter()
+    from minibuild.engine import open_engine
+    from minibuild.housekeeping import prune
+
+    with open_engine(root, alone=True) as engine:
+        freed = prune(engine, unused_for_s=age_s, cache_mounts=options.cache_mounts or options.all)
+    session.say(
+        f"removed {freed.records} records, {freed.snapshots} snapshots, {freed.blobs} blobs, "
+        f"{freed.cache_mounts} cache mounts: {bytes_text(freed.size_bytes)}"
+    )
+    return 0
+
+
+def _agreed(session: Session) -> bool:
+    """Whether the person at the terminal agrees; who is no person has said so with the flag."""
+    if not sys.stdin.isatty():
+        return True
+    session.stderr.write("Remove the whole cache? Images with a name stay. [y/N] ")
+    session.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def duration(text: str) -> float:
+    """The seconds that a time such as `90m`, `1.5h`, `7d` or `2h30m` means."""
+    seconds, number = 0.0, ""
+    for character in text:
+        if character.isdecimal() or character == ".":
+            number += character
+        elif character in _UNITS and number.strip(".").replace(".", "", 1).isdecimal():
+            seconds, number = seconds + float(number) * _UNITS[character], ""
+        else:
+            break
+    else:
+        if text and not number:
+            return seconds
+    raise UsageError(f"invalid time {text!r}", hint="write it like 12h, 7d or 2h30m")
+
+
+COMMANDS = {"prune": Command(_parser, _run)}

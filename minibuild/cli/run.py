@@ -1,0 +1,158 @@
+"""`minibuild run IMAGE [COMMAND]`: a quick look inside an image.
+
+Comes in: an image and a command. Goes out: what the command writes, and its exit code. It runs as
+a step of a build runs, in a view that is thrown away afterwards; with a terminal on standard
+input it gets a terminal of its own. Not a container runtime: no ports, no volumes, no background.
+"""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.privileges import enter
+from minibuild.cli.signals import stopping
+from minibuild.errors import UsageError
+from minibuild.executor.api import Step, StepExit
+from minibuild.graph.image import ContainerConfig
+from minibuild.graph.platform import host_platform, parse_platform
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild run",
+        description="Run a command in a fresh, writable view of an image. Nothing it writes is "
+        "kept. The exit code is that of the command.",
+        usage="minibuild run [flags] IMAGE [COMMAND [ARGUMENT...]]",
+    )
+    made.repeated("-e", "--env", metavar="K[=V]", help="variable; K alone: from the environment")
+    made.add_argument("-w", "--workdir", default="", metavar="DIR", help="working directory")
+    made.add_argument("-u", "--user", default="", metavar="USER", help="user, id, or USER:GROUP")
+    made.add_argument("--entrypoint", default=None, metavar="PROGRAM", help="replaces the image's")
+    made.add_argument(
+        "--network", default="default", choices=("default", "none", "host"), metavar="MODE",
+        help="default, none or host",
+    )  # fmt: skip
+    made.add_argument("--platform", default="", metavar="OS/ARCH", help="default: this machine's")
+    # Docker's habits: they ask for what is done anyway.
+    for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
+        made.switch(habit, help=argparse.SUPPRESS)
+    made.add_argument("image", metavar="IMAGE", help="name, or oci-layout://DIR:TAG")
+    made.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    root = session.root
+    enter()
+    from minibuild.cli.view import writable_view
+    from minibuild.engine import open_engine
+
+    platform = parse_platform(options.platform) if options.platform else host_platform()
+    cancelled = threading.Event()
+    with (
+        open_engine(root) as engine,
+        stopping(cancelled),
+        writable_view(
+            engine, _name(session, options.image), platform, session.tell, cancelled
+        ) as view,
+    ):
+        interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        step = Step(
+            rootfs=tuple(engine.snapshots.mounts(view.snapshot, readonly=False)),
+            args=arguments(view.config.config, options.entrypoint, options.command),
+            env=_environment(view.config.config, options, session, terminal=interactive),
+            cwd=options.workdir or view.config.config.get("WorkingDir") or "/",
+            user=options.user or view.config.config.get("User") or "",
+            network=options.network,
+            hostname=options.image.rpartition("/")[2].partition(":")[0][:63] or "minibuild",
+            tty=interactive,
+        )
+        with _raw_terminal(interactive):
+            ended: StepExit = engine.executor().run(step, _output, cancelled, stdin=0)
+    return ended.code
+
+
+def _name(session: Session, word: str) -> str:
+    """What the word means: a name stays one; an id becomes the name that has it."""
+    if "://" in word:
+        return word
+    from minibuild.cli.stores import find, open_images
+    from minibuild.errors import ImageError
+
+    with open_images(session.root) as images:
+        try:
+            name, descriptor = find(images, word)
+        except ImageError:
+            return word  # it may be in a registry
+        if name is not None:
+            return word
+        for image in images.names.list():
+            if image.descriptor.digest == descriptor.digest:
+                return str(image.name)
+    return word
+
+
+def arguments(
+    config: ContainerConfig, entrypoint: str | None, command: list[str]
+) -> tuple[str, ...]:
+    """What to execute: the entrypoint, and the command or the image's own."""
+    if entrypoint is not None:
+        before = [entrypoint] if entrypoint else []
+        found = [*before, *command]
+    else:
+        found = [*(config.get("Entrypoint") or []), *(command or config.get("Cmd") or [])]
+    if not found:
+        raise UsageError(
+            "the image says no command to run", hint="give one: minibuild run IMAGE COMMAND"
+        )
+    return tuple(found)
+
+
+def _environment(
+    config: ContainerConfig, options: argparse.Namespace, session: Session, *, terminal: bool
+) -> tuple[tuple[str, str], ...]:
+    found = {"PATH": DEFAULT_PATH}
+    if terminal:
+        found["TERM"] = session.environment.term or "xterm"
+    found |= dict(text.partition("=")[::2] for text in config.get("Env") or [])
+    for text in options.env:
+        name, equals, value = text.partition("=")
+        if equals:
+            found[name] = value
+        elif name in session.environment.variables:
+            found[name] = session.environment.variables[name]
+    return tuple(found.items())
+
+
+def _output(stream: int, data: bytes) -> None:
+    """Pass on what the process writes, byte by byte as it is."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(stream, view) :]
+
+
+@contextmanager
+def _raw_terminal(interactive: bool) -> Iterator[None]:
+    """Let the terminal in the step do the editing of lines and the meaning of Ctrl-C."""
+    if not interactive:
+        yield
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+COMMANDS = {"run": Command(_parser, _run)}

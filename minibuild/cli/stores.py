@@ -1,0 +1,124 @@
+"""The store as the image commands need it: names and blobs, and no machinery of builds.
+
+Comes in: the folder of a store, and words for images. Goes out: descriptors. Nothing here needs
+privileges: documents and blobs are plain files of the user.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.oci.content import ContentStore
+from minibuild.oci.images import ImageStore, StoredImage
+from minibuild.oci.model import Descriptor, Manifest, parse_json
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.transfer import manifests_of
+from minibuild.store.flock import hold_shared
+from minibuild.store.layout import Store
+
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+
+
+class Images(NamedTuple):
+    """An open store."""
+
+    store: Store
+    content: ContentStore
+    names: ImageStore
+
+
+class Found(NamedTuple):
+    """An image that a word means; `name` is None if the word was a digest or an id."""
+
+    name: Reference | None
+    descriptor: Descriptor
+
+
+class Version(NamedTuple):
+    """An image for one platform: its manifest, and the JSON of its config."""
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: dict[str, Any]
+
+    @property
+    def platform(self) -> str:
+        """As `linux/arm64/v8`, from the config: it is what counts for who runs it."""
+        parts = (self.config.get(key) for key in ("os", "architecture", "variant"))
+        return "/".join(str(part) for part in parts if part)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its layers as they are stored."""
+        return sum(layer.size for layer in self.manifest.layers)
+
+
+@contextmanager
+def open_images(root: str) -> Iterator[Images]:
+    """The images of the store in `root`; nothing is pruned meanwhile."""
+    store = Store(root)
+    try:
+        with hold_shared(store.path("locks", "prune")):
+            yield Images(store, ContentStore(store), ImageStore(store))
+    finally:
+        store.close()
+
+
+def find(images: Images, word: str) -> Found:
+    """The image that `word` means: a name, a digest, or the first digits of an id.
+
+    Raises `ImageError` if there is none, or if there are several.
+    """
+    stored = images.names.list()
+    if match := _ID.fullmatch(word):
+        found = {
+            image.descriptor.digest: image.descriptor
+            for image in stored
+            if _has_id(images, image, match[1])
+        }
+        if len(found) > 1:
+            raise ImageError(f"{word} is the beginning of several ids", hint="give more digits")
+        for descriptor in found.values():
+            return Found(None, descriptor)
+    try:
+        reference = parse_reference(word)
+    except DefinitionError as error:
+        if match:
+            raise _missing(word, stored) from None
+        raise UsageError(error.message, hint=error.hint) from None
+    resolved = images.names.resolve(reference)
+    if resolved is None:
+        raise _missing(word, stored)
+    return Found(reference, resolved)
+
+
+def versions(images: Images, descriptor: Descriptor) -> list[Version]:
+    """The image for each platform whose documents are in the store."""
+    found = []
+    for inner, manifest in manifests_of(images.content, descriptor):
+        if images.content.has(manifest.config.digest):
+            config = images.content.read(manifest.config.digest)
+            found.append(Version(inner, manifest, parse_json(config, "the config")))
+    return found
+
+
+def _has_id(images: Images, image: StoredImage, digits: str) -> bool:
+    if image.descriptor.digest.removeprefix("sha256:").startswith(digits):
+        return True
+    return any(
+        digest.removeprefix("sha256:").startswith(digits)
+        for version in versions(images, image.descriptor)
+        for digest in (version.descriptor.digest, version.manifest.config.digest)
+    )
+
+
+def _missing(word: str, stored: list[StoredImage]) -> ImageError:
+    from minibuild.cli.parser import nearest
+
+    names = [image.name.familiar for image in stored]
+    short = [name.removesuffix(":latest") for name in names]
+    near = nearest(word, [*names, *short])
+    hint = f"did you mean {near}?" if near else "see `minibuild image ls`"
+    return ImageError(f"there is no image {word} in the store", hint=hint)

@@ -1,0 +1,31 @@
+"""Tables of text, aligned. Comes in: rows. Goes out: lines."""
+
+import time
+from collections.abc import Sequence
+
+from minibuild.progress.cells import cells
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> list[str]:
+    """The lines of a table; columns named in `right` (separated by blanks) are right-aligned."""
+    widths = [max(cells(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    to_right = [name in right.split() for name in header]
+    return ["  ".join(_cells(row, widths, to_right)).rstrip() for row in (header, *rows)]
+
+
+def _cells(row: Sequence[str], widths: list[int], to_right: list[bool]) -> list[str]:
+    found = []
+    for text, width, right in zip(row, widths, to_right, strict=True):
+        blank = " " * (width - cells(text))
+        found.append(blank + text if right else text + blank)
+    return found
+
+
+def ago(moment: float, now: float | None = None) -> str:
+    """A time in the past as people say it: `5 minutes ago`."""
+    seconds = max(0.0, (time.time() if now is None else now) - moment)
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count != 1 else ''} ago"
+    return "just now"

@@ -1,0 +1,64 @@
+"""A fresh, writable view of an image: an active snapshot on its layers, removed afterwards.
+
+Comes in: an engine and a name. Goes out: a snapshot for one step, and the image's config. The
+layers become trees the way a build does it, so a later build finds them made.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from minibuild.engine import Engine
+from minibuild.events import silent
+from minibuild.fileop.memo import DigestMemo
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.platform import Platform
+from minibuild.secrets import SecretReader, SshReader
+from minibuild.snapshot.api import SnapshotID
+from minibuild.solve.images import ImageFinder
+from minibuild.solve.materialise import Materialiser
+from minibuild.solve.sources import Sources
+from minibuild.solve.workbench import Workbench
+
+
+class View(NamedTuple):
+    """An active snapshot with the files of an image, and the image's config."""
+
+    snapshot: SnapshotID
+    config: ImageConfig
+
+
+@contextmanager
+def writable_view(
+    engine: Engine,
+    name: str,
+    platform: Platform,
+    tell: Callable[[str], None],
+    cancelled: threading.Event,
+) -> Iterator[View]:
+    """A view of the image `name`. What is written to it is gone when the block ends."""
+    finder = ImageFinder(engine.content, engine.images)
+    resolved = finder.resolve(name, platform)
+    materialiser = Materialiser(
+        engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
+    )
+    bench = Workbench(
+        store=engine.store,
+        snapshots=engine.snapshots,
+        diffs=engine.diffs,
+        materialiser=materialiser,
+        executor=engine.executor,
+        memo=DigestMemo(engine.store.db),
+        locals={},
+        secret=SecretReader(()),
+        ssh=SshReader(()),
+        report=silent,
+        cancelled=cancelled,
+    )
+    solved = Sources(bench, engine.cache, engine.layers, finder).image(resolved.source)
+    active = engine.snapshots.prepare(materialiser.snapshot(solved.result, tell))
+    try:
+        yield View(active, resolved.config)
+    finally:
+        engine.snapshots.remove(active)
