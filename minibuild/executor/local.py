@@ -93,11 +93,12 @@ class LocalExecutor:
         return self._exit(exited)
 
     def _request(self, step: Step) -> Request:
-        program = b""
-        if step.security != "insecure":
-            program = filter_program(
-                self._folder, single_id=self._single_id, optional=self._in_userns
-            )
+        program = filter_program(
+            self._folder,
+            sandbox=step.security != "insecure",
+            single_id=self._single_id,
+            optional=self._in_userns,
+        )
         return Request(step, self._scratch, program, self._in_userns, self._single_id)
 
     def _exit(self, exited: Exited) -> StepExit:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from minibuild.errors import DefinitionError, HostError
 from minibuild.executor.api import BindPath, BindTree, SecretFile, StepMount, Tmpfs
-from minibuild.linux import syscalls
+from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
 from minibuild.snapshot.api import Mount
 
@@ -74,7 +74,7 @@ class Scratch:
             while view:
                 view = view[os.write(fd, view) :]
             if uid or gid:
-                os.fchown(fd, uid, gid)
+                owner.fchown(fd, uid, gid, path)
             os.fchmod(fd, mode)
         finally:
             os.close(fd)

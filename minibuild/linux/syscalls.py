@@ -4,8 +4,8 @@ Comes in: plain values. Goes out: file descriptors and numbers, or a `SyscallErr
 which call failed on what, and where known what to do about it. The only module that uses ctypes.
 Names and meanings are those of the manual pages, section 2. Read next: `beneath`.
 
-Most functions here are thin on purpose: a caller with a manual page in hand should find no
-surprise. Every argument type is declared once, below; ctypes guesses wrong for 64-bit values.
+Most functions here are thin on purpose: a caller with a manual page in hand finds no surprise.
+Every argument type is declared once, below; ctypes guesses wrong for 64-bit values.
 """
 
 import ctypes

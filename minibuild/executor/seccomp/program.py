@@ -17,20 +17,22 @@ _BINARY_TREE = 2
 _COMPAT = {"x86_64": ("x86", "x32"), "aarch64": ("arm",), "s390x": ("s390",)}
 
 
-def filter_program(folder: str, *, single_id: bool, optional: bool) -> bytes:
-    """The filter, from the folder or made now.
+def filter_program(folder: str, *, sandbox: bool, single_id: bool, optional: bool) -> bytes:
+    """The filter, from the folder or made now; empty if nothing is to be filtered.
 
     `optional`: without libseccomp a step in a user namespace runs unfiltered, because the
     namespace confines it already. Real root is not let loose without a filter: `HostError`.
     """
-    path = os.path.join(folder, f"seccomp-{_key(single_id)}.bpf")
+    if not sandbox and not single_id:
+        return b""
+    path = os.path.join(folder, f"seccomp-{_key(sandbox, single_id)}.bpf")
     try:
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         pass
     try:
-        program = compile_filter(single_id=single_id)
+        program = compile_filter(sandbox=sandbox, single_id=single_id)
     except (ImportError, OSError, RuntimeError) as error:
         if optional:
             return b""
@@ -50,11 +52,11 @@ def _keep(path: str, program: bytes) -> None:
     os.rename(hidden, path)
 
 
-def _key(single_id: bool) -> str:
+def _key(sandbox: bool, single_id: bool) -> str:
     parts = (
         os.uname().machine,
         _library_version(),
-        str(single_id),
+        f"{sandbox} {single_id}",
         str(policy.ALLOWED),
         str(policy.REFUSED),
         str(policy.CONDITIONAL),
@@ -74,11 +76,11 @@ def _library_version() -> str:
     return ""
 
 
-def compile_filter(*, single_id: bool) -> bytes:
-    """The filter made by libseccomp."""
+def compile_filter(*, sandbox: bool, single_id: bool) -> bytes:
+    """The filter made by libseccomp; without `sandbox` it only pretends, and refuses nothing."""
     import pyseccomp
 
-    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_ENOSYS))
+    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_ENOSYS) if sandbox else pyseccomp.ALLOW)
     made.set_attr(pyseccomp.Attr.CTL_NNP, 0)
     for name in _COMPAT.get(os.uname().machine, ()):
         made.add_arch(getattr(pyseccomp.Arch, name.upper()))
@@ -88,15 +90,16 @@ def compile_filter(*, single_id: bool) -> bytes:
     except (AttributeError, OSError, ValueError):
         pass  # libseccomp before 2.5.
     pretended = policy.PRETENDED if single_id else ()
-    for name in policy.ALLOWED:
-        if name not in pretended:
-            _add(made, pyseccomp.ALLOW, name)
-    for name in policy.REFUSED:
-        _add(made, pyseccomp.ERRNO(_EPERM), name)
     for name in pretended:
         _add(made, pyseccomp.ERRNO(0), name)
-    for name, condition in policy.CONDITIONAL:
-        _add(made, pyseccomp.ALLOW, name, _argument(condition))
+    if sandbox:
+        for name in policy.ALLOWED:
+            if name not in pretended:
+                _add(made, pyseccomp.ALLOW, name)
+        for name in policy.REFUSED:
+            _add(made, pyseccomp.ERRNO(_EPERM), name)
+        for name, condition in policy.CONDITIONAL:
+            _add(made, pyseccomp.ALLOW, name, _argument(condition))
     return _exported(made)
 
 
