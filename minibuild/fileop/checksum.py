@@ -145,7 +145,7 @@ def _has_data(status: os.stat_result) -> bool:
 def _digests(items: Sequence[_Item], tree: SourceTree, memo: DigestMemo | None) -> Contents:
     """The fingerprints of items, with the digests of data; files the memo knows stay closed."""
     files = [item for item in items if item.data]
-    known = memo.recall([item.stat for item in files]) if memo is not None else {}
+    known = memo.recall(item.stat for item in files) if memo is not None else None
     fresh: list[tuple[os.stat_result, bytes]] = []
     found: dict[str, str] = {}
     began_ns = time.time_ns()
@@ -154,7 +154,7 @@ def _digests(items: Sequence[_Item], tree: SourceTree, memo: DigestMemo | None) 
         for item in items:
             words = item.words
             if item.data:
-                digest = known.get((item.stat.st_dev, item.stat.st_ino))
+                digest = None if known is None else known.digest(item.stat)
                 if digest is None:
                     status, digest = hasher.digest(item)
                     fresh.append((status, digest))

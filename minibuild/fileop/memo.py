@@ -7,15 +7,31 @@ the resolution of the clock that stamps files, so a file changed just now is not
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from minibuild.store.database import Database
 
 _RACY_NS = 2_000_000_000
 _BATCH = 500
 
-Key = tuple[int, int]
-"""Device and inode."""
+Row = tuple[int, int, int, int, bytes]
+"""Inode, size, mtime, ctime and digest."""
+
+
+class Known:
+    """What the memo has for some files, to be asked file by file."""
+
+    __slots__ = ("_devices",)
+
+    def __init__(self, devices: dict[int, dict[int, Row]]) -> None:
+        self._devices = devices
+
+    def digest(self, status: os.stat_result) -> bytes | None:
+        """The digest of a file, if it is as it was when it was hashed."""
+        row = self._devices.get(status.st_dev, _NOTHING).get(status.st_ino)
+        if row is None or row[1:4] != _stamp(status):
+            return None
+        return row[4]
 
 
 class DigestMemo:
@@ -26,32 +42,25 @@ class DigestMemo:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def recall(self, files: Sequence[os.stat_result]) -> dict[Key, bytes]:
-        """The digests of those files that are as they were when they were hashed."""
-        wanted = {(f.st_dev, f.st_ino): f for f in files}
-        known: dict[Key, bytes] = {}
-        by_device: dict[int, list[int]] = {}
-        for device, inode in wanted:
-            by_device.setdefault(device, []).append(inode)
-        for device, inodes in by_device.items():
-            for row in self._rows(device, inodes):
-                key = (device, row[0] & _UNSIGNED)
-                if row[1:4] == _stamp(wanted[key]):
-                    known[key] = row[4]
-        return known
+    def recall(self, files: Iterable[os.stat_result]) -> Known:
+        """Look up many files at once."""
+        inodes: dict[int, list[int]] = {}
+        for status in files:
+            inodes.setdefault(status.st_dev, []).append(status.st_ino)
+        return Known({device: self._rows(device, wanted) for device, wanted in inodes.items()})
 
-    def _rows(
-        self, device: int, inodes: Sequence[int]
-    ) -> Iterator[tuple[int, int, int, int, bytes]]:
-        ordered = sorted(map(_signed, inodes))
-        for start in range(0, len(ordered), _BATCH):
-            batch = ordered[start : start + _BATCH]
+    def _rows(self, device: int, inodes: Sequence[int]) -> dict[int, Row]:
+        rows: dict[int, Row] = {}
+        for start in range(0, len(inodes), _BATCH):
+            batch = [_signed(inode) for inode in inodes[start : start + _BATCH]]
             marks = ",".join("?" * len(batch))
-            yield from self._db.execute(
+            found = self._db.execute(
                 "SELECT ino, size, mtime_ns, ctime_ns, digest FROM file_digests"
                 f" WHERE dev = ? AND ino IN ({marks})",
                 [_signed(device), *batch],
             )
+            rows.update({row[0] & _UNSIGNED: row for row in found})
+        return rows
 
     def remember(self, files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> None:
         """Note digests of files whose metadata was taken after `began_ns` and before reading."""
@@ -70,6 +79,7 @@ class DigestMemo:
 
 
 _UNSIGNED = (1 << 64) - 1
+_NOTHING: dict[int, Row] = {}
 
 
 def _signed(number: int) -> int:

@@ -58,10 +58,11 @@ def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
     filters = [f for f in filters if f.patterns]
     with DirStack(top_fd) as stack:
         levels = [_Level(stack.fd, "", None)]
+        untold = 0
         while levels:
             level = levels[-1]
             if not level.names:
-                levels.pop()
+                untold -= levels.pop().found is not None
                 if levels:
                     levels[-1].fd = stack.pop()
                 continue
@@ -80,10 +81,13 @@ def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
                 continue
             found = Found(path, level.fd, name, status, not taken)
             if taken:
-                yield from _implied(levels)
+                if untold:
+                    yield from _implied(levels)
+                    untold = 0
                 yield found
             if kind == stat.S_IFDIR:
                 levels.append(_open(stack, found))
+                untold += not taken
 
 
 def _excluded(path: str, filters: Sequence[Filter]) -> bool:

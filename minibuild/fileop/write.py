@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop.api import Archive, Entry, Planned, Progress
-from minibuild.fileop.data import Copier
+from minibuild.fileop.data import Copier, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
@@ -134,24 +134,28 @@ class Writer:
             except PermissionError as error:
                 raise unreadable(entry.name, error) from error
         try:
-            target_fd = _create(dir_fd, name, entry)
-            try:
-                if entry.data is None:
-                    size = self._copier.copy(source_fd, target_fd, entry.size)
-                else:
-                    size = _write_all(target_fd, entry.data)
-                fchown(target_fd, entry.uid, entry.gid, entry.path)
-                os.fchmod(target_fd, stat.S_IMODE(entry.mode))
-                if source_fd >= 0 and CAPABILITY in xattr.names(source_fd):
-                    _copy_capability(source_fd, target_fd)
-                if entry.mtime_ns is not None:
-                    os.utime(target_fd, ns=(entry.mtime_ns, entry.mtime_ns))
-            finally:
-                os.close(target_fd)
+            target_fd = _create(dir_fd, name, entry, source_fd)
+            if target_fd >= 0:
+                self._size_bytes += self._fill(target_fd, entry, source_fd)
         finally:
             if source_fd >= 0:
                 os.close(source_fd)
-        self._size_bytes += size
+
+    def _fill(self, target_fd: int, entry: Entry, source_fd: int) -> int:
+        try:
+            if entry.data is None:
+                size = self._copier.copy(source_fd, target_fd, entry.size)
+            else:
+                size = _write_all(target_fd, entry.data)
+            fchown(target_fd, entry.uid, entry.gid, entry.path)
+            os.fchmod(target_fd, stat.S_IMODE(entry.mode))
+            if source_fd >= 0 and CAPABILITY in xattr.names(source_fd):
+                _copy_capability(source_fd, target_fd)
+            if entry.mtime_ns is not None:
+                os.utime(target_fd, ns=(entry.mtime_ns, entry.mtime_ns))
+            return size
+        finally:
+            os.close(target_fd)
 
     def _hardlink(self, dir_fd: int, name: str, entry: Entry) -> None:
         above, _, first = entry.target.rpartition("/")
@@ -187,12 +191,29 @@ class Writer:
             self._progress(self._files, self._size_bytes)
 
 
-def _create(dir_fd: int, name: str, entry: Entry) -> int:
+def _create(dir_fd: int, name: str, entry: Entry, source_fd: int) -> int:
+    """A new file in place of what is there; -1 if that is the very same already."""
     try:
         return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
     except FileExistsError:
-        _clear(dir_fd, name, entry)
-        return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+        if _is_there(dir_fd, name, entry, source_fd):
+            return -1
+    _clear(dir_fd, name, entry)
+    return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+
+
+def _is_there(dir_fd: int, name: str, entry: Entry, source_fd: int) -> bool:
+    """Whether just this file is there already, times included: then a layer need not repeat it."""
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns)
+    if looks != (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns) or source_fd < 0:
+        return False
+    fd = os.open(name, READ, dir_fd=dir_fd)
+    try:
+        linked = status.st_nlink > 1 or CAPABILITY in (*xattr.names(fd), *xattr.names(source_fd))
+        return not linked and same_contents(source_fd, fd)
+    finally:
+        os.close(fd)
 
 
 def _clear(dir_fd: int, name: str, entry: Entry) -> None:

@@ -51,7 +51,7 @@ def test_unpacked_into_a_directory(sources: Bench, dest: str) -> None:
     }
 
 
-@pytest.mark.needs("root")
+@pytest.mark.usefixtures("chowns")
 @pytest.mark.parametrize(("chown", "owner"), [("", "21:22"), ("71:72", "71:72")])
 def test_owners(sources: Bench, chown: str, owner: str) -> None:
     sources.copy("p.tar", "/out", unpack=True, chown=chown)

@@ -87,8 +87,8 @@ def test_wildcards_against_a_model(tmp_path: Path, files: list[str], glob: list[
 
 @SETTINGS
 @given(files=st.lists(PATHS, max_size=8), dest=st.sampled_from(["/", "/x", "/x/", "/a/b/"]))
-def test_a_plan_is_what_is_written(tmp_path: Path, files: list[str], dest: str) -> None:
-    bench = Bench(mkdtemp(dir=tmp_path))
+def test_a_plan_is_what_is_written(bench: Bench, files: list[str], dest: str) -> None:
+    bench = Bench(mkdtemp(dir=bench.dest))
     os.rmdir(bench.source)
     fill(Path(bench.source), files)
     copy = Copy(0, (".",), dest)
