@@ -25,10 +25,11 @@ RANK = {
     "snapshot": 3,
     "executor": 4, "fileop": 4, "oci": 4,
     "solve": 5, "export": 5,
-    "definition": 6, "engine": 6, "exporting": 6, "secrets": 6,
-    "pipeline": 7,
-    "worker": 8, "library": 8,
-    "cli": 9,
+    "definition": 6, "engine": 6, "outcome": 6, "secrets": 6,
+    "exporting": 7, "housekeeping": 7,
+    "pipeline": 8,
+    "worker": 9, "library": 9,
+    "cli": 10,
 }  # fmt: skip
 # ... but for these neighbours: (importer, imported).
 # events are made of spans and digests; ADD unpacks archives; a build from Python keeps its store
