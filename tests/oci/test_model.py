@@ -46,7 +46,9 @@ def test_index_round_trip() -> None:
 
 def test_the_order_of_members_is_fixed() -> None:
     """The bytes are the identity of the image."""
-    written = model.manifest_bytes(Manifest(Descriptor(model.OCI_CONFIG, D, 1), (), {"b": "", "a": ""}))
+    written = model.manifest_bytes(
+        Manifest(Descriptor(model.OCI_CONFIG, D, 1), (), {"b": "", "a": ""})
+    )
     assert list(json.loads(written)) == [
         "schemaVersion", "mediaType", "config", "layers", "annotations",
     ]  # fmt: skip

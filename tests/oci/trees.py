@@ -110,9 +110,7 @@ def unpack_into(
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     lower_fd = None if lower is None else os.open(lower, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return unpack(
-            ContentStore(store), layer.descriptor, layer.diff_id, fd, whiteouts, lower_fd
-        )
+        return unpack(ContentStore(store), layer.descriptor, layer.diff_id, fd, whiteouts, lower_fd)
     finally:
         os.close(fd)
         if lower_fd is not None:
