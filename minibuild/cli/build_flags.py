@@ -85,7 +85,7 @@ def parser() -> Parser:
         "--pull",
         "always",
         default="missing",
-        metavar="=always|missing|never",
+        metavar="[=always|missing|never]",
         help="whether to look for newer base images in registries",
     )
     many("--platform", metavar="OS/ARCH,...", help="platforms to build for")

@@ -45,13 +45,15 @@ def describe(
     logged = [step for step in failed if step.lines and not isinstance(error, Cancelled)]
     for step in logged:
         lines += _log(step, colours=colours)
-    span = error.span
+    span = None if isinstance(error, Cancelled) else error.span
     if span is not None:
         place = places.get(span.file, span.file)
         if error.source is not None:
             lines += excerpt(error.source.text, span, place)
         else:
             lines.append(f"{place}:{span.first}")
+    if isinstance(error, Cancelled):
+        return [*lines, error.message]
     first, *more = error.message.splitlines() or [type(error).__name__]
     lines.append(_painted("error:", _RED, colours) + f" {first}")
     lines += [f"  {line}" for line in more]

@@ -51,6 +51,10 @@ class Parser(argparse.ArgumentParser):
             self._reject(rest)
         return options
 
+    def format_help(self) -> str:
+        """The help, with optional values written as they are given: `--pull[=VALUE]`."""
+        return super().format_help().replace(" [=", "[=")
+
     def error(self, message: str) -> NoReturn:
         """What argparse calls when it is at a loss."""
         raise UsageError(message, hint=f"see `{self.prog} --help`")

@@ -1,7 +1,8 @@
 """Ctrl-C and friends while a build runs.
 
 The first signal asks the build to stop, which ends its processes and leaves nothing; a second one
-breaks off at once. Python runs handlers in the main thread, so only there can they be set.
+breaks off at once. Whatever error the build then ends with, the signal is the reason. Python runs
+handlers in the main thread, so only there can they be set.
 """
 
 import signal
@@ -10,16 +11,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from minibuild.errors import BuildError, Cancelled
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Cancelled):
+    """A signal ended it; the exit code is what a shell reports for that signal."""
+
+    def __init__(self, number: int) -> None:
+        word = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        super().__init__(f"cancelled{word}")
+        self.exit_code = 128 + number  # type: ignore[misc]
 
 
 @contextmanager
 def stopping(cancelled: threading.Event) -> Iterator[None]:
-    """Let signals set `cancelled` while the block runs."""
+    """Let signals set `cancelled` while the block runs. Raises `Stopped` if one did."""
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if cancelled.is_set():
+        if received:
             raise KeyboardInterrupt
+        received.append(number)
         cancelled.set()
 
     previous = {}
@@ -29,6 +43,10 @@ def stopping(cancelled: threading.Event) -> Iterator[None]:
             previous[number] = signal.signal(number, stop)
     try:
         yield
+    except BuildError as error:
+        if received:
+            raise Stopped(received[0]) from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,0 +1,77 @@
+"""`minibuild doctor`: what this machine can do for builds, and how to mend what it cannot.
+
+Comes in: the findings of `minibuild.linux.probe`. Goes out: a table with advice, and the exit
+code: 0 if builds work, even if slower or with fewer ids than they could; 3 if they cannot.
+"""
+
+import argparse
+import os
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.table import table
+from minibuild.errors import HostError
+from minibuild.linux.probe import Finding, check_host
+
+# Without these no step runs. What else is missing makes builds slower or poorer.
+_NEEDED = frozenset(("store", "kernel", "openat2", "mount api", "user namespaces"))
+_GREEN, _YELLOW, _RED, _RESET = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild doctor",
+        description="Check what this machine can do, and say how to mend what it cannot. "
+        "The exit code is 3 if builds cannot work.",
+    )
+    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    findings = [_store(session.root), *check_host(session.root)]
+    code = HostError.exit_code if any(verdict(f) == "missing" for f in findings) else 0
+    if options.format == "json":
+        import json
+
+        data = [{**f._asdict(), "verdict": verdict(f)} for f in findings]
+        session.say(json.dumps(data, indent=2))
+        return code
+    rows = [[f.name, verdict(f), f.found] for f in findings]
+    _, *lines = table(["CHECK", "", "FOUND"], rows)
+    colours = session.coloured(session.stdout)
+    for finding, line in zip(findings, lines, strict=True):
+        session.say(_painted(line, verdict(finding)) if colours else line)
+        if finding.advice:
+            session.say(f"    {finding.advice}")
+    if code:
+        session.say("\nBuilds cannot work here until what is missing is mended.")
+    return code
+
+
+def verdict(finding: Finding) -> str:
+    """`ok`, `limited` (builds work, with less), or `missing` (they do not)."""
+    if finding.ok:
+        return "ok"
+    return "missing" if finding.name in _NEEDED else "limited"
+
+
+def _store(root: str) -> Finding:
+    """Whether the folder for all state can be written to, or made."""
+    folder = root
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder) or "/"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(
+            "store", False, f"{folder} is not writable", "set MINIBUILD_ROOT to a folder of yours"
+        )
+    return Finding("store", True, root)
+
+
+def _painted(line: str, word: str) -> str:
+    colour = {"ok": _GREEN, "limited": _YELLOW, "missing": _RED}[word]
+    before, found, after = line.partition(word)
+    return f"{before}{colour}{found}{_RESET}{after}"
+
+
+COMMANDS = {"doctor": Command(_parser, _run)}
