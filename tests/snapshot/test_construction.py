@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import time
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from minibuild.snapshot import apply, detached
 from minibuild.snapshot import overlay as overlay_module
 from minibuild.snapshot.api import Diff, Merged, SnapshotID, Strategy
 from minibuild.snapshot.merge import MAX_STACK
-from tests.snapshot.world import World, chmod, mkdir, move, remove, write
+from tests.snapshot.world import Edit, World, chmod, mkdir, move, remove, write
 
 
 def names(world: World, merged: Merged) -> list[str]:
@@ -142,7 +143,7 @@ def test_c4_50_a_failure_part_way_leaves_nothing(
     before = (sorted(os.listdir(hardlink.snapshots.folder)), list(hardlink.snapshots.all()))
     real = apply.Applier._put
 
-    def fail(self: apply.Applier, parent: object, name: str, *rest: object) -> None:
+    def fail(self: apply.Applier, parent: Any, name: str, *rest: Any) -> None:
         if name == "f3":
             raise KeyboardInterrupt
         real(self, parent, name, *rest)
@@ -197,7 +198,7 @@ def test_stack_of_a_step_that_lies_on_the_same_layers_again(stack: World) -> Non
     ids=["whiteout", "opaque", "unchanged file", "unchanged directory"],
 )
 def test_stack_is_not_used_where_a_layer_would_mean_something_else(
-    stack: World, edit: object, expected: list[str] | None
+    stack: World, edit: Edit, expected: list[str] | None
 ) -> None:
     low = stack.layer(None, write("d/f"), write("f", "low"))
     up = stack.layer(low, edit, write("x"))

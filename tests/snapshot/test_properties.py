@@ -7,6 +7,7 @@ the model says. `--hypothesis-profile=deep` runs 10,000 scenarios on each backen
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -168,7 +169,7 @@ class Model:
         return True
 
 
-def perform(root: str, op: Op) -> None:
+def perform(op: Op, root: str) -> None:
     """The same edit on disk."""
     path, other = f"{root}/{op.path}", f"{root}/{op.other}"
     if op.verb in ("write", "symlink", "fifo") and os.path.lexists(path):
@@ -232,11 +233,9 @@ def make_layer(world: World, made: list[Made], step: Layer, number: int) -> Made
     parent = made[step.parent % len(made)]
     editor = Model(parent.tree, number * 1000)
     doable = [op for op in step.ops if editor.edit(op)]
-    snapshot = world.layer(
-        parent.snapshot, *[lambda root, op=op: perform(root, op) for op in doable]
-    )  # type: ignore[misc]
-    sure = {group for group in model.link_groups(editor.tree)}
-    sure = {group for group in sure if group in parent.sure or is_fresh(editor, group)}
+    snapshot = world.layer(parent.snapshot, *[partial(perform, op) for op in doable])
+    groups = model.link_groups(editor.tree)
+    sure = {group for group in groups if group in parent.sure or is_fresh(editor, group)}
     return Made(snapshot, editor.tree, sure)
 
 
@@ -245,11 +244,11 @@ def is_fresh(editor: Model, group: frozenset[str]) -> bool:
 
 
 def make_merge(world: World, made: list[Made], step: Merge) -> Made:
-    pairs = [(made[low % len(made)], made[1:][up % max(1, len(made) - 1)]) if len(made) > 1 else
-             None for low, up in step.diffs]  # fmt: skip
-    chosen = [pair for pair in pairs if pair is not None]
-    diffs = [Diff(low.snapshot, up.snapshot) for low, up in chosen if up.snapshot is not None]
-    tree = model.merge((low.tree, up.tree) for low, up in chosen)
+    if len(made) == 1:
+        return Made(world.merge(), EMPTY, set())
+    pairs = [(made[low % len(made)], made[1 + up % (len(made) - 1)]) for low, up in step.diffs]
+    diffs = [Diff(low.snapshot, up.snapshot) for low, up in pairs if up.snapshot is not None]
+    tree = model.merge((low.tree, up.tree) for low, up in pairs)
     return Made(world.merge(*diffs), tree, set())
 
 

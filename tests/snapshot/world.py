@@ -159,16 +159,10 @@ class World:
         self.snapshots.commit(active)
         return active
 
-    def merged(
-        self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None, **policy: bool
-    ) -> Merged:
+    def merged(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> Merged:
         """The merge of diffs; a snapshot stands for its diff from nothing."""
         listed = [d if isinstance(d, Diff) else Diff(None, d) for d in diffs]
-        return self.snapshots.merge(
-            listed,
-            MergePolicy(self.strategy, **policy),
-            parent=parent,  # type: ignore[arg-type]
-        )
+        return self.snapshots.merge(listed, MergePolicy(self.strategy), parent=parent)
 
     def merge(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> SnapshotID:
         """The snapshot of `merged`."""

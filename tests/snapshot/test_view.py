@@ -1,0 +1,113 @@
+"""Layers merged in memory follow the rules by which overlayfs merges them."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from minibuild.linux import xattr
+from minibuild.snapshot.api import Kind
+from minibuild.snapshot.diff import differences
+from minibuild.snapshot.view import WHITEOUT, View
+from tests.snapshot.world import World, mkdir, remove, write
+
+
+def tree(view: View) -> list[str]:
+    """All paths of a view."""
+    found, pending = [], [("", view.dirs)]
+    while pending:
+        path, dirs = pending.pop()
+        for name, node in view.names_in(dirs, len(dirs)).items():
+            if node.type == WHITEOUT:
+                continue
+            inner = f"{path}/{name}" if path else name
+            found.append(inner)
+            assert view.find(inner) == node
+            if node.type == stat.S_IFDIR:
+                pending.append((inner, node.dirs))
+    return sorted(found)
+
+
+def layers(tmp_path: Path, *made: dict[str, str]) -> View:
+    """Layers given lowest first: a path with its text, or `opaque`, `x` or `gone`."""
+    dirs: list[str] = []
+    for number, files in enumerate(made):
+        layer = tmp_path / str(number)
+        layer.mkdir()
+        dirs.insert(0, str(layer))
+        for path, text in files.items():
+            target = layer / path
+            if text in ("opaque", "x"):
+                target.mkdir(parents=True, exist_ok=True)
+                xattr.set(str(target), "user.overlay.opaque", b"y" if text == "opaque" else b"x")
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if text == "gone":
+                os.mknod(target, stat.S_IFCHR, 0)
+                continue
+            target.write_text("" if text == "gone file" else text)
+            if text == "gone file":
+                xattr.set(str(target), "user.overlay.whiteout", b"")
+    return View(dirs, "user")
+
+
+def test_the_topmost_layer_decides(tmp_path: Path) -> None:
+    view = layers(tmp_path, {"d/a": "0", "f": "0"}, {"d/b": "1", "f": "1"}, {"d/a": "2"})
+    assert tree(view) == ["d", "d/a", "d/b", "f"]
+    for path, layer in (("d/a", 2), ("d/b", 1), ("f", 1)):
+        node = view.find(path)
+        assert node is not None and node.path == f"{tmp_path}/{layer}/{path}"
+
+
+def test_whiteouts_and_opaque_directories_hide(tmp_path: Path) -> None:
+    view = layers(
+        tmp_path,
+        {"d/a": "", "e/a": "", "f": "", "g/h/i": ""},
+        {"d": "opaque", "d/b": "", "f": "gone", "e/a": "gone", "g": "gone"},
+        {"e/c": "", "g/new": ""},
+    )
+    assert tree(view) == ["d", "d/b", "e", "e/c", "g", "g/new"]
+    assert view.find("f") is None and view.find("d/a") is None and view.find("g/h") is None
+
+
+def test_a_file_between_directories_ends_the_merge(tmp_path: Path) -> None:
+    view = layers(tmp_path, {"d/a": ""}, {"d": "file"}, {"d/b": ""})
+    assert tree(view) == ["d", "d/b"]
+
+
+def test_whiteouts_that_are_files(tmp_path: Path) -> None:
+    """Since Linux 6.7: empty files with an attribute, in a directory marked x."""
+    view = layers(
+        tmp_path,
+        {"d/a": "old", "d/b": "old", "e/a": "old"},
+        {"d": "x", "d/a": "gone file", "e/a": "gone file", "d/c": ""},
+    )
+    assert tree(view) == ["d", "d/b", "d/c", "e", "e/a"]
+    assert view.find("d/a") is None and view.find("e/a") is not None
+    below = View(view.dirs[1:], "user")
+    kinds = {d.path: d.kind for d in differences(below, view)}
+    assert kinds["d/a"] is Kind.DELETE and kinds["e/a"] is Kind.MODIFY
+
+
+def test_a_full_copy_has_no_whiteouts(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    xattr.set(str(tmp_path / "d"), "user.overlay.opaque", b"y")
+    view = View([str(tmp_path)], "plain")
+    assert tree(view) == ["d"] and not view.is_opaque(str(tmp_path / "d"))
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_a_view_is_what_the_mount_shows(overlay: World, depth: int) -> None:
+    snapshot = overlay.layer(None, write("a/b/c"), write("x"), write("gone/in"))
+    for number in range(depth):
+        snapshot = overlay.layer(
+            snapshot,
+            write(f"a/{number}"),
+            remove("a/b") if number % 2 else mkdir("a/b"),
+            mkdir("a/b"),
+            write(f"a/b/{number}"),
+            *([remove("gone")] if number == 1 else []),
+        )
+    dirs = [overlay.snapshots.layer_dir(n) for n in reversed(overlay.snapshots.layers(snapshot))]
+    assert tree(View(dirs, overlay.snapshots.whiteouts)) == overlay.paths(snapshot)
