@@ -40,7 +40,7 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
     renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
     began = time.monotonic()
     try:
-        result = _in_engine(request, session, renderer)
+        result = _in_engine(request, session, renderer, mode)
     except BuildError as error:
         renderer.close()
         _show_warnings(renderer, mode, session)
@@ -59,12 +59,16 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
     return 0
 
 
-def _in_engine(request: BuildRequest, session: Session, report: Renderer) -> BuildResult:
+def _in_engine(
+    request: BuildRequest, session: Session, report: Renderer, mode: Mode
+) -> BuildResult:
     """The build, in this process; without root, inside a user namespace that it enters for good."""
     from minibuild.cli.privileges import enter
 
     root = session.root
-    enter()
+    limits = enter()
+    if limits and mode not in ("quiet", "rawjson"):
+        session.tell(f"note: {limits} (see `minibuild doctor`)")
     from minibuild.pipeline import run_build
 
     cancelled = threading.Event()

@@ -9,7 +9,6 @@ import argparse
 import io
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
@@ -19,7 +18,7 @@ from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
-from minibuild.graph.image import ImageConfig
+from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.oci.compress import (
     decompressed,
@@ -30,7 +29,7 @@ from minibuild.oci.compress import (
 from minibuild.oci.config import ImageLayer, assemble, store_documents
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.sink import LayerSink
-from minibuild.oci.tarformat import Entry, padding
+from minibuild.oci.tarformat import padding
 from minibuild.oci.tarread import TarReader, file_chunks
 from minibuild.oci.tarwrite import header
 from minibuild.progress.quantity import bytes_text
@@ -49,15 +48,16 @@ def _parser() -> Parser:
 def _run(options: argparse.Namespace, session: Session) -> int:
     name = new_name(options.name)
     platform = _platform(options.platform)
-    epoch = session.environment.source_date_epoch
-    created = int(epoch) if epoch.isdecimal() else time.time()
     if options.source == "-" and sys.stdin.isatty():
         raise UsageError("no tar on standard input", hint="name the file, or pipe it in")
     with open_images(session.root) as images, _opened(options.source) as file:
-        layer = _layer(images, file, options.source)
-        message = options.message or f"Imported from {os.path.basename(options.source)}"
-        config = ImageConfig(platform, {}, ({"comment": message},))
-        image = assemble(config, [ImageLayer(layer, created)])
+        layer, newest = _layer(images, file, options.source)
+        origin = os.path.basename(options.source) if options.source != "-" else "standard input"
+        history: History = {"created_by": f"minibuild image import {origin}"}
+        if options.message:
+            history["comment"] = options.message
+        # Not the time of the import: the same tar is to give the same image.
+        image = assemble(ImageConfig(platform, {}, (history,)), [ImageLayer(layer, newest)])
         store_documents(images.content, image)
         images.names.tag(name, image.manifest)
     if options.quiet:
@@ -91,39 +91,37 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _layer(images: Images, file: io.BufferedReader, what: str) -> PackedLayer:
+def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLayer, float]:
+    """The tar as a layer in the store, and the time of its newest file."""
     compression = detect_compression(file.peek(16)[:16])
     stream = decompressed(cast(BinaryIO, file), compression)
     with LayerSink(images.content, "gzip", None) as sink:
         try:
-            _rewrite(TarReader(file_chunks(stream), what), sink, what)
+            newest = _rewrite(TarReader(file_chunks(stream), what), sink, what)
         except stream_errors(compression) as error:
             raise ImageError(f"{what} is not sound {compression} data: {error}") from None
         packed = PackedLayer(*sink.commit(), layer_media_type("gzip"))
     remember(images.store.db, packed)
-    return packed
+    return packed, newest
 
 
-def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> None:
-    count = 0
+def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> float:
+    count = newest_ns = 0
     for entry in reader:
         name = _inside(entry.name, what)
         if not name:
             continue  # the root itself: every image has one
         if entry.kind == "link":
             entry = entry._replace(linkname=_inside(entry.linkname, what))
-        sink.write(header(_named(entry, name)))
+        sink.write(header(entry._replace(name=name)))
         if entry.kind == "file":
             for piece in reader.data():
                 sink.write(piece)
             sink.write(bytes(padding(entry.size)))
-        count += 1
+        count, newest_ns = count + 1, max(newest_ns, entry.mtime_ns)
     if not count:
         raise ImageError(f"{what} holds no files", hint="is it a tar of a root filesystem?")
-
-
-def _named(entry: Entry, name: str) -> Entry:
-    return entry._replace(name=name)
+    return newest_ns / 1e9
 
 
 def _inside(name: str, what: str) -> str:

@@ -5,12 +5,20 @@ life; a command of the command line has no other plans. See `minibuild.linux.nam
 """
 
 
-def enter() -> None:
-    """Enter a user namespace if the engine cannot work without. Raises `HostError`."""
+def enter() -> str:
+    """Enter a user namespace if the engine cannot work without. Raises `HostError`.
+
+    Returns a sentence about what is limited there, or nothing.
+    """
     from minibuild.linux.namespace import needs_user_namespace
 
-    if needs_user_namespace():
-        from minibuild.linux.idmap import plan_id_maps
-        from minibuild.linux.namespace import enter_user_namespace
+    if not needs_user_namespace():
+        return ""
+    from minibuild.linux.idmap import plan_id_maps
+    from minibuild.linux.namespace import enter_user_namespace
 
-        enter_user_namespace(plan_id_maps())
+    plan = plan_id_maps()
+    enter_user_namespace(plan)
+    if plan.way != "single":
+        return ""
+    return "this account has one id: all files belong to root, USER and --chown have no effect"

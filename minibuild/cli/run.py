@@ -50,6 +50,7 @@ def _parser() -> Parser:
 
 def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
+    name = _name(root, options.image)
     enter()
     from minibuild.cli.view import writable_view
     from minibuild.engine import open_engine
@@ -59,9 +60,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     with (
         open_engine(root) as engine,
         stopping(cancelled),
-        writable_view(
-            engine, _name(session, options.image), platform, session.tell, cancelled
-        ) as view,
+        writable_view(engine, name, platform, session.tell, cancelled) as view,
     ):
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         step = Step(
@@ -79,14 +78,14 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return ended.code
 
 
-def _name(session: Session, word: str) -> str:
+def _name(root: str, word: str) -> str:
     """What the word means: a name stays one; an id becomes the name that has it."""
     if "://" in word:
         return word
     from minibuild.cli.stores import find, open_images
     from minibuild.errors import ImageError
 
-    with open_images(session.root) as images:
+    with open_images(root) as images:
         try:
             name, descriptor = find(images, word)
         except ImageError:

@@ -44,13 +44,19 @@ def _image(image: BuiltImage, result: BuildResult, *, several: bool) -> list[str
         lines.append("")
         lines.append(f"  {'layer':<12}  {'size':>9}  instruction")
     for layer in image.layers:
-        words = " ".join(layer.instruction.split())
+        words = instruction(layer.instruction)
         if len(words) > _INSTRUCTION_CELLS:
             words = words[: _INSTRUCTION_CELLS - 1] + "…"
         link = "  (link)" if layer.link else ""
         short = layer.digest.partition(":")[2][:12]
         lines.append(f"  {short:<12}  {bytes_text(layer.size_bytes):>9}  {words}{link}".rstrip())
     return lines
+
+
+def instruction(created_by: str) -> str:
+    """The instruction as a person wrote it, from the words of the image's history."""
+    words = " ".join(created_by.split()).removesuffix(" # buildkit")
+    return words.replace("RUN /bin/sh -c ", "RUN ", 1) if words.startswith("RUN ") else words
 
 
 def _written(request: BuildRequest) -> list[str]:
