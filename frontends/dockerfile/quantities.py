@@ -75,9 +75,8 @@ def size_bytes(text: str) -> int:
     number, unit = match.groups()
     power: int = 1 << 10 * " kmgtp".index(unit.lower() or " ")
     whole, _, fraction = number.partition(".")
-    size = int(whole[:20] or "0") * power + int(fraction[:18] or "0") * power // 10 ** len(
-        fraction[:18]
-    )
+    size = int(whole[:20] or "0") * power
+    size += int(fraction[:18].ljust(18, "0")) * power // 10**18
     if size > _MAX_INT64:
         raise ValueError(f"invalid size: '{text}'")
     return size
