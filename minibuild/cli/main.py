@@ -8,11 +8,13 @@ cached build. Read next: `catalogue`, `build`.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from minibuild.cli.command import Session
 from minibuild.cli.environment import read_environment
 from minibuild.errors import BuildError, UsageError
+
+Work = Callable[[Session], int]
 
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
 _ALIASES = {
@@ -29,7 +31,8 @@ def entry(argv: Sequence[str] | None = None) -> int:
     session = Session(read_environment(), sys.stdout, sys.stderr)
     try:
         words, session = _global_flags(words, session)
-        code = _dispatch(words, session)
+        work, session = _command(words, session)
+        code = work(session)
         session.stdout.flush()
         return code
     except SystemExit as done:  # argparse has printed its help
@@ -75,9 +78,10 @@ def _global_flags(words: list[str], session: Session) -> tuple[list[str], Sessio
     return words, session
 
 
-def _dispatch(words: list[str], session: Session) -> int:
+def _command(words: list[str], session: Session) -> tuple[Work, Session]:
+    """What the words ask for, and the session as its own flags change it."""
     if not words or words[0] == "help":
-        return _help(words[1:], session)
+        return lambda session: _help(words[1:], session), session
     from minibuild.cli.catalogue import CATALOGUE, load
 
     name, rest = words[0], words[1:]
@@ -85,14 +89,14 @@ def _dispatch(words: list[str], session: Session) -> int:
         name, rest = " ".join(words[:2]), words[2:]
     name = _ALIASES.get(name, name)
     if name not in CATALOGUE:
-        return _unknown(words, session)
+        return lambda session: _unknown(words, session), session
     command = load(name)
     options = command.parser().options(rest)
     if options.debug:
         session = session._replace(debug=True)
     if options.root:
         session = session._replace(given_root=os.path.abspath(options.root))
-    return command.run(options, session)
+    return lambda session: command.run(options, session), session
 
 
 def _unknown(words: list[str], session: Session) -> int:

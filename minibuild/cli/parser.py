@@ -7,6 +7,7 @@ Read next: `build_flags`.
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=prog,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_formatter,
             **rest,
         )
         self._unsupported = unsupported or {}
@@ -91,6 +92,16 @@ class Parser(argparse.ArgumentParser):
             f"unknown flag: {name}",
             hint=f"did you mean {near}?" if near else f"see `{self.prog} --help`",
         )
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # argparse makes one for each flag, to check it. Left to find the width itself, it imports
+    # shutil and with it the compression libraries: 10 ms of every start.
+    try:
+        columns = os.get_terminal_size(1).columns
+    except (OSError, ValueError):
+        columns = 0
+    return argparse.RawDescriptionHelpFormatter(prog, width=min(columns or 80, 100) - 2)
 
 
 def nearest(word: str, known: Mapping[str, object] | Sequence[str]) -> str:

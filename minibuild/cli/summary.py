@@ -18,9 +18,13 @@ def summary(request: BuildRequest, result: BuildResult, seconds: float) -> list[
     for image in result.images:
         lines += ["", *_image(image, result, several=len(result.images) > 1)]
     if stored and any(matches(host_platform(), image.platform) for image in result.images):
-        name = result.tags[0] if result.tags else str(result.digest or "")
-        if name:
-            lines += ["", f"run a command in it:  minibuild run {_familiar(name)} COMMAND"]
+        if result.tags:
+            lines += [
+                "",
+                f"run a command in it:  minibuild run {_familiar(result.tags[0])} COMMAND",
+            ]
+        else:
+            lines += ["", "give it a name to find it again and to run it:  build with -t NAME"]
     lines += _written(request)
     return lines
 

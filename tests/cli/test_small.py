@@ -1,0 +1,130 @@
+"""Tables, times and durations; completion; the doctor's verdicts."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minibuild.cli import doctor
+from minibuild.cli.catalogue import CATALOGUE
+from minibuild.cli.completion import flags
+from minibuild.cli.main import entry
+from minibuild.cli.prune import duration
+from minibuild.cli.table import ago, table
+from minibuild.errors import UsageError
+from minibuild.linux.probe import Finding
+
+
+def test_table() -> None:
+    assert table(["A", "SIZE"], [["漢字", "1B"], ["x", "10kB"]], right="SIZE") == [
+        "A     SIZE",
+        "漢字    1B",
+        "x     10kB",
+    ]
+    assert table(["A", "B"], []) == ["A  B"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "just now"),
+        (-5, "just now"),
+        (60, "1 minute ago"),
+        (7199, "1 hour ago"),
+        (3 * 86400, "3 days ago"),
+    ],
+)
+def test_ago(seconds: float, text: str) -> None:
+    assert ago(1000.0 - seconds, 1000.0) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0), ("90m", 5400), ("1.5h", 5400), ("7d", 604800), ("2h30m", 9000), ("1w", 604800)],
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "7x", "1..5h", "-1h", "1h5", "."])
+def test_no_duration(text: str) -> None:
+    with pytest.raises(UsageError):
+        duration(text)
+
+
+# --- completion -----------------------------------------------------------------------------------
+
+
+def completions(script: str, *words: str) -> list[str]:
+    """What bash offers after these words."""
+    line = " ".join(f"'{word}'" for word in words)
+    code = (
+        f"source {script}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+        '_minibuild; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.fixture
+def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert entry(["completion", "bash"]) == 0
+    path = tmp_path / "completion.bash"
+    path.write_text(capsys.readouterr().out)
+    return str(path)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash(script: str) -> None:
+    assert {"build", "image", "doctor"} <= set(completions(script, "minibuild", ""))
+    assert completions(script, "minibuild", "bu") == ["build"]
+    assert "inspect" in completions(script, "minibuild", "image", "")
+    assert completions(script, "minibuild", "build", "--pro") == ["--progress"]
+    assert completions(script, "minibuild", "build", "--progress", "r") == ["rawjson"]
+    assert "--digests" in completions(script, "minibuild", "image", "ls", "--")
+    assert "--digests" not in completions(script, "minibuild", "image", "rm", "--")
+    assert completions(script, "minibuild", "build", "") == [], "files, which bash adds itself"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_are_sound_and_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    for name in CATALOGUE:
+        for flag in flags(name):
+            for spelling in flag.names:
+                assert (spelling.lstrip("-") if shell == "fish" else spelling) in text
+    if shutil.which(shell):
+        done = subprocess.run([shell, "-n"], input=text, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+# --- the doctor -----------------------------------------------------------------------------------
+
+GOOD = Finding("kernel", True, "6.1")
+SLOW = Finding("overlay", False, "EINVAL", "put the store on ext4")
+BAD = Finding("user namespaces", False, "EPERM", "sysctl it")
+
+
+@pytest.mark.parametrize(
+    ("findings", "code"), [([GOOD], 0), ([GOOD, SLOW], 0), ([GOOD, SLOW, BAD], 3)]
+)
+def test_doctor(
+    findings: list[Finding],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path))
+    monkeypatch.setattr(doctor, "check_host", lambda folder: findings)
+    assert entry(["doctor"]) == code
+    out = capsys.readouterr().out
+    for finding in findings:
+        assert finding.found in out and finding.advice in out
+    assert ("Builds cannot work" in out) is bool(code)
+    assert entry(["doctor", "--format=json"]) == code
+    verdicts = [data["verdict"] for data in json.loads(capsys.readouterr().out)]
+    assert verdicts == ["ok", "ok", "limited", "missing"][: len(findings) + 1]
