@@ -103,7 +103,7 @@ def _read_text(path: str, what: str) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise DefinitionError(
-            f"cannot read the {what} {path}: {os.strerror(error.errno)}",
+            f"cannot read the {what} {path}: {error.strerror}",
             hint="name the file with -f" if what == "Dockerfile" else "",
         ) from error
     with open(fd, "rb") as file:

@@ -7,7 +7,7 @@ Read next: `outcome` for the result, `export`, where each type of output has a m
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -16,11 +16,10 @@ from minibuild.engine import Engine
 from minibuild.errors import UsageError
 from minibuild.events import Completed, Planned, Started, VertexInfo
 from minibuild.export.options import ImageOptions, image_options, tree_options
-from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.outcome import describe_build
+from minibuild.outcome import Products, describe_build
 from minibuild.request import BuildRequest, BuildResult, Output
 from minibuild.solve.parallel import in_parallel
 from minibuild.solve.results import DiffKey, Result
@@ -38,14 +37,6 @@ _NAMES = {
     "tar": "exporting to client tarball",
     "cacheonly": "keeping the cache",
 }
-
-
-class Products(NamedTuple):
-    """What the solver made: images, the result of each, and the diffs that are base layers."""
-
-    images: tuple[Built, ...]
-    results: Sequence[Result]
-    base: set[DiffKey]
 
 
 class Job(NamedTuple):

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.engine import Engine
+from minibuild.oci.model import Descriptor
+from minibuild.oci.transfer import blobs_of
 from minibuild.snapshot.api import SnapshotID
 
 
@@ -88,8 +90,7 @@ def _records(engine: Engine) -> Iterable[Holding]:
 
 def _images(engine: Engine) -> Iterable[Holding]:
     for name, descriptor in engine.images.list():
-        blobs = engine.images.blobs(descriptor)
-        size = sum(engine.content.size(d) for d in blobs if engine.content.has(d))
+        size = sum(d.size for d in _blobs(engine, descriptor))
         stamp = os.stat(engine.content.path(descriptor.digest)).st_mtime
         yield Holding("image", descriptor.digest, str(name), size, stamp, stamp)
 
@@ -142,10 +143,13 @@ def _diffs_in_use(engine: Engine) -> set[int]:
 
 def _image_blobs(engine: Engine) -> set[Digest]:
     return {
-        digest
-        for _, descriptor in engine.images.list()
-        for digest in engine.images.blobs(descriptor)
+        blob.digest for _, descriptor in engine.images.list() for blob in _blobs(engine, descriptor)
     }
+
+
+def _blobs(engine: Engine, top: Descriptor) -> Iterable[Descriptor]:
+    """All blobs of a stored image, of all its platforms; those not there say nothing."""
+    return (d for d in blobs_of(engine.content, top) if engine.content.has(d.digest))
 
 
 # --- What goes ---

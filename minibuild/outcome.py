@@ -1,23 +1,28 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage
 from minibuild.oci.reference import Reference
 from minibuild.request import BuildResult, BuiltImage, LayerInfo
-from minibuild.solve.results import Result
+from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Workbench
 
-if TYPE_CHECKING:
-    from minibuild.exporting import Products
+
+class Products(NamedTuple):
+    """What the solver made: images, the result of each, and the diffs that are base layers."""
+
+    images: tuple[Built, ...]
+    results: Sequence[Result]
+    base: set[DiffKey]
 
 
 def describe_build(
     bench: Workbench,
-    products: "Products",
+    products: Products,
     images: Sequence[AssembledImage],
     digest: Digest | None,
     names: Sequence[Reference],
@@ -36,7 +41,7 @@ def describe_build(
 
 
 def _image(
-    bench: Workbench, built: Built, result: Result, image: AssembledImage, products: "Products"
+    bench: Workbench, built: Built, result: Result, image: AssembledImage, products: Products
 ) -> BuiltImage:
     """An image, and which instruction made each of its layers."""
     made_by = [e.get("created_by", "") for e in image.image.history if not e.get("empty_layer")]

@@ -14,10 +14,11 @@ from minibuild.definition import Definition, read_definition
 from minibuild.engine import Engine, open_engine
 from minibuild.errors import BuildError, SourceText
 from minibuild.events import Report, Warned, serialised, silent
-from minibuild.exporting import Products, export
+from minibuild.exporting import export
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult
 from minibuild.graph.platform import host_platform
+from minibuild.outcome import Products
 from minibuild.request import BuildRequest, BuildResult
 from minibuild.secrets import SecretReader, SshReader
 from minibuild.solve.images import ImageFinder

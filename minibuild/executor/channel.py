@@ -37,7 +37,12 @@ class Channel:
     def receive(self, max_bytes: int) -> tuple[bytes, list[int]]:
         """The next message and its descriptors; empty at the end of the connection."""
         flags = _socket.MSG_CMSG_CLOEXEC
-        data, ancillary, _, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
+        except ConnectionResetError:
+            # The other end closed with a message of ours unread. The kernel says so once, and
+            # then hands out what the other end had sent before (unix(7), net/unix/af_unix.c).
+            data, ancillary, _, _ = self._socket.recvmsg(max_bytes, _FD_ROOM, flags)
         fds = []
         for _, _, raw in ancillary:
             usable = len(raw) - len(raw) % _FD_BYTES

@@ -178,8 +178,16 @@ class _Running:
                 break
             if not told and cancelled.is_set() and self._channel is not None:
                 told = True
-                self._channel.send(b"kill")
+                self._tell(b"kill")
         return self._exited
+
+    def _tell(self, order: bytes) -> None:
+        """Tell the server something about this step, which may have ended meanwhile."""
+        if self._channel is not None:
+            try:
+                self._channel.send(order)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
 
     def _event(self, fd: int) -> None:
         if fd in self._streams:

@@ -119,6 +119,10 @@ class Snapshotter(Protocol):
         """What the snapshot itself holds on disk, less what it shares with snapshots before it."""
         ...
 
+    def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
+        """The snapshots that cannot be removed before this one."""
+        ...
+
     def all(self) -> Iterable[SnapshotID]:
         """Every committed snapshot."""
         ...

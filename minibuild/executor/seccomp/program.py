@@ -7,6 +7,7 @@ that it depends on. See seccomp(2), seccomp_export_bpf(3).
 
 import hashlib
 import os
+import threading
 from typing import Any
 
 from minibuild.errors import HostError
@@ -46,7 +47,8 @@ def filter_program(folder: str, *, sandbox: bool, single_id: bool, optional: boo
 
 
 def _keep(path: str, program: bytes) -> None:
-    hidden = f"{path}.{os.getpid()}"
+    # Another thread or process may write the same; each has a name of its own.
+    hidden = f"{path}.{os.getpid()}.{threading.get_native_id()}"
     with open(hidden, "wb") as file:
         file.write(program)
     os.rename(hidden, path)
