@@ -21,8 +21,8 @@ SCHEMA = (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         parent INTEGER,
         backend TEXT NOT NULL,
-        owner TEXT,                -- of an active snapshot: who is writing it; NULL once committed
-        stack TEXT,                -- a stacked merge: JSON list of the layers it shows, lowest first
+        owner TEXT,                -- who writes it; NULL once it is committed
+        stack TEXT,                -- a stacked merge: JSON list of its layers, lowest first
         created REAL NOT NULL,
         size_bytes INTEGER,        -- usage, once somebody asked
         inodes INTEGER,
