@@ -77,6 +77,14 @@ def parser() -> Parser:
         metavar="DEST",
         help="DIR, - (a tar), or type=image|oci|docker|local|tar|cacheonly,dest=PATH,...",
     )
+    _add_results(made)
+    _add_steps(made)
+    return made
+
+
+def _add_results(made: Parser) -> None:
+    """Flags about what is printed and written, and what is looked up."""
+    add, many = made.add_argument, made.repeated
     add("--progress", choices=MODES, metavar="KIND", help="|".join(MODES))
     made.switch("-q", "--quiet", help="print nothing but the image id")
     add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
@@ -89,6 +97,11 @@ def parser() -> Parser:
         help="whether to look for newer base images in registries",
     )
     many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
+
+
+def _add_steps(made: Parser) -> None:
+    """Flags about the processes of RUN."""
+    add, many = made.add_argument, made.repeated
     add(
         "--network",
         default="default",
@@ -103,4 +116,3 @@ def parser() -> Parser:
     many("--ssh", metavar="ID[=SOCKET]", help="ssh agent for RUN --mount")
     many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
     add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
-    return made

@@ -196,10 +196,10 @@ def _base(domain: str) -> str:
 
 def _reason(error: Exception) -> str:
     """The innermost cause, without the layers that libraries wrap around it."""
-    inner = getattr(error, "reason", None)
-    while isinstance(inner, Exception) and getattr(inner, "reason", None) is not None:
-        inner = inner.reason
-    text = str(inner or error)
+    inner: object = error
+    while isinstance(found := getattr(inner, "reason", None), Exception):
+        inner = found
+    text = str(inner)
     return text.rpartition(": ")[2] or text
 
 

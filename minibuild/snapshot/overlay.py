@@ -6,8 +6,9 @@ it is active, a workdir in `snapshots/N/work`. Options and why:
 - `volatile`: no sync when unmounted; what a crash leaves is removed anyway. It leaves a marker in
   the workdir that forbids a second mount, which is removed before each.
 - `userxattr` in a user namespace, where `trusted.*` attributes cannot be set.
-- `index=off`, `metacopy=off`, `redirect_dir=nofollow`, `xino=off`: each would put something into
-  the upperdir that makes sense only on these very lower layers; a layer is to stand by itself.
+- `index=off`, `metacopy=off`, `redirect_dir=nofollow`, `uuid=off`, `xino=off`: each would put
+  something into the upperdir that makes sense only on these very lower layers; a layer is to stand
+  by itself.
 
 The kernel takes one page of options (mount(2)), so lowerdirs are given relative to the folder.
 Kernel documentation: filesystems/overlayfs. Read next: `detached`, `native`.
@@ -24,7 +25,7 @@ from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.detached import OverlayMount, mount_data, open_overlay
 from minibuild.store.layout import Store
 
-_OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "xino=off")
+_OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "uuid=off", "xino=off")
 _MAX_LOWERDIR_BYTES = 3800  # Of a page of 4096; the other options take the rest.
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

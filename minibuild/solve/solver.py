@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, HostError, StoreError, located
 from minibuild.events import Completed, Planned, Started, VertexInfo
+from minibuild.fileop.memo import OnlyKnown, Unknown
 from minibuild.graph.op import (
     Diff,
     Exec,
@@ -103,8 +104,7 @@ class Solver:
                 return self._announce(vertex, Solved((), None, local=op))
             case Merge() as op:
                 return self._announce(vertex, self._merge(op, inputs))
-            case Exec() | File() if not any(i and i.local for i in inputs):
-                # No context to read: the fast key costs a few microseconds.
+            case Exec() | File():
                 return self._try_fast(vertex, inputs)
             case ImageSource() as op:
                 # Known since the frontend asked for its config; its layers stay where they are.
@@ -125,7 +125,13 @@ class Solver:
         if self._must_execute(vertex, inputs) or any(i and i.fresh for i in inputs):
             return None
         voice = Voice(self._bench.report, vertex.digest)
-        parts = fast_parts(self._bench, vertex, inputs, voice)
+        # Walking a context is quick; hashing files that changed is not, and is left to a thread,
+        # as is a mistake, which belongs to the step that made it.
+        bench = self._bench._replace(memo=OnlyKnown(self._bench.store.db))
+        try:
+            parts = fast_parts(bench, vertex, inputs, voice)
+        except (Unknown, BuildError):
+            return None
         assert isinstance(vertex.op, Exec | File)
         record = self._cache.lookup(self._salted(step_key(vertex.op, base_key(inputs), parts)))
         return None if record is None else self._hit(vertex, record)

@@ -1,4 +1,5 @@
-"""Tars from the standard library, as layers of other people's: sound ones, odd ones, hostile ones."""
+"""Tars from the standard library, as layers of other people's: sound ones, odd ones,
+hostile ones."""
 
 import hashlib
 import io

@@ -31,7 +31,7 @@ def overlay(lower: dict[str, Any], layer_dir: str) -> dict[str, Any]:
     seen = dict(lower)
     for path, value in upper.items():
         opaque = os.path.isdir(f"{layer_dir}/{path}") and not os.path.islink(f"{layer_dir}/{path}")
-        marked = opaque and b"y" == _opaque(f"{layer_dir}/{path}")
+        marked = opaque and _opaque(f"{layer_dir}/{path}") == b"y"
         if value != lower.get(path) or value is not None or marked:
             for other in list(seen):
                 if other.startswith(path + "/") and (value is not None or marked):

@@ -1,0 +1,261 @@
+"""Steps run by the real executor, as this account or as another one, in a process of their own.
+
+Comes in: cases, and an account. Goes out: for each, how it ended, its output, and what it left in
+the upper layer. A process of its own, because an ordinary account enters a user namespace first,
+which only a process with one thread can, and never leaves it.
+
+    python -m tests.executor.steps       reads (folder, cases) from stdin, writes the outcomes
+"""
+
+import os
+import pickle
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from minibuild.errors import BuildError
+from minibuild.executor.api import BindTree, Step, StepExit
+from minibuild.executor.local import LocalExecutor, start_executor
+from minibuild.linux.idmap import plan_id_maps
+from minibuild.linux.namespace import (
+    enter_user_namespace,
+    in_user_namespace,
+    needs_user_namespace,
+)
+from minibuild.snapshot.api import Mount
+from tests.support import busybox, probes
+
+CHECKOUT = Path(__file__).parent.parent.parent
+LINK = stat.S_IFLNK
+USERS = (
+    "root:x:0:0:root:/root:/bin/sh\napp:x:1500:1600:an app:/home/app:/bin/sh\nbare:x:1501:1600::\n"
+)
+GROUPS = "root:x:0:\napp:x:1600:\nextra:x:1700:app\nother:x:1701:bare,app\n"
+
+
+class Case(NamedTuple):
+    """A step without its rootfs, and paths to remove from the base or files to put there first.
+
+    A file of mode `LINK` is a symlink, and `@readonly` makes the root read-only.
+    A mount of `@tree` is one of the directory `tree` made by `files`.
+    """
+
+    step: Step
+    without: tuple[str, ...] = ()
+    files: tuple[tuple[str, str, int], ...] = ()
+    cancel_after_s: float = 0
+
+
+class Left(NamedTuple):
+    """An entry of the upper layer."""
+
+    type: str
+    mode: int
+    uid: int
+    gid: int
+
+
+class Outcome(NamedTuple):
+    """How a case ended: an exit, or the name of an error, its message and hint."""
+
+    exit: StepExit | None
+    error: tuple[str, str, str]
+    out: str
+    err: str
+    left: dict[str, Left]
+
+    @property
+    def names(self) -> list[str]:
+        """The paths in the upper layer."""
+        return sorted(self.left)
+
+
+class Account(NamedTuple):
+    """Who runs the steps: a word for it, and the command that becomes that account."""
+
+    kind: str
+    command: tuple[str, ...]
+    uid: int
+
+
+def sh(script: str, **fields: object) -> Step:
+    """A step that runs a shell script."""
+    return Step((), ("/bin/sh", "-c", script), **{"env": (("PATH", "/bin"),), **fields})  # type: ignore[arg-type]
+
+
+def account(kind: str) -> Account:
+    """The account of this kind, or a skip: `own`, `subids` or `single`."""
+    if kind == "own":
+        return Account(kind, (sys.executable,), os.geteuid())
+    if not probes.is_root():
+        pytest.skip("only root can become another account")
+    name = "nobody" if kind == "single" else _name_with_subordinate_ids()
+    entry = pwd.getpwnam(name)
+    become = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups")
+    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        asks = "import sys; sys.exit(sys.version_info < (3, 11))"
+        if probes.succeeds(*become, python, "-c", asks):
+            return Account(kind, (*become, python), entry.pw_uid)
+    pytest.skip(f"{name} can run no Python 3.11")
+
+
+def _name_with_subordinate_ids() -> str:
+    with open("/etc/subuid") as file:
+        names = [line.partition(":")[0] for line in file]
+    for name in names:
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    pytest.skip("no account has subordinate ids")
+
+
+def run(who: Account, cases: Sequence[Case]) -> list[Outcome]:
+    """Run the cases one after the other, each in a fresh upper layer."""
+    folder = tempfile.mkdtemp(prefix="minibuild-steps-")
+    os.chown(folder, who.uid, -1)
+    path = os.pathsep.join([str(CHECKOUT), *(p for p in sys.path if p.endswith("-packages"))])
+    try:
+        done = subprocess.run(
+            [*who.command, "-m", "tests.executor.steps"],
+            input=pickle.dumps((folder, list(cases))),
+            stdout=subprocess.PIPE,
+            env={"PYTHONPATH": path, "PATH": os.environ["PATH"]},
+            cwd=folder,
+            check=True,
+        )
+        found: list[Outcome] = pickle.loads(done.stdout)
+        return found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Bench:
+    """A base and an executor in a folder; used inside the process that runs steps."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        binary = busybox.find()
+        assert binary is not None
+        busybox.write_tree(binary, self.path("base"))
+        for name, text in (("passwd", USERS), ("group", GROUPS)):
+            with open(self.path("base", "etc", name), "w") as file:
+                file.write(text)
+        self.executor: LocalExecutor = start_executor(self.path("run"))
+
+    def path(self, *parts: str) -> str:
+        """A path in the folder."""
+        return os.path.join(self.folder, *parts)
+
+    def step(self, case: Case) -> Step:
+        """The step of a case with what stands for paths replaced by paths."""
+        mounts = []
+        for mount in case.step.mounts:
+            if isinstance(mount, BindTree):
+                tree = (mount.mounts[0]._replace(source=self.path("extra", "tree")),)
+                mount = mount._replace(mounts=tree)
+            mounts.append(mount)
+        readonly = any(name == "@readonly" for name, _, _ in case.files)
+        rootfs = self.readonly() if readonly else self.rootfs()
+        return case.step._replace(rootfs=rootfs, mounts=tuple(mounts))
+
+    def readonly(self) -> tuple[Mount, ...]:
+        """Mounts of the base that cannot be written."""
+        self.rootfs()
+        options = ("lowerdir=extra:base", *(("userxattr",) if in_user_namespace() else ()))
+        return (Mount("overlay", "overlay", (*options, "ro"), self.folder),)
+
+    def rootfs(self) -> tuple[Mount, ...]:
+        """Mounts of the base under a fresh upper layer."""
+        for name in ("upper", "work"):
+            shutil.rmtree(self.path(name), ignore_errors=True)
+            os.mkdir(self.path(name))
+        options = ["lowerdir=extra:base", "upperdir=upper", "workdir=work", "volatile"]
+        if in_user_namespace():
+            options.append("userxattr")
+        return (Mount("overlay", "overlay", tuple(options), self.folder),)
+
+    def extra(self, case: Case) -> None:
+        """The layer over the base that the case asks for."""
+        shutil.rmtree(self.path("extra"), ignore_errors=True)
+        os.mkdir(self.path("extra"))
+        for name in case.without:
+            os.mknod(self.path("extra", name), stat.S_IFCHR, 0)
+        for name, text, mode in case.files:
+            if name == "@readonly":
+                continue
+            os.makedirs(os.path.dirname(self.path("extra", name)), exist_ok=True)
+            if mode == LINK:
+                os.symlink(text, self.path("extra", name))
+                continue
+            with open(self.path("extra", name), "w") as file:
+                file.write(text)
+            os.chmod(self.path("extra", name), mode)
+
+    def outcome(self, case: Case) -> Outcome:
+        """Run one case."""
+        self.extra(case)
+        streams: dict[int, list[bytes]] = {1: [], 2: []}
+        ended, error = None, ("", "", "")
+        cancelled = threading.Event()
+        if case.cancel_after_s:
+            threading.Timer(case.cancel_after_s, cancelled.set).start()
+        try:
+            ended = self.executor.run(
+                self.step(case),
+                lambda stream, data: streams[stream].append(data),
+                cancelled,
+            )
+        except BuildError as failed:
+            error = (type(failed).__name__, failed.message, failed.hint)
+        out, err = (b"".join(streams[n]).decode() for n in (1, 2))
+        return Outcome(ended, error, out, err, dict(_left(self.path("upper"))))
+
+
+def _left(upper: str) -> list[tuple[str, Left]]:
+    found = []
+    for folder, directories, files in os.walk(upper):
+        for name in directories + files:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            kind = {stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(
+                stat.S_IFMT(status.st_mode), "other"
+            )
+            if kind == "other" and status.st_rdev == 0:
+                kind = "whiteout"
+            mode = stat.S_IMODE(status.st_mode)
+            left = Left(kind, mode, status.st_uid, status.st_gid)
+            found.append((os.path.relpath(path, upper), left))
+    return found
+
+
+def main() -> None:
+    """The program of the module's docstring."""
+    if needs_user_namespace():
+        enter_user_namespace(plan_id_maps())
+    folder, cases = pickle.load(sys.stdin.buffer)
+    bench = Bench(folder)
+    try:
+        outcomes = [bench.outcome(case) for case in cases]
+    finally:
+        bench.executor.close()
+    sys.stdout.buffer.write(pickle.dumps(outcomes))
+    for name in ("base", "extra", "upper", "work"):
+        shutil.rmtree(bench.path(name), ignore_errors=True)
+
+
+if __name__ == "__main__":
+    # Pickled names have to be those that the reader imports.
+    from tests.executor import steps
+
+    steps.main()

@@ -1,0 +1,421 @@
+"""What a step sees and leaves, on real overlays: as root, with subordinate ids, with one id."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from minibuild.executor.api import (
+    BindPath,
+    BindTree,
+    Limit,
+    SecretFile,
+    Step,
+    StepExit,
+    StepMount,
+    Tmpfs,
+)
+from minibuild.snapshot.api import Mount
+from tests.executor.steps import LINK, Account, Case, Outcome, account, run, sh
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay")]
+
+OK = StepExit(0)
+SANDBOX_CAPS = "00000000a80425fb"
+
+
+@pytest.fixture(scope="module", params=["own", "subids", "single"])
+def who(request: pytest.FixtureRequest) -> Iterator[Account]:
+    """Each account that can be had here."""
+    yield account(request.param)
+
+
+def one(who: Account, case: Case | Step) -> Outcome:
+    """Run a single case."""
+    return run(who, [case if isinstance(case, Case) else Case(case)])[0]
+
+
+def good(outcome: Outcome) -> Outcome:
+    """The same, which has to have gone well."""
+    assert outcome.exit == OK, outcome
+    return outcome
+
+
+def test_the_world_of_a_step(who: Account) -> None:
+    """Process 1, own names, the sandbox's privileges, nothing inherited."""
+    script = """
+    echo pid=$$ umask=$(umask) host=$(hostname) in=$(wc -c </dev/stdin)
+    grep -E '^(CapInh|CapPrm|CapBnd|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status | tr -d '\\t'
+    ls /proc/self/fd | wc -l
+    env | sort
+    trap '' PIPE; trap | grep -c PIPE
+    """
+    found = good(one(who, sh(script, hostname="box", env=(("PATH", "/bin"), ("A", "1")))))
+    lines = found.out.split()
+    assert "pid=1" in lines and "umask=0022" in lines and "host=box" in lines and "in=0" in lines
+    for line in ("CapInh:" + "0" * 16, "CapPrm:" + SANDBOX_CAPS, "CapBnd:" + SANDBOX_CAPS):
+        assert line in lines
+    assert "NoNewPrivs:0" in lines and "Seccomp:2" in lines
+    assert "4" in lines  # 0, 1, 2 and the directory that ls reads
+    assert {"A=1", "PATH=/bin", "HOME=/root"} <= set(lines)
+    assert found.err == ""
+
+
+def test_insecure_keeps_privileges(who: Account) -> None:
+    found = good(
+        one(
+            who,
+            sh(
+                "mount -t tmpfs t /mnt 2>/dev/null || { mkdir /m && mount -t tmpfs t /m; }; "
+                "grep CapEff /proc/self/status; touch /proc/sys/kernel/domainname && echo writable",
+                security="insecure",
+            ),
+        )
+    )
+    assert SANDBOX_CAPS not in found.out and "CapEff" in found.out
+
+
+@pytest.mark.parametrize(
+    "path", ["dev", "proc", "sys"], ids=["missing dev", "missing proc", "missing sys"]
+)
+def test_mount_points_of_the_system_stay(who: Account, path: str) -> None:
+    """FACTS 1."""
+    found = good(one(who, Case(sh("true"), without=(path,))))
+    assert found.names == [path]
+    assert found.left[path][:2] == ("dir", 0o755)
+
+
+def test_devices(who: Account) -> None:
+    script = (
+        "for d in null zero full random urandom tty; do test -c /dev/$d || echo no $d; done; "
+        "test -d /dev/pts && test -d /dev/shm && test -L /dev/fd && echo x > /dev/shm/x && "
+        "head -c 4 /dev/zero | wc -c; (echo x > /dev/full) 2>/dev/null || echo full; "
+        "ls -A /dev | wc -l; test -e /dev/console && echo console"
+    )
+    found = one(who, sh(script))
+    assert found.out.split() == ["4", "full", "15"], found
+    assert found.names == []
+
+
+def test_no_device_of_the_machine(who: Account) -> None:
+    """mknod may work, but what it makes cannot be opened."""
+    script = (
+        "for p in /null /dev/null2 /tmp/null; do "
+        "mknod $p c 1 3 2>/dev/null; (echo x > $p) 2>/dev/null && test -c $p && echo opened $p; "
+        "done; true"
+    )
+    assert good(one(who, sh(script))).out == ""
+
+
+def test_sys_and_proc_are_protected(who: Account) -> None:
+    script = (
+        "for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/uevent_seqnum; do "
+        "(echo x > $f) 2>/dev/null && echo wrote $f; done; "
+        "cat /proc/kcore /proc/keys /proc/timer_list 2>/dev/null | wc -c; "
+        "ls -A /proc/acpi /sys/firmware 2>/dev/null | grep -v : | grep -c ."
+    )
+    assert one(who, sh(script)).out.split() == ["0", "0"]
+
+
+def test_refused_system_calls(who: Account) -> None:
+    script = (
+        "unshare -U true 2>/dev/null && echo unshared; mount -t tmpfs t /tmp 2>/dev/null && echo "
+        "mounted; umount /proc 2>/dev/null && echo unmounted; "
+        "hostname x 2>/dev/null && echo named; :"
+    )
+    assert good(one(who, sh(script))).out == ""
+
+
+def test_etc_files(who: Account) -> None:
+    """Mounted, and not in the layer, although something was written beside them."""
+    step = sh(
+        "cat /etc/hosts; test -e /etc/resolv.conf && echo resolv; echo mine > /etc/mine",
+        hostname="box",
+        etc_hosts=(("db", "10.0.0.7"), ("six", "fd00::1")),
+    )
+    found = good(one(who, step))
+    assert "127.0.0.1\tlocalhost box\n" in found.out
+    assert "10.0.0.7\tdb\n" in found.out and "fd00::1\tsix\n" in found.out
+    assert found.out.endswith("resolv\n")
+    assert found.names == ["etc", "etc/mine"]
+
+
+def test_parents_keep_their_times(who: Account) -> None:
+    """A mount point was made and removed in /etc: nobody can tell."""
+    script = "stat -c %Y /etc /run /root 2>/dev/null; ls -A /etc"
+    case = Case(sh(script), files=(("run/x", "", 0o644),))
+    plain = run(who, [case, Case(sh("chmod 0711 /etc"))])
+    assert plain[0].names == []
+    assert plain[1].names == ["etc"] and plain[1].left["etc"].mode == 0o711
+
+
+MOUNT_CASES: dict[str, tuple[StepMount, str, str, list[str]]] = {
+    "tmpfs": (Tmpfs("/new2/t"), "echo x > /new2/t/x", "", []),
+    "tmpfs deep": (Tmpfs("/a/b/c"), "stat -c %a /a /a/b /a/b/c", "755 755 1777", []),
+    "tmpfs used beside": (Tmpfs("/n/t"), "echo y > /n/y", "", ["n", "n/y"]),
+    "tmpfs over content": (Tmpfs("/etc"), "ls -A /etc | wc -l", "0", []),
+    "tmpfs size": (
+        Tmpfs("/s", 64 * 1024),
+        "dd if=/dev/zero of=/s/big bs=1k count=200 2>/dev/null || echo limited",
+        "limited",
+        [],
+    ),
+    "secret": (
+        SecretFile("/run/secrets/tok", b"hush"),
+        "cat /run/secrets/tok; stat -c ' %a %u:%g' /run/secrets/tok; (echo x > /run/secrets/tok)"
+        " 2>/dev/null || echo ro",
+        "hush 400 0:0 ro",
+        [],
+    ),
+    "secret beside a file": (
+        SecretFile("/etc/tok", b"x"),
+        "touch /etc/new",
+        "",
+        ["etc", "etc/new"],
+    ),
+    "secret over a file": (SecretFile("/etc/passwd", b"x"), "cat /etc/passwd", "x", []),
+    "secret through a symlink": (
+        SecretFile("/link/tok", b"x"),
+        "cat /etc/tok",
+        "x",
+        [],
+    ),
+    "secret on a dangling symlink": (SecretFile("/dangling", b"x"), "cat /var/gone/f", "x", []),
+    "host path": (
+        BindPath("/h", "/etc", readonly=True),
+        "test -e /h/passwd && echo there; (echo x > /h/x) 2>/dev/null || echo ro",
+        "there ro",
+        [],
+    ),
+    "host file below": (
+        BindPath("/h", "/etc", readonly=True, source="/passwd"),
+        "test -s /h && echo there",
+        "there",
+        [],
+    ),
+    "socket or device": (BindPath("/n", "/dev/null"), "test -c /n && echo there", "there", []),
+}
+
+
+@pytest.mark.parametrize("name", MOUNT_CASES)
+def test_mounts(who: Account, name: str) -> None:
+    mount, script, out, left = MOUNT_CASES[name]
+    prepared = (("run/keep", "", 0o644),) if name == "secret" else ()
+    links = (("link", "etc", LINK), ("dangling", "var/gone/f", LINK))
+    found = good(one(who, Case(sh(script, mounts=(mount,)), files=prepared + links)))
+    assert " ".join(found.out.split()) == out
+    assert found.names == left
+
+
+def test_mounts_inside_mounts(who: Account) -> None:
+    """In the order of their targets, however they are given."""
+    step = sh(
+        "ls -A /m /m/d; cat /m/d/f",
+        mounts=(SecretFile("/m/d/f", b"!"), Tmpfs("/m/d"), Tmpfs("/m")),
+    )
+    found = good(one(who, step))
+    assert found.out.split() == ["/m:", "d", "/m/d:", "f", "!"]
+    assert found.names == []
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"readonly": True}, "no"),
+        ({"readonly": False, "writable_discard": True}, "yes gone f"),
+    ],
+)
+def test_trees(who: Account, options: dict[str, bool], expected: str) -> None:
+    """Another tree: read-only, or written and thrown away."""
+    script = (
+        "(echo x > /t/new) 2>/dev/null && echo yes || echo no; "
+        "(rm /t/d/f && rmdir /t/d && mkdir /t/d && ls /t/d) 2>/dev/null;"
+        "test -e /t/d/f || echo gone; test -d /t/d && test -e /t/new && echo f; true"
+    )
+    mount = BindTree("/t", (Mount("bind", "@tree", ("rbind", "ro")),), **options)
+    found = run(who, [Case(sh(script, mounts=(mount,)), files=(("tree/d/f", "1", 0o644),))])[0]
+    assert " ".join(good(found).out.split()) == expected
+    assert found.names == []
+
+
+def test_source_inside_a_tree(who: Account) -> None:
+    """`source` cannot lead out of the tree."""
+    tree = (Mount("bind", "@tree", ("rbind", "ro")),)
+    mounts = (
+        BindTree("/f", tree, source="/d/f"),
+        BindTree("/up", tree, source="/../../d"),
+    )
+    found = good(
+        run(
+            who,
+            [Case(sh("cat /f; ls /up", mounts=mounts), files=(("tree/d/f", "1\n", 0o644),))],
+        )[0]
+    )
+    assert found.out.split() == ["1", "f"]
+
+
+def test_missing_source(who: Account) -> None:
+    tree = (Mount("bind", "@tree", ("rbind", "ro")),)
+    step = sh("true", mounts=(BindTree("/f", tree, source="/nope"),))
+    found = run(who, [Case(step, files=(("tree/d/f", "", 0o644),))])[0]
+    assert found.error[0] == "DefinitionError" and "/nope" in found.error[1]
+
+
+def test_directory_on_a_file(who: Account) -> None:
+    found = one(who, sh("true", mounts=(Tmpfs("/etc/passwd"),)))
+    assert found.error[0] == "DefinitionError" and "/etc/passwd" in found.error[1]
+
+
+USER_CASES = {
+    "": "0 0 0 /root",
+    "app": "1500 1600 1600,1700,1701 /home/app",
+    "app:root": "1500 0 0 /home/app",
+    "1500": "1500 1600 1600,1700,1701 /home/app",
+    "bare": "1501 1600 1600,1701 /",
+    "77:88": "77 88 88 /",
+    "4242": "4242 0 0 /",
+}
+
+
+@pytest.mark.parametrize("user", USER_CASES)
+def test_users(who: Account, user: str) -> None:
+    """FACTS 4 and 5. With a single id nobody else exists, and the step is told so."""
+    found = good(one(who, sh("echo $(id -u) $(id -g) $(id -G | tr ' ' ,) $HOME", user=user)))
+    uid, gid, groups, home = USER_CASES[user].split()
+    got = found.out.split()
+    if who.kind == "single":
+        assert got[0] == "0" and got[3] == home
+        assert ("not mapped" in found.err) == (uid != "0")
+        return
+    assert got[:2] == [uid, gid] and got[3] == home
+    assert sorted(got[2].split(",")) == sorted(groups.split(","))
+
+
+@pytest.mark.parametrize(
+    ("user", "word"),
+    [("nobodyknows", "unable to find user nobodyknows"), ("app:gone", "unable to find group gone")],
+)
+def test_unknown_users(who: Account, user: str, word: str) -> None:
+    found = one(who, sh("true", user=user))
+    assert found.error[0] == "DefinitionError" and word in found.error[1]
+
+
+def test_no_privileges_for_a_user() -> None:
+    found = good(
+        one(account("own"), sh("grep -E 'Cap(Eff|Prm|Bnd)' /proc/self/status", user="app"))
+    )
+    assert found.out.split() == ["CapPrm:", "0" * 16, "CapEff:", "0" * 16, "CapBnd:", SANDBOX_CAPS]
+
+
+def test_changing_owners_seems_to_work(who: Account) -> None:
+    script = "touch /f && chown 5:6 /f && stat -c %u:%g /f"
+    expected = "0:0" if who.kind == "single" else "5:6"
+    assert good(one(who, sh(script))).out.strip() == expected
+
+
+PROGRAM_CASES = [
+    (("nope",), 127, 'exec: "nope": executable file not found in $PATH'),
+    (("/no/such", "x"), 127, 'exec: "/no/such": stat /no/such: no such file or directory'),
+    (("/etc/passwd",), 126, 'exec: "/etc/passwd": permission denied'),
+    (("/etc",), 126, 'exec: "/etc": is a directory'),
+    (("/script",), 126, "exec format error: neither a binary nor a script"),
+    (("/elf",), 126, "exec format error: built for another machine"),
+    (("/lost",), 127, "/no/interpreter is not in the image"),
+    (("/crlf",), 127, "carriage return"),
+    ((), 127, "no command"),
+    (("true",), 0, ""),
+]
+
+
+def test_programs(who: Account) -> None:
+    files = (
+        ("script", "echo hi\n", 0o755),
+        ("elf", "\x7fELF\x01\x01\x01", 0o755),
+        ("lost", "#!/no/interpreter -x\n", 0o755),
+        ("crlf", "#!/bin/sh\r\necho\r\n", 0o755),
+    )
+    cases = [Case(Step((), args, (("PATH", "/bin"),)), files=files) for args, _, _ in PROGRAM_CASES]
+    for (args, code, message), found in zip(PROGRAM_CASES, run(who, cases), strict=True):
+        assert found.exit is not None and found.exit.code == code, (args, found)
+        assert message in found.err, args
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("exit 3", StepExit(3)),
+        ("kill -9 $$; exit 4", StepExit(4)),  # FACTS 6
+        ("sh -c 'kill -9 $$'; exit $?", StepExit(137)),
+        ("sleep 300 & echo started", StepExit(0)),
+        ("(sleep 300 >/dev/null 2>&1 </dev/null &) ; exit 0", StepExit(0)),
+    ],
+)
+def test_ends(who: Account, script: str, expected: StepExit) -> None:
+    """Background processes do not keep a step from ending."""
+    assert one(who, sh(script)).exit == expected
+
+
+def test_cancel(who: Account) -> None:
+    """Soon, also where the program ignores signals and has children."""
+    script = "trap '' TERM INT HUP; sleep 300 & sleep 300"
+    found = run(who, [Case(sh(script), cancel_after_s=0.2), Case(sh("ps | grep -c sleep"))])
+    assert found[0].error[0] == "Cancelled"
+
+
+def test_working_directory(who: Account) -> None:
+    """A missing one is made, with the user as its owner; it belongs to the layer."""
+    script = "pwd; stat -c %u:%g ."
+    found = good(one(who, sh(script, cwd="/a/b", user="app")))
+    owner = (0, 0) if who.kind == "single" else (1500, 1600)
+    assert found.out.split() == ["/a/b", f"{owner[0]}:{owner[1]}"]
+    assert found.left["a/b"] == ("dir", 0o755, *owner)
+    assert one(who, sh("true", cwd="/etc/passwd")).error[0] == "DefinitionError"
+
+
+@pytest.mark.needs("netns")
+def test_no_network(who: Account) -> None:
+    script = (
+        "ls /sys/class/net; ping -c1 -W1 127.0.0.1 >/dev/null 2>&1; ip addr show lo | grep -c 127"
+    )
+    found = one(who, sh(script, network="none"))
+    assert found.out.split() == ["lo", "1"], found
+
+
+def test_limits(who: Account) -> None:
+    """A hard limit that cannot be raised is no error."""
+    limits = (Limit("nofile", 100, 200), Limit("core", -1, -1))
+    found = good(one(who, sh("ulimit -n; ulimit -Hn", limits=limits)))
+    assert found.out.split() == ["100", "200"]
+    assert one(who, sh("true", limits=(Limit("nope", 1, 1),))).error[0] == "DefinitionError"
+
+
+def test_shm_size(who: Account) -> None:
+    script = "df -k /dev/shm | tail -1 | awk '{print $2}'"
+    assert good(one(who, sh(script, shm_size_bytes=1 << 20))).out.strip() == "1024"
+    assert good(one(who, sh(script))).out.strip() == "65536"
+
+
+def test_big_environment_and_output(who: Account) -> None:
+    """More than a socket's message or a pipe holds."""
+    env = (("PATH", "/bin"), *((f"V{n}", "x" * 100_000) for n in range(6)))
+    script = "echo ${#V5}; head -c 3000000 /dev/zero | tr '\\0' y; echo end >&2"
+    found = good(one(who, sh(script, env=env)))
+    assert found.out.startswith("100000\n") and found.out.count("y") == 3_000_000
+    assert found.err == "end\n"
+
+
+def test_read_only_root(who: Account) -> None:
+    """Mount points are made out of sight."""
+    step = sh("(echo x > /x) 2>/dev/null || echo ro; ls /new", mounts=(Tmpfs("/new"),))
+    found = run(who, [Case(step, files=(("@readonly", "", 0o644),))])[0]
+    assert good(found).out.split() == ["ro"]
+
+
+def test_hostile_root(who: Account) -> None:
+    """Symlinks in the places that are mounted on stay inside the root."""
+    links = (("evil", "/../../../../tmp", LINK), ("run", "../../../../etc", LINK))
+    step = sh(
+        "ls /evil/t; cat /etc/secret", mounts=(Tmpfs("/evil/t"), SecretFile("/run/secret", b"s"))
+    )
+    found = good(run(who, [Case(step, files=links)])[0])
+    assert found.out == "s"
+    assert found.names == []
