@@ -10,10 +10,10 @@ Read next: `lines`.
 import re
 from typing import NamedTuple
 
-from frontends.dockerfile.expand import SPACES, Lexer, LexError
+from frontends.dockerfile.expand import Lexer, LexError
 from frontends.dockerfile.words import NotStrings, json_array, split_flags, split_keyword
 
-_ANNOUNCED = re.compile(rf"([0-9]*)<<(-?)[{SPACES}]*([^<]*)")
+_ANNOUNCED = re.compile(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")
 _KEYWORDS = frozenset(("ADD", "COPY", "RUN"))
 
 

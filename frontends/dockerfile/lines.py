@@ -25,7 +25,7 @@ from minibuild.errors import Span
 Locate = Callable[[int, int], Span]
 """Makes a span of a first and a last line, both counted from 1."""
 
-_DIRECTIVE = re.compile(rf"#[{SPACES}]*([a-zA-Z][a-zA-Z0-9]*)[{SPACES}]*=[{SPACES}]*(.*)")
+_DIRECTIVE = re.compile(r"#[\t\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\f\r ]*=[\t\f\r ]*(.*)")
 _KNOWN = ("syntax", "escape", "check")
 _LEADING = re.compile(f"[{SPACES}]+")
 
@@ -100,7 +100,7 @@ class _Scanner:
         while self.position < len(self.lines):
             line = _without_leading_space(self.lines[self.position])
             match = _DIRECTIVE.fullmatch(line)
-            value = match[2].rstrip() if match else ""
+            value = match[2].rstrip("\t\f\r ") if match else ""
             if not match or match[1].lower() not in _KNOWN or not value:
                 break
             name, number = match[1].lower(), self.position + 1

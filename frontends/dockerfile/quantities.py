@@ -18,9 +18,9 @@ _UNITS_NS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_DURATION = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
-_PART = re.compile(r"([0-9]*)\.?([0-9]*)(ns|us|µs|μs|ms|s|m|h)")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([kmgtp]?)i?b?", re.IGNORECASE)
+_DURATION = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+"
+_PART = r"([0-9]*)\.?([0-9]*)(ns|us|µs|μs|ms|s|m|h)"
+_SIZE = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([kmgtp]?)i?b?"
 _MAX_INT64 = 2**63 - 1
 _TRUTH = dict.fromkeys("1 t T TRUE true True".split(), True) | dict.fromkeys(
     "0 f F FALSE false False".split(), False
@@ -31,10 +31,10 @@ def duration_ns(text: str) -> int:
     """Nanoseconds of a duration such as `1h5m`, `1.5s` or `0`."""
     if text.lstrip("+-") == "0" and len(text) <= 2:
         return 0
-    if not _DURATION.fullmatch(text):
+    if not re.fullmatch(_DURATION, text):
         raise ValueError(f'time: invalid duration "{text}"')
     total = 0
-    for whole, fraction, unit in _PART.findall(text):
+    for whole, fraction, unit in re.findall(_PART, text):
         scale = _UNITS_NS[unit]
         total += int(whole[:20] or "0") * scale
         total += int(fraction[:18] or "0") * scale // 10 ** len(fraction[:18])
@@ -69,7 +69,7 @@ def _decimal(value: int, unit: int) -> str:
 
 def size_bytes(text: str) -> int:
     """Bytes of a size such as `64k`, `1.5g` or `100`; k is 1024."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not match:
         raise ValueError(f"invalid size: '{text}'")
     number, unit = match.groups()

@@ -19,7 +19,6 @@ SEPARATOR = re.compile("[\t\v\f\r ]+")
 
 _SPACE = re.compile(f"[{SPACES}]")
 _NO_SPACE = re.compile(f"[^{SPACES}]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Piece(NamedTuple):
@@ -143,7 +142,12 @@ def json_array(text: str) -> tuple[str, ...] | None:
         return None
     if not all(isinstance(value, str) for value in values):
         raise NotStrings
-    return tuple(_SURROGATE.sub("\ufffd", value) for value in values)
+    return tuple(value if value.isascii() else _as_utf8(value) for value in values)
+
+
+def _as_utf8(text: str) -> str:
+    """What is no UTF-8, such as half of a surrogate pair, becomes U+FFFD, as in Go."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _refuse(constant: str) -> None:

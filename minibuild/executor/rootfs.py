@@ -82,7 +82,7 @@ class Rootfs:
         """Make the snapshot "/" and mount everything in it."""
         step = self.request.step
         insecure = step.security == "insecure"
-        # The old root ends up on top of the new one, where only `close` looks for it.
+        # The old root ends up on top of the new one.
         syscalls.pivot_root(".", ".")
         _lasting_directory("/proc")
         mount_proc(self._host_fd)
@@ -100,22 +100,26 @@ class Rootfs:
         mount_sys(self._host_fd, readonly=not insecure, own_cgroup=True)
         if not insecure:
             restrict(self._empty_fd)
+        # Before the image's own paths are walked: while the old root lies on the new one, `..` at
+        # the top of a symlink leads into it. What comes from there is held by descriptors.
+        os.fchdir(self._host_fd)
+        syscalls.umount(".", syscalls.MNT_DETACH)
+        os.chdir("/")
         for mount in self._mounts:
             self._attach(mount)
 
     def _attach(self, mount: Detached) -> None:
         target = "/" + mount.target.strip("/")
         self.stubs.make(target, is_dir=mount.is_dir)
-        syscalls.move_mount(mount.fd, target)
+        # A symlink at the end is followed: the mount point was made where it leads.
+        flags = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_SYMLINKS
+        syscalls.move_mount(mount.fd, target, flags=flags)
         os.close(mount.fd)
 
     def close(self) -> None:
         """Leave the machine's filesystems behind for good."""
         if self._readonly:
             syscalls.mount_setattr(self.root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
-        os.fchdir(self._host_fd)
-        syscalls.umount(".", syscalls.MNT_DETACH)
-        os.chdir("/")
         for fd in (self._host_fd, self._empty_fd, self.stubs.upper_fd):
             os.close(fd)
 

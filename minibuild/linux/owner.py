@@ -18,7 +18,8 @@ def maps_single_id() -> bool:
 
 
 def _mapped(path: str) -> int:
-    with open(path, encoding="ascii") as file:
+    # As bytes: inside a step's root Python cannot load the module of a codec any more.
+    with open(path, "rb") as file:
         return sum(int(line.split()[2]) for line in file)
 
 

@@ -151,24 +151,34 @@ class Applied(NamedTuple):
 
     `action` is `linked`, `copied`, `made` (a directory), `kept` (one that was there takes the
     metadata), `opaque` (one that hides what is below), `removed`, `whiteout`, or `skipped`: a
-    deletion of what is not there.
+    deletion of what is not there. `reason` says why it was not something else; `diff` is the
+    position of the diff among those that were applied.
     """
 
     path: str
     kind: Kind
     action: str
     source: str
+    reason: str = ""
+    diff: int = 0
 
 
 class MergePolicy(NamedTuple):
-    """How to merge. `whiteout_links` brings back the defect of moby/buildkit pull request 4516.
+    """How to merge. `trace` is told each path's fate; without it the merge builds no such record.
 
-    `trace` is told each path's fate; without it the merge builds no such record.
+    Two old defects can be switched on, to be shown (see docs/lab.md): `whiteout_links`, that of
+    moby/buildkit pull request 4516, and `type_mask`, types compared by one bit.
     """
 
     strategy: Strategy = Strategy.AUTO
     whiteout_links: bool = False
+    type_mask: bool = False
     trace: Callable[[Applied], None] | None = None
+
+    @property
+    def is_exhibit(self) -> bool:
+        """Whether the outcome may be wrong on purpose, and so is to be kept apart."""
+        return self.whiteout_links or self.type_mask
 
 
 class Merged(NamedTuple):

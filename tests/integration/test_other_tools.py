@@ -45,7 +45,7 @@ def test_skopeo_inspects(builds: Builds, tmp_path: Path, kind: str) -> None:
     assert found["Os"] == "linux"
 
 
-@pytest.mark.needs("umoci", "runc")
+@pytest.mark.needs("umoci", "runc", "trusted_xattr")
 def test_umoci_unpacks_and_runc_runs(builds: Builds, tmp_path: Path) -> None:
     """As root, and rootless with rootless runc."""
     layout, bundle = str(tmp_path / "layout"), str(tmp_path / "bundle")

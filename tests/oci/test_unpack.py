@@ -22,7 +22,7 @@ LOWER = {
     "lib": "-> d",
 }
 
-pytestmark = pytest.mark.needs("root")
+pytestmark = pytest.mark.needs("root", "trusted_xattr")
 
 
 def overlay(lower: dict[str, Any], layer_dir: str) -> dict[str, Any]:
@@ -79,7 +79,9 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     ),
     "delete what is not there": ([entry("d/" + WHITEOUT + "no")], less()),
     "delete below what is not there": ([entry("no/" + WHITEOUT + "x")], less(no=None)),
-    "replace a file by a directory": ([folder("f"), entry("f/x", b"1")], less(f=None) | {"f/x": b"1"}),
+    "replace a file by a directory": (
+        [folder("f"), entry("f/x", b"1")], less(f=None) | {"f/x": b"1"},
+    ),
     "replace a directory by a file": (
         [entry("d", b"now")], less("d/old", "d/sub", "d/sub/deep", d=b"now"),
     ),

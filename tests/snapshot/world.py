@@ -223,7 +223,10 @@ def read_entry(path: str) -> Entry:
             data = os.readlink(path)
         case "chr" | "blk":
             data = found.st_rdev
-    attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in xattr.names(path)))
+    # What overlayfs notes for itself shows where a layer is looked at without a mount.
+    own = ("trusted.overlay.", "user.overlay.")
+    names = [n for n in xattr.names(path) if not n.startswith(own)]
+    attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in names))
     return Entry(
         kind,
         0 if kind == "symlink" else stat.S_IMODE(found.st_mode),
