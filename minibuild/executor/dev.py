@@ -1,7 +1,8 @@
 """A minimal /dev in memory: what every program may expect, and no device of this machine.
 
-Comes in: the machine's root as a descriptor. Goes out: a mounted /dev, as the OCI runtime spec
-(config-linux.md, "Default Devices") lists it, without a console unless there is a terminal.
+Comes in: the machine's devices, opened before the rootfs is entered. Goes out: a mounted /dev, as
+the OCI runtime spec (config-linux.md, "Default Devices") lists it, without a console unless there
+is a terminal.
 
 Nothing in a rootfs may be used as a device: a step may call mknod(2), and no device cgroup keeps
 it from the machine's disks. So all its filesystems are mounted `nodev`, and the few harmless
@@ -11,7 +12,7 @@ way anyway: mknod(2) is refused.
 
 import os
 
-from minibuild.executor.mounts import clone_mount
+from minibuild.executor.mounts import Detached, clone_mount
 from minibuild.linux import syscalls
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -28,12 +29,22 @@ _TTY_GROUP = 5
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
 
 
-def mount_dev(host_fd: int, *, shm_size_bytes: int, single_id: bool) -> None:
+def open_devices() -> list[Detached]:
+    """The machine's devices that a step gets, as detached mounts."""
+    return [
+        Detached(f"/dev/{name}", clone_mount(syscalls.AT_FDCWD, f"/dev/{name}"), False)
+        for name in DEVICES
+    ]
+
+
+def mount_dev(devices: list[Detached], *, shm_size_bytes: int, single_id: bool) -> None:
     """Mount /dev in the rootfs that this process has entered."""
     nodev = syscalls.MS_NOSUID | syscalls.MS_NODEV
     syscalls.mount("tmpfs", "/dev", "tmpfs", nodev, "mode=755,size=65536k")
-    for name in DEVICES:
-        bind_device(host_fd, f"dev/{name}", f"/dev/{name}")
+    for device in devices:
+        os.close(os.open(device.target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        syscalls.move_mount(device.fd, device.target)
+        os.close(device.fd)
     for name, target in LINKS.items():
         os.symlink(target, f"/dev/{name}")
     for name, mode in (("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)):
@@ -49,13 +60,3 @@ def mount_dev(host_fd: int, *, shm_size_bytes: int, single_id: bool) -> None:
         syscalls.mount("mqueue", "/dev/mqueue", "mqueue", flags)
     except OSError:
         pass  # A kernel without POSIX message queues.
-
-
-def bind_device(host_fd: int, source: str, target: str) -> None:
-    """Bind a device of the machine over an empty file."""
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-    fd = clone_mount(host_fd, source)
-    try:
-        syscalls.move_mount(fd, target)
-    finally:
-        os.close(fd)

@@ -3,17 +3,17 @@
 Comes in: a request, in a process with mount, pid, ipc and uts namespaces of its own. Goes out:
 the process with "/" as the step's rootfs, and a note of the mount points that were made.
 
-The order matters. Everything of the machine is opened first, as detached mounts. Then
-pivot_root(2) makes the snapshot "/", so that from there on any path, through whatever symlinks of
-the image, stays inside it: the kernel sees to that. The old root is left attached until the end,
-because a user namespace may mount /proc and /sys only while it can see whole ones.
+The order matters. Everything of the machine is opened first, as detached mounts; /proc and /sys
+as well, because a user namespace gets fresh ones only while it can see whole ones. Then
+pivot_root(2) makes the snapshot "/" and the old root is unmounted. From there on any path, through
+whatever symlinks of the image, stays inside: there is nothing else, the kernel sees to that.
 Read next: `mounts`, `dev`, `sysfiles`, `stubs`.
 """
 
 import os
 
 from minibuild.executor import etc_files
-from minibuild.executor.dev import mount_dev
+from minibuild.executor.dev import mount_dev, open_devices
 from minibuild.executor.mounts import (
     Detached,
     Scratch,
@@ -24,7 +24,7 @@ from minibuild.executor.mounts import (
     upperdir,
 )
 from minibuild.executor.stubs import StubMaker
-from minibuild.executor.sysfiles import mount_proc, mount_sys, restrict
+from minibuild.executor.sysfiles import open_proc, open_sys, restrict
 from minibuild.executor.wire import Request
 from minibuild.linux import syscalls
 
@@ -34,7 +34,16 @@ _PATH_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 class Rootfs:
     """A rootfs in the making. Call `prepare`, then `enter`, then `close`."""
 
-    __slots__ = ("_empty_fd", "_host_fd", "_mounts", "_readonly", "request", "root_fd", "stubs")
+    __slots__ = (
+        "_devices",
+        "_host_fd",
+        "_mounts",
+        "_readonly",
+        "_system",
+        "request",
+        "root_fd",
+        "stubs",
+    )
 
     stubs: StubMaker
     root_fd: int
@@ -59,7 +68,9 @@ class Rootfs:
             self._mounts.append(detach(mount, scratch, in_userns=self.request.in_userns))
         if self.request.single_id:
             self._mounts += _without_sandbox_of_apt(scratch, root)
-        self._empty_fd = os.open(scratch.directory(), _PATH_DIRECTORY)
+        insecure = step.security == "insecure"
+        self._system = [open_proc(), *open_sys(readonly=not insecure)]
+        self._devices = open_devices()
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
         self.stubs = StubMaker(self.root_fd, upper_fd)
@@ -79,13 +90,18 @@ class Rootfs:
         return root, os.open(upper, _PATH_DIRECTORY)
 
     def enter(self) -> None:
-        """Make the snapshot "/" and mount everything in it."""
+        """Make the snapshot "/", leave the machine's filesystems, and mount everything."""
         step = self.request.step
-        insecure = step.security == "insecure"
-        # The old root ends up on top of the new one.
+        # The old root ends up on top of the new one: while it lies there, `..` at the top of an
+        # image's symlink leads into it. So it goes before any path of the image is walked.
         syscalls.pivot_root(".", ".")
+        os.fchdir(self._host_fd)
+        syscalls.umount(".", syscalls.MNT_DETACH)
+        os.chdir("/")
+        os.close(self._host_fd)
+        proc, *rest = self._system
         _lasting_directory("/proc")
-        mount_proc(self._host_fd)
+        self._attach(proc)
         for path in ("/dev", "/sys"):
             if any(mount.target.startswith(path + "/") for mount in self._mounts):
                 # On the way to a mount point, it goes with it, as everything of its kind.
@@ -93,18 +109,14 @@ class Rootfs:
             else:
                 _lasting_directory(path)
         mount_dev(
-            self._host_fd,
+            self._devices,
             shm_size_bytes=step.shm_size_bytes,
             single_id=self.request.single_id,
         )
-        mount_sys(self._host_fd, readonly=not insecure, own_cgroup=True)
-        if not insecure:
-            restrict(self._empty_fd)
-        # Before the image's own paths are walked: while the old root lies on the new one, `..` at
-        # the top of a symlink leads into it. What comes from there is held by descriptors.
-        os.fchdir(self._host_fd)
-        syscalls.umount(".", syscalls.MNT_DETACH)
-        os.chdir("/")
+        for mount in rest:
+            self._attach(mount)
+        if step.security != "insecure":
+            restrict()
         for mount in self._mounts:
             self._attach(mount)
 
@@ -117,11 +129,10 @@ class Rootfs:
         os.close(mount.fd)
 
     def close(self) -> None:
-        """Leave the machine's filesystems behind for good."""
+        """The last touch, when nothing more is mounted."""
         if self._readonly:
             syscalls.mount_setattr(self.root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
-        for fd in (self._host_fd, self._empty_fd, self.stubs.upper_fd):
-            os.close(fd)
+        os.close(self.stubs.upper_fd)
 
 
 def _lasting_directory(path: str) -> None:

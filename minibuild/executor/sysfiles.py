@@ -1,15 +1,16 @@
 """/proc, /sys and what of them a step may not see or write.
 
-Comes in: the machine's root as a descriptor. Goes out: mounts in the rootfs. Which paths are
-masked and which read-only is what Docker and BuildKit do by default; `insecure` leaves all open.
-See proc(5), cgroup_namespaces(7).
+Goes out: detached mounts, opened while this process still sees the machine's own /proc and /sys:
+in a user namespace the kernel gives out fresh ones only to who can see whole ones. Then, inside
+the rootfs, the masks. Which paths are masked and which read-only is what Docker and BuildKit do
+by default; `insecure` leaves all open. See proc(5), mount_namespaces(7), cgroup_namespaces(7).
 """
 
 import errno
 import os
 import stat
 
-from minibuild.executor.mounts import clone_mount
+from minibuild.executor.mounts import Detached, clone_mount
 from minibuild.linux import syscalls
 
 MASKED = (
@@ -33,85 +34,83 @@ READ_ONLY = (
     "/proc/sys",
     "/proc/sysrq-trigger",
 )
-_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-_CGROUP = "sys/fs/cgroup"
+_FLAGS = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
+_CGROUP = "/sys/fs/cgroup"
 
 
-def mount_proc(host_fd: int) -> None:
-    """Mount /proc for this process's pid namespace.
+def open_proc() -> Detached:
+    """/proc for this process's pid namespace.
 
     In a container whose own /proc is masked the kernel refuses a fresh one in a user namespace
     (it would show what is masked); then the container's serves, with its process numbers.
     """
-    try:
-        syscalls.mount("proc", "/proc", "proc", _FLAGS)
-    except OSError as error:
-        if error.errno != errno.EPERM:
-            raise
-        _bind_recursive(host_fd, "proc", "/proc", readonly=False)
+    return Detached("/proc", _fresh("proc", _FLAGS) or _bound("/proc", readonly=False), True)
 
 
-def mount_sys(host_fd: int, *, readonly: bool, own_cgroup: bool) -> None:
-    """Mount /sys. Only who owns the network namespace may mount a fresh one; else the machine's
-    is bound, read-only with all below it."""
-    flags = _FLAGS | (syscalls.MS_RDONLY if readonly else 0)
-    try:
-        syscalls.mount("sysfs", "/sys", "sysfs", flags)
-    except OSError as error:
-        if error.errno != errno.EPERM:
-            raise
-        _bind_recursive(host_fd, "sys", "/sys", readonly=True)
-        return
-    if own_cgroup and _is_unified(host_fd):
-        try:
-            syscalls.mount("cgroup", f"/{_CGROUP}", "cgroup2", flags)
-        except OSError:
-            pass  # A container may forbid it; programs then find no limits, which is true of them.
+def open_sys(*, readonly: bool) -> list[Detached]:
+    """/sys, and the cgroups in it where the machine has version 2.
+
+    Only who owns the network namespace may mount a fresh /sys; else the machine's is bound,
+    read-only with all that is mounted below it.
+    """
+    flags = _FLAGS | (syscalls.MOUNT_ATTR_RDONLY if readonly else 0)
+    fresh = _fresh("sysfs", flags)
+    if fresh is None:
+        return [Detached("/sys", _bound("/sys", readonly=True), True)]
+    found = [Detached("/sys", fresh, True)]
+    if os.path.exists(f"{_CGROUP}/cgroup.controllers"):
+        cgroup = _fresh("cgroup2", flags)
+        # A container may forbid it; then programs find no limits.
+        if cgroup is not None:
+            found.append(Detached(_CGROUP, cgroup, True))
+    return found
 
 
-def restrict(scratch_dir_fd: int) -> None:
-    """Mask and protect; `scratch_dir_fd` is an empty directory to hide directories behind."""
+def restrict() -> None:
+    """Mask and protect what is mounted at /proc and /sys in the rootfs."""
     for path in MASKED:
         try:
             found = os.stat(path)
         except OSError:
             continue
         if stat.S_ISDIR(found.st_mode):
-            _cover(clone_mount(scratch_dir_fd), path, syscalls.MOUNT_ATTR_RDONLY)
+            flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
+            syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755")
         else:
             syscalls.mount("/dev/null", path, flags=syscalls.MS_BIND)
     for path in READ_ONLY:
         if os.path.exists(path):
-            fd = clone_mount(syscalls.AT_FDCWD, path, recursive=True)
-            _cover(fd, path, syscalls.MOUNT_ATTR_RDONLY)
+            _attach(_bound(path, readonly=True), path)
 
 
-def _cover(fd: int, path: str, attributes: int) -> None:
+def _attach(fd: int, path: str) -> None:
     try:
-        syscalls.mount_setattr(fd, attr_set=attributes)
         syscalls.move_mount(fd, path)
     finally:
         os.close(fd)
 
 
-def _bind_recursive(host_fd: int, source: str, target: str, *, readonly: bool) -> None:
-    fd = clone_mount(host_fd, source, recursive=True)
+def _fresh(fstype: str, attributes: int) -> int | None:
+    """A new mount of a filesystem of the kernel; None where this process may not have one."""
     try:
-        if readonly:
-            syscalls.mount_setattr(
-                fd,
-                attr_set=syscalls.MOUNT_ATTR_RDONLY,
-                flags=syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE,
-            )
-        syscalls.move_mount(fd, target)
-    finally:
-        os.close(fd)
+        fs_fd = syscalls.fsopen(fstype)
+        try:
+            syscalls.fsconfig_create(fs_fd)
+            return syscalls.fsmount(fs_fd, attributes)
+        finally:
+            os.close(fs_fd)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return None
 
 
-def _is_unified(host_fd: int) -> bool:
-    """Whether the machine has cgroup version 2 at the usual place."""
-    try:
-        os.stat(f"{_CGROUP}/cgroup.controllers", dir_fd=host_fd)
-    except OSError:
-        return False
-    return True
+def _bound(path: str, *, readonly: bool) -> int:
+    fd = clone_mount(syscalls.AT_FDCWD, path, recursive=True)
+    if readonly:
+        syscalls.mount_setattr(
+            fd,
+            attr_set=syscalls.MOUNT_ATTR_RDONLY,
+            flags=syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE,
+        )
+    return fd

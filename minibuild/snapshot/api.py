@@ -176,9 +176,9 @@ class MergePolicy(NamedTuple):
     trace: Callable[[Applied], None] | None = None
 
     @property
-    def is_exhibit(self) -> bool:
-        """Whether the outcome may be wrong on purpose, and so is to be kept apart."""
-        return self.whiteout_links or self.type_mask
+    def is_normal(self) -> bool:
+        """Whether the outcome may be used by other builds, and their short cuts by this one."""
+        return self.strategy is Strategy.AUTO and not (self.whiteout_links or self.type_mask)
 
 
 class Merged(NamedTuple):

@@ -68,6 +68,7 @@ class Applier:
         self._below = below
         self._policy = policy
         self._link_files = link
+        self._diffs = 0
         self._applied: dict[int, str] = {}
         self._way: list[_Open] = []
         self._linked = 0
@@ -88,6 +89,7 @@ class Applier:
                 self._apply(difference)
             while self._way:
                 self._leave()
+            self._diffs += 1
         finally:
             for directory in self._way:
                 os.close(directory.fd)
@@ -128,19 +130,16 @@ class Applier:
     def _make_directory(self, parent: _Open, name: str, difference: Difference) -> None:
         node = self._below.lookup(parent.below, name)
         below = node.dirs if node is not None else ()
-        action = "made"
+        action, opaque = "made", False
         try:
             os.mkdir(name, 0o700, dir_fd=parent.fd)
-            opaque = False
         except FileExistsError:
-            found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-            if stat.S_IFMT(found.st_mode) == stat.S_IFDIR:
-                opaque, action = False, "kept"
-            else:
-                os.unlink(name, dir_fd=parent.fd)
+            if self._make_room(parent, name, difference):
                 os.mkdir(name, 0o700, dir_fd=parent.fd)
                 opaque = bool(below)
-        directory = _Open(os.open(name, _DIRECTORY, dir_fd=parent.fd), difference.path, below)
+            else:
+                action = "kept"
+        directory = self._open(parent, name, difference, below)
         self._way.append(directory)
         if opaque:
             xattr.set(directory.fd, self._opaque_name(), b"y")
@@ -149,6 +148,15 @@ class Applier:
             directory.below = ()
         self._like(directory, difference)
         self._tell(difference, action)
+
+    def _open(
+        self, parent: _Open, name: str, difference: Difference, below: tuple[str, ...]
+    ) -> _Open:
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=parent.fd)
+        except OSError as error:
+            raise self._failed("create directory", "mkdir", difference, error) from error
+        return _Open(fd, difference.path, below)
 
     def _opaque_name(self) -> str:
         return f"{self._below.whiteouts}.overlay.opaque"
@@ -171,28 +179,53 @@ class Applier:
     def _delete(self, parent: _Open, name: str, difference: Difference, first: str | None) -> None:
         removed = beneath.remove_tree(parent.fd, name)
         if not parent.below or self._below.lookup(parent.below, name) is None:
-            self._tell(difference, "removed" if removed else "skipped")
+            self._tell(difference, "removed" if removed else "skipped", "nothing lies below")
             return
         # One more name for the whiteout of the other snapshot costs no inode.
         linked = (first or difference.source) and self._link(parent, name, difference, first)
         if not linked:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent.fd)
-        self._tell(difference, "whiteout")
+        self._tell(difference, "whiteout", "linked to that of the diff" if linked else "made anew")
 
     def _put(self, parent: _Open, name: str, difference: Difference, first: str | None) -> None:
-        may_link = first is not None or (self._link_files and difference.type not in _NEVER_LINKED)
+        kind_may_link = difference.type not in _NEVER_LINKED
+        may_link = first is not None or (self._link_files and kind_may_link)
         if may_link and self._link(parent, name, difference, first):
             if first is None:
                 self._linked += 1
-            self._tell(difference, "linked")
+            self._tell(difference, "linked", "" if first is None else f"to /{first}")
             return
         try:
-            entry.copy(difference.source, parent.fd, name)
-        except FileExistsError:
-            beneath.remove_tree(parent.fd, name)
-            entry.copy(difference.source, parent.fd, name)
+            try:
+                entry.copy(difference.source, parent.fd, name)
+            except FileExistsError:
+                self._make_room(parent, name, difference)
+                entry.copy(difference.source, parent.fd, name)
+        except FileExistsError as error:
+            raise self._failed("create file", "create", difference, error) from error
         self._copied += 1
-        self._tell(difference, "copied")
+        reason = (
+            "another filesystem, or too many links"
+            if kind_may_link
+            else "never shared: fifo, socket"
+        )
+        self._tell(difference, "copied", reason)
+
+    def _make_room(self, parent: _Open, name: str, difference: Difference) -> bool:
+        """Remove what a change finds at its name; False if that stays, and is merged with it.
+
+        A directory stays where a directory comes. The types are compared whole: a test of the
+        directory bit alone would take a block device and a socket for a directory, too.
+        """
+        wanted = difference.type
+        found = stat.S_IFMT(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode)
+        if self._policy.type_mask:
+            both_directories = wanted & found == stat.S_IFDIR
+        else:
+            both_directories = wanted == found == stat.S_IFDIR
+        if not both_directories:
+            beneath.remove_tree(parent.fd, name)
+        return not both_directories
 
     def _link(self, parent: _Open, name: str, difference: Difference, first: str | None) -> bool:
         """Hardlink, from where the inode was applied before or else across snapshots.
@@ -204,22 +237,26 @@ class Applier:
             try:
                 os.link(source, name, dst_dir_fd=parent.fd, follow_symlinks=False)
             except FileExistsError:
-                beneath.remove_tree(parent.fd, name)
+                self._make_room(parent, name, difference)
                 os.link(source, name, dst_dir_fd=parent.fd, follow_symlinks=False)
         except OSError as error:
             if error.errno in _CANNOT_LINK:
                 return False
-            target = f"{self._layer_dir}/{difference.path}"
-            raise StoreError(
-                f"failed to hardlink during apply: link {source} {target}: "
-                f"{os.strerror(error.errno or 0).lower()}",
-                hint="the store may be damaged: remove it and build again",
-            ) from error
+            raise self._failed("hardlink", f"link {source}", difference, error) from error
         return True
 
-    def _tell(self, difference: Difference, action: str) -> None:
+    def _failed(self, what: str, call: str, difference: Difference, error: OSError) -> StoreError:
+        """An error in BuildKit's words, which people search for."""
+        return StoreError(
+            f"failed to {what} during apply: {call} {self._layer_dir}/{difference.path}: "
+            f"{os.strerror(error.errno or 0).lower()}",
+            hint="the store may be damaged: remove it and build again",
+        )
+
+    def _tell(self, difference: Difference, action: str, reason: str = "") -> None:
         if self._policy.trace is not None:
-            self._policy.trace(Applied(difference.path, difference.kind, action, difference.source))
+            kind, path, source, _, _ = difference
+            self._policy.trace(Applied(path, kind, action, source, reason, self._diffs))
 
 
 def _times(found: os.stat_result) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class Materialiser:
     @property
     def _plain(self) -> bool:
         """Whether merges may use every short cut; not while an old defect is being shown."""
-        return not self._policy.whiteout_links
+        return self._policy.is_normal
 
     def snapshot(self, result: Result, tell: Tell) -> SnapshotID | None:
         """The committed snapshot that shows a result; None for scratch."""

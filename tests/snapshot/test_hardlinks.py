@@ -2,11 +2,15 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from minibuild.errors import StoreError
-from minibuild.snapshot.api import Applied, Diff, MergePolicy, SnapshotID, Strategy
+from minibuild.snapshot.api import Applied, Diff, Kind, MergePolicy, SnapshotID, Strategy
+from minibuild.snapshot.apply import Applier
+from minibuild.snapshot.diff import Difference
+from minibuild.snapshot.view import View
 from tests.snapshot.model import link_groups
 from tests.snapshot.world import World, chmod, link, mkdir, remove, symlink, write
 
@@ -242,3 +246,20 @@ def test_whiteouts_of_one_merge_do_not_need_an_inode_each(hardlink: World) -> No
     assert hardlink.paths(merged) == ["x", "y"]
     shared = len({inode(hardlink, gone, f"f{n}").st_ino for n in range(20)})
     assert len({inode(hardlink, merged, f"f{n}").st_ino for n in range(20)}) == shared
+
+
+def test_c3_35_the_memory_of_inodes_ends_with_the_diff(tmp_path: Path) -> None:
+    for name in ("f", "g"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "layer").mkdir()
+
+    def add(path: str, source: str) -> Difference:
+        found = os.lstat(tmp_path / source)
+        where = str(tmp_path / source)
+        return Difference(Kind.ADD, path, where, found.st_ino, stat.S_IFMT(found.st_mode))
+
+    applier = Applier(str(tmp_path / "layer"), View((), "plain"), MergePolicy())
+    applier.apply([add("a", "f")])
+    # Another diff replaces what the first one made, and brings the same inode again.
+    applier.apply([add("a", "g"), add("b", "f")])
+    assert (tmp_path / "layer" / "b").read_text() == "f"
