@@ -13,6 +13,7 @@ from typing import NamedTuple
 from minibuild.errors import UsageError
 from minibuild.export.destination import write_error
 from minibuild.export.tar import walk
+from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
 
 _NS = 1_000_000_000
@@ -77,7 +78,7 @@ class _Copy:
     def add(self, path: str) -> None:
         """Copy one entry."""
         source = f"{self._source}/{path}"
-        found = os.lstat(source)
+        found = device.seen(os.lstat(source), source)
         folder, _, name = path.rpartition("/")
         while self._open[-1][0] != folder:
             self._leave()
@@ -130,13 +131,24 @@ class _Copy:
         elif stat.S_ISSOCK(mode):
             return False
         else:
-            try:
-                os.mknod(name, stat.S_IFMT(mode) | 0o600, found.st_rdev, dir_fd=dir_fd)
-            except PermissionError:
-                self.skipped.append(f"{name}: making device nodes is not permitted here")
+            if not self._make_node(name, dir_fd, found):
                 return False
             os.chmod(name, stat.S_IMODE(mode), dir_fd=dir_fd)
         os.utime(name, ns=self._times(found), dir_fd=dir_fd, follow_symlinks=False)
+        return True
+
+    def _make_node(self, name: str, dir_fd: int, found: os.stat_result) -> bool:
+        kind = stat.S_IFMT(found.st_mode)
+        try:
+            os.mknod(name, kind | 0o600, found.st_rdev, dir_fd=dir_fd)
+        except PermissionError:
+            try:
+                device.make_placeholder(dir_fd, name, kind, found.st_rdev)
+            except PermissionError:
+                self.skipped.append(f"{name}: making device nodes is not permitted here")
+                return False
+            what = "an empty file with the device's numbers in its attributes"
+            self.skipped.append(f"{name}: making device nodes is not permitted here: it is {what}")
         return True
 
     def _make_file(self, source: str, name: str, dir_fd: int, found: os.stat_result) -> None:

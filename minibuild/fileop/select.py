@@ -22,6 +22,7 @@ from minibuild.fileop.paths import clean, join, lstat, real_path
 from minibuild.fileop.walk import Filter, Found, walk
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import IgnorePatterns, compile_glob
+from minibuild.linux import device
 from minibuild.linux.beneath import open_beneath
 
 _PIVOT = "/./"
@@ -90,7 +91,7 @@ class Selection:
         status = lstat(self.tree.fd, real)
         if status is None or not self._visible(real, stat.S_ISDIR(status.st_mode)):
             raise not_found(self.tree, self._ignore, written, named, real)
-        return Pick(named, real, status)
+        return Pick(named, real, device.seen(status, f"/proc/self/fd/{self.tree.fd}/{real}"))
 
     def _visible(self, real: str, is_dir: bool) -> bool:
         """Whether the ignore patterns leave this path, or something below it."""

@@ -15,6 +15,7 @@ from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join
 from minibuild.graph.pattern import IgnorePatterns
+from minibuild.linux import device
 
 
 class Found(NamedTuple):
@@ -73,6 +74,8 @@ def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
                 continue
             try:
                 status = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
+                if not status.st_size:
+                    status = device.seen(status, f"/proc/self/fd/{level.fd}/{name}")
             except FileNotFoundError:
                 continue  # Gone since the directory was listed, so it might never have been.
             kind = stat.S_IFMT(status.st_mode)

@@ -19,7 +19,7 @@ from minibuild.fileop.data import Copier, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
-from minibuild.linux import xattr
+from minibuild.linux import device, xattr
 from minibuild.linux.owner import chown, fchown
 
 CAPABILITY = "security.capability"
@@ -106,7 +106,7 @@ class Writer:
                 self._regular(dir_fd, name, entry)
         else:
             _clear(dir_fd, name, entry)
-            _special(dir_fd, name, kind, entry)
+            self._special(dir_fd, name, kind, entry)
             chown(dir_fd, name, entry.uid, entry.gid)
             if kind != stat.S_IFLNK:
                 os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=dir_fd)
@@ -156,6 +156,21 @@ class Writer:
             return size
         finally:
             os.close(target_fd)
+
+    def _special(self, dir_fd: int, name: str, kind: int, entry: Entry) -> None:
+        if kind == stat.S_IFLNK:
+            os.symlink(entry.target, name, dir_fd=dir_fd)
+            return
+        if kind not in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
+            raise DefinitionError(f"cannot copy /{entry.path}: a file of an unknown type")
+        try:
+            device.make(dir_fd, name, kind, entry.rdev, self._dirs.root_fd)
+        except PermissionError as error:
+            raise HostError(
+                f"cannot make the device /{entry.path}: {error.strerror}",
+                hint="without root a device is kept as an extended attribute of a file, which "
+                "this filesystem does not take: build as root, or leave it out with --exclude",
+            ) from error
 
     def _hardlink(self, dir_fd: int, name: str, entry: Entry) -> None:
         above, _, first = entry.target.rpartition("/")
@@ -225,22 +240,6 @@ def _clear(dir_fd: int, name: str, entry: Entry) -> None:
     if stat.S_ISDIR(status.st_mode):
         check_replaceable(entry.path, stat.S_IFMT(entry.mode), stat.S_IFDIR)
     os.unlink(name, dir_fd=dir_fd)
-
-
-def _special(dir_fd: int, name: str, kind: int, entry: Entry) -> None:
-    if kind == stat.S_IFLNK:
-        os.symlink(entry.target, name, dir_fd=dir_fd)
-        return
-    if kind not in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK):
-        raise DefinitionError(f"cannot copy /{entry.path}: a file of an unknown type")
-    try:
-        os.mknod(name, kind | 0o600, entry.rdev, dir_fd=dir_fd)
-    except PermissionError as error:
-        raise HostError(
-            f"cannot make the device /{entry.path}: {error.strerror}",
-            hint="only root outside of a user namespace may make devices: build as root, or "
-            "leave the device out with --exclude",
-        ) from error
 
 
 def _finish(fd: int, entry: Entry) -> None:

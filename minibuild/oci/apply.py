@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from minibuild.errors import ImageError
+from minibuild.linux import device as devices
 from minibuild.linux import owner as ownership
 from minibuild.linux import xattr
 from minibuild.linux.beneath import parent_beneath, remove_tree
@@ -235,9 +236,9 @@ class EntryWriter:
             self.skipped.append(f"{entry.name}: a device 0:0 is how overlayfs marks a deletion")
             return False
         kind = stat.S_IFCHR if entry.kind == "char" else stat.S_IFBLK
-        device = os.makedev(*entry.device)
+        number = os.makedev(*entry.device)
         try:
-            _make(dir_fd, name, lambda: os.mknod(name, kind | 0o600, device, dir_fd=dir_fd))
+            _make(dir_fd, name, lambda: devices.make(dir_fd, name, kind, number, self.root_fd))
         except PermissionError:
             self.skipped.append(f"{entry.name}: making device nodes is not permitted here")
             return False

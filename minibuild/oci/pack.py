@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterable
 from typing import Protocol
 
-from minibuild.linux import xattr
+from minibuild.linux import device, xattr
 from minibuild.oci.compress import Compression, layer_media_type
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer, remember
@@ -92,7 +92,7 @@ class LayerPacker:
     def add(self, path: str, source: str) -> None:
         """The entry `path` for what is at `source`, with its data."""
         try:
-            found = os.lstat(source)
+            found = device.seen(os.lstat(source), source)
         except FileNotFoundError:
             raise changed(path) from None
         kind = KINDS.get(stat.S_IFMT(found.st_mode))
@@ -122,8 +122,8 @@ class LayerPacker:
         elif kind == "dir":
             self._sink.write(header(_with_xattrs(entry, source)))
         else:
-            device = (os.major(found.st_rdev), os.minor(found.st_rdev))
-            self._sink.write(header(entry._replace(device=device)))
+            number = (os.major(found.st_rdev), os.minor(found.st_rdev))
+            self._sink.write(header(entry._replace(device=number)))
 
     def _add_file(self, entry: Entry, source: str, found: os.stat_result) -> None:
         try:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from minibuild.digest import DiffID
 from minibuild.errors import ImageError
-from minibuild.linux import xattr
+from minibuild.linux import device, xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.syscalls import (
     RESOLVE_IN_ROOT,
@@ -290,6 +290,7 @@ def _lstat(root_fd: int, path: str) -> os.stat_result | None:
 
 def _entry_of(path: str, found: os.stat_result, source: str) -> Entry:
     """The entry that would make a file of the lower tree; `source` is where it can be read."""
+    found = device.seen(found, source)
     kind = KINDS[stat.S_IFMT(found.st_mode)]
     entry = Entry(
         path,

@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import suppress
 
-from minibuild.linux import owner, xattr
+from minibuild.linux import device, owner, xattr
 from minibuild.snapshot.compare import attributes
 
 _CHUNK_BYTES = 1 << 20
@@ -93,7 +93,7 @@ def like_directory(source: str, dir_fd: int) -> os.stat_result:
     """
     found = os.lstat(source)
     wanted = attributes(source)
-    for name in attributes(dir_fd).keys() - wanted.keys():
+    for name in attributes(dir_fd).keys() - wanted.keys() - {device.MARK}:
         with suppress(PermissionError):  # trusted.* and security.* may be out of reach.
             xattr.remove(dir_fd, name)
     _set(dir_fd, found, source)
