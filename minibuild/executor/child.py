@@ -16,7 +16,7 @@ from minibuild.executor import program
 from minibuild.executor.channel import Channel
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.users import User, lookup_user
-from minibuild.executor.wire import Failed, Request, Terminal, pack, unpack_request
+from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
 from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.syscalls import AT_FDCWD
 
@@ -81,7 +81,7 @@ def _start(request: Request, channel: Channel) -> NoReturn:
     enter_directory(step.cwd, user)
     env = dict(step.env)
     env.setdefault("HOME", user.home)
-    confine(request)
+    confine(request, channel)
     channel.send(pack(rootfs.stubs.ready()))
     become(user, single_id=request.single_id)
     os.umask(0o022)
@@ -110,18 +110,31 @@ def enter_directory(path: str, user: User) -> None:
         ) from error
 
 
-def confine(request: Request) -> None:
+def confine(request: Request, channel: Channel) -> None:
     """Give up the privileges and system calls that a step is not to have."""
     try:
         syscalls.join_session_keyring()
     except OSError:
         pass  # No keyrings in this kernel, or the quota is used up; the filter closes them as well.
-    if request.seccomp:
+    if request.watch and _watched(request.watch, channel):
+        pass
+    elif request.seccomp:
         # While this process may still do so: it must not set no_new_privs instead, because
         # set-user-id programs are to work in a build.
         syscalls.load_seccomp_filter(request.seccomp)
     if request.step.security != "insecure":
         capabilities.limit_to(capabilities.mask(capabilities.SANDBOX))
+
+
+def _watched(program: bytes, channel: Channel) -> bool:
+    """Load a filter that hands calls over; False where somebody does so for us already (EBUSY)."""
+    try:
+        listener = syscalls.load_seccomp_filter(program, listener=True)
+    except OSError:
+        return False
+    channel.send(pack(Watched()), (listener,))
+    os.close(listener)
+    return True
 
 
 def become(user: User, *, single_id: bool) -> None:

@@ -11,13 +11,15 @@ import select
 import threading
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
-from minibuild.executor.api import Output, Step, StepExit
+from minibuild.executor.api import BindTree, Output, Step, StepExit
 from minibuild.executor.channel import Channel, close_all, pair
-from minibuild.executor.mounts import upperdir
+from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
+from minibuild.executor.seccomp.policy import Watch
 from minibuild.executor.seccomp.program import filter_program
 from minibuild.executor.server import NAMESPACES, StepServer
 from minibuild.executor.stubs import remove_stubs
+from minibuild.executor.watch import DeviceWatch, can_watch
 from minibuild.executor.wire import (
     MAX_REPLY_BYTES,
     Exited,
@@ -25,10 +27,12 @@ from minibuild.executor.wire import (
     Ready,
     Request,
     Terminal,
+    Watched,
     pack,
     unpack_reply,
 )
 from minibuild.linux import syscalls
+from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.linux.owner import maps_single_id
 
@@ -93,13 +97,20 @@ class LocalExecutor:
         return self._exit(exited)
 
     def _request(self, step: Step) -> Request:
-        program = filter_program(
+        program = self._filter(step, "nothing")
+        watch = b""
+        if self._in_userns and can_watch():
+            watch = self._filter(step, "looking" if _may_see_devices(step) else "making")
+        return Request(step, self._scratch, program, self._in_userns, self._single_id, watch)
+
+    def _filter(self, step: Step, watch: Watch) -> bytes:
+        return filter_program(
             self._folder,
             sandbox=step.security != "insecure",
             single_id=self._single_id,
             optional=self._in_userns,
+            watch=watch,
         )
-        return Request(step, self._scratch, program, self._in_userns, self._single_id)
 
     def _exit(self, exited: Exited) -> StepExit:
         code = 128 + exited.signal if exited.signal else exited.status
@@ -117,6 +128,14 @@ def _namespaces(step: Step) -> int:
     if step.network == "none":
         flags |= syscalls.CLONE_NEWNET
     return flags
+
+
+def _may_see_devices(step: Step) -> bool:
+    """Whether there are placeholders in what the step sees, or it speaks of making some."""
+    if any("mknod" in argument for argument in step.args):
+        return True
+    trees = [mount.mounts for mount in step.mounts if isinstance(mount, BindTree)]
+    return any(is_marked(path) for tree in (step.rootfs, *trees) for path in layer_dirs(tree))
 
 
 def _tidy(step: Step, ready: Ready) -> None:
@@ -142,6 +161,7 @@ class _Running:
         self._streams: dict[int, int] = {}
         self._channel: Channel | None = None
         self._terminal = -1
+        self._watch: DeviceWatch | None = None
         self._exited: Exited | None = None
 
     def start(self, server: StepServer, request: Request, namespaces: int) -> None:
@@ -172,8 +192,8 @@ class _Running:
             # Once the step has ended only what is left in the pipes is read: a process outside
             # that got hold of one end, through a socket, does not keep us here.
             events = self._poll.poll(_POLL_MS if self._channel is not None else 0)
-            for fd, _ in events:
-                self._event(fd)
+            for fd, what in events:
+                self._event(fd, what)
             if self._channel is None and not events:
                 break
             if not told and cancelled.is_set() and self._channel is not None:
@@ -189,9 +209,14 @@ class _Running:
             except (BrokenPipeError, ConnectionResetError):
                 pass
 
-    def _event(self, fd: int) -> None:
+    def _event(self, fd: int, what: int) -> None:
         if fd in self._streams:
             self._read(fd)
+        elif self._watch is not None and fd == self._watch.fd:
+            if what & select.POLLIN:
+                self._watch.serve()
+            else:
+                self._close_watch()
         elif self._channel is not None and fd == self._channel.fileno():
             self._message(self._channel)
         elif fd == self._stdin:
@@ -219,6 +244,9 @@ class _Running:
                 self.ready = ready
             case Terminal():
                 self._take_terminal(fds[0])
+            case Watched():
+                self._watch = DeviceWatch(fds[0])
+                self._poll.register(fds[0], select.POLLIN)
             case Failed(kind, message, hint):
                 raise _ERRORS.get(kind, HostError)(message, hint=hint)
             case Exited() as exited:
@@ -264,9 +292,16 @@ class _Running:
             self._channel.close()
             self._channel = None
 
+    def _close_watch(self) -> None:
+        if self._watch is not None:
+            self._poll.unregister(self._watch.fd)
+            self._watch.close()
+            self._watch = None
+
     def close(self) -> None:
         """Close what is still open."""
         self._close_channel()
+        self._close_watch()
         for fd in self._streams:
             os.close(fd)
         self._streams.clear()

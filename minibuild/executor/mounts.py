@@ -157,6 +157,19 @@ def upperdir(mounts: tuple[Mount, ...]) -> str:
     return os.path.join(mount.cwd, path) if path else ""
 
 
+def layer_dirs(mounts: tuple[Mount, ...]) -> list[str]:
+    """The directories on disk that a snapshot consists of."""
+    found = []
+    for mount in mounts:
+        if mount.type in ("bind", "rbind"):
+            found.append(mount.source)
+        for option in mount.options:
+            key, _, value = option.partition("=")
+            if key in ("lowerdir", "upperdir"):
+                found += [os.path.join(mount.cwd, path) for path in value.split(":")]
+    return found
+
+
 def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool) -> str:
     """A tree under a layer in memory: it can be written, and nobody sees it afterwards."""
     upper, work, merged = scratch.directory(), scratch.directory(), scratch.directory()

@@ -19,6 +19,7 @@ class Request(NamedTuple):
     """A step, and what its process has to know besides.
 
     `scratch` is an empty directory to mount on. `seccomp` is the filter as BPF; empty for none.
+    `watch` is one to take instead, if the kernel hands over the calls that it names.
     `single_id` says that no id but 0 is mapped here, `in_userns` that this is no real root.
     """
 
@@ -27,6 +28,7 @@ class Request(NamedTuple):
     seccomp: bytes = b""
     in_userns: bool = False
     single_id: bool = False
+    watch: bytes = b""
 
 
 class Touched(NamedTuple):
@@ -75,13 +77,17 @@ class Terminal(NamedTuple):
     """The step has a terminal; its controlling end comes with this message."""
 
 
-Reply = Ready | Failed | Exited | Terminal
+class Watched(NamedTuple):
+    """Calls of the step are handed over, on the descriptor that comes with this message."""
+
+
+Reply = Ready | Failed | Exited | Terminal | Watched
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Request, Step, Mount, BindTree, BindPath, Tmpfs, SecretFile, Limit),
-        *(Ready, Stub, Touched, Terminal, Failed, Exited),
+        *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched),
     )
 }
 
@@ -101,7 +107,7 @@ def unpack_request(data: bytes) -> Request:
 def unpack_reply(data: bytes) -> Reply:
     """The reply in these bytes."""
     reply = _deep(marshal.loads(data))
-    assert isinstance(reply, Ready | Failed | Exited | Terminal)
+    assert isinstance(reply, Ready | Failed | Exited | Terminal | Watched)
     return reply
 
 

@@ -38,19 +38,23 @@ def make(dir_fd: int, name: str, kind: int, rdev: int, root_fd: int) -> None:
 
 def make_placeholder(dir_fd: int, name: str, kind: int, rdev: int, root_fd: int = -1) -> None:
     """Make an empty file that stands for a device, and mark the tree, if one is given."""
+    os.close(open_placeholder(dir_fd, name, kind, rdev, root_fd))
+
+
+def open_placeholder(dir_fd: int, name: str, kind: int, rdev: int, root_fd: int = -1) -> int:
+    """The same, and stay at it: the name may be that of another file soon."""
     fd = os.open(name, _NEW, 0o600, dir_fd=dir_fd)
+    text = f"{_WORDS[kind]} {os.major(rdev)}:{os.minor(rdev)}"
     try:
-        text = f"{_WORDS[kind]} {os.major(rdev)}:{os.minor(rdev)}"
-        try:
-            os.setxattr(fd, PLACEHOLDER, text.encode())
-            if root_fd >= 0:
-                os.setxattr(f"/proc/self/fd/{root_fd}", MARK, b"")
-        except OSError as error:
-            # Such as ENOTSUP of a filesystem without attributes.
-            os.unlink(name, dir_fd=dir_fd)
-            raise PermissionError(error.errno, error.strerror, name) from error
-    finally:
+        os.setxattr(fd, PLACEHOLDER, text.encode())
+        if root_fd >= 0:
+            os.setxattr(f"/proc/self/fd/{root_fd}", MARK, b"")
+    except OSError as error:
+        # Such as ENOTSUP of a filesystem without attributes.
         os.close(fd)
+        os.unlink(name, dir_fd=dir_fd)
+        raise PermissionError(error.errno, error.strerror, name) from error
+    return fd
 
 
 def is_marked(root: str) -> bool:

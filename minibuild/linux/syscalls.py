@@ -21,16 +21,11 @@ MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
-MS_REMOUNT = 0x20
 MS_NOATIME = 0x400
 MS_BIND = 0x1000
-MS_MOVE = 0x2000
 MS_REC = 0x4000
-MS_SILENT = 0x8000
-MS_UNBINDABLE = 0x20000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
-MS_SHARED = 0x100000
 MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
 
@@ -48,19 +43,15 @@ CLONE_PIDFD = 0x00001000
 
 # prctl(2)
 PR_SET_PDEATHSIG = 1
-PR_GET_DUMPABLE = 3
-PR_SET_DUMPABLE = 4
-PR_SET_KEEPCAPS = 8
-PR_SET_NAME = 15
 PR_SET_SECCOMP = 22
-PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
-PR_SET_SECUREBITS = 28
-PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECCOMP_MODE_FILTER = 2
+
+# seccomp(2)
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 0x8
 
 # openat2(2)
 RESOLVE_NO_XDEV = 0x01
@@ -70,8 +61,7 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 # open_tree(2), fsmount(2), move_mount(2), mount_setattr(2)
-AT_FDCWD = -100
-AT_SYMLINK_NOFOLLOW = 0x100
+AT_FDCWD, AT_SYMLINK_NOFOLLOW = -100, 0x100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 OPEN_TREE_CLONE = 0x1
@@ -83,7 +73,6 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS = 0x4, 0x10
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
@@ -93,7 +82,6 @@ MOUNT_ATTR_IDMAP = 0x00100000
 # renameat2(2)
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
-RENAME_WHITEOUT = 4
 
 
 class SyscallError(OSError):
@@ -137,6 +125,7 @@ _capset = _function("capset", c_void_p, c_void_p)
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN = 428, 429, 430
 _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 431, 432, 437, 442
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 
 _renameat2 = _function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
@@ -151,6 +140,7 @@ _mount_setattr = _function("syscall", c_long, c_int, c_char_p, c_uint, c_void_p,
 _clone = ctypes.PyDLL(None, use_errno=True)["syscall"]
 _clone.argtypes = (c_long, c_ulong, c_void_p, c_void_p, c_void_p, c_void_p)
 _clone.restype = c_long
+_seccomp = _function("syscall", c_long, c_uint, c_uint, c_void_p)
 _keyctl = _function("syscall", c_long, c_int, c_char_p)
 
 
@@ -382,12 +372,21 @@ def renameat2(
         raise OSError(code, os.strerror(code), old, None, new)
 
 
-def load_seccomp_filter(program: bytes) -> None:
-    """Install a filter given as raw BPF (`struct sock_filter`, 8 bytes each) on this thread."""
+def load_seccomp_filter(program: bytes, *, listener: bool = False) -> int:
+    """Install a filter given as raw BPF (`struct sock_filter`, 8 bytes each) on this thread.
+
+    With `listener` a descriptor is returned that tells of the calls which the filter hands over.
+    """
     code = ctypes.create_string_buffer(program, len(program))
     fprog = _SockFprog(len(program) // 8, ctypes.cast(code, c_void_p))
-    address = ctypes.addressof(fprog)
-    _check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
+    if not listener:
+        address = ctypes.addressof(fprog)
+        return _check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
+    number = _SYS_SECCOMP.get(os.uname().machine)
+    if number is None:
+        raise SyscallError(errno.ENOSYS, "seccomp")
+    flags = SECCOMP_FILTER_FLAG_NEW_LISTENER
+    return _check(_seccomp(number, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(fprog)), "seccomp")
 
 
 def join_session_keyring(name: str = "") -> None:

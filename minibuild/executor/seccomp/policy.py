@@ -12,10 +12,12 @@ capabilities, so that a build that works there works here, and the other way rou
 file can get another owner and no process another id, and package managers, which try, would fail
 over what is of no consequence in a build. Every file then belongs to root in the image.
 
+`MAKING` and `LOOKING` calls are handed to the executor, in user namespaces only: see `watch`.
+
 Names that a machine does not have are passed over. See seccomp(2), syscalls(2).
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 FILES = """
 access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3 faccessat
@@ -127,3 +129,14 @@ setgid setgid32 setgroups setgroups32 setregid setregid32 setresgid setresgid32 
 setresuid32 setreuid setreuid32 setuid setuid32
 """.split()
 )
+
+Watch = Literal["nothing", "making", "looking"]
+"""What is handed over: no call, those that make devices, or those that look at files as well."""
+
+MAKING = (("mknod", 1), ("mknodat", 2))
+"""Each with the argument that holds the type of the node."""
+DEVICE_TYPES = (0o020000, 0o060000)
+OTHER_TYPES = (0, 0o010000, 0o040000, 0o100000, 0o120000, 0o140000)
+TYPE_MASK = 0o170000
+
+LOOKING = tuple("fstat fstat64 fstatat64 lstat lstat64 newfstatat stat stat64 statx".split())

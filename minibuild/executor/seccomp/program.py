@@ -18,22 +18,29 @@ _BINARY_TREE = 2
 _COMPAT = {"x86_64": ("x86", "x32"), "aarch64": ("arm",), "s390x": ("s390",)}
 
 
-def filter_program(folder: str, *, sandbox: bool, single_id: bool, optional: bool) -> bytes:
+def filter_program(
+    folder: str,
+    *,
+    sandbox: bool,
+    single_id: bool,
+    optional: bool,
+    watch: policy.Watch = "nothing",
+) -> bytes:
     """The filter, from the folder or made now; empty if nothing is to be filtered.
 
     `optional`: without libseccomp a step in a user namespace runs unfiltered, because the
     namespace confines it already. Real root is not let loose without a filter: `HostError`.
     """
-    if not sandbox and not single_id:
+    if not sandbox and not single_id and watch == "nothing":
         return b""
-    path = os.path.join(folder, f"seccomp-{_key(sandbox, single_id)}.bpf")
+    path = os.path.join(folder, f"seccomp-{_key(sandbox, single_id, watch)}.bpf")
     try:
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         pass
     try:
-        program = compile_filter(sandbox=sandbox, single_id=single_id)
+        program = compile_filter(sandbox=sandbox, single_id=single_id, watch=watch)
     except (ImportError, OSError, RuntimeError) as error:
         if optional:
             return b""
@@ -54,15 +61,16 @@ def _keep(path: str, program: bytes) -> None:
     os.rename(hidden, path)
 
 
-def _key(sandbox: bool, single_id: bool) -> str:
+def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
     parts = (
         os.uname().machine,
         _library_version(),
-        f"{sandbox} {single_id}",
+        f"{sandbox} {single_id} {watch}",
         str(policy.ALLOWED),
         str(policy.REFUSED),
         str(policy.CONDITIONAL),
         str(policy.PRETENDED),
+        str(policy.LOOKING),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -78,7 +86,7 @@ def _library_version() -> str:
     return ""
 
 
-def compile_filter(*, sandbox: bool, single_id: bool) -> bytes:
+def compile_filter(*, sandbox: bool, single_id: bool, watch: policy.Watch = "nothing") -> bytes:
     """The filter made by libseccomp; without `sandbox` it only pretends, and refuses nothing."""
     import pyseccomp
 
@@ -94,15 +102,38 @@ def compile_filter(*, sandbox: bool, single_id: bool) -> bytes:
     pretended = policy.PRETENDED if single_id else ()
     for name in pretended:
         _add(made, pyseccomp.ERRNO(0), name)
+    watched = _add_watched(made, watch, sandbox=sandbox)
     if sandbox:
         for name in policy.ALLOWED:
-            if name not in pretended:
+            if name not in pretended and name not in watched:
                 _add(made, pyseccomp.ALLOW, name)
         for name in policy.REFUSED:
             _add(made, pyseccomp.ERRNO(_EPERM), name)
         for name, condition in policy.CONDITIONAL:
             _add(made, pyseccomp.ALLOW, name, _argument(condition))
     return _exported(made)
+
+
+def _add_watched(made: Any, watch: policy.Watch, *, sandbox: bool) -> set[str]:
+    """The rules that hand calls over; the names of the calls that they decide upon."""
+    import pyseccomp
+
+    names: set[str] = set()
+    if watch == "nothing":
+        return names
+    for name, argument in policy.MAKING:
+        names.add(name)
+        rules = [(pyseccomp.NOTIFY, kind) for kind in policy.DEVICE_TYPES]
+        if sandbox:  # Else that is what becomes of them anyway, and libseccomp wants no such rule.
+            rules += [(pyseccomp.ALLOW, kind) for kind in policy.OTHER_TYPES]
+        for action, kind in rules:
+            test = policy.Condition(argument, "masked", kind, policy.TYPE_MASK)
+            _add(made, action, name, _argument(test))
+    if watch == "looking":
+        for name in policy.LOOKING:
+            names.add(name)
+            _add(made, pyseccomp.NOTIFY, name)
+    return names
 
 
 def _argument(condition: policy.Condition) -> Any:
