@@ -25,6 +25,7 @@ import pytest
 from minibuild.errors import BuildError
 from minibuild.executor.api import BindTree, Step, StepExit
 from minibuild.executor.local import LocalExecutor, start_executor
+from minibuild.linux import device
 from minibuild.linux.idmap import plan_id_maps
 from minibuild.linux.namespace import (
     enter_user_namespace,
@@ -45,7 +46,7 @@ GROUPS = "root:x:0:\napp:x:1600:\nextra:x:1700:app\nother:x:1701:bare,app\n"
 class Case(NamedTuple):
     """A step without its rootfs, and paths to remove from the base or files to put there first.
 
-    A file of mode `LINK` is a symlink, and `@readonly` makes the root read-only.
+    A file of mode `LINK` is a symlink, one that says `@char 1:3` is that device, and `@readonly` makes the root read-only.
     A mount of `@tree` is one of the directory `tree` made by `files`.
     """
 
@@ -102,10 +103,11 @@ def account(kind: str) -> Account:
     entry = pwd.getpwnam(name)
     become = ("setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups")
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        asks = "import sys; sys.exit(sys.version_info < (3, 11))"
+        # It has to reach the checkout as well, which lies below a 0700 folder on some machines.
+        asks = f"import os, sys; os.stat({__file__!r}); sys.exit(sys.version_info < (3, 11))"
         if probes.succeeds(*become, python, "-c", asks):
             return Account(kind, (*become, python), entry.pw_uid)
-    pytest.skip(f"{name} can run no Python 3.11")
+    pytest.skip(f"{name} cannot reach a Python 3.11 and this checkout; its own run tests the same")
 
 
 def _name_with_subordinate_ids() -> str:
@@ -198,9 +200,22 @@ class Bench:
             if mode == LINK:
                 os.symlink(text, self.path("extra", name))
                 continue
+            if text.startswith("@char "):
+                self.device(name, text.removeprefix("@char "))
+                continue
             with open(self.path("extra", name), "w") as file:
                 file.write(text)
             os.chmod(self.path("extra", name), mode)
+
+    def device(self, name: str, number: str) -> None:
+        """A character device, or what stands for one."""
+        major, minor = number.split(":")
+        fd = os.open(self.path("extra"), os.O_RDONLY)
+        try:
+            rdev = os.makedev(int(major), int(minor))
+            device.make(fd, name, stat.S_IFCHR, rdev, fd)
+        finally:
+            os.close(fd)
 
     def outcome(self, case: Case) -> Outcome:
         """Run one case."""

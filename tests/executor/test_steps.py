@@ -1,5 +1,6 @@
 """What a step sees and leaves, on real overlays: as root, with subordinate ids, with one id."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -105,6 +106,56 @@ def test_no_device_of_the_machine(who: Account) -> None:
         "done; true"
     )
     assert good(one(who, sh(script))).out == ""
+
+
+LOOKS_LIKE_A_DEVICE = """
+    umask 027; mkdir d; ln -s /d/m /l; cd d
+    mknod n c 1 7 && mknod -m 0642 /d/m b 7 65 && mknod ../d/o c 300 70000
+    stat -c '%n %F %a %t:%T %u:%g %s' n /d/m o
+    test -c n && test -b /d/m && test -b /l && test ! -f n && test ! -c /l && echo tests
+    ls -l n | cut -c1-10; stat -c %F - <n 2>/dev/null
+    cp -a n copy && mv m moved && chown 5:6 moved && stat -c '%F %a' copy moved
+    mknod n c 1 1 2>&1 | grep -c exists; mknod gone/x c 1 1 2>&1 | grep -c 'No such file'
+    mknod w c 0 0 2>/dev/null || echo no whiteout
+    rm n copy && ls; echo x > f; stat -c %F f
+"""
+
+
+def test_making_devices(who: Account) -> None:
+    """Also without root, by placeholders that are shown as devices."""
+    found = good(one(who, sh(LOOKS_LIKE_A_DEVICE)))
+    char, block = "character special file", "block special file"
+    assert found.out.splitlines() == [
+        f"n {char} 640 1:7 0:0 0",
+        f"/d/m {block} 642 7:41 0:0 0",
+        f"o {char} 640 12c:11170 0:0 0",
+        "tests",
+        "crw-r-----",
+        f"{char} 640",
+        f"{block} 642",
+        *("1", "1", "no whiteout", "moved", "o", "regular file"),
+    ]
+    kept = "file" if who.kind != "own" or os.geteuid() else "other"
+    assert found.left["d/moved"].type == found.left["d/o"].type == kept
+
+
+def test_only_root_makes_devices(who: Account) -> None:
+    script = "cd /dev/shm; mkfifo f && echo fifo; mknod n c 1 7 2>/dev/null || echo refused"
+    found = good(one(who, sh(script, user="app")))
+    # With a single id the user is root after all.
+    assert found.out.split() == (["fifo"] if who.kind == "single" else ["fifo", "refused"])
+
+
+def test_devices_from_before(who: Account) -> None:
+    """The step says nothing of devices: the tree does."""
+    files = (("null", "@char 1:3", 0o666), ("empty", "", 0o644))
+    script = "test -c /null && stat -c '%F %t:%T' /null /empty; rm /null"
+    found = good(run(who, [Case(sh(script), files=files)])[0])
+    assert found.out.splitlines() == [
+        "character special file 1:3",
+        "regular empty file 0:0",
+    ]
+    assert found.left["null"].type == "whiteout"
 
 
 def test_sys_and_proc_are_protected(who: Account) -> None:
