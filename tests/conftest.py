@@ -42,6 +42,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {', '.join(missing)}")
 
 
+@pytest.fixture(autouse=True)
+def same_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test may take the others along into a user namespace: it cannot be left again."""
+    before = os.readlink("/proc/self/ns/user")
+    yield
+    if os.readlink("/proc/self/ns/user") != before:
+        pytest.exit(f"{request.node.nodeid} entered a user namespace with all tests in it", 1)
+
+
 class Golden:
     """Compares text with a file that a person has reviewed."""
 

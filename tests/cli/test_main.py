@@ -19,6 +19,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of its own for each test."""
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path / "root"))
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
+    # These commands run inside the process of all tests, which is to stay who it is.
+    monkeypatch.setattr("minibuild.cli.privileges.enter", lambda: "")
     return tmp_path / "root"
 
 
