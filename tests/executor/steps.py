@@ -46,7 +46,8 @@ GROUPS = "root:x:0:\napp:x:1600:\nextra:x:1700:app\nother:x:1701:bare,app\n"
 class Case(NamedTuple):
     """A step without its rootfs, and paths to remove from the base or files to put there first.
 
-    A file of mode `LINK` is a symlink, one that says `@char 1:3` is that device, and `@readonly` makes the root read-only.
+    A file of mode `LINK` is a symlink, one that says `@char 1:3` is that device, and
+    `@readonly` makes the root read-only.
     A mount of `@tree` is one of the directory `tree` made by `files`.
     """
 
