@@ -21,7 +21,7 @@ from minibuild.oci.layers import PackedLayer
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.outcome import Products, describe_build
 from minibuild.request import BuildRequest, BuildResult, Output
-from minibuild.solve.parallel import in_parallel
+from minibuild.oci.parallel import in_parallel
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
 

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from types import TracebackType
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast, runtime_checkable
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError, StoreError
@@ -30,6 +30,15 @@ class BlobSource(Protocol):
 
         Raises `ImageError` if the blob is not there.
         """
+        ...
+
+
+@runtime_checkable
+class Resumable(BlobSource, Protocol):
+    """A source that need not begin at the beginning."""
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """The bytes of a blob from `offset` on."""
         ...
 
 

@@ -1,73 +1,140 @@
-"""Logins for registries, as `docker login` leaves them in `~/.docker/config.json`.
+"""Logins for registries, as `docker login` and `podman login` leave them.
 
-Comes in: the name of a registry. Goes out: the value of an Authorization header. Logins are in
-the file itself (`auths`), or with a helper program that the file names (`credHelpers`,
-`credsStore`; protocol of docker-credential-helpers).
+Comes in: the name of a registry. Goes out: a name and a password, or an identity token. Logins are
+in the file itself (`auths`), or with a helper program that the file names (`credHelpers` for one
+registry, `credsStore` for all; protocol of docker-credential-helpers). Read next: `authorise`.
 """
 
 import base64
+import binascii
 import json
-import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from minibuild.errors import RegistryError
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
+_HELPER_S = 30
+# What helpers print when they work well and know nothing of a registry.
+_UNKNOWN = "credentials not found"
+_TOKEN_USER = "<token>"
+
+
+class Login(NamedTuple):
+    """Who to be at a registry: a user with a password, or whoever `identity` was given to."""
+
+    user: str = ""
+    password: str = ""
+    identity: str = ""
+
+    @property
+    def basic(self) -> str:
+        """The value of an Authorization header (RFC 7617)."""
+        pair = f"{self.user}:{self.password}".encode()
+        return "Basic " + base64.b64encode(pair).decode()
 
 
 class Credentials:
-    """Logins of one config file, read when first asked for."""
+    """The logins of some config files; each is read when first asked for."""
 
-    def __init__(self, path: str = "") -> None:
-        self._path = path or os.path.expanduser("~/.docker/config.json")
-        self._config: dict[str, Any] | None = None
+    def __init__(self, paths: tuple[str, ...] = ()) -> None:
+        self._paths = paths
+        self._configs: dict[str, dict[str, Any]] = {}
 
-    def basic(self, domain: str) -> str:
-        """`Basic ...` for a registry, or nothing."""
-        config = self._read()
-        keys = _HUB_KEYS if domain == "docker.io" else (domain, f"https://{domain}")
-        helpers = config.get("credHelpers") or {}
-        helper = next((helpers[k] for k in keys if k in helpers), config.get("credsStore"))
-        for key in keys:
-            entry = (config.get("auths") or {}).get(key) or {}
-            if auth := entry.get("auth"):
-                return f"Basic {auth}"
-            if helper and (found := _ask(str(helper), key)):
+    def login(self, domain: str) -> Login | None:
+        """The login for a registry; the first file that has one counts."""
+        for path in self._paths:
+            if found := self._login(path, domain):
                 return found
-        return ""
+        return None
 
-    def _read(self) -> dict[str, Any]:
-        if self._config is None:
+    def _login(self, path: str, domain: str) -> Login | None:
+        config = self._read(path)
+        keys = _keys(domain)
+        helpers = _table(config, "credHelpers")
+        helper = next((helpers[key] for key in keys if key in helpers), config.get("credsStore"))
+        if helper:
+            for key in keys:
+                if found := _ask(str(helper), key, path):
+                    return found
+        auths = _table(config, "auths")
+        for key in keys:
+            entry = auths.get(key)
+            if isinstance(entry, dict) and (found := _from_entry(entry, f"{path}: {key}")):
+                return found
+        return None
+
+    def _read(self, path: str) -> dict[str, Any]:
+        if path not in self._configs:
             try:
-                with open(self._path, encoding="utf-8") as file:
+                with open(path, encoding="utf-8") as file:
                     value = json.load(file)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 value = {}
-            except (OSError, ValueError) as error:
-                raise RegistryError(f"cannot read {self._path}: {error}") from error
-            self._config = value if isinstance(value, dict) else {}
-        return self._config
+            except OSError as error:
+                raise RegistryError(f"cannot read {path}: {error.strerror}") from None
+            except ValueError as error:
+                raise RegistryError(f"{path} is not JSON: {error}") from None
+            self._configs[path] = value if isinstance(value, dict) else {}
+        return self._configs[path]
 
 
-def _ask(helper: str, key: str) -> str:
-    """What a credential helper knows of a registry; nothing if it knows nothing."""
-    from subprocess import DEVNULL, PIPE, run
+def _keys(domain: str) -> tuple[str, ...]:
+    """The names under which a registry may stand in a file."""
+    if domain == "docker.io":
+        return _HUB_KEYS
+    return (domain, f"https://{domain}", f"https://{domain}/", f"http://{domain}")
 
+
+def _table(config: dict[str, Any], key: str) -> dict[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _from_entry(entry: dict[str, Any], where: str) -> Login | None:
+    """The login that an entry of `auths` holds; `docker login` leaves empty ones, too."""
+    if identity := entry.get("identitytoken"):
+        return Login(identity=str(identity))
+    if auth := entry.get("auth"):
+        try:
+            user, colon, password = base64.b64decode(str(auth)).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            colon = ""
+        if not colon:
+            raise RegistryError(f"{where} has an auth that is not base64 of NAME:PASSWORD")
+        return Login(user, password.rstrip("\0"))
+    if entry.get("username"):
+        return Login(str(entry["username"]), str(entry.get("password", "")))
+    return None
+
+
+def _ask(helper: str, key: str, path: str) -> Login | None:
+    """What a credential helper knows of a registry."""
+    from subprocess import TimeoutExpired, run
+
+    program = f"docker-credential-{helper}"
     try:
         done = run(
-            [f"docker-credential-{helper}", "get"],
+            [program, "get"],
             input=key.encode(),
-            stdout=PIPE,
-            stderr=DEVNULL,
+            capture_output=True,
+            timeout=_HELPER_S,
             check=False,
         )
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise RegistryError(
-            f"the credential helper docker-credential-{helper} is not installed",
-            hint="~/.docker/config.json names it: install it, or log in without it",
-        ) from error
+            f"the credential helper {program} is not installed",
+            hint=f"{path} names it: install it, or take it out there and log in anew",
+        ) from None
+    except (OSError, TimeoutExpired) as error:
+        raise RegistryError(f"the credential helper {program} failed: {error}") from None
     if done.returncode:
-        return ""
-    value = json.loads(done.stdout)
-    pair = f"{value.get('Username', '')}:{value.get('Secret', '')}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
+        said = (done.stdout + done.stderr).decode(errors="replace").strip()
+        if _UNKNOWN in said or not said:
+            return None
+        raise RegistryError(f"the credential helper {program} failed: {said.splitlines()[0]}")
+    try:
+        value = json.loads(done.stdout)
+        user, secret = str(value["Username"]), str(value["Secret"])
+    except (ValueError, KeyError, TypeError):
+        raise RegistryError(f"the credential helper {program} gave no login") from None
+    return Login(identity=secret) if user == _TOKEN_USER else Login(user, secret)
