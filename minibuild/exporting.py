@@ -18,10 +18,10 @@ from minibuild.events import Completed, Planned, Started, VertexInfo
 from minibuild.export.options import ImageOptions, image_options, tree_options
 from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
 from minibuild.oci.layers import PackedLayer
+from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.outcome import Products, describe_build
 from minibuild.request import BuildRequest, BuildResult, Output
-from minibuild.oci.parallel import in_parallel
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
 
