@@ -1,4 +1,4 @@
-"""The step server as a program of its own: `python -I -S minibuild/executor/__main__.py FD`."""
+"""The step server as a program of its own: `python -I -S .../executor/__main__.py FD SCRATCH`."""
 
 import os
 import sys
@@ -8,4 +8,4 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from minibuild.executor.server import serve_exec
 
-serve_exec(int(sys.argv[1]))
+serve_exec(int(sys.argv[1]), sys.argv[2])

@@ -1,20 +1,22 @@
 """The process of a step, from its birth to its program.
 
-Comes in: the descriptors of a request, in a process that the step server has just cloned into new
-namespaces. Goes out: never; it executes the program, or tells the executor why it cannot. The
-process is number 1 of its pid namespace and stays so: orphans become its children, and when it
-ends the kernel kills every other process of the step.
+Comes in: the descriptors of a request, in a process that the step server has cloned into new
+namespaces, just now or before there was a request. Goes out: never; it executes the program, or
+tells the executor why it cannot. The process is number 1 of its pid namespace and stays so:
+orphans become its children, and when it ends the kernel kills every other process of the step.
 Read next: `rootfs`, then `program`.
 """
 
 import os
 import signal
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
 
 from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor import program
 from minibuild.executor.channel import Channel
 from minibuild.executor.rootfs import Rootfs
+from minibuild.executor.system import System
 from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
 from minibuild.linux import capabilities, owner, syscalls
@@ -23,16 +25,45 @@ from minibuild.linux.syscalls import AT_FDCWD
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def run(request_fd: int, stdio: tuple[int, int, int], channel: Channel) -> NoReturn:
-    """Set the step up and execute its program."""
-    code = 1
+class Given(NamedTuple):
+    """The descriptors of a request."""
+
+    request: int
+    stdin: int
+    stdout: int
+    stderr: int
+    channel: Channel
+
+
+Prepare = Callable[[], System]
+
+
+def run(prepare: Prepare, receive: Callable[[], Given | None]) -> NoReturn:
+    """Make what can be made ahead, receive a step (None: none comes), and execute its program."""
+    system: System | OSError
     try:
         # If the server dies, so do its steps. Repeated below: changing ids clears it.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        for number, fd in enumerate(stdio):
+        os.umask(0)
+        system = prepare()
+    except OSError as error:
+        system = error  # To be told when there is somebody to be told.
+    given = receive()
+    if given is None:
+        os._exit(0)
+    _run(system, given)
+
+
+def _run(system: System | OSError, given: Given) -> NoReturn:
+    code = 1
+    channel = given.channel
+    try:
+        if isinstance(system, OSError):
+            raise system
+        for number, fd in enumerate((given.stdin, given.stdout, given.stderr)):
             os.dup2(fd, number)
-        _start(_read_request(request_fd), channel)
+        _start(_read_request(given.request), system, channel)
     except program.ProgramError as error:
         # Not the executor's failure but the step's, like a shell that does not find a command.
         code = error.code
@@ -54,7 +85,7 @@ def _read_request(fd: int) -> Request:
     return unpack_request(os.pread(fd, size, 0))
 
 
-def _start(request: Request, channel: Channel) -> NoReturn:
+def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     step = request.step
     if step.limits:
         # Now: once inside the rootfs no module of ours can be loaded. The same goes for others.
@@ -63,13 +94,12 @@ def _start(request: Request, channel: Channel) -> NoReturn:
         limits.apply(step.limits)
     if step.tty:
         from minibuild.executor import terminal
-    os.umask(0)
     syscalls.sethostname(step.hostname)
     if step.network == "none":
         from minibuild.executor.loopback import bring_up
 
         bring_up()
-    rootfs = Rootfs(request)
+    rootfs = Rootfs(request, system)
     rootfs.prepare()
     rootfs.enter()
     user = lookup_user(rootfs.root_fd, step.user)
@@ -112,10 +142,6 @@ def enter_directory(path: str, user: User) -> None:
 
 def confine(request: Request, channel: Channel) -> None:
     """Give up the privileges and system calls that a step is not to have."""
-    try:
-        syscalls.join_session_keyring()
-    except OSError:
-        pass  # No keyrings in this kernel, or the quota is used up; the filter closes them as well.
     if request.watch and _watched(request.watch, channel):
         pass
     elif request.seccomp:

@@ -1,7 +1,7 @@
 """A minimal /dev in memory: what every program may expect, and no device of this machine.
 
-Comes in: the machine's devices, opened before the rootfs is entered. Goes out: a mounted /dev, as
-the OCI runtime spec (config-linux.md, "Default Devices") lists it, without a console unless there
+Comes in: the machine's devices, before the rootfs is entered. Goes out: a detached /dev, as the
+OCI runtime spec (config-linux.md, "Default Devices") lists it, without a console unless there
 is a terminal.
 
 Nothing in a rootfs may be used as a device: a step may call mknod(2), and no device cgroup keeps
@@ -12,7 +12,7 @@ way anyway: mknod(2) is refused.
 
 import os
 
-from minibuild.executor.mounts import Detached, clone_mount
+from minibuild.executor.mounts import Scratch, clone_mount
 from minibuild.linux import syscalls
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -29,34 +29,35 @@ _TTY_GROUP = 5
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
 
 
-def open_devices() -> list[Detached]:
-    """The machine's devices that a step gets, as detached mounts."""
-    return [
-        Detached(f"/dev/{name}", clone_mount(syscalls.AT_FDCWD, f"/dev/{name}"), False)
-        for name in DEVICES
-    ]
-
-
-def mount_dev(devices: list[Detached], *, shm_size_bytes: int, single_id: bool) -> None:
-    """Mount /dev in the rootfs that this process has entered."""
+def open_dev(scratch: Scratch, *, single_id: bool) -> int:
+    """A new /dev as a detached mount."""
+    path = scratch.directory()
     nodev = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("tmpfs", "/dev", "tmpfs", nodev, "mode=755,size=65536k")
-    for device in devices:
-        os.close(os.open(device.target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-        syscalls.move_mount(device.fd, device.target)
-        os.close(device.fd)
-    for name, target in LINKS.items():
-        os.symlink(target, f"/dev/{name}")
+    syscalls.mount("tmpfs", path, "tmpfs", nodev, "mode=755,size=65536k")
+    for name in DEVICES:
+        target = f"{path}/{name}"
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        fd = clone_mount(syscalls.AT_FDCWD, f"/dev/{name}")
+        syscalls.move_mount(fd, target)
+        os.close(fd)
+    for name, link in LINKS.items():
+        os.symlink(link, f"{path}/{name}")
     for name, mode in (("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)):
-        os.mkdir(f"/dev/{name}", mode)
+        os.mkdir(f"{path}/{name}", mode)
     options = "newinstance,ptmxmode=0666,mode=0620"
     if not single_id:
         options += f",gid={_TTY_GROUP}"
-    syscalls.mount("devpts", "/dev/pts", "devpts", _FLAGS, options)
-    size = shm_size_bytes or DEFAULT_SHM_BYTES
-    flags = _FLAGS | syscalls.MS_NODEV
-    syscalls.mount("shm", "/dev/shm", "tmpfs", flags, f"mode=1777,size={size}")
+    syscalls.mount("devpts", f"{path}/pts", "devpts", _FLAGS, options)
+    options = f"mode=1777,size={DEFAULT_SHM_BYTES}"
+    syscalls.mount("shm", f"{path}/shm", "tmpfs", _FLAGS | syscalls.MS_NODEV, options)
     try:
-        syscalls.mount("mqueue", "/dev/mqueue", "mqueue", flags)
+        syscalls.mount("mqueue", f"{path}/mqueue", "mqueue", _FLAGS | syscalls.MS_NODEV)
     except OSError:
         pass  # A kernel without POSIX message queues.
+    return scratch.take(path)
+
+
+def resize_shm(size_bytes: int) -> None:
+    """Give /dev/shm, where it is now in the rootfs, another size."""
+    flags = syscalls.MS_REMOUNT | _FLAGS | syscalls.MS_NODEV
+    syscalls.mount("shm", "/dev/shm", "", flags, f"size={size_bytes}")

@@ -17,7 +17,7 @@ from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.seccomp.policy import Watch
 from minibuild.executor.seccomp.program import filter_program
-from minibuild.executor.server import NAMESPACES, StepServer
+from minibuild.executor.server import Kind, StepServer
 from minibuild.executor.stubs import remove_stubs
 from minibuild.executor.watch import DeviceWatch, can_watch
 from minibuild.executor.wire import (
@@ -31,7 +31,6 @@ from minibuild.executor.wire import (
     pack,
     unpack_reply,
 )
-from minibuild.linux import syscalls
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.linux.owner import maps_single_id
@@ -52,7 +51,7 @@ def start_executor(folder: str) -> "LocalExecutor":
             f"cannot write to {folder}: {error.strerror}",
             hint="set MINIBUILD_ROOT to a folder that you may write to",
         ) from error
-    return LocalExecutor(folder, StepServer.start())
+    return LocalExecutor(folder, StepServer.start(scratch))
 
 
 class LocalExecutor:
@@ -60,7 +59,6 @@ class LocalExecutor:
 
     def __init__(self, folder: str, server: StepServer) -> None:
         self._server = server
-        self._scratch = os.path.join(folder, "mnt")
         self._folder = folder
         self._in_userns = in_user_namespace()
         self._single_id = maps_single_id()
@@ -79,7 +77,7 @@ class LocalExecutor:
             raise Cancelled("the step was cancelled")
         running = _Running(output, stdin)
         try:
-            running.start(self._server, self._request(step), _namespaces(step))
+            running.start(self._server, self._request(step))
             exited = running.wait(cancelled)
         except BaseException:
             running.kill()
@@ -101,7 +99,7 @@ class LocalExecutor:
         watch = b""
         if self._in_userns and can_watch():
             watch = self._filter(step, "looking" if _may_see_devices(step) else "making")
-        return Request(step, self._scratch, program, self._in_userns, self._single_id, watch)
+        return Request(step, program, self._in_userns, self._single_id, watch)
 
     def _filter(self, step: Step, watch: Watch) -> bytes:
         return filter_program(
@@ -121,13 +119,6 @@ class LocalExecutor:
         """Kill every step and stop the server."""
         self._closed = True
         self._server.close()
-
-
-def _namespaces(step: Step) -> int:
-    flags = NAMESPACES | syscalls.CLONE_NEWCGROUP
-    if step.network == "none":
-        flags |= syscalls.CLONE_NEWNET
-    return flags
 
 
 def _may_see_devices(step: Step) -> bool:
@@ -164,7 +155,7 @@ class _Running:
         self._watch: DeviceWatch | None = None
         self._exited: Exited | None = None
 
-    def start(self, server: StepServer, request: Request, namespaces: int) -> None:
+    def start(self, server: StepServer, request: Request) -> None:
         """Hand the step to the server."""
         theirs: list[int] = []
         try:
@@ -181,7 +172,9 @@ class _Running:
             theirs.append(other.detach())
             self._poll.register(self._channel.fileno(), select.POLLIN)
             first, second, third, fourth, fifth = theirs
-            server.request(namespaces, (first, second, third, fourth, fifth))
+            step = request.step
+            kind = Kind(step.network == "none", step.security != "insecure")
+            server.request(kind, (first, second, third, fourth, fifth))
         finally:
             close_all(theirs)
 

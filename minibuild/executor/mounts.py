@@ -64,6 +64,22 @@ class Scratch:
         os.mkdir(path, 0o755)
         return path
 
+    def attach(self, fd: int) -> str:
+        """A detached mount, attached to a new directory."""
+        path = self.directory()
+        syscalls.move_mount(fd, path)
+        os.close(fd)
+        return path
+
+    def take(self, path: str) -> int:
+        """What is mounted at `path`, with all mounts below it, as one detached mount.
+
+        Mounts can be attached to a detached one only from Linux 6.15 on, hence the detour.
+        """
+        fd = clone_mount(syscalls.AT_FDCWD, path, recursive=True)
+        syscalls.umount(path, syscalls.MNT_DETACH)
+        return fd
+
     def file(self, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> str:
         """A new file that holds `data`."""
         self._count += 1

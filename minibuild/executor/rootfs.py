@@ -13,7 +13,7 @@ Read next: `mounts`, `dev`, `sysfiles`, `stubs`.
 import os
 
 from minibuild.executor import etc_files
-from minibuild.executor.dev import mount_dev, open_devices
+from minibuild.executor.dev import resize_shm
 from minibuild.executor.mounts import (
     Detached,
     Scratch,
@@ -24,7 +24,7 @@ from minibuild.executor.mounts import (
     upperdir,
 )
 from minibuild.executor.stubs import StubMaker
-from minibuild.executor.sysfiles import open_proc, open_sys, restrict
+from minibuild.executor.system import System
 from minibuild.executor.wire import Request
 from minibuild.linux import syscalls
 
@@ -35,8 +35,6 @@ class Rootfs:
     """A rootfs in the making. Call `prepare`, then `enter`, then `close`."""
 
     __slots__ = (
-        "_devices",
-        "_host_fd",
         "_mounts",
         "_readonly",
         "_system",
@@ -48,16 +46,16 @@ class Rootfs:
     stubs: StubMaker
     root_fd: int
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, system: System) -> None:
         self.request = request
+        self._system = system
         self._mounts: list[Detached] = []
         self._readonly = False
 
     def prepare(self) -> None:
         """Open everything of the machine that the step is to see, and mount the snapshot."""
         step = self.request.step
-        self._host_fd = os.open("/", _PATH_DIRECTORY)
-        scratch = Scratch(self.request.scratch)
+        scratch = self._system.scratch
         root, upper_fd = self._mount_root(scratch)
         self._mounts = [
             _file(scratch, "/etc/hosts", etc_files.hosts(step.hostname, step.etc_hosts).encode()),
@@ -68,9 +66,6 @@ class Rootfs:
             self._mounts.append(detach(mount, scratch, in_userns=self.request.in_userns))
         if self.request.single_id:
             self._mounts += _without_sandbox_of_apt(scratch, root)
-        insecure = step.security == "insecure"
-        self._system = [open_proc(), *open_sys(readonly=not insecure)]
-        self._devices = open_devices()
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
         self.stubs = StubMaker(self.root_fd, upper_fd)
@@ -95,28 +90,21 @@ class Rootfs:
         # The old root ends up on top of the new one: while it lies there, `..` at the top of an
         # image's symlink leads into it. So it goes before any path of the image is walked.
         syscalls.pivot_root(".", ".")
-        os.fchdir(self._host_fd)
+        os.fchdir(self._system.host_fd)
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir("/")
-        os.close(self._host_fd)
-        proc, *rest = self._system
+        os.close(self._system.host_fd)
         _lasting_directory("/proc")
-        self._attach(proc)
-        for path in ("/dev", "/sys"):
+        self._attach(Detached("/proc", self._system.proc, True))
+        for path, fd in (("/dev", self._system.dev), ("/sys", self._system.sys)):
             if any(mount.target.startswith(path + "/") for mount in self._mounts):
                 # On the way to a mount point, it goes with it, as everything of its kind.
                 self.stubs.make(path, is_dir=True)
             else:
                 _lasting_directory(path)
-        mount_dev(
-            self._devices,
-            shm_size_bytes=step.shm_size_bytes,
-            single_id=self.request.single_id,
-        )
-        for mount in rest:
-            self._attach(mount)
-        if step.security != "insecure":
-            restrict()
+            self._attach(Detached(path, fd, True))
+        if step.shm_size_bytes:
+            resize_shm(step.shm_size_bytes)
         for mount in self._mounts:
             self._attach(mount)
 

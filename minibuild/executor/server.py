@@ -16,20 +16,30 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.channel import Channel, close_all, pair
+from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
+from minibuild.linux.owner import maps_single_id
 
-NAMESPACES = (
+_NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
-)
+) | syscalls.CLONE_NEWCGROUP
 _SERVER_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
 _EXEC_FD = 3
 _MAX_REQUEST_BYTES = 64
+
+
+class Kind(NamedTuple):
+    """What of a step its process has to know before it is cloned."""
+
+    no_network: bool = False
+    sandbox: bool = True
 
 
 class StepServer:
@@ -42,18 +52,18 @@ class StepServer:
         self._pid = pid
 
     @classmethod
-    def start(cls) -> "StepServer":
+    def start(cls, scratch: str) -> "StepServer":
         """Start a server: by a clone of this process while it has a single thread, else by a new
-        interpreter, which takes 30 ms longer."""
+        interpreter, which takes 30 ms longer. Steps mount on the directory `scratch`, unseen."""
         ours, theirs = pair()
         try:
             if len(os.listdir("/proc/self/task")) == 1:
                 pid, pidfd = syscalls.clone(_SERVER_NAMESPACES)
                 if pid == 0:
-                    _serve_and_exit(theirs.fileno(), dies_with_parent=True)
+                    _serve_and_exit(theirs.fileno(), scratch, dies_with_parent=True)
                 os.close(pidfd)
             else:
-                pid = _spawn(theirs.fileno())
+                pid = _spawn(theirs.fileno(), scratch)
         except OSError as error:
             ours.close()
             raise HostError(
@@ -64,10 +74,10 @@ class StepServer:
             theirs.close()
         return cls(ours, pid)
 
-    def request(self, namespaces: int, fds: tuple[int, int, int, int, int]) -> None:
+    def request(self, kind: Kind, fds: tuple[int, int, int, int, int]) -> None:
         """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
         try:
-            self._channel.send(str(namespaces).encode(), fds)
+            self._channel.send(bytes(kind), fds)
         except OSError as error:
             raise HostError(
                 "the step server died", hint="was it killed, or out of memory?"
@@ -81,29 +91,29 @@ class StepServer:
             self._pid = 0
 
 
-def _spawn(fd: int) -> int:
+def _spawn(fd: int, scratch: str) -> int:
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     # -I and -S: no environment, no site-packages. Nothing but the standard library is needed.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", program, str(_EXEC_FD)],
+        [sys.executable, "-I", "-S", program, str(_EXEC_FD), scratch],
         {},
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, _EXEC_FD)],
         setsid=True,
     )
 
 
-def serve_exec(fd: int) -> NoReturn:
+def serve_exec(fd: int, scratch: str) -> NoReturn:
     """The server in a new interpreter: clone once more, to be number 1 of a pid namespace."""
     pid, _ = syscalls.clone(_SERVER_NAMESPACES)
     if pid == 0:
-        _serve_and_exit(fd, dies_with_parent=False)
+        _serve_and_exit(fd, scratch, dies_with_parent=False)
     os.close(fd)
     os.waitpid(pid, 0)
     os._exit(0)
 
 
-def _serve_and_exit(fd: int, *, dies_with_parent: bool) -> NoReturn:
+def _serve_and_exit(fd: int, scratch: str, *, dies_with_parent: bool) -> NoReturn:
     try:
         if dies_with_parent:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -117,7 +127,7 @@ def _serve_and_exit(fd: int, *, dies_with_parent: bool) -> NoReturn:
         # A collection would write to memory that is shared with the children.
         gc.disable()
         gc.freeze()
-        _Server(Channel(fd)).serve()
+        _Server(Channel(fd), scratch).serve()
     except BaseException as error:
         os.write(2, f"minibuild: the step server failed: {error!r}\n".encode())
         os._exit(1)
@@ -140,11 +150,21 @@ class _Running(NamedTuple):
     channel: Channel
 
 
+class _Spare(NamedTuple):
+    """A process that waits for a step, and the channel on which to give it one."""
+
+    pidfd: int
+    channel: Channel
+
+
 class _Server:
     """The loop. Everything it waits for is a descriptor: requests, words on steps, their ends."""
 
-    def __init__(self, requests: Channel) -> None:
+    def __init__(self, requests: Channel, scratch: str) -> None:
         self._requests = requests
+        self._scratch = scratch
+        self._single_id = maps_single_id()
+        self._spare: _Spare | None = None
         self._poll = select.poll()
         self._poll.register(requests.fileno(), select.POLLIN)
         self._by_pidfd: dict[int, _Running] = {}
@@ -152,25 +172,27 @@ class _Server:
 
     def serve(self) -> None:
         """Serve until the client is gone."""
+        self._prepare_spare()
         while True:
             for fd, _ in self._poll.poll():
                 if fd == self._requests.fileno():
                     data, fds = self._requests.receive(_MAX_REQUEST_BYTES)
                     if not data:
                         return
-                    self._start(int(data), fds)
+                    self._start(Kind(*map(bool, data)), fds)
                 elif fd in self._by_pidfd:
                     self._ended(self._by_pidfd[fd])
                 elif fd in self._by_channel:
                     self._kill(self._by_channel[fd])
 
-    def _start(self, namespaces: int, fds: list[int]) -> None:
+    def _start(self, kind: Kind, fds: list[int]) -> None:
         request_fd, stdin, stdout, stderr, control = fds
         channel = Channel(control)
         try:
-            pid, pidfd = syscalls.clone(namespaces)
-            if pid == 0:
-                child.run(request_fd, (stdin, stdout, stderr), channel)
+            pidfd = self._give_to_spare(fds) if kind == Kind() else -1
+            if pidfd < 0:
+                given = child.Given(request_fd, stdin, stdout, stderr, channel)
+                pidfd = self._clone(kind, lambda: given)
         except OSError as error:
             hint = getattr(error, "hint", "")
             _tell(channel, pack(Failed("HostError", f"cannot start the step: {error}", hint)))
@@ -181,6 +203,44 @@ class _Server:
             self._poll.register(pidfd, select.POLLIN)
             self._poll.register(control, select.POLLIN)
         close_all((request_fd, stdin, stdout, stderr))
+        if self._spare is None:
+            self._prepare_spare()
+
+    def _clone(self, kind: Kind, receive: Callable[[], child.Given | None]) -> int:
+        """Start a process for a step; return its pidfd."""
+        network = syscalls.CLONE_NEWNET if kind.no_network else 0
+        pid, pidfd = syscalls.clone(_NAMESPACES | network)
+        if pid == 0:
+            child.run(
+                lambda: System(self._scratch, sandbox=kind.sandbox, single_id=self._single_id),
+                receive,
+            )
+        return pidfd
+
+    def _prepare_spare(self) -> None:
+        """Have a process ready for the next step of the usual kind."""
+        ours, theirs = pair()
+        try:
+            self._spare = _Spare(self._clone(Kind(), lambda: _receive(ours, theirs)), ours)
+        except OSError:
+            ours.close()  # The next step will meet the same, and somebody is told.
+        finally:
+            theirs.close()
+
+    def _give_to_spare(self, fds: list[int]) -> int:
+        """Let the spare process run a step; return its pidfd, or -1 if there is none any more."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return -1
+        try:
+            spare.channel.send(b"go", tuple(fds))
+        except OSError:
+            os.waitid(os.P_PIDFD, spare.pidfd, os.WEXITED)
+            os.close(spare.pidfd)
+            return -1
+        finally:
+            spare.channel.close()
+        return spare.pidfd
 
     def _ended(self, running: _Running) -> None:
         """Its process is a zombie: by then the kernel has ended all others of its namespace."""
@@ -204,6 +264,16 @@ class _Server:
         fd = running.channel.fileno()
         if self._by_channel.pop(fd, None):
             self._poll.unregister(fd)
+
+
+def _receive(server: Channel, ours: Channel) -> child.Given | None:
+    """What a spare process waits for, on its end of a channel; None if the server goes."""
+    server.close()
+    data, fds = ours.receive(_MAX_REQUEST_BYTES)
+    if not data:
+        return None
+    request_fd, stdin, stdout, stderr, control = fds
+    return child.Given(request_fd, stdin, stdout, stderr, Channel(control))
 
 
 def _tell(channel: Channel, message: bytes) -> None:

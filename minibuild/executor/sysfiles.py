@@ -1,8 +1,8 @@
 """/proc, /sys and what of them a step may not see or write.
 
-Goes out: detached mounts, opened while this process still sees the machine's own /proc and /sys:
-in a user namespace the kernel gives out fresh ones only to who can see whole ones. Then, inside
-the rootfs, the masks. Which paths are masked and which read-only is what Docker and BuildKit do
+Goes out: detached mounts with their masks, made while this process still sees the machine's own
+/proc and /sys: in a user namespace the kernel gives out fresh ones only to who can see whole ones.
+Which paths are masked and which read-only is what Docker and BuildKit do
 by default; `insecure` leaves all open. See proc(5), mount_namespaces(7), cgroup_namespaces(7).
 """
 
@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from minibuild.executor.mounts import Detached, clone_mount
+from minibuild.executor.mounts import Scratch, clone_mount
 from minibuild.linux import syscalls
 
 MASKED = (
@@ -35,52 +35,61 @@ READ_ONLY = (
     "/proc/sysrq-trigger",
 )
 _FLAGS = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
-_CGROUP = "/sys/fs/cgroup"
 
 
-def open_proc() -> Detached:
+def open_proc(scratch: Scratch, *, sandbox: bool) -> int:
     """/proc for this process's pid namespace.
 
     In a container whose own /proc is masked the kernel refuses a fresh one in a user namespace
     (it would show what is masked); then the container's serves, with its process numbers.
     """
-    return Detached("/proc", _fresh("proc", _FLAGS) or _bound("/proc", readonly=False), True)
+    fresh = _fresh("proc", _FLAGS)
+    path = scratch.attach(_bound("/proc", readonly=False) if fresh is None else fresh)
+    if sandbox:
+        _restrict(path, "/proc", scratch)
+    return scratch.take(path)
 
 
-def open_sys(*, readonly: bool) -> list[Detached]:
+def open_sys(scratch: Scratch, *, sandbox: bool) -> int:
     """/sys, and the cgroups in it where the machine has version 2.
 
     Only who owns the network namespace may mount a fresh /sys; else the machine's is bound,
     read-only with all that is mounted below it.
     """
-    flags = _FLAGS | (syscalls.MOUNT_ATTR_RDONLY if readonly else 0)
+    flags = _FLAGS | (syscalls.MOUNT_ATTR_RDONLY if sandbox else 0)
     fresh = _fresh("sysfs", flags)
-    if fresh is None:
-        return [Detached("/sys", _bound("/sys", readonly=True), True)]
-    found = [Detached("/sys", fresh, True)]
-    if os.path.exists(f"{_CGROUP}/cgroup.controllers"):
-        cgroup = _fresh("cgroup2", flags)
+    path = scratch.attach(_bound("/sys", readonly=True) if fresh is None else fresh)
+    if fresh is not None and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        try:
+            cgroup = _fresh("cgroup2", flags)
+        except OSError:
+            cgroup = None
         # A container may forbid it; then programs find no limits.
         if cgroup is not None:
-            found.append(Detached(_CGROUP, cgroup, True))
-    return found
+            _attach(cgroup, path + "/fs/cgroup")
+    if sandbox:
+        _restrict(path, "/sys", scratch)
+    return scratch.take(path)
 
 
-def restrict() -> None:
-    """Mask and protect what is mounted at /proc and /sys in the rootfs."""
-    for path in MASKED:
+def _restrict(path: str, name: str, scratch: Scratch) -> None:
+    """Mask and protect what is mounted at `path`, and is to be at `name` in the rootfs."""
+    nothing = ""
+    for masked in (path + m.removeprefix(name) for m in MASKED if m.startswith(name)):
         try:
-            found = os.stat(path)
+            found = os.stat(masked)
         except OSError:
             continue
-        if stat.S_ISDIR(found.st_mode):
-            flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
-            syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755")
-        else:
-            syscalls.mount("/dev/null", path, flags=syscalls.MS_BIND)
-    for path in READ_ONLY:
-        if os.path.exists(path):
-            _attach(_bound(path, readonly=True), path)
+        if not stat.S_ISDIR(found.st_mode):
+            syscalls.mount("/dev/null", masked, flags=syscalls.MS_BIND)
+            continue
+        nothing = nothing or scratch.directory()
+        fd = clone_mount(syscalls.AT_FDCWD, nothing)
+        syscalls.mount_setattr(fd, attr_set=_FLAGS | syscalls.MOUNT_ATTR_RDONLY)
+        _attach(fd, masked)
+    for protected in (path + p.removeprefix(name) for p in READ_ONLY if p.startswith(name)):
+        if os.path.exists(protected):
+            _attach(_bound(protected, readonly=True), protected)
 
 
 def _attach(fd: int, path: str) -> None:

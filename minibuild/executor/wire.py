@@ -18,13 +18,12 @@ MAX_REPLY_BYTES = 128 * 1024
 class Request(NamedTuple):
     """A step, and what its process has to know besides.
 
-    `scratch` is an empty directory to mount on. `seccomp` is the filter as BPF; empty for none.
+    `seccomp` is the filter as BPF; empty for none.
     `watch` is one to take instead, if the kernel hands over the calls that it names.
     `single_id` says that no id but 0 is mapped here, `in_userns` that this is no real root.
     """
 
     step: Step
-    scratch: str
     seccomp: bytes = b""
     in_userns: bool = False
     single_id: bool = False

@@ -43,13 +43,20 @@ def has(names: Iterable[str]) -> bool:
     return effective & wanted == wanted
 
 
-def limit_to(keep: int) -> None:
-    """Give up, for good, every capability outside the mask `keep`.
+def bound(keep: int) -> None:
+    """Let no program that is executed from now on have a capability outside the mask `keep`.
 
     A program that root executes gets what the bounding set leaves (capabilities(7), "Capabilities
-    and execution of programs by root"); inheritable and ambient sets are emptied, as runc does.
+    and execution of programs by root"). What this process has, it keeps.
     """
     syscalls.drop_bounding(n for n in range(_LAST + 1) if not keep >> n & 1)
+
+
+def limit_to(keep: int) -> None:
+    """Give up, for good, every capability outside the mask `keep`; call `bound` before.
+
+    Inheritable and ambient sets are emptied, as runc does.
+    """
     try:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     except OSError:

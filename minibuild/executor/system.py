@@ -1,0 +1,36 @@
+"""What a step gets of the machine, whatever the step is: made ahead, while nobody waits for it.
+
+Comes in: nothing but whether the step is to be confined. Goes out: /proc, /sys and /dev as
+detached mounts, and this process bound to what no step may have. Half of the work of starting a
+step is here, and none of it depends on the step: so the server keeps a process ready that has
+done it.
+Read next: `sysfiles`, `dev`; then `rootfs`, which puts it together with what belongs to the step.
+"""
+
+import os
+
+from minibuild.executor.dev import open_dev
+from minibuild.executor.mounts import Scratch
+from minibuild.executor.sysfiles import open_proc, open_sys
+from minibuild.linux import capabilities, syscalls
+
+
+class System:
+    """The machine's part, in a process with namespaces of its own."""
+
+    __slots__ = ("dev", "host_fd", "proc", "sandbox", "scratch", "sys")
+
+    def __init__(self, scratch: str, *, sandbox: bool, single_id: bool) -> None:
+        self.sandbox = sandbox
+        # Now, while it can be seen: after pivot_root(2) it is the way back, to unmount it all.
+        self.host_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.scratch = Scratch(scratch)
+        self.proc = open_proc(self.scratch, sandbox=sandbox)
+        self.sys = open_sys(self.scratch, sandbox=sandbox)
+        self.dev = open_dev(self.scratch, single_id=single_id)
+        if sandbox:
+            capabilities.bound(capabilities.mask(capabilities.SANDBOX))
+        try:
+            syscalls.join_session_keyring()
+        except OSError:
+            pass  # No keyrings in this kernel, or the quota is used up; the filter closes them.
