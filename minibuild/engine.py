@@ -44,7 +44,8 @@ class Engine:
             return self._executor
 
     def close(self) -> None:
-        """Stop the step server and release this process's claim on the store."""
+        """Stop transfers and the step server, and release this process's claim on the store."""
+        self.layers.close()
         if self._executor is not None:
             self._executor.close()
         self.store.close()

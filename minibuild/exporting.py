@@ -9,21 +9,24 @@ Read next: `outcome` for the result, `export`, where each type of output has a m
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.engine import Engine
 from minibuild.errors import UsageError
 from minibuild.events import Completed, Planned, Started, VertexInfo
-from minibuild.export.options import ImageOptions, image_options, tree_options
+from minibuild.export.options import ImageOptions, PushOptions, image_options, tree_options
 from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.outcome import Products, describe_build
-from minibuild.request import BuildRequest, BuildResult, Output
+from minibuild.request import BuildRequest, BuildResult, Output, RegistryAccess
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
+
+if TYPE_CHECKING:
+    from minibuild.export.bundle import Bundle
 
 PACKERS = 4
 """Layers packed at once: small ones wait for the disk more than for a processor."""
@@ -48,6 +51,7 @@ class Job(NamedTuple):
     names: tuple[Reference, ...]
     epoch: int | None
     voice: Voice
+    registries: RegistryAccess
 
 
 class Exported(NamedTuple):
@@ -66,7 +70,7 @@ def export(
     first = Exported()
     for output in request.outputs or (Output("image"),):
         with _vertex(bench, output) as voice:
-            job = Job(engine, bench, products, names, epoch, voice)
+            job = Job(engine, bench, products, names, epoch, voice, request.registries)
             exported = _EXPORTERS[output.type](job, output)
         first = first if first.images else exported
     return describe_build(bench, products, first.images, first.digest, names)
@@ -100,12 +104,14 @@ def _epoch(build_args: Mapping[str, str]) -> int | None:
 # --- Images ---
 
 
-def _assemble_all(job: Job, options: ImageOptions) -> tuple[AssembledImage, ...]:
+def _assemble_all(
+    job: Job, options: ImageOptions, *, remote: bool = False
+) -> tuple[AssembledImage, ...]:
     from minibuild.export.annotations import annotations_for
 
     images = []
     for built, result in zip(job.products.images, job.products.results, strict=True):
-        layers = _layers(job, result, options)
+        layers = _layers(job, result, options, remote)
         created = [job.bench.diffs.get(key).created for key in result]
         image = assemble(
             built.config,
@@ -119,12 +125,15 @@ def _assemble_all(job: Job, options: ImageOptions) -> tuple[AssembledImage, ...]
     return tuple(images)
 
 
-def _layers(job: Job, result: Result, options: ImageOptions) -> list[PackedLayer]:
-    """The layers of a result as blobs, as the options want them."""
+def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> list[PackedLayer]:
+    """The layers of a result as blobs, as the options want them; with `remote`, those that came
+    from a registry may still be there alone."""
     started, wanted = time.time(), options.compression or "gzip"
 
     def pack(key: DiffKey) -> PackedLayer:
-        blob = job.bench.materialiser.blob(key, job.voice.remark, wanted, options.level)
+        blob = job.bench.materialiser.blob(
+            key, job.voice.remark, wanted, options.level, remote=remote
+        )
         return _converted(job, key, blob, options)
 
     layers = in_parallel(pack, result, PACKERS)
@@ -145,27 +154,44 @@ def _converted(job: Job, key: DiffKey, blob: PackedLayer, options: ImageOptions)
     if options.compression and (options.force_compression or not is_base):
         from minibuild.oci.convert import recompress
 
+        job.engine.layers.fetch(blob)
         return recompress(content, db, blob, options.compression)
     return blob
 
 
 def _to_store(job: Job, output: Output) -> Exported:
-    """The default: the image in the store, under its names."""
+    """The default: the image in the store, under its names; and in registries, if asked for."""
     from minibuild.export.bundle import make_bundle
 
     options = image_options(output)
-    images = _assemble_all(job, options)
+    # What is only pushed leaves the layers of its base where they are.
+    stored = output.type == "image"
+    images = _assemble_all(job, options, remote=not stored)
+    names = tuple(dict.fromkeys((*job.names, *options.names)))
     bundle = make_bundle(
         job.engine.content,
         [image.manifest for image in images],
-        (),
+        names,
         options.annotations,
         oci_mediatypes=options.oci_mediatypes,
     )
-    for name in dict.fromkeys((*job.names, *options.names)):
-        job.engine.images.tag(name, bundle.top)
-        job.voice.remark(f"naming to {name}")
+    for name in names if stored else ():
+        if name.tag:
+            job.engine.images.tag(name, bundle.top)
+            job.voice.remark(f"naming to {name}")
+    if options.push is not None:
+        _push(job, bundle, options.push)
     return Exported(bundle.top.digest, images)
+
+
+def _push(job: Job, bundle: "Bundle", options: PushOptions) -> None:
+    from minibuild.export.registry import push_bundle
+    from minibuild.oci.meter import VertexMeter
+
+    meter = VertexMeter(job.bench.report, job.voice.vertex)
+    source, cancelled = job.engine.layers, job.bench.cancelled
+    for name in push_bundle(bundle, source, job.registries, options, cancelled, meter):
+        job.voice.remark(f"pushed {name}")
 
 
 def _to_archive(job: Job, output: Output) -> Exported:
@@ -247,16 +273,9 @@ def _keep_cache(job: Job, output: Output) -> Exported:
     return Exported()
 
 
-def _to_registry(job: Job, output: Output) -> Exported:
-    raise UsageError(
-        "output type=registry is not supported yet",
-        hint="write an archive with type=oci and push that: skopeo copy oci-archive:FILE ...",
-    )
-
-
 _EXPORTERS: dict[str, Callable[[Job, Output], Exported]] = {
     "image": _to_store,
-    "registry": _to_registry,
+    "registry": _to_store,
     "oci": _to_archive,
     "docker": _to_archive,
     "local": _to_directory,

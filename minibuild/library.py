@@ -18,7 +18,7 @@ from typing import Any
 
 from minibuild.errors import BuildError, HostError
 from minibuild.events import Report, silent
-from minibuild.request import BuildRequest, BuildResult
+from minibuild.request import BuildRequest, BuildResult, RegistryAccess
 
 POLL_S = 0.05
 
@@ -42,6 +42,7 @@ def build(
     unknown = fields.keys() - set(BuildRequest._fields)
     if unknown:
         raise TypeError(f"build() got an unexpected argument {min(unknown)!r}")
+    fields.setdefault("registries", _registry_access())
     request = BuildRequest(context=os.fspath(context), tags=tuple(tags), **fields)
     folder = root or _default_root()
     stop = cancelled or threading.Event()
@@ -58,6 +59,12 @@ def _default_root() -> str:
     from minibuild.cli.environment import default_root
 
     return default_root()
+
+
+def _registry_access() -> RegistryAccess:
+    from minibuild.cli.registries import registry_access
+
+    return registry_access()
 
 
 def _build_elsewhere(

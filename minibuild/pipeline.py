@@ -8,7 +8,7 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 
 import threading
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from minibuild.definition import Definition, read_definition
 from minibuild.engine import Engine, open_engine
@@ -26,6 +26,9 @@ from minibuild.solve.materialise import Materialiser
 from minibuild.solve.solver import Solver
 from minibuild.solve.sources import Sources
 from minibuild.solve.workbench import Workbench
+
+if TYPE_CHECKING:
+    from minibuild.oci.registry import Registry
 
 
 def run_build(
@@ -55,7 +58,13 @@ def _build(
     report: Report,
     cancelled: threading.Event,
 ) -> BuildResult:
-    finder = ImageFinder(engine.content, engine.images, pull=request.pull)
+    finder = ImageFinder(
+        engine.content,
+        engine.images,
+        pull=request.pull,
+        connect=lambda: _registry(request, cancelled),
+    )
+    engine.layers.attend(report, cancelled)
     converted = convert(request, definition, finder)
     for finding in converted.findings:
         report(_warning(finding, definition.source))
@@ -86,6 +95,14 @@ def _build(
         cached=solver.cached,
         executed=solver.executed,
     )
+
+
+def _registry(request: BuildRequest, cancelled: threading.Event) -> "Registry":
+    """The client of registries, made when the first of them is asked."""
+    from minibuild.oci.registry import Registry
+    from minibuild.oci.transport import patient
+
+    return Registry(request.registries, patient(cancelled))
 
 
 def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) -> FrontendResult:

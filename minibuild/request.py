@@ -44,6 +44,23 @@ class SshAgent(NamedTuple):
     paths: tuple[str, ...] = ()
 
 
+class RegistryAccess(NamedTuple):
+    """How registries are reached: names of files, which are read when one is first asked for.
+
+    `settings` is a TOML file with a section `registries` (see docs/registries.md), or empty.
+    `logins` are files in the form of Docker's config.json; the first that knows a registry
+    counts. `certificates` are folders in the form of /etc/docker/certs.d. `proxies` maps `http`,
+    `https` and `no` to the values of the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+    `insecure` are registries that may go without TLS, whatever the settings say.
+    """
+
+    settings: str = ""
+    logins: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    proxies: Mapping[str, str] = {}
+    insecure: tuple[str, ...] = ()
+
+
 class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
@@ -76,6 +93,7 @@ class BuildRequest(NamedTuple):
     allow: frozenset[str] = frozenset()
     jobs: int = 0
     lab: str = ""
+    registries: RegistryAccess = RegistryAccess()
 
 
 class LayerInfo(NamedTuple):

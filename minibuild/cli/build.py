@@ -14,6 +14,7 @@ from minibuild.cli import errors
 from minibuild.cli.build_flags import parser
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
+from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.errors import BuildError, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
@@ -23,6 +24,7 @@ from minibuild.request import BuildRequest, BuildResult
 def run(options: argparse.Namespace, session: Session) -> int:
     """Do the build that the options ask for."""
     request = request_of(options, session.environment)
+    request = request._replace(registries=registry_access(session.environment))
     mode = _mode(options, session)
     _refuse_terminal(request, session)
     if "-" in (request.context, request.file):

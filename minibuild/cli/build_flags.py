@@ -34,7 +34,6 @@ UNSUPPORTED = {
     "--memory-swap": _OUTDATED,
     "--policy": _LATER,
     "--provenance": "attestations are planned; leave it out for now",
-    "--push": "write the image with -o type=oci,dest=image.tar and push that with another tool",
     "--rm": _OUTDATED,
     "--sbom": "attestations are planned; leave it out for now",
     "--security-opt": _OUTDATED,
@@ -75,8 +74,9 @@ def parser() -> Parser:
         "-o",
         "--output",
         metavar="DEST",
-        help="DIR, - (a tar), or type=image|oci|docker|local|tar|cacheonly,dest=PATH,...",
+        help="DIR, - (a tar), or type=image|registry|oci|docker|local|tar|cacheonly,dest=PATH,...",
     )
+    made.switch("--push", help="push the image to its registry, as -o type=registry")
     _add_results(made)
     _add_steps(made)
     return made

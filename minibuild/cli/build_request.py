@@ -47,7 +47,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         no_cache_filter=frozenset(
             stage for text in options.no_cache_filter for stage in attributes.listed(text)
         ),
-        outputs=tuple(_output(text) for text in options.output),
+        outputs=_outputs(options),
         pull=_pull(options.pull),
         platforms=_platforms(options.platform),
         network=options.network,
@@ -76,6 +76,20 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
     if environment.source_date_epoch:
         found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)
     return found
+
+
+def _outputs(options: argparse.Namespace) -> tuple[Output, ...]:
+    outputs = tuple(_output(text) for text in options.output)
+    if not options.push:
+        return outputs
+    if not any(output.type in ("image", "registry") for output in outputs):
+        return (*outputs, Output("registry"))
+    return tuple(
+        output._replace(attributes={**output.attributes, "push": "true"})
+        if output.type == "image"
+        else output
+        for output in outputs
+    )
 
 
 def _output(text: str) -> Output:

@@ -38,7 +38,15 @@ def writable_view(
     cancelled: threading.Event,
 ) -> Iterator[View]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
-    finder = ImageFinder(engine.content, engine.images)
+    from minibuild.cli.registries import registry_access
+    from minibuild.oci.registry import Registry
+    from minibuild.oci.transport import patient
+
+    finder = ImageFinder(
+        engine.content,
+        engine.images,
+        connect=lambda: Registry(registry_access(), patient(cancelled)),
+    )
     resolved = finder.resolve(name, platform)
     materialiser = Materialiser(
         engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled

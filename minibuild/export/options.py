@@ -23,16 +23,24 @@ _LAYER_KEYS = (
     "rewrite-timestamp",
     "source-date-epoch",
 )
+_PUSH_KEYS = ("push", "push-by-digest", "registry.insecure")
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "oci": (*_LAYER_KEYS, "tar"),
     "docker": (*_LAYER_KEYS, "tar"),
-    "image": _LAYER_KEYS,
-    "registry": _LAYER_KEYS,
+    "image": (*_LAYER_KEYS, *_PUSH_KEYS),
+    "registry": (*_LAYER_KEYS, *_PUSH_KEYS),
     "local": ("platform-split", "source-date-epoch"),
     "tar": ("platform-split", "source-date-epoch"),
     "cacheonly": (),
 }
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
+
+
+class PushOptions(NamedTuple):
+    """How an image is pushed. `insecure` allows its registries to do without TLS."""
+
+    by_digest: bool = False
+    insecure: bool = False
 
 
 class ImageOptions(NamedTuple):
@@ -51,6 +59,7 @@ class ImageOptions(NamedTuple):
     annotations: tuple[Annotation, ...] = ()
     tar: bool = True
     epoch: int | None = None
+    push: PushOptions | None = None
 
 
 class TreeOptions(NamedTuple):
@@ -78,7 +87,21 @@ def image_options(output: Output) -> ImageOptions:
         values.annotations(),
         values.boolean("tar", True),
         values.number("source-date-epoch"),
+        _push_options(output, values),
     )
+
+
+def _push_options(output: Output, values: "_Values") -> PushOptions | None:
+    """How to push; None if the output is not for a registry."""
+    by_digest = values.boolean("push-by-digest", False)
+    insecure = values.boolean("registry.insecure", False)
+    if not values.boolean("push", output.type == "registry"):
+        if by_digest or insecure:
+            raise UsageError(
+                "push-by-digest and registry.insecure need push=true", hint="or use type=registry"
+            )
+        return None
+    return PushOptions(by_digest, insecure)
 
 
 def tree_options(output: Output) -> TreeOptions:

@@ -9,7 +9,6 @@ import json
 import re
 import threading
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from minibuild.errors import RegistryError
 from minibuild.oci.credentials import Credentials, Login
@@ -93,6 +92,8 @@ class Authoriser:
     def _token(
         self, domain: str, challenge: Challenge, scopes: tuple[str, ...], login: Login | None
     ) -> str:
+        from urllib.parse import urlencode
+
         scheme, _, rest = challenge.realm.partition("://")
         host = rest.partition("/")[0]
         plain = scheme == "http" and not is_loopback(host) and self._hosts.tls(host).verify

@@ -7,16 +7,15 @@ is an error. Read next: `registry` and `push`, which know what to ask.
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urljoin, urlsplit
 
 from minibuild.errors import RegistryError
-from minibuild.oci.access import RegistryAccess
 from minibuild.oci.authorise import Authoriser
 from minibuild.oci.credentials import Credentials
 from minibuild.oci.hosts import Endpoint, Hosts
 from minibuild.oci.reference import Reference
 from minibuild.oci.refusal import refusal
 from minibuild.oci.transport import Body, Patience, Transport, Unreachable, discard
+from minibuild.request import RegistryAccess
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -64,12 +63,12 @@ class Client:
         url = self.url(endpoint, call.path)
         scopes = _scopes(endpoint.repository, call.push, call.also)
         # A location elsewhere (a store of blobs) gets no login: it has one in its own query.
-        ours = urlsplit(url).netloc == endpoint.host
+        ours = _host(url) == endpoint.host
         domain = endpoint.domain
         sent = self._authoriser.known(domain, scopes) if ours else ""
         for attempt in (1, 2, 3):
             given = {**call.headers, **({"Authorization": sent} if sent else {})}
-            tls = endpoint.tls if ours else self.hosts.tls(urlsplit(url).netloc)
+            tls = endpoint.tls if ours else self.hosts.tls(_host(url))
             response = self.transport.request(call.method, url, tls, given, call.body)
             if response.status in call.expected:
                 return response
@@ -89,8 +88,10 @@ class Client:
     def url(self, endpoint: Endpoint, path: str) -> str:
         """The whole URL of a path in a repository, or of a location that the registry gave."""
         base = f"{self._scheme(endpoint)}://{endpoint.host}"
-        if "://" in path or path.startswith("/"):
-            return urljoin(base, path)
+        if "://" in path:
+            return path
+        if path.startswith("/"):
+            return base + path
         return f"{base}/v2/{endpoint.repository}/{path}"
 
     def _scheme(self, endpoint: Endpoint) -> str:
@@ -117,6 +118,10 @@ class Client:
                 return scheme
         # The one that says more than that nothing is there: a certificate that is not trusted.
         raise min(failures, key=lambda error: error.temporary)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].partition("?")[0]
 
 
 def _scopes(repository: str, push: bool, also: tuple[str, ...]) -> tuple[str, ...]:

@@ -226,6 +226,17 @@ def read_document(source: BlobSource, descriptor: Descriptor, limit: int) -> byt
     return data
 
 
+def open_at(source: BlobSource, descriptor: Descriptor, offset: int) -> BinaryIO:
+    """A blob of any source from `offset` on: by asking for the rest, or by reading up to it."""
+    if isinstance(source, Resumable):
+        return source.open_at(descriptor, offset)
+    file = source.open(descriptor)
+    left = offset
+    while left and (passed := len(file.read(min(left, CHUNK_BYTES)))):
+        left -= passed
+    return file
+
+
 def _missing(digest: Digest) -> StoreError:
     return StoreError(
         f"blob {digest} is not in the store",

@@ -20,8 +20,8 @@ import re
 from typing import Any, NamedTuple
 
 from minibuild.errors import UsageError
-from minibuild.oci.access import RegistryAccess
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
+from minibuild.request import RegistryAccess
 
 _DOCKER_HUB = "registry-1.docker.io"
 _KEYS = {"mirrors": list, "location": str, "insecure": bool, "ca": str}

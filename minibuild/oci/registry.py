@@ -8,9 +8,8 @@ Docker's registry API is the same as. Read next: `fetch` for keeping blobs, `pus
 import io
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from minibuild.digest import digest_bytes
+from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import RegistryError
-from minibuild.oci.access import RegistryAccess
 from minibuild.oci.client import Call, Client, first_answer
 from minibuild.oci.hosts import Endpoint
 from minibuild.oci.model import (
@@ -25,6 +24,7 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference
 from minibuild.oci.transport import Patience, explain, read_all, reason
+from minibuild.request import RegistryAccess
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -111,7 +111,16 @@ class RemoteBlobs:
         """The bytes of a blob from `offset` on."""
         if data := self._documents.get(descriptor.digest):
             return io.BytesIO(data[offset:])
+        if descriptor.media_type in INDEXES + MANIFESTS:
+            # Read more than once by whoever walks an image and then copies it; and small.
+            data = read_all(self.request(descriptor, 0), MAX_DOCUMENT_BYTES, self.host)
+            self.keep(descriptor, data)
+            return io.BytesIO(data[offset:])
         return cast(BinaryIO, _Stream(self, descriptor, offset))
+
+    def location(self, digest: Digest) -> Reference:
+        """The repository itself: what is here can be mounted elsewhere in the same registry."""
+        return self.reference
 
     def request(self, descriptor: Descriptor, offset: int) -> "BaseHTTPResponse":
         """The answer to a request for a blob from `offset` on; mirrors that lack it are passed."""

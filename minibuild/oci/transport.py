@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from minibuild.errors import BuildError, RegistryError
+from minibuild.errors import BuildError, Cancelled, RegistryError
 from minibuild.oci.hosts import Tls
 
 if TYPE_CHECKING:
@@ -36,6 +36,16 @@ class Patience(NamedTuple):
     connect_s: float = 10.0
     read_s: float = 60.0
     sleep: Callable[[float], None] = time.sleep
+
+
+def patient(cancelled: threading.Event) -> Patience:
+    """The usual patience, which ends at once when `cancelled` is set."""
+
+    def sleep(seconds: float) -> None:
+        if cancelled.wait(seconds):
+            raise Cancelled("cancelled while waiting for a registry")
+
+    return Patience(sleep=sleep)
 
 
 class Unreachable(RegistryError):

@@ -8,11 +8,10 @@ chunks". Read next: `push`.
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
-from urllib.parse import quote, urljoin
 
 from minibuild.errors import RegistryError
 from minibuild.oci.client import Call, Client
-from minibuild.oci.content import BlobSource, Resumable
+from minibuild.oci.content import BlobSource, open_at
 from minibuild.oci.hosts import Endpoint
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
@@ -81,7 +80,8 @@ class Uploader:
         """Mount the blob from another repository. A registry that does not do that opens a session
         to send it in."""
         for other in mount_from:
-            query = f"?mount={quote(descriptor.digest)}&from={quote(other, safe='')}"
+            # Digests and names of repositories have no character that a query would mistake.
+            query = f"?mount={descriptor.digest}&from={other}"
             try:
                 response = self._post("blobs/uploads/" + query, (other,))
             except RegistryError:
@@ -145,10 +145,12 @@ class Session:
         self._follow(response)
 
     def _follow(self, response: "BaseHTTPResponse") -> None:
+        from urllib.parse import urljoin
+
         location = response.headers.get("Location", "")
         if not location:
             raise RegistryError(f"{self._endpoint.host} does not say where to send a blob")
-        self._location = urljoin(self._client.url(self._endpoint, ""), location)
+        self._location = urljoin(self._client.url(self._endpoint, "blobs/uploads/"), location)
 
     def append(self, descriptor: Descriptor, source: BlobSource, length: int, meter: Meter) -> None:
         """Send the next `length` bytes."""
@@ -190,7 +192,7 @@ class Session:
             self._endpoint,
             Call(
                 "PUT",
-                f"{self._location}{mark}digest={quote(descriptor.digest)}",
+                f"{self._location}{mark}digest={descriptor.digest}",
                 (201, 204),
                 headers={"Content-Type": _OCTETS, "Content-Length": str(len(data))},
                 body=data,
@@ -221,17 +223,6 @@ class _Part:
 
     def close(self) -> None:
         self._file.close()
-
-
-def open_at(source: BlobSource, descriptor: Descriptor, offset: int) -> BinaryIO:
-    """A blob of any source from `offset` on: by a request for the rest, by seeking or reading."""
-    if isinstance(source, Resumable):
-        return source.open_at(descriptor, offset)
-    file = source.open(descriptor)
-    left = offset
-    while left and (passed := len(file.read(min(left, _READ_BYTES)))):
-        left -= passed
-    return file
 
 
 def _all_of(source: BlobSource, descriptor: Descriptor) -> bytes:

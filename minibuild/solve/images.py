@@ -6,7 +6,8 @@ they are until a step needs their files or an export their bytes.
 """
 
 import threading
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
 from minibuild.errors import DefinitionError, ImageError, RegistryError
@@ -14,7 +15,7 @@ from minibuild.graph.frontend import ResolvedImage
 from minibuild.graph.image import config_from_json
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
-from minibuild.oci.content import BlobSource, ContentStore, read_document
+from minibuild.oci.content import BlobSource, ContentStore, open_at, read_document
 from minibuild.oci.images import ImageStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
@@ -48,6 +49,27 @@ class Remote(Protocol):
         """The descriptor that a name has there, and where its blobs can be read."""
         ...
 
+    def blobs(self, reference: Reference) -> BlobSource:
+        """Where the blobs of a repository can be read, without a question to it yet."""
+        ...
+
+
+class _Kept(NamedTuple):
+    """Blobs of a repository whose documents may be in the store from an earlier build."""
+
+    content: ContentStore
+    remote: BlobSource
+    reference: Reference
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See `BlobSource.open`."""
+        return self.open_at(descriptor, 0)
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """The bytes of a blob from `offset` on."""
+        here = self.content.has(descriptor.digest, descriptor.size)
+        return open_at(self.content if here else self.remote, descriptor, offset)
+
 
 class ImageFinder:
     """Implements `ImageResolver` for one build; asks for each image once. Safe in threads."""
@@ -58,12 +80,13 @@ class ImageFinder:
         images: ImageStore,
         *,
         pull: Pull = "missing",
-        remote: Remote | None = None,
+        connect: Callable[[], Remote] | None = None,
     ) -> None:
         self._content = content
         self._images = images
         self._pull = pull
-        self._remote = remote
+        self._connect = connect
+        self._remote: Remote | None = None
         self._by_name: dict[tuple[str, Platform], Found] = {}
         self._by_digest: dict[tuple[Digest, Platform], Found] = {}
         self._asking = threading.Lock()
@@ -114,6 +137,11 @@ class ImageFinder:
             return known, self._content, "store"
         if self._pull == "never":
             raise self._unresolved(reference, "not found in the store", "--pull=never was given")
+        if reference.digest is not None and self._content.has(reference.digest):
+            # What a digest names cannot change: no question is needed.
+            size = self._content.size(reference.digest)
+            kept = _Kept(self._content, self._registry().blobs(reference), reference)
+            return Descriptor("", reference.digest, size), kept, "registry"
         try:
             descriptor, blobs = self._registry().find(reference)
         except RegistryError as error:
@@ -121,13 +149,13 @@ class ImageFinder:
                 return known, self._content, "store"
             why = f"not found in the store, and {error.message}"
             raise self._unresolved(reference, why, error.hint) from error
-        return descriptor, blobs, "registry"
+        return descriptor, _Kept(self._content, blobs, reference), "registry"
 
     def _registry(self) -> Remote:
         if self._remote is None:
-            from minibuild.oci.registry import Registry
-
-            self._remote = Registry()
+            if self._connect is None:
+                raise RegistryError("this command asks no registries")
+            self._remote = self._connect()
         return self._remote
 
     def _unresolved(self, reference: Reference, why: str, hint: str) -> RegistryError:
@@ -143,6 +171,7 @@ class ImageFinder:
         manifest_descriptor, data = self._manifest(name, descriptor, blobs, platform)
         manifest = parse_manifest(data, f"the manifest of {name}")
         raw = read_document(blobs, manifest.config, MAX_DOCUMENT_BYTES)
+        self._content.put(raw)
         value = parse_json(raw, f"the config of {name}")
         layers = _layers(name, value.get("rootfs"), manifest.layers)
         config = config_from_json(value)
@@ -157,6 +186,7 @@ class ImageFinder:
         """Through an index, or several, to the manifest for a platform."""
         for _ in range(MAX_INDEX_DEPTH):
             data = read_document(blobs, descriptor, MAX_DOCUMENT_BYTES)
+            self._content.put(data)
             if not is_index(data, descriptor.media_type, f"the manifest of {name}"):
                 return descriptor, data
             index = parse_index(data, f"the index of {name}")

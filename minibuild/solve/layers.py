@@ -6,33 +6,82 @@ manifest named it. It is fetched from there when somebody needs its bytes, and n
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import BinaryIO
 
 from minibuild.digest import Digest
 from minibuild.errors import StoreError
+from minibuild.events import Report, silent
 from minibuild.oci.compress import Compression
-from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.content import BlobSource, ContentStore, open_at
+from minibuild.oci.fetch import Arrival
 from minibuild.oci.layers import PackedLayer
+from minibuild.oci.meter import metered
+from minibuild.oci.model import Descriptor
 from minibuild.oci.pack import pack
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.reference import Reference
 from minibuild.oci.unpack import unpack
 from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
 
+PULLS = 4
+"""Layers fetched at once, from all images of a build together."""
+
+
+_CLOSE_S = 1.0
+
 
 class StoreLayers:
-    """Implements `materialise.Layers`. Safe in threads."""
+    """Implements `materialise.Layers`, and `BlobSource` over all that is here or can be fetched.
+
+    Safe in threads.
+    """
 
     def __init__(self, store: Store, content: ContentStore, snapshots: Snapshotter) -> None:
         self._store = store
         self._content = content
         self._snapshots = snapshots
         self._origins: dict[Digest, BlobSource] = {}
+        self._arrivals: dict[Digest, Arrival] = {}
         self._learning = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._slots = threading.Semaphore(PULLS)
+        self._report: Report = silent
+        self._cancelled: threading.Event | None = None
+
+    def attend(self, report: Report, cancelled: threading.Event) -> None:
+        """Whom to tell about transfers from now on, and who can stop them."""
+        self._report, self._cancelled = report, cancelled
+
+    def close(self) -> None:
+        """Stop transfers that nobody waits for any more."""
+        for arrival in self._arrivals.values():
+            arrival.stop()
+        for thread in self._threads:
+            thread.join(_CLOSE_S)
 
     def learn(self, layer: PackedLayer, origin: BlobSource) -> None:
         """Remember, for this process, where a blob can be fetched from."""
         with self._learning:
             self._origins[layer.digest] = origin
+
+    def location(self, digest: Digest) -> Reference | None:
+        """A repository that has the blob, if it came or would come from one."""
+        found = getattr(self._origins.get(digest), "reference", None)
+        return found if isinstance(found, Reference) else None
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The bytes of a blob, from the store or straight from its origin."""
+        return self.open_at(descriptor, 0)
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """The same from `offset` on. What is not in the store does not get there by this."""
+        origin = self._origins.get(descriptor.digest)
+        if origin is None or self._content.has(descriptor.digest, descriptor.size):
+            origin = self._content
+        return open_at(origin, descriptor, offset)
 
     def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
         """Write the diff as a layer into the content store."""
@@ -43,22 +92,64 @@ class StoreLayers:
         """Whether the blob is in the content store, or can be fetched."""
         return self._content.has(blob.digest, blob.size_bytes) or blob.digest in self._origins
 
+    def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
+        """Begin to fetch blobs, the first ones first, and return at once."""
+        wanted: list[Arrival] = []
+        with self._learning:
+            for blob in blobs:
+                origin = self._origins.get(blob.digest)
+                missing = not self._content.has(blob.digest, blob.size_bytes)
+                if origin is not None and missing and blob.digest not in self._arrivals:
+                    arrival = Arrival(self._content, origin, blob.descriptor, self._cancelled)
+                    self._arrivals[blob.digest] = arrival
+                    wanted.append(arrival)
+        if wanted:
+            # Not a thread of the scheduler: a step may wait for one layer and not for the others.
+            thread = threading.Thread(target=self._receive, args=(wanted,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
     def fetch(self, blob: PackedLayer) -> None:
         """Have the blob in the content store afterwards."""
         if self._content.has(blob.digest, blob.size_bytes):
             return
-        origin = self._origins.get(blob.digest)
-        if origin is None:
+        if blob.digest not in self._origins:
             raise StoreError(
                 f"layer {blob.digest} is not in the store, and this build does not name its image",
                 hint="build with --no-cache once",
             )
-        # One fetch at a time for a blob: the second finds it there.
-        with self._store.lock(f"fetch-{blob.digest[7:39]}"):
-            self._content.fetch(origin, blob.descriptor)
+        self.prefetch([blob])
+        self._arrivals[blob.digest].wait()
+
+    def _receive(self, arrivals: list[Arrival]) -> None:
+        """Fetch several blobs; each keeps its own error for whoever waits for it."""
+        where = self.location(arrivals[0].descriptor.digest)
+        name = f"pulling {where.familiar}" if where else "copying layers"
+
+        def run(arrival: Arrival) -> None:
+            with self._slots:
+                arrival.run(meter)
+
+        try:
+            with metered(self._report, name) as meter:
+                in_parallel(run, arrivals, PULLS)
+                for arrival in arrivals:
+                    if arrival.error is not None:
+                        raise arrival.error
+        except BaseException:
+            pass  # told above; raised again where somebody waits
 
     def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
-        """Apply a fetched blob to an active snapshot; says what this host had to leave out."""
+        """Apply a blob to an active snapshot; says what this host had to leave out.
+
+        A blob that is on its way is unpacked as it arrives.
+        """
+        arrival = None
+        if not self._content.has(blob.digest, blob.size_bytes):
+            self.prefetch([blob])
+            arrival = self._arrivals.get(blob.digest)
+            if arrival is None:
+                self.fetch(blob)
         parent = self._snapshots.parent(active)
         with ExitStack() as stack:
             lower = parent and stack.enter_context(self._snapshots.tree(parent))
@@ -67,6 +158,13 @@ class StoreLayers:
             )
             stack.callback(os.close, fd)
             done = unpack(
-                self._content, blob.descriptor, blob.diff_id, fd, self._snapshots.whiteouts, lower
+                arrival or self._content,
+                blob.descriptor,
+                blob.diff_id,
+                fd,
+                self._snapshots.whiteouts,
+                lower,
             )
+        if arrival is not None:
+            arrival.wait()
         return done.skipped

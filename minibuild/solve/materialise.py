@@ -13,7 +13,7 @@ Read next: `cachekey`.
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from minibuild.errors import StoreError
@@ -42,8 +42,12 @@ class Layers(Protocol):
         """Have the blob in the content store afterwards. Raises `RegistryError`, `ImageError`."""
         ...
 
+    def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
+        """Begin to fetch those that are not here, and return at once."""
+        ...
+
     def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
-        """Apply a fetched blob to an active snapshot; says what this host had to leave out."""
+        """Apply a blob, fetched or not, to an active snapshot; says what had to be left out."""
         ...
 
 
@@ -78,8 +82,16 @@ class Materialiser:
             return None
         last = self._diffs.get(result[-1])
         if last.base == result[:-1]:
+            if last.upper is None:
+                self._announce(result)
             return self._tree(last, tell)
         return self._known(result) or self._merge(result, tell)
+
+    def _announce(self, result: Result) -> None:
+        """Have all layers that will be unpacked on the way: the transfers run side by side, and
+        the first layer is unpacked while the others arrive."""
+        rows = [self._diffs.get(key) for key in result]
+        self._layers.prefetch([r.blob for r in rows if r.upper is None and r.blob is not None])
 
     def diff(self, key: DiffKey, tell: Tell) -> Diff:
         """A diff as two snapshots."""
@@ -91,12 +103,22 @@ class Materialiser:
         return Diff(row.lower, row.upper)
 
     def blob(
-        self, key: DiffKey, tell: Tell, compression: Compression = "gzip", level: int | None = None
+        self,
+        key: DiffKey,
+        tell: Tell,
+        compression: Compression = "gzip",
+        level: int | None = None,
+        *,
+        remote: bool = False,
     ) -> PackedLayer:
-        """A diff as a layer in the content store; compressed so, unless it is a layer already."""
+        """A diff as a layer in the content store; compressed so, unless it is a layer already.
+
+        With `remote` a layer that can be fetched stays where it is.
+        """
         row = self._diffs.get(key)
         if row.blob is not None and (row.upper is None or self._layers.present(row.blob)):
-            self._layers.fetch(row.blob)
+            if not (remote and self._layers.present(row.blob)):
+                self._layers.fetch(row.blob)
             return row.blob
         with self._store.lock(f"blob-{key}", self._cancelled) as waited:
             row = self._diffs.get(key) if waited else row
@@ -129,7 +151,6 @@ class Materialiser:
             if waited and (upper := self._diffs.get(row.key).upper) is not None:
                 return upper
             assert row.blob is not None
-            self._layers.fetch(row.blob)
             active = self._snapshots.prepare(parent)
             try:
                 for left_out in self._layers.unpack(row.blob, active):

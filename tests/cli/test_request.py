@@ -58,6 +58,10 @@ def made(*words: str, **variables: str) -> BuildRequest:
         ("--ulimit nofile=5", {"ulimits": (Ulimit("nofile", 5, 5),)}),
         ("--allow security.insecure", {"allow": frozenset(["security.insecure"])}),
         ("--jobs 3", {"jobs": 3}),
+        ("--push", {"outputs": (Output("registry"),)}),
+        ("--push -o type=image,name=a",
+         {"outputs": (Output("image", "", {"name": "a", "push": "true"}),)}),
+        ("--push -o out", {"outputs": (Output("local", "out"), Output("registry"))}),
         ("-- ctx", {"context": "ctx"}),
     ],
 )  # fmt: skip
@@ -73,7 +77,7 @@ def test_fields(words: str, fields: dict[str, Any]) -> None:
         ("--qqqqqq", "unknown flag: --qqqqqq", "--help"),
         ("-z", "unknown flag: -z", "--help"),
         ("--builder x", "--builder is not supported yet", "no daemon"),
-        ("--push", "--push is not supported yet", "type=oci"),
+        
         ("--cache-from=x", "--cache-from is not supported yet", ""),
         ("a b", "unexpected argument 'b'", "--help"),
         ("--progress loud", "invalid choice: 'loud'", "--help"),

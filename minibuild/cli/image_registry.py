@@ -1,0 +1,224 @@
+"""`minibuild image pull`, `push` and `copy`: images between registries and the store.
+
+Comes in: names. Goes out: blobs and names in the store or in registries; on standard output a line
+for each name. Nothing is unpacked. Read next: `minibuild.oci.fetch`, `minibuild.oci.push`.
+"""
+
+import argparse
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image import new_name
+from minibuild.cli.parser import Parser
+from minibuild.cli.registries import registry_access
+from minibuild.cli.signals import stopping
+from minibuild.cli.stores import find, open_images
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.events import Report, serialised
+from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.model import (
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    choose_platform,
+    is_index,
+    parse_index,
+)
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.registry import Registry
+from minibuild.oci.transport import patient
+from minibuild.progress.select import MODES, choose
+
+_MAX_DEPTH = 4
+
+
+class Line(NamedTuple):
+    """A connection to registries, whom to tell about it, and who can stop it."""
+
+    registry: Registry
+    report: Report
+    cancelled: threading.Event
+
+
+@contextmanager
+def _line(options: argparse.Namespace, session: Session, *names: Reference) -> Iterator[Line]:
+    """The registries as this session reaches them; progress is shown until the block ends."""
+    access = registry_access(session.environment)
+    if options.insecure:
+        access = access._replace(insecure=tuple(name.domain for name in names))
+    cancelled = threading.Event()
+    renderer = choose(
+        "quiet" if options.quiet else options.progress,
+        session.stderr,
+        session.environment.term,
+        colours=session.coloured(session.stderr),
+    )
+    try:
+        with stopping(cancelled):
+            yield Line(Registry(access, patient(cancelled)), serialised(renderer), cancelled)
+    finally:
+        renderer.close()
+
+
+def _add_common(made: Parser) -> None:
+    made.switch("--insecure", help="the registry may do without TLS, or with any certificate")
+    made.add_argument(
+        "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
+    )
+    made.switch("-q", "--quiet", help="show no progress, and print digests only")
+
+
+def _add_platform(made: Parser, otherwise: str) -> None:
+    made.add_argument("--platform", default="", metavar="OS/ARCH", help=f"default: {otherwise}")
+
+
+# --- pull ---------------------------------------------------------------------------------------
+
+
+def _pull_parser() -> Parser:
+    made = Parser("minibuild image pull", description="Fetch images from registries.")
+    made.add_argument("name", nargs="+", metavar="NAME", help="name, with a tag or a digest")
+    _add_platform(made, "this machine's")
+    made.switch("--all-platforms", help="the image for every platform that there is")
+    _add_common(made)
+    return made
+
+
+def _pull(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.oci.fetch import fetch_image
+    from minibuild.oci.meter import metered
+
+    if options.platform and options.all_platforms:
+        raise UsageError("--platform and --all-platforms contradict each other")
+    names = [_name(word) for word in options.name]
+    platform = None if options.all_platforms else _platform(options.platform) or host_platform()
+    with open_images(session.root) as images, _line(options, session, *names) as line:
+        done = []
+        for name in names:
+            with metered(line.report, f"pulling {name.familiar}") as meter:
+                top, blobs = line.registry.find(name)
+                top = _for_platform(blobs, top, platform, name)
+                fetch_image(images.content, blobs, top, meter=meter, cancelled=line.cancelled)
+            images.names.tag(name if name.tag else name._replace(tag=_tag_of(name)), top)
+            done.append((name, top))
+    for name, top in done:
+        session.say(top.digest if options.quiet else f"pulled {name.familiar}  {top.digest}")
+    return 0
+
+
+def _tag_of(name: Reference) -> str:
+    """A tag for an image that was named by its digest alone: the store knows images by names."""
+    return str(name.digest).removeprefix("sha256:")[:12]
+
+
+# --- push ---------------------------------------------------------------------------------------
+
+
+def _push_parser() -> Parser:
+    made = Parser("minibuild image push", description="Send an image of the store to registries.")
+    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.add_argument("name", nargs="*", metavar="NAME", help="names to push it under")
+    _add_common(made)
+    return made
+
+
+def _push(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.oci.meter import metered
+    from minibuild.oci.push import push_image
+
+    names = [new_name(word) for word in options.name]
+    with open_images(session.root) as images:
+        found = find(images, options.image)
+        if not names and (found.name is None or not found.name.tag):
+            raise UsageError(f"{options.image} is no name", hint="say where to: add a NAME")
+        names = names or [found.name]  # type: ignore[list-item]
+        with (
+            _line(options, session, *names) as line,
+            metered(line.report, f"pushing {names[0].familiar}") as meter,
+        ):
+            push_image(line.registry, images.content, found.descriptor, names, meter=meter)
+    return _told(options, session, "pushed", names, found.descriptor)
+
+
+# --- copy ---------------------------------------------------------------------------------------
+
+
+def _copy_parser() -> Parser:
+    made = Parser(
+        "minibuild image copy",
+        description="Copy an image from registry to registry, past the store.",
+    )
+    made.add_argument("source", metavar="FROM", help="name, with a tag or a digest")
+    made.add_argument("name", nargs="+", metavar="TO", help="the new names")
+    _add_platform(made, "all that there are")
+    _add_common(made)
+    return made
+
+
+def _copy(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.oci.meter import metered
+    from minibuild.oci.push import push_image
+
+    source = _name(options.source)
+    names = [new_name(word) for word in options.name]
+    platform = _platform(options.platform)
+    with (
+        _line(options, session, source, *names) as line,
+        metered(line.report, f"copying {source.familiar}") as meter,
+    ):
+        top, blobs = line.registry.find(source)
+        top = _for_platform(blobs, top, platform, source)
+        push_image(line.registry, blobs, top, names, meter=meter)
+    return _told(options, session, "copied to", names, top)
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+def _told(
+    options: argparse.Namespace,
+    session: Session,
+    verb: str,
+    names: list[Reference],
+    top: Descriptor,
+) -> int:
+    for name in names:
+        session.say(top.digest if options.quiet else f"{verb} {name.familiar}  {top.digest}")
+    return 0
+
+
+def _name(word: str) -> Reference:
+    try:
+        return parse_reference(word)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def _platform(text: str) -> Platform | None:
+    try:
+        return parse_platform(text) if text else None
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def _for_platform(
+    blobs: BlobSource, top: Descriptor, platform: Platform | None, name: Reference
+) -> Descriptor:
+    """The manifest for a platform; the top document itself if none is asked for or it has none."""
+    for _ in range(_MAX_DEPTH if platform is not None else 0):
+        data = read_document(blobs, top, MAX_DOCUMENT_BYTES)
+        if not is_index(data, top.media_type, f"the manifest of {name}"):
+            break
+        assert platform is not None
+        top = choose_platform(parse_index(data, str(name)).manifests, platform, str(name))
+    return top
+
+
+COMMANDS = {
+    "image pull": Command(_pull_parser, _pull),
+    "image push": Command(_push_parser, _push),
+    "image copy": Command(_copy_parser, _copy),
+}

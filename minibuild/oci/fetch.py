@@ -1,0 +1,251 @@
+"""Blobs on their way into the store, taken up where an earlier attempt ended.
+
+Comes in: a source and a descriptor. Goes out: the blob under its digest, checked; or an error, and
+then what has come so far waits in `partial/` of the store for the next attempt, in this process
+or another. What turns out to be wrong is not kept. Whoever wants to read a blob need not wait for
+its end: `Arrival.open` reads along. Read next: `minibuild.solve.layers`, which needs that.
+"""
+
+import hashlib
+import os
+import threading
+from typing import Any, BinaryIO, cast
+
+from minibuild.digest import Digest, digest_hex
+from minibuild.errors import Cancelled, ImageError
+from minibuild.oci.content import (
+    CHUNK_BYTES,
+    BlobSource,
+    ContentStore,
+    Resumable,
+    check,
+    full_disk,
+)
+from minibuild.oci.meter import Meter, unmetered
+from minibuild.oci.model import INDEXES, MANIFESTS, Descriptor
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.transfer import blobs_of
+
+FETCHES = 4
+"""Blobs fetched at once, as other clients do."""
+
+_READ_BYTES = 256 << 10
+_POLL_S = 0.1
+
+
+def fetch_blob(
+    content: ContentStore,
+    source: BlobSource,
+    descriptor: Descriptor,
+    *,
+    meter: Meter = unmetered,
+    cancelled: threading.Event | None = None,
+) -> None:
+    """Have a blob in the store. Raises `ImageError` if it is not what the descriptor says."""
+    arrival = Arrival(content, source, descriptor, cancelled)
+    arrival.run(meter)
+    arrival.wait()
+
+
+def fetch_image(
+    content: ContentStore,
+    source: BlobSource,
+    top: Descriptor,
+    *,
+    meter: Meter = unmetered,
+    cancelled: threading.Event | None = None,
+) -> None:
+    """Have an image or index, whole and checked, in the store: blobs in parallel, documents after
+    them, so that no document is there without what it names."""
+    parts = list(blobs_of(source, top))
+    documents = [part for part in parts if part.media_type in (*INDEXES, *MANIFESTS)]
+    blobs = [part for part in parts if part not in documents and part != top]
+
+    def fetch(descriptor: Descriptor) -> None:
+        fetch_blob(content, source, descriptor, meter=meter, cancelled=cancelled)
+
+    in_parallel(fetch, blobs, FETCHES)
+    for document in [*(d for d in documents if d != top), top]:
+        content.fetch(source, document)
+
+
+class Arrival:
+    """A blob that is being fetched. One thread calls `run`; any other may `open` or `wait`."""
+
+    def __init__(
+        self,
+        content: ContentStore,
+        source: BlobSource,
+        descriptor: Descriptor,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self.descriptor = descriptor
+        self.error: BaseException | None = None
+        self._content = content
+        self._source = source
+        self._cancelled = cancelled
+        self._path = ""
+        self._size = 0
+        self._done = False
+        self._stopped = False
+        self._news = threading.Condition()
+
+    def run(self, meter: Meter = unmetered) -> None:
+        """Fetch the blob. An error is kept for those who wait for it."""
+        try:
+            self._run(meter)
+        except BaseException as error:
+            self.error = error
+        with self._news:
+            self._done = True
+            self._news.notify_all()
+
+    def wait(self) -> None:
+        """Wait until the blob is in the store. Raises the error that prevented it."""
+        self.wait_for(self._descriptor_end)
+        if self.error is not None:
+            raise self.error
+
+    def wait_for(self, size: int) -> int:
+        """Wait until more than `size` bytes are there, or the end; returns how many are there."""
+        with self._news:
+            while self._size <= size and not self._done:
+                self._news.wait(_POLL_S)
+                self._check_stop()
+            return self._size
+
+    @property
+    def _descriptor_end(self) -> int:
+        return self.descriptor.size + 1
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The blob from its beginning, as far as it has come and then as it comes."""
+        self.wait_for(0)
+        with self._news:
+            path = self._path
+        if self.error is not None:
+            raise self.error
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # renamed this very moment: it is whole
+            fd = os.open(self._content.path(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
+        return cast(BinaryIO, _Follower(self, fd))
+
+    def _run(self, meter: Meter) -> None:
+        content, descriptor = self._content, self.descriptor
+        name = digest_hex(descriptor.digest)
+        with content.store.lock(f"fetch-{name[:32]}", self._cancelled):
+            if not content.has(descriptor.digest, descriptor.size):
+                folder = content.store.path("partial")
+                os.makedirs(folder, exist_ok=True)
+                self._fill(os.path.join(folder, name), meter)
+        self._told(content.path(descriptor.digest), descriptor.size)
+        meter(descriptor, descriptor.size, done=True)
+
+    def _fill(self, path: str, meter: Meter) -> None:
+        """Bring the file at `path` to its end, check it and give it its place."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            sha, size = _hash_of(fd), os.fstat(fd).st_size
+            if size > self.descriptor.size:
+                os.ftruncate(fd, 0)
+                sha, size = hashlib.sha256(), 0
+            self._told(path, size)
+            if size < self.descriptor.size or not size:
+                self._receive(fd, path, sha, size, meter)
+            if size and Digest("sha256:" + sha.hexdigest()) != self.descriptor.digest:
+                # What an earlier attempt left may be at fault (a power cut): all of it anew.
+                os.ftruncate(fd, 0)
+                sha = hashlib.sha256()
+                self._receive(fd, path, sha, 0, meter)
+            try:
+                found = Digest("sha256:" + sha.hexdigest())
+                check(found, os.fstat(fd).st_size, self.descriptor)
+            except ImageError:
+                os.unlink(path)
+                raise
+            os.rename(path, self._content.path(self.descriptor.digest))
+        finally:
+            os.close(fd)
+
+    def _receive(self, fd: int, path: str, sha: Any, size: int, meter: Meter) -> None:
+        os.lseek(fd, size, os.SEEK_SET)
+        source, descriptor = self._source, self.descriptor
+        if size and not isinstance(source, Resumable):
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            sha, size = hashlib.sha256(), 0
+        opened = (
+            source.open_at(descriptor, size)
+            if isinstance(source, Resumable)
+            else source.open(descriptor)
+        )
+        with opened as stream:
+            while chunk := stream.read(_READ_BYTES):
+                if size + len(chunk) > descriptor.size:
+                    os.unlink(path)
+                    raise ImageError(
+                        f"blob {descriptor.digest} is larger than the {descriptor.size} bytes "
+                        "that its descriptor says"
+                    )
+                self._check_stop()
+                sha.update(chunk)
+                _write(fd, chunk)
+                size += len(chunk)
+                self._told(path, size)
+                meter(descriptor, size)
+
+    def stop(self) -> None:
+        """Fetch no more; what has come is kept for another time."""
+        self._stopped = True
+
+    def _check_stop(self) -> None:
+        if self._stopped or (self._cancelled is not None and self._cancelled.is_set()):
+            raise Cancelled("cancelled while fetching a layer")
+
+    def _told(self, path: str, size: int) -> None:
+        with self._news:
+            self._path, self._size = path, size
+            self._news.notify_all()
+
+
+class _Follower:
+    """A file that ends when the arrival does, not where the bytes end for the moment."""
+
+    def __init__(self, arrival: Arrival, fd: int) -> None:
+        self._arrival = arrival
+        self._fd = fd
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if self._arrival.wait_for(self._at) <= self._at and self._arrival.error is not None:
+            raise self._arrival.error
+        data = os.read(self._fd, size if size >= 0 else _READ_BYTES)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> "_Follower":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _hash_of(fd: int) -> Any:
+    """The hash of what a file holds already."""
+    sha = hashlib.sha256()
+    while chunk := os.read(fd, CHUNK_BYTES):
+        sha.update(chunk)
+    return sha
+
+
+def _write(fd: int, data: bytes) -> None:
+    try:
+        done = os.write(fd, data)
+        while done < len(data):
+            done += os.write(fd, memoryview(data)[done:])
+    except OSError as error:
+        raise full_disk(error, "a layer") from error
