@@ -14,7 +14,7 @@ from minibuild.oci.credentials import Credentials
 from minibuild.oci.hosts import Endpoint, Hosts
 from minibuild.oci.reference import Reference
 from minibuild.oci.refusal import refusal
-from minibuild.oci.transport import Body, Patience, Transport, Unreachable, discard
+from minibuild.oci.transport import Body, Patience, Transport, Unreachable, discard, read_all
 from minibuild.request import RegistryAccess
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Call(NamedTuple):
     """A request. `path` is relative to the repository, or a URL that the registry gave.
 
     `push` and `also` (other repositories to read from) say which rights it takes; `what` names in
-    errors what it is about.
+    errors what it is about. One that is sent `once` is not tried again: whoever sends it has to
+    find out first how far it came.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Call(NamedTuple):
     push: bool = False
     also: tuple[str, ...] = ()
     what: str = ""
+    once: bool = False
 
 
 class Client:
@@ -69,7 +71,9 @@ class Client:
         for attempt in (1, 2, 3):
             given = {**call.headers, **({"Authorization": sent} if sent else {})}
             tls = endpoint.tls if ours else self.hosts.tls(_host(url))
-            response = self.transport.request(call.method, url, tls, given, call.body)
+            response = self.transport.request(
+                call.method, url, tls, given, call.body, attempts=1 if call.once else 0
+            )
             if response.status in call.expected:
                 return response
             if response.status != 401 or not ours or attempt == 3:
@@ -84,6 +88,21 @@ class Client:
         raise refusal(
             response, endpoint.host, call.what or endpoint.repository, logged_in=logged_in
         )
+
+    def document(
+        self, endpoint: Endpoint, call: Call, limit: int
+    ) -> "tuple[BaseHTTPResponse, bytes]":
+        """A response, and its body of up to `limit` bytes; one that is cut is asked for again."""
+        attempt = 1
+        while True:
+            response = self.call(endpoint, call)
+            try:
+                return response, read_all(response, limit, endpoint.host)
+            except Unreachable:
+                if attempt >= self.transport.patience.attempts:
+                    raise
+            self.transport.pause(attempt)
+            attempt += 1
 
     def url(self, endpoint: Endpoint, path: str) -> str:
         """The whole URL of a path in a repository, or of a location that the registry gave."""

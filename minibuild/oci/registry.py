@@ -69,19 +69,14 @@ class Registry:
         what = reference.path + (
             f"@{reference.digest}" if reference.digest else f":{reference.tag}"
         )
-        response = self.client.call(
-            endpoint,
-            Call(
-                "GET",
-                f"manifests/{reference.digest or reference.tag}",
-                (200,),
-                headers={"Accept": ACCEPT},
-                what=what,
-            ),
-        )
+        path = f"manifests/{reference.digest or reference.tag}"
+        call = Call("GET", path, headers={"Accept": ACCEPT}, what=what)
+        response, data = self.client.document(endpoint, call, MAX_DOCUMENT_BYTES)
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        data = read_all(response, MAX_DOCUMENT_BYTES, endpoint.host)
         digest = digest_bytes(data)
+        said = response.headers.get("Docker-Content-Digest", "")
+        if said.startswith("sha256:") and said != digest:
+            raise RegistryError(f"{endpoint.host} sent {digest} and says that it is {said}")
         if reference.digest is not None and digest != reference.digest:
             raise RegistryError(
                 f"{endpoint.host} sent {digest} when asked for {what}",

@@ -203,8 +203,11 @@ def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
     """The body of a response, which must not be longer than `limit` bytes."""
     import urllib3
 
+    data = b""
     try:
-        data = response.read(limit + 1)
+        # To the end: only there does the library notice that something is missing.
+        while len(data) <= limit and (part := response.read(limit + 1 - len(data))):
+            data += part
         if len(data) <= limit:
             response.release_conn()
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -259,7 +262,8 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
             hint="check the name and the network",
             temporary=False,
         )
-    if isinstance(inner, library.ConnectTimeoutError):
+    refused = isinstance(inner, library.NewConnectionError)
+    if isinstance(inner, library.ConnectTimeoutError) and not refused:
         return Unreachable(f"{host} cannot be reached within {patience.connect_s:g} seconds")
     if isinstance(inner, library.ReadTimeoutError):
         return Unreachable(f"{host} did not answer within {patience.read_s:g} seconds")

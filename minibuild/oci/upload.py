@@ -167,6 +167,7 @@ class Session:
                 headers=headers,
                 body=lambda: cast(BinaryIO, _Part(source, descriptor, start, length, meter)),
                 push=True,
+                once=True,
             ),
         )
         discard(response)
@@ -197,6 +198,7 @@ class Session:
                 headers={"Content-Type": _OCTETS, "Content-Length": str(len(data))},
                 body=data,
                 push=True,
+                once=True,
                 what=f"{self._endpoint.repository}@{descriptor.digest[:19]}",
             ),
         )

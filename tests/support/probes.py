@@ -106,7 +106,10 @@ PROBES: dict[str, Callable[[], bool]] = {
     "user_xattr": has_user_xattrs,
     "seccomp": lambda: ctypes.util.find_library("seccomp") is not None,
     "busybox": lambda: busybox.find() is not None,
-    **{name: program(name) for name in ("git", "skopeo", "umoci", "runc", "crun", "ssh-agent")},
+    **{
+        name: program(name)
+        for name in "git skopeo umoci runc crun ssh-agent docker-registry openssl".split()
+    },
 }
 
 ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr"})
