@@ -1,11 +1,13 @@
 """What a step costs beyond its program: the executor against the bare system calls, interleaved.
 
-    python bench/step_cost.py [ROUNDS]
+    python bench/step_cost.py [ROUNDS [empty]]
 
-Both run `true` of a static busybox over an overlay mount with `volatile`. "bare" is the least that
-could be called a step: fork, new mount, ipc and uts namespaces, the overlay, pivot_root, exec,
-wait; no pid namespace, no /proc, /dev or /sys, no filter, no user. Run it as root or through
-`unshare --map-root-user --mount`; the two columns come from one run, so compare only them.
+Both run `true` of a static busybox over an overlay mount with `volatile`. The root has the
+directories that images have; with `empty` it has the program only, and the executor makes and
+removes six mount points in it. "bare" is the least that could be called a step: fork, new mount,
+ipc and uts namespaces, the overlay, pivot_root, exec, wait; no pid namespace, no /proc, /dev or
+/sys, no filter, no user. Run it as root or through `unshare --map-root-user --mount`; the two
+columns come from one run, so compare only them.
 """
 
 import os
@@ -25,9 +27,10 @@ from minibuild.snapshot.api import Mount
 BUSYBOX = "/bin/busybox"
 
 
-def prepare(folder: str) -> tuple[str, ...]:
+def prepare(folder: str, *, empty: bool = False) -> tuple[str, ...]:
     """A root filesystem of one program; the options to mount it."""
-    for name in ("lower/bin", "upper", "work", "merged", "run"):
+    usual = () if empty else ("lower/etc", "lower/dev", "lower/proc", "lower/sys")
+    for name in ("lower/bin", "upper", "work", "merged", "run", *usual):
         os.makedirs(os.path.join(folder, name))
     shutil.copy(BUSYBOX, os.path.join(folder, "lower/bin/true"))
     options = ["lowerdir=lower", "upperdir=upper", "workdir=work", "volatile"]
@@ -67,7 +70,7 @@ def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     folder = tempfile.mkdtemp(prefix="step-cost-")
-    options = prepare(folder)
+    options = prepare(folder, empty="empty" in sys.argv)
     executor = start_executor(os.path.join(folder, "run"))
     step = Step((Mount("overlay", "overlay", options, folder),), ("/bin/true",))
     never = threading.Event()

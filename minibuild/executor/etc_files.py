@@ -9,6 +9,7 @@ import os
 HOST_RESOLV_CONF = "/etc/resolv.conf"
 RESOLVED_UPSTREAM = "/run/systemd/resolve/resolv.conf"
 _STUB_RESOLVER = "127.0.0.53"
+_MAX_BYTES = 1 << 16
 
 
 def hosts(hostname: str, extra: tuple[tuple[str, str], ...]) -> str:
@@ -46,6 +47,6 @@ def _read(path: str) -> bytes:
     except OSError:
         return b""
     try:
-        return os.read(fd, 1 << 20)
+        return os.read(fd, _MAX_BYTES)
     finally:
         os.close(fd)

@@ -63,6 +63,7 @@ class LocalExecutor:
         self._in_userns = in_user_namespace()
         self._single_id = maps_single_id()
         self._oom = OomWatch()
+        self._filters: dict[tuple[bool, Watch], bytes] = {}
         self._closed = False
 
     def run(
@@ -102,13 +103,17 @@ class LocalExecutor:
         return Request(step, program, self._in_userns, self._single_id, watch)
 
     def _filter(self, step: Step, watch: Watch) -> bytes:
-        return filter_program(
-            self._folder,
-            sandbox=step.security != "insecure",
-            single_id=self._single_id,
-            optional=self._in_userns,
-            watch=watch,
-        )
+        kind = (step.security != "insecure", watch)
+        program = self._filters.get(kind)
+        if program is None:
+            program = self._filters[kind] = filter_program(
+                self._folder,
+                sandbox=kind[0],
+                single_id=self._single_id,
+                optional=self._in_userns,
+                watch=watch,
+            )
+        return program
 
     def _exit(self, exited: Exited) -> StepExit:
         code = 128 + exited.signal if exited.signal else exited.status

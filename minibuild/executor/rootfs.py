@@ -17,7 +17,6 @@ from minibuild.executor.dev import resize_shm
 from minibuild.executor.mounts import (
     Detached,
     Scratch,
-    clone_mount,
     detach,
     discarding,
     mount_tree,
@@ -57,15 +56,16 @@ class Rootfs:
         step = self.request.step
         scratch = self._system.scratch
         root, upper_fd = self._mount_root(scratch)
+        names = etc_files.hosts(step.hostname, step.etc_hosts).encode()
         self._mounts = [
-            _file(scratch, "/etc/hosts", etc_files.hosts(step.hostname, step.etc_hosts).encode()),
-            _file(scratch, "/etc/resolv.conf", etc_files.resolv_conf()),
+            self._system.file("/etc/hosts", names),
+            self._system.file("/etc/resolv.conf", etc_files.resolv_conf()),
         ]
         # By target, so that a mount inside another comes after it, however they were written.
         for mount in sorted(step.mounts, key=lambda m: m.target.rstrip("/")):
             self._mounts.append(detach(mount, scratch, in_userns=self.request.in_userns))
         if self.request.single_id:
-            self._mounts += _without_sandbox_of_apt(scratch, root)
+            self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
         self.stubs = StubMaker(self.root_fd, upper_fd)
@@ -131,15 +131,7 @@ def _lasting_directory(path: str) -> None:
         pass
 
 
-def _file(scratch: Scratch, target: str, data: bytes) -> Detached:
-    fd = os.open(scratch.file(data), os.O_PATH | os.O_CLOEXEC)
-    try:
-        return Detached(target, clone_mount(fd), False)
-    finally:
-        os.close(fd)
-
-
-def _without_sandbox_of_apt(scratch: Scratch, root: str) -> list[Detached]:
+def _without_sandbox_of_apt(system: System, root: str) -> list[Detached]:
     """With a single id, apt cannot become the user `_apt`: tell it, in a file of its own.
 
     The system calls by which it tries seem to succeed (see `seccomp.policy`), but apt looks.
@@ -147,4 +139,4 @@ def _without_sandbox_of_apt(scratch: Scratch, root: str) -> list[Detached]:
     if not os.path.isdir(f"{root}/etc/apt/apt.conf.d"):
         return []
     data = b'APT::Sandbox::User "root";\n'
-    return [_file(scratch, "/etc/apt/apt.conf.d/zz-single-id", data)]
+    return [system.file("/etc/apt/apt.conf.d/zz-single-id", data)]

@@ -28,7 +28,6 @@ from minibuild.linux.syscalls import (
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
-_MAX_SYMLINKS = 40
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -78,9 +77,11 @@ class StubMaker:
 
     def _make(self, target: str, *, is_dir: bool) -> None:
         try:
-            above = self._above(target)
-            whiteout = above is not None and self._note(above.path, target)
-            made = self._create(target, is_dir=is_dir)
+            # Where it leads through symlinks, dangling ones too: all inside, for "/" is the rootfs.
+            real = os.path.realpath(target)
+            above = self._above(real)
+            whiteout = above is not None and self._note(above.path, real)
+            made = self._create(real, above, is_dir=is_dir)
             if above is None or not made:
                 return  # In another mount, such as a cache directory: what is made there stays.
             os.utime(f"/{above.path}", ns=above.times)
@@ -136,17 +137,17 @@ class StubMaker:
             return False
         return True
 
-    def _create(self, target: str, *, is_dir: bool) -> list[str]:
-        """Make it with its parents and say which paths that were, symlinks resolved."""
+    def _create(self, real: str, above: _Above | None, *, is_dir: bool) -> list[str]:
+        """Make it with its parents and say which paths that were."""
+        parent = os.path.dirname(real)
+        made = []
+        if above is None or above.path != parent.strip("/"):
+            made = makedirs_beneath(self.root_fd, parent)
         if is_dir:
-            return makedirs_beneath(self.root_fd, target)
-        path = _final_target(target)
-        made = makedirs_beneath(self.root_fd, os.path.dirname(path) or "/")
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            return [*made, os.readlink(f"/proc/self/fd/{fd}").strip("/")]
-        finally:
-            os.close(fd)
+            os.mkdir(real, 0o755)
+        else:
+            os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        return [*made, real.strip("/")]
 
 
 def _impossible(target: str, error: OSError) -> DefinitionError:
@@ -154,16 +155,6 @@ def _impossible(target: str, error: OSError) -> DefinitionError:
         f"cannot make the mount point {target}: {os.strerror(error.errno or 0)}",
         hint="mount on a path whose parent is a writable directory",
     )
-
-
-def _final_target(path: str) -> str:
-    """Where a dangling symlink at `path` leads, as an absolute path below "/"."""
-    for _ in range(_MAX_SYMLINKS):
-        try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
-            return path
-    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def _xattrs(target: str | int) -> tuple[tuple[str, bytes], ...]:
@@ -177,18 +168,33 @@ def _xattrs(target: str | int) -> tuple[tuple[str, bytes], ...]:
 
 def remove_stubs(upper_fd: int, ready: Ready) -> None:
     """Remove from an upperdir what `StubMaker` made, unless the step made use of it."""
-    for stub in reversed(ready.stubs):
-        _at_parent(upper_fd, stub, _remove)
-    for touched in sorted(ready.touched, key=lambda t: t.path.count("/"), reverse=True):
-        _at_parent(upper_fd, touched, _drop_copy)
+    _at_parents(upper_fd, tuple(reversed(ready.stubs)), _remove)
+    deepest_first = sorted(ready.touched, key=lambda t: t.path.count("/"), reverse=True)
+    _at_parents(upper_fd, tuple(deepest_first), _drop_copy)
 
 
-def _at_parent(upper_fd: int, trace: _Trace, act: Callable[[int, str, _Trace], None]) -> None:
-    """Call `act` with the directory that holds `trace.path`, and leave its times alone.
+def _at_parents(
+    upper_fd: int, traces: tuple[_Trace, ...], act: Callable[[int, str, _Trace], None]
+) -> None:
+    """Call `act` with the directory that holds each trace, and leave its times alone.
 
     The step had the tree for itself: it may have put symlinks and files where directories were.
     """
-    head, _, name = trace.path.rpartition("/")
+    position = 0
+    while position < len(traces):
+        head = os.path.dirname(traces[position].path)
+        start = position
+        while position < len(traces) and os.path.dirname(traces[position].path) == head:
+            position += 1
+        _at_parent(upper_fd, head, traces[start:position], act)
+
+
+def _at_parent(
+    upper_fd: int,
+    head: str,
+    traces: tuple[_Trace, ...],
+    act: Callable[[int, str, _Trace], None],
+) -> None:
     flags, resolve = os.O_RDONLY | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
     try:
         fd = openat2(upper_fd, head or ".", flags, resolve=resolve)
@@ -196,11 +202,13 @@ def _at_parent(upper_fd: int, trace: _Trace, act: Callable[[int, str, _Trace], N
         return
     try:
         before = os.fstat(fd)
-        act(fd, name, trace)
+        for trace in traces:
+            try:
+                act(fd, os.path.basename(trace.path), trace)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
         os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
-    except OSError as error:
-        if error.errno not in _GONE:
-            raise
     finally:
         os.close(fd)
 
