@@ -1,0 +1,177 @@
+"""What the machine alone takes: the least work of the same kind, without a builder.
+
+Comes in: a workload's context. Goes out: seconds with a word for what they are. A builder can come
+near a limit and not below it, unless it finds a way not to do the work at all; a limit that is
+passed is no error of measurement but a reason to write down which work was saved.
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bench.workloads import WORK
+
+_BLOCK = 1 << 20
+_IMPORTS = "argparse, json, sqlite3, hashlib, ctypes, re, threading, struct"
+_STEP_FLAGS = 0x00020000 | 0x20000000  # CLONE_NEWNS, CLONE_NEWPID
+
+
+class Limit(NamedTuple):
+    """Seconds for a phase, and what was done in them."""
+
+    phase: str
+    what: str
+    seconds: float
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds of one run."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _best(action: Callable[[], object], runs: int = 3) -> float:
+    return min(timed(action) for _ in range(runs))
+
+
+def _call(*argv: str) -> None:
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+def python_start() -> float:
+    """The interpreter with the modules that no builder in Python can do without."""
+    return _best(lambda: _call(sys.executable, "-c", f"import {_IMPORTS}"), 5)
+
+
+def _files(top: str) -> Iterator[str]:
+    for folder, _, names in os.walk(top):
+        for name in names:
+            yield os.path.join(folder, name)
+
+
+def _walk(top: str) -> float:
+    """scandir and lstat of everything."""
+
+    def walk() -> None:
+        for path in _files(top):
+            os.lstat(path)
+
+    return _best(walk)
+
+
+def _steps(count: int) -> float:
+    """fork, unshare, one mount and exec, `count` times: no overlay, nothing to wait for."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def step() -> None:
+        pid = os.fork()
+        if pid == 0:
+            libc.unshare(_STEP_FLAGS)
+            libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE
+            libc.mount(b"proc", b"/proc", b"proc", 0, None)
+            try:
+                os.execv("/bin/true", ["true"])
+            finally:
+                os._exit(127)
+        os.waitpid(pid, 0)
+
+    return timed(lambda: [step() for _ in range(count)])
+
+
+def _copy(top: str, place: str) -> float:
+    target = os.path.join(place, f"cp{time.monotonic_ns()}")
+    return timed(lambda: _call("cp", "-a", top, target))
+
+
+def _tar(top: str, place: str) -> float:
+    out = os.path.join(place, f"tar{time.monotonic_ns()}")
+    return timed(lambda: _call("tar", "-C", top, "-cf", out, "."))
+
+
+def _compress(top: str, kind: str) -> float:
+    """Read and compress on all processors, in blocks, and keep nothing."""
+    if kind == "zstd":
+        return timed(lambda: _zstd(top))
+    lock, left = threading.Lock(), list(_files(top))
+
+    def work() -> None:
+        from isal import isal_zlib
+
+        while True:
+            with lock:
+                if not left:
+                    return
+                path = left.pop()
+            with open(path, "rb", buffering=0) as file:
+                while block := file.read(_BLOCK):
+                    isal_zlib.compress(block, 1)
+
+    def both() -> None:
+        threads = [threading.Thread(target=work) for _ in range(os.cpu_count() or 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return timed(both)
+
+
+def _zstd(top: str) -> None:
+    import zstandard
+
+    stream = zstandard.ZstdCompressor(level=3, threads=os.cpu_count() or 1).compressobj()
+    for path in _files(top):
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                stream.compress(block)
+    stream.flush()
+
+
+def _stages(scale: float) -> float:
+    """The four programs of W6 side by side."""
+    program = f"sleep {2 * scale:g}; {WORK % int(300 * scale)}"
+
+    def four() -> None:
+        shells = [
+            subprocess.Popen(["busybox", "sh", "-c", program], stdout=subprocess.DEVNULL)
+            for _ in range(4)
+        ]
+        for shell in shells:
+            shell.wait()
+
+    return timed(four)
+
+
+def limits(name: str, context: str, place: str, scale: float) -> list[Limit]:
+    """The limits of a workload, measured now. `place` is a folder to write to."""
+    start = python_start()
+    found = [Limit("noop", "python and its modules", start)]
+    steps = {"W1": 3, "W2": int(20 * scale), "W7": int(100 * scale)}.get(name)
+    if steps is not None:
+        what = f"python, {steps} x fork, unshare, mount, exec"
+        return [Limit("cold", what, start + _steps(steps)), *found]
+    if name in ("W3", "W4", "W4b"):
+        walk = start + _walk(context)
+        tar = start + _tar(context, place)
+        copy = _copy(context, place)
+        found = [Limit("noop", "python and a walk", walk), Limit("noop+oci", "the same", walk)]
+        cold = Limit("cold", "cp -a", copy) if name != "W3" else Limit("cold", "tar", tar)
+        found += [cold, Limit("change", cold.what, walk if name != "W3" else tar)]
+        if name != "W3":
+            found[-1] = Limit("change", "python and a walk", walk)
+        packed = Limit("cold+oci", "python, tar, gzip", tar + _compress(context, "gzip"))
+        return [*found, packed, packed._replace(phase="change+oci")] if name == "W3" else found
+    if name == "W5":
+        return [
+            Limit("cold+oci", "isal on all processors", _compress(context, "gzip")),
+            Limit("cold+oci-zstd", "zstd on all processors", _compress(context, "zstd")),
+        ]
+    if name == "W6":
+        return [Limit("cold", "the programs alone", _stages(scale)), *found]
+    return found

@@ -1,0 +1,70 @@
+"""What one command cost: seconds of wall time, seconds of processors, and peak memory.
+
+Comes in: a command. Goes out: a `Cost`, from the kernel's own account (wait4(2), getrusage(2)):
+processors count for the command and all its descendants that were waited for, memory is that of
+the largest of them, not their sum. The kernel counts the memory of whoever forked until the exec;
+that is why this program stays small.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """Seconds, seconds, MiB."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+
+
+class Spread(NamedTuple):
+    """The median of some runs, and how far they lie apart."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+class Failed(Exception):
+    """A command that ended with an error; the text has the last of what it said."""
+
+
+def run(argv: Sequence[str], *, env: Mapping[str, str], log: str, cwd: str) -> Cost:
+    """Run a command, its output in the file `log`. Raises `Failed`."""
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    started = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.chdir(cwd)
+            os.execvpe(argv[0], argv, env)
+        except OSError as error:
+            os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        finally:
+            os._exit(127)
+    os.close(out)
+    _, status, usage = os.wait4(pid, 0)
+    wall_s = time.perf_counter() - started
+    if status:
+        raise Failed(f"{' '.join(argv)}\n{tail(log)}")
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def tail(log: str, lines: int = 8) -> str:
+    """The last lines of a file."""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return "".join(file.readlines()[-lines:]).strip()
+
+
+def spread(values: Iterable[float]) -> Spread:
+    """Median, least and most."""
+    found = list(values)
+    return Spread(statistics.median(found), min(found), max(found), len(found))

@@ -1,0 +1,163 @@
+"""What was measured, as text, as JSON and as a table for a page.
+
+Comes in: the samples of workloads and their limits. Goes out: `Row`s, and documents made of them.
+A ratio below 1 means that minibuild is the faster one. Goals are against BuildKit's recorded
+seconds (see `recorded`), ratios to a live peer against what it took a moment before or after.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bench.limits import Limit
+from bench.measure import Spread, spread
+from bench.recorded import BUILDKIT_S, GOALS
+from bench.session import Sample
+
+
+class Row(NamedTuple):
+    """One builder in one phase of one workload. `error` instead of numbers if it failed."""
+
+    workload: str
+    phase: str
+    builder: str
+    wall_s: Spread | None
+    cpu_s: Spread | None
+    peak_mib: Spread | None
+    error: str = ""
+
+
+class Report(NamedTuple):
+    """Everything of one session."""
+
+    rows: tuple[Row, ...]
+    limits: Mapping[tuple[str, str], Limit]
+    titles: Mapping[str, str]
+
+
+def rows_of(workload: str, samples: Sequence[Sample]) -> list[Row]:
+    """The samples of one workload, put together by phase and builder."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.phase, sample.builder), []).append(sample)
+    rows = []
+    for (phase, builder), group in groups.items():
+        costs = [sample.cost for sample in group if not sample.error]
+        errors = [sample.error for sample in group if sample.error]
+        if not costs:
+            rows.append(Row(workload, phase, builder, None, None, None, errors[0]))
+            continue
+        rows.append(
+            Row(
+                workload,
+                phase,
+                builder,
+                spread(cost.wall_s for cost in costs),
+                spread(cost.cpu_s for cost in costs),
+                spread(cost.peak_mib for cost in costs),
+            )
+        )
+    return rows
+
+
+def first_median(report: Report, workload: str, phase: str) -> float | None:
+    """The seconds of the builder that the others are compared with: the first."""
+    for row in report.rows:
+        if (row.workload, row.phase) == (workload, phase):
+            return row.wall_s.median if row.wall_s else None
+    return None
+
+
+def goal(row: Row) -> tuple[float, float] | None:
+    """The ratio to BuildKit's recorded seconds, and what it should be at most (0: no goal)."""
+    recorded = BUILDKIT_S.get((row.workload, row.phase))
+    if recorded is None or row.wall_s is None:
+        return None
+    return row.wall_s.median / recorded, GOALS.get((row.workload, row.phase), 0.0)
+
+
+HEADINGS = (
+    "workload", "phase", "builder", "seconds (min-max)", "processors", "MiB", "limit",
+    "to BuildKit", "goal", "",
+)  # fmt: skip
+
+
+def _cells(report: Report, row: Row) -> tuple[str, ...]:
+    names = (row.workload, row.phase, row.builder)
+    if row.wall_s is None or row.cpu_s is None or row.peak_mib is None:
+        return (*names, "failed", "", "", "", "", "", "")
+    wall = f"{row.wall_s.median:.3f} ({row.wall_s.low:.3f}-{row.wall_s.high:.3f})"
+    costs = (wall, f"{row.cpu_s.median:.3f}", f"{row.peak_mib.median:.0f}")
+    first = first_median(report, row.workload, row.phase)
+    if row.builder != _first_builder(report):
+        ratio = f"{first / row.wall_s.median:.2f} of it" if first else ""
+        return (*names, *costs, "", "", "", ratio)
+    limit = report.limits.get((row.workload, row.phase))
+    bound = f"{limit.seconds:.3f} {limit.what}" if limit else ""
+    found = goal(row)
+    if found is None:
+        return (*names, *costs, bound, "", "", "")
+    ratio_to, wanted = found
+    verdict = "" if not wanted else "met" if ratio_to <= wanted else "missed"
+    return (*names, *costs, bound, f"{ratio_to:.2f}", f"{wanted:g}" if wanted else "", verdict)
+
+
+def _first_builder(report: Report) -> str:
+    return report.rows[0].builder if report.rows else ""
+
+
+def as_text(report: Report) -> str:
+    """Columns for a terminal."""
+    table = [HEADINGS, *(_cells(report, row) for row in report.rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def as_table(report: Report) -> str:
+    """The same in Markdown."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    lines += ["| " + " | ".join(_cells(report, row)) + " |" for row in report.rows]
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    return {
+        "system": platform.release(),
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "load": [round(value, 2) for value in os.getloadavg()],
+    }
+
+
+def as_json(report: Report) -> str:
+    """Everything, for programs."""
+    document = {
+        "machine": machine(),
+        "rows": [
+            {
+                "workload": row.workload,
+                "phase": row.phase,
+                "builder": row.builder,
+                "error": row.error,
+                **{
+                    name: value._asdict() if value else None
+                    for name, value in (
+                        ("wall_s", row.wall_s), ("cpu_s", row.cpu_s), ("peak_mib", row.peak_mib)
+                    )
+                },
+            }
+            for row in report.rows
+        ],
+        "limits": [
+            {"workload": workload, "phase": phase, "what": limit.what, "seconds": limit.seconds}
+            for (workload, phase), limit in report.limits.items()
+        ],
+    }  # fmt: skip
+    return json.dumps(document, indent=2) + "\n"

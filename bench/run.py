@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""The command: measure workloads, show the table, write JSON and a picture.
+
+    bench/run.py --workload W3 --vs buildah
+    bench/run.py --workload W1,W2 --vs 'docker buildx build -t {tag} {context}' --rounds 3
+
+`--scale 0.01` makes everything small: to try the harness, not to measure anything.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+
+if __name__ == "__main__":  # Called by its path: the checkout has to be found first.
+    CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    VENV = os.path.join(CHECKOUT, ".venv", "bin", "python")
+    if os.path.exists(VENV) and not os.path.samefile(sys.prefix, os.path.join(CHECKOUT, ".venv")):
+        os.execv(VENV, [VENV, *sys.argv])
+    sys.path.insert(0, CHECKOUT)
+
+from bench.bases import Bases, Unavailable
+from bench.builders import Builder, Minibuild, builder
+from bench.chart import as_svg
+from bench.limits import Limit, limits
+from bench.report import Report, Row, as_json, as_table, as_text, rows_of
+from bench.session import Session
+from bench.workloads import Workload, chosen
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--workload", default="", metavar="W1,W2,...", help="which (default: all)")
+    made.add_argument(
+        "--vs", action="append", metavar="CMD", help="buildah, or any command with {context} in it"
+    )
+    made.add_argument("--vs-setup", default="", metavar="CMD", help="puts {base} into its {store}")
+    made.add_argument("--alone", action="store_true", help="minibuild only")
+    made.add_argument("--rounds", type=int, default=0, help="how often (default: 3 to 5)")
+    made.add_argument("--scale", type=float, default=1.0, help="size of the workloads")
+    made.add_argument("--directory", help="where to work (default: the system's temporary one)")
+    made.add_argument("--json", metavar="FILE", help="write everything as JSON")
+    made.add_argument("--svg", metavar="FILE", help="write a picture")
+    made.add_argument("--markdown", metavar="FILE", help="write the table for a page")
+    return made
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _measure(
+    workload: Workload, builders: Sequence[Builder], bases: Bases, given: argparse.Namespace,
+    top: str,
+) -> tuple[list[Row], list[Limit]]:  # fmt: skip
+    folder = os.path.join(top, workload.name)
+    os.makedirs(folder)
+    with bases.base(workload.base) as base:
+        session = Session(workload, builders, base, folder, given.scale)
+        rows = rows_of(workload.name, session.measure(given.rounds or workload.rounds, _tell))
+        return rows, limits(workload.name, session.context, folder, given.scale)
+
+
+def _builders(given: argparse.Namespace) -> list[Builder]:
+    found: list[Builder] = [Minibuild()]
+    if given.alone:
+        return found
+    if given.vs:
+        return found + [builder(command, given.vs_setup) for command in given.vs]
+    if shutil.which("buildah"):
+        return [*found, builder("buildah")]
+    _tell("There is no buildah here to compare with (apt-get install buildah).")
+    return found
+
+
+def _collect(workloads: Sequence[Workload], given: argparse.Namespace, top: str) -> Report:
+    bases, builders = Bases(top, given.scale), _builders(given)
+    rows: list[Row] = []
+    bounds: dict[tuple[str, str], Limit] = {}
+    for workload in workloads:
+        try:
+            more, limited = _measure(workload, builders, bases, given, top)
+        except Unavailable as reason:
+            _tell(f"{workload.name} is left out: {reason}")
+            continue
+        rows += more
+        bounds.update({(workload.name, limit.phase): limit for limit in limited})
+    return Report(tuple(rows), bounds, {w.name: w.title for w in workloads})
+
+
+def _write(report: Report, given: argparse.Namespace) -> None:
+    for path, text in (
+        (given.json, as_json), (given.svg, as_svg), (given.markdown, as_table)
+    ):  # fmt: skip
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text(report))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure as told; 1 if minibuild failed somewhere."""
+    given = parser().parse_args(arguments)
+    try:
+        workloads = chosen(given.workload)
+    except ValueError as error:
+        _tell(str(error))
+        return 2
+    top = tempfile.mkdtemp(prefix="bench-", dir=given.directory)
+    try:
+        report = _collect(workloads, given, top)
+        print(as_text(report), end="")
+        _write(report, given)
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
+    failed = [row for row in report.rows if row.error]
+    for row in failed:
+        _tell(f"\n{row.workload} {row.phase} {row.builder} failed:\n{row.error}")
+    return 1 if any(row.builder == "minibuild" for row in failed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
