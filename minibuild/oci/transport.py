@@ -148,6 +148,9 @@ class Transport:
     def _made(self, tls: Tls, proxy: str) -> "PoolManager":
         import urllib3
 
+        if not tls.verify:
+            # Whoever asked for it need not be told so at each request.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         settings = {
             "timeout": urllib3.Timeout(connect=self.patience.connect_s, read=self.patience.read_s),
             "maxsize": _CONNECTIONS,
@@ -244,17 +247,14 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     inner: object = error
     while isinstance(found := getattr(inner, "reason", None), Exception):
         inner = found
-    cause = getattr(inner, "__cause__", None) or inner
-    certificate = isinstance(inner, ssl.SSLCertVerificationError) or isinstance(
-        cause, ssl.SSLCertVerificationError
-    )
-    if certificate:
+    if certificate := _of_kind(ssl.SSLCertVerificationError, inner):
+        fault = getattr(certificate, "verify_message", "") or "it does not fit"
         return Unreachable(
-            f"the certificate of {host} cannot be trusted: {_certificate_fault(inner, cause)}",
+            f"the certificate of {host} cannot be trusted: {fault}",
             hint=f"put the authority's certificate into ~/.docker/certs.d/{host}/ca.crt",
             temporary=False,
         )
-    if isinstance(inner, ssl.SSLError):
+    if _of_kind(ssl.SSLError, inner):
         return Unreachable(f"{host} does not speak TLS as expected: {reason(error)}")
     if isinstance(inner, library.NameResolutionError):
         return Unreachable(
@@ -278,11 +278,12 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     )
 
 
-def _certificate_fault(*errors: object) -> str:
-    for error in errors:
-        if message := getattr(error, "verify_message", ""):
-            return str(message)
-    return "it does not fit"
+def _of_kind(kind: type[Exception], error: object) -> Exception | None:
+    """The error of that kind which the library wrapped, if there is one."""
+    for candidate in (error, getattr(error, "__cause__", None), *getattr(error, "args", ())):
+        if isinstance(candidate, kind):
+            return candidate
+    return None
 
 
 def reason(error: BaseException) -> str:
@@ -290,5 +291,6 @@ def reason(error: BaseException) -> str:
     inner: object = error
     while isinstance(found := getattr(inner, "reason", None), Exception):
         inner = found
-    text = str(getattr(inner, "strerror", "") or inner)
+    cause = getattr(inner, "__cause__", None)
+    text = str(getattr(cause, "strerror", "") or getattr(inner, "strerror", "") or inner)
     return (text.rpartition(": ")[2] or text).lower().rstrip(".") if text else type(inner).__name__

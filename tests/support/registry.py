@@ -42,7 +42,7 @@ class Registry:
         self.log = os.path.join(folder, "log")
         config = {
             "version": "0.1",
-            "log": {"level": "fatal"},
+            "log": {"level": "error"},
             "storage": {
                 "filesystem": {"rootdirectory": os.path.join(folder, "data")},
                 "delete": {"enabled": True},
