@@ -1,0 +1,232 @@
+"""Whole builds between registries: what is fetched, and what never leaves its registry."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.support.faulty import Fault, Faulty, wait_until
+from tests.support.registry import Registry as Server
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.needs("docker-registry", "openssl", "mount", "busybox"),
+]
+Project = Callable[[Mapping[str, str]], str]
+
+
+@pytest.fixture(scope="session")
+def base(plain: Server, busybox_tar: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A userland in the registry, of two layers; as REGISTRY/base/busybox:1."""
+    folder = tmp_path_factory.mktemp("base")
+    cli = Cli(str(folder / "store"))
+    cli("image", "import", busybox_tar, "busybox")
+    (folder / "Dockerfile").write_text("FROM busybox\nCOPY Dockerfile /etc/base\n")
+    name = f"{plain.address}/base/busybox:1"
+    cli("build", "--push", "-t", name, str(folder))
+    return name
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """`project({"Dockerfile": ...})` writes a build context and returns its path."""
+
+    def write(files: Mapping[str, str]) -> str:
+        folder = tmp_path / "context"
+        folder.mkdir(exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture
+def faulty() -> Iterator[Faulty]:
+    with Faulty() as running:
+        yield running
+
+
+def layers_of(server: Server, name: str) -> list[str]:
+    """The digests of an image's layers, as the registry's own files have them."""
+    repository, _, tag = name.partition("/")[2].rpartition(":")
+    top = f"{server.folder}/data/docker/registry/v2"
+    with open(f"{top}/repositories/{repository}/_manifests/tags/{tag}/current/link") as file:
+        digest = file.read().partition(":")[2]
+    with open(f"{top}/blobs/sha256/{digest[:2]}/{digest}/data") as file:
+        return [layer["digest"] for layer in json.load(file)["layers"]]
+
+
+def blobs_in(cli: Cli) -> set[str]:
+    return {"sha256:" + name for name in os.listdir(f"{cli.root}/blobs/sha256")}
+
+
+def test_a_base_that_is_only_extended_stays_in_its_registry(
+    cli: Cli, plain: Server, base: str, project: Project
+) -> None:
+    context = project({"Dockerfile": f"FROM {base}\nCOPY --link a /a\n", "a": "a"})
+    before = len(plain.requests())
+    cli("build", "--push", "-t", f"{plain.address}/lazy/app:1", context)
+    lines = plain.requests()[before:]
+    below = layers_of(plain, base)
+    assert layers_of(plain, f"{plain.address}/lazy/app:1")[:2] == below
+    assert not [line for line in lines if line.startswith("GET") and any(b in line for b in below)]
+    assert lines.count("POST /v2/lazy/app/blobs/uploads/ 201") == 2  # both layers: mounted
+    assert not blobs_in(cli) & set(below)
+
+
+def test_a_base_of_another_registry_goes_past_the_store(
+    cli: Cli, plain: Server, base: str, project: Project, faulty: Faulty
+) -> None:
+    context = project({"Dockerfile": f"FROM {base}\nCOPY --link a /a\n", "a": "a"})
+    cli("build", "--push", "-t", f"{faulty.address}/app:1", context)
+    below = set(layers_of(plain, base))
+    assert below <= set(faulty.blobs)
+    assert not blobs_in(cli) & below
+
+
+def test_layers_are_fetched_when_a_step_needs_them(
+    cli: Cli, plain: Server, base: str, project: Project
+) -> None:
+    context = project(
+        {
+            "Dockerfile": f"FROM {base} AS unused\nRUN exit 1\n"
+            f"FROM {base}\nCOPY a /a\nRUN cat /a /etc/base\n",
+            "a": "a",
+        }
+    )
+    before = len(plain.requests())
+    cli("build", "-t", "app", context)
+    lines = plain.requests()[before:]
+    for layer in layers_of(plain, base):
+        assert lines.count(f"GET /v2/base/busybox/blobs/{layer} 200") == 1
+        assert layer in blobs_in(cli)
+    before = len(plain.requests())
+    cli("build", "-t", "app", context)
+    assert [line for line in plain.requests()[before:] if "blobs" in line] == []
+
+
+def test_a_pinned_base_is_asked_for_once(
+    cli: Cli, plain: Server, base: str, project: Project
+) -> None:
+    digest = cli("image", "pull", "-q", base).stdout.strip()
+    cli("image", "rm", base)
+    context = project({"Dockerfile": f"FROM {base}@{digest}\nRUN true\n"})
+    before = len(plain.requests())
+    cli("build", context)
+    assert [line for line in plain.requests()[before:] if "base" in line] == []
+
+
+def test_an_image_in_the_store_and_in_a_registry(
+    cli: Cli, plain: Server, base: str, project: Project
+) -> None:
+    context = project({"Dockerfile": f"FROM {base}\nCOPY a /a\n", "a": "a"})
+    names = f"{plain.address}/both/one:1,{plain.address}/both/two:1"
+    cli("build", f'--output=type=image,push=true,"name={names}"', context)
+    listed = cli("image", "ls", "-q").stdout.split()
+    assert listed == names.split(",")
+    assert layers_of(plain, listed[0]) == layers_of(plain, listed[1])
+    assert set(layers_of(plain, listed[0])) <= blobs_in(cli)
+
+
+def test_by_digest_no_tag_is_set(cli: Cli, plain: Server, base: str, project: Project) -> None:
+    context = project({"Dockerfile": f"FROM {base}\nCOPY --link a /a\n", "a": "b"})
+    name = f"{plain.address}/untagged/app"
+    metadata = f"{context}.json"
+    cli(
+        "build", f"--output=type=registry,name={name},push-by-digest=true",
+        f"--metadata-file={metadata}", context,
+    )  # fmt: skip
+    with open(metadata) as file:
+        digest = json.load(file)["containerimage.digest"]
+    cli("image", "pull", f"{name}@{digest}")
+    assert "404" in cli("image", "pull", name, code=4).stderr
+
+
+def test_push_pull_and_copy(cli: Cli, plain: Server, busybox_tar: str, faulty: Faulty) -> None:
+    cli("image", "import", busybox_tar, "busybox")
+    first, second = f"{plain.address}/tools/a:1", f"{plain.address}/tools/b:1"
+    digest = cli("image", "push", "-q", "busybox", first).stdout.strip()
+    before = len(plain.requests())
+    cli("image", "copy", first, second, f"{faulty.address}/c:1")
+    # Within the registry by mounts, to the other one by one request for each blob.
+    lines = plain.requests()[before:]
+    assert [line for line in lines if line.startswith("PATCH")] == []
+    assert digest in faulty.manifests
+    other = Cli(cli.root + "-other")
+    said = other("image", "pull", second).stdout
+    assert said == f"pulled {second}  {digest}\n"
+    assert other("image", "ls", "-q").stdout.split() == [second]
+
+
+def test_only_this_platform_unless_all_are_wanted(
+    cli: Cli, plain: Server, project: Project
+) -> None:
+    context = project(
+        {"Dockerfile": "FROM scratch\nARG TARGETARCH\nCOPY a /a-$TARGETARCH\n", "a": "a"}
+    )
+    name = f"{plain.address}/many/app:1"
+    cli("build", "--platform=linux/amd64,linux/arm64", "--push", "-t", name, context)
+
+    def platforms() -> list[str]:
+        listed = json.loads(cli("image", "ls", "--format=json").stdout)
+        return sorted(listed[0]["platforms"])
+
+    cli("image", "pull", "--platform=linux/arm64", name)
+    assert platforms() == ["linux/arm64"]
+    cli("image", "pull", "--all-platforms", name)
+    assert platforms() == ["linux/amd64", "linux/arm64"]
+
+
+def test_one_sentence_and_the_exit_code_of_registries(
+    cli: Cli, plain: Server, project: Project
+) -> None:
+    context = project({"Dockerfile": f"FROM {plain.address}/nothing/here\n"})
+    for arguments in (("build", context), ("image", "pull", f"{plain.address}/nothing/here")):
+        lines = cli(*arguments, code=4).stderr.splitlines()
+        errors = [line for line in lines if line.startswith(("error", "hint"))]
+        assert "has no nothing/here:latest (404" in errors[0]
+        assert len(errors) == 2
+
+
+def test_a_pull_that_was_killed_goes_on(cli: Cli, faulty: Faulty) -> None:
+    layer = os.urandom(3_000_000)
+    name = faulty.image("app", layer)
+    blob = next(digest for digest, data in faulty.blobs.items() if data == layer)
+    faulty.faults += [Fault(blob, "cut", at=1_000_000), Fault(blob, "hang")]
+    process = cli.start("image", "pull", name)
+    wait_until(lambda: f"GET /v2/app/blobs/{blob} bytes=1000000-" in faulty.asked)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    faulty.asked.clear()
+    cli("image", "pull", name)
+    asked = [line for line in faulty.asked if blob in line]
+    assert asked == [f"GET /v2/app/blobs/{blob} bytes=1000000-"]
+
+
+def test_a_wrong_layer_stops_the_build(cli: Cli, faulty: Faulty, project: Project) -> None:
+    layer = os.urandom(5000)
+    name = faulty.image("app", layer)
+    blob = next(digest for digest, data in faulty.blobs.items() if data == layer)
+    faulty.faults += [Fault(blob, "wrong")]
+    context = project({"Dockerfile": f"FROM {name}\nRUN true\n"})
+    cli("build", context, code=7)
+    assert blob not in blobs_in(cli)
+    assert not os.listdir(f"{cli.root}/partial")
+
+
+def test_settings_and_logins_come_from_the_environment(
+    cli: Cli, plain: Server, base: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[registries."docker.io"]\nmirrors = ["{plain.address}/base"]\n')
+    # docker.io/busybox is library/busybox there, and the mirror has no such folder.
+    cli("image", "copy", base, f"{plain.address}/base/library/busybox:1")
+    cli("image", "pull", "busybox:1", env={"MINIBUILD_CONFIG": str(config)})
+    config.write_text('[registries."docker.io"]\nmirror = "x"\n')
+    lines = cli("image", "pull", "busybox:1", env={"MINIBUILD_CONFIG": str(config)}, code=2).stderr
+    assert "unknown key 'mirror'" in lines
