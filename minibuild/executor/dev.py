@@ -16,6 +16,7 @@ from minibuild.executor.mounts import Scratch, clone_mount
 from minibuild.linux import syscalls
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+INSECURE = ("kmsg", "cuse", "fuse", "kvm", "net/tun", "loop-control")
 LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -29,17 +30,16 @@ _TTY_GROUP = 5
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
 
 
-def open_dev(scratch: Scratch, *, single_id: bool) -> int:
+def open_dev(scratch: Scratch, *, sandbox: bool, single_id: bool) -> int:
     """A new /dev as a detached mount."""
     path = scratch.directory()
-    nodev = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount("tmpfs", path, "tmpfs", nodev, "mode=755,size=65536k")
+    flags = syscalls.MS_NOSUID | (syscalls.MS_NODEV if sandbox else 0)
+    syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755,size=65536k")
     for name in DEVICES:
-        target = f"{path}/{name}"
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-        fd = clone_mount(syscalls.AT_FDCWD, f"/dev/{name}")
-        syscalls.move_mount(fd, target)
-        os.close(fd)
+        _bind(name, path)
+    if not sandbox:
+        for name in _of_this_machine():
+            _bind(name, path)
     for name, link in LINKS.items():
         os.symlink(link, f"{path}/{name}")
     for name, mode in (("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)):
@@ -55,6 +55,23 @@ def open_dev(scratch: Scratch, *, single_id: bool) -> int:
     except OSError:
         pass  # A kernel without POSIX message queues.
     return scratch.take(path)
+
+
+def _bind(name: str, path: str) -> None:
+    """Show a device of the machine in the new /dev."""
+    target = f"{path}/{name}"
+    if "/" in name:
+        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    fd = clone_mount(syscalls.AT_FDCWD, f"/dev/{name}")
+    syscalls.move_mount(fd, target)
+    os.close(fd)
+
+
+def _of_this_machine() -> list[str]:
+    """What an insecure step gets besides, where it is there: as BuildKit, all loop devices too."""
+    loops = sorted(n for n in os.listdir("/dev") if n.startswith("loop") and n[4:].isdigit())
+    return [name for name in (*INSECURE, *loops) if os.path.exists(f"/dev/{name}")]
 
 
 def resize_shm(size_bytes: int) -> None:

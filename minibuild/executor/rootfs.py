@@ -11,7 +11,9 @@ Read next: `mounts`, `dev`, `sysfiles`, `stubs`.
 """
 
 import os
+import stat
 
+from minibuild.errors import DefinitionError
 from minibuild.executor import etc_files
 from minibuild.executor.dev import resize_shm
 from minibuild.executor.mounts import (
@@ -94,7 +96,7 @@ class Rootfs:
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir("/")
         os.close(self._system.host_fd)
-        _lasting_directory("/proc")
+        _ordinary_directory("/proc")
         self._attach(Detached("/proc", self._system.proc, True))
         for path, fd in (("/dev", self._system.dev), ("/sys", self._system.sys)):
             if any(mount.target.startswith(path + "/") for mount in self._mounts):
@@ -102,6 +104,8 @@ class Rootfs:
                 self.stubs.make(path, is_dir=True)
             else:
                 _lasting_directory(path)
+            if path == "/sys":
+                _ordinary_directory(path)
             self._attach(Detached(path, fd, True))
         if step.shm_size_bytes:
             resize_shm(step.shm_size_bytes)
@@ -129,6 +133,17 @@ def _lasting_directory(path: str) -> None:
         os.mkdir(path, 0o755)
     except FileExistsError:
         pass
+
+
+def _ordinary_directory(path: str) -> None:
+    """Make sure that it is one. As runc does: an image could else have /proc and /sys where no
+    program looks for them, and files of its own where programs take them for the kernel's."""
+    _lasting_directory(path)
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        raise DefinitionError(
+            f"cannot mount on {path}: in the image it is not an ordinary directory",
+            hint=f"remove {path} from the image that this stage is built on",
+        )
 
 
 def _without_sandbox_of_apt(system: System, root: str) -> list[Detached]:

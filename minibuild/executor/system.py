@@ -31,7 +31,7 @@ class System:
         self.scratch = Scratch(scratch)
         self.proc = open_proc(self.scratch, sandbox=sandbox)
         self.sys = open_sys(self.scratch, sandbox=sandbox)
-        self.dev = open_dev(self.scratch, single_id=single_id)
+        self.dev = open_dev(self.scratch, sandbox=sandbox, single_id=single_id)
         names = etc_files.hosts(Step((), ()).hostname, ()).encode()
         self._files = {data: self._file(data) for data in (names, etc_files.resolv_conf())}
         if sandbox:

@@ -1,7 +1,9 @@
 """What a step sees and leaves, on real overlays: as root, with subordinate ids, with one id."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -61,19 +63,23 @@ def test_the_world_of_a_step(who: Account) -> None:
     assert found.err == ""
 
 
-@pytest.mark.xfail(reason="/proc/sys cannot be written in an insecure step yet")
 def test_insecure_keeps_privileges(who: Account) -> None:
-    found = good(
-        one(
-            who,
-            sh(
-                "mount -t tmpfs t /mnt 2>/dev/null || { mkdir /m && mount -t tmpfs t /m; }; "
-                "grep CapEff /proc/self/status; echo x > /proc/sys/kernel/domainname",
-                security="insecure",
-            ),
-        )
-    )
+    script = """
+    mkdir /m && mount -t tmpfs t /m && grep CapEff /proc/self/status; umount /proc/sys 2>/dev/null
+    test -w /sys/kernel/mm/ksm/run && echo sys; head -c 1 /proc/timer_list 2>/dev/null | wc -c
+    (echo x > /proc/sys/kernel/domainname) 2>/dev/null && cat /proc/sys/kernel/domainname
+    mknod /zero c 1 5; (head -c 2 /zero | wc -c) 2>/dev/null; ls /dev | grep -c loop-control
+    """
+    found = one(who, sh(script, security="insecure"))
     assert SANDBOX_CAPS not in found.out and "CapEff" in found.out
+    assert found.err == ""
+    lines = found.out.split()[2:]
+    if who.kind == "own" and not os.geteuid():
+        loop = str(int(os.path.exists("/dev/loop-control")))
+        assert [word for word in lines if word != "sys"] == ["1", "x", "2", loop]
+    else:
+        # The kernel keeps these for the machine's root, whatever the step was allowed.
+        assert "x" not in lines
 
 
 @pytest.mark.parametrize(
@@ -462,6 +468,62 @@ def test_read_only_root(who: Account) -> None:
     step = sh("(echo x > /x) 2>/dev/null || echo ro; ls /new", mounts=(Tmpfs("/new"),))
     found = run(who, [Case(step, files=(("@readonly", "", 0o644),))])[0]
     assert good(found).out.split() == ["ro"]
+
+
+HOSTILE = {
+    # what is replaced: (by what, what comes of it)
+    "dev to a path of the host": ({"dev": "@host"}, ""),
+    "dev upwards": ({"dev": "../../../../../../..@host"}, ""),
+    "dev dangling": ({"dev": "/no/where"}, ""),
+    "dev to itself": ({"dev": "dev"}, "/dev: Too many levels"),
+    "proc to a path of the host": ({"proc": "@host"}, "/proc: in the image it is not an ordinary"),
+    "proc to etc": ({"proc": "etc"}, "/proc: in the image it is not an ordinary"),
+    "proc upwards": ({"proc": "../../../../proc"}, "/proc: in the image it is not an ordinary"),
+    "sys to proc": ({"sys": "/proc"}, "/sys: in the image it is not an ordinary"),
+    "sys and dev to each other": ({"sys": "dev", "dev": "sys"}, "/dev: Too many levels"),
+    "hosts to a file of the host": ({"etc/hosts": "@host/f"}, ""),
+    "hosts through a process": ({"etc/hosts": "/proc/1/root@host/f"}, ""),
+    "hosts through a directory": ({"etc/hosts": "/proc/self/cwd@host/f"}, ""),
+    "hosts through a descriptor": ({"etc/hosts": "/proc/self/fd/9"}, "/etc/hosts: No such file"),
+    "resolv.conf to a device": ({"etc/resolv.conf": "/dev/null"}, ""),
+    "resolv.conf of systemd": ({"etc/resolv.conf": "../run/systemd/resolve/stub.conf"}, ""),
+    "both to each other": ({"etc/hosts": "resolv.conf", "etc/resolv.conf": "hosts"}, "Too many"),
+    "etc to a path of the host": ({"etc": "@host"}, ""),
+    "etc upwards": ({"etc": "../../../../../../..@host"}, ""),
+    "etc through a process": ({"etc": "/proc/1/root/../../..@host"}, ""),
+    "etc to sys": ({"etc": "/sys"}, "/etc/hosts: Read-only file system"),
+}
+
+
+@pytest.fixture
+def host() -> Iterator[Path]:
+    """A directory that every account may write to."""
+    with tempfile.TemporaryDirectory(prefix="minibuild-host-") as folder:
+        (Path(folder) / "f").write_text("the host's")
+        (Path(folder) / "f").chmod(0o666)
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_hostile_mount_points(who: Account, host: Path) -> None:
+    """Symlinks where a step's own files are mounted: nothing of the host is touched."""
+    before = [os.lstat(path) for path in (host, host / "f", Path("/etc"), Path("/dev"))]
+    script = "ls -d /dev/null /proc/self/fd /sys/class >/dev/null && grep -c localhost /etc/hosts"
+    cases = []
+    for links, _ in HOSTILE.values():
+        files = tuple((n, t.replace("@host", str(host)), LINK) for n, t in links.items())
+        cases.append(Case(sh(script), files=files))
+    for name, found in zip(HOSTILE, run(who, cases), strict=True):
+        if refused := HOSTILE[name][1]:
+            assert found.error[0] == "DefinitionError" and refused in found.error[1], (name, found)
+        else:
+            assert found.exit == OK and found.out.split() == ["2"], (name, found)
+            assert found.names == [] or name == "dev dangling", (name, found)
+    after = [os.lstat(path) for path in (host, host / "f", Path("/etc"), Path("/dev"))]
+    assert [f"{s.st_mode} {s.st_mtime_ns}" for s in after] == [
+        f"{s.st_mode} {s.st_mtime_ns}" for s in before
+    ]
+    assert (host / "f").read_text() == "the host's" and os.listdir(host) == ["f"]
 
 
 def test_hostile_root(who: Account) -> None:
