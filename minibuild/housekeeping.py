@@ -204,7 +204,18 @@ def _drop_blobs(engine: Engine, keep: set[Digest]) -> tuple[int, int]:
             size += engine.content.size(digest)
             engine.content.delete(digest)
             removed += 1
-    return removed, size
+    return removed, size + _drop_partial(engine)
+
+
+def _drop_partial(engine: Engine) -> int:
+    """Remove what pulls that never ended have left; nobody pulls while the engine is alone."""
+    folder = engine.store.path("partial")
+    size = 0
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        size += os.stat(path).st_size
+        os.unlink(path)
+    return size
 
 
 def _drop_cache_mounts(engine: Engine, before: float) -> tuple[int, int]:

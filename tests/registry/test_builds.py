@@ -230,3 +230,14 @@ def test_settings_and_logins_come_from_the_environment(
     config.write_text('[registries."docker.io"]\nmirror = "x"\n')
     lines = cli("image", "pull", "busybox:1", env={"MINIBUILD_CONFIG": str(config)}, code=2).stderr
     assert "unknown key 'mirror'" in lines
+
+
+def test_prune_removes_what_was_never_finished(cli: Cli, faulty: Faulty) -> None:
+    layer = os.urandom(100_000)
+    name = faulty.image("app", layer)
+    blob = next(digest for digest, data in faulty.blobs.items() if data == layer)
+    faulty.faults += [Fault(blob, "cut", at=50_000), Fault(blob, 403)]
+    assert "denies access" in cli("image", "pull", name, code=4).stderr
+    assert os.listdir(f"{cli.root}/partial")
+    cli("prune", "--all", "--force")
+    assert not os.listdir(f"{cli.root}/partial")
