@@ -1,0 +1,89 @@
+"""The step server: a process kept ready for the next step, and what happens without it."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minibuild.executor.api import Step, StepExit
+from minibuild.executor.local import LocalExecutor, start_executor
+from minibuild.snapshot.api import Mount
+from tests.support import busybox
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "trusted_xattr")]
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
+    """An executor with a base beside it."""
+    binary = busybox.find()
+    assert binary is not None
+    busybox.write_tree(binary, str(tmp_path / "base"))
+    made = start_executor(str(tmp_path / "run"))
+    yield made
+    made.close()
+
+
+def step(folder: Path, number: int, script: str) -> Step:
+    """A shell script over a fresh layer."""
+    for name in ("upper", "work"):
+        (folder / f"{name}{number}").mkdir()
+    layers = f"lowerdir=base,upperdir=upper{number},workdir=work{number}"
+    rootfs = (Mount("overlay", "overlay", (*layers.split(","), "volatile"), str(folder)),)
+    return Step(rootfs, ("/bin/sh", "-c", script), (("PATH", "/bin"),))
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one, the nearest first."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        text = Path(f"/proc/{pid}/task/{task}/children").read_text()
+        for child in map(int, text.split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def test_a_killed_spare_is_not_missed(executor: LocalExecutor, tmp_path: Path) -> None:
+    never = threading.Event()
+    for number in range(3):
+        # The last in line: the server's child that waits for a step, once it is there.
+        before, below = [0], descendants(os.getpid())
+        while before != below or len(below) < 2:
+            time.sleep(0.05)
+            before, below = below, descendants(os.getpid())
+        os.kill(below[-1], signal.SIGKILL)
+        ended = executor.run(step(tmp_path, number, "exit 3"), lambda *_: None, never)
+        assert ended == StepExit(3)
+
+
+def test_many_at_once(executor: LocalExecutor, tmp_path: Path) -> None:
+    """More than there are spares: each has its own world, and its own output."""
+    said: dict[int, bytes] = {}
+
+    def work(number: int) -> None:
+        heard: list[bytes] = []
+        script = f"echo {number} > /dev/shm/x; sleep 0.05; cat /dev/shm/x; ls /proc | grep -c 2"
+        executor.run(
+            step(tmp_path, number, script), lambda _, data: heard.append(data), threading.Event()
+        )
+        said[number] = b"".join(heard)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {number: text.split()[0] for number, text in said.items()} == {
+        number: str(number).encode() for number in range(12)
+    }
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    """Closing the executor ends the server and the process that waits for a step."""
+    before = set(descendants(os.getpid()))
+    start_executor(str(tmp_path / "run")).close()
+    assert set(descendants(os.getpid())) <= before
