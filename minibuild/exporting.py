@@ -136,7 +136,9 @@ def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> li
         )
         return _converted(job, key, blob, options)
 
-    layers = in_parallel(pack, result, PACKERS)
+    # Where all are packed, looking them up takes less than starting a thread.
+    packed = all(job.bench.diffs.get(key).blob is not None for key in result)
+    layers = in_parallel(pack, result, 1 if packed else PACKERS)
     size = sum(layer.size_bytes for layer in layers)
     job.voice.status("exporting layers", size, size, "B", started, done=True)
     return layers

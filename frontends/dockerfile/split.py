@@ -1,7 +1,7 @@
 """Cutting logical lines into keyword and arguments, by the library dockerfile-parse.
 
 Comes in: logical lines. Goes out: for each of them its keyword, in upper case, and the rest of it.
-This is the only module that knows the library. Read next: `grammar`.
+This is the only module that knows the library; `library` loads it. Read next: `grammar`.
 
 The library knows the common case: a keyword, spaces, a value, on a line with a number. What it
 does not know never reaches it. `lines` has joined continuations (the library takes a comment in
@@ -16,8 +16,7 @@ rule wins.
 from io import StringIO
 from typing import NamedTuple
 
-from dockerfile_parse import DockerfileParser
-
+from frontends.dockerfile.library import parser_class
 from frontends.dockerfile.lines import Logical
 from frontends.dockerfile.words import SEPARATOR, Piece, piece, split_keyword
 
@@ -48,7 +47,7 @@ def _ask_library(logical: tuple[Logical, ...]) -> dict[int, tuple[str, str]]:
         guard = _GUARD if line.text.rstrip().endswith(("\\", "`")) else ""
         text.write(f"{line.text}{guard}\n")
         written = line.numbers[0]
-    parser = DockerfileParser(fileobj=text, env_replace=False)
+    parser = parser_class()(fileobj=text, env_replace=False)
     return {
         entry["startline"] + 1: (entry["instruction"], entry["value"].removesuffix(_GUARD))
         for entry in parser.structure
