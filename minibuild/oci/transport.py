@@ -66,7 +66,7 @@ class Transport:
     ) -> None:
         self.patience = patience
         self._proxies = proxies or {}
-        self._pools: dict[tuple[Tls, str], PoolManager] = {}
+        self._pools: dict[tuple[Tls | None, str], PoolManager] = {}
         self._making = threading.Lock()
 
     def request(
@@ -140,21 +140,23 @@ class Transport:
 
     def _pool(self, tls: Tls, url: str) -> "PoolManager":
         proxy = self._proxy(url)
+        # Reading the system's authorities takes 20 ms, which plain http can do without.
+        trusted = None if url.startswith("http://") and not proxy else tls
         with self._making:
-            if (tls, proxy) not in self._pools:
-                self._pools[tls, proxy] = self._made(tls, proxy)
-            return self._pools[tls, proxy]
+            if (trusted, proxy) not in self._pools:
+                self._pools[trusted, proxy] = self._made(trusted, proxy)
+            return self._pools[trusted, proxy]
 
-    def _made(self, tls: Tls, proxy: str) -> "PoolManager":
+    def _made(self, tls: Tls | None, proxy: str) -> "PoolManager":
         import urllib3
 
-        if not tls.verify:
+        if tls is not None and not tls.verify:
             # Whoever asked for it need not be told so at each request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         settings = {
             "timeout": urllib3.Timeout(connect=self.patience.connect_s, read=self.patience.read_s),
             "maxsize": _CONNECTIONS,
-            "ssl_context": _context(tls),
+            "ssl_context": None if tls is None else _context(tls),
             "blocksize": _BLOCK_BYTES,
         }
         if proxy:
