@@ -56,6 +56,8 @@ def test_a_killed_spare_is_not_missed(executor: LocalExecutor, tmp_path: Path) -
             time.sleep(0.05)
             before, below = below, descendants(os.getpid())
         os.kill(below[-1], signal.SIGKILL)
+        while ") Z " not in Path(f"/proc/{below[-1]}/stat").read_text():
+            time.sleep(0.01)
         ended = executor.run(step(tmp_path, number, "exit 3"), lambda *_: None, never)
         assert ended == StepExit(3)
 
