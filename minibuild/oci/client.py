@@ -65,7 +65,7 @@ class Client:
         url = self.url(endpoint, call.path)
         scopes = _scopes(endpoint.repository, call.push, call.also)
         # A location elsewhere (a store of blobs) gets no login: it has one in its own query.
-        ours = _host(url) == endpoint.host
+        ours = url.startswith(f"{self._scheme(endpoint)}://{endpoint.host}/")
         domain = endpoint.domain
         sent = self._authoriser.known(domain, scopes) if ours else ""
         for attempt in (1, 2, 3):

@@ -24,6 +24,7 @@ from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.request import RegistryAccess
 
 _DOCKER_HUB = "registry-1.docker.io"
+_PLACE = re.compile(r"(https?://)?(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+)(:\d+)?(/\S*[^\s/])?")
 _KEYS = {"mirrors": list, "location": str, "insecure": bool, "ca": str}
 
 
@@ -157,7 +158,7 @@ def _rule(path: str, prefix: str, table: Any) -> Rule:
     mirrors = table.get("mirrors", [])
     places = [*mirrors, *([table["location"]] if "location" in table else [])]
     for place in places:
-        if not isinstance(place, str) or not re.fullmatch(r"(https?://)?[^\s/:]\S*[^\s/]", place):
+        if not isinstance(place, str) or not _PLACE.fullmatch(place):
             raise UsageError(f"{where}: {place!r} is no place", hint="write HOST[:PORT][/PATH]")
     ca = table.get("ca", "")
     if ca and not os.path.isabs(ca):

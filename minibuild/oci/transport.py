@@ -139,7 +139,7 @@ class Transport:
                 opened.close()
 
     def _pool(self, tls: Tls, url: str) -> "PoolManager":
-        proxy = self._proxy(url)
+        proxy = self.proxy(url)
         # Reading the system's authorities takes 20 ms, which plain http can do without.
         trusted = None if url.startswith("http://") and not proxy else tls
         with self._making:
@@ -163,7 +163,7 @@ class Transport:
             return urllib3.ProxyManager(proxy, **settings)  # type: ignore[arg-type]
         return urllib3.PoolManager(**settings)  # type: ignore[arg-type]
 
-    def _proxy(self, url: str) -> str:
+    def proxy(self, url: str) -> str:
         """The proxy for a URL, by the variables that the caller passed on."""
         scheme, _, rest = url.partition("://")
         proxy = self._proxies.get(scheme, "")
