@@ -47,7 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tree(folder: Path) -> Iterator[int]:
     """A tree unpacked from an archive with devices."""
     with tarfile.open(folder / "in.tar", "w") as archive:
-        for name, (kind, mode, major, minor) in NODES.items():
+        for name, (kind, mode, major, minor) in {
+            "d": (tarfile.DIRTYPE, 0o755, 0, 0),
+            **NODES,
+        }.items():
             member = tarfile.TarInfo(name)
             member.type, member.mode, member.mtime = kind, mode, 77
             member.devmajor, member.devminor = major, minor
@@ -81,7 +84,7 @@ def test_archives(tree: int, folder: Path) -> None:
 @pytest.mark.parametrize("paths", [("/",), ("/null", "/d"), ("/n*l", "/d")])
 def test_copies(tree: int, folder: Path, paths: tuple[str, ...]) -> None:
     """Of single files, by patterns, and of directories."""
-    (folder / "copy").mkdir()
+    (folder / "copy/d").mkdir(parents=True)
     fd = os.open(folder / "copy", os.O_RDONLY)
     try:
         for path in paths:
