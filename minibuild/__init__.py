@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     )
     from minibuild.events import Event, Report
     from minibuild.library import build
-    from minibuild.request import BuildRequest, BuildResult, BuiltImage, Output, Secret
+    from minibuild.request import (
+        BuildRequest,
+        BuildResult,
+        BuiltImage,
+        Output,
+        RegistryAccess,
+        Secret,
+    )
 
 __version__ = "0.1.0"
 
@@ -39,6 +46,7 @@ __all__ = [
     "HostError",
     "ImageError",
     "Output",
+    "RegistryAccess",
     "RegistryError",
     "Report",
     "Secret",
@@ -53,7 +61,7 @@ _HOMES = {
     "StoreError UsageError",
     "events": "Event Report",
     "library": "build",
-    "request": "BuildRequest BuildResult BuiltImage Output Secret",
+    "request": "BuildRequest BuildResult BuiltImage Output RegistryAccess Secret",
 }
 
 

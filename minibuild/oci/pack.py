@@ -13,7 +13,7 @@ Read next: `tarread`.
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from minibuild.linux import device, xattr
@@ -49,13 +49,29 @@ def pack(
     Raises `StoreError` if the disk is full, `ImageError` if a file changes meanwhile; then
     nothing is left behind.
     """
-    with LayerSink(content, compression, level) as sink:
+
+    def write(sink: LayerSink) -> None:
         packer = LayerPacker(sink, clamp_epoch)
         for kind, path, source in changes:
             if kind is ChangeKind.DELETE:
                 packer.whiteout(path)
             elif path:
                 packer.add(path, source)
+
+    return pack_by(write, content, db, compression=compression, level=level)
+
+
+def pack_by(
+    write: Callable[[LayerSink], None],
+    content: ContentStore,
+    db: Database,
+    *,
+    compression: Compression = "gzip",
+    level: int | None = None,
+) -> PackedLayer:
+    """A layer of what `write` writes into a sink; an error leaves nothing behind."""
+    with LayerSink(content, compression, level) as sink:
+        write(sink)
         diff_id, digest, size = sink.commit()
     layer = PackedLayer(diff_id, digest, size, layer_media_type(compression))
     remember(db, layer)

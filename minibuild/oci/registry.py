@@ -8,9 +8,10 @@ Docker's registry API is the same as. Read next: `fetch` for keeping blobs, `pus
 import io
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from minibuild.digest import Digest, digest_bytes
+from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import RegistryError
 from minibuild.oci.client import Call, Client, first_answer
+from minibuild.oci.content import ContentStore
 from minibuild.oci.hosts import Endpoint
 from minibuild.oci.model import (
     DOCKER_INDEX,
@@ -23,7 +24,7 @@ from minibuild.oci.model import (
     Descriptor,
 )
 from minibuild.oci.reference import Reference
-from minibuild.oci.transport import Patience, explain, read_all, reason
+from minibuild.oci.transport import Patience, discard, explain, read_all, reason
 from minibuild.request import RegistryAccess
 
 if TYPE_CHECKING:
@@ -43,20 +44,25 @@ class Registry:
     ) -> None:
         self.client = Client(access, patience)
 
-    def find(self, reference: Reference) -> "tuple[Descriptor, RemoteBlobs]":
+    def find(
+        self, reference: Reference, kept: ContentStore | None = None
+    ) -> "tuple[Descriptor, RemoteBlobs]":
         """The manifest or index that a name has now, and where its blobs can be read.
 
-        Raises `RegistryError`.
+        With `kept` only the digest is asked for (HEAD, which some registries do not count against
+        limits) if that store has the document from before. Raises `RegistryError`.
         """
         endpoints = self.client.hosts.for_pull(reference)
         errors: list[RegistryError] = []
         for number, endpoint in enumerate(endpoints):
+            blobs = RemoteBlobs(self.client, reference, endpoints[number:])
+            if kept is not None and (known := self._known(endpoint, reference, kept)):
+                return known, blobs
             try:
                 descriptor, data = self._manifest(endpoint, reference)
             except RegistryError as error:
                 errors.append(error)
                 continue
-            blobs = RemoteBlobs(self.client, reference, endpoints[number:])
             blobs.keep(descriptor, data)
             return descriptor, blobs
         raise first_answer(errors, reference)
@@ -64,6 +70,24 @@ class Registry:
     def blobs(self, reference: Reference) -> "RemoteBlobs":
         """The blobs of a repository, without asking for a manifest first."""
         return RemoteBlobs(self.client, reference, self.client.hosts.for_pull(reference))
+
+    def _known(
+        self, endpoint: Endpoint, reference: Reference, kept: ContentStore
+    ) -> Descriptor | None:
+        """The descriptor of a name if the store has the document; whatever is wrong, GET says."""
+        path = f"manifests/{reference.digest or reference.tag}"
+        try:
+            response = self.client.call(
+                endpoint, Call("HEAD", path, headers={"Accept": ACCEPT}, once=True)
+            )
+            discard(response)
+            digest = parse_digest(response.headers.get("Docker-Content-Digest", ""))
+        except (RegistryError, InvalidDigest):
+            return None
+        if not kept.has(digest) or reference.digest not in (None, digest):
+            return None
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        return Descriptor(media_type, digest, kept.size(digest))
 
     def _manifest(self, endpoint: Endpoint, reference: Reference) -> tuple[Descriptor, bytes]:
         what = reference.path + (

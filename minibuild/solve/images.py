@@ -45,8 +45,11 @@ class Found(NamedTuple):
 class Remote(Protocol):
     """A registry, as far as this module needs it."""
 
-    def find(self, reference: Reference) -> tuple[Descriptor, BlobSource]:
-        """The descriptor that a name has there, and where its blobs can be read."""
+    def find(
+        self, reference: Reference, kept: ContentStore | None = None
+    ) -> tuple[Descriptor, BlobSource]:
+        """The descriptor that a name has there, and where its blobs can be read; `kept` may have
+        the document from before."""
         ...
 
     def blobs(self, reference: Reference) -> BlobSource:
@@ -143,7 +146,7 @@ class ImageFinder:
             kept = _Kept(self._content, self._registry().blobs(reference), reference)
             return Descriptor("", reference.digest, size), kept, "registry"
         try:
-            descriptor, blobs = self._registry().find(reference)
+            descriptor, blobs = self._registry().find(reference, self._content)
         except RegistryError as error:
             if known is not None and self._pull != "always":
                 return known, self._content, "store"

@@ -1,9 +1,12 @@
 """Whole builds between registries: what is fetched, and what never leaves its registry."""
 
+import io
 import json
 import os
 import signal
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -107,7 +110,8 @@ def test_layers_are_fetched_when_a_step_needs_them(
         assert layer in blobs_in(cli)
     before = len(plain.requests())
     cli("build", "-t", "app", context)
-    assert [line for line in plain.requests()[before:] if "blobs" in line] == []
+    asked = [line for line in plain.requests()[before:] if line != "GET /v2/ 200"]
+    assert asked == ["HEAD /v2/base/busybox/manifests/1 200"]
 
 
 def test_a_pinned_base_is_asked_for_once(
@@ -230,6 +234,45 @@ def test_settings_and_logins_come_from_the_environment(
     config.write_text('[registries."docker.io"]\nmirror = "x"\n')
     lines = cli("image", "pull", "busybox:1", env={"MINIBUILD_CONFIG": str(config)}, code=2).stderr
     assert "unknown key 'mirror'" in lines
+
+
+def test_a_layer_is_unpacked_while_it_arrives(cli: Cli, faulty: Faulty, project: Project) -> None:
+    """The second half comes when a file of the first is there."""
+    first, rest = io.BytesIO(b"early"), io.BytesIO(os.urandom(3_000_000))
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        for name, data in (("early", first), ("late", rest)):
+            member = tarfile.TarInfo(name)
+            member.size = len(data.getvalue())
+            archive.addfile(member, data)
+    name = faulty.image("app", layer.getvalue())
+    seen: list[str] = []
+
+    def look() -> None:
+        wait_until(lambda: glob(f"{cli.root}/snapshots/**/early", recursive=True))
+        seen.append("early")
+
+    faulty.halfway = look
+    context = project(
+        {"Dockerfile": f"FROM {name} AS base\nFROM scratch\nCOPY --from=base /late /\n"}
+    )
+    cli("build", context)
+    assert seen == ["early"]
+
+
+def test_from_python(cli: Cli, plain: Server, base: str, project: Project) -> None:
+    import minibuild
+
+    context = project({"Dockerfile": f"FROM {base}\nCOPY --link a /a\n", "a": "python"})
+    name = f"{plain.address}/python/app:1"
+    result = minibuild.build(
+        context,
+        tags=[name],
+        root=cli.root,
+        outputs=(minibuild.Output("registry"),),
+        registries=minibuild.RegistryAccess(),
+    )
+    assert cli("image", "pull", "-q", name).stdout.strip() == result.digest
 
 
 def test_prune_removes_what_was_never_finished(cli: Cli, faulty: Faulty) -> None:

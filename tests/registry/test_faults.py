@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import pytest
 
@@ -13,8 +14,9 @@ from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError
 from minibuild.oci.content import ContentStore
 from minibuild.oci.fetch import fetch_blob, fetch_image
 from minibuild.oci.model import Descriptor
+from minibuild.oci.push import Repository, push_image
 from minibuild.oci.reference import parse_reference
-from minibuild.oci.registry import Registry
+from minibuild.oci.registry import Registry, RemoteBlobs
 from minibuild.oci.transport import Patience, patient
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty
@@ -241,8 +243,6 @@ def test_waiting_can_be_cancelled(server: Faulty) -> None:
 
 
 def push(server: Faulty, content: ContentStore, data: bytes, **options: object) -> str:
-    from minibuild.oci.push import Repository
-
     content.put(data)
     blob = Descriptor(LAYER, Digest("sha256:" + hashlib.sha256(data).hexdigest()), len(data))
     repository = Repository(Client().registry, parse_reference(f"{server.address}/app"))
@@ -293,6 +293,27 @@ def test_a_server_that_mounts_nothing_gets_the_blob(server: Faulty, content: Con
     other = [parse_reference(f"{server.address}/other")]
     assert push(server, content, BLOB, mount_from=other) == "sent"
     assert BLOB in server.blobs.values()
+
+
+def test_blobs_are_sent_side_by_side(server: Faulty, content: ContentStore) -> None:
+    """Two that are read only when both are asked for."""
+    name = parse_reference(server.image("app", b"one", b"two"))
+    top, blobs = Client().registry.find(name)
+    both = threading.Barrier(2, timeout=5)
+
+    class Meeting(NamedTuple):
+        blobs: RemoteBlobs
+
+        def open(self, descriptor: Descriptor) -> BinaryIO:
+            if descriptor.media_type == LAYER:
+                both.wait()
+            return self.blobs.open(descriptor)
+
+    with Faulty() as other:
+        push_image(
+            Client().registry, Meeting(blobs), top, [parse_reference(f"{other.address}/app:1")]
+        )
+        assert other.blobs == server.blobs
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 500])

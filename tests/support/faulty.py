@@ -9,8 +9,10 @@ import http.server
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+_LONG_BYTES = 500_000
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -49,6 +51,7 @@ class Faulty(http.server.ThreadingHTTPServer):
         self.uploads: dict[str, bytearray] = {}
         self.chunk_min = 0
         self.mounts = False
+        self.halfway: Callable[[], None] | None = None
         self.over = threading.Event()
         self.taking = threading.Lock()
 
@@ -202,7 +205,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data[: self._cut])
             self.close_connection = True
             return
-        self.wfile.write(data)
+        middle = len(data) // 2 if self.server.halfway and len(data) > _LONG_BYTES else 0
+        if middle and self.server.halfway:
+            self.wfile.write(data[:middle])
+            self.server.halfway()
+        self.wfile.write(data[middle:])
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
