@@ -22,6 +22,7 @@ from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.outcome import Products, describe_build
 from minibuild.request import BuildRequest, BuildResult, Output, RegistryAccess
+from minibuild.solve.pack_file import Packing
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
 
@@ -74,6 +75,17 @@ def export(
             exported = _EXPORTERS[output.type](job, output)
         first = first if first.images else exported
     return describe_build(bench, products, first.images, first.digest, names)
+
+
+def packing_for(engine: Engine, request: BuildRequest) -> Packing | None:
+    """How layers may be packed before the export asks for them; None if it will ask for trees."""
+    outputs = request.outputs or (Output("image"),)
+    if any(output.type in ("local", "tar") for output in outputs):
+        return None
+    if outputs[0].type == "cacheonly":
+        return Packing(engine.layers)
+    options = image_options(outputs[0])
+    return Packing(engine.layers, options.compression or "gzip", options.level)
 
 
 @contextmanager

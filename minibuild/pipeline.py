@@ -14,7 +14,7 @@ from minibuild.definition import Definition, read_definition
 from minibuild.engine import Engine, open_engine
 from minibuild.errors import BuildError, SourceText
 from minibuild.events import Report, Warned, serialised, silent
-from minibuild.exporting import export
+from minibuild.exporting import export, packing_for
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult
 from minibuild.graph.platform import host_platform
@@ -85,7 +85,8 @@ def _build(
         cancelled=cancelled,
     )
     sources = Sources(bench, engine.cache, engine.layers, finder)
-    solver = Solver(bench, engine.cache, sources, jobs=request.jobs)
+    packing = packing_for(engine, request)
+    solver = Solver(bench, engine.cache, sources, jobs=request.jobs, packing=packing)
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     made = export(engine, bench, request, Products(converted.images, results, sources.base))

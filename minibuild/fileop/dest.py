@@ -53,11 +53,12 @@ class InMemory:
     Every entry of the plan has to be told to `add`, which refuses what could not be written.
     """
 
-    __slots__ = ("_base", "_kinds")
+    __slots__ = ("_base", "_kinds", "_new")
 
     def __init__(self, base_fd: int | None = None) -> None:
         self._base = None if base_fd is None else OnDisk(base_fd)
         self._kinds: dict[str, int] = {"": stat.S_IFDIR}
+        self._new: set[str] = set()
 
     def resolve(self, path: str) -> str:
         """See `Destination`. A planned symlink on the way is not followed, but an error."""
@@ -72,14 +73,20 @@ class InMemory:
         planned = self._kinds.get(real)
         if planned is not None:
             return planned
-        return 0 if self._base is None else self._base.kind(real)
+        # The base has nothing in a directory that is new: that saves a look for most paths.
+        if self._base is None or real.rpartition("/")[0] in self._new:
+            return 0
+        return self._base.kind(real)
 
     def add(self, entry: Planned) -> None:
         """Note an entry. Raises `DefinitionError` where a directory and a file collide."""
         if isinstance(entry, Archive):
             raise Unplannable("what an archive holds is not known before it is unpacked")
-        check_replaceable(entry.path, stat.S_IFMT(entry.mode), self.kind(entry.path))
-        self._kinds[entry.path] = stat.S_IFMT(entry.mode)
+        new, old = stat.S_IFMT(entry.mode), self.kind(entry.path)
+        check_replaceable(entry.path, new, old)
+        self._kinds[entry.path] = new
+        if new == stat.S_IFDIR and not old:
+            self._new.add(entry.path)
 
 
 class Unplannable(Exception):

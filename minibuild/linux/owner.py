@@ -17,6 +17,11 @@ def maps_single_id() -> bool:
     return _mapped("/proc/self/uid_map") == 1 or _mapped("/proc/self/gid_map") == 1
 
 
+def mapped_ids() -> tuple[int, int]:
+    """How many user and group ids this process can give files: 0 and up to these."""
+    return _mapped("/proc/self/uid_map"), _mapped("/proc/self/gid_map")
+
+
 def _mapped(path: str) -> int:
     # As bytes: inside a step's root Python cannot load the module of a codec any more.
     with open(path, "rb") as file:

@@ -6,7 +6,7 @@ manifest named it. It is fetched from there when somebody needs its bytes, and n
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO
 
@@ -19,9 +19,10 @@ from minibuild.oci.fetch import Arrival
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.meter import metered
 from minibuild.oci.model import Descriptor
-from minibuild.oci.pack import pack
+from minibuild.oci.pack import pack, pack_by
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference
+from minibuild.oci.sink import LayerSink
 from minibuild.oci.unpack import unpack
 from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
@@ -87,6 +88,12 @@ class StoreLayers:
         """Write the diff as a layer into the content store."""
         changes = self._snapshots.changes(diff)
         return pack(changes, self._content, self._store.db, compression=compression, level=level)
+
+    def pack_by(
+        self, write: Callable[[LayerSink], None], compression: Compression, level: int | None
+    ) -> PackedLayer:
+        """What `write` writes into a sink, as a layer in the content store."""
+        return pack_by(write, self._content, self._store.db, compression=compression, level=level)
 
     def present(self, blob: PackedLayer) -> bool:
         """Whether the blob is in the content store, or can be fetched."""

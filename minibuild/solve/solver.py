@@ -28,6 +28,7 @@ from minibuild.graph.vertex import Vertex, topological
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import combined_key, explain, step_key
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts
+from minibuild.solve.pack_file import Packing, pack_file, unread
 from minibuild.solve.results import Result
 from minibuild.solve.run_diff import run_diff
 from minibuild.solve.run_exec import run_exec
@@ -54,18 +55,26 @@ class Solver:
         *,
         jobs: int = 0,
         salt: str = "",
+        packing: Packing | None = None,
     ) -> None:
         self._bench = bench
         self._cache = cache
         self._sources = sources
         self._jobs = jobs or DEFAULT_JOBS
         self._salt = salt
+        self._packing = packing
+        self._unread: frozenset[Digest] = frozenset()
         self.cached = 0
         self.executed = 0
 
     def solve(self, targets: Sequence[Vertex | None]) -> dict[Digest, Solved]:
-        """Everything the targets need, by vertex digest. Raises the first error of a step."""
+        """Everything the targets need, by vertex digest. Raises the first error of a step.
+
+        With `packing`, what no step reads becomes a layer at once; without, all are trees.
+        """
         vertices = topological(targets)
+        if self._packing is not None:
+            self._unread = unread(vertices)
         self._bench.report(
             Planned(
                 tuple(
@@ -193,14 +202,24 @@ class Solver:
         with bench.store.lock(f"key-{canonical[7:39]}", bench.cancelled):
             record = None if forced else self._cache.lookup(canonical)
             if record is None:
-                run = run_exec if isinstance(op, Exec) else run_file
-                result = run(bench, vertex, op, inputs, voice)  # type: ignore[arg-type]
+                result = self._execute(vertex, op, inputs, voice)
                 self._cache.save_parts(canonical, vertex.note.name, explain(op, base, parts))
                 self._cache.save({fast, canonical}, Record(canonical, result), vertex.note.name)
                 return Solved(result, canonical, fresh=forced)
         if fast != canonical:
             self._cache.save({fast}, record, vertex.note.name)
         return _from(record)
+
+    def _execute(
+        self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
+    ) -> Result:
+        if isinstance(op, Exec):
+            return run_exec(self._bench, vertex, op, inputs, voice)
+        if self._packing is not None and vertex.digest in self._unread:
+            packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing)
+            if packed is not None:
+                return packed
+        return run_file(self._bench, vertex, op, inputs, voice)
 
     # --- small things ---
 
