@@ -11,13 +11,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from minibuild.digest import Digest, digest_strings
+from minibuild.digest import digest_strings
 from minibuild.engine import Engine
 from minibuild.errors import UsageError
 from minibuild.events import Completed, Planned, Started, VertexInfo
-from minibuild.export.options import ImageOptions, PushOptions, image_options, tree_options
+from minibuild.export.options import (
+    ImageOptions,
+    PushOptions,
+    full_names,
+    image_options,
+    tree_options,
+)
 from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
 from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.outcome import Products, describe_build
@@ -27,6 +34,7 @@ from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
 
 if TYPE_CHECKING:
+    from minibuild.export.annotations import Annotation
     from minibuild.export.bundle import Bundle
 
 PACKERS = 4
@@ -53,13 +61,15 @@ class Job(NamedTuple):
     epoch: int | None
     voice: Voice
     registries: RegistryAccess
+    annotations: "tuple[Annotation, ...]" = ()
 
 
 class Exported(NamedTuple):
-    """What one output wrote: the top document's digest, and the images below it."""
+    """What one output wrote: the top document, its names, and the images below it."""
 
-    digest: Digest | None = None
+    top: Descriptor | None = None
     images: tuple[AssembledImage, ...] = ()
+    names: tuple[Reference, ...] = ()
 
 
 def export(
@@ -67,14 +77,14 @@ def export(
 ) -> BuildResult:
     """Do all outputs of a request. Each is written whole or not at all."""
     names = tuple(dict.fromkeys(parse_reference(tag) for tag in request.tags))
-    epoch = _epoch(request.build_args)
+    epoch, annotations = _epoch(request.build_args), _annotations(request)
     first = Exported()
     for output in request.outputs or (Output("image"),):
         with _vertex(bench, output) as voice:
-            job = Job(engine, bench, products, names, epoch, voice, request.registries)
+            job = Job(engine, bench, products, names, epoch, voice, request.registries, annotations)
             exported = _EXPORTERS[output.type](job, output)
         first = first if first.images else exported
-    return describe_build(bench, products, first.images, first.digest, names)
+    return describe_build(bench, products, first.images, first.top, first.names or names)
 
 
 def packing_for(engine: Engine, request: BuildRequest) -> Packing | None:
@@ -100,6 +110,15 @@ def _vertex(bench: Workbench, output: Output) -> Iterator[Voice]:
         bench.report(Completed(digest, time.time(), error=str(error) or type(error).__name__))
         raise
     bench.report(Completed(digest, time.time()))
+
+
+def _annotations(request: BuildRequest) -> "tuple[Annotation, ...]":
+    """Those of `--annotation`, which are for every output that is an image."""
+    if not request.annotations:
+        return ()
+    from minibuild.export.annotations import parse_flag
+
+    return tuple(made for text in request.annotations for made in parse_flag(text))
 
 
 def _epoch(build_args: Mapping[str, str]) -> int | None:
@@ -165,11 +184,14 @@ def _converted(job: Job, key: DiffKey, blob: PackedLayer, options: ImageOptions)
 
         return clamp_times(content, db, blob, epoch, options.compression or "gzip", options.level)
     # New layers are compressed as asked; those of a base image only if that is forced.
-    if options.compression and (options.force_compression or not is_base):
+    wanted = options.compression or ("gzip" if options.force_compression else None)
+    if wanted and (options.force_compression or not is_base):
         from minibuild.oci.convert import recompress
 
         job.engine.layers.fetch(blob)
-        return recompress(content, db, blob, options.compression)
+        # A level is about how, and does not show in the type: only by force is it done again.
+        level = options.level if options.force_compression else None
+        return recompress(content, db, blob, wanted, level)
     return blob
 
 
@@ -177,25 +199,32 @@ def _to_store(job: Job, output: Output) -> Exported:
     """The default: the image in the store, under its names; and in registries, if asked for."""
     from minibuild.export.bundle import make_bundle
 
-    options = image_options(output)
+    options = _image_options(job, output)
     # What is only pushed leaves the layers of its base where they are.
-    stored = output.type == "image"
+    stored = output.type == "image" and options.store
     images = _assemble_all(job, options, remote=not stored)
-    names = tuple(dict.fromkeys((*job.names, *options.names)))
     bundle = make_bundle(
         job.engine.content,
         [image.manifest for image in images],
-        names,
+        tuple(dict.fromkeys((*job.names, *options.names))),
         options.annotations,
         oci_mediatypes=options.oci_mediatypes,
     )
-    for name in names if stored else ():
-        if name.tag:
-            job.engine.images.tag(name, bundle.top)
-            job.voice.remark(f"naming to {name}")
+    for name in full_names(bundle.names, bundle.top.digest, options) if stored else ():
+        job.engine.images.tag(name, bundle.top)
+        job.voice.remark(f"naming to {name}")
+    if options.unpack:
+        for result in job.products.results:
+            job.bench.materialiser.snapshot(result, job.voice.remark)
     if options.push is not None:
         _push(job, bundle, options.push)
-    return Exported(bundle.top.digest, images)
+    return Exported(bundle.top, images, bundle.names)
+
+
+def _image_options(job: Job, output: Output) -> ImageOptions:
+    """The options of an output; its own annotations win over those for all outputs."""
+    options = image_options(output)
+    return options._replace(annotations=(*job.annotations, *options.annotations))
 
 
 def _push(job: Job, bundle: "Bundle", options: PushOptions) -> None:
@@ -214,7 +243,7 @@ def _to_archive(job: Job, output: Output) -> Exported:
     from minibuild.export.docker import export_docker
     from minibuild.export.oci import export_oci
 
-    options = image_options(output)
+    options = _image_options(job, output)
     if not output.dest:
         raise UsageError(
             f"output type={output.type} needs a destination",
@@ -230,7 +259,7 @@ def _to_archive(job: Job, output: Output) -> Exported:
     )
     write = export_oci if output.type == "oci" else export_docker
     write(bundle, output.dest, tar=options.tar)
-    return Exported(bundle.top.digest, images)
+    return Exported(bundle.top, images, bundle.names)
 
 
 # --- Trees ---
@@ -266,6 +295,7 @@ def _to_directory(job: Job, output: Output) -> Exported:
                 fd,
                 os.path.join(dest, folder) if folder else dest,
                 clamp_epoch=job.epoch if options.epoch is None else options.epoch,
+                delete=options.delete,
             )
             for left_out in done.skipped:
                 job.voice.remark(left_out)

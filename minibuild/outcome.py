@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from minibuild.digest import Digest
 from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage
+from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.oci.reference import Reference
 from minibuild.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.solve.results import DiffKey, Result
@@ -24,7 +24,7 @@ def describe_build(
     bench: Workbench,
     products: Products,
     images: Sequence[AssembledImage],
-    digest: Digest | None,
+    top: Descriptor | None,
     names: Sequence[Reference],
 ) -> BuildResult:
     """The result of a build; `images` are empty if none of its outputs was an image."""
@@ -34,9 +34,9 @@ def describe_build(
     )
     return BuildResult(
         images=described,
-        digest=digest,
+        digest=None if top is None else top.digest,
         tags=tuple(map(str, names)),
-        metadata=_metadata(images, digest, names),
+        metadata=_metadata(images, top, names),
     )
 
 
@@ -71,22 +71,15 @@ def _image(
 
 
 def _metadata(
-    images: Sequence[AssembledImage], digest: Digest | None, names: Sequence[Reference]
+    images: Sequence[AssembledImage], top: Descriptor | None, names: Sequence[Reference]
 ) -> dict[str, Any]:
     """What `--metadata-file` holds, under the names that buildx uses."""
     data: dict[str, Any] = {}
     if len(images) == 1:
-        image = images[0]
-        platform = {k: v for k, v in image.image.platform._asdict().items() if v}
-        data["containerimage.config.digest"] = image.config.digest
-        data["containerimage.descriptor"] = {
-            "mediaType": image.manifest.media_type,
-            "digest": image.manifest.digest,
-            "size": image.manifest.size,
-            "platform": platform,
-        }
-    if digest is not None:
-        data["containerimage.digest"] = digest
+        data["containerimage.config.digest"] = images[0].config.digest
+    if top is not None:
+        data["containerimage.descriptor"] = descriptor_to_json(top)
+        data["containerimage.digest"] = top.digest
     if names:
         data["image.name"] = ",".join(map(str, names))
     return data

@@ -26,7 +26,26 @@ def run(options: argparse.Namespace, session: Session) -> int:
     request = request_of(options, session.environment)
     request = request._replace(registries=registry_access(session.environment))
     mode = _mode(options, session)
-    _refuse_terminal(request, session)
+    _check_streams(request, session)
+    if options.load == "false":
+        return _defined(request, options, session, mode)
+    from minibuild.cli.loader import start, with_load
+
+    loader = start(options.load, session.environment.variables)
+    if loader is None:
+        return _defined(request, options, session, mode)
+    with loader:
+        code = _defined(with_load(request, loader), options, session, mode)
+        said = "" if code else loader.finish()
+    if said and mode not in ("quiet", "rawjson"):
+        session.tell(said)
+    return code
+
+
+def _defined(
+    request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode
+) -> int:
+    """The build, with what standard input defines."""
     if "-" in (request.context, request.file):
         from minibuild.cli.stdin import with_definition
 
@@ -52,7 +71,9 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
     _write_files(options, result)
     _show_warnings(renderer, mode, session)
     if mode == "quiet":
-        session.say(image_id(result))
+        # Behind an archive on standard output an id would be read as a part of it.
+        archive = any(output.dest == "-" for output in request.outputs)
+        (session.tell if archive else session.say)(image_id(result))
     elif mode != "rawjson":
         from minibuild.cli.summary import summary
 
@@ -91,8 +112,15 @@ def _mode(options: argparse.Namespace, session: Session) -> Mode:
     raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint="it is one of " + ", ".join(MODES))
 
 
-def _refuse_terminal(request: BuildRequest, session: Session) -> None:
-    if any(output.dest == "-" for output in request.outputs) and session.stdout.isatty():
+def _check_streams(request: BuildRequest, session: Session) -> None:
+    """Standard output takes one archive, and is no terminal then."""
+    archives = [output for output in request.outputs if output.dest == "-"]
+    if len(archives) > 1:
+        raise UsageError(
+            "standard output can take one output, and several are to go there",
+            hint="name a file with dest=FILE for the others",
+        )
+    if archives and session.stdout.isatty():
         raise UsageError(
             "not writing an archive to the terminal",
             hint="name a file with dest=FILE, or redirect standard output",

@@ -12,7 +12,6 @@ _NO_DAEMON = "there is no builder instance to choose or to configure: minibuild 
 _OUTDATED = "docker build itself has no use for it any more; leave it out"
 
 UNSUPPORTED = {
-    "--annotation": _LATER,
     "--attest": "attestations are planned; leave it out for now",
     "--builder": _NO_DAEMON,
     "--cache-from": "the cache in the store is always used; others are planned",
@@ -28,8 +27,6 @@ UNSUPPORTED = {
     "--cpuset-mems": _OUTDATED,
     "--force-rm": _OUTDATED,
     "--isolation": _OUTDATED,
-    "--load": "an image without -o is in the local store already; for Docker use "
-    "-o type=docker,dest=image.tar and `docker load`",
     "--memory": _OUTDATED,
     "--memory-swap": _OUTDATED,
     "--policy": _LATER,
@@ -68,6 +65,7 @@ def parser() -> Parser:
         help="DIR, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
     )
     many("--label", metavar="K=V", help="label of the image")
+    many("--annotation", metavar="[TYPE:]K=V", help="annotation of the image's documents")
     made.switch("--no-cache", help="run every step anew")
     many("--no-cache-filter", metavar="STAGE,...", help="run the steps of stages anew")
     many(
@@ -77,6 +75,13 @@ def parser() -> Parser:
         help="DIR, - (a tar), or type=image|registry|oci|docker|local|tar|cacheonly,dest=PATH,...",
     )
     made.switch("--push", help="push the image to its registry, as -o type=registry")
+    made.add_optional_value(
+        "--load",
+        "true",
+        default="false",
+        metavar="[=docker|podman|nerdctl|ctr]",
+        help="hand the image to a container engine of this machine",
+    )
     _add_results(made)
     _add_steps(made)
     return made

@@ -43,6 +43,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
             key: value or ""
             for key, value in (attributes.assignment(text, "label") for text in options.label)
         },
+        annotations=_annotations(options.annotation),
         no_cache=options.no_cache,
         no_cache_filter=frozenset(
             stage for text in options.no_cache_filter for stage in attributes.listed(text)
@@ -76,6 +77,15 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
     if environment.source_date_epoch:
         found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)
     return found
+
+
+def _annotations(texts: list[str]) -> tuple[str, ...]:
+    if texts:
+        from minibuild.export.annotations import parse_flag
+
+        for text in texts:
+            parse_flag(text)  # a slip is told before the build, and not after it
+    return tuple(texts)
 
 
 def _outputs(options: argparse.Namespace) -> tuple[Output, ...]:

@@ -214,10 +214,10 @@ def _rm(options: argparse.Namespace, session: Session) -> int:
 def _names_of(images: Images, word: str) -> list[Reference]:
     """The names to take away: the one given, or all of the image whose id was given."""
     name, descriptor = find(images, word)
-    if name is not None and name.digest is None:
+    stored = images.names.list()
+    if name is not None and (name.digest is None or name in [image.name for image in stored]):
         return [name]
-    digest = descriptor.digest
-    return [image.name for image in images.names.list() if image.descriptor.digest == digest]
+    return [image.name for image in stored if image.descriptor.digest == descriptor.digest]
 
 
 def _add_format(made: Parser) -> None:

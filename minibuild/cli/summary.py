@@ -67,7 +67,7 @@ def _written(request: BuildRequest) -> list[str]:
     return [
         f"written to {output.dest} (type={output.type})"
         for output in request.outputs
-        if output.dest not in ("", "-")
+        if output.dest not in ("", "-") and not output.dest.startswith("/dev/fd/")
     ]
 
 

@@ -1,7 +1,8 @@
 """`type=local`: the files of a result in a directory of the person who built.
 
 Comes in: a tree, open. Goes out: files, owned by the caller, with modes and times of the result.
-Files that are there already are replaced if the result has them, and stay if not. Nothing is
+Files that are there already are replaced if the result has them, and stay if not, unless the
+destination is to hold the result and nothing else. Nothing is
 followed: a symlink in the destination, where the result has a directory, is replaced, so files
 land below the destination and nowhere else. Extended attributes are not written.
 """
@@ -29,10 +30,17 @@ class LocalExport(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def export_local(tree_fd: int, dest: str, *, clamp_epoch: int | None = None) -> LocalExport:
-    """Copy the tree into the directory `dest`, which is made if need be."""
+def export_local(
+    tree_fd: int, dest: str, *, clamp_epoch: int | None = None, delete: bool = False
+) -> LocalExport:
+    """Copy the tree into the directory `dest`, which is made if need be.
+
+    With `delete`, whatever else is in it goes; places where that is surely a slip are refused.
+    """
     if dest == "-":
         raise UsageError("a directory cannot be written to standard output", hint="use type=tar")
+    if delete:
+        _refuse_precious(dest)
     try:
         os.makedirs(dest, exist_ok=True)
         dest_fd = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -40,7 +48,7 @@ def export_local(tree_fd: int, dest: str, *, clamp_epoch: int | None = None) -> 
         raise UsageError(f"destination {dest} is not a directory") from None
     except OSError as error:
         raise write_error(error, dest) from error
-    copy = _Copy(tree_fd, dest_fd, clamp_epoch)
+    copy = _Copy(tree_fd, dest_fd, clamp_epoch, delete)
     try:
         for path in walk(tree_fd):
             copy.add(path)
@@ -52,17 +60,34 @@ def export_local(tree_fd: int, dest: str, *, clamp_epoch: int | None = None) -> 
     return LocalExport(copy.written, tuple(copy.skipped))
 
 
+def _refuse_precious(dest: str) -> None:
+    """No deletion in directories in which somebody lives or works."""
+    import pwd
+
+    real, here = os.path.realpath(dest), os.path.realpath(".")
+    homes = {os.path.realpath(account.pw_dir) for account in pwd.getpwall()}
+    if real.count("/") < 2 or real in homes or os.path.commonpath([real, here]) == real:
+        raise UsageError(
+            f"mode=delete would remove everything else in {real}",
+            hint="name a directory that is for this output alone",
+        )
+
+
 class _Copy:
     """Copies entries in walk order. Keeps the directories from the root to the current one open,
     so no name is ever looked up twice."""
 
-    def __init__(self, tree_fd: int, dest_fd: int, clamp_epoch: int | None) -> None:
+    def __init__(
+        self, tree_fd: int, dest_fd: int, clamp_epoch: int | None, delete: bool = False
+    ) -> None:
         self.written = 0
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree_fd}"
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
         self._open: list[tuple[str, int, os.stat_result | None]] = [("", dest_fd, None)]
         self._links: dict[tuple[int, int], str] = {}
+        self._delete = delete
+        self._sweep("", dest_fd)
 
     def close(self) -> None:
         """Close all directories."""
@@ -101,6 +126,13 @@ class _Copy:
         # Writable for us until everything is in it.
         os.fchmod(fd, stat.S_IMODE(found.st_mode) | 0o700)
         self._open.append((path, fd, found))
+        self._sweep(path, fd)
+
+    def _sweep(self, path: str, fd: int) -> None:
+        """Remove from a directory what that of the result does not have."""
+        for name in os.listdir(fd) if self._delete else ():
+            if not os.path.lexists(f"{self._source}/{path}/{name}"):
+                remove_tree(fd, name)
 
     def _leave(self) -> None:
         _, fd, found = self._open.pop()

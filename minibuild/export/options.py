@@ -8,6 +8,7 @@ not are refused too: an option that is silently ignored is worse than none.
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
+from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.export.annotations import Annotation, is_annotation_key, parse_attribute
 from minibuild.oci.compress import Compression
@@ -24,12 +25,13 @@ _LAYER_KEYS = (
     "source-date-epoch",
 )
 _PUSH_KEYS = ("push", "push-by-digest", "registry.insecure")
+_STORE_KEYS = ("store", "unpack", "name-canonical", "dangling-name-prefix")
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "oci": (*_LAYER_KEYS, "tar"),
     "docker": (*_LAYER_KEYS, "tar"),
-    "image": (*_LAYER_KEYS, *_PUSH_KEYS),
-    "registry": (*_LAYER_KEYS, *_PUSH_KEYS),
-    "local": ("platform-split", "source-date-epoch"),
+    "image": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
+    "registry": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
+    "local": ("platform-split", "source-date-epoch", "mode"),
     "tar": ("platform-split", "source-date-epoch"),
     "cacheonly": (),
 }
@@ -47,7 +49,10 @@ class ImageOptions(NamedTuple):
     """How an image is written. `compression` None means: as the layers are.
 
     `force_compression` is about layers that exist with another compression; without it only new
-    layers are compressed as asked. `epoch` replaces that of the environment.
+    layers are compressed as asked. `epoch` replaces that of the environment. Without `store` the
+    image gets no name in the store; with `unpack` its files are laid out there, as for a RUN.
+    `name_canonical` adds names with the digest; an image without any name is called
+    `dangling_prefix@DIGEST`, if there is a prefix.
     """
 
     names: tuple[Reference, ...] = ()
@@ -60,13 +65,21 @@ class ImageOptions(NamedTuple):
     tar: bool = True
     epoch: int | None = None
     push: PushOptions | None = None
+    store: bool = True
+    unpack: bool = False
+    name_canonical: bool = False
+    dangling_prefix: str = ""
 
 
 class TreeOptions(NamedTuple):
-    """How a tree is written. `platform_split` None: a folder for each if there are several."""
+    """How a tree is written. `platform_split` None: a folder for each if there are several.
+
+    With `delete` the destination holds what the result holds, and nothing else.
+    """
 
     platform_split: bool | None = None
     epoch: int | None = None
+    delete: bool = False
 
 
 def image_options(output: Output) -> ImageOptions:
@@ -88,7 +101,30 @@ def image_options(output: Output) -> ImageOptions:
         values.boolean("tar", True),
         values.number("source-date-epoch"),
         _push_options(output, values),
+        values.boolean("store", True),
+        values.boolean("unpack", False),
+        values.boolean("name-canonical", False),
+        values.text("dangling-name-prefix"),
     )
+
+
+def full_names(
+    names: tuple[Reference, ...], digest: Digest, options: ImageOptions
+) -> tuple[Reference, ...]:
+    """The names that an image gets in the store: those given, and those that its digest makes."""
+    given = tuple(name for name in names if name.tag)
+    if not names and options.dangling_prefix:
+        return (_reference(f"{options.dangling_prefix}@{digest}"),)
+    if options.name_canonical:
+        given += tuple(name._replace(tag="", digest=digest) for name in names)
+    return tuple(dict.fromkeys(given))
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _push_options(output: Output, values: "_Values") -> PushOptions | None:
@@ -108,7 +144,8 @@ def tree_options(output: Output) -> TreeOptions:
     """The options of an output that is files. Raises `UsageError`."""
     values = _Values(output)
     split = values.boolean("platform-split", False) if values.has("platform-split") else None
-    return TreeOptions(split, values.number("source-date-epoch"))
+    mode = values.choice("mode", ("copy", "delete"))
+    return TreeOptions(split, values.number("source-date-epoch"), mode == "delete")
 
 
 def _check_level(compression: Compression, level: int | None) -> None:
@@ -136,6 +173,9 @@ class _Values:
 
     def has(self, key: str) -> bool:
         return key in self._values
+
+    def text(self, key: str) -> str:
+        return self._values.get(key, "")
 
     def choice(self, key: str, allowed: tuple[str, ...]) -> str | None:
         value = self._values.get(key)
@@ -165,13 +205,8 @@ class _Values:
         return int(value)
 
     def names(self) -> tuple[Reference, ...]:
-        found: list[Reference] = []
-        for name in filter(None, self._values.get("name", "").split(",")):
-            try:
-                found.append(parse_reference(name.strip()))
-            except DefinitionError as error:
-                raise UsageError(error.message, hint=error.hint) from None
-        return tuple(found)
+        words = filter(None, self.text("name").split(","))
+        return tuple(_reference(word.strip()) for word in words)
 
     def annotations(self) -> tuple[Annotation, ...]:
         return tuple(

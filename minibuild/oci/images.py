@@ -75,9 +75,10 @@ class ImageStore:
         return None
 
     def tag(self, reference: Reference, descriptor: Descriptor) -> None:
-        """Give an image a name; whatever had it before loses it."""
-        name = str(reference._replace(digest=None))
-        if not reference.tag:
+        """Give an image a name; whatever had it before loses it. A name without a tag is one
+        with the image's own digest."""
+        name = str(reference._replace(digest=None) if reference.tag else reference)
+        if not reference.tag and reference.digest != descriptor.digest:
             raise DefinitionError(f"{reference} has no tag to be stored under")
         named = _bare(descriptor)._replace(annotations={REF_NAME: name, CONTAINERD_NAME: name})
         with self._store.lock("index"):
