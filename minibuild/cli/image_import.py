@@ -26,7 +26,7 @@ from minibuild.oci.compress import (
     layer_media_type,
     stream_errors,
 )
-from minibuild.oci.config import ImageLayer, assemble, store_documents
+from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.sink import LayerSink
 from minibuild.oci.tarformat import padding
@@ -89,6 +89,13 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
         ) from None
     except (FileNotFoundError, PermissionError) as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def layer_of_tar(images: Images, path: str) -> tuple[PackedLayer, str]:
+    """A tar as a layer in the store, and the time of its newest file as documents have it."""
+    with _opened(path) as file:
+        packed, newest = _layer(images, file, path)
+    return packed, rfc3339(newest)
 
 
 def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLayer, float]:

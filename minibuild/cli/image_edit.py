@@ -1,0 +1,278 @@
+"""`minibuild image append`, `rebase`, `flatten` and `squash`: images made from images, not built.
+
+Comes in: names. Goes out: an image under another name, in the store; or, with `--push`, from
+registry to registry, where nothing but documents is transferred (and the layers that `append`
+adds). Read next: `minibuild.oci.edit`, `minibuild.oci.rebase`, `minibuild.oci.squash`.
+"""
+
+import argparse
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image import new_name
+from minibuild.cli.parser import Parser
+from minibuild.cli.registries import registry_access
+from minibuild.cli.signals import stopping
+from minibuild.cli.stores import Images, find, open_images
+from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.oci.content import BlobSource
+from minibuild.oci.edit import (
+    Drafts,
+    Image,
+    add_layer,
+    each_image,
+    entries_below,
+    read_image,
+    without_layers,
+    write_image,
+)
+from minibuild.oci.model import Descriptor
+from minibuild.oci.rebase import BASE_DIGEST, BASE_NAME, rebase
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.registry import Registry
+from minibuild.oci.squash import squash_layers
+from minibuild.oci.transfer import manifests_of
+from minibuild.oci.transport import patient
+
+
+class Place(NamedTuple):
+    """Where images are looked up, and where the new one goes: the store, or registries."""
+
+    images: Images
+    registry: Registry | None
+    cancelled: threading.Event
+
+    def find(self, word: str) -> tuple[str, Descriptor, BlobSource]:
+        """The full name of an image, its top document, and its blobs."""
+        if self.registry is None:
+            found = find(self.images, word)
+            return str(found.name or word), found.descriptor, self.images.content
+        name = _reference(word)
+        top, blobs = self.registry.find(name)
+        return str(name), top, blobs
+
+    def put(self, drafts: Drafts, top: Descriptor, name: Reference) -> None:
+        """Have the new image under its name."""
+        if self.registry is None:
+            drafts.keep(self.images.content)
+            self.images.names.tag(name, top)
+            return
+        from minibuild.oci.push import push_image
+
+        push_image(self.registry, drafts, top, [name])
+
+
+@contextmanager
+def _place(options: argparse.Namespace, session: Session) -> Iterator[Place]:
+    cancelled, registry = threading.Event(), None
+    remote = getattr(options, "push", False)
+    if remote:
+        access = registry_access(session.environment)
+        if options.insecure:
+            words = [options.image, options.name, getattr(options, "onto", "")]
+            domains = {_reference(word).domain for word in words if word}
+            access = access._replace(insecure=tuple(sorted(domains)))
+        registry = Registry(access, patient(cancelled))
+    elif getattr(options, "insecure", False):
+        raise UsageError("--insecure is about registries, and is of use with --push only")
+    with open_images(session.root) as images, stopping(cancelled):
+        yield Place(images, registry, cancelled)
+
+
+def _reference(word: str) -> Reference:
+    try:
+        return parse_reference(word)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def _parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
+    made = Parser(f"minibuild image {name}", description=description, epilog=epilog)
+    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.add_argument("name", metavar="NAME", help="name of the new image")
+    if remote:
+        made.switch("--push", help="all names are of registries: read there, and push there")
+        made.switch("--insecure", help="the registries may do without TLS, or any certificate")
+    made.switch("-q", "--quiet", help="print the digest only")
+    return made
+
+
+def _edited(
+    options: argparse.Namespace,
+    session: Session,
+    verb: str,
+    edit: Callable[[Place, Drafts, BlobSource, Image], Descriptor],
+) -> int:
+    """Do an edit on the image, or on each image of an index, and keep what comes out."""
+    name = new_name(options.name)
+    with _place(options, session) as place:
+        _, top, source = place.find(options.image)
+        drafts = Drafts(source, place.images.content)
+        made = each_image(drafts, source, top, lambda image: edit(place, drafts, source, image))
+        place.put(drafts, made._replace(annotations={}), name)
+    session.say(made.digest if options.quiet else f"{verb} {name.familiar}  {made.digest}")
+    return 0
+
+
+# --- append -------------------------------------------------------------------------------------
+
+
+def _append_parser() -> Parser:
+    made = _parser(
+        "append", "Put tars on top of an image, each as a layer of its own.", remote=True
+    )
+    made.repeated("-f", "--file", metavar="TAR", help="a tar, plain or compressed; - for stdin")
+    made.add_argument("-m", "--message", default="", help="comment in the history")
+    return made
+
+
+def _append(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.cli.image_import import layer_of_tar
+
+    if not options.file:
+        raise UsageError("there is nothing to append", hint="name a tar with -f TAR")
+
+    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+        layers, history = list(image.layers), list(image.history)
+        for path in options.file:
+            packed, created = layer_of_tar(place.images, path)
+            layer = add_layer(image, packed)
+            drafts.owns(place.images.content, [layer])
+            layers.append(layer)
+            entry = {"created": created, "created_by": f"minibuild image append {path}"}
+            history.append(entry | ({"comment": options.message} if options.message else {}))
+        return write_image(drafts, image, layers, history)
+
+    return _edited(options, session, "made", edit)
+
+
+# --- rebase -------------------------------------------------------------------------------------
+
+
+def _rebase_parser() -> Parser:
+    made = _parser(
+        "rebase",
+        "Put the layers of an image on another base, without building.",
+        remote=True,
+        epilog="The layers are taken as they are: a RUN that looked at the old base is not run "
+        "again.",
+    )
+    made.add_argument(
+        "--from",
+        dest="base",
+        default="",
+        metavar="OLD",
+        help="the base it was made on (default: what its annotations say)",
+    )
+    made.add_argument("--onto", required=True, metavar="NEW", help="the base it is to have")
+    return made
+
+
+def _rebase(options: argparse.Namespace, session: Session) -> int:
+    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+        old_name = options.base or _base_of(image)
+        _, old_top, old_source = place.find(old_name)
+        old = _for_image(old_source, old_top, image, old_name)
+        name, new_top, new_source = place.find(options.onto)
+        new = _for_image(new_source, new_top, image, options.onto)
+        drafts.owns(source, image.layers)
+        drafts.owns(new_source, new.layers)
+        return rebase(drafts, image, old, new, name)
+
+    return _edited(options, session, "rebased", edit)
+
+
+def _base_of(image: Image) -> str:
+    """What an image says of its base."""
+    name = image.manifest.annotations.get(BASE_NAME, "")
+    digest = image.manifest.annotations.get(BASE_DIGEST, "")
+    if not name:
+        raise UsageError("the image does not say what it was made on", hint="say it: --from BASE")
+    return (
+        str(_reference(name)._replace(tag="")).partition("@")[0] + f"@{digest}" if digest else name
+    )
+
+
+def _for_image(source: BlobSource, top: Descriptor, image: Image, word: str) -> Image:
+    """The base for the platform of an image."""
+    found = [read_image(source, descriptor) for descriptor, _ in manifests_of(source, top)]
+    for base in found:
+        if base.platform == image.platform:
+            return base
+    raise ImageError(
+        f"{word} has no image for {image.platform}",
+        hint="it has " + ", ".join(sorted(str(base.platform) for base in found)),
+    )
+
+
+# --- flatten, squash ----------------------------------------------------------------------------
+
+
+def _flatten_parser() -> Parser:
+    return _parser("flatten", "Make one layer of all layers of an image.", remote=False)
+
+
+def _flatten(options: argparse.Namespace, session: Session) -> int:
+    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+        return _squashed(place, drafts, image, 0, "minibuild image flatten")
+
+    return _edited(options, session, "flattened", edit)
+
+
+def _squash_parser() -> Parser:
+    made = _parser("squash", "Make one layer of those above the base.", remote=False)
+    made.add_argument(
+        "--from", dest="base", default="", metavar="BASE", help="the image it was made on"
+    )
+    made.add_argument(
+        "--keep",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="instead: how many layers stay as they are",
+    )
+    return made
+
+
+def _squash(options: argparse.Namespace, session: Session) -> int:
+    if options.base and options.keep >= 0:
+        raise UsageError("--from and --keep contradict each other")
+
+    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+        keep = options.keep
+        if keep < 0:
+            name = options.base or _base_of(image)
+            _, top, base_source = place.find(name)
+            base = _for_image(base_source, top, image, name)
+            keep = len(base.layers)
+            below = [layer.diff_id for layer in image.layers[:keep]]
+            if below != [layer.diff_id for layer in base.layers]:
+                raise ImageError(f"the image was not made on {name}: its lowest layers are others")
+        if keep > len(image.layers):
+            raise UsageError(f"the image has {len(image.layers)} layers, and {keep} are to stay")
+        return _squashed(place, drafts, image, keep, "minibuild image squash")
+
+    return _edited(options, session, "squashed", edit)
+
+
+def _squashed(place: Place, drafts: Drafts, image: Image, keep: int, created_by: str) -> Descriptor:
+    """The image with its layers from number `keep` on as one."""
+    content = place.images.content
+    packed = squash_layers(content, place.images.store.db, content, image.layers, keep)
+    layers = (*image.layers[:keep], add_layer(image, packed))
+    seam = entries_below(image.history, keep)
+    comment = f"{len(image.layers) - keep} layers in one"
+    last = {"created": image.config.get("created", ""), "created_by": created_by}
+    history = [*image.history[:seam], *without_layers(image.history[seam:])]
+    return write_image(drafts, image, layers, [*history, {**last, "comment": comment}])
+
+
+COMMANDS = {
+    "image append": Command(_append_parser, _append),
+    "image rebase": Command(_rebase_parser, _rebase),
+    "image flatten": Command(_flatten_parser, _flatten),
+    "image squash": Command(_squash_parser, _squash),
+}

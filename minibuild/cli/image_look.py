@@ -1,0 +1,246 @@
+"""`minibuild image history`, `diff` and `validate`: what is in images, and whether it is sound.
+
+Comes in: names. Goes out: tables, or JSON with `--format json`. The exit code of `diff` is that of
+diff(1): 0 if there is no difference, else 1. Read next: `minibuild.oci.compare`.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import Images, find, open_images
+from minibuild.cli.table import table
+from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.graph.platform import host_platform, parse_platform
+from minibuild.oci.compare import FileChange, Side, ValueChange, config_changes, file_changes
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.edit import Image, read_image
+from minibuild.oci.model import (
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    choose_platform,
+    is_index,
+    parse_index,
+)
+from minibuild.progress.quantity import bytes_text
+
+DIFFERENT = 1
+_CELLS = 68
+_SHOWN_FILES = 200
+_SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+
+
+def chosen(source: BlobSource, top: Descriptor, platform: str, word: str) -> Image:
+    """One image: of an index, that for `platform`, or for this machine."""
+    try:
+        wanted = parse_platform(platform) if platform else host_platform()
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    if is_index(data, top.media_type, word):
+        top = choose_platform(parse_index(data, word).manifests, wanted, word)
+    return read_image(source, top)
+
+
+def _add_options(made: Parser) -> None:
+    made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
+    made.add_argument(
+        "--format", choices=("text", "json"), default="text", help="text (default) or json"
+    )
+
+
+# --- history ------------------------------------------------------------------------------------
+
+
+def _history_parser() -> Parser:
+    made = Parser("minibuild image history", description="Show how an image came about.")
+    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.switch("--no-trunc", help="show whole instructions and digests")
+    _add_options(made)
+    return made
+
+
+def _history(options: argparse.Namespace, session: Session) -> int:
+    with open_images(session.root) as images:
+        top = find(images, options.image).descriptor
+        image = chosen(images.content, top, options.platform, options.image)
+    entries = list(_entries(image))
+    if options.format == "json":
+        session.say(json.dumps(entries, indent=2))
+        return 0
+    rows = []
+    for entry in reversed(entries):
+        words, digest = " ".join(entry["created_by"].split()), entry["layer"]
+        if not options.no_trunc:
+            words = words if len(words) <= _CELLS else words[: _CELLS - 1] + "…"
+            digest = digest.removeprefix("sha256:")[:12]
+        size = bytes_text(entry["size"]) if entry["layer"] else ""
+        rows.append([entry["created"][:19].replace("T", " "), digest, size, words])
+    for line in table(["CREATED", "LAYER", "SIZE", "CREATED BY"], rows, right="SIZE"):
+        session.say(line)
+    return 0
+
+
+def _entries(image: Image) -> Iterator[dict[str, Any]]:
+    """The history, the oldest first, each entry with the layer that it made."""
+    layers = iter(image.layers)
+
+    def entry(known: Mapping[str, Any], has_layer: bool) -> dict[str, Any]:
+        layer = next(layers, None) if has_layer else None
+        return {
+            "created": str(known.get("created") or ""),
+            "created_by": str(known.get("created_by") or known.get("comment") or ""),
+            "comment": str(known.get("comment") or ""),
+            "layer": layer.blob.digest if layer else "",
+            "size": layer.blob.size if layer else 0,
+        }
+
+    for known in image.history:
+        yield entry(known, not known.get("empty_layer"))
+    while (made := entry({}, True))["layer"]:
+        yield made
+
+
+# --- diff ---------------------------------------------------------------------------------------
+
+
+def _diff_parser() -> Parser:
+    made = Parser(
+        "minibuild image diff",
+        description="Compare two images: their files, their layers, their configs.",
+        epilog="The exit code is 0 if nothing differs, and 1 if something does.",
+    )
+    made.add_argument("old", metavar="OLD", help="name, digest or id")
+    made.add_argument("new", metavar="NEW", help="name, digest or id")
+    made.switch("--no-times", help="do not compare the times of files")
+    made.switch("--all", help=f"show all files, not the first {_SHOWN_FILES}")
+    _add_options(made)
+    return made
+
+
+def _diff(options: argparse.Namespace, session: Session) -> int:
+    with open_images(session.root) as images:
+        sides = [_side(images, word, options.platform) for word in (options.old, options.new)]
+        files = file_changes(*sides, times=not options.no_times)
+    old, new = (side.image for side in sides)
+    values = config_changes(old.config, new.config)
+    values += config_changes(
+        {"annotations": dict(old.manifest.annotations)},
+        {"annotations": dict(new.manifest.annotations)},
+    )
+    common = _common_layers(old, new)
+    differs = old.manifest.config.digest != new.manifest.config.digest or bool(values or files)
+    layers_differ = common < max(len(old.layers), len(new.layers))
+    if options.format == "json":
+        session.say(json.dumps(_as_json(old, new, common, files, values), indent=2))
+    else:
+        for line in _told(old, new, common, files if options.all else files[:_SHOWN_FILES], values):
+            session.say(line)
+        if len(files) > _SHOWN_FILES and not options.all:
+            session.say(f"  ... and {len(files) - _SHOWN_FILES} more: see them with --all")
+    return DIFFERENT if differs or layers_differ else 0
+
+
+def _side(images: Images, word: str, platform: str) -> Side:
+    top = find(images, word).descriptor
+    return Side(chosen(images.content, top, platform, word), images.content)
+
+
+def _common_layers(old: Image, new: Image) -> int:
+    """How many layers, from the lowest on, are the same."""
+    count = 0
+    for one, two in zip(old.layers, new.layers, strict=False):
+        if one.diff_id != two.diff_id:
+            break
+        count += 1
+    return count
+
+
+def _told(
+    old: Image, new: Image, common: int, files: list[FileChange], values: list[ValueChange]
+) -> Iterator[str]:
+    counts = f"{len(old.layers)} and {len(new.layers)} layers, the lowest {common} the same"
+    yield f"layers    {counts}"
+    for sign, image in (("-", old), ("+", new)):
+        for layer in image.layers[common:]:
+            short = layer.blob.digest.removeprefix("sha256:")[:12]
+            yield f"  {sign} {short}  {bytes_text(layer.blob.size):>9}"
+    if values:
+        yield "config"
+        for name, before, after in values:
+            yield f"  ~ {name}: {_json(before)} -> {_json(after)}"
+    yield f"files     {len(files)} differ" if files else "files     none differs"
+    for change in files:
+        what = f"  ({', '.join(change.what)})" if change.what else ""
+        yield f"  {_SIGNS[change.kind]} /{change.path}{what}"
+
+
+def _json(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _as_json(
+    old: Image, new: Image, common: int, files: list[FileChange], values: list[ValueChange]
+) -> dict[str, Any]:
+    return {
+        "layers": {
+            "common": common,
+            "old": [layer.blob.digest for layer in old.layers],
+            "new": [layer.blob.digest for layer in new.layers],
+        },
+        "config": [value._asdict() for value in values],
+        "files": [change._asdict() for change in files],
+    }
+
+
+# --- validate -----------------------------------------------------------------------------------
+
+
+def _validate_parser() -> Parser:
+    made = Parser(
+        "minibuild image validate",
+        description="Read all of an image, and say what is wrong with it.",
+        epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.",
+    )
+    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest, id, or path")
+    return made
+
+
+def _validate(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.oci.validate import validate
+
+    problems: list[str] = []
+    with open_images(session.root) as images:
+        for word in options.image:
+            for source, top in _sources(images, word):
+                found = validate(source, top)
+                for problem in found:
+                    session.say(f"{word}: {problem}")
+                if not found:
+                    session.say(f"{word}: {top.digest} is sound")
+                problems += found
+    if problems:
+        count = f"{len(problems)} things are" if len(problems) > 1 else "one thing is"
+        raise ImageError(f"{count} wrong with what was validated")
+    return 0
+
+
+def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
+    """What a word means: an image of the store, or all images in a file or folder."""
+    if not word.startswith(("/", "./", "../")):
+        return [(images.content, find(images, word).descriptor)]
+    from minibuild.oci.layout import open_layout
+
+    layout = open_layout(word)
+    tops = {manifest.digest: manifest for manifest in layout.index.manifests}
+    return [(layout, top) for top in tops.values()]
+
+
+COMMANDS = {
+    "image history": Command(_history_parser, _history),
+    "image diff": Command(_diff_parser, _diff),
+    "image validate": Command(_validate_parser, _validate),
+}
