@@ -43,15 +43,15 @@ store: see `minibuild image ls`. Exit codes: 2 wrong use, 3 this machine cannot,
 5 a step failed, 6 the Dockerfile is wrong, 7 a broken image, 8 the store, 130 interrupted."""
 
 
-def parser() -> Parser:
-    """The parser of `minibuild build`."""
-    made = Parser(
-        "minibuild build",
-        UNSUPPORTED,
-        description="Build an image from a Dockerfile.",
-        epilog=_EPILOG,
-        usage="minibuild build [flags] [PATH]",
-    )
+def parser(
+    kind: type[Parser] = Parser,
+    prog: str = "minibuild build",
+    description: str = "Build an image from a Dockerfile.",
+    epilog: str = _EPILOG,
+    usage: str = "minibuild build [flags] [PATH]",
+) -> Parser:
+    """The parser of `minibuild build`, or of a command that takes the same flags."""
+    made = kind(prog, UNSUPPORTED, description=description, epilog=epilog, usage=usage)
     add = made.add_argument
     many = made.repeated
     add("path", nargs="?", default=".", metavar="PATH", help="the build context (default: .)")

@@ -1,0 +1,163 @@
+"""`minibuild verify`: the same build twice, under other conditions, and whether it comes out alike.
+
+Comes in: the flags of a build. Goes out: the digest that both have; or the first step and the first
+file that differ, and exit code 1. Each build is a process of its own, which runs every step anew.
+The second has its context in another folder, its files made later and in another order, another
+umask, time zone and number of steps at once, and another second on the clock.
+Read next: `verdict`.
+"""
+
+import argparse
+import os
+import random
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from minibuild.cli.build import run as run_build
+from minibuild.cli.build_flags import parser as build_parser
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.errors import UsageError
+
+DIFFERENT = 1
+DEFAULT_EPOCH = "315532800"
+"""1980-01-01, the first day that zip archives can have, if nobody says another. Every file of a
+context is younger, so no time of it gets into the image."""
+
+_TAKEN = ("output", "push", "load", "iidfile", "metadata_file", "jobs")
+_CLOCK_S = 1.1
+
+
+class _VerifyParser(Parser):
+    """The parser of a build, whose own flags are not listed again, and some are not taken."""
+
+    def options(self, argv: Sequence[str]) -> argparse.Namespace:
+        found = super().options(argv)
+        for name in _TAKEN:
+            if getattr(found, name) not in ([], "", 0, False, "false"):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is of no use here: what is built is compared, "
+                    "and not kept",
+                    hint="see --keep for the two images",
+                )
+        return found
+
+
+def parser() -> Parser:
+    """The parser of `minibuild verify`: that of a build, and one flag more."""
+    made = build_parser(
+        _VerifyParser,
+        "minibuild verify",
+        description="Build twice under other conditions, and compare.",
+        epilog="It takes the flags of `minibuild build` that say what is built and how.\n"
+        "The exit code is 0 if the two images are the same, and 1 if they differ.",
+        usage="minibuild verify [flags] [PATH]",
+    )
+    for action in made._actions:
+        if action.dest != "help" and action.option_strings:
+            action.help = argparse.SUPPRESS
+    made.add_argument("--keep", default="", metavar="DIR", help="keep both images, as OCI layouts")
+    return made
+
+
+def run(options: argparse.Namespace, session: Session) -> int:
+    """Build twice, and tell."""
+    from tempfile import TemporaryDirectory
+
+    from minibuild.cli.verdict import compare, tell
+
+    if "-" in (options.path, options.file):
+        raise UsageError("what is on standard input can be built only once")
+    epoch = session.environment.source_date_epoch or DEFAULT_EPOCH
+    given = [text for text in options.build_arg if text.startswith("SOURCE_DATE_EPOCH=")]
+    epoch = given[-1].partition("=")[2] if given else epoch
+    variables = {**session.environment.variables, "SOURCE_DATE_EPOCH": epoch}
+    session = session._replace(environment=session.environment._replace(variables=variables))
+    with ExitStack() as stack:
+        work = stack.enter_context(TemporaryDirectory(prefix="minibuild-verify-"))
+        places = [os.path.join(options.keep or work, name) for name in ("first", "second")]
+        for place in places:
+            if os.path.exists(place):
+                raise UsageError(
+                    f"{place} is there already", hint="name another folder with --keep"
+                )
+        began = time.monotonic()
+        if code := _child(options, session, places[0], {}):
+            return code
+        time.sleep(max(0.0, _CLOCK_S - (time.monotonic() - began)))
+        other = {"path": _elsewhere(options.path, work), "jobs": 1}
+        if code := _child(options, session, places[1], other):
+            return code
+        verdict = compare(*places)
+        for line in tell(verdict, epoch):
+            session.say(line)
+    return DIFFERENT if verdict.differs else 0
+
+
+def _child(
+    options: argparse.Namespace, session: Session, dest: str, other: dict[str, object]
+) -> int:
+    """One build, in a process of its own: without root it enters a user namespace for good."""
+    for stream in (session.stdout, session.stderr):
+        stream.flush()
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 1
+    try:
+        code = _build(options, session, dest, other)
+    finally:
+        for stream in (session.stdout, session.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _build(
+    options: argparse.Namespace, session: Session, dest: str, other: dict[str, object]
+) -> int:
+    from minibuild.cli import errors
+    from minibuild.errors import BuildError
+
+    changed = {
+        **vars(options),
+        "output": [f"type=oci,tar=false,rewrite-timestamp=true,dest={dest}"],
+        "no_cache": True,
+        **other,
+    }
+    os.umask(0o077 if other else 0o022)
+    os.putenv("TZ", "Pacific/Kiritimati" if other else "UTC")
+    time.tzset()
+    # The id and the summary of one of two builds are nobody's business.
+    quiet = session._replace(stdout=open(os.devnull, "w"))  # noqa: SIM115 - the process ends
+    try:
+        return run_build(argparse.Namespace(**changed), quiet)
+    except BuildError as error:
+        return errors.show(error, session)
+
+
+def _elsewhere(path: str, work: str) -> str:
+    """A copy of the context: other names above it, other inodes, in another order, and later."""
+    import shutil
+
+    if not os.path.isdir(path):
+        return path  # a URL: it is read again
+
+    def copy(source: str, dest: str) -> None:
+        os.mkdir(dest)
+        names = os.listdir(source)
+        random.Random(len(names)).shuffle(names)
+        for name in names:
+            one, two = os.path.join(source, name), os.path.join(dest, name)
+            if os.path.isdir(one) and not os.path.islink(one):
+                copy(one, two)
+            elif os.path.isfile(one) or os.path.islink(one):
+                shutil.copy(one, two, follow_symlinks=False)
+        shutil.copymode(source, dest)
+
+    dest = os.path.join(work, "elsewhere")
+    copy(path, dest)
+    return dest
+
+
+COMMANDS = {"verify": Command(parser, run)}
