@@ -93,7 +93,9 @@ def apply_layer(tar: bytes, files: dict[str, File]) -> list[str]:
             if posixpath.basename(name).startswith(".wh.") or name in ("", "."):
                 continue
             if member.islnk():
-                files[name] = files[member.linkname.strip("/").removeprefix("./")]
+                target = files[member.linkname.strip("/").removeprefix("./")]
+                remove(files, name)
+                files[name] = target
                 continue
             if not member.isdir():
                 remove(files, name)
