@@ -156,5 +156,13 @@ def _is_there(engine: Engine, variables: Mapping[str, str]) -> bool:
 
 
 def with_load(request: BuildRequest, loader: Loader) -> BuildRequest:
-    """The request with one more output; an image that nobody asked for elsewhere is kept, too."""
+    """The request with one more output; an image that nobody asked for elsewhere is kept, too.
+
+    Raises `UsageError` for several platforms: the archive is of one image.
+    """
+    if len(request.platforms) > 1:
+        raise UsageError(
+            "--load hands over one image, and these are several platforms",
+            hint="build for one with --platform, or use -o type=oci,dest=FILE",
+        )
     return request._replace(outputs=(*(request.outputs or (Output("image"),)), loader.output))

@@ -89,5 +89,12 @@ def test_no_engine(cli: Cli, context: str, engines: Engines) -> None:
     assert "there is no docker, podman, nerdctl or ctr" in done.stderr
     done = cli("build", "--load=podman", context, env=found, code=3)
     assert "there is no program podman" in done.stderr
-    done = cli("build", "--load=rkt", context, env=found, code=2)
+    cli("build", "--load=rkt", context, env=found, code=2)
     cli("build", "-q", "--load=false", context, env=found)
+
+
+def test_one_platform(cli: Cli, context: str, engines: Engines) -> None:
+    """It is said before anything is built."""
+    words = ("--load=docker", "--platform=linux/amd64,linux/arm64", context)
+    done = cli("build", *words, env=engines("docker"), code=2)
+    assert "these are several platforms" in done.stderr and "COPY" not in done.stderr

@@ -189,6 +189,22 @@ def test_rewrite_timestamp(build: Build, context: str) -> None:
     assert {entry["created"] for entry in config["history"]} == {"2001-09-09T01:46:33Z"}
 
 
+def test_rewrite_timestamp_leaves_the_base_alone(cli: Cli, project: Project) -> None:
+    """Its layers are other people's; those of a link and with whiteouts are ours."""
+    cli("build", "-q", "-t", "below", project({"Dockerfile": "FROM scratch\nCOPY * /\n", "x": ""}))
+    above = project({"Dockerfile": "FROM below\nCOPY x /x\nCOPY --link x /y\n", "x": "2"})
+
+    def layout(attributes: str) -> Layout:
+        dest = Path(above).parent / f"out{len(attributes)}"
+        env = {"SOURCE_DATE_EPOCH": str(EPOCH)}
+        cli("build", "-q", "-o", f"type=oci,tar=false,dest={dest}{attributes}", above, env=env)
+        return Layout(dest)
+
+    kept, clamped = layout(""), layout(",rewrite-timestamp=true")
+    assert clamped.layer(0) == kept.layer(0) and times(clamped.layer(0)) != {EPOCH}
+    assert times(clamped.layer(1)) == times(clamped.layer(2)) == {EPOCH}
+
+
 def test_annotations(build: Build) -> None:
     """Those of an output win over those of all; each has its place."""
     made = build(
