@@ -11,10 +11,17 @@ from importlib import import_module
 from typing import NamedTuple
 
 from minibuild.errors import DefinitionError, SourceText, UsageError
-from minibuild.graph.frontend import Context, ImageContext, LocalContext, RemoteContext
+from minibuild.graph.frontend import (
+    ArchiveContext,
+    Context,
+    ImageContext,
+    LocalContext,
+    RemoteContext,
+)
 from minibuild.request import BuildRequest
 from minibuild.solve.workbench import LocalTree
 
+DOCKERFILE = "Dockerfile"
 MAX_BYTES = 16 * 1024 * 1024
 """No person writes a longer Dockerfile; a device or a disk image given by mistake is longer."""
 
@@ -23,7 +30,10 @@ _REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.co
 
 
 class Definition(NamedTuple):
-    """A definition, its main context and its named ones, and the directories behind them."""
+    """A definition, its main context and its named ones, and the directories behind them.
+
+    Of a context that is no directory the text is still empty: see `arrival`.
+    """
 
     source: SourceText
     context: Context
@@ -34,25 +44,36 @@ class Definition(NamedTuple):
 def read_definition(request: BuildRequest) -> Definition:
     """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
     locals_: dict[str, LocalTree] = {}
+    contexts = {name: _named(name, value, locals_) for name, value in request.contexts.items()}
+    main: Context
     if is_remote(request.context):
-        raise UsageError(
-            f"the context {request.context!r} is not a directory",
-            hint="contexts from git or the web are not supported yet: clone or unpack it first",
-        )
+        main = RemoteContext(request.context)
+    elif os.path.isfile(request.context):
+        # The one file of its directory that is ever read.
+        folder, name = os.path.split(os.path.abspath(request.context))
+        locals_["context"] = LocalTree(folder)
+        main = ArchiveContext("context", name)
+    else:
+        return _read_local(request, contexts, locals_)
+    name = os.path.basename(request.file) or DOCKERFILE
+    return Definition(SourceText(name, request.dockerfile or ""), main, contexts, locals_)
+
+
+def _read_local(
+    request: BuildRequest, contexts: dict[str, Context], locals_: dict[str, LocalTree]
+) -> Definition:
+    """The definition of a build whose context is a directory."""
     if not os.path.isdir(request.context):
         raise DefinitionError(
             f"the build context {request.context!r} is not a directory",
             hint="give the path of the directory with the files to build from",
         )
-    path = request.file or os.path.join(request.context, "Dockerfile")
+    path = request.file or os.path.join(request.context, DOCKERFILE)
     if request.dockerfile is not None:
-        source = SourceText(os.path.basename(request.file) or "Dockerfile", request.dockerfile)
+        source = SourceText(os.path.basename(request.file) or DOCKERFILE, request.dockerfile)
     else:
         source = SourceText(os.path.basename(path), _read_text(path, "Dockerfile"))
     main = _local("context", request.context, locals_, dockerfile=path)
-    contexts: dict[str, Context] = {}
-    for name, value in request.contexts.items():
-        contexts[name] = _named(name, value, locals_)
     return Definition(source, main, contexts, locals_)
 
 
@@ -66,10 +87,17 @@ def _named(name: str, value: str, locals_: dict[str, LocalTree]) -> Context:
         return ImageContext(value)
     if is_remote(value):
         return RemoteContext(value)
+    if value.startswith("target:"):
+        raise UsageError(
+            f"the build context {name!r} is a target of a bake file: {value!r}",
+            hint="one build has one Dockerfile: build the target first, then give it as "
+            "oci-layout://DIR:TAG or docker-image://REF",
+        )
     if not os.path.isdir(value):
         raise UsageError(
             f"the build context {name!r} is not a directory: {value!r}",
-            hint="give a directory, oci-layout://DIR:TAG or docker-image://REF",
+            hint="give a directory, oci-layout://DIR:TAG, docker-image://REF, or the URL of a git "
+            "repository, an archive or a file",
         )
     return _local(f"context:{name}", value, locals_)
 
@@ -86,13 +114,9 @@ def _local(
         candidates.insert(0, dockerfile + ".dockerignore")
     for candidate in candidates:
         if os.path.isfile(candidate):
-            # The ignore file is part of the Dockerfile language, so its frontend reads it.
-            module = import_module("frontends.dockerfile.dockerignore")
-            rules = module.parse(_read_text(candidate, "ignore file"))
-            locals_[name] = LocalTree(
-                path, os.path.basename(candidate), tuple(rule.line for rule in rules)
-            )
-            return LocalContext(name, tuple(rule.pattern for rule in rules))
+            patterns, lines = ignore_rules(_read_text(candidate, "ignore file"))
+            locals_[name] = LocalTree(path, os.path.basename(candidate), lines)
+            return LocalContext(name, patterns)
     locals_[name] = LocalTree(path)
     return LocalContext(name)
 
@@ -106,6 +130,19 @@ def _read_text(path: str, what: str) -> str:
             f"cannot read the {what} {path}: {error.strerror}",
             hint="name the file with -f" if what == "Dockerfile" else "",
         ) from error
+    return read_open(fd, path, what)
+
+
+def ignore_rules(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The patterns of an ignore file, and the line of each."""
+    # The ignore file is part of the Dockerfile language, so its frontend reads it.
+    module = import_module("frontends.dockerfile.dockerignore")
+    rules = module.parse(text)
+    return tuple(rule.pattern for rule in rules), tuple(rule.line for rule in rules)
+
+
+def read_open(fd: int, path: str, what: str) -> str:
+    """The text of an open file, which is closed."""
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise DefinitionError(f"the {what} {path} is not a regular file")

@@ -7,16 +7,18 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 """
 
 import threading
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from minibuild.definition import Definition, read_definition
+from minibuild.digest import Digest
 from minibuild.engine import Engine, open_engine
 from minibuild.errors import BuildError, SourceText
 from minibuild.events import Report, Warned, serialised, silent
 from minibuild.exporting import export, packing_for
 from minibuild.fileop.memo import DigestMemo
-from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult
+from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult, LocalContext
 from minibuild.graph.platform import host_platform
 from minibuild.outcome import Products
 from minibuild.request import BuildRequest, BuildResult
@@ -25,6 +27,7 @@ from minibuild.solve.images import ImageFinder
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.solver import Solver
 from minibuild.solve.sources import Sources
+from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -41,23 +44,33 @@ def run_build(
     """Do one build on the store in `root`. Needs root, or a user namespace around it."""
     report, cancelled = serialised(report), cancelled or threading.Event()
     definition = read_definition(request)
-    try:
-        with open_engine(root) as engine:
-            return _build(engine, request, definition, report, cancelled)
-    except BuildError as error:
-        # Whoever shows the error can show the lines around it.
-        if error.span is not None and error.span.file == definition.source.name:
-            error.source = definition.source
-        raise
+    with open_engine(root) as engine:
+        bench, sources, finder = _collaborators(engine, request, definition, report, cancelled)
+        known: Mapping[Digest, Solved] = {}
+        if not isinstance(definition.context, LocalContext):
+            from minibuild.arrival import arrived
+
+            asked = _frontend_request(request, definition)
+            definition, known = arrived(
+                definition, asked, request.file, bench, engine.cache, sources
+            )
+        try:
+            return _build(engine, request, definition, bench, sources, finder, known)
+        except BuildError as error:
+            # Whoever shows the error can show the lines around it.
+            if error.span is not None and error.span.file == definition.source.name:
+                error.source = definition.source
+            raise
 
 
-def _build(
+def _collaborators(
     engine: Engine,
     request: BuildRequest,
     definition: Definition,
     report: Report,
     cancelled: threading.Event,
-) -> BuildResult:
+) -> tuple[Workbench, Sources, ImageFinder]:
+    """What the steps of this build work with."""
     finder = ImageFinder(
         engine.content,
         engine.images,
@@ -65,9 +78,6 @@ def _build(
         connect=lambda: _registry(request, cancelled),
     )
     engine.layers.attend(report, cancelled)
-    converted = convert(request, definition, finder)
-    for finding in converted.findings:
-        report(_warning(finding, definition.source))
     materialiser = Materialiser(
         engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
     )
@@ -84,9 +94,23 @@ def _build(
         report=report,
         cancelled=cancelled,
     )
-    sources = Sources(bench, engine.cache, engine.layers, finder)
+    return bench, Sources(bench, engine.cache, engine.layers, finder), finder
+
+
+def _build(
+    engine: Engine,
+    request: BuildRequest,
+    definition: Definition,
+    bench: Workbench,
+    sources: Sources,
+    finder: ImageFinder,
+    known: Mapping[Digest, Solved],
+) -> BuildResult:
+    converted = convert(request, definition, finder)
+    for finding in converted.findings:
+        bench.report(_warning(finding, definition.source))
     packing = packing_for(engine, request)
-    solver = Solver(bench, engine.cache, sources, jobs=request.jobs, packing=packing)
+    solver = Solver(bench, engine.cache, sources, jobs=request.jobs, packing=packing, known=known)
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     made = export(engine, bench, request, Products(converted.images, results, sources.base))
@@ -110,27 +134,28 @@ def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) 
     """The graph that the definition means."""
     # By name and on demand: the engine knows no frontend, and a frontend knows no engine.
     frontend = cast(Frontend, import_module("frontends.dockerfile.convert"))
+    return frontend.convert(_frontend_request(request, definition), finder)
+
+
+def _frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:
     host = host_platform()
-    return frontend.convert(
-        FrontendRequest(
-            source=definition.source,
-            platforms=request.platforms or (host,),
-            build_platform=host,
-            target=request.target,
-            build_args=request.build_args,
-            labels=request.labels,
-            context=definition.context,
-            contexts=definition.contexts,
-            no_cache_all=request.no_cache,
-            no_cache=request.no_cache_filter,
-            network=request.network,
-            add_hosts=request.add_hosts,
-            shm_size_bytes=request.shm_size_bytes,
-            ulimits=request.ulimits,
-            allow=request.allow,
-            multi_platform=len(request.platforms) > 1,
-        ),
-        finder,
+    return FrontendRequest(
+        source=definition.source,
+        platforms=request.platforms or (host,),
+        build_platform=host,
+        target=request.target,
+        build_args=request.build_args,
+        labels=request.labels,
+        context=definition.context,
+        contexts=definition.contexts,
+        no_cache_all=request.no_cache,
+        no_cache=request.no_cache_filter,
+        network=request.network,
+        add_hosts=request.add_hosts,
+        shm_size_bytes=request.shm_size_bytes,
+        ulimits=request.ulimits,
+        allow=request.allow,
+        multi_platform=len(request.platforms) > 1,
     )
 
 

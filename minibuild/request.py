@@ -64,9 +64,9 @@ class RegistryAccess(NamedTuple):
 class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
-    `context` is a directory, `-` (a tar or a Dockerfile on standard input) or a URL. `file` is the
-    Dockerfile (relative to the current directory; empty: `Dockerfile` in the context; `-` is
-    standard input). `contexts` maps a name to a directory or URL as written. `pull` is `missing`
+    `context` is a directory, an archive, or the URL of a git repository, an archive or a Dockerfile.
+    `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
+    no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already. `contexts` maps a name to a directory or URL as written. `pull` is `missing`
     (use what the store has), `always` or `never`. `jobs` 0 lets the scheduler choose.
     """
 

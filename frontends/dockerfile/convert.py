@@ -23,14 +23,16 @@ from frontends.dockerfile.scope import check_epoch, declared_names, global_args,
 from frontends.dockerfile.sources import Sources, named_contexts
 from frontends.dockerfile.stages import FromScope, StageTable, make_table, split
 from frontends.dockerfile.state import Conversion, StageState
-from minibuild.errors import BuildError, Span
+from minibuild.errors import BuildError, DefinitionError, Span
 from minibuild.graph.frontend import (
     Built,
     FrontendRequest,
     FrontendResult,
     ImageResolver,
+    ResolvedImage,
 )
 from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Vertex
 
 _CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
@@ -44,6 +46,19 @@ def convert(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult
         error.source = error.source or request.source
         raise
     return result
+
+
+def context_vertex(request: FrontendRequest) -> Vertex | None:
+    """The main context of a build as it arrives, before an ignore file in it is known."""
+    return Sources(request, _NoImages()).main_context(Span(request.source.name, 1, 1))
+
+
+class _NoImages:
+    """The resolver where no image can be meant."""
+
+    def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
+        """See `ImageResolver`."""
+        raise DefinitionError(f"{ref} is an image, and not a build context")
 
 
 def check(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:

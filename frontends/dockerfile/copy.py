@@ -21,7 +21,7 @@ from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_fil
 from frontends.dockerfile.state import StageState
 from minibuild.errors import RegistryError
 from minibuild.graph import op
-from minibuild.graph.frontend import LocalContext
+from minibuild.graph.frontend import ImageContext
 from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
 from minibuild.graph.vertex import Note, Vertex, merge
 
@@ -225,8 +225,8 @@ def _copied_tree(state: StageState, item: Copy) -> Vertex | None:
 def _path(state: StageState, item: Copy | Add, source: str) -> str:
     """A source relative to its root: `..` stops there. --parents keeps the pivot `/./`."""
     context = state.conversion.request.context
-    if not (isinstance(item, Copy) and item.from_) and isinstance(context, LocalContext):
-        _check_ignored(state, item, source, context)
+    if not (isinstance(item, Copy) and item.from_) and not isinstance(context, ImageContext):
+        _check_ignored(state, item, source, context.ignore)
     if isinstance(item, Copy) and item.parents:
         parent, pivot, rest = source.partition("/./")
         if pivot and _relative(parent) != ".":
@@ -239,9 +239,11 @@ def _relative(path: str) -> str:
     return clean("/" + path).lstrip("/") or "."
 
 
-def _check_ignored(state: StageState, item: Copy | Add, source: str, context: LocalContext) -> None:
+def _check_ignored(
+    state: StageState, item: Copy | Add, source: str, ignore: tuple[str, ...]
+) -> None:
     path = clean(source)
-    if context.ignore and IgnorePatterns(context.ignore).excluded(path.lstrip("/")):
+    if ignore and IgnorePatterns(ignore).excluded(path.lstrip("/")):
         keyword = "Copy" if isinstance(item, Copy) else "Add"
         message = f'Attempting to {keyword} file "{path}" that is excluded by .dockerignore'
         state.conversion.checks.report(rules.COPY_IGNORED_FILE, message, item.head)

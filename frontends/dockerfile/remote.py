@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 _SCP_LIKE = re.compile(r"(?![A-Za-z0-9+.-]+://)[A-Za-z0-9_.-]+@[^/:]+:(?!//).*")
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _HTTP = ("http://", "https://")
 _GIT_SCHEMES = ("git://", "ssh://")
 _UNNAMED = "__unnamed__"
@@ -92,7 +93,11 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
     refs = {git.ref} - {""}
     checksum, subdir = "", git.subdir
     mtime = git.mtime
-    flags = {"keep-git-dir": git.keep_git_dir, "submodules": git.submodules}
+    flags = {
+        "keep-git-dir": git.keep_git_dir,
+        "submodules": git.submodules,
+        "fetch-by-commit": False,
+    }
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in _QUERY_KEYS:
             raise InvalidRemote(f'unexpected query "{key}" in git URL {git.remote}')
@@ -107,13 +112,13 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
                 raise InvalidRemote("subdir is given twice in a git URL")
             subdir = _relative(value)
         elif key == "mtime":
-            if value not in ("checkout", "commit"):
-                raise InvalidRemote(f'mtime in a git URL is "checkout" or "commit", not "{value}"')
-            mtime = value
+            mtime = _times(value)
         elif key in flags:
             flags[key] = _truth(key, value)
     if len(refs) > 1:
         raise InvalidRemote(f"ref, tag and branch conflict in git URL {git.remote}")
+    if flags["fetch-by-commit"]:
+        refs = {_whole_hash(checksum)}  # the reference is for people then: it may have moved on
     return GitUrl(
         git.remote,
         "".join(refs),
@@ -123,6 +128,18 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
         flags["submodules"] is not False,
         mtime,
     )
+
+
+def _times(value: str) -> str:
+    if value not in ("checkout", "commit"):
+        raise InvalidRemote(f'mtime in a git URL is "checkout" or "commit", not "{value}"')
+    return value
+
+
+def _whole_hash(checksum: str) -> str:
+    if not _COMMIT.fullmatch(checksum):
+        raise InvalidRemote("fetch-by-commit in a git URL needs a whole hash in commit=")
+    return checksum
 
 
 def _truth(key: str, value: str) -> bool:

@@ -16,6 +16,7 @@ from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_fil
 from frontends.dockerfile.scope import DEFAULT_PATH
 from minibuild.errors import DefinitionError, Span, located
 from minibuild.graph.frontend import (
+    ArchiveContext,
     Context,
     FrontendRequest,
     ImageContext,
@@ -99,7 +100,12 @@ class Sources:
                 return self._image(context.url, platform, span, "", f"[context {name}] ")
             case RemoteContext():
                 vertex = self._remote(context.url, name, span)
-                return Base(vertex, _config_of_tree(platform, vertex.note.name))
+            case ArchiveContext():
+                note = _note("[internal] unpack build context", span)
+                file = Vertex(LocalSource(context.name), (), note)
+                vertex = _unpacked(file, context.filename, note)
+        config = _config_of_tree(platform, vertex.note.name)
+        return Base(_without(vertex, context.ignore), config)
 
     def _image(self, ref: str, platform: Platform, span: Span, step: str, prefix: str = "") -> Base:
         key = (ref, platform)
@@ -134,9 +140,7 @@ class Sources:
             raise DefinitionError(
                 f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
             )
-        download = Vertex(HttpSource(text, name), (), note)
-        unpack = Copy(1, (escape_glob(name),), "/", unpack=True)
-        return Vertex(File((unpack,)), (None, download), note)
+        return _unpacked(Vertex(HttpSource(text, name), (), note), name, note)
 
     def _git_source(self, git: GitUrl) -> GitSource:
         keep = git.keep_git_dir
@@ -148,6 +152,20 @@ class Sources:
 
     def _argument(self, name: str) -> str:
         return self._request.build_args.get(name, "")
+
+
+def _unpacked(tree: Vertex, filename: str, note: Note) -> Vertex:
+    """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
+    unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)
+    return Vertex(File((unpack,)), (None, tree), note)
+
+
+def _without(tree: Vertex, ignore: tuple[str, ...]) -> Vertex:
+    """The tree without what the patterns of its ignore file leave out."""
+    if not ignore:
+        return tree
+    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore)
+    return Vertex(File((rest,)), (None, tree), tree.note._replace(name="[internal] ignore files"))
 
 
 def _note(name: str, span: Span) -> Note:

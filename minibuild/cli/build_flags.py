@@ -38,7 +38,8 @@ UNSUPPORTED = {
 }
 
 _EPILOG = """\
-PATH is a directory, or - for a Dockerfile on standard input. Without -o the image is kept in the
+PATH is a directory, an archive, the URL of a git repository, an archive or a Dockerfile, or - for
+an archive or a Dockerfile on standard input. Without -o the image is kept in the
 store: see `minibuild image ls`. Exit codes: 2 wrong use, 3 this machine cannot, 4 image not found,
 5 a step failed, 6 the Dockerfile is wrong, 7 a broken image, 8 the store, 130 interrupted."""
 
@@ -62,7 +63,7 @@ def parser(
     many(
         "--build-context",
         metavar="NAME=VALUE",
-        help="DIR, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
+        help="DIR, URL, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
     )
     many("--label", metavar="K=V", help="label of the image")
     many("--annotation", metavar="[TYPE:]K=V", help="annotation of the image's documents")

@@ -1,7 +1,8 @@
-"""A definition on standard input: `minibuild build - < Dockerfile`, `minibuild build -f - .`.
+"""What comes on standard input: `minibuild build - < Dockerfile`, `... - < context.tar.gz`,
+`minibuild build -f - .`.
 
-Comes in: a request that says `-`. Goes out: one that holds the text. As with Docker, a Dockerfile
-in place of the context is built with an empty one.
+Comes in: a request that says `-`. Goes out: one that holds the text, or names a file with the
+archive. As with Docker, a Dockerfile in place of the context is built with an empty one.
 """
 
 import os
@@ -14,29 +15,64 @@ from minibuild.request import BuildRequest
 
 MAX_BYTES = 16 * 1024 * 1024
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+_TAR_HEADER_BYTES = 512
 
 
 @contextmanager
 def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRequest]:
-    """The request with the definition read from `stream`."""
+    """The request with what `stream` brings, kept for as long as the block runs."""
     if request.file == "-" and request.context == "-":
         raise UsageError("the context and the Dockerfile cannot both be standard input")
-    data = stream.read(MAX_BYTES + 1)
-    if data.startswith(_ARCHIVES) or data[257:262] == b"ustar":
-        raise UsageError(
-            "a context as an archive on standard input is not supported yet",
-            hint="unpack it and give the directory",
-        )
+    head = stream.read(_TAR_HEADER_BYTES)
+    if request.context != "-":
+        yield request._replace(file="", dockerfile=_text(head, stream))
+        return
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="minibuild-context-", ignore_cleanup_errors=True) as folder:
+        if is_archive(head):
+            path = os.path.join(folder, "context.tar")
+            _keep(head, stream, path)
+            yield request._replace(context=path)
+        elif request.file:
+            raise UsageError(
+                f"-f {request.file} names a file of the context, and standard input is no archive",
+                hint="leave out -f, or send a tar",
+            )
+        else:
+            yield request._replace(context=folder, dockerfile=_text(head, stream))
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether bytes begin an archive: compressed, or a tar header whose checksum is right."""
+    if head.startswith(_ARCHIVES):
+        return True
+    if len(head) < _TAR_HEADER_BYTES:
+        return False
+    try:
+        stated = int(head[148:156].strip(b" \0") or b"-", 8)
+    except ValueError:
+        return False
+    # The field counts as spaces in its own sum (POSIX.1-2017, pax, ustar format).
+    return stated == sum(head[:148]) + sum(head[156:512]) + 8 * 0x20
+
+
+def _text(head: bytes, stream: BinaryIO) -> str:
+    data = head + stream.read(MAX_BYTES + 1 - len(head))
     if len(data) > MAX_BYTES:
         raise DefinitionError(f"the Dockerfile is larger than {MAX_BYTES >> 20} MiB")
-    text = data.decode("utf-8", "surrogateescape")
-    if request.context != "-":
-        yield request._replace(file="", dockerfile=text)
-        return
-    from tempfile import mkdtemp
+    return data.decode("utf-8", "surrogateescape")
 
-    folder = mkdtemp(prefix="minibuild-context-")
+
+def _keep(head: bytes, stream: BinaryIO, path: str) -> None:
+    from shutil import copyfileobj
+
     try:
-        yield request._replace(context=folder, dockerfile=text)
-    finally:
-        os.rmdir(folder)
+        with open(path, "xb") as file:
+            file.write(head)
+            copyfileobj(stream, file, 1 << 20)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep the context from standard input: {error.strerror}",
+            hint="TMPDIR chooses the disk for it",
+        ) from error

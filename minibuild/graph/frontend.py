@@ -31,12 +31,24 @@ class ImageContext(NamedTuple):
 
 
 class RemoteContext(NamedTuple):
-    """A context that is a git repository or a file from the web, as written."""
+    """A context that is a git repository or a file from the web, as written.
+
+    `ignore` are patterns of files that are left out of what came from there.
+    """
 
     url: str
+    ignore: tuple[str, ...] = ()
 
 
-Context = LocalContext | ImageContext | RemoteContext
+class ArchiveContext(NamedTuple):
+    """A context that is an archive: the file `filename` of the local source `name`, unpacked."""
+
+    name: str
+    filename: str
+    ignore: tuple[str, ...] = ()
+
+
+Context = LocalContext | ImageContext | RemoteContext | ArchiveContext
 
 
 class ResolvedImage(NamedTuple):

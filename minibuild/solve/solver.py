@@ -45,7 +45,8 @@ Done = Mapping[Digest, Solved]
 
 
 class Solver:
-    """Solves the graphs of one build."""
+    """Solves the graphs of one build. `known` are vertices that an earlier solver of it did: the
+    definition was read from them, so its steps must see the same, also if a branch moved since."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Solver:
         jobs: int = 0,
         salt: str = "",
         packing: Packing | None = None,
+        known: Done | None = None,
     ) -> None:
         self._bench = bench
         self._cache = cache
@@ -63,6 +65,7 @@ class Solver:
         self._jobs = jobs or DEFAULT_JOBS
         self._salt = salt
         self._packing = packing
+        self._known = known or {}
         self._unread: frozenset[Digest] = frozenset()
         self.cached = 0
         self.executed = 0
@@ -82,6 +85,7 @@ class Solver:
                         v.digest, v.note.name, tuple(i.digest for i in v.inputs if i), v.note.span
                     )
                     for v in vertices
+                    if v.digest not in self._known
                 )
             )
         )
@@ -107,6 +111,9 @@ class Solver:
     # --- what needs no thread ---
 
     def _quick(self, vertex: Vertex, done: Done) -> Solved | None:
+        known = self._known.get(vertex.digest)
+        if known is not None:
+            return known
         inputs = [None if v is None else done[v.digest] for v in vertex.inputs]
         match vertex.op:
             case LocalSource() as op:

@@ -12,11 +12,13 @@ from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryErro
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import Copy, GitSource
+from minibuild.linux.beneath import open_beneath
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
+_HASH_DIGITS = (40, 64)  # SHA-1, SHA-256
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -24,6 +26,10 @@ def fetch_git(
     bench: Workbench, cache: Cache, op: GitSource, voice: Voice, *, ignore_cache: bool
 ) -> Solved:
     """The tree of a commit as a result."""
+    for word in (op.url, op.ref):
+        if word.startswith("-"):
+            # To git it would be an option, and some of its options run programs.
+            raise DefinitionError(f"invalid git address or reference: {word}")
     git = _Git(bench, op, voice)
     commit = git.resolve()
     if op.checksum and not commit.startswith(op.checksum):
@@ -31,9 +37,10 @@ def fetch_git(
             f"expected checksum to match {op.checksum}, got {commit}",
             hint="if the reference moved and you trust it, change --checksum",
         )
-    key = digest_strings(
-        ("git", op.url, commit, op.subdir, str(op.keep_git_dir), str(op.submodules))
-    )
+    parts = ["git", op.url, commit, op.subdir, str(op.keep_git_dir), str(op.submodules)]
+    if op.mtime != "checkout":
+        parts.append(op.mtime)
+    key = digest_strings(tuple(parts))
     record = None if ignore_cache else cache.lookup(key)
     if record is not None:
         return Solved(record.result, record.canonical, cached=True)
@@ -52,8 +59,11 @@ def _checkout(bench: Workbench, git: "_Git", op: GitSource, commit: str) -> Resu
     active = bench.snapshots.prepare(None)
     try:
         git.clone(folder, commit)
+        if op.mtime == "commit":
+            _set_times(folder, git.time(folder))
         if not op.keep_git_dir:
             rmtree(os.path.join(folder, ".git"))
+        _check_subdir(folder, op)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with bench.snapshots.tree(active, readonly=False) as root:
@@ -70,6 +80,31 @@ def _checkout(bench: Workbench, git: "_Git", op: GitSource, commit: str) -> Resu
     return (bench.diffs.add((), upper=active),)
 
 
+def _check_subdir(folder: str, op: GitSource) -> None:
+    if not op.subdir:
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
+    except OSError as error:
+        raise DefinitionError(
+            f"subdirectory {op.subdir} of {op.url}: {error.strerror}",
+            hint="the part behind the second colon of #REF:DIR, or subdir=, names a directory",
+        ) from error
+    finally:
+        os.close(fd)
+
+
+def _set_times(folder: str, time_s: int) -> None:
+    """Give everything that was checked out one time; symlinks are not followed."""
+    for above, folders, files in os.walk(folder):
+        if above == folder:
+            folders.remove(".git")
+        for name in (*folders, *files):
+            path = os.path.join(above, name)
+            os.utime(path, (time_s, time_s), follow_symlinks=False)
+
+
 class _Git:
     """Runs git for one source: no prompts, no configuration of the person, output to progress."""
 
@@ -79,9 +114,9 @@ class _Git:
     def resolve(self) -> str:
         """The commit that the reference means now."""
         ref = self._op.ref or "HEAD"
-        if len(ref) == 40 and _HEX.issuperset(ref):
+        if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
             return ref
-        listed = self._run(["ls-remote", self._op.url, ref, f"{ref}^{{}}"])
+        listed = self._run(["ls-remote", "--", self._op.url, ref, f"{ref}^{{}}"])
         found = dict(line.split("\t")[::-1] for line in listed.splitlines() if "\t" in line)
         # An annotated tag is an object of its own; with ^{} comes the commit that it names.
         for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref):
@@ -97,7 +132,7 @@ class _Git:
     def clone(self, folder: str, commit: str) -> None:
         """Check the commit out in `folder`."""
         self._run(["init", "--quiet", folder])
-        self._run(["-C", folder, "remote", "add", "origin", self._op.url])
+        self._run(["-C", folder, "remote", "add", "--", "origin", self._op.url])
         ref = self._op.ref or "HEAD"
         # Servers may refuse to serve a commit that is no tip; then the reference has to do.
         try:
@@ -109,6 +144,10 @@ class _Git:
             self._run(
                 ["-C", folder, "submodule", "update", "--init", "--recursive", "--depth=1", "-q"]
             )
+
+    def time(self, folder: str) -> int:
+        """When the commit that is checked out was made, in seconds since the epoch."""
+        return int(self._run(["-C", folder, "log", "-1", "--format=%ct"]))
 
     def _run(self, arguments: Sequence[str]) -> str:
         from subprocess import PIPE, Popen, TimeoutExpired
@@ -166,6 +205,8 @@ class _Git:
             "LC_ALL": "C",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_NOSYSTEM": "1",
+            # A submodule may name any address, also a path of this machine or a program (ext::).
+            "GIT_ALLOW_PROTOCOL": "http:https:git:ssh",
             "GIT_SSH_COMMAND": "ssh -F /dev/null -o StrictHostKeyChecking=accept-new",
         }
         socket = self._bench.ssh("default")

@@ -1,0 +1,342 @@
+"""Contexts of all kinds, whole builds: archives, standard input, git, the web; named ones."""
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.support.webserver import WebServer, serving
+
+FILES = {
+    "Dockerfile": "FROM scratch\nCOPY . /\n",
+    "a": "a\n",
+    "b.log": "no\n",
+    "sub/s": "s\n",
+    "sub/Dockerfile": "FROM scratch\nCOPY s /here\n",
+    ".dockerignore": "*.log\nDockerfile\n.dockerignore\n",
+}
+COPIED = {"a", "sub/s", "sub/Dockerfile"}
+
+
+def tarred(files: Mapping[str, str], mode: str = "w") -> bytes:
+    """The files as an archive."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+def zstd(data: bytes) -> bytes:
+    """The data compressed as zstd."""
+    import zstandard
+
+    return zstandard.compress(data)
+
+
+class Built:
+    """Builds to a directory and says which files came out."""
+
+    def __init__(self, cli: Cli, folder: Path) -> None:
+        self.cli, self.out = cli, folder / "out"
+        self.count = 0
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", code: int = 0) -> str:
+        self.count += 1
+        dest = f"{self.out}{self.count}"
+        done = subprocess.run(
+            [self.cli.program, "build", "--progress=plain", f"--output={dest}", *arguments],
+            input=stdin,
+            capture_output=True,
+            env={**self.cli.environment, "MINIBUILD_ROOT": self.cli.root},
+            timeout=60,
+        )
+        said = done.stderr.decode()
+        assert done.returncode == code, said
+        assert "Traceback" not in said
+        return said
+
+    @property
+    def files(self) -> set[str]:
+        """What the last build wrote."""
+        top = f"{self.out}{self.count}"
+        return {
+            os.path.relpath(os.path.join(folder, name), top)
+            for folder, _, names in os.walk(top)
+            for name in names
+        }
+
+    def text(self, name: str) -> str:
+        """A file that the last build wrote."""
+        return Path(f"{self.out}{self.count}", name).read_text()
+
+
+@pytest.fixture
+def build(cli: Cli, tmp_path: Path) -> Built:
+    """`build(...)` builds; `build.files` are the files that came out."""
+    return Built(cli, tmp_path)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebServer]:
+    """A web server on loopback."""
+    with serving() as server:
+        yield server
+
+
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zstd"])
+def test_an_archive_on_standard_input(build: Built, mode: str) -> None:
+    data = zstd(tarred(FILES)) if mode == "zstd" else tarred(FILES, mode)
+    build("-", stdin=data)
+    assert build.files == COPIED
+    said = build("-f", "sub/Dockerfile", "-", stdin=data, code=6)
+    assert '"/s": not found' in said
+
+
+@pytest.mark.needs("mount")
+def test_a_dockerfile_on_standard_input(build: Built, tmp_path: Path) -> None:
+    build("-", stdin=b"FROM scratch\nCOPY <<E /x\nhi\nE\n")
+    assert build.files == {"x"}
+    (tmp_path / "ctx").mkdir()
+    (tmp_path / "ctx/a").write_text("a")
+    build("-f", "-", str(tmp_path / "ctx"), stdin=b"FROM scratch\nCOPY a /b\n")
+    assert build.files == {"b"}
+    said = build("-f", "x", "-", stdin=b"FROM scratch\n", code=2)
+    assert "standard input is no archive" in said
+
+
+@pytest.mark.needs("mount")
+def test_an_archive_by_its_path(build: Built, tmp_path: Path) -> None:
+    (tmp_path / "context.tgz").write_bytes(tarred(FILES, "w:gz"))
+    build(str(tmp_path / "context.tgz"))
+    assert build.files == COPIED
+    said = build("-f", "none", str(tmp_path / "context.tgz"), code=6)
+    assert "there is no none in the build context" in said
+    assert "Dockerfile" in said  # what is there
+
+
+@pytest.mark.needs("mount")
+def test_an_own_ignore_file_wins(build: Built) -> None:
+    files = {**FILES, "Dockerfile.dockerignore": "sub\n*Dockerfile*\n.dockerignore\n"}
+    build("-", stdin=tarred(files))
+    assert build.files == {"a", "b.log"}
+
+
+def hostile(*members: tuple[str, bytes, str]) -> bytes:
+    """A tar with a Dockerfile and the members (name, type, link)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        text = b"FROM scratch\nCOPY . /\n"
+        member = tarfile.TarInfo("Dockerfile")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text))
+        for name, kind, link in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link
+            if kind == tarfile.REGTYPE:
+                member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
+    return out.getvalue()
+
+
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/../evil"])
+def test_names_that_lead_out_are_refused(build: Built, name: str) -> None:
+    said = build("-", stdin=hostile((name, tarfile.REGTYPE, "")), code=7)
+    assert "leads out of it" in said
+
+
+@pytest.mark.needs("mount")
+def test_links_and_absolute_names_stay_inside(build: Built, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    data = hostile(
+        ("link", tarfile.SYMTYPE, str(outside)),
+        ("link/evil", tarfile.REGTYPE, ""),
+        (f"{outside}/evil2", tarfile.REGTYPE, ""),
+        ("passwd", tarfile.SYMTYPE, "/etc/passwd"),
+    )
+    build("-", stdin=data)
+    assert not list(outside.iterdir())
+    inside = f"{outside}".lstrip("/")
+    assert {f"{inside}/evil", f"{inside}/evil2"} <= build.files
+
+
+@pytest.mark.needs("mount")
+def test_a_dockerfile_that_is_a_link_to_the_host(build: Built) -> None:
+    data = hostile(("Dockerfile", tarfile.SYMTYPE, "/etc/passwd"))
+    assert "there is no Dockerfile" in build("-", stdin=data, code=6)
+
+
+@pytest.mark.needs("mount")
+def test_an_archive_that_is_broken(build: Built) -> None:
+    data = tarred({**FILES, "big": "x" * 100_000})
+    said = build("-", stdin=data[:30_000], code=7)
+    assert "ends in the middle" in said
+
+
+# --- the web ------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("mount")
+def test_an_archive_from_the_web(build: Built, web: WebServer) -> None:
+    url = web.put("/releases/context.tar.gz", tarred(FILES, "w:gz"), etag='"1"')
+    build(url)
+    assert build.files == COPIED
+    build(url)
+    assert build.files == COPIED
+    assert [status for _, status in web.seen] == [200, 304]
+
+
+@pytest.mark.needs("mount")
+def test_a_dockerfile_from_the_web(build: Built, web: WebServer) -> None:
+    build(web.put("/some.Dockerfile", b"FROM scratch\nCOPY <<E /x\nhi\nE\n"))
+    assert build.files == {"x"}
+
+
+@pytest.mark.needs("mount")
+def test_what_the_web_does_not_have(build: Built, web: WebServer) -> None:
+    said = build(web.url("/none.tar"), code=4)
+    assert "404" in said
+    assert "Dockerfile:1" not in said
+
+
+# --- git ----------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a repository, as nobody in particular."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_DATE": "2020-01-02T03:04:05Z",
+        "GIT_COMMITTER_DATE": "2020-01-02T03:04:05Z",
+    }
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    done = subprocess.run(
+        ["git", *identity, "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, web: WebServer) -> tuple[Path, str]:
+    """A repository with a branch `main`, a tag `v1`, and its address."""
+    folder = tmp_path / "repo.git"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "add", "-f", ".")
+    git(folder, "commit", "-qm", "one")
+    git(folder, "tag", "-a", "-m", "first", "v1")
+    (folder / "later").write_text("later\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "two")
+    return folder, web.git("/repo.git", folder)
+
+
+@pytest.mark.needs("mount", "git")
+def test_a_repository(build: Built, repository: tuple[Path, str]) -> None:
+    folder, url = repository
+    (folder / ".git/config").open("a").write("[uploadpack]\nallowAnySHA1InWant = true\n")
+    build(url)
+    assert build.files == COPIED | {"later"}
+    for reference in (
+        "#v1",
+        "#refs/tags/v1",
+        "?tag=v1",
+        "?ref=v1",
+        "#" + git(folder, "rev-parse", "v1^{}"),
+    ):
+        build(url + reference)
+        assert build.files == COPIED, reference
+    for reference in ("#main:sub", "#:sub", "?subdir=sub", "?branch=main&subdir=sub"):
+        build(url + reference)
+        assert build.files == {"here"}, reference
+    assert "does not contain ref none" in build(url + "#none", code=6)
+    assert "subdirectory nosuch of http" in build(url + "#main:nosuch", code=6)
+
+
+@pytest.mark.needs("mount", "git")
+def test_a_reference_is_no_option(build: Built, web: WebServer, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    url = f"http://127.0.0.1:{web.port}/x.git#--upload-pack=touch {victim}"
+    assert "invalid git address or reference" in build(url, code=6)
+    assert not victim.exists()
+
+
+@pytest.mark.needs("mount", "git")
+def test_the_folder_of_git(build: Built, repository: tuple[Path, str]) -> None:
+    _, url = repository
+    build("--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", url)
+    assert ".git/HEAD" in build.files
+
+
+@pytest.mark.needs("mount", "git")
+def test_add_of_a_repository(build: Built, repository: tuple[Path, str], tmp_path: Path) -> None:
+    folder, url = repository
+    commit = git(folder, "rev-parse", "main")
+    old = git(folder, "rev-parse", "v1^{}")
+
+    def add(flags: str, source: str, code: int = 0) -> str:
+        text = f"FROM scratch\nADD {flags} {source} /r/\n"
+        return build("-", stdin=text.encode(), code=code)
+
+    # Times take no part in keys, so this comes before the same files with other times.
+    add("", f"{url}?ref=main&mtime=commit&subdir=sub")
+    assert os.stat(f"{build.out}{build.count}/r/s").st_mtime == 1577934245
+    add("", f"{url}#main:sub")
+    assert build.files == {"r/s", "r/Dockerfile"}
+    add("--keep-git-dir", f"{url}#main")
+    assert "r/.git/HEAD" in build.files
+    add("", f"{url}?ref=main&keep-git-dir=1")
+    assert "r/.git/HEAD" in build.files
+    add(f"--checksum={commit[:12]}", f"{url}#main")
+    assert "r/later" in build.files
+    said = add(f"--checksum={old}", f"{url}#main", code=6)
+    assert f"expected checksum to match {old}, got {commit}" in said
+    add("", f"{url}?ref=main&commit={old}&fetch-by-commit=1")
+    assert "r/later" not in build.files
+    said = add("", f"{url}?ref=main&fetch-by-commit=1", code=6)
+    assert "needs a whole hash" in said
+
+
+# --- named contexts -----------------------------------------------------------------------------
+
+
+@pytest.mark.needs("mount", "git")
+def test_named_contexts(
+    build: Built, repository: tuple[Path, str], web: WebServer, tmp_path: Path
+) -> None:
+    _, git_url = repository
+    local = tmp_path / "local"
+    local.mkdir()
+    (local / "a").write_text("local\n")
+    archive = web.put("/x.tar", tarred({"a": "archive\n"}))
+    single = web.put("/a", b"single\n")
+    text = b"FROM base AS one\nFROM scratch\nCOPY --from=one /a /1\nCOPY --from=two /a /2\n"
+    for value, expected in (
+        (str(local), "local\n"),
+        (git_url, "a\n"),
+        (archive, "archive\n"),
+        (single, "single\n"),
+    ):
+        build(f"--build-context=base={value}", f"--build-context=two={value}", "-", stdin=text)
+        assert (build.text("1"), build.text("2")) == (expected, expected), value
+    said = build("--build-context=base=target:x", "-", stdin=text, code=2)
+    assert "bake" in said
