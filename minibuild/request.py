@@ -66,8 +66,9 @@ class BuildRequest(NamedTuple):
 
     `context` is a directory, an archive, or the URL of a git repository, an archive or a Dockerfile.
     `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
-    no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already. `contexts` maps a name to a directory or URL as written. `pull` is `missing`
-    (use what the store has), `always` or `never`. `jobs` 0 lets the scheduler choose.
+    no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
+    `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
+    has), `always` or `never`. `jobs` 0 lets the scheduler choose.
     """
 
     context: str = "."
