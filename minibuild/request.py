@@ -64,7 +64,7 @@ class RegistryAccess(NamedTuple):
 class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
-    `context` is a directory, an archive, or the URL of a git repository, an archive or a Dockerfile.
+    `context` is a directory, an archive, or a URL: of a git repository, an archive, a Dockerfile.
     `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
     no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
     `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
