@@ -18,6 +18,7 @@ from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.oci.compress import compression_of
 from minibuild.oci.content import BlobSource
 from minibuild.oci.edit import (
     Drafts,
@@ -261,7 +262,8 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
 def _squashed(place: Place, drafts: Drafts, image: Image, keep: int, created_by: str) -> Descriptor:
     """The image with its layers from number `keep` on as one."""
     content = place.images.content
-    packed = squash_layers(content, place.images.store.db, content, image.layers, keep)
+    kind = compression_of(image.layers[-1].blob.media_type) if image.layers else "gzip"
+    packed = squash_layers(content, place.images.store.db, content, image.layers, keep, kind)
     layers = (*image.layers[:keep], add_layer(image, packed))
     seam = entries_below(image.history, keep)
     comment = f"{len(image.layers) - keep} layers in one"

@@ -57,7 +57,7 @@ def _add_options(made: Parser) -> None:
 
 def _history_parser() -> Parser:
     made = Parser("minibuild image history", description="Show how an image came about.")
-    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
     made.switch("--no-trunc", help="show whole instructions and digests")
     _add_options(made)
     return made
@@ -65,8 +65,7 @@ def _history_parser() -> Parser:
 
 def _history(options: argparse.Namespace, session: Session) -> int:
     with open_images(session.root) as images:
-        top = find(images, options.image).descriptor
-        image = chosen(images.content, top, options.platform, options.image)
+        image = _side(images, options.image, options.platform).image
     entries = list(_entries(image))
     if options.format == "json":
         session.say(json.dumps(entries, indent=2))
@@ -111,10 +110,11 @@ def _diff_parser() -> Parser:
     made = Parser(
         "minibuild image diff",
         description="Compare two images: their files, their layers, their configs.",
-        epilog="The exit code is 0 if nothing differs, and 1 if something does.",
+        epilog="OLD and NEW are of the store, or archives or OCI layouts: paths with a slash.\n"
+        "The exit code is 0 if nothing differs, and 1 if something does.",
     )
-    made.add_argument("old", metavar="OLD", help="name, digest or id")
-    made.add_argument("new", metavar="NEW", help="name, digest or id")
+    made.add_argument("old", metavar="OLD", help="name, digest, id, or path")
+    made.add_argument("new", metavar="NEW", help="name, digest, id, or path")
     made.switch("--no-times", help="do not compare the times of files")
     made.switch("--all", help=f"show all files, not the first {_SHOWN_FILES}")
     _add_options(made)
@@ -145,8 +145,11 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
 
 
 def _side(images: Images, word: str, platform: str) -> Side:
-    top = find(images, word).descriptor
-    return Side(chosen(images.content, top, platform, word), images.content)
+    found = _sources(images, word)
+    if len(found) != 1:
+        raise UsageError(f"{word} holds {len(found)} images, and one is to be looked at")
+    source, top = found[0]
+    return Side(chosen(source, top, platform, word), source)
 
 
 def _common_layers(old: Image, new: Image) -> int:

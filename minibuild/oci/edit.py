@@ -67,8 +67,9 @@ def read_image(source: BlobSource, descriptor: Descriptor) -> Image:
         Layer(blob, DiffID(_digest(diff_id, what)))
         for blob, diff_id in zip(manifest.layers, diff_ids, strict=True)
     )
-    history = tuple(entry for entry in config.get("history") or [] if isinstance(entry, dict))
-    return Image(descriptor, manifest, config, layers, history)
+    told = config.get("history")
+    history = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
+    return Image(descriptor, manifest, config, layers, tuple(history))
 
 
 def _digest(value: object, what: str) -> Digest:

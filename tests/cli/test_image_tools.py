@@ -1,5 +1,6 @@
 """Images made from images (append, flatten, squash, rebase), and looked at (history, diff)."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -171,3 +172,57 @@ def test_validate_finds_damage(run: Run, app: str, root: str, tmp_path: Path) ->
     path.unlink()
     assert "No such file" in run("image", "validate", layout, code=7)
     assert "is sound" in run("image", "validate", app)
+
+
+def test_archives_and_layouts_are_looked_at_in_place(run: Run, app: str, tmp_path: Path) -> None:
+    """An image is the same wherever it is."""
+    archive, layout = str(tmp_path / "app.tar"), str(tmp_path / "layout")
+    run("image", "save", "--format=docker", "-o", archive, app)
+    run("image", "save", "--format=dir", "-o", layout, "base:2")
+    assert "none differs" in run("image", "diff", app, archive)
+    assert run("image", "history", archive) == run("image", "history", app)
+    assert run("image", "diff", app, layout, code=1) == run("image", "diff", app, "base:2", code=1)
+    run("image", "save", "--format=dir", "-o", layout, app)
+    assert "holds 2 images" in run("image", "history", layout, code=2)
+
+
+def test_squash_keeps_the_compression(run: Run, app: str) -> None:
+    run("image", "squash", app, "squashed", "--keep=0")
+    assert inspect(run, "squashed")["layers"][0]["mediaType"].endswith("+gzip")
+
+
+@pytest.mark.parametrize("history", [7, "text", None, [1, "x", {"created_by": 5}]])
+def test_a_config_of_somebody_else(run: Run, app: str, tmp_path: Path, history: Any) -> None:
+    """Whatever it says of its history, nothing breaks."""
+    layout = str(tmp_path / "layout")
+    run("image", "save", "--format=dir", "-o", layout, "base:1")
+    rewrite_config(layout, history)
+    run("image", "history", layout)
+    run("image", "load", layout, "-t", "strange")
+    run("image", "flatten", "strange", "flat")
+    run("image", "rebase", "strange", "moved", "--from=base:1", "--onto=base:2")
+    run("image", "history", "moved")
+
+
+def rewrite_config(layout: str, history: Any) -> None:
+    """Another history in the one image of a layout."""
+    top = Path(layout)
+    index = json.loads((top / "index.json").read_text())
+    manifest = json.loads(blob_path(top, index["manifests"][0]).read_text())
+    config = json.loads(blob_path(top, manifest["config"]).read_text())
+    config["history"] = history
+    manifest["config"].update(put(top, config))
+    index["manifests"][0].update(put(top, manifest))
+    (top / "index.json").chmod(0o600)
+    (top / "index.json").write_text(json.dumps(index))
+
+
+def blob_path(top: Path, descriptor: dict[str, Any]) -> Path:
+    return top / "blobs" / descriptor["digest"].replace(":", "/")
+
+
+def put(top: Path, value: Any) -> dict[str, Any]:
+    data = json.dumps(value).encode()
+    name = hashlib.sha256(data).hexdigest()
+    (top / "blobs/sha256" / name).write_bytes(data)
+    return {"digest": f"sha256:{name}", "size": len(data)}
