@@ -35,6 +35,12 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "tar": ("platform-split", "source-date-epoch"),
     "cacheonly": (),
 }
+# Attributes that buildx documents and that have no meaning here, and what to do instead.
+_REASONS: Mapping[str, str] = {
+    "context": "it names a context of docker's: set DOCKER_CONTEXT, and use --load",
+    "prefer-nondist-layers": "layers are always written as those that may be distributed",
+    "compatibility-version": "there is one version: the same input gives the same image",
+}
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
 
 
@@ -168,7 +174,8 @@ class _Values:
             if key in known or (takes_annotations and is_annotation_key(key)):
                 continue
             raise UsageError(
-                f"unknown attribute {key!r} of output type={output.type}", hint=_suggest(key, known)
+                f"unknown attribute {key!r} of output type={output.type}",
+                hint=_REASONS.get(key) or _suggest(key, known),
             )
 
     def has(self, key: str) -> bool:

@@ -138,6 +138,7 @@ def test_compression_level(build: Build, compression: str) -> None:
         "compresion=zstd",
         "tar=perhaps",
         "push-by-digest=true",
+        "context=default",
     ],
 )
 def test_a_wrong_attribute_is_wrong_use(cli: Cli, context: str, tmp_path: Path, wrong: str) -> None:
