@@ -8,6 +8,7 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -44,8 +45,8 @@ def run_build(
     """Do one build on the store in `root`. Needs root, or a user namespace around it."""
     report, cancelled = serialised(report), cancelled or threading.Event()
     definition = read_definition(request)
-    with open_engine(root) as engine:
-        bench, sources, finder = _collaborators(engine, request, definition, report, cancelled)
+    with open_engine(root) as engine, closing(SshReader(request.ssh)) as ssh:
+        bench, sources, finder = _collaborators(engine, request, definition, ssh, report, cancelled)
         known: Mapping[Digest, Solved] = {}
         if not isinstance(definition.context, LocalContext):
             from minibuild.arrival import arrived
@@ -67,6 +68,7 @@ def _collaborators(
     engine: Engine,
     request: BuildRequest,
     definition: Definition,
+    ssh: SshReader,
     report: Report,
     cancelled: threading.Event,
 ) -> tuple[Workbench, Sources, ImageFinder]:
@@ -90,7 +92,7 @@ def _collaborators(
         memo=DigestMemo(engine.store.db),
         locals=definition.locals,
         secret=SecretReader(request.secrets),
-        ssh=SshReader(request.ssh),
+        ssh=ssh,
         report=report,
         cancelled=cancelled,
     )

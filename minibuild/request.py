@@ -38,10 +38,14 @@ class Secret(NamedTuple):
 
 
 class SshAgent(NamedTuple):
-    """An ssh agent socket, or key files to serve from an agent of ours."""
+    """An ssh agent socket, or key files to serve from an agent of ours.
+
+    `raw` forwards all that is said to the socket, which need not be an agent then.
+    """
 
     id: str
     paths: tuple[str, ...] = ()
+    raw: bool = False
 
 
 class RegistryAccess(NamedTuple):

@@ -5,10 +5,16 @@ They are read when a step asks, stay in memory, and take no part in any key, lay
 
 import os
 import stat
+import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.request import Secret, SshAgent
+from minibuild.solve.workbench import AgentSocket
+
+if TYPE_CHECKING:
+    from minibuild.keyagent import KeyAgent
 
 MAX_BYTES = 500 * 1024
 """The limit that `docker build` sets for a secret."""
@@ -46,28 +52,56 @@ class SecretReader:
 
 
 class SshReader:
-    """Looks up ssh agents by id: `reader(id)` is the path of a socket, or None."""
+    """Looks up ssh agents by id: `reader(id)` is where it listens, or None for an unknown id.
+
+    Key files are loaded into an agent of ours when a step first asks; `close` ends those.
+    """
 
     def __init__(self, agents: Sequence[SshAgent]) -> None:
         self._agents = {agent.id: agent for agent in agents}
+        self._loaded: dict[str, KeyAgent] = {}
+        self._loading = threading.Lock()
 
-    def __call__(self, agent_id: str) -> str | None:
+    def __call__(self, agent_id: str) -> AgentSocket | None:
         agent = self._agents.get(agent_id)
         if agent is None:
             return None
-        path = agent.paths[0] if agent.paths else os.environ.get("SSH_AUTH_SOCK", "")
-        if not path:
+        paths = agent.paths or tuple(filter(None, (os.environ.get("SSH_AUTH_SOCK"),)))
+        if not paths:
             raise UsageError(
                 f"ssh agent {agent_id}: SSH_AUTH_SOCK is not set",
                 hint=f"start an agent, or name its socket: --ssh {agent_id}=/path/to/socket",
             )
-        try:
-            mode = os.stat(path).st_mode
-        except OSError as error:
-            raise UsageError(f"ssh agent {agent_id}: {path}: {error.strerror}") from error
-        if not stat.S_ISSOCK(mode):
+        sockets = [path for path in paths if _is_socket(agent_id, path)]
+        if not sockets:
+            if agent.raw:
+                raise UsageError(
+                    f"ssh agent {agent_id}: raw needs a socket, and {paths[0]} is none"
+                )
+            return AgentSocket(self._keys(agent_id, paths))
+        if len(paths) > 1:
             raise UsageError(
-                f"ssh agent {agent_id}: {path} is not the socket of an agent",
-                hint="load the key into an agent: ssh-add FILE, then --ssh " + agent_id,
+                f"ssh agent {agent_id}: {sockets[0]} is a socket, and stands beside other paths",
+                hint="give one socket, or any number of key files",
             )
-        return path
+        return AgentSocket(paths[0], agent.raw)
+
+    def _keys(self, agent_id: str, paths: Sequence[str]) -> str:
+        with self._loading:
+            if agent_id not in self._loaded:
+                from minibuild.keyagent import KeyAgent
+
+                self._loaded[agent_id] = KeyAgent(agent_id, paths)
+            return self._loaded[agent_id].socket
+
+    def close(self) -> None:
+        """End the agents that were started."""
+        for agent in self._loaded.values():
+            agent.close()
+
+
+def _is_socket(agent_id: str, path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError as error:
+        raise UsageError(f"ssh agent {agent_id}: {path}: {error.strerror}") from error

@@ -24,7 +24,7 @@ RANK = {
     "request": 2,
     "snapshot": 3,
     "executor": 4, "fileop": 4, "oci": 4,
-    "solve": 5, "export": 5,
+    "solve": 5, "export": 5, "keyagent": 5,
     "definition": 6, "engine": 6, "outcome": 6, "secrets": 6,
     "arrival": 7, "exporting": 7, "housekeeping": 7,
     "pipeline": 8,

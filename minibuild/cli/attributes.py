@@ -6,6 +6,7 @@ package `util/buildflags`): comma-separated fields as in a CSV file, so that a f
 Nothing here looks at files or at the environment. Read next: `sizes`, `build_flags`.
 """
 
+from minibuild.cli.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.request import Output, Secret, SshAgent
@@ -122,11 +123,18 @@ def secret(text: str) -> Secret:
 
 
 def ssh(text: str) -> SshAgent:
-    """`default`, `ID`, or `ID=SOCKET|KEY[,KEY...]`; no path stands for the caller's agent."""
+    """`default`, `ID`, `ID=SOCKET[,raw=true]` or `ID=KEY[,KEY...]`; no path stands for the
+    caller's agent."""
     name, _, paths = text.partition("=")
     if not name:
         raise UsageError(f"--ssh {text} has no id", hint="write it like --ssh default")
-    return SshAgent(name, tuple(path for path in paths.split(",") if path))
+    found, raw = [], False
+    for path in filter(None, paths.split(",")):
+        if path.startswith("raw="):
+            raw = truth(path.removeprefix("raw="), "ssh raw")
+        else:
+            found.append(path)
+    return SshAgent(name, tuple(found), raw)
 
 
 def ulimit(text: str) -> Ulimit:

@@ -119,6 +119,6 @@ def _add_steps(made: Parser) -> None:
     add("--shm-size", default="", metavar="SIZE", help="size of /dev/shm of RUN, such as 64m")
     many("--ulimit", metavar="NAME=SOFT[:HARD]", help="limit of RUN, such as nofile=1024")
     many("--secret", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount")
-    many("--ssh", metavar="ID[=SOCKET]", help="ssh agent for RUN --mount")
+    many("--ssh", metavar="ID[=SOCKET|KEY,...]", help="ssh agent, or keys, for RUN --mount")
     many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
     add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")

@@ -165,6 +165,11 @@ def _secret(text: str, environment: Environment) -> Secret:
 
 def _ssh(text: str, environment: Environment) -> SshAgent:
     made = attributes.ssh(text)
+    for path in made.paths:
+        if not os.path.exists(path):
+            raise UsageError(
+                f"--ssh {text}: there is no {path}", hint="give a socket, or the file of a key"
+            )
     if made.paths:
         return made._replace(paths=tuple(os.path.abspath(path) for path in made.paths))
     if not environment.ssh_agent:

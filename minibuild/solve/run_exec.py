@@ -150,7 +150,7 @@ def _mount(
         case SecretMount():
             return _secret(bench, mount, env)
         case SshMount():
-            return _ssh(bench, mount, env)
+            return _ssh(bench, mount, env, stack)
 
 
 def _bind(
@@ -229,13 +229,18 @@ def _secret(bench: Workbench, mount: SecretMount, env: dict[str, str]) -> list[S
     return [SecretFile(mount.target, value, mount.mode, mount.uid, mount.gid)]
 
 
-def _ssh(bench: Workbench, mount: SshMount, env: dict[str, str]) -> list[StepMount]:
-    socket = bench.ssh(mount.id)
-    if socket is None:
+def _ssh(
+    bench: Workbench, mount: SshMount, env: dict[str, str], stack: ExitStack
+) -> list[StepMount]:
+    agent = bench.ssh(mount.id)
+    if agent is None:
         if mount.required:
             raise DefinitionError(
                 f"ssh agent {mount.id}: not found", hint=f"give it with --ssh {mount.id}"
             )
         return []
+    from minibuild.solve.agent import forwarded
+
     env.setdefault("SSH_AUTH_SOCK", mount.target)
+    socket = stack.enter_context(forwarded(agent, mount.mode, mount.uid, mount.gid))
     return [BindPath(mount.target, socket)]

@@ -209,5 +209,5 @@ class _Git:
             "GIT_ALLOW_PROTOCOL": "http:https:git:ssh",
             "GIT_SSH_COMMAND": "ssh -F /dev/null -o StrictHostKeyChecking=accept-new",
         }
-        socket = self._bench.ssh("default")
-        return env | self._auth() | ({"SSH_AUTH_SOCK": socket} if socket else {})
+        agent = self._bench.ssh("default")
+        return env | self._auth() | ({"SSH_AUTH_SOCK": agent.path} if agent else {})

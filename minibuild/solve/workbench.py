@@ -29,6 +29,13 @@ class LocalTree(NamedTuple):
     ignore_lines: tuple[int, ...] = ()
 
 
+class AgentSocket(NamedTuple):
+    """Where an ssh agent listens. `raw` is some other server, whose protocol is its own affair."""
+
+    path: str
+    raw: bool = False
+
+
 class Voice:
     """Tells about one vertex."""
 
@@ -56,7 +63,7 @@ class Voice:
 
 class Workbench(NamedTuple):
     """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
-    the path of an agent's socket."""
+    where an agent listens."""
 
     store: Store
     snapshots: MergeSnapshotter
@@ -66,7 +73,7 @@ class Workbench(NamedTuple):
     memo: DigestMemo
     locals: Mapping[str, LocalTree]
     secret: Callable[[str], bytes | None]
-    ssh: Callable[[str], str | None]
+    ssh: Callable[[str], AgentSocket | None]
     report: Report
     cancelled: threading.Event
 

@@ -54,6 +54,7 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (a.ssh, "default", SshAgent("default")),
     (a.ssh, "default=/run/s", SshAgent("default", ("/run/s",))),
     (a.ssh, "k=a,b", SshAgent("k", ("a", "b"))),
+    (a.ssh, "k=a,raw=true", SshAgent("k", ("a",), raw=True)),
     (a.ulimit, "nofile=1024:2048", Ulimit("nofile", 1024, 2048)),
     (a.ulimit, "nofile=1024", Ulimit("nofile", 1024, 1024)),
     (a.ulimit, "core=-1", Ulimit("core", -1, -1)),

@@ -131,7 +131,9 @@ def test_proxies_are_passed_only_when_asked_for() -> None:
 
 def test_ssh() -> None:
     assert made("--ssh", "default", SSH_AUTH_SOCK="/s").ssh == (SshAgent("default", ("/s",)),)
-    assert made("--ssh", "x=/other").ssh == (SshAgent("x", ("/other",)),)
+    assert made("--ssh", "x=/dev/null").ssh == (SshAgent("x", ("/dev/null",)),)
+    with pytest.raises(UsageError, match="there is no /nosuch"):
+        made("--ssh", "x=/nosuch")
     with pytest.raises(UsageError, match="SSH_AUTH_SOCK is not set"):
         made("--ssh", "default")
 

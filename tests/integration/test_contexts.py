@@ -4,12 +4,14 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cli
+from tests.integration.conftest import Builds
 from tests.support.webserver import WebServer, serving
 
 FILES = {
@@ -340,3 +342,84 @@ def test_named_contexts(
         assert (build.text("1"), build.text("2")) == (expected, expected), value
     said = build("--build-context=base=target:x", "-", stdin=text, code=2)
     assert "bake" in said
+
+
+# --- what a step may see and nobody else ----------------------------------------------------------
+
+
+@pytest.mark.needs("mount", "busybox", "ssh-agent")
+def test_an_ssh_mount_has_the_mode_and_owner_asked_for(
+    builds: Builds, tmp_path: Path, project: Callable[[Mapping[str, str]], str]
+) -> None:
+    key = tmp_path / "key"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    context = project(
+        {
+            "Dockerfile": "FROM busybox\n"
+            "RUN --mount=type=ssh,required,mode=0640 "
+            "test -S $SSH_AUTH_SOCK && stat -c %a $SSH_AUTH_SOCK > /mode\n"
+            'RUN --mount=type=ssh,id=other echo "$SSH_AUTH_SOCK" > /none\n'
+        }
+    )
+    image = builds.image(context, f"--ssh=default={key}")
+    assert image.files["mode"].data == b"640\n"
+    assert image.files["none"].data == b"\n"
+
+
+@pytest.mark.needs("mount", "busybox")
+def test_a_secret_is_nowhere(
+    builds: Builds, tmp_path: Path, project: Callable[[Mapping[str, str]], str]
+) -> None:
+    secret = "Xe7pLq93vNhR2sKd"
+    (tmp_path / "secret").write_text(secret)
+    context = project(
+        {
+            "Dockerfile": "FROM busybox\n"
+            "RUN --mount=type=secret,id=file --mount=type=secret,id=env,env=TOKEN "
+            "test $(wc -c < /run/secrets/file) = 16 && test ${#TOKEN} = 16 && touch /done\n"
+            "RUN --mount=type=secret,id=file ls /run/secrets\n"
+        }
+    )
+    out = tmp_path / "image"
+    done = builds.cli(
+        "build",
+        "--progress=rawjson",
+        f"--secret=id=file,src={tmp_path}/secret",
+        "--secret=id=env,env=TOKEN",
+        f"--metadata-file={tmp_path}/metadata",
+        f"--output=type=oci,dest={out}",
+        f"--output=type=local,dest={tmp_path}/files",
+        context,
+        env={"TOKEN": secret},
+    )
+    assert (tmp_path / "files/done").exists()
+    assert secret not in done.stdout + done.stderr
+    for folder, _, names in os.walk(tmp_path):
+        for name in names:
+            path = Path(folder, name)
+            if path == tmp_path / "secret" or not path.is_file() or path.is_symlink():
+                continue
+            with suppress(PermissionError):  # files of other ids in a rootless store
+                assert secret.encode() not in whole(path), path
+
+
+def whole(path: Path) -> bytes:
+    """The bytes of a file, and what is compressed in it."""
+    data = path.read_bytes()
+    if data.startswith(b"\x1f\x8b"):
+        import gzip
+
+        return data + gzip.decompress(data)
+    if tarfile.is_tarfile(path):
+        with tarfile.open(path) as tar:
+            members = [tar.extractfile(m) for m in tar.getmembers() if m.isfile()]
+            for member in members:
+                assert member is not None
+                inner = member.read()
+                data += inner
+                if inner.startswith(b"\x1f\x8b"):
+                    import gzip
+
+                    data += gzip.decompress(inner)
+    return data
