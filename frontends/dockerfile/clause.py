@@ -81,6 +81,8 @@ class Clause:
         if name not in known:
             may_be = ", ".join("--" + other for other in known)
             hint = f"{self.instruction} takes {may_be or 'no flags'}"
+            if name == "device" and self.instruction == "RUN":
+                hint = "a step gets no devices of this machine (CDI); --security=insecure has those"
             raise self.error(f"unknown flag: --{name}{did_you_mean(name, known)}", hint, span)
         if known[name] == "bool":
             if equals and value.lower() not in ("true", "false"):

@@ -34,6 +34,7 @@ from minibuild.graph.frontend import (
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
 
+_SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
 _CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
 
@@ -101,6 +102,12 @@ def read(request: FrontendRequest) -> Definition:
     parsed = parse(request.source)
     checks = Checks(_check_config(parsed, request))
     checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
+    if parsed.directives.syntax or _SYNTAX_ARGUMENT in request.build_args:
+        from frontends.dockerfile.checks.syntax import check_syntax
+
+        finding = check_syntax(parsed, request.build_args.get(_SYNTAX_ARGUMENT, ""))
+        if finding is not None:
+            checks.add(finding)
     check_epoch(request.build_args)
     args, stages = split(parsed)
     written.check_file(parsed, stages, checks)

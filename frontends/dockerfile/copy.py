@@ -236,7 +236,10 @@ def _path(state: StageState, item: Copy | Add, source: str) -> str:
 
 
 def _relative(path: str) -> str:
-    return clean("/" + path).lstrip("/") or "."
+    """A path below its root. One that tries to leave it keeps a `..`, for the error if it is not
+    there: whoever reads it stops at the root all the same."""
+    inside = clean("/" + path).lstrip("/") or "."
+    return f"../{inside}" if f"{clean(path.lstrip('/'))}/".startswith("../") else inside
 
 
 def _check_ignored(

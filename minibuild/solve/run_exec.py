@@ -109,6 +109,12 @@ def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> 
     hint = ""
     if ended.oom:
         hint = "the kernel ran out of memory and killed it"
+    elif _foreign(tail):
+        hint = (
+            f"a program for another machine than {os.uname().machine}: install emulation for it "
+            "(qemu-user-static and binfmt-support, or the like), or let this stage run here with "
+            "FROM --platform=$BUILDPLATFORM and cross-compile"
+        )
     elif ended.code == 127:
         hint = "the shell found no such command in the image: is it installed, is PATH right?"
     elif ended.code == 126:
@@ -119,6 +125,14 @@ def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> 
         hint=hint,
         detail=tail.decode("utf-8", "replace"),
     )
+
+
+def _foreign(output: bytes | bytearray) -> bool:
+    """Whether a step said that it could not run a binary.
+
+    A shell takes a file that the kernel refuses for a script, and complains of its first bytes.
+    """
+    return b"exec format error" in output.lower() or b"\x7fELF" in output
 
 
 def _mount(

@@ -1,6 +1,7 @@
 """Contexts of all kinds, whole builds: archives, standard input, git, the web; named ones."""
 
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.integration.conftest import Builds
+from tests.support import busybox
 from tests.support.webserver import WebServer, serving
 
 FILES = {
@@ -423,3 +425,66 @@ def whole(path: Path) -> bytes:
 
                     data += gzip.decompress(inner)
     return data
+
+
+# --- what is not there, and what does not run -----------------------------------------------------
+
+
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("COPY nosuch /", "there is no /nosuch in the build context"),
+        ("COPY raedme /", "did you mean /readme?"),
+        ("COPY b.log /", "/b.log is there, but it is excluded by line 3 of .dockerignore: *.log"),
+        ("COPY ../up /", "../up is outside the build context"),
+        ("ADD sub/../../../up /", "../up is outside the build context"),
+        ("COPY sub/a/x /", "/sub/a is not a directory"),
+        ("RUN --device=gpu true", "a step gets no devices"),
+        ("RUN --security=insecure true", "--allow security.insecure"),
+        ("RUN --network=host true", "--allow network.host"),
+    ],
+)
+def test_what_is_missing(build: Built, tmp_path: Path, line: str, hint: str) -> None:
+    folder = tmp_path / "ctx"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("readme", "b.log", "sub/a", "../up"):
+        (folder / name).write_text("x")
+    (folder / ".dockerignore").write_text("# what\n\n*.log\n")
+    (folder / "Dockerfile").write_text(f"FROM scratch\n{line}\n")
+    said = build(str(folder), code=6)
+    assert hint in said
+    assert "Dockerfile:2" in said
+
+
+@pytest.mark.needs("mount", "busybox")
+def test_a_program_for_another_machine(build: Built, tmp_path: Path) -> None:
+    binary = bytearray(Path(str(busybox.find())).read_bytes())
+    binary[18:20] = b"\xf3\0" if os.uname().machine != "riscv64" else b"\x3e\0"  # e_machine, elf(5)
+    (tmp_path / "ctx").mkdir()
+    (tmp_path / "ctx/sh").write_bytes(binary)
+    (tmp_path / "ctx/sh").chmod(0o755)
+    (tmp_path / "ctx/Dockerfile").write_text("FROM scratch\nCOPY sh /bin/sh\nRUN true\n")
+    said = build(str(tmp_path / "ctx"), code=5)
+    assert "exec format error: built for another machine" in said
+    assert "install emulation for it" in said
+
+
+@pytest.mark.needs("mount")
+def test_several_platforms_where_nothing_runs(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        "FROM scratch\nARG TARGETARCH\nCOPY bin-$TARGETARCH /bin/app\n"
+    )
+    for name in ("amd64", "arm64"):
+        (tmp_path / f"bin-{name}").write_text(name)
+    cli(
+        "build",
+        "--platform=linux/amd64,linux/arm64",
+        f"--output=type=local,dest={tmp_path}/out",
+        str(tmp_path),
+    )
+    for name in ("amd64", "arm64"):
+        assert (tmp_path / f"out/linux_{name}/bin/app").read_text() == name
+    cli("build", "--platform=linux/amd64,linux/arm64", "-t", "both", str(tmp_path))
+    listed = json.loads(cli("image", "ls", "--format", "json").stdout)
+    assert "linux/amd64" in str(listed) and "linux/arm64" in str(listed)
