@@ -7,12 +7,14 @@ last transactions may be, which costs a rebuild and never a wrong one.
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from minibuild.errors import StoreError
 
+TIMEOUT_S = 60
 FORMAT = 1
 
 SCHEMA = (
@@ -97,6 +99,21 @@ SCHEMA = (
 )
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode. Of those who do it at the same time in a new file all but one are told
+    at once that it is locked: SQLite's timeout does not count for this statement."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
+
+
 class Database:
     """Connections to the one file. Statements run in autocommit unless in a `transaction`."""
 
@@ -126,8 +143,8 @@ class Database:
         """The calling thread's connection."""
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if found is None:
-            found = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            found.execute("PRAGMA journal_mode = WAL")
+            found = sqlite3.connect(self.path, timeout=TIMEOUT_S, isolation_level=None)
+            _use_wal(found)
             found.execute("PRAGMA synchronous = NORMAL")
             self._local.connection = found
         return found
