@@ -1,0 +1,118 @@
+"""ADD from the web: names, modes, times, checksums, validators, tokens, archives by content."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.integration.test_contexts import Built, tarred, zstd
+from tests.support.webserver import WebServer, serving
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
+
+TIME = "Thu, 02 Jan 2020 03:04:05 GMT"
+
+
+@pytest.fixture
+def build(cli: Cli, tmp_path: Path) -> Built:
+    """Builds to a directory."""
+    return Built(cli, tmp_path)
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """A web server on loopback."""
+    with serving() as server:
+        yield server
+
+
+def add(build: Built, line: str, *flags: str, code: int = 0) -> str:
+    """Build an image of one ADD."""
+    return build(*flags, "-", stdin=f"FROM scratch\nADD {line}\n".encode(), code=code)
+
+
+def test_name_mode_and_time(build: Built, web: WebServer) -> None:
+    url = web.put("/some/file.txt", b"x", modified=TIME)
+    add(build, f"{url}?a=b /d/")
+    assert build.files == {"d/file.txt"}
+    status = os.stat(f"{build.out}{build.count}/d/file.txt")
+    assert (status.st_mode & 0o777, status.st_mtime) == (0o600, 1577934245)
+    add(build, f"--chmod=644 {url} /other")
+    assert os.stat(f"{build.out}{build.count}/other").st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("validators", [{"etag": '"1"'}, {"modified": TIME}])
+def test_what_did_not_change_is_not_sent_again(
+    build: Built, web: WebServer, validators: dict[str, str]
+) -> None:
+    url = web.put("/f", b"one", **validators)
+    add(build, f"{url} /")
+    assert "CACHED" in add(build, f"{url} /")
+    assert [status for _, status in web.seen] == [200, 304]
+    later = {"etag": '"2"'} if "etag" in validators else {"modified": TIME.replace("2020", "2021")}
+    web.put("/f", b"two", **later)
+    add(build, f"{url} /")
+    assert build.text("f") == "two"
+
+
+def test_without_validators_it_is_asked_again(build: Built, web: WebServer) -> None:
+    url = web.put("/f", b"one")
+    add(build, f"{url} /")
+    web.put("/f", b"two")
+    add(build, f"{url} /")
+    assert build.text("f") == "two"
+
+
+def test_checksum(build: Built, web: WebServer) -> None:
+    url = web.put("/f", b"one")
+    digest = "sha256:" + hashlib.sha256(b"one").hexdigest()
+    add(build, f"--checksum={digest} {url} /")
+    count = len(web.seen)
+    add(build, f"--checksum={digest} {url} /")
+    assert len(web.seen) == count  # what is known by its digest cannot have changed
+    said = add(build, f"--checksum=sha256:{'0' * 64} {url} /", code=6)
+    assert f"digest mismatch {digest}" in said
+    assert "invalid checksum digest format" in add(build, f"--checksum=md5:0 {url} /", code=6)
+
+
+def test_a_token_for_the_host_alone(build: Built, web: WebServer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t0ken")
+    url = web.put("/f", b"one")
+    add(build, f"{url} /", f"--secret=id=HTTP_AUTH_TOKEN_127.0.0.1,src={tmp_path}/token")
+    assert web.headers[-1]["Authorization"] == "Bearer t0ken"
+    add(build, f"{url} /", f"--secret=id=HTTP_AUTH_TOKEN_example.org,src={tmp_path}/token")
+    assert "Authorization" not in web.headers[-1]
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zstd"])
+def test_archives_by_content(build: Built, web: WebServer, mode: str, tmp_path: Path) -> None:
+    files = {"a": "a", "d/b": "b"}
+    data = zstd(tarred(files)) if mode == "zstd" else tarred(files, mode)
+    url = web.put("/no-suffix", data)
+    add(build, f"{url} /x/")
+    assert build.files == {"x/no-suffix"}  # as it came
+    add(build, f"--unpack {url} /x/")
+    assert build.files == {"x/a", "x/d/b"}
+    folder = tmp_path / "ctx"
+    folder.mkdir()
+    (folder / "picture.png").write_bytes(data)
+    (folder / "Dockerfile").write_text(
+        "FROM scratch\nADD picture.png /un/\nADD --unpack=false picture.png /as/\n"
+    )
+    build(str(folder))
+    assert build.files == {"un/a", "un/d/b", "as/picture.png"}
+
+
+def test_an_archive_that_ends_early(build: Built, web: WebServer) -> None:
+    url = web.put("/x.tgz", tarred({"a": os.urandom(60_000).hex()}, "w:gz")[:40_000])
+    said = add(build, f"--unpack {url} /", code=7)
+    assert "error:" in said
+
+
+def test_a_name_that_leads_out(build: Built, web: WebServer) -> None:
+    url = web.put("/x/..%2F..%2Fevil", b"x")
+    add(build, f"{url} /d/")
+    assert all(name.startswith("d/") for name in build.files)
