@@ -185,18 +185,34 @@ class _Git:
         return out.decode("utf-8", "surrogateescape")
 
     def _auth(self) -> dict[str, str]:
-        """The token as configuration in the environment: arguments can be seen by everybody."""
-        token = self._bench.secret("GIT_AUTH_TOKEN")
-        if token is None:
-            return {}
-        from base64 import b64encode
+        """What authorises us, as configuration in the environment: everybody sees arguments.
 
-        basic = b64encode(b"x-access-token:" + token.strip()).decode()
+        It is for the host of this address alone: submodules and redirects lead to others.
+        """
+        from urllib.parse import urlsplit
+
+        url = urlsplit(self._op.url)
+        if url.scheme not in ("http", "https"):
+            return {}
+        value = self._authorization(url.hostname or "")
+        if not value:
+            return {}
         return {
             "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "http.extraheader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+            "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc.rpartition('@')[2]}/.extraheader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: {value}",
         }
+
+    def _authorization(self, host: str) -> str:
+        """From the secrets that BuildKit knows; those that name the host count first."""
+        from base64 import b64encode
+
+        for suffix in (f".{host}", ""):
+            if (header := self._bench.secret(f"GIT_AUTH_HEADER{suffix}")) is not None:
+                return header.decode().strip()
+            if (token := self._bench.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:
+                return "Basic " + b64encode(b"x-access-token:" + token.strip()).decode()
+        return ""
 
     def _environment(self) -> dict[str, str]:
         env = {

@@ -285,6 +285,31 @@ def test_a_reference_is_no_option(build: Built, web: WebServer, tmp_path: Path) 
 
 
 @pytest.mark.needs("mount", "git")
+@pytest.mark.parametrize(
+    ("secret", "value", "sent"),
+    [
+        ("GIT_AUTH_TOKEN", "t", "Basic eC1hY2Nlc3MtdG9rZW46dA=="),
+        ("GIT_AUTH_TOKEN.127.0.0.1", "t", "Basic eC1hY2Nlc3MtdG9rZW46dA=="),
+        ("GIT_AUTH_HEADER", "Bearer b", "Bearer b"),
+        ("GIT_AUTH_TOKEN.example.org", "t", None),
+    ],
+)
+def test_what_authorises_git(
+    build: Built,
+    repository: tuple[Path, str],
+    web: WebServer,
+    tmp_path: Path,
+    secret: str,
+    value: str,
+    sent: str | None,
+) -> None:
+    (tmp_path / "value").write_text(value)
+    said = build(f"--secret=id={secret},src={tmp_path}/value", repository[1])
+    assert {headers.get("Authorization") for headers in web.headers} == {sent}
+    assert value not in said.split()
+
+
+@pytest.mark.needs("mount", "git")
 def test_the_folder_of_git(build: Built, repository: tuple[Path, str]) -> None:
     _, url = repository
     build("--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", url)

@@ -77,6 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _git(self, folder: Path, path: str, query: str) -> None:
         """git-http-backend(1), a CGI program (RFC 3875)."""
+        self.web.headers.append(dict(self.headers))
         length = int(self.headers.get("Content-Length") or 0)
         done = subprocess.run(
             ["git", "-c", "safe.directory=*", "http-backend"],
