@@ -12,6 +12,7 @@ Read next: `frontends.dockerfile.dockerignore` for the file, `op` for where patt
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
@@ -85,7 +86,31 @@ def _translate(pattern: str, star: Callable[[str], tuple[str, int]]) -> str:
         else:
             parts.append(re.escape(char))
             at += 1
-    return "".join(parts)
+    return _without_retries(parts)
+
+
+def _without_retries(parts: list[str]) -> str:
+    """The parts as one expression that never tries a star anew once what follows it was found.
+
+    Where another `*` comes next, the first place that fits is as good as any later one: that star
+    takes what lies between. (If no part can be a slash; and before a `**`, which begins at one,
+    it is not so.) Without this a pattern with many stars takes time without end on some names.
+    """
+    made: list[str] = []
+    stars = [at for at, part in enumerate(parts) if part == _ANY]
+    done = 0
+    for here, following in pairwise(stars):
+        between = parts[here + 1 : following]
+        if any(part[0] in "(." or _takes_slash(part) for part in between):
+            continue
+        made += [*parts[done:here], f"(?>[^/]*?{''.join(between)})"]
+        done = following
+    return "".join(made + parts[done:])
+
+
+def _takes_slash(part: str) -> bool:
+    """Whether a part is a class that a slash is in; a slash itself holds a star in its place."""
+    return part[0] == "[" and part != "[^/]" and re.match(part, "/") is not None
 
 
 def _class(pattern: str, start: int) -> tuple[str, int]:

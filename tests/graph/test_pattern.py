@@ -243,6 +243,15 @@ def test_the_deciding_pattern_explains_the_answer(patterns: list[str], path: str
         assert ignore.excluded(path) is not patterns[deciding].startswith("!")
 
 
+@pytest.mark.parametrize("part", ["*a", "*[a-c]", "*?a", "a*", "*\\a"])
+def test_many_stars_are_quick(part: str) -> None:
+    start = time.perf_counter()
+    assert not IgnorePatterns([part * 40 + "b"]).excluded("a" * 200)
+    assert not match_glob(part * 40 + "b", "a" * 200)
+    assert match_glob(part * 40 + "*", "aaaa" * 50)
+    assert time.perf_counter() - start < 1
+
+
 def test_twenty_thousand_paths_are_quick() -> None:
     ignore = IgnorePatterns(["**/*.log", "node_modules", "**/dist", "!keep/**", "*.tmp", "!x.tmp"])
     paths = [f"pkg{i % 100}/sub{i % 7}/file{i}.txt" for i in range(20_000)]
