@@ -43,6 +43,8 @@ class Definition(NamedTuple):
 
 def read_definition(request: BuildRequest) -> Definition:
     """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
+    if request.graph is not None:
+        return _of_graph(request)
     locals_: dict[str, LocalTree] = {}
     contexts = {name: _named(name, value, locals_) for name, value in request.contexts.items()}
     main: Context
@@ -57,6 +59,16 @@ def read_definition(request: BuildRequest) -> Definition:
         return _read_local(request, contexts, locals_)
     name = os.path.basename(request.file) or DOCKERFILE
     return Definition(SourceText(name, request.dockerfile or ""), main, contexts, locals_)
+
+
+def _of_graph(request: BuildRequest) -> Definition:
+    """What a graph that needs no Dockerfile starts from: directories by the names it uses."""
+    named = {"context": request.context, **request.contexts}
+    for name, path in named.items():
+        if not os.path.isdir(path):
+            raise UsageError(f"the build context {name!r} is not a directory: {path!r}")
+    locals_ = {name: LocalTree(path) for name, path in named.items()}
+    return Definition(SourceText("graph", ""), LocalContext("context"), {}, locals_)
 
 
 def _read_local(

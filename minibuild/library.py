@@ -14,11 +14,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibuild.errors import BuildError, HostError
 from minibuild.events import Report, silent
 from minibuild.request import BuildRequest, BuildResult, RegistryAccess
+
+if TYPE_CHECKING:
+    from minibuild.graph.flat import FlatGraph
 
 POLL_S = 0.05
 
@@ -53,6 +56,11 @@ def build(
     from minibuild.pipeline import run_build
 
     return run_build(request, root=folder, report=report, cancelled=stop)
+
+
+def build_graph(graph: "FlatGraph", **fields: Any) -> BuildResult:
+    """Build a graph that was made without a Dockerfile, see `graph.state`."""
+    return build(graph=graph, **fields)
 
 
 def _default_root() -> str:

@@ -19,7 +19,14 @@ from minibuild.errors import BuildError, SourceText
 from minibuild.events import Report, Warned, serialised, silent
 from minibuild.exporting import export, packing_for
 from minibuild.fileop.memo import DigestMemo
-from minibuild.graph.frontend import Frontend, FrontendRequest, FrontendResult, LocalContext
+from minibuild.graph.frontend import (
+    Built,
+    Frontend,
+    FrontendRequest,
+    FrontendResult,
+    LocalContext,
+)
+from minibuild.graph.op import ImageSource, Op
 from minibuild.graph.platform import host_platform
 from minibuild.outcome import Products
 from minibuild.request import BuildRequest, BuildResult
@@ -133,10 +140,23 @@ def _registry(request: BuildRequest, cancelled: threading.Event) -> "Registry":
 
 
 def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) -> FrontendResult:
-    """The graph that the definition means."""
+    """The graph that the definition means, or the one that came in its place."""
+    if request.graph is not None:
+        from minibuild.graph.flat import rebuilt
+
+        vertex = rebuilt(request.graph, lambda op: _pinned(op, finder))
+        platform = request.graph.config.platform
+        return FrontendResult((Built(platform, vertex, request.graph.config),))
     # By name and on demand: the engine knows no frontend, and a frontend knows no engine.
     frontend = cast(Frontend, import_module("frontends.dockerfile.convert"))
     return frontend.convert(_frontend_request(request, definition), finder)
+
+
+def _pinned(op: Op, finder: ImageFinder) -> Op:
+    """An image that a graph names without a digest is the one that is found now."""
+    if isinstance(op, ImageSource) and not op.digest:
+        return finder.resolve(op.ref, op.platform).source
+    return op
 
 
 def _frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:

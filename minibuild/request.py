@@ -6,7 +6,7 @@ nature. Read next: `pipeline`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from minibuild.digest import ChainID, DiffID, Digest
 from minibuild.errors import SourceText
@@ -14,6 +14,9 @@ from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform
+
+if TYPE_CHECKING:
+    from minibuild.graph.flat import FlatGraph
 
 OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
 
@@ -72,7 +75,8 @@ class BuildRequest(NamedTuple):
     `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
     no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
     `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
-    has), `always` or `never`. `jobs` 0 lets the scheduler choose.
+    has), `always` or `never`. `jobs` 0 lets the scheduler choose. A `graph` takes the place of a
+    Dockerfile; its local sources are `contexts`, and `context` is the one of that name.
     """
 
     context: str = "."
@@ -99,6 +103,7 @@ class BuildRequest(NamedTuple):
     jobs: int = 0
     lab: str = ""
     registries: RegistryAccess = RegistryAccess()
+    graph: "FlatGraph | None" = None
 
 
 class LayerInfo(NamedTuple):

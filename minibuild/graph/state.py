@@ -2,22 +2,28 @@
 
     from minibuild.graph.state import diff, image, merge, scratch
 
-    base = image("busybox", engine.resolver())
+    base = image("busybox")
     made = base.run("echo hello > /hello")
     only = diff(base, made)                     # just what the RUN did
     both = merge([base, scratch().mkfile("/etc/motd", b"hi\\n"), only])
 
+    both.build(tags=["both:1"])
+
 A `State` is a vertex in the making and the settings (environment, directory, user) that following
 steps start with. It is immutable: every method returns another one. Nothing happens until a state
-is built (see `solve`). Comes in: calls. Goes out: vertices.
-Read next: `graph.frontend`.
+is built. Comes in: calls. Goes out: vertices. docs/state.md shows all of it.
+Read next: `graph.flat`, `graph.frontend`.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
+from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
+from minibuild.graph.flat import FlatGraph, flatten
 from minibuild.graph.frontend import ImageResolver
+from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.op import (
     BindMount,
     CacheMount,
@@ -144,6 +150,37 @@ class State:
         """Without a file or tree."""
         return self._file((Rm(self._absolute(path), missing_ok),), f"RM {path}")
 
+    # --- The end ---
+
+    def flat(self, config: ContainerConfig | None = None) -> FlatGraph:
+        """The whole graph as plain data; `config` adds to what the settings say of the image."""
+        settings: ContainerConfig = {"Env": [f"{name}={value}" for name, value in self.env]}
+        if self.cwd != "/":
+            settings["WorkingDir"] = self.cwd
+        if self.user:
+            settings["User"] = self.user
+        merged: ContainerConfig = {**settings, **(config or {})}
+        return flatten(self.vertex, ImageConfig(host_platform(), merged))
+
+    def build(
+        self,
+        output: Any = None,
+        *,
+        config: ContainerConfig | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Build this state: into the store, or as the `minibuild.Output` (or several) says.
+
+        Returns a `minibuild.BuildResult`; a graph cannot say so, as it knows no engine.
+        `config` is the image's, such as `{"Cmd": ["sh"]}`. `fields` are `tags`, `contexts`,
+        `root`, `report` and whatever else `minibuild.build` takes and a graph can use.
+        """
+        if output is not None:
+            # One output is a tuple, too, so it is known by its field.
+            fields["outputs"] = (output,) if hasattr(output, "dest") else tuple(output)
+        # By name and on demand, as the engine looks up a frontend.
+        return import_module("minibuild.library").build_graph(self.flat(config), **fields)
+
     def _file(self, actions: tuple[FileAction, ...], name: str, *sources: Vertex | None) -> "State":
         return self._on(Vertex(File(actions), (self.vertex, *sources), Note(name)))
 
@@ -159,9 +196,18 @@ def scratch() -> State:
     return State()
 
 
-def image(ref: str, resolver: ImageResolver, platform: Platform | None = None) -> State:
-    """The root filesystem of an image, with its environment, directory and user."""
-    found = resolver.resolve(ref, platform or host_platform())
+def image(
+    ref: str, resolver: ImageResolver | None = None, platform: Platform | None = None
+) -> State:
+    """The root filesystem of an image.
+
+    With a resolver it is looked up now, and its environment, directory and user go for the steps
+    that follow. Without, it is looked up when the state is built, and its config does not count.
+    """
+    platform = platform or host_platform()
+    if resolver is None:
+        return State(Vertex(ImageSource(ref, Digest(""), platform), (), Note(f"FROM {ref}")))
+    found = resolver.resolve(ref, platform)
     config = found.config.config
     env = dict(item.partition("=")[::2] for item in config.get("Env") or ())
     env.setdefault("PATH", DEFAULT_PATH)

@@ -1,0 +1,51 @@
+"""A graph as a list: for sending it to another process, and for making a graph like another.
+
+Comes in: a vertex. Goes out: its graph, inputs before their users, wired by position. A chain of a
+thousand steps is nested a thousand deep as vertices, too deep for pickle, and flat here.
+Read next: `graph.state`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.op import Op
+from minibuild.graph.vertex import Note, Vertex, topological
+
+
+class FlatVertex(NamedTuple):
+    """A vertex; its inputs are positions in the list, None for scratch."""
+
+    op: Op
+    inputs: tuple[int | None, ...]
+    note: Note
+
+
+class FlatGraph(NamedTuple):
+    """The graph of the last of `vertices` (none: scratch), and the config of its image."""
+
+    vertices: tuple[FlatVertex, ...]
+    config: ImageConfig
+
+
+def flatten(vertex: Vertex | None, config: ImageConfig) -> FlatGraph:
+    """The graph of a vertex as a list."""
+    listed = topological([vertex])
+    place = {v.digest: number for number, v in enumerate(listed)}
+    return FlatGraph(
+        tuple(
+            FlatVertex(
+                v.op, tuple(None if i is None else place[i.digest] for i in v.inputs), v.note
+            )
+            for v in listed
+        ),
+        config,
+    )
+
+
+def rebuilt(graph: FlatGraph, change: Callable[[Op], Op] = lambda op: op) -> Vertex | None:
+    """The last vertex of a list, every op passed through `change` on the way."""
+    made: list[Vertex] = []
+    for op, inputs, note in graph.vertices:
+        made.append(Vertex(change(op), [None if i is None else made[i] for i in inputs], note))
+    return made[-1] if made else None
