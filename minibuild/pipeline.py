@@ -31,6 +31,7 @@ from minibuild.graph.platform import host_platform
 from minibuild.outcome import Products
 from minibuild.request import BuildRequest, BuildResult
 from minibuild.secrets import SecretReader, SshReader
+from minibuild.snapshot.api import MergePolicy
 from minibuild.solve.images import ImageFinder
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.solver import Solver
@@ -40,6 +41,9 @@ from minibuild.solve.workbench import Workbench
 
 if TYPE_CHECKING:
     from minibuild.oci.registry import Registry
+
+LAB_MARK = "minibuild.lab"
+"""The annotation of an image, and the key of its metadata, that names an old defect."""
 
 
 def run_build(
@@ -51,9 +55,11 @@ def run_build(
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it."""
     report, cancelled = serialised(report), cancelled or threading.Event()
+    if request.lab:
+        request = _marked(request)
     definition = read_definition(request)
     with open_engine(root) as engine, closing(SshReader(request.ssh)) as ssh:
-        bench, sources, finder = _collaborators(engine, request, definition, ssh, report, cancelled)
+        bench, sources, finder = collaborators(engine, request, definition, ssh, report, cancelled)
         known: Mapping[Digest, Solved] = {}
         if not isinstance(definition.context, LocalContext):
             from minibuild.arrival import arrived
@@ -71,7 +77,7 @@ def run_build(
             raise
 
 
-def _collaborators(
+def collaborators(
     engine: Engine,
     request: BuildRequest,
     definition: Definition,
@@ -79,7 +85,7 @@ def _collaborators(
     report: Report,
     cancelled: threading.Event,
 ) -> tuple[Workbench, Sources, ImageFinder]:
-    """What the steps of this build work with."""
+    """What the steps of a build work with."""
     finder = ImageFinder(
         engine.content,
         engine.images,
@@ -88,7 +94,12 @@ def _collaborators(
     )
     engine.layers.attend(report, cancelled)
     materialiser = Materialiser(
-        engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
+        engine.store,
+        engine.snapshots,
+        engine.diffs,
+        engine.layers,
+        policy=_policy(request),
+        cancelled=cancelled,
     )
     bench = Workbench(
         store=engine.store,
@@ -119,16 +130,40 @@ def _build(
     for finding in converted.findings:
         bench.report(_warning(finding, definition.source))
     packing = packing_for(engine, request)
-    solver = Solver(bench, engine.cache, sources, jobs=request.jobs, packing=packing, known=known)
+    solver = Solver(
+        bench,
+        engine.cache,
+        sources,
+        jobs=request.jobs,
+        salt=request.lab,
+        packing=packing,
+        known=known,
+    )
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     made = export(engine, bench, request, Products(converted.images, results, sources.base))
+    if request.lab:
+        made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(
         findings=converted.findings,
         source=definition.source,
         cached=solver.cached,
         executed=solver.executed,
     )
+
+
+def _policy(request: BuildRequest) -> MergePolicy:
+    """How the build merges: as always, unless it is to show an old defect (docs/lab.md)."""
+    if not request.lab:
+        return MergePolicy()
+    from minibuild.snapshot.defects import policy_for
+
+    return policy_for(request.lab)
+
+
+def _marked(request: BuildRequest) -> BuildRequest:
+    """The request, with an annotation that says with which defect its images were built."""
+    return request._replace(annotations=(*request.annotations, f"{LAB_MARK}={request.lab}"))
 
 
 def _registry(request: BuildRequest, cancelled: threading.Event) -> "Registry":

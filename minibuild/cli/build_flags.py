@@ -122,3 +122,6 @@ def _add_steps(made: Parser) -> None:
     many("--ssh", metavar="ID[=SOCKET|KEY,...]", help="ssh agent, or keys, for RUN --mount")
     many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
     add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
+    add(
+        "--lab", default="", metavar="DEFECT", help="bring an old defect back, to see it: see `lab`"
+    )

@@ -63,6 +63,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         ssh=tuple(_ssh(text, environment) for text in options.ssh),
         allow=frozenset(allow),
         jobs=options.jobs,
+        lab=_defect(options.lab),
     )
 
 
@@ -129,6 +130,14 @@ def _pull(text: str) -> Pull:
     except UsageError as error:
         error.hint = "it is always, missing or never"
         raise
+
+
+def _defect(name: str) -> str:
+    if name:
+        from minibuild.snapshot.defects import policy_for
+
+        policy_for(name)  # a slip is told before the build
+    return name
 
 
 def _platforms(texts: list[str]) -> tuple[Platform, ...]:

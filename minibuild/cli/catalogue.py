@@ -41,6 +41,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "du": Entry("du", "show what the store holds and how much room it takes"),
     "prune": Entry("prune", "remove what nothing needs any more"),
     "doctor": Entry("doctor", "check what this machine can do, and say how to mend it"),
+    "lab": Entry("lab", "reproduce defects of merges, with the fix and without"),
     "version": Entry("version", "show the version of this program and what it runs on"),
     "completion": Entry("completion", "print a completion script for bash, zsh or fish"),
 }

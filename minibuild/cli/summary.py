@@ -15,6 +15,8 @@ def summary(request: BuildRequest, result: BuildResult, seconds: float) -> list[
     """The lines. An image for another platform is not offered to be run."""
     stored = not request.outputs or any(output.type == "image" for output in request.outputs)
     lines = [_counts(result, seconds)]
+    if request.lab:
+        lines.append(f"built with the defect {request.lab}, and marked so: not for use")
     for image in result.images:
         lines += ["", *_image(image, result, several=len(result.images) > 1)]
     if stored and any(matches(host_platform(), image.platform) for image in result.images):

@@ -250,7 +250,9 @@ class Applier:
         return StoreError(
             f"failed to {what} during apply: {call} {self._layer_dir}/{difference.path}: "
             f"{os.strerror(error.errno or 0).lower()}",
-            hint="the store may be damaged: remove it and build again",
+            hint="the store may be damaged: remove it and build again"
+            if self._policy.is_normal
+            else "this is an old defect, brought back to be seen: see docs/lab.md",
         )
 
     def _tell(self, difference: Difference, action: str, reason: str = "") -> None:

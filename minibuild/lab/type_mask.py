@@ -1,0 +1,104 @@
+"""The exhibit `type-mask`: types of files compared by one bit.
+
+A socket stands for a block device, so that it can be seen without root as well: busybox's syslogd
+makes one where the symlink /dev/log points to.
+"""
+
+from minibuild.lab.exhibit import Exhibit, Variation
+
+_SOCKET = "ln -s /x /dev/log && syslogd && until test -S /x; do usleep 10000; done"
+
+EXHIBIT = Exhibit(
+    name="type-mask",
+    defect="type-mask",
+    title="a socket or a block device over a directory, taken for a directory",
+    story="""\
+The type of a file is a number in its mode: directory 04, block device 06, socket 014 (octal). These
+share a bit. A merge that asks "are both directories?" by AND-ing the two numbers with each other
+takes a socket over a directory for a directory over a directory, does not remove the old one, and
+finds it in the way. The fix is one condition: both numbers have to be that of a directory.""",
+    dockerfile=f"""\
+FROM busybox
+COPY --link file1 /x/file1
+RUN rm -r /x && {_SOCKET}
+COPY --link file3 /file3
+RUN test -S /x && test -e /file3
+""",
+    files={"file1": "file1\n", "file3": "file3\n"},
+    watched="RUN rm ",
+    paths=("x",),
+    error=r"^failed to (create file|hardlink) during apply: .*: file exists$",
+    conditions=(
+        "a directory comes by COPY --link and is not in the merge's base",
+        "a RUN puts something else in its place",
+        "its type has the bit of a directory: a socket, a block device",
+        "after another COPY --link a step needs the files, so there is a merge",
+    ),
+    variations=(
+        Variation(
+            "a block device",
+            """\
+FROM busybox
+COPY --link file1 /x/file1
+RUN rm -r /x && mknod /x b 7 0
+COPY --link file3 /file3
+RUN test -b /x && test -e /file3
+""",
+            needs_devices=True,
+        ),
+        Variation(
+            "a fifo",
+            """\
+FROM busybox
+COPY --link file1 /x/file1
+RUN rm -r /x && mkfifo /x
+COPY --link file3 /file3
+RUN test -p /x && test -e /file3
+""",
+            (3,),
+        ),
+        Variation(
+            "a file",
+            """\
+FROM busybox
+COPY --link file1 /x/file1
+RUN rm -r /x && echo > /x
+COPY --link file3 /file3
+RUN test -f /x && test -e /file3
+""",
+            (3,),
+        ),
+        Variation(
+            "nothing in its place",
+            """\
+FROM busybox
+COPY --link file1 /x/file1
+RUN rm -r /x
+COPY --link file3 /file3
+RUN test ! -e /x && test -e /file3
+""",
+            (2, 3),
+        ),
+        Variation(
+            "the directory made by RUN",
+            f"""\
+FROM busybox
+RUN mkdir /x && echo > /x/file1
+RUN rm -r /x && {_SOCKET}
+COPY --link file3 /file3
+RUN test -S /x && test -e /file3
+""",
+            (1,),
+        ),
+        Variation(
+            "no second link",
+            f"""\
+FROM busybox
+COPY --link file1 /x/file1
+RUN rm -r /x && {_SOCKET}
+RUN test -S /x
+""",
+            (4,),
+        ),
+    ),
+)
