@@ -123,6 +123,10 @@ class Snapshotter(Protocol):
         """The snapshots that cannot be removed before this one."""
         ...
 
+    def intact(self, snapshot: SnapshotID) -> bool:
+        """Whether the snapshot and all that it stands on are still there, on disk too."""
+        ...
+
     def all(self) -> Iterable[SnapshotID]:
         """Every committed snapshot."""
         ...

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
+from minibuild.errors import StoreError
 from minibuild.snapshot.api import Change, Diff, Kind, Merged, MergePolicy, SnapshotID, Usage
 from minibuild.snapshot.api import Whiteouts as WhiteoutStyle
 from minibuild.snapshot.sweep import discard
@@ -43,6 +44,14 @@ class BaseSnapshotter:
     def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
         """The snapshots that cannot be removed before this one."""
         return self.table.requires(snapshot)
+
+    def intact(self, snapshot: SnapshotID) -> bool:
+        """Whether the snapshot and all that it stands on are still there, on disk too."""
+        try:
+            layers = self.layers(snapshot)
+        except StoreError:
+            return False
+        return all(os.path.isdir(self.layer_dir(layer)) for layer in layers)
 
     def all(self) -> Iterable[SnapshotID]:
         """Every committed snapshot."""

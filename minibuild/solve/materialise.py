@@ -19,7 +19,14 @@ from typing import Protocol
 from minibuild.errors import StoreError
 from minibuild.oci.compress import Compression
 from minibuild.oci.layers import PackedLayer
-from minibuild.snapshot.api import Diff, MergePolicy, MergeSnapshotter, SnapshotID
+from minibuild.snapshot.api import (
+    Diff,
+    MergePolicy,
+    MergeReport,
+    MergeSnapshotter,
+    SnapshotID,
+    Strategy,
+)
 from minibuild.solve.results import DiffKey, DiffRow, Diffs, Result, list_key
 from minibuild.store.layout import Store
 
@@ -82,7 +89,7 @@ class Materialiser:
             return None
         last = self._diffs.get(result[-1])
         if last.base == result[:-1]:
-            if last.upper is None:
+            if not self._has_tree(last):
                 self._announce(result)
             return self._tree(last, tell)
         return self._known(result) or self._merge(result, tell)
@@ -91,12 +98,12 @@ class Materialiser:
         """Have all layers that will be unpacked on the way: the transfers run side by side, and
         the first layer is unpacked while the others arrive."""
         rows = [self._diffs.get(key) for key in result]
-        self._layers.prefetch([r.blob for r in rows if r.upper is None and r.blob is not None])
+        self._layers.prefetch([r.blob for r in rows if r.blob and not self._has_tree(r)])
 
     def diff(self, key: DiffKey, tell: Tell) -> Diff:
         """A diff as two snapshots."""
         row = self._diffs.get(key)
-        if row.upper is None:
+        if not self._has_tree(row):
             self._tree(row, tell)
             row = self._diffs.get(key)
         assert row.upper is not None
@@ -139,18 +146,27 @@ class Materialiser:
         found = self._store.db.execute(
             "SELECT snapshot FROM trees WHERE list = ?", (list_key(result),)
         ).fetchone()
-        return None if found is None else SnapshotID(found[0])
+        return None if found is None or not self._snapshots.intact(found[0]) else found[0]
+
+    def _has_tree(self, row: DiffRow) -> bool:
+        """Whether the diff exists as a tree. One that somebody removed does not."""
+        return row.upper is not None and self._snapshots.intact(row.upper)
 
     def _tree(self, row: DiffRow, tell: Tell) -> SnapshotID:
-        """The tree of a diff on its own base."""
-        if row.upper is not None:
+        """The tree of a diff on its own base, unpacked from its blob if it is gone."""
+        if row.upper is not None and self._has_tree(row):
             return row.upper
+        if row.blob is None:
+            raise StoreError(
+                f"the files of snapshot {row.upper} are gone, and were in no layer yet",
+                hint="run `minibuild prune --all`, then build again",
+            )
         # The base first and outside the lock: one lock at a time cannot dead-lock.
         parent = self.snapshot(row.base, tell)
         with self._store.lock(f"tree-{row.key}", self._cancelled) as waited:
-            if waited and (upper := self._diffs.get(row.key).upper) is not None:
-                return upper
-            assert row.blob is not None
+            now = self._diffs.get(row.key) if waited else row
+            if now.upper is not None and self._has_tree(now):
+                return now.upper
             active = self._snapshots.prepare(parent)
             try:
                 for left_out in self._layers.unpack(row.blob, active):
@@ -169,13 +185,8 @@ class Materialiser:
         with self._store.lock(f"merge-{list_key(result)}", self._cancelled) as waited:
             if waited and (known := self._known(result)) is not None:
                 return known
-            tell(f"merging {len(result)} layers")
             merged = self._snapshots.merge(rest, self._policy, parent=parent)
-            report = merged.report
-            how = f"merged {len(result)} layers: {report.strategy.value}"
-            if report.linked or report.copied:
-                how += f", {report.linked:,} files linked, {report.copied:,} copied"
-            tell(how + (f" ({report.reason})" if report.reason else ""))
+            tell(f"merging {len(result)} layers: {_how(merged.report)}")
             if self._plain:
                 self._store.db.execute(
                     "INSERT OR REPLACE INTO trees (list, snapshot, diffs) VALUES (?, ?, ?)",
@@ -199,3 +210,12 @@ class Materialiser:
             if base == result[: length - 1] or self._known(result[:length]) is not None:
                 return length
         return 0
+
+
+def _how(report: MergeReport) -> str:
+    """What a merge did, for progress; why it did the work, where it did any."""
+    if report.strategy is Strategy.STACK:
+        return "stacked"
+    files = f"linked {report.linked:,} file{'' if report.linked == 1 else 's'}"
+    copied = f", copied {report.copied:,}" if report.copied else ""
+    return f"{files}{copied} ({report.reason})"

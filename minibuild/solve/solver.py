@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, HostError, StoreError, located
-from minibuild.events import Completed, Planned, Started, VertexInfo
+from minibuild.events import Completed, Planned, Remark, Started, VertexInfo
 from minibuild.fileop.memo import OnlyKnown, Unknown
 from minibuild.graph.op import (
     Diff,
@@ -119,9 +119,12 @@ class Solver:
             case LocalSource() as op:
                 return self._announce(vertex, Solved((), None, local=op))
             case Merge() as op:
-                return self._announce(vertex, self._merge(op, inputs))
+                return self._announce(vertex, self._merge(op, inputs), _put_together(inputs))
             case Exec() | File():
                 return self._try_fast(vertex, inputs)
+            case Diff() as op if not any(i.fresh for i in inputs if i):
+                record = self._cache.lookup(self._diff_key(op, inputs))
+                return None if record is None else self._hit(vertex, record)
             case ImageSource() as op:
                 # Known since the frontend asked for its config; its layers stay where they are.
                 return self._announce(vertex, self._sources.image(op))
@@ -136,6 +139,9 @@ class Solver:
             fresh=any(i.fresh for i in inputs if i),
             cached=all(i.cached for i in inputs if i),
         )
+
+    def _diff_key(self, op: Diff, inputs: Sequence[Solved | None]) -> Digest:
+        return self._salted(combined_key(op, [i and i.key for i in inputs]))
 
     def _try_fast(self, vertex: Vertex, inputs: Sequence[Solved | None]) -> Solved | None:
         if self._must_execute(vertex, inputs) or any(i and i.fresh for i in inputs):
@@ -187,7 +193,9 @@ class Solver:
                 return self._step(vertex, op, inputs, voice)
             case Diff() as op:
                 result = run_diff(self._bench, inputs, voice)
-                return Solved(result, combined_key(op, [i and i.key for i in inputs]))
+                key = self._diff_key(op, inputs)
+                self._cache.save({key}, Record(key, result), vertex.note.name)
+                return Solved(result, key, fresh=any(i.fresh for i in inputs if i))
             case HttpSource() | GitSource() as op:
                 return self._sources.remote(op, voice, ignore_cache=vertex.note.ignore_cache)
         raise AssertionError(f"{vertex!r} needs no work")
@@ -237,12 +245,25 @@ class Solver:
     def _hit(self, vertex: Vertex, record: Record) -> Solved:
         return self._announce(vertex, _from(record))
 
-    def _announce(self, vertex: Vertex, solved: Solved) -> Solved:
+    def _announce(self, vertex: Vertex, solved: Solved, remark: str = "") -> Solved:
         now = time.time()
         self.cached += solved.cached
         self._bench.report(Started(vertex.digest, now))
+        if remark:
+            self._bench.report(Remark(vertex.digest, remark, now))
         self._bench.report(Completed(vertex.digest, now, cached=solved.cached))
         return solved
+
+
+def _put_together(inputs: Sequence[Solved | None]) -> str:
+    """What to say of a merge that is new while some of its inputs are not, lest people think that
+    an unchanged `COPY --link` was done again."""
+    cached = sum(1 for i in inputs if i and i.cached)
+    if cached in (0, len(inputs)):
+        return ""
+    return (
+        f"put together anew of {len(inputs)} results, {cached} of them cached; no data was touched"
+    )
 
 
 def _from(record: Record) -> Solved:

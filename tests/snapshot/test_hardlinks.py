@@ -137,6 +137,20 @@ def test_c3_41_the_source_is_the_file_below_the_mount(overlay: World) -> None:
     assert all(os.path.lexists(source) for source in sources.values())
 
 
+def test_c3_42_copying_up_breaks_hardlinks_and_a_merge_shows_it(overlay: World) -> None:
+    low = overlay.layer(None, write("a", "old"), link("b", "a"))
+
+    def append(root: str) -> None:
+        with open(f"{root}/a", "a") as file:
+            file.write(", new")
+
+    up = overlay.layer(low, append)  # The index of inodes, which would keep them, is off.
+    assert overlay.changes(low, up) == ["modify .", "modify a"]
+    merged = overlay.merge(overlay.layer(None, write("x")), low, Diff(low, up))
+    assert (overlay.text(merged, "a"), overlay.text(merged, "b")) == ("old, new", "old")
+    assert link_groups(overlay.read(merged)) == set()
+
+
 # Whiteouts: moby/buildkit pull request 4516 ------------------------------------------------------
 
 

@@ -300,6 +300,30 @@ def test_c2_31_owner_capabilities_and_special_bits_survive(world: World) -> None
         assert found[4:9] == capability[4:9]
 
 
+def test_c2_32_attributes_that_cannot_be_set_are_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(root: str) -> None:
+        os.mkdir(f"{root}/d")
+        os.mkfifo(f"{root}/d/fifo")  # copied, never linked
+
+    one = world.layer(None, make, set_xattr("d", "user.test", b"1"))
+    import xattr as library
+
+    base, real = world.layer(None, write("x")), library.set
+
+    def refuse(target: object, name: str, value: bytes, *rest: object, **more: object) -> None:
+        if name == "user.test":
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        real(target, name, value, *rest, **more)
+
+    monkeypatch.setattr(library, "set", refuse)
+    # Not by stacking, which has nothing to set.
+    merged = world.merge(base, one, Diff(base, world.layer(base, remove("x"))))
+    tree = world.read(merged)
+    assert sorted(tree) == ["", "d", "d/fifo"] and tree["d"].xattrs == ()
+
+
 def test_c2_33_times_in_nanoseconds_also_of_directories(world: World) -> None:
     when = 1_234_567_890_123_456_789
     one = world.layer(
