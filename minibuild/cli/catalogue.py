@@ -38,6 +38,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "image import": Entry("image_import", "make an image of one layer from a tar"),
     "image save": Entry("image_files", "write an image to an archive or OCI layout"),
     "image load": Entry("image_files", "read images from an archive or OCI layout"),
+    "merge-trace": Entry("merge_trace", "show what a merge did to each path, and why"),
     "du": Entry("du", "show what the store holds and how much room it takes"),
     "prune": Entry("prune", "remove what nothing needs any more"),
     "doctor": Entry("doctor", "check what this machine can do, and say how to mend it"),

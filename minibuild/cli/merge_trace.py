@@ -1,0 +1,216 @@
+"""`minibuild merge-trace`: what a merge did to each path, and why.
+
+Comes in: an image of the store, or a step of the cache. Goes out: a table, or JSON with `--json`.
+The merge is made once more, watched, and removed again. Read next: `minibuild.snapshot.trace`.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.privileges import enter
+from minibuild.cli.table import table
+from minibuild.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from minibuild.engine import Engine
+    from minibuild.snapshot.trace import Fate, Trace
+    from minibuild.tracing import Traced
+
+_CELLS = 100
+_WORDS = {
+    "below": "below the merge",
+    "made": "directory recreated",
+    "kept": "directory kept",
+    "opaque": "opaque set",
+    "whiteout": "whiteout written",
+    "skipped": "whiteout skipped",
+}
+_WHITEOUTS = {"whiteout", "skipped", "removed", "opaque"}
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild merge-trace",
+        description="Show what a merge did to each path: who has it last, who lost, and how.",
+        epilog="IMAGE is a name or id of the store. STEP is the beginning of a step's key, or\n"
+        "words of its name, such as 'RUN make'. See docs/merge.md.",
+    )
+    made.add_argument("target", metavar="IMAGE|STEP", help="an image of the store, or a step")
+    made.add_argument("--path", default="", metavar="P", help="only this path and what is below it")
+    made.add_argument(
+        "--only", default="", choices=("", "conflicts", "whiteouts", "copies"),
+        metavar="KIND", help="conflicts, whiteouts or copies",
+    )  # fmt: skip
+    made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
+    made.switch("--json", help="write all of it as JSON")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    root = session.root
+    enter()
+    from minibuild.engine import open_engine
+    from minibuild.snapshot.base import BaseSnapshotter
+    from minibuild.snapshot.trace import trace_merge
+    from minibuild.tracing import diffs_of
+
+    with open_engine(root) as engine:
+        traced = _traced(engine, options.target, options.platform)
+        snapshots = engine.snapshots
+        assert isinstance(snapshots, BaseSnapshotter)
+        trace = trace_merge(snapshots, diffs_of(engine, traced.result, session.tell))
+    fates = [fate for fate in trace.fates if _wanted(fate, options.path, options.only)]
+    if options.json:
+        session.say(json.dumps(_as_json(traced, trace, fates), indent=2))
+        return 0
+    for line in _lines(traced, trace, fates):
+        session.say(line)
+    return 0
+
+
+def _traced(engine: "Engine", word: str, platform: str) -> "Traced":
+    """The image that `word` names, or else the step."""
+    from minibuild.cli.image_look import chosen
+    from minibuild.cli.stores import Images, find
+    from minibuild.tracing import of_image, of_step
+
+    try:
+        found = find(Images(engine.store, engine.content, engine.images), word)
+    except (ImageError, UsageError) as error:
+        try:
+            return of_step(engine, word)
+        except UsageError:
+            # `app` is more likely an image that is spelt wrong than a step.
+            raise (
+                error
+                if error.hint.startswith("did you mean")
+                else UsageError(
+                    f"there is no image and no step {word!r} in the store",
+                    hint="see `minibuild image ls` for images, `minibuild du --verbose` for steps",
+                )
+            ) from None
+    image = chosen(engine.content, found.descriptor, platform, word)
+    from minibuild.oci.layers import PackedLayer
+
+    layers = [
+        PackedLayer(layer.diff_id, layer.blob.digest, layer.blob.size, layer.blob.media_type)
+        for layer in image.layers
+    ]
+    said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
+    return of_image(engine, word, layers, said)
+
+
+def _wanted(fate: "Fate", path: str, only: str) -> bool:
+    path = path.strip("/")
+    if path and fate.path != path and not fate.path.startswith(f"{path}/"):
+        return False
+    actions = {act.action for act in fate.acts}
+    match only:
+        case "conflicts":
+            return fate.conflict
+        case "whiteouts":
+            return bool(actions & _WHITEOUTS)
+        case "copies":
+            return "copied" in actions
+    return True
+
+
+# --- As text ---
+
+
+def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"]) -> Iterator[str]:
+    count, report = len(traced.result), trace.report
+    yield f"{traced.name}: {count} layer{'' if count == 1 else 's'}, {_summary(trace)}"
+    if trace.below < count:
+        yield f"replayed by hardlinks: {report.linked:,} linked, {report.copied:,} copied"
+    yield ""
+    rows = [
+        [str(n), "parent" if n < trace.below else "applied", _short(instruction)]
+        for n, instruction in enumerate(traced.instructions)
+    ]
+    yield from table(["LAYER", "", "INSTRUCTION"], rows, right="LAYER")
+    yield ""
+    if not fates:
+        yield "no path is like that"
+        return
+    yield from table(
+        ["PATH", "LAYER", "WAS DONE", "INODE", "LINKS", "OVER"],
+        [_row(fate) for fate in fates],
+        right="LAYER INODE LINKS",
+    )
+
+
+def _summary(trace: "Trace") -> str:
+    alive = sum(not fate.gone for fate in trace.fates)
+    conflicts = sum(fate.conflict for fate in trace.fates)
+    return f"{alive:,} paths, {conflicts:,} that layers disagree about"
+
+
+def _row(fate: "Fate") -> list[str]:
+    last = fate.acts[-1]
+    return [
+        _shown(fate.path),
+        str(fate.winner),
+        _done(last.action, last.reason, deletes=last.deletes),
+        str(fate.inode or "-"),
+        str(fate.links or "-"),
+        ", ".join(map(str, fate.losers)),
+    ]
+
+
+def _done(action: str, reason: str, *, deletes: bool = False) -> str:
+    word = _WORDS.get(action, action)
+    if action == "below" and deletes:
+        word = "deleted below the merge"
+    return f"{word}: {reason}" if reason else word
+
+
+def _shown(path: str) -> str:
+    """A path as it may be written to a terminal: a name can hold anything."""
+    path = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _CELLS else text[: _CELLS - 1] + "…"
+
+
+# --- As JSON ---
+
+
+def _as_json(traced: "Traced", trace: "Trace", fates: Sequence["Fate"]) -> dict[str, Any]:
+    said = traced.instructions
+    return {
+        "name": traced.name,
+        "strategy": trace.report.strategy.value,
+        "linked": trace.report.linked,
+        "copied": trace.report.copied,
+        "layers": [
+            {"number": n, "instruction": text, "parent": n < trace.below}
+            for n, text in enumerate(said)
+        ],
+        "paths": [
+            {
+                "path": fate.path,
+                "gone": fate.gone,
+                "layer": fate.winner,
+                "instruction": said[fate.winner],
+                "over": [{"layer": n, "instruction": said[n]} for n in fate.losers],
+                "conflict": fate.conflict,
+                "inode": fate.inode,
+                "links": fate.links,
+                "acts": [
+                    {"layer": a.diff, "action": a.action, "reason": a.reason} for a in fate.acts
+                ],
+            }
+            for fate in fates
+        ],
+    }
+
+
+COMMANDS = {"merge-trace": Command(_parser, _run)}

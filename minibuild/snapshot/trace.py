@@ -1,0 +1,187 @@
+"""A merge, watched: for each path who has it last, who lost it, and what was done.
+
+Comes in: diffs. Goes out: the fate of each path. What was done is told by the merge itself, which
+is made for this by hardlinks and removed again (see `MergePolicy.trace`); what lies below it, in
+the snapshot that became the parent of the merge, is read from the diffs that made that.
+Read next: `apply`, where the telling is done.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from minibuild.snapshot.api import (
+    Applied,
+    Diff,
+    Kind,
+    MergePolicy,
+    MergeReport,
+    SnapshotID,
+    Strategy,
+)
+from minibuild.snapshot.merge import merge, view_of
+
+if TYPE_CHECKING:
+    from minibuild.snapshot.base import BaseSnapshotter
+
+BELOW = "below"
+"""What was done to a path of the parent: nothing."""
+
+GONE_WITH_PARENT = "gone with its directory"
+
+_DIRECTORIES = ("made", "kept", "opaque")
+
+
+class Act(NamedTuple):
+    """What one diff did to a path. `action` is that of `Applied`, or one of the two above."""
+
+    diff: int
+    action: str
+    reason: str = ""
+    deletes: bool = False
+    directory: bool = False
+
+
+class Fate(NamedTuple):
+    """A path of a merge, and all that was done to it, in order.
+
+    `inode` and `links` are those of what is there: of the whiteout, if the path is gone and a
+    whiteout says so; 0 if there is nothing.
+    """
+
+    path: str
+    acts: tuple[Act, ...]
+    inode: int
+    links: int
+
+    @property
+    def gone(self) -> bool:
+        """Whether the path is not in the merged tree."""
+        return self.acts[-1].deletes
+
+    @property
+    def winner(self) -> int:
+        """The number of the diff that has the last word."""
+        return self.acts[-1].diff
+
+    @property
+    def losers(self) -> tuple[int, ...]:
+        """The diffs whose entry is not what one sees, lowest first."""
+        return tuple(dict.fromkeys(a.diff for a in self.acts[:-1] if a.diff != self.winner))
+
+    @property
+    def conflict(self) -> bool:
+        """Whether diffs disagree about it; directories that unite do not."""
+        return bool(self.losers) and not all(act.directory for act in self.acts)
+
+
+class Trace(NamedTuple):
+    """A merge that was watched. The first `below` of its diffs were a chain, and its parent."""
+
+    below: int
+    report: MergeReport
+    fates: tuple[Fate, ...]
+
+
+def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> Trace:
+    """Merge by hardlinks, watch, and remove what was made."""
+    numbers = [n for n, diff in enumerate(diffs) if diff.lower != diff.upper]
+    below, parent = _chain(diffs, numbers)
+    told: list[Applied] = []
+    policy = MergePolicy(Strategy.HARDLINK, trace=told.append)
+    merged = merge(snapshotter, [diffs[n] for n in numbers], policy, None)
+    try:
+        acts = _Acts()
+        for number in numbers[:below]:
+            acts.take(_read(snapshotter, diffs[number], number))
+        acts.take(_told(told, numbers[below:], shared=snapshotter.shares_parents or not below))
+        fates = tuple(_fates(snapshotter, merged.snapshot, acts.by_path))
+    finally:
+        if merged.snapshot != parent:
+            snapshotter.remove(merged.snapshot)
+    return Trace(below, merged.report, fates)
+
+
+def _chain(diffs: Sequence[Diff], numbers: Sequence[int]) -> tuple[int, SnapshotID | None]:
+    """How many diffs at the start are a chain from nothing, and what that comes to."""
+    parent: SnapshotID | None = None
+    for count, number in enumerate(numbers):
+        if diffs[number].lower != parent:
+            return count, parent
+        parent = diffs[number].upper
+    return len(numbers), parent
+
+
+def _read(snapshotter: "BaseSnapshotter", diff: Diff, number: int) -> Iterator[tuple[str, Act]]:
+    """What a diff of the parent holds."""
+    for change in snapshotter.changes(diff):
+        deletes = change.kind is Kind.DELETE
+        directory = not deletes and stat.S_ISDIR(os.lstat(change.source).st_mode)
+        yield change.path, Act(number, BELOW, "", deletes, directory)
+
+
+def _told(
+    told: Iterable[Applied], numbers: Sequence[int], *, shared: bool
+) -> Iterator[tuple[str, Act]]:
+    """What the merge said it did.
+
+    Where parents are not shared the merge begins with all of the parent, as one diff; who of the
+    chain brought what is known already, so only what was done is new.
+    """
+    for applied in told:
+        number = applied.diff if shared else applied.diff - 1
+        act = Act(
+            numbers[number] if number >= 0 else -1,
+            applied.action,
+            applied.reason,
+            applied.kind is Kind.DELETE,
+            applied.action in _DIRECTORIES,
+        )
+        yield applied.path, act
+
+
+class _Acts:
+    """All acts by path, in order. What replaces or deletes a directory ends all that is in it."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, list[Act]] = {}
+        self._inside: dict[str, set[str]] = {}
+
+    def take(self, acts: Iterable[tuple[str, Act]]) -> None:
+        for path, act in acts:
+            if not path:
+                continue  # The root is always there.
+            before = self.by_path.get(path)
+            if act.diff < 0 and before:
+                before[-1] = before[-1]._replace(action=act.action, reason=act.reason)
+                continue
+            if before is None:
+                before = self.by_path[path] = []
+                self._inside.setdefault(path.rpartition("/")[0], set()).add(path)
+            elif not act.directory:
+                self._end(path, act.diff)
+            before.append(act)
+
+    def _end(self, directory: str, diff: int) -> None:
+        pending = list(self._inside.get(directory, ()))
+        while pending:
+            path = pending.pop()
+            if not self.by_path[path][-1].deletes:
+                self.by_path[path].append(Act(diff, GONE_WITH_PARENT, deletes=True))
+            pending += self._inside.get(path, ())
+
+
+def _fates(
+    snapshotter: "BaseSnapshotter", merged: SnapshotID, acts: dict[str, list[Act]]
+) -> Iterator[Fate]:
+    view, layer = view_of(snapshotter, merged), snapshotter.layer_dir(merged)
+    for path in sorted(acts, key=os.fsencode):
+        node = view.find(path)
+        where = node.path if node is not None else f"{layer}/{path}"
+        try:
+            found = os.lstat(where)
+        except (FileNotFoundError, NotADirectoryError):
+            yield Fate(path, tuple(acts[path]), 0, 0)
+        else:
+            yield Fate(path, tuple(acts[path]), found.st_ino, found.st_nlink)
