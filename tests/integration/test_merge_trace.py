@@ -91,7 +91,7 @@ def test_an_image_from_elsewhere_is_a_chain(builds: Builds) -> None:
 
 def test_words_that_mean_nothing(builds: Builds) -> None:
     assert "no image and no step 'nowhere'" in builds.cli("merge-trace", "nowhere", code=2).stderr
-    assert "did you mean busybox" in builds.cli("merge-trace", "busybo", code=4).stderr
+    assert "did you mean busybox" in builds.cli("merge-trace", "busybo", code=7).stderr
 
 
 def test_names_cannot_write_to_the_terminal(builds: Builds, project: Project) -> None:
