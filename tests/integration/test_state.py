@@ -45,8 +45,8 @@ def test_settings_errors_and_the_cache(builds: Builds) -> None:
     program = """
 import minibuild
 from minibuild.graph.state import image, local, scratch
-state = image("busybox").with_env("A", "b").with_cwd("/srv").with_user("1000")
-state = state.run("test $A = b && test $PWD = /srv && test $(id -u) = 1000")
+state = image("busybox").with_env("A", "b").with_cwd("/srv").with_user("root")
+state = state.run("test $A = b && test $PWD = /srv && test $(id -un) = root")
 first = state.build()
 config = first.images[0].config.config
 print(config["User"], config["WorkingDir"], "A=b" in config["Env"])
@@ -62,7 +62,7 @@ for wrong, fields in (
         print(type(error).__name__)
 """
     said = run(builds, program).splitlines()
-    assert said == ["1000 /srv True", "1 0", "StepFailed", "RegistryError", "UsageError"]
+    assert said == ["root /srv True", "1 0", "StepFailed", "RegistryError", "UsageError"]
 
 
 def test_a_graph_survives_as_a_list() -> None:
