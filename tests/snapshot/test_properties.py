@@ -5,7 +5,10 @@ of diffs between earlier ones. After each step the snapshot, read through its mo
 the model says. `--hypothesis-profile=deep` runs 10,000 scenarios on each backend.
 """
 
+import functools
 import os
+import stat
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -15,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.linux import xattr
-from minibuild.snapshot.api import Diff, SnapshotID
+from minibuild.oci.content import ContentStore
+from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
+from minibuild.solve.layers import StoreLayers
 from tests.snapshot import model
 from tests.snapshot.model import EMPTY, Entry, Tree
 from tests.snapshot.world import World
@@ -46,10 +51,11 @@ ops = st.one_of(
     st.builds(Op, st.just("mkdir"), paths, st.just(""), modes),
     st.builds(Op, st.just("mkdir"), paths, st.just(""), modes),
     st.builds(Op, st.just("symlink"), paths, st.just(""), modes, times, st.sampled_from(NAMES)),
-    st.builds(Op, st.just("fifo"), paths, st.just(""), modes, times),
+    st.builds(Op, st.sampled_from(["fifo", "sock", "chr"]), paths, st.just(""), modes, times),
     st.builds(Op, st.just("remove"), paths),
     st.builds(Op, st.just("remove"), paths),
     st.builds(Op, st.just("chmod"), st.sampled_from([*PATHS, ""]), st.just(""), modes),
+    st.builds(Op, st.just("chown"), paths, st.just(""), data=st.sampled_from("012")),
     st.builds(Op, st.just("xattr"), paths, st.just(""), data=st.sampled_from("12")),
     st.builds(Op, st.just("link"), paths, paths),
     st.builds(Op, st.just("rename"), paths, paths),
@@ -123,6 +129,13 @@ class Model:
     def fifo(self, op: Op, old: Entry | None) -> bool:
         return self.put(op, old, self.new("fifo", op.mode, b"", op.mtime))
 
+    def sock(self, op: Op, old: Entry | None) -> bool:
+        return self.put(op, old, self.new("sock", op.mode, b"", op.mtime))
+
+    def chr(self, op: Op, old: Entry | None) -> bool:
+        entry = self.new("chr", op.mode, b"", op.mtime)._replace(data=DEVICE)
+        return host_can("device") and self.put(op, old, entry)
+
     def mkdir(self, op: Op, old: Entry | None) -> bool:
         if old is not None:
             return False
@@ -143,6 +156,12 @@ class Model:
         if old is None or not self.changeable(old):
             return False
         self.tree[op.path] = old._replace(mode=op.mode)
+        return True
+
+    def chown(self, op: Op, old: Entry | None) -> bool:
+        if old is None or not self.changeable(old) or not host_can("owner"):
+            return False
+        self.tree[op.path] = old._replace(owner=(int(op.data), 0))
         return True
 
     def xattr(self, op: Op, old: Entry | None) -> bool:
@@ -169,10 +188,28 @@ class Model:
         return True
 
 
+DEVICE = os.makedev(1, 3)
+NODES = ("fifo", "sock", "chr")
+
+
+@functools.cache
+def host_can(what: str) -> bool:
+    """Whether this account can make devices, or give files away."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if what == "device":
+                os.mknod(f"{folder}/x", stat.S_IFCHR | 0o600, DEVICE)
+            else:
+                os.chown(folder, 2, 0)
+        except OSError:
+            return False
+    return True
+
+
 def perform(op: Op, root: str) -> None:
     """The same edit on disk."""
     path, other = f"{root}/{op.path}", f"{root}/{op.other}"
-    if op.verb in ("write", "symlink", "fifo") and os.path.lexists(path):
+    if op.verb in ("write", "symlink", *NODES) and os.path.lexists(path):
         os.unlink(path)
     match op.verb:
         case "write":
@@ -182,6 +219,12 @@ def perform(op: Op, root: str) -> None:
             os.symlink(op.data, path)
         case "fifo":
             os.mkfifo(path)
+        case "sock":
+            os.mknod(path, stat.S_IFSOCK | 0o600)
+        case "chr":
+            os.mknod(path, stat.S_IFCHR | 0o600, DEVICE)
+        case "chown":
+            os.chown(path, int(op.data), 0)
         case "mkdir":
             os.mkdir(path)
         case "remove":
@@ -192,9 +235,9 @@ def perform(op: Op, root: str) -> None:
             os.link(other, path, follow_symlinks=False)
         case "rename":
             os.rename(other, path)
-    if op.verb in ("write", "fifo", "mkdir", "chmod"):
+    if op.verb in ("write", *NODES, "mkdir", "chmod"):
         os.chmod(path, op.mode)
-    if op.verb in ("write", "symlink", "fifo"):
+    if op.verb in ("write", "symlink", *NODES):
         os.utime(path, ns=(op.mtime, op.mtime), follow_symlinks=False)
 
 
@@ -301,7 +344,38 @@ def test_laws(warm: World, scenario: list[Layer | Merge], one: int, other: int) 
     left = warm.merge(warm.merge(a.snapshot, b.snapshot), c.snapshot)
     right = warm.merge(a.snapshot, warm.merge(b.snapshot, c.snapshot))
     flat = warm.merge(a.snapshot, b.snapshot, c.snapshot)
+    listed = [Diff(None, c.snapshot), Diff(a.snapshot, b.snapshot), Diff(b.snapshot, c.snapshot)]
+    linked = warm.snapshots.merge(listed, MergePolicy(Strategy.HARDLINK)).snapshot
+    assert same(warm.read(warm.merge(*listed)), warm.read(linked))
     assert same(warm.read(left), warm.read(flat)) and same(warm.read(right), warm.read(flat))
+
+
+@examples
+@given(scenario=steps, one=numbers, other=numbers)
+def test_what_is_exported_and_unpacked_is_the_tree(
+    warm: World, scenario: list[Layer | Merge], one: int, other: int
+) -> None:
+    made = run(warm, scenario)[1:]
+    if any(entry.type == "sock" for m in made for entry in m.tree.values()):
+        return  # A tar has no sockets.
+    a, b = made[one % len(made)], made[other % len(made)]
+    diffs = [(a, b), (Made(None, EMPTY, set()), a), (b, a), (Made(None, EMPTY, set()), b)]
+    layers = StoreLayers(warm.store, ContentStore(warm.store), warm.snapshots)
+    top: SnapshotID | None = None
+    for low, up in diffs:
+        assert up.snapshot is not None
+        blob = layers.pack(Diff(low.snapshot, up.snapshot), "uncompressed", None)
+        top = warm.snapshots.prepare(top)
+        assert layers.unpack(blob, top) == ()
+        warm.snapshots.commit(top)
+    assert top is not None
+    expected = model.merge((low.tree, up.tree) for low, up in diffs)
+    assert in_seconds(warm.read(top)) == in_seconds(expected)
+
+
+def in_seconds(tree: Tree) -> dict[str, Entry]:
+    """A tree without inodes, its times as precise as those of a layer."""
+    return {p: e._replace(mtime=e.mtime // SECOND) for p, e in model.plain(tree).items()}
 
 
 def same(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
