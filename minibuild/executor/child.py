@@ -111,7 +111,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     enter_directory(step.cwd, user)
     env = dict(step.env)
     env.setdefault("HOME", user.home)
-    confine(request, channel)
+    confine(request, channel, rootfs.root_fd)
     channel.send(pack(rootfs.stubs.ready()))
     become(user, single_id=request.single_id)
     os.umask(0o022)
@@ -140,9 +140,9 @@ def enter_directory(path: str, user: User) -> None:
         ) from error
 
 
-def confine(request: Request, channel: Channel) -> None:
+def confine(request: Request, channel: Channel, root_fd: int) -> None:
     """Give up the privileges and system calls that a step is not to have."""
-    if request.watch and _watched(request.watch, channel):
+    if request.watch and _watched(request.watch, channel, root_fd):
         pass
     elif request.seccomp:
         # While this process may still do so: it must not set no_new_privs instead, because
@@ -152,13 +152,13 @@ def confine(request: Request, channel: Channel) -> None:
         capabilities.limit_to(capabilities.mask(capabilities.SANDBOX))
 
 
-def _watched(program: bytes, channel: Channel) -> bool:
+def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
     """Load a filter that hands calls over; False where somebody does so for us already (EBUSY)."""
     try:
         listener = syscalls.load_seccomp_filter(program, listener=True)
     except OSError:
         return False
-    channel.send(pack(Watched()), (listener,))
+    channel.send(pack(Watched()), (listener, root_fd))
     os.close(listener)
     return True
 

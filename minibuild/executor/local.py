@@ -243,7 +243,7 @@ class _Running:
             case Terminal():
                 self._take_terminal(fds[0])
             case Watched():
-                self._watch = DeviceWatch(fds[0])
+                self._watch = DeviceWatch(*fds)
                 self._poll.register(fds[0], select.POLLIN)
             case Failed(kind, message, hint):
                 raise _ERRORS.get(kind, HostError)(message, hint=hint)

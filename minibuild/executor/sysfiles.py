@@ -62,11 +62,10 @@ def open_sys(scratch: Scratch, *, sandbox: bool) -> int:
     if fresh is not None and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         try:
             cgroup = _fresh("cgroup2", flags)
+            if cgroup is not None:
+                _attach(cgroup, path + "/fs/cgroup")
         except OSError:
-            cgroup = None
-        # A container may forbid it; then programs find no limits.
-        if cgroup is not None:
-            _attach(cgroup, path + "/fs/cgroup")
+            pass  # A container may forbid it, in several ways; then programs find no limits.
     if sandbox:
         _restrict(path, "/sys", scratch)
     return scratch.take(path)
@@ -119,7 +118,7 @@ def _bound(path: str, *, readonly: bool) -> int:
     if readonly:
         syscalls.mount_setattr(
             fd,
-            attr_set=syscalls.MOUNT_ATTR_RDONLY,
+            attr_set=_FLAGS | syscalls.MOUNT_ATTR_RDONLY,
             flags=syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE,
         )
     return fd

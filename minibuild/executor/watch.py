@@ -88,12 +88,17 @@ class _Call(NamedTuple):
 
 
 class DeviceWatch:
-    """Answers calls. `fd` is for poll(2); call `serve` when there is something on it."""
+    """Answers calls. `fd` is for poll(2); call `serve` when there is something on it.
 
-    __slots__ = ("_machine", "fd")
+    `root_fd` is the root of the step's tree, which is marked when it gets a placeholder. A
+    process may have another root, by chroot(2).
+    """
 
-    def __init__(self, fd: int) -> None:
+    __slots__ = ("_machine", "_root_fd", "fd")
+
+    def __init__(self, fd: int, root_fd: int) -> None:
         self.fd = fd
+        self._root_fd = root_fd
         self._machine = _MACHINES[os.uname().machine]
         try:
             # The two take turns: let the kernel switch at once (Linux 6.6).
@@ -104,6 +109,7 @@ class DeviceWatch:
     def close(self) -> None:
         """Calls that are still handed over fail with ENOSYS."""
         os.close(self.fd)
+        os.close(self._root_fd)
 
     def serve(self) -> None:
         """Take one call and answer it."""
@@ -123,6 +129,8 @@ class DeviceWatch:
         except OSError as error:
             if name in ("mknod", "mknodat"):
                 result, flags = -(error.errno or errno.EPERM), 0
+        except (LookupError, ValueError, OverflowError, struct.error):
+            pass  # /proc says half of it, or numbers that are none: it is about to die, or lies.
         try:
             fcntl.ioctl(self.fd, _SEND, _RESPONSE.pack(id_, 0, result, flags))
         except OSError as error:
@@ -138,11 +146,20 @@ class DeviceWatch:
             directory, path, mode, number = call.arguments[:4]
             return self._make(call, _signed(directory), path, mode, number)
         found = self._look(call)
-        if found is None or not self._valid(call):
+        if found is None:
             return False
         address = call.arguments[{"statx": 4, "newfstatat": 2}.get(call.name, 1)]
-        _write_memory(call.pid, address, self._packed(call.name, found))
-        return True
+        return self._write(call, address, self._packed(call.name, found))
+
+    def _write(self, call: _Call, address: int, data: bytes) -> bool:
+        """Write to the memory of the process, if it still waits."""
+        fd = os.open(f"/proc/{call.pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            # In this order: what is open is the memory of one process, whatever its number
+            # becomes, and of the right one if it still waits now.
+            return self._valid(call) and os.pwrite(fd, data, _offset(address)) == len(data)
+        finally:
+            os.close(fd)
 
     def _valid(self, call: _Call) -> bool:
         """Whether the process still waits: else its number may be that of another one by now."""
@@ -155,6 +172,8 @@ class DeviceWatch:
     # Making ----------------------------------------------------------------------------------
 
     def _make(self, call: _Call, directory: int, address: int, mode: int, number: int) -> bool:
+        # The kernel takes the lower half of both registers.
+        mode, number = mode & 0xFFFF, number & 0xFFFFFFFF
         kind = stat.S_IFMT(mode)
         status = _status(call.pid)
         may = int(status["CapEff"], 16) >> _CAP_MKNOD & 1
@@ -167,14 +186,12 @@ class DeviceWatch:
             parent_fd = _open(call.pid, directory, parent or "/", os.O_PATH | os.O_DIRECTORY)
         else:
             parent_fd = os.open(_base(call.pid, directory), os.O_PATH | os.O_DIRECTORY)
-        root_fd = os.open(f"/proc/{call.pid}/root", os.O_PATH | os.O_DIRECTORY)
         try:
             if not self._valid(call):
                 return False
-            fd = device.open_placeholder(parent_fd, name, kind, number & 0xFFFFFFFF, root_fd)
+            fd = device.open_placeholder(parent_fd, name, kind, number, self._root_fd)
         finally:
             os.close(parent_fd)
-            os.close(root_fd)
         try:
             uid, gid = (int(status[key].split()[3]) for key in ("Uid", "Gid"))
             if uid or gid:
@@ -297,8 +314,11 @@ def _read_path(pid: int, address: int) -> str:
     try:
         found = b""
         while len(found) < _PATH_MAX:
-            start = address + len(found)
-            found += os.pread(fd, _PAGE - start % _PAGE, start)
+            start = _offset(address + len(found))
+            page = os.pread(fd, _PAGE - start % _PAGE, start)
+            if not page:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            found += page
             if (end := found.find(b"\0")) >= 0:
                 return os.fsdecode(found[:end])
     finally:
@@ -306,9 +326,8 @@ def _read_path(pid: int, address: int) -> str:
     raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
-def _write_memory(pid: int, address: int, data: bytes) -> None:
-    fd = os.open(f"/proc/{pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.pwrite(fd, data, address)
-    finally:
-        os.close(fd)
+def _offset(address: int) -> int:
+    """An address as a position in /proc/PID/mem. No program has memory in the upper half."""
+    if address >> 63:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+    return address

@@ -77,7 +77,8 @@ class Terminal(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """Calls of the step are handed over, on the descriptor that comes with this message."""
+    """Calls of the step are handed over, on the first of the descriptors that come with this
+    message; the second is the root of its tree."""
 
 
 Reply = Ready | Failed | Exited | Terminal | Watched

@@ -55,6 +55,11 @@ CASES = {
         has={"listing": "b\nc\n", "d/b": "b\n", "d/c": "c"},
         lacks=("d/a",),
     ),
+    "a device made under another root": Case(
+        "FROM busybox\nRUN mkdir -p /c/bin && cp /bin/busybox /c/bin && "
+        "chroot /c /bin/busybox mknod /n c 1 3\nRUN test -c /c/n && echo yes > /seen\n",
+        has={"seen": "yes\n"},
+    ),
     "a user with groups and a home": Case(
         "FROM busybox\nRUN echo app:x:7:8::/tmp:/bin/sh >> /etc/passwd && "
         "echo extra:x:9:app >> /etc/group\n"
