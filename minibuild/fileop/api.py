@@ -73,3 +73,7 @@ Progress = Callable[[int, int], None]
 def made_directory(path: str, mode: int, owner: tuple[int, int]) -> Entry:
     """The entry of a directory that no source has: made if it is missing, else left alone."""
     return Entry(path, stat.S_IFDIR | mode, *owner, keep=True)
+
+
+Copied = Callable[[str], bool]
+"""Tells whether the file at a path was put there by a copy whose times are of no account."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Entry, Planned, Progress, SourceTree
+from minibuild.fileop.api import Copied, Entry, Planned, Progress, SourceTree
 from minibuild.fileop.dest import OnDisk
 from minibuild.fileop.explain import explained
 from minibuild.fileop.owner import lookup_owner
@@ -32,8 +32,10 @@ def apply(
     *,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
+    copied: Copied | None = None,
 ) -> list[str]:
-    """Do the actions in order. `sources` has the tree of each input that a `Copy` reads.
+    """Do the actions in order. `sources` has the tree of each input that a `Copy` reads, `copied`
+    tells of which files the times do not count.
 
     Returns a sentence for each entry of an unpacked archive that this host does not permit.
 
@@ -41,7 +43,7 @@ def apply(
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
     apply_ = _Apply(root_fd, sources)
-    with explained("copying files"), Writer(root_fd, progress, cancelled) as writer:
+    with explained("copying files"), Writer(root_fd, progress, cancelled, copied) as writer:
         for action in actions:
             if isinstance(action, Rm):
                 writer.settle()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
-from minibuild.fileop.api import Archive, Entry, Planned, Progress
+from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
 from minibuild.fileop.data import Copier, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
@@ -51,14 +51,25 @@ class Writer:
     `skipped` has a sentence for each thing in an archive that this host does not permit.
     """
 
-    __slots__ = ("_cancelled", "_copier", "_dirs", "_files", "_progress", "_size_bytes", "skipped")
+    __slots__ = (
+        "_cancelled",
+        "_copied",
+        "_copier",
+        "_dirs",
+        "_files",
+        "_progress",
+        "_size_bytes",
+        "skipped",
+    )
 
     def __init__(
         self,
         root_fd: int,
         progress: Progress | None = None,
         cancelled: threading.Event | None = None,
+        copied: Copied | None = None,
     ) -> None:
+        self._copied = copied
         self._dirs = _Target(root_fd)
         self._copier = Copier()
         self._progress = progress
@@ -134,7 +145,7 @@ class Writer:
             except PermissionError as error:
                 raise unreadable(entry.name, error) from error
         try:
-            target_fd = _create(dir_fd, name, entry, source_fd)
+            target_fd = _create(dir_fd, name, entry, source_fd, self._copied)
             if target_fd >= 0:
                 self._size_bytes += self._fill(target_fd, entry, source_fd)
         finally:
@@ -206,22 +217,27 @@ class Writer:
             self._progress(self._files, self._size_bytes)
 
 
-def _create(dir_fd: int, name: str, entry: Entry, source_fd: int) -> int:
+def _create(
+    dir_fd: int, name: str, entry: Entry, source_fd: int, copied: Copied | None = None
+) -> int:
     """A new file in place of what is there; -1 if that is the very same already."""
     try:
         return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
     except FileExistsError:
-        if _is_there(dir_fd, name, entry, source_fd):
+        if _is_there(dir_fd, name, entry, source_fd, copied):
             return -1
     _clear(dir_fd, name, entry)
     return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
 
 
-def _is_there(dir_fd: int, name: str, entry: Entry, source_fd: int) -> bool:
-    """Whether just this file is there already, times included: then a layer need not repeat it."""
+def _is_there(dir_fd: int, name: str, entry: Entry, source_fd: int, copied: Copied | None) -> bool:
+    """Whether just this file is there already: then a layer need not repeat it. Its time has to
+    be the same too, unless `copied` says otherwise."""
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns)
-    if looks != (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns) or source_fd < 0:
+    looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size)
+    if looks != (entry.mode, entry.uid, entry.gid, entry.size) or source_fd < 0:
+        return False
+    if status.st_mtime_ns != entry.mtime_ns and not (copied and copied(entry.path)):
         return False
     fd = os.open(name, READ, dir_fd=dir_fd)
     try:

@@ -1,7 +1,14 @@
-"""Doing a File: a new snapshot on the base, with the actions applied to it."""
+"""Doing a File: a new snapshot on the base, with the actions applied to it.
 
+A file that is there already, equal in all, is not written again (see `fileop.write`). Its time
+counts, as with BuildKit, unless the copies just before put it there: times are no part of their
+keys, so they may come from the cache with the times of other days, and what this layer holds must
+not depend on that.
+"""
+
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from minibuild.errors import located
@@ -9,6 +16,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import File
 from minibuild.graph.vertex import Vertex
+from minibuild.linux.beneath import exists
 from minibuild.solve.keys import readers
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
@@ -35,7 +43,12 @@ def run_file(
                 sources[index] = stack.enter_context(open_tree(bench, solved, voice))
             root_fd = stack.enter_context(bench.snapshots.tree(active, readonly=False))
             for left_out in apply(
-                op.actions, root_fd, sources, progress=progress, cancelled=bench.cancelled
+                op.actions,
+                root_fd,
+                sources,
+                progress=progress,
+                cancelled=bench.cancelled,
+                copied=_copied_before(bench, vertex, base),
             ):
                 voice.remark(left_out)
         bench.snapshots.commit(active)
@@ -43,3 +56,28 @@ def run_file(
         bench.snapshots.remove(active)
         raise
     return (*base, bench.diffs.add(base, lower=parent, upper=active))
+
+
+def _copied_before(bench: Workbench, vertex: Vertex, base: Result) -> Callable[[str], bool]:
+    """Tells whether a path was put there by the run of copies just below this one."""
+    copies = 0
+    below = vertex.inputs[0] if vertex.inputs else None
+    while below is not None and isinstance(below.op, File):
+        copies += 1
+        below = below.inputs[0] if below.inputs else None
+
+    def copied(path: str) -> bool:
+        if bench.snapshots.whiteouts == "plain":
+            return False  # Each snapshot is a whole copy: it does not say what is new in it.
+        rows = [bench.diffs.get(key) for key in base[len(base) - copies :]]
+        return any(row.upper and _holds(bench.snapshots.layer_dir(row.upper), path) for row in rows)
+
+    return copied
+
+
+def _holds(folder: str, path: str) -> bool:
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return exists(fd, path, follow_symlinks=False)
+    finally:
+        os.close(fd)
