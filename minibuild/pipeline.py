@@ -114,6 +114,11 @@ def collaborators(
         report=report,
         cancelled=cancelled,
     )
+    if request.cache_mount_from:
+        from minibuild.cachemounts.arriving import Arrivals
+
+        arrivals = Arrivals(bench, request.cache_mount_from, request.registries)
+        bench = bench._replace(fill=arrivals.fill)
     return bench, Sources(bench, engine.cache, engine.layers, finder), finder
 
 
@@ -142,6 +147,11 @@ def _build(
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     made = export(engine, bench, request, Products(converted.images, results, sources.base))
+    if request.cache_mount_to:
+        from minibuild.cachemounts.leaving import mounts_of, send
+
+        ids = mounts_of([image.vertex for image in converted.images])
+        send(bench, request.cache_mount_to, request.registries, ids)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(

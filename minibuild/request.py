@@ -68,6 +68,27 @@ class RegistryAccess(NamedTuple):
     insecure: tuple[str, ...] = ()
 
 
+class CacheMountPlace(NamedTuple):
+    """One `--cache-mount-to` or `--cache-mount-from`: where directories of RUN
+    --mount=type=cache are kept between builds. See docs/cache-mounts.md.
+
+    `ref` is a name in a registry, `path` a folder, in which `tag` is the name. `ids` are those of
+    the cache mounts; empty: all that the build uses. With `force` an import replaces what a mount
+    has. `compression` and `level` are those of an export; `ignore_error` makes its errors warnings.
+    """
+
+    type: Literal["registry", "local"]
+    ref: str = ""
+    path: str = ""
+    tag: str = "latest"
+    ids: tuple[str, ...] = ()
+    force: bool = False
+    compression: Literal["uncompressed", "gzip", "zstd"] = "zstd"
+    level: int | None = None
+    insecure: bool = False
+    ignore_error: bool = False
+
+
 class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
@@ -104,6 +125,8 @@ class BuildRequest(NamedTuple):
     lab: str = ""
     registries: RegistryAccess = RegistryAccess()
     graph: "FlatGraph | None" = None
+    cache_mount_to: tuple[CacheMountPlace, ...] = ()
+    cache_mount_from: tuple[CacheMountPlace, ...] = ()
 
 
 class LayerInfo(NamedTuple):

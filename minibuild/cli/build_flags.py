@@ -103,6 +103,9 @@ def _add_results(made: Parser) -> None:
         help="whether to look for newer base images in registries",
     )
     many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
+    form = "REF|type=registry,ref=REF|type=local,%s=DIR[,id=ID]"
+    many("--cache-mount-from", metavar=form % "src", help="where cache mounts that are empty start")
+    many("--cache-mount-to", metavar=form % "dest", help="where cache mounts are kept for others")
 
 
 def _add_steps(made: Parser) -> None:

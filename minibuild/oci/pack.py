@@ -13,7 +13,7 @@ Read next: `tarread`.
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.linux import device, xattr
@@ -91,12 +91,21 @@ class TarSink(Protocol):
 
 
 class LayerPacker:
-    """Writes entries of files on disk to a sink, and keeps track of their inodes."""
+    """Writes entries of files on disk to a sink, and keeps track of their inodes.
 
-    __slots__ = ("_clamp_ns", "_first_names", "_sink")
+    `xattrs` says which attributes of a file go with it.
+    """
 
-    def __init__(self, sink: TarSink, clamp_epoch: int | None = None) -> None:
+    __slots__ = ("_clamp_ns", "_first_names", "_sink", "_xattrs")
+
+    def __init__(
+        self,
+        sink: TarSink,
+        clamp_epoch: int | None = None,
+        xattrs: "Callable[[int | str], Mapping[str, bytes]] | None" = None,
+    ) -> None:
         self._sink = sink
+        self._xattrs = xattrs or layer_xattrs
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
         self._first_names: dict[tuple[int, int], str] = {}
 
@@ -136,7 +145,7 @@ class LayerPacker:
         elif kind == "symlink":
             self._sink.write(header(entry._replace(linkname=os.readlink(source))))
         elif kind == "dir":
-            self._sink.write(header(_with_xattrs(entry, source)))
+            self._sink.write(header(self._with_xattrs(entry, source)))
         else:
             number = (os.major(found.st_rdev), os.minor(found.st_rdev))
             self._sink.write(header(entry._replace(device=number)))
@@ -148,13 +157,17 @@ class LayerPacker:
             raise changed(entry.name) from None
         try:
             size = found.st_size
-            self._sink.write(header(_with_xattrs(entry, fd)._replace(size=size)))
+            self._sink.write(header(self._with_xattrs(entry, fd)._replace(size=size)))
             if size:
                 self._sink.write_file(fd, size, entry.name)
         finally:
             os.close(fd)
 
+    def _with_xattrs(self, entry: Entry, target: int | str) -> Entry:
+        kept = self._xattrs(target)
+        return entry._replace(xattrs=kept) if kept else entry
 
-def _with_xattrs(entry: Entry, target: int | str) -> Entry:
-    kept = {key: value for key in KEPT_XATTRS if (value := xattr.get(target, key)) is not None}
-    return entry._replace(xattrs=kept) if kept else entry
+
+def layer_xattrs(target: int | str) -> Mapping[str, bytes]:
+    """The attributes of a file that go into a layer of an image."""
+    return {key: value for key in KEPT_XATTRS if (value := xattr.get(target, key)) is not None}

@@ -3,6 +3,9 @@
 A cache is known by its id. `shared` users use one directory at the same time; `locked` ones wait
 for each other; a `private` one takes the first directory nobody uses, and makes another if all are
 in use. A directory is seeded, and gets its owner and mode, when it is first made, and only then.
+
+Whoever uses a cache holds its use lock together with all others who do; whoever packs or replaces
+its contents (`minibuild.cachemounts`) holds it alone.
 """
 
 import json
@@ -15,26 +18,47 @@ from minibuild.graph.op import CacheMount
 from minibuild.linux.owner import fchown
 from minibuild.solve.workbench import Workbench
 from minibuild.store.flock import try_lock
+from minibuild.store.layout import Store
 
 Seed = Callable[[int], None]
 """Fills a new cache directory, given as an open descriptor."""
 
 
+def folder_of(store: Store, id: str) -> str:
+    """The folder of a cache in the store: its directories are `0`, `1`, ... in it."""
+    return store.path("cache-mounts", digest_hex(digest_bytes(id.encode()))[:32])
+
+
+def use_lock(folder: str) -> str:
+    """The name of the lock that is held while the cache in `folder` is used."""
+    return f"use-{os.path.basename(folder)}"
+
+
+def describe(folder: str, id: str, target: str) -> None:
+    """Note in the folder of a cache what it is, unless that is known."""
+    about = os.path.join(folder, "about.json")
+    if not os.path.exists(about):
+        with open(about, "w", encoding="utf-8") as file:
+            json.dump({"id": id, "target": target}, file)
+
+
 @contextmanager
 def cache_directory(bench: Workbench, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
-    folder = bench.store.path("cache-mounts", digest_hex(digest_bytes(mount.id.encode()))[:32])
+    folder = folder_of(bench.store, mount.id)
     os.makedirs(folder, exist_ok=True)
-    if mount.sharing == "private":
-        with _first_free(bench, folder, mount, seed) as path:
+    with bench.store.lock(use_lock(folder), bench.cancelled, shared=True):
+        os.utime(folder)  # when it was last used, for pruning
+        if mount.sharing == "private":
+            with _first_free(bench, folder, mount, seed) as path:
+                yield path
+            return
+        path = _made(bench, folder, 0, mount, seed)
+        if mount.sharing == "shared":
             yield path
-        return
-    path = _made(bench, folder, 0, mount, seed)
-    if mount.sharing == "shared":
-        yield path
-        return
-    with bench.store.lock(f"cache-{os.path.basename(folder)}", bench.cancelled):
-        yield path
+            return
+        with bench.store.lock(f"cache-{os.path.basename(folder)}", bench.cancelled):
+            yield path
 
 
 @contextmanager
@@ -69,9 +93,6 @@ def _made(bench: Workbench, folder: str, number: int, mount: CacheMount, seed: S
             os.fchmod(fd, mount.mode)
         finally:
             os.close(fd)
-        about = os.path.join(folder, "about.json")
-        if not os.path.exists(about):
-            with open(about, "w", encoding="utf-8") as file:
-                json.dump({"id": mount.id, "target": mount.target}, file)
+        describe(folder, mount.id, mount.target)
         os.rename(making, path)
     return path

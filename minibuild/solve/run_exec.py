@@ -68,6 +68,9 @@ def _run(
     voice: Voice,
     active: SnapshotID,
 ) -> None:
+    if bench.fill is not None:
+        # Before any of them is held: two steps with the same mounts must not wait for each other.
+        bench.fill([mount for mount in op.mounts if isinstance(mount, CacheMount)])
     tail = bytearray()
 
     def output(stream: int, data: bytes) -> None:

@@ -6,7 +6,7 @@ build but what is kept in the store.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from minibuild.digest import Digest
@@ -14,6 +14,7 @@ from minibuild.errors import DefinitionError
 from minibuild.events import Log, Remark, Report, Status
 from minibuild.executor.api import Executor
 from minibuild.fileop.memo import DigestMemo
+from minibuild.graph.op import CacheMount
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import Diffs
@@ -63,7 +64,7 @@ class Voice:
 
 class Workbench(NamedTuple):
     """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
-    where an agent listens."""
+    where an agent listens. `fill` may bring cache mounts from elsewhere before a step uses them."""
 
     store: Store
     snapshots: MergeSnapshotter
@@ -76,6 +77,7 @@ class Workbench(NamedTuple):
     ssh: Callable[[str], AgentSocket | None]
     report: Report
     cancelled: threading.Event
+    fill: Callable[[Sequence[CacheMount]], None] | None = None
 
     def local(self, name: str) -> LocalTree:
         """The directory that the request named `name`."""

@@ -55,18 +55,22 @@ class Store:
             return self.path("ingest", f"{self.owner.name}.{self._counter}")
 
     @contextmanager
-    def lock(self, name: str, cancelled: threading.Event | None = None) -> Iterator[bool]:
-        """Hold the lock `name` (a file name) against other threads and other processes.
+    def lock(
+        self, name: str, cancelled: threading.Event | None = None, *, shared: bool = False
+    ) -> Iterator[bool]:
+        """Hold the lock `name` (a file name) against other threads and other processes; if
+        `shared`, only against those who want it alone.
 
         Yields whether somebody else held it first: then what they made may be there by now.
         Raises `Cancelled` if `cancelled` is set while waiting.
         """
         fd = os.open(self.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         waited, pause_s = False, 0.001
         try:
             while True:
                 try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(fd, how | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     waited = True

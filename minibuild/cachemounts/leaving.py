@@ -1,0 +1,126 @@
+"""Cache mounts to elsewhere, after a build that went well.
+
+Comes in: the places to export to, and the mounts that the build's steps name. Goes out: the same
+mounts at these places. A mount is packed while no step of any build uses it, so what travels is
+what some step left, never half of what one is writing. One whose contents are known as the layer
+that the place has is neither packed nor sent. One that is empty, or was never made here because
+all its steps were cached, keeps the layer that the place has.
+Read next: `tree`.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from minibuild.cachemounts.locally import LocalMount
+from minibuild.cachemounts.places import Place, open_place
+from minibuild.cachemounts.telling import vertex, warn
+from minibuild.cachemounts.tree import is_empty, pack_tree
+from minibuild.digest import Digest, digest_hex
+from minibuild.errors import BuildError, Cancelled
+from minibuild.graph.op import CacheMount, Exec
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.oci.content import ContentStore
+from minibuild.oci.meter import VertexMeter
+from minibuild.oci.model import Descriptor
+from minibuild.request import CacheMountPlace, RegistryAccess
+from minibuild.solve.workbench import Voice, Workbench
+from minibuild.store.layout import Store
+
+_PATIENCE_S = 30.0
+"""How long to wait for steps of other builds that use a mount."""
+
+_RULE = "CacheMountNotExported"
+
+
+def mounts_of(targets: Sequence[Vertex | None]) -> list[str]:
+    """The ids of the cache mounts that the steps of a build name, each once."""
+    found: dict[str, None] = {}
+    for step in topological(targets):
+        if isinstance(step.op, Exec):
+            found |= {m.id: None for m in step.op.mounts if isinstance(m, CacheMount)}
+    return list(found)
+
+
+def send(
+    bench: Workbench,
+    places: Sequence[CacheMountPlace],
+    access: RegistryAccess,
+    ids: Sequence[str],
+) -> None:
+    """Export the mounts `ids` to all places. Raises what a place raises, unless its errors are to
+    be ignored."""
+    from minibuild.snapshot.sweep import discard
+
+    parcels = Parcels(bench.store)
+    try:
+        for asked in places:
+            name = f"exporting cache mounts to {asked.ref or asked.path}"
+            try:
+                with vertex(bench, name) as voice:
+                    place = open_place(asked, access, bench.cancelled)
+                    _export(bench, asked, place, asked.ids or ids, parcels, voice)
+            except Cancelled:
+                raise
+            except BuildError as error:
+                if not asked.ignore_error:
+                    raise
+                warn(bench, _RULE, f"{name}: {error}")
+    finally:
+        discard(bench.store, parcels.folder)
+
+
+def _export(
+    bench: Workbench,
+    asked: CacheMountPlace,
+    place: Place,
+    ids: Iterable[str],
+    parcels: "Parcels",
+    voice: Voice,
+) -> None:
+    kept = place.read()
+    there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
+    layers: dict[str, Descriptor] = {}
+    for id in ids:
+        local = LocalMount(bench.store, id)
+        if not os.path.isdir(local.path) and asked.ids:
+            warn(bench, _RULE, f"there is no cache mount {id} in the store")
+        with local.alone(_PATIENCE_S, bench.cancelled) as alone:
+            if not alone:
+                warn(bench, _RULE, f"cache mount {id}: other builds are using it")
+            elif not is_empty(local.path):
+                layer = _layer(local, asked, there.get(id), parcels)
+                layers[id] = layer
+    changed = place.write(layers, parcels, VertexMeter(bench.report, voice.vertex))
+    voice.remark("sent" if changed else "unchanged")
+
+
+def _layer(
+    local: LocalMount, asked: CacheMountPlace, there: Digest | None, parcels: "Parcels"
+) -> Descriptor:
+    """The mount as a layer: packed, unless it is known to be the one that the place has."""
+    now = local.fingerprint()
+    for known in local.known_as(now):
+        if known.digest == there or parcels.has(known.digest):
+            return known
+    fd = os.open(local.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        layer = pack_tree(fd, parcels, asked.compression, asked.level)
+    finally:
+        os.close(fd)
+    local.remember(now, layer)
+    return layer
+
+
+class Parcels(ContentStore):
+    """Layers on their way: kept outside of the store's blobs, and gone when the build ends."""
+
+    __slots__ = ("folder",)
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.folder = store.ingest_path()
+        os.mkdir(self.folder, 0o700)
+
+    def path(self, digest: Digest) -> str:
+        """See `ContentStore.path`."""
+        return os.path.join(self.folder, digest_hex(digest))
