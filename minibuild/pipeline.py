@@ -64,7 +64,7 @@ def run_build(
         if not isinstance(definition.context, LocalContext):
             from minibuild.arrival import arrived
 
-            asked = _frontend_request(request, definition)
+            asked = frontend_request(request, definition)
             definition, known = arrived(
                 definition, asked, request.file, bench, engine.cache, sources
             )
@@ -194,7 +194,7 @@ def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) 
         return FrontendResult((Built(platform, vertex, request.graph.config),))
     # By name and on demand: the engine knows no frontend, and a frontend knows no engine.
     frontend = cast(Frontend, import_module("frontends.dockerfile.convert"))
-    return frontend.convert(_frontend_request(request, definition), finder)
+    return frontend.convert(frontend_request(request, definition), finder)
 
 
 def _pinned(op: Op, finder: ImageFinder) -> Op:
@@ -204,7 +204,8 @@ def _pinned(op: Op, finder: ImageFinder) -> Op:
     return op
 
 
-def _frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:
+def frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:
+    """What the frontend is asked."""
     host = host_platform()
     return FrontendRequest(
         source=definition.source,

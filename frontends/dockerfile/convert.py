@@ -26,6 +26,7 @@ from frontends.dockerfile.state import Conversion, StageState
 from minibuild.errors import BuildError, DefinitionError, Span
 from minibuild.graph.frontend import (
     Built,
+    Finding,
     FrontendRequest,
     FrontendResult,
     ImageResolver,
@@ -62,13 +63,27 @@ class _NoImages:
         raise DefinitionError(f"{ref} is an image, and not a build context")
 
 
-def check(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
-    """Like `convert`, but findings are no error even where the Dockerfile asks for that."""
+class Checked(NamedTuple):
+    """What checks found, and the error that ended them, if one did."""
+
+    findings: tuple[Finding, ...]
+    error: BuildError | None = None
+
+
+def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
+    """Only check; all stages, if none is named. Never raises a `BuildError`."""
+    checks: Checks | None = None
     try:
-        return _convert(request, resolver)[0]
+        definition = read(request)
+        checks = definition.checks
+        sources = Sources(request, resolver)
+        for platform in request.platforms:
+            converted(definition, platform, sources, all_stages=not request.target)
+        checks.enforce()
     except BuildError as error:
         error.source = error.source or request.source
-        raise
+        return Checked(checks.findings if checks else (), error)
+    return Checked(checks.findings)
 
 
 def _convert(request: FrontendRequest, resolver: ImageResolver) -> tuple[FrontendResult, Checks]:
@@ -137,15 +152,18 @@ def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, di
     return make_table(stages, scope, request, named_contexts(request.contexts)), variables
 
 
-def converted(definition: Definition, platform: Platform, sources: Sources) -> Converted:
-    """The image for one platform."""
+def converted(
+    definition: Definition, platform: Platform, sources: Sources, *, all_stages: bool = False
+) -> Converted:
+    """The image for one platform; with `all_stages` those stages too that it does not need."""
     request, checks, escape = definition.request, definition.checks, definition.parsed.escape
     table, variables = table_of(definition, platform)
     target = table.target(request.target)
     check_references(table)
     states: dict[int, StageState] = {}
     conversion = Conversion(request, platform, variables, escape, table, sources, checks, states)
-    plans = Needs(table, sources, platform, checks).of(target)
+    needs = Needs(table, sources, platform, checks)
+    plans = needs.of(*(table.stages if all_stages else (target,)))
     for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)
         for instruction in plan.instructions:

@@ -63,10 +63,10 @@ class Needs:
         self.platform = platform
         self.plans: dict[int, Plan] = {}
 
-    def of(self, target: Stage) -> list[Plan]:
-        """The plans for `target`, in the order of the file."""
-        needed = {target.number}
-        for stage in reversed(self._table.stages[: target.number + 1]):
+    def of(self, *targets: Stage) -> list[Plan]:
+        """The plans for `targets`, in the order of the file."""
+        needed = {target.number for target in targets}
+        for stage in reversed(self._table.stages[: max(needed) + 1]):
             if stage.number in needed:
                 plan = self.plans[stage.number] = self._plan(stage)
                 needed.update(self._sources_of(plan))

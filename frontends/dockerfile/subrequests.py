@@ -5,6 +5,7 @@ that read one can read the other.
 Read next: `convert`, whose findings and graph are told here.
 """
 
+from base64 import b64encode
 from typing import Any
 
 from frontends.dockerfile.convert import Converted, Definition, check, converted, read
@@ -36,7 +37,7 @@ def targets(request: FrontendRequest) -> Json:
                 location=_location(source.head.span),
             )
         )
-    return {"targets": found}
+    return {"targets": found, "sources": [_data(request)]}
 
 
 def outline(request: FrontendRequest, resolver: ImageResolver) -> Json:
@@ -64,12 +65,14 @@ def outline(request: FrontendRequest, resolver: ImageResolver) -> Json:
         secrets=list(secrets.values()),
         ssh=list(agents.values()),
         cache=list(caches.values()),
+        sources=[_data(request)],
     )
 
 
 def lint(request: FrontendRequest, resolver: ImageResolver) -> Json:
-    """What the checks find."""
-    return {
+    """What the checks find, in all stages if none is named; and the error that ended them."""
+    found = check(request, resolver)
+    answer: Json = {
         "warnings": [
             _without_empty(
                 ruleName=finding.rule,
@@ -78,9 +81,24 @@ def lint(request: FrontendRequest, resolver: ImageResolver) -> Json:
                 detail=finding.message,
                 location=_location(finding.span),
             )
-            for finding in check(request, resolver).findings
-        ]
+            for finding in found.findings
+        ],
+        "sources": [
+            {"filename": request.source.name, "language": "Dockerfile", "data": _data(request)}
+        ],
     }
+    if found.error is not None:
+        answer["buildError"] = _without_empty(
+            message=found.error.message,
+            hint=found.error.hint,
+            location=_location(found.error.span),
+        )
+    return answer
+
+
+def _data(request: FrontendRequest) -> str:
+    """The Dockerfile, as Go writes bytes in JSON."""
+    return b64encode(request.source.text.encode("utf-8", "surrogateescape")).decode()
 
 
 def _args(definition: Definition, made: Converted) -> list[Json]:

@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minibuild.cli import errors
 from minibuild.cli.build_flags import parser
@@ -20,38 +22,77 @@ from minibuild.errors import BuildError, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
 from minibuild.request import BuildRequest, BuildResult
 
+if TYPE_CHECKING:
+    from minibuild.cli.calls import Call
+
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Do the build that the options ask for."""
     request = request_of(options, session.environment)
     request = request._replace(registries=registry_access(session.environment))
     mode = _mode(options, session)
+    if options.call or options.check:
+        from minibuild.cli.calls import parse_call
+
+        call = parse_call("check" if options.check else options.call)
+        if call is not None:
+            return _defined(request, session, lambda full: _ask(full, call, session, mode))
     _check_streams(request, session)
+
+    def built(complete: BuildRequest) -> int:
+        return _build(complete, options, session, mode)
+
     if options.load == "false":
-        return _defined(request, options, session, mode)
+        return _defined(request, session, built)
     from minibuild.cli.loader import start, with_load
 
     loader = start(options.load, session.environment.variables)
     if loader is None:
-        return _defined(request, options, session, mode)
+        return _defined(request, session, built)
     with loader:
-        code = _defined(with_load(request, loader), options, session, mode)
+        code = _defined(with_load(request, loader), session, built)
         said = "" if code else loader.finish()
     if said and mode not in ("quiet", "rawjson"):
         session.tell(said)
     return code
 
 
-def _defined(
-    request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode
-) -> int:
-    """The build, with what standard input defines."""
+def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequest], int]) -> int:
+    """What is asked for, with what standard input defines."""
     if "-" in (request.context, request.file):
         from minibuild.cli.stdin import with_definition
 
         with with_definition(request, sys.stdin.buffer) as complete:
-            return _build(complete, options, session, mode)
-    return _build(request, options, session, mode)
+            return go_on(complete)
+    return go_on(request)
+
+
+def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> int:
+    """Print what the definition offers, or what checks find in it."""
+    from minibuild.calling import call as asked
+    from minibuild.cli.calls import failure, shown
+
+    colours = session.coloured(session.stderr)
+    renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
+    root = session.root
+    try:
+        _enter(session, quietly=True)  # what this machine cannot do does not matter here
+        cancelled = threading.Event()
+        with stopping(cancelled):
+            answer = asked(request, call.method, root=root, report=renderer, cancelled=cancelled)
+    except BuildError as error:
+        renderer.close()
+        return errors.show(error, session, places=_places(request))
+    finally:
+        renderer.close()
+    name = os.path.basename(request.file) or "Dockerfile"
+    place = _places(request).get(name, name)
+    lines, code = shown(call, answer, place)
+    for line in lines:
+        session.say(line)
+    for line in () if call.json else failure(answer, place):
+        session.tell(line)
+    return code
 
 
 def _build(request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode) -> int:
@@ -86,17 +127,21 @@ def _in_engine(
     request: BuildRequest, session: Session, report: Renderer, mode: Mode
 ) -> BuildResult:
     """The build, in this process; without root, inside a user namespace that it enters for good."""
-    from minibuild.cli.privileges import enter
-
     root = session.root
-    limits = enter()
-    if limits and mode not in ("quiet", "rawjson"):
-        session.tell(f"note: {limits} (see `minibuild doctor`)")
+    _enter(session, quietly=mode in ("quiet", "rawjson"))
     from minibuild.pipeline import run_build
 
     cancelled = threading.Event()
     with stopping(cancelled):
         return run_build(request, root=root, report=report, cancelled=cancelled)
+
+
+def _enter(session: Session, *, quietly: bool) -> None:
+    from minibuild.cli.privileges import enter
+
+    limits = enter()
+    if limits and not quietly:
+        session.tell(f"note: {limits} (see `minibuild doctor`)")
 
 
 def _mode(options: argparse.Namespace, session: Session) -> Mode:

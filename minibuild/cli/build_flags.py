@@ -16,9 +16,7 @@ UNSUPPORTED = {
     "--builder": _NO_DAEMON,
     "--cache-from": "the cache in the store is always used; others are planned",
     "--cache-to": "the cache in the store is always kept; exports are planned",
-    "--call": _LATER,
     "--cgroup-parent": "limit the program itself instead, with systemd-run or ulimit",
-    "--check": _LATER,
     "--compress": _OUTDATED,
     "--cpu-period": _OUTDATED,
     "--cpu-quota": _OUTDATED,
@@ -103,6 +101,13 @@ def _add_results(made: Parser) -> None:
         help="whether to look for newer base images in registries",
     )
     many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
+    add(
+        "--call",
+        default="",
+        metavar="METHOD",
+        help="check, outline or targets, with ,format=json: tell it, do not build",
+    )
+    made.switch("--check", help="short for --call=check")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR[,id=ID]"
     many("--cache-mount-from", metavar=form % "src", help="where cache mounts that are empty start")
     many("--cache-mount-to", metavar=form % "dest", help="where cache mounts are kept for others")

@@ -1,5 +1,7 @@
 """Answers to `--call`: the field names are BuildKit's."""
 
+from base64 import b64encode
+
 from frontends.dockerfile.subrequests import lint, outline, targets
 from minibuild.errors import SourceText
 from minibuild.graph.frontend import FrontendRequest
@@ -40,6 +42,9 @@ def at(line: int) -> dict[str, object]:
     return {"ranges": [{"start": {"line": line}, "end": {"line": line}}]}
 
 
+DATA = b64encode(TEXT.encode()).decode()
+
+
 def test_targets() -> None:
     assert targets(request()) == {
         "targets": [
@@ -56,7 +61,8 @@ def test_targets() -> None:
                 "platform": "$TARGETPLATFORM",
                 "location": at(14),
             },
-        ]
+        ],
+        "sources": [DATA],
     }
 
 
@@ -77,6 +83,7 @@ def test_outline() -> None:
         "secrets": [{"name": "token", "required": True, "location": at(10)}],
         "ssh": [{"name": "default", "location": at(10)}],
         "cache": [{"ID": "cache", "location": at(11)}],
+        "sources": [DATA],
     }
 
 
@@ -84,6 +91,7 @@ def test_outline_of_a_target() -> None:
     assert outline(request("other"), FakeResolver()) == {
         "name": "other",
         "args": [{"name": "NOT_HERE", "value": "1", "location": at(13)}],
+        "sources": [DATA],
     }
 
 
@@ -92,3 +100,26 @@ def test_lint() -> None:
     assert warning["ruleName"] == "RedundantTargetPlatform"
     assert set(warning) == {"ruleName", "description", "url", "detail", "location"}
     assert warning["location"] == at(14)
+
+
+def test_lint_tells_what_it_found_before_an_error() -> None:
+    text = "FROM busybox AS A\nFROM nothing\n"
+    asked = request()._replace(source=SourceText("Dockerfile", text))
+    found = lint(asked, FakeResolver())
+    assert [warning["ruleName"] for warning in found["warnings"]] == ["StageNameCasing"]
+    assert found["buildError"]["location"] == at(2)
+    assert "nothing" in found["buildError"]["message"]
+    (source,) = found["sources"]
+    assert (source["filename"], source["language"]) == ("Dockerfile", "Dockerfile")
+
+
+def test_lint_looks_at_all_stages_or_at_one() -> None:
+    text = "FROM busybox AS a\nLABEL x=$foo\nFROM busybox AS b\nLABEL x=$bar\n"
+    asked = request()._replace(source=SourceText("Dockerfile", text))
+
+    def details(target: str) -> list[str]:
+        answer = lint(asked._replace(target=target), FakeResolver())
+        return [warning["detail"][-5:-1] for warning in answer["warnings"]]
+
+    assert details("") == ["$foo", "$bar"]
+    assert details("b") == ["$bar"]

@@ -1,0 +1,52 @@
+"""Asking about a definition instead of building it: `--check` and `--call`.
+
+Comes in: a request and a method: `lint`, `outline` or `targets`. Goes out: the answer as plain
+data with BuildKit's field names. Nothing is solved, but for a context that has to arrive first.
+Read next: `frontends.dockerfile.subrequests`.
+"""
+
+import threading
+from contextlib import closing
+from importlib import import_module
+from typing import Any, Literal
+
+from minibuild.definition import read_definition
+from minibuild.engine import open_engine
+from minibuild.events import Report, serialised, silent
+from minibuild.graph.frontend import LocalContext
+from minibuild.pipeline import collaborators, frontend_request
+from minibuild.request import BuildRequest
+from minibuild.secrets import SshReader
+
+Method = Literal["lint", "outline", "targets"]
+METHODS: tuple[Method, ...] = ("lint", "outline", "targets")
+
+
+def call(
+    request: BuildRequest,
+    method: Method,
+    *,
+    root: str,
+    report: Report = silent,
+    cancelled: threading.Event | None = None,
+) -> dict[str, Any]:
+    """The answer of the frontend. Raises what a build raises before its first step."""
+    report, cancelled = serialised(report), cancelled or threading.Event()
+    definition = read_definition(request)
+    frontend = import_module("frontends.dockerfile.subrequests")
+    with open_engine(root) as engine, closing(SshReader(request.ssh)) as ssh:
+        bench, sources, finder = collaborators(engine, request, definition, ssh, report, cancelled)
+        if not isinstance(definition.context, LocalContext):
+            from minibuild.arrival import arrived
+
+            asked = frontend_request(request, definition)
+            definition, _ = arrived(definition, asked, request.file, bench, engine.cache, sources)
+        asked = frontend_request(request, definition)
+        if method == "targets":
+            answer = frontend.targets(asked)
+        elif method == "outline":
+            answer = frontend.outline(asked, finder)
+        else:
+            answer = frontend.lint(asked, finder)
+    found: dict[str, Any] = answer
+    return found

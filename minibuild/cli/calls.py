@@ -1,0 +1,134 @@
+"""`--check` and `--call`: what a definition offers, told instead of built.
+
+Comes in: the value of the flag, and the answer of the frontend. Goes out: on standard output JSON
+with BuildKit's field names, or text in the layout of `docker buildx build`; and the exit code,
+which is 1 if checks found something. Read next: `minibuild.calling`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from minibuild.calling import METHODS, Method
+from minibuild.cli.attributes import fields
+from minibuild.cli.excerpt import excerpt
+from minibuild.cli.parser import nearest
+from minibuild.cli.sizes import truth
+from minibuild.cli.table import table
+from minibuild.errors import Span, UsageError
+
+Json = Mapping[str, Any]
+
+_HINT = "write --call=check, outline or targets, and ,format=json behind it for JSON"
+_DEFINITION_IS_WRONG = 6
+
+
+class Call(NamedTuple):
+    """What is asked, and how the answer is to look."""
+
+    method: Method
+    json: bool = False
+    ignore_status: bool = False
+
+
+def parse_call(text: str) -> Call | None:
+    """`METHOD[,format=json|text][,ignorestatus=BOOL]`; None if it is a build."""
+    name, form, ignore = "", "", False
+    for field in fields(text):
+        key, equals, value = field.partition("=")
+        if not equals:
+            if name:
+                raise UsageError(f"invalid value {text!r} for --call", hint=_HINT)
+            name = key
+        elif key == "format" and value in ("json", "text"):
+            form = value
+        elif key == "ignorestatus":
+            ignore = truth(value, "call ignorestatus")
+        else:
+            raise UsageError(f"invalid field {field!r} in --call {text}", hint=_HINT)
+    if name in ("", "build"):
+        return None
+    known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
+    if name not in known:
+        near = nearest(name, ["build", "check", "outline", "targets"])
+        raise UsageError(
+            f"unknown method {name!r} for --call", hint=f"did you mean {near}?" if near else _HINT
+        )
+    return Call(known[name], form == "json", ignore)
+
+
+def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:
+    """The lines to print, and the exit code. `place` is the Dockerfile as the reader opens it."""
+    failed = "buildError" in answer
+    code = _DEFINITION_IS_WRONG if failed else 1 if answer.get("warnings") else 0
+    code = 0 if call.ignore_status else code
+    if call.json:
+        return [json.dumps(answer, indent=2)], code
+    if call.method == "targets":
+        return _targets(answer), code
+    if call.method == "outline":
+        return list(_outline(answer)), code
+    return list(_lint(answer, place)), code
+
+
+def _targets(answer: Json) -> list[str]:
+    rows = []
+    for target in answer["targets"]:
+        name, default = target.get("name", ""), target.get("default", False)
+        mark = "(default)" if default else ""
+        rows.append([f"{name} {mark}".strip(), target.get("description", "")])
+    return table(["TARGET", "DESCRIPTION"], rows)
+
+
+def _outline(answer: Json) -> Iterator[str]:
+    if "name" in answer or "description" in answer:
+        yield f"TARGET:       {answer.get('name', '(default)')}"
+        if "description" in answer:
+            yield f"DESCRIPTION:  {answer['description']}"
+        yield ""
+    if rows := [_row(arg, "name", "value", "description") for arg in answer.get("args", ())]:
+        yield from (*table(["BUILD ARG", "VALUE", "DESCRIPTION"], rows), "")
+    for key, title in (("secrets", "SECRET"), ("ssh", "SSH")):
+        if rows := [_row(wanted, "name", "required") for wanted in answer.get(key, ())]:
+            yield from (*table([title, "REQUIRED"], rows), "")
+    if rows := [_row(cache, "ID") for cache in answer.get("cache", ())]:
+        yield from (*table(["CACHE"], rows), "")
+
+
+def _row(item: Json, *keys: str) -> Sequence[str]:
+    return ["true" if item.get(key) is True else str(item.get(key, "")) for key in keys]
+
+
+def _lint(answer: Json, place: str) -> Iterator[str]:
+    warnings = answer["warnings"]
+    if warnings:
+        many = "s have" if len(warnings) > 1 else " has"
+        yield f"Check complete, {len(warnings)} warning{many} been found!"
+    elif "buildError" not in answer:
+        yield "Check complete, no warnings found."
+    for warning in warnings:
+        url = f" - {warning['url']}" if "url" in warning else ""
+        yield ""
+        yield f"WARNING: {warning['ruleName']}{url}"
+        yield warning["detail"]
+        yield from _excerpt(warning, answer, place)
+
+
+def failure(answer: Json, place: str) -> list[str]:
+    """The lines about the error that ended the checks, if there was one."""
+    error = answer.get("buildError")
+    if error is None:
+        return []
+    hint = [f"hint: {error['hint']}"] if "hint" in error else []
+    return [*_excerpt(error, answer, place), f"error: {error['message']}", *hint]
+
+
+def _excerpt(found: Json, answer: Json, place: str) -> list[str]:
+    from base64 import b64decode
+
+    text = b64decode(answer["sources"][0]["data"]).decode("utf-8", "surrogateescape")
+    lines = []
+    for lines_of in found.get("location", {}).get("ranges", ()):
+        span = Span(place, lines_of["start"]["line"], lines_of["end"]["line"])
+        lines += excerpt(text, span, place)
+    return lines
