@@ -88,13 +88,12 @@ def _export(
             if not alone:
                 warn(bench, _RULE, f"cache mount {id}: other builds are using it")
             elif not is_empty(local.path):
-                layer = _layer(local, asked, there.get(id), parcels)
-                layers[id] = layer
+                layers[id] = layer_of(local, asked, there.get(id), parcels)
     changed = place.write(layers, parcels, VertexMeter(bench.report, voice.vertex))
     voice.remark("sent" if changed else "unchanged")
 
 
-def _layer(
+def layer_of(
     local: LocalMount, asked: CacheMountPlace, there: Digest | None, parcels: "Parcels"
 ) -> Descriptor:
     """The mount as a layer: packed, unless it is known to be the one that the place has."""
