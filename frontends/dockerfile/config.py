@@ -23,6 +23,7 @@ from frontends.dockerfile.instructions import (
     Maintainer,
     Onbuild,
     Shell,
+    ShellForm,
     Stopsignal,
     User,
     Volume,
@@ -130,6 +131,7 @@ def user(state: StageState, item: User) -> None:
 
 def cmd(state: StageState, item: Cmd) -> None:
     """Set the default arguments or command."""
+    _check_form(state, item)
     args = with_shell(state, item.command)
     state.config["Cmd"] = args
     # Meant for Windows, and set for every image since.
@@ -140,11 +142,22 @@ def cmd(state: StageState, item: Cmd) -> None:
 
 def entrypoint(state: StageState, item: Entrypoint) -> None:
     """Set the command. A CMD of the base was meant for another one, and goes."""
+    _check_form(state, item)
     args = with_shell(state, item.command)
     state.config["Entrypoint"] = args
     if not state.cmd_set:
         state.config.pop("Cmd", None)
     state.record(f"ENTRYPOINT {quoted_list(args)}")
+
+
+def _check_form(state: StageState, item: Cmd | Entrypoint) -> None:
+    """A shell form is worth a word, unless somebody chose a SHELL for it."""
+    if isinstance(item.command, ShellForm) and not state.config.get("Shell"):
+        message = (
+            f"JSON arguments recommended for {type(item).__name__.upper()} to prevent "
+            "unintended behavior related to OS signals"
+        )
+        state.conversion.checks.report(rules.JSON_ARGS_RECOMMENDED, message, item.head)
 
 
 def shell(state: StageState, item: Shell) -> None:

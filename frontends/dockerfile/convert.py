@@ -166,6 +166,7 @@ def converted(
     plans = needs.of(*(table.stages if all_stages else (target,)))
     for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)
+        written.check_stage(plan.instructions, checks)
         for instruction in plan.instructions:
             dispatch(state, instruction)
     state = states[target.number]

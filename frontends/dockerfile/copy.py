@@ -27,6 +27,7 @@ from minibuild.graph.vertex import Note, Vertex, merge
 
 _OCTAL = re.compile("[0-7]+")
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")
+_EVERYTHING = frozenset(("*", "**", "**/*"))
 _LARGEST_MODE = 0o7777
 
 
@@ -245,8 +246,16 @@ def _relative(path: str) -> str:
 def _check_ignored(
     state: StageState, item: Copy | Add, source: str, ignore: tuple[str, ...]
 ) -> None:
+    """A source that is left out is a finding. Patterns that take files back are too much for this
+    check: of a directory that is left out a part may be there."""
+    if not ignore or any(pattern.startswith("!") for pattern in ignore):
+        return
     path = clean(source)
-    if ignore and IgnorePatterns(ignore).excluded(path.lstrip("/")):
+    if path in (".", "/"):
+        excluded = not _EVERYTHING.isdisjoint(ignore)
+    else:
+        excluded = IgnorePatterns(ignore).excluded(path.lstrip("/"))
+    if excluded:
         keyword = "Copy" if isinstance(item, Copy) else "Add"
         message = f'Attempting to {keyword} file "{path}" that is excluded by .dockerignore'
         state.conversion.checks.report(rules.COPY_IGNORED_FILE, message, item.head)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
 from frontends.dockerfile.errors import DockerfileError
-from frontends.dockerfile.expand import process_word
+from frontends.dockerfile.expand import Expansion, process_word
 from frontends.dockerfile.instructions import Arg, From, Head, Instruction, ParsedFile
 from frontends.dockerfile.reference import SCRATCH, InvalidReference, full_name
 from frontends.dockerfile.suggest import did_you_mean
@@ -144,13 +144,17 @@ class FromScope(NamedTuple):
 
     def word(self, text: str, head: Head) -> str:
         """`text` expanded; a variable that is not declared is a finding."""
+        return self.expand(text, head).text
+
+    def expand(self, text: str, head: Head) -> Expansion:
+        """Like `word`, with the names that were used."""
         expansion = process_word(text, self.variables, head.span, self.escape)
         for name in sorted(expansion.unset - self.declared):
             near = did_you_mean(name, self.variables)
             self.checks.report(
                 rules.UNDEFINED_ARG_IN_FROM, f"FROM argument '{name}' is not declared{near}", head
             )
-        return expansion.text
+        return expansion
 
     def check_default(self, source: From, known: Container[str]) -> None:
         """A FROM that needs build arguments is a finding. `known` are names that are no images."""
@@ -209,7 +213,8 @@ def _platform(source: From, scope: FromScope, default: Platform) -> Platform | N
     if not source.platform:
         return None
     span: Span = source.head.flag_span("platform")
-    text = scope.word(source.platform, source.head)
+    expansion = scope.expand(source.platform, source.head)
+    text = expansion.text
     if not text:
         raise DockerfileError(
             f"empty platform value from expression {source.platform}",
@@ -217,6 +222,28 @@ def _platform(source: From, scope: FromScope, default: Platform) -> Platform | N
             hint="the variable has to be an ARG above the first FROM, or a predefined one",
         )
     try:
-        return parse_platform(text, default)
+        platform = parse_platform(text, default)
     except DefinitionError as error:
         raise DockerfileError(error.message, span, hint=error.hint) from None
+    _check_platform(source, platform, expansion, scope)
+    return platform
+
+
+def _check_platform(
+    source: From, platform: Platform, expansion: Expansion, scope: FromScope
+) -> None:
+    """A --platform that says what is so anyway, or that allows no other one."""
+    written = source.platform
+    if expansion.used == {"TARGETPLATFORM"} and not expansion.unset:
+        if expansion.text == scope.variables["TARGETPLATFORM"]:
+            message = (
+                f"Setting platform to predefined {written} in FROM is redundant as this is the "
+                "default behavior"
+            )
+            scope.checks.report(rules.REDUNDANT_TARGET_PLATFORM, message, source.head)
+        return
+    # A stage called after the system or architecture it is for means to be for just that.
+    meant = platform.os in source.name or platform.architecture in source.name
+    if not (meant or expansion.used or expansion.unset):
+        message = f'FROM --platform flag should not use constant value "{expansion.text}"'
+        scope.checks.report(rules.FROM_PLATFORM_FLAG_CONST_DISALLOWED, message, source.head)

@@ -9,7 +9,7 @@ import re
 _SECRET = re.compile(
     r"(?:^|_)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:$|_)"
 )
-_HARMLESS = re.compile(r"(?:^|_)public(?:$|_)|_(?:file|version)$")
+_HARMLESS = re.compile(r"(?:^|_)(?:public|file|version)(?:$|_)")
 
 
 def may_be_secret(name: str) -> bool:
