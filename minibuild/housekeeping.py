@@ -17,6 +17,7 @@ from minibuild.engine import Engine
 from minibuild.oci.model import Descriptor
 from minibuild.oci.transfer import blobs_of
 from minibuild.snapshot.api import SnapshotID
+from minibuild.store.layout import Store
 
 
 class Holding(NamedTuple):
@@ -44,7 +45,7 @@ class Freed(NamedTuple):
 def disk_usage(engine: Engine) -> list[Holding]:
     """Everything in the store, oldest use first."""
     return sorted(
-        [*_records(engine), *_images(engine), *_cache_mounts(engine)], key=lambda h: h.used
+        [*_records(engine), *_images(engine), *cache_mounts_of(engine.store)], key=lambda h: h.used
     )
 
 
@@ -95,31 +96,33 @@ def _images(engine: Engine) -> Iterable[Holding]:
         yield Holding("image", descriptor.digest, str(name), size, stamp, stamp)
 
 
-def _cache_mounts(engine: Engine) -> Iterable[Holding]:
-    top = engine.store.path("cache-mounts")
+def cache_mounts_of(store: Store) -> Iterable[Holding]:
+    """The cache mounts of a store: `id` is the name of the folder, the description their id."""
+    top = store.path("cache-mounts")
     for folder in sorted(os.listdir(top)):
         path = os.path.join(top, folder)
+        about, created = {}, 0.0
         try:
             with open(os.path.join(path, "about.json"), encoding="utf-8") as file:
-                about = json.load(file)
+                about, created = json.load(file), os.fstat(file.fileno()).st_mtime
         except (OSError, ValueError):
-            about = {}
-        status = os.stat(path)
+            pass
+        used = os.stat(path).st_mtime
         yield Holding(
-            "cache-mount",
-            folder,
-            str(about.get("id", "")),
-            _tree_size(path),
-            status.st_ctime,
-            status.st_mtime,
+            "cache-mount", folder, str(about.get("id", "")), _tree_size(path), created or used, used
         )
 
 
 def _tree_size(path: str) -> int:
-    total = 0
+    """The room that files take; one with several names takes it once."""
+    total, seen = 0, set()
     for folder, _, files in os.walk(path):
         for name in files:
-            total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            found = os.lstat(os.path.join(folder, name))
+            if found.st_ino not in seen:
+                total += found.st_blocks * 512
+            if found.st_nlink > 1:
+                seen.add(found.st_ino)
     return total
 
 
@@ -222,7 +225,7 @@ def _drop_cache_mounts(engine: Engine, before: float) -> tuple[int, int]:
     from shutil import rmtree
 
     removed = size = 0
-    for holding in list(_cache_mounts(engine)):
+    for holding in list(cache_mounts_of(engine.store)):
         if holding.used <= before:
             rmtree(engine.store.path("cache-mounts", holding.id))
             removed += 1

@@ -116,9 +116,10 @@ def collaborators(
     )
     if request.cache_mount_from:
         from minibuild.cachemounts.arriving import Arrivals
+        from minibuild.cachemounts.telling import Scene
 
-        arrivals = Arrivals(bench, request.cache_mount_from, request.registries)
-        bench = bench._replace(fill=arrivals.fill)
+        scene = Scene(engine.store, request.registries, report, cancelled)
+        bench = bench._replace(fill=Arrivals(scene, request.cache_mount_from).fill)
     return bench, Sources(bench, engine.cache, engine.layers, finder), finder
 
 
@@ -149,9 +150,11 @@ def _build(
     made = export(engine, bench, request, Products(converted.images, results, sources.base))
     if request.cache_mount_to:
         from minibuild.cachemounts.leaving import mounts_of, send
+        from minibuild.cachemounts.telling import Scene
 
+        scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
         ids = mounts_of([image.vertex for image in converted.images])
-        send(bench, request.cache_mount_to, request.registries, ids)
+        send(scene, request.cache_mount_to, ids)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable, Sequence
 
 from minibuild.cachemounts.locally import LocalMount
-from minibuild.cachemounts.places import Place, open_place
-from minibuild.cachemounts.telling import vertex, warn
+from minibuild.cachemounts.places import open_place
+from minibuild.cachemounts.telling import Scene, vertex, warn
 from minibuild.cachemounts.tree import is_empty, pack_tree
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import BuildError, Cancelled
@@ -22,8 +22,8 @@ from minibuild.graph.vertex import Vertex, topological
 from minibuild.oci.content import ContentStore
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
-from minibuild.request import CacheMountPlace, RegistryAccess
-from minibuild.solve.workbench import Voice, Workbench
+from minibuild.request import CacheMountPlace
+from minibuild.solve.workbench import Voice
 from minibuild.store.layout import Store
 
 _PATIENCE_S = 30.0
@@ -41,56 +41,51 @@ def mounts_of(targets: Sequence[Vertex | None]) -> list[str]:
     return list(found)
 
 
-def send(
-    bench: Workbench,
-    places: Sequence[CacheMountPlace],
-    access: RegistryAccess,
-    ids: Sequence[str],
-) -> None:
-    """Export the mounts `ids` to all places. Raises what a place raises, unless its errors are to
-    be ignored."""
+def send(scene: Scene, places: Sequence[CacheMountPlace], ids: Sequence[str]) -> list[str]:
+    """Export the mounts `ids`, or those that a place asks for, to all places; returns the ids of
+    what is new there. Raises what a place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 
-    parcels = Parcels(bench.store)
+    parcels = Parcels(scene.store)
+    changed: dict[str, None] = {}
     try:
         for asked in places:
             name = f"exporting cache mounts to {asked.ref or asked.path}"
             try:
-                with vertex(bench, name) as voice:
-                    place = open_place(asked, access, bench.cancelled)
-                    _export(bench, asked, place, asked.ids or ids, parcels, voice)
+                with vertex(scene.report, name) as voice:
+                    new = _export(scene, asked, asked.ids or ids, parcels, voice)
+                    voice.remark("sent" if new else "unchanged")
             except Cancelled:
                 raise
             except BuildError as error:
                 if not asked.ignore_error:
                     raise
-                warn(bench, _RULE, f"{name}: {error}")
+                warn(scene.report, _RULE, f"{name}: {error}")
+            else:
+                changed |= dict.fromkeys(new)
     finally:
-        discard(bench.store, parcels.folder)
+        discard(scene.store, parcels.folder)
+    return list(changed)
 
 
 def _export(
-    bench: Workbench,
-    asked: CacheMountPlace,
-    place: Place,
-    ids: Iterable[str],
-    parcels: "Parcels",
-    voice: Voice,
-) -> None:
+    scene: Scene, asked: CacheMountPlace, ids: Iterable[str], parcels: "Parcels", voice: Voice
+) -> list[str]:
+    place = open_place(asked, scene.access, scene.cancelled)
     kept = place.read()
     there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
     layers: dict[str, Descriptor] = {}
     for id in ids:
-        local = LocalMount(bench.store, id)
+        local = LocalMount(scene.store, id)
         if not os.path.isdir(local.path) and asked.ids:
-            warn(bench, _RULE, f"there is no cache mount {id} in the store")
-        with local.alone(_PATIENCE_S, bench.cancelled) as alone:
+            warn(scene.report, _RULE, f"there is no cache mount {id} in the store")
+        with local.alone(_PATIENCE_S, scene.cancelled) as alone:
             if not alone:
-                warn(bench, _RULE, f"cache mount {id}: other builds are using it")
+                warn(scene.report, _RULE, f"cache mount {id}: steps of other builds are using it")
             elif not is_empty(local.path):
                 layers[id] = layer_of(local, asked, there.get(id), parcels)
-    changed = place.write(layers, parcels, VertexMeter(bench.report, voice.vertex))
-    voice.remark("sent" if changed else "unchanged")
+    place.write(layers, parcels, VertexMeter(scene.report, voice.vertex))
+    return [id for id, layer in layers.items() if there.get(id) != layer.digest]
 
 
 def layer_of(

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.cachemounts.tree import fingerprint
-from minibuild.errors import BuildError, Cancelled
+from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.oci.model import Descriptor, descriptor_to_json, parse_descriptor
+from minibuild.snapshot.sweep import discard
 from minibuild.solve.cachemounts import folder_of, use_lock
 from minibuild.store.flock import try_lock
 from minibuild.store.layout import Store
@@ -45,6 +46,16 @@ class LocalMount:
                     return
             if cancelled.wait(_POLL_S):
                 raise Cancelled("cancelled while waiting for a cache mount")
+
+    def remove(self, patience_s: float, cancelled: threading.Event) -> None:
+        """Remove the mount with all its directories. Raises `StoreError` if it is in use."""
+        with self.alone(patience_s, cancelled) as alone:
+            if not alone:
+                raise StoreError(
+                    f"steps of builds are using the cache mount {self.id}",
+                    hint="wait until these builds have ended",
+                )
+            discard(self.store, self.folder)
 
     def fingerprint(self) -> str:
         """See `tree.fingerprint`."""

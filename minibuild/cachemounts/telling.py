@@ -1,28 +1,42 @@
-"""What the import and the export of cache mounts say: vertices of progress, and warnings."""
+"""What the import and the export of cache mounts work on, and what they say: vertices of progress,
+and warnings."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from minibuild.digest import digest_strings
-from minibuild.events import Completed, Planned, Started, VertexInfo, Warned
-from minibuild.solve.workbench import Voice, Workbench
+from minibuild.events import Completed, Planned, Report, Started, VertexInfo, Warned
+from minibuild.request import RegistryAccess
+from minibuild.solve.workbench import Voice
+from minibuild.store.layout import Store
+
+
+class Scene(NamedTuple):
+    """The store whose mounts travel, how registries are reached, who listens, who can stop it."""
+
+    store: Store
+    access: RegistryAccess
+    report: Report
+    cancelled: threading.Event
 
 
 @contextmanager
-def vertex(bench: Workbench, name: str) -> Iterator[Voice]:
+def vertex(report: Report, name: str) -> Iterator[Voice]:
     """A vertex of its own for a part of a build that is no step."""
     digest = digest_strings(("cache-mounts", name))
-    bench.report(Planned((VertexInfo(digest, name),)))
-    bench.report(Started(digest, time.time()))
+    report(Planned((VertexInfo(digest, name),)))
+    report(Started(digest, time.time()))
     try:
-        yield Voice(bench.report, digest)
+        yield Voice(report, digest)
     except BaseException as error:
-        bench.report(Completed(digest, time.time(), error=str(error) or type(error).__name__))
+        report(Completed(digest, time.time(), error=str(error) or type(error).__name__))
         raise
-    bench.report(Completed(digest, time.time()))
+    report(Completed(digest, time.time()))
 
 
-def warn(bench: Workbench, rule: str, message: str) -> None:
+def warn(report: Report, rule: str, message: str) -> None:
     """Something that the build goes on without."""
-    bench.report(Warned(rule, message))
+    report(Warned(rule, message))

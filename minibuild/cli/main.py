@@ -168,7 +168,9 @@ def _help(words: list[str], session: Session) -> int:
 def _table(names: list[str]) -> str:
     from minibuild.cli.catalogue import CATALOGUE
 
-    return "commands:\n" + "\n".join(f"  {name:<15}  {CATALOGUE[name].summary}" for name in names)
+    width = max(15, *map(len, names))
+    lines = (f"  {name:<{width}}  {CATALOGUE[name].summary}" for name in names)
+    return "commands:\n" + "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def describe(folder: str, id: str, target: str) -> None:
 def cache_directory(bench: Workbench, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
     folder = folder_of(bench.store, mount.id)
-    os.makedirs(folder, exist_ok=True)
     with bench.store.lock(use_lock(folder), bench.cancelled, shared=True):
+        os.makedirs(folder, exist_ok=True)
         os.utime(folder)  # when it was last used, for pruning
         if mount.sharing == "private":
             with _first_free(bench, folder, mount, seed) as path:

@@ -1,0 +1,214 @@
+"""`minibuild cache-mount ls`, `rm`, `export` and `import`: directories of RUN --mount=type=cache.
+
+Comes in: ids, and places in the form of `--cache-mount-to` and `--cache-mount-from`. Goes out: a
+table, or mounts in another place. Read next: `minibuild.cachemounts`.
+"""
+
+import argparse
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from minibuild.cli.cache_mounts import place
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.privileges import enter
+from minibuild.cli.registries import registry_access
+from minibuild.cli.signals import stopping
+from minibuild.cli.table import ago, table
+from minibuild.errors import StoreError
+from minibuild.progress.quantity import bytes_text
+from minibuild.progress.select import MODES, choose
+
+if TYPE_CHECKING:
+    from minibuild.cachemounts.telling import Scene
+    from minibuild.housekeeping import Holding
+
+_PATIENCE_S = 30.0
+
+
+@contextmanager
+def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
+    """An open store, and progress that is shown until the block ends."""
+    root, access = session.root, registry_access(session.environment)
+    enter()
+    from minibuild.cachemounts.telling import Scene
+    from minibuild.engine import open_engine
+    from minibuild.events import serialised
+
+    cancelled = threading.Event()
+    renderer = choose(
+        "quiet" if options.quiet else options.progress,
+        session.stderr,
+        session.environment.term,
+        colours=session.coloured(session.stderr),
+    )
+    try:
+        with stopping(cancelled), open_engine(root) as engine:
+            yield Scene(engine.store, access, serialised(renderer), cancelled)
+    finally:
+        renderer.close()
+
+
+def _holdings(session: Session) -> "list[Holding]":
+    """The cache mounts of the store; the process has the privileges to look into them then."""
+    root = session.root
+    enter()
+    from minibuild.engine import open_engine
+    from minibuild.housekeeping import cache_mounts_of
+
+    with open_engine(root) as engine:
+        return list(cache_mounts_of(engine.store))
+
+
+def _add_progress(made: Parser) -> None:
+    made.add_argument(
+        "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
+    )
+    made.switch("-q", "--quiet", help="show no progress")
+
+
+# --- ls -----------------------------------------------------------------------------------------
+
+
+def _ls_parser() -> Parser:
+    made = Parser("minibuild cache-mount ls", description="List the cache mounts of the store.")
+    made.switch("-q", "--quiet", help="ids only")
+    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    return made
+
+
+def _ls(options: argparse.Namespace, session: Session) -> int:
+    found = sorted(_holdings(session), key=lambda holding: holding.description)
+    if options.format == "json":
+        import json
+
+        keys = ("id", "size_bytes", "created", "used")
+        values = [(h.description, h.size_bytes, h.created, h.used) for h in found]
+        session.say(json.dumps([dict(zip(keys, v, strict=True)) for v in values], indent=2))
+        return 0
+    if options.quiet:
+        for holding in found:
+            session.say(holding.description)
+        return 0
+    rows = [[h.description, bytes_text(h.size_bytes), ago(h.used)] for h in found]
+    for line in table(["ID", "SIZE", "LAST USED"], rows, right="SIZE"):
+        session.say(line)
+    return 0
+
+
+# --- rm -----------------------------------------------------------------------------------------
+
+
+def _rm_parser() -> Parser:
+    made = Parser("minibuild cache-mount rm", description="Remove cache mounts from the store.")
+    made.add_argument("id", nargs="+", metavar="ID", help="as `ls` shows it")
+    return made
+
+
+def _rm(options: argparse.Namespace, session: Session) -> int:
+    root = session.root
+    enter()
+    from minibuild.cachemounts.locally import LocalMount
+    from minibuild.engine import open_engine
+    from minibuild.housekeeping import cache_mounts_of
+
+    with open_engine(root) as engine:
+        known = [holding.description for holding in cache_mounts_of(engine.store)]
+        for id in options.id:
+            if id not in known:
+                raise _missing(id, known)
+        cancelled = threading.Event()
+        with stopping(cancelled):
+            for id in options.id:
+                LocalMount(engine.store, id).remove(_PATIENCE_S, cancelled)
+    return 0
+
+
+# --- export and import --------------------------------------------------------------------------
+
+
+def _export_parser() -> Parser:
+    made = Parser(
+        "minibuild cache-mount export",
+        description="Write cache mounts of the store to a registry or a folder.",
+    )
+    made.add_argument("place", metavar="PLACE", help="REF, type=local,dest=DIR: see the manual")
+    made.add_argument("id", nargs="*", metavar="ID", help="which (default: all of the store)")
+    _add_progress(made)
+    return made
+
+
+def _export(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.cachemounts.leaving import send
+    from minibuild.housekeeping import cache_mounts_of
+
+    asked = place(options.place, "cache-mount-to")
+    with _scene(options, session) as scene:
+        known = [holding.description for holding in cache_mounts_of(scene.store)]
+        ids = (*asked.ids, *options.id) or tuple(known)
+        for id in ids:
+            if id not in known:
+                raise _missing(id, known)
+        sent = send(scene, [asked._replace(ids=())], ids)
+    for id in ids:
+        session.say(f"{'exported' if id in sent else 'unchanged'}  {id}")
+    return 0
+
+
+def _import_parser() -> Parser:
+    made = Parser(
+        "minibuild cache-mount import",
+        description="Put cache mounts from a registry or a folder into the store. Mounts that "
+        "have something in them are left alone, unless PLACE says force=true.",
+    )
+    made.add_argument("place", metavar="PLACE", help="REF, type=local,src=DIR: see the manual")
+    made.add_argument("id", nargs="*", metavar="ID", help="which (default: all that are there)")
+    _add_progress(made)
+    return made
+
+
+def _import(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.cachemounts.arriving import bring
+    from minibuild.cachemounts.locally import LocalMount
+    from minibuild.cachemounts.places import open_place
+    from minibuild.cachemounts.tree import is_empty
+    from minibuild.errors import ImageError
+
+    asked = place(options.place, "cache-mount-from")
+    done = []
+    with _scene(options, session) as scene:
+        opened = open_place(asked, scene.access, scene.cancelled)
+        kept = opened.read()
+        if kept is None:
+            raise ImageError(f"there are no cache mounts at {opened.name}")
+        ids = (*asked.ids, *options.id) or tuple(kept.layers)
+        for id in ids:
+            if id not in kept.layers:
+                raise ImageError(f"{opened.name} has no cache mount {id}", hint=_has(kept.layers))
+        for id in ids:
+            local = LocalMount(scene.store, id)
+            wanted = asked.force or is_empty(local.path)
+            new = wanted and bring(scene, local, "", opened.name, kept, _PATIENCE_S)
+            done.append(f"{'imported' if new else 'unchanged' if wanted else 'kept'}  {id}")
+    for line in done:
+        session.say(line)
+    return 0
+
+
+def _missing(id: str, known: Iterable[str]) -> StoreError:
+    return StoreError(f"there is no cache mount {id} in the store", hint=_has(known))
+
+
+def _has(ids: Iterable[str]) -> str:
+    names = ", ".join(sorted(ids)[:10])
+    return f"there are {names}" if names else "there are none"
+
+
+COMMANDS = {
+    "cache-mount ls": Command(_ls_parser, _ls),
+    "cache-mount rm": Command(_rm_parser, _rm),
+    "cache-mount export": Command(_export_parser, _export),
+    "cache-mount import": Command(_import_parser, _import),
+}
