@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,41 @@ def test_buildah_loads_and_runs(builds: Builds, tmp_path: Path) -> None:
         assert not {"file1", "file2"} & set(names)
     finally:
         call(*buildah, "rm", container)
+
+
+@pytest.mark.needs("podman")
+def test_podman_gets_the_image_by_load(builds: Builds, tmp_path: Path) -> None:
+    """`--load` with the real program: its id is ours, its files and their owners are ours."""
+    if not (able("root") or able("subids")):
+        pytest.skip("podman needs more than one id")
+    storage = tmp_path / "storage.conf"
+    storage.write_text(
+        f'[storage]\ndriver = "vfs"\nrunroot = "{tmp_path}/run"\ngraphroot = "{tmp_path}/graph"\n'
+    )
+    env = {
+        "CONTAINERS_STORAGE_CONF": str(storage),
+        "HOME": str(tmp_path),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nRUN echo hi > /hi && chown 5:6 /hi && rm /bin/sleep\nENV A=b\nCMD cat /hi\n"
+    )
+    built = builds.cli("build", "-q", "-t", "app:1", "--load=podman", str(context), env=env)
+    (found,) = json.loads(call("podman", "image", "inspect", "app:1", **env))
+    assert f"sha256:{found['Id']}" == built.stdout.strip()
+    assert "A=b" in found["Config"]["Env"]
+    container = call("podman", "create", "--pull=never", "--network=none", "app:1", **env).strip()
+    try:
+        call("podman", "export", "-o", f"{tmp_path}/files.tar", container, **env)
+    finally:
+        call("podman", "rm", container, **env)
+        call("podman", "rmi", "app:1", **env)
+    with tarfile.open(tmp_path / "files.tar") as archive:
+        member = archive.getmember("hi")
+        assert (member.uid, member.gid, member.size) == (5, 6, 3)
+        assert "bin/sleep" not in archive.getnames()
 
 
 @pytest.mark.needs("umoci", "runc", "crun", "trusted_xattr")

@@ -108,7 +108,9 @@ PROBES: dict[str, Callable[[], bool]] = {
     "busybox": lambda: busybox.find() is not None,
     **{
         name: program(name)
-        for name in "git skopeo umoci runc crun buildah ssh-agent docker-registry openssl".split()
+        for name in (
+            "git skopeo umoci runc crun buildah podman ssh-agent docker-registry openssl".split()
+        )
     },
 }
 
