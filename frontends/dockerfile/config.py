@@ -55,7 +55,7 @@ def arg(state: StageState, item: Arg) -> None:
     given = state.conversion.request.build_args
     texts = []
     for name_item in item.names:
-        name = state.word(name_item.name, item.head, name_item.span)
+        name = name_item.name  # which is not expanded
         value = given.get(name)
         if value is None and name_item.default is not None:
             value = state.word(name_item.default, item.head, name_item.span)
@@ -63,7 +63,6 @@ def arg(state: StageState, item: Arg) -> None:
             value = state.conversion.globals.get(name)
         if value is not None and name not in _NOT_IN_ENV:
             state.env[name] = value
-        state.build_args.pop(name, None)
         state.build_args[name] = value
         texts.append(name if value is None else f"{name}={value}")
     state.record(f"ARG {' '.join(texts)}")

@@ -16,7 +16,7 @@ from frontends.dockerfile.checks import written
 from frontends.dockerfile.checks.report import CheckConfig, Checks, parse_check
 from frontends.dockerfile.checks.rules import BUILDKIT_RULES
 from frontends.dockerfile.dispatch import dispatch
-from frontends.dockerfile.instructions import Arg, Instruction, ParsedFile
+from frontends.dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from frontends.dockerfile.needs import Needs, Plan, check_references
 from frontends.dockerfile.parse import parse
 from frontends.dockerfile.scope import check_epoch, declared_names, global_args, platform_args
@@ -145,7 +145,9 @@ def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
 def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, dict[str, str]]:
     """The stages for one platform, and the variables that FROM saw."""
     request, parsed, args, stages, checks = definition
-    predefined = platform_args(request, platform)
+    last = stages[-1][0]
+    assert isinstance(last, From)
+    predefined = platform_args(request, platform, last.name)
     variables = global_args(args, predefined, request.build_args, parsed.escape)
     defaults = global_args(args, predefined, {}, parsed.escape)
     scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks)

@@ -214,7 +214,7 @@ def _copied_tree(state: StageState, item: Copy) -> Vertex | None:
     conversion = state.conversion
     if not item.from_:
         return conversion.sources.main_context(item.head.span)
-    stage = conversion.table.by_name_or_number(item.from_, state.index, item.head)
+    stage = conversion.table.by_name_or_number(item.from_, item.head)
     if stage is not None:
         return conversion.states[stage.number].vertex
     try:
@@ -264,6 +264,8 @@ def _check_ignored(
 def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
     if git.checksum and words.checksum and git.checksum != words.checksum:
         raise _wrong(item, "checksum in the URL and in --checksum differ", "checksum")
+    if None not in (item.keep_git_dir, git.keep_git_dir) and item.keep_git_dir != git.keep_git_dir:
+        raise _wrong(item, "inconsistent keep-git-dir configuration", "keep-git-dir")
     keep = item.keep_git_dir if item.keep_git_dir is not None else git.keep_git_dir
     source = op.GitSource(
         git.remote,

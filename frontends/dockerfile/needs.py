@@ -12,22 +12,24 @@ from typing import NamedTuple
 
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
+from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.instructions import (
     Add,
     Copy,
-    Head,
     Instruction,
-    MountSpec,
     Onbuild,
     Run,
     Workdir,
 )
 from frontends.dockerfile.parse import parse_trigger
-from frontends.dockerfile.sources import Base, Sources
+from frontends.dockerfile.sources import Base, Sources, check_name
 from frontends.dockerfile.stages import Stage, StageTable
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import RegistryError
 from minibuild.graph.platform import Platform, matches
+
+_WELL_KNOWN = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
+"""Images that names without a registry are often meant to be."""
 
 
 class Plan(NamedTuple):
@@ -113,35 +115,55 @@ class Needs:
         return tuple(parse_trigger(text, stage.source.head.span) for text in recorded)
 
     def _sources_of(self, plan: Plan) -> set[int]:
-        """The stages that a stage is built on or reads from."""
+        """The stages that a stage is built on or reads from, all of them before it."""
         stage = plan.stage
         found = set() if stage.parent is None or stage.context else {stage.parent}
         for item in plan.instructions:
-            found.update(s.number for s in sources_of(item, self._table, stage.number))
+            for source in sources_of(item, self._table):
+                if source.number >= stage.number:
+                    raise _too_late(item, source, stage)
+                found.add(source.number)
         return found
 
 
-def sources_of(item: Instruction, table: StageTable, user: int) -> list[Stage]:
+def _too_late(item: Instruction, source: Stage, user: Stage) -> DockerfileError:
+    if isinstance(item, Run):
+        message = (
+            f'cannot mount from stage "{source.label}", stage needs to be defined before '
+            "current command"
+        )
+    else:
+        message = (
+            f'cannot copy from stage "{source.label}", it needs to be defined before current '
+            f'stage "{user.label}"'
+        )
+    return DockerfileError(message, item.head.span, hint="move that stage up")
+
+
+def sources_of(item: Instruction, table: StageTable) -> list[Stage]:
     """The stages that one instruction reads from."""
     if isinstance(item, Copy) and item.from_:
-        stage = table.by_name_or_number(item.from_, user, item.head)
+        stage = table.by_name_or_number(item.from_, item.head)
         return [stage] if stage else []
     if isinstance(item, Run):
-        named = (mount_stage(spec, table, user, item.head) for spec in item.mounts)
+        named = (table.by_name(name) for name in _mounted(item))
         return [stage for stage in named if stage is not None]
     return []
 
 
-def mount_stage(spec: MountSpec, table: StageTable, user: int, head: Head) -> Stage | None:
-    """The stage that a --mount reads from."""
-    names = [field.value for field in spec.fields if field.key == "from" and field.value]
-    return table.by_name(names[-1], user, head) if names else None
+def _mounted(item: Run) -> list[str]:
+    """The names that the mounts of a RUN read from."""
+    found = []
+    for spec in item.mounts:
+        names = [field.value for field in spec.fields if field.key == "from" and field.value]
+        found += names[-1:]
+    return found
 
 
 def suggested(error: RegistryError, name: str, names: list[str]) -> RegistryError:
-    """The error about an image, with the stage that its name resembles."""
-    near = did_you_mean(name, [known for known in names if known])
-    if not near:
+    """The error about an image, with the stage or the well-known image that its name resembles."""
+    near = did_you_mean(name, [known for known in (*names, *_WELL_KNOWN) if known])
+    if not near or near == did_you_mean(name, [name]):
         return error
     better = RegistryError(
         error.message + near, hint=error.hint, span=error.span, detail=error.detail
@@ -151,8 +173,61 @@ def suggested(error: RegistryError, name: str, names: list[str]) -> RegistryErro
 
 
 def check_references(table: StageTable) -> None:
-    """Raise an error for a COPY --from in any stage that names itself, a later one or no number."""
+    """Raise an error for what is wrong in any stage, needed or not: names that no image can have,
+    numbers that no stage has, stages that read from each other in a circle."""
+    reads: dict[int, list[tuple[int, Instruction]]] = {}
     for stage in table.stages:
-        if stage.context is None:
-            for item in stage.instructions:
-                sources_of(item, table, stage.number)
+        if stage.parent is None:
+            check_name(stage.base, stage.source.head.span)
+        found = reads[stage.number] = []
+        for item in stage.instructions if stage.context is None else ():
+            found += [(source.number, item) for source in sources_of(item, table)]
+            _check_names(item, table)
+    done: set[int] = set()
+    for stage in table.stages:
+        _check_circle(stage.number, table, reads, done)
+
+
+def _check_names(item: Instruction, table: StageTable) -> None:
+    if isinstance(item, Copy) and item.from_ and "$" in item.from_:
+        raise DockerfileError(
+            "variable expansion is not supported for --from, define a new stage with FROM using "
+            "ARG from global scope as a workaround",
+            item.head.flag_span("from"),
+            hint=f"add a stage FROM {item.from_} AS name, and write --from=name",
+        )
+    names = [item.from_] if isinstance(item, Copy) and item.from_ else []
+    names += _mounted(item) if isinstance(item, Run) else []
+    for name in names:
+        number = isinstance(item, Copy) and name.lstrip("+-").isdecimal()
+        if not number and table.by_name(name) is None:
+            check_name(name, item.head.span)
+
+
+def _check_circle(
+    number: int,
+    table: StageTable,
+    reads: dict[int, list[tuple[int, Instruction]]],
+    done: set[int],
+) -> None:
+    """Follow what a stage reads; `done` are stages without a circle."""
+    path: list[int] = []
+    todo: list[tuple[int, int]] = [(number, 0)]
+    while todo:
+        current, at = todo.pop()
+        if at == 0:
+            if current in done:
+                continue
+            path.append(current)
+        if at == len(reads[current]):
+            done.add(path.pop())
+            continue
+        todo.append((current, at + 1))
+        source, item = reads[current][at]
+        if source in path:
+            raise DockerfileError(
+                f"circular dependency detected on stage: {table.stages[source].label}",
+                item.head.span,
+                hint="a stage cannot take files from itself, nor from one that takes files from it",
+            )
+        todo.append((source, 0))

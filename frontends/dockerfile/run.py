@@ -174,7 +174,7 @@ def _tree(state: StageState, item: Run, spec: MountSpec, name: str) -> Vertex | 
     conversion = state.conversion
     if not name:
         return conversion.sources.main_context(spec.span)
-    stage = conversion.table.by_name(name, state.index, item.head)
+    stage = conversion.table.by_name(name)
     if stage is not None:
         return conversion.states[stage.number].vertex
     try:

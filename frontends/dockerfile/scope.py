@@ -22,8 +22,8 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _DEFAULT_TARGET = "default"
 
 
-def platform_args(request: FrontendRequest, platform: Platform) -> dict[str, str]:
-    """TARGETPLATFORM and its relatives."""
+def platform_args(request: FrontendRequest, platform: Platform, last: str) -> dict[str, str]:
+    """TARGETPLATFORM and its relatives. `last` is the name of the last stage, if it has one."""
     build = request.build_platform
     args = {
         "BUILDPLATFORM": str(build),
@@ -36,7 +36,7 @@ def platform_args(request: FrontendRequest, platform: Platform) -> dict[str, str
         "TARGETOSVERSION": "",
         "TARGETARCH": platform.architecture,
         "TARGETVARIANT": platform.variant,
-        "TARGETSTAGE": request.target or _DEFAULT_TARGET,
+        "TARGETSTAGE": request.target or last or _DEFAULT_TARGET,
     }
     return {name: request.build_args.get(name, value) for name, value in args.items()}
 
@@ -48,7 +48,7 @@ def global_args(
     variables = dict(predefined)
     for arg in args:
         for item in arg.names:
-            name = process_word(item.name, variables, item.span, escape).text
+            name = item.name
             if name in given:
                 variables[name] = given[name]
             elif item.default is not None:

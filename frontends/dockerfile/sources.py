@@ -53,6 +53,18 @@ def named_contexts(contexts: Mapping[str, Context]) -> dict[str, Context]:
     return {familiar_name(name).lower(): context for name, context in contexts.items()}
 
 
+def check_name(name: str, span: Span) -> None:
+    """Raise an error if no image can have this name."""
+    try:
+        full_name(name)
+    except InvalidReference as error:
+        raise DockerfileError(
+            f'failed to parse stage name "{name}": {error}',
+            span,
+            hint="a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
+        ) from None
+
+
 class Sources:
     """Makes vertices of contexts and images, each once."""
 
@@ -75,14 +87,7 @@ class Sources:
             return self.context(context, name, platform, span)
         if name == SCRATCH:
             return Base(None, empty_config(platform))
-        try:
-            full_name(name)
-        except InvalidReference as error:
-            raise DockerfileError(
-                f'failed to parse stage name "{name}": {error}',
-                span,
-                hint="a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
-            ) from None
+        check_name(name, span)
         return self._image(name, platform, span, step)
 
     def context(self, context: Context, name: str, platform: Platform, span: Span) -> Base:

@@ -4,7 +4,8 @@ Comes in: the instructions of a file and the variables FROM sees. Goes out: a `S
 is looked up outside the file yet, so that a stage nobody needs costs nothing and cannot fail.
 The rules for names, as BuildKit has them: FROM finds a stage above by its lower-case name;
 `COPY --from` finds one by its name in any case, or by its number; of several stages with one name
-the last above counts; a named context takes the place of a stage with its name.
+FROM means the last above it, and `COPY --from` the last of the file; a named context takes the
+place of a stage with its name.
 Read next: `needs`, which says which stages a target takes.
 """
 
@@ -64,19 +65,18 @@ class StageTable(NamedTuple):
             hint="the stages are: " + ", ".join(names) if names else "no stage has a name",
         )
 
-    def by_name(self, name: str, user: int, head: Head) -> Stage | None:
-        """The stage that stage `user` means by `name`; None if no stage is called so."""
-        named = [stage for stage in self.stages if name and stage.source.name == name.lower()]
-        if not named:
-            return None
-        above = [stage for stage in named if stage.number < user]
-        return above[-1] if above else self._usable(named[-1], user, head)
+    def by_name(self, name: str) -> Stage | None:
+        """The stage that `name` means, in any case; of several the last of the file."""
+        for stage in reversed(self.stages):
+            if name and stage.source.name == name.lower():
+                return stage
+        return None
 
-    def by_name_or_number(self, name: str, user: int, head: Head) -> Stage | None:
+    def by_name_or_number(self, name: str, head: Head) -> Stage | None:
         """Like `by_name`, for `COPY --from`, which takes the number of a stage as well."""
         sign = name[:1] in ("+", "-")
         if not (name[sign:].isascii() and name[sign:].isdigit()):
-            return self.by_name(name, user, head)
+            return self.by_name(name)
         number = int(name[:_MOST_DIGITS])
         if not 0 <= number < len(self.stages):
             raise DockerfileError(
@@ -84,24 +84,7 @@ class StageTable(NamedTuple):
                 head.flag_span("from"),
                 hint=f"stages are counted from 0, and there are {len(self.stages)}",
             )
-        return self._usable(self.stages[number], user, head)
-
-    def _usable(self, stage: Stage, user: int, head: Head) -> Stage:
-        """The stage, unless it is `user` itself or comes after it."""
-        if stage.number < user:
-            return stage
-        if stage.number == user:
-            raise DockerfileError(
-                f"circular dependency detected on stage: {stage.label}",
-                head.span,
-                hint="a stage cannot take files from itself; name another one",
-            )
-        raise DockerfileError(
-            f'cannot copy from stage "{stage.label}", it needs to be defined before '
-            f'current stage "{self.stages[user].label}"',
-            head.span,
-            hint="move that stage up",
-        )
+        return self.stages[number]
 
     @property
     def names(self) -> list[str]:

@@ -114,7 +114,7 @@ def test_history_entries_are_marked_and_undated() -> None:
 
 def test_build_arguments_are_counted_once_and_shown_with_their_last_value() -> None:
     text = "FROM busybox\nARG A=1 B\nARG A=2\nENV B=env\nRUN x\n"
-    assert created_by(text)[-1] == "RUN |2 B=env A=2 /bin/sh -c x # buildkit"
+    assert created_by(text)[-1] == "RUN |2 A=2 B=env /bin/sh -c x # buildkit"
 
 
 # --- config -------------------------------------------------------------------------------------
@@ -230,12 +230,46 @@ def test_a_stage_is_found_by_number_and_by_name_in_any_case() -> None:
         assert len(ops(Exec, text)) == 1
 
 
-def test_of_stages_with_one_name_the_last_above_counts() -> None:
+def test_of_stages_with_one_name_copy_means_the_last_and_from_the_last_above() -> None:
     text = (
-        "FROM busybox AS s\nRUN one\nFROM busybox AS s\nRUN two\n"
-        "FROM busybox AS t\nCOPY --from=s /a /\nFROM busybox AS s\nRUN three\nFROM t\n"
+        "FROM busybox AS s\nRUN one\nFROM busybox AS s\nRUN two\nFROM s AS u\n"
+        "FROM busybox AS t\nCOPY --from=s /a /\nFROM u\n"
     )
     assert [op.args[-1] for op in ops(Exec, text)] == ["two"]
+    assert [op.args[-1] for op in ops(Exec, text, target="t")] == ["two"]
+    with pytest.raises(DockerfileError, match='copy from stage "s", it needs to be defined'):
+        build(text + "FROM busybox AS s\n", target="t")
+
+
+def test_what_is_wrong_with_a_stage_that_nobody_needs() -> None:
+    build("FROM busybox AS a\nCOPY --from=b /a /\nFROM nowhere AS b\nFROM busybox\n")
+    for wrong, message in (
+        (
+            "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /\n",
+            "circular",
+        ),
+        ("FROM upper/Case AS a\n", "must be lowercase"),
+        ("FROM busybox AS a\nCOPY --from=Bad / /\n", "must be lowercase"),
+        ("FROM busybox AS a\nRUN --mount=from=Bad,target=/m x\n", "must be lowercase"),
+        ("FROM busybox AS a\nCOPY --from=$x / /\n", "variable expansion is not supported"),
+    ):
+        with pytest.raises(DockerfileError, match=message):
+            build(wrong + "FROM busybox\n")
+
+
+def test_names_of_arguments_are_not_expanded() -> None:
+    text = "ARG X=y\nFROM busybox\nARG X\nARG $X=1\nLABEL l=$y\n"
+    assert image(text).config["Labels"] == {"l": ""}
+
+
+@pytest.mark.parametrize(
+    ("last", "target", "stage"),
+    [("busybox", "", "default"), ("busybox AS End", "", "end"), ("busybox AS x", "a", "a")],
+)
+def test_targetstage(last: str, target: str, stage: str) -> None:
+    step = "ARG TARGETSTAGE\nLABEL l=$TARGETSTAGE\n"
+    found = image(f"FROM busybox AS a\n{step}FROM {last}\n{step}", target=target)
+    assert found.config["Labels"] == {"l": stage}
 
 
 @pytest.mark.parametrize("target", ["first", "FIRST"])
@@ -266,8 +300,13 @@ def test_an_image_that_resembles_a_stage() -> None:
         ("FROM busybox\nCOPY --from=1 /a /\n", "invalid stage index 1", 2),
         ("FROM busybox\nCOPY --from=-1 /a /\n", "invalid stage index -1", 2),
         ("FROM busybox\nCOPY --from=0 /a /\n", "circular dependency", 2),
-        ("FROM busybox\nCOPY --from=b /a /\nFROM busybox AS b\n", "needs to be defined before", 2),
-        ("FROM busybox\nRUN --mount=from=b,target=/b x\nFROM busybox AS b\n", "before", 2),
+        ("FROM busybox AS a\nCOPY --from=b /a /\nFROM busybox AS b\nFROM a\n", "needs to be", 2),
+        (
+            "FROM busybox AS a\nRUN --mount=from=b,target=/b x\nFROM busybox AS b\nFROM a\n",
+            "before",
+            2,
+        ),
+        ("FROM busybox\nADD --keep-git-dir https://h/a.git?keep-git-dir=0 /\n", "inconsistent", 2),
         ("FROM Upper\n", "must be lowercase", 1),
         ("FROM busybox:\n", "invalid reference format", 1),
         ("ARG A\nFROM $A\n", r"base name \(\$A\) should not be blank", 2),
