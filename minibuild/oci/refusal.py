@@ -34,12 +34,15 @@ def refusal(response: "BaseHTTPResponse", host: str, what: str, *, logged_in: bo
         message, hint = f"{host} has no {what}", "check the name and the tag"
     elif status in (401, 403):
         message = f"{host} denies access to {what}"
-        hint = (
-            f"the login for {host} has no right to do this"
-            if logged_in
-            else f"there is no login for {host}: `docker login {host}` writes one to "
-            "~/.docker/config.json"
-        )
+        if not logged_in:
+            hint = (
+                f"there is no login for {host}: `docker login {host}` writes one to "
+                "~/.docker/config.json"
+            )
+        elif status == 401:
+            hint = f"{host} does not take the login: has its password changed, or expired?"
+        else:
+            hint = f"the login for {host} has no right to do this"
     elif status == 429:
         message, hint = f"{host} takes no more requests for now", _wait(response)
     elif status in (405, 501):

@@ -146,7 +146,7 @@ def test_a_wrong_password(guarded: Server, tmp_path: Path) -> None:
     registry = connect(insecure=(guarded.address,), logins=files)
     with pytest.raises(RegistryError, match=r"denies access to a:latest \(401") as caught:
         registry.find(parse_reference(f"{guarded.address}/a"))
-    assert "has no right" in caught.value.hint
+    assert "does not take the login" in caught.value.hint
 
 
 @pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
