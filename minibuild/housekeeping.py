@@ -21,8 +21,9 @@ from minibuild.store.layout import Store
 
 
 class Holding(NamedTuple):
-    """One thing in the store. `kind` is `record`, `image` or `cache-mount`; `used` is a time in
-    seconds since the epoch; `snapshots` and `blobs` are its own, not shared with others."""
+    """One thing in the store. `kind` is `record`, `image`, `cache-mount`, `blob` (one that no image
+    with a name has) or `partial` (what has come of one so far); `used` is a time in seconds since
+    the epoch. Images may share blobs: see `images_size`."""
 
     kind: str
     id: str
@@ -44,9 +45,19 @@ class Freed(NamedTuple):
 
 def disk_usage(engine: Engine) -> list[Holding]:
     """Everything in the store, oldest use first."""
-    return sorted(
-        [*_records(engine), *_images(engine), *cache_mounts_of(engine.store)], key=lambda h: h.used
-    )
+    found = [
+        *_records(engine),
+        *_images(engine),
+        *cache_mounts_of(engine.store),
+        *_other_blobs(engine),
+        *_partial(engine),
+    ]
+    return sorted(found, key=lambda holding: holding.used)
+
+
+def images_size(engine: Engine) -> int:
+    """The size of all images with a name; what several of them have counts once."""
+    return sum(engine.content.size(digest) for digest in _image_blobs(engine))
 
 
 def prune(engine: Engine, *, unused_for_s: float, cache_mounts: bool = False) -> Freed:
@@ -65,6 +76,7 @@ def prune(engine: Engine, *, unused_for_s: float, cache_mounts: bool = False) ->
     gone, size = _drop_snapshots(engine, snapshots | keep_trees)
     dropped, blob_size = _drop_blobs(engine, blobs | _image_blobs(engine))
     mounts, mount_size = _drop_cache_mounts(engine, before) if cache_mounts else (0, 0)
+    _tidy(engine, forget_files=not unused_for_s)
     return Freed(records, gone, dropped, mounts, size + blob_size + mount_size)
 
 
@@ -94,6 +106,26 @@ def _images(engine: Engine) -> Iterable[Holding]:
         size = sum(d.size for d in _blobs(engine, descriptor))
         stamp = os.stat(engine.content.path(descriptor.digest)).st_mtime
         yield Holding("image", descriptor.digest, str(name), size, stamp, stamp)
+
+
+def _other_blobs(engine: Engine) -> Iterable[Holding]:
+    """Layers that the cache keeps, and what nothing needs any more."""
+    rows = engine.store.db.execute("SELECT digest FROM diffs WHERE digest IS NOT NULL").fetchall()
+    layers, named = {row[0] for row in rows}, _image_blobs(engine)
+    for name in os.listdir(engine.store.path("blobs", "sha256")):
+        digest = Digest(f"sha256:{name}")
+        if digest not in named:
+            found = os.stat(engine.content.path(digest))
+            what = "a layer of the cache" if digest in layers else "nothing needs it"
+            yield Holding("blob", digest, what, found.st_size, found.st_mtime, found.st_mtime)
+
+
+def _partial(engine: Engine) -> Iterable[Holding]:
+    folder = engine.store.path("partial")
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        found = os.stat(os.path.join(folder, name))
+        what = "a transfer that was cut off"
+        yield Holding("partial", name, what, found.st_size, found.st_ctime, found.st_mtime)
 
 
 def cache_mounts_of(store: Store) -> Iterable[Holding]:
@@ -219,6 +251,23 @@ def _drop_partial(engine: Engine) -> int:
         size += os.stat(path).st_size
         os.unlink(path)
     return size
+
+
+def _tidy(engine: Engine, *, forget_files: bool) -> None:
+    """Remove what has no size of its own and adds up all the same: locks that nobody holds while
+    the engine is alone, and rows about what is gone."""
+    locks = engine.store.path("locks")
+    for name in os.listdir(locks):
+        if name != "prune":
+            os.unlink(os.path.join(locks, name))
+    db, content = engine.store.db, engine.content
+    rows = db.execute("SELECT DISTINCT digest FROM layers").fetchall()
+    gone = [row for row in rows if not content.has(Digest(row[0]))]
+    with db.transaction() as tx:
+        tx.executemany("DELETE FROM layers WHERE digest = ?", gone)
+        if forget_files:
+            tx.execute("DELETE FROM file_digests")
+    db.shrink()
 
 
 def _drop_cache_mounts(engine: Engine, before: float) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """`minibuild du`: what the store holds, and how much room it takes.
 
-Comes in: a store. Goes out: a table of records of the cache, images and cache mounts, or JSON.
+Comes in: a store. Goes out: a table of records of the cache, images, cache mounts, layers that no
+image has and transfers that were cut off; or JSON.
 Read next: `minibuild.housekeeping`.
 """
 
@@ -13,6 +14,14 @@ from minibuild.cli.table import ago, table
 from minibuild.progress.quantity import bytes_text
 
 _DESCRIPTION_CELLS = 60
+_KINDS = {
+    "record": "records",
+    "image": "images",
+    "cache-mount": "cache-mounts",
+    "blob": "other blobs",
+    "partial": "unfinished",
+}
+_ALWAYS = ("record", "image", "cache-mount")
 
 
 def _parser() -> Parser:
@@ -28,10 +37,10 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
     enter()
     from minibuild.engine import open_engine
-    from minibuild.housekeeping import disk_usage
+    from minibuild.housekeeping import disk_usage, images_size
 
     with open_engine(root) as engine:
-        holdings = disk_usage(engine)
+        holdings, of_images = disk_usage(engine), images_size(engine)
     if options.format == "json":
         import json
 
@@ -49,9 +58,12 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         session.say(line)
     if hidden := len(holdings) - len(shown):
         session.say(f"... and {hidden} smaller records: see --verbose")
-    for kind in ("record", "image", "cache-mount"):
+    for kind, label in _KINDS.items():
+        # Images share layers, so their sum says nothing.
         size = sum(h.size_bytes for h in holdings if h.kind == kind)
-        session.say(f"{kind + 's:':<14} {bytes_text(size):>9}")
+        size = of_images if kind == "image" else size
+        if size or kind in _ALWAYS:
+            session.say(f"{label + ':':<14} {bytes_text(size):>9}")
     return 0
 
 

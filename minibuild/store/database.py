@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from minibuild.errors import StoreError
@@ -164,6 +164,12 @@ class Database:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+    def shrink(self) -> None:
+        """Give room that deleted rows had back to the disk. On a full one it stays as it is: this
+        needs as much again for a while."""
+        with suppress(sqlite3.OperationalError):
+            self.execute("VACUUM")
 
     def close(self) -> None:
         """Close the calling thread's connection; those of ended threads close by themselves."""

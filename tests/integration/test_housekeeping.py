@@ -1,0 +1,55 @@
+"""`du` knows all that the store holds; `prune` leaves nothing behind that adds up."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from tests.conftest import Cli
+from tests.integration.conftest import Builds
+from tests.support.faulty import Fault, Faulty
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
+Project = Callable[[Mapping[str, str]], str]
+
+
+def kinds(cli: Cli) -> list[str]:
+    return sorted(holding["kind"] for holding in json.loads(cli("du", "--format=json").stdout))
+
+
+def test_all_kinds(builds: Builds, project: Project) -> None:
+    cli = builds.cli
+    cli(
+        "build", project({"Dockerfile": "FROM busybox\nRUN --mount=type=cache,target=/c date > /f"})
+    )
+    with Faulty() as faulty:
+        name = faulty.image("app", os.urandom(300_000))
+        faulty.faults += [Fault("/blobs/", "cut", at=1000), Fault("/blobs/", 404)] * 3
+        cli("image", "pull", name, code=4)
+    # Without a name, an image is its layer in the cache, and documents that nothing needs.
+    assert set(kinds(cli)) == {"blob", "cache-mount", "image", "partial", "record"}
+    text = cli("du").stdout
+    for label in ("records:", "images:", "cache-mounts:", "other blobs:", "unfinished:"):
+        assert label in text
+    cli("prune", "--all", "--force")
+    assert kinds(cli) == ["image"]
+
+
+def test_images_share(builds: Builds, project: Project) -> None:
+    """What several have counts once."""
+    cli = builds.cli
+    before = cli("du").stdout.split("images:")[1].split()[0]
+    cli("image", "tag", "busybox", "again:1", "again:2")
+    assert cli("du").stdout.split("images:")[1].split()[0] == before
+
+
+def test_locks_and_rows_go(builds: Builds, project: Project) -> None:
+    cli = builds.cli
+    for number in range(3):
+        cli("build", project({"Dockerfile": f"FROM busybox\nRUN echo {number}\nCOPY Dockerfile /"}))
+    assert len(os.listdir(f"{cli.root}/locks")) > 5
+    cli("prune", "--all", "--force")
+    assert os.listdir(f"{cli.root}/locks") == ["prune"]
+    assert cli("image", "ls", "-q").stdout == "busybox:latest\n"
+    cli("build", project({"Dockerfile": "FROM busybox\nRUN true\n"}))
