@@ -22,6 +22,7 @@ from minibuild.export.options import (
     image_options,
     tree_options,
 )
+from minibuild.graph.image import History, ImageConfig
 from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor
@@ -62,6 +63,7 @@ class Job(NamedTuple):
     voice: Voice
     registries: RegistryAccess
     annotations: "tuple[Annotation, ...]" = ()
+    squash: bool = False
 
 
 class Exported(NamedTuple):
@@ -81,7 +83,10 @@ def export(
     first = Exported()
     for output in request.outputs or (Output("image"),):
         with _vertex(bench, output) as voice:
-            job = Job(engine, bench, products, names, epoch, voice, request.registries, annotations)
+            job = Job(
+                engine, bench, products, names, epoch, voice, request.registries, annotations,
+                request.squash,
+            )  # fmt: skip
             exported = _EXPORTERS[output.type](job, output)
         first = first if first.images else exported
     return describe_build(bench, products, first.images, first.top, first.names or names)
@@ -144,16 +149,39 @@ def _assemble_all(
     for built, result in zip(job.products.images, job.products.results, strict=True):
         layers = _layers(job, result, options, remote)
         created = [job.bench.diffs.get(key).created for key in result]
+        dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
+        config, epoch = built.config, job.epoch if options.epoch is None else options.epoch
+        if job.squash:
+            dated, history = _squashed(job, result, dated, config, options)
+            config = config._replace(history=history)
         image = assemble(
-            built.config,
-            [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)],
-            epoch=job.epoch if options.epoch is None else options.epoch,
+            config,
+            dated,
+            epoch=epoch,
             annotations=annotations_for(options.annotations, "manifest", built.platform),
             oci_mediatypes=options.oci_mediatypes,
         )
         store_documents(job.engine.content, image)
         images.append(image)
     return tuple(images)
+
+
+def _squashed(
+    job: Job,
+    result: Result,
+    layers: list[ImageLayer],
+    config: ImageConfig,
+    options: ImageOptions,
+) -> tuple[list[ImageLayer], tuple[History, ...]]:
+    """The layers of the base, and one for all that is above them."""
+    from minibuild.export.squash import squashed
+
+    keep = 0
+    while keep < len(result) and result[keep] in job.products.base:
+        keep += 1
+    content, epoch = job.engine.content, job.epoch if options.epoch is None else options.epoch
+    kind = options.compression or "gzip"
+    return squashed(content, job.engine.layers, layers, keep, config.history, kind, epoch)
 
 
 def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> list[PackedLayer]:

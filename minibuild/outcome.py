@@ -53,7 +53,10 @@ def _image(
             layer.media_type,
             instruction,
             # Made on nothing, and no layer of a base image: so are those of `COPY --link`.
-            link=number > 0 and key not in products.base and not bench.diffs.get(key).base,
+            link=number > 0
+            and len(result) == len(image.layers)  # none was put together with others
+            and key not in products.base
+            and not bench.diffs.get(key).base,
         )
         for number, (key, layer, instruction) in enumerate(
             zip(result, image.layers, made_by, strict=False)

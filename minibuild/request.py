@@ -97,7 +97,8 @@ class BuildRequest(NamedTuple):
     no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
     `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
     has), `always` or `never`. `jobs` 0 lets the scheduler choose. A `graph` takes the place of a
-    Dockerfile; its local sources are `contexts`, and `context` is the one of that name.
+    Dockerfile; its local sources are `contexts`, and `context` is the one of that name. With
+    `squash` images have one layer on top of their base.
     """
 
     context: str = "."
@@ -109,6 +110,7 @@ class BuildRequest(NamedTuple):
     contexts: Mapping[str, str] = {}
     labels: Mapping[str, str] = {}
     annotations: tuple[str, ...] = ()
+    squash: bool = False
     no_cache: bool = False
     no_cache_filter: frozenset[str] = frozenset()
     outputs: tuple[Output, ...] = ()

@@ -32,7 +32,6 @@ UNSUPPORTED = {
     "--rm": _OUTDATED,
     "--sbom": "attestations are planned; leave it out for now",
     "--security-opt": _OUTDATED,
-    "--squash": _LATER,
 }
 
 _EPILOG = """\
@@ -73,6 +72,7 @@ def parser(
         metavar="DEST",
         help="DIR, - (a tar), or type=image|registry|oci|docker|local|tar|cacheonly,dest=PATH,...",
     )
+    made.switch("--squash", help="one layer for all that is above the base")
     made.switch("--push", help="push the image to its registry, as -o type=registry")
     made.add_optional_value(
         "--load",

@@ -44,6 +44,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
             for key, value in (attributes.assignment(text, "label") for text in options.label)
         },
         annotations=_annotations(options.annotation),
+        squash=options.squash,
         no_cache=options.no_cache,
         no_cache_filter=frozenset(
             stage for text in options.no_cache_filter for stage in attributes.listed(text)
