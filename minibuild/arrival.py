@@ -9,6 +9,7 @@ Read next: `definition`, for contexts that are directories; `solve.sources`.
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from typing import NamedTuple
 
 from minibuild.definition import DOCKERFILE, Definition, ignore_rules, read_open
 from minibuild.digest import Digest
@@ -21,7 +22,17 @@ from minibuild.solve.cache import Cache
 from minibuild.solve.solver import Solver
 from minibuild.solve.sources import Sources
 from minibuild.solve.trees import Solved, open_tree
-from minibuild.solve.workbench import Voice, Workbench
+from minibuild.solve.workbench import LeftOut, Voice, Workbench
+
+
+class Arrived(NamedTuple):
+    """The definition, complete; vertices that were solved for it; and of the context, by the digest
+    of its vertex, what its ignore file takes from it."""
+
+    definition: Definition
+    known: Mapping[Digest, Solved]
+    left_out: Mapping[Digest, LeftOut]
+
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
@@ -33,8 +44,8 @@ def arrived(
     bench: Workbench,
     cache: Cache,
     sources: Sources,
-) -> tuple[Definition, Mapping[Digest, Solved]]:
-    """The definition, complete, and the vertices that were solved for it.
+) -> Arrived:
+    """What is known once the context is here.
 
     `file` is the Dockerfile's path in the context, empty for the usual name. Raises
     `DefinitionError`, and what fetching raises.
@@ -54,8 +65,10 @@ def arrived(
         if not source.text:
             source = SourceText(os.path.basename(path), _definition(tree, path, context))
         ignore = _ignore(tree, path)
-    context = context._replace(ignore=ignore)
-    return definition._replace(source=source, context=context), solved
+    context = context._replace(ignore=ignore.patterns)
+    rest: Vertex = frontend.context_vertex(asked._replace(context=context))
+    complete = definition._replace(source=source, context=context)
+    return Arrived(complete, solved, {rest.digest: ignore} if ignore.patterns else {})
 
 
 def _definition(tree: SourceTree, path: str, context: ArchiveContext | RemoteContext) -> str:
@@ -84,13 +97,14 @@ def _single(context: ArchiveContext | RemoteContext) -> str:
     return name
 
 
-def _ignore(tree: SourceTree, path: str) -> tuple[str, ...]:
-    """The patterns of the ignore file in the context: the Dockerfile's own, or the common one."""
+def _ignore(tree: SourceTree, path: str) -> LeftOut:
+    """The ignore file in the context: the Dockerfile's own, or the common one."""
     for name in (f"{path}.dockerignore", ".dockerignore"):
         text = _read(tree, name, "ignore file")
         if text is not None:
-            return ignore_rules(text)[0]
-    return ()
+            patterns, lines = ignore_rules(text)
+            return LeftOut(patterns, os.path.basename(name), lines)
+    return LeftOut((), "", ())
 
 
 def _read(tree: SourceTree, path: str, what: str) -> str | None:

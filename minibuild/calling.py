@@ -40,7 +40,8 @@ def call(
             from minibuild.arrival import arrived
 
             asked = frontend_request(request, definition)
-            definition, _ = arrived(definition, asked, request.file, bench, engine.cache, sources)
+            here = arrived(definition, asked, request.file, bench, engine.cache, sources)
+            definition = here.definition
         asked = frontend_request(request, definition)
         if method == "targets":
             answer = frontend.targets(asked)

@@ -65,9 +65,10 @@ def run_build(
             from minibuild.arrival import arrived
 
             asked = frontend_request(request, definition)
-            definition, known = arrived(
+            definition, known, left_out = arrived(
                 definition, asked, request.file, bench, engine.cache, sources
             )
+            bench = bench._replace(left_out=left_out)
         try:
             return _build(engine, request, definition, bench, sources, finder, known)
         except BuildError as error:

@@ -89,9 +89,23 @@ def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
 def _convert(request: FrontendRequest, resolver: ImageResolver) -> tuple[FrontendResult, Checks]:
     definition = read(request)
     sources = Sources(request, resolver)
-    images = tuple(converted(definition, platform, sources).built for platform in request.platforms)
+    made = [converted(definition, platform, sources) for platform in request.platforms]
     checks = definition.checks
-    return FrontendResult(images, checks.findings), checks
+    warnings = _unused(definition, made) if request.build_args else ()
+    return FrontendResult(tuple(m.built for m in made), (*warnings, *checks.findings)), checks
+
+
+def _unused(definition: "Definition", made: list["Converted"]) -> tuple[Finding, ...]:
+    from frontends.dockerfile.checks.arguments import unused
+
+    triggers = [item for one in made for plan in one.plans for item in plan.triggers]
+    declared = [
+        name.name
+        for item in (*definition.parsed.instructions, *triggers)
+        if isinstance(item, Arg)
+        for name in item.names
+    ]
+    return unused(definition.request.build_args, declared)
 
 
 class Definition(NamedTuple):

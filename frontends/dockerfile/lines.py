@@ -8,7 +8,8 @@ Read next: `split`, which cuts off the keywords, and `heredocs`.
 - A line ending in one escape character, and not in two, is continued; spaces may follow it.
 - Comments and blank lines inside a continued instruction vanish; blank ones are worth a warning.
 - Line endings are LF or CRLF; only heredocs keep them. A byte order mark is dropped.
-- Directives stand before all else. What is no directive, or an unknown one, ends them.
+- Directives stand before all else. What is no directive, or an unknown one, ends them. A first
+  line that begins with `#!` ends them too, but for `syntax` and `check`.
 """
 
 import re
@@ -78,6 +79,11 @@ class _Scanner:
 
     def scan(self) -> Scanned:
         directives = self.directives()
+        if self.lines and self.lines[0].startswith("#!"):
+            self.position = 1
+            behind = self.directives()
+            directives = Directives(behind.syntax, None, behind.check)
+            self.position, self.escape = 0, "\\"
         found: list[Logical] = []
         comments: list[Comment] = []
         while self.position < len(self.lines):

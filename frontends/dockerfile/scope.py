@@ -20,6 +20,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _DEFAULT_TARGET = "default"
+_PLATFORM = re.compile(r"(?:BUILD|TARGET)(?:PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
 
 
 def platform_args(request: FrontendRequest, platform: Platform, last: str) -> dict[str, str]:
@@ -59,6 +60,16 @@ def global_args(
 def declared_names(args: Iterable[Arg]) -> frozenset[str]:
     """The names that the ARGs above the first FROM declare, with or without a value."""
     return frozenset(item.name for arg in args for item in arg.names)
+
+
+def is_predefined(name: str) -> bool:
+    """Whether a build argument means something even if no ARG declares it."""
+    return (
+        name == "SOURCE_DATE_EPOCH"
+        or name.startswith("BUILDKIT_")
+        or name.lower() in _PROXIES
+        or _PLATFORM.fullmatch(name) is not None
+    )
 
 
 def check_epoch(given: Mapping[str, str]) -> None:

@@ -105,12 +105,12 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
         result = _in_engine(request, session, renderer, mode)
     except BuildError as error:
         renderer.close()
-        _show_warnings(renderer, mode, session)
+        _show_warnings(renderer, request, mode, session)
         return errors.show(error, session, failed=renderer.failed, places=_places(request))
     finally:
         renderer.close()
     _write_files(options, result)
-    _show_warnings(renderer, mode, session)
+    _show_warnings(renderer, request, mode, session)
     if mode == "quiet":
         # Behind an archive on standard output an id would be read as a part of it.
         archive = any(output.dest == "-" for output in request.outputs)
@@ -218,12 +218,16 @@ def _places(request: BuildRequest) -> dict[str, str]:
     return {os.path.basename(path): os.path.relpath(path)}
 
 
-def _show_warnings(renderer: Renderer, mode: Mode, session: Session) -> None:
+def _show_warnings(
+    renderer: Renderer, request: BuildRequest, mode: Mode, session: Session
+) -> None:
     if mode in ("quiet", "rawjson") or not renderer.trace.warnings:
         return
     from minibuild.cli.warnings import warning_lines
 
-    for line in warning_lines(renderer.trace.warnings, details=session.debug):
+    for line in warning_lines(
+        renderer.trace.warnings, details=session.debug, places=_places(request)
+    ):
         session.tell(line)
 
 

@@ -14,7 +14,8 @@ class SourceTree(NamedTuple):
 
     `ignore` are patterns (`graph.pattern`); a file that they exclude is as good as not there.
     `name` is for messages. `ignore_name` is the file the patterns came from, and `ignore_lines`
-    the line of each of them there; both only serve to explain.
+    the line of each of them there; both only serve to explain. So do the patterns `left_out`, by
+    which the tree was made from a larger one: they have an effect no more.
     """
 
     fd: int
@@ -22,6 +23,7 @@ class SourceTree(NamedTuple):
     name: str = ""
     ignore_name: str = ""
     ignore_lines: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):

@@ -31,6 +31,7 @@ def not_found(
         f'{ref}: "/{named}": not found',
         hint=_outside(tree, written, named)
         or _ignored(tree, ignore, named, real)
+        or _left_out(tree, named, real)
         or _dangling(tree, named)
         or _similar(tree, ignore, named, real),
     )
@@ -60,11 +61,23 @@ def _ignored(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) ->
     index = ignore.deciding_pattern(real) if real and lstat(tree.fd, real) else None
     if index is None or not ignore.excluded(real):
         return ""
+    via = f" (through /{real})" if real != named else ""
+    return f"/{named}{via} is there, but it is {_excluded(tree, tree.ignore, index)}"
+
+
+def _left_out(tree: SourceTree, named: str, real: str) -> str:
+    """Of a tree that was made without them nobody knows any more which files there were."""
+    patterns = IgnorePatterns(tree.left_out)
+    index = patterns.deciding_pattern(real) if real else None
+    if index is None or not patterns.excluded(real):
+        return ""
+    return f"/{named} is {_excluded(tree, tree.left_out, index)}"
+
+
+def _excluded(tree: SourceTree, patterns: tuple[str, ...], index: int) -> str:
     line = f" by line {tree.ignore_lines[index]}" if index < len(tree.ignore_lines) else ""
     file = f" of {tree.ignore_name}" if tree.ignore_name else " by the ignore file"
-    via = f" (through /{real})" if real != named else ""
-    pattern = tree.ignore[index]
-    return f"/{named}{via} is there, but it is excluded{line}{file}: {pattern}"
+    return f"excluded{line}{file}: {patterns[index]}"
 
 
 def _dangling(tree: SourceTree, named: str) -> str:

@@ -106,10 +106,11 @@ def _log(event: Log) -> dict[str, Any]:
 
 def _warning(event: Warned) -> dict[str, Any]:
     # BuildKit's warnings belong to a vertex; one about the definition has none of its own.
+    rule = f"{event.rule}: " if event.rule else ""
     data: dict[str, Any] = {
         "vertex": digest_strings(["warning", event.rule, event.message]),
         "level": 1,
-        "short": _base64(f"{event.rule}: {event.message}".encode("utf-8", "surrogateescape")),
+        "short": _base64(f"{rule}{event.message}".encode("utf-8", "surrogateescape")),
     }
     if event.detail:
         data["detail"] = [_base64(event.detail.encode("utf-8", "surrogateescape"))]

@@ -81,7 +81,16 @@ def _by_contents(reader: Reader) -> bool:
 def _read(
     bench: Workbench, vertex: Vertex, reader: Reader, solved: Solved | None, voice: Voice
 ) -> Contents:
+    source = vertex.inputs[reader.input]
+    told = bench.left_out.get(source.digest) if source is not None else None
     with located(vertex.note.span), open_tree(bench, solved, voice) as tree:
+        if told is not None:
+            tree = tree._replace(
+                name="context",
+                left_out=told.patterns,
+                ignore_name=told.ignore_name,
+                ignore_lines=told.ignore_lines,
+            )
         return _digests(bench, reader, tree)
 
 

@@ -30,6 +30,14 @@ class LocalTree(NamedTuple):
     ignore_lines: tuple[int, ...] = ()
 
 
+class LeftOut(NamedTuple):
+    """What a vertex has no more: the patterns of an ignore file, its name, and their lines."""
+
+    patterns: tuple[str, ...]
+    ignore_name: str
+    ignore_lines: tuple[int, ...]
+
+
 class AgentSocket(NamedTuple):
     """Where an ssh agent listens. `raw` is some other server, whose protocol is its own affair."""
 
@@ -64,7 +72,8 @@ class Voice:
 
 class Workbench(NamedTuple):
     """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
-    where an agent listens. `fill` may bring cache mounts from elsewhere before a step uses them."""
+    where an agent listens. `fill` may bring cache mounts from elsewhere before a step uses
+    them. `left_out` says of vertices, by their digests, what an ignore file took from them."""
 
     store: Store
     snapshots: MergeSnapshotter
@@ -78,6 +87,7 @@ class Workbench(NamedTuple):
     report: Report
     cancelled: threading.Event
     fill: Callable[[Sequence[CacheMount]], None] | None = None
+    left_out: Mapping[Digest, LeftOut] = {}
 
     def local(self, name: str) -> LocalTree:
         """The directory that the request named `name`."""

@@ -81,18 +81,23 @@ def test_instruction(created_by: str, text: str) -> None:
 
 
 def test_warnings() -> None:
-    late = Warned("B", "later", Span("D", 9, 9), "why", "https://e.x", "RUN \x1b[2Jx")
-    early = Warned("A", "early\nin two lines", Span("D", 2, 2))
+    late = Warned("B", "later", Span("D", 9, 10), "why", "https://e.x", "RUN \x1b[2Jx\n\ty")
+    early = Warned("A", "early\nin two lines", Span("D", 2, 2), excerpt="")
     assert warning_lines([late, early, late], details=False) == [
         "",
         "2 warnings found (use --debug to expand):",
         " - A: early in two lines (line 2)",
+        "   D:2",
         " - B: later (line 9)",
+        "   D:9 | RUN x ...",
     ]
-    assert warning_lines([late], details=True)[1:] == [
+    assert warning_lines([late], details=True, places={"D": "sub/D"})[1:] == [
         "1 warning found:",
         " - B: later (line 9)",
         "   why",
         "   https://e.x",
-        "   | RUN x",
+        "   sub/D:9 | RUN x",
+        "   sub/D:10 | \ty",
     ]
+    general = Warned("", "[Warning] in general", None)
+    assert warning_lines([general], details=False)[2:] == [" - [Warning] in general"]

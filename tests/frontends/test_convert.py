@@ -522,3 +522,15 @@ def test_errors_of_triggers_point_at_from() -> None:
     with pytest.raises(BuildError) as caught:
         build("ARG A\nFROM base\n", images)
     assert caught.value.span is not None and caught.value.span.first == 2
+
+
+def test_build_arguments_that_nothing_takes() -> None:
+    text = "ARG A\nFROM busybox AS b\nARG B\nFROM trigger\n"
+    images = {"trigger": {"config": {"OnBuild": ["ARG C"]}}}
+    taken = {"A": "", "B": "", "C": "", "http_proxy": "", "BUILDKIT_X": "", "TARGETOS": ""}
+    assert build(text, images, build_args=taken).findings == ()
+    (found,) = build(text, images, build_args={**taken, "BB": "", "UNHEARD": ""}).findings
+    assert found.message == (
+        "[Warning] One or more build-args [BB UNHEARD] were not consumed (did you mean B?)"
+    )
+    build("# check=error=true\nFROM busybox\n", build_args={"X": ""})

@@ -295,6 +295,12 @@ def test_escape_directive(text: str, escape: str) -> None:
     assert read(text).escape == escape
 
 
+def test_directives_behind_a_first_line_for_the_shell() -> None:
+    parsed = read("#!/usr/bin/env -S minibuild build -f\n# check=skip=all\n# escape=`\nFROM a")
+    assert parsed.directives.check and parsed.directives.check.span.first == 2
+    assert parsed.escape == "\\"
+
+
 def test_trigger_is_recorded_and_read_back() -> None:
     onbuild = after_from('ONBUILD  RUN echo   "x"  \\\n y <<EOF\nz\nEOF').instructions[1]
     assert isinstance(onbuild, Onbuild)

@@ -126,6 +126,13 @@ def test_an_archive_by_its_path(build: Built, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("mount")
+def test_the_line_that_left_out_a_file_of_an_archive(build: Built) -> None:
+    files = {**FILES, "Dockerfile": "FROM scratch\nCOPY b.log /\n"}
+    said = build("-", stdin=tarred(files), code=6)
+    assert "hint: /b.log is excluded by line 1 of .dockerignore: *.log" in said
+
+
+@pytest.mark.needs("mount")
 def test_an_own_ignore_file_wins(build: Built) -> None:
     files = {**FILES, "Dockerfile.dockerignore": "sub\n*Dockerfile*\n.dockerignore\n"}
     build("-", stdin=tarred(files))
