@@ -9,6 +9,7 @@ Read next: `tree`.
 """
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 
 from minibuild.cachemounts.locally import LocalMount
@@ -83,13 +84,17 @@ def _export(
             if not alone:
                 warn(scene.report, _RULE, f"cache mount {id}: steps of other builds are using it")
             elif not is_empty(local.path):
-                layers[id] = layer_of(local, asked, there.get(id), parcels)
+                layers[id] = layer_of(local, asked, there.get(id), parcels, scene.cancelled)
     place.write(layers, parcels, VertexMeter(scene.report, voice.vertex))
     return [id for id, layer in layers.items() if there.get(id) != layer.digest]
 
 
 def layer_of(
-    local: LocalMount, asked: CacheMountPlace, there: Digest | None, parcels: "Parcels"
+    local: LocalMount,
+    asked: CacheMountPlace,
+    there: Digest | None,
+    parcels: "Parcels",
+    cancelled: threading.Event,
 ) -> Descriptor:
     """The mount as a layer: packed, unless it is known to be the one that the place has."""
     now = local.fingerprint()
@@ -98,7 +103,7 @@ def layer_of(
             return known
     fd = os.open(local.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        layer = pack_tree(fd, parcels, asked.compression, asked.level)
+        layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled)
     finally:
         os.close(fd)
     local.remember(now, layer)

@@ -10,9 +10,10 @@ equal bytes. Sockets are left out. Read next: `artifact`.
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
 
-from minibuild.errors import ImageError
+from minibuild.errors import Cancelled, ImageError
 from minibuild.fileop.walk import walk
 from minibuild.linux import device, xattr
 from minibuild.linux import owner as ownership
@@ -60,19 +61,27 @@ def fingerprint(fd: int) -> str:
 
 
 def pack_tree(
-    fd: int, content: ContentStore, compression: Compression, level: int | None
+    fd: int,
+    content: ContentStore,
+    compression: Compression,
+    level: int | None,
+    cancelled: threading.Event,
 ) -> Descriptor:
     """The tree as a layer in `content`. Raises `ImageError` if a file changes meanwhile."""
     with LayerSink(content, compression, level) as sink:
         packer = LayerPacker(sink, xattrs=_xattrs)
         packer.add(".", f"/proc/self/fd/{fd}/.")
         for found in walk(fd):
+            if cancelled.is_set():
+                raise Cancelled("cancelled while packing a cache mount")
             packer.add(found.path, f"/proc/self/fd/{found.dir_fd}/{found.name}")
         _, digest, size = sink.commit()
     return Descriptor(layer_media_type(compression), digest, size)
 
 
-def unpack_tree(source: BlobSource, layer: Descriptor, fd: int) -> list[str]:
+def unpack_tree(
+    source: BlobSource, layer: Descriptor, fd: int, cancelled: threading.Event
+) -> list[str]:
     """Put the files of a layer into an empty directory; returns a sentence for each that this host
     did not permit to make. Raises `ImageError` for a layer that is not what it should be."""
     what = f"cache mount {layer.digest}"
@@ -87,6 +96,8 @@ def unpack_tree(source: BlobSource, layer: Descriptor, fd: int) -> list[str]:
         with LayerStream(source, layer, None) as stream:
             reader = TarReader(stream.chunks(), what)
             for entry in reader:
+                if cancelled.is_set():
+                    raise Cancelled("cancelled while unpacking a cache mount")
                 name = clean_name(entry.name, what)
                 entry = entry._replace(name=name)
                 if not name:

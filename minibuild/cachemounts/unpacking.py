@@ -40,7 +40,7 @@ def replace(
     fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         meter = VertexMeter(scene.report, voice.vertex)
-        for left_out in unpack_tree(_Metered(source, meter), layer, fd):
+        for left_out in unpack_tree(_Metered(source, meter), layer, fd, scene.cancelled):
             voice.remark(left_out)
     except BaseException:
         discard(scene.store, making)

@@ -147,7 +147,7 @@ def _export(options: argparse.Namespace, session: Session) -> int:
     asked = place(options.place, "cache-mount-to")
     with _scene(options, session) as scene:
         known = [holding.description for holding in cache_mounts_of(scene.store)]
-        ids = (*asked.ids, *options.id) or tuple(known)
+        ids = (*asked.ids, *options.id) or tuple(sorted(known))
         for id in ids:
             if id not in known:
                 raise _missing(id, known)
@@ -183,7 +183,7 @@ def _import(options: argparse.Namespace, session: Session) -> int:
         kept = opened.read()
         if kept is None:
             raise ImageError(f"there are no cache mounts at {opened.name}")
-        ids = (*asked.ids, *options.id) or tuple(kept.layers)
+        ids = (*asked.ids, *options.id) or tuple(sorted(kept.layers))
         for id in ids:
             if id not in kept.layers:
                 raise ImageError(f"{opened.name} has no cache mount {id}", hint=_has(kept.layers))

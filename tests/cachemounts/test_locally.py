@@ -15,6 +15,7 @@ from minibuild.request import CacheMountPlace
 from minibuild.solve.cachemounts import use_lock
 from minibuild.store.layout import Store
 
+NEVER = threading.Event()
 ASKED = CacheMountPlace("local", path="unused")
 
 
@@ -28,20 +29,20 @@ def mount(store: Store) -> LocalMount:
 
 def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store) -> None:
     first, second = Parcels(store), Parcels(store)
-    layer = layer_of(mount, ASKED, None, first)
+    layer = layer_of(mount, ASKED, None, first, NEVER)
     assert os.listdir(first.folder) == [layer.digest.partition(":")[2]]
-    assert layer_of(mount, ASKED, layer.digest, second) == layer
+    assert layer_of(mount, ASKED, layer.digest, second, NEVER) == layer
     assert os.listdir(second.folder) == []
     # The place lost it: packed again, to the same bytes.
-    assert layer_of(mount, ASKED, None, second) == layer
+    assert layer_of(mount, ASKED, None, second, NEVER) == layer
     assert second.has(layer.digest)
 
 
 def test_a_change_is_packed(mount: LocalMount, store: Store) -> None:
     parcels = Parcels(store)
-    layer = layer_of(mount, ASKED, None, parcels)
+    layer = layer_of(mount, ASKED, None, parcels, NEVER)
     Path(mount.path, "f").write_bytes(b"Data")
-    assert layer_of(mount, ASKED, layer.digest, parcels) != layer
+    assert layer_of(mount, ASKED, layer.digest, parcels, NEVER) != layer
 
 
 def test_one_layer_for_each_compression_is_known(mount: LocalMount) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from minibuild.cachemounts.leaving import Parcels
 from minibuild.cachemounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
-from minibuild.errors import ImageError
+from minibuild.errors import Cancelled, ImageError
 from minibuild.oci.compress import Compression
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
@@ -23,6 +24,8 @@ from minibuild.oci.tarformat import END, Entry
 from minibuild.oci.tarwrite import header
 from minibuild.store.layout import Store
 from tests.oci.trees import make, read
+
+NEVER = threading.Event()
 
 MIXED: dict[str, Any] = {
     "pip/http": b"x" * 3000,
@@ -42,7 +45,7 @@ MIXED: dict[str, Any] = {
 def packed(path: str, content: ContentStore, compression: Compression = "zstd") -> Descriptor:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return pack_tree(fd, content, compression, None)
+        return pack_tree(fd, content, compression, None, NEVER)
     finally:
         os.close(fd)
 
@@ -51,7 +54,7 @@ def unpacked(source: ContentStore, layer: Descriptor, path: str) -> list[str]:
     os.mkdir(path)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return unpack_tree(source, layer, fd)
+        return unpack_tree(source, layer, fd, NEVER)
     finally:
         os.close(fd)
 
@@ -136,6 +139,20 @@ def test_a_rename_of_the_whole_is_no_change(tmp_path: Path) -> None:
     before = mark(top)
     os.rename(top, tmp_path / "other")
     assert mark(str(tmp_path / "other")) == before
+
+
+def test_both_ways_can_be_cancelled(tmp_path: Path, content: ContentStore) -> None:
+    layer = packed(make(str(tmp_path / "first"), {"a": b"1"}), content)
+    now = threading.Event()
+    now.set()
+    fd = os.open(tmp_path / "first", os.O_RDONLY)
+    try:
+        with pytest.raises(Cancelled):
+            pack_tree(fd, content, "zstd", None, now)
+        with pytest.raises(Cancelled):
+            unpack_tree(content, layer, fd, now)
+    finally:
+        os.close(fd)
 
 
 def test_emptiness(tmp_path: Path) -> None:
