@@ -1,0 +1,92 @@
+"""`minibuild image index`: one name for images of several platforms that were made apart.
+
+Comes in: names. Goes out: an index of them, in the store; or, with `--push`, in a registry, where
+the images stay what they are and blobs are mounted. Read next: `minibuild.oci.together`.
+"""
+
+import argparse
+import threading
+
+from minibuild.cli.attributes import assignment
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image import new_name
+from minibuild.cli.parser import Parser
+from minibuild.cli.registries import registry_access
+from minibuild.cli.signals import stopping
+from minibuild.cli.stores import find, open_images
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.oci.model import Descriptor
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.together import Together
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild image index",
+        description="Make an index of images for several platforms that were built apart. Of two "
+        "for the same platform the later one counts.",
+    )
+    made.add_argument("name", metavar="NAME", help="name of the index")
+    made.add_argument("image", nargs="+", metavar="IMAGE", help="an image, or an index to extend")
+    made.repeated("--annotation", metavar="K=V", help="annotation of the index")
+    made.switch("--push", help="all names are of registries: read there, and push there")
+    made.switch("--insecure", help="the registries may do without TLS, or any certificate")
+    made.switch("-q", "--quiet", help="print the digest only")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    if options.insecure and not options.push:
+        raise UsageError("--insecure is about registries, and is of use with --push only")
+    name = new_name(options.name)
+    pairs = (assignment(text, "annotation") for text in options.annotation)
+    annotations = {key: value or "" for key, value in pairs}
+    make = _in_registries if options.push else _in_the_store
+    top = make(options, session, name, annotations)
+    session.say(top.digest if options.quiet else f"made {name.familiar}  {top.digest}")
+    return 0
+
+
+def _in_the_store(
+    options: argparse.Namespace, session: Session, name: Reference, annotations: dict[str, str]
+) -> Descriptor:
+    with open_images(session.root) as images:
+        together = Together()
+        for word in options.image:
+            together.add(images.content, find(images, word).descriptor)
+        top = together.finish(annotations)
+        images.content.put(together.document)
+        images.names.tag(name, top)
+    return top
+
+
+def _in_registries(
+    options: argparse.Namespace, session: Session, name: Reference, annotations: dict[str, str]
+) -> Descriptor:
+    from minibuild.oci.push import push_image
+    from minibuild.oci.registry import Registry
+    from minibuild.oci.transport import patient
+
+    access, cancelled = registry_access(session.environment), threading.Event()
+    names = [_reference(word) for word in options.image]
+    if options.insecure:
+        domains = sorted({one.domain for one in (name, *names)})
+        access = access._replace(insecure=tuple(domains))
+    registry, together = Registry(access, patient(cancelled)), Together()
+    with stopping(cancelled):
+        for one in names:
+            top, blobs = registry.find(one)
+            together.add(blobs, top)
+        top = together.finish(annotations)
+        push_image(registry, together, top, [name])
+    return top
+
+
+def _reference(word: str) -> Reference:
+    try:
+        return parse_reference(word)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+COMMANDS = {"image index": Command(_parser, _run)}
