@@ -28,9 +28,11 @@ if TYPE_CHECKING:
         BuildRequest,
         BuildResult,
         BuiltImage,
+        CacheMountPlace,
         Output,
         RegistryAccess,
         Secret,
+        SshAgent,
     )
 
 __version__ = "0.1.0"
@@ -40,6 +42,7 @@ __all__ = [
     "BuildRequest",
     "BuildResult",
     "BuiltImage",
+    "CacheMountPlace",
     "Cancelled",
     "DefinitionError",
     "Event",
@@ -50,6 +53,7 @@ __all__ = [
     "RegistryError",
     "Report",
     "Secret",
+    "SshAgent",
     "StepFailed",
     "StoreError",
     "UsageError",
@@ -61,7 +65,8 @@ _HOMES = {
     "StoreError UsageError",
     "events": "Event Report",
     "library": "build",
-    "request": "BuildRequest BuildResult BuiltImage Output RegistryAccess Secret",
+    "request": "BuildRequest BuildResult BuiltImage CacheMountPlace Output RegistryAccess "
+    "Secret SshAgent",
 }
 
 
