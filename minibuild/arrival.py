@@ -72,9 +72,11 @@ def arrived(
 
 
 def _definition(tree: SourceTree, path: str, context: ArchiveContext | RemoteContext) -> str:
-    text = _read(tree, path, "Dockerfile")
-    if text is not None:
-        return text
+    lower = path.removesuffix(DOCKERFILE) + DOCKERFILE.lower()
+    for name in (path, lower) if os.path.basename(path) == DOCKERFILE else (path,):
+        text = _read(tree, name, "Dockerfile")
+        if text is not None:
+            return text
     names = os.listdir(tree.fd)
     if len(names) == 1 and names[0] == _single(context):
         # What came is no archive: then it is the definition itself.

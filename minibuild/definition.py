@@ -80,13 +80,22 @@ def _read_local(
             f"the build context {request.context!r} is not a directory",
             hint="give the path of the directory with the files to build from",
         )
-    path = request.file or os.path.join(request.context, DOCKERFILE)
+    path = _casing(request.file or os.path.join(request.context, DOCKERFILE))
     if request.dockerfile is not None:
         source = SourceText(os.path.basename(request.file) or DOCKERFILE, request.dockerfile)
     else:
         source = SourceText(os.path.basename(path), _read_text(path, "Dockerfile"))
     main = _local("context", request.context, locals_, dockerfile=path)
     return Definition(source, main, contexts, locals_)
+
+
+def _casing(path: str) -> str:
+    """The path; where there is no Dockerfile, but a dockerfile, that one, as BuildKit does."""
+    folder, name = os.path.split(path)
+    lower = os.path.join(folder, name.lower())
+    if name == DOCKERFILE and not os.path.exists(path) and os.path.isfile(lower):
+        return lower
+    return path
 
 
 def is_remote(text: str) -> bool:
@@ -140,9 +149,20 @@ def _read_text(path: str, what: str) -> str:
     except OSError as error:
         raise DefinitionError(
             f"cannot read the {what} {path}: {error.strerror}",
-            hint="name the file with -f" if what == "Dockerfile" else "",
+            hint=_others(path) if what == "Dockerfile" else "",
         ) from error
     return read_open(fd, path, what)
+
+
+def _others(path: str) -> str:
+    """What else may have been meant by a Dockerfile that is not there."""
+    try:
+        names = sorted(os.listdir(os.path.dirname(path) or "."))
+    except OSError:
+        return "name the file with -f"
+    likely = [name for name in names if "dockerfile" in name.lower() or name == "Containerfile"]
+    likely = [name for name in likely if not name.endswith(".dockerignore")]
+    return "name the file with -f" + (f"; there is {', '.join(likely[:5])}" if likely else "")
 
 
 def ignore_rules(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

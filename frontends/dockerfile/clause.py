@@ -20,6 +20,27 @@ FlagKind = Literal["text", "texts", "bool"]
 """A flag with a value, one that may come several times, one that is true when it stands alone."""
 
 
+_ELSEWHERE = {
+    "chmod": "COPY and ADD",
+    "chown": "COPY and ADD",
+    "exclude": "COPY and ADD",
+    "link": "COPY and ADD",
+    "from": "COPY",
+    "parents": "COPY",
+    "checksum": "ADD",
+    "keep-git-dir": "ADD",
+    "unpack": "ADD",
+    "mount": "RUN",
+    "network": "RUN",
+    "security": "RUN",
+    "platform": "FROM",
+    "interval": "HEALTHCHECK",
+    "timeout": "HEALTHCHECK",
+    "retries": "HEALTHCHECK",
+}
+"""The instructions that take a flag, for those who gave it to another one."""
+
+
 class Clause:
     """An instruction being read. `rest` is what follows the flags."""
 
@@ -79,11 +100,14 @@ class Clause:
         name, equals, value = piece.text[2:].partition("=")
         span = self.span_of(piece)
         if name not in known:
+            near = did_you_mean(f"--{name}", [f"--{other}" for other in known])
             may_be = ", ".join("--" + other for other in known)
             hint = f"{self.instruction} takes {may_be or 'no flags'}"
+            if name in _ELSEWHERE:
+                hint = f"--{name} is for {_ELSEWHERE[name]}; {hint}"
             if name == "device" and self.instruction == "RUN":
                 hint = "a step gets no devices of this machine (CDI); --security=insecure has those"
-            raise self.error(f"unknown flag: --{name}{did_you_mean(name, known)}", hint, span)
+            raise self.error(f"unknown flag: --{name}{near}", hint, span)
         if known[name] == "bool":
             if equals and value.lower() not in ("true", "false"):
                 raise self.error(

@@ -78,6 +78,10 @@ class LexError(ValueError):
     """What is wrong with a word. Becomes a `DockerfileError` where the span is known."""
 
 
+class RequiredError(LexError):
+    """A variable that has to have a value, and has none; the author says so with `?`."""
+
+
 class Lexer:
     """Reads one word from left to right.
 
@@ -119,9 +123,10 @@ class Lexer:
             return self.until("")
         except LexError as error:
             quoted = json.dumps(self.text, ensure_ascii=False)
-            raise DockerfileError(
-                f"failed to process {quoted}: {error}", span, hint=_hint(str(error))
-            ) from None
+            hint = _hint(str(error), self.text)
+            if isinstance(error, RequiredError):
+                hint = "give the value with --build-arg, or in an ARG or ENV above this line"
+            raise DockerfileError(f"failed to process {quoted}: {error}", span, hint=hint) from None
 
     def peek(self) -> str:
         """The next character, or nothing at the end."""
@@ -295,7 +300,7 @@ class Lexer:
         if kind == "-":
             return word
         problem = "is not allowed to be " + ("unset" if value is None else "empty")
-        raise LexError(f"{name}: {word or problem}")
+        raise RequiredError(f"{name}: {word or problem}")
 
     def trimmed(self, name: str, modifier: str) -> str | None:
         """`${name#pattern}` and `${name%pattern}`; the sign doubled for the longest match."""
@@ -369,14 +374,16 @@ class _WordList:
         return self.words
 
 
-def _hint(message: str) -> str:
-    """What to do about a message of the lexer."""
+def _hint(message: str, word: str) -> str:
+    """What to do about a message of the lexer about a word."""
     if "single-quote" in message or "double-quote" in message:
         return "close the quote, or escape it"
     if "missing '}'" in message:
         return "close the substitution with '}', or write \\$ for a dollar sign"
     if "missing '/'" in message:
         return "write ${name/pattern/replacement}"
+    if "unsupported modifier" in message and "}" not in word:
+        return "close the substitution with '}', as in ${name}:more"
     if "unsupported modifier" in message:
         return "the modifiers are :- - :+ + :? ? # ## % %% / and //"
     if "bad substitution" in message:

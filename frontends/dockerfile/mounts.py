@@ -168,13 +168,17 @@ class _Options:
         key = _ALIASES.get(field.key, field.key)
         if field.value is None:
             if key not in _ALONE:
-                raise self.wrong(f"invalid field '{field.text}' must be a key=value pair")
+                raise self.wrong(
+                    f"invalid field '{field.text}' must be a key=value pair",
+                    "write fields like type=cache,target=/path, without spaces",
+                )
             value = "true"
         else:
             value = expand(field.value)
         if field.key not in _KEYS:
             raise self.wrong(
-                f"unexpected key '{field.key}' in '{field.text}'{did_you_mean(field.key, _KEYS)}"
+                f"unexpected key '{field.key}' in '{field.text}'{did_you_mean(field.key, _KEYS)}",
+                "the keys are " + ", ".join(key for key in _KEYS if key not in _ALIASES),
             )
         if key in _ONLY_FOR and self.kind not in _ONLY_FOR[key]:
             kinds = " or ".join(_ONLY_FOR[key])
@@ -236,7 +240,10 @@ class _Options:
         """The mount, once all options are known."""
         for key in ("mode", "uid", "gid"):
             if key in self.numbers and self.kind not in _FILE_TYPES:
-                raise self.wrong(f'{key} not allowed for "{self.kind}" type mounts')
+                raise self.wrong(
+                    f'{key} not allowed for "{self.kind}" type mounts',
+                    f"{key} is for mounts of the types " + ", ".join(_FILE_TYPES),
+                )
         if self.kind == "secret":
             return self.secret()
         if self.sharing and self.kind != "cache":

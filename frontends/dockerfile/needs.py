@@ -162,9 +162,10 @@ def _mounted(item: Run) -> list[str]:
 
 def suggested(error: RegistryError, name: str, names: list[str]) -> RegistryError:
     """The error about an image, with the stage or the well-known image that its name resembles."""
-    near = did_you_mean(name, [known for known in (*names, *_WELL_KNOWN) if known])
-    if not near or near == did_you_mean(name, [name]):
-        return error
+    short = name.partition("@")[0].partition(":")[0]
+    near = did_you_mean(short, [known for known in (*names, *_WELL_KNOWN) if known])
+    if not near or near == did_you_mean(short, [short]):
+        return error  # nothing like it, or well spelt
     better = RegistryError(
         error.message + near, hint=error.hint, span=error.span, detail=error.detail
     )

@@ -98,6 +98,7 @@ class Checks:
         raise DefinitionError(
             f"lint violation found for rules: {rules}",
             hint="mend the lines, or leave error=true out of the check directive",
+            span=next((finding.span for finding in findings if finding.span), None),
             detail="\n".join(_line(finding) for finding in findings),
         )
 
