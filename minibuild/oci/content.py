@@ -20,6 +20,7 @@ from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 
 CHUNK_BYTES = 1 << 20
+_DAMAGED = "it is damaged where it comes from, or on the way here; nothing of it was kept"
 
 
 class BlobSource(Protocol):
@@ -205,10 +206,11 @@ def check(digest: Digest, size: int, descriptor: Descriptor) -> None:
     """Raise `ImageError` unless a blob that was read is the one described."""
     if size != descriptor.size:
         raise ImageError(
-            f"blob {descriptor.digest} has {size} bytes, and its descriptor says {descriptor.size}"
+            f"blob {descriptor.digest} has {size} bytes, and its descriptor says {descriptor.size}",
+            hint=_DAMAGED,
         )
     if digest != descriptor.digest:
-        raise ImageError(f"blob {descriptor.digest} has the digest {digest}")
+        raise ImageError(f"blob {descriptor.digest} has the digest {digest}", hint=_DAMAGED)
 
 
 def read_document(source: BlobSource, descriptor: Descriptor, limit: int) -> bytes:

@@ -24,6 +24,7 @@ from minibuild.oci.model import (
     Descriptor,
 )
 from minibuild.oci.reference import Reference
+from minibuild.oci.refusal import Refused
 from minibuild.oci.transport import Patience, discard, explain, read_all, reason
 from minibuild.request import RegistryAccess
 
@@ -161,6 +162,8 @@ class RemoteBlobs:
                     ),
                 )
             except RegistryError as error:
+                if not is_document and isinstance(error, Refused):
+                    error = _of_blob(error, endpoint.host, descriptor, offset)
                 errors.append(error)
         raise first_answer(errors, self.reference)
 
@@ -184,6 +187,18 @@ class RemoteBlobs:
             f"{self.host} broke off a transfer, {left:,} bytes before its end: {why}",
             hint="try again: what has come already is kept",
         )
+
+
+def _of_blob(error: Refused, host: str, descriptor: Descriptor, offset: int) -> RegistryError:
+    """What it means that a blob is not there which a manifest of the same repository names."""
+    if error.status == 416 and offset:
+        return RegistryError(
+            f"{host} has {offset:,} of the {descriptor.size:,} bytes of {descriptor.digest}",
+            hint="the image is damaged there: push it again",
+        )
+    if error.status == 404:
+        error.hint = "the image is not complete there: push it again"
+    return error
 
 
 class _Stream:

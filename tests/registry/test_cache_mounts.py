@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -51,14 +53,20 @@ def project(tmp_path: Path) -> Project:
     return write
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, busybox_tar: str) -> str:
+    """A store that knows nothing but busybox."""
+    cli = Cli(str(tmp_path_factory.mktemp("template") / "store"))
+    cli("image", "import", busybox_tar, "busybox")
+    return cli.root
+
+
 @pytest.fixture
-def stores(tmp_path: Path, busybox_tar: str) -> Stores:
-    """`stores(name)` is the command line with a store that knows nothing but busybox."""
+def stores(tmp_path: Path, template: str) -> Stores:
+    """`stores(name)` is the command line with a copy of that store."""
 
     def make(name: str) -> Cli:
-        cli = Cli(str(tmp_path / "stores" / name))
-        cli("image", "import", busybox_tar, "busybox")
-        return cli
+        return Cli(shutil.copytree(template, str(tmp_path / "stores" / name)))
 
     return make
 
@@ -334,8 +342,6 @@ def test_from_python(stores: Stores, project: Project, tmp_path: Path) -> None:
 def test_another_tool_copies_the_artifact(
     stores: Stores, project: Project, plain: Server, tmp_path: Path
 ) -> None:
-    import subprocess
-
     context, ref = project(DOCKERFILE), f"{plain.address}/skopeo/app:m"
     files(stores("first"), context, f"--cache-mount-to={ref}")
     subprocess.run(
