@@ -5,6 +5,7 @@ The aliases are those of containerd's platforms package (`x86_64` is `amd64`, `a
 """
 
 import os
+import re
 from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
@@ -59,6 +60,9 @@ def _normalise(system: str, architecture: str, variant: str) -> Platform:
     return Platform(system, architecture, variant)
 
 
+_COMPONENT = re.compile("[A-Za-z0-9_.-]+")
+
+
 def parse_platform(text: str, default: Platform | None = None) -> Platform:
     """The platform that `text` names; a missing half comes from `default` or this machine.
 
@@ -71,7 +75,7 @@ def parse_platform(text: str, default: Platform | None = None) -> Platform:
             return _normalise(word, own.architecture, own.variant)
         if word in _KNOWN_ARCHITECTURES or word in _ARCHITECTURES:
             return _normalise(own.os, word, "")
-    elif 2 <= len(parts) <= 3 and all(parts):
+    elif 2 <= len(parts) <= 3 and all(map(_COMPONENT.fullmatch, parts)):
         return _normalise(parts[0], parts[1], parts[2] if len(parts) == 3 else "")
     raise DefinitionError(
         f"failed to parse platform {text}: not an OS, an architecture, or OS/ARCH[/VARIANT]",
