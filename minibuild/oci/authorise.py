@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from minibuild.errors import RegistryError
 from minibuild.oci.credentials import Credentials, Login
-from minibuild.oci.hosts import Hosts, is_loopback
+from minibuild.oci.hosts import Endpoint, Hosts, is_loopback
 from minibuild.oci.refusal import refusal
 from minibuild.oci.transport import Transport, read_all
 
@@ -65,17 +65,18 @@ class Authoriser:
         """The header that was good for these scopes before; empty if none was needed yet."""
         return self._known.get((domain, scopes), "")
 
-    def has_login(self, domain: str) -> bool:
-        """Whether somebody logged in to the registry."""
-        return self._credentials.login(domain) is not None
+    def has_login(self, endpoint: Endpoint) -> bool:
+        """Whether somebody logged in to the registry, or for the repository."""
+        return self._credentials.login(endpoint.domain, endpoint.repository) is not None
 
-    def answer(self, domain: str, header: str, scopes: tuple[str, ...], refused: str) -> str:
+    def answer(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
         """The header to try next, or nothing; `refused` is the one that was just refused."""
         with self._answering:
+            domain = endpoint.domain
             now = self.known(domain, scopes)
             if now and now != refused:
                 return now  # another thread was faster
-            login = self._credentials.login(domain)
+            login = self._credentials.login(domain, endpoint.repository)
             for challenge in parse_challenges(header):
                 if challenge.scheme == "basic" and login is not None and login.user:
                     made = login.basic

@@ -80,11 +80,11 @@ class Client:
                 break
             # A token may have expired on the way: then one more is asked for, once.
             challenge = response.headers.get("WWW-Authenticate", "")
-            sent = self._authoriser.answer(domain, challenge, scopes, sent)
+            sent = self._authoriser.answer(endpoint, challenge, scopes, sent)
             if not sent:
                 break
             discard(response)
-        logged_in = self._authoriser.has_login(domain)
+        logged_in = self._authoriser.has_login(endpoint)
         raise refusal(
             response, endpoint.host, call.what or endpoint.repository, logged_in=logged_in
         )

@@ -1,8 +1,10 @@
 """Logins for registries, as `docker login` and `podman login` leave them.
 
-Comes in: the name of a registry. Goes out: a name and a password, or an identity token. Logins are
-in the file itself (`auths`), or with a helper program that the file names (`credHelpers` for one
-registry, `credsStore` for all; protocol of docker-credential-helpers). Read next: `authorise`.
+Comes in: the name of a registry and of a repository. Goes out: a name and a password, or an
+identity token. Logins are in the file itself (`auths`: for a registry, and with podman for the
+beginning of a path too, see containers-auth.json(5)), or with a helper program that the file names
+(`credHelpers` for one registry, `credsStore` for all; protocol of docker-credential-helpers).
+Read next: `authorise`.
 """
 
 import base64
@@ -40,14 +42,14 @@ class Credentials:
         self._paths = paths
         self._configs: dict[str, dict[str, Any]] = {}
 
-    def login(self, domain: str) -> Login | None:
-        """The login for a registry; the first file that has one counts."""
+    def login(self, domain: str, repository: str = "") -> Login | None:
+        """The login for a repository of a registry; the first file that has one counts."""
         for path in self._paths:
-            if found := self._login(path, domain):
+            if found := self._login(path, domain, repository):
                 return found
         return None
 
-    def _login(self, path: str, domain: str) -> Login | None:
+    def _login(self, path: str, domain: str, repository: str) -> Login | None:
         config = self._read(path)
         keys = _keys(domain)
         helpers = _table(config, "credHelpers")
@@ -57,7 +59,7 @@ class Credentials:
                 if found := _ask(str(helper), key, path):
                     return found
         auths = _table(config, "auths")
-        for key in keys:
+        for key in (*_beginnings(domain, repository), *keys, *_with_paths(auths, domain)):
             entry = auths.get(key)
             if isinstance(entry, dict) and (found := _from_entry(entry, f"{path}: {key}")):
                 return found
@@ -73,7 +75,9 @@ class Credentials:
             except OSError as error:
                 raise RegistryError(f"cannot read {path}: {error.strerror}") from None
             except ValueError as error:
-                raise RegistryError(f"{path} is not JSON: {error}") from None
+                raise RegistryError(
+                    f"{path} is not JSON: {error}", hint="logins are kept there: mend it"
+                ) from None
             self._configs[path] = value if isinstance(value, dict) else {}
         return self._configs[path]
 
@@ -83,6 +87,18 @@ def _keys(domain: str) -> tuple[str, ...]:
     if domain == "docker.io":
         return _HUB_KEYS
     return (domain, f"https://{domain}", f"https://{domain}/", f"http://{domain}")
+
+
+def _beginnings(domain: str, repository: str) -> list[str]:
+    """The registry with the path of a repository, then with ever less of it, but with some."""
+    parts = repository.split("/") if repository else []
+    return ["/".join([domain, *parts[:count]]) for count in range(len(parts), 0, -1)]
+
+
+def _with_paths(auths: dict[str, Any], domain: str) -> list[str]:
+    """Keys that are URLs of the registry's API, as old docker clients wrote them."""
+    heads = (f"https://{domain}/", f"http://{domain}/")
+    return [key for key in auths if key.startswith(heads)]
 
 
 def _table(config: dict[str, Any], key: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from minibuild.cli.registries import registry_access
 from minibuild.errors import BuildError, RegistryError, UsageError
 from minibuild.oci.authorise import Challenge, parse_challenges
 from minibuild.oci.credentials import Credentials, Login
-from minibuild.oci.hosts import Hosts, is_loopback
+from minibuild.oci.hosts import Endpoint, Hosts, is_loopback
 from minibuild.oci.reference import parse_reference
 from minibuild.oci.transport import Transport
 from minibuild.request import RegistryAccess
@@ -130,6 +130,7 @@ ADA, BOB = Login("ada", "a:b"), Login("bob", "c")
     [
         ({"auths": {"one.example": entry("ada:a:b")}}, "one.example", ADA),
         ({"auths": {"https://one.example": entry("ada:a:b")}}, "one.example", ADA),
+        ({"auths": {"https://one.example/v2/": entry("ada:a:b")}}, "one.example", ADA),
         ({"auths": {"one.example": entry("ada:a:b")}}, "two.example", None),
         ({"auths": {"https://index.docker.io/v1/": entry("bob:c")}}, "docker.io", BOB),
         ({"auths": {"docker.io": entry("bob:c")}}, "docker.io", BOB),
@@ -142,6 +143,20 @@ ADA, BOB = Login("ada", "a:b"), Login("bob", "c")
 )
 def test_logins(value: object, domain: str, expected: Login | None, tmp_path: Path) -> None:
     assert credentials(tmp_path, value).login(domain) == expected
+
+
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [("team/app", ADA), ("team/app/part", ADA), ("team/other", BOB), ("team", BOB), ("x", None)],
+)
+def test_logins_for_a_part_of_a_registry(
+    repository: str, expected: Login | None, tmp_path: Path
+) -> None:
+    """The longest beginning of the name counts, and only whole words of it."""
+    auths = {"one.example/team": entry("bob:c"), "one.example/team/app": entry("ada:a:b")}
+    known = credentials(tmp_path, {"auths": auths})
+    assert known.login("one.example", repository) == expected
+    assert known.login("one.example", "teams/app") is None
 
 
 def test_the_first_file_that_knows_a_registry_counts(tmp_path: Path) -> None:
@@ -228,4 +243,5 @@ def test_a_token_service_that_anybody_can_listen_to(tmp_path: Path) -> None:
     authoriser = Authoriser(Transport(), known, Hosts(RegistryAccess()))
     header = 'Bearer realm="http://tokens.example/t"'
     with pytest.raises(BuildError, match="where anybody could read them"):
-        authoriser.answer("one.example", header, ("repository:a:pull",), "")
+        endpoint = Endpoint("one.example", "a", "one.example")
+        authoriser.answer(endpoint, header, ("repository:a:pull",), "")
