@@ -12,17 +12,39 @@ _LAST = 65535
 
 def container_ports(text: str) -> list[str]:
     """The ports `text` names. Raises `ValueError` with a message in Docker's words."""
-    address, container = split_host(text)
+    before, container = split_host(text)
     port, _, protocol = container.partition("/")
     protocol = protocol.lower() or "tcp"
     if protocol not in _PROTOCOLS:
         raise ValueError(f"invalid proto: {protocol}")
     if not port:
         raise ValueError(f"no port specified: {text}<empty>")
+    address, _, host_port = before.rpartition(":")
+    if address and not _is_address(address):
+        raise ValueError(f"invalid IP address: {address}")
     numbers = _range("containerPort", port)
-    if host_port := address.rpartition(":")[2]:
-        _range("hostPort", host_port)
+    if host_port:
+        host = _range("hostPort", host_port)
+        if len(numbers) not in (1, len(host)):
+            raise ValueError(
+                f"invalid ranges specified for container and host Ports: {port} and {host_port}"
+            )
     return [f"{number}/{protocol}" for number in numbers]
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address, the latter in brackets or not."""
+    import socket
+
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
 
 
 def split_host(text: str) -> tuple[str, str]:
