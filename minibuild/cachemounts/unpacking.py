@@ -14,7 +14,7 @@ from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter, VertexMeter
 from minibuild.oci.model import Descriptor
 from minibuild.snapshot.sweep import discard
-from minibuild.solve.cachemounts import describe
+from minibuild.solve.cachemounts import describe, make_folder
 from minibuild.solve.workbench import Voice
 
 
@@ -34,23 +34,26 @@ def replace(
     voice: Voice,
 ) -> None:
     """Give the mount the contents of a layer. `target` is where steps see it, if that is known."""
-    os.makedirs(local.folder, exist_ok=True)
+    make_folder(local.folder)
+    # In a directory that others cannot enter, whatever the mode of the mount itself.
     making = scene.store.ingest_path()
     os.mkdir(making, 0o700)
-    fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        meter = VertexMeter(scene.report, voice.vertex)
-        for left_out in unpack_tree(_Metered(source, meter), layer, fd, scene.cancelled):
-            voice.remark(left_out)
-    except BaseException:
-        discard(scene.store, making)
-        raise
+        new, old = os.path.join(making, "new"), os.path.join(making, "old")
+        os.mkdir(new, 0o700)
+        fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            meter = VertexMeter(scene.report, voice.vertex)
+            for left_out in unpack_tree(_Metered(source, meter), layer, fd, scene.cancelled):
+                voice.remark(left_out)
+        finally:
+            os.close(fd)
+        describe(local.folder, local.id, target)
+        if os.path.isdir(local.path):
+            os.rename(local.path, old)
+        os.rename(new, local.path)
     finally:
-        os.close(fd)
-    if os.path.isdir(local.path):
-        discard(scene.store, local.path)
-    describe(local.folder, local.id, target)
-    os.rename(making, local.path)
+        discard(scene.store, making)
     local.remember(local.fingerprint(), layer._replace(annotations={}))
 
 

@@ -34,6 +34,12 @@ def use_lock(folder: str) -> str:
     return f"use-{os.path.basename(folder)}"
 
 
+def make_folder(folder: str) -> None:
+    """Make the folder of a cache. Nobody but us gets at set-id programs and secrets in there."""
+    os.makedirs(folder, exist_ok=True)
+    os.chmod(folder, 0o700)
+
+
 def describe(folder: str, id: str, target: str) -> None:
     """Note in the folder of a cache what it is, unless that is known."""
     about = os.path.join(folder, "about.json")
@@ -47,7 +53,7 @@ def cache_directory(bench: Workbench, mount: CacheMount, seed: Seed | None) -> I
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
     folder = folder_of(bench.store, mount.id)
     with bench.store.lock(use_lock(folder), bench.cancelled, shared=True):
-        os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
         os.utime(folder)  # when it was last used, for pruning
         if mount.sharing == "private":
             with _first_free(bench, folder, mount, seed) as path:

@@ -40,6 +40,11 @@ def test_there_and_back(
     assert sorted(said.splitlines()) == ["imported  /b", "kept  a"]
     assert other("cache-mount", "import", back + ",force=true", "a").stdout == "unchanged  a\n"
 
+    for folder in (tmp_path / "other/cache-mounts").iterdir():
+        # Others on this machine must not get at what steps leave, such as set-id programs.
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "other/ingest").iterdir()) == []
+
     assert other("cache-mount", "rm", "a").stdout == ""
     assert other("cache-mount", "ls", "-q").stdout.split() == ["/b"]
     assert "there are /b" in other("cache-mount", "rm", "a", code=8).stderr
