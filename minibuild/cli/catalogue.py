@@ -35,6 +35,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "image rebase": Entry("image_edit", "swap the base of an image, without building"),
     "image flatten": Entry("image_edit", "make one layer of all layers"),
     "image squash": Entry("image_edit", "make one layer of those above the base"),
+    "image config": Entry("image_config", "change how an image is to be run, without building"),
     "image index": Entry("image_index", "one name for images of several platforms"),
     "image import": Entry("image_import", "make an image of one layer from a tar"),
     "image save": Entry("image_files", "write an image to an archive or OCI layout"),

@@ -90,7 +90,7 @@ def _reference(word: str) -> Reference:
         raise UsageError(error.message, hint=error.hint) from None
 
 
-def _parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
+def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
     made = Parser(f"minibuild image {name}", description=description, epilog=epilog)
     made.add_argument("image", metavar="IMAGE", help="name, digest or id")
     made.add_argument("name", metavar="NAME", help="name of the new image")
@@ -101,7 +101,7 @@ def _parser(name: str, description: str, *, remote: bool, epilog: str = "") -> P
     return made
 
 
-def _edited(
+def edited(
     options: argparse.Namespace,
     session: Session,
     verb: str,
@@ -122,7 +122,7 @@ def _edited(
 
 
 def _append_parser() -> Parser:
-    made = _parser(
+    made = edit_parser(
         "append", "Put tars on top of an image, each as a layer of its own.", remote=True
     )
     made.repeated("-f", "--file", metavar="TAR", help="a tar, plain or compressed; - for stdin")
@@ -147,14 +147,14 @@ def _append(options: argparse.Namespace, session: Session) -> int:
             history.append(entry | ({"comment": options.message} if options.message else {}))
         return write_image(drafts, image, layers, history)
 
-    return _edited(options, session, "made", edit)
+    return edited(options, session, "made", edit)
 
 
 # --- rebase -------------------------------------------------------------------------------------
 
 
 def _rebase_parser() -> Parser:
-    made = _parser(
+    made = edit_parser(
         "rebase",
         "Put the layers of an image on another base, without building.",
         remote=True,
@@ -183,7 +183,7 @@ def _rebase(options: argparse.Namespace, session: Session) -> int:
         drafts.owns(new_source, new.layers)
         return rebase(drafts, image, old, new, name)
 
-    return _edited(options, session, "rebased", edit)
+    return edited(options, session, "rebased", edit)
 
 
 def _base_of(image: Image) -> str:
@@ -213,18 +213,18 @@ def _for_image(source: BlobSource, top: Descriptor, image: Image, word: str) -> 
 
 
 def _flatten_parser() -> Parser:
-    return _parser("flatten", "Make one layer of all layers of an image.", remote=False)
+    return edit_parser("flatten", "Make one layer of all layers of an image.", remote=False)
 
 
 def _flatten(options: argparse.Namespace, session: Session) -> int:
     def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
         return _squashed(place, drafts, image, 0, "minibuild image flatten")
 
-    return _edited(options, session, "flattened", edit)
+    return edited(options, session, "flattened", edit)
 
 
 def _squash_parser() -> Parser:
-    made = _parser("squash", "Make one layer of those above the base.", remote=False)
+    made = edit_parser("squash", "Make one layer of those above the base.", remote=False)
     made.add_argument(
         "--from", dest="base", default="", metavar="BASE", help="the image it was made on"
     )
@@ -256,7 +256,7 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
             raise UsageError(f"the image has {len(image.layers)} layers, and {keep} are to stay")
         return _squashed(place, drafts, image, keep, "minibuild image squash")
 
-    return _edited(options, session, "squashed", edit)
+    return edited(options, session, "squashed", edit)
 
 
 def _squashed(place: Place, drafts: Drafts, image: Image, keep: int, created_by: str) -> Descriptor:

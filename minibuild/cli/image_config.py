@@ -1,0 +1,124 @@
+"""`minibuild image config`: how an image is to be run, changed without building.
+
+Comes in: names, and flags that are named as the instructions of a Dockerfile. Goes out: an image
+with the same layers under another name, in the store or, with `--push`, in its registry, where
+nothing but documents is transferred. Read next: `minibuild.oci.reconfigure`.
+"""
+
+import argparse
+import json
+
+from minibuild.cli.attributes import assignment
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image_edit import Place, edit_parser, edited
+from minibuild.cli.parser import Parser
+from minibuild.errors import UsageError
+from minibuild.oci.content import BlobSource
+from minibuild.oci.edit import Drafts, Image, write_image
+from minibuild.oci.model import Descriptor
+from minibuild.oci.reconfigure import Changes, reconfigured
+
+_PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+def _parser() -> Parser:
+    made = edit_parser(
+        "config",
+        "Change how an image is to be run, without building.",
+        remote=True,
+        epilog="An empty VALUE takes a setting out. A new entrypoint takes the old command away.",
+    )
+    many, add = made.repeated, made.add_argument
+    many("-e", "--env", metavar="K=V", help="a variable")
+    many("--unset-env", metavar="K", help="no such variable")
+    many("--label", metavar="K=V", help="a label")
+    many("--unset-label", metavar="K", help="no such label")
+    many("--annotation", metavar="K=V", help="an annotation of the manifest")
+    add("-u", "--user", metavar="VALUE", help="who runs it: USER[:GROUP]")
+    add("-w", "--workdir", metavar="VALUE", help="where it runs")
+    add("--entrypoint", metavar="VALUE", help='a program, or a JSON list: ["/app", "--serve"]')
+    add("--cmd", metavar="VALUE", help="a word, or a JSON list")
+    add("--stop-signal", metavar="VALUE", help="such as SIGINT")
+    many("--expose", metavar="PORT[/tcp|udp]", help="a port that it listens on")
+    many("--volume", metavar="PATH", help="a directory that is to be a volume")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    changes, annotations = _changes(options), _pairs(options.annotation, "annotation")
+    if changes == Changes() and not annotations:
+        raise UsageError("there is nothing to change", hint="see `minibuild image config --help`")
+
+    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+        drafts.owns(source, image.layers)
+        entry = {
+            "created": image.config.get("created", ""),
+            "created_by": "minibuild image config",
+            "empty_layer": True,
+        }
+        return write_image(
+            drafts,
+            image,
+            image.layers,
+            [*image.history, entry] if image.history else [],
+            config=reconfigured(image.config, changes),
+            annotations={**image.manifest.annotations, **annotations},
+        )
+
+    return edited(options, session, "made", edit)
+
+
+def _changes(options: argparse.Namespace) -> Changes:
+    return Changes(
+        env=_pairs(options.env, "env"),
+        without_env=tuple(options.unset_env),
+        labels=_pairs(options.label, "label"),
+        without_labels=tuple(options.unset_label),
+        user=options.user,
+        workdir=_absolute(options.workdir, "workdir") if options.workdir else options.workdir,
+        entrypoint=_words(options.entrypoint, "entrypoint"),
+        cmd=_words(options.cmd, "cmd"),
+        stop_signal=options.stop_signal,
+        ports=tuple(_port(text) for text in options.expose),
+        volumes=tuple(_absolute(text, "volume") for text in options.volume),
+    )
+
+
+def _pairs(texts: list[str], flag: str) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        key, value = assignment(text, flag)
+        if value is None:
+            raise UsageError(f"--{flag} {text}: it must be {text}=VALUE")
+        found[key] = value
+    return found
+
+
+def _words(text: str | None, flag: str) -> tuple[str, ...] | None:
+    """A JSON list of words, or one word; nothing for the empty text."""
+    if text is None or not text.startswith("["):
+        return text if text is None else (text,) if text else ()
+    try:
+        words = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--{flag} {text} is not JSON: {error}") from None
+    if not all(isinstance(word, str) for word in words):
+        raise UsageError(f"--{flag} {text} holds something else than words")
+    return tuple(words)
+
+
+def _port(text: str) -> str:
+    number, _, protocol = text.partition("/")
+    known = (protocol or "tcp") in _PROTOCOLS
+    if not known or not number.isascii() or not number.isdigit() or not 0 < int(number) < 65536:
+        raise UsageError(f"--expose {text} is no port", hint="write it like 80 or 53/udp")
+    return f"{int(number)}/{protocol or 'tcp'}"
+
+
+def _absolute(text: str, flag: str) -> str:
+    if not text.startswith("/"):
+        raise UsageError(f"--{flag} {text}: the path must begin with a slash")
+    return text
+
+
+COMMANDS = {"image config": Command(_parser, _run)}
