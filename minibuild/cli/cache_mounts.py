@@ -1,7 +1,8 @@
 """Where cache mounts travel to: the values of `--cache-mount-to` and `--cache-mount-from`.
 
 Comes in: the text of a flag. Goes out: a place, or a `UsageError` that says how to write it. The
-form is that of buildx's `--cache-to` and `--cache-from`: a name alone is one in a registry.
+form is that of buildx's `--cache-to` and `--cache-from`: a name alone is one in a registry. Here
+further keys may follow it.
 """
 
 from typing import Literal
@@ -27,8 +28,6 @@ _FORM = {
 
 def place(text: str, flag: str) -> CacheMountPlace:
     """The place that the value of `flag` (`cache-mount-to`, `cache-mount-from`) names."""
-    if "=" not in text and "," not in text and text:
-        return _checked(CacheMountPlace("registry", ref=text), text, flag)
     given, ids = _pairs(text, flag)
     kind = given.get("type", "registry" if "ref" in given else "")
     known = [one for one in _TYPES if one == kind]
@@ -56,9 +55,11 @@ def _pairs(text: str, flag: str) -> tuple[dict[str, str], list[str]]:
     """The fields of a flag, and its ids, of which there may be several."""
     given: dict[str, str] = {}
     ids: list[str] = []
-    for field in fields(text):
+    for number, field in enumerate(fields(text)):
         key, equals, value = field.partition("=")
         key = key.strip().lower()
+        if not number and field and not equals:
+            key, equals, value = "ref", "=", field  # a name in a registry needs no key
         if not equals or key not in _KEYS[flag]:
             raise UsageError(
                 f"--{flag} {text}: unknown field {field!r}",

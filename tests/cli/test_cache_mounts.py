@@ -13,6 +13,7 @@ TO, FROM = "cache-mount-to", "cache-mount-from"
     ("text", "flag", "made"),
     [
         ("team/app:c", TO, CacheMountPlace("registry", ref="team/app:c")),
+        ("team/app:c,force=true", FROM, CacheMountPlace("registry", ref="team/app:c", force=True)),
         ("type=registry,ref=r:5000/a", FROM, CacheMountPlace("registry", ref="r:5000/a")),
         ("ref=r:5000/a,registry.insecure=true", FROM,
          CacheMountPlace("registry", ref="r:5000/a", insecure=True)),
@@ -35,6 +36,7 @@ def test_values(text: str, flag: str, made: CacheMountPlace) -> None:
         ("type=s3,ref=x", TO, "unknown type 's3'"),
         ("id=x", TO, "no type"),
         ("type=registry", TO, "names no place"),
+        ("id=x,team/app", TO, "unknown field 'team/app'"),
         ("type=local,ref=x", FROM, "names no place"),
         ("type=local,src=x,ref=y", FROM, "names no place"),
         ("type=local,dest=x", FROM, "unknown field 'dest=x'"),
