@@ -157,12 +157,13 @@ def _check_mode(words: _Words, item: Copy | Add) -> None:
     if not mode:
         return
     span = item.head.flag_span("chmod")
-    if _OCTAL.fullmatch(mode):
-        if int(mode, 8) > _LARGEST_MODE:
+    if mode[0].isdecimal():
+        if not _OCTAL.fullmatch(mode) or int(mode, 8) > _LARGEST_MODE:
             raise DockerfileError(
                 f"invalid chmod parameter: '{mode}'. it should be octal string and between "
                 "0 and 07777",
                 span,
+                hint="write it like 0755, u=rwX,go=rX or +x",
             )
     elif not all(_SYMBOLIC.fullmatch(clause) for clause in mode.split(",")):
         raise DockerfileError(

@@ -218,9 +218,7 @@ def _places(request: BuildRequest) -> dict[str, str]:
     return {os.path.basename(path): os.path.relpath(path)}
 
 
-def _show_warnings(
-    renderer: Renderer, request: BuildRequest, mode: Mode, session: Session
-) -> None:
+def _show_warnings(renderer: Renderer, request: BuildRequest, mode: Mode, session: Session) -> None:
     if mode in ("quiet", "rawjson") or not renderer.trace.warnings:
         return
     from minibuild.cli.warnings import warning_lines

@@ -25,7 +25,10 @@ DEFAULT_EPOCH = "315532800"
 """1980-01-01, the first day that zip archives can have, if nobody says another. Every file of a
 context is younger, so no time of it gets into the image."""
 
-_TAKEN = ("output", "push", "load", "iidfile", "metadata_file", "jobs", "cache_mount_to")
+_TAKEN = (
+    *("output", "push", "load", "iidfile", "metadata_file", "jobs", "cache_mount_to"),
+    *("call", "check"),
+)
 _CLOCK_S = 1.1
 
 

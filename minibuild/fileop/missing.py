@@ -45,7 +45,7 @@ def _real(tree: SourceTree, named: str) -> str:
 
 
 def _place(tree: SourceTree) -> str:
-    return "the build context" if tree.name in ("", "context") else tree.name
+    return "the build context" if tree.name == "context" else tree.name or "the source tree"
 
 
 def _outside(tree: SourceTree, written: str, named: str) -> str:

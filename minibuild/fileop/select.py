@@ -61,7 +61,7 @@ class Selection:
         """Everything the copy names, in order. Raises `DefinitionError` for what is not there."""
         for path in self.copy.paths:
             if self.copy.parents:
-                yield self._with_parents(path)
+                yield from self._with_parents(path)
             elif _WILDCARD.match(path):
                 for named in self._expand(path):
                     yield self._pick(named, path)
@@ -134,21 +134,24 @@ class Selection:
 
     # --- --parents ---
 
-    def _with_parents(self, path: str) -> Pick:
-        """The directory from which a source's parents count, and a pattern for the source.
+    def _with_parents(self, path: str) -> Iterator[Pick]:
+        """The directories from which a source's parents count, and a pattern for the source.
 
-        That is the root, or what is before `/./` in the source.
+        That is the root, or what is before `/./` in the source; there may be wildcards in it.
         """
         base, pivot, rest = path.partition(_PIVOT)
         if not pivot:
             base, rest = "", path
-        pick, pattern = self._pick(clean(base), path), clean(rest)
-        if pattern:
-            pick = pick._replace(wanted=IgnorePatterns(["**", "!" + pattern]))
+        pattern = clean(rest)
+        if _WILDCARD.match(base):
+            picks = (self._pick(named, path) for named in self._expand(base))
+            yield from (_wanted(pick, pattern) for pick in picks if pick.is_dir)
+            return
+        pick = _wanted(self._pick(clean(base), path), pattern)
         required = not _WILDCARD.match(pattern)
         if not pick.is_dir or (required and pattern and not self._any(pick)):
             raise not_found(self.tree, self._ignore, path, join(pick.named, pattern), "")
-        return pick
+        yield pick
 
     def _any(self, pick: Pick) -> bool:
         with closing(self.below(pick)) as below:
@@ -164,3 +167,8 @@ class Selection:
             yield fd
         finally:
             os.close(fd)
+
+
+def _wanted(pick: Pick, pattern: str) -> Pick:
+    """Only what the pattern means, in a directory."""
+    return pick._replace(wanted=IgnorePatterns(["**", "!" + pattern])) if pattern else pick

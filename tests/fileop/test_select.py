@@ -155,6 +155,9 @@ def test_symlinks_inside_are_kept(bench: Bench) -> None:
             {"parents": True, "exclude": ("**/deep",)},
             "r r/dir r/dir/sub r/dir/sub/two",
         ),
+        (("d*/./s*/t*", "/r"), {"parents": True}, "r r/sub r/sub/two"),
+        (("dir/s*/./**/three", "/r"), {"parents": True}, "r r/deep r/deep/three"),
+        (("*.txt/./x", "none*/./x", "/r"), {"parents": True}, ""),
         (("nothing*", "/r"), {"parents": True}, "r"),
     ],
 )
