@@ -1,14 +1,17 @@
 """The build checks: what each rule finds, what spares it, and what makes it an error."""
 
+import re
 from typing import Any
 
 import pytest
 
 from frontends.dockerfile.checks.rules import BUILDKIT_RULES
+from frontends.dockerfile.checks.teaching import TEACHING_RULES
 from frontends.dockerfile.convert import check, convert
 from minibuild.errors import DefinitionError, SourceText
 from minibuild.graph.frontend import Finding, FrontendRequest, LocalContext
 from minibuild.graph.platform import Platform
+from tests.conftest import CHECKOUT
 from tests.support.resolver import FakeResolver
 
 AMD64 = Platform("linux", "amd64")
@@ -32,6 +35,12 @@ def messages(text: str, **fields: Any) -> list[str]:
 def test_there_are_all_rules_of_buildkit() -> None:
     assert len({rule.name for rule in BUILDKIT_RULES}) == 22
     assert all(rule.url.startswith("https://docs.docker.com/") for rule in BUILDKIT_RULES)
+
+
+def test_the_page_has_all_rules() -> None:
+    page = (CHECKOUT / "docs/checks.md").read_text()
+    named = re.findall(r"^\| `(\w+)` \|", page, re.M)
+    assert named == [rule.name for rule in (*BUILDKIT_RULES, *TEACHING_RULES)]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +145,69 @@ def test_the_build_argument_wins_over_the_directive() -> None:
     assert findings(text, build_args=given) == [("JSONArgsRecommended", 3)]
 
 
+def test_who_asks_for_an_experimental_rule_gets_it() -> None:
+    text = "# check=skip=all;experimental=UnpinnedBase\nFROM busybox\nCMD a\n"
+    assert findings(text) == [("UnpinnedBase", 2)]
+
+
+def test_what_is_looked_at_in_a_stage_that_is_not_built() -> None:
+    """Rules about names and words of the whole file, and no others; --check looks at all stages."""
+    unused = "FROM busybox AS A\nENV a b\nCMD x\nCMD y\nENV TOKEN=x\nWORKDIR z\nMAINTAINER m\n"
+    text = unused + "FROM busybox AS b\n"
+    made = convert(request_for(text), FakeResolver()).findings
+    assert {found.rule for found in made} == {"StageNameCasing", "MaintainerDeprecated"}
+    assert len(findings(text)) == 8
+    assert len(findings(text, target="b")) == 2
+
+
+def test_a_shell_spares_only_what_comes_after_it() -> None:
+    text = 'FROM busybox AS a\nCMD a\nSHELL ["x"]\nENTRYPOINT b\nFROM a\nCMD c\n'
+    assert findings(text) == [("JSONArgsRecommended", 2)]
+
+
+def test_arguments_above_the_first_from_have_no_case_and_no_secrets() -> None:
+    assert findings("arg API_KEY=1\narg B=2\nFROM busybox\n") == []
+
+
+def test_platforms_by_what_they_expand_to() -> None:
+    def found(platform: str, name: str = "x") -> list[str]:
+        text = f"ARG P=linux/amd64\nFROM --platform={platform} busybox AS {name}\n"
+        return [rule for rule, _ in findings(text)]
+
+    assert found("${TARGETPLATFORM:-x}") == ["RedundantTargetPlatform"]
+    assert found("$P") == []
+    assert found("x86_64") == ["FromPlatformFlagConstDisallowed"]
+    assert found("x86_64", "for-amd64") == found("amd64", "on-linux") == []
+
+
+def test_sources_that_an_ignore_file_leaves_out() -> None:
+    def found(ignore: str, source: str) -> list[str]:
+        context = LocalContext("context", tuple(ignore.split()))
+        text = f"FROM busybox\nCOPY {source} /x/\nFROM busybox AS t\n"
+        return [rule for rule, _ in findings(text, context=context)]
+
+    assert found("docs", "docs/a") == ["CopyIgnoredFile"]
+    assert found("docs !docs/b", "docs/a") == [], "too much for a check"
+    assert found("docs", ".") == found("a*", "/") == []
+    assert found("*", ".") == found("**", "./") == ["CopyIgnoredFile"]
+
+
+def test_descriptions() -> None:
+    head = "# check=experimental=InvalidDefinitionDescription\n\n"
+
+    def found(text: str) -> list[str]:
+        return messages(head + text + "\nFROM scratch\n")
+
+    form = "Comment for {} should follow the format: `# {} <description>`"
+    assert found("# foo is it\nARG foo=bar") == []
+    assert found("# bar is it\nARG foo=bar") == [form.format("ARG", "foo")]
+    assert found("# other\n# foo is it\nARG foo") == []
+    assert found("# foo is it\n# other\nARG foo") == [form.format("ARG", "foo")]
+    assert found("# no\nARG foo bar") == [form.format("ARG", "<arg_key>")]
+    assert found("# BasE is it\nFROM scratch AS base") == [form.format("FROM", "base")]
+    assert found("# anything\nFROM scratch") == found("# no\n#\nARG foo") == []
+
+
 def test_one_instruction_can_be_spared() -> None:
     text = "FROM busybox\n# check=skip=JSONArgsRecommended\nCMD a\nENTRYPOINT b\n"
     assert findings(text) == [("JSONArgsRecommended", 4)]
@@ -181,6 +253,15 @@ def test_a_finding_explains_itself() -> None:
         ("RUN rm -rf /var/lib/apt/lists/*", "RemoveInLaterLayer", 3),
         ("RUN make && rm -rf /src", "", 0),
         ("COPY --link --chmod=755 a /", "LinkWithChmod", 3),
+        ("COPY --link a /lib/a", "LinkIntoSymlink", 3),
+        ("COPY --link a /library/a", "", 0),
+        ("COPY a /lib/a", "", 0),
+        ("ARG V=1\nRUN a\nRUN b\nRUN echo ${V}", "ArgBeforeUse", 3),
+        ("ARG V=1\nRUN echo $V\nRUN b", "", 0),
+        ("ARG V=1\nRUN <<E cat\n$V\nE", "", 0),
+        ("ARG V=1\nCOPY a /b\nLABEL v=$V", "", 0),
+        ("ARG V=1\nRUN echo $VV", "ArgBeforeUse", 3),
+        ("ARG TARGETARCH\nRUN a", "", 0),
         ("USER app\nRUN --mount=type=cache,target=/c x", "CacheMountOwner", 4),
         ("USER app\nRUN --mount=type=cache,target=/c,uid=5 x", "", 0),
         ("COPY deploy/id_ed25519 /", "SecretFileCopied", 3),

@@ -14,6 +14,7 @@ from frontends.dockerfile.checks.report import Checks
 from frontends.dockerfile.checks.rules import Rule
 from frontends.dockerfile.instructions import (
     Add,
+    Arg,
     Copy,
     From,
     Instruction,
@@ -23,6 +24,7 @@ from frontends.dockerfile.instructions import (
     User,
 )
 from frontends.dockerfile.reference import SCRATCH
+from frontends.dockerfile.scope import is_predefined
 
 HEREDOC_WITHOUT_ERREXIT = Rule(
     "HeredocWithoutErrexit",
@@ -54,6 +56,18 @@ LINK_WITH_CHMOD = Rule(
     "A copy that changes modes is not linked, as in BuildKit",
     experimental=True,
 )
+LINK_INTO_SYMLINK = Rule(
+    "LinkIntoSymlink",
+    "",
+    "A linked copy follows no symlinks: it puts a directory in the place of one",
+    experimental=True,
+)
+ARG_BEFORE_USE = Rule(
+    "ArgBeforeUse",
+    "",
+    "Every RUN below an ARG runs again when its value changes; declare it right above its use",
+    experimental=True,
+)
 CACHE_MOUNT_OWNER = Rule(
     "CacheMountOwner",
     "",
@@ -79,6 +93,8 @@ TEACHING_RULES = (
     COPY_ALL_BEFORE_INSTALL,
     REMOVE_IN_LATER_LAYER,
     LINK_WITH_CHMOD,
+    LINK_INTO_SYMLINK,
+    ARG_BEFORE_USE,
     CACHE_MOUNT_OWNER,
     UNPINNED_BASE,
     SECRET_FILE_COPIED,
@@ -95,6 +111,7 @@ _SECRET_FILE = re.compile(
     r"(?:^|/)(?:\.env(?:\..+)?|id_(?:rsa|dsa|ecdsa|ed25519)|.+\.(?:pem|key|p12|pfx)|\.netrc|\.npmrc"
     r"|\.pypirc|credentials)$"
 )
+_OFTEN_SYMLINK = re.compile(r"(/(?:bin|sbin|lib|lib32|lib64|var/run|var/lock))/")
 _ROOT = ("", "root", "0")
 
 
@@ -108,6 +125,7 @@ def check_habits(stages: Sequence[Sequence[Instruction]], checks: Checks) -> Non
         assert isinstance(source, From)
         _base(source, names, checks)
         _stage(stage, checks)
+        _arguments(stage, checks)
         names.add(source.name)
 
 
@@ -141,6 +159,9 @@ def _stage(stage: Sequence[Instruction], checks: Checks) -> None:
 def _copy(item: Copy | Add, checks: Checks) -> None:
     if item.link and item.chmod:
         checks.report(LINK_WITH_CHMOD, "--link has no effect beside --chmod", item.head)
+    elif item.link and (found := _OFTEN_SYMLINK.match(item.dest)):
+        message = f"'{found[1]}' is a symlink in many images, and would become a directory"
+        checks.report(LINK_INTO_SYMLINK, message, item.head)
     for source in item.sources:
         if _SECRET_FILE.search(source):
             checks.report(SECRET_FILE_COPIED, f"'{source}' may hold a secret", item.head)
@@ -173,3 +194,25 @@ def _caches(item: Run, user: str, checks: Checks) -> None:
         if is_cache and user not in _ROOT and not keys & {"uid", "mode"}:
             message = f"User '{user}' cannot write to this cache"
             checks.report(CACHE_MOUNT_OWNER, message, item.head, spec.span)
+
+
+def _arguments(stage: Sequence[Instruction], checks: Checks) -> None:
+    """ARGs with a RUN between them and the first instruction that names them."""
+    for at, item in enumerate(stage):
+        for declared in item.names if isinstance(item, Arg) else ():
+            name = declared.name
+            use = re.compile(rf"\$(?:{re.escape(name)}\b|\{{{re.escape(name)}\b)")
+            runs = 0
+            for later in stage[at:]:
+                if use.search(_text(later)):
+                    break
+                runs += isinstance(later, Run)
+            if runs and not is_predefined(name):
+                message = f"{runs} RUN{'s' if runs > 1 else ''} below do not use '{name}'"
+                checks.report(ARG_BEFORE_USE, message, item.head, declared.span)
+
+
+def _text(item: Instruction) -> str:
+    """All that is written of an instruction, inline files included."""
+    heredocs = item.heredocs if isinstance(item, Run | Copy | Add) else ()
+    return item.head.original + "".join(heredoc.content for heredoc in heredocs)
