@@ -1,8 +1,9 @@
 """Cache mounts in a registry: a tag of a repository.
 
 A registry has no locks. So the blobs go first, and then the manifest is read once more, merged
-and replaced, which leaves two builds that end in the same instant only that instant: then the
-second keeps its own mounts and those of the first are sent the next time.
+and replaced, which leaves two builds that end in the same instant only that instant. Whoever has
+written looks again a moment later; if a mount is back to what it was before, somebody who had read
+that has written it back, and all is merged and replaced once more.
 """
 
 import threading
@@ -18,14 +19,18 @@ from minibuild.cachemounts.artifact import (
 from minibuild.cachemounts.places import Kept
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.meter import Meter
-from minibuild.oci.model import MAX_DOCUMENT_BYTES, OCI_MANIFEST
+from minibuild.oci.model import MAX_DOCUMENT_BYTES, OCI_MANIFEST, Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.push import UPLOADS, Repository
 from minibuild.oci.reference import Reference
 from minibuild.oci.refusal import Refused
 from minibuild.oci.registry import Registry
-from minibuild.oci.transport import patient
+from minibuild.oci.transport import Unreachable, patient
 from minibuild.request import RegistryAccess
+
+_ATTEMPTS = 5
+_MOMENT_S = (0.1, 0.3)
+"""Longer than it takes from reading a manifest to replacing it; and not the same for all."""
 
 
 class RepositoryPlace:
@@ -57,9 +62,33 @@ class RepositoryPlace:
         repository = Repository(self._registry, self._reference, meter=meter)
         in_parallel(lambda layer: repository.push_blob(layer, source), new, UPLOADS)
         repository.push_bytes(EMPTY, EMPTY_CONFIG.media_type)
-        data = artifact_bytes({**self._layers(), **layers})
-        repository.push_manifest(data, OCI_MANIFEST, self._reference.tag)
+        for attempt in range(1, _ATTEMPTS + 1):
+            before = self._layers()
+            try:
+                # Once: what was read is soon out of date.
+                data = artifact_bytes({**before, **layers})
+                repository.push_manifest(data, OCI_MANIFEST, self._reference.tag, once=True)
+            except (Refused, Unreachable) as error:
+                if attempt == _ATTEMPTS or not error.temporary:
+                    raise
+                self._registry.client.transport.pause(attempt)
+                continue
+            if not self._lost(layers, before):
+                break
         return True
+
+    def _lost(self, layers: Layers, before: Layers) -> list[Descriptor]:
+        """Those of `layers` in whose place there is again what was there before, a moment later."""
+        from random import uniform
+
+        self._registry.client.transport.patience.sleep(uniform(*_MOMENT_S))
+        now, digests = self._layers(), {id: layer.digest for id, layer in before.items()}
+        found = {id: now[id].digest if id in now else None for id in layers}
+        return [
+            layer
+            for id, layer in layers.items()
+            if found[id] == digests.get(id) and found[id] != layer.digest
+        ]
 
     def _layers(self) -> Layers:
         kept = self.read()

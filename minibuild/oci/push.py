@@ -13,7 +13,7 @@ spec. The blobs themselves are the work of `upload`.
 
 import io
 from collections.abc import Sequence
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 
 from minibuild.digest import Digest
 from minibuild.errors import RegistryError
@@ -30,10 +30,14 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference
+from minibuild.oci.refusal import Refused
 from minibuild.oci.registry import Registry
 from minibuild.oci.transfer import blobs_of
-from minibuild.oci.transport import discard
+from minibuild.oci.transport import TEMPORARY, discard
 from minibuild.oci.upload import How, Uploader
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 UPLOADS = 4
 """Blobs sent at once, as other clients do: more would be taken for abuse by some registries."""
@@ -87,25 +91,23 @@ class Repository:
         return descriptor
 
     def push_manifest(
-        self, data: bytes, media_type: str = OCI_MANIFEST, tag: str = ""
+        self, data: bytes, media_type: str = OCI_MANIFEST, tag: str = "", *, once: bool = False
     ) -> Descriptor:
-        """Put a manifest or an index, under a tag or by its digest alone.
-
-        What it names has to be there already.
+        """Put a manifest or an index, under a tag or by its digest alone; `once` without trying
+        again. What it names has to be there already.
         """
         descriptor = describe(media_type, data)
-        response = self._client.call(
-            self._endpoint,
-            Call(
-                "PUT",
-                f"manifests/{tag or descriptor.digest}",
-                (200, 201, 202),
-                headers={"Content-Type": media_type, "Content-Length": str(len(data))},
-                body=data,
-                push=True,
-                what=f"{self._endpoint.repository}:{tag}" if tag else self._endpoint.repository,
-            ),
+        call = Call(
+            "PUT",
+            f"manifests/{tag or descriptor.digest}",
+            (200, 201, 202),
+            headers={"Content-Type": media_type, "Content-Length": str(len(data))},
+            body=data,
+            push=True,
+            what=f"{self._endpoint.repository}:{tag}" if tag else self._endpoint.repository,
+            once=once,
         )
+        response = self._client.call(self._endpoint, call) if once else self._put(call)
         stored = response.headers.get("Docker-Content-Digest", descriptor.digest)
         discard(response)
         if stored != descriptor.digest:
@@ -113,6 +115,21 @@ class Repository:
                 f"{self._endpoint.host} stored {stored} and was sent {descriptor.digest}"
             )
         return descriptor
+
+    def _put(self, call: Call) -> "BaseHTTPResponse":
+        """The answer to a PUT of a manifest.
+
+        The transport tries again what is temporary by its status; `Refused` knows of more.
+        """
+        transport = self._client.transport
+        for attempt in range(1, transport.patience.attempts):
+            try:
+                return self._client.call(self._endpoint, call)
+            except Refused as error:
+                if error.status in TEMPORARY or not error.temporary:
+                    raise
+            transport.pause(attempt)
+        return self._client.call(self._endpoint, call)
 
 
 class _Bytes:

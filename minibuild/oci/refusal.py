@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from minibuild.errors import BuildError, RegistryError
-from minibuild.oci.transport import read_all, retry_after_s
+from minibuild.oci.transport import TEMPORARY, read_all, retry_after_s
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -18,17 +18,28 @@ _MAX_WORDS = 200
 
 
 class Refused(RegistryError):
-    """A registry answered, and not with what it was asked for. `status` is that of HTTP."""
+    """A registry answered, and not with what it was asked for. `status` is that of HTTP, `code`
+    the distribution spec's word for what is wrong, such as BLOB_UNKNOWN, if it said one."""
 
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+    def __init__(self, message: str, *, status: int, hint: str = "", code: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.code = code
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may get another answer soon.
+
+        docker-registry on a filesystem empties a file before it writes it anew. Who puts a manifest
+        while somebody pushes one of its blobs there may be told that a digest in it is wrong.
+        """
+        return self.status in TEMPORARY or self.code == "DIGEST_INVALID"
 
 
 def refusal(response: "BaseHTTPResponse", host: str, what: str, *, logged_in: bool) -> Refused:
     """The error for an answer about `what` (`team/app:1`); reads the rest of the response."""
     status = response.status
-    said = _said(response, host)
+    said, code = _said(response, host)
     hint = ""
     if status == 404:
         message, hint = f"{host} has no {what}", "check the name and the tag"
@@ -51,7 +62,8 @@ def refusal(response: "BaseHTTPResponse", host: str, what: str, *, logged_in: bo
         message, hint = f"{host} has trouble of its own with {what}", "try again later"
     else:
         message = f"{host} refuses {what}"
-    return Refused(f"{message} ({status}{': ' + said if said else ''})", status=status, hint=hint)
+    sentence = f"{message} ({status}{': ' + said if said else ''})"
+    return Refused(sentence, status=status, hint=hint, code=code)
 
 
 def _wait(response: "BaseHTTPResponse") -> str:
@@ -64,12 +76,13 @@ def _wait(response: "BaseHTTPResponse") -> str:
     return hint
 
 
-def _said(response: "BaseHTTPResponse", host: str) -> str:
-    """The registry's own words: those of the first error, in one line."""
+def _said(response: "BaseHTTPResponse", host: str) -> tuple[str, str]:
+    """The registry's own words: those of the first error, in one line; and its code."""
     try:
-        value = json.loads(read_all(response, _MAX_BYTES, host))
-        words = str(value["errors"][0].get("message") or value["errors"][0]["code"])
+        error = json.loads(read_all(response, _MAX_BYTES, host))["errors"][0]
+        code = str(error.get("code", ""))
+        words = str(error.get("message") or error["code"])
     except (BuildError, ValueError, LookupError, TypeError, AttributeError):
-        return ""
+        return "", ""
     words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    return words[:_MAX_WORDS]
+    return words[:_MAX_WORDS], code

@@ -1,5 +1,6 @@
 """Cache mounts that travel, whole builds: between stores, by way of a registry or a folder."""
 
+import io
 import json
 import os
 import shutil
@@ -8,11 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 import minibuild
+from minibuild.cachemounts.repository import RepositoryPlace
 from minibuild.events import Event, Warned
+from minibuild.oci.meter import unmetered
+from minibuild.oci.model import OCI_LAYER, Descriptor, describe
+from minibuild.oci.reference import parse_reference
 from minibuild.request import CacheMountPlace, RegistryAccess
 from tests.conftest import Cli
 from tests.registry.conftest import Authority
@@ -318,6 +324,38 @@ def test_two_builds_of_one_store_bring_a_mount_once(
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
     assert len(requests(plain, start, "GET /v2/once/app/blobs")) == 1
+
+
+def test_many_write_to_one_name_at_once(plain: Server) -> None:
+    """Each its own mount, in the same instant; none is lost."""
+    cancelled, reference = threading.Event(), parse_reference(f"{plain.address}/many/app:m")
+    start = threading.Barrier(6)
+
+    def write(number: int) -> None:
+        data = b"%d" % number
+        layer = describe(OCI_LAYER, data)
+        place = RepositoryPlace(reference, RegistryAccess(), cancelled)
+        start.wait()
+        place.write({f"m{number}": layer}, _Memory(data), unmetered)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = RepositoryPlace(reference, RegistryAccess(), cancelled).read()
+    assert kept is not None
+    assert sorted(kept.layers) == [f"m{number}" for number in range(6)]
+
+
+class _Memory:
+    """One blob."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return io.BytesIO(self._data)
 
 
 def test_from_python(stores: Stores, project: Project, tmp_path: Path) -> None:

@@ -320,6 +320,21 @@ def test_blobs_are_sent_side_by_side(server: Faulty, content: ContentStore) -> N
         assert other.blobs == server.blobs
 
 
+def test_a_manifest_is_put_again_when_a_digest_in_it_was_being_written(
+    server: Faulty, content: ContentStore
+) -> None:
+    """As docker-registry answers while somebody else pushes the same blob; nothing else is."""
+    where = "PUT /v2/app/manifests"
+    server.faults += [Fault(where, 400, code="DIGEST_INVALID")] * 2
+    repository = Repository(Client().registry, parse_reference(f"{server.address}/app:1"))
+    data = b'{"schemaVersion": 2}'
+    repository.push_manifest(data, tag="1")
+    assert len([line for line in server.asked if line.startswith(where)]) == 3
+    server.faults += [Fault(where, 400, code="MANIFEST_INVALID")]
+    with pytest.raises(BuildError, match="so it is"):
+        repository.push_manifest(data, tag="1")
+
+
 @pytest.mark.parametrize("status", [400, 403, 405, 500])
 def test_a_push_that_is_refused(server: Faulty, content: ContentStore, status: int) -> None:
     server.faults += [Fault("POST", status)] * 20

@@ -23,12 +23,14 @@ class Fault(NamedTuple):
 
     `kind` is a status, `cut` (the answer or the upload ends after `at` bytes), `hang`, `loop` (a
     redirect to itself), `wrong` (other bytes than asked for), `norange` (all of it, always).
+    `code` is the distribution spec's word in the answer.
     """
 
     where: str
     kind: str | int
     headers: tuple[tuple[str, str], ...] = ()
     at: int = 0
+    code: str = "X"
 
 
 def digest(data: bytes) -> str:
@@ -120,9 +122,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case None:
                 self._well()
             case Fault(kind=int() as status):
-                self._answer(
-                    status, b'{"errors":[{"code":"X","message":"so it is"}]}', *fault.headers
-                )
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                error = {"code": fault.code, "message": "so it is"}
+                self._answer(status, json.dumps({"errors": [error]}).encode(), *fault.headers)
             case Fault(kind="hang"):
                 self.server.over.wait(20)
                 self.close_connection = True
