@@ -10,7 +10,7 @@ import stat
 from importlib import import_module
 from typing import NamedTuple
 
-from minibuild.errors import DefinitionError, SourceText, UsageError
+from minibuild.errors import DefinitionError, RegistryError, SourceText, UsageError
 from minibuild.graph.frontend import (
     ArchiveContext,
     Context,
@@ -25,6 +25,8 @@ DOCKERFILE = "Dockerfile"
 MAX_BYTES = 16 * 1024 * 1024
 """No person writes a longer Dockerfile; a device or a disk image given by mistake is longer."""
 
+TIMEOUT_S = 60.0
+_FOUND = 200
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
 _REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
 
@@ -45,6 +47,8 @@ def read_definition(request: BuildRequest) -> Definition:
     """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
     if request.graph is not None:
         return _of_graph(request)
+    if is_web_address(request.file):
+        request = request._replace(file="", dockerfile=_fetched(request.file))
     locals_: dict[str, LocalTree] = {}
     contexts = {name: _named(name, value, locals_) for name, value in request.contexts.items()}
     main: Context
@@ -96,6 +100,32 @@ def _casing(path: str) -> str:
     if name == DOCKERFILE and not os.path.exists(path) and os.path.isfile(lower):
         return lower
     return path
+
+
+def is_web_address(text: str) -> bool:
+    """Whether a Dockerfile is to come from a web server."""
+    return text.startswith(("http://", "https://"))
+
+
+def _fetched(url: str) -> str:
+    """The text of a Dockerfile from the web; it is asked for each time."""
+    import urllib3
+
+    try:
+        with urllib3.PoolManager(timeout=TIMEOUT_S) as pool:
+            response = pool.request("GET", url, preload_content=False)
+            data: bytes = response.read(MAX_BYTES + 1)
+            response.release_conn()
+    except urllib3.exceptions.HTTPError as error:
+        raise RegistryError(
+            f"cannot fetch the Dockerfile {url}: {error}", hint="check the address and the network"
+        ) from error
+    if response.status != _FOUND:
+        raise RegistryError(
+            f"cannot fetch the Dockerfile {url}: invalid response status {response.status}",
+            hint="open the address in a browser",
+        )
+    return _text(data, url, "Dockerfile")
 
 
 def is_remote(text: str) -> bool:
@@ -179,6 +209,10 @@ def read_open(fd: int, path: str, what: str) -> str:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise DefinitionError(f"the {what} {path} is not a regular file")
         data = file.read(MAX_BYTES + 1)
+    return _text(data, path, what)
+
+
+def _text(data: bytes, path: str, what: str) -> str:
     if len(data) > MAX_BYTES:
         raise DefinitionError(f"the {what} {path} is larger than {MAX_BYTES >> 20} MiB")
     return data.decode("utf-8", "surrogateescape")

@@ -69,6 +69,11 @@ def run_build(
                 definition, asked, request.file, bench, engine.cache, sources
             )
             bench = bench._replace(left_out=left_out)
+        if _may_name_a_time(request, definition):
+            from minibuild.epoch import with_epoch
+
+            asked = frontend_request(request, definition)
+            request = with_epoch(request, asked, bench, engine.cache, sources)
         try:
             return _build(engine, request, definition, bench, sources, finder, known)
         except BuildError as error:
@@ -76,6 +81,13 @@ def run_build(
             if error.span is not None and error.span.file == definition.source.name:
                 error.source = definition.source
             raise
+
+
+def _may_name_a_time(request: BuildRequest, definition: Definition) -> bool:
+    """Whether SOURCE_DATE_EPOCH may be something else than a plain number in the request."""
+    given = request.build_args.get("SOURCE_DATE_EPOCH", "")
+    named = given != "" and not given.lstrip("-").isdecimal()
+    return request.graph is None and (named or "SOURCE_DATE_EPOCH" in definition.source.text)
 
 
 def collaborators(

@@ -26,7 +26,7 @@ RANK = {
     "executor": 4, "fileop": 4, "oci": 4,
     "solve": 5, "export": 5, "keyagent": 5,
     "definition": 6, "engine": 6, "outcome": 6, "secrets": 6,
-    "arrival": 7, "cachemounts": 7, "exporting": 7, "housekeeping": 7, "tracing": 7,
+    "arrival": 7, "epoch": 7, "cachemounts": 7, "exporting": 7, "housekeeping": 7, "tracing": 7,
     "pipeline": 8,
     "calling": 9, "lab": 9, "worker": 9, "library": 9,
     "cli": 10,

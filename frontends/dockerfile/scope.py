@@ -18,6 +18,8 @@ from minibuild.graph.platform import Platform
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH of an image that sets none."""
 
+EPOCH = "SOURCE_DATE_EPOCH"
+SECONDS = re.compile(r"-?[0-9]+")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _DEFAULT_TARGET = "default"
 _PLATFORM = re.compile(r"(?:BUILD|TARGET)(?:PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
@@ -43,9 +45,18 @@ def platform_args(request: FrontendRequest, platform: Platform, last: str) -> di
 
 
 def global_args(
-    args: Iterable[Arg], predefined: Mapping[str, str], given: Mapping[str, str], escape: str
+    args: Iterable[Arg],
+    predefined: Mapping[str, str],
+    given: Mapping[str, str],
+    escape: str,
+    *,
+    raw: bool = False,
 ) -> dict[str, str]:
-    """All variables that FROM sees: `predefined` ones and those of the ARGs above it."""
+    """All variables that FROM sees: `predefined` ones and those of the ARGs above it.
+
+    A SOURCE_DATE_EPOCH that is no number stands for a time that `given` would hold if it were
+    known; `raw` keeps it.
+    """
     variables = dict(predefined)
     for arg in args:
         for item in arg.names:
@@ -54,6 +65,8 @@ def global_args(
                 variables[name] = given[name]
             elif item.default is not None:
                 variables[name] = process_word(item.default, variables, item.span, escape).text
+    if not raw and not SECONDS.fullmatch(variables.get(EPOCH, "0")):
+        del variables[EPOCH]
     return variables
 
 
@@ -65,7 +78,7 @@ def declared_names(args: Iterable[Arg]) -> frozenset[str]:
 def is_predefined(name: str) -> bool:
     """Whether a build argument means something even if no ARG declares it."""
     return (
-        name == "SOURCE_DATE_EPOCH"
+        name == EPOCH
         or name.startswith("BUILDKIT_")
         or name.lower() in _PROXIES
         or _PLATFORM.fullmatch(name) is not None
@@ -74,11 +87,17 @@ def is_predefined(name: str) -> bool:
 
 def check_epoch(given: Mapping[str, str]) -> None:
     """SOURCE_DATE_EPOCH has to be seconds since 1970; empty is as good as not given."""
-    text = given.get("SOURCE_DATE_EPOCH", "")
-    if text and not re.fullmatch(r"-?[0-9]+", text):
-        raise DefinitionError(
-            f"invalid SOURCE_DATE_EPOCH: {text}", hint="give seconds since 1970-01-01, as a number"
-        )
+    text = given.get(EPOCH, "")
+    if text and not SECONDS.fullmatch(text):
+        raise invalid_epoch(text)
+
+
+def invalid_epoch(text: str) -> DefinitionError:
+    """The error about a SOURCE_DATE_EPOCH that nothing is called by."""
+    return DefinitionError(
+        f"invalid SOURCE_DATE_EPOCH: {text}",
+        hint="give seconds since 1970-01-01, or context, or the name of a context or stage",
+    )
 
 
 def proxy_variables(build_args: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -213,7 +213,8 @@ def _remove(path: str) -> None:
 def _places(request: BuildRequest) -> dict[str, str]:
     """The Dockerfile's name in errors, and the path under which an editor finds it."""
     path = request.file or os.path.join(request.context, "Dockerfile")
-    if request.dockerfile is not None or not os.path.isdir(request.context):
+    given = request.dockerfile is not None or request.file.startswith(("http://", "https://"))
+    if given or not os.path.isdir(request.context):
         return {}
     return {os.path.basename(path): os.path.relpath(path)}
 

@@ -133,23 +133,34 @@ class _Git:
         """Check the commit out in `folder`."""
         self._run(["init", "--quiet", folder])
         self._run(["-C", folder, "remote", "add", "--", "origin", self._op.url])
-        ref = self._op.ref or "HEAD"
-        # Servers may refuse to serve a commit that is no tip; then the reference has to do.
-        try:
-            self._run(["-C", folder, "fetch", "--quiet", "--depth=1", "origin", commit])
-        except RegistryError:
-            self._run(["-C", folder, "fetch", "--quiet", "--depth=1", "origin", ref])
+        fetch = ["-C", folder, "fetch", "--quiet"]
+        # Servers may refuse to serve a commit that is no tip; then the reference has to do. A plain
+        # file server (git's "dumb http") can leave out no history; so all of it is fetched.
+        self._first_of(
+            [*fetch, "--depth=1", "origin", commit],
+            [*fetch, "--depth=1", "origin", self._op.ref or "HEAD"],
+            [*fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"],
+        )
         self._run(["-C", folder, "-c", "advice.detachedHead=false", "checkout", "-q", commit])
         if self._op.submodules:
-            self._run(
-                ["-C", folder, "submodule", "update", "--init", "--recursive", "--depth=1", "-q"]
-            )
+            update = ["-C", folder, "submodule", "update", "--init", "--recursive", "-q"]
+            self._first_of([*update, "--depth=1"], update)
+
+    def _first_of(self, *commands: Sequence[str]) -> None:
+        """Run the first of the commands that succeeds. Only the last may say why it does not."""
+        for command in commands[:-1]:
+            try:
+                self._run(command, quiet=True)
+            except RegistryError:
+                continue
+            return
+        self._run(commands[-1])
 
     def time(self, folder: str) -> int:
         """When the commit that is checked out was made, in seconds since the epoch."""
         return int(self._run(["-C", folder, "log", "-1", "--format=%ct"]))
 
-    def _run(self, arguments: Sequence[str]) -> str:
+    def _run(self, arguments: Sequence[str], *, quiet: bool = False) -> str:
         from subprocess import PIPE, Popen, TimeoutExpired
 
         try:
@@ -174,7 +185,7 @@ class _Git:
                     process.kill()
                     process.communicate()
                     raise Cancelled("the fetch was cancelled") from None
-        if err:
+        if err and not quiet:
             self._voice.log(2, err)
         if process.returncode:
             said = err.decode("utf-8", "replace").strip().splitlines() or [""]

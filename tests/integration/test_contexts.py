@@ -212,6 +212,23 @@ def test_a_dockerfile_from_the_web(build: Built, web: WebServer) -> None:
 
 
 @pytest.mark.needs("mount")
+def test_a_dockerfile_from_the_web_for_another_context(
+    build: Built, web: WebServer, tmp_path: Path
+) -> None:
+    (tmp_path / "ctx").mkdir()
+    (tmp_path / "ctx/a").write_text("a")
+    url = web.put("/shared/Dockerfile.app", b"FROM scratch\nCOPY a /b\n")
+    build("-f", url, str(tmp_path / "ctx"))
+    assert build.files == {"b"}
+    build("-f", url, "-", stdin=tarred({"a": "a"}))
+    assert build.files == {"b"}
+    said = build("-f", web.put("/wrong", b"FROM scratch\nRUNN\n"), str(tmp_path / "ctx"), code=6)
+    assert "2 | >>> RUNN" in said
+    said = build("-f", web.url("/none"), str(tmp_path / "ctx"), code=4)
+    assert "cannot fetch the Dockerfile http" in said and "status 404" in said
+
+
+@pytest.mark.needs("mount")
 def test_what_the_web_does_not_have(build: Built, web: WebServer) -> None:
     said = build(web.url("/none.tar"), code=4)
     assert "404" in said
@@ -279,6 +296,56 @@ def test_a_repository(build: Built, repository: tuple[Path, str]) -> None:
         assert build.files == {"here"}, reference
     assert "does not contain ref none" in build(url + "#none", code=6)
     assert "subdirectory nosuch of http" in build(url + "#main:nosuch", code=6)
+
+
+@pytest.mark.needs("mount", "git")
+def test_a_repository_on_a_plain_file_server(
+    build: Built, repository: tuple[Path, str], web: WebServer
+) -> None:
+    folder, _ = repository
+    git(folder, "update-server-info")
+    for path in (folder / ".git").rglob("*"):
+        if path.is_file():
+            web.put(f"/plain/{path.relative_to(folder / '.git')}", path.read_bytes())
+    for reference in ("", "#v1", "#" + git(folder, "rev-parse", "v1^{}")):
+        said = build(web.url("/plain") + ".git" + reference, code=4)
+        assert "failed to fetch" in said, "there is no repository of that name"
+    for path in list(web.files):
+        web.files[path.replace("/plain/", "/plain.git/")] = web.files[path]
+    build(web.url("/plain.git"))
+    assert build.files == COPIED | {"later"}
+    for reference in ("#v1", "#" + git(folder, "rev-parse", "v1^{}")):
+        said = build(web.url("/plain.git") + reference)
+        assert build.files == COPIED, reference
+        assert "fatal" not in said
+
+
+@pytest.mark.needs("mount", "git")
+def test_the_time_of_a_source(
+    build: Built, repository: tuple[Path, str], web: WebServer, tmp_path: Path
+) -> None:
+    folder, url = repository
+    text = "FROM scratch\nARG SOURCE_DATE_EPOCH\nCOPY <<E /t\n$SOURCE_DATE_EPOCH\nE\n"
+    (folder / "Dockerfile").write_text(text)
+    git(folder, "commit", "-qam", "three")
+    committed = git(folder, "log", "-1", "--format=%ct")
+
+    def time_of(*arguments: str) -> str:
+        build(*arguments)
+        return Path(f"{build.out}{build.count}/t").read_text().strip()
+
+    asked = "--build-arg=SOURCE_DATE_EPOCH="
+    assert time_of(asked + "context", url) == committed
+    assert time_of(asked + "context", str(folder)) == "", "a folder has no time"
+    lib = f"--build-context=lib={url}"
+    assert time_of(asked + "lib", lib, str(folder)) == committed
+    web.put("/x", b"x", modified="Thu, 01 Jan 2015 00:00:00 GMT")
+    (folder / "D").write_text(
+        f"ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nADD {web.url('/x')} /\n{text}"
+    )
+    assert time_of("-f", str(folder / "D"), str(folder)) == "1420070400"
+    said = build(asked + "nothing", str(folder), code=6)
+    assert "invalid SOURCE_DATE_EPOCH: nothing" in said
 
 
 @pytest.mark.needs("mount", "git")
