@@ -1,7 +1,8 @@
 """A registry in a few lines that can be told to fail, in each of the ways in which real ones do.
 
 Comes in: blobs, and a list of faults. Goes out: HTTP. `faults` are taken one for each request that
-fits, in order; without one the request is served well. `asked` is every request with its range.
+fits, in order; without one the request is served well. `asked` is every request with its range,
+`logins` its Authorization.
 """
 
 import hashlib
@@ -50,6 +51,7 @@ class Faulty(http.server.ThreadingHTTPServer):
         self.manifests: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.asked: list[str] = []
+        self.logins: list[str] = []
         self.uploads: dict[str, bytearray] = {}
         self.chunk_min = 0
         self.mounts = False
@@ -116,6 +118,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         line = f"{self.command} {self.path}"
         ranges = self.headers.get("Range") or self.headers.get("Content-Range") or ""
         self.server.asked.append(f"{line} {ranges}".strip())
+        self.server.logins.append(self.headers.get("Authorization", ""))
         fault = self.server.fault(line)
         self._cut = fault.at if fault and fault.kind == "cut" else 0
         match fault:
