@@ -101,11 +101,8 @@ def layer_of(
     for known in local.known_as(now):
         if known.digest == there or parcels.has(known.digest):
             return known
-    fd = os.open(local.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with local.opened() as fd:
         layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled)
-    finally:
-        os.close(fd)
     local.remember(now, layer)
     return layer
 

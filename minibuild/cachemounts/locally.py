@@ -57,13 +57,19 @@ class LocalMount:
                 )
             discard(self.store, self.folder)
 
-    def fingerprint(self) -> str:
-        """See `tree.fingerprint`."""
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """The directory, open."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return fingerprint(fd)
+            yield fd
         finally:
             os.close(fd)
+
+    def fingerprint(self) -> str:
+        """See `tree.fingerprint`."""
+        with self.opened() as fd:
+            return fingerprint(fd)
 
     def known_as(self, now: str) -> list[Descriptor]:
         """The layers that the contents are known to be, if they have the fingerprint `now`."""

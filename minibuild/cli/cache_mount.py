@@ -1,10 +1,12 @@
-"""`minibuild cache-mount ls`, `rm`, `export` and `import`: directories of RUN --mount=type=cache.
+"""`minibuild cache-mount ls`, `show`, `rm`, `export` and `import`: directories of RUN
+--mount=type=cache.
 
 Comes in: ids, and places in the form of `--cache-mount-to` and `--cache-mount-from`. Goes out: a
 table, or mounts in another place. Read next: `minibuild.cachemounts`.
 """
 
 import argparse
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from minibuild.cli.privileges import enter
 from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.table import ago, table
-from minibuild.errors import StoreError
+from minibuild.errors import StoreError, UsageError
 from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 
@@ -94,6 +96,51 @@ def _ls(options: argparse.Namespace, session: Session) -> int:
         return 0
     rows = [[h.description, bytes_text(h.size_bytes), ago(h.used)] for h in found]
     for line in table(["ID", "SIZE", "LAST USED"], rows, right="SIZE"):
+        session.say(line)
+    return 0
+
+
+# --- show ---------------------------------------------------------------------------------------
+
+
+def _show_parser() -> Parser:
+    made = Parser(
+        "minibuild cache-mount show",
+        description="Show what is in a cache mount, the largest parts first.",
+    )
+    made.add_argument("id", metavar="ID", help="as `ls` shows it")
+    made.add_argument("--depth", type=int, default=1, metavar="N", help="how far down (default: 1)")
+    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    return made
+
+
+def _show(options: argparse.Namespace, session: Session) -> int:
+    if options.depth < 1:
+        raise UsageError("--depth must be at least 1")
+    root = session.root
+    enter()
+    from minibuild.cachemounts.contents import contents
+    from minibuild.cachemounts.locally import LocalMount
+    from minibuild.engine import open_engine
+    from minibuild.housekeeping import cache_mounts_of
+
+    with open_engine(root) as engine:
+        local = LocalMount(engine.store, options.id)
+        if not os.path.isdir(local.path):
+            known = [holding.description for holding in cache_mounts_of(engine.store)]
+            raise _missing(options.id, known)
+        with local.opened() as fd:
+            found = contents(fd, options.depth)
+    if options.format == "json":
+        import json
+
+        session.say(json.dumps([entry._asdict() for entry in found], indent=2))
+        return 0
+    rows = [
+        [bytes_text(e.size_bytes), str(e.files), ago(e.newest) if e.newest else "", e.path]
+        for e in found
+    ]
+    for line in table(["SIZE", "FILES", "NEWEST", "PATH"], rows, right="SIZE FILES"):
         session.say(line)
     return 0
 
@@ -208,6 +255,7 @@ def _has(ids: Iterable[str]) -> str:
 
 COMMANDS = {
     "cache-mount ls": Command(_ls_parser, _ls),
+    "cache-mount show": Command(_show_parser, _show),
     "cache-mount rm": Command(_rm_parser, _rm),
     "cache-mount export": Command(_export_parser, _export),
     "cache-mount import": Command(_import_parser, _import),

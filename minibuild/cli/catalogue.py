@@ -41,6 +41,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "image save": Entry("image_files", "write an image to an archive or OCI layout"),
     "image load": Entry("image_files", "read images from an archive or OCI layout"),
     "cache-mount ls": Entry("cache_mount", "list the directories of RUN --mount=type=cache"),
+    "cache-mount show": Entry("cache_mount", "show what is in a cache mount"),
     "cache-mount export": Entry("cache_mount", "write cache mounts to a registry or a folder"),
     "cache-mount import": Entry("cache_mount", "fill cache mounts from a registry or a folder"),
     "cache-mount rm": Entry("cache_mount", "remove cache mounts from the store"),

@@ -28,6 +28,12 @@ def test_there_and_back(
     assert cli("cache-mount", "ls", "-q").stdout.split() == ["/b", "a"]
     listed = json.loads(cli("cache-mount", "ls", "--format=json").stdout)
     assert 100_000 <= listed[1]["size_bytes"] < 200_000  # two names, one file
+    shown = json.loads(cli("cache-mount", "show", "a", "--format=json").stdout)
+    assert [(entry["path"], entry["files"]) for entry in shown] == [("x", 1), ("y", 1)]
+    assert [entry["size_bytes"] > 90_000 for entry in shown] == [True, False]
+    assert "x" in cli("cache-mount", "show", "a", "--depth=2").stdout
+    assert "there are /b, a" in cli("cache-mount", "show", "c", code=8).stderr
+    cli("cache-mount", "show", "a", "--depth=0", code=2)
     assert cli("cache-mount", "export", there, "a").stdout == "exported  a\n"
     said = cli("cache-mount", "export", there).stdout
     assert sorted(said.splitlines()) == ["exported  /b", "unchanged  a"]
