@@ -33,6 +33,7 @@ from minibuild.graph.vertex import Note, Vertex
 
 _KEPT_EXTRA = ("os.version", "os.features")
 _TRUE = ("1", "true")
+_NO_IMAGE = f"docker-image://{SCRATCH}"
 
 
 class Base(NamedTuple):
@@ -101,6 +102,8 @@ class Sources:
                     _note(title if name else f"[internal] {title}", span),
                 )
                 return Base(vertex, _config_of_tree(platform, title))
+            case ImageContext() if context.url == _NO_IMAGE:
+                return Base(None, empty_config(platform))
             case ImageContext():
                 return self._image(context.url, platform, span, "", f"[context {name}] ")
             case RemoteContext():

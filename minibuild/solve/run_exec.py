@@ -118,6 +118,10 @@ def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> 
             "(qemu-user-static and binfmt-support, or the like), or let this stage run here with "
             "FROM --platform=$BUILDPLATFORM and cross-compile"
         )
+    elif ended.code == 127 and f'exec: "{op.args[0]}"'.encode() in tail:
+        hint = f"the image has no {op.args[0]}: a RUN in shell form needs a shell, see SHELL"
+        if op.args[0] not in ("/bin/sh", "/bin/bash"):
+            hint = f"the image has no {op.args[0]}: is it installed, is PATH right?"
     elif ended.code == 127:
         hint = "the shell found no such command in the image: is it installed, is PATH right?"
     elif ended.code == 126:

@@ -536,3 +536,9 @@ def test_build_arguments_that_nothing_takes() -> None:
         "[Warning] One or more build-args [BB UNHEARD] were not consumed (did you mean B?)"
     )
     build("# check=error=true\nFROM busybox\n", build_args={"X": ""})
+
+
+def test_a_named_context_may_be_empty() -> None:
+    contexts = {"base": ImageContext("docker-image://scratch")}
+    made = build("FROM base\nCOPY a /b\n", contexts=contexts).images[0]
+    assert made.vertex is not None and made.vertex.inputs[0] is None
