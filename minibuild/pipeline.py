@@ -167,7 +167,7 @@ def _build(
 
         scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
         ids = mounts_of([image.vertex for image in converted.images])
-        send(scene, request.cache_mount_to, ids)
+        send(scene, request.cache_mount_to, ids, request.cache_mount_from)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(

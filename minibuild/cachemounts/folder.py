@@ -5,6 +5,7 @@ index comes last, so that whoever reads sees the old state or the new one.
 """
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from minibuild.cachemounts.artifact import (
 from minibuild.cachemounts.places import Kept
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError
-from minibuild.oci.content import CHUNK_BYTES, BlobSource, read_document
+from minibuild.oci.content import CHUNK_BYTES, BlobSource, check, read_document
 from minibuild.oci.images import LAYOUT_FILE
 from minibuild.oci.layout import DirectoryLayout
 from minibuild.oci.meter import Meter
@@ -82,7 +83,7 @@ class FolderPlace:
             return False
         for layer in new:
             with source.open(layer) as stream:
-                self._put_stream(self._blob(layer.digest), stream)
+                self._put_blob(layer, stream)
             meter(layer, layer.size, done=True)
         before, others = self._named()
         data = artifact_bytes({**known, **layers})
@@ -123,8 +124,12 @@ class FolderPlace:
             file.write(data)
         os.rename(path + ".part", path)
 
-    def _put_stream(self, path: str, stream: BinaryIO) -> None:
+    def _put_blob(self, layer: Descriptor, stream: BinaryIO) -> None:
+        path, sha, size = self._blob(layer.digest), hashlib.sha256(), 0
         with open(path + ".part", "wb") as file:
             while chunk := stream.read(CHUNK_BYTES):
-                file.write(chunk)
+                size += file.write(chunk)
+                sha.update(chunk)
+        # It may come from another place, where it was damaged.
+        check(Digest("sha256:" + sha.hexdigest()), size, layer)
         os.rename(path + ".part", path)

@@ -5,7 +5,7 @@ mounts at these places. A mount is packed while no step of any build uses it, so
 what some step left, never half of what one is writing. One whose contents are known as the layer
 that the place has is neither packed nor sent. One that is empty, or was never made here because
 all its steps were cached, keeps the layer that the place has.
-Read next: `tree`.
+Read next: `parcels`, `tree`.
 """
 
 import os
@@ -13,19 +13,18 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from minibuild.cachemounts.locally import LocalMount
+from minibuild.cachemounts.parcels import Parcels
 from minibuild.cachemounts.places import open_place
 from minibuild.cachemounts.telling import Scene, vertex, warn
 from minibuild.cachemounts.tree import is_empty, pack_tree
-from minibuild.digest import Digest, digest_hex
+from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.oci.content import ContentStore
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
 from minibuild.request import CacheMountPlace
 from minibuild.solve.workbench import Voice
-from minibuild.store.layout import Store
 
 _PATIENCE_S = 30.0
 """How long to wait for steps of other builds that use a mount."""
@@ -42,12 +41,18 @@ def mounts_of(targets: Sequence[Vertex | None]) -> list[str]:
     return list(found)
 
 
-def send(scene: Scene, places: Sequence[CacheMountPlace], ids: Sequence[str]) -> list[str]:
+def send(
+    scene: Scene,
+    places: Sequence[CacheMountPlace],
+    ids: Sequence[str],
+    others: Sequence[CacheMountPlace] = (),
+) -> list[str]:
     """Export the mounts `ids`, or those that a place asks for, to all places; returns the ids of
-    what is new there. Raises what a place raises, unless its errors are to be ignored."""
+    what is new there. What lies at the places `others` already comes from there. Raises what a
+    place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 
-    parcels = Parcels(scene.store)
+    parcels = Parcels(scene, others)
     changed: dict[str, None] = {}
     try:
         for asked in places:
@@ -70,7 +75,7 @@ def send(scene: Scene, places: Sequence[CacheMountPlace], ids: Sequence[str]) ->
 
 
 def _export(
-    scene: Scene, asked: CacheMountPlace, ids: Iterable[str], parcels: "Parcels", voice: Voice
+    scene: Scene, asked: CacheMountPlace, ids: Iterable[str], parcels: Parcels, voice: Voice
 ) -> list[str]:
     place = open_place(asked, scene.access, scene.cancelled)
     kept = place.read()
@@ -93,30 +98,15 @@ def layer_of(
     local: LocalMount,
     asked: CacheMountPlace,
     there: Digest | None,
-    parcels: "Parcels",
+    parcels: Parcels,
     cancelled: threading.Event,
 ) -> Descriptor:
-    """The mount as a layer: packed, unless it is known to be the one that the place has."""
+    """The mount as a layer: packed, unless it is known to be one that the place has, or another."""
     now = local.fingerprint()
     for known in local.known_as(now):
-        if known.digest == there or parcels.has(known.digest):
+        if known.digest == there or parcels.offers(known.digest):
             return known
     with local.opened() as fd:
         layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled)
     local.remember(now, layer)
     return layer
-
-
-class Parcels(ContentStore):
-    """Layers on their way: kept outside of the store's blobs, and gone when the build ends."""
-
-    __slots__ = ("folder",)
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.folder = store.ingest_path()
-        os.mkdir(self.folder, 0o700)
-
-    def path(self, digest: Digest) -> str:
-        """See `ContentStore.path`."""
-        return os.path.join(self.folder, digest_hex(digest))

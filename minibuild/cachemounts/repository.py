@@ -21,7 +21,7 @@ from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import MAX_DOCUMENT_BYTES, OCI_MANIFEST, Descriptor
 from minibuild.oci.parallel import in_parallel
-from minibuild.oci.push import UPLOADS, Repository
+from minibuild.oci.push import UPLOADS, Located, Repository
 from minibuild.oci.reference import Reference
 from minibuild.oci.refusal import Refused
 from minibuild.oci.registry import Registry
@@ -60,7 +60,12 @@ class RepositoryPlace:
         if not new:
             return False
         repository = Repository(self._registry, self._reference, meter=meter)
-        in_parallel(lambda layer: repository.push_blob(layer, source), new, UPLOADS)
+
+        def push(layer: Descriptor) -> None:
+            place = source.location(layer.digest) if isinstance(source, Located) else None
+            repository.push_blob(layer, source, mount_from=[] if place is None else [place])
+
+        in_parallel(push, new, UPLOADS)
         repository.push_bytes(EMPTY, EMPTY_CONFIG.media_type)
         for attempt in range(1, _ATTEMPTS + 1):
             before = self._layers()

@@ -7,15 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cachemounts.leaving import Parcels, layer_of
+from minibuild.cachemounts.leaving import layer_of
 from minibuild.cachemounts.locally import LocalMount
+from minibuild.cachemounts.parcels import Parcels
+from minibuild.cachemounts.telling import Scene
 from minibuild.errors import Cancelled
+from minibuild.events import silent
 from minibuild.oci.model import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, describe
-from minibuild.request import CacheMountPlace
+from minibuild.request import CacheMountPlace, RegistryAccess
 from minibuild.solve.cachemounts import use_lock
 from minibuild.store.layout import Store
 
 NEVER = threading.Event()
+
+
+def scene(store: Store) -> Scene:
+    return Scene(store, RegistryAccess(), silent, NEVER)
+
+
 ASKED = CacheMountPlace("local", path="unused")
 
 
@@ -28,7 +37,7 @@ def mount(store: Store) -> LocalMount:
 
 
 def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store) -> None:
-    first, second = Parcels(store), Parcels(store)
+    first, second = Parcels(scene(store)), Parcels(scene(store))
     layer = layer_of(mount, ASKED, None, first, NEVER)
     assert os.listdir(first.folder) == [layer.digest.partition(":")[2]]
     assert layer_of(mount, ASKED, layer.digest, second, NEVER) == layer
@@ -39,7 +48,7 @@ def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store)
 
 
 def test_a_change_is_packed(mount: LocalMount, store: Store) -> None:
-    parcels = Parcels(store)
+    parcels = Parcels(scene(store))
     layer = layer_of(mount, ASKED, None, parcels, NEVER)
     Path(mount.path, "f").write_bytes(b"Data")
     assert layer_of(mount, ASKED, layer.digest, parcels, NEVER) != layer

@@ -14,18 +14,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minibuild.cachemounts.leaving import Parcels
+from minibuild.cachemounts.parcels import Parcels
+from minibuild.cachemounts.telling import Scene
 from minibuild.cachemounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
 from minibuild.errors import Cancelled, ImageError
+from minibuild.events import silent
 from minibuild.oci.compress import Compression
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.tarformat import END, Entry
 from minibuild.oci.tarwrite import header
+from minibuild.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.oci.trees import make, read
 
 NEVER = threading.Event()
+
+
+def scene(store: Store) -> Scene:
+    return Scene(store, RegistryAccess(), silent, NEVER)
+
 
 MIXED: dict[str, Any] = {
     "pip/http": b"x" * 3000,
@@ -69,7 +77,7 @@ def mark(path: str) -> str:
 
 @pytest.fixture
 def content(store: Store) -> ContentStore:
-    return Parcels(store)
+    return Parcels(scene(store))
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "gzip", "zstd"])
@@ -234,7 +242,7 @@ def test_any_names(
     tmp_path_factory: pytest.TempPathFactory, store: Store, files: dict[str, bytes]
 ) -> None:
     files = {n: d for n, d in files.items() if n not in (".", "..") and len(n.encode()) < 250}
-    folder, content = tmp_path_factory.mktemp("any"), Parcels(store)
+    folder, content = tmp_path_factory.mktemp("any"), Parcels(scene(store))
     first = str(folder / "first")
     os.mkdir(first)
     for name, data in files.items():

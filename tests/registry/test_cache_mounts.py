@@ -149,6 +149,34 @@ def test_nothing_is_sent_twice(stores: Stores, project: Project, plain: Server) 
     assert len(requests(plain, start, "GET /v2/twice/app/blobs")) == 1
 
 
+def test_what_came_from_one_name_is_mounted_at_another(
+    stores: Stores, project: Project, plain: Server, tmp_path: Path
+) -> None:
+    """A branch starts with the mounts of the main line: only what it changes is sent."""
+    context = project(
+        DOCKERFILE + "RUN --mount=type=cache,id=big,target=/d test -e /d/x || echo x > /d/x\n"
+    )
+    main, branch = f"{plain.address}/line/main:m", f"{plain.address}/line/branch:m"
+    files(stores("first"), context, f"--cache-mount-to={main}")
+    cli, start = stores("second"), len(plain.requests())
+    flags = (f"--cache-mount-from={main}", f"--cache-mount-to={branch}")
+    files(cli, context, *flags, "--build-arg=RUN=2")
+    lines = [line for line in plain.requests()[start:] if "/line/branch/blobs" in line]
+    mounted = [line for line in lines if line == "POST /v2/line/branch/blobs/uploads/ 201"]
+    sent = [line for line in lines if line.startswith("PUT")]
+    assert (len(mounted), len(sent)) == (1, 2)  # of /d; of /c and of the empty config
+    assert ids_of(plain, branch) == ["/c", "big"]
+    # Into a folder, too: what is in no other place comes from the registry.
+    flag = f"--cache-mount-to=type=local,dest={tmp_path}/p"
+    files(stores("third"), context, f"--cache-mount-from={branch}", flag, "--build-arg=RUN=3")
+    assert ids_in(tmp_path / "p") == ["/c", "big"]
+
+
+def ids_of(server: Server, name: str) -> list[str]:
+    kept = RepositoryPlace(parse_reference(name), RegistryAccess(), threading.Event()).read()
+    return [] if kept is None else sorted(kept.layers)
+
+
 def test_an_empty_mount_keeps_what_is_there_and_cached_steps_bring_nothing(
     stores: Stores, project: Project, tmp_path: Path
 ) -> None:
@@ -343,9 +371,7 @@ def test_many_write_to_one_name_at_once(plain: Server) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    kept = RepositoryPlace(reference, RegistryAccess(), cancelled).read()
-    assert kept is not None
-    assert sorted(kept.layers) == [f"m{number}" for number in range(6)]
+    assert ids_of(plain, str(reference)) == [f"m{number}" for number in range(6)]
 
 
 class _Memory:
