@@ -172,9 +172,10 @@ class RemoteBlobs:
         """The host that is asked first."""
         return self._endpoints[0].host
 
-    def pause(self, attempt: int) -> bool:
+    def pause(self, attempt: int, silences: int) -> bool:
         """Wait before going on with a broken transfer; whether there is any patience left."""
-        if attempt >= self._client.transport.patience.attempts:
+        patience = self._client.transport.patience
+        if attempt >= patience.attempts or silences >= patience.silences:
             return False
         self._client.transport.pause(attempt)
         return True
@@ -209,6 +210,7 @@ class _Stream:
         self._descriptor = descriptor
         self._at = offset
         self._failures = 0
+        self._silences = 0
         self._response: BaseHTTPResponse | None = self._ask()
 
     def read(self, size: int = -1) -> bytes:
@@ -226,12 +228,14 @@ class _Stream:
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 self._drop()
                 self._failures += 1
-                if not self._blobs.pause(self._failures):
+                self._silences += isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                if not self._blobs.pause(self._failures, self._silences):
                     left = self._descriptor.size - self._at
                     raise self._blobs.broken(error, left) from None
                 continue
             # As long as something comes, there is hope.
-            self._failures = 0 if data else self._failures
+            if data:
+                self._failures = self._silences = 0
             self._at += len(data)
             return data
 

@@ -28,14 +28,20 @@ _PROXY_PARTS = ("http", "https")
 
 
 class Patience(NamedTuple):
-    """How long to wait for a registry before giving up. `sleep` may raise to stop waiting."""
+    """How long to wait for a registry before giving up. `sleep` may raise to stop waiting.
+
+    Silence is `connect_s` or `read_s` without a byte, and tried less often: `silences` times. What
+    a registry has to store may take it `store_s` to answer to.
+    """
 
     attempts: int = 5
     pause_s: float = 0.5
     longest_pause_s: float = 60.0
     connect_s: float = 10.0
-    read_s: float = 60.0
+    read_s: float = 30.0
     sleep: Callable[[float], None] = time.sleep
+    silences: int = 2
+    store_s: float = 300.0
 
 
 def patient(cancelled: threading.Event) -> Patience:
@@ -49,11 +55,15 @@ def patient(cancelled: threading.Event) -> Patience:
 
 
 class Unreachable(RegistryError):
-    """There was no answer at all. `temporary` says whether the next attempt may get one."""
+    """There was no answer at all. `temporary` says whether the next attempt may get one, `silent`
+    whether this one took its time."""
 
-    def __init__(self, message: str, *, hint: str = "", temporary: bool = True) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", temporary: bool = True, silent: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.temporary = temporary
+        self.silent = silent
 
 
 class Transport:
@@ -84,12 +94,13 @@ class Transport:
         A status that is temporary is only returned when all attempts gave one, or when the server
         asks for more patience than there is.
         """
-        attempts = attempts or self.patience.attempts
+        attempts, silences = attempts or self.patience.attempts, 0
         for attempt in range(1, attempts + 1):
             try:
                 response = self._once(method, url, tls, headers, body)
             except Unreachable as error:
-                if attempt == attempts or not error.temporary:
+                silences += error.silent
+                if attempt == attempts or not error.temporary or silences >= self.patience.silences:
                     raise
                 self.pause(attempt)
                 continue
@@ -116,6 +127,8 @@ class Transport:
         opened = body() if callable(body) else body
         # An upload goes where the registry said; it cannot be sent twice from one stream.
         redirects = 0 if callable(body) else _REDIRECTS
+        stores = method in ("PUT", "PATCH")
+        patience = self.patience._replace(read_s=self.patience.store_s) if stores else self.patience
         retries = urllib3.Retry(
             total=None, connect=0, read=0, status=0, other=0, redirect=redirects or False
         )
@@ -127,13 +140,14 @@ class Transport:
                 body=opened,
                 retries=retries,
                 redirect=bool(redirects),
+                timeout=urllib3.Timeout(connect=patience.connect_s, read=patience.read_s),
                 preload_content=False,
                 decode_content=False,
             )
         except BuildError:
             raise  # the source of an upload failed, not the registry
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise explain(error, url, self.patience) from None
+            raise explain(error, url, patience) from None
         finally:
             if opened is not None and not isinstance(opened, bytes):
                 opened.close()
@@ -154,7 +168,6 @@ class Transport:
             # Whoever asked for it need not be told so at each request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         settings = {
-            "timeout": urllib3.Timeout(connect=self.patience.connect_s, read=self.patience.read_s),
             "maxsize": _CONNECTIONS,
             "ssl_context": None if tls is None else _context(tls),
             "blocksize": _BLOCK_BYTES,
@@ -266,9 +279,11 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
         )
     refused = isinstance(inner, library.NewConnectionError)
     if isinstance(inner, library.ConnectTimeoutError) and not refused:
-        return Unreachable(f"{host} cannot be reached within {patience.connect_s:g} seconds")
+        return Unreachable(
+            f"{host} cannot be reached within {patience.connect_s:g} seconds", silent=True
+        )
     if isinstance(inner, library.ReadTimeoutError):
-        return Unreachable(f"{host} did not answer within {patience.read_s:g} seconds")
+        return Unreachable(f"{host} did not answer within {patience.read_s:g} seconds", silent=True)
     if "redirect" in str(inner):
         return Unreachable(
             f"{host} redirects from one address to the next without end", temporary=False
