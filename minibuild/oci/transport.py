@@ -280,10 +280,16 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     refused = isinstance(inner, library.NewConnectionError)
     if isinstance(inner, library.ConnectTimeoutError) and not refused:
         return Unreachable(
-            f"{host} cannot be reached within {patience.connect_s:g} seconds", silent=True
+            f"{host} cannot be reached within {patience.connect_s:g} seconds",
+            hint="is there a firewall, or a proxy to go through? See docs/registries.md",
+            silent=True,
         )
     if isinstance(inner, library.ReadTimeoutError):
-        return Unreachable(f"{host} did not answer within {patience.read_s:g} seconds", silent=True)
+        return Unreachable(
+            f"{host} did not answer within {patience.read_s:g} seconds",
+            hint="it is there, and overloaded or stuck: try again later",
+            silent=True,
+        )
     if "redirect" in str(inner):
         return Unreachable(
             f"{host} redirects from one address to the next without end", temporary=False
