@@ -72,6 +72,24 @@ def test_what_happens_once_is_tried_again(
     assert client.pauses == pauses
 
 
+def test_silence_is_waited_for_twice_and_no_more(server: Faulty) -> None:
+    """Each time takes half a minute in real life."""
+    name = parse_reference(server.image("app", BLOB))
+    server.faults += [Fault("manifests", "hang")] * 9
+    client = Client(attempts=9)
+    with pytest.raises(RegistryError, match="did not answer within"):
+        client.registry.find(name)
+    assert client.pauses == [1.0]
+
+
+def test_what_is_to_be_stored_may_take_longer(server: Faulty, content: ContentStore) -> None:
+    server.faults += [Fault("PUT", "hang")]
+    slow = Patience(1, 0.0, 1.0, 2.0, 0.1, lambda seconds: None, store_s=0.7)
+    repository = Repository(Registry(patience=slow), parse_reference(f"{server.address}/app:1"))
+    with pytest.raises(RegistryError, match=r"within 0\.7 seconds"):
+        repository.push_manifest(b"{}", tag="1")
+
+
 def test_pauses_double(server: Faulty) -> None:
     name = parse_reference(server.image("app", BLOB))
     server.faults += [Fault("manifests", 500)] * 3
