@@ -136,7 +136,8 @@ def _ask(helper: str, key: str, path: str) -> Login | None:
             timeout=_HELPER_S,
             check=False,
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
+        # The latter also if a folder of PATH is closed to this account.
         raise RegistryError(
             f"the credential helper {program} is not installed",
             hint=f"{path} names it: install it, or take it out there and log in anew",
