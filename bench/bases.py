@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bench.builders import Minibuild, Order
 from bench.contents import tree, write
+from bench.measure import apart
 from tests.support import busybox
 
 _DEBIAN = "bookworm"
@@ -114,7 +115,8 @@ def pulled_image(folder: str, small: Base, scale: float) -> Iterator[Base]:
     """An image of 28,000 files in one layer, in a registry."""
     context, out = os.path.join(folder, "context"), os.path.join(folder, "image.tar")
     write(f"{context}/Dockerfile", f"FROM {small.tag}\nCOPY opt /opt\n")
-    tree(f"{context}/opt", int(_PULLED_FILES * scale), seed=8, sizes=(4096, 24_000))
+    files = int(_PULLED_FILES * scale)
+    apart(lambda: tree(f"{context}/opt", files, seed=8, sizes=(4096, 24_000)))
     made, store = Minibuild(), os.path.join(folder, "store")
     _call(made.load(store, small.archive, small.tag), made.environment(store))
     _call(made.build(Order(store, context, out)), made.environment(store))

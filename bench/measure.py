@@ -9,7 +9,7 @@ that is why this program stays small.
 import os
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -56,6 +56,21 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], log: str, cwd: str) -> C
     if status:
         raise Failed(f"{' '.join(argv)}\n{tail(log)}")
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def apart(action: Callable[[], None]) -> None:
+    """Do something in a process of its own. The kernel counts the memory of whoever forks as that
+    of a command, until its exec: so what makes data must not be the one that measures."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            action()
+            code = 0
+        finally:
+            os._exit(code)
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("the files of a workload could not be made")
 
 
 def tail(log: str, lines: int = 8) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bench.bases import Base
 from bench.builders import Builder, Order
 from bench.contents import write
-from bench.measure import Cost, Failed, run
+from bench.measure import Cost, Failed, apart, run
 from bench.workloads import Workload, compression
 
 # Builders that remember files by their times do not trust those that changed just now.
@@ -47,7 +47,7 @@ class Session:
         self._broken: set[str] = set()
         self._stores = 0
         os.makedirs(self.context)
-        workload.make(self.context, scale)
+        apart(lambda: workload.make(self.context, scale))
         self._name_base()
 
     def _name_base(self) -> None:

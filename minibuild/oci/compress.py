@@ -27,6 +27,9 @@ BLOCK_BYTES = 1 << 20
 _WINDOW = 32 << 10
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # No name, no time, system unknown.
 _MAX_THREADS = 8
+_ZSTD_JOB_BYTES = 4 << 20
+"""What a thread of zstd takes at once, part of the format like `BLOCK_BYTES`. Half of what the
+library would take: 30 MiB less memory for a layer that is half a percent larger."""
 
 Output = Callable[[bytes | bytearray | memoryview], None]
 
@@ -110,7 +113,10 @@ class _Zstd:
 
         threads = min(os.cpu_count() or 1, _MAX_THREADS)
         self._output = output
-        self._stream = zstandard.ZstdCompressor(level=level, threads=threads).compressobj()
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            level, threads=threads, job_size=_ZSTD_JOB_BYTES
+        )
+        self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
 
     def feed(self, buffer: bytearray) -> bytearray:
         self._output(self._stream.compress(buffer))

@@ -7,6 +7,7 @@ Read next: `run_exec`, `run_file` and `sources`, which do the work.
 """
 
 import errno
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -67,6 +68,9 @@ class Solver:
         self._packing = packing
         self._known = known or {}
         self._unread: frozenset[Digest] = frozenset()
+        # Walking, hashing and copying small files holds the interpreter lock between two system
+        # calls; threads that do it side by side only take it from each other.
+        self._files = threading.Lock()
         self.cached = 0
         self.executed = 0
 
@@ -204,7 +208,8 @@ class Solver:
         self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
     ) -> Solved:
         bench, base = self._bench, base_key(inputs)
-        parts = fast_parts(bench, vertex, inputs, voice)
+        with self._files:
+            parts = fast_parts(bench, vertex, inputs, voice)
         fast = self._salted(step_key(op, base, parts))
         forced = self._must_execute(vertex, inputs)
         # An input that was made anew may have kept its key and changed its contents.
@@ -230,11 +235,12 @@ class Solver:
     ) -> Result:
         if isinstance(op, Exec):
             return run_exec(self._bench, vertex, op, inputs, voice)
-        if self._packing is not None and vertex.digest in self._unread:
-            packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing)
-            if packed is not None:
-                return packed
-        return run_file(self._bench, vertex, op, inputs, voice)
+        with self._files:
+            if self._packing is not None and vertex.digest in self._unread:
+                packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing)
+                if packed is not None:
+                    return packed
+            return run_file(self._bench, vertex, op, inputs, voice)
 
     # --- small things ---
 
