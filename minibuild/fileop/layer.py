@@ -143,17 +143,18 @@ class LayerWriter:
 
     def _put(self, entry: Entry) -> None:
         kind = tarformat.KINDS[stat.S_IFMT(entry.mode)]
+        is_file = kind == "file" and not entry.hardlink
         made = tarformat.Entry(
             entry.path,
             "link" if entry.hardlink else kind,
             stat.S_IMODE(entry.mode),
             entry.uid,
             entry.gid,
-            0,
+            entry.size if is_file else 0,
             self._now_ns if entry.mtime_ns is None else entry.mtime_ns,
             entry.target,
         )
-        if kind == "file" and not entry.hardlink:
+        if is_file:
             self._file(made, entry)
         else:
             self._sink.write(header(made))
@@ -170,8 +171,10 @@ class LayerWriter:
             raise unreadable(entry.name, error) from error
         try:
             names = xattr.names(fd)
-            kept = {key: xattr.get(fd, key) or b"" for key in KEPT_XATTRS if key in names}
-            self._sink.write(header(made._replace(size=entry.size, xattrs=kept)))
+            if names:  # Few files have any.
+                kept = {key: xattr.get(fd, key) or b"" for key in KEPT_XATTRS if key in names}
+                made = made._replace(xattrs=kept)
+            self._sink.write(header(made))
             if entry.size:
                 self._sink.write_file(fd, entry.size, entry.path)
             self._size_bytes += entry.size

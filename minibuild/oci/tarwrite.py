@@ -92,8 +92,9 @@ def header(entry: Entry) -> bytes:
     if fraction or not 0 <= mtime_s <= _MAX_SIZE:
         records[b"mtime"] = _decimal_time(entry.mtime_ns)
         mtime_s = mtime_s if 0 <= mtime_s <= _MAX_SIZE else 0
-    for key, value in entry.xattrs.items():
-        records[(XATTR_RECORD + key).encode("utf-8", "surrogateescape")] = value
+    if entry.xattrs:
+        for key, value in entry.xattrs.items():
+            records[(XATTR_RECORD + key).encode("utf-8", "surrogateescape")] = value
     main = _block(
         name, entry.mode, (uid, gid), size, mtime_s, TYPE_FLAGS[entry.kind], link, _device(entry)
     )

@@ -7,7 +7,6 @@ have been pruned counts as a miss. Read next: `cachekey`.
 
 import json
 import time
-import zlib
 from typing import Any, NamedTuple
 
 from minibuild.digest import Digest
@@ -57,6 +56,8 @@ class Cache:
 
     def save_parts(self, key: Digest, name: str, parts: dict[str, Any]) -> None:
         """Keep what a canonical key was made of, so that a later miss can name what changed."""
+        import zlib  # Here and below: a cached build has nothing to explain.
+
         packed = zlib.compress(json.dumps(parts).encode("utf-8", "surrogateescape"), 1)
         self._db.execute(
             "INSERT OR REPLACE INTO key_parts (key, name, parts, created) VALUES (?, ?, ?, ?)",
@@ -68,6 +69,8 @@ class Cache:
         row = self._db.execute("SELECT parts FROM key_parts WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
+        import zlib
+
         found: dict[str, Any] = json.loads(zlib.decompress(row[0]))
         return found
 

@@ -13,12 +13,14 @@ Read next: `solver`.
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from queue import SimpleQueue
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from minibuild.digest import Digest
 from minibuild.errors import Cancelled
 from minibuild.graph.vertex import Vertex
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 T = TypeVar("T")
 Inputs = Mapping[Digest, T]
@@ -45,8 +47,8 @@ class Scheduler(Generic[T]):
         self._work = work
         self._cancelled = cancelled
         self._jobs = jobs
+        self._outcomes: SimpleQueue[_Outcome[T]] | None = None  # Made with the first thread.
         self._before_threads: Callable[[], None] | None = before_threads
-        self._outcomes: SimpleQueue[_Outcome[T]] = SimpleQueue()
         self._waiting: deque[Vertex] = deque()
         self._running: dict[Digest, threading.Thread] = {}
         self._done: dict[Digest, T] = {}
@@ -75,6 +77,7 @@ class Scheduler(Generic[T]):
                 self._start_waiting()
                 if not self._running:
                     continue
+                assert self._outcomes is not None
                 outcome = self._outcomes.get()
                 self._running.pop(outcome.vertex.digest)
                 if outcome.error is not None:
@@ -107,19 +110,23 @@ class Scheduler(Generic[T]):
             # The last moment at which this process may fork without a second thought.
             self._before_threads()
             self._before_threads = None
+            from queue import SimpleQueue
+
+            self._outcomes = SimpleQueue()
         while self._waiting and len(self._running) < self._jobs:
             vertex = self._waiting.popleft()
-            thread = threading.Thread(target=self._body, args=(vertex,), daemon=True)
+            args = (vertex, self._outcomes)
+            thread = threading.Thread(target=self._body, args=args, daemon=True)
             self._running[vertex.digest] = thread
             thread.start()
 
-    def _body(self, vertex: Vertex) -> None:
+    def _body(self, vertex: Vertex, outcomes: "SimpleQueue[_Outcome[T]]") -> None:
         try:
             value = self._work(vertex, self._done)
         except BaseException as error:
-            self._outcomes.put(_Outcome(vertex, None, error))
+            outcomes.put(_Outcome(vertex, None, error))
         else:
-            self._outcomes.put(_Outcome(vertex, value, None))
+            outcomes.put(_Outcome(vertex, value, None))
 
     def _stop(self, error: BaseException) -> BaseException:
         """Cancel what runs and wait for it; the error to raise is the first real one."""
@@ -127,7 +134,7 @@ class Scheduler(Generic[T]):
         threads = list(self._running.values())
         for thread in threads:
             thread.join()
-        while not self._outcomes.empty():
+        while self._outcomes is not None and not self._outcomes.empty():
             other = self._outcomes.get().error
             if isinstance(error, Cancelled) and other and not isinstance(other, Cancelled):
                 error = other

@@ -7,7 +7,6 @@ would not do: they are used again, and they mean other things in another pid nam
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +16,7 @@ class Owner:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = f"{os.getpid()}-{os.urandom(4).hex()}"
         # Created locked: under a temporary name nobody looks at until the lock is held.
         hidden = os.path.join(folder, "." + self.name)
         self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
