@@ -27,6 +27,7 @@ def test_files_stay_and_layers_do_not(builds: Builds, project: Project) -> None:
     assert (len(many.layers), len(one.layers)) == (5, 2)  # of busybox, the one layer is the base
     assert one.manifest["layers"][0] == many.manifest["layers"][0]
     assert "secret" not in " ".join(one.layers[-1])
+    assert "busybox" not in " ".join(one.layers[-1])  # that is the base's
     assert one.created_by[: len(many.created_by)] == many.created_by
     assert one.created_by[-1] == "minibuild build --squash"
     filled = [entry for entry in one.config["history"] if not entry.get("empty_layer")]
