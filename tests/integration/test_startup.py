@@ -13,11 +13,12 @@ import pytest
 
 from tests.integration.conftest import Builds
 
-MAX_MODULES = 280
+MAX_MODULES = 270
 HEAVY = frozenset(
     (
-        "asyncio concurrent.futures dataclasses email http.client inspect isal logging pathlib "
-        "pyseccomp shutil ssl subprocess tarfile tempfile tqdm urllib.request zstandard"
+        "asyncio concurrent.futures dataclasses email hmac http.client inspect isal logging "
+        "pathlib pyseccomp queue random secrets shutil ssl subprocess tarfile tempfile tqdm "
+        "urllib.request zstandard"
     ).split()
 )
 
