@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 if __name__ == "__main__":  # Called by its path: the checkout has to be found first.
     CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -90,7 +90,15 @@ def _collect(workloads: Sequence[Workload], given: argparse.Namespace, top: str)
             continue
         rows += more
         bounds.update({(workload.name, limit.phase): limit for limit in limited})
-    return Report(tuple(rows), bounds, {w.name: w.title for w in workloads})
+        # After each workload: what was measured is not lost with what comes after it.
+        _write(_report(rows, bounds, workloads), given)
+    return _report(rows, bounds, workloads)
+
+
+def _report(
+    rows: Sequence[Row], bounds: Mapping[tuple[str, str], Limit], workloads: Sequence[Workload]
+) -> Report:
+    return Report(tuple(rows), dict(bounds), {w.name: w.title for w in workloads})
 
 
 def _write(report: Report, given: argparse.Namespace) -> None:
@@ -114,7 +122,6 @@ def main(arguments: Sequence[str]) -> int:
     try:
         report = _collect(workloads, given, top)
         print(as_text(report), end="")
-        _write(report, given)
     finally:
         shutil.rmtree(top, ignore_errors=True)
     failed = [row for row in report.rows if row.error]
