@@ -129,7 +129,7 @@ def as_table(report: Report) -> str:
 def machine() -> dict[str, Any]:
     """Where the numbers come from."""
     return {
-        "system": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "python": platform.python_version(),
         "processors": os.cpu_count(),
         "load": [round(value, 2) for value in os.getloadavg()],
