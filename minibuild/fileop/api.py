@@ -15,7 +15,8 @@ class SourceTree(NamedTuple):
     `ignore` are patterns (`graph.pattern`); a file that they exclude is as good as not there.
     `name` is for messages. `ignore_name` is the file the patterns came from, and `ignore_lines`
     the line of each of them there; both only serve to explain. So do the patterns `left_out`, by
-    which the tree was made from a larger one: they have an effect no more.
+    which the tree was made from a larger one: they have an effect no more. `local` says that it
+    is a directory of this machine, whose sockets are empty files to a build, as with BuildKit.
     """
 
     fd: int
@@ -24,6 +25,7 @@ class SourceTree(NamedTuple):
     ignore_name: str = ""
     ignore_lines: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+    local: bool = False
 
 
 class Entry(NamedTuple):

@@ -144,20 +144,24 @@ class LayerWriter:
     def _put(self, entry: Entry) -> None:
         kind = tarformat.KINDS[stat.S_IFMT(entry.mode)]
         is_file = kind == "file" and not entry.hardlink
+        data = entry.data
+        size = entry.size if data is None else len(data)
         made = tarformat.Entry(
             entry.path,
             "link" if entry.hardlink else kind,
             stat.S_IMODE(entry.mode),
             entry.uid,
             entry.gid,
-            entry.size if is_file else 0,
+            size if is_file else 0,
             self._now_ns if entry.mtime_ns is None else entry.mtime_ns,
             entry.target,
         )
-        if is_file:
+        if is_file and data is None:
             self._file(made, entry)
         else:
             self._sink.write(header(made))
+        if data:
+            self._sink.write(data + bytes(tarformat.padding(size)))
         self._files += kind != "dir"
         if self._files % _REPORT_EVERY == 0:
             if self._cancelled is not None and self._cancelled.is_set():

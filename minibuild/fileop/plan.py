@@ -64,6 +64,9 @@ class _Looks:
         if kind == stat.S_IFLNK:
             target = os.readlink(found.name, dir_fd=found.dir_fd)
             return Entry(path, mode, uid, gid, status.st_mtime_ns, target)
+        if kind == stat.S_IFSOCK:
+            mode = stat.S_IFREG | stat.S_IMODE(mode)
+            return Entry(path, mode, uid, gid, status.st_mtime_ns, data=b"")
         rdev = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
         if kind == stat.S_IFCHR and not rdev:
             raise DefinitionError(
@@ -88,6 +91,8 @@ def plan(
         else:
             with selection.parent(pick) as (dir_fd, name):
                 found = Found(pick.real, dir_fd, name, pick.stat)
+                if stat.S_ISSOCK(pick.stat.st_mode) and not tree.local:
+                    continue  # no layer keeps one
                 yield from _file(copy, pick, found, dest, owner)
 
 
@@ -132,8 +137,6 @@ def _file(
     if copy.unpack and _is_archive(found):
         yield from make_directories(dest, target, made_mode, made_owner)
         yield Archive(target, found.dir_fd, found.name, owner)
-        return
-    if stat.S_ISSOCK(found.stat.st_mode):
         return
     if names_directory(copy.dest):
         yield from make_directories(dest, target, made_mode, made_owner)

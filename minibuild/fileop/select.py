@@ -74,7 +74,7 @@ class Selection:
         if pick.wanted is not None:
             filters.append(Filter(pick.wanted))
         with self._directory(pick.real) as fd:
-            yield from walk(fd, filters)
+            yield from walk(fd, filters, sockets=self.tree.local)
 
     @contextmanager
     def parent(self, pick: Pick) -> Iterator[tuple[int, str]]:

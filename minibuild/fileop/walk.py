@@ -51,8 +51,8 @@ class _Level:
         self.found = found
 
 
-def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
-    """Everything below the directory that the filters leave. Sockets are never there.
+def walk(top_fd: int, filters: Sequence[Filter] = (), *, sockets: bool = False) -> Generator[Found]:
+    """Everything below the directory that the filters leave; `sockets` are there if asked for.
 
     Raises `DefinitionError` for a directory that may not be read.
     """
@@ -79,8 +79,9 @@ def walk(top_fd: int, filters: Sequence[Filter] = ()) -> Generator[Found]:
             except FileNotFoundError:
                 continue  # Gone since the directory was listed, so it might never have been.
             kind = stat.S_IFMT(status.st_mode)
-            # A socket does not outlive its process: neither tar nor BuildKit keeps one.
-            if kind == stat.S_IFSOCK or (not taken and kind != stat.S_IFDIR):
+            # A socket does not outlive its process: no layer keeps one.
+            unwanted = kind == stat.S_IFSOCK and not sockets
+            if unwanted or (not taken and kind != stat.S_IFDIR):
                 continue
             found = Found(path, level.fd, name, status, not taken)
             if taken:

@@ -66,6 +66,7 @@ def _open_local(bench: Workbench, source: LocalSource) -> Iterator[SourceTree]:
             name=source.name,
             ignore_name=local.ignore_name,
             ignore_lines=local.ignore_lines,
+            local=True,
         )
     finally:
         os.close(fd)

@@ -328,6 +328,18 @@ def test_a_hardlink_whose_partner_is_not_copied_is_a_file(bench: Bench) -> None:
     assert os.stat(os.path.join(bench.dest, "e/deep")).st_nlink == 1
 
 
+def test_sockets_of_this_machine_are_empty_files(bench: Bench) -> None:
+    """So BuildKit sends them (tonistiigi/fsutil pull request 67). Those of images are left out."""
+    make(bench.source, {"d/f": "f"})
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.join(bench.source, "d/sock"))
+    os.chmod(os.path.join(bench.source, "d/sock"), 0o640)
+    bench.local = True
+    assert bench.copy("d", "/o") == {"o": "/", "o/f": "f", "o/sock": ""}
+    assert modes(bench.dest, "o/sock") == {"o/sock": "640"}
+    assert bench.copy("d/sock", "/sock") == {"o": "/", "o/f": "f", "o/sock": "", "sock": ""}
+
+
 def test_fifos_are_copied_and_sockets_are_not(bench: Bench) -> None:
     make(bench.source, {"d/pipe": "|", "d/f": "f"})
     with socket.socket(socket.AF_UNIX) as listener:

@@ -98,6 +98,7 @@ class Bench:
     def __init__(self, top: str) -> None:
         self.source = os.path.join(top, "source")
         self.dest = os.path.join(top, "dest")
+        self.local = False
         os.mkdir(self.source)
         os.mkdir(self.dest)
 
@@ -109,5 +110,6 @@ class Bench:
 
     def copy(self, *words: str, ignore: Sequence[str] = (), **flags: object) -> dict[str, str]:
         """`COPY` with the words of the instruction; what the destination then holds."""
-        self.run(Copy(0, words[:-1], words[-1], **flags), ignore=ignore)  # type: ignore[arg-type]
+        copy = Copy(0, words[:-1], words[-1], **flags)  # type: ignore[arg-type]
+        self.run(copy, ignore=ignore, local=self.local)
         return tell(self.dest)

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import socket
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ COPIES = {
     "owner": "COPY --chown=nobody:1 sub /x/",
     "link": "COPY --link sub /etc/",
     "nothing": "COPY --exclude=** sub /x",
+    "a socket": "COPY sub/sock /x",
     "parents": "COPY --parents sub/deep/er/c sub/a /etc/",
 }
 
@@ -40,6 +42,8 @@ def _context(project: Callable[[Mapping[str, str]], str], line: str) -> str:
     os.chmod(f"{context}/sub/tool", 0o4755)
     os.link(f"{context}/sub/b", f"{context}/sub/same")
     os.symlink("../a", f"{context}/sub/deep/up")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{context}/sub/sock")
     for folder, _, names in os.walk(context, topdown=False):
         for name in names:
             os.utime(os.path.join(folder, name), (5, 5), follow_symlinks=False)

@@ -109,8 +109,8 @@ def test_merges_are_kept_apart_too(lab: Cli, context: Path) -> None:
     (context / "Dockerfile").write_text(HARMLESS)
     odd = Built(lab, context, 1, "--lab=whiteout-links")
     normal = Built(lab, context, 2)
-    assert "hardlink" in odd.log
-    assert ": stack" in normal.log and ": hardlink" not in normal.log
+    assert "layers: linked" in odd.log and "layers: stacked" not in odd.log
+    assert "layers: stacked" in normal.log and "layers: linked" not in normal.log
 
 
 def test_a_name_that_is_no_defect(lab: Cli, context: Path) -> None:
