@@ -107,6 +107,15 @@ def at_start(body: list[ast.stmt]) -> list[ast.stmt]:
     return found
 
 
+def without_type_checking(module: ast.Module) -> list[ast.stmt]:
+    """The statements of a module, functions and all, but for what only type checkers read."""
+    return [
+        node
+        for node in module.body
+        if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING")
+    ]
+
+
 def dotted(path: Path) -> str:
     """The name under which a module is imported."""
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
@@ -148,6 +157,23 @@ def test_imports_point_down(path: Path) -> None:
         and RANK.get(unit(name), 99) >= RANK[here]
     }
     assert not above, f"{here} must not import {sorted(above)}"
+
+
+def test_imports_go_round_nowhere() -> None:
+    """A circle of modules has no first one to read. Names for type checkers alone are no import."""
+    known = {dotted(path): path for path in MODULES}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, f"imports go round: {' > '.join((*way[way.index(name) :], name))}"
+        if name not in done:
+            body = without_type_checking(parse(known[name]))
+            for other in sorted({n for n in imports(body) if n in known} - {name}):
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in known:
+        visit(name, ())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

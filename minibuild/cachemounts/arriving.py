@@ -12,8 +12,9 @@ import os
 import threading
 from collections.abc import Sequence
 
+from minibuild.cachemounts.artifact import Kept
 from minibuild.cachemounts.locally import LocalMount
-from minibuild.cachemounts.places import Kept, open_place
+from minibuild.cachemounts.places import open_place
 from minibuild.cachemounts.telling import Scene, vertex, warn
 from minibuild.cachemounts.tree import is_empty
 from minibuild.cachemounts.unpacking import is_already, replace

@@ -9,9 +9,11 @@ Read next: `places`, where artifacts are kept.
 
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
+from minibuild.oci.content import BlobSource
 from minibuild.oci.model import (
     OCI_MANIFEST,
     Descriptor,
@@ -28,6 +30,13 @@ EMPTY_CONFIG = Descriptor("application/vnd.oci.empty.v1+json", digest_bytes(EMPT
 
 Layers = Mapping[str, Descriptor]
 """The layer of each cache mount, by its id."""
+
+
+class Kept(NamedTuple):
+    """The cache mounts at a place: their layers by id, and where these can be read."""
+
+    layers: Layers
+    source: BlobSource
 
 
 def artifact_bytes(layers: Layers) -> bytes:

@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 from minibuild.cachemounts.artifact import (
     EMPTY,
+    Kept,
     Layers,
     artifact_bytes,
     differing,
     parse_artifact,
 )
-from minibuild.cachemounts.places import Kept
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError
 from minibuild.oci.content import CHUNK_BYTES, BlobSource, check, read_document

@@ -7,19 +7,12 @@ Read next: `folder` and `repository`, the two kinds; `arriving` and `leaving`, w
 """
 
 import threading
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from minibuild.cachemounts.artifact import Layers
+from minibuild.cachemounts.artifact import Kept, Layers
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
 from minibuild.request import CacheMountPlace, RegistryAccess
-
-
-class Kept(NamedTuple):
-    """The cache mounts at a place: their layers by id, and where these can be read."""
-
-    layers: Layers
-    source: BlobSource
 
 
 class Place(Protocol):

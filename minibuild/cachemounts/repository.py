@@ -11,12 +11,12 @@ import threading
 from minibuild.cachemounts.artifact import (
     EMPTY,
     EMPTY_CONFIG,
+    Kept,
     Layers,
     artifact_bytes,
     differing,
     parse_artifact,
 )
-from minibuild.cachemounts.places import Kept
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import MAX_DOCUMENT_BYTES, OCI_MANIFEST, Descriptor

@@ -15,7 +15,8 @@ from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
-from minibuild.oci.layout import Layout, open_layout
+from minibuild.oci.anylayout import open_layout
+from minibuild.oci.layout import Layout
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import copy_image

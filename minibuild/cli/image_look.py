@@ -235,7 +235,7 @@ def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
     """What a word means: an image of the store, or all images in a file or folder."""
     if not word.startswith(("/", "./", "../")):
         return [(images.content, find(images, word).descriptor)]
-    from minibuild.oci.layout import open_layout
+    from minibuild.oci.anylayout import open_layout
 
     layout = open_layout(word)
     tops = {manifest.digest: manifest for manifest in layout.index.manifests}

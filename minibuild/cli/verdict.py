@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from minibuild.cli.summary import instruction
 from minibuild.digest import Digest
+from minibuild.oci.anylayout import open_layout
 from minibuild.oci.compare import Difference, ValueChange, config_changes, first_in
 from minibuild.oci.content import BlobSource
 from minibuild.oci.edit import Image, read_image
-from minibuild.oci.layout import Layout, open_layout
+from minibuild.oci.layout import Layout
 from minibuild.oci.transfer import manifests_of
 
 

@@ -66,7 +66,7 @@ def enter_user_namespace(plan: IdMapPlan) -> None:
 
 def advice(code: int) -> str:
     """What to do when unshare(2) of a user namespace fails with this errno."""
-    from minibuild.linux.probe import user_namespace_advice
+    from minibuild.linux.advice import user_namespace_advice  # Wanted by failures only.
 
     return user_namespace_advice(code)
 

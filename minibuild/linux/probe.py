@@ -12,32 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minibuild.linux import idmap, syscalls
+from minibuild.linux.advice import read_setting, user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
 
 OLDEST_KERNEL = (5, 6)
 ROOTLESS_OVERLAY_KERNEL = (5, 11)
 LITTLE_BYTES = 2 << 30
-
-_SETTINGS = (
-    (
-        "/proc/sys/user/max_user_namespaces",
-        "0",
-        "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000` as root",
-    ),
-    (
-        "/proc/sys/kernel/unprivileged_userns_clone",
-        "0",
-        "this distribution reserves user namespaces for root: "
-        "`sysctl -w kernel.unprivileged_userns_clone=1` as root",
-    ),
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "AppArmor restricts user namespaces (Ubuntu 23.10 and later): as root, "
-        "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give the interpreter an "
-        "AppArmor profile that allows `userns`",
-    ),
-)
 
 
 class Finding(NamedTuple):
@@ -136,23 +116,6 @@ def errno_of_user_namespace() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def user_namespace_advice(code: int) -> str:
-    """What to do when a user namespace is refused with this errno."""
-    for path, bad, advice in _SETTINGS:
-        if _read(path) == bad:
-            return advice
-    if code == errno.ENOSPC:
-        return "the limit in /proc/sys/user/max_user_namespaces is reached, or they nest too deep"
-    if code == errno.EINVAL:
-        return "the kernel is built without user namespaces, or this process has several threads"
-    if code in (errno.EPERM, errno.EACCES):
-        return (
-            "in a container, start it with `--security-opt seccomp=unconfined --security-opt "
-            "apparmor=unconfined --security-opt systempaths=unconfined`, or with --privileged"
-        )
-    return "build as root"
-
-
 def subordinate_ids() -> Finding:
     """newuidmap(1), newgidmap(1) and the ranges that they may map for this account."""
     name = "subordinate ids"
@@ -240,7 +203,8 @@ def cgroup() -> Finding:
         there = os.path.isdir(f"{root}/memory") or os.path.isdir(f"{root}/unified")
         return Finding("cgroup", True, "version 1" if there else "none", "not needed to build")
     own = next(
-        (line[3:] for line in _read("/proc/self/cgroup").splitlines() if line[:3] == "0::"), "/"
+        (line[3:] for line in read_setting("/proc/self/cgroup").splitlines() if line[:3] == "0::"),
+        "/",
     )
     writable = os.access(f"{root}{own}", os.W_OK)
     return Finding("cgroup", True, f"version 2, {'writable' if writable else 'read-only'}")
@@ -280,11 +244,3 @@ def in_namespaces(act: Callable[[], None]) -> str:
         message = file.read()
     os.waitpid(pid, 0)
     return message
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

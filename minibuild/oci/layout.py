@@ -2,7 +2,8 @@
 
 Comes in: a path. Goes out: a layout, which finds images by name or digest, and is a `BlobSource`.
 Nothing is copied until somebody fetches a blob. Rules: image-spec image-layout.md and the
-annotation org.opencontainers.image.ref.name. Read next: `docker_archive`, `transfer`.
+annotation org.opencontainers.image.ref.name. Read next: `docker_archive`, and `anylayout`, which
+tells the two apart.
 """
 
 import os
@@ -40,17 +41,6 @@ class Layout(BlobSource, Protocol):
         """The image that `name` means: a name or a tag as the layout has it, a digest, or nothing
         (the only one, or `latest`). Raises `ImageError` if there is no such image."""
         ...
-
-
-def open_layout(path: str) -> Layout:
-    """The layout at `path`: a directory, an OCI archive, or what `docker save` wrote."""
-    if os.path.isdir(path):
-        return DirectoryLayout(path)
-    if not os.path.exists(path):
-        raise ImageError(f"{path} does not exist")
-    from minibuild.oci.docker_archive import open_archive
-
-    return open_archive(path)
 
 
 class DirectoryLayout:

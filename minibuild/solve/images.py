@@ -126,7 +126,7 @@ class ImageFinder:
         return self._load(str(reference), descriptor, blobs, platform, origin)
 
     def _in_layout(self, url: str, platform: Platform) -> Found:
-        from minibuild.oci.layout import open_layout
+        from minibuild.oci.anylayout import open_layout
 
         path, name = split_layout(url)
         layout = open_layout(path)

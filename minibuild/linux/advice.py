@@ -1,0 +1,54 @@
+"""What to do when the kernel refuses a user namespace: which setting of the host forbids it.
+
+Comes in: the errno of unshare(2), which says little. Goes out: a sentence for a person. The
+settings under /proc/sys say more, so they are read first. Read next: `namespace`, `probe`.
+"""
+
+import errno
+
+_SETTINGS = (
+    (
+        "/proc/sys/user/max_user_namespaces",
+        "0",
+        "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000` as root",
+    ),
+    (
+        "/proc/sys/kernel/unprivileged_userns_clone",
+        "0",
+        "this distribution reserves user namespaces for root: "
+        "`sysctl -w kernel.unprivileged_userns_clone=1` as root",
+    ),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "AppArmor restricts user namespaces (Ubuntu 23.10 and later): as root, "
+        "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give the interpreter an "
+        "AppArmor profile that allows `userns`",
+    ),
+)
+
+
+def user_namespace_advice(code: int) -> str:
+    """What to do when a user namespace is refused with this errno."""
+    for path, bad, advice in _SETTINGS:
+        if read_setting(path) == bad:
+            return advice
+    if code == errno.ENOSPC:
+        return "the limit in /proc/sys/user/max_user_namespaces is reached, or they nest too deep"
+    if code == errno.EINVAL:
+        return "the kernel is built without user namespaces, or this process has several threads"
+    if code in (errno.EPERM, errno.EACCES):
+        return (
+            "in a container, start it with `--security-opt seccomp=unconfined --security-opt "
+            "apparmor=unconfined --security-opt systempaths=unconfined`, or with --privileged"
+        )
+    return "build as root"
+
+
+def read_setting(path: str) -> str:
+    """The text of a small file, such as a setting; "" if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
