@@ -18,7 +18,7 @@ from frontends.dockerfile.checks.rules import BUILDKIT_RULES
 from frontends.dockerfile.dispatch import dispatch
 from frontends.dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from frontends.dockerfile.needs import Needs, Plan, check_references
-from frontends.dockerfile.parse import parse
+from frontends.dockerfile.parse import parse, parse_up_to_error
 from frontends.dockerfile.scope import check_epoch, declared_names, global_args, platform_args
 from frontends.dockerfile.sources import Sources, named_contexts
 from frontends.dockerfile.stages import FromScope, StageTable, make_table, split
@@ -74,8 +74,12 @@ def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
     """Only check; all stages, if none is named. Never raises a `BuildError`."""
     checks: Checks | None = None
     try:
-        definition = read(request)
-        checks = definition.checks
+        parsed, wrong = parse_up_to_error(request.source)
+        checks = _checks(parsed, request)
+        if wrong is not None:
+            written.check_instructions(parsed.instructions, checks)
+            raise wrong
+        definition = _definition(parsed, request, checks)
         sources = Sources(request, resolver)
         for platform in request.platforms:
             converted(definition, platform, sources, all_stages=not request.target)
@@ -129,8 +133,18 @@ class Converted(NamedTuple):
 def read(request: FrontendRequest) -> Definition:
     """The definition of a request; nothing is looked up yet."""
     parsed = parse(request.source)
+    return _definition(parsed, request, _checks(parsed, request))
+
+
+def _checks(parsed: ParsedFile, request: FrontendRequest) -> Checks:
+    """The checks of a file, with what was found while it was read."""
     checks = Checks(_check_config(parsed, request))
     checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
+    return checks
+
+
+def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) -> Definition:
+    """The definition in a file that was read to its end."""
     if parsed.directives.syntax or _SYNTAX_ARGUMENT in request.build_args:
         from frontends.dockerfile.checks.syntax import check_syntax
 

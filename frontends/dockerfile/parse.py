@@ -5,11 +5,13 @@ image, no context, no argument is looked at: the same text always gives the same
 Read next: `lines` and `split` for how the text is cut, `grammar` for what the pieces mean.
 """
 
+from collections.abc import Iterable, Iterator
+
 from frontends.dockerfile.clause import Clause
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.grammar import GRAMMAR
 from frontends.dockerfile.instructions import Arg, From, Instruction, Onbuild, ParsedFile
-from frontends.dockerfile.lines import Locate, Logical, scan
+from frontends.dockerfile.lines import Locate, Logical, Scanned, scan
 from frontends.dockerfile.split import Split, split_all
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import SourceText, Span
@@ -18,6 +20,17 @@ from minibuild.graph.frontend import Finding
 
 def parse(source: SourceText) -> ParsedFile:
     """Read a whole Dockerfile."""
+    parsed, error = parse_up_to_error(source)
+    if error is not None:
+        raise error
+    return parsed
+
+
+def parse_up_to_error(source: SourceText) -> tuple[ParsedFile, DockerfileError | None]:
+    """Like `parse`, but if an instruction is wrong: those above it, and the error.
+
+    What cannot even be cut into instructions is raised.
+    """
 
     def locate(first: int, last: int) -> Span:
         return Span(source.name, first, last)
@@ -34,6 +47,32 @@ def parse(source: SourceText) -> ParsedFile:
             "file with no instructions", locate(last, last), hint="begin with FROM image"
         )
     instructions: list[Instruction] = []
+    found: DockerfileError | None = None
+    try:
+        for instruction in _instructions(scanned, splits, locate):
+            instructions.append(instruction)
+    except DockerfileError as error:
+        found = error
+    findings = tuple(
+        Finding("NoEmptyContinuation", "Empty continuation line", locate(min(blanks), max(blanks)))
+        for logical in scanned.logical
+        if (blanks := logical.blanks)
+    )
+    parsed = ParsedFile(
+        source,
+        scanned.directives,
+        scanned.escape,
+        tuple(instructions),
+        scanned.lines,
+        findings,
+    )
+    return parsed, found
+
+
+def _instructions(
+    scanned: Scanned, splits: Iterable[Split], locate: Locate
+) -> Iterator[Instruction]:
+    """The instructions of a file, in order."""
     in_stage = False
     for logical, split in zip(scanned.logical, splits, strict=True):
         instruction = _instruction(logical, split, scanned.escape, locate)
@@ -46,20 +85,7 @@ def parse(source: SourceText) -> ParsedFile:
             )
         if isinstance(instruction, Onbuild):
             parse_trigger(instruction.trigger, logical.span)
-        instructions.append(instruction)
-    findings = tuple(
-        Finding("NoEmptyContinuation", "Empty continuation line", locate(min(blanks), max(blanks)))
-        for logical in scanned.logical
-        if (blanks := logical.blanks)
-    )
-    return ParsedFile(
-        source,
-        scanned.directives,
-        scanned.escape,
-        tuple(instructions),
-        scanned.lines,
-        findings,
-    )
+        yield instruction
 
 
 def parse_trigger(trigger: str, span: Span) -> Instruction:

@@ -125,19 +125,25 @@ class FromScope(NamedTuple):
     escape: str
     checks: Checks
 
-    def word(self, text: str, head: Head) -> str:
-        """`text` expanded; a variable that is not declared is a finding."""
-        return self.expand(text, head).text
+    @property
+    def known(self) -> list[str]:
+        """All names that mean something in a FROM."""
+        return sorted({*self.variables, *self.declared})
 
     def expand(self, text: str, head: Head) -> Expansion:
-        """Like `word`, with the names that were used."""
+        """`text` expanded; a variable that is not declared is a finding."""
         expansion = process_word(text, self.variables, head.span, self.escape)
         for name in sorted(expansion.unset - self.declared):
-            near = did_you_mean(name, self.variables)
+            near = did_you_mean(name, self.known)
             self.checks.report(
                 rules.UNDEFINED_ARG_IN_FROM, f"FROM argument '{name}' is not declared{near}", head
             )
         return expansion
+
+    def meant(self, expansion: Expansion) -> str:
+        """` (did you mean X?)` for a variable that an expansion did not find, or nothing."""
+        near = (did_you_mean(name, self.known) for name in sorted(expansion.unset))
+        return next(filter(None, near), "")
 
     def check_default(self, source: From, known: Container[str]) -> None:
         """A FROM that needs build arguments is a finding. `known` are names that are no images."""
@@ -169,10 +175,11 @@ def make_table(
         assert isinstance(source, From)
         head = source.head
         scope.check_default(source, {*named, *contexts, SCRATCH})
-        base = scope.word(source.image, head)
+        expansion = scope.expand(source.image, head)
+        base = expansion.text
         if not base:
             raise DockerfileError(
-                f"base name ({source.image}) should not be blank",
+                f"base name ({source.image}) should not be blank{scope.meant(expansion)}",
                 head.span,
                 hint="give the ARG a default, or pass it with --build-arg",
             )
@@ -200,14 +207,15 @@ def _platform(source: From, scope: FromScope, default: Platform) -> Platform | N
     text = expansion.text
     if not text:
         raise DockerfileError(
-            f"empty platform value from expression {source.platform}",
+            f"empty platform value from expression {source.platform}{scope.meant(expansion)}",
             span,
             hint="the variable has to be an ARG above the first FROM, or a predefined one",
         )
     try:
         platform = parse_platform(text, default)
     except DefinitionError as error:
-        raise DockerfileError(error.message, span, hint=error.hint) from None
+        message = error.message + scope.meant(expansion)
+        raise DockerfileError(message, span, hint=error.hint) from None
     _check_platform(source, platform, expansion, scope)
     return platform
 

@@ -6,6 +6,7 @@ Read next: `convert`, whose findings and graph are told here.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from frontends.dockerfile.convert import Converted, Definition, check, converted, read
@@ -45,26 +46,22 @@ def outline(request: FrontendRequest, resolver: ImageResolver) -> Json:
     definition = read(request)
     made = converted(definition, request.platforms[0], Sources(request, resolver))
     stage = made.plans[-1].stage.source
-    mounts = [
-        (mount, vertex.note.span)
-        for vertex in topological([made.built.vertex])
-        if isinstance(vertex.op, Exec)
-        for mount in vertex.op.mounts
+    vertices = topological([made.built.vertex])
+    steps = [(v.op, v.note.span) for v in vertices if isinstance(v.op, Exec)]
+    steps.sort(key=lambda step: step[1].first if step[1] else 0)
+    mounts = [(mount, span) for step, span in steps for mount in step.mounts]
+    secrets = [_wanted(m.id, m.required, span) for m, span in mounts if isinstance(m, SecretMount)]
+    agents = [_wanted(m.id, m.required, span) for m, span in mounts if isinstance(m, SshMount)]
+    caches = [
+        {"ID": m.id, "location": _location(span)} for m, span in mounts if isinstance(m, CacheMount)
     ]
-    secrets = {m.id: _wanted(m.id, m.required, s) for m, s in mounts if isinstance(m, SecretMount)}
-    agents = {m.id: _wanted(m.id, m.required, s) for m, s in mounts if isinstance(m, SshMount)}
-    caches = {
-        m.id: {"ID": m.id, "location": _location(span)}
-        for m, span in mounts
-        if isinstance(m, CacheMount)
-    }
     return _without_empty(
         name=stage.name,
         description=stage.comment,
         args=_args(definition, made),
-        secrets=list(secrets.values()),
-        ssh=list(agents.values()),
-        cache=list(caches.values()),
+        secrets=_each_once(secrets, "name"),
+        ssh=_each_once(agents, "name"),
+        cache=_each_once(caches, "ID"),
         sources=[_data(request)],
     )
 
@@ -103,26 +100,35 @@ def _data(request: FrontendRequest) -> str:
 
 def _args(definition: Definition, made: Converted) -> list[Json]:
     """The arguments that the needed stages declare, or take from above the first FROM."""
-    escape, given = definition.parsed.escape, definition.request.build_args
+    given = definition.request.build_args
     above = {item.name: item for arg in definition.args for item in arg.names}
     found: dict[str, Json] = {}
     for plan in made.plans:
         state = made.states[plan.stage.number]
         variables = state.conversion.globals
         source = plan.stage.source
-        for text in (source.image, source.platform):
-            for name in sorted(process_word(text, variables, source.head.span, escape).used):
-                if name in above:
-                    found.setdefault(name, _arg(above[name], variables.get(name)))
+        taken = _used(source.image, variables, definition)
+        taken += _used(source.platform, variables, definition)
         for item in plan.instructions:
             for declared in item.names if isinstance(item, Arg) else ():
                 name = declared.name
-                inherited = declared.default is None and name not in given and name in variables
-                if not inherited:
+                if declared.default is None and name not in given and name in variables:
+                    taken.append(name)
+                else:
                     found[name] = _arg(declared, state.build_args.get(name))
-                elif name in above:
-                    found.setdefault(name, _arg(above[name], variables[name]))
+        while taken:
+            name = taken.pop()
+            if name in above and name not in found:
+                found[name] = _arg(above[name], variables.get(name))
+                if name not in given:  # then what its default is made of is taken too
+                    taken += _used(above[name].default or "", variables, definition)
     return sorted(found.values(), key=lambda arg: arg["location"]["ranges"][0]["start"]["line"])
+
+
+def _used(text: str, variables: Mapping[str, str], definition: Definition) -> list[str]:
+    """The names of the variables in a text that was expanded before."""
+    span = Span(definition.request.source.name, 1, 1)
+    return sorted(process_word(text, variables, span, definition.parsed.escape).used)
 
 
 def _arg(declared: ArgName, value: str | None) -> Json:
@@ -134,6 +140,16 @@ def _arg(declared: ArgName, value: str | None) -> Json:
 
 def _wanted(name: str, required: bool, span: Span | None) -> Json:
     return _without_empty(name=name, required=required, location=_location(span))
+
+
+def _each_once(wanted: list[Json], key: str) -> list[Json]:
+    """Each name once, where it stands first; required if any mount requires it."""
+    found: dict[str, Json] = {}
+    for item in wanted:
+        first = found.setdefault(item[key], item)
+        if item.get("required"):
+            first["required"] = True
+    return list(found.values())
 
 
 def _location(span: Span | None) -> Json:

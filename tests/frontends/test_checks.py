@@ -49,6 +49,9 @@ def test_the_page_has_all_rules() -> None:
         ("FROM busybox AS Base\n", [("StageNameCasing", 1)]),
         ("FROM busybox as base\n", [("FromAsCasing", 1)]),
         ("from busybox as base\n", []),
+        ("FROM busybox As base\n", [("FromAsCasing", 1)]),
+        ("from busybox AS a\nrun b\n", [("FromAsCasing", 1)]),
+        ("From busybox as a\nRUN b\nRUN c\n", [("ConsistentInstructionCasing", 1)]),
         ("FROM busybox\nRUN a \\\n\n b\n", [("NoEmptyContinuation", 3)]),
         ("FROM busybox\nrun a\nRUN b\n", [("ConsistentInstructionCasing", 2)]),
         ("from busybox\nRun a\nrun b\n", [("ConsistentInstructionCasing", 2)]),
@@ -222,6 +225,33 @@ def test_findings_can_be_errors() -> None:
     )
     assert "Dockerfile:3: MaintainerDeprecated" in caught.value.detail
     assert len(check(request_for(text), FakeResolver()).findings) == 2
+
+
+def test_what_is_above_an_unreadable_instruction_is_checked() -> None:
+    text = (
+        "# check=skip=FromAsCasing\nFROM busybox as A\nMAINTAINER a \\\n\n b\nRUM x\nMAINTAINER c\n"
+    )
+    found = check(request_for(text), FakeResolver())
+    assert [(f.rule, f.span and f.span.first) for f in found.findings] == [
+        ("StageNameCasing", 2),
+        ("MaintainerDeprecated", 3),
+        ("NoEmptyContinuation", 4),
+    ]
+    assert found.error and "unknown instruction: RUM" in found.error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ARG IMAGE=busybox\nFROM $IMAGES\n", "base name ($IMAGES) should not be blank"),
+        ("ARG IMAGE\nFROM --platform=$IMAGES busybox\n", "from expression $IMAGES"),
+        ("ARG IMAGE=x\nFROM --platform=linux/$IMAGES busybox\n", "failed to parse platform linux/"),
+    ],
+)
+def test_errors_of_from_suggest(text: str, message: str) -> None:
+    error = check(request_for(text), FakeResolver()).error
+    assert error and message in error.message
+    assert error.message.endswith("(did you mean IMAGE?)")
 
 
 def test_each_finding_is_told_once_for_all_platforms() -> None:

@@ -95,6 +95,36 @@ def test_outline_of_a_target() -> None:
     }
 
 
+def test_outline_has_what_a_default_is_made_of() -> None:
+    text = (
+        "ARG NAME=box\nARG LATER=$NAME\nARG A=${LATER}\nARG B=busy$NAME\nARG C=$B\n"
+        "FROM $B AS first\nARG C\nFROM ${A}\nCOPY --from=first /a /\n"
+    )
+
+    def names(**given: str) -> list[str]:
+        asked = request()._replace(source=SourceText("Dockerfile", text), build_args=given)
+        found = outline(asked, FakeResolver({"busybox": {}, "box": {}}))
+        return [arg["name"] for arg in found["args"]]
+
+    assert names() == ["NAME", "LATER", "A", "B", "C"]
+    assert names(A="box", B="box") == ["A", "B", "C"]
+
+
+def test_outline_names_mounts_in_the_order_of_the_file() -> None:
+    text = (
+        "FROM busybox AS a\nRUN --mount=type=secret,id=x --mount=type=ssh one\n"
+        "FROM busybox\nRUN --mount=type=secret,id=y two\n"
+        "COPY --from=a /a /\nRUN --mount=type=secret,id=x,required --mount=type=ssh,id=k three\n"
+    )
+    asked = request()._replace(source=SourceText("Dockerfile", text))
+    found = outline(asked, FakeResolver())
+    assert found["secrets"] == [
+        {"name": "x", "required": True, "location": at(2)},
+        {"name": "y", "location": at(4)},
+    ]
+    assert [agent["name"] for agent in found["ssh"]] == ["default", "k"]
+
+
 def test_lint() -> None:
     (warning,) = lint(request(), FakeResolver())["warnings"]
     assert warning["ruleName"] == "RedundantTargetPlatform"

@@ -5,7 +5,7 @@ stages that nobody needs, and which does not, is as in BuildKit.
 Read next: `names` for what counts as a secret; `stages`, `config` and `copy` for the other rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
@@ -31,7 +31,12 @@ def check_file(parsed: ParsedFile, stages: Sequence[Sequence[Instruction]], chec
     """Check what holds for a whole file, whatever its target."""
     _casing(stages, checks)
     _stage_names(stages, checks)
-    for item in parsed.instructions:
+    check_instructions(parsed.instructions, checks)
+
+
+def check_instructions(instructions: Iterable[Instruction], checks: Checks) -> None:
+    """Check what can be said of an instruction alone, also where a later one cannot be read."""
+    for item in instructions:
         match item:
             case From():
                 _from(item, checks)
@@ -85,9 +90,6 @@ def _stage_names(stages: Sequence[Sequence[Instruction]], checks: Checks) -> Non
         name = source.name
         if not name:
             continue
-        if source.written_name != name:
-            message = f"Stage name '{source.written_name}' should be lowercase"
-            checks.report(rules.STAGE_NAME_CASING, message, source.head)
         if name in _RESERVED:
             message = f'Stage name should not use the same name as reserved stage "{name}"'
             checks.report(rules.RESERVED_STAGE_NAME, message, source.head)
@@ -109,8 +111,13 @@ def _only_once(stage: Sequence[Instruction], checks: Checks) -> None:
 
 
 def _from(item: From, checks: Checks) -> None:
+    if item.written_name != item.name:
+        message = f"Stage name '{item.written_name}' should be lowercase"
+        checks.report(rules.STAGE_NAME_CASING, message, item.head)
     keyword, word = item.head.keyword, item.as_keyword
-    if word and (keyword.isupper(), keyword.islower()) != (word.isupper(), word.islower()):
+    # A FROM in mixed case is a finding of its own, and no measure for AS.
+    case = str.upper if keyword.isupper() else str.lower if keyword.islower() else str
+    if word != case(word):
         message = f"'{word}' and '{keyword}' keywords' casing do not match"
         checks.report(rules.FROM_AS_CASING, message, item.head)
     if item.name:
