@@ -17,7 +17,14 @@ from frontends.dockerfile.expand import process_heredoc
 from frontends.dockerfile.instructions import Add, Copy, Head, Heredoc
 from frontends.dockerfile.names import step_text
 from frontends.dockerfile.needs import suggested
-from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
+from frontends.dockerfile.remote import (
+    GitUrl,
+    InvalidRemote,
+    git_url,
+    http_filename,
+    is_commit_hash,
+    is_http,
+)
 from frontends.dockerfile.state import StageState
 from minibuild.errors import RegistryError
 from minibuild.graph import op
@@ -267,6 +274,13 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
         raise _wrong(item, "checksum in the URL and in --checksum differ", "checksum")
     if None not in (item.keep_git_dir, git.keep_git_dir) and item.keep_git_dir != git.keep_git_dir:
         raise _wrong(item, "inconsistent keep-git-dir configuration", "keep-git-dir")
+    if words.checksum and not is_commit_hash(words.checksum):
+        raise _wrong(
+            item,
+            f"invalid checksum {words.checksum} for Git URL, expected hex commit hash",
+            "checksum",
+            "write the hash of the commit, or its first digits",
+        )
     keep = item.keep_git_dir if item.keep_git_dir is not None else git.keep_git_dir
     source = op.GitSource(
         git.remote,

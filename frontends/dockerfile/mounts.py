@@ -210,8 +210,10 @@ class _Options:
 
     def choice(self, what: str, value: str, known: tuple[str, ...] | dict[str, Sharing]) -> str:
         if value.lower() not in known:
+            begun = [name for name in known if value and name.startswith(value.lower())]
+            near = did_you_mean(begun[0] if len(begun) == 1 else value, known)
             raise self.wrong(
-                f'unsupported {what} "{value}"{did_you_mean(value, known)}',
+                f'unsupported {what} "{value}"{near}',
                 "it may be " + ", ".join(known),
             )
         return value.lower()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 _SCP_LIKE = re.compile(r"(?![A-Za-z0-9+.-]+://)[A-Za-z0-9_.-]+@[^/:]+:(?!//).*")
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_DIGITS = re.compile("[0-9a-fA-F]{1,64}")
 _HTTP = ("http://", "https://")
 _GIT_SCHEMES = ("git://", "ssh://")
 _UNNAMED = "__unnamed__"
@@ -63,6 +64,11 @@ def http_filename(url: str) -> str:
     return name if name not in ("", ".", "..") and "\0" not in name else _UNNAMED
 
 
+def is_commit_hash(text: str) -> bool:
+    """Whether `text` may be the hash of a commit, or the beginning of one."""
+    return _DIGITS.fullmatch(text) is not None
+
+
 def git_url(text: str) -> GitUrl | None:
     """The git repository that `text` names; None if it names none. Raises `InvalidRemote`."""
     if not _looks_like_git(text):
@@ -106,6 +112,10 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
         elif key in ("checksum", "commit"):
             if checksum and checksum != value:
                 raise InvalidRemote("checksum and commit in a git URL contradict each other")
+            if not is_commit_hash(value):
+                raise InvalidRemote(
+                    f"invalid checksum {value} in a git URL, expected hex commit hash"
+                )
             checksum = value
         elif key == "subdir":
             if subdir and _relative(value) != subdir:
@@ -121,7 +131,7 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
         refs = {_whole_hash(checksum)}  # the reference is for people then: it may have moved on
     return GitUrl(
         git.remote,
-        "".join(refs),
+        "".join(refs) or checksum,
         subdir,
         checksum,
         flags["keep-git-dir"],

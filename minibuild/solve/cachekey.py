@@ -23,7 +23,7 @@ from minibuild.digest import DiffID, Digest, digest_json, digest_strings
 from minibuild.graph.op import Copy, File, Merge, Op
 from minibuild.graph.vertex import plain
 
-VERSION = "1"
+VERSION = "2"
 """Part of every key: raised when a step of equal definition would give another result."""
 
 Contents = tuple[tuple[str, str], ...]
@@ -50,7 +50,7 @@ def step_key(op: Op, base: Digest | None, parts: Sequence[Part]) -> Digest:
     return digest_json(
         {
             "version": VERSION,
-            "op": plain(_by_effect(op)),
+            "op": plain(_by_effect(op, parts)),
             "base": base,
             "parts": [part.identity for part in parts],
         }
@@ -71,7 +71,7 @@ def combined_key(op: Op, inputs: Sequence[Digest | None]) -> Digest:
 def explain(op: Op, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any]:
     """The parts of a key in a form that can be kept and compared with those of another."""
     return {
-        "op": plain(_by_effect(op)),
+        "op": plain(_by_effect(op, parts)),
         "base": base,
         "parts": {
             part.name: part.key
@@ -83,16 +83,20 @@ def explain(op: Op, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any
     }
 
 
-def _by_effect(op: Op) -> Op:
+def _by_effect(op: Op, parts: Sequence[Part]) -> Op:
     """The op without what counts only through the contents it selects.
 
-    Patterns of `--exclude` are such: leaving out a file that was never there changes nothing.
+    Patterns of `--exclude` are such: leaving out a file that was never there changes nothing. They
+    count where the contents were not read, for the input's own key does not know of them.
     """
-    if isinstance(op, File):
-        return File(
-            tuple(
-                action._replace(exclude=()) if isinstance(action, Copy) else action
-                for action in op.actions
-            )
-        )
-    return op
+    if not isinstance(op, File):
+        return op
+    rest = iter(parts)
+    actions = []
+    for action in op.actions:
+        if isinstance(action, Copy):
+            part = next(rest, None)
+            if part is not None and part.contents is not None:
+                action = action._replace(exclude=())
+        actions.append(action)
+    return File(tuple(actions))

@@ -5,7 +5,8 @@ is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as g
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from minibuild.digest import digest_strings
 from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
@@ -31,10 +32,12 @@ def fetch_git(
             # To git it would be an option, and some of its options run programs.
             raise DefinitionError(f"invalid git address or reference: {word}")
     git = _Git(bench, op, voice)
-    commit = git.resolve()
-    if op.checksum and not commit.startswith(op.checksum):
+    meant = git.resolve()
+    commit = meant.commit
+    names = [name for name in (commit, meant.tag) if name]
+    if op.checksum and not any(name.startswith(op.checksum) for name in names):
         raise DefinitionError(
-            f"expected checksum to match {op.checksum}, got {commit}",
+            f"expected checksum to match {op.checksum}, got {' or '.join(names)}",
             hint="if the reference moved and you trust it, change --checksum",
         )
     parts = ["git", op.url, commit, op.subdir, str(op.keep_git_dir), str(op.submodules)]
@@ -47,22 +50,31 @@ def fetch_git(
     with bench.store.lock(f"key-{key[7:39]}", bench.cancelled):
         record = None if ignore_cache else cache.lookup(key)
         if record is None:
-            record = Record(key, _checkout(bench, git, op, commit))
+            record = Record(key, _checkout(bench, git, op, meant))
             cache.save({key}, record, op.url)
     return Solved(record.result, record.canonical, fresh=ignore_cache)
 
 
-def _checkout(bench: Workbench, git: "_Git", op: GitSource, commit: str) -> Result:
+class _Meant(NamedTuple):
+    """What a reference means: a commit, the whole name of the reference, and the annotated tag
+    (an object of its own) by which the commit was found."""
+
+    commit: str
+    name: str
+    tag: str = ""
+
+
+def _checkout(bench: Workbench, git: "_Git", op: GitSource, meant: _Meant) -> Result:
     from shutil import rmtree
 
     folder = bench.store.ingest_path()
     active = bench.snapshots.prepare(None)
     try:
-        git.clone(folder, commit)
+        git.clone(folder, meant)
         if op.mtime == "commit":
             _set_times(folder, git.time(folder))
         if not op.keep_git_dir:
-            rmtree(os.path.join(folder, ".git"))
+            _forget_git(folder)
         _check_subdir(folder, op)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -95,6 +107,16 @@ def _check_subdir(folder: str, op: GitSource) -> None:
         os.close(fd)
 
 
+def _forget_git(folder: str) -> None:
+    """Remove the folder of git, and the files that lead submodules to theirs in it."""
+    from shutil import rmtree
+
+    rmtree(os.path.join(folder, ".git"))
+    for above, _, files in os.walk(folder):
+        if ".git" in files:  # git lets nobody commit a file of this name
+            os.unlink(os.path.join(above, ".git"))
+
+
 def _set_times(folder: str, time_s: int) -> None:
     """Give everything that was checked out one time; symlinks are not followed."""
     for above, folders, files in os.walk(folder):
@@ -105,56 +127,106 @@ def _set_times(folder: str, time_s: int) -> None:
             os.utime(path, (time_s, time_s), follow_symlinks=False)
 
 
+def _listed(text: str) -> dict[str, str]:
+    """The hashes by their references, from what git ls-remote prints."""
+    return dict(line.split("\t")[::-1] for line in text.splitlines() if "\t" in line)
+
+
+def _meant(ref: str, found: Mapping[str, str]) -> _Meant | None:
+    """Which of the references that end in `ref` it means, as git checkout would: a whole name,
+    else a branch, else a tag."""
+    short = ref.removeprefix("refs/")
+    names = (f"refs/{short}", f"refs/heads/{short}", f"refs/tags/{short}", "HEAD")
+    for name in names if ref == "HEAD" else names[:-1]:
+        if name in found:
+            # With ^{} comes the commit that an annotated tag names.
+            commit = found.get(f"{name}^{{}}")
+            return _Meant(commit, name, found[name]) if commit else _Meant(found[name], name)
+    return None
+
+
 class _Git:
     """Runs git for one source: no prompts, no configuration of the person, output to progress."""
 
     def __init__(self, bench: Workbench, op: GitSource, voice: Voice) -> None:
         self._bench, self._op, self._voice = bench, op, voice
 
-    def resolve(self) -> str:
-        """The commit that the reference means now."""
+    def resolve(self) -> _Meant:
+        """What the reference means now."""
         ref = self._op.ref or "HEAD"
         if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
-            return ref
+            return _Meant(ref, ref)
+        if ref == self._op.checksum:
+            return self._shortened(ref)
         listed = self._run(["ls-remote", "--", self._op.url, ref, f"{ref}^{{}}"])
-        found = dict(line.split("\t")[::-1] for line in listed.splitlines() if "\t" in line)
-        # An annotated tag is an object of its own; with ^{} comes the commit that it names.
-        for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref):
-            if name in found:
-                return found[name]
-        if found:
-            return next(iter(found.values()))
-        raise DefinitionError(
+        meant = _meant(ref, _listed(listed))
+        if meant is None:
+            raise self._missing(ref)
+        return meant
+
+    def _missing(self, ref: str) -> DefinitionError:
+        return DefinitionError(
             f"repository {self._op.url} does not contain ref {ref}",
             hint="check the part after #, or the ref= of the address",
         )
 
-    def clone(self, folder: str, commit: str) -> None:
+    def _shortened(self, start: str) -> _Meant:
+        """The commit whose hash starts so. Servers look up whole hashes only: if it is no tip of a
+        branch or tag, the whole history has to be here to find it (without files, where servers
+        can leave them out)."""
+        from shutil import rmtree
+
+        listed = self._run(["ls-remote", "--", self._op.url])
+        tips = {sha for sha in _listed(listed).values() if sha.startswith(start)}
+        if len(tips) == 1:
+            return _Meant(tips.pop(), "HEAD")
+        folder = self._bench.store.ingest_path()
+        try:
+            self._run(["init", "--quiet", "--bare", folder])
+            everything = [self._op.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+            fetch = ["-C", folder, "fetch", "--quiet"]
+            self._first_of(
+                [*fetch, "--filter=tree:0", "--", *everything], [*fetch, "--", *everything]
+            )
+            verify = ["-C", folder, "rev-parse", "--verify", "--quiet", f"{start}^{{commit}}"]
+            return _Meant(self._run(verify, quiet=True).strip(), "HEAD")
+        except RegistryError as error:
+            raise self._missing(start) from error
+        finally:
+            rmtree(folder, ignore_errors=True)
+
+    def clone(self, folder: str, meant: _Meant) -> None:
         """Check the commit out in `folder`."""
         self._run(["init", "--quiet", folder])
         self._run(["-C", folder, "remote", "add", "--", "origin", self._op.url])
         fetch = ["-C", folder, "fetch", "--quiet"]
-        # Servers may refuse to serve a commit that is no tip; then the reference has to do. A plain
-        # file server (git's "dumb http") can leave out no history; so all of it is fetched.
+        # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
+        # it has moved since. A plain file server (git's "dumb http") can leave out no history; so
+        # all of it is fetched.
         self._first_of(
-            [*fetch, "--depth=1", "origin", commit],
-            [*fetch, "--depth=1", "origin", self._op.ref or "HEAD"],
+            [*fetch, "--depth=1", "origin", meant.commit],
+            [*fetch, "--depth=1", "origin", meant.name],
             [*fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"],
+            then=["-C", folder, "-c", "advice.detachedHead=false", "checkout", "-q", meant.commit],
         )
-        self._run(["-C", folder, "-c", "advice.detachedHead=false", "checkout", "-q", commit])
         if self._op.submodules:
             update = ["-C", folder, "submodule", "update", "--init", "--recursive", "-q"]
             self._first_of([*update, "--depth=1"], update)
 
-    def _first_of(self, *commands: Sequence[str]) -> None:
-        """Run the first of the commands that succeeds. Only the last may say why it does not."""
-        for command in commands[:-1]:
+    def _first_of(self, *commands: Sequence[str], then: Sequence[str] = ()) -> None:
+        """Run the first of the commands that succeeds, with what follows it. Only the last may say
+        why it does not."""
+        for command in commands:
+            last = command is commands[-1]
             try:
-                self._run(command, quiet=True)
+                self._run(command, quiet=not last)
+                if then:
+                    self._run(then, quiet=not last)
             except RegistryError:
+                if last:
+                    raise
                 continue
             return
-        self._run(commands[-1])
 
     def time(self, folder: str) -> int:
         """When the commit that is checked out was made, in seconds since the epoch."""
@@ -205,7 +277,7 @@ class _Git:
         url = urlsplit(self._op.url)
         if url.scheme not in ("http", "https"):
             return {}
-        value = self._authorization(url.hostname or "")
+        value = self._authorization(url.hostname or "", url.netloc.rpartition("@")[2])
         if not value:
             return {}
         return {
@@ -214,11 +286,11 @@ class _Git:
             "GIT_CONFIG_VALUE_0": f"Authorization: {value}",
         }
 
-    def _authorization(self, host: str) -> str:
+    def _authorization(self, host: str, host_and_port: str) -> str:
         """From the secrets that BuildKit knows; those that name the host count first."""
         from base64 import b64encode
 
-        for suffix in (f".{host}", ""):
+        for suffix in (f".{host_and_port}", f".{host}", ""):
             if (header := self._bench.secret(f"GIT_AUTH_HEADER{suffix}")) is not None:
                 return header.decode().strip()
             if (token := self._bench.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:

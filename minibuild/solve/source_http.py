@@ -8,6 +8,7 @@ nothing has to be asked. Rules: RFC 9110, sections 13 (conditional requests) and
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,11 +60,8 @@ def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
         headers["If-None-Match"] = validators["ETag"]
     elif "Last-Modified" in validators:
         headers["If-Modified-Since"] = validators["Last-Modified"]
-    host = urlsplit(url).hostname or ""
-    if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
-        headers["Authorization"] = "Bearer " + token.decode()
-    if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
-        headers["Authorization"] = header.decode()
+    if value := _authorization(bench, url):
+        headers["Authorization"] = value
     retries = urllib3.Retry(ATTEMPTS, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504))
     try:
         pool = urllib3.PoolManager(timeout=TIMEOUT_S, retries=retries)
@@ -81,6 +79,17 @@ def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
     return response
 
 
+def _authorization(bench: Workbench, url: str) -> str:
+    """From the secrets for this host; one that names the port too counts first."""
+    parts = urlsplit(url)
+    for host in (parts.netloc.rpartition("@")[2], parts.hostname or ""):
+        if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
+            return header.decode().strip()
+        if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
+            return "Bearer " + token.decode().strip()
+    return ""
+
+
 def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Record:
     """Write the body into a snapshot of its own, hashing on the way."""
     started, sha, size = time.time(), hashlib.sha256(), 0
@@ -91,7 +100,7 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Rec
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             fd = os.open(op.filename, flags, 0o600, dir_fd=root)
             with open(fd, "wb", buffering=0) as file:
-                for chunk in response.stream(CHUNK_BYTES):
+                for chunk in _chunks(response, op.url):
                     if bench.cancelled.is_set():
                         raise Cancelled("the download was cancelled")
                     sha.update(chunk)
@@ -114,6 +123,19 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Rec
     voice.status("downloading", size, size, "B", started, done=True)
     key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
     return Record(key, (bench.diffs.add((), upper=active),))
+
+
+def _chunks(response: Any, url: str) -> Iterator[bytes]:
+    """The body. A connection that ends before it does is an error."""
+    import urllib3
+
+    try:
+        yield from response.stream(CHUNK_BYTES)
+    except urllib3.exceptions.HTTPError as error:
+        raise RegistryError(
+            f"cannot fetch {url}: the download broke off: {error.args[0] if error.args else error}",
+            hint="run the build again; nothing of the part that came is kept",
+        ) from error
 
 
 def _modified(header: str | None) -> float:

@@ -72,6 +72,8 @@ def test_mount(text: str, expected: Mount) -> None:
         ("type=bind,traget=/x", "unexpected key 'traget' in 'traget=/x' (did you mean target?)"),
         ("type=floppy,target=/x", 'unsupported mount type "floppy"'),
         ("type=secert,id=x", 'unsupported mount type "secert" (did you mean secret?)'),
+        ("type=tmp,target=/x", 'unsupported mount type "tmp" (did you mean tmpfs?)'),
+        ("type=cache,target=/c,sharing=lock", '"lock" (did you mean locked?)'),
         ("type=cache,target=/c,sharing=public", 'unsupported sharing value "public"'),
         ("type=bind,source=a.txt", 'invalid mount target "/"'),
         ("target=/", 'invalid mount target "/"'),

@@ -83,8 +83,23 @@ def test_a_token_for_the_host_alone(build: Built, web: WebServer, tmp_path: Path
     url = web.put("/f", b"one")
     add(build, f"{url} /", f"--secret=id=HTTP_AUTH_TOKEN_127.0.0.1,src={tmp_path}/token")
     assert web.headers[-1]["Authorization"] == "Bearer t0ken"
+    add(
+        build, f"{url} /", f"--secret=id=HTTP_AUTH_HEADER_127.0.0.1:{web.port},src={tmp_path}/token"
+    )
+    assert web.headers[-1]["Authorization"] == "t0ken"
     add(build, f"{url} /", f"--secret=id=HTTP_AUTH_TOKEN_example.org,src={tmp_path}/token")
     assert "Authorization" not in web.headers[-1]
+
+
+def test_a_download_that_breaks_off(build: Built, web: WebServer) -> None:
+    url = web.put("/f", b"half of it")
+    web.files["/f"][1]["Content-Length"] = "20"
+    said = add(build, f"{url} /", code=4)
+    assert f"cannot fetch {url}: the download broke off" in said
+    assert "Dockerfile:2" in said or "2 | >>>" in said
+    del web.files["/f"][1]["Content-Length"]
+    add(build, f"{url} /")
+    assert build.text("f") == "half of it"
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zstd"])

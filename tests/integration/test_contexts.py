@@ -294,8 +294,70 @@ def test_a_repository(build: Built, repository: tuple[Path, str]) -> None:
     for reference in ("#main:sub", "#:sub", "?subdir=sub", "?branch=main&subdir=sub"):
         build(url + reference)
         assert build.files == {"here"}, reference
+    first = git(folder, "rev-parse", "v1^{}")
+    for reference in (f"?commit={first}", f"?commit={first[:9]}", f"?tag=v1&commit={first[:9]}"):
+        build(url + reference)
+        assert build.files == COPIED, reference
+    tag = git(folder, "rev-parse", "v1")
+    build(f"{url}?tag=v1&checksum={tag}")
+    said = build(f"{url}?tag=v1&commit={git(folder, 'rev-parse', 'main')}", code=6)
+    assert f"got {first} or {tag}" in said
+    assert "does not contain ref abcdef9" in build(url + "?commit=abcdef9", code=6)
+    assert "invalid checksum nothex" in build(url + "?commit=nothex", code=6)
     assert "does not contain ref none" in build(url + "#none", code=6)
     assert "subdirectory nosuch of http" in build(url + "#main:nosuch", code=6)
+
+
+@pytest.mark.needs("mount", "git")
+def test_a_commit_that_no_name_leads_to(build: Built, repository: tuple[Path, str]) -> None:
+    folder, url = repository
+    (folder / "third").write_text("third\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "three")
+    second = git(folder, "rev-parse", "main^")
+    build(f"{url}?commit={second[:7]}")
+    assert build.files == COPIED | {"later"}
+
+
+@pytest.mark.needs("mount", "git")
+def test_names_of_references_are_whole(build: Built, repository: tuple[Path, str]) -> None:
+    folder, url = repository
+    git(folder, "branch", "feature/x", "v1^{}")
+    assert "does not contain ref x" in build(url + "#x", code=6), "refs/heads/feature/x is another"
+    git(folder, "branch", "both", "v1^{}")
+    git(folder, "tag", "both", "main")
+    for reference, expected in (
+        ("#both", COPIED),
+        ("#heads/both", COPIED),
+        ("?tag=both", COPIED | {"later"}),
+        ("#tags/both", COPIED | {"later"}),
+        ("#feature/x", COPIED),
+        ("#HEAD", COPIED | {"later"}),
+    ):
+        build(url + reference)
+        assert build.files == expected, reference
+
+
+@pytest.mark.needs("mount", "git")
+def test_submodules_come_without_the_way_to_their_repository(
+    build: Built, repository: tuple[Path, str], web: WebServer, tmp_path: Path
+) -> None:
+    _, part = repository
+    whole = tmp_path / "whole.git"
+    whole.mkdir()
+    git(whole, "init", "-q", "-b", "main")
+    (whole / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    git(whole, "submodule", "add", "-q", part, "part")
+    git(whole, "add", ".")
+    git(whole, "commit", "-qm", "one")
+    url = web.git("/whole.git", whole)
+    build(url)
+    assert {"part/later", ".gitmodules"} < build.files
+    assert "part/.git" not in build.files
+    build(f"{url}?submodules=false")
+    assert not any(name.startswith("part/") for name in build.files)
+    build("--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", url)
+    assert "part/.git" in build.files
 
 
 @pytest.mark.needs("mount", "git")
@@ -363,6 +425,8 @@ def test_a_reference_is_no_option(build: Built, web: WebServer, tmp_path: Path) 
         ("GIT_AUTH_TOKEN", "t", "Basic eC1hY2Nlc3MtdG9rZW46dA=="),
         ("GIT_AUTH_TOKEN.127.0.0.1", "t", "Basic eC1hY2Nlc3MtdG9rZW46dA=="),
         ("GIT_AUTH_HEADER", "Bearer b", "Bearer b"),
+        ("GIT_AUTH_TOKEN.127.0.0.1:PORT", "t", "Basic eC1hY2Nlc3MtdG9rZW46dA=="),
+        ("GIT_AUTH_TOKEN.127.0.0.1:1", "t", None),
         ("GIT_AUTH_TOKEN.example.org", "t", None),
     ],
 )
@@ -376,6 +440,7 @@ def test_what_authorises_git(
     sent: str | None,
 ) -> None:
     (tmp_path / "value").write_text(value)
+    secret = secret.replace("PORT", str(web.port))
     said = build(f"--secret=id={secret},src={tmp_path}/value", repository[1])
     assert {headers.get("Authorization") for headers in web.headers} == {sent}
     assert value not in said.split()
@@ -411,6 +476,9 @@ def test_add_of_a_repository(build: Built, repository: tuple[Path, str], tmp_pat
     assert "r/later" in build.files
     said = add(f"--checksum={old}", f"{url}#main", code=6)
     assert f"expected checksum to match {old}, got {commit}" in said
+    said = add("--checksum=latest", f"{url}#main", code=6)
+    assert "invalid checksum latest for Git URL, expected hex commit hash" in said
+    assert "Dockerfile:2" in said
     add("", f"{url}?ref=main&commit={old}&fetch-by-commit=1")
     assert "r/later" not in build.files
     said = add("", f"{url}?ref=main&fetch-by-commit=1", code=6)

@@ -69,9 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.web.seen.append((path, status))
         self.send_response(status)
-        for key, value in headers.items():
+        for key, value in ({"Content-Length": str(len(data))} | headers).items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
