@@ -125,13 +125,11 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
             mtime = _times(value)
         elif key in flags:
             flags[key] = _truth(key, value)
-    if len(refs) > 1:
-        raise InvalidRemote(f"ref, tag and branch conflict in git URL {git.remote}")
     if flags["fetch-by-commit"]:
         refs = {_whole_hash(checksum)}  # the reference is for people then: it may have moved on
     return GitUrl(
         git.remote,
-        "".join(refs) or checksum,
+        _only(refs, git.remote) or checksum,
         subdir,
         checksum,
         flags["keep-git-dir"],
@@ -143,6 +141,20 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
 def _times(value: str) -> str:
     if value not in ("checkout", "commit"):
         raise InvalidRemote(f'mtime in a git URL is "checkout" or "commit", not "{value}"')
+    return value
+
+
+def _only(refs: set[str], remote: str) -> str:
+    if len(refs) > 1:
+        raise InvalidRemote(f"ref, tag and branch conflict in git URL {remote}")
+    return "".join(refs)
+
+
+def _hash(value: str, before: str) -> str:
+    if before and before != value:
+        raise InvalidRemote("checksum and commit in a git URL contradict each other")
+    if not is_commit_hash(value):
+        raise InvalidRemote(f"invalid checksum {value} for Git URL, expected hex commit hash")
     return value
 
 
