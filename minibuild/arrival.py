@@ -104,8 +104,9 @@ def _ignore(tree: SourceTree, path: str) -> LeftOut:
     for name in (f"{path}.dockerignore", ".dockerignore"):
         text = _read(tree, name, "ignore file")
         if text is not None:
-            patterns, lines = ignore_rules(text)
-            return LeftOut(patterns, os.path.basename(name), lines)
+            file = os.path.basename(name)
+            patterns, lines = ignore_rules(text, file)
+            return LeftOut(patterns, file, lines)
     return LeftOut((), "", ())
 
 

@@ -165,8 +165,9 @@ def _local(
         candidates.insert(0, dockerfile + ".dockerignore")
     for candidate in candidates:
         if os.path.isfile(candidate):
-            patterns, lines = ignore_rules(_read_text(candidate, "ignore file"))
-            locals_[name] = LocalTree(path, os.path.basename(candidate), lines)
+            file = os.path.basename(candidate)
+            patterns, lines = ignore_rules(_read_text(candidate, "ignore file"), file)
+            locals_[name] = LocalTree(path, file, lines)
             return LocalContext(name, patterns)
     locals_[name] = LocalTree(path)
     return LocalContext(name)
@@ -195,11 +196,17 @@ def _others(path: str) -> str:
     return "name the file with -f" + (f"; there is {', '.join(likely[:5])}" if likely else "")
 
 
-def ignore_rules(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The patterns of an ignore file, and the line of each."""
+def ignore_rules(text: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The patterns of the ignore file `name`, and the line of each. Raises `DefinitionError`."""
     # The ignore file is part of the Dockerfile language, so its frontend reads it.
     module = import_module("frontends.dockerfile.dockerignore")
     rules = module.parse(text)
+    for rule in rules:
+        if rule.pattern == "!":
+            raise DefinitionError(
+                f'illegal exclusion pattern in line {rule.line} of {name}: "!"',
+                hint="name the files to bring back after the !",
+            )
     return tuple(rule.pattern for rule in rules), tuple(rule.line for rule in rules)
 
 

@@ -237,6 +237,7 @@ def _to_store(job: Job, output: Output) -> Exported:
         tuple(dict.fromkeys((*job.names, *options.names))),
         options.annotations,
         oci_mediatypes=options.oci_mediatypes,
+        index=job.products.several,
     )
     for name in full_names(bundle.names, bundle.top.digest, options) if stored else ():
         job.engine.images.tag(name, bundle.top)
@@ -284,6 +285,7 @@ def _to_archive(job: Job, output: Output) -> Exported:
         tuple(dict.fromkeys((*job.names, *options.names))),
         options.annotations,
         oci_mediatypes=options.oci_mediatypes,
+        index=job.products.several,
     )
     write = export_oci if output.type == "oci" else export_docker
     write(bundle, output.dest, tar=options.tar)
@@ -296,7 +298,7 @@ def _to_archive(job: Job, output: Output) -> Exported:
 @contextmanager
 def _trees(job: Job, split: bool | None) -> Iterator[list[tuple[str, int]]]:
     """The tree of each platform as (folder, descriptor); the folder is "" for a single one."""
-    several = len(job.products.images) > 1 if split is None else split
+    several = job.products.several if split is None else split
     with ExitStack() as stack:
         trees = []
         for built, result in zip(job.products.images, job.products.results, strict=True):

@@ -13,11 +13,15 @@ from minibuild.solve.workbench import Workbench
 
 
 class Products(NamedTuple):
-    """What the solver made: images, the result of each, and the diffs that are base layers."""
+    """What the solver made: images, the result of each, and the diffs that are base layers.
+
+    `several` says that it is to be written as images for several platforms are, even if it is one.
+    """
 
     images: tuple[Built, ...]
     results: Sequence[Result]
     base: set[DiffKey]
+    several: bool = False
 
 
 def describe_build(

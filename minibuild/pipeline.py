@@ -160,7 +160,8 @@ def _build(
     )
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
-    made = export(engine, bench, request, Products(converted.images, results, sources.base))
+    products = Products(converted.images, results, sources.base, request.multi_platform)
+    made = export(engine, bench, request, products)
     if request.cache_mount_to:
         from minibuild.cachemounts.leaving import mounts_of, send
         from minibuild.cachemounts.telling import Scene
@@ -239,7 +240,7 @@ def frontend_request(request: BuildRequest, definition: Definition) -> FrontendR
         shm_size_bytes=request.shm_size_bytes,
         ulimits=request.ulimits,
         allow=request.allow,
-        multi_platform=len(request.platforms) > 1,
+        multi_platform=request.multi_platform,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from minibuild.digest import ChainID, DiffID, Digest
-from minibuild.errors import SourceText
+from minibuild.errors import SourceText, UsageError
 from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Ulimit
@@ -17,6 +17,9 @@ from minibuild.graph.platform import Platform
 
 if TYPE_CHECKING:
     from minibuild.graph.flat import FlatGraph
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("", "0", "f", "F", "FALSE", "false", "False")
 
 OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
 
@@ -129,6 +132,21 @@ class BuildRequest(NamedTuple):
     graph: "FlatGraph | None" = None
     cache_mount_to: tuple[CacheMountPlace, ...] = ()
     cache_mount_from: tuple[CacheMountPlace, ...] = ()
+
+    @property
+    def multi_platform(self) -> bool:
+        """Whether the outputs are those for several platforms (an index, a folder for each).
+
+        With one platform the build argument BUILDKIT_MULTI_PLATFORM asks for it, so that what is
+        written does not depend on how many there are. Raises `UsageError`.
+        """
+        text = self.build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+        if text not in _TRUE and text not in _FALSE:
+            raise UsageError(
+                f"invalid boolean value for BUILDKIT_MULTI_PLATFORM: {text}",
+                hint="write true or false",
+            )
+        return text in _TRUE or len(self.platforms) > 1
 
 
 class LayerInfo(NamedTuple):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.history import COMMENT
+from frontends.dockerfile.quantities import truth
 from frontends.dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
 from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
 from frontends.dockerfile.scope import DEFAULT_PATH
@@ -32,7 +33,6 @@ from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 
 _KEPT_EXTRA = ("os.version", "os.features")
-_TRUE = ("1", "true")
 _NO_IMAGE = f"docker-image://{SCRATCH}"
 
 
@@ -153,10 +153,20 @@ class Sources:
     def _git_source(self, git: GitUrl) -> GitSource:
         keep = git.keep_git_dir
         if keep is None:
-            keep = self._argument("BUILDKIT_CONTEXT_KEEP_GIT_DIR").lower() in _TRUE
+            keep = self._switch("BUILDKIT_CONTEXT_KEEP_GIT_DIR")
         return GitSource(
             git.remote, git.ref, git.subdir, git.checksum, keep, git.submodules, git.mtime
         )
+
+    def _switch(self, name: str) -> bool:
+        """A build argument that is true or false. Raises `DefinitionError`."""
+        text = self._argument(name)
+        try:
+            return truth(text) if text else False
+        except ValueError:
+            raise DefinitionError(
+                f"invalid boolean value for {name}: {text}", hint="write true or false"
+            ) from None
 
     def _argument(self, name: str) -> str:
         return self._request.build_args.get(name, "")

@@ -124,20 +124,24 @@ def enter_directory(path: str, user: User) -> None:
     """Change to the working directory, made for the user if it is not there, as BuildKit does."""
     path = "/" + path.strip("/")
     try:
-        missing = []
-        above = path
-        while not os.path.lexists(above):
-            missing.append(above)
-            above = os.path.dirname(above)
-        for directory in reversed(missing):
-            os.mkdir(directory, 0o755)
-            owner.chown(AT_FDCWD, directory, user.uid, user.gid)
+        if not os.path.lexists(path):
+            _make_directories(path, user)
         os.chdir(path)
     except OSError as error:
         raise DefinitionError(
             f"cannot change to the working directory {path}: {os.strerror(error.errno or 0)}",
             hint="WORKDIR has to name a directory",
         ) from error
+
+
+def _make_directories(path: str, user: User) -> None:
+    """Make what is missing, one name after the other: what is before a `..` has to be there too."""
+    directory = ""
+    for name in filter(None, path.split("/")):
+        directory += f"/{name}"
+        if not os.path.lexists(directory):
+            os.mkdir(directory, 0o755)
+            owner.chown(AT_FDCWD, directory, user.uid, user.gid)
 
 
 def confine(request: Request, channel: Channel, root_fd: int) -> None:

@@ -41,8 +41,10 @@ def make_bundle(
     annotations: Sequence[Annotation] = (),
     *,
     oci_mediatypes: bool = True,
+    index: bool = False,
 ) -> Bundle:
-    """The bundle of a build's images, whose documents and layers are in the store.
+    """The bundle of a build's images, whose documents and layers are in the store: with `index`
+    an index of them, even of one.
 
     Each descriptor has its platform. Annotations of manifests themselves are in them already.
     """
@@ -56,7 +58,7 @@ def make_bundle(
         for m in manifests
     ]
     of_index = annotations_for(annotations, "index")
-    if len(described) == 1:
+    if len(described) == 1 and not index:
         if of_index or annotations_for(annotations, "index-descriptor"):
             raise UsageError(
                 "annotations of an index need an index",

@@ -429,6 +429,8 @@ def test_working_directory(who: Account) -> None:
     assert found.out.split() == ["/a/b", f"{owner[0]}:{owner[1]}"]
     assert found.left["a/b"] == ("dir", 0o755, *owner)
     assert one(who, sh("true", cwd="/etc/passwd")).error[0] == "DefinitionError"
+    for written, meant in (("/x//y/../z/", "/x/z"), ("//etc/../new", "/new"), ("/./tmp", "/tmp")):
+        assert good(one(who, sh("pwd", cwd=written))).out.split() == [meant], written
 
 
 @pytest.mark.needs("netns")

@@ -133,6 +133,17 @@ def test_the_line_that_left_out_a_file_of_an_archive(build: Built) -> None:
 
 
 @pytest.mark.needs("mount")
+def test_a_pattern_that_excepts_nothing(build: Built, tmp_path: Path) -> None:
+    files = {**FILES, ".dockerignore": "*.log\n! \n"}
+    said = build("-", stdin=tarred(files), code=6)
+    assert 'illegal exclusion pattern in line 2 of .dockerignore: "!"' in said
+    (tmp_path / "Dockerfile").write_text(FILES["Dockerfile"])
+    (tmp_path / "Dockerfile.dockerignore").write_text("!")
+    said = build(str(tmp_path), code=6)
+    assert 'illegal exclusion pattern in line 1 of Dockerfile.dockerignore: "!"' in said
+
+
+@pytest.mark.needs("mount")
 def test_an_own_ignore_file_wins(build: Built) -> None:
     files = {**FILES, "Dockerfile.dockerignore": "sub\n*Dockerfile*\n.dockerignore\n"}
     build("-", stdin=tarred(files))
@@ -451,6 +462,8 @@ def test_the_folder_of_git(build: Built, repository: tuple[Path, str]) -> None:
     _, url = repository
     build("--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", url)
     assert ".git/HEAD" in build.files
+    said = build("--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=maybe", url, code=6)
+    assert "invalid boolean value for BUILDKIT_CONTEXT_KEEP_GIT_DIR: maybe" in said
 
 
 @pytest.mark.needs("mount", "git")

@@ -228,6 +228,24 @@ def test_annotations_of_an_index(build: Build, cli: Cli, context: str, tmp_path:
     assert "unknown annotation type 'layer'" in done.stderr
 
 
+def test_one_platform_in_the_form_of_several(
+    build: Build, cli: Cli, context: str, tmp_path: Path
+) -> None:
+    asked = "--build-arg=BUILDKIT_MULTI_PLATFORM=true"
+    made = build("", asked, "--annotation", "index:k=v")
+    index = json.loads(blob(made.folder, made.descriptor["digest"]))
+    assert index["annotations"] == {"k": "v"}
+    (manifest,) = index["manifests"]
+    dest = tmp_path / "split"
+    cli("build", "-q", asked, "-o", str(dest), context)
+    platform = manifest["platform"]
+    assert os.listdir(dest) == [f"{platform['os']}_{platform['architecture']}"]
+    done = cli("build", asked, "-o", f"type=docker,dest={tmp_path}/d.tar", context, code=2)
+    assert "does not currently support exporting manifest lists" in done.stderr
+    done = cli("build", asked.replace("true", "maybe"), context, code=2)
+    assert "invalid boolean value for BUILDKIT_MULTI_PLATFORM: maybe" in done.stderr
+
+
 def test_what_is_stored(cli: Cli, context: str) -> None:
     """`store`, `name-canonical` and `dangling-name-prefix`."""
     cli("build", "-q", "-t", "a", "-o", "type=image,store=false", context)
