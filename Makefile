@@ -34,8 +34,8 @@ conformance: install ## the conformance suite in CONFORMANCE=dir; ARGS='--area c
 	    echo "no conformance suite in $(CONFORMANCE): say where it is with CONFORMANCE=dir"; \
 	fi
 
-bench: install-dev ## how long the workloads of bench/ take; ARGS=--help says more
-	@$(VENV)/bin/python -m bench $(ARGS)
+bench: install-dev ## time all workloads into bench/RESULTS.md (20 minutes); ARGS=--help says more
+	@$(VENV)/bin/python -m bench $(or $(ARGS),--results bench)
 
 install: ## the virtual environment with minibuild
 	@.ci/setup run

@@ -28,10 +28,12 @@ class Unavailable(Exception):
 
 
 class Base(NamedTuple):
-    """An OCI archive and its name; or an image in a registry, which has no archive."""
+    """An OCI archive and its name; or an image in a registry, which has no archive. `files` is a
+    folder with what the image holds, if the limit of a pull is to be measured with it."""
 
     tag: str
     archive: str = ""
+    files: str = ""
 
 
 def _call(argv: list[str], env: Mapping[str, str]) -> None:
@@ -124,7 +126,7 @@ def pulled_image(folder: str, small: Base, scale: float) -> Iterator[Base]:
         tag = f"{address}/bench/image:latest"
         copy = ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci-archive:{out}"]
         _call([*copy, f"docker://{tag}"], {})
-        yield Base(tag)
+        yield Base(tag, files=f"{context}/opt")
 
 
 class Bases:

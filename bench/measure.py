@@ -7,8 +7,11 @@ that is why this program stays small.
 """
 
 import os
+import signal
 import statistics
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -34,13 +37,16 @@ class Failed(Exception):
     """A command that ended with an error; the text has the last of what it said."""
 
 
-def run(argv: Sequence[str], *, env: Mapping[str, str], log: str, cwd: str) -> Cost:
-    """Run a command, its output in the file `log`. Raises `Failed`."""
+def run(
+    argv: Sequence[str], *, env: Mapping[str, str], log: str, cwd: str, give_up_s: float = 600
+) -> Cost:
+    """Run a command, its output in the file `log`. Raises `Failed`, also if it takes too long."""
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     started = time.perf_counter()
     pid = os.fork()
     if pid == 0:
         try:
+            os.setsid()  # One group, to end all of it if it hangs.
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(out, 1)
             os.dup2(out, 2)
@@ -51,8 +57,18 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], log: str, cwd: str) -> C
         finally:
             os._exit(127)
     os.close(out)
-    _, status, usage = os.wait4(pid, 0)
+    timer = threading.Timer(give_up_s, os.killpg, (pid, signal.SIGKILL))
+    timer.start()
+    try:
+        _, status, usage = os.wait4(pid, 0)
+    except BaseException:  # Ctrl-C: the terminal does not send it to a session of its own.
+        os.killpg(pid, signal.SIGKILL)
+        raise
+    finally:
+        timer.cancel()
     wall_s = time.perf_counter() - started
+    if os.WIFSIGNALED(status) and wall_s >= give_up_s:
+        raise Failed(f"{' '.join(argv)}\ngave no answer in {give_up_s:.0f} s")
     if status:
         raise Failed(f"{' '.join(argv)}\n{tail(log)}")
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
@@ -67,10 +83,12 @@ def apart(action: Callable[[], None]) -> None:
         try:
             action()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     if os.waitpid(pid, 0)[1]:
-        raise RuntimeError("the files of a workload could not be made")
+        raise RuntimeError("a part of the benchmark failed; what it said is above")
 
 
 def tail(log: str, lines: int = 8) -> str:

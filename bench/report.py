@@ -1,8 +1,9 @@
-"""What was measured, as text, as JSON and as a table for a page.
+"""What was measured, as text and as JSON.
 
-Comes in: the samples of workloads and their limits. Goes out: `Row`s, and documents made of them.
-A ratio below 1 means that minibuild is the faster one. Goals are against BuildKit's recorded
-seconds (see `recorded`), ratios to a live peer against what it took a moment before or after.
+Comes in: the samples of workloads and their limits. Goes out: `Row`s, and documents made of
+them (`page` has one more, for people). A ratio below 1 means that minibuild is the
+faster one. Goals are against BuildKit's recorded seconds (see `recorded`), ratios to a live peer
+against what it took a moment before or after.
 """
 
 import json
@@ -35,6 +36,10 @@ class Report(NamedTuple):
     rows: tuple[Row, ...]
     limits: Mapping[tuple[str, str], Limit]
     titles: Mapping[str, str]
+    left_out: Mapping[str, str] = {}
+    day: str = ""
+    filesystem: str = ""
+    load_before: float = 0.0
 
 
 def rows_of(workload: str, samples: Sequence[Sample]) -> list[Row]:
@@ -84,24 +89,31 @@ HEADINGS = (
 )  # fmt: skip
 
 
+def costs(row: Row) -> tuple[str, str, str]:
+    """Seconds, processor seconds and MiB, each with the least and the most."""
+    if row.wall_s is None or row.cpu_s is None or row.peak_mib is None:
+        return ("failed", "", "")
+    wall, cpu = (f"{s.median:.3f} ({s.low:.3f}-{s.high:.3f})" for s in (row.wall_s, row.cpu_s))
+    memory = row.peak_mib
+    return wall, cpu, f"{memory.median:.0f} ({memory.low:.0f}-{memory.high:.0f})"
+
+
 def _cells(report: Report, row: Row) -> tuple[str, ...]:
     names = (row.workload, row.phase, row.builder)
-    if row.wall_s is None or row.cpu_s is None or row.peak_mib is None:
-        return (*names, "failed", "", "", "", "", "", "")
-    wall = f"{row.wall_s.median:.3f} ({row.wall_s.low:.3f}-{row.wall_s.high:.3f})"
-    costs = (wall, f"{row.cpu_s.median:.3f}", f"{row.peak_mib.median:.0f}")
+    if row.wall_s is None:
+        return (*names, *costs(row), "", "", "", "")
     first = first_median(report, row.workload, row.phase)
     if row.builder != _first_builder(report):
         ratio = f"{first / row.wall_s.median:.2f} of it" if first else ""
-        return (*names, *costs, "", "", "", ratio)
+        return (*names, *costs(row), "", "", "", ratio)
     limit = report.limits.get((row.workload, row.phase))
     bound = f"{limit.seconds:.3f} {limit.what}" if limit else ""
     found = goal(row)
     if found is None:
-        return (*names, *costs, bound, "", "", "")
+        return (*names, *costs(row), bound, "", "", "")
     ratio_to, wanted = found
     verdict = "" if not wanted else "met" if ratio_to <= wanted else "missed"
-    return (*names, *costs, bound, f"{ratio_to:.2f}", f"{wanted:g}" if wanted else "", verdict)
+    return (*names, *costs(row), bound, f"{ratio_to:.2f}", f"{wanted:g}" if wanted else "", verdict)
 
 
 def _first_builder(report: Report) -> str:
@@ -119,13 +131,6 @@ def as_text(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_table(report: Report) -> str:
-    """The same in Markdown."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-    lines += ["| " + " | ".join(_cells(report, row)) + " |" for row in report.rows]
-    return "\n".join(lines) + "\n"
-
-
 def machine() -> dict[str, Any]:
     """Where the numbers come from."""
     return {
@@ -136,10 +141,25 @@ def machine() -> dict[str, Any]:
     }
 
 
+def filesystem(path: str) -> str:
+    """The type of the filesystem that a path is on, as the mount table has it."""
+    found, length = "", -1
+    with open("/proc/self/mounts", encoding="utf-8") as table:
+        for line in table:
+            _, place, kind, *_ = line.split(" ")
+            inside = path == place or path.startswith(place.rstrip("/") + "/")
+            if inside and len(place) >= length:
+                found, length = kind, len(place)
+    return found
+
+
 def as_json(report: Report) -> str:
     """Everything, for programs."""
     document = {
         "machine": machine(),
+        "day": report.day,
+        "filesystem": report.filesystem,
+        "left_out": dict(report.left_out),
         "rows": [
             {
                 "workload": row.workload,
@@ -158,6 +178,10 @@ def as_json(report: Report) -> str:
         "limits": [
             {"workload": workload, "phase": phase, "what": limit.what, "seconds": limit.seconds}
             for (workload, phase), limit in report.limits.items()
+        ],
+        "recorded_buildkit": [
+            {"workload": workload, "phase": phase, "wall_s": seconds}
+            for (workload, phase), seconds in BUILDKIT_S.items()
         ],
     }  # fmt: skip
     return json.dumps(document, indent=2) + "\n"

@@ -12,7 +12,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from functools import partial
 
 if __name__ == "__main__":  # Called by its path: the checkout has to be found first.
     CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -25,7 +27,8 @@ from bench.bases import Bases, Unavailable
 from bench.builders import Builder, Minibuild, builder
 from bench.chart import as_svg
 from bench.limits import Limit, limits
-from bench.report import Report, Row, as_json, as_table, as_text, rows_of
+from bench.page import as_page
+from bench.report import Report, Row, as_json, as_text, filesystem, rows_of
 from bench.session import Session
 from bench.workloads import Workload, chosen
 
@@ -41,12 +44,15 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--vs-setup", default="", metavar="CMD", help="puts {base} into its {store}")
     made.add_argument("--alone", action="store_true", help="minibuild only")
-    made.add_argument("--rounds", type=int, default=0, help="how often (default: 3 to 5)")
+    made.add_argument(
+        "--rounds", type=int, default=0, help="how often (default: 3, or 5 where it is quick)"
+    )
     made.add_argument("--scale", type=float, default=1.0, help="size of the workloads")
     made.add_argument("--directory", help="where to work (default: the system's temporary one)")
     made.add_argument("--json", metavar="FILE", help="write everything as JSON")
     made.add_argument("--svg", metavar="FILE", help="write a picture")
-    made.add_argument("--markdown", metavar="FILE", help="write the table for a page")
+    made.add_argument("--markdown", metavar="FILE", help="write a page with the table")
+    made.add_argument("--results", metavar="DIR", help="write RESULTS.md, .svg and .json there")
     return made
 
 
@@ -63,7 +69,8 @@ def _measure(
     with bases.base(workload.base) as base:
         session = Session(workload, builders, base, folder, given.scale)
         rows = rows_of(workload.name, session.measure(given.rounds or workload.rounds, _tell))
-        return rows, limits(workload.name, session.context, folder, given.scale)
+        found = limits(workload.name, session.context, folder, given.scale, base.files)
+        return rows, found
 
 
 def _builders(given: argparse.Namespace) -> list[Builder]:
@@ -80,31 +87,36 @@ def _builders(given: argparse.Namespace) -> list[Builder]:
 
 def _collect(workloads: Sequence[Workload], given: argparse.Namespace, top: str) -> Report:
     bases, builders = Bases(top, given.scale), _builders(given)
-    rows: list[Row] = []
-    bounds: dict[tuple[str, str], Limit] = {}
+    report = Report(
+        (),
+        {},
+        {w.name: w.title for w in workloads},
+        day=time.strftime("%d %B %Y", time.gmtime()),
+        filesystem=filesystem(top),
+        load_before=round(os.getloadavg()[0], 2),
+    )
     for workload in workloads:
         try:
-            more, limited = _measure(workload, builders, bases, given, top)
-        except Unavailable as reason:
+            rows, limited = _measure(workload, builders, bases, given, top)
+        except (Unavailable, OSError, RuntimeError) as reason:
             _tell(f"{workload.name} is left out: {reason}")
+            left_out = {**report.left_out, workload.name: str(reason)}
+            report = report._replace(left_out=left_out)
             continue
-        rows += more
-        bounds.update({(workload.name, limit.phase): limit for limit in limited})
+        bounds = {(workload.name, limit.phase): limit for limit in limited}
+        report = report._replace(rows=(*report.rows, *rows), limits={**report.limits, **bounds})
         # After each workload: what was measured is not lost with what comes after it.
-        _write(_report(rows, bounds, workloads), given)
-    return _report(rows, bounds, workloads)
-
-
-def _report(
-    rows: Sequence[Row], bounds: Mapping[tuple[str, str], Limit], workloads: Sequence[Workload]
-) -> Report:
-    return Report(tuple(rows), dict(bounds), {w.name: w.title for w in workloads})
+        _write(report, given)
+    return report
 
 
 def _write(report: Report, given: argparse.Namespace) -> None:
-    for path, text in (
-        (given.json, as_json), (given.svg, as_svg), (given.markdown, as_table)
-    ):  # fmt: skip
+    wanted = [(given.json, as_json), (given.svg, as_svg), (given.markdown, as_page)]
+    if given.results:
+        page = partial(as_page, picture="RESULTS.svg")
+        for ending, text in (("json", as_json), ("svg", as_svg), ("md", page)):
+            wanted.append((os.path.join(given.results, f"RESULTS.{ending}"), text))
+    for path, text in wanted:
         if path:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text(report))

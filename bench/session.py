@@ -20,6 +20,8 @@ from bench.workloads import Workload, compression
 _SETTLE_S = 2.1
 _REPEATED = ("noop", "noop+oci")
 _REPEATS = 3
+_LONG_S = 1.5
+"""A build without work that takes longer than this is not repeated: one says enough."""
 
 Told = Callable[[str], None]
 
@@ -74,9 +76,12 @@ class Session:
         if phase.startswith("change"):
             with open(os.path.join(self.context, self._workload.changed), "ab") as file:
                 file.write(f"# round {number} {phase}\n".encode())
-        samples = []
+        samples: list[Sample] = []
         for _ in range(_REPEATS if phase in _REPEATED else 1):
+            slow = {s.builder for s in samples if s.cost.wall_s > _LONG_S}
             for builder in self._live():
+                if builder.name in slow:
+                    continue
                 sample = self._build(builder, phase, stores[builder.name])
                 if sample.error:
                     self._broken.add(builder.name)

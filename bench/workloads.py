@@ -32,7 +32,7 @@ class Workload(NamedTuple):
     runs: tuple[tuple[Phase, ...], ...]
     changed: str = ""
     base: str = "busybox"
-    rounds: int = 5
+    rounds: int = 3
 
 
 def compression(phase: Phase) -> str | None:
@@ -129,22 +129,21 @@ def _debian(top: str, scale: float) -> None:
 _FIRST_FILE = "src/d000/f00000.txt"
 
 WORKLOADS = (
-    Workload("W1", "six steps of the reproduction", _reproduction, (("cold", "noop"),)),
-    Workload("W2", "20 RUNs", _chain(20), (("cold", "noop"),)),
+    Workload("W1", "six steps of the reproduction", _reproduction, (("cold", "noop"),), rounds=5),
+    Workload("W2", "20 RUNs", _chain(20), (("cold", "noop"),), rounds=5),
     Workload("W3", "COPY of 20,000 files", _many_files, (PLAIN, EXPORTED), _FIRST_FILE),
     Workload("W4", "10 links of 2,000 files", _links(10, 2000), (PLAIN,), "part01/d000/f00000.txt"),
     Workload("W4b", "40 links of 500 files", _links(40, 500), (PLAIN,), "part01/d000/f00000.txt"),
     Workload(
-        "W5", "768 MiB exported", _big_data, (("cold+oci",), ("cold+oci-zstd",)), rounds=3
+        "W5", "768 MiB exported", _big_data, (("cold+oci",), ("cold+oci-zstd",))
     ),
-    Workload("W6", "four stages at once", _stages, (("cold", "noop"),), rounds=3),
+    Workload("W6", "four stages at once", _stages, (("cold", "noop"),)),
     Workload("W7", "100 RUNs", _chain(100), (("cold", "noop"),)),
     Workload(
-        "W8", "pull of 28,000 files", _pulled, (("cold", "noop"),), base="registry", rounds=3
+        "W8", "pull of 28,000 files", _pulled, (("cold", "noop"),), base="registry"
     ),
     Workload(
         "W9", "Debian: install, links, compile", _debian, (PLAIN,), "app/m00.py", base="debian",
-        rounds=3,
     ),
 )  # fmt: skip
 

@@ -1,0 +1,106 @@
+"""The report of a benchmark: what is measured, what is recorded, and what failed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.builders import Anyone, Minibuild
+from bench.chart import as_svg
+from bench.limits import Limit
+from bench.measure import Cost, Failed, Spread, run
+from bench.page import as_page
+from bench.recorded import BUILDKIT_S, GOALS
+from bench.report import Report, as_json, as_text, rows_of
+from bench.session import Sample
+from bench.workloads import WORKLOADS
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+SAMPLES = [
+    Sample("minibuild", "cold", Cost(0.10, 0.11, 30)),
+    Sample("peer", "cold", Cost(0.40, 0.3, 40)),
+    Sample("minibuild", "cold", Cost(0.30, 0.11, 30)),
+    Sample("minibuild", "cold", Cost(0.20, 0.11, 30)),
+    Sample("minibuild", "noop", Cost(0.152, 0.1, 22)),
+    Sample("peer", "noop", Cost(0, 0, 0), "peer build\nno such thing"),
+]
+REPORT = Report(
+    tuple(rows_of("W1", SAMPLES)),
+    {("W1", "cold"): Limit("cold", "bare calls", 0.05)},
+    {"W1": "six steps"},
+    left_out={"W9": "no Debian"},
+    day="1 May 2026",
+)
+
+
+def test_rows_are_medians_with_least_and_most() -> None:
+    cold = REPORT.rows[0]
+    assert cold.builder == "minibuild"
+    assert cold.wall_s == Spread(0.20, 0.10, 0.30, 3)
+
+
+def test_page_has_a_line_for_each_phase() -> None:
+    page = as_page(REPORT, "RESULTS.svg")
+    cold = next(line for line in page.splitlines() if line.startswith("| W1 | cold"))
+    cells = [cell.strip() for cell in cold.strip("|").split("|")]
+    assert cells[2:6] == ["0.200 (0.100-0.300)", "0.110 (0.110-0.110)", "30 (30-30)", "0.050"]
+    assert cells[6:10] == ["0.333", "0.60", "0.5", "missed"]
+    assert cells[10:] == ["0.400 (0.400-0.400)", "0.300 (0.300-0.300)", "40 (40-40)", "0.50"]
+    assert "![" in page
+    assert "RESULTS.svg" in page
+
+
+def test_page_tells_what_failed_and_what_was_left_out() -> None:
+    page = as_page(REPORT)
+    assert "| W1 | noop | 0.152" in page
+    assert "peer failed: no such thing" in page
+    assert "**W9** was left out: no Debian" in page
+    assert "recorded" in page
+
+
+def test_other_forms_have_the_same_numbers() -> None:
+    assert "0.200 (0.100-0.300)" in as_text(REPORT)
+    assert '"median": 0.2' in as_json(REPORT)
+    picture = as_svg(REPORT)
+    assert picture.count('class="limit"') == 2  # The line, and its sign in the legend.
+    assert "BuildKit, recorded" in picture
+
+
+def test_goals_are_of_workloads_and_phases_that_exist() -> None:
+    phases = {(w.name, phase) for w in WORKLOADS for run in w.runs for phase in run}
+    assert phases >= set(BUILDKIT_S)
+    assert set(BUILDKIT_S) >= set(GOALS)
+
+
+def test_what_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", "sleep 60 & sleep 60"]
+    with pytest.raises(Failed, match="gave no answer in 0 s"):
+        run(command, env={}, log=str(tmp_path / "log"), cwd=str(tmp_path), give_up_s=0.2)
+
+
+def test_a_peer_that_fails_does_not_stop_the_rest(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--workload", "W1", "--scale", "0.01"]
+    command += ["--rounds", "1", "--vs", "false {context}", "--results", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    if "is left out" in done.stderr:
+        return  # No busybox here, so no base image.
+    assert done.returncode == 0, done.stderr
+    page = os.path.join(tmp_path, "RESULTS.md")
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    assert "false failed" in text
+    assert "| W1 | noop | " in text
+    assert os.path.exists(os.path.join(tmp_path, "RESULTS.svg"))
+
+
+def test_adapters_are_command_lines() -> None:
+    made = Anyone("tool --root {store} {context}")
+    assert made.name == "tool"
+    assert Minibuild("/x/minibuild").load("s", "a.tar", "t")[:3] == [
+        "/x/minibuild", "image", "load",
+    ]  # fmt: skip
