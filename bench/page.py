@@ -22,8 +22,8 @@ are what they are: [docs/performance.md](../docs/performance.md).
   average {before} before and {after} after: a machine of its own has 0 before. Where the load is
   higher, seconds measure the neighbours, too, and the column of processor seconds says more.
 - **Seconds** are wall time; these and all other numbers are medians (least-most) of {rounds}
-  rounds, builders in turns. **Processors** are the processor seconds of a command and all that it waited
-  for, **MiB** the memory of its largest process.
+  rounds, builders in turns. **Processors** are the processor seconds of a command and all that it
+  waited for, **MiB** the memory of its largest process.
 - **BuildKit, recorded** was *not* measured in this session: it needs a daemon that is not here.
   These are medians of another day on another machine of the same kind (2 processors, ext4; master
   of August 2026, warm daemon). Take ratios to them for what they are worth; `--vs` measures any
