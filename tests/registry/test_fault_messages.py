@@ -33,12 +33,16 @@ def server() -> Iterator[Faulty]:
 
 @pytest.fixture
 def run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: Faulty,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Said]:
-    """Run a command in this process, with a patience that ends soon."""
+    """Run a command in this process, with a patience that ends soon if nothing is to come."""
 
     def impatient(cancelled: threading.Event) -> Patience:
-        return Patience(3, 0.0, 60.0, 1.0, 0.2, lambda seconds: None)
+        silence_s = 0.9 if any(fault.kind == "hang" for fault in server.faults) else 30.0
+        return Patience(3, 0.0, 60.0, 30.0, silence_s, lambda seconds: None)
 
     monkeypatch.setattr(image_registry, "patient", impatient)
 
@@ -58,7 +62,7 @@ FAULTS = [
     (Fault("", 500), "has trouble of its own with"),
     (Fault("", "cut", at=20), "broke off"),
     (Fault("", "loop"), "redirects from one address to the next without end"),
-    (Fault("", "hang"), "within 0.2 seconds"),
+    (Fault("", "hang"), "within 0.9 seconds"),
 ]
 
 
@@ -71,7 +75,7 @@ def test_a_pull_ends_with_one_sentence(
     if fault.kind == "cut" and where == "/blobs/":
         # As long as bytes of a layer come, it goes on; here no more of them do.
         server.faults.append(fault._replace(where=where))
-        fault, sentence = Fault("", "hang"), "within 0.2 seconds"
+        fault, sentence = Fault("", "hang"), "within 0.9 seconds"
     server.faults += [fault._replace(where=where)] * 40
     code, lines = run("image", "pull", "--progress=quiet", name)
     assert code == 4, lines

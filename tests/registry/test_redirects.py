@@ -42,7 +42,7 @@ def registry(server: Faulty, elsewhere: Faulty, tmp_path: Path) -> Registry:
     auth = {"auth": b64encode(b"ada:b").decode()}
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"auths": {server.address: auth, elsewhere.address: auth}}))
-    patience = Patience(3, 0.0, 1.0, 2.0, 0.5, lambda seconds: None)
+    patience = Patience(3, 0.0, 1.0, 30.0, 30.0, lambda seconds: None)
     return Registry(RegistryAccess(logins=(str(path),)), patience)
 
 
