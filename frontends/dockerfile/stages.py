@@ -142,7 +142,8 @@ class FromScope(NamedTuple):
 
     def meant(self, expansion: Expansion) -> str:
         """` (did you mean X?)` for a variable that an expansion did not find, or nothing."""
-        near = (did_you_mean(name, self.known) for name in sorted(expansion.unset))
+        unknown = sorted(expansion.unset - self.declared)
+        near = (did_you_mean(name, self.known) for name in unknown)
         return next(filter(None, near), "")
 
     def check_default(self, source: From, known: Container[str]) -> None:

@@ -1,6 +1,7 @@
 """Why a source of a copy is not there, said so that a person can mend it.
 
-Comes in: what was named and the tree. Goes out: a `DefinitionError` with BuildKit's own words and
+Comes in: what was named and the tree. Goes out: a `DefinitionError` that says where it was looked
+for, with the end of BuildKit's message (`"/a": not found`), which people search for; and with
 the cause as the hint: ignored by which line, outside the context, a dangling symlink, or a name
 that is nearly right. Runs only when a build has failed, so it may look around at leisure.
 """
@@ -15,6 +16,7 @@ from minibuild.graph.pattern import IgnorePatterns
 from minibuild.linux.beneath import open_beneath
 
 _SHOWN = 3
+"""So many names are told."""
 
 
 def not_found(
@@ -24,11 +26,9 @@ def not_found(
 
     An empty `real` is worked out here.
     """
-    ref = tree.name or "the source tree"
     real = real or _real(tree, named)
     return DefinitionError(
-        "failed to compute cache key: failed to calculate checksum of ref "
-        f'{ref}: "/{named}": not found',
+        f'"/{named}": not found in {_place(tree)}',
         hint=_outside(tree, written, named)
         or _ignored(tree, ignore, named, real)
         or _left_out(tree, named, real)
@@ -45,7 +45,10 @@ def _real(tree: SourceTree, named: str) -> str:
 
 
 def _place(tree: SourceTree) -> str:
-    return "the build context" if tree.name == "context" else tree.name or "the source tree"
+    context, _, name = tree.name.partition(":")
+    if context != "context":
+        return tree.name or "the tree it should come from"
+    return f"the build context {name}".rstrip()
 
 
 def _outside(tree: SourceTree, written: str, named: str) -> str:
@@ -113,15 +116,23 @@ def _similar(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) ->
             return f"/{above} is not a directory"
         except OSError:
             break
+        missing = join(above, part)
+        text = f"there is no /{missing}; " if missing != named else ""
         by_case = [name for name in names if name.lower() == part.lower()]
         close = by_case or difflib.get_close_matches(part, names, _SHOWN)
-        if close:
-            likely = ", ".join(
-                "/" + "/".join([*parts[:depth], n, *parts[depth + 1 :]]) for n in close
-            )
-            return f"there is no /{join(above, part)} in {_place(tree)}; did you mean {likely}?"
-        return f"there is no /{join(above, part)} in {_place(tree)}"
+        if not close:
+            return text + _contents(f"/{above}" if above else _place(tree), names)
+        likely = ("/".join([*parts[:depth], name, *parts[depth + 1 :]]) for name in close)
+        return f"{text}did you mean {', '.join('/' + path for path in likely)}?"
     return f"/{named} is there, but --exclude leaves nothing of it, or it is behind a symlink"
+
+
+def _contents(directory: str, names: list[str]) -> str:
+    """What a directory has instead, so that a wrong directory is seen to be one."""
+    if not names:
+        return f"{directory} is empty"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{directory} has {', '.join(names[:_SHOWN])}{more}"
 
 
 def _names(tree: SourceTree, real: str) -> list[str]:

@@ -196,19 +196,20 @@ def test_ignored_files_do_not_exist(
 @pytest.mark.parametrize(
     ("words", "flags", "path", "hint"),
     [
-        (("nothere.txt", "/"), {}, "/nothere.txt", "there is no /nothere.txt in the build context"),
-        (("a.text", "/"), {}, "/a.text", "did you mean /a.txt"),
+        (("nothere.txt", "/"), {}, "/nothere.txt", "the build context has a.txt, b.txt, c.md and 4 more"),
+        (("a.text", "/"), {}, "/a.text", "did you mean /a.txt, /b.txt?"),
         (("DIR/one", "/"), {}, "/DIR/one", "did you mean /dir/one?"),
         (("dir/subb/two", "/"), {}, "/dir/subb/two", "did you mean /dir/sub/two?"),
         (("a.txt/x", "/"), {}, "/a.txt/x", "/a.txt is not a directory"),
         (("../Dockerfile", "/d/"), {}, "/Dockerfile", "../Dockerfile is outside the build context"),
-        (("nodir/*.txt", "/d/"), {}, "/nodir", "there is no /nodir"),
+        (("nodir/*.txt", "/d/"), {}, "/nodir", "did you mean /dir?"),
+        (("dir/sub/none", "/d/"), {}, "/dir/sub/none", "/dir/sub has deep, two"),
         (("secret", "/"), {}, "/secret", "it is excluded by line 4 of .dockerignore: sec*"),
         (("hidden/x", "/"), {}, "/hidden/x", "it is excluded by line 7 of .dockerignore: hidden"),
         (("to-secret", "/"), {}, "/to-secret", "/to-secret (through /secret) is there, but"),
         (("loose", "/"), {}, "/loose", "/loose is a symlink to nowhere, which does not exist"),
         (("lo*e", "/"), {}, "/loose", "/loose is a symlink to nowhere"),
-        (("dir/nothere/x", "/y/"), {"parents": True}, "/dir/nothere/x", "no /dir/nothere"),
+        (("dir/nothere/x", "/y/"), {"parents": True}, "/dir/nothere/x", "there is no /dir/nothere; /dir has one"),
         (("c.md", "/y/"), {"parents": True, "exclude": ("*.md",)}, "/c.md", "--exclude leaves"),
         (("a.txt/./b", "/y/"), {"parents": True}, "/a.txt/b", "/a.txt is not a directory"),
     ],
@@ -226,8 +227,7 @@ def test_what_is_missing_and_why(
             ignore_name=".dockerignore",
             ignore_lines=(4, 7),
         )
-    ref = "failed to calculate checksum of ref context"
-    assert caught.value.message == f'failed to compute cache key: {ref}: "{path}": not found'
+    assert caught.value.message == f'"{path}": not found in the build context'
     assert hint in caught.value.hint
 
 

@@ -254,6 +254,11 @@ def test_errors_of_from_suggest(text: str, message: str) -> None:
     assert error.message.endswith("(did you mean IMAGE?)")
 
 
+def test_what_is_declared_is_no_misspelling_of_itself() -> None:
+    error = check(request_for("ARG IMAGE\nARG IMAGES\nFROM $IMAGE\n"), FakeResolver()).error
+    assert error and error.message == "base name ($IMAGE) should not be blank"
+
+
 def test_each_finding_is_told_once_for_all_platforms() -> None:
     platforms = (AMD64, Platform("linux", "arm64"))
     assert findings("FROM busybox\nWORKDIR a\n", platforms=platforms) == [

@@ -112,7 +112,7 @@ def whole(path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("COPY nosuch /", "there is no /nosuch in the build context"),
+        ("COPY nosuch /", "the build context has .dockerignore"),
         ("COPY raedme /", "did you mean /readme?"),
         ("COPY b.log /", "/b.log is there, but it is excluded by line 3 of .dockerignore: *.log"),
         ("COPY ../up /", "../up is outside the build context"),
