@@ -196,7 +196,7 @@ def test_ignored_files_do_not_exist(
 @pytest.mark.parametrize(
     ("words", "flags", "path", "hint"),
     [
-        (("nothere.txt", "/"), {}, "/nothere.txt", "the build context has a.txt, b.txt, c.md and 4 more"),
+        (("nothere.txt", "/"), {}, "/nothere.txt", "context has a.txt, b.txt, c.md and 4 more"),
         (("a.text", "/"), {}, "/a.text", "did you mean /a.txt, /b.txt?"),
         (("DIR/one", "/"), {}, "/DIR/one", "did you mean /dir/one?"),
         (("dir/subb/two", "/"), {}, "/dir/subb/two", "did you mean /dir/sub/two?"),
@@ -209,7 +209,12 @@ def test_ignored_files_do_not_exist(
         (("to-secret", "/"), {}, "/to-secret", "/to-secret (through /secret) is there, but"),
         (("loose", "/"), {}, "/loose", "/loose is a symlink to nowhere, which does not exist"),
         (("lo*e", "/"), {}, "/loose", "/loose is a symlink to nowhere"),
-        (("dir/nothere/x", "/y/"), {"parents": True}, "/dir/nothere/x", "there is no /dir/nothere; /dir has one"),
+        (
+            ("dir/nothere/x", "/y/"),
+            {"parents": True},
+            "/dir/nothere/x",
+            "no /dir/nothere; /dir has",
+        ),
         (("c.md", "/y/"), {"parents": True, "exclude": ("*.md",)}, "/c.md", "--exclude leaves"),
         (("a.txt/./b", "/y/"), {"parents": True}, "/a.txt/b", "/a.txt is not a directory"),
     ],
