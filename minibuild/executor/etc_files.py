@@ -1,7 +1,7 @@
 """The files in /etc that belong to the machine and not to the image: hosts and resolv.conf.
 
 Comes in: a step and the host's resolv.conf. Goes out: their text. They are mounted over the
-rootfs and never get into a layer.
+rootfs, read-only, and never get into a layer.
 """
 
 import os

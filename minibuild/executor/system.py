@@ -18,6 +18,10 @@ from minibuild.executor.wire import Request, pack, unpack_request
 from minibuild.linux import capabilities, syscalls
 from minibuild.snapshot.api import Mount
 
+_FILE_FLAGS = (
+    syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+) | syscalls.MOUNT_ATTR_NOEXEC
+
 
 class System:
     """The machine's part, in a process with namespaces of its own."""
@@ -49,8 +53,11 @@ class System:
         return Detached(target, self._file(data) if fd < 0 else fd, False)
 
     def _file(self, data: bytes) -> int:
+        """Read-only, as BuildKit has them: what a step wrote there would be gone after it."""
         fd = os.open(self.scratch.file(data), os.O_PATH | os.O_CLOEXEC)
         try:
-            return clone_mount(fd)
+            mount_fd = clone_mount(fd)
         finally:
             os.close(fd)
+        syscalls.mount_setattr(mount_fd, attr_set=_FILE_FLAGS)
+        return mount_fd

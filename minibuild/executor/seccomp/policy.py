@@ -4,7 +4,7 @@ What it allows and refuses is what Docker and BuildKit do by default for a conta
 capabilities, so that a build that works there works here, and the other way round. Three answers:
 
 - `ALLOWED`: the call is made. Some only with certain arguments (`CONDITIONAL`).
-- `REFUSED`: EPERM, the answer that programs expect of a privilege they lack.
+- `REFUSED`, `REFUSED_IF`: EPERM, the answer that programs expect of a privilege they lack.
 - anything else: ENOSYS. A call that is newer than this list then looks like one that the kernel
   does not have, and libraries fall back to an older one; EPERM would make them give up.
 
@@ -120,6 +120,24 @@ CONDITIONAL = (
     # Sockets to the hypervisor would lead out of the network namespace.
     *((name, Condition(0, "other", AF_VSOCK)) for name in ("socket",)),
     *(("personality", Condition(0, "equal", persona)) for persona in PERSONALITIES),
+)
+
+REFUSED_IF = (
+    # What the conditions above leave is refused like a privilege: programs that try, such as
+    # `setarch -R` or a browser's own sandbox, go on without it if they are told EPERM.
+    *(
+        ("clone", Condition(0, "masked", 1 << bit, 1 << bit))
+        for bit in range(32)
+        if CLONE_NAMESPACES >> bit & 1
+    ),
+    ("socket", Condition(0, "equal", AF_VSOCK)),
+    # Any other bit. Bit 31 is in no personality; with it the question what it is would be among
+    # these, and of two rules that both fit it is not said which one counts.
+    *(
+        ("personality", Condition(0, "masked", 1 << bit, 1 << bit | 1 << 31))
+        for bit in range(31)
+        if not 0x20008 >> bit & 1
+    ),
 )
 
 PRETENDED = tuple(

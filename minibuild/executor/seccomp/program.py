@@ -34,11 +34,8 @@ def filter_program(
     if not sandbox and not single_id and watch == "nothing":
         return b""
     path = os.path.join(folder, f"seccomp-{_key(sandbox, single_id, watch)}.bpf")
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        pass
+    if program := _kept(path):
+        return program
     try:
         program = compile_filter(sandbox=sandbox, single_id=single_id, watch=watch)
     except (ImportError, OSError, RuntimeError) as error:
@@ -51,6 +48,15 @@ def filter_program(
         ) from error
     _keep(path, program)
     return program
+
+
+def _kept(path: str) -> bytes:
+    """The program in the file; nothing if there is none, or if a power cut left it empty."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _keep(path: str, program: bytes) -> None:
@@ -69,6 +75,7 @@ def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
         str(policy.ALLOWED),
         str(policy.REFUSED),
         str(policy.CONDITIONAL),
+        str(policy.REFUSED_IF),
         str(policy.PRETENDED),
         str(policy.LOOKING),
     )
@@ -111,6 +118,8 @@ def compile_filter(*, sandbox: bool, single_id: bool, watch: policy.Watch = "not
             _add(made, pyseccomp.ERRNO(_EPERM), name)
         for name, condition in policy.CONDITIONAL:
             _add(made, pyseccomp.ALLOW, name, _argument(condition))
+        for name, condition in policy.REFUSED_IF:
+            _add(made, pyseccomp.ERRNO(_EPERM), name, _argument(condition))
     return _exported(made)
 
 
