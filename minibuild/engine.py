@@ -5,6 +5,7 @@ files need: as root, or inside a user namespace (see `linux.namespace`).
 Read next: `pipeline`.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.cache import Cache
 from minibuild.solve.layers import StoreLayers
 from minibuild.solve.results import Diffs
+from minibuild.store.database import explained
 from minibuild.store.flock import hold_alone, hold_shared
 from minibuild.store.layout import Store
 
@@ -71,6 +73,9 @@ def open_engine(root: str, *, alone: bool = False) -> Iterator[Engine]:
                 yield engine
             finally:
                 engine.close()
-    except BaseException:
+    except BaseException as error:
         store.owner.release()
+        if isinstance(error, sqlite3.DatabaseError):
+            # Wherever it happened: the disk is full, or the file is damaged.
+            raise explained(error, store.db.path) from error
         raise

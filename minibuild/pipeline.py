@@ -17,6 +17,7 @@ from minibuild.digest import Digest
 from minibuild.engine import Engine, open_engine
 from minibuild.errors import BuildError, SourceText
 from minibuild.events import Report, Warned, serialised, silent
+from minibuild.export.options import check_outputs
 from minibuild.exporting import export, packing_for
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.frontend import (
@@ -55,6 +56,7 @@ def run_build(
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it."""
     report, cancelled = serialised(report), cancelled or threading.Event()
+    check_outputs(request.outputs, request.tags)
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)

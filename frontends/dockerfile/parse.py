@@ -123,4 +123,26 @@ def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) ->
             logical.span,
             hint=f"if the line belongs to the instruction before it, end that one with {escape}",
         )
+    _insist_on_text(logical, split, locate)
     return read(Clause(logical, split, escape, locate))
+
+
+def _insist_on_text(logical: Logical, split: Split, locate: Locate) -> None:
+    """Bytes that are no UTF-8, which the text holds as surrogates, may stand in comments and in
+    files that COPY and ADD take from heredocs. An image's config is JSON and cannot say them."""
+    for place, character in enumerate(logical.text if not logical.text.isascii() else ""):
+        if "\udc80" <= character <= "\udcff":
+            line = logical.line_at(place)
+            raise _no_text(locate(line, line))
+    if split.instruction not in ("COPY", "ADD"):
+        for heredoc in logical.heredocs:
+            if any("\udc80" <= character <= "\udcff" for character in heredoc.content):
+                raise _no_text(heredoc.span)
+
+
+def _no_text(span: Span) -> DockerfileError:
+    return DockerfileError(
+        "the Dockerfile is not UTF-8 here",
+        span,
+        hint="save it as UTF-8; bytes that are no text can come from a file, by COPY",
+    )

@@ -212,7 +212,18 @@ def assignment(text: str, flag: str) -> tuple[str, str | None]:
     key, equals, value = text.partition("=")
     if not key:
         raise UsageError(f"--{flag} {text!r} has no name before the equals sign")
+    insist_on_text(text, f"--{flag} {key}")
     return key, value if equals else None
+
+
+def insist_on_text(value: str, what: str) -> None:
+    """Refuse bytes that are no UTF-8: the config of an image is JSON, which cannot say them."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{what} is not UTF-8", hint="bytes that are no text can come from a file, by COPY"
+        ) from None
 
 
 def listed(text: str) -> list[str]:

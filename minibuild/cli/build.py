@@ -38,6 +38,8 @@ def run(options: argparse.Namespace, session: Session) -> int:
         if call is not None:
             return _defined(request, session, lambda full: _ask(full, call, session, mode))
     _check_streams(request, session)
+    for path in filter(None, (options.iidfile, options.metadata_file)):
+        _check_folder(path)
 
     def built(complete: BuildRequest) -> int:
         return _build(complete, options, session, mode)
@@ -189,6 +191,15 @@ def _write_files(options: argparse.Namespace, result: BuildResult) -> None:
         import json
 
         _write(options.metadata_file, json.dumps(result.metadata, indent=2) + "\n")
+
+
+def _check_folder(path: str) -> None:
+    """Say before the build, and not after it, that a file cannot be written."""
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise UsageError(
+            f"cannot write {path}: there is no directory {os.path.dirname(path)}",
+            hint="make the directory first",
+        )
 
 
 def _write(path: str, text: str) -> None:

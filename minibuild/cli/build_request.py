@@ -77,6 +77,7 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
         if value is None:
             value = environment.variables.get(key)
         if value is not None:
+            attributes.insist_on_text(value, f"--build-arg {key}")
             found[key] = value
     if environment.source_date_epoch:
         found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)

@@ -5,11 +5,13 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TextIO
 
 from minibuild.cli.environment import Environment, default_root
 from minibuild.cli.parser import Parser
+from minibuild.errors import HostError
 
 
 class Session(NamedTuple):
@@ -33,12 +35,32 @@ class Session(NamedTuple):
         return self.environment.colours and is_screen(stream, self.environment.term)
 
     def say(self, text: str) -> None:
-        """Write a line of the command's result."""
-        self.stdout.write(text + "\n")
+        """Write a line of the command's result. Raises `HostError` if that cannot be done."""
+        with writing():
+            self.stdout.write(text + "\n")
+
+    def flush(self) -> None:
+        """Write what is held back of the result."""
+        with writing():
+            self.stdout.flush()
 
     def tell(self, text: str) -> None:
         """Write a line for people, which is not part of the result."""
         self.stderr.write(text + "\n")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn the error of a full disk into one that says so."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read it has enough, which is no error
+    except OSError as error:
+        raise HostError(
+            f"cannot write to standard output: {error.strerror}",
+            hint="free some space, or send it elsewhere",
+        ) from error
 
 
 class Command(NamedTuple):

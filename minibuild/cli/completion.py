@@ -38,7 +38,7 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Print the script."""
-    session.stdout.write("".join(f"{line}\n" for line in _SHELLS[options.shell]()))
+    session.say("\n".join(_SHELLS[options.shell]()))
     return 0
 
 

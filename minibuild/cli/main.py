@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from minibuild.cli.command import Session
 from minibuild.cli.environment import read_environment
+from minibuild.cli.process import complete_streams, insist_on_utf8, stands_nowhere
 from minibuild.errors import BuildError, UsageError
 
 Work = Callable[[Session], int]
@@ -39,6 +40,8 @@ def entry(argv: Sequence[str] | None = None) -> int:
     if argv is not None:
         return _run(argv)
     gc.set_threshold(_GARBAGE_AFTER)
+    complete_streams()
+    insist_on_utf8()
     _leave(_run(sys.argv[1:]))
 
 
@@ -62,7 +65,7 @@ def _run(argv: Sequence[str]) -> int:
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
         code = work(session)
-        session.stdout.flush()
+        session.flush()
         return code
     except SystemExit as done:  # argparse has printed its help
         return done.code if isinstance(done.code, int) else 0
@@ -78,8 +81,11 @@ def _run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        from minibuild.cli.errors import show_internal
+        from minibuild.cli.errors import show, show_internal
 
+        if isinstance(error, FileNotFoundError) and stands_nowhere():
+            hint = "change to one that exists"
+            return show(UsageError("the current directory was removed", hint=hint), session)
         show_internal(error, session)
         return INTERNAL
 
@@ -91,9 +97,11 @@ def _global_flags(words: list[str], session: Session) -> tuple[list[str], Sessio
         name, equals, value = word.partition("=")
         if name in ("-D", "--debug"):
             session = session._replace(debug=True)
-        elif name == "--root" and (equals or rest):
+        elif name == "--root":
             if not equals:
-                value, rest = rest[0], rest[1:]
+                value, rest = "".join(rest[:1]), rest[1:]
+            if not value:
+                raise UsageError("--root names no folder", hint="write --root DIR")
             session = session._replace(given_root=os.path.abspath(value))
         elif name in ("-h", "--help"):
             return ["help"], session

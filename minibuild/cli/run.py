@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minibuild.cli.command import Command, Session
+from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
 from minibuild.cli.privileges import enter
 from minibuild.cli.signals import stopping
@@ -133,8 +133,9 @@ def _environment(
 def _output(stream: int, data: bytes) -> None:
     """Pass on what the process writes, byte by byte as it is."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(stream, view) :]
+    with writing():
+        while view:
+            view = view[os.write(stream, view) :]
 
 
 @contextmanager

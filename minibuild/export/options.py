@@ -5,6 +5,7 @@ does not know and what was perhaps meant. Attributes that other builders have an
 not are refused too: an option that is silently ignored is worse than none.
 """
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
@@ -44,6 +45,8 @@ _REASONS: Mapping[str, str] = {
     "compatibility-version": "there is one version: the same input gives the same image",
 }
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
+NAMELESS = "an image without a name cannot be pushed"
+NAMELESS_HINT = "give it one: --tag REGISTRY/NAME:TAG, or name=... in the output"
 
 
 class PushOptions(NamedTuple):
@@ -88,6 +91,44 @@ class TreeOptions(NamedTuple):
     platform_split: bool | None = None
     epoch: int | None = None
     delete: bool = False
+
+
+def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
+    """Find the slips in all outputs before anything is built, and not when the build is done.
+
+    Raises `UsageError`.
+    """
+    for tag in tags:
+        if _reference(tag).digest:
+            raise UsageError(
+                f"a tag cannot contain a digest: {tag}", hint="the digest comes from the build"
+            )
+    for output in outputs:
+        to_folder = output.type == "local"
+        if to_folder or output.type == "tar":
+            tree_options(output)
+        elif output.type != "cacheonly":
+            options = image_options(output)
+            to_folder = not options.tar
+            if options.push is not None and not (tags or options.names):
+                raise UsageError(NAMELESS, hint=NAMELESS_HINT)
+        if output.dest and output.dest != "-":
+            _check_place(output, to_folder=to_folder)
+
+
+def _check_place(output: Output, *, to_folder: bool) -> None:
+    """Whether the destination can be what it is to become."""
+    dest, kind = output.dest, f"type={output.type}"
+    if to_folder and os.path.exists(dest) and not os.path.isdir(dest):
+        raise UsageError(
+            f"the destination {dest} is a file, and {kind} writes a directory",
+            hint="name a directory, or one that is not there yet",
+        )
+    if not to_folder and not os.path.isdir(os.path.dirname(os.path.realpath(dest))):
+        raise UsageError(
+            f"cannot write {dest}: there is no directory {os.path.dirname(dest)}",
+            hint="make the directory first",
+        )
 
 
 def image_options(output: Output) -> ImageOptions:

@@ -10,7 +10,7 @@ import threading
 
 from minibuild.errors import UsageError
 from minibuild.export.bundle import Bundle
-from minibuild.export.options import PushOptions
+from minibuild.export.options import NAMELESS, NAMELESS_HINT, PushOptions
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
 from minibuild.request import RegistryAccess
@@ -33,10 +33,7 @@ def push_bundle(
     from minibuild.oci.transport import patient
 
     if not bundle.names:
-        raise UsageError(
-            "an image without a name cannot be pushed",
-            hint="give it one: --tag REGISTRY/NAME:TAG, or name=... in the output",
-        )
+        raise UsageError(NAMELESS, hint=NAMELESS_HINT)
     if options.insecure:
         domains = tuple(name.domain for name in bundle.names)
         access = access._replace(insecure=(*access.insecure, *domains))

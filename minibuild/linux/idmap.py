@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple
 from minibuild.linux import capabilities
 
 HELPERS = ("newuidmap", "newgidmap")
+FIRST_SUBORDINATE, ENOUGH = 100_000, 65_536
+"""Where useradd(8) begins to give out ids, and how many each account gets (login.defs(5))."""
 _SEARCH = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
 
 
@@ -101,6 +103,28 @@ def parse_subordinate(text: str, names: Iterable[str]) -> tuple[tuple[int, int],
 def parse_id_map(text: str) -> tuple[Range, ...]:
     """The ranges in /proc/PID/uid_map."""
     return tuple(Range(*map(int, line.split())) for line in text.splitlines() if line.strip())
+
+
+def has_subordinate_ids() -> bool:
+    """Whether this account has lines in both files, helpers or not."""
+    account = _this_account()
+    return bool(account.subordinate_uids and account.subordinate_gids)
+
+
+def free_here() -> str:
+    """A `free_range` of this machine, for users and groups alike."""
+    return free_range(_read("/etc/subuid") + _read("/etc/subgid"))
+
+
+def free_range(text: str) -> str:
+    """Ids behind all that subuid(5) files give out, in the form that usermod(8) takes: who shares
+    ids with another account can change its files."""
+    start = FIRST_SUBORDINATE
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
+            start = max(start, int(fields[1]) + int(fields[2]))
+    return f"{start}-{start + ENOUGH - 1}"
 
 
 def find_helpers() -> tuple[str, str] | None:

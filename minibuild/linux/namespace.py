@@ -32,7 +32,10 @@ def in_user_namespace() -> bool:
 
     Not to be seen from its id map, which may be the identity: but the first one has a fixed inode.
     """
-    return os.readlink("/proc/self/ns/user") != _FIRST_USER_NAMESPACE
+    try:
+        return os.readlink("/proc/self/ns/user") != _FIRST_USER_NAMESPACE
+    except FileNotFoundError:
+        raise HostError("/proc is not mounted", hint="mount -t proc proc /proc") from None
 
 
 def enter_user_namespace(plan: IdMapPlan) -> None:

@@ -122,18 +122,10 @@ def subordinate_ids() -> Finding:
     plan = idmap.plan_id_maps()
     if plan.way == "direct":
         return Finding(name, True, "not needed: this process may map any id")
-    account = idmap.account_names(os.geteuid())[0]
     if plan.way == "single":
-        missing = "newuidmap and newgidmap are not installed (package uidmap or shadow-utils)"
-        if idmap.find_helpers():
-            missing = f"{account} has no range in /etc/subuid and /etc/subgid"
-        return Finding(
-            name,
-            False,
-            f"one id only: {missing}",
-            "builds work, but every file belongs to root and USER has no effect; as root: "
-            f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {account}`",
-        )
+        missing, advice = _why_single_id()
+        less = "builds work, but every file belongs to root and USER has no effect"
+        return Finding(name, False, f"one id only: {missing}", f"{less}; {advice}")
     problem = in_namespaces(lambda: None)
     if problem:
         return Finding(name, False, problem, "reinstall the package uidmap (shadow-utils)")
@@ -141,6 +133,20 @@ def subordinate_ids() -> Finding:
     if count < 65536:
         return Finding(name, False, f"{count} ids", "images use ids up to 65535: grant 65536")
     return Finding(name, True, f"{count} ids")
+
+
+def _why_single_id() -> tuple[str, str]:
+    """What this account lacks, and what gives it that."""
+    account = idmap.account_names(os.geteuid())[0]
+    installs = "as root: `apt-get install uidmap` (elsewhere the package is shadow-utils)"
+    if idmap.has_subordinate_ids():
+        return "newuidmap and newgidmap are not installed", installs
+    free = idmap.free_here()
+    grants = f"`usermod --add-subuids {free} --add-subgids {free} {account}`"
+    missing = f"{account} has no range in /etc/subuid and /etc/subgid"
+    if idmap.find_helpers():
+        return missing, f"as root: {grants}"
+    return f"no newuidmap, and {missing}", f"{installs}, and {grants}"
 
 
 def overlay(folder: str, *, userxattr: bool | None = None) -> Finding:

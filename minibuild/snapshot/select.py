@@ -12,13 +12,11 @@ import stat
 from typing import Literal
 
 from minibuild.errors import BuildError, HostError
+from minibuild.linux.namespace import in_user_namespace
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.store.layout import Store
-
-_INITIAL_USER_NAMESPACE = "user:[4026531837]"
-"""PROC_USER_INIT_INO of linux/proc_ns.h. The id map cannot tell: a map of all ids looks alike."""
 
 
 def open_snapshotter(
@@ -27,8 +25,7 @@ def open_snapshotter(
     """The snapshotter called `name`; `auto` is overlay where that works, else native."""
     if name == "native":
         return NativeSnapshotter(store)
-    namespace = os.readlink("/proc/self/ns/user")
-    overlay = OverlaySnapshotter(store, user_namespace=namespace != _INITIAL_USER_NAMESPACE)
+    overlay = OverlaySnapshotter(store, user_namespace=in_user_namespace())
     problem = _problem(store, overlay)
     if not problem:
         return overlay

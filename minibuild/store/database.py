@@ -5,6 +5,7 @@ each commit: after kill -9 nothing is lost (the page cache is the kernel's), aft
 last transactions may be, which costs a rebuild and never a wrong one.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -114,6 +115,40 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         time.sleep(0.005)
 
 
+def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
+    """What to tell a person about a failure of SQLite, whose words name no cause.
+
+    On a full disk the shared memory of WAL cannot grow, which it calls an error of the disk.
+    """
+    # In its lowest byte (sqlite.org/rescode.html); errors of the module itself have no code.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not _room(path)):
+        return StoreError(
+            f"no space left for the store's metadata {path}",
+            hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(
+            f"the store's metadata {path} is damaged: {error}",
+            hint="set MINIBUILD_ROOT to another folder; the images in this one can still be read: "
+            f"minibuild image load {os.path.dirname(path)}",
+        )
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreError(
+            f"cannot write to the store's metadata {path}",
+            hint="set MINIBUILD_ROOT to a folder that you may write to",
+        )
+    return StoreError(
+        f"the store's metadata {path}: {error}",
+        hint="check the disk, or set MINIBUILD_ROOT to another folder",
+    )
+
+
+def _room(path: str) -> int:
+    found = os.statvfs(os.path.dirname(path))
+    return found.f_bavail * found.f_frsize
+
+
 class Database:
     """Connections to the one file. Statements run in autocommit unless in a `transaction`."""
 
@@ -133,10 +168,7 @@ class Database:
                         tx.execute(statement)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"cannot open the store's metadata {path}: {error}",
-                hint="check the disk, or set MINIBUILD_ROOT to another folder",
-            ) from error
+            raise explained(error, path) from error
 
     @property
     def connection(self) -> sqlite3.Connection:

@@ -83,6 +83,8 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
 ]  # fmt: skip
 
 BAD: list[tuple[Callable[[str], Any], str, str]] = [
+    (label, "name=\udcff", "not UTF-8"),
+    (label, "\udcff=value", "not UTF-8"),
     (a.fields, '"a', "no end"),
     (a.fields, 'a"b', "quotation mark"),
     (a.fields, '"a"b', "after a quoted field"),

@@ -351,6 +351,29 @@ def surrogates(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"# \xff\nFROM a\nCOPY <<E /x\n\xff\nE\n", 0),
+        (b"FROM a\nRUN a \\\n# \xff\n && b\n", 0),
+        (b"FROM a\nRUN echo \xff\n", 2),
+        (b"FROM a\nRUN a \\\n# \xff\n && \xff\n", 4),
+        (b"FROM a\nLABEL \xe9=x\n", 2),
+        (b"FROM a\nCOPY <<\xff /x\n\xff\n", 2),
+        (b"FROM a\nRUN <<E\na\n\xff\nE\n", 3),
+        (b"FROM a\nONBUILD RUN \xff\n", 2),
+    ],
+)
+def test_what_is_no_text(data: bytes, line: int) -> None:
+    """It may stand in comments and in the files that are written in the Dockerfile."""
+    if not line:
+        read(surrogates(data))
+        return
+    with pytest.raises(DockerfileError, match="not UTF-8") as caught:
+        read(surrogates(data))
+    assert caught.value.span.first == line and caught.value.hint
+
+
 WORDS = st.sampled_from(
     "FROM a|ARG X|ENV A=1|RUN x|COPY a b|<<EOF|EOF|\\|`|\n|\r\n|#|# escape=`|'|\"|$|${|}|[|]|,"
     '|"a"| |\t|--mount=|--link|ONBUILD |HEALTHCHECK CMD|\ufeff|\xa0|\x00|\x85|é|1|=|<<-|'.split("|")

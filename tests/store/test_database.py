@@ -1,8 +1,56 @@
-"""The metadata of a store, opened by many at once."""
+"""The metadata of a store: opened by many at once, on a full disk, damaged."""
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from minibuild.engine import open_engine
+from minibuild.errors import StoreError
+from minibuild.store import database
+from minibuild.store.database import Database, explained
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    """An error as the module raises it."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "room", "says"),
+    [
+        (sqlite3.SQLITE_FULL, 1, "no space left"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 0, "no space left"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 1, "disk I/O error"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, 1, "cannot write"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, 1, "is damaged"),
+        (sqlite3.SQLITE_BUSY, 1, "the store's metadata /s/meta.db: "),
+    ],
+)
+def test_failures_are_explained(
+    monkeypatch: pytest.MonkeyPatch, code: int, room: int, says: str
+) -> None:
+    monkeypatch.setattr(database, "_room", lambda path: room)
+    told = explained(sqlite_error(code), "/s/meta.db")
+    assert says in told.message and told.hint
+
+
+def test_no_database_at_all(tmp_path: Path) -> None:
+    (tmp_path / "meta.db").write_bytes(b"no database, " * 1000)
+    with pytest.raises(StoreError, match="is damaged"):
+        Database(str(tmp_path / "meta.db"))
+
+
+def test_full_in_the_middle(tmp_path: Path) -> None:
+    """Whatever was being written: who has the engine open gets an error that says what to do."""
+    with pytest.raises(StoreError, match="no space left"), open_engine(str(tmp_path)) as engine:
+        engine.store.db.execute("PRAGMA max_page_count = 1")
+        for number in range(1000):
+            engine.store.db.execute("INSERT INTO probes VALUES (?, ?)", (number, "x" * 500))
 
 
 def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:

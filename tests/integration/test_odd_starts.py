@@ -1,0 +1,99 @@
+"""The program started in odd surroundings: without streams, in an old locale, nowhere; and slips
+that are told before a build and not after it."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.integration.conftest import Builds
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
+
+Project = Callable[[Mapping[str, str]], str]
+GREETING = "grüße 日本"
+
+
+def shell(cli: Cli, script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The program is "$0" in the script."""
+    command = ["sh", "-c", script, cli.program, *arguments]
+    return subprocess.run(
+        command, env={**cli.environment, **env}, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_closed_streams(builds: Builds, project: Project, closed: str) -> None:
+    """What they would have got goes nowhere: least of all into a file that has their number."""
+    context = project({"Dockerfile": "FROM busybox\nRUN echo out; echo err >&2; cat\n"})
+    done = shell(builds.cli, f'"$0" build --no-cache -t closed "$1" {closed}', context)
+    assert done.returncode == 0, done
+    assert "internal error" not in done.stderr and "Traceback" not in done.stderr
+    builds.cli("image", "validate", "closed")
+    assert builds.cli("run", "closed", "echo", "whole").stdout == "whole\n"
+
+
+def test_a_dockerfile_from_a_closed_stream(builds: Builds) -> None:
+    done = shell(builds.cli, '"$0" build - <&-')
+    assert done.returncode == 6 and "the Dockerfile cannot be empty" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("words", ["image ls", "build -q $1", "run busybox echo x", "du"])
+def test_standard_output_is_full(builds: Builds, project: Project, words: str) -> None:
+    context = project({"Dockerfile": "FROM busybox\n"})
+    done = shell(builds.cli, f'"$0" {words} >/dev/full', context)
+    assert done.returncode == 3, done
+    assert "cannot write to standard output: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "env", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+)
+def test_a_locale_that_is_not_utf8(builds: Builds, project: Project, env: dict[str, str]) -> None:
+    """Dockerfiles and file names mean the same, whatever LANG says."""
+    dockerfile = f"FROM busybox\nCOPY grüße /\nRUN echo {GREETING} > /said\n"
+    context = project({"Dockerfile": dockerfile, "grüße": "file"})
+    build = '"$0" build -q -t said "$1" && "$0" run said cat /said "/grüße"'
+    done = shell(builds.cli, build, context, **env)
+    assert done.returncode == 0, done
+    assert done.stdout.endswith(f"{GREETING}\nfile")
+
+
+def test_a_directory_that_was_removed(builds: Builds, tmp_path: Path) -> None:
+    done = shell(
+        builds.cli, f'mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir ../gone; "$0" build .'
+    )
+    assert done.returncode == 2
+    assert "error: the current directory was removed\n" in done.stderr
+
+
+SLIPS = {
+    "a tag in capitals": (("-t", "App"), "repository name must be lowercase"),
+    "a tag with a digest": (("-t", "app@sha256:" + "0" * 64), "a tag cannot contain a digest"),
+    "no such folder": (("-o", "type=oci,dest=/no/such/x.tar"), "there is no directory /no/such"),
+    "a file as a directory": (("-o", "type=local,dest=/etc/passwd"), "is a file, and type=local"),
+    "a layout in a file": (
+        ("-o", "type=oci,tar=false,dest=/etc/passwd"),
+        "is a file, and type=oci",
+    ),
+    "the second output": (
+        ("-o", "type=image", "-o", "type=tar,dest=x,compression=zstd"),
+        "unknown attribute 'compression'",
+    ),
+    "nothing to push it as": (("--push",), "an image without a name cannot be pushed"),
+    "no folder for the id": (("--iidfile", "/no/such/id"), "there is no directory /no/such"),
+    "no folder for metadata": (("--metadata-file", "/no/such/m"), "there is no directory /no/such"),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_slips_are_told_before_the_build(builds: Builds, project: Project, slip: str) -> None:
+    flags, says = SLIPS[slip]
+    context = project({"Dockerfile": "FROM busybox\nRUN echo much work\n"})
+    done = builds.cli("build", *flags, context, code=2, cwd=context)
+    assert f"{says}" in done.stderr
+    assert "much work" not in done.stderr
