@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.data import SMALL
 from minibuild.fileop.dirs import DirStack
@@ -27,7 +28,7 @@ from minibuild.fileop.write import CAPABILITY, READ
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 
-__all__ = ["Contents", "DigestMemo", "content_digests", "tree_digests"]
+__all__ = ["Contents", "DigestMemo", "changed_since", "content_digests", "tree_digests"]
 
 Contents = tuple[tuple[str, str], ...]
 
@@ -41,6 +42,7 @@ _TYPES = {
     stat.S_IFSOCK: "socket",
 }
 _KEEP_MODE = ModeRule(None)
+_TICK_NS = 20_000_000
 
 
 class _Item(NamedTuple):
@@ -71,6 +73,25 @@ def tree_digests(tree: SourceTree, path: str, memo: DigestMemo | None = None) ->
     selection = Selection(Copy(0, (path or "/",), "/", keep_owner=True), tree)
     prints = _Prints(_KEEP_MODE, owners=True, tops=True)
     return _fingerprints(selection, prints, memo)
+
+
+def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
+    """Whether what a copy (or a bind mount of a path) reads may have changed since that time.
+
+    Nobody can set a ctime, so files whose ctime is older are as they were. The clock that stamps
+    them is behind by up to a tick; a file of that moment counts as changed.
+    """
+    copy = Copy(0, (reader or "/",), "/") if isinstance(reader, str) else reader
+    selection, limit_ns = Selection(copy, tree), since_ns - _TICK_NS
+    try:
+        for pick in selection.picks():
+            if pick.stat.st_ctime_ns >= limit_ns:
+                return True
+            if pick.is_dir and any(f.stat.st_ctime_ns >= limit_ns for f in selection.below(pick)):
+                return True
+    except (DefinitionError, OSError):
+        return True  # Something is not there any more.
+    return False
 
 
 def _fingerprints(selection: Selection, prints: "_Prints", memo: DigestMemo | None) -> Contents:

@@ -10,8 +10,8 @@ its contents (`minibuild.cachemounts`) holds it alone.
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from minibuild.digest import digest_bytes, digest_hex
 from minibuild.graph.op import CacheMount
@@ -22,6 +22,9 @@ from minibuild.store.layout import Store
 
 Seed = Callable[[int], None]
 """Fills a new cache directory, given as an open descriptor."""
+
+SeedOf = Callable[[CacheMount], Seed | None]
+"""What fills the directory of a mount, if something does."""
 
 
 def folder_of(store: Store, id: str) -> str:
@@ -49,7 +52,27 @@ def describe(folder: str, id: str, target: str) -> None:
 
 
 @contextmanager
-def cache_directory(bench: Workbench, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
+def cache_directories(
+    bench: Workbench, mounts: Sequence[CacheMount], seed_of: SeedOf
+) -> Iterator[dict[str, str]]:
+    """The directories of the caches of a step by their ids, held while the block runs.
+
+    They are taken in the order of their ids, so two steps never wait for each other. A cache that
+    a step mounts twice is one directory, and is locked if one of the mounts asks for that.
+    """
+    first: dict[str, CacheMount] = {}
+    for mount in mounts:
+        if mount.sharing == "locked" or mount.id not in first:
+            first[mount.id] = mount
+    with ExitStack() as stack:
+        yield {
+            id: stack.enter_context(_held(bench, mount, seed_of(mount)))
+            for id, mount in sorted(first.items())
+        }
+
+
+@contextmanager
+def _held(bench: Workbench, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
     folder = folder_of(bench.store, mount.id)
     with bench.store.lock(use_lock(folder), bench.cancelled, shared=True):

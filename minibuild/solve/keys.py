@@ -7,9 +7,9 @@ steps are read only when a fast key has no record.
 from collections.abc import Sequence
 
 from minibuild.digest import Digest
-from minibuild.errors import located
+from minibuild.errors import BuildError, located
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import content_digests, tree_digests
+from minibuild.fileop.checksum import changed_since, content_digests, tree_digests
 from minibuild.graph.op import BindMount, CacheMount, Copy, Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.solve.cachekey import Contents, Part
@@ -71,6 +71,37 @@ def canonical_parts(
             part = Part(part.name, contents=_read(bench, vertex, reader, solved, voice))
         parts.append(part)
     return parts
+
+
+def still_so(
+    bench: Workbench,
+    vertex: Vertex,
+    done: Sequence[Solved | None],
+    parts: Sequence[Part],
+    since_ns: int,
+    voice: Voice,
+) -> bool:
+    """Whether the contexts hold what `parts` say, which were read from them after `since_ns`.
+
+    A person may save a file while a step copies it, or builds from it. What came of that must not
+    be found again under the name of what was there before.
+    """
+    assert isinstance(vertex.op, File | Exec)
+    for part, reader in zip(parts, readers(vertex.op), strict=True):
+        solved = input_of(vertex, reader.input, done)
+        if part.contents is None or solved is None or solved.local is None:
+            continue
+        with open_tree(bench, solved, voice) as tree:
+            what = reader if isinstance(reader, Copy) else reader.source
+            if not changed_since(what, tree, since_ns):
+                continue
+            try:
+                now = _digests(bench, reader, tree)
+            except BuildError:
+                return False
+            if now != part.contents:
+                return False
+    return True
 
 
 def _by_contents(reader: Reader) -> bool:

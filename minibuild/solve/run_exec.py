@@ -31,7 +31,7 @@ from minibuild.graph.op import (
 )
 from minibuild.graph.vertex import Vertex
 from minibuild.snapshot.api import Mount, SnapshotID
-from minibuild.solve.cachemounts import cache_directory
+from minibuild.solve.cachemounts import Seed, SeedOf, cache_directories
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
@@ -68,9 +68,6 @@ def _run(
     voice: Voice,
     active: SnapshotID,
 ) -> None:
-    if bench.fill is not None:
-        # Before any of them is held: two steps with the same mounts must not wait for each other.
-        bench.fill([mount for mount in op.mounts if isinstance(mount, CacheMount)])
     tail = bytearray()
 
     def output(stream: int, data: bytes) -> None:
@@ -80,11 +77,7 @@ def _run(
 
     with ExitStack() as stack:
         env = dict(op.env)
-        mounts = [
-            made
-            for mount in op.mounts
-            for made in _mount(bench, vertex, mount, inputs, voice, stack, env)
-        ]
+        mounts = _mounts(bench, vertex, op, inputs, voice, stack, env)
         for name, value in vertex.note.proxy:
             env.setdefault(name, value)
         step = Step(
@@ -93,7 +86,7 @@ def _run(
             env=tuple(env.items()),
             cwd=op.cwd,
             user=op.user,
-            mounts=tuple(mounts),
+            mounts=mounts,
             network=op.network,
             security=op.security,
             hostname=op.hostname or Step._field_defaults["hostname"],
@@ -142,10 +135,38 @@ def _foreign(output: bytes | bytearray) -> bool:
     return b"exec format error" in output.lower() or b"\x7fELF" in output
 
 
+def _mounts(
+    bench: Workbench,
+    vertex: Vertex,
+    op: Exec,
+    inputs: Sequence[Solved | None],
+    voice: Voice,
+    stack: ExitStack,
+    env: dict[str, str],
+) -> tuple[StepMount, ...]:
+    """What the mounts of the op are on this machine, held by the stack; secrets may set variables
+    in `env` too."""
+    cache_mounts = [mount for mount in op.mounts if isinstance(mount, CacheMount)]
+    if bench.fill is not None:
+        # Before any of them is held: two steps with the same mounts must not wait for each other.
+        bench.fill(cache_mounts)
+    caches: dict[str, str] = {}
+    if cache_mounts:
+        seeds = _seeds(bench, vertex, inputs, voice)
+        caches = stack.enter_context(cache_directories(bench, cache_mounts, seeds))
+    made: list[StepMount] = []
+    for mount in op.mounts:
+        if isinstance(mount, CacheMount):
+            made.append(BindPath(mount.target, caches[mount.id], readonly=mount.readonly))
+        else:
+            made += _mount(bench, vertex, mount, inputs, voice, stack, env)
+    return tuple(made)
+
+
 def _mount(
     bench: Workbench,
     vertex: Vertex,
-    mount: BindMount | CacheMount | TmpfsMount | SecretMount | SshMount,
+    mount: BindMount | TmpfsMount | SecretMount | SshMount,
     inputs: Sequence[Solved | None],
     voice: Voice,
     stack: ExitStack,
@@ -155,17 +176,6 @@ def _mount(
     match mount:
         case BindMount():
             return [_bind(bench, vertex, mount, inputs, voice, stack)]
-        case CacheMount():
-            path = stack.enter_context(
-                cache_directory(
-                    bench,
-                    mount,
-                    None
-                    if mount.input < 0
-                    else lambda fd: _seed(bench, vertex, mount, inputs, voice, fd),
-                )
-            )
-            return [BindPath(mount.target, path, readonly=mount.readonly)]
         case TmpfsMount():
             return [Tmpfs(mount.target, mount.size_bytes)]
         case SecretMount():
@@ -219,17 +229,20 @@ def _filtered(
     return snapshot
 
 
-def _seed(
-    bench: Workbench,
-    vertex: Vertex,
-    mount: CacheMount,
-    inputs: Sequence[Solved | None],
-    voice: Voice,
-    fd: int,
-) -> None:
-    with open_tree(bench, input_of(vertex, mount.input, inputs), voice) as source:
-        copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", keep_owner=True)
-        apply([copy], fd, {0: source}, cancelled=bench.cancelled)
+def _seeds(
+    bench: Workbench, vertex: Vertex, inputs: Sequence[Solved | None], voice: Voice
+) -> SeedOf:
+    """What fills the directories of caches that are new: the trees they are mounted `from`."""
+
+    def seed_of(mount: CacheMount) -> Seed | None:
+        def seed(fd: int) -> None:
+            with open_tree(bench, input_of(vertex, mount.input, inputs), voice) as source:
+                copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", keep_owner=True)
+                apply([copy], fd, {0: source}, cancelled=bench.cancelled)
+
+        return None if mount.input < 0 else seed
+
+    return seed_of
 
 
 def _secret(bench: Workbench, mount: SecretMount, env: dict[str, str]) -> list[StepMount]:

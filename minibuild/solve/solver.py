@@ -7,11 +7,12 @@ Read next: `run_exec`, `run_file` and `sources`, which do the work.
 """
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from minibuild.digest import Digest
+from minibuild.digest import Digest, digest_strings
 from minibuild.errors import BuildError, Cancelled, HostError, StoreError, located
 from minibuild.events import Completed, Planned, Remark, Started, VertexInfo
 from minibuild.fileop.memo import OnlyKnown, Unknown
@@ -28,7 +29,7 @@ from minibuild.graph.op import (
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import combined_key, explain, step_key
-from minibuild.solve.keys import base_key, canonical_parts, fast_parts
+from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
 from minibuild.solve.pack_file import Packing, pack_file, unread
 from minibuild.solve.results import Result
 from minibuild.solve.run_diff import run_diff
@@ -41,6 +42,8 @@ from minibuild.solve.workbench import Voice, Workbench
 
 DEFAULT_JOBS = 16
 """Steps wait for the network and the disk as often as for a processor, so more than there are."""
+
+_CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
 
 Done = Mapping[Digest, Solved]
 
@@ -207,7 +210,7 @@ class Solver:
     def _step(
         self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
     ) -> Solved:
-        bench, base = self._bench, base_key(inputs)
+        bench, base, since_ns = self._bench, base_key(inputs), time.time_ns()
         with self._files:
             parts = fast_parts(bench, vertex, inputs, voice)
         fast = self._salted(step_key(op, base, parts))
@@ -223,6 +226,9 @@ class Solver:
             record = None if forced else self._cache.lookup(canonical)
             if record is None:
                 result = self._execute(vertex, op, inputs, voice)
+                if not still_so(bench, vertex, inputs, parts, since_ns, voice):
+                    voice.remark(_CHANGED)
+                    return Solved(result, _nobodys_key(), fresh=forced)
                 self._cache.save_parts(canonical, vertex.note.name, explain(op, base, parts))
                 self._cache.save({fast, canonical}, Record(canonical, result), vertex.note.name)
                 return Solved(result, canonical, fresh=forced)
@@ -270,6 +276,11 @@ def _put_together(inputs: Sequence[Solved | None]) -> str:
     return (
         f"put together anew of {len(inputs)} results, {cached} of them cached; no data was touched"
     )
+
+
+def _nobodys_key() -> Digest:
+    """A key that no other step has, and so nothing that depends on it either."""
+    return digest_strings(("changed", os.urandom(16).hex()))
 
 
 def _from(record: Record) -> Solved:

@@ -11,7 +11,7 @@ import pytest
 from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import DigestMemo, content_digests, tree_digests
+from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.store.layout import Store
@@ -202,6 +202,22 @@ def age(top: str) -> None:
     """Files that changed just now are not remembered; ctime cannot be set, so wait."""
     newest = max(p.lstat().st_ctime for p in Path(top).rglob("*"))
     time.sleep(max(0.0, newest + 2.1 - time.time()))
+
+
+def test_what_changed_since(bench: Bench) -> None:
+    make(bench.source, TREE)
+    age(bench.source)
+    with opened(bench.source) as (fd,):
+        tree = SourceTree(fd)
+        began_ns = time.time_ns()
+        copies = Copy(0, (".",), "/"), Copy(0, ("d/*",), "/"), "d"
+        assert not any(changed_since(what, tree, began_ns) for what in copies)
+        top = Path(bench.source)
+        (top / "new").write_text("")
+        assert not changed_since("d", tree, began_ns)
+        (top / "d/f").chmod(0o600)
+        assert all(changed_since(what, tree, began_ns) for what in copies)
+        assert changed_since(Copy(0, ("nosuch",), "/"), tree, began_ns)
 
 
 def test_the_memo(bench: Bench, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
