@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         BuildResult,
         BuiltImage,
         CacheMountPlace,
+        CachePlace,
         Output,
         RegistryAccess,
         Secret,
@@ -43,6 +44,7 @@ __all__ = [
     "BuildResult",
     "BuiltImage",
     "CacheMountPlace",
+    "CachePlace",
     "Cancelled",
     "DefinitionError",
     "Event",
@@ -65,8 +67,8 @@ _HOMES = {
     "StoreError UsageError",
     "events": "Event Report",
     "library": "build",
-    "request": "BuildRequest BuildResult BuiltImage CacheMountPlace Output RegistryAccess "
-    "Secret SshAgent",
+    "request": "BuildRequest BuildResult BuiltImage CacheMountPlace CachePlace Output "
+    "RegistryAccess Secret SshAgent",
 }
 
 

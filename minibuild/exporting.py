@@ -23,7 +23,13 @@ from minibuild.export.options import (
     tree_options,
 )
 from minibuild.graph.image import History, ImageConfig
-from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
+from minibuild.oci.config import (
+    INLINE_CACHE,
+    AssembledImage,
+    ImageLayer,
+    assemble,
+    store_documents,
+)
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
@@ -151,6 +157,9 @@ def _assemble_all(
         created = [job.bench.diffs.get(key).created for key in result]
         dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
         config, epoch = built.config, job.epoch if options.epoch is None else options.epoch
+        if job.products.inline is not None:
+            cache = {INLINE_CACHE: job.products.inline(result, layers)}
+            config = config._replace(extra={**config.extra, **cache})
         if job.squash:
             dated, history = _squashed(job, result, dated, config, options)
             config = config._replace(history=history)

@@ -1,10 +1,11 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage
+from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.oci.reference import Reference
 from minibuild.request import BuildResult, BuiltImage, LayerInfo
@@ -16,12 +17,14 @@ class Products(NamedTuple):
     """What the solver made: images, the result of each, and the diffs that are base layers.
 
     `several` says that it is to be written as images for several platforms are, even if it is one.
+    `inline` is what the config of an image is to say of its layers, for the caches of others.
     """
 
     images: tuple[Built, ...]
     results: Sequence[Result]
     base: set[DiffKey]
     several: bool = False
+    inline: Callable[[Result, Sequence[PackedLayer]], Any] | None = None
 
 
 def describe_build(

@@ -34,6 +34,7 @@ from minibuild.request import BuildRequest, BuildResult
 from minibuild.secrets import SecretReader, SshReader
 from minibuild.snapshot.api import MergePolicy
 from minibuild.solve.images import ImageFinder
+from minibuild.solve.layers import LostLayer
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.solver import Solver
 from minibuild.solve.sources import Sources
@@ -42,6 +43,7 @@ from minibuild.solve.workbench import Workbench
 
 if TYPE_CHECKING:
     from minibuild.oci.registry import Registry
+    from minibuild.remotecache.caches import Caches
 
 LAB_MARK = "minibuild.lab"
 """The annotation of an image, and the key of its metadata, that names an old defect."""
@@ -77,12 +79,33 @@ def run_build(
             asked = frontend_request(request, definition)
             request = with_epoch(request, asked, bench, engine.cache, sources)
         try:
-            return _build(engine, request, definition, bench, sources, finder, known)
+            return _build_anyhow(engine, request, definition, bench, sources, finder, known)
         except BuildError as error:
             # Whoever shows the error can show the lines around it.
             if error.span is not None and error.span.file == definition.source.name:
                 error.source = definition.source
             raise
+
+
+def _build_anyhow(
+    engine: Engine,
+    request: BuildRequest,
+    definition: Definition,
+    bench: Workbench,
+    sources: Sources,
+    finder: ImageFinder,
+    known: Mapping[Digest, Solved],
+) -> BuildResult:
+    """Build; and if a cache of another machine lacks what it names, once more without it."""
+    try:
+        return _build(engine, request, definition, bench, sources, finder, known)
+    except LostLayer as error:
+        # Rare enough to begin again; what was done meanwhile is in the cache.
+        bench.report(Warned("CacheNotImported", f"{error.message}; building without it"))
+        engine.layers.give_back()
+        bench.cancelled.clear()  # the failure stopped all other steps
+        request = request._replace(cache_from=())
+        return _build(engine, request, definition, bench, sources, finder, known)
 
 
 def _may_name_a_time(request: BuildRequest, definition: Definition) -> bool:
@@ -131,7 +154,7 @@ def collaborators(
     )
     if request.cache_mount_from:
         from minibuild.cachemounts.arriving import Arrivals
-        from minibuild.cachemounts.telling import Scene
+        from minibuild.telling import Scene
 
         scene = Scene(engine.store, request.registries, report, cancelled)
         bench = bench._replace(fill=Arrivals(scene, request.cache_mount_from).fill)
@@ -150,23 +173,29 @@ def _build(
     converted = convert(request, definition, finder)
     for finding in converted.findings:
         bench.report(_warning(finding, definition.source))
-    packing = packing_for(engine, request)
+    caches = _caches(engine, request, bench)
+    if caches is not None:
+        bench = bench._replace(elsewhere=caches.imports)
     solver = Solver(
         bench,
         engine.cache,
         sources,
         jobs=request.jobs,
         salt=request.lab,
-        packing=packing,
+        packing=packing_for(engine, request),
         known=known,
     )
     solved = solver.solve([image.vertex for image in converted.images])
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     products = Products(converted.images, results, sources.base, request.multi_platform)
+    if caches is not None:
+        products = products._replace(inline=caches.inline(solver.keys))
     made = export(engine, bench, request, products)
+    if caches is not None:
+        caches.send(solver.keys, results, made.tags)
     if request.cache_mount_to:
         from minibuild.cachemounts.leaving import mounts_of, send
-        from minibuild.cachemounts.telling import Scene
+        from minibuild.telling import Scene
 
         scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
         ids = mounts_of([image.vertex for image in converted.images])
@@ -179,6 +208,17 @@ def _build(
         cached=solver.cached,
         executed=solver.executed,
     )
+
+
+def _caches(engine: Engine, request: BuildRequest, bench: Workbench) -> "Caches | None":
+    """The caches of other machines, if this build has anything to do with them."""
+    if not request.cache_from and not request.cache_to:
+        return None
+    from minibuild.remotecache.caches import Caches
+    from minibuild.telling import Scene
+
+    scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
+    return Caches(engine, bench.materialiser, scene, request)
 
 
 def _policy(request: BuildRequest) -> MergePolicy:

@@ -92,6 +92,31 @@ class CacheMountPlace(NamedTuple):
     ignore_error: bool = False
 
 
+class CachePlace(NamedTuple):
+    """One `--cache-to` or `--cache-from`: where results of steps are kept for other machines. See
+    docs/scaling.md.
+
+    `ref` is a name in a registry, `path` a folder, in which `tag` is the name (or `digest`, for an
+    import). `inline` writes the cache into the image itself. `mode` is `min`, the layers of the
+    image, or `max`, those of all steps. `compression` and `level` are those of layers that are made
+    for the cache; `force_compression` has the others compressed so, too. `reset` removes from a
+    folder what only the replaced cache needed. `ignore_error` makes errors of an export warnings.
+    """
+
+    type: Literal["registry", "local", "inline"]
+    ref: str = ""
+    path: str = ""
+    tag: str = "latest"
+    digest: str = ""
+    mode: Literal["min", "max"] = "min"
+    compression: Literal["uncompressed", "gzip", "zstd"] | None = None
+    level: int | None = None
+    force_compression: bool = False
+    insecure: bool = False
+    ignore_error: bool = False
+    reset: bool = True
+
+
 class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
@@ -130,6 +155,8 @@ class BuildRequest(NamedTuple):
     lab: str = ""
     registries: RegistryAccess = RegistryAccess()
     graph: "FlatGraph | None" = None
+    cache_to: tuple[CachePlace, ...] = ()
+    cache_from: tuple[CachePlace, ...] = ()
     cache_mount_to: tuple[CacheMountPlace, ...] = ()
     cache_mount_from: tuple[CacheMountPlace, ...] = ()
 

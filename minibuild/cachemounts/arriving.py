@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from minibuild.cachemounts.artifact import Kept
 from minibuild.cachemounts.locally import LocalMount
 from minibuild.cachemounts.places import open_place
-from minibuild.cachemounts.telling import Scene, vertex, warn
 from minibuild.cachemounts.tree import is_empty
 from minibuild.cachemounts.unpacking import is_already, replace
 from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.graph.op import CacheMount
 from minibuild.request import CacheMountPlace
+from minibuild.telling import Scene, vertex, warn
 
 _PATIENCE_S = 2.0
 """How long steps of other builds may use an empty mount before this one goes on without."""

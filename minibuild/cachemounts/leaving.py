@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from minibuild.cachemounts.locally import LocalMount
 from minibuild.cachemounts.parcels import Parcels
 from minibuild.cachemounts.places import open_place
-from minibuild.cachemounts.telling import Scene, vertex, warn
 from minibuild.cachemounts.tree import is_empty, pack_tree
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
@@ -25,6 +24,7 @@ from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
 from minibuild.request import CacheMountPlace
 from minibuild.solve.workbench import Voice
+from minibuild.telling import Scene, vertex, warn
 
 _PATIENCE_S = 30.0
 """How long to wait for steps of other builds that use a mount."""

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from minibuild.cachemounts.places import open_place
-from minibuild.cachemounts.telling import Scene
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import BuildError, Cancelled
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference
 from minibuild.request import CacheMountPlace
+from minibuild.telling import Scene
 
 
 class Parcels(ContentStore):

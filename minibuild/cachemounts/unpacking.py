@@ -8,7 +8,6 @@ import os
 from typing import BinaryIO, cast
 
 from minibuild.cachemounts.locally import LocalMount
-from minibuild.cachemounts.telling import Scene
 from minibuild.cachemounts.tree import is_empty, unpack_tree
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter, VertexMeter
@@ -16,6 +15,7 @@ from minibuild.oci.model import Descriptor
 from minibuild.snapshot.sweep import discard
 from minibuild.solve.cachemounts import describe, make_folder
 from minibuild.solve.workbench import Voice
+from minibuild.telling import Scene
 
 
 def is_already(local: LocalMount, layer: Descriptor) -> bool:

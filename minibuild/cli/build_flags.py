@@ -14,8 +14,6 @@ _OUTDATED = "docker build itself has no use for it any more; leave it out"
 UNSUPPORTED = {
     "--attest": "attestations are planned; leave it out for now",
     "--builder": _NO_DAEMON,
-    "--cache-from": "the cache in the store is always used; others are planned",
-    "--cache-to": "the cache in the store is always kept; exports are planned",
     "--cgroup-parent": "limit the program itself instead, with systemd-run or ulimit",
     "--compress": _OUTDATED,
     "--cpu-period": _OUTDATED,
@@ -108,6 +106,10 @@ def _add_results(made: Parser) -> None:
         help="check, outline or targets, with ,format=json: tell it, do not build",
     )
     made.switch("--check", help="short for --call=check")
+    form = "REF|type=registry,ref=REF|type=local,%s=DIR"
+    many("--cache-from", metavar=form % "src", help="caches of other machines to look into")
+    form = form % "dest" + "|type=inline[,mode=max]"
+    many("--cache-to", metavar=form, help="where to keep results of steps for other machines")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR[,id=ID]"
     many("--cache-mount-from", metavar=form % "src", help="where cache mounts that are empty start")
     many("--cache-mount-to", metavar=form % "dest", help="where cache mounts are kept for others")

@@ -15,7 +15,7 @@ from minibuild.cli.environment import Environment
 from minibuild.cli.sizes import size_bytes, truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, host_platform, parse_platform
-from minibuild.request import BuildRequest, CacheMountPlace, Output, Secret, SshAgent
+from minibuild.request import BuildRequest, CacheMountPlace, CachePlace, Output, Secret, SshAgent
 
 _ENTITLEMENTS = ("network.host", "security.insecure")
 # A step's default network is that of the host, so the host is where it is on the host.
@@ -65,6 +65,8 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         allow=frozenset(allow),
         jobs=options.jobs,
         lab=_defect(options.lab),
+        cache_to=_caches(options.cache_to, "cache-to"),
+        cache_from=_caches(options.cache_from, "cache-from"),
         cache_mount_to=_cache_mounts(options.cache_mount_to, "cache-mount-to"),
         cache_mount_from=_cache_mounts(options.cache_mount_from, "cache-mount-from"),
     )
@@ -142,6 +144,14 @@ def _defect(name: str) -> str:
 
         policy_for(name)  # a slip is told before the build
     return name
+
+
+def _caches(texts: list[str], flag: str) -> tuple[CachePlace, ...]:
+    if not texts:
+        return ()
+    from minibuild.cli.caches import place
+
+    return tuple(place(text, flag) for text in texts)
 
 
 def _cache_mounts(texts: list[str], flag: str) -> tuple[CacheMountPlace, ...]:

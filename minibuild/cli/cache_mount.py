@@ -24,8 +24,8 @@ from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 
 if TYPE_CHECKING:
-    from minibuild.cachemounts.telling import Scene
     from minibuild.housekeeping import Holding
+    from minibuild.telling import Scene
 
 _PATIENCE_S = 30.0
 
@@ -35,9 +35,9 @@ def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
     """An open store, and progress that is shown until the block ends."""
     root, access = session.root, registry_access(session.environment)
     enter()
-    from minibuild.cachemounts.telling import Scene
     from minibuild.engine import open_engine
     from minibuild.events import serialised
+    from minibuild.telling import Scene
 
     cancelled = threading.Event()
     renderer = choose(

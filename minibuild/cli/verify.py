@@ -27,7 +27,7 @@ context is younger, so no time of it gets into the image."""
 
 _TAKEN = (
     *("output", "push", "load", "iidfile", "metadata_file", "jobs", "cache_mount_to"),
-    *("call", "check"),
+    *("cache_to", "cache_from", "call", "check"),
 )
 _CLOCK_S = 1.1
 

@@ -32,6 +32,10 @@ from minibuild.oci.model import (
 COMMENT = "buildkit.exporter.image.v0"
 """BuildKit's mark on history entries that only an exporter knows of."""
 
+INLINE_CACHE = "minibuild.cache"
+"""The member of a config with what the cache of its builder knows of the image's layers (see
+`minibuild.remotecache`). It is about these layers: whoever changes them takes it out."""
+
 _CONFIG_ORDER = (
     "User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal ArgsEscaped "
     "Healthcheck OnBuild Shell"

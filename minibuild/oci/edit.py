@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from minibuild.digest import DiffID, Digest, parse_digest
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
+from minibuild.oci.config import INLINE_CACHE
 from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.listing import Layer
@@ -155,6 +156,8 @@ def write_image(
     value = dict(image.config if config is None else config)
     value["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     value["history"] = list(history)
+    if tuple(layers) != image.layers:
+        value.pop(INLINE_CACHE, None)
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     data = text.encode("utf-8", "surrogateescape")
     manifest = Manifest(

@@ -9,6 +9,7 @@ its end: `Arrival.open` reads along. Read next: `minibuild.solve.layers`, which 
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
 from minibuild.digest import Digest, digest_hex
@@ -127,7 +128,8 @@ class Arrival:
             raise self.error
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # renamed this very moment: it is whole
+        except FileNotFoundError:  # renamed this very moment, or given up
+            self.wait()
             fd = os.open(self._content.path(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
         return cast(BinaryIO, _Follower(self, fd))
 
@@ -165,6 +167,12 @@ class Arrival:
                 os.unlink(path)
                 raise
             os.rename(path, self._content.path(self.descriptor.digest))
+        except BaseException:
+            if not os.fstat(fd).st_size:
+                # Nothing has come that another attempt could go on from.
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+            raise
         finally:
             os.close(fd)
 

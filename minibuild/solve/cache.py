@@ -7,10 +7,11 @@ have been pruned counts as a miss. Read next: `cachekey`.
 
 import json
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from minibuild.digest import Digest
-from minibuild.solve.results import Diffs, Result
+from minibuild.digest import Digest, digest_strings
+from minibuild.oci.layers import PackedLayer
+from minibuild.solve.results import DiffKey, Diffs, Result
 from minibuild.store.database import Database
 
 
@@ -19,6 +20,27 @@ class Record(NamedTuple):
 
     canonical: Digest
     result: Result
+
+
+class Known(NamedTuple):
+    """All that is known of a canonical key: the keys that lead to it, and its result, if any."""
+
+    canonical: Digest
+    keys: tuple[Digest, ...]
+    name: str
+    result: Result | None
+
+
+class Elsewhere(Protocol):
+    """The caches of other machines, as far as a build may look into them. Safe in threads."""
+
+    def find(self, key: Digest) -> tuple[Record | None, str]:
+        """The record of a key, and whose it is."""
+        ...
+
+    def canonical(self, key: Digest) -> Digest | None:
+        """The canonical key behind a key, also where nobody kept the result."""
+        ...
 
 
 class Cache:
@@ -43,6 +65,17 @@ class Cache:
             return None
         self._used.add(key)
         return Record(row[0], result)
+
+    def known(self, canonical: Digest) -> Known | None:
+        """All keys that lead to a result, for others to be told of it."""
+        rows = self._db.execute(
+            "SELECT key, result, name FROM records WHERE canonical = ? ORDER BY key", (canonical,)
+        ).fetchall()
+        for _, result, name in sorted(rows, key=lambda row: bool(row[0] != canonical)):
+            found: Result = tuple(json.loads(result))
+            if self._diffs.all_present(found):
+                return Known(canonical, tuple(row[0] for row in rows), name, found)
+        return None
 
     def save(self, keys: set[Digest], record: Record, name: str) -> None:
         """Let each of `keys` lead to the record; older records of these keys are replaced."""
@@ -83,3 +116,18 @@ class Cache:
                 tx.executemany(
                     "UPDATE records SET used = ? WHERE key = ?", [(now, key) for key in used]
                 )
+
+    def layer(
+        self, below: Result, layer: PackedLayer, name: str, created: float | None = None
+    ) -> DiffKey:
+        """The diff that a layer of an image is on the layers `below`: the one that it was before,
+        or a new one.
+
+        A layer is known by what lies below it and by its blob, not by its image.
+        """
+        key = digest_strings(("layer", *map(str, below), layer.diff_id, layer.digest))
+        record = self.lookup(key)
+        if record is None:
+            record = Record(key, (*below, self._diffs.add(below, blob=layer, created=created)))
+            self.save({key}, record, name)
+        return record.result[-1]

@@ -6,12 +6,12 @@ manifest named it. It is fetched from there when somebody needs its bytes, and n
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
 from minibuild.digest import Digest
-from minibuild.errors import StoreError
+from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
 from minibuild.oci.compress import Compression
 from minibuild.oci.content import BlobSource, ContentStore, open_at
@@ -30,8 +30,11 @@ from minibuild.store.layout import Store
 PULLS = 4
 """Layers fetched at once, from all images of a build together."""
 
-
 _CLOSE_S = 1.0
+
+
+class LostLayer(BuildError):
+    """A cache of another machine names a layer that it has not got: the build can do without."""
 
 
 class StoreLayers:
@@ -45,6 +48,7 @@ class StoreLayers:
         self._content = content
         self._snapshots = snapshots
         self._origins: dict[Digest, BlobSource] = {}
+        self._borrowed: dict[Digest, str] = {}
         self._arrivals: dict[Digest, Arrival] = {}
         self._learning = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -67,6 +71,24 @@ class StoreLayers:
         """Remember, for this process, where a blob can be fetched from."""
         with self._learning:
             self._origins[layer.digest] = origin
+            self._borrowed.pop(layer.digest, None)
+
+    def borrow(self, layer: PackedLayer, origin: BlobSource, name: str) -> None:
+        """Remember that a cache called `name` has a blob too. It is fetched from there if nobody
+        else has it; and if that fails, the error is `LostLayer`."""
+        with self._learning:
+            if layer.digest not in self._origins:
+                self._origins[layer.digest] = origin
+                self._borrowed[layer.digest] = name
+
+    def give_back(self) -> None:
+        """Forget what was borrowed, and what came of it."""
+        with self._learning:
+            for digest in self._borrowed:
+                self._origins.pop(digest, None)
+                if (arrival := self._arrivals.pop(digest, None)) is not None:
+                    arrival.stop()
+            self._borrowed.clear()
 
     def location(self, digest: Digest) -> Reference | None:
         """A repository that has the blob, if it came or would come from one."""
@@ -126,7 +148,19 @@ class StoreLayers:
                 hint="build with --no-cache once",
             )
         self.prefetch([blob])
-        self._arrivals[blob.digest].wait()
+        with self._loss_of(blob):
+            self._arrivals[blob.digest].wait()
+
+    @contextmanager
+    def _loss_of(self, blob: PackedLayer) -> Iterator[None]:
+        """Tell whoever waits for a borrowed blob that it is the cache that failed."""
+        try:
+            yield
+        except (RegistryError, ImageError) as error:
+            name = self._borrowed.get(blob.digest)
+            if name is None:
+                raise
+            raise LostLayer(f"a layer of the cache {name} cannot be had: {error}") from error
 
     def _receive(self, arrivals: list[Arrival]) -> None:
         """Fetch several blobs; each keeps its own error for whoever waits for it."""
@@ -159,6 +193,7 @@ class StoreLayers:
                 self.fetch(blob)
         parent = self._snapshots.parent(active)
         with ExitStack() as stack:
+            stack.enter_context(self._loss_of(blob))
             lower = parent and stack.enter_context(self._snapshots.tree(parent))
             fd = os.open(
                 self._snapshots.layer_dir(active), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -172,6 +207,6 @@ class StoreLayers:
                 self._snapshots.whiteouts,
                 lower,
             )
-        if arrival is not None:
-            arrival.wait()
+            if arrival is not None:
+                arrival.wait()
         return done.skipped

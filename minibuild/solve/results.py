@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, NewType
 
-from minibuild.digest import digest_strings
+from minibuild.digest import DiffID, digest_strings
 from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import SnapshotID
 from minibuild.store.database import Database
@@ -90,6 +90,14 @@ class Diffs:
         if found is None:
             raise KeyError(key)
         return _row(found)
+
+    def alike(self, base: Result, diff_id: DiffID) -> list[DiffRow]:
+        """The diffs on `base` that are this layer, however it is compressed."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM diffs WHERE diff_id = ? AND base = ? ORDER BY id",
+            (diff_id, json.dumps(base)),
+        )
+        return [_row(row) for row in rows.fetchall()]
 
     def all_present(self, result: Result) -> bool:
         """Whether every diff of the result still exists."""

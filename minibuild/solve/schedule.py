@@ -53,10 +53,14 @@ class Scheduler(Generic[T]):
         self._running: dict[Digest, threading.Thread] = {}
         self._done: dict[Digest, T] = {}
 
-    def run(self, vertices: Sequence[Vertex]) -> dict[Digest, T]:
-        """Solve all vertices (given inputs first). Raises the first error that is not a
-        consequence of another."""
-        missing = {v.digest: {i.digest for i in v.inputs if i} for v in vertices}
+    def run(self, vertices: Sequence[Vertex], done: Inputs[T] | None = None) -> dict[Digest, T]:
+        """Solve all vertices (given inputs first); those of `done` are. Raises the first error
+        that is not a consequence of another."""
+        self._done.update(done or {})
+        missing = {
+            v.digest: {i.digest for i in v.inputs if i and i.digest not in self._done}
+            for v in vertices
+        }
         users: dict[Digest, list[Vertex]] = {}
         for vertex in vertices:
             for needed in missing[vertex.digest]:

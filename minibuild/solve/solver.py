@@ -29,6 +29,7 @@ from minibuild.graph.op import (
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import combined_key, explain, step_key
+from minibuild.solve.foresight import Foresight, Guess, foresee
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
 from minibuild.solve.pack_file import Packing, pack_file, unread
 from minibuild.solve.results import Result
@@ -70,6 +71,9 @@ class Solver:
         self._salt = salt
         self._packing = packing
         self._known = known or {}
+        self._elsewhere = bench.elsewhere
+        self.keys: dict[Digest, Digest] = {}
+        """The canonical key of every vertex that has one, solved or not needed after all."""
         self._unread: frozenset[Digest] = frozenset()
         # Walking, hashing and copying small files holds the interpreter lock between two system
         # calls; threads that do it side by side only take it from each other.
@@ -96,8 +100,9 @@ class Solver:
                 )
             )
         )
+        ahead = self._foresee(vertices, targets)
         # The step server is forked from a process with one thread, and only if a step may run.
-        runs = any(isinstance(v.op, Exec) for v in vertices)
+        runs = any(isinstance(v.op, Exec) for v in ahead.left)
 
         def before_threads() -> None:
             if runs:
@@ -111,9 +116,51 @@ class Solver:
             before_threads,
         )
         try:
-            return scheduler.run(vertices)
+            done = scheduler.run(ahead.left, ahead.solved)
         finally:
             self._cache.flush()
+        for vertex in vertices:
+            found = done.get(vertex.digest) or ahead.keys.get(vertex.digest)
+            if found is not None and found.key is not None:
+                self.keys[vertex.digest] = found.key
+        return done
+
+    def _foresee(self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]) -> Foresight:
+        """What the caches of other machines make needless; without any, all is left to do."""
+        if self._elsewhere is None:
+            return Foresight({}, {}, list(vertices))
+        ahead = foresee(vertices, targets, self._guess, dict(self._known))
+        left = {vertex.digest for vertex in ahead.left}
+        for vertex in vertices:
+            if vertex.digest not in left and vertex.digest not in self._known:
+                self._announce(vertex, ahead.keys[vertex.digest])
+        return ahead
+
+    def _guess(self, vertex: Vertex, inputs: list[Solved | None]) -> Guess | None:
+        """What can be known of a vertex by the keys of its inputs."""
+        match vertex.op:
+            case LocalSource() as op:
+                return Guess(Solved((), None, local=op))
+            case ImageSource() as op:
+                return Guess(self._sources.image(op))
+            case Merge() as op:
+                return Guess(self._merge(op, inputs))
+            case Diff() as op:
+                key = self._diff_key(op, inputs)
+            case Exec() | File() as op if not self._must_execute(vertex, inputs):
+                voice = Voice(self._bench.report, vertex.digest)
+                try:
+                    parts = fast_parts(self._bench, vertex, inputs, voice)
+                except BuildError:
+                    return None  # A mistake is told by the step that made it.
+                key = self._salted(step_key(op, base_key(inputs), parts))
+            case _:
+                return None
+        if (found := self._lookup(key)) is not None:
+            return Guess(found)
+        assert self._elsewhere is not None
+        canonical = self._elsewhere.canonical(key)
+        return None if canonical is None else Guess(Solved((), canonical, cached=True), whole=False)
 
     # --- what needs no thread ---
 
@@ -130,8 +177,7 @@ class Solver:
             case Exec() | File():
                 return self._try_fast(vertex, inputs)
             case Diff() as op if not any(i.fresh for i in inputs if i):
-                record = self._cache.lookup(self._diff_key(op, inputs))
-                return None if record is None else self._hit(vertex, record)
+                return self._hit(vertex, self._lookup(self._diff_key(op, inputs)))
             case ImageSource() as op:
                 # Known since the frontend asked for its config; its layers stay where they are.
                 return self._announce(vertex, self._sources.image(op))
@@ -145,6 +191,7 @@ class Solver:
             combined_key(op, [i and i.key for i in inputs]),
             fresh=any(i.fresh for i in inputs if i),
             cached=all(i.cached for i in inputs if i),
+            origin=next((i.origin for i in inputs if i and i.origin), ""),
         )
 
     def _diff_key(self, op: Diff, inputs: Sequence[Solved | None]) -> Digest:
@@ -162,8 +209,8 @@ class Solver:
         except (Unknown, BuildError):
             return None
         assert isinstance(vertex.op, Exec | File)
-        record = self._cache.lookup(self._salted(step_key(vertex.op, base_key(inputs), parts)))
-        return None if record is None else self._hit(vertex, record)
+        key = self._salted(step_key(vertex.op, base_key(inputs), parts))
+        return self._hit(vertex, self._lookup(key))
 
     def _must_execute(self, vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
         """Whether a record would be ignored: on request, or because the base was made anew."""
@@ -191,6 +238,8 @@ class Solver:
             raise error from error.__cause__
         self.cached += solved.cached
         self.executed += not solved.cached
+        if solved.cached and solved.origin:
+            voice.remark(f"found in {solved.origin}")
         self._bench.report(Completed(vertex.digest, time.time(), cached=solved.cached))
         return solved
 
@@ -201,7 +250,9 @@ class Solver:
             case Diff() as op:
                 result = run_diff(self._bench, inputs, voice)
                 key = self._diff_key(op, inputs)
-                self._cache.save({key}, Record(key, result), vertex.note.name)
+                # A record is for good, and what other machines have may be gone tomorrow.
+                if not any(i.origin for i in inputs if i):
+                    self._cache.save({key}, Record(key, result), vertex.note.name)
                 return Solved(result, key, fresh=any(i.fresh for i in inputs if i))
             case HttpSource() | GitSource() as op:
                 return self._sources.remote(op, voice, ignore_cache=vertex.note.ignore_cache)
@@ -217,14 +268,14 @@ class Solver:
         forced = self._must_execute(vertex, inputs)
         # An input that was made anew may have kept its key and changed its contents.
         if not forced and not any(i and i.fresh for i in inputs):
-            record = self._cache.lookup(fast)
-            if record is not None:
-                return _from(record)
+            found = self._lookup(fast)
+            if found is not None:
+                return found
         parts = canonical_parts(bench, vertex, inputs, parts, voice)
         canonical = self._salted(step_key(op, base, parts))
         with bench.store.lock(f"key-{canonical[7:39]}", bench.cancelled):
-            record = None if forced else self._cache.lookup(canonical)
-            if record is None:
+            found = None if forced else self._lookup(canonical)
+            if found is None:
                 result = self._execute(vertex, op, inputs, voice)
                 if not still_so(bench, vertex, inputs, parts, since_ns, voice):
                     voice.remark(_CHANGED)
@@ -232,9 +283,9 @@ class Solver:
                 self._cache.save_parts(canonical, vertex.note.name, explain(op, base, parts))
                 self._cache.save({fast, canonical}, Record(canonical, result), vertex.note.name)
                 return Solved(result, canonical, fresh=forced)
-        if fast != canonical:
-            self._cache.save({fast}, record, vertex.note.name)
-        return _from(record)
+        if fast != canonical and not found.origin:
+            self._cache.save({fast}, Record(canonical, found.result), vertex.note.name)
+        return found
 
     def _execute(
         self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
@@ -254,11 +305,22 @@ class Solver:
         """The key, kept apart from normal ones while an old defect is being shown."""
         return Digest(f"{key}+{self._salt}") if self._salt else key
 
-    def _hit(self, vertex: Vertex, record: Record) -> Solved:
-        return self._announce(vertex, _from(record))
+    def _lookup(self, key: Digest) -> Solved | None:
+        """What the store has for a key, or another machine's cache."""
+        record, origin = self._cache.lookup(key), ""
+        if record is None and self._elsewhere is not None:
+            record, origin = self._elsewhere.find(key)
+        if record is None:
+            return None
+        return Solved(record.result, record.canonical, cached=True, origin=origin)
+
+    def _hit(self, vertex: Vertex, found: Solved | None) -> Solved | None:
+        return None if found is None else self._announce(vertex, found)
 
     def _announce(self, vertex: Vertex, solved: Solved, remark: str = "") -> Solved:
         now = time.time()
+        if solved.origin and not isinstance(vertex.op, Merge):
+            remark = f"found in {solved.origin}"
         self.cached += solved.cached
         self._bench.report(Started(vertex.digest, now))
         if remark:
@@ -281,10 +343,6 @@ def _put_together(inputs: Sequence[Solved | None]) -> str:
 def _nobodys_key() -> Digest:
     """A key that no other step has, and so nothing that depends on it either."""
     return digest_strings(("changed", os.urandom(16).hex()))
-
-
-def _from(record: Record) -> Solved:
-    return Solved(record.result, record.canonical, cached=True)
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -4,13 +4,12 @@ The layers of an image become a list of diffs that exist as blobs. Nothing is fe
 for it: that happens when a step has to stand on them.
 """
 
-from minibuild.digest import digest_strings
 from minibuild.graph.op import GitSource, HttpSource, ImageSource
-from minibuild.solve.cache import Cache, Record
+from minibuild.solve.cache import Cache
 from minibuild.solve.cachekey import image_key
 from minibuild.solve.images import ImageFinder
 from minibuild.solve.layers import StoreLayers
-from minibuild.solve.results import DiffKey, Diffs, Result
+from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
@@ -31,17 +30,10 @@ class Sources:
     def image(self, op: ImageSource) -> Solved:
         """The layers of an image as diffs, each made on those below it."""
         found = self._finder.image(op)
-        diffs: Diffs = self._bench.diffs
         result: Result = ()
         for layer in found.layers:
             self._layers.learn(layer, found.blobs)
-            # A layer is known by what lies below it and by its blob, not by its image.
-            key = digest_strings(("layer", *map(str, result), layer.diff_id, layer.digest))
-            record = self._cache.lookup(key)
-            if record is None:
-                record = Record(key, (*result, diffs.add(result, blob=layer)))
-                self._cache.save({key}, record, op.ref)
-            result = record.result
+            result = (*result, self._cache.layer(result, layer, op.ref))
         self.base.update(result)
         return Solved(result, image_key([layer.diff_id for layer in found.layers]), cached=True)
 

@@ -22,7 +22,8 @@ class Solved(NamedTuple):
     """A vertex that is done: its result, and the canonical key by which others know it.
 
     `fresh` says that it was executed on request although a record may exist; `cached`, that it
-    came from one. Of a local source nothing is kept: it is read where it is used.
+    came from one, and `origin` from whose, if that was another machine's. Of a local source nothing
+    is kept: it is read where it is used.
     """
 
     result: Result
@@ -30,6 +31,7 @@ class Solved(NamedTuple):
     fresh: bool = False
     cached: bool = False
     local: LocalSource | None = None
+    origin: str = ""
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from minibuild.executor.api import Executor
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.op import CacheMount
 from minibuild.snapshot.api import MergeSnapshotter
+from minibuild.solve.cache import Elsewhere
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import Diffs
 from minibuild.store.layout import Store
@@ -73,7 +74,8 @@ class Voice:
 class Workbench(NamedTuple):
     """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
     where an agent listens. `fill` may bring cache mounts from elsewhere before a step uses
-    them. `left_out` says of vertices, by their digests, what an ignore file took from them."""
+    them. `left_out` says of vertices, by their digests, what an ignore file took from them.
+    `elsewhere` are the caches of other machines."""
 
     store: Store
     snapshots: MergeSnapshotter
@@ -88,6 +90,7 @@ class Workbench(NamedTuple):
     cancelled: threading.Event
     fill: Callable[[Sequence[CacheMount]], None] | None = None
     left_out: Mapping[Digest, LeftOut] = {}
+    elsewhere: Elsewhere | None = None
 
     def local(self, name: str) -> LocalTree:
         """The directory that the request named `name`."""

@@ -10,13 +10,13 @@ import pytest
 from minibuild.cachemounts.leaving import layer_of
 from minibuild.cachemounts.locally import LocalMount
 from minibuild.cachemounts.parcels import Parcels
-from minibuild.cachemounts.telling import Scene
 from minibuild.errors import Cancelled
 from minibuild.events import silent
 from minibuild.oci.model import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, describe
 from minibuild.request import CacheMountPlace, RegistryAccess
 from minibuild.solve.cachemounts import use_lock
 from minibuild.store.layout import Store
+from minibuild.telling import Scene
 
 NEVER = threading.Event()
 

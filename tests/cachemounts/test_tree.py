@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.cachemounts.parcels import Parcels
-from minibuild.cachemounts.telling import Scene
 from minibuild.cachemounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
 from minibuild.errors import Cancelled, ImageError
 from minibuild.events import silent
@@ -26,6 +25,7 @@ from minibuild.oci.tarformat import END, Entry
 from minibuild.oci.tarwrite import header
 from minibuild.request import RegistryAccess
 from minibuild.store.layout import Store
+from minibuild.telling import Scene
 from tests.oci.trees import make, read
 
 NEVER = threading.Event()

@@ -77,7 +77,7 @@ def test_fields(words: str, fields: dict[str, Any]) -> None:
         ("--qqqqqq", "unknown flag: --qqqqqq", "--help"),
         ("-z", "unknown flag: -z", "--help"),
         ("--builder x", "--builder is not supported yet", "no daemon"),
-        ("--cache-from=x", "--cache-from is not supported yet", ""),
+        ("--cache-from=type=s3", "needs a service that minibuild", "type=registry"),
         ("a b", "unexpected argument 'b'", "--help"),
         ("--progress loud", "invalid choice: 'loud'", "--help"),
         ("--network bridge", "invalid choice: 'bridge'", ""),

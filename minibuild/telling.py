@@ -1,5 +1,5 @@
-"""What the import and the export of cache mounts work on, and what they say: vertices of progress,
-and warnings."""
+"""What the import and the export of caches work on, and what they say: vertices of progress, and
+warnings."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from minibuild.store.layout import Store
 
 
 class Scene(NamedTuple):
-    """The store whose mounts travel, how registries are reached, who listens, who can stop it."""
+    """The store whose caches travel, how registries are reached, who listens, who can stop it."""
 
     store: Store
     access: RegistryAccess
@@ -26,7 +26,7 @@ class Scene(NamedTuple):
 @contextmanager
 def vertex(report: Report, name: str) -> Iterator[Voice]:
     """A vertex of its own for a part of a build that is no step."""
-    digest = digest_strings(("cache-mounts", name))
+    digest = digest_strings(("beside", name))
     report(Planned((VertexInfo(digest, name),)))
     report(Started(digest, time.time()))
     try:

@@ -1,0 +1,77 @@
+"""The caches of other machines in one build: what is asked before a step, what is told after it.
+
+Comes in: the request and, once the graph is solved, the keys of its steps. Goes out: records that
+other machines made, a member for the configs of images, documents in registries and folders.
+Read next: `arriving`, `leaving`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from minibuild.digest import Digest
+from minibuild.engine import Engine
+from minibuild.errors import UsageError
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.remotecache.arriving import Imports
+from minibuild.remotecache.document import document_value
+from minibuild.remotecache.leaving import Departure, document_of, send, steps_of
+from minibuild.request import BuildRequest
+from minibuild.solve.materialise import Materialiser
+from minibuild.solve.results import Result
+from minibuild.telling import Scene, warn
+
+
+class Caches:
+    """What `--cache-from` and `--cache-to` of one build mean. Raises `UsageError`."""
+
+    def __init__(
+        self, engine: Engine, materialiser: Materialiser, scene: Scene, request: BuildRequest
+    ) -> None:
+        if request.lab:
+            raise UsageError(
+                "--lab shares no steps with other machines: leave out --cache-from and --cache-to"
+            )
+        self._engine = engine
+        self._materialiser = materialiser
+        self._scene = scene
+        self._request = request
+        self.imports = Imports(engine, scene, request.cache_from) if request.cache_from else None
+
+    def inline(
+        self, keys: Mapping[Digest, Digest]
+    ) -> Callable[[Result, Sequence[PackedLayer]], Any] | None:
+        """What says what a config is to say of its layers; None if it is to say nothing."""
+        if not any(asked.type == "inline" for asked in self._request.cache_to):
+            return None
+        if self._request.squash:
+            message = "an image whose layers were squashed cannot say which step made which"
+            warn(self._scene.report, "CacheNotExported", message)
+            return None
+        steps = steps_of(self._engine, self.imports, keys.values())
+
+        def value(result: Result, layers: Sequence[PackedLayer]) -> Any:
+            blobs = dict(zip(result, layers, strict=True))
+            return document_value(document_of(self._engine, steps, blobs))
+
+        return value
+
+    def send(
+        self, keys: Mapping[Digest, Digest], results: Sequence[Result], tags: Sequence[str]
+    ) -> None:
+        """Keep what has come, and export the steps with these keys to where it was asked for."""
+        if self.imports is not None:
+            self.imports.settle()
+        places = [asked for asked in self._request.cache_to if asked.type != "inline"]
+        if places:
+            departure = Departure(self._engine, self._materialiser, self._scene, self._near(tags))
+            steps = steps_of(self._engine, self.imports, keys.values())
+            send(departure, places, steps, {key for result in results for key in result})
+
+    def _near(self, tags: Sequence[str]) -> tuple[Reference, ...]:
+        """Repositories that have the layers of the images, because this build pushed them."""
+        pushed = any(
+            output.type == "registry" or output.attributes.get("push") == "true"
+            for output in self._request.outputs
+        )
+        return tuple(map(parse_reference, tags)) if pushed else ()

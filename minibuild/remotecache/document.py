@@ -1,0 +1,160 @@
+"""What travels: which keys lead to which layers.
+
+Comes in: steps and layers. Goes out: a JSON document, and back. Its form is that of BuildKit's
+cache config (media type application/vnd.buildkit.cacheconfig.v0), so registries and tools that know
+one know the other; the keys in it are ours, so neither builder finds steps in the other's cache.
+Two members are additions: `keys`, further keys of a record, and `base`, the layers that a layer was
+made on where these are not just the one below it (`parent`) with all below that.
+
+A document comes from anybody who may write to the place. What is parsed names only layers that are
+there, and a layer stands only on layers before it.
+Read next: `places`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
+from minibuild.errors import ImageError
+from minibuild.oci.config import rfc3339
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Descriptor, as_oci, parse_json
+
+CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
+MARK = "minibuild"
+"""The member that says that the keys are ours; its value is the version of the document."""
+_VERSION = 1
+
+
+class CachedLayer(NamedTuple):
+    """A layer, the layers it was made on (by their numbers), and when a step made it; None for
+    those of a base image."""
+
+    blob: PackedLayer
+    base: tuple[int, ...]
+    created: float | None
+
+
+class CachedStep(NamedTuple):
+    """A step by its canonical key, other keys that lead to it, and its layers by their numbers;
+    None if nobody kept them."""
+
+    canonical: Digest
+    keys: tuple[Digest, ...]
+    name: str
+    layers: tuple[int, ...] | None
+
+
+class CacheDocument(NamedTuple):
+    """Layers, each after those it was made on; and steps."""
+
+    layers: tuple[CachedLayer, ...]
+    steps: tuple[CachedStep, ...]
+
+
+def document_value(document: CacheDocument) -> dict[str, Any]:
+    """The JSON object of a document."""
+    return {
+        "layers": [_layer_value(document, layer) for layer in document.layers],
+        "records": [_step_value(document, step) for step in document.steps],
+        MARK: _VERSION,
+    }
+
+
+def document_bytes(document: CacheDocument) -> bytes:
+    """A document as it is stored: the same one always gives the same bytes."""
+    text = json.dumps(document_value(document), separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _layer_value(document: CacheDocument, layer: CachedLayer) -> dict[str, Any]:
+    parent = layer.base[-1] if layer.base else -1
+    value: dict[str, Any] = {"blob": layer.blob.digest, "parent": parent}
+    if layer.base and layer.base != (*document.layers[parent].base, parent):
+        value["base"] = list(layer.base)
+    value["annotations"] = {
+        "diffID": layer.blob.diff_id,
+        "mediaType": layer.blob.media_type,
+        "size": layer.blob.size_bytes,
+    }
+    if layer.created is not None:
+        value["annotations"]["createdAt"] = rfc3339(layer.created)
+        value["created"] = layer.created
+    return value
+
+
+def _step_value(document: CacheDocument, step: CachedStep) -> dict[str, Any]:
+    value: dict[str, Any] = {"digest": step.canonical}
+    others = sorted(set(step.keys) - {step.canonical})
+    if others:
+        value["keys"] = others
+    if step.name:
+        value["name"] = step.name
+    if step.layers is not None:
+        newest = max(
+            (document.layers[number].created or 0.0 for number in step.layers), default=0.0
+        )
+        value["chains"] = [{"layers": list(step.layers), "createdAt": rfc3339(newest)}]
+    return value
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def parse_document(
+    value: dict[str, Any], blobs: Mapping[Digest, Descriptor], what: str
+) -> CacheDocument:
+    """The document in parsed JSON, whose layers are `blobs`. Raises `ImageError`."""
+    if value.get(MARK) != _VERSION:
+        raise ImageError(
+            f"{what} was written by another builder, or by a newer minibuild",
+            hint="its keys mean nothing here: give minibuild a name of its own",
+        )
+    layers: list[CachedLayer] = []
+    try:
+        for raw in value["layers"]:
+            layers.append(_layer(raw, layers, blobs))
+        steps = tuple(_step(raw, len(layers)) for raw in value["records"])
+    except (LookupError, TypeError, ValueError, AttributeError, InvalidDigest) as error:
+        raise ImageError(f"{what} is no sound cache: {type(error).__name__}: {error}") from None
+    return CacheDocument(tuple(layers), steps)
+
+
+def parse_document_bytes(
+    data: bytes, blobs: Mapping[Digest, Descriptor], what: str
+) -> CacheDocument:
+    """The same, of the document itself."""
+    return parse_document(parse_json(data, what), blobs, what)
+
+
+def _layer(
+    raw: dict[str, Any], before: list[CachedLayer], blobs: Mapping[Digest, Descriptor]
+) -> CachedLayer:
+    blob = blobs[parse_digest(raw["blob"])]
+    parent = raw.get("parent", 0)
+    if "base" in raw:
+        base = _numbers(raw["base"], len(before))
+    elif parent == -1:
+        base = ()
+    else:
+        (parent,) = _numbers([parent], len(before))
+        base = (*before[parent].base, parent)
+    diff_id = DiffID(parse_digest(raw["annotations"]["diffID"]))
+    packed = PackedLayer(diff_id, blob.digest, blob.size, as_oci(blob.media_type))
+    return CachedLayer(packed, base, float(raw["created"]) if "created" in raw else None)
+
+
+def _step(raw: dict[str, Any], layers: int) -> CachedStep:
+    canonical = parse_digest(raw["digest"])
+    keys = (canonical, *(parse_digest(key) for key in raw.get("keys", ())))
+    chains = raw.get("chains")
+    numbers = _numbers(chains[0]["layers"], layers) if chains else None
+    return CachedStep(canonical, keys, str(raw.get("name", "")), numbers)
+
+
+def _numbers(raw: Any, limit: int) -> tuple[int, ...]:
+    numbers = tuple(raw)
+    if any(type(number) is not int or not 0 <= number < limit for number in numbers):
+        raise ValueError(f"a layer that is not there: {raw!r:.80}")
+    return numbers

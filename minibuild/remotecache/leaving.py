@@ -1,0 +1,161 @@
+"""Results to elsewhere, after a build that went well.
+
+Comes in: the canonical keys of a build's steps, and the places to export to. Goes out: a document
+at each place, with the layers that it names. Of mode `max` all steps go with their layers; of mode
+`min` those whose layers are in the image anyway. The others go by their keys alone, which is
+enough for steps behind them to be found.
+
+What is packed already is not packed again, what a registry has is not sent, and layers that never
+came here (those of a base, say) are mounted or go from registry to registry.
+Read next: `document`, `places`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from minibuild.digest import Digest
+from minibuild.engine import Engine
+from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.oci.convert import recompress
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.meter import VertexMeter
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.reference import Reference
+from minibuild.remotecache.arriving import Imports
+from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
+from minibuild.remotecache.places import name_of, write_place
+from minibuild.request import CachePlace
+from minibuild.solve.cache import Known
+from minibuild.solve.materialise import Materialiser
+from minibuild.solve.results import DiffKey
+from minibuild.solve.workbench import Voice
+from minibuild.telling import Scene, vertex, warn
+
+_RULE = "CacheNotExported"
+_PACKERS = 4
+
+
+class Departure(NamedTuple):
+    """What an export works with. `near` are repositories that have some of the layers."""
+
+    engine: Engine
+    materialiser: Materialiser
+    scene: Scene
+    near: tuple[Reference, ...] = ()
+
+
+def steps_of(engine: Engine, imports: Imports | None, keys: Iterable[Digest]) -> list[Known]:
+    """What is known of the steps with these canonical keys, by the store or by other caches."""
+    found = []
+    for key in dict.fromkeys(keys):
+        known = engine.cache.known(key)
+        if known is None and imports is not None:
+            known = imports.known(key)
+        if known is not None:
+            found.append(known)
+    return found
+
+
+def send(
+    departure: Departure, places: Sequence[CachePlace], steps: Sequence[Known], final: set[DiffKey]
+) -> None:
+    """Export steps to all places; `final` are the diffs of the images. Raises what a place raises,
+    unless its errors are to be ignored."""
+    for asked in places:
+        name = f"exporting cache to {name_of(asked)}"
+        try:
+            with vertex(departure.scene.report, name) as voice:
+                _export(departure, asked, steps, final, voice)
+        except Cancelled:
+            raise
+        except BuildError as error:
+            if not asked.ignore_error:
+                raise
+            warn(departure.scene.report, _RULE, f"{name}: {error}")
+
+
+def _export(
+    departure: Departure,
+    asked: CachePlace,
+    steps: Sequence[Known],
+    final: set[DiffKey],
+    voice: Voice,
+) -> None:
+    chosen = steps if asked.mode == "max" else [_without_others(step, final) for step in steps]
+    blobs = _blobs(departure, asked, chosen, voice)
+    document = document_of(departure.engine, chosen, blobs)
+    if not document.steps:
+        warn(departure.scene.report, _RULE, f"there is no step to export to {name_of(asked)}")
+        return
+    scene = departure.scene
+    meter = VertexMeter(scene.report, voice.vertex)
+    source = departure.engine.layers
+    top = write_place(asked, document, source, departure.near, scene.access, scene.cancelled, meter)
+    voice.remark(
+        f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
+    )
+
+
+def _without_others(step: Known, final: set[DiffKey]) -> Known:
+    """A step with its result only if that is part of an image."""
+    whole = step.result is not None and final.issuperset(step.result)
+    return step if whole else step._replace(result=None)
+
+
+def _blobs(
+    departure: Departure, asked: CachePlace, steps: Sequence[Known], voice: Voice
+) -> dict[DiffKey, PackedLayer]:
+    """The layers of the steps as blobs; what cannot be had any more is left out."""
+    diffs, kind = departure.engine.diffs, asked.compression or "gzip"
+    pending = [key for step in steps for key in step.result or ()]
+    wanted: dict[DiffKey, None] = {}
+    while pending:
+        if (key := pending.pop()) not in wanted:
+            wanted[key] = None
+            pending.extend(diffs.get(key).base)
+
+    def pack(key: DiffKey) -> PackedLayer | None:
+        try:
+            blob = departure.materialiser.blob(key, voice.remark, kind, asked.level, remote=True)
+        except StoreError:
+            return None
+        if not asked.force_compression:
+            return blob
+        engine = departure.engine
+        engine.layers.fetch(blob)
+        return recompress(engine.content, engine.store.db, blob, kind, asked.level)
+
+    keys = list(wanted)
+    packed = in_parallel(pack, keys, _PACKERS)
+    return {key: blob for key, blob in zip(keys, packed, strict=True) if blob is not None}
+
+
+def document_of(
+    engine: Engine, steps: Sequence[Known], blobs: dict[DiffKey, PackedLayer]
+) -> CacheDocument:
+    """The document about these steps. One with a layer that is no blob goes by its keys alone."""
+    # When a layer of a base came to be known here is no business of others.
+    tops = {step.result[-1] for step in steps if step.result}
+    layers: list[CachedLayer] = []
+    numbers: dict[DiffKey, int] = {}
+
+    def place(key: DiffKey) -> bool:
+        """Give a diff a number, after those that it was made on; False if one has no blob."""
+        row = engine.diffs.get(key)
+        if key in numbers:
+            return True
+        if key not in blobs or not all(map(place, row.base)):
+            return False
+        base = tuple(numbers[below] for below in row.base)
+        numbers[key] = len(layers)
+        created = row.created if key in tops else None
+        layers.append(CachedLayer(blobs[key], base, created))
+        return True
+
+    made = []
+    for step in steps:
+        chain: tuple[int, ...] | None = None
+        if step.result is not None and all(place(key) for key in step.result):
+            chain = tuple(numbers[key] for key in step.result)
+        made.append(CachedStep(step.canonical, step.keys, step.name, chain))
+    return CacheDocument(tuple(layers), tuple(made))

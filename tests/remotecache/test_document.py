@@ -1,0 +1,135 @@
+"""Documents about caches: written and read again, and what is refused of those of strangers."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibuild.digest import DiffID, Digest, digest_bytes
+from minibuild.errors import ImageError
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import OCI_LAYER_GZIP
+from minibuild.remotecache.document import (
+    CachedLayer,
+    CacheDocument,
+    CachedStep,
+    document_bytes,
+    document_value,
+    parse_document,
+    parse_document_bytes,
+)
+
+
+def named(number: int) -> Digest:
+    return digest_bytes(str(number).encode())
+
+
+def layer(number: int, *base: int, created: float | None = 1.5) -> CachedLayer:
+    blob = PackedLayer(DiffID(named(-number)), named(number), 10 + number, OCI_LAYER_GZIP)
+    return CachedLayer(blob, base, created)
+
+
+DOCUMENT = CacheDocument(
+    # A base, a RUN on it, a link layer, and a RUN on all three.
+    (layer(0, created=None), layer(1, 0), layer(2), layer(3, 0, 1, 2), layer(4, 0, 1, 2, 3)),
+    (
+        CachedStep(named(100), (named(100), named(101)), "RUN a", (0, 1)),
+        CachedStep(named(102), (named(102),), "COPY", (2,)),
+        CachedStep(named(103), (named(103),), "", (0, 1, 2, 3, 4)),
+        CachedStep(named(104), (named(104),), "RUN elsewhere", None),
+        CachedStep(named(105), (named(105),), "nothing changed", ()),
+    ),
+)
+BLOBS = {item.blob.digest: item.blob.descriptor for item in DOCUMENT.layers}
+
+
+def test_there_and_back() -> None:
+    assert parse_document_bytes(document_bytes(DOCUMENT), BLOBS, "x") == DOCUMENT
+
+
+def test_only_what_a_parent_does_not_say_is_said() -> None:
+    """BuildKit's `parent` is enough for chains."""
+    layers = document_value(DOCUMENT)["layers"]
+    assert [raw["parent"] for raw in layers] == [-1, 0, -1, 2, 3]
+    assert [raw.get("base") for raw in layers] == [None, None, None, [0, 1, 2], None]
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> CacheDocument:
+    layers: list[CachedLayer] = []
+    for number in range(draw(st.integers(0, 8))):
+        base = draw(st.lists(st.integers(0, number - 1), unique=True)) if number else []
+        layers.append(layer(number, *base, created=draw(st.none() | st.floats(0, 4e9))))
+    chains = st.lists(st.integers(0, len(layers) - 1)).map(tuple) if layers else st.just(())
+    steps = draw(st.lists(st.none() | chains, max_size=5))
+    return CacheDocument(
+        tuple(layers),
+        tuple(
+            CachedStep(named(number), (named(number),), "step", chain)
+            for number, chain in enumerate(steps)
+        ),
+    )
+
+
+@given(documents())
+def test_any_there_and_back(document: CacheDocument) -> None:
+    blobs = {item.blob.digest: item.blob.descriptor for item in document.layers}
+    assert parse_document_bytes(document_bytes(document), blobs, "x") == document
+
+
+def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]]:
+    def to(value: Any) -> Callable[[dict[str, Any]], None]:
+        def change(document: dict[str, Any]) -> None:
+            place: Any = document
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = value
+
+        return change
+
+    return to
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_in("layers")(None),
+        set_in("layers")([3]),
+        set_in("records")({}.get),
+        set_in("records")(7),
+        set_in("layers", 0, "blob")(named(999)),  # not of this manifest
+        set_in("layers", 0, "blob")("sha512:" + "0" * 128),
+        set_in("layers", 0, "parent")(0),  # itself
+        set_in("layers", 0, "parent")(-2),
+        set_in("layers", 1, "parent")(4),  # later ones: a ring, perhaps
+        set_in("layers", 3, "base")([4]),
+        set_in("layers", 3, "base")([-1]),
+        set_in("layers", 3, "base")([True]),
+        set_in("layers", 3, "base")("abc"),
+        set_in("layers", 0, "annotations")(None),
+        set_in("layers", 0, "annotations", "diffID")("../../etc/passwd"),
+        set_in("layers", 1, "created")("soon"),
+        set_in("records", 0, "digest")("no digest"),
+        set_in("records", 0, "keys")(["no digest"]),
+        set_in("records", 0, "keys")(5),
+        set_in("records", 0, "chains")([{}]),
+        set_in("records", 0, "chains")([{"layers": [99]}]),
+        set_in("records", 0, "chains")([{"layers": ["0"]}]),
+        set_in("records", 0, "chains")("x"),
+    ],
+)
+def test_what_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
+    value = copy.deepcopy(document_value(DOCUMENT))
+    change(value)
+    with pytest.raises(ImageError, match="no sound cache"):
+        parse_document(value, BLOBS, "x")
+
+
+def test_other_builders_keys_mean_nothing() -> None:
+    value = document_value(DOCUMENT)
+    del value["minibuild"]
+    with pytest.raises(ImageError, match="another builder"):
+        parse_document(value, BLOBS, "x")
