@@ -93,6 +93,9 @@ def export(
                 engine, bench, products, names, epoch, voice, request.registries, annotations,
                 request.squash,
             )  # fmt: skip
+            if products.witness is not None and output.type not in ("image", "registry", "oci"):
+                job = job._replace(products=products._replace(witness=None))
+                voice.remark(f"no attestations: type={output.type} has no index to put them into")
             exported = _EXPORTERS[output.type](job, output)
         first = first if first.images else exported
     return describe_build(bench, products, first.images, first.top, first.names or names)
@@ -234,20 +237,11 @@ def _converted(job: Job, key: DiffKey, blob: PackedLayer, options: ImageOptions)
 
 def _to_store(job: Job, output: Output) -> Exported:
     """The default: the image in the store, under its names; and in registries, if asked for."""
-    from minibuild.export.bundle import make_bundle
-
     options = _image_options(job, output)
     # What is only pushed leaves the layers of its base where they are.
     stored = output.type == "image" and options.store
     images = _assemble_all(job, options, remote=not stored)
-    bundle = make_bundle(
-        job.engine.content,
-        [image.manifest for image in images],
-        tuple(dict.fromkeys((*job.names, *options.names))),
-        options.annotations,
-        oci_mediatypes=options.oci_mediatypes,
-        index=job.products.several,
-    )
+    bundle = _bundle(job, options, images)
     for name in full_names(bundle.names, bundle.top.digest, options) if stored else ():
         job.engine.images.tag(name, bundle.top)
         job.voice.remark(f"naming to {name}")
@@ -259,9 +253,51 @@ def _to_store(job: Job, output: Output) -> Exported:
     return Exported(bundle.top, images, bundle.names)
 
 
+def _bundle(job: Job, options: ImageOptions, images: tuple[AssembledImage, ...]) -> "Bundle":
+    """The images with their names, and with what is said of them."""
+    from minibuild.export.bundle import make_bundle
+
+    names = tuple(dict.fromkeys((*job.names, *options.names)))
+    said = _attestations(job, options, images, names)
+    return make_bundle(
+        job.engine.content,
+        [*(image.manifest for image in images), *said],
+        names,
+        options.annotations,
+        oci_mediatypes=options.oci_mediatypes,
+        index=job.products.several,
+    )
+
+
+def _attestations(
+    job: Job,
+    options: ImageOptions,
+    images: tuple[AssembledImage, ...],
+    names: tuple[Reference, ...],
+) -> list[Descriptor]:
+    witness, content = job.products.witness, job.engine.content
+    if witness is None:
+        return []
+    from minibuild.attest.witness import Scene
+
+    epoch = job.epoch if options.epoch is None else options.epoch
+    with ExitStack() as stack:
+        trees = [-1] * len(images)
+        if witness.looks_inside:
+            trees = [fd for _, fd in stack.enter_context(_trees(job, None))]
+        return [
+            witness.attest(
+                content, built, image.manifest, names, Scene(fd, epoch, job.voice.remark)
+            )
+            for built, image, fd in zip(job.products.images, images, trees, strict=True)
+        ]
+
+
 def _image_options(job: Job, output: Output) -> ImageOptions:
     """The options of an output; its own annotations win over those for all outputs."""
     options = image_options(output)
+    if job.products.witness is not None:
+        options = options._replace(oci_mediatypes=True)  # Docker's types know no attestations.
     return options._replace(annotations=(*job.annotations, *options.annotations))
 
 
@@ -277,7 +313,6 @@ def _push(job: Job, bundle: "Bundle", options: PushOptions) -> None:
 
 def _to_archive(job: Job, output: Output) -> Exported:
     """`oci` and `docker`: a file, or a directory in the form of an OCI layout."""
-    from minibuild.export.bundle import make_bundle
     from minibuild.export.docker import export_docker
     from minibuild.export.oci import export_oci
 
@@ -288,14 +323,7 @@ def _to_archive(job: Job, output: Output) -> Exported:
             hint=f"write type={output.type},dest=FILE, or dest=- for standard output",
         )
     images = _assemble_all(job, options)
-    bundle = make_bundle(
-        job.engine.content,
-        [image.manifest for image in images],
-        tuple(dict.fromkeys((*job.names, *options.names))),
-        options.annotations,
-        oci_mediatypes=options.oci_mediatypes,
-        index=job.products.several,
-    )
+    bundle = _bundle(job, options, images)
     write = export_oci if output.type == "oci" else export_docker
     write(bundle, output.dest, tar=options.tar)
     return Exported(bundle.top, images, bundle.names)

@@ -1,7 +1,7 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage
@@ -12,12 +12,16 @@ from minibuild.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Workbench
 
+if TYPE_CHECKING:
+    from minibuild.attest.witness import Witness
+
 
 class Products(NamedTuple):
     """What the solver made: images, the result of each, and the diffs that are base layers.
 
     `several` says that it is to be written as images for several platforms are, even if it is one.
     `inline` is what the config of an image is to say of its layers, for the caches of others.
+    A `witness` is who says of the images what was asked.
     """
 
     images: tuple[Built, ...]
@@ -25,6 +29,7 @@ class Products(NamedTuple):
     base: set[DiffKey]
     several: bool = False
     inline: Callable[[Result, Sequence[PackedLayer]], Any] | None = None
+    witness: "Witness | None" = None
 
 
 def describe_build(

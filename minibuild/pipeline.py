@@ -7,6 +7,7 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from importlib import import_module
@@ -42,6 +43,7 @@ from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Workbench
 
 if TYPE_CHECKING:
+    from minibuild.attest.witness import Witness
     from minibuild.oci.registry import Registry
     from minibuild.remotecache.caches import Caches
 
@@ -170,6 +172,7 @@ def _build(
     finder: ImageFinder,
     known: Mapping[Digest, Solved],
 ) -> BuildResult:
+    started = time.time()
     converted = convert(request, definition, finder)
     for finding in converted.findings:
         bench.report(_warning(finding, definition.source))
@@ -190,6 +193,8 @@ def _build(
     products = Products(converted.images, results, sources.base, request.multi_platform)
     if caches is not None:
         products = products._replace(inline=caches.inline(solver.keys))
+    if request.attestations.mode or request.attestations.sbom:
+        products = products._replace(witness=_witness(request, definition, solved, started))
     made = export(engine, bench, request, products)
     if caches is not None:
         caches.send(solver.keys, results, made.tags)
@@ -219,6 +224,19 @@ def _caches(engine: Engine, request: BuildRequest, bench: Workbench) -> "Caches 
 
     scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
     return Caches(engine, bench.materialiser, scene, request)
+
+
+def _witness(
+    request: BuildRequest,
+    definition: Definition,
+    solved: Mapping[Digest, Solved],
+    started: float,
+) -> "Witness":
+    """Who can say how the images came about, now that they did."""
+    from minibuild.attest.witness import Witness
+
+    pins = {vertex: one.pin for vertex, one in solved.items() if one.pin}
+    return Witness(request, definition.source, pins, started)
 
 
 def _policy(request: BuildRequest) -> MergePolicy:

@@ -117,6 +117,19 @@ class CachePlace(NamedTuple):
     reset: bool = True
 
 
+class Attestations(NamedTuple):
+    """What a build says of its images, beside them: see docs/attestations.md.
+
+    `mode` is how much the provenance tells (empty: there is none), `builder_id` and `reproducible`
+    are what it says of the builder and of the build. `sbom` asks for the packages of the images.
+    """
+
+    mode: Literal["", "min", "max"] = ""
+    builder_id: str = ""
+    reproducible: bool = False
+    sbom: bool = False
+
+
 class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
@@ -159,6 +172,7 @@ class BuildRequest(NamedTuple):
     cache_from: tuple[CachePlace, ...] = ()
     cache_mount_to: tuple[CacheMountPlace, ...] = ()
     cache_mount_from: tuple[CacheMountPlace, ...] = ()
+    attestations: Attestations = Attestations()
 
     @property
     def multi_platform(self) -> bool:

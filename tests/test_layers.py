@@ -24,7 +24,7 @@ RANK = {
     "request": 2,
     "snapshot": 3,
     "executor": 4, "fileop": 4, "oci": 4,
-    "solve": 5, "export": 5, "keyagent": 5,
+    "solve": 5, "export": 5, "keyagent": 5, "attest": 5,
     "definition": 6, "engine": 6, "outcome": 6, "secrets": 6, "telling": 6,
     "arrival": 7, "epoch": 7, "cachemounts": 7, "remotecache": 7, "exporting": 7,
     "housekeeping": 7, "tracing": 7,
@@ -34,13 +34,15 @@ RANK = {
 }  # fmt: skip
 # ... but for these neighbours: (importer, imported).
 # events are made of spans and digests; ADD unpacks archives; a build from Python keeps its store
-# where the command line does, and only `cli` reads the environment that says where.
+# where the command line does, and only `cli` reads the environment that says where; who tells of
+# a build says by which version it was done.
 NEIGHBOURS = {
     ("events", "errors"),
     ("events", "digest"),
     ("fileop", "oci"),
     ("library", "cli"),
     ("cli", "minibuild"),
+    ("attest", "minibuild"),
 }
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.

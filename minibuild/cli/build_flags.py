@@ -12,7 +12,6 @@ _NO_DAEMON = "there is no builder instance to choose or to configure: minibuild 
 _OUTDATED = "docker build itself has no use for it any more; leave it out"
 
 UNSUPPORTED = {
-    "--attest": "attestations are planned; leave it out for now",
     "--builder": _NO_DAEMON,
     "--cgroup-parent": "limit the program itself instead, with systemd-run or ulimit",
     "--compress": _OUTDATED,
@@ -26,9 +25,7 @@ UNSUPPORTED = {
     "--memory": _OUTDATED,
     "--memory-swap": _OUTDATED,
     "--policy": _LATER,
-    "--provenance": "attestations are planned; leave it out for now",
     "--rm": _OUTDATED,
-    "--sbom": "attestations are planned; leave it out for now",
     "--security-opt": _OUTDATED,
 }
 
@@ -110,6 +107,11 @@ def _add_results(made: Parser) -> None:
     many("--cache-from", metavar=form % "src", help="caches of other machines to look into")
     form = form % "dest" + "|type=inline[,mode=max]"
     many("--cache-to", metavar=form, help="where to keep results of steps for other machines")
+    said = {"default": "", "metavar": "[=true|false|mode=min|max]"}
+    made.add_optional_value("--provenance", "true", **said, help="say how the images were made")
+    said["metavar"] = "[=true|false]"
+    made.add_optional_value("--sbom", "true", **said, help="say which packages are in the images")
+    many("--attest", metavar="type=provenance|sbom,...", help="the long form of these two")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR[,id=ID]"
     many("--cache-mount-from", metavar=form % "src", help="where cache mounts that are empty start")
     many("--cache-mount-to", metavar=form % "dest", help="where cache mounts are kept for others")

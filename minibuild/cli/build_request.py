@@ -15,7 +15,15 @@ from minibuild.cli.environment import Environment
 from minibuild.cli.sizes import size_bytes, truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, host_platform, parse_platform
-from minibuild.request import BuildRequest, CacheMountPlace, CachePlace, Output, Secret, SshAgent
+from minibuild.request import (
+    Attestations,
+    BuildRequest,
+    CacheMountPlace,
+    CachePlace,
+    Output,
+    Secret,
+    SshAgent,
+)
 
 _ENTITLEMENTS = ("network.host", "security.insecure")
 # A step's default network is that of the host, so the host is where it is on the host.
@@ -67,6 +75,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         lab=_defect(options.lab),
         cache_to=_caches(options.cache_to, "cache-to"),
         cache_from=_caches(options.cache_from, "cache-from"),
+        attestations=_attestations(options),
         cache_mount_to=_cache_mounts(options.cache_mount_to, "cache-mount-to"),
         cache_mount_from=_cache_mounts(options.cache_mount_from, "cache-mount-from"),
     )
@@ -84,6 +93,14 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
     if environment.source_date_epoch:
         found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)
     return found
+
+
+def _attestations(options: argparse.Namespace) -> Attestations:
+    if not (options.provenance or options.sbom or options.attest):
+        return Attestations()
+    from minibuild.cli.attestations import attestations
+
+    return attestations(options.provenance, options.sbom, options.attest)
 
 
 def _annotations(texts: list[str]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "image history": Entry("image_look", "show how an image came about"),
     "image diff": Entry("image_look", "compare two images: files, layers, configs"),
     "image validate": Entry("image_look", "read all of an image, and say what is wrong"),
+    "image attestations": Entry("image_attestations", "show what a build said of its image"),
     "image append": Entry("image_edit", "put tars on top of an image, as layers"),
     "image rebase": Entry("image_edit", "swap the base of an image, without building"),
     "image flatten": Entry("image_edit", "make one layer of all layers"),

@@ -8,6 +8,7 @@ import argparse
 import json
 from typing import Any
 
+from minibuild.attest.statement import attestations_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, Version, find, open_images, versions
@@ -118,6 +119,10 @@ def _inspected(images: Images, word: str) -> dict[str, Any]:
             }
             for version in versions(images, descriptor)
         ],
+        "attestations": [
+            {"of": said.image, "predicateType": said.type, "digest": said.blob.digest}
+            for said in attestations_of(images.content, descriptor)
+        ],
     }
 
 
@@ -136,6 +141,11 @@ def _told(data: dict[str, Any]) -> list[str]:
             f"{key:<16}  {json.dumps(value, ensure_ascii=False)}"
             for key, value in config.items()
             if value not in (None, "", [], {})
+        ]
+        lines += [
+            f"says      {said['predicateType']}"
+            for said in data["attestations"]
+            if said["of"] == image["digest"]
         ]
         lines += _layer_lines(image)
     return lines

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from minibuild.attest.statement import is_attestation
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.oci.content import ContentStore
 from minibuild.oci.images import ImageStore, StoredImage
@@ -98,6 +99,8 @@ def versions(images: Images, descriptor: Descriptor) -> list[Version]:
     """The image for each platform whose documents are in the store."""
     found = []
     for inner, manifest in manifests_of(images.content, descriptor):
+        if is_attestation(inner):
+            continue
         if images.content.has(manifest.config.digest):
             config = images.content.read(manifest.config.digest)
             found.append(Version(inner, manifest, parse_json(config, "the config")))

@@ -55,6 +55,8 @@ def make_bundle(
                 **annotations_for(annotations, "manifest-descriptor", m.platform),
             }
         )
+        if m.platform is None or m.platform.os != "unknown"  # what is said of an image is none
+        else m
         for m in manifests
     ]
     of_index = annotations_for(annotations, "index")

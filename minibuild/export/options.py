@@ -39,8 +39,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 # Attributes that buildx documents and that have no meaning here, and what to do instead.
 _REASONS: Mapping[str, str] = {
     "context": "it names a context of docker's: set DOCKER_CONTEXT, and use --load",
-    "attestation-inline": "it is about attestations, and none are written",
-    "oci-artifact": "it is about attestations, and none are written",
+    "attestation-inline": "attestations hang in the index of the image: see --provenance",
+    "oci-artifact": "attestations hang in the index of the image: see --provenance",
     "prefer-nondist-layers": "layers are always written as those that may be distributed",
     "compatibility-version": "there is one version: the same input gives the same image",
 }

@@ -15,6 +15,8 @@ from minibuild.oci.model import MAX_DOCUMENT_BYTES, Descriptor, Manifest, parse_
 from minibuild.oci.tarread import TarReader
 from minibuild.oci.transfer import manifests_of
 
+_MAX_STATEMENT_BYTES = 64 << 20
+
 
 def validate(source: BlobSource, top: Descriptor) -> list[str]:
     """What is wrong with an image, or with all images of an index."""
@@ -40,8 +42,21 @@ def _manifest_problems(source: BlobSource, descriptor: Descriptor, manifest: Man
     if not isinstance(diff_ids, list) or len(diff_ids) != len(manifest.layers):
         return [f"{what} has {len(manifest.layers)} layers and other diff_ids: {diff_ids}"]
     problems += _history_problems(config.get("history"), len(diff_ids), what)
+    if descriptor.platform is not None and descriptor.platform.os == "unknown":
+        return problems + _blob_problems(source, manifest)
     for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
         problems += _layer_problems(source, layer, DiffID(Digest(str(diff_id))))
+    return problems
+
+
+def _blob_problems(source: BlobSource, manifest: Manifest) -> list[str]:
+    """What an attestation holds are documents and no tars: only their digests can be wrong."""
+    problems: list[str] = []
+    for layer in manifest.layers:
+        try:
+            read_document(source, layer, _MAX_STATEMENT_BYTES)
+        except BuildError as error:
+            problems.append(str(error))
     return problems
 
 

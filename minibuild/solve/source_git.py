@@ -46,13 +46,13 @@ def fetch_git(
     key = digest_strings(tuple(parts))
     record = None if ignore_cache else cache.lookup(key)
     if record is not None:
-        return Solved(record.result, record.canonical, cached=True)
+        return Solved(record.result, record.canonical, cached=True, pin=commit)
     with bench.store.lock(f"key-{key[7:39]}", bench.cancelled):
         record = None if ignore_cache else cache.lookup(key)
         if record is None:
             record = Record(key, _checkout(bench, git, op, meant))
             cache.save({key}, record, op.url)
-    return Solved(record.result, record.canonical, fresh=ignore_cache)
+    return Solved(record.result, record.canonical, fresh=ignore_cache, pin=commit)
 
 
 class _Meant(NamedTuple):

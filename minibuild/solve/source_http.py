@@ -33,23 +33,21 @@ def fetch_http(
     asked = digest_strings(("http-url", op.url, op.checksum, op.filename, *map(str, op[3:])))
     known = None if ignore_cache else cache.lookup(asked)
     validators = (cache.parts(asked) or {}) if known else {}
+    pin = op.checksum or validators.get("digest", "")
     if known is not None and op.checksum:
-        return Solved(known.result, known.canonical, cached=True)
+        return Solved(known.result, known.canonical, cached=True, pin=pin)
     response = _open(bench, op.url, validators)
     try:
         if response.status == 304 and known is not None:
-            return Solved(known.result, known.canonical, cached=True)
-        record = _store(bench, op, response, voice)
+            return Solved(known.result, known.canonical, cached=True, pin=pin)
+        record, pin = _store(bench, op, response, voice)
     finally:
         response.release_conn()
     cache.save({asked}, record, op.url)
     headers = response.headers
-    cache.save_parts(
-        asked,
-        op.url,
-        {k: headers[k] for k in ("ETag", "Last-Modified") if k in headers},
-    )
-    return Solved(record.result, record.canonical, fresh=ignore_cache)
+    validators = {k: headers[k] for k in ("ETag", "Last-Modified") if k in headers}
+    cache.save_parts(asked, op.url, {**validators, "digest": pin})
+    return Solved(record.result, record.canonical, fresh=ignore_cache, pin=pin)
 
 
 def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
@@ -90,8 +88,8 @@ def _authorization(bench: Workbench, url: str) -> str:
     return ""
 
 
-def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Record:
-    """Write the body into a snapshot of its own, hashing on the way."""
+def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tuple[Record, str]:
+    """Write the body into a snapshot of its own, hashing on the way; says the digest, too."""
     started, sha, size = time.time(), hashlib.sha256(), 0
     total = int(response.headers.get("Content-Length") or 0)
     active = bench.snapshots.prepare(None)
@@ -122,7 +120,7 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> Rec
         raise
     voice.status("downloading", size, size, "B", started, done=True)
     key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
-    return Record(key, (bench.diffs.add((), upper=active),))
+    return Record(key, (bench.diffs.add((), upper=active),)), digest
 
 
 def _chunks(response: Any, url: str) -> Iterator[bytes]:

@@ -23,7 +23,8 @@ class Solved(NamedTuple):
 
     `fresh` says that it was executed on request although a record may exist; `cached`, that it
     came from one, and `origin` from whose, if that was another machine's. Of a local source nothing
-    is kept: it is read where it is used.
+    is kept: it is read where it is used. `pin` is the digest of what came from the web: the commit
+    of a repository, the sha256 of a file.
     """
 
     result: Result
@@ -32,6 +33,7 @@ class Solved(NamedTuple):
     cached: bool = False
     local: LocalSource | None = None
     origin: str = ""
+    pin: str = ""
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_bash(script: str) -> None:
     assert {"build", "image", "doctor"} <= set(completions(script, "minibuild", ""))
     assert completions(script, "minibuild", "bu") == ["build"]
     assert "inspect" in completions(script, "minibuild", "image", "")
-    assert completions(script, "minibuild", "build", "--pro") == ["--progress"]
+    assert completions(script, "minibuild", "build", "--prog") == ["--progress"]
     assert completions(script, "minibuild", "build", "--progress", "r") == ["rawjson"]
     assert "--digests" in completions(script, "minibuild", "image", "ls", "--")
     assert "--digests" not in completions(script, "minibuild", "image", "rm", "--")

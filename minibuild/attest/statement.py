@@ -1,0 +1,135 @@
+"""Attestations as documents: statements about an image, and the manifest that holds them.
+
+Comes in: predicates, and the image they are about. Goes out: a descriptor for the image's index.
+The manifest is an image in form only: its platform is `unknown/unknown`, so that nobody pulls it
+by mistake, and annotations say whose it is. Rules: the Statement of in-toto's attestation
+framework, and BuildKit's docs/attestations/attestation-storage.md.
+Read next: `provenance`, `sbom`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from minibuild.digest import digest_hex
+from minibuild.graph.platform import Platform
+from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.model import (
+    OCI_CONFIG,
+    OCI_MANIFEST,
+    Descriptor,
+    Manifest,
+    describe,
+    manifest_bytes,
+)
+from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
+from minibuild.oci.transfer import manifests_of
+
+STATEMENT = "https://in-toto.io/Statement/v0.1"
+MEDIA_TYPE = "application/vnd.in-toto+json"
+PREDICATE_TYPE = "in-toto.io/predicate-type"
+REFERENCE_TYPE = "vnd.docker.reference.type"
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+NOBODY = Platform("unknown", "unknown")
+
+
+class Predicate(NamedTuple):
+    """What is said, and the URI of the kind of saying."""
+
+    type: str
+    content: Mapping[str, Any]
+
+
+def attach(
+    content: ContentStore,
+    image: Descriptor,
+    names: Sequence[Reference],
+    predicates: Sequence[Predicate],
+) -> Descriptor:
+    """The attestation manifest about an image, kept in the store with all its parts."""
+    layers = []
+    for predicate in predicates:
+        data = _json(statement(image, names, predicate))
+        content.put(data)
+        layers.append(
+            describe(MEDIA_TYPE, data)._replace(annotations={PREDICATE_TYPE: predicate.type})
+        )
+    # A config that tools which expect one can read: as many diff ids as layers, and no platform.
+    config = _json(
+        {
+            "architecture": NOBODY.architecture,
+            "os": NOBODY.os,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+        }
+    )
+    content.put(config)
+    data = manifest_bytes(Manifest(describe(OCI_CONFIG, config), tuple(layers)))
+    content.put(data)
+    return describe(OCI_MANIFEST, data, NOBODY)._replace(
+        annotations={REFERENCE_TYPE: "attestation-manifest", REFERENCE_DIGEST: image.digest},
+    )
+
+
+def is_attestation(descriptor: Descriptor) -> bool:
+    """Whether an entry of an index is no image, but says something of one."""
+    return descriptor.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
+
+
+class Attestation(NamedTuple):
+    """A statement in the store: the image it is about, the kind of its predicate, and its blob."""
+
+    image: str
+    type: str
+    blob: Descriptor
+
+
+def attestations_of(source: BlobSource, top: Descriptor) -> list[Attestation]:
+    """What is said of an image, or of the images of an index, by whoever built them."""
+    return [
+        Attestation(
+            entry.annotations.get(REFERENCE_DIGEST, ""),
+            blob.annotations.get(PREDICATE_TYPE, ""),
+            blob,
+        )
+        for entry, manifest in manifests_of(source, top)
+        if is_attestation(entry)
+        for blob in manifest.layers
+        if blob.media_type == MEDIA_TYPE
+    ]
+
+
+def statement(
+    image: Descriptor, names: Sequence[Reference], predicate: Predicate
+) -> dict[str, Any]:
+    """The statement: who it is about, by each name and by digest, and what is said."""
+    digest = {"sha256": digest_hex(image.digest)}
+    subjects = [package_url(name, image.platform) for name in names if name.tag] or ["_"]
+    return {
+        "_type": STATEMENT,
+        "predicateType": predicate.type,
+        "subject": [{"name": name, "digest": digest} for name in subjects],
+        "predicate": predicate.content,
+    }
+
+
+def package_url(name: Reference, platform: Platform | None) -> str:
+    """An image as a package URL: `pkg:docker/busybox@1.36?platform=linux%2Famd64`.
+
+    Rules: the type `docker` of the purl specification.
+    """
+    from urllib.parse import quote
+
+    path = name.path if name.domain == DEFAULT_DOMAIN else f"{name.domain}/{name.path}"
+    path = path.removeprefix("library/")
+    qualifiers = {
+        "digest": name.digest or "",
+        "platform": "" if platform is None else str(platform),
+    }
+    query = "&".join(f"{key}={quote(value, '')}" for key, value in qualifiers.items() if value)
+    version = f"@{quote(name.tag, '')}" if name.tag else ""
+    return f"pkg:docker/{quote(path, '/')}{version}" + (f"?{query}" if query else "")
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape")

@@ -1,0 +1,84 @@
+"""What a build is to say of its images: the values of `--provenance`, `--sbom` and `--attest`.
+
+Comes in: the texts of the flags. Goes out: `Attestations`, or a `UsageError` that says how to
+write it. The form is buildx's; a later flag counts more than an earlier one about the same.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from minibuild.cli.attributes import fields
+from minibuild.cli.sizes import truth
+from minibuild.errors import UsageError
+from minibuild.request import Attestations
+
+_KEYS = {
+    "provenance": {"type", "disabled", "mode", "version", "builder-id", "reproducible"},
+    "sbom": {"type", "disabled"},
+}
+# Keys of buildx that have no meaning here, and why.
+_REASONS = {
+    "generator": "packages are found by minibuild itself, and not by an image",
+    "inline-only": "attestations hang in the index of the image, and nowhere else",
+    "filename": "attestations hang in the index of the image, and nowhere else",
+}
+
+
+def attestations(provenance: str, sbom: str, attest: Iterable[str]) -> Attestations:
+    """What the flags ask for together; empty texts are flags that were not given."""
+    made = Attestations()
+    for text in attest:
+        given = _pairs(text, "attest")
+        made = _with(made, given.get("type", ""), given, f"--attest {text}")
+    for flag, text in (("provenance", provenance), ("sbom", sbom)):
+        if text:
+            made = _with(made, flag, _short(text, flag), f"--{flag} {text}")
+    return made
+
+
+def _short(text: str, flag: str) -> Mapping[str, str]:
+    """`--provenance=true` and `--sbom=false` say just whether; anything else is pairs."""
+    if "=" in text:
+        return _pairs(text, flag)
+    if flag == "provenance" and text in ("min", "max"):
+        return {"mode": text}
+    return {"disabled": "false" if truth(text, flag) else "true"}
+
+
+def _pairs(text: str, flag: str) -> Mapping[str, str]:
+    given = {}
+    for field in fields(text):
+        key, equals, value = field.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--{flag} {text}: invalid field {field!r}", hint="it must be key=value"
+            )
+        given[key.strip().lower()] = value
+    return given
+
+
+def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) -> Attestations:
+    known = _KEYS.get(kind)
+    if known is None:
+        raise UsageError(
+            f"{what}: unknown type {kind!r}" if kind else f"{what} has no type",
+            hint="write type=provenance,mode=min|max or type=sbom",
+        )
+    for key in given:
+        if key not in known:
+            hint = _REASONS.get(key, "the keys are " + ", ".join(sorted(known)))
+            raise UsageError(f"{what}: unknown field {key!r}", hint=hint)
+    enabled = not truth(given.get("disabled", "false"), "disabled")
+    if kind == "sbom":
+        return made._replace(sbom=enabled)
+    if given.get("version", "v1") not in ("v1", ""):
+        raise UsageError(
+            f"{what}: version {given['version']!r} is not written", hint="there is version=v1"
+        )
+    mode = given.get("mode", "min")
+    if mode not in ("min", "max"):
+        raise UsageError(f"{what}: unknown mode {mode!r}", hint="it is mode=min or mode=max")
+    return made._replace(
+        mode=("max" if mode == "max" else "min") if enabled else "",
+        builder_id=given.get("builder-id", ""),
+        reproducible=truth(given.get("reproducible", "false"), "reproducible"),
+    )

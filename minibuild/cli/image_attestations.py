@@ -1,0 +1,57 @@
+"""`minibuild image attestations`: the provenance and the packages that an image was built with.
+
+Comes in: the name of an image in the store. Goes out: a table of what is said of it, or with
+`--type` the statements themselves, as JSON. Read next: `minibuild.attest.statement`.
+"""
+
+import argparse
+import json
+
+from minibuild.attest.statement import Attestation, attestations_of
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import find, open_images
+from minibuild.cli.table import table
+from minibuild.errors import ImageError
+from minibuild.oci.content import read_document
+from minibuild.progress.quantity import bytes_text
+
+MAX_STATEMENT_BYTES = 64 << 20
+
+_TYPES = {"provenance": "https://slsa.dev/provenance/", "sbom": "https://spdx.dev/"}
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild image attestations",
+        description="Show what a build said of its image: see `build --provenance` and `--sbom`.",
+    )
+    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.add_argument("--type", choices=tuple(_TYPES), help="print the statements of this type")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    with open_images(session.root) as images:
+        found = attestations_of(images.content, find(images, options.image).descriptor)
+        if not found:
+            raise ImageError(
+                f"nothing is said of {options.image}",
+                hint="build it with --provenance=mode=max or --sbom",
+            )
+        if options.type:
+            wanted = [said for said in found if said.type.startswith(_TYPES[options.type])]
+            documents = [read_document(images.content, s.blob, MAX_STATEMENT_BYTES) for s in wanted]
+            values = [json.loads(data) for data in documents]
+            session.say(json.dumps(values[0] if len(values) == 1 else values, indent=2))
+            return 0
+    for line in table(["IMAGE", "SAYS", "SIZE"], [_row(said) for said in found], right="SIZE"):
+        session.say(line)
+    return 0
+
+
+def _row(said: Attestation) -> list[str]:
+    return [said.image.removeprefix("sha256:")[:12], said.type, bytes_text(said.blob.size)]
+
+
+COMMANDS = {"image attestations": Command(_parser, _run)}

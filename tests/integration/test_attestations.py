@@ -1,0 +1,117 @@
+"""Attestations hang beside their image, everybody finds the image, and secrets stay secret."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Builds
+from tests.support.images import blob
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
+Project = Callable[[Mapping[str, str]], str]
+
+STATUS = "Package: hello\nStatus: install ok installed\nVersion: 2.10-3\nArchitecture: all\n"
+FILES = {
+    "Dockerfile": (
+        "FROM busybox\nARG V=1\n"
+        "RUN --mount=type=secret,id=tok,env=TOK echo ${#TOK} $V > /v\n"
+        "COPY status /var/lib/dpkg/status\n"
+    ),
+    "status": STATUS,
+}
+
+
+def index_of(layout: str) -> dict[str, Any]:
+    with open(f"{layout}/index.json", encoding="utf-8") as file:
+        top = json.load(file)["manifests"][0]["digest"]
+    return json.loads(blob(layout, top))  # type: ignore[no-any-return]
+
+
+def said_in(layout: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The statements of an attestation manifest, by the type of what is said."""
+    manifest = json.loads(blob(layout, entry["digest"]))
+    found = {}
+    for layer in manifest["layers"]:
+        statement = json.loads(blob(layout, layer["digest"]))
+        assert layer["annotations"]["in-toto.io/predicate-type"] == statement["predicateType"]
+        found[statement["predicateType"]] = statement
+    return found
+
+
+@pytest.fixture
+def layout(builds: Builds, project: Project, tmp_path: Path) -> str:
+    """An image with all that can be said of it, in the store and as a layout."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cr3t-value")
+    out = str(tmp_path / "out")
+    builds.cli(
+        *("build", "-t", "app:1", "--provenance=mode=max", "--sbom", "--build-arg=V=2"),
+        *(f"--secret=id=tok,src={secret}", "-o", "type=image"),
+        *("-o", f"type=oci,tar=false,dest={out}", project(FILES)),
+    )
+    return out
+
+
+def test_beside_the_image(layout: str) -> None:
+    image, attestation = index_of(layout)["manifests"]
+    assert image["platform"]["os"] == "linux"
+    assert attestation["platform"] == {"architecture": "unknown", "os": "unknown"}
+    assert attestation["annotations"] == {
+        "vnd.docker.reference.digest": image["digest"],
+        "vnd.docker.reference.type": "attestation-manifest",
+    }
+    said = said_in(layout, attestation)
+    for statement in said.values():
+        assert statement["subject"][0]["digest"] == {"sha256": image["digest"][7:]}
+    packages = said["https://spdx.dev/Document"]["predicate"]["packages"]
+    assert [p["name"] for p in packages][1:] == ["hello"]
+    definition = said["https://slsa.dev/provenance/v1"]["predicate"]["buildDefinition"]
+    (base,) = definition["resolvedDependencies"]
+    assert (
+        base["uri"].startswith("pkg:docker/busybox@latest") and len(base["digest"]["sha256"]) == 64
+    )
+    request = definition["externalParameters"]["request"]
+    assert request["args"] == {"build-arg:V": "2"}
+    assert request["secrets"] == [{"id": "tok", "optional": True}]
+    for folder, _, names in os.walk(layout):
+        for name in names:
+            assert b"s3cr3t" not in Path(folder, name).read_bytes()
+
+
+def test_the_image_is_found_as_ever(layout: str, builds: Builds, project: Project) -> None:
+    cli = builds.cli
+    assert cli("run", "app:1", "cat", "/v").stdout == "12 2\n"
+    assert "unknown" not in cli("image", "ls").stdout
+    assert "is sound" in cli("image", "validate", "app:1").stdout
+    assert "https://slsa.dev/provenance/v1" in cli("image", "inspect", "app:1").stdout
+    on_top = builds.image(project({"Dockerfile": "FROM app:1\nRUN cat /v > /w\n"}))
+    assert on_top.text("w") == "12 2\n"
+    cli("prune", "--all", "--force")
+    assert "is sound" in cli("image", "validate", "app:1").stdout
+    table = cli("image", "attestations", "app:1").stdout
+    assert "https://spdx.dev/Document" in table and "provenance" in table
+    shown = json.loads(cli("image", "attestations", "app:1", "--type=sbom").stdout)
+    assert shown["predicateType"] == "https://spdx.dev/Document"
+    assert "nothing is said" in cli("image", "attestations", "busybox", code=7).stderr
+
+
+@pytest.mark.needs("skopeo")
+def test_another_tool_finds_the_image_too(layout: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["skopeo", "inspect", "--config", f"oci:{layout}"], capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["os"] == "linux"
+
+
+def test_where_there_is_no_index_there_are_none(
+    builds: Builds, project: Project, tmp_path: Path
+) -> None:
+    done = builds.cli("build", "--sbom", "-o", f"type=local,dest={tmp_path}/out", project(FILES))
+    assert "no attestations: type=local has no index" in done.stderr
+    # Scripts that were written for buildx switch off what it does unasked.
+    assert len(builds.image(project(FILES), "--provenance=false", "--sbom=false").layers) == 3
