@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from minibuild.errors import DefinitionError, RegistryError, SourceText, UsageError
+from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.frontend import (
     ArchiveContext,
     Context,
@@ -111,21 +112,24 @@ def _fetched(url: str) -> str:
     """The text of a Dockerfile from the web; it is asked for each time."""
     import urllib3
 
+    shown, own = without_credentials(url), credentials(url)
+    headers = urllib3.make_headers(basic_auth=own) if own else None
     try:
         with urllib3.PoolManager(timeout=TIMEOUT_S) as pool:
-            response = pool.request("GET", url, preload_content=False)
+            response = pool.request("GET", shown, headers=headers, preload_content=False)
             data: bytes = response.read(MAX_BYTES + 1)
             response.release_conn()
     except urllib3.exceptions.HTTPError as error:
         raise RegistryError(
-            f"cannot fetch the Dockerfile {url}: {error}", hint="check the address and the network"
+            f"cannot fetch the Dockerfile {shown}: {error}",
+            hint="check the address and the network",
         ) from error
     if response.status != _FOUND:
         raise RegistryError(
-            f"cannot fetch the Dockerfile {url}: invalid response status {response.status}",
+            f"cannot fetch the Dockerfile {shown}: invalid response status {response.status}",
             hint="open the address in a browser",
         )
-    return _text(data, url, "Dockerfile")
+    return _text(data, shown, "Dockerfile")
 
 
 def is_remote(text: str) -> bool:

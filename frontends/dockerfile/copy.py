@@ -28,6 +28,7 @@ from frontends.dockerfile.remote import (
 from frontends.dockerfile.state import StageState
 from minibuild.errors import RegistryError
 from minibuild.graph import op
+from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
 from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
 from minibuild.graph.vertex import Note, Vertex, merge
@@ -291,7 +292,11 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
         git.submodules,
         git.mtime,
     )
-    return Vertex(source, (), _source_note(state, item.head, f"load git source {git.remote}"))
+    return Vertex(
+        source,
+        (),
+        _source_note(state, item.head, f"load git source {without_credentials(git.remote)}"),
+    )
 
 
 def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:
@@ -302,7 +307,9 @@ def _add_download(state: StageState, item: Add, source: op.HttpSource, collected
             "checksum",
             "write sha256: and 64 hex digits",
         )
-    vertex = Vertex(source, (), _source_note(state, item.head, f"load {source.url}"))
+    vertex = Vertex(
+        source, (), _source_note(state, item.head, f"load {without_credentials(source.url)}")
+    )
     collected.add(vertex, escape_glob(source.filename), unpack=item.unpack is True)
 
 

@@ -16,6 +16,7 @@ from frontends.dockerfile.reference import SCRATCH, InvalidReference, familiar_n
 from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
 from frontends.dockerfile.scope import DEFAULT_PATH
 from minibuild.errors import DefinitionError, Span, located
+from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import (
     ArchiveContext,
     Context,
@@ -135,7 +136,8 @@ class Sources:
         if text != url and not text.partition("#")[0].endswith(".git"):
             head, mark, fragment = text.partition("#")
             text = f"{head}.git{mark}{fragment}"
-        title = f"[context {context}] load from {url}" if context else f"[internal] load {url}"
+        shown = without_credentials(url)
+        title = f"[context {context}] load from {shown}" if context else f"[internal] load {shown}"
         note = _note(title, span)
         try:
             git = git_url(text)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from minibuild.attest.statement import Predicate, package_url
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import DefinitionError, SourceText
+from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import Built
 from minibuild.graph.op import (
     Exec,
@@ -22,6 +23,7 @@ from minibuild.graph.op import (
     HttpSource,
     ImageSource,
     LocalSource,
+    Op,
     SecretMount,
     SshMount,
 )
@@ -100,7 +102,7 @@ def _config(build: Build) -> Json:
     """Where the Dockerfile came from: its name, and the address of a context from elsewhere."""
     config: Json = {"path": build.source.name}
     if "://" in build.request.context or build.request.context.startswith("git@"):
-        config["uri"] = build.request.context
+        config["uri"] = without_credentials(build.request.context)
     return config
 
 
@@ -148,11 +150,19 @@ def _material(vertex: Vertex, pin: str) -> Json | None:
             return {"uri": _image_uri(op), "digest": {"sha256": digest_hex(op.digest)}}
         case HttpSource() as op:
             digest = pin or op.checksum
-            return {"uri": op.url, "digest": {"sha256": digest.removeprefix("sha256:")}}
+            uri = without_credentials(op.url)
+            return {"uri": uri, "digest": {"sha256": digest.removeprefix("sha256:")}}
         case GitSource() as op:
-            uri = f"{op.url}#{op.ref}" if op.ref else op.url
+            uri = without_credentials(op.url) + (f"#{op.ref}" if op.ref else "")
             return {"uri": uri, "digest": {_GIT_DIGESTS.get(len(pin), "sha1"): pin}}
     return None
+
+
+def _shown(op: Op) -> Op:
+    """The op as others may see it."""
+    if isinstance(op, HttpSource | GitSource):
+        return op._replace(url=without_credentials(op.url))
+    return op
 
 
 def _image_uri(op: ImageSource) -> str:
@@ -169,7 +179,7 @@ def _steps(vertices: Sequence[Vertex]) -> list[Json]:
         {
             "id": number[vertex.digest],
             "name": vertex.note.name,
-            "op": plain(vertex.op),
+            "op": plain(_shown(vertex.op)),
             "inputs": [None if v is None else number[v.digest] for v in vertex.inputs],
         }
         for vertex in vertices

@@ -12,6 +12,7 @@ from minibuild.digest import digest_strings
 from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
+from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
 from minibuild.solve.cache import Cache, Record
@@ -40,7 +41,14 @@ def fetch_git(
             f"expected checksum to match {op.checksum}, got {' or '.join(names)}",
             hint="if the reference moved and you trust it, change --checksum",
         )
-    parts = ["git", op.url, commit, op.subdir, str(op.keep_git_dir), str(op.submodules)]
+    parts = [
+        "git",
+        without_credentials(op.url),
+        commit,
+        op.subdir,
+        str(op.keep_git_dir),
+        str(op.submodules),
+    ]
     if op.mtime != "checkout":
         parts.append(op.mtime)
     key = digest_strings(tuple(parts))
@@ -51,7 +59,7 @@ def fetch_git(
         record = None if ignore_cache else cache.lookup(key)
         if record is None:
             record = Record(key, _checkout(bench, git, op, meant))
-            cache.save({key}, record, op.url)
+            cache.save({key}, record, without_credentials(op.url))
     return Solved(record.result, record.canonical, fresh=ignore_cache, pin=commit)
 
 
@@ -100,7 +108,7 @@ def _check_subdir(folder: str, op: GitSource) -> None:
         os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
     except OSError as error:
         raise DefinitionError(
-            f"subdirectory {op.subdir} of {op.url}: {error.strerror}",
+            f"subdirectory {op.subdir} of {without_credentials(op.url)}: {error.strerror}",
             hint="the part behind the second colon of #REF:DIR, or subdir=, names a directory",
         ) from error
     finally:
@@ -150,6 +158,8 @@ class _Git:
 
     def __init__(self, bench: Workbench, op: GitSource, voice: Voice) -> None:
         self._bench, self._op, self._voice = bench, op, voice
+        # What authorises us is in the environment: see `_auth`.
+        self._url = without_credentials(op.url)
 
     def resolve(self) -> _Meant:
         """What the reference means now."""
@@ -158,7 +168,7 @@ class _Git:
             return _Meant(ref, ref)
         if ref == self._op.checksum:
             return self._shortened(ref)
-        listed = self._run(["ls-remote", "--", self._op.url, ref, f"{ref}^{{}}"])
+        listed = self._run(["ls-remote", "--", self._url, ref, f"{ref}^{{}}"])
         meant = _meant(ref, _listed(listed))
         if meant is None:
             raise self._missing(ref)
@@ -166,7 +176,7 @@ class _Git:
 
     def _missing(self, ref: str) -> DefinitionError:
         return DefinitionError(
-            f"repository {self._op.url} does not contain ref {ref}",
+            f"repository {self._url} does not contain ref {ref}",
             hint="check the part after #, or the ref= of the address",
         )
 
@@ -176,14 +186,14 @@ class _Git:
         can leave them out)."""
         from shutil import rmtree
 
-        listed = self._run(["ls-remote", "--", self._op.url])
+        listed = self._run(["ls-remote", "--", self._url])
         tips = {sha for sha in _listed(listed).values() if sha.startswith(start)}
         if len(tips) == 1:
             return _Meant(tips.pop(), "HEAD")
         folder = self._bench.store.ingest_path()
         try:
             self._run(["init", "--quiet", "--bare", folder])
-            everything = [self._op.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+            everything = [self._url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
             fetch = ["-C", folder, "fetch", "--quiet"]
             self._first_of(
                 [*fetch, "--filter=tree:0", "--", *everything], [*fetch, "--", *everything]
@@ -198,7 +208,7 @@ class _Git:
     def clone(self, folder: str, meant: _Meant) -> None:
         """Check the commit out in `folder`."""
         self._run(["init", "--quiet", folder])
-        self._run(["-C", folder, "remote", "add", "--", "origin", self._op.url])
+        self._run(["-C", folder, "remote", "add", "--", "origin", self._url])
         fetch = ["-C", folder, "fetch", "--quiet"]
         # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
         # it has moved since. A plain file server (git's "dumb http") can leave out no history; so
@@ -262,7 +272,7 @@ class _Git:
         if process.returncode:
             said = err.decode("utf-8", "replace").strip().splitlines() or [""]
             raise RegistryError(
-                f"failed to fetch {self._op.url}: {said[-1]}",
+                f"failed to fetch {self._url}: {said[-1]}",
                 hint="a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent",
             )
         return out.decode("utf-8", "surrogateescape")
@@ -274,20 +284,21 @@ class _Git:
         """
         from urllib.parse import urlsplit
 
-        url = urlsplit(self._op.url)
+        url = urlsplit(self._url)
         if url.scheme not in ("http", "https"):
             return {}
-        value = self._authorization(url.hostname or "", url.netloc.rpartition("@")[2])
+        value = self._authorization(url.hostname or "", url.netloc)
         if not value:
             return {}
         return {
             "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc.rpartition('@')[2]}/.extraheader",
+            "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc}/.extraheader",
             "GIT_CONFIG_VALUE_0": f"Authorization: {value}",
         }
 
     def _authorization(self, host: str, host_and_port: str) -> str:
-        """From the secrets that BuildKit knows; those that name the host count first."""
+        """From the secrets that BuildKit knows (those that name the host count first), or from the
+        address itself."""
         from base64 import b64encode
 
         for suffix in (f".{host_and_port}", f".{host}", ""):
@@ -295,7 +306,8 @@ class _Git:
                 return header.decode().strip()
             if (token := self._bench.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:
                 return "Basic " + b64encode(b"x-access-token:" + token.strip()).decode()
-        return ""
+        own = credentials(self._op.url)
+        return "Basic " + b64encode(own.encode()).decode() if own else ""
 
     def _environment(self) -> dict[str, str]:
         env = {

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import Cancelled, DefinitionError, RegistryError
+from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.op import HttpSource
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.trees import Solved
@@ -30,7 +31,9 @@ def fetch_http(
 ) -> Solved:
     """The file behind a URL as a result. Raises `RegistryError`, or `DefinitionError` if the
     checksum is another."""
-    asked = digest_strings(("http-url", op.url, op.checksum, op.filename, *map(str, op[3:])))
+    asked = digest_strings(
+        ("http-url", without_credentials(op.url), op.checksum, op.filename, *map(str, op[3:]))
+    )
     known = None if ignore_cache else cache.lookup(asked)
     validators = (cache.parts(asked) or {}) if known else {}
     pin = op.checksum or validators.get("digest", "")
@@ -43,10 +46,10 @@ def fetch_http(
         record, pin = _store(bench, op, response, voice)
     finally:
         response.release_conn()
-    cache.save({asked}, record, op.url)
+    cache.save({asked}, record, without_credentials(op.url))
     headers = response.headers
     validators = {k: headers[k] for k in ("ETag", "Last-Modified") if k in headers}
-    cache.save_parts(asked, op.url, {**validators, "digest": pin})
+    cache.save_parts(asked, without_credentials(op.url), {**validators, "digest": pin})
     return Solved(record.result, record.canonical, fresh=ignore_cache, pin=pin)
 
 
@@ -58,34 +61,39 @@ def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
         headers["If-None-Match"] = validators["ETag"]
     elif "Last-Modified" in validators:
         headers["If-Modified-Since"] = validators["Last-Modified"]
+    shown = without_credentials(url)
     if value := _authorization(bench, url):
         headers["Authorization"] = value
     retries = urllib3.Retry(ATTEMPTS, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504))
     try:
         pool = urllib3.PoolManager(timeout=TIMEOUT_S, retries=retries)
-        response = pool.request("GET", url, headers=headers, preload_content=False)
+        response = pool.request("GET", shown, headers=headers, preload_content=False)
     except urllib3.exceptions.HTTPError as error:
         raise RegistryError(
-            f"cannot fetch {url}: {error}", hint="check the address and the network"
+            f"cannot fetch {shown}: {error}", hint="check the address and the network"
         ) from error
     if response.status not in (200, 304):
         response.release_conn()
         raise RegistryError(
-            f"cannot fetch {url}: invalid response status {response.status} {response.reason}",
+            f"cannot fetch {shown}: invalid response status {response.status} {response.reason}",
             hint="open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token",
         )
     return response
 
 
 def _authorization(bench: Workbench, url: str) -> str:
-    """From the secrets for this host; one that names the port too counts first."""
-    parts = urlsplit(url)
-    for host in (parts.netloc.rpartition("@")[2], parts.hostname or ""):
+    """From the secrets for this host (one that names the port too counts first), or from the
+    address itself."""
+    from base64 import b64encode
+
+    parts = urlsplit(without_credentials(url))
+    for host in (parts.netloc, parts.hostname or ""):
         if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
             return header.decode().strip()
         if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
             return "Bearer " + token.decode().strip()
-    return ""
+    own = credentials(url)
+    return "Basic " + b64encode(own.encode()).decode() if own else ""
 
 
 def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tuple[Record, str]:
@@ -112,7 +120,8 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tup
         if op.checksum and digest != op.checksum:
             raise DefinitionError(
                 f"digest mismatch {digest}: {op.checksum}",
-                hint=f"if the file at {op.url} changed and you trust it, change --checksum",
+                hint=f"if the file at {without_credentials(op.url)} changed and you trust it, "
+                "change --checksum",
             )
         bench.snapshots.commit(active)
     except BaseException:
@@ -131,7 +140,8 @@ def _chunks(response: Any, url: str) -> Iterator[bytes]:
         yield from response.stream(CHUNK_BYTES)
     except urllib3.exceptions.HTTPError as error:
         raise RegistryError(
-            f"cannot fetch {url}: the download broke off: {error.args[0] if error.args else error}",
+            f"cannot fetch {without_credentials(url)}: the download broke off: "
+            f"{error.args[0] if error.args else error}",
             hint="run the build again; nothing of the part that came is kept",
         ) from error
 

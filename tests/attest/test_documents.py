@@ -34,8 +34,8 @@ SHA = "ab" * 32
 IMAGE = Descriptor(OCI_MANIFEST, Digest("sha256:" + SHA), 7, {}, AMD64)
 
 BASE = Vertex(ImageSource("docker.io/library/busybox:1.36", Digest("sha256:" + "11" * 32), AMD64))
-FILE = Vertex(HttpSource("https://example.org/f", "f"))
-REPO = Vertex(GitSource("https://example.org/r.git", "v1"))
+FILE = Vertex(HttpSource("https://me:topsecret@example.org/f", "f"))
+REPO = Vertex(GitSource("https://topsecret@example.org/r.git", "v1"))
 LOCAL = Vertex(LocalSource("context"))
 RUN = Vertex(
     Exec(
@@ -140,6 +140,13 @@ def test_min_tells_no_values_and_no_steps() -> None:
     text = json.dumps(_told("min", LOCAL))
     assert "hush" not in text and "make" not in text and "tok" not in text
     assert '"resolvedDependencies": false' in text  # a folder has no digest
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_no_credentials_of_addresses(mode: str) -> None:
+    context = "https://topsecret@example.org/context.git"
+    text = json.dumps(_told(mode, FILE, REPO, context=context))
+    assert "topsecret" not in text and "https://example.org/context.git" in text
 
 
 def test_max_tells_what_was_asked_and_done() -> None:

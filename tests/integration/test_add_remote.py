@@ -91,6 +91,13 @@ def test_a_token_for_the_host_alone(build: Built, web: WebServer, tmp_path: Path
     assert "Authorization" not in web.headers[-1]
 
 
+def test_credentials_in_the_address(build: Built, web: WebServer) -> None:
+    url = web.put("/f", b"one")
+    add(build, f"{url.replace('http://', 'http://me:pass%40word@')} /")
+    assert build.text("f") == "one"
+    assert web.headers[-1]["Authorization"] == "Basic bWU6cGFzc0B3b3Jk"
+
+
 def test_a_download_that_breaks_off(build: Built, web: WebServer) -> None:
     url = web.put("/f", b"half of it")
     web.files["/f"][1]["Content-Length"] = "20"

@@ -458,6 +458,24 @@ def test_what_authorises_git(
 
 
 @pytest.mark.needs("mount", "git")
+def test_credentials_in_an_address_are_sent_and_not_told(
+    build: Built, repository: tuple[Path, str], web: WebServer
+) -> None:
+    _, url = repository
+    with_token = url.replace("http://", "http://me:t0psecret@")
+    said = build(f"{with_token}?keep-git-dir=1")
+    assert {headers.get("Authorization") for headers in web.headers} == {"Basic bWU6dDBwc2VjcmV0"}
+    assert "t0psecret" not in said
+    assert url in build.text(".git/config"), "it is in the image"
+    for file in build.files:
+        assert "t0psecret" not in Path(f"{build.out}{build.count}", file).read_text("latin-1")
+    assert "t0psecret" not in build(with_token + "#none", code=6)
+    text = f"FROM scratch\nADD {with_token.replace('.git', '.txt')} /\n".encode()
+    said = build("-", stdin=text, code=4)
+    assert "t0psecret" not in "".join(said.split(text.decode()[13:-1]))
+
+
+@pytest.mark.needs("mount", "git")
 def test_the_folder_of_git(build: Built, repository: tuple[Path, str]) -> None:
     _, url = repository
     build("--build-arg=BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", url)
