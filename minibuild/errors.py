@@ -9,6 +9,8 @@ Dockerfile). Inner code raises without a span; the code that knows the instructi
 in `located`, and the innermost location wins.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
@@ -122,6 +124,38 @@ class Cancelled(BuildError):
     """The build was stopped: by the person, or because another step failed first."""
 
     exit_code = 130
+
+
+_LACKS = {
+    errno.ENAMETOOLONG: "Linux takes paths of 4,095 bytes; the store's own path is part of them",
+    errno.EMFILE: "raise the limit on open files: `ulimit -n`",
+    errno.ENFILE: "the whole machine has too many files open: see /proc/sys/fs/file-max",
+    errno.ENOMEM: "the machine has no memory left",
+    errno.EIO: "the disk may be broken: see `dmesg`",
+    errno.EROFS: "set MINIBUILD_ROOT to a folder that can be written",
+}
+_SHOWN_PATH = 120
+
+
+def lack(error: BaseException) -> BuildError | None:
+    """What the machine has too little of, as an error that a person can act on.
+
+    None if `error` is no such error of the system: then somebody else has to explain it.
+    """
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            "the disk with the store is full",
+            hint="free space, run `minibuild prune`, or set MINIBUILD_ROOT to another disk",
+        )
+    if error.errno not in _LACKS:
+        return None
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if len(path) > _SHOWN_PATH:
+        path = f"{path[:_SHOWN_PATH]}… ({len(os.fsencode(path)):,} bytes)"
+    what = f"{path}: " if path else ""
+    return HostError(f"{what}{os.strerror(error.errno).lower()}", hint=_LACKS[error.errno])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minibuild.digest import digest_strings
 from minibuild.engine import Engine
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, lack
 from minibuild.events import Completed, Planned, Started, VertexInfo
 from minibuild.export.options import (
     ImageOptions,
@@ -121,8 +121,11 @@ def _vertex(bench: Workbench, output: Output) -> Iterator[Voice]:
     try:
         yield Voice(bench.report, digest)
     except BaseException as error:
-        bench.report(Completed(digest, time.time(), error=str(error) or type(error).__name__))
-        raise
+        explained = lack(error) or error
+        bench.report(Completed(digest, time.time(), error=str(explained) or type(error).__name__))
+        if explained is error:
+            raise
+        raise explained from error
     bench.report(Completed(digest, time.time()))
 
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 from minibuild.cli.command import Session
 from minibuild.cli.environment import read_environment
 from minibuild.cli.process import complete_streams, insist_on_utf8, stands_nowhere
-from minibuild.errors import BuildError, UsageError
+from minibuild.errors import BuildError, UsageError, lack
 
 Work = Callable[[Session], int]
 
@@ -83,6 +83,8 @@ def _run(argv: Sequence[str]) -> int:
     except Exception as error:
         from minibuild.cli.errors import show, show_internal
 
+        if explained := lack(error):
+            return show(explained, session)
         if isinstance(error, FileNotFoundError) and stands_nowhere():
             hint = "change to one that exists"
             return show(UsageError("the current directory was removed", hint=hint), session)

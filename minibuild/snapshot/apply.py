@@ -15,6 +15,7 @@ Rules that are easy to get wrong:
   below have a directory there: that one was already hidden. Opaqueness is never copied.
 - FIFOs and sockets are made anew: two containers that share their inode could talk through it.
 - A directory's times are set when the walk leaves it, as each change in it would alter them.
+- Only the innermost directories stay open: a tree may be deeper than a process may have files.
 
 Hardlinks inside a diff stay: an inode that was seen before in the same diff is linked from the
 path to which it was applied. Whiteouts take no part in that; see `_applied_before`.
@@ -37,6 +38,7 @@ from minibuild.snapshot.view import View
 _NEVER_LINKED = (stat.S_IFIFO, stat.S_IFSOCK)
 _CANNOT_LINK = (errno.EXDEV, errno.EMLINK)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_OPEN_LEVELS = 100
 
 
 class Counts(NamedTuple):
@@ -56,6 +58,12 @@ class _Open:
         self.path = path
         self.below = below
         self.times = (0, 0)
+
+    def close(self) -> None:
+        """Let go of the descriptor, if it is not gone yet."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class Applier:
@@ -92,7 +100,7 @@ class Applier:
             self._diffs += 1
         finally:
             for directory in self._way:
-                os.close(directory.fd)
+                directory.close()
             self._way.clear()
 
     def _apply(self, difference: Difference) -> None:
@@ -139,8 +147,7 @@ class Applier:
                 opaque = bool(below)
             else:
                 action = "kept"
-        directory = self._open(parent, name, difference, below)
-        self._way.append(directory)
+        directory = self._enter(parent, name, difference, below)
         if opaque:
             xattr.set(directory.fd, self._opaque_name(), b"y")
             action = "opaque"
@@ -149,14 +156,17 @@ class Applier:
         self._like(directory, difference)
         self._tell(difference, action)
 
-    def _open(
+    def _enter(
         self, parent: _Open, name: str, difference: Difference, below: tuple[str, ...]
     ) -> _Open:
         try:
             fd = os.open(name, _DIRECTORY, dir_fd=parent.fd)
         except OSError as error:
             raise self._failed("create directory", "mkdir", difference, error) from error
-        return _Open(fd, difference.path, below)
+        self._way.append(_Open(fd, difference.path, below))
+        if len(self._way) > _MAX_OPEN_LEVELS:
+            self._way[-1 - _MAX_OPEN_LEVELS].close()  # `_leave` comes back by "..".
+        return self._way[-1]
 
     def _opaque_name(self) -> str:
         return f"{self._below.whiteouts}.overlay.opaque"
@@ -171,8 +181,10 @@ class Applier:
         directory = self._way.pop()
         try:
             os.utime(directory.fd, ns=directory.times)
+            if self._way and self._way[-1].fd < 0:
+                self._way[-1].fd = os.open("..", _DIRECTORY, dir_fd=directory.fd)
         finally:
-            os.close(directory.fd)
+            directory.close()
 
     # Everything else -------------------------------------------------------------------------
 
@@ -203,6 +215,8 @@ class Applier:
                 entry.copy(difference.source, parent.fd, name)
         except FileExistsError as error:
             raise self._failed("create file", "create", difference, error) from error
+        # If it is copied because an inode has all the names it may, this one takes those to come.
+        self._applied[difference.inode] = difference.path
         self._copied += 1
         reason = (
             "another filesystem, or too many links"

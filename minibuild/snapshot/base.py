@@ -19,8 +19,8 @@ from minibuild.store.layout import Store
 class BaseSnapshotter:
     """A folder of snapshots with their rows; the backends add how to prepare and to show one."""
 
-    shares_parents: ClassVar[bool]
-    """Whether a snapshot stands on its parent's files, instead of on a copy of them."""
+    max_layers: ClassVar[int]
+    """How many layers may add up to one tree; with 1 each snapshot is a full copy."""
 
     def __init__(self, store: Store, name: str, whiteouts: WhiteoutStyle) -> None:
         self.name = name

@@ -33,7 +33,7 @@ def copy(source: str, dir_fd: int, name: str) -> None:
     owner.chown(dir_fd, name, found.st_uid, found.st_gid)
     if kind != stat.S_IFLNK:
         os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=dir_fd)
-    xattr.set_all(xattr.at(dir_fd, name), attributes(source), tolerant=True)
+    _set_attributes(xattr.at(dir_fd, name), attributes(source))
     times = (found.st_atime_ns, found.st_mtime_ns)
     os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
 
@@ -87,17 +87,10 @@ def _copy_extent(from_fd: int, to_fd: int, start: int, end: int) -> None:
 
 
 def like_directory(source: str, dir_fd: int) -> os.stat_result:
-    """Give an open directory the metadata of `source`, but for the times, which come last.
-
-    Attributes that the source does not have are removed.
-    """
+    """Give an open directory the metadata of `source`, but for the times, which come last."""
     found = os.lstat(source)
-    wanted = attributes(source)
-    for name in attributes(dir_fd).keys() - wanted.keys() - {device.MARK}:
-        with suppress(PermissionError):  # trusted.* and security.* may be out of reach.
-            xattr.remove(dir_fd, name)
     _set(dir_fd, found, source)
-    xattr.set_all(dir_fd, wanted, tolerant=True)
+    _set_attributes(dir_fd, attributes(source))
     return found
 
 
@@ -113,7 +106,16 @@ def inherit_root(source: str, target: str) -> None:
 
 def _set_metadata(from_fd: int, to_fd: int, found: os.stat_result, name: str) -> None:
     _set(to_fd, found, name)
-    xattr.set_all(to_fd, attributes(from_fd), tolerant=True)
+    _set_attributes(to_fd, attributes(from_fd))
+
+
+def _set_attributes(target: xattr.Target, wanted: dict[str, bytes]) -> None:
+    """Have just these, and no other: those of an earlier diff go, and the access list that a new
+    file takes from its directory, see acl(5)."""
+    for name in attributes(target).keys() - wanted.keys() - {device.MARK}:
+        with suppress(PermissionError):  # trusted.* and security.* may be out of reach.
+            xattr.remove(target, name)
+    xattr.set_all(target, wanted, tolerant=True)
 
 
 def _set(fd: int, found: os.stat_result, name: str) -> None:

@@ -5,9 +5,9 @@ Comes in: diffs, lowest first. Goes out: a committed snapshot, and how it came a
 1. Diffs that start on the tree so far are already there: `Diff(None, A)` on nothing is A, and
    `Diff(A, B)` on A is B. So the longest such prefix costs nothing and becomes the parent.
 2. *Stack*: the rest is shown by listing the diffs' own layer directories as further lowerdirs. No
-   file is touched. It is right if each layer means on the new base what it meant on its own:
-   if it lies on the very same layers again, or if it is portable, which is to say that it has no
-   whiteout, no opaque directory and no file that is as it was below.
+   file is touched. It is right if a diff means on the new base what it meant on its own: if it
+   lies on the very same layers again, or if it is one layer and that is portable, which is to say
+   that it has no whiteout, no opaque directory and no file that is as it was below.
 3. *Hardlink*: otherwise the changes of each diff are applied, one by one, to a new snapshot.
 
 Either way the same tree comes out; the tests run over both. Read next: `apply`.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from minibuild.snapshot.base import BaseSnapshotter
 
 MAX_STACK = 240
-"""Overlayfs takes 500 layers (OVL_MAX_STACK); later steps need some of them."""
+"""Less than the 500 layers that overlayfs takes: later steps need some of them."""
 
 
 def view_of(snapshotter: "BaseSnapshotter", snapshot: SnapshotID | None) -> View:
@@ -60,11 +60,9 @@ def merge(
     if not rest and parent is not None:
         depth = len(snapshotter.layers(parent))
         return Merged(parent, MergeReport(Strategy.STACK, "already one chain", depth, 0, 0))
-    if not snapshotter.shares_parents:
-        if parent is not None:
-            rest.insert(0, Diff(None, parent))
+    if snapshotter.max_layers == 1:
         reason = f"the {snapshotter.name} snapshotter has no layers to stack"
-        return _hardlink(snapshotter, None, rest, policy, reason)
+        return _hardlink(snapshotter, parent, rest, policy, reason)
     if policy.strategy is Strategy.HARDLINK:
         return _hardlink(snapshotter, parent, rest, policy, "asked for")
     layers, obstacle = _stacked(snapshotter, parent, rest)
@@ -85,15 +83,16 @@ def _stacked(
         below, layers = snapshotter.layers(diff.lower), snapshotter.layers(diff.upper)
         if layers[: len(below)] != below:
             return [], f"snapshot {diff.upper} was not made on snapshot {diff.lower}"
-        for position in range(len(below), len(layers)):
-            layer = layers[position]
-            if position == 0 and _brings_nothing(snapshotter, layer):
+        added = layers[len(below) :]
+        if tuple(stack) != below:
+            if _brings_nothing(snapshotter, below, layers):
                 continue
-            if tuple(stack) != layers[:position] and not _portable(
-                snapshotter, layer, layers[:position]
-            ):
-                return [], f"snapshot {layer} hides files, and would hide others on this base"
-            stack.append(layer)
+            # What one layer has and the next has not, or has otherwise, is no part of the diff.
+            if len(added) > 1:
+                return [], f"snapshot {diff.upper} is {len(added)} layers of one diff"
+            if not _portable(snapshotter, added[0], below):
+                return [], f"snapshot {added[0]} hides files, and would hide others on this base"
+        stack += added
     if len(set(stack)) != len(stack):
         return [], "a layer comes twice"  # The kernel refuses overlapping layers (ELOOP).
     if len(stack) > MAX_STACK:
@@ -114,10 +113,12 @@ def _portable(
     return known
 
 
-def _brings_nothing(snapshotter: "BaseSnapshotter", layer: SnapshotID) -> bool:
-    # An empty layer would still show its root directory in place of the base's.
-    view = _view(snapshotter, [layer])
-    return next(differences(View((), view.whiteouts), view), None) is None
+def _brings_nothing(
+    snapshotter: "BaseSnapshotter", below: Sequence[SnapshotID], layers: Sequence[SnapshotID]
+) -> bool:
+    # A layer without changes would still show its root directory in place of the base's.
+    found = differences(_view(snapshotter, below), _view(snapshotter, layers))
+    return next(found, None) is None
 
 
 def _all_is_news(lower: View, upper: View) -> bool:
@@ -152,6 +153,17 @@ def _stack(snapshotter: "BaseSnapshotter", layers: list[SnapshotID]) -> Merged:
 # Hardlink ------------------------------------------------------------------------------------
 
 
+def can_stand_on(snapshotter: "BaseSnapshotter", parent: SnapshotID) -> bool:
+    """Whether one layer more is not too many; else the parent's files have to be linked, too."""
+    return len(snapshotter.layers(parent)) < snapshotter.max_layers
+
+
+def flattened(snapshotter: "BaseSnapshotter", snapshot: SnapshotID) -> SnapshotID:
+    """The tree of a snapshot in one layer, its files linked from where they are."""
+    whole = [Diff(None, snapshot)]
+    return _hardlink(snapshotter, None, whole, MergePolicy(), "too many layers").snapshot
+
+
 def _hardlink(
     snapshotter: "BaseSnapshotter",
     parent: SnapshotID | None,
@@ -160,6 +172,8 @@ def _hardlink(
     reason: str,
 ) -> Merged:
     """A new snapshot on `parent` with the diffs applied; a failure leaves nothing behind."""
+    if parent is not None and not can_stand_on(snapshotter, parent):
+        diffs, parent = [Diff(None, parent), *diffs], None
     below = view_of(snapshotter, parent)
     merged = snapshotter.create(parent, merged=True)
     try:

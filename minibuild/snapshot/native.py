@@ -19,7 +19,7 @@ from minibuild.store.layout import Store
 class NativeSnapshotter(BaseSnapshotter):
     """The snapshotter for where overlayfs cannot be mounted."""
 
-    shares_parents = False
+    max_layers = 1
 
     def __init__(self, store: Store) -> None:
         super().__init__(store, "native", "plain")

@@ -10,7 +10,8 @@ it is active, a workdir in `snapshots/N/work`. Options and why:
   something into the upperdir that makes sense only on these very lower layers; a layer is to stand
   by itself.
 
-The kernel takes one page of options (mount(2)), so lowerdirs are given relative to the folder.
+The kernel takes one page of options (mount(2)), so lowerdirs are given relative to the folder. And
+it takes 500 layers: what is prepared on that many stands on one layer with all their files instead.
 Kernel documentation: filesystems/overlayfs. Read next: `detached`, `native`.
 """
 
@@ -33,7 +34,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class OverlaySnapshotter(BaseSnapshotter):
     """The snapshotter to use wherever overlayfs can be mounted."""
 
-    shares_parents = True
+    max_layers = 500
+    """OVL_MAX_STACK of fs/overlayfs/params.h."""
 
     def __init__(self, store: Store, *, user_namespace: bool) -> None:
         super().__init__(store, "overlay", "user" if user_namespace else "trusted")
@@ -42,6 +44,11 @@ class OverlaySnapshotter(BaseSnapshotter):
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
         below = self.layers(parent)
+        if parent is not None and len(below) >= self.max_layers:
+            from minibuild.snapshot.merge import flattened
+
+            parent = flattened(self, parent)  # With one layer more nobody could read it.
+            below = self.layers(parent)
         snapshot = self.create(parent)
         if below:
             from minibuild.snapshot.entry import inherit_root

@@ -20,7 +20,7 @@ from minibuild.snapshot.api import (
     SnapshotID,
     Strategy,
 )
-from minibuild.snapshot.merge import merge, view_of
+from minibuild.snapshot.merge import can_stand_on, merge, view_of
 
 if TYPE_CHECKING:
     from minibuild.snapshot.base import BaseSnapshotter
@@ -95,7 +95,8 @@ def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> Trace:
         acts = _Acts()
         for number in numbers[:below]:
             acts.take(_read(snapshotter, diffs[number], number))
-        acts.take(_told(told, numbers[below:], shared=snapshotter.shares_parents or not below))
+        shared = parent is None or can_stand_on(snapshotter, parent)
+        acts.take(_told(told, numbers[below:], shared=shared))
         fates = tuple(_fates(snapshotter, merged.snapshot, acts.by_path))
     finally:
         if merged.snapshot != parent:
@@ -126,7 +127,7 @@ def _told(
 ) -> Iterator[tuple[str, Act]]:
     """What the merge said it did.
 
-    Where parents are not shared the merge begins with all of the parent, as one diff; who of the
+    Where the merge cannot stand on the parent it begins with all of that, as one diff; who of the
     chain brought what is known already, so only what was done is new.
     """
     for applied in told:

@@ -6,14 +6,13 @@ process or in two, one does it and the other finds it done.
 Read next: `run_exec`, `run_file` and `sources`, which do the work.
 """
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import BuildError, Cancelled, HostError, StoreError, located
+from minibuild.errors import BuildError, Cancelled, HostError, lack, located
 from minibuild.events import Completed, Planned, Remark, Started, VertexInfo
 from minibuild.fileop.memo import OnlyKnown, Unknown
 from minibuild.graph.op import (
@@ -349,13 +348,8 @@ def _explained(error: BaseException) -> BaseException:
     """An error of the system as one that a person can act on; any other as it is."""
     if isinstance(error, BuildError) or not isinstance(error, OSError):
         return error
-    explained: BuildError
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        explained = StoreError(
-            "the disk with the store is full",
-            hint="free space, run `minibuild prune`, or set MINIBUILD_ROOT to another disk",
-        )
-    else:
+    explained = lack(error)
+    if explained is None:
         what = f"{error.filename}: " if error.filename else ""
         explained = HostError(f"{what}{error.strerror or error}")
     explained.__cause__ = error

@@ -1,5 +1,6 @@
 """The program as a whole: commands, exit codes, and what happens when it is at fault."""
 
+import errno
 import io
 import subprocess
 import sys
@@ -87,6 +88,18 @@ def cause(kind: type[Exception]) -> BaseException:
         (RecursionError("deep"), 1, "internal error: RecursionError: deep"),
         (HostError("no room", hint="make some"), 3, "error: no room\nhint: make some\n"),
         (KeyboardInterrupt(), 130, "cancelled\n"),
+        (
+            OSError(errno.ENOSPC, "No space"),
+            8,
+            "error: the disk with the store is full\nhint: free",
+        ),
+        (OSError(errno.EMFILE, "Too many"), 3, "error: too many open files\nhint: raise the limit"),
+        (
+            OSError(errno.ENAMETOOLONG, "Too long", "/x" * 2500),
+            3,
+            f"error: {'/x' * 60}… (5,000 bytes): file name too long\nhint: Linux takes paths of",
+        ),
+        (FileNotFoundError(errno.ENOENT, "No such"), 1, "internal error: FileNotFoundError"),
     ],
 )
 def test_exit_codes(

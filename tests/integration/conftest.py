@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from minibuild.linux.namespace import needs_user_namespace
+from minibuild.snapshot import select
+from minibuild.snapshot.native import NativeSnapshotter
 from tests.conftest import Cli
+from tests.integration.shop import Shop
 from tests.support.images import Image, read_image
 
 
@@ -63,3 +67,13 @@ def builds(cli: Cli, busybox_tar: str, tmp_path: Path) -> Builds:
     """A store with busybox:latest, imported from a tar."""
     cli("image", "import", busybox_tar, "busybox:latest")
     return Builds(cli, tmp_path)
+
+
+@pytest.fixture(params=["best", "native"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """An empty store, with the snapshots that this host does best, and with full copies."""
+    if request.param == "native":
+        if needs_user_namespace():
+            pytest.skip("without root the engine is a process of its own, which picks the best")
+        monkeypatch.setattr(select, "open_snapshotter", NativeSnapshotter)
+    return Shop(tmp_path)

@@ -2,21 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from minibuild.graph.state import State, diff, merge, scratch
 from tests.integration.conftest import Builds
-from tests.integration.test_merge_rules import Shop, linked
+from tests.integration.shop import Shop, linked
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """An empty store."""
-    return Shop(tmp_path)
 
 
 def paths(shop: Shop, state: State) -> list[str]:

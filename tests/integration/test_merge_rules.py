@@ -1,4 +1,4 @@
-"""Merges in whole builds: rules 52 to 72 of the table in `docs/merge.md`, by number.
+"""Merges in whole builds: rules 6 and 52 to 72 of the table in `docs/merge.md`, by number.
 
 Graphs are made in Python (see docs/state.md) and stand on nothing, so no step has to be run.
 """
@@ -12,12 +12,11 @@ import pytest
 
 import minibuild
 from minibuild import BuildResult, Output
-from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Planned, Remark
 from minibuild.graph.state import State, diff, image, local, merge, scratch
 from tests.conftest import Cli
+from tests.integration.shop import Shop, linked
 from tests.snapshot.model import Tree, plain
-from tests.snapshot.world import read_tree
 from tests.support.images import read_image
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
@@ -25,55 +24,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 EPOCH = {"SOURCE_DATE_EPOCH": "1000000000"}
 
 
-class Shop:
-    """A store, and builds on it."""
-
-    def __init__(self, folder: Path, name: str = "store") -> None:
-        self.folder = folder
-        self.root = str(folder / name)
-        self.context = str(folder / "context")
-        os.makedirs(self.context, exist_ok=True)
-        self.count = 0
-
-    def build(self, state: State, output: Output | None = None, **fields: Any) -> BuildResult:
-        """Build a state; `local` in it is the folder `context`."""
-        fields.setdefault("contexts", {"context": self.context})
-        result: BuildResult = state.build(output, root=self.root, pull="never", **fields)
-        return result
-
-    def layers(self, state: State, **fields: Any) -> list[Digest]:
-        """The layers of an image."""
-        return [layer.digest for layer in self.build(state, **fields).images[0].layers]
-
-    def files(self, state: State, **fields: Any) -> Tree:
-        """The files of a state."""
-        self.count += 1
-        out = f"{self.folder}/out-{os.path.basename(self.root)}-{self.count}"
-        self.build(state, Output("local", out), **fields)
-        return read_tree(out)
-
-    def layout(self, state: State, name: str, **attributes: str) -> str:
-        """A state as an image in an OCI layout; its URL."""
-        path = f"{self.folder}/{name}"
-        attributes = {"tar": "false", "name": "base:1", **attributes}
-        self.build(state, Output("oci", path, attributes))
-        return f"oci-layout://{path}:1"
-
-    def rows(self, query: str) -> list[Any]:
-        """What a query of the database finds."""
-        with sqlite3.connect(f"{self.root}/meta.db") as db:
-            return db.execute(query).fetchall()
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    """An empty store."""
-    return Shop(tmp_path)
-
-
-def linked(dest: str, text: str = "linked", **flags: str) -> State:
-    """What `COPY --link` of a file makes, to be merged."""
-    return scratch().copy(scratch().mkfile("/f", text.encode()), "/f", dest, **flags)
+def test_c1_06_a_merge_of_merges_is_one_flat_list(shop: Shop) -> None:
+    a, b, c = scratch().mkfile("/d/a"), scratch().mkfile("/d"), scratch().mkfile("/d/c")
+    left, right = merge([merge([a, b]), c]), merge([a, merge([b, c])])
+    for state in (merge([a, b, c]), left, right):
+        assert sorted(shop.files(state)) == ["", "d", "d/c"]
+    six = merge([merge([a, b, c]), merge([linked("/x"), linked("/y"), linked("/z")])])
+    assert six.vertex is not None and len(six.vertex.inputs) == 6
 
 
 def test_c5_52_a_linked_destination_never_looks_at_the_state_below(shop: Shop) -> None:

@@ -1,5 +1,9 @@
 """One body of tests over every backend and every way to merge.
 
+A merge on overlayfs begins with a parent, and what the parent has lies below. So that a rule is
+also seen where one diff meets another in the layer that is being written, `overlay-above` has all
+diffs applied above an empty parent.
+
 In a user namespace (see `test_user_namespace`) the same files run once more.
 """
 
@@ -16,9 +20,10 @@ from minibuild.store.layout import Store
 from tests.snapshot.world import World
 
 WORLDS = {
-    "overlay-stack": ("overlay", Strategy.AUTO),
-    "overlay-hardlink": ("overlay", Strategy.HARDLINK),
-    "native": ("native", Strategy.AUTO),
+    "overlay-stack": ("overlay", Strategy.AUTO, False),
+    "overlay-hardlink": ("overlay", Strategy.HARDLINK, False),
+    "overlay-above": ("overlay", Strategy.HARDLINK, True),
+    "native": ("native", Strategy.AUTO, False),
 }
 
 
@@ -26,9 +31,9 @@ def make_world(store: Store, name: str) -> World:
     """The world called `name`, if this process has the powers that snapshots need."""
     if os.geteuid():
         pytest.skip("not root here; test_user_namespace.py runs the same inside a namespace")
-    backend, strategy = WORLDS[name]
+    backend, strategy, above = WORLDS[name]
     try:
-        return World(store, backend, strategy)  # type: ignore[arg-type]
+        return World(store, backend, strategy, above_nothing=above)  # type: ignore[arg-type]
     except HostError as error:
         if os.environ.get("CI"):
             raise

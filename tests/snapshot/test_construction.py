@@ -311,6 +311,31 @@ def test_many_layers_fit_in_one_page(stack: World, length: int) -> None:
             assert len(os.listdir(fd)) == length
 
 
+def test_what_stands_on_more_layers_than_the_kernel_takes_has_them_as_one(stack: World) -> None:
+    made = chain(stack, 500)
+    child = stack.layer(made[-1], write("new"), remove("f3"))
+    assert len(stack.snapshots.layers(child)) == 2
+    assert stack.changes(made[-1], child) == ["modify .", "delete f3", "add new"]
+    assert len(stack.paths(child)) == 500
+    again = stack.layer(child, write("newer"))  # From here on there is room again.
+    assert stack.snapshots.parent(again) == child
+    for snapshot in reversed(made):  # Its files are links: it needs none of them.
+        stack.snapshots.remove(snapshot)
+    assert len(stack.paths(again)) == 501
+
+
+def test_a_merge_on_as_many_layers_as_there_may_be_links_those_too(
+    hardlink: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(hardlink.snapshots), "max_layers", 4)
+    made = chain(hardlink, 4)
+    diffs = [Diff(low, up) for low, up in zip([None, *made[:-1]], made, strict=True)]
+    merged = hardlink.merged(*diffs, hardlink.layer(None, write("f1", "other"), write("x")))
+    assert (merged.report.layers, merged.report.linked) == (1, 6)
+    assert hardlink.paths(merged.snapshot) == ["f0", "f1", "f2", "f3", "x"]
+    assert hardlink.text(merged.snapshot, "f1") == "other"
+
+
 def test_trees_on_kernels_without_one_by_one_lowerdirs(
     stack: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,26 @@ def test_c3_36_where_linking_is_impossible_it_copies(
     assert link_groups(tree) == {frozenset({"f", "g"})}
 
 
+def test_c3_36_an_inode_that_may_have_no_more_names_is_copied_once(
+    hardlink: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    one = hardlink.layer(None, write("a", "text"), *[link(name, "a") for name in "bcdef"])
+    full, real = inode(hardlink, one, "a").st_ino, os.link
+
+    def refuse(source: str, name: str, **where: object) -> None:
+        if (found := os.lstat(source)).st_ino == full and found.st_nlink >= 8:
+            raise OSError(errno.EMLINK, "Too many links")
+        real(source, name, **where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", refuse)
+    merged = hardlink.merged(hardlink.layer(None, write("x")), one)
+    assert (merged.report.linked, merged.report.copied) == (1, 1)
+    groups = link_groups(hardlink.read(merged.snapshot))
+    assert groups == {frozenset("ab"), frozenset("cdef")}
+
+
 def test_c3_36_any_other_refusal_is_an_error_and_leaves_nothing(
     hardlink: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

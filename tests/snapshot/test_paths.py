@@ -2,7 +2,9 @@
 
 import errno
 import os
+import resource
 import stat
+import struct
 
 import pytest
 
@@ -324,6 +326,33 @@ def test_c2_32_attributes_that_cannot_be_set_are_left_out(
     assert sorted(tree) == ["", "d", "d/fifo"] and tree["d"].xattrs == ()
 
 
+def test_c2_31_a_copy_takes_no_access_list_from_its_directory(world: World) -> None:
+    # POSIX_ACL_XATTR_VERSION 2 with user::rwx, user:7:rwx, group::r-x, mask::rwx, other::---:
+    # see linux/posix_acl_xattr.h.
+    entries = [(1, 7, -1), (2, 7, 7), (4, 5, -1), (16, 7, -1), (32, 0, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        one = world.layer(
+            None,
+            write("d/f"),
+            lambda root: os.mkfifo(f"{root}/d/fifo"),
+            mkdir("d/e"),
+            set_xattr("d", "system.posix_acl_default", acl),
+        )
+    except OSError:
+        pytest.skip("no access lists on this filesystem, or in this namespace")
+    expected = plain(world.read(one))
+    assert expected["d"].xattrs == (("system.posix_acl_default", acl),)
+    # What native prepares is a copy; of a merge the fifo and the directory are.
+    child = world.layer(one)
+    merged = world.merge(world.layer(None, write("x")), one)
+    for snapshot in (child, merged):
+        found = plain(world.read(snapshot))
+        assert {path: found[path] for path in expected if path} == {
+            path: entry for path, entry in expected.items() if path
+        }
+
+
 def test_c2_33_times_in_nanoseconds_also_of_directories(world: World) -> None:
     when = 1_234_567_890_123_456_789
     one = world.layer(
@@ -396,6 +425,28 @@ def test_hardlinked_symlinks_and_deep_trees(world: World) -> None:
     assert f"{deep}/f" in tree
     gone = world.layer(merged, remove("d"))
     assert world.paths(world.merge(one, Diff(merged, gone))) == ["a", "b"]
+
+
+def test_trees_deeper_than_a_process_may_have_files(world: World) -> None:
+    def edit(root: str) -> None:
+        for n in range(300):
+            os.mkdir(f"{root}/" + "/".join(["d"] * (n + 1)))
+
+    deep = world.layer(None, edit, write("/".join(["d"] * 290) + "/f"))
+    base = world.layer(None, write("x"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 150, hard))
+    try:
+        merged = world.merge(base, deep)
+        child = world.snapshots.prepare(merged)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert plain(world.read(child)).keys() == {*world.read(deep), "x"}
+    with world.snapshots.tree(merged) as one, world.snapshots.tree(deep) as other:
+        for n in (1, 100, 199, 200, 201, 299, 300):
+            path = "/".join(["d"] * n)
+            assert os.stat(path, dir_fd=one).st_mtime_ns == os.stat(path, dir_fd=other).st_mtime_ns
 
 
 def test_reading_an_entry_agrees_with_stat(world: World) -> None:

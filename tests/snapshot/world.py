@@ -139,13 +139,22 @@ def node(path: str, kind: str) -> Edit:
 
 
 class World:
-    """A snapshotter of one kind, with one way to merge."""
+    """A snapshotter of one kind, with one way to merge.
+
+    With `above_nothing` no merge begins with one of its diffs as the parent: all are applied.
+    """
 
     def __init__(
-        self, store: Store, backend: Literal["overlay", "native"], strategy: Strategy
+        self,
+        store: Store,
+        backend: Literal["overlay", "native"],
+        strategy: Strategy,
+        *,
+        above_nothing: bool = False,
     ) -> None:
         self.store = store
         self.strategy = strategy
+        self.above_nothing = above_nothing
         opened = open_snapshotter(store, backend)
         assert isinstance(opened, OverlaySnapshotter | NativeSnapshotter)
         self.snapshots = opened
@@ -162,6 +171,8 @@ class World:
     def merged(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> Merged:
         """The merge of diffs; a snapshot stands for its diff from nothing."""
         listed = [d if isinstance(d, Diff) else Diff(None, d) for d in diffs]
+        if self.above_nothing and parent is None:
+            parent = self.layer(None)
         return self.snapshots.merge(listed, MergePolicy(self.strategy), parent=parent)
 
     def merge(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> SnapshotID:
