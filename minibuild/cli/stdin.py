@@ -27,9 +27,9 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
     if request.context != "-":
         yield request._replace(file="", dockerfile=_text(head, stream))
         return
-    from tempfile import TemporaryDirectory
+    from minibuild.cli.scratch import scratch_folder
 
-    with TemporaryDirectory(prefix="minibuild-context-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder("minibuild-context-") as folder:
         if is_archive(head):
             path = os.path.join(folder, "context.tar")
             _keep(head, stream, path)

@@ -66,8 +66,7 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Build twice, and tell."""
-    from tempfile import TemporaryDirectory
-
+    from minibuild.cli.scratch import scratch_folder
     from minibuild.cli.verdict import compare, tell
 
     if "-" in (options.path, options.file):
@@ -78,7 +77,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     variables = {**session.environment.variables, "SOURCE_DATE_EPOCH": epoch}
     session = session._replace(environment=session.environment._replace(variables=variables))
     with ExitStack() as stack:
-        work = stack.enter_context(TemporaryDirectory(prefix="minibuild-verify-"))
+        work = stack.enter_context(scratch_folder("minibuild-verify-"))
         places = [os.path.join(options.keep or work, name) for name in ("first", "second")]
         for place in places:
             if os.path.exists(place):

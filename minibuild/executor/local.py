@@ -192,6 +192,7 @@ class _Running:
             events = self._poll.poll(_POLL_MS if self._channel is not None else 0)
             for fd, what in events:
                 self._event(fd, what)
+            self._fit_terminal()
             if self._channel is None and not events:
                 break
             if not told and cancelled.is_set() and self._channel is not None:
@@ -256,6 +257,13 @@ class _Running:
         self._add_stream(fd, 1)
         if self._stdin is not None:
             self._poll.register(self._stdin, select.POLLIN)
+
+    def _fit_terminal(self) -> None:
+        """Give the step's terminal the size of the person's, which may change at any time."""
+        if self._stdin is not None and self._terminal in self._streams:
+            from minibuild.executor.terminal import copy_size
+
+            copy_size(self._stdin, self._terminal)
 
     def _type(self, fd: int) -> None:
         """Pass on what a person types."""

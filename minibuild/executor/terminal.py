@@ -20,3 +20,14 @@ def take() -> int:
     os.close(slave)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     return master
+
+
+def copy_size(source: int, master: int) -> None:
+    """Make a terminal as large as another one. The kernel tells its programs, by SIGWINCH, if
+    that changes anything."""
+    try:
+        size = fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8))
+        if size != fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8)):
+            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+    except OSError:
+        pass  # The source is no terminal.

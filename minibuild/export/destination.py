@@ -59,8 +59,12 @@ def _open(dest: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(dest)
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}")
     try:
-        with open(temporary, "xb", _BUFFER_BYTES) as file:
+        with _create(folder, temporary) as file:
             yield file
+            file.flush()
+            if not os.path.lexists(temporary):
+                # Not link(2), which does not follow: linkat(2), by the name that open(2) gives.
+                os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())
         os.rename(temporary, dest)
     except BaseException:
         try:
@@ -68,6 +72,19 @@ def _open(dest: str) -> Iterator[BinaryIO]:
         except OSError:
             pass
         raise
+
+
+def _create(folder: str, temporary: str) -> BinaryIO:
+    """A new file in the folder, without a name if its filesystem can do that (open(2), O_TMPFILE):
+    then nothing is left of it even if this process is killed."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        fd = os.open(folder, flags | os.O_TMPFILE, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+            raise
+        fd = os.open(temporary, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    return open(fd, "wb", _BUFFER_BYTES)
 
 
 def write_error(error: OSError, dest: str) -> HostError:

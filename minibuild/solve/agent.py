@@ -1,10 +1,10 @@
 """The socket of an ssh agent as a step sees it: one of its own, behind which the agent is asked.
 
-Comes in: the socket of an agent, and owner and mode for the one that a step gets. Goes out: the
-path of that, for as long as the step runs. An agent answers its own user only (it asks the kernel
-who is there), and a step may run as another; so this process asks in its place. Of the protocol
-(draft-ietf-sshm-ssh-agent, section 5) a step may list keys and have something signed; it may not
-add or remove keys, or lock the agent. Read next: `run_exec`.
+Comes in: the socket of an agent, owner and mode for the one that a step gets, and where it may be.
+Goes out: that socket, for as long as the step runs. An agent answers its own user only (it asks
+the kernel who is there), and a step may run as another; so this process asks in its place. Of the
+protocol (draft-ietf-sshm-ssh-agent, section 5) a step may list keys and have something signed; it
+may not add or remove keys, or lock the agent. Read next: `run_exec`.
 """
 
 import os
@@ -26,15 +26,11 @@ _CHUNK = 16 << 10
 
 
 @contextmanager
-def forwarded(agent: AgentSocket, mode: int, uid: int, gid: int) -> Iterator[str]:
-    """The path of a socket that leads to `agent` while the block runs."""
-    from tempfile import TemporaryDirectory
-
-    # Not in the store: the path of a socket has 107 bytes (unix(7)), and stores lie deep.
-    with TemporaryDirectory(prefix="minibuild-ssh-") as folder:
-        path = os.path.join(folder, "agent")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
+def forwarded(agent: AgentSocket, path: str, mode: int, uid: int, gid: int) -> Iterator[None]:
+    """A socket at `path` that leads to `agent` while the block runs."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        _bind(listener, path)
+        try:
             os.chmod(path, mode)
             with suppress(OSError):  # an account with one id has no other owners to give
                 os.chown(path, uid, gid)
@@ -42,10 +38,22 @@ def forwarded(agent: AgentSocket, mode: int, uid: int, gid: int) -> Iterator[str
             accepting = threading.Thread(target=_accept, args=(listener, agent), daemon=True)
             accepting.start()
             try:
-                yield path
+                yield
             finally:
                 listener.shutdown(socket.SHUT_RDWR)
                 accepting.join()
+        finally:
+            os.unlink(path)
+
+
+def _bind(listener: socket.socket, path: str) -> None:
+    """An address has 107 bytes (unix(7)), and stores may lie deep: by an open directory, then."""
+    folder, name = os.path.split(path)
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{fd}/{name}")
+    finally:
+        os.close(fd)
 
 
 def _accept(listener: socket.socket, agent: AgentSocket) -> None:

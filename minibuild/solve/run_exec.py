@@ -276,5 +276,7 @@ def _ssh(
     from minibuild.solve.agent import forwarded
 
     env.setdefault("SSH_AUTH_SOCK", mount.target)
-    socket = stack.enter_context(forwarded(agent, mount.mode, mount.uid, mount.gid))
+    # Among the files in the making, which are swept should we be killed.
+    socket = bench.store.ingest_path()
+    stack.enter_context(forwarded(agent, socket, mount.mode, mount.uid, mount.gid))
     return [BindPath(mount.target, socket)]

@@ -4,7 +4,9 @@
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,19 @@ class Builds:
     def leftovers(self) -> list[str]:
         """What no build that ended, however it ended, may leave behind once the next one ran."""
         root = self.cli.root
-        found = [f"file {root}/ingest/{name}" for name in os.listdir(f"{root}/ingest")]
+        found = [
+            f"file {root}/{folder}/{name}"
+            for folder in ("ingest", "owners", "run/mnt")
+            for name in os.listdir(f"{root}/{folder}")
+        ]
+        with closing(sqlite3.connect(f"{root}/meta.db")) as db:
+            rows = dict(db.execute("SELECT id, owner FROM snapshots"))
+        found += [f"unfinished snapshot {number}" for number, owner in rows.items() if owner]
+        known = {str(number) for number in rows}
+        found += [
+            f"snapshot {name}"
+            for name in known.symmetric_difference(os.listdir(f"{root}/snapshots"))
+        ]
         with open("/proc/self/mountinfo") as file:
             found += [f"mount {line.split()[4]}" for line in file if root in line]
         return found

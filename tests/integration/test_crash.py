@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,10 @@ Project = Callable[[Mapping[str, str]], str]
 TIMES = 50
 
 
-def test_kill_at_random_moments(builds: Builds, project: Project) -> None:
+def test_kill_at_random_moments(builds: Builds, project: Project, tmp_path: Path) -> None:
     """Fifty times, from just after the start to past the end of a build."""
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
     nap = f"0.0{os.getpid()}"
     files = {
         "Dockerfile": f"""\
@@ -42,7 +45,9 @@ RUN sleep {nap} && rm /big && ls / > /listing
         # A new value each time: everything is built anew, up to where it is killed.
         files["small"] = f"turn {turn}"
         victim = builds.cli.start(
-            "build", "--no-cache", "-t", "victim", project(files), env={"PYTHONFAULTHANDLER": "1"}
+            *("build", "--no-cache", "-t", "victim"),
+            *("-o", "type=image", "-o", f"type=oci,dest={outputs}/victim.tar", project(files)),
+            env={"PYTHONFAULTHANDLER": "1"},
         )
         time.sleep(moments.uniform(0.01, whole_s * 1.1))
         os.kill(victim.pid, signal.SIGKILL)
@@ -52,6 +57,7 @@ RUN sleep {nap} && rm /big && ls / > /listing
     assert image.text("small") == "small" and "copy" in image.files
     assert "big" not in image.files
     assert builds.leftovers() == []
+    assert set(os.listdir(outputs)) <= {"victim.tar"}
     assert not processes.with_word(builds.cli.root)
     # Whatever the killed ones had finished is whole: every blob has the digest of its name.
     read_image(builds.cli.root, "docker.io/library/after:latest")

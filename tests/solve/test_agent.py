@@ -109,7 +109,8 @@ def talk(path: str, request: bytes, size: int) -> bytes:
 
 
 def test_keys_are_listed_and_nothing_else(server: Server, short: str) -> None:
-    with forwarded(AgentSocket(f"{short}/upstream"), 0o640, os.getuid(), os.getgid()) as path:
+    path = f"{short}/step"
+    with forwarded(AgentSocket(f"{short}/upstream"), path, 0o640, os.getuid(), os.getgid()):
         status = os.stat(path)
         assert (status.st_mode & 0o777, status.st_uid) == (0o640, os.getuid())
         assert talk(path, LIST, len(NO_KEYS)) == NO_KEYS
@@ -122,25 +123,28 @@ def test_keys_are_listed_and_nothing_else(server: Server, short: str) -> None:
 
 @pytest.mark.parametrize("junk", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"GET / HTTP/1.0\r\n\r\n"])
 def test_what_is_no_message_ends_the_connection(server: Server, short: str, junk: bytes) -> None:
-    with forwarded(AgentSocket(f"{short}/upstream"), 0o600, os.getuid(), os.getgid()) as path:
+    path = f"{short}/step"
+    with forwarded(AgentSocket(f"{short}/upstream"), path, 0o600, os.getuid(), os.getgid()):
         assert talk(path, junk, 1) == b""
     assert server.heard == b""
 
 
 def test_raw_is_not_looked_at(server: Server, short: str) -> None:
-    with forwarded(AgentSocket(f"{short}/upstream", raw=True), 0o600, 0, 0) as path:
+    path = f"{short}/step"
+    with forwarded(AgentSocket(f"{short}/upstream", raw=True), path, 0o600, 0, 0):
         assert talk(path, b"hello", len(NO_KEYS)) == NO_KEYS
     assert server.heard == b"hello"
 
 
-def test_keys_of_files(key: str, tmp_path: Path) -> None:
+def test_keys_of_files(key: str, short: str, tmp_path: Path) -> None:
     second = make_key(tmp_path / "second")
     reader = SshReader([SshAgent("default", (key, second))])
     try:
         agent = reader("default")
         assert agent is not None
         assert reader("default") == agent  # one agent for a build
-        with forwarded(agent, 0o600, os.getuid(), os.getgid()) as path:
+        path = f"{short}/step"
+        with forwarded(agent, path, 0o600, os.getuid(), os.getgid()):
             listed = ssh_add(path, "-L").stdout.splitlines()
             assert {line.split()[1] for line in listed} == {
                 Path(f"{each}.pub").read_text().split()[1] for each in (key, second)

@@ -1,0 +1,56 @@
+"""A temporary folder that does not outlive its process for long, even if that is killed.
+
+Comes in: the beginning of its name. Goes out: a folder in TMPDIR, as long as the block runs. It is
+locked by flock(2), which the kernel drops when the process dies, however it dies; whoever makes
+the next such folder removes those that nobody holds. The store does the same (`store.owner`), but
+what comes before there is a store, or is larger than its disk, is kept here.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_PREFIXES = ("minibuild-context-", "minibuild-verify-")
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[str]:
+    """A new folder, for this account only, its name beginning with one of `_PREFIXES`."""
+    from shutil import rmtree
+    from tempfile import gettempdir, mkdtemp
+
+    parent = gettempdir()
+    _sweep(parent)
+    # It gets the name that is looked for when it is locked, and not before.
+    hidden = mkdtemp(prefix=".minibuild-", dir=parent)
+    fd = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        path = os.path.join(parent, prefix + os.urandom(6).hex())
+        os.rename(hidden, path)
+        try:
+            yield path
+        finally:
+            rmtree(path, ignore_errors=True)
+    finally:
+        os.close(fd)
+
+
+def _sweep(parent: str) -> None:
+    """Remove what killed processes of this account left."""
+    from shutil import rmtree
+
+    with os.scandir(parent) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_PREFIXES) or not entry.is_dir(follow_symlinks=False):
+                continue
+            with suppress(OSError):
+                fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    if os.fstat(fd).st_uid != os.geteuid():
+                        continue
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    rmtree(entry.path, ignore_errors=True)
+                finally:
+                    os.close(fd)
