@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from minibuild.cli import errors
 from minibuild.cli.build_flags import parser
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
@@ -83,8 +82,10 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
         with stopping(cancelled):
             answer = asked(request, call.method, root=root, report=renderer, cancelled=cancelled)
     except BuildError as error:
+        from minibuild.cli.errors import show
+
         renderer.close()
-        return errors.show(error, session, places=_places(request))
+        return show(error, session, places=_places(request))
     finally:
         renderer.close()
     name = os.path.basename(request.file) or "Dockerfile"
@@ -106,9 +107,11 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
     try:
         result = _in_engine(request, session, renderer, mode)
     except BuildError as error:
+        from minibuild.cli.errors import show
+
         renderer.close()
         _show_warnings(renderer, request, mode, session)
-        return errors.show(error, session, failed=renderer.failed, places=_places(request))
+        return show(error, session, failed=renderer.failed, places=_places(request))
     finally:
         renderer.close()
     _write_files(options, result)

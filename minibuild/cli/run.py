@@ -72,6 +72,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             network=options.network,
             hostname=options.image.rpartition("/")[2].partition(":")[0][:63] or "minibuild",
             tty=interactive,
+            tty_size=_size() if interactive else (0, 0),
         )
         with _raw_terminal(interactive):
             ended: StepExit = engine.executor().run(step, _output, cancelled, stdin=0)
@@ -136,6 +137,11 @@ def _output(stream: int, data: bytes) -> None:
     with writing():
         while view:
             view = view[os.write(stream, view) :]
+
+
+def _size() -> tuple[int, int]:
+    columns, rows = os.get_terminal_size(0)
+    return rows, columns
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class Step(NamedTuple):
     """What to run. `user` is looked up in the rootfs; `env` gets HOME from there if it has none.
 
     `etc_hosts` are extra (name, address) pairs. `rootfs` is writable unless its mounts say `ro`.
+    With `tty` the step has a terminal of its own, of `tty_size` (rows, columns) at first.
     """
 
     rootfs: tuple[Mount, ...]
@@ -81,6 +82,7 @@ class Step(NamedTuple):
     shm_size_bytes: int = 0
     limits: tuple[Limit, ...] = ()
     tty: bool = False
+    tty_size: tuple[int, int] = (0, 0)
 
 
 class StepExit(NamedTuple):

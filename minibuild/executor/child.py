@@ -104,7 +104,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     rootfs.enter()
     user = lookup_user(rootfs.root_fd, step.user)
     if step.tty:
-        master = terminal.take()
+        master = terminal.take(*step.tty_size)
         channel.send(pack(Terminal()), (master,))
         os.close(master)
     rootfs.close()

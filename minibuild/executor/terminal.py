@@ -9,10 +9,11 @@ from minibuild.linux import syscalls
 _CONSOLE = "/dev/console"
 
 
-def take() -> int:
+def take(rows: int, columns: int) -> int:
     """Make a new terminal that of this session, on descriptors 0 to 2 and as /dev/console; return
     its controlling end."""
     master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (rows, columns))
     os.close(os.open(_CONSOLE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     syscalls.mount(os.ttyname(slave), _CONSOLE, flags=syscalls.MS_BIND)
     for standard in range(3):
@@ -26,8 +27,8 @@ def copy_size(source: int, master: int) -> None:
     """Make a terminal as large as another one. The kernel tells its programs, by SIGWINCH, if
     that changes anything."""
     try:
-        size = fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8))
-        if size != fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8)):
-            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
-    except OSError:
+        size = termios.tcgetwinsize(source)
+        if size != termios.tcgetwinsize(master):
+            termios.tcsetwinsize(master, size)
+    except termios.error:
         pass  # The source is no terminal.

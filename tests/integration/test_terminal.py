@@ -19,7 +19,7 @@ trap 'exit 9' INT
 tty; stty size; echo started
 until stty size | grep -q '^25 80$'; do sleep 0.1; done; echo resized
 read line; echo "read $line"
-sleep 60
+while :; do sleep 0.1; done
 """
 
 
