@@ -1,8 +1,9 @@
 """Asking about a definition instead of building it: `--check` and `--call`.
 
-Comes in: a request and a method: `lint`, `outline` or `targets`. Goes out: the answer as plain
-data with BuildKit's field names. Nothing is solved, but for a context that has to arrive first.
-Read next: `frontends.dockerfile.subrequests`.
+Comes in: a request and a method: `lint`, `outline`, `targets` or `graph`. Goes out: the answer as
+plain data, with BuildKit's field names where BuildKit has the method too. Nothing is solved, but
+for a context that has to arrive first.
+Read next: `frontends.dockerfile.subrequests`, `graph.draw`.
 """
 
 import threading
@@ -14,12 +15,12 @@ from minibuild.definition import read_definition
 from minibuild.engine import open_engine
 from minibuild.events import Report, serialised, silent
 from minibuild.graph.frontend import LocalContext
-from minibuild.pipeline import collaborators, frontend_request
+from minibuild.pipeline import collaborators, convert, frontend_request
 from minibuild.request import BuildRequest
 from minibuild.secrets import SshReader
 
-Method = Literal["lint", "outline", "targets"]
-METHODS: tuple[Method, ...] = ("lint", "outline", "targets")
+Method = Literal["lint", "outline", "targets", "graph"]
+METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph")
 
 
 def call(
@@ -43,6 +44,10 @@ def call(
             here = arrived(definition, asked, request.file, bench, engine.cache, sources)
             definition = here.definition
         asked = frontend_request(request, definition)
+        if method == "graph":
+            from minibuild.graph.graphdata import graph_data
+
+            return graph_data(convert(request, definition, finder).images)
         if method == "targets":
             answer = frontend.targets(asked)
         elif method == "outline":

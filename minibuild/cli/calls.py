@@ -2,7 +2,8 @@
 
 Comes in: the value of the flag, and the answer of the frontend. Goes out: on standard output JSON
 with BuildKit's field names, or text in the layout of `docker buildx build`; and the exit code,
-which is 1 if checks found something. Read next: `minibuild.calling`.
+which is 1 if checks found something. A graph is minibuild's own, and can be drawn as well.
+Read next: `minibuild.calling`.
 """
 
 import json
@@ -16,10 +17,12 @@ from minibuild.cli.parser import nearest
 from minibuild.cli.sizes import truth
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
+from minibuild.graph.draw import FORMATS, drawn
 
 Json = Mapping[str, Any]
 
-_HINT = "write --call=check, outline or targets, and ,format=json behind it for JSON"
+_HINT = "write --call=check, outline, targets or graph, and ,format=json behind it for JSON"
+_FORMS = ("text", "json")
 _DEFINITION_IS_WRONG = 6
 
 
@@ -27,20 +30,28 @@ class Call(NamedTuple):
     """What is asked, and how the answer is to look."""
 
     method: Method
-    json: bool = False
+    form: str = "text"
     ignore_status: bool = False
+
+    @property
+    def json(self) -> bool:
+        """Whether the answer is for programs."""
+        return self.form == "json"
 
 
 def parse_call(text: str) -> Call | None:
-    """`METHOD[,format=json|text][,ignorestatus=BOOL]`; None if it is a build."""
-    name, form, ignore = "", "", False
+    """`METHOD[,format=json|text][,ignorestatus=BOOL]`; None if it is a build.
+
+    A graph can be drawn, too: `format=dot`, `mermaid` or `svg`.
+    """
+    name, form, ignore = "", "text", False
     for field in fields(text):
         key, equals, value = field.partition("=")
         if not equals:
             if name:
                 raise UsageError(f"invalid value {text!r} for --call", hint=_HINT)
             name = key
-        elif key == "format" and value in ("json", "text"):
+        elif key == "format" and value in FORMATS:
             form = value
         elif key == "ignorestatus":
             ignore = truth(value, "call ignorestatus")
@@ -50,11 +61,13 @@ def parse_call(text: str) -> Call | None:
         return None
     known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
     if name not in known:
-        near = nearest(name, ["build", "check", "outline", "targets"])
+        near = nearest(name, ["build", "check", "outline", "targets", "graph"])
         raise UsageError(
             f"unknown method {name!r} for --call", hint=f"did you mean {near}?" if near else _HINT
         )
-    return Call(known[name], form == "json", ignore)
+    if form not in _FORMS and name != "graph":
+        raise UsageError(f"--call={name} cannot be drawn", hint="format= is text or json")
+    return Call(known[name], form, ignore)
 
 
 def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:
@@ -62,6 +75,8 @@ def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:
     failed = "buildError" in answer
     code = _DEFINITION_IS_WRONG if failed else 1 if answer.get("warnings") else 0
     code = 0 if call.ignore_status else code
+    if call.method == "graph":
+        return [drawn(answer, call.form)], code
     if call.json:
         return [json.dumps(answer, indent=2)], code
     if call.method == "targets":

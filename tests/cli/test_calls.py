@@ -25,9 +25,11 @@ CMD run
     [
         ("check", Call("lint")),
         ("lint", Call("lint")),
-        ("outline,format=json", Call("outline", json=True)),
+        ("outline,format=json", Call("outline", "json")),
         ("format=text,targets", Call("targets")),
         ("check,ignorestatus=1", Call("lint", ignore_status=True)),
+        ("graph", Call("graph")),
+        ("format=svg,graph", Call("graph", "svg")),
         ("build", None),
         ("format=json", None),
     ],
@@ -36,7 +38,9 @@ def test_values(text: str, expected: Call | None) -> None:
     assert parse_call(text) == expected
 
 
-@pytest.mark.parametrize("text", ["chek", "check,outline", "check,format=yaml", "check,x=1"])
+@pytest.mark.parametrize(
+    "text", ["chek", "check,outline", "check,format=yaml", "check,x=1", "check,format=dot"]
+)
 def test_wrong_values(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_call(text)
