@@ -32,8 +32,6 @@ from minibuild.solve.foresight import Foresight, Guess, foresee
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
 from minibuild.solve.pack_file import Packing, pack_file, unread
 from minibuild.solve.results import Result
-from minibuild.solve.run_diff import run_diff
-from minibuild.solve.run_exec import run_exec
 from minibuild.solve.run_file import run_file
 from minibuild.solve.schedule import Scheduler
 from minibuild.solve.sources import Sources
@@ -247,6 +245,8 @@ class Solver:
             case Exec() | File() as op:
                 return self._step(vertex, op, inputs, voice)
             case Diff() as op:
+                from minibuild.solve.run_diff import run_diff
+
                 result = run_diff(self._bench, inputs, voice)
                 key = self._diff_key(op, inputs)
                 # A record is for good, and what other machines have may be gone tomorrow.
@@ -290,6 +290,8 @@ class Solver:
         self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
     ) -> Result:
         if isinstance(op, Exec):
+            from minibuild.solve.run_exec import run_exec  # a cached build runs nothing
+
             return run_exec(self._bench, vertex, op, inputs, voice)
         with self._files:
             if self._packing is not None and vertex.digest in self._unread:
