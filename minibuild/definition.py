@@ -10,7 +10,7 @@ import stat
 from importlib import import_module
 from typing import NamedTuple
 
-from minibuild.errors import DefinitionError, RegistryError, SourceText, UsageError
+from minibuild.errors import DefinitionError, SourceText, UsageError
 from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.frontend import (
     ArchiveContext,
@@ -19,15 +19,13 @@ from minibuild.graph.frontend import (
     LocalContext,
     RemoteContext,
 )
-from minibuild.request import BuildRequest
+from minibuild.request import BuildRequest, RegistryAccess
 from minibuild.solve.workbench import LocalTree
 
 DOCKERFILE = "Dockerfile"
 MAX_BYTES = 16 * 1024 * 1024
 """No person writes a longer Dockerfile; a device or a disk image given by mistake is longer."""
 
-TIMEOUT_S = 60.0
-_FOUND = 200
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
 _REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
 
@@ -49,7 +47,7 @@ def read_definition(request: BuildRequest) -> Definition:
     if request.graph is not None:
         return _of_graph(request)
     if is_web_address(request.file):
-        request = request._replace(file="", dockerfile=_fetched(request.file))
+        request = request._replace(file="", dockerfile=_fetched(request.file, request.registries))
     locals_: dict[str, LocalTree] = {}
     contexts = {name: _named(name, value, locals_) for name, value in request.contexts.items()}
     main: Context
@@ -108,28 +106,23 @@ def is_web_address(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
-def _fetched(url: str) -> str:
+def _fetched(url: str, access: RegistryAccess) -> str:
     """The text of a Dockerfile from the web; it is asked for each time."""
-    import urllib3
+    import threading
+    from base64 import b64encode
 
-    shown, own = without_credentials(url), credentials(url)
-    headers = urllib3.make_headers(basic_auth=own) if own else None
-    try:
-        with urllib3.PoolManager(timeout=TIMEOUT_S) as pool:
-            response = pool.request("GET", shown, headers=headers, preload_content=False)
-            data: bytes = response.read(MAX_BYTES + 1)
-            response.release_conn()
-    except urllib3.exceptions.HTTPError as error:
-        raise RegistryError(
-            f"cannot fetch the Dockerfile {shown}: {error}",
-            hint="check the address and the network",
-        ) from error
-    if response.status != _FOUND:
-        raise RegistryError(
-            f"cannot fetch the Dockerfile {shown}: invalid response status {response.status}",
-            hint="open the address in a browser",
-        )
-    return _text(data, shown, "Dockerfile")
+    from minibuild.solve.web import body, get
+
+    own = credentials(url)
+    headers = {"Authorization": "Basic " + b64encode(own.encode()).decode()} if own else {}
+    response = get(url, headers, access, threading.Event())
+    data = b""
+    for piece in body(response, url):
+        data += piece
+        if len(data) > MAX_BYTES:
+            break
+    response.release_conn()
+    return _text(data, without_credentials(url), "Dockerfile")
 
 
 def is_remote(text: str) -> bool:

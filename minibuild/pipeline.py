@@ -153,6 +153,7 @@ def collaborators(
         ssh=ssh,
         report=report,
         cancelled=cancelled,
+        access=request.registries,
     )
     if request.cache_mount_from:
         from minibuild.cachemounts.arriving import Arrivals

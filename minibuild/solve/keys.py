@@ -10,7 +10,17 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, located
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import changed_since, content_digests, tree_digests
-from minibuild.graph.op import BindMount, CacheMount, Copy, Exec, File
+from minibuild.graph.address import without_credentials
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    Copy,
+    Exec,
+    File,
+    GitSource,
+    HttpSource,
+    ImageSource,
+)
 from minibuild.graph.vertex import Vertex
 from minibuild.solve.cachekey import Contents, Part
 from minibuild.solve.trees import Solved, input_of, open_tree
@@ -115,6 +125,8 @@ def _read(
     source = vertex.inputs[reader.input]
     told = bench.left_out.get(source.digest) if source is not None else None
     with located(vertex.note.span), open_tree(bench, solved, voice) as tree:
+        if not tree.name:
+            tree = tree._replace(name=_place(source))
         if told is not None:
             tree = tree._replace(
                 name="context",
@@ -123,6 +135,18 @@ def _read(
                 ignore_lines=told.ignore_lines,
             )
         return _digests(bench, reader, tree)
+
+
+def _place(source: Vertex | None) -> str:
+    """What people call the tree of a vertex."""
+    if source is None:
+        return "the empty stage"
+    match source.op:
+        case ImageSource() as op:
+            return f"the image {op.ref}"
+        case HttpSource() | GitSource() as op:
+            return without_credentials(op.url)
+    return f"the stage {source.note.stage}" if source.note.stage else ""
 
 
 def _digests(bench: Workbench, reader: Reader, tree: SourceTree) -> Contents:

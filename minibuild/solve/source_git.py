@@ -135,6 +135,13 @@ def _set_times(folder: str, time_s: int) -> None:
             os.utime(path, (time_s, time_s), follow_symlinks=False)
 
 
+def _reason(said: str) -> str:
+    """The line of git's that says why; what it writes behind that are questions and advice."""
+    lines = said.strip().splitlines() or [""]
+    telling = ("ssh: ", "fatal: ", "error: ", "remote: ")
+    return next((line for line in lines if line.startswith(telling)), lines[-1])
+
+
 def _listed(text: str) -> dict[str, str]:
     """The hashes by their references, from what git ls-remote prints."""
     return dict(line.split("\t")[::-1] for line in text.splitlines() if "\t" in line)
@@ -270,9 +277,8 @@ class _Git:
         if err and not quiet:
             self._voice.log(2, err)
         if process.returncode:
-            said = err.decode("utf-8", "replace").strip().splitlines() or [""]
             raise RegistryError(
-                f"failed to fetch {self._url}: {said[-1]}",
+                f"failed to fetch {self._url}: {_reason(err.decode('utf-8', 'replace'))}",
                 hint="a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent",
             )
         return out.decode("utf-8", "surrogateescape")
@@ -320,5 +326,8 @@ class _Git:
             "GIT_ALLOW_PROTOCOL": "http:https:git:ssh",
             "GIT_SSH_COMMAND": "ssh -F /dev/null -o StrictHostKeyChecking=accept-new",
         }
+        # As for registries; git's own names for them.
+        proxies = self._bench.access.proxies.items()
+        env |= {f"{scheme}_proxy": proxy for scheme, proxy in proxies}
         agent = self._bench.ssh("default")
         return env | self._auth() | ({"SSH_AUTH_SOCK": agent.path} if agent else {})

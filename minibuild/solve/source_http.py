@@ -8,22 +8,18 @@ nothing has to be asked. Rules: RFC 9110, sections 13 (conditional requests) and
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import Cancelled, DefinitionError, RegistryError
+from minibuild.errors import Cancelled, DefinitionError
 from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.op import HttpSource
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.trees import Solved
+from minibuild.solve.web import body, get
 from minibuild.solve.workbench import Voice, Workbench
-
-CHUNK_BYTES = 1 << 18
-TIMEOUT_S = 60.0
-ATTEMPTS = 3
 
 
 def fetch_http(
@@ -54,31 +50,15 @@ def fetch_http(
 
 
 def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
-    import urllib3
-
-    headers = {"User-Agent": "minibuild", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
     if "ETag" in validators:
         headers["If-None-Match"] = validators["ETag"]
     elif "Last-Modified" in validators:
         headers["If-Modified-Since"] = validators["Last-Modified"]
-    shown = without_credentials(url)
     if value := _authorization(bench, url):
         headers["Authorization"] = value
-    retries = urllib3.Retry(ATTEMPTS, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504))
-    try:
-        pool = urllib3.PoolManager(timeout=TIMEOUT_S, retries=retries)
-        response = pool.request("GET", shown, headers=headers, preload_content=False)
-    except urllib3.exceptions.HTTPError as error:
-        raise RegistryError(
-            f"cannot fetch {shown}: {error}", hint="check the address and the network"
-        ) from error
-    if response.status not in (200, 304):
-        response.release_conn()
-        raise RegistryError(
-            f"cannot fetch {shown}: invalid response status {response.status} {response.reason}",
-            hint="open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token",
-        )
-    return response
+    hint = "open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token"
+    return get(url, headers, bench.access, bench.cancelled, hint)
 
 
 def _authorization(bench: Workbench, url: str) -> str:
@@ -106,7 +86,7 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tup
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             fd = os.open(op.filename, flags, 0o600, dir_fd=root)
             with open(fd, "wb", buffering=0) as file:
-                for chunk in _chunks(response, op.url):
+                for chunk in body(response, op.url):
                     if bench.cancelled.is_set():
                         raise Cancelled("the download was cancelled")
                     sha.update(chunk)
@@ -130,20 +110,6 @@ def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tup
     voice.status("downloading", size, size, "B", started, done=True)
     key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
     return Record(key, (bench.diffs.add((), upper=active),)), digest
-
-
-def _chunks(response: Any, url: str) -> Iterator[bytes]:
-    """The body. A connection that ends before it does is an error."""
-    import urllib3
-
-    try:
-        yield from response.stream(CHUNK_BYTES)
-    except urllib3.exceptions.HTTPError as error:
-        raise RegistryError(
-            f"cannot fetch {without_credentials(url)}: the download broke off: "
-            f"{error.args[0] if error.args else error}",
-            hint="run the build again; nothing of the part that came is kept",
-        ) from error
 
 
 def _modified(header: str | None) -> float:

@@ -15,6 +15,7 @@ from minibuild.events import Log, Remark, Report, Status
 from minibuild.executor.api import Executor
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.op import CacheMount
+from minibuild.request import RegistryAccess
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.cache import Elsewhere
 from minibuild.solve.materialise import Materialiser
@@ -75,7 +76,7 @@ class Workbench(NamedTuple):
     """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
     where an agent listens. `fill` may bring cache mounts from elsewhere before a step uses
     them. `left_out` says of vertices, by their digests, what an ignore file took from them.
-    `elsewhere` are the caches of other machines."""
+    `elsewhere` are the caches of other machines, `access` the settings for networks."""
 
     store: Store
     snapshots: MergeSnapshotter
@@ -91,6 +92,7 @@ class Workbench(NamedTuple):
     fill: Callable[[Sequence[CacheMount]], None] | None = None
     left_out: Mapping[Digest, LeftOut] = {}
     elsewhere: Elsewhere | None = None
+    access: RegistryAccess = RegistryAccess()
 
     def local(self, name: str) -> LocalTree:
         """The directory that the request named `name`."""

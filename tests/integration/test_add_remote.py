@@ -98,6 +98,29 @@ def test_credentials_in_the_address(build: Built, web: WebServer) -> None:
     assert web.headers[-1]["Authorization"] == "Basic bWU6cGFzc0B3b3Jk"
 
 
+@pytest.mark.parametrize(("bypass", "code"), [("", 0), ("files.invalid", 4)])
+def test_by_way_of_a_proxy(
+    cli: Cli, web: WebServer, tmp_path: Path, bypass: str, code: int
+) -> None:
+    web.put("http://files.invalid/f", b"one")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nADD http://files.invalid/f /\n")
+    env = {"http_proxy": web.url(""), "no_proxy": bypass}
+    done = cli("build", f"--output={tmp_path}/out", str(tmp_path), env=env, code=code)
+    if code:
+        assert "there is no host files.invalid, or no name server knows it" in done.stderr
+    else:
+        assert (tmp_path / "out/f").read_text() == "one"
+
+
+@pytest.mark.needs("git")
+def test_a_repository_by_way_of_a_proxy(cli: Cli, web: WebServer, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nADD http://files.invalid/r.git /\n")
+    env = {"HTTP_PROXY": web.url("")}
+    done = cli("build", str(tmp_path), env=env, code=4)
+    assert [path for path, _ in web.seen] == ["http://files.invalid/r.git/info/refs"]
+    assert "repository 'http://files.invalid/r.git/' not found" in done.stderr
+
+
 def test_a_download_that_breaks_off(build: Built, web: WebServer) -> None:
     url = web.put("/f", b"half of it")
     web.files["/f"][1]["Content-Length"] = "20"

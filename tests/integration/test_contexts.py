@@ -236,7 +236,7 @@ def test_a_dockerfile_from_the_web_for_another_context(
     said = build("-f", web.put("/wrong", b"FROM scratch\nRUNN\n"), str(tmp_path / "ctx"), code=6)
     assert "2 | >>> RUNN" in said
     said = build("-f", web.url("/none"), str(tmp_path / "ctx"), code=4)
-    assert "cannot fetch the Dockerfile http" in said and "status 404" in said
+    assert "cannot fetch http" in said and "status 404" in said
 
 
 @pytest.mark.needs("mount")
