@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +23,7 @@ from tests.conftest import Cli
 from tests.registry.conftest import Authority
 from tests.support.faulty import Fault, Faulty
 from tests.support.probes import is_root
-from tests.support.registry import PASSWORD, USER
+from tests.support.registry import PASSWORD, USER, skopeo
 from tests.support.registry import Registry as Server
 
 pytestmark = [
@@ -408,10 +407,8 @@ def test_another_tool_copies_the_artifact(
 ) -> None:
     context, ref = project(DOCKERFILE), f"{plain.address}/skopeo/app:m"
     files(stores("first"), context, f"--cache-mount-to={ref}")
-    subprocess.run(
-        ["skopeo", "copy", "--src-tls-verify=false", f"docker://{ref}", f"oci:{tmp_path}/p:latest"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    place = f"oci:{tmp_path}/p:latest"
+    skopeo("copy", "--src-tls-verify=false", f"docker://{ref}", place, home=str(tmp_path))
     flag = f"--cache-mount-from=type=local,src={tmp_path}/p"
     assert files(stores("second"), context, flag)[0] == "1\n"
 

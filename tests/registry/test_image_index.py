@@ -1,13 +1,13 @@
 """`minibuild image index`: parts that were pushed apart, as one name."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cli
 from tests.support.registry import Registry as Server
+from tests.support.registry import skopeo
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("docker-registry", "openssl", "mount")]
 
@@ -34,10 +34,8 @@ def test_parts_of_two_repositories(cli: Cli, plain: Server, context: str, tmp_pa
     said = cli("image", "index", "--push", "--annotation=a=b", f"{name}:1", f"{name}:amd", part)
     assert not [line for line in plain.requests()[before:] if line.startswith("PATCH")]
     digest = said.stdout.split()[-1]
-    raw = subprocess.run(
-        ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}:1"],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+    inspect = ("inspect", "--raw", "--tls-verify=false", f"docker://{name}:1")
+    raw = skopeo(*inspect, home=str(tmp_path))
     found = json.loads(raw)
     assert [m["platform"]["architecture"] for m in found["manifests"]] == ["amd64", "arm64"]
     assert found["annotations"] == {"a": "b"}

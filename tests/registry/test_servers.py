@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from base64 import b64encode
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from minibuild.oci.transport import Patience
 from minibuild.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.registry.conftest import Authority
-from tests.support.registry import PASSWORD, USER, TokenService, free_port
+from tests.support.registry import PASSWORD, USER, TokenService, free_port, skopeo
 from tests.support.registry import Registry as Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("docker-registry", "openssl")]
@@ -311,12 +310,9 @@ def test_images_that_are_elsewhere(plain: Server, content: ContentStore, tmp_pat
 
 
 @pytest.mark.needs("skopeo")
-def test_skopeo_sees_what_was_pushed(plain: Server, content: ContentStore) -> None:
+def test_skopeo_sees_what_was_pushed(plain: Server, content: ContentStore, tmp_path: Path) -> None:
     top = make_image(content, 1000)
     push_image(connect(), content, top, [parse_reference(f"{plain.address}/seen:1")])
-    done = subprocess.run(
-        ["skopeo", "inspect", "--tls-verify=false", f"docker://{plain.address}/seen:1"],
-        capture_output=True,
-        check=True,
-    )
-    assert json.loads(done.stdout)["Digest"] == top.digest
+    name = f"docker://{plain.address}/seen:1"
+    said = skopeo("inspect", "--tls-verify=false", name, home=str(tmp_path))
+    assert json.loads(said)["Digest"] == top.digest

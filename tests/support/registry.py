@@ -143,6 +143,17 @@ def with_tls(certificate: str) -> dict[str, Any]:
     return {"http": {"tls": {"certificate": certificate, "key": key}}}
 
 
+def skopeo(*arguments: str, home: str) -> str:
+    """What skopeo(1) prints. It looks for logins below `home` alone: the folder of /run that it would
+    try else may be closed to this account."""
+    own = {"HOME": home, "XDG_RUNTIME_DIR": home}
+    done = subprocess.run(
+        ["skopeo", *arguments], capture_output=True, text=True, env={**os.environ, **own}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def _openssl(*arguments: str, data: bytes = b"") -> bytes:
     done = subprocess.run(["openssl", *arguments], input=data, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
