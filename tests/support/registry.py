@@ -144,8 +144,8 @@ def with_tls(certificate: str) -> dict[str, Any]:
 
 
 def skopeo(*arguments: str, home: str) -> str:
-    """What skopeo(1) prints. It looks for logins below `home` alone: the folder of /run that it would
-    try else may be closed to this account."""
+    """What skopeo(1) prints. It looks for logins below `home` alone: the folder of /run that it
+    would try else may be closed to this account."""
     own = {"HOME": home, "XDG_RUNTIME_DIR": home}
     done = subprocess.run(
         ["skopeo", *arguments], capture_output=True, text=True, env={**os.environ, **own}
