@@ -97,8 +97,12 @@ class Authoriser:
 
         scheme, _, rest = challenge.realm.partition("://")
         host = rest.partition("/")[0]
+        if scheme not in ("http", "https") or not host:
+            raise RegistryError(
+                f"{domain} has its logins at {challenge.realm!r}, which is no address for that"
+            )
         plain = scheme == "http" and not is_loopback(host) and self._hosts.tls(host).verify
-        if scheme not in ("http", "https") or (plain and login is not None):
+        if plain and login is not None:
             raise RegistryError(
                 f"{domain} sends its logins to {challenge.realm}, where anybody could read them",
                 hint=f'[registries."{host}"] insecure = true in the settings allows it',

@@ -14,7 +14,15 @@ from minibuild.oci.credentials import Credentials
 from minibuild.oci.hosts import Endpoint, Hosts
 from minibuild.oci.reference import Reference
 from minibuild.oci.refusal import refusal
-from minibuild.oci.transport import Body, Patience, Transport, Unreachable, discard, read_all
+from minibuild.oci.transport import (
+    Body,
+    Patience,
+    Transport,
+    Unreachable,
+    discard,
+    read_all,
+    redirected,
+)
 from minibuild.request import RegistryAccess
 
 if TYPE_CHECKING:
@@ -76,8 +84,8 @@ class Client:
             )
             if response.status in call.expected:
                 return response
-            if response.status != 401 or not ours or attempt == 3:
-                break
+            if response.status != 401 or not ours or attempt == 3 or redirected(response):
+                break  # who was redirected to has no say in where a login is sent
             # A token may have expired on the way: then one more is asked for, once.
             challenge = response.headers.get("WWW-Authenticate", "")
             sent = self._authoriser.answer(endpoint, challenge, scopes, sent)

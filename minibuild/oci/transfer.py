@@ -6,6 +6,7 @@ copies in this order never has a document whose parts are missing. Read next: `v
 
 from collections.abc import Iterator
 
+from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.model import (
@@ -22,15 +23,16 @@ _MAX_DEPTH = 4
 
 def manifests_of(source: BlobSource, top: Descriptor) -> Iterator[tuple[Descriptor, Manifest]]:
     """The manifests below an image or index, with the descriptors that name them."""
-    for descriptor, document in _documents(source, top, 0):
+    for descriptor, document in _documents(source, top, 0, set()):
         if document is not None:
             yield descriptor, document
 
 
 def _documents(
-    source: BlobSource, top: Descriptor, depth: int
+    source: BlobSource, top: Descriptor, depth: int, seen: set[Digest]
 ) -> Iterator[tuple[Descriptor, Manifest | None]]:
-    """Manifests, and indexes (as None) after what they list."""
+    """Manifests, and indexes (as None) after what they list, each index once: a thousand times
+    the same one in another, and that in a third, is soon more than anybody can count."""
     if depth > _MAX_DEPTH:
         raise ImageError(f"more than {_MAX_DEPTH} indexes lead to each other")
     data = read_document(source, top, MAX_DOCUMENT_BYTES)
@@ -38,15 +40,17 @@ def _documents(
     if not is_index(data, top.media_type, what):
         yield top, parse_manifest(data, what)
         return
+    seen.add(top.digest)
     for child in parse_index(data, what).manifests:
-        yield from _documents(source, child, depth + 1)
+        if child.digest not in seen:
+            yield from _documents(source, child, depth + 1, seen)
     yield top, None
 
 
 def blobs_of(source: BlobSource, top: Descriptor) -> Iterator[Descriptor]:
     """Every blob of an image or index, itself last; each digest once."""
-    seen: set[str] = set()
-    for descriptor, manifest in _documents(source, top, 0):
+    seen: set[Digest] = set()
+    for descriptor, manifest in _documents(source, top, 0, set()):
         parts = () if manifest is None else (*manifest.layers, manifest.config)
         for part in (*parts, descriptor):
             if part.digest not in seen:

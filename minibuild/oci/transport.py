@@ -9,7 +9,7 @@ is temporary is tried again after a pause that doubles, or after the time that t
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from minibuild.errors import BuildError, Cancelled, RegistryError
 from minibuild.oci.hosts import Tls
@@ -148,6 +148,8 @@ class Transport:
             raise  # the source of an upload failed, not the registry
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise explain(error, url, patience) from None
+        except ValueError as error:  # of urllib.parse, about where it was redirected to
+            raise no_address(_host(url), reason(error)) from None
         finally:
             if opened is not None and not isinstance(opened, bytes):
                 opened.close()
@@ -217,6 +219,14 @@ def discard(response: "BaseHTTPResponse") -> None:
         response.close()
 
 
+def redirected(response: "BaseHTTPResponse") -> bool:
+    """Whether an answer comes from another host than the one that was asked."""
+    history = () if response.retries is None else response.retries.history
+    hosts = {_host(step.url or "") for step in history}
+    hosts |= {_host(step.redirect_location or "") for step in history}
+    return len(hosts - {""}) > 1
+
+
 def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
     """The body of a response, which must not be longer than `limit` bytes."""
     import urllib3
@@ -231,10 +241,22 @@ def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
     except (urllib3.exceptions.HTTPError, OSError) as error:
         response.close()
         raise Unreachable(f"{host} broke off its answer: {reason(error)}") from None
+    if len(data) <= limit and response.headers.get("Content-Encoding", "") == "gzip":
+        data = _inflated(data, limit, host)
     if len(data) > limit:
         response.close()
         raise RegistryError(f"{host} sent an answer of more than {limit} bytes")
     return data
+
+
+def _inflated(data: bytes, limit: int, host: str) -> bytes:
+    """A document that something on the way has compressed, though nobody asked for that."""
+    import zlib
+
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit + 1)
+    except zlib.error as error:
+        raise RegistryError(f"{host} sent an answer that is not gzip as it says: {error}") from None
 
 
 def retry_after_s(response: "BaseHTTPResponse") -> float:
@@ -248,18 +270,27 @@ def retry_after_s(response: "BaseHTTPResponse") -> float:
 
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
+
+
+def no_address(host: str, why: str) -> Unreachable:
+    """The error for a server that names an address that is none."""
+    return Unreachable(f"{host} names an address that is none: {why}", temporary=False)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0]
 
 
 def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     """The failure of a connection as a sentence for people."""
     import ssl
+    from http.client import BadStatusLine, RemoteDisconnected
 
     import urllib3.exceptions as library
 
-    host = url.partition("://")[2].partition("/")[0]
-    inner: object = error
+    host, inner = _host(url), cast(object, error)
     while isinstance(found := getattr(inner, "reason", None), Exception):
         inner = found
     if certificate := _of_kind(ssl.SSLCertVerificationError, inner):
@@ -290,6 +321,11 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
             hint="it is there, and overloaded or stuck: try again later",
             silent=True,
         )
+    if isinstance(inner, library.LocationValueError):
+        return no_address(host, reason(error))
+    garbage = _of_kind(BadStatusLine, inner)
+    if garbage and not isinstance(garbage, RemoteDisconnected):
+        return Unreachable(f"{host} does not answer as a registry does: it does not speak HTTP")
     if "redirect" in str(inner):
         return Unreachable(
             f"{host} redirects from one address to the next without end", temporary=False

@@ -16,7 +16,7 @@ from minibuild.oci.hosts import Endpoint
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
 from minibuild.oci.refusal import Refused
-from minibuild.oci.transport import TEMPORARY, Unreachable, discard
+from minibuild.oci.transport import TEMPORARY, Unreachable, discard, no_address
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -150,7 +150,10 @@ class Session:
         location = response.headers.get("Location", "")
         if not location:
             raise RegistryError(f"{self._endpoint.host} does not say where to send a blob")
-        self._location = urljoin(self._client.url(self._endpoint, "blobs/uploads/"), location)
+        try:
+            self._location = urljoin(self._client.url(self._endpoint, "blobs/uploads/"), location)
+        except ValueError as error:
+            raise no_address(self._endpoint.host, str(error)) from None
 
     def append(self, descriptor: Descriptor, source: BlobSource, length: int, meter: Meter) -> None:
         """Send the next `length` bytes."""
