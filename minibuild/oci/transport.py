@@ -285,7 +285,6 @@ def _host(url: str) -> str:
 
 def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     """The failure of a connection as a sentence for people."""
-    import ssl
     from http.client import BadStatusLine, RemoteDisconnected
 
     import urllib3.exceptions as library
@@ -293,15 +292,8 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     host, inner = _host(url), cast(object, error)
     while isinstance(found := getattr(inner, "reason", None), Exception):
         inner = found
-    if certificate := _of_kind(ssl.SSLCertVerificationError, inner):
-        fault = getattr(certificate, "verify_message", "") or "it does not fit"
-        return Unreachable(
-            f"the certificate of {host} cannot be trusted: {fault}",
-            hint=f"put the authority's certificate into ~/.docker/certs.d/{host}/ca.crt",
-            temporary=False,
-        )
-    if _of_kind(ssl.SSLError, inner):
-        return Unreachable(f"{host} does not speak TLS as expected: {reason(error)}")
+    if about_tls := _explain_tls(error, inner, host):
+        return about_tls
     if isinstance(inner, library.NameResolutionError):
         return Unreachable(
             f"there is no host {host.rpartition(':')[0] or host}, or no name server knows it",
@@ -335,6 +327,22 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
         hint="check the name and the network; an image from a file needs no registry: "
         "minibuild image load FILE",
     )
+
+
+def _explain_tls(error: Exception, inner: object, host: str) -> Unreachable | None:
+    """The failure, if it is one of TLS: a certificate, or no TLS at all."""
+    import ssl
+
+    if certificate := _of_kind(ssl.SSLCertVerificationError, inner):
+        fault = getattr(certificate, "verify_message", "") or "it does not fit"
+        return Unreachable(
+            f"the certificate of {host} cannot be trusted: {fault}",
+            hint=f"put the authority's certificate into ~/.docker/certs.d/{host}/ca.crt",
+            temporary=False,
+        )
+    if _of_kind(ssl.SSLError, inner):
+        return Unreachable(f"{host} does not speak TLS as expected: {reason(error)}")
+    return None
 
 
 def _of_kind(kind: type[Exception], error: object) -> Exception | None:
