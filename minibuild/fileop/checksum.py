@@ -210,10 +210,12 @@ class _Hasher:
             raise unreadable(item.label, error) from error
         try:
             status = os.fstat(fd)
-            sha = hashlib.sha256()
+            sha, total = hashlib.sha256(), 0
             while count := os.readv(fd, [self._buffer]):
                 sha.update(self._view[:count])
-                if count < SMALL:
+                total += count
+                # A filesystem may give less than was asked for before the end, as FUSE can.
+                if count < SMALL and total >= status.st_size:
                     break
             if CAPABILITY in xattr.names(fd):
                 sha.update(b"\0" + CAPABILITY.encode() + (xattr.get(fd, CAPABILITY) or b""))

@@ -25,25 +25,25 @@ class Copier:
     def copy(self, source_fd: int, target_fd: int, size: int) -> int:
         """Copy all of the source; `size` is what it is thought to have, and may be wrong."""
         if size < SMALL:
-            return self._by_buffer(source_fd, target_fd)
+            return self._by_buffer(source_fd, target_fd, size)
         status = os.fstat(source_fd)
         if status.st_blocks * 512 < status.st_size:
             return self._sparse(source_fd, target_fd, status.st_size)
-        return self._rest(source_fd, target_fd)
+        return self._rest(source_fd, target_fd, status.st_size)
 
-    def _by_buffer(self, source_fd: int, target_fd: int) -> int:
+    def _by_buffer(self, source_fd: int, target_fd: int, size: int) -> int:
         total = 0
         while count := os.readv(source_fd, [self._buffer]):
             written = os.write(target_fd, self._view[:count])
             while written < count:
                 written += os.write(target_fd, self._view[written:count])
             total += count
-            if count < SMALL:
-                break  # A short read of a regular file is its end; this saves a call for each.
+            if count < SMALL and total >= size:
+                break  # That was the end; not asking again saves a call for each file.
         return total
 
-    def _rest(self, source_fd: int, target_fd: int) -> int:
-        """Copy from where both files stand to the end of the source."""
+    def _rest(self, source_fd: int, target_fd: int, size: int) -> int:
+        """Copy from where both files stand, their beginning, to the end of the source."""
         total = 0
         try:
             while count := os.copy_file_range(source_fd, target_fd, _CHUNK):
@@ -52,7 +52,7 @@ class Copier:
             if error.errno not in _REFUSED:
                 raise
         # Some special filesystems answer 0 at once; reading finds out whether there is more.
-        return total + self._by_buffer(source_fd, target_fd)
+        return total + self._by_buffer(source_fd, target_fd, size - total)
 
     def _sparse(self, source_fd: int, target_fd: int, size: int) -> int:
         os.ftruncate(target_fd, size)
@@ -65,7 +65,7 @@ class Copier:
         except OSError as error:
             if error.errno == errno.EINVAL and not end:  # No SEEK_DATA here: copy the zeros.
                 os.lseek(source_fd, 0, os.SEEK_SET)
-                return self._rest(source_fd, target_fd)
+                return self._rest(source_fd, target_fd, size)
             if error.errno != errno.ENXIO:  # ENXIO: no data after this offset.
                 raise
         return size
@@ -75,8 +75,7 @@ class Copier:
             count = os.preadv(source_fd, [self._view[: min(SMALL, end - start)]], start)
             if not count:
                 return
-            os.pwrite(target_fd, self._view[:count], start)
-            start += count
+            start += os.pwrite(target_fd, self._view[:count], start)
 
 
 def same_contents(one_fd: int, other_fd: int) -> bool:
@@ -86,6 +85,6 @@ def same_contents(one_fd: int, other_fd: int) -> bool:
         one = os.pread(one_fd, SMALL, offset)
         if one != os.pread(other_fd, SMALL, offset):
             return False
-        if len(one) < SMALL:
+        if not one:
             return True
         offset += len(one)
