@@ -74,16 +74,8 @@ def env(state: StageState, item: Env) -> None:
         (state.word(p.key, item.head, p.span), state.word(p.value, item.head, p.span))
         for p in item.pairs
     ]
-    listed = state.config.setdefault("Env", [])
     for name, value in pairs:
-        state.env[name] = value
-        setting = f"{name}={value}"
-        for at, old in enumerate(listed):
-            if old.partition("=")[0] == name:
-                listed[at] = setting
-                break
-        else:
-            listed.append(setting)
+        state.set_env(name, value)
     state.record("ENV " + " ".join(f"{name}={value}" for name, value in pairs))
 
 

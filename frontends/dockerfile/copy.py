@@ -53,31 +53,37 @@ class _Words(NamedTuple):
 class _Actions:
     """Collects the copies of one instruction, and the trees they read."""
 
-    __slots__ = ("actions", "inputs", "template")
+    __slots__ = ("_begun", "_paths", "inputs", "template")
 
     def __init__(self, base: Vertex | None, template: op.Copy) -> None:
         self.inputs: list[Vertex | None] = [base]
-        self.actions: list[op.Copy] = []
         self.template = template
+        self._begun: list[op.Copy] = []
+        self._paths: list[list[str]] = []
 
     def add(
         self, source: Vertex | None, path: str, *, keep_owner: bool = False, unpack: bool = False
     ) -> None:
         """Copy one path; neighbours from one tree become one action."""
-        last = self.actions[-1] if self.actions else None
+        last = self._begun[-1] if self._begun else None
         if (
             last is not None
             and (last.keep_owner, last.unpack) == (keep_owner, unpack)
             and self.inputs[last.input] == source
         ):
-            self.actions[-1] = last._replace(paths=(*last.paths, path))
+            self._paths[-1].append(path)
             return
         self.inputs.append(source)
-        self.actions.append(
-            self.template._replace(
-                input=len(self.inputs) - 1, paths=(path,), keep_owner=keep_owner, unpack=unpack
-            )
+        self._begun.append(
+            self.template._replace(input=len(self.inputs) - 1, keep_owner=keep_owner, unpack=unpack)
         )
+        self._paths.append([path])
+
+    @property
+    def actions(self) -> tuple[op.Copy, ...]:
+        """The copies, each with its paths."""
+        both = zip(self._begun, self._paths, strict=True)
+        return tuple(action._replace(paths=tuple(paths)) for action, paths in both)
 
 
 def copy_or_add(state: StageState, item: Copy | Add) -> None:
@@ -100,11 +106,14 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
         exclude=words.exclude,
     )
     collected = _Actions(None if link else state.vertex, template)
-    _collect_paths(state, item, words, collected)
+    if isinstance(item, Copy):
+        _collect_copied(state, item, words, collected)
+    else:
+        _collect_added(state, item, words, collected)
     for heredoc in item.heredocs:
         collected.add(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
     note = state.note(item.head)
-    copied = Vertex(op.File(tuple(collected.actions)), collected.inputs, note)
+    copied = Vertex(op.File(collected.actions), collected.inputs, note)
     if link:
         text = step_text(item.head, state.env, state.conversion.escape)
         merged = state.note(item.head, f"LINK {text}", same_step=True)
@@ -184,24 +193,26 @@ def _check_mode(words: _Words, item: Copy | Add) -> None:
 # --- where from ---------------------------------------------------------------------------------
 
 
-def _collect_paths(state: StageState, item: Copy | Add, words: _Words, collected: _Actions) -> None:
-    """Add the sources that are paths or URLs."""
+def _collect_copied(state: StageState, item: Copy, words: _Words, collected: _Actions) -> None:
+    """Add the sources of a COPY, which are paths in one tree."""
+    for source in words.sources:
+        git, name = _remote(item, source)
+        if git is not None or name:
+            kind = "a git ref" if git is not None else "a URL"
+            raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
+    tree = _copied_tree(state, item) if words.sources else None
+    own = tree is not None and not isinstance(tree.op, op.LocalSource)
+    for source in words.sources:
+        collected.add(tree, _path(state, item, source), keep_owner=own)
+
+
+def _collect_added(state: StageState, item: Add, words: _Words, collected: _Actions) -> None:
+    """Add the sources of an ADD: paths of the context, downloads, git repositories."""
     if words.checksum and len(words.sources) != 1:
         raise _wrong(item, "checksum can't be specified for multiple sources", "checksum")
     for source in words.sources:
-        try:
-            git = git_url(source)
-            name = http_filename(source) if git is None and is_http(source) else ""
-        except InvalidRemote as error:
-            raise _wrong(item, str(error)) from None
-        if isinstance(item, Copy):
-            if git is not None or name:
-                kind = "a git ref" if git is not None else "a URL"
-                raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
-            tree = _copied_tree(state, item)
-            own = tree is not None and not isinstance(tree.op, op.LocalSource)
-            collected.add(tree, _path(state, item, source), keep_owner=own)
-        elif git is not None:
+        git, name = _remote(item, source)
+        if git is not None:
             collected.add(_git(state, item, git, words), ".")
         elif name:
             _add_download(state, item, op.HttpSource(source, name, words.checksum), collected)
@@ -211,6 +222,15 @@ def _collect_paths(state: StageState, item: Copy | Add, words: _Words, collected
             tree = state.conversion.sources.main_context(item.head.span)
             path = _path(state, item, source)
             collected.add(tree, path, unpack=item.unpack is not False)
+
+
+def _remote(item: Copy | Add, source: str) -> tuple[GitUrl | None, str]:
+    """A source as a git address, or the file name of one on the web; neither if it is a path."""
+    try:
+        git = git_url(source)
+        return git, http_filename(source) if git is None and is_http(source) else ""
+    except InvalidRemote as error:
+        raise _wrong(item, str(error)) from None
 
 
 def _wrong(item: Copy | Add, message: str, flag: str = "", hint: str = "") -> DockerfileError:

@@ -26,6 +26,9 @@ from minibuild.graph.image import ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 
+_MOST_GUESSES = 100
+"""So many unknown variables of a stage get a guess at what was meant; each takes a while."""
+
 
 class Conversion(NamedTuple):
     """What all stages of one platform share. `states` are the stages done so far."""
@@ -43,12 +46,14 @@ class Conversion(NamedTuple):
 class StageState:
     """One stage. `env` is the environment of its RUNs; ARGs are in it, beside what the config has.
 
-    `build_args` are the declared ARGs, with the values they had when they were declared.
+    `env_at` says where in the config's list a variable stands. `build_args` are the declared ARGs,
+    with the values they had when they were declared.
     """
 
     __slots__ = (
-        "author", "base_config", "build_args", "cmd_set", "config", "conversion", "env", "history",
-        "index", "names", "note_stage", "plan", "platform", "vertex", "workdir_set",
+        "author", "base_config", "build_args", "cmd_set", "config", "conversion", "env", "env_at",
+        "guesses", "history", "index", "names", "note_stage", "plan", "platform", "vertex",
+        "workdir_set",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, conversion: Conversion) -> None:
@@ -60,6 +65,7 @@ class StageState:
         self.build_args: dict[str, str | None] = {}
         self.cmd_set = False
         self.workdir_set = False
+        self.guesses = 0
         if plan.base is None:
             assert plan.stage.parent is not None
             self._continue(conversion.states[plan.stage.parent])
@@ -102,9 +108,18 @@ class StageState:
         listed = self.config.setdefault("Env", [])
         if not any(item.startswith("PATH=") for item in listed):
             listed.append(f"PATH={DEFAULT_PATH}")
-        for item in listed:
+        self.env_at: dict[str, int] = {}
+        for at, item in enumerate(listed):
             name, _, value = item.partition("=")
             self.env[name] = value
+            self.env_at.setdefault(name, at)
+
+    def set_env(self, name: str, value: str) -> None:
+        """Set a variable of the config; it keeps its place in the list if it has one."""
+        self.env[name] = value
+        listed = self.config["Env"]
+        at = self.env_at.setdefault(name, len(listed))
+        listed[at : at + 1] = [f"{name}={value}"]
 
     def _name_base(self, vertex: Vertex) -> None:
         """Number the FROM among the steps of the stage."""
@@ -129,7 +144,9 @@ class StageState:
     def note_unset(self, unset: frozenset[str], head: Head) -> None:
         """Report variables that nobody declared."""
         for name in sorted(unset - self.build_args.keys()):
-            near = did_you_mean(f"${name}", [f"${known}" for known in self.env])
+            self.guesses += 1
+            known = (f"${name}" for name in self.env) if self.guesses <= _MOST_GUESSES else ()
+            near = did_you_mean(f"${name}", known)
             self.conversion.checks.report(
                 rules.UNDEFINED_VAR, f"Usage of undefined variable '${name}'{near}", head
             )

@@ -5,9 +5,13 @@ Read next: nothing; this is a leaf.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
 _LONGEST = 32
 """Words longer than this are no misspelling of anything here."""
+
+_MOST_KNOWN = 1000
+"""So many words are compared: a guess may not take long."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -22,7 +26,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return ""
     allowed = 1 if len(word) <= 3 else 2 if len(word) <= 8 else 3
     distance, best = min(
-        ((edit_distance(word.lower(), other.lower()), other) for other in known),
+        (
+            (edit_distance(word.lower(), other.lower()), other)
+            for other in islice(known, _MOST_KNOWN)
+            if abs(len(word) - len(other)) <= allowed
+        ),
         key=lambda found: found[0],
         default=(allowed + 1, ""),
     )

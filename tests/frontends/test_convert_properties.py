@@ -1,5 +1,8 @@
 """Laws that hold for any Dockerfile: layers match the history, equal texts mean equal graphs."""
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,3 +106,22 @@ def test_nonsense_is_a_build_error(text: str) -> None:
 @given(st.sampled_from(["RUN", "COPY", "ADD", "ENV", "EXPOSE", "ARG"]), st.text(max_size=30))
 def test_nonsense_after_a_keyword_is_a_build_error(keyword: str, rest: str) -> None:
     built(f"FROM busybox\n{keyword} {rest}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ENV " + " ".join(f"A{n}=b" for n in range(20_000)),
+        "\n".join(f"ENV A{n}=b" for n in range(10_000)),
+        "\n".join(f"ENV A{n}=$B{n}" for n in range(5_000)),
+        "COPY " + "a " * 40_000 + "/d/",
+        "EXPOSE 1-60000\nEXPOSE 1-60000/udp",
+        "RUN a\n" * 5_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_time_is_in_proportion_to_length(text: str) -> None:
+    source = SourceText("Dockerfile", f"FROM busybox\n{text}\n")
+    started = time.perf_counter()
+    convert(FrontendRequest(source, (AMD64,), AMD64), FakeResolver())
+    assert time.perf_counter() - started < 4
