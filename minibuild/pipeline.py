@@ -155,6 +155,11 @@ def collaborators(
         cancelled=cancelled,
         access=request.registries,
     )
+    if request.keep_failed:
+        from minibuild.solve.failed import FailedSteps
+
+        failed = FailedSteps(engine.cache, engine.diffs, engine.snapshots)
+        bench = bench._replace(keep=failed.keep)
     if request.cache_mount_from:
         from minibuild.cachemounts.arriving import Arrivals
         from minibuild.telling import Scene

@@ -137,9 +137,10 @@ class BuildRequest(NamedTuple):
     `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
     no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
     `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
-    has), `always` or `never`. `jobs` 0 lets the scheduler choose. A `graph` takes the place of a
-    Dockerfile; its local sources are `contexts`, and `context` is the one of that name. With
-    `squash` images have one layer on top of their base.
+    has), `always` or `never`. `jobs` 0 lets the scheduler choose. With `keep_failed` the store
+    keeps what a failed step left. A `graph` takes the place of a Dockerfile; its local sources are
+    `contexts`, and `context` is the one of that name. With `squash` images have one layer on top of
+    their base.
     """
 
     context: str = "."
@@ -165,6 +166,7 @@ class BuildRequest(NamedTuple):
     ssh: tuple[SshAgent, ...] = ()
     allow: frozenset[str] = frozenset()
     jobs: int = 0
+    keep_failed: bool = False
     lab: str = ""
     registries: RegistryAccess = RegistryAccess()
     graph: "FlatGraph | None" = None

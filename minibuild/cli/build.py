@@ -17,7 +17,7 @@ from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
-from minibuild.errors import BuildError, UsageError
+from minibuild.errors import BuildError, StepFailed, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
 from minibuild.request import BuildRequest, BuildResult
 
@@ -111,7 +111,14 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
 
         renderer.close()
         _show_warnings(renderer, request, mode, session)
-        return show(error, session, failed=renderer.failed, places=_places(request))
+        if isinstance(error, StepFailed) and not (error.hint or request.keep_failed):
+            error.hint = "--on-error=shell opens a shell in what the step left"
+        code = show(error, session, failed=renderer.failed, places=_places(request))
+        if isinstance(error, StepFailed) and request.keep_failed:
+            from minibuild.cli.failed import look_around
+
+            look_around(session, shell=options.on_error == "shell")
+        return code
     finally:
         renderer.close()
     _write_files(options, result)

@@ -133,6 +133,13 @@ def _add_steps(made: Parser) -> None:
     many("--secret", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount")
     many("--ssh", metavar="ID[=SOCKET|KEY,...]", help="ssh agent, or keys, for RUN --mount")
     many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
+    add(
+        "--on-error",
+        default="exit",
+        choices=("exit", "keep", "shell"),
+        metavar="ACTION",
+        help="when a RUN fails: exit, keep its files for `run --failed`, or open a shell in them",
+    )
     add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
     add(
         "--lab", default="", metavar="DEFECT", help="bring an old defect back, to see it: see `lab`"

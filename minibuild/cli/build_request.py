@@ -72,6 +72,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         ssh=tuple(_ssh(text, environment) for text in options.ssh),
         allow=frozenset(allow),
         jobs=options.jobs,
+        keep_failed=options.on_error != "exit",
         lab=_defect(options.lab),
         cache_to=_caches(options.cache_to, "cache-to"),
         cache_from=_caches(options.cache_from, "cache-from"),

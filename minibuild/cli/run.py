@@ -29,7 +29,7 @@ def _parser() -> Parser:
         "minibuild run",
         description="Run a command in a fresh, writable view of an image. Nothing it writes is "
         "kept. The exit code is that of the command.",
-        usage="minibuild run [flags] IMAGE [COMMAND [ARGUMENT...]]",
+        usage="minibuild run [flags] IMAGE|--failed [COMMAND [ARGUMENT...]]",
     )
     made.repeated("-e", "--env", metavar="K[=V]", help="variable; K alone: from the environment")
     made.add_argument("-w", "--workdir", default="", metavar="DIR", help="working directory")
@@ -43,16 +43,25 @@ def _parser() -> Parser:
     # Docker's habits: they ask for what is done anyway.
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
         made.switch(habit, help=argparse.SUPPRESS)
-    made.add_argument("image", metavar="IMAGE", help="name, or oci-layout://DIR:TAG")
+    made.switch("--failed", help="not an image: what the last `build --on-error=keep` kept")
+    made.add_argument(
+        "image", nargs="?", default="", metavar="IMAGE", help="name, or oci-layout://DIR:TAG"
+    )
     made.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
     return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
-    name = _name(root, options.image)
+    if options.failed:
+        # There is no image to name: all words are the command.
+        options.command = [word for word in (options.image, *options.command) if word]
+        options.image = ""
+    elif not options.image:
+        raise UsageError("no image to run", hint="minibuild run IMAGE [COMMAND], or --failed")
+    name = _name(root, options.image) if options.image else ""
     enter()
-    from minibuild.cli.view import writable_view
+    from minibuild.cli.view import failed_view, writable_view
     from minibuild.engine import open_engine
 
     platform = parse_platform(options.platform) if options.platform else host_platform()
@@ -60,7 +69,9 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     with (
         open_engine(root) as engine,
         stopping(cancelled),
-        writable_view(engine, name, platform, session.tell, cancelled) as view,
+        writable_view(engine, name, platform, session.tell, cancelled)
+        if name
+        else failed_view(engine, session.tell, cancelled) as view,
     ):
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         step = Step(

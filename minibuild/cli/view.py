@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from minibuild.engine import Engine
+from minibuild.errors import UsageError
 from minibuild.events import silent
 from minibuild.fileop.memo import DigestMemo
-from minibuild.graph.image import ImageConfig
-from minibuild.graph.platform import Platform
+from minibuild.graph.image import ContainerConfig, ImageConfig
+from minibuild.graph.platform import Platform, host_platform
 from minibuild.secrets import SecretReader, SshReader
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solve.images import ImageFinder
@@ -68,5 +69,31 @@ def writable_view(
     active = engine.snapshots.prepare(materialiser.snapshot(solved.result, tell))
     try:
         yield View(active, resolved.config)
+    finally:
+        engine.snapshots.remove(active)
+
+
+@contextmanager
+def failed_view(
+    engine: Engine, tell: Callable[[str], None], cancelled: threading.Event
+) -> Iterator[View]:
+    """A view of what the last failed step left, as that step saw itself: see `build --on-error`."""
+    from minibuild.solve.failed import FailedSteps
+
+    failed = FailedSteps(engine.cache, engine.diffs, engine.snapshots).last()
+    if failed is None:
+        raise UsageError(
+            "no failed step is kept", hint="build with --on-error=keep, and it is the next to fail"
+        )
+    tell(f"in what {failed.name} left")
+    env = [f"{name}={value}" for name, value in failed.env]
+    config: ContainerConfig = {"Env": env, "WorkingDir": failed.cwd, "User": failed.user}
+    config["Cmd"] = ["sh"]
+    materialiser = Materialiser(
+        engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
+    )
+    active = engine.snapshots.prepare(materialiser.snapshot(failed.result, tell))
+    try:
+        yield View(active, ImageConfig(host_platform(), config))
     finally:
         engine.snapshots.remove(active)

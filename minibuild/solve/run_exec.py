@@ -54,8 +54,13 @@ def run_exec(
         with located(vertex.note.span):
             _run(bench, vertex, op, inputs, voice, active)
         bench.snapshots.commit(active)
-    except BaseException:
-        bench.snapshots.remove(active)
+    except BaseException as error:
+        if isinstance(error, StepFailed) and bench.keep is not None:
+            bench.snapshots.commit(active)
+            failed = bench.diffs.add(base, lower=parent, upper=active)
+            bench.keep(vertex, op, (*base, failed))
+        else:
+            bench.snapshots.remove(active)
         raise
     return (*base, bench.diffs.add(base, lower=parent, upper=active))
 

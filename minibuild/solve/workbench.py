@@ -14,12 +14,13 @@ from minibuild.errors import DefinitionError
 from minibuild.events import Log, Remark, Report, Status
 from minibuild.executor.api import Executor
 from minibuild.fileop.memo import DigestMemo
-from minibuild.graph.op import CacheMount
+from minibuild.graph.op import CacheMount, Exec
+from minibuild.graph.vertex import Vertex
 from minibuild.request import RegistryAccess
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.cache import Elsewhere
 from minibuild.solve.materialise import Materialiser
-from minibuild.solve.results import Diffs
+from minibuild.solve.results import Diffs, Result
 from minibuild.store.layout import Store
 
 
@@ -76,7 +77,8 @@ class Workbench(NamedTuple):
     """The collaborators of a build. `secret` returns a secret's value, or None if unknown; `ssh`
     where an agent listens. `fill` may bring cache mounts from elsewhere before a step uses
     them. `left_out` says of vertices, by their digests, what an ignore file took from them.
-    `elsewhere` are the caches of other machines, `access` the settings for networks."""
+    `elsewhere` are the caches of other machines, `access` the settings for networks. `keep` is told
+    of a step that failed, and of the tree that it left."""
 
     store: Store
     snapshots: MergeSnapshotter
@@ -93,6 +95,7 @@ class Workbench(NamedTuple):
     left_out: Mapping[Digest, LeftOut] = {}
     elsewhere: Elsewhere | None = None
     access: RegistryAccess = RegistryAccess()
+    keep: Callable[[Vertex, Exec, Result], None] | None = None
 
     def local(self, name: str) -> LocalTree:
         """The directory that the request named `name`."""
