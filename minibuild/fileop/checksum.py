@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
@@ -20,7 +20,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.data import SMALL
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import explained, unreadable
-from minibuild.fileop.memo import DigestMemo
+from minibuild.fileop.memo import BATCH, DigestMemo
 from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick, Selection
@@ -43,6 +43,7 @@ _TYPES = {
 }
 _KEEP_MODE = ModeRule(None)
 _TICK_NS = 20_000_000
+_ALL_NEW = (None,) * BATCH
 
 
 class _Item(NamedTuple):
@@ -95,11 +96,13 @@ def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
 
 
 def _fingerprints(selection: Selection, prints: "_Prints", memo: DigestMemo | None) -> Contents:
-    with explained("reading the files of a copy"):
-        items: list[_Item] = []
-        for pick in selection.picks():
-            items.extend(_read_pick(selection, pick, prints))
-        return _digests(items, selection.tree, memo)
+    with explained("reading the files of a copy"), DirStack(selection.tree.fd) as dirs:
+        reading = _Reading(dirs, memo)
+        # All picks first: a source that is not there is told before anything is read.
+        for pick in list(selection.picks()):
+            for item in _read_pick(selection, pick, prints):
+                reading.add(item)
+        return reading.finish()
 
 
 class _Prints:
@@ -163,30 +166,52 @@ def _has_data(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode)
 
 
-def _digests(items: Sequence[_Item], tree: SourceTree, memo: DigestMemo | None) -> Contents:
-    """The fingerprints of items, with the digests of data; files the memo knows stay closed."""
-    files = [item for item in items if item.data]
-    known = memo.recall(item.stat for item in files) if memo is not None else None
-    fresh: list[tuple[os.stat_result, bytes]] = []
-    found: dict[str, str] = {}
-    began_ns = time.time_ns()
-    with DirStack(tree.fd) as dirs:
-        hasher = _Hasher(dirs)
-        for item in items:
-            words = item.words
-            if item.data:
-                digest = None if known is None else known.digest(item.stat)
-                if digest is None:
-                    status, digest = hasher.digest(item)
-                    fresh.append((status, digest))
-                words = f"{words} {digest.hex()}"
-            # A path may be read twice, once as itself and once inside another source.
-            before = found.setdefault(item.label, words)
-            if before != words:
-                found[item.label] = f"{before}; {words}"
-    if memo is not None and fresh:
-        memo.remember(fresh, began_ns)
-    return tuple(sorted(found.items()))
+class _Reading:
+    """Puts fingerprints together, batch by batch: the memo is asked for many files at once, and
+    nobody holds the metadata of a whole context (1.3 KiB for each of its files)."""
+
+    __slots__ = ("_batch", "_began_ns", "_found", "_fresh", "_hasher", "_memo")
+
+    def __init__(self, dirs: DirStack, memo: DigestMemo | None) -> None:
+        self._memo = memo
+        self._hasher = _Hasher(dirs)
+        self._batch: list[_Item] = []
+        self._fresh: list[tuple[os.stat_result, bytes]] = []
+        self._found: dict[str, str] = {}
+        self._began_ns = time.time_ns()
+
+    def add(self, item: _Item) -> None:
+        """One item more. Raises what the memo raises for a file that it does not know."""
+        if not item.data:
+            self._tell(item.label, item.words)
+            return
+        self._batch.append(item)
+        if len(self._batch) == BATCH:
+            self._settle()
+
+    def _settle(self) -> None:
+        """The digests of a batch; files the memo knows stay closed."""
+        batch = self._batch
+        known = self._memo.recall([item.stat for item in batch]) if self._memo else _ALL_NEW
+        for item, digest in zip(batch, known, strict=False):
+            if digest is None:
+                status, digest = self._hasher.digest(item)
+                self._fresh.append((status, digest))
+            self._tell(item.label, f"{item.words} {digest.hex()}")
+        batch.clear()
+
+    def _tell(self, label: str, words: str) -> None:
+        # A path may be read twice, once as itself and once inside another source.
+        before = self._found.setdefault(label, words)
+        if before != words:
+            self._found[label] = f"{before}; {words}"
+
+    def finish(self) -> Contents:
+        """All fingerprints."""
+        self._settle()
+        if self._memo is not None and self._fresh:
+            self._memo.remember(self._fresh, self._began_ns)
+        return tuple(sorted(self._found.items()))
 
 
 class _Hasher:

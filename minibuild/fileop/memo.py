@@ -7,31 +7,16 @@ the resolution of the clock that stamps files, so a file changed just now is not
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from minibuild.store.database import Database
 
 _RACY_NS = 2_000_000_000
-_BATCH = 500
+BATCH = 500
+"""How many files are asked for in one query."""
 
 Row = tuple[int, int, int, int, bytes]
 """Inode, size, mtime, ctime and digest."""
-
-
-class Known:
-    """What the memo has for some files, to be asked file by file."""
-
-    __slots__ = ("_devices",)
-
-    def __init__(self, devices: dict[int, dict[int, Row]]) -> None:
-        self._devices = devices
-
-    def digest(self, status: os.stat_result) -> bytes | None:
-        """The digest of a file, if it is as it was when it was hashed."""
-        row = self._devices.get(status.st_dev, _NOTHING).get(status.st_ino)
-        if row is None or row[1:4] != _stamp(status):
-            return None
-        return row[4]
 
 
 class DigestMemo:
@@ -42,17 +27,23 @@ class DigestMemo:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def recall(self, files: Iterable[os.stat_result]) -> Known:
-        """Look up many files at once."""
+    def recall(self, files: Sequence[os.stat_result]) -> "list[bytes | None]":
+        """The digest of each file that is as it was when it was hashed, and None for the others.
+        Ask for `BATCH` files at once."""
         inodes: dict[int, list[int]] = {}
         for status in files:
             inodes.setdefault(status.st_dev, []).append(status.st_ino)
-        return Known({device: self._rows(device, wanted) for device, wanted in inodes.items()})
+        known = {device: self._rows(device, wanted) for device, wanted in inodes.items()}
+        found = []
+        for status in files:
+            row = known[status.st_dev].get(status.st_ino)
+            found.append(row[4] if row is not None and row[1:4] == _stamp(status) else None)
+        return found
 
     def _rows(self, device: int, inodes: Sequence[int]) -> dict[int, Row]:
         rows: dict[int, Row] = {}
-        for start in range(0, len(inodes), _BATCH):
-            batch = [_signed(inode) for inode in inodes[start : start + _BATCH]]
+        for start in range(0, len(inodes), BATCH):
+            batch = [_signed(inode) for inode in inodes[start : start + BATCH]]
             marks = ",".join("?" * len(batch))
             found = self._db.execute(
                 "SELECT ino, size, mtime_ns, ctime_ns, digest FROM file_digests"
@@ -82,30 +73,21 @@ class Unknown(Exception):
     """A file whose digest nobody remembers."""
 
 
-class _AllKnown(Known):
-    """Digests of files, all of which have to be known."""
+class OnlyKnown(DigestMemo):
+    """A memo for whoever has no time to read files now: an unknown one raises `Unknown`. That
+    comes with the first batch in which there is one, and not after a walk through all of them."""
 
     __slots__ = ()
 
-    def digest(self, status: os.stat_result) -> bytes:
-        found = super().digest(status)
-        if found is None:
+    def recall(self, files: Sequence[os.stat_result]) -> "list[bytes | None]":
+        """Look up many files at once."""
+        found = super().recall(files)
+        if None in found:
             raise Unknown
         return found
 
 
-class OnlyKnown(DigestMemo):
-    """A memo for whoever has no time to read files now: an unknown one raises `Unknown`."""
-
-    __slots__ = ()
-
-    def recall(self, files: Iterable[os.stat_result]) -> Known:
-        """Look up many files at once."""
-        return _AllKnown(super().recall(files)._devices)
-
-
 _UNSIGNED = (1 << 64) - 1
-_NOTHING: dict[int, Row] = {}
 
 
 def _signed(number: int) -> int:
