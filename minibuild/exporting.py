@@ -107,7 +107,7 @@ def packing_for(engine: Engine, request: BuildRequest) -> Packing | None:
     if any(output.type in ("local", "tar") for output in outputs):
         return None
     if outputs[0].type == "cacheonly":
-        return Packing(engine.layers)
+        return Packing(engine.layers, wanted=False)
     options = image_options(outputs[0])
     return Packing(engine.layers, options.compression or "gzip", options.level)
 

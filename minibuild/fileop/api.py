@@ -55,6 +55,11 @@ class Entry(NamedTuple):
     name: str = ""
     data: bytes | None = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether it is a regular file with the data of another one."""
+        return self.data is None and not self.hardlink and stat.S_ISREG(self.mode)
+
 
 class Archive(NamedTuple):
     """An archive to be unpacked into the directory `path`, which an entry before it made.

@@ -33,9 +33,10 @@ def apply(
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     copied: Copied | None = None,
+    writer: Writer | None = None,
 ) -> list[str]:
     """Do the actions in order. `sources` has the tree of each input that a `Copy` reads, `copied`
-    tells of which files the times do not count.
+    tells of which files the times do not count. `writer` is another one than usual.
 
     Returns a sentence for each entry of an unpacked archive that this host does not permit.
 
@@ -43,7 +44,8 @@ def apply(
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
     apply_ = _Apply(root_fd, sources)
-    with explained("copying files"), Writer(root_fd, progress, cancelled, copied) as writer:
+    writer = writer or Writer(root_fd, progress, cancelled, copied)
+    with explained("copying files"), writer:
         for action in actions:
             if isinstance(action, Rm):
                 writer.settle()

@@ -65,7 +65,10 @@ def pack_copies(
 
 
 class LayerWriter:
-    """Writes planned entries as a tar, and tells the destination of each."""
+    """Writes planned entries as a tar, and tells the destination of each.
+
+    `touched` are directories of the base that get a new name, and with it the time `now_ns`.
+    """
 
     def __init__(
         self,
@@ -80,32 +83,45 @@ class LayerWriter:
         self._base_fd = base_fd
         self._progress = progress
         self._cancelled = cancelled
-        self._now_ns = time.time_ns()
+        self.now_ns = time.time_ns()
         self._ids = mapped_ids()
         self._last: list[bytes] = []
         self._told: set[str] = {""}
         self._untouched: set[str] = set()
+        self.touched: list[str] = []
         self._files = 0
         self._size_bytes = 0
 
     def write(self, entries: Iterator[Planned]) -> None:
         """Write the entries in the order they come."""
         for entry in entries:
-            if isinstance(entry, Archive):
-                raise Unplannable("what an archive holds is not known before it is unpacked")
-            self._check(entry)
-            below = self._dest.kind(entry.path)
-            self._dest.add(entry)
-            if stat.S_ISDIR(entry.mode):
-                if below and entry.keep:
-                    continue  # There already; told if something is put into it.
-                self._parents(entry.path, new=not below)
-                self._told.add(entry.path)
-            elif below:
-                raise Unplannable("a file takes the place of another")
+            if not self.takes(entry):
+                continue
+            assert isinstance(entry, Entry)
+            if entry.is_read:
+                self._file(entry)
             else:
-                self._parents(entry.path, new=True)
-            self._put(entry)
+                self.put(entry)
+            self._count(entry)
+
+    def takes(self, entry: Planned) -> bool:
+        """Whether the layer has an entry for this, which is then to be written next. Directories
+        of the base that come before it are written here. Raises `Unplannable`."""
+        if isinstance(entry, Archive):
+            raise Unplannable("what an archive holds is not known before it is unpacked")
+        self._check(entry)
+        below = self._dest.kind(entry.path)
+        self._dest.add(entry)
+        if stat.S_ISDIR(entry.mode):
+            if below and entry.keep:
+                return False  # There already; told if something is put into it.
+            self._parents(entry.path, new=not below)
+            self._told.add(entry.path)
+        elif below:
+            raise Unplannable("a file takes the place of another")
+        else:
+            self._parents(entry.path, new=True)
+        return True
 
     def _check(self, entry: Entry) -> None:
         """Raise if the tree would not be what the entry says, or be walked in another order."""
@@ -133,57 +149,67 @@ class LayerWriter:
             found = lstat(self._base_fd, folder)
             assert found is not None
             changed = new and folder == above
-            mtime_ns = self._now_ns if changed else found.st_mtime_ns
+            mtime_ns = self.now_ns if changed else found.st_mtime_ns
             self._told.add(folder)
-            if not changed:
+            if changed:
+                self.touched.append(folder)
+            else:
                 self._untouched.add(folder)
             mode = stat.S_IMODE(found.st_mode)
             entry = tarformat.Entry(folder, "dir", mode, found.st_uid, found.st_gid, 0, mtime_ns)
             self._sink.write(header(entry))
 
-    def _put(self, entry: Entry) -> None:
-        kind = tarformat.KINDS[stat.S_IFMT(entry.mode)]
-        is_file = kind == "file" and not entry.hardlink
-        data = entry.data
-        size = entry.size if data is None else len(data)
-        made = tarformat.Entry(
+    def put(self, entry: Entry) -> None:
+        """An entry whose data is known, or that has none."""
+        kind = "link" if entry.hardlink else tarformat.KINDS[stat.S_IFMT(entry.mode)]
+        data = entry.data if kind == "file" else None
+        self._sink.write(header(self._made(entry, kind, len(data or b""))))
+        if data:
+            self._sink.write(data + bytes(tarformat.padding(len(data))))
+
+    def _made(self, entry: Entry, kind: tarformat.Kind, size: int) -> tarformat.Entry:
+        return tarformat.Entry(
             entry.path,
-            "link" if entry.hardlink else kind,
+            kind,
             stat.S_IMODE(entry.mode),
             entry.uid,
             entry.gid,
-            size if is_file else 0,
-            self._now_ns if entry.mtime_ns is None else entry.mtime_ns,
+            size,
+            self.now_ns if entry.mtime_ns is None else entry.mtime_ns,
             entry.target,
         )
-        if is_file and data is None:
-            self._file(made, entry)
-        else:
-            self._sink.write(header(made))
-        if data:
-            self._sink.write(data + bytes(tarformat.padding(size)))
-        self._files += kind != "dir"
-        if self._files % _REPORT_EVERY == 0:
-            if self._cancelled is not None and self._cancelled.is_set():
-                raise Cancelled("cancelled while copying files")
-            self.tell()
 
-    def _file(self, made: tarformat.Entry, entry: Entry) -> None:
+    def _file(self, entry: Entry) -> None:
         try:
             fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
         except PermissionError as error:
             raise unreadable(entry.name, error) from error
         try:
-            names = xattr.names(fd)
-            if names:  # Few files have any.
-                kept = {key: xattr.get(fd, key) or b"" for key in KEPT_XATTRS if key in names}
-                made = made._replace(xattrs=kept)
-            self._sink.write(header(made))
-            if entry.size:
-                self._sink.write_file(fd, entry.size, entry.path)
-            self._size_bytes += entry.size
+            self.head(entry, fd, xattr.names(fd))
+            self.data(entry, fd)
         finally:
             os.close(fd)
+
+    def head(self, entry: Entry, fd: int, attributes: Sequence[str]) -> None:
+        """The header of a file that is open; the names of its attributes are known."""
+        made = self._made(entry, "file", entry.size)
+        if attributes:  # Few files have any.
+            kept = {key: xattr.get(fd, key) or b"" for key in KEPT_XATTRS if key in attributes}
+            made = made._replace(xattrs=kept)
+        self._sink.write(header(made))
+
+    def data(self, entry: Entry, fd: int, copy_fd: int = -1) -> None:
+        """The data of a file that is open, also into the file `copy_fd`, if there is one."""
+        if entry.size:
+            self._sink.write_file(fd, entry.size, entry.path, copy_fd)
+        self._size_bytes += entry.size
+
+    def _count(self, entry: Entry) -> None:
+        self._files += not stat.S_ISDIR(entry.mode)
+        if self._files % _REPORT_EVERY == 0:
+            if self._cancelled is not None and self._cancelled.is_set():
+                raise Cancelled("cancelled while copying files")
+            self.tell()
 
     def tell(self) -> None:
         """Say how far it is."""

@@ -11,7 +11,7 @@ Of all extended attributes only security.capability comes along: that is what a 
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
@@ -52,6 +52,8 @@ class Writer:
     """
 
     __slots__ = (
+        "_born",
+        "_born_in",
         "_cancelled",
         "_copied",
         "_copier",
@@ -72,6 +74,8 @@ class Writer:
         self._copied = copied
         self._dirs = _Target(root_fd)
         self._copier = Copier()
+        self._born: dict[int, tuple[int, int, int]] = {}
+        self._born_in: str | None = None
         self._progress = progress
         self._cancelled = cancelled
         self._files = 0
@@ -92,17 +96,17 @@ class Writer:
     def write(self, entries: Iterable[Planned]) -> None:
         """Write the entries in the order they come. Raises `DefinitionError`, `Cancelled`."""
         for entry in entries:
-            if isinstance(entry, Archive):
-                self._unpack(entry)
-            else:
-                self.put(entry)
+            self.put(entry)
 
     def settle(self) -> None:
         """Finish all directories: nothing of what was written so far is left undone."""
         self._dirs.enter("")
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: Planned) -> None:
         """Write one entry. The directory above it is there already."""
+        if isinstance(entry, Archive):
+            self._unpack(entry)
+            return
         above, _, name = entry.path.rpartition("/")
         dirs = self._dirs
         dir_fd = dirs.fd if dirs.path == above else dirs.enter(above)
@@ -144,29 +148,50 @@ class Writer:
                 source_fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
             except PermissionError as error:
                 raise unreadable(entry.name, error) from error
+        target_fd = -1
         try:
             target_fd = _create(dir_fd, name, entry, source_fd, self._copied)
-            if target_fd >= 0:
-                self._size_bytes += self._fill(target_fd, entry, source_fd)
-        finally:
-            if source_fd >= 0:
-                os.close(source_fd)
-
-    def _fill(self, target_fd: int, entry: Entry, source_fd: int) -> int:
-        try:
-            if entry.data is None:
-                size = self._copier.copy(source_fd, target_fd, entry.size)
-            else:
-                size = _write_all(target_fd, entry.data)
-            fchown(target_fd, entry.uid, entry.gid, entry.path)
-            os.fchmod(target_fd, stat.S_IMODE(entry.mode))
-            if source_fd >= 0 and CAPABILITY in xattr.names(source_fd):
+            if target_fd < 0:
+                return
+            born = self._newborn(target_fd, entry.mode)
+            attributes = xattr.names(source_fd) if source_fd >= 0 else []
+            self._size_bytes += self.contents(target_fd, entry, source_fd, attributes)
+            if born[1:] != (entry.uid, entry.gid):
+                fchown(target_fd, entry.uid, entry.gid, entry.path)
+            if born[0] != entry.mode:
+                os.fchmod(target_fd, stat.S_IMODE(entry.mode))
+            if CAPABILITY in attributes:
                 _copy_capability(source_fd, target_fd)
             if entry.mtime_ns is not None:
                 os.utime(target_fd, ns=(entry.mtime_ns, entry.mtime_ns))
-            return size
         finally:
-            os.close(target_fd)
+            for fd in (source_fd, target_fd):
+                if fd >= 0:
+                    os.close(fd)
+
+    def contents(
+        self, target_fd: int, entry: Entry, source_fd: int, attributes: Sequence[str]
+    ) -> int:
+        """Fill a new file; return its size. `attributes` are the names of the source's."""
+        if entry.data is None:
+            return self._copier.copy(source_fd, target_fd, entry.size)
+        return _write_all(target_fd, entry.data)
+
+    def _newborn(self, fd: int, mode: int) -> tuple[int, int, int]:
+        """Mode, owner and group that a file made here with this mode has by itself.
+
+        They hang on the directory (set-group-id, default ACLs) and on the umask, and are the same
+        for the next file with this mode: one look for each directory spares two calls for each
+        file, each of which writes the inode again (8 of 55 microseconds).
+        """
+        if self._dirs.path != self._born_in:
+            self._born_in = self._dirs.path
+            self._born.clear()
+        born = self._born.get(mode)
+        if born is None:
+            status = os.fstat(fd)
+            born = self._born[mode] = (status.st_mode, status.st_uid, status.st_gid)
+        return born
 
     def _special(self, dir_fd: int, name: str, kind: int, entry: Entry) -> None:
         if kind == stat.S_IFLNK:
@@ -221,13 +246,15 @@ def _create(
     dir_fd: int, name: str, entry: Entry, source_fd: int, copied: Copied | None = None
 ) -> int:
     """A new file in place of what is there; -1 if that is the very same already."""
+    # Set-id bits come last: they are worth something only with the right owner.
+    mode = entry.mode & 0o777 if entry.mode & 0o7000 == 0 else 0o600
     try:
-        return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+        return os.open(name, _CREATE, mode, dir_fd=dir_fd)
     except FileExistsError:
         if _is_there(dir_fd, name, entry, source_fd, copied):
             return -1
     _clear(dir_fd, name, entry)
-    return os.open(name, _CREATE, 0o600, dir_fd=dir_fd)
+    return os.open(name, _CREATE, mode, dir_fd=dir_fd)
 
 
 def _is_there(dir_fd: int, name: str, entry: Entry, source_fd: int, copied: Copied | None) -> bool:

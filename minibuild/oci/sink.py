@@ -59,13 +59,18 @@ class LayerSink:
             if self._used == BLOCK_BYTES:
                 self._flush()
 
-    def write_file(self, fd: int, size: int, name: str) -> None:
-        """Append the `size` bytes of an open file, and fill the last block of the tar."""
+    def write_file(self, fd: int, size: int, name: str, copy_fd: int = -1) -> None:
+        """Append the `size` bytes of an open file, and fill the last block of the tar. What was
+        read also goes to the file `copy_fd`, if there is one."""
         left = size
         while left:
-            count = os.readv(fd, [self._view[self._used : min(self._used + left, BLOCK_BYTES)]])
+            room = self._view[self._used : min(self._used + left, BLOCK_BYTES)]
+            count = os.readv(fd, [room])
             if not count:
                 raise changed(name)
+            written = 0 if copy_fd >= 0 else count
+            while written < count:
+                written += os.write(copy_fd, room[written:count])
             self._used += count
             left -= count
             if self._used == BLOCK_BYTES:

@@ -25,11 +25,12 @@ from minibuild.solve.workbench import Voice, Workbench
 
 
 class Packing(NamedTuple):
-    """Where layers are kept, and how new ones are compressed."""
+    """Where layers are kept, and how new ones are compressed. `wanted`: an output needs them."""
 
     layers: StoreLayers
     compression: Compression = "gzip"
     level: int | None = None
+    wanted: bool = True
 
 
 def unread(vertices: Sequence[Vertex]) -> frozenset[Digest]:
@@ -42,6 +43,19 @@ def unread(vertices: Sequence[Vertex]) -> frozenset[Digest]:
     return frozenset(
         v.digest for v in vertices if isinstance(v.op, File) and v.digest not in needed
     )
+
+
+def layered(targets: Sequence[Vertex | None]) -> frozenset[Digest]:
+    """The vertices whose diffs are layers of what the targets become."""
+    found: set[Digest] = set()
+    left = [target for target in targets if target is not None]
+    while left:
+        vertex = left.pop()
+        if vertex.digest not in found:
+            found.add(vertex.digest)
+            below = vertex.inputs if isinstance(vertex.op, Merge) else vertex.inputs[:1]
+            left += [v for v in below if v is not None]
+    return frozenset(found)
 
 
 def pack_file(

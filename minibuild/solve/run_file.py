@@ -7,26 +7,40 @@ not depend on that.
 """
 
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
 from minibuild.errors import located
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Copied, Progress, SourceTree
 from minibuild.fileop.apply import apply
-from minibuild.graph.op import File
+from minibuild.fileop.dest import InMemory
+from minibuild.graph.op import Copy, File
 from minibuild.graph.vertex import Vertex
 from minibuild.linux.beneath import exists
+from minibuild.oci.layers import PackedLayer
 from minibuild.solve.keys import readers
+from minibuild.solve.pack_file import Packing
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
 
+if TYPE_CHECKING:
+    from minibuild.oci.sink import LayerSink
+
 
 def run_file(
-    bench: Workbench, vertex: Vertex, op: File, inputs: Sequence[Solved | None], voice: Voice
+    bench: Workbench,
+    vertex: Vertex,
+    op: File,
+    inputs: Sequence[Solved | None],
+    voice: Voice,
+    packing: Packing | None = None,
 ) -> Result:
-    """The base's result with one diff more."""
+    """The base's result with one diff more. With `packing` it is made a layer, too, if that can
+    be done while its files are copied."""
     base: Result = inputs[0].result if inputs and inputs[0] else ()
     parent = bench.materialiser.snapshot(base, voice.remark)
     active = bench.snapshots.prepare(parent)
@@ -42,20 +56,52 @@ def run_file(
                 solved = input_of(vertex, index, inputs)
                 sources[index] = stack.enter_context(open_tree(bench, solved, voice))
             root_fd = stack.enter_context(bench.snapshots.tree(active, readonly=False))
-            for left_out in apply(
-                op.actions,
-                root_fd,
-                sources,
-                progress=progress,
-                cancelled=bench.cancelled,
-                copied=_copied_before(bench, vertex, base),
-            ):
+            how = _How(progress, bench.cancelled, _copied_before(bench, vertex, base))
+            copies = [action for action in op.actions if isinstance(action, Copy)]
+            blob, told = None, []
+            if packing is None or any(c.unpack for c in copies) or len(copies) < len(op.actions):
+                told = apply(op.actions, root_fd, sources, **how._asdict())
+            else:
+                base_fd = parent and stack.enter_context(bench.snapshots.tree(parent))
+                blob = _apply_and_pack(copies, root_fd, base_fd, sources, packing, how)
+            for left_out in told:
                 voice.remark(left_out)
         bench.snapshots.commit(active)
     except BaseException:
         bench.snapshots.remove(active)
         raise
-    return (*base, bench.diffs.add(base, lower=parent, upper=active))
+    return (*base, bench.diffs.add(base, lower=parent, upper=active, blob=blob))
+
+
+class _How(NamedTuple):
+    """What copying wants to know besides what to copy."""
+
+    progress: Progress
+    cancelled: threading.Event
+    copied: Copied
+
+
+def _apply_and_pack(
+    copies: Sequence[Copy],
+    root_fd: int,
+    base_fd: int | None,
+    sources: Mapping[int, SourceTree],
+    packing: Packing,
+    how: _How,
+) -> PackedLayer | None:
+    """Write the copies; the layer they are, too, unless the tree has to be packed for that."""
+    # Imported here, as compression is: a cached build packs nothing.
+    from minibuild.fileop.both import Unplannable, apply_and_pack
+    from minibuild.fileop.layer import LayerWriter
+
+    def write(sink: "LayerSink") -> None:
+        layer = LayerWriter(sink, InMemory(base_fd), base_fd)
+        apply_and_pack(copies, root_fd, sources, layer, **how._asdict())
+
+    try:
+        return packing.layers.pack_by(write, packing.compression, packing.level)
+    except Unplannable:
+        return None
 
 
 def _copied_before(bench: Workbench, vertex: Vertex, base: Result) -> Callable[[str], bool]:

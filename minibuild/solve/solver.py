@@ -30,7 +30,7 @@ from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import combined_key, explain, step_key
 from minibuild.solve.foresight import Foresight, Guess, foresee
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
-from minibuild.solve.pack_file import Packing, pack_file, unread
+from minibuild.solve.pack_file import Packing, layered, pack_file, unread
 from minibuild.solve.results import Result
 from minibuild.solve.run_file import run_file
 from minibuild.solve.schedule import Scheduler
@@ -72,6 +72,7 @@ class Solver:
         self.keys: dict[Digest, Digest] = {}
         """The canonical key of every vertex that has one, solved or not needed after all."""
         self._unread: frozenset[Digest] = frozenset()
+        self._layered: frozenset[Digest] = frozenset()
         # Walking, hashing and copying small files holds the interpreter lock between two system
         # calls; threads that do it side by side only take it from each other.
         self._files = threading.Lock()
@@ -86,6 +87,8 @@ class Solver:
         vertices = topological(targets)
         if self._packing is not None:
             self._unread = unread(vertices)
+            if self._packing.wanted:
+                self._layered = layered(targets)
         self._bench.report(
             Planned(
                 tuple(
@@ -298,7 +301,8 @@ class Solver:
                 packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing)
                 if packed is not None:
                     return packed
-            return run_file(self._bench, vertex, op, inputs, voice)
+            packing = self._packing if vertex.digest in self._layered else None
+            return run_file(self._bench, vertex, op, inputs, voice, packing)
 
     # --- small things ---
 

@@ -51,12 +51,17 @@ def _context(project: Callable[[Mapping[str, str]], str], line: str) -> str:
     return context
 
 
-def _top_layer(layout: str) -> list[tuple[object, ...]]:
-    """The entries of the last layer; a time that is that of the build is left out."""
+def _layers(layout: str) -> list[list[tuple[object, ...]]]:
+    """The entries of the layers; a time that is that of the build is left out."""
     with open(f"{layout}/index.json", encoding="utf-8") as file:
         top = json.load(file)["manifests"][0]["digest"]
     manifest = json.loads(blob(layout, top))
-    tar = gzip.decompress(blob(layout, manifest["layers"][-1]["digest"]))
+    return [
+        _entries(gzip.decompress(blob(layout, layer["digest"]))) for layer in manifest["layers"]
+    ]
+
+
+def _entries(tar: bytes) -> list[tuple[object, ...]]:
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         return [
             (
@@ -83,13 +88,20 @@ def test_packed_as_its_tree_would_be(
     project: Callable[[Mapping[str, str]], str],
     tmp_path: Path,
 ) -> None:
-    """Packed from the context in one store, from the tree that another output made in another."""
+    """Packed from the context, from the tree that another output made, and together with the tree
+    for a step that reads it."""
     context = _context(project, line)
-    direct, treed = str(tmp_path / "direct"), str(tmp_path / "treed")
+    direct, treed, both = (str(tmp_path / name) for name in ("direct", "treed", "both"))
     cli("build", "-o", f"type=oci,tar=false,dest={direct}", context)
     cli("build", "--no-cache", "-o", str(tmp_path / "tree"), context)
     cli("build", "-o", f"type=oci,tar=false,dest={treed}", context)
-    assert _top_layer(direct) == _top_layer(treed)
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(f"FROM busybox\n{line}\nRUN true\n")
+    output = f"type=oci,tar=false,dest={both}"
+    cli("build", "--no-cache", "-f", str(dockerfile), "-o", output, context)
+    layers = _layers(direct)
+    assert layers == _layers(treed)
+    assert layers == _layers(both)[: len(layers)]
 
 
 @pytest.mark.integration
