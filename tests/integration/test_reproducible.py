@@ -110,7 +110,7 @@ def test_verify_names_the_first_step_and_file(
     builds: Builds, project: Project, step: str, path: str, what: str
 ) -> None:
     lines = ["FROM busybox", "RUN mkdir -p /var/log && echo same > /same"]
-    lines += [f"RUN {step}", "RUN date > /later"]
+    lines += [f"RUN {step}", "RUN cat /proc/sys/kernel/random/uuid > /later"]
     done = builds.cli("verify", "-q", project({"Dockerfile": "\n".join(lines)}), code=1)
     told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:])
     assert done.stdout.startswith("not reproducible: 2 of ")
