@@ -279,7 +279,9 @@ class Solver:
             found = None if forced else self._lookup(canonical)
             if found is None:
                 result = self._execute(vertex, op, inputs, voice)
-                if not still_so(bench, vertex, inputs, parts, since_ns, voice):
+                with self._files:
+                    as_before = still_so(bench, vertex, inputs, parts, since_ns, voice)
+                if not as_before:
                     voice.remark(_CHANGED)
                     return Solved(result, _nobodys_key(), fresh=forced)
                 self._cache.save_parts(canonical, vertex.note.name, explain(op, base, parts))
