@@ -209,7 +209,7 @@ def _build(
         from minibuild.telling import Scene
 
         scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
-        ids = mounts_of([image.vertex for image in converted.images])
+        ids = mounts_of([image.vertex for image in converted.images], solved)
         send(scene, request.cache_mount_to, ids, request.cache_mount_from)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})

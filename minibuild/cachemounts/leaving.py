@@ -10,7 +10,7 @@ Read next: `parcels`, `tree`.
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from minibuild.cachemounts.locally import LocalMount
 from minibuild.cachemounts.parcels import Parcels
@@ -23,6 +23,8 @@ from minibuild.graph.vertex import Vertex, topological
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
 from minibuild.request import CacheMountPlace
+from minibuild.solve.cachemounts import named_by_seed
+from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice
 from minibuild.telling import Scene, vertex, warn
 
@@ -32,12 +34,14 @@ _PATIENCE_S = 30.0
 _RULE = "CacheMountNotExported"
 
 
-def mounts_of(targets: Sequence[Vertex | None]) -> list[str]:
-    """The ids of the cache mounts that the steps of a build name, each once."""
+def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, Solved]) -> list[str]:
+    """The ids of the cache mounts of the steps of a build, which is `solved`; each once."""
     found: dict[str, None] = {}
     for step in topological(targets):
         if isinstance(step.op, Exec):
-            found |= {m.id: None for m in step.op.mounts if isinstance(m, CacheMount)}
+            inputs = [None if v is None else solved.get(v.digest) for v in step.inputs]
+            mounts = [m for m in step.op.mounts if isinstance(m, CacheMount)]
+            found |= {named_by_seed(mount, step, inputs).id: None for mount in mounts}
     return list(found)
 
 

@@ -13,9 +13,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from minibuild.digest import digest_bytes, digest_hex
+from minibuild.digest import digest_bytes, digest_hex, digest_strings
 from minibuild.graph.op import CacheMount
+from minibuild.graph.vertex import Vertex
 from minibuild.linux.owner import fchown
+from minibuild.solve.trees import Solved, input_of
 from minibuild.solve.workbench import Workbench
 from minibuild.store.flock import try_lock
 from minibuild.store.layout import Store
@@ -30,6 +32,22 @@ SeedOf = Callable[[CacheMount], Seed | None]
 def folder_of(store: Store, id: str) -> str:
     """The folder of a cache in the store: its directories are `0`, `1`, ... in it."""
     return store.path("cache-mounts", digest_hex(digest_bytes(id.encode()))[:32])
+
+
+def named_by_seed(mount: CacheMount, vertex: Vertex, done: Sequence[Solved | None]) -> CacheMount:
+    """The mount of a step with an id that tells what its cache started from, if that is something.
+
+    As in BuildKit: what was made of one tree is no cache of another, even if both have the same
+    target; and when a stage changes, its cache starts anew.
+    """
+    if mount.input < 0:
+        return mount
+    source, solved = vertex.inputs[mount.input], input_of(vertex, mount.input, done)
+    key = solved.key if solved is not None else None
+    seed = key or (source.digest if source is not None else "scratch")
+    return mount._replace(
+        id=f"{mount.id} from {digest_hex(digest_strings((seed, mount.source)))[:12]}"
+    )
 
 
 def use_lock(folder: str) -> str:

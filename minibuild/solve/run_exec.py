@@ -31,7 +31,7 @@ from minibuild.graph.op import (
 )
 from minibuild.graph.vertex import Vertex
 from minibuild.snapshot.api import Mount, SnapshotID
-from minibuild.solve.cachemounts import Seed, SeedOf, cache_directories
+from minibuild.solve.cachemounts import Seed, SeedOf, cache_directories, named_by_seed
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
@@ -151,7 +151,11 @@ def _mounts(
 ) -> tuple[StepMount, ...]:
     """What the mounts of the op are on this machine, held by the stack; secrets may set variables
     in `env` too."""
-    cache_mounts = [mount for mount in op.mounts if isinstance(mount, CacheMount)]
+    wanted = [
+        named_by_seed(mount, vertex, inputs) if isinstance(mount, CacheMount) else mount
+        for mount in op.mounts
+    ]
+    cache_mounts = [mount for mount in wanted if isinstance(mount, CacheMount)]
     if bench.fill is not None:
         # Before any of them is held: two steps with the same mounts must not wait for each other.
         bench.fill(cache_mounts)
@@ -160,7 +164,7 @@ def _mounts(
         seeds = _seeds(bench, vertex, inputs, voice)
         caches = stack.enter_context(cache_directories(bench, cache_mounts, seeds))
     made: list[StepMount] = []
-    for mount in op.mounts:
+    for mount in wanted:
         if isinstance(mount, CacheMount):
             made.append(BindPath(mount.target, caches[mount.id], readonly=mount.readonly))
         else:

@@ -59,6 +59,27 @@ def test_files_from_just_now_are_cached(builds: Builds, project: Project) -> Non
     assert builds.image(context).config == first.config
 
 
+def test_caches_that_start_from_different_trees(builds: Builds, project: Project) -> None:
+    """They are different caches, also where one target gives them one id."""
+    stage = "FROM scratch AS {0}\nCOPY <<E /seed/{0}\n{1}\nE\n"
+    mount = "RUN --mount=type=cache,from={0},source=/seed,target=/c "
+
+    def project_of(text: str) -> str:
+        return project({"Dockerfile": text})
+
+    text = stage.format("a", 1) + stage.format("b", 1) + "FROM busybox\n"
+    both = text + mount.format("a") + "touch /c/used && ls /c >/a\n"
+    both += mount.format("b") + "ls /c >/b\nRUN --mount=type=cache,target=/c ls /c >/c.txt\n"
+    image = builds.image(project_of(both))
+    assert (image.text("a"), image.text("b"), image.text("c.txt")) == ("a\nused\n", "b\n", "")
+    again = builds.image(project_of(text + mount.format("a") + "ls /c >/again\n"))
+    assert again.text("again") == "a\nused\n"
+    changed = stage.format("a", 2) + "FROM busybox\n" + mount.format("a") + "ls /c >/x\n"
+    assert builds.image(project_of(changed)).text("x") == "a\n"
+    listed = builds.cli("cache-mount", "ls").stdout
+    assert listed.count("/c from ") == 3
+
+
 def test_one_cache_mounted_twice(builds: Builds, project: Project) -> None:
     line = "RUN --mount=type=cache,id=c,target=/x{0} --mount=type=cache,id=c,target=/y{0} "
     check = "touch /x/{1} && test -e /y/{1}\n"
