@@ -28,7 +28,7 @@ import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from minibuild.errors import StoreError
+from minibuild.errors import StoreError, lack
 from minibuild.linux import beneath, xattr
 from minibuild.snapshot import entry
 from minibuild.snapshot.api import Applied, Kind, MergePolicy
@@ -261,12 +261,15 @@ class Applier:
 
     def _failed(self, what: str, call: str, difference: Difference, error: OSError) -> StoreError:
         """An error in BuildKit's words, which people search for."""
+        hint = "the store may be damaged: remove it and build again"
+        if lacking := lack(error):
+            hint = lacking.hint
+        elif not self._policy.is_normal:
+            hint = "this is an old defect, brought back to be seen: see docs/lab.md"
         return StoreError(
             f"failed to {what} during apply: {call} {self._layer_dir}/{difference.path}: "
             f"{os.strerror(error.errno or 0).lower()}",
-            hint="the store may be damaged: remove it and build again"
-            if self._policy.is_normal
-            else "this is an old defect, brought back to be seen: see docs/lab.md",
+            hint=hint,
         )
 
     def _tell(self, difference: Difference, action: str, reason: str = "") -> None:

@@ -79,7 +79,7 @@ class View:
             path = f"{directory}/{name}"
             try:
                 found = os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 continue
             kind = stat.S_IFMT(found.st_mode)
             if kind == stat.S_IFDIR:
@@ -142,7 +142,7 @@ class View:
             candidate = f"{directory}/{name}"
             try:
                 found = os.lstat(candidate)
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 continue
             # Asked this late because most directories have nothing below them.
             if not stat.S_ISDIR(found.st_mode) or self.is_opaque(path):

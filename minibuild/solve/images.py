@@ -5,6 +5,7 @@ registry. Found means: its manifest and config have been read and checked. Its l
 they are until a step needs their files or an export their bytes.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from typing import BinaryIO, Literal, NamedTuple, Protocol
@@ -226,7 +227,7 @@ def split_layout(url: str) -> tuple[str, str]:
     if at and digest.startswith("sha256:"):
         # A tag beside a digest is for people: the digest alone decides.
         head, colon, tag = path.partition(":")
-        return (head if colon and tag else path), digest
+        return (head if colon and tag and not os.path.isdir(path) else path), digest
     # The directory may hold no colon, as in BuildKit; the tag may be `name:tag`.
     path, _, name = rest.partition(":")
     if not path:

@@ -79,6 +79,14 @@ def test_a_graph_survives_as_a_list() -> None:
     assert rebuilt(scratch().flat()) is None
 
 
+def test_the_class_is_found_in_the_package_too() -> None:
+    import minibuild.graph
+
+    assert minibuild.graph.State is type(scratch())
+    with pytest.raises(AttributeError, match="no attribute 'Stat'"):
+        minibuild.graph.Stat  # noqa: B018
+
+
 def test_a_context_that_is_not_there() -> None:
     from minibuild.definition import read_definition
     from minibuild.request import BuildRequest

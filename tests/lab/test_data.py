@@ -15,7 +15,9 @@ from minibuild.snapshot.defects import DEFECTS, policy_for
 from tests.conftest import CHECKOUT
 
 WHITEOUT = EXHIBITS["whiteout-hardlink"]
-FAILED = Run("failed to hardlink during apply: link /a /b: no such file or directory", None, ())
+FAILED = Run(
+    "failed to hardlink during apply: link /fs/file1 /fs/file2: no such file or directory", None, ()
+)
 PASSED = Run("", None, ())
 
 

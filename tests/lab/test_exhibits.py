@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,6 +185,12 @@ def test_whiteouts_with_inodes_of_their_own_are_told(lab: Cli) -> None:
     done = patched(lab, patch)
     assert done.returncode == 3, done.stderr
     assert "cannot be seen here: whiteouts do not share an inode" in done.stdout.splitlines()[-1]
+
+
+def test_a_store_with_an_odd_name(tmp_path: Path, busybox_tar: str) -> None:
+    odd = Cli(str(tmp_path / "a:b, c\\d é" / "root"))
+    odd("image", "import", busybox_tar, "busybox:latest")
+    assert show(odd, "whiteout-hardlink")["as_expected"]
 
 
 def test_the_list_and_names_that_are_none(cli: Cli) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from minibuild.errors import HostError, StoreError
+from minibuild.errors import HostError, StoreError, lack
 from minibuild.linux import xattr
 from minibuild.snapshot import apply, detached
 from minibuild.snapshot import overlay as overlay_module
-from minibuild.snapshot.api import Diff, Merged, SnapshotID, Strategy
+from minibuild.snapshot.api import Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.merge import MAX_STACK
 from tests.snapshot.world import Edit, World, chmod, mkdir, move, remove, write
 
@@ -155,6 +155,31 @@ def test_c4_50_a_failure_part_way_leaves_nothing(
     assert os.listdir(hardlink.store.path("ingest")) == []
 
 
+@pytest.mark.parametrize("call", ["link", "mkdir", "mknod"])
+def test_c4_50_a_full_disk_is_told_and_nothing_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    low = world.layer(None, write("d/f"), lambda root: os.mkfifo(f"{root}/d/fifo"))
+    base = world.layer(None, write("x"))
+    before = (sorted(os.listdir(world.snapshots.folder)), list(world.snapshots.all()))
+    real = getattr(os, call)
+
+    def refuse(path: str, *rest: object, **where: object) -> None:
+        if "dir_fd" in where or "dst_dir_fd" in where:  # The store's own folders are made by path.
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        real(path, *rest, **where)
+
+    monkeypatch.setattr(os, call, refuse)
+    diffs = [Diff(None, base), Diff(None, low), Diff(base, low)]
+    with pytest.raises((OSError, StoreError)) as caught:
+        world.snapshots.merge(diffs, MergePolicy(Strategy.HARDLINK))
+    told = lack(caught.value) or caught.value
+    assert isinstance(told, StoreError) and "free space" in told.hint
+    monkeypatch.undo()
+    assert (sorted(os.listdir(world.snapshots.folder)), list(world.snapshots.all())) == before
+    assert os.listdir(world.store.path("ingest")) == []
+
+
 def test_c6_68_linked_inodes_count_once(store_worlds: dict[str, World]) -> None:
     for name in ("overlay-hardlink", "native"):
         world = store_worlds[name]
@@ -267,10 +292,10 @@ def test_stack_costs_nothing_for_each_file(stack: World) -> None:
     assert len(stack.paths(merged.snapshot)) == 2000
 
 
-def mount_table() -> str:
-    """The mounts that this process can see."""
+def mounts_in(world: World) -> list[str]:
+    """The mounts in the store that this process can see."""
     with open("/proc/self/mountinfo") as file:
-        return file.read()
+        return [line for line in file if world.store.root in line]
 
 
 # Many layers, old kernels ------------------------------------------------------------------------
@@ -345,9 +370,8 @@ def test_trees_on_kernels_without_one_by_one_lowerdirs(
         raise OSError(errno.EINVAL, "lowerdir+ is not known")
 
     monkeypatch.setattr(detached, "_open_detached", refuse)
-    mounts_before = mount_table()
     child = stack.layer(top, write("new"), remove("f3"))
-    assert mount_table() == mounts_before
+    assert mounts_in(stack) == []
     assert len(stack.paths(child)) == 20
 
 
@@ -380,9 +404,8 @@ def test_an_active_snapshot_can_be_mounted_again_and_again(stack: World) -> None
 
 def test_a_tree_is_mounted_in_no_directory_and_can_only_be_read(stack: World) -> None:
     top = chain(stack, 3)[-1]
-    before = mount_table()
     with stack.snapshots.tree(top) as fd:
-        assert mount_table() == before
+        assert mounts_in(stack) == []
         with pytest.raises(OSError) as caught:
             os.mkdir("x", dir_fd=fd)
         assert caught.value.errno == errno.EROFS

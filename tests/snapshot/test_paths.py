@@ -170,6 +170,38 @@ def test_c2_26_link_target_and_symlink_time(world: World) -> None:
     assert world.changes(low, up) == ["modify .", "modify l", "modify m"]
 
 
+def test_c2_26_owners_of_files_and_of_directories(world: World) -> None:
+    low = world.layer(None, write("f"), write("g"), write("d/in"), write("h"))
+    try:
+        up = world.layer(low, chown("f", 7, 0), chown("g", 0, 7), chown("d", 7, 7))
+    except OSError:
+        pytest.skip("needs other user ids")
+    assert world.changes(low, up) == ["modify .", "modify d", "modify f", "modify g"]
+    merged = world.read(world.merge(world.layer(None, write("d/other")), Diff(low, up)))
+    assert {p: merged[p].owner for p in "dfg"} == {"d": (7, 7), "f": (7, 0), "g": (0, 7)}
+
+
+@pytest.mark.parametrize("kind", ["chr", "blk"])
+def test_c2_26_numbers_of_devices(world: World, kind: str) -> None:
+    bits = {"chr": stat.S_IFCHR, "blk": stat.S_IFBLK}[kind] | 0o600
+
+    def device(number: int) -> Edit:
+        def edit(root: str) -> None:
+            os.mknod(f"{root}/dev", bits, os.makedev(1, number))
+            os.utime(f"{root}/dev", ns=(10**18, 10**18))
+
+        return edit
+
+    try:
+        low = world.layer(None, device(3), write("f"))
+    except PermissionError:
+        pytest.skip("devices need privilege")
+    same = world.layer(low, remove("dev"), device(3))
+    other = world.layer(low, remove("dev"), device(5))
+    assert world.changes(low, same) == []
+    assert world.changes(low, other) == ["modify .", "modify dev"]
+
+
 def test_c2_26_mode_of_a_directory_alone(world: World) -> None:
     low = world.layer(None, write("d/f"))
     up = world.layer(low, chmod("d", 0o700))
