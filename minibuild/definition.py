@@ -209,9 +209,14 @@ def ignore_rules(text: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]
 
 def read_open(fd: int, path: str, what: str) -> str:
     """The text of an open file, which is closed."""
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise DefinitionError(
+            f"the {what} {path} is {kind}", hint="name a file; a stream is -f - or -f /dev/fd/N"
+        )
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise DefinitionError(f"the {what} {path} is not a regular file")
         data = file.read(MAX_BYTES + 1)
     return _text(data, path, what)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from minibuild.cli.build_flags import parser
+from minibuild.cli.build_request import is_stream
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.registries import registry_access
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
 
 def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequest], int]) -> int:
     """What is asked for, with what standard input defines."""
-    if "-" in (request.context, request.file):
+    if "-" in (request.context, request.file) or is_stream(request.file):
         from minibuild.cli.stdin import with_definition
 
         with with_definition(request, sys.stdin.buffer) as complete:

@@ -82,6 +82,11 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
     )
 
 
+def is_stream(path: str) -> bool:
+    """Whether a file is a stream that the caller has opened, as a shell does for `-f <(m4 d)`."""
+    return path.startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/"))
+
+
 def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:

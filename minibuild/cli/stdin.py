@@ -1,5 +1,5 @@
 """What comes on standard input: `minibuild build - < Dockerfile`, `... - < context.tar.gz`,
-`minibuild build -f - .`.
+`minibuild build -f - .`, or on another stream of the caller's: `minibuild build -f <(m4 d) .`.
 
 Comes in: a request that says `-`. Goes out: one that holds the text, or names a file with the
 archive. As with Docker, a Dockerfile in place of the context is built with an empty one.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from minibuild.cli.build_request import is_stream
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.request import BuildRequest
 
@@ -23,6 +24,12 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
     """The request with what `stream` brings, kept for as long as the block runs."""
     if request.file == "-" and request.context == "-":
         raise UsageError("the context and the Dockerfile cannot both be standard input")
+    if is_stream(request.file):
+        with _opened(request.file) as other:
+            request = request._replace(file="", dockerfile=_text(b"", other))
+        if request.context != "-":
+            yield request
+            return
     head = stream.read(_TAR_HEADER_BYTES)
     if request.context != "-":
         yield request._replace(file="", dockerfile=_text(head, stream))
@@ -34,13 +41,20 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
             path = os.path.join(folder, "context.tar")
             _keep(head, stream, path)
             yield request._replace(context=path)
-        elif request.file:
+        elif request.file or request.dockerfile is not None:
             raise UsageError(
-                f"-f {request.file} names a file of the context, and standard input is no archive",
+                "with -f standard input has to be the context, and it is no archive",
                 hint="leave out -f, or send a tar",
             )
         else:
             yield request._replace(context=folder, dockerfile=_text(head, stream))
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UsageError(f"cannot read the Dockerfile {path}: {error.strerror}") from error
 
 
 def is_archive(head: bytes) -> bool:

@@ -122,6 +122,8 @@ def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> 
             hint = f"the image has no {op.args[0]}: is it installed, is PATH right?"
     elif ended.code == 127:
         hint = "the shell found no such command in the image: is it installed, is PATH right?"
+    elif ended.code == 126 and b"arguments and environment are too long" in tail:
+        hint = "one argument has 128 KiB at most, all of them 2 MiB (execve(2)): COPY the data"
     elif ended.code == 126:
         hint = "the file is there but cannot be executed: its mode, or its platform"
     return StepFailed(

@@ -112,7 +112,7 @@ def test_a_dockerfile_on_standard_input(build: Built, tmp_path: Path) -> None:
     build("-f", "-", str(tmp_path / "ctx"), stdin=b"FROM scratch\nCOPY a /b\n")
     assert build.files == {"b"}
     said = build("-f", "x", "-", stdin=b"FROM scratch\n", code=2)
-    assert "standard input is no archive" in said
+    assert "standard input has to be the context" in said
 
 
 @pytest.mark.needs("mount")

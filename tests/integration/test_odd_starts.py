@@ -41,6 +41,26 @@ def test_a_dockerfile_from_a_closed_stream(builds: Builds) -> None:
     assert done.returncode == 6 and "the Dockerfile cannot be empty" in done.stderr
 
 
+def test_a_dockerfile_from_a_stream_of_the_shell(builds: Builds, project: Project) -> None:
+    context = project({"file": "x", "Dockerfile": "FROM nowhere\n"})
+    text = "printf 'FROM busybox\\nCOPY file /\\n'"
+    for script in (f'{text} | "$0" build -q -t app -f /dev/stdin "$1"', f'{text} > "$1/d"; '
+                   'exec 5< "$1/d"; "$0" build -q -t app -f /dev/fd/5 "$1"'):  # fmt: skip
+        done = shell(builds.cli, script, context)
+        assert done.returncode == 0, done
+        assert builds.cli("run", "app", "cat", "/file").stdout == "x"
+        builds.cli("image", "rm", "app")
+
+
+def test_a_dockerfile_that_is_no_file(builds: Builds, project: Project) -> None:
+    context = project({"sub/file": ""})
+    os.mkfifo(f"{context}/Dockerfile")  # nobody writes to it, and nobody waits for that
+    done = builds.cli("build", context, code=6)
+    assert "is not a regular file" in done.stderr and "hint: " in done.stderr
+    done = builds.cli("build", "-f", f"{context}/sub", context, code=6)
+    assert "sub is a directory" in done.stderr and "hint: " in done.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("words", ["image ls", "build -q $1", "run busybox echo x", "du"])
 def test_standard_output_is_full(builds: Builds, project: Project, words: str) -> None:
