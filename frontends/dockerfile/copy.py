@@ -209,7 +209,8 @@ def _collect_copied(state: StageState, item: Copy, words: _Words, collected: _Ac
 def _collect_added(state: StageState, item: Add, words: _Words, collected: _Actions) -> None:
     """Add the sources of an ADD: paths of the context, downloads, git repositories."""
     if words.checksum and len(words.sources) != 1:
-        raise _wrong(item, "checksum can't be specified for multiple sources", "checksum")
+        message = "checksum can't be specified for multiple sources"
+        raise _wrong(item, message, "checksum", "write an ADD for each of them")
     for source in words.sources:
         git, name = _remote(item, source)
         if git is not None:
@@ -217,7 +218,8 @@ def _collect_added(state: StageState, item: Add, words: _Words, collected: _Acti
         elif name:
             _add_download(state, item, op.HttpSource(source, name, words.checksum), collected)
         elif words.checksum:
-            raise _wrong(item, "checksum requires HTTP(S) or Git sources", "checksum")
+            message = "checksum requires HTTP(S) or Git sources"
+            raise _wrong(item, message, "checksum", "leave it out: files of the context are known")
         else:
             tree = state.conversion.sources.main_context(item.head.span)
             path = _path(state, item, source)

@@ -51,9 +51,9 @@ _MILLISECOND_NS = 1_000_000
 def from_(clause: Clause) -> From:
     words = [word.text for word in split_separated(clause.rest)]
     if not (len(words) == 1 or (len(words) == 3 and words[1].lower() == "as")):
-        raise clause.error(
-            "FROM requires either one or three arguments", "write FROM image or FROM image AS name"
-        )
+        dashed = words and words[0].startswith("-")
+        hint = "flags begin with two dashes" if dashed else "write FROM image or FROM image AS name"
+        raise clause.error("FROM requires either one or three arguments", hint)
     flags = clause.flags({"platform": "text"})
     if len(words) == 1:
         return From(flags.head, words[0], flags.text("platform"))

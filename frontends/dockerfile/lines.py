@@ -180,9 +180,19 @@ class _Scanner:
         raise DockerfileError(
             f"unterminated heredoc: no line is just '{doc.name}'",
             self.locate(first, start),
-            hint=f"end the text with a line that is {doc.name} and nothing else; "
+            hint=self.almost_ends(doc, start)
+            or f"end the text with a line that is {doc.name} and nothing else; "
             "if << is no heredoc here, put it in quotes or leave out the spaces after it",
         )
+
+    def almost_ends(self, doc: Announced, start: int) -> str:
+        """A hint about the first line that would end the heredoc but for spaces around it."""
+        allowed = "only tabs may stand before it" if doc.chomp else "nothing may stand beside it"
+        for number, line in enumerate(self.lines[start:], start + 1):
+            if line.strip() == doc.name:
+                where = "before" if line.rstrip() == line else "behind"
+                return f"line {number} has white space {where} {doc.name}: {allowed}"
+        return ""
 
 
 def _without_leading_space(line: str) -> str:

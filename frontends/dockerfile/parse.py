@@ -5,6 +5,7 @@ image, no context, no argument is looked at: the same text always gives the same
 Read next: `lines` and `split` for how the text is cut, `grammar` for what the pieces mean.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from frontends.dockerfile.clause import Clause
@@ -16,6 +17,12 @@ from frontends.dockerfile.split import Split, split_all
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import SourceText, Span
 from minibuild.graph.frontend import Finding
+
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""The byte order marks of UTF-16. Bytes that are no UTF-8 are surrogates in the text, as above."""
+
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 
 def parse(source: SourceText) -> ParsedFile:
@@ -38,6 +45,10 @@ def parse_up_to_error(source: SourceText) -> tuple[ParsedFile, DockerfileError |
     if not source.text:
         raise DockerfileError(
             "the Dockerfile cannot be empty", locate(1, 1), hint="begin with FROM image"
+        )
+    if source.text.startswith(_UTF16):
+        raise DockerfileError(
+            "the Dockerfile is in UTF-16", locate(1, 1), hint="save it in UTF-8, as editors can"
         )
     scanned = scan(source.text, locate)
     splits = split_all(scanned.logical)
@@ -121,22 +132,31 @@ def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) ->
         raise DockerfileError(
             f"unknown instruction: {split.keyword.text}{did_you_mean(split.instruction, GRAMMAR)}",
             logical.span,
-            hint=f"if the line belongs to the instruction before it, end that one with {escape}",
+            hint=_about_unknown(split.keyword.text, escape),
         )
     _insist_on_text(logical, split, locate)
     return read(Clause(logical, split, escape, locate))
 
 
+def _about_unknown(keyword: str, escape: str) -> str:
+    """What may have happened where an instruction should be."""
+    if keyword in _CONFLICT:
+        return "git left a conflict here: keep one of the two sides, and remove the marks"
+    unseen = next((c for c in keyword if c.isspace() or not c.isprintable()), "")
+    if unseen:
+        return f"it holds the character U+{ord(unseen):04X}, which cannot be seen: write it anew"
+    return f"if the line belongs to the instruction before it, end that one with {escape}"
+
+
 def _insist_on_text(logical: Logical, split: Split, locate: Locate) -> None:
     """Bytes that are no UTF-8, which the text holds as surrogates, may stand in comments and in
     files that COPY and ADD take from heredocs. An image's config is JSON and cannot say them."""
-    for place, character in enumerate(logical.text if not logical.text.isascii() else ""):
-        if "\udc80" <= character <= "\udcff":
-            line = logical.line_at(place)
-            raise _no_text(locate(line, line))
+    if found := _NO_UTF8.search(logical.text):
+        line = logical.line_at(found.start())
+        raise _no_text(locate(line, line))
     if split.instruction not in ("COPY", "ADD"):
         for heredoc in logical.heredocs:
-            if any("\udc80" <= character <= "\udcff" for character in heredoc.content):
+            if _NO_UTF8.search(heredoc.content):
                 raise _no_text(heredoc.span)
 
 

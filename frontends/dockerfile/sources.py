@@ -63,8 +63,17 @@ def check_name(name: str, span: Span) -> None:
         raise DockerfileError(
             f'failed to parse stage name "{name}": {error}',
             span,
-            hint="a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
+            hint=f"write {_in_lower_case(name)}"
+            if "lowercase" in str(error)
+            else "a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
         ) from None
+
+
+def _in_lower_case(name: str) -> str:
+    """The name of an image, less the capitals, which only its tag may have."""
+    path, slash, last = name.rpartition("/")
+    repository, colon, tag = last.partition(":")
+    return (path + slash + repository).lower() + colon + tag
 
 
 class Sources:

@@ -143,7 +143,7 @@ class StageState:
 
     def note_unset(self, unset: frozenset[str], head: Head) -> None:
         """Report variables that nobody declared."""
-        for name in sorted(unset - self.build_args.keys()):
+        for name in sorted(name for name in unset if name not in self.build_args):
             self.guesses += 1
             known = (f"${name}" for name in self.env) if self.guesses <= _MOST_GUESSES else ()
             near = did_you_mean(f"${name}", known)

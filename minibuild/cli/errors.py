@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from minibuild.cli.command import Session
 from minibuild.cli.excerpt import excerpt
 from minibuild.errors import BuildError, Cancelled, StepFailed
-from minibuild.progress.lines import clean, without_colours
+from minibuild.progress.lines import readable, without_colours
 from minibuild.progress.trace import FailedStep
 
 _RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
@@ -55,13 +55,13 @@ def describe(
     if isinstance(error, Cancelled):
         return [*lines, error.message]
     first, *more = error.message.splitlines() or [type(error).__name__]
-    lines.append(_painted("error:", _RED, colours) + f" {first}")
-    lines += [f"  {line}" for line in more]
+    lines.append(_painted("error:", _RED, colours) + f" {readable(first)}")
+    lines += [f"  {readable(line)}" for line in more]
     # What a step said last is in its log above, if there was anybody to keep it.
     if not (logged and isinstance(error, StepFailed)):
-        lines += [f"  {without_colours(clean(line))}" for line in error.detail.splitlines()]
+        lines += [f"  {readable(line)}" for line in error.detail.splitlines()]
     if error.hint:
-        lines.append(_painted("hint:", _YELLOW, colours) + f" {error.hint}")
+        lines.append(_painted("hint:", _YELLOW, colours) + f" {readable(error.hint)}")
     return lines
 
 

@@ -8,7 +8,7 @@ input like any other. Read next: `errors`.
 from collections.abc import Iterator
 
 from minibuild.errors import Span
-from minibuild.progress.lines import clean, without_colours
+from minibuild.progress.lines import readable
 
 CONTEXT_LINES = 3
 # Of an instruction that is longer than this (a heredoc), the first and last lines are shown.
@@ -49,4 +49,4 @@ def _selected(lines: list[str], first: int, last: int) -> Iterator[tuple[int, st
 def _shown(line: str) -> str:
     # Bytes that are no UTF-8 came in as surrogates, which no terminal can show.
     line = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return without_colours(clean(line.rstrip("\r").expandtabs(4)))
+    return readable(line.rstrip("\r").expandtabs(4))

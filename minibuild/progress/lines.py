@@ -16,6 +16,7 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,256}\x1b?|[ -/]*)$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b")
+_LONGEST = 2000
 
 
 class Piece(NamedTuple):
@@ -81,6 +82,17 @@ def clean(text: str) -> str:
 def without_colours(text: str) -> str:
     """Text that `clean` returned, less its colours."""
     return _COLOUR.sub("", text)
+
+
+def readable(text: str) -> str:
+    """A line of a file or a message as a terminal may have it: no controls, no colours, and the
+    middle left out of one that is too long to be read."""
+    text = without_colours(clean(text))
+    if len(text) <= _LONGEST:
+        return text
+    left_out = len(text) - _LONGEST
+    half = _LONGEST // 2
+    return f"{text[:half]} ... {left_out} characters ... {text[-half:]}"
 
 
 def _is_colour(text: str, start: int) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
-from minibuild.progress.lines import LineCutter, Piece
+from minibuild.progress.lines import LineCutter, Piece, readable
 
 TAIL_LINES = 20
 _LINE_LIMIT = 2000
@@ -131,7 +131,8 @@ class Trace:
     def _plan(self, event: Planned) -> None:
         for info in event.vertices:
             step = self.step(info.digest)
-            step.name, step.inputs, step.span = info.name or step.name, info.inputs, info.span
+            step.name = readable(info.name) or step.name
+            step.inputs, step.span = info.inputs, info.span
 
     def _log(self, event: Log) -> list[Output]:
         step = self.step(event.vertex)

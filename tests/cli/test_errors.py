@@ -103,6 +103,12 @@ def test_every_line_is_shown_once_or_left_out_with_a_mark(length: int) -> None:
     assert (lines.count("     | ...") == 1) is (len(numbers) < length + 6)
 
 
+def test_a_message_cannot_fool_the_terminal() -> None:
+    error = DefinitionError("no \x1b[2Jx\ny\x07", hint="h\x1b]0;t\x07", detail="d\x1b[31m")
+    lines = describe(error, places={})
+    assert lines == ["error: no x", "  y", "  d", "hint: h"]
+
+
 def test_a_dockerfile_cannot_fool_the_terminal() -> None:
     text = "FROM x\nRUN echo \x1b[2J\x1b]0;pwned\x07 \x1b[31mred\nRUN \udcff\r\n"
     lines = excerpt(text, Span("D", 2, 3), "D")

@@ -2,10 +2,13 @@
 
 import pytest
 
+from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.ports import container_ports
 from frontends.dockerfile.reference import InvalidReference, familiar_name, full_name
 from frontends.dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename
 from frontends.dockerfile.signals import is_signal
+from frontends.dockerfile.sources import check_name
+from minibuild.errors import Span
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -126,3 +129,17 @@ def test_bad_ports(text: str) -> None:
 )
 def test_signals(text: str, expected: bool) -> None:
     assert is_signal(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("BusyBox", "write busybox"),
+        ("host:5000/Team/App:V1", "write host:5000/team/app:V1"),
+        ("busybox:", "a name looks like alpine"),
+    ],
+)
+def test_what_to_write_for_a_name_that_is_none(name: str, hint: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        check_name(name, Span("Dockerfile", 1, 1))
+    assert hint in caught.value.hint

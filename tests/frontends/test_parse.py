@@ -327,6 +327,39 @@ def test_onbuild_of_onbuild_of_onbuild() -> None:
         after_from("ONBUILD " * 5_000 + "RUN <<EOF")
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("RUN <<E\nx\n  E\n", "line 4 has white space before E: nothing may stand beside it"),
+        ("RUN <<-E\nx\n\t E\n", "line 4 has white space before E: only tabs may stand before it"),
+        ("COPY <<E /x\nE \nE\t\n", "line 3 has white space behind E"),
+        ("RUN <<E\nx\nEE\n", "end the text with a line that is E and nothing else"),
+        ("<<<<<<< HEAD\nRUN x\n", "git left a conflict here"),
+        ("RUN a\n=======\n", "git left a conflict here"),
+        ("\u200bRUN x\n", "it holds the character U+200B"),
+        ("RUN\u00a0x\n", "it holds the character U+00A0"),
+        ("RUN a\n  && b\n", "if the line belongs to the instruction before it"),
+    ],
+)
+def test_hints_for_what_cannot_be_seen(text: str, hint: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        after_from(text)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_said_to_be_one(codec: str) -> None:
+    with pytest.raises(DockerfileError, match="UTF-16") as caught:
+        read(surrogates("\ufeffFROM a\n".encode(codec)))
+    assert "UTF-8" in caught.value.hint
+
+
+def test_a_single_dash_is_no_flag() -> None:
+    with pytest.raises(DockerfileError) as caught:
+        read("FROM -platform=linux/amd64 a\n")
+    assert "two dashes" in caught.value.hint
+
+
 def test_library_splits_ordinary_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answers are used as they are; our own splitting is for what it gets wrong."""
 

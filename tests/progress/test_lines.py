@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.progress.lines import LineCutter, Piece, clean, without_colours
+from minibuild.progress.lines import LineCutter, Piece, clean, readable, without_colours
 
 WHOLE = [
     (b"one\ntwo\n", ["one", "two"]),
@@ -100,3 +100,11 @@ def test_plain_text_is_kept(texts: list[str], size: int) -> None:
     for start in range(0, len(data), size):
         pieces += cutter.feed(data[start : start + size])
     assert lines(pieces) == texts
+
+
+def test_readable_lines() -> None:
+    assert readable("a\x1b[31mb\x1b[2J\x07\tc") == "ab\tc"
+    assert readable("x" * 2000) == "x" * 2000
+    long = readable("begin" + "x" * 10_000 + "end")
+    assert long.startswith("beginx") and long.endswith("xend")
+    assert " ... 8008 characters ... " in long
