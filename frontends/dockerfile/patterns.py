@@ -12,6 +12,7 @@ place where a literal part fits is always good enough for what follows, except t
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 STAR: Final = None
@@ -74,11 +75,35 @@ def _cut(value: str, parts: list[Token], greedy: bool) -> str:
     return value[match.end() :] if match else value
 
 
+def _matches(parts: list[Token], value: str) -> Iterator[re.Match[str]]:
+    """All matches, the longest at each place, from left to right.
+
+    What a star has not found on the rest of a line it does not find from a later place of that
+    line either, so these are passed over: the time is not the square of a long value's length.
+    """
+    whole = _compile(parts, greedy=True)
+    if STAR not in parts:
+        yield from whole.finditer(value)
+        return
+    head = _compile(parts[: parts.index(STAR)], greedy=True)
+    at, hopeless = 0, -1
+    while at <= len(value) and (begun := head.search(value, at)):
+        at = begun.start() + 1
+        if begun.end() <= hopeless:
+            continue
+        if match := whole.match(value, begun.start()):
+            yield match
+            at = max(at, match.end())
+            continue
+        newline = value.find("\n", begun.end())
+        hopeless = len(value) if newline < 0 else newline
+
+
 def replaced(value: str, pattern: str, replacement: str, every: bool) -> str:
     """The value with the first match, or every match, replaced by a literal text."""
     pieces: list[str] = []
     done = 0
-    for match in _compile(tokens(pattern), greedy=True).finditer(value):
+    for match in _matches(tokens(pattern), value):
         if pieces and match.start() == match.end() == done:
             continue  # nothing, right after a match: not a match of its own
         pieces += (value[done : match.start()], replacement)

@@ -123,6 +123,6 @@ def test_nonsense_after_a_keyword_is_a_build_error(keyword: str, rest: str) -> N
 )
 def test_time_is_in_proportion_to_length(text: str) -> None:
     source = SourceText("Dockerfile", f"FROM busybox\n{text}\n")
-    started = time.perf_counter()
+    started = time.process_time()
     convert(FrontendRequest(source, (AMD64,), AMD64), FakeResolver())
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4

@@ -451,7 +451,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     ids=lambda text: repr(text)[:24],
 )
 def test_time_is_in_proportion_to_length(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with suppress(DockerfileError):
         read("FROM a\n" + text + "\n")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
