@@ -20,7 +20,8 @@ from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
-_HASH_DIGITS = (40, 64)  # SHA-1, SHA-256
+_SHA256_DIGITS = 64
+_HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -189,22 +190,23 @@ class _Git:
 
     def _shortened(self, start: str) -> _Meant:
         """The commit whose hash starts so. Servers look up whole hashes only: if it is no tip of a
-        branch or tag, the whole history has to be here to find it (without files, where servers
-        can leave them out)."""
+        branch or tag, the whole history has to be here to find it.
+
+        With all its files: a fetch with --filter from a plain file server would make git start
+        itself over and over to get what it misses.
+        """
         from shutil import rmtree
 
         listed = self._run(["ls-remote", "--", self._url])
-        tips = {sha for sha in _listed(listed).values() if sha.startswith(start)}
+        hashes = _listed(listed).values()
+        tips = {sha for sha in hashes if sha.startswith(start)}
         if len(tips) == 1:
             return _Meant(tips.pop(), "HEAD")
         folder = self._bench.store.ingest_path()
         try:
-            self._run(["init", "--quiet", "--bare", folder])
+            self._init(folder, next(iter(hashes), ""), "--bare")
             everything = [self._url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-            fetch = ["-C", folder, "fetch", "--quiet"]
-            self._first_of(
-                [*fetch, "--filter=tree:0", "--", *everything], [*fetch, "--", *everything]
-            )
+            self._run(["-C", folder, "fetch", "--quiet", "--", *everything])
             verify = ["-C", folder, "rev-parse", "--verify", "--quiet", f"{start}^{{commit}}"]
             return _Meant(self._run(verify, quiet=True).strip(), "HEAD")
         except RegistryError as error:
@@ -214,7 +216,7 @@ class _Git:
 
     def clone(self, folder: str, meant: _Meant) -> None:
         """Check the commit out in `folder`."""
-        self._run(["init", "--quiet", folder])
+        self._init(folder, meant.commit)
         self._run(["-C", folder, "remote", "add", "--", "origin", self._url])
         fetch = ["-C", folder, "fetch", "--quiet"]
         # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
@@ -229,6 +231,11 @@ class _Git:
         if self._op.submodules:
             update = ["-C", folder, "submodule", "update", "--init", "--recursive", "-q"]
             self._first_of([*update, "--depth=1"], update)
+
+    def _init(self, folder: str, commit: str, *flags: str) -> None:
+        """A new repository for commits whose hashes are like this one: it knows one kind only."""
+        kind = "sha256" if len(commit) == _SHA256_DIGITS else "sha1"
+        self._run(["init", "--quiet", f"--object-format={kind}", *flags, folder])
 
     def _first_of(self, *commands: Sequence[str], then: Sequence[str] = ()) -> None:
         """Run the first of the commands that succeeds, with what follows it. Only the last may say
@@ -250,6 +257,7 @@ class _Git:
         return int(self._run(["-C", folder, "log", "-1", "--format=%ct"]))
 
     def _run(self, arguments: Sequence[str], *, quiet: bool = False) -> str:
+        from signal import SIGKILL
         from subprocess import PIPE, Popen, TimeoutExpired
 
         try:
@@ -259,6 +267,7 @@ class _Git:
                 stderr=PIPE,
                 env=self._environment(),
                 umask=0o022,
+                process_group=0,  # git has children of its own, which end with it
             )
         except FileNotFoundError as error:
             raise HostError(
@@ -271,7 +280,7 @@ class _Git:
                 break
             except TimeoutExpired:
                 if self._bench.cancelled.is_set():
-                    process.kill()
+                    os.killpg(process.pid, SIGKILL)
                     process.communicate()
                     raise Cancelled("the fetch was cancelled") from None
         if err and not quiet:

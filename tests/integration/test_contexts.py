@@ -331,6 +331,33 @@ def test_a_commit_that_no_name_leads_to(build: Built, repository: tuple[Path, st
 
 
 @pytest.mark.needs("mount", "git")
+def test_a_repository_with_long_hashes(build: Built, web: WebServer, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main", "--object-format=sha256")
+    for text in ("one", "two", "three"):
+        (folder / "Dockerfile").write_text(f"FROM scratch\nCOPY Dockerfile /{text}\n")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", text)
+    git(folder, "tag", "old", "main~2")
+    git(folder, "update-server-info")
+    for path in (folder / ".git").rglob("*"):
+        if path.is_file():
+            web.put(f"/plain.git/{path.relative_to(folder / '.git')}", path.read_bytes())
+    second = git(folder, "rev-parse", "main^")
+    assert len(second) == 64
+    for url in (web.git("/long.git", folder), web.url("/plain.git")):
+        for reference, name in (  # --filter would send git into a circle at the plain one
+            ("", "three"),
+            ("#old", "one"),
+            (f"#{second}", "two"),
+            (f"?commit={second[:9]}", "two"),
+        ):
+            build(url + reference)
+            assert build.files == {name}, url + reference
+
+
+@pytest.mark.needs("mount", "git")
 def test_names_of_references_are_whole(build: Built, repository: tuple[Path, str]) -> None:
     folder, url = repository
     git(folder, "branch", "feature/x", "v1^{}")
