@@ -10,12 +10,6 @@ from tests.conftest import CHECKOUT
 PARTS = {1: (1, 15), 2: (16, 34), 3: (35, 44), 4: (45, 50), 5: (51, 60), 6: (61, 72)}
 """The parts of the table with their first and last rule."""
 
-ELSEWHERE = {
-    63: "caches in registries: no layer is fetched for a merge that is known there",
-    64: "pushes to registries: layers that are there already are mounted, not sent",
-}
-"""Rules of registries and remote caches: their tests go by what a registry does."""
-
 
 def by_rule() -> dict[int, list[str]]:
     """The tests of each rule."""
@@ -31,12 +25,8 @@ def by_rule() -> dict[int, list[str]]:
 
 
 def test_every_rule_has_a_test() -> None:
-    missing = sorted(set(range(1, 73)) - by_rule().keys() - ELSEWHERE.keys())
+    missing = sorted(set(range(1, 73)) - by_rule().keys())
     assert not missing, f"no test is named after rules {missing}: see tests/snapshot"
-
-
-def test_no_rule_is_listed_as_elsewhere_that_has_a_test_here() -> None:
-    assert not by_rule().keys() & ELSEWHERE.keys()
 
 
 def test_the_page_has_the_rules_in_order() -> None:

@@ -22,7 +22,7 @@ from minibuild.remotecache.document import CacheDocument, CachedStep
 from minibuild.remotecache.places import Kept, name_of, read_place
 from minibuild.request import CachePlace
 from minibuild.solve.cache import Known, Record
-from minibuild.solve.results import DiffKey, DiffRow, Result
+from minibuild.solve.results import DiffKey, Result
 from minibuild.telling import Scene, vertex, warn
 
 _RULE = "CacheNotImported"
@@ -68,19 +68,21 @@ class Imports:
 
     def settle(self) -> None:
         """Keep the records of what has come into the store, for builds that ask nobody."""
+        here: dict[DiffKey, bool] = {}
         for step, result in self._used.values():
-            if all(self._here(self._engine.diffs.get(key)) for key in result):
+            if all(self._here(key, here) for key in result):
                 record = Record(step.canonical, result)
                 self._engine.cache.save(set(step.keys), record, step.name)
 
-    def _here(self, row: DiffRow) -> bool:
-        """Whether a diff is in the store with all that it was made on."""
-        if row.upper is not None:
-            return True
-        blob = row.blob
-        if blob is None or not self._engine.content.has(blob.digest, blob.size_bytes):
-            return False
-        return all(self._here(self._engine.diffs.get(below)) for below in row.base)
+    def _here(self, key: DiffKey, here: dict[DiffKey, bool]) -> bool:
+        """Whether a diff is in the store with all that it was made on; `here` is what is known."""
+        if key not in here:
+            row = self._engine.diffs.get(key)
+            blob = row.blob
+            kept = blob is not None and self._engine.content.has(blob.digest, blob.size_bytes)
+            below = all(self._here(other, here) for other in row.base)
+            here[key] = row.upper is not None or (kept and below)
+        return here[key]
 
     def _read(self) -> "list[_Document]":
         if self._documents is None:

@@ -145,26 +145,35 @@ def test_max_has_the_steps_that_are_in_no_image(
     assert [step[:9] for step in ran] == sorted(s[:9] for s in ("COPY --from=", *again))
 
 
-def test_a_change_costs_what_is_above_it(
+def test_a_link_that_changed_is_all_that_is_made(
     stores: Stores, project: Project, plain: Server, tmp_path: Path, template: str
 ) -> None:
+    """It lies between others, which stay where they are."""
     name, cache = f"{plain.address}/caches/change:1", f"{plain.address}/caches/change:cache"
+    steps = [line for line in DOCKERFILE.splitlines() if "/built" not in line]
+    links = "\n".join(line.replace("COPY last", "COPY --link last") for line in steps)
+    links = links.replace("COPY --from", "COPY --link --from") + "\n"
     to = f"--cache-to={cache},mode=max"
-    built(stores("one"), tmp_path, "--push", "-t", name, to, project())
-    # A link layer in the middle: those above and below stay where they are.
-    linked = (
-        DOCKERFILE.replace(f"RUN {NOW} > /built && rm /last\n", "")
-        .replace("COPY last", "COPY --link last")
-        .replace("COPY --from", "COPY --link --from")
-    )
-    cache = f"{plain.address}/caches/links:cache"
-    to = f"--cache-to={cache},mode=max"
-    built(stores("links"), tmp_path, "--push", "-t", name, to, project(Dockerfile=linked))
+    built(stores("one"), tmp_path, "--push", "-t", name, to, project(Dockerfile=links))
     two = stores("two")
-    context = project(Dockerfile=linked, link="another")
+    context = project(Dockerfile=links, link="another")
     done = two("build", "--progress=plain", "--push", "-t", name, "--cache-from", cache, context)
     assert executed(done.stderr) == ["COPY --link link /link"]
     assert layers_in(two, template) == 1
+
+
+def test_many_layers_are_no_tower_of_work(stores: Stores, project: Project, tmp_path: Path) -> None:
+    """Each stands on all below it; whoever asks of one need not ask of all again."""
+    lines = "".join(
+        f"RUN echo {number} > /f\nCOPY --link link /l{number}\n" for number in range(20)
+    )
+    context = project(Dockerfile=f"FROM busybox\n{lines}")
+    to, fro = (f"type=local,{key}={tmp_path}/cache" for key in ("dest", "src"))
+    stores("one")("build", "-q", f"--cache-to={to},mode=max", context)
+    two = stores("two")
+    two("build", "-q", f"--cache-from={fro}", "-t", "app", context)
+    done = two("build", "--progress=plain", context)
+    assert executed(done.stderr) == []
 
 
 def test_what_came_stays(stores: Stores, project: Project, plain: Server) -> None:
