@@ -28,6 +28,7 @@ from minibuild.store.layout import Store
 
 _OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "uuid=off", "xino=off")
 _MAX_LOWERDIR_BYTES = 3800  # Of a page of 4096; the other options take the rest.
+_MARKER = "work/incompat/volatile"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -60,7 +61,7 @@ class OverlaySnapshotter(BaseSnapshotter):
     def commit(self, active: SnapshotID) -> None:
         """Make an active snapshot immutable: its row says so, and the workdir goes."""
         self.table.commit(active)
-        self._remove(str(active), "work")
+        self._remove_workdir(active)
 
     def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
         """An overlay of all layers, or a bind where there is just one."""
@@ -132,6 +133,17 @@ class OverlaySnapshotter(BaseSnapshotter):
         """Remove the marker of an earlier volatile mount."""
         # Just the marker: somebody may still have the workdir open.
         self._remove(f"{snapshot}/work/work/incompat", "volatile")
+
+    def _remove_workdir(self, snapshot: SnapshotID) -> None:
+        """Remove the workdir, most often in five calls: what a volatile mount leaves in it is
+        known (fs/overlayfs/super.c). Listing the directories first takes forty more."""
+        top = f"{self.folder}/{snapshot}/work"
+        try:
+            os.unlink(f"{top}/{_MARKER}/dirty")
+            for path in (f"{top}/{_MARKER}", f"{top}/work/incompat", f"{top}/work", top):
+                os.rmdir(path)
+        except OSError:
+            self._remove(str(snapshot), "work")
 
     def _remove(self, directory: str, name: str) -> None:
         try:

@@ -89,8 +89,9 @@ class Materialiser:
             return None
         last = self._diffs.get(result[-1])
         if last.base == result[:-1]:
-            if not self._has_tree(last):
-                self._announce(result)
+            if last.upper is not None and self._has_tree(last):
+                return last.upper
+            self._announce(result)
             return self._tree(last, tell)
         return self._known(result) or self._merge(result, tell)
 

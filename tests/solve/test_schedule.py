@@ -129,3 +129,20 @@ def test_a_chain_of_a_thousand_steps_needs_no_recursion() -> None:
         vertex = step(str(number), vertex)
     done = run(vertex, lambda v, d: v.note.name, quick=lambda v, d: v.note.name)
     assert len(done) == 1500
+
+
+def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
+    """A new thread for each step would open the database anew for each."""
+    top = step("0")
+    for n in range(1, 9):
+        top = step(str(n), top)
+    before, seen = threading.active_count(), set()
+
+    def work(vertex: Vertex, done: Inputs[str]) -> str:
+        seen.add(threading.get_ident())
+        return vertex.note.name
+
+    run(top, work)
+    assert len(seen) == 1
+    assert threading.get_ident() not in seen
+    assert threading.active_count() == before
