@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from minibuild.errors import BuildError, HostError
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from minibuild.graph.flat import FlatGraph
 
 POLL_S = 0.05
+_WORKER = """\
+import sys
+number, *sys.path = sys.argv[1:]
+from minibuild.worker import main
+sys.exit(main(int(number)))
+"""
 
 
 def build(
@@ -86,15 +93,19 @@ def _build_elsewhere(
         ours,
         theirs,
         Popen(
-            [sys.executable, "-m", "minibuild.worker", str(theirs.fileno())],
+            # The modules of the caller, and none that happen to lie in the current directory.
+            [sys.executable, "-P", "-c", _WORKER, str(theirs.fileno()), *sys.path],
             pass_fds=[theirs.fileno()],
             stdin=DEVNULL,
+            # Ctrl-C is for the caller, who then closes the socket.
+            start_new_session=True,
         ) as process,
     ):
         theirs.close()
         stream = ours.makefile("rwb")
-        pickle.dump((request, root, os.getcwd()), stream)
-        stream.flush()
+        with suppress(OSError):  # it died already, and is found out when it says nothing
+            pickle.dump((request, root, os.getcwd()), stream)
+            stream.flush()
         watcher = _Watcher(cancelled, ours)
         try:
             return _listen(stream, report)

@@ -1,41 +1,43 @@
 """The process in which a build runs when its caller cannot enter a user namespace.
 
-Started by `library` as `python -m minibuild.worker FD`. Reads a request from the socket, enters a
-user namespace, builds, and writes ("event", ...), then ("result", ...) or ("error", ...). The end
-of its input is the order to stop.
+Started by `library`. Reads a request from the socket, enters a user namespace, builds, and writes
+("event", ...), then ("result", ...) or ("error", ...). The end of its input is the order to stop.
 """
 
 import os
 import pickle
 import socket
-import sys
 import threading
 from typing import Any
 
 
-def main() -> int:
-    """Serve one build on the socket whose number is the first argument."""
+def main(number: int) -> int:
+    """Serve one build on the socket with this number."""
     from minibuild.errors import BuildError
     from minibuild.linux.idmap import plan_id_maps
     from minibuild.linux.namespace import enter_user_namespace
 
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection = socket.socket(fileno=number)
     connection.set_inheritable(False)
     stream = connection.makefile("rwb")
     request, root, folder = pickle.load(stream)
     os.chdir(folder)
     sending = threading.Lock()
 
+    cancelled = threading.Event()
+
     def send(kind: str, value: Any) -> None:
-        with sending:
-            pickle.dump((kind, value), stream)
-            stream.flush()
+        try:
+            with sending:
+                pickle.dump((kind, value), stream)
+                stream.flush()
+        except OSError:
+            cancelled.set()  # The caller is gone.
 
     try:
         enter_user_namespace(plan_id_maps())
         from minibuild.pipeline import run_build
 
-        cancelled = threading.Event()
         # Only now: a process with two threads may not enter a user namespace.
         _watch(connection, cancelled)
         result = run_build(
@@ -56,7 +58,3 @@ def _watch(connection: socket.socket, cancelled: threading.Event) -> None:
         cancelled.set()
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

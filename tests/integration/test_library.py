@@ -1,13 +1,17 @@
 """`minibuild.build` from Python: the same as the command line, with no output of its own."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import Builds
+from tests.support import processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -105,3 +109,55 @@ def test_cancelled_from_another_thread(builds: Builds, project: Project) -> None
     """
     context = project({"Dockerfile": "FROM busybox\nRUN echo x; sleep 60\n"})
     assert python(builds, program, context) == "True\n"
+
+
+def test_modules_of_the_current_directory_are_not_taken(
+    builds: Builds, project: Project, tmp_path: Path
+) -> None:
+    """A build may be started in a directory that somebody else has filled."""
+    program = tmp_path / "program.py"
+    program.write_text("import sys, minibuild\nprint(minibuild.build(sys.argv[1]).digest)\n")
+    modules = ("pickle.py", "socket.py", "json.py", "minibuild/__init__.py", "isal/__init__.py")
+    trap = dict.fromkeys(modules, "raise SystemExit('taken from the current directory')\n")
+    context = project({"Dockerfile": "FROM busybox\nRUN touch /x\n", **trap})
+    done = subprocess.run(
+        [sys.executable, str(program), context],
+        env=builds.cli.environment,
+        cwd=context,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+
+
+def test_ctrl_c_is_for_the_caller(builds: Builds, project: Project) -> None:
+    """It goes to all processes of a terminal; the caller is told by one exception, and no step
+    outlives it."""
+    program = """\
+        import sys, minibuild
+        from minibuild.events import Log
+        def report(event):
+            if isinstance(event, Log):
+                print("begun", flush=True)
+        try:
+            minibuild.build(sys.argv[1], report=report)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    nap = f"61.{os.getpid()}"
+    context = project({"Dockerfile": f"FROM busybox\nRUN echo begun; sleep {nap}\n"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), context],
+        env=builds.cli.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "interrupted\n", "")
+    assert processes.gone(nap, within_s=1)
