@@ -267,7 +267,7 @@ class _Git:
                 stderr=PIPE,
                 env=self._environment(),
                 umask=0o022,
-                process_group=0,  # git has children of its own, which end with it
+                start_new_session=True,  # no terminal to ask on; and all of it can be ended
             )
         except FileNotFoundError as error:
             raise HostError(
@@ -333,7 +333,8 @@ class _Git:
             "GIT_CONFIG_NOSYSTEM": "1",
             # A submodule may name any address, also a path of this machine or a program (ext::).
             "GIT_ALLOW_PROTOCOL": "http:https:git:ssh",
-            "GIT_SSH_COMMAND": "ssh -F /dev/null -o StrictHostKeyChecking=accept-new",
+            "GIT_SSH_COMMAND": "ssh -F /dev/null -o BatchMode=yes"
+            " -o StrictHostKeyChecking=accept-new",
         }
         # As for registries; git's own names for them.
         proxies = self._bench.access.proxies.items()

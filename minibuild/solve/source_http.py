@@ -79,7 +79,7 @@ def _authorization(bench: Workbench, url: str) -> str:
 def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tuple[Record, str]:
     """Write the body into a snapshot of its own, hashing on the way; says the digest, too."""
     started, sha, size = time.time(), hashlib.sha256(), 0
-    total = int(response.headers.get("Content-Length") or 0)
+    total = response.length_remaining or 0
     active = bench.snapshots.prepare(None)
     try:
         with bench.snapshots.tree(active, readonly=False) as root:
