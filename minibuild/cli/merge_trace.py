@@ -6,7 +6,7 @@ The merge is made once more, watched, and removed again. Read next: `minibuild.s
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.cli.command import Command, Session
@@ -17,7 +17,7 @@ from minibuild.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from minibuild.engine import Engine
-    from minibuild.snapshot.trace import Fate, Trace
+    from minibuild.snapshot.trace import Act, Fate, Trace
     from minibuild.tracing import Traced
 
 _CELLS = 100
@@ -29,7 +29,11 @@ _WORDS = {
     "whiteout": "whiteout written",
     "skipped": "whiteout skipped",
 }
-_WHITEOUTS = {"whiteout", "skipped", "removed", "opaque"}
+_ACTIONS = {
+    "whiteouts": {"whiteout", "skipped", "removed", "opaque"},
+    "copies": {"copied"},
+}
+"""What `--only` asks for, by the actions that count."""
 
 
 def _parser() -> Parser:
@@ -42,7 +46,7 @@ def _parser() -> Parser:
     made.add_argument("target", metavar="IMAGE|STEP", help="an image of the store, or a step")
     made.add_argument("--path", default="", metavar="P", help="only this path and what is below it")
     made.add_argument(
-        "--only", default="", choices=("", "conflicts", "whiteouts", "copies"),
+        "--only", default="", choices=("conflicts", *_ACTIONS),
         metavar="KIND", help="conflicts, whiteouts or copies",
     )  # fmt: skip
     made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
@@ -67,7 +71,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if options.json:
         session.say(json.dumps(_as_json(traced, trace, fates), indent=2))
         return 0
-    for line in _lines(traced, trace, fates):
+    for line in _lines(traced, trace, fates, options.only):
         session.say(line)
     return 0
 
@@ -108,21 +112,15 @@ def _wanted(fate: "Fate", path: str, only: str) -> bool:
     path = path.strip("/")
     if path and fate.path != path and not fate.path.startswith(f"{path}/"):
         return False
-    actions = {act.action for act in fate.acts}
-    match only:
-        case "conflicts":
-            return fate.conflict
-        case "whiteouts":
-            return bool(actions & _WHITEOUTS)
-        case "copies":
-            return "copied" in actions
-    return True
+    if only == "conflicts":
+        return fate.conflict
+    return not only or any(act.action in _ACTIONS[only] for act in fate.acts)
 
 
 # --- As text ---
 
 
-def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"]) -> Iterator[str]:
+def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"], only: str) -> Iterator[str]:
     count, report = len(traced.result), trace.report
     yield f"{traced.name}: {count} layer{'' if count == 1 else 's'}, {_summary(trace)}"
     if trace.below < count:
@@ -139,7 +137,7 @@ def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"]) -> Iterato
         return
     yield from table(
         ["PATH", "LAYER", "WAS DONE", "INODE", "LINKS", "OVER"],
-        [_row(fate) for fate in fates],
+        [_row(fate, _ACTIONS.get(only)) for fate in fates],
         right="LAYER INODE LINKS",
     )
 
@@ -150,33 +148,36 @@ def _summary(trace: "Trace") -> str:
     return f"{alive:,} paths, {conflicts:,} that layers disagree about"
 
 
-def _row(fate: "Fate") -> list[str]:
+def _row(fate: "Fate", wanted: Container[str] | None) -> list[str]:
+    """A line of the table. What was asked for may not be what was done last: it is told, too."""
     last = fate.acts[-1]
+    asked = last if wanted is None else [act for act in fate.acts if act.action in wanted][-1]
+    before = "" if asked is last else f"{_done(asked)} (layer {asked.diff}), then "
     return [
         _shown(fate.path),
         str(fate.winner),
-        _done(last.action, last.reason, deletes=last.deletes),
+        _shown(f"{before}{_done(last)}"),
         str(fate.inode or "-"),
         str(fate.links or "-"),
         ", ".join(map(str, fate.losers)),
     ]
 
 
-def _done(action: str, reason: str, *, deletes: bool = False) -> str:
-    word = _WORDS.get(action, action)
-    if action == "below" and deletes:
+def _done(act: "Act") -> str:
+    word = _WORDS.get(act.action, act.action)
+    if act.action == "below" and act.deletes:
         word = "deleted below the merge"
-    return f"{word}: {reason}" if reason else word
+    return f"{word}: {act.reason}" if act.reason else word
 
 
-def _shown(path: str) -> str:
-    """A path as it may be written to a terminal: a name can hold anything."""
-    path = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+def _shown(text: str) -> str:
+    """Names of files, and what images say of themselves, as they may be written to a terminal."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = _shown(" ".join(text.split()))
     return text if len(text) <= _CELLS else text[: _CELLS - 1] + "…"
 
 

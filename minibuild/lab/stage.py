@@ -36,7 +36,9 @@ from minibuild.snapshot.api import (
     SnapshotID,
     Strategy,
 )
+from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.defects import policy_for
+from minibuild.snapshot.merge import can_stand_on
 from minibuild.snapshot.sweep import discard
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.solver import Solver
@@ -185,7 +187,21 @@ def _run(stage: Stage, made: _Prepared, policy: MergePolicy, salt: str) -> Run:
     except BuildError as failure:
         error = failure.message
         stage.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
-    return Run(error, watched.call, tuple(fates))
+    return Run(error, watched.call, tuple(_of_diffs(engine, watched.call, fates)))
+
+
+def _of_diffs(
+    engine: Engine, call: MergeCall | None, fates: Sequence[Applied]
+) -> Iterator[Applied]:
+    """The fates of what was merged. A snapshotter of full copies begins with all of the base, as
+    one more diff, and that is not what is to be seen."""
+    snapshots = cast(BaseSnapshotter, engine.snapshots)
+    copies = call is not None and call.base is not None and not can_stand_on(snapshots, call.base)
+    for fate in fates:
+        if not copies:
+            yield fate
+        elif fate.diff:
+            yield fate._replace(diff=fate.diff - 1)
 
 
 class _Watched:

@@ -133,7 +133,7 @@ class Snapshotter(Protocol):
 
 
 class Strategy(Enum):
-    """How a merge was, or is to be, put on disk."""
+    """How a merge was put on disk, or is to be: AUTO is STACK where that is right."""
 
     AUTO = "auto"
     HARDLINK = "hardlink"

@@ -94,8 +94,27 @@ def test_words_that_mean_nothing(builds: Builds) -> None:
     assert "did you mean busybox" in builds.cli("merge-trace", "busybo", code=7).stderr
 
 
+def test_what_was_asked_for_is_told_though_more_was_done_later(
+    builds: Builds, project: Project
+) -> None:
+    text = "FROM busybox\nCOPY --link f /d/f\nRUN mkfifo /d/p /d/q\nCOPY --link f /e/f\n"
+    context = project({"f": "", "Dockerfile": f"{text}RUN rm -r /d\nCOPY --link f /d/f\nRUN ls\n"})
+    builds.cli("build", "-t", "later", context)
+    copies = builds.cli("merge-trace", "later", "--only=copies").stdout.splitlines()
+    done = "copied: never shared: fifo, socket (layer 2), then gone with its directory"
+    for line, name in zip(copies[-2:], "pq", strict=True):
+        assert line.split() == [f"d/{name}", "4", *done.split(), "-", "-", "2"]
+    whiteouts = builds.cli("merge-trace", "later", "--only=whiteouts", "--path=/d").stdout
+    assert "removed: nothing lies below (layer 4), then directory recreated" in whiteouts
+    assert "invalid choice: 'x'" in builds.cli("merge-trace", "later", "--only=x", code=2).stderr
+
+
 def test_names_cannot_write_to_the_terminal(builds: Builds, project: Project) -> None:
-    context = project({"Dockerfile": "FROM busybox\nRUN touch \"$(printf '/x\\033[31m')\"\n"})
-    builds.cli("build", "-t", "odd", context)
-    text = builds.cli("merge-trace", "odd", "--only=", "--path=/").stdout
-    assert "\033" not in text and r"x\x1b[31m" in text
+    made = "mkdir /o && touch \"$(printf '/o/a\\033[31m')\" && ln /o/a* /o/b"
+    copy = "COPY --link --from=a /o /o\033[31m"
+    dockerfile = f"FROM busybox AS a\nRUN {made}\nFROM busybox\n{copy}\n"
+    builds.cli("build", "-t", "odd", project({"Dockerfile": dockerfile}))
+    text = builds.cli("merge-trace", "odd", "--path=/").stdout
+    assert "\033" not in text
+    assert r"/a\x1b[31m  " in text and r"linked: to /o\x1b[31m/a\x1b[31m" in text
+    assert r"COPY /o /o\x1b[31m" in text

@@ -193,6 +193,19 @@ def test_a_store_with_an_odd_name(tmp_path: Path, busybox_tar: str) -> None:
     assert show(odd, "whiteout-hardlink")["as_expected"]
 
 
+def test_snapshots_that_are_full_copies_are_told(lab: Cli) -> None:
+    patch = (
+        "from minibuild.snapshot import native, select\n"
+        "select.open_snapshotter = lambda store: native.NativeSnapshotter(store)"
+    )
+    done = patched(lab, patch)
+    assert done.returncode == 3, done.stderr
+    assert "these snapshots are not overlays" in done.stdout.splitlines()[-1]
+    # The base was linked as well, and that is no part of the story.
+    assert "  /file1  diff 0  linked\n  /file1  diff 1  removed" in done.stdout
+    assert "/bin/sh" not in done.stdout
+
+
 def test_the_list_and_names_that_are_none(cli: Cli) -> None:
     lines = cli("lab").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(EXHIBITS)
