@@ -2,7 +2,9 @@
 
 Comes in: a store. Goes out: a snapshotter. Overlayfs may be missing, forbidden, or unable to use
 the store's filesystem (another overlay, NFS), and no flag tells; so it is tried, by doing once
-what builds do: mount, delete a file of the layer below, and find the whiteout. That it worked is
+what builds do: mount, delete a file of the layer below, and find the whiteout; make a directory
+anew, and find that it is opaque, which takes extended attributes (tmpfs has had none of `user.*`
+before Linux 6.6: the mount goes well there, and a mkdir(2) fails much later). That it worked is
 kept in the store, under the kernel's release and the id map, so that later starts need not try.
 A refusal is not kept: somebody may mend the host.
 """
@@ -16,6 +18,7 @@ from minibuild.linux.namespace import in_user_namespace
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
+from minibuild.snapshot.view import View
 from minibuild.store.layout import Store
 
 
@@ -57,15 +60,22 @@ def _try(overlay: OverlaySnapshotter) -> str:
     made = []
     try:
         made.append(overlay.prepare(None))
-        with open(f"{overlay.layer_dir(made[0])}/file", "x"):
+        below = overlay.layer_dir(made[0])
+        os.mkdir(f"{below}/directory")
+        with open(f"{below}/file", "x"):
             pass
         overlay.commit(made[0])
         made.append(overlay.prepare(made[0]))
         with overlay.tree(made[1], readonly=False) as fd:
             os.unlink("file", dir_fd=fd)
-        found = os.lstat(f"{overlay.layer_dir(made[1])}/file")
+            os.rmdir("directory", dir_fd=fd)
+            os.mkdir("directory", dir_fd=fd)
+        above = overlay.layer_dir(made[1])
+        found = os.lstat(f"{above}/file")
         if not stat.S_ISCHR(found.st_mode) or found.st_rdev != 0:
             return "a deleted file leaves no whiteout"
+        if not View([above], overlay.whiteouts).is_opaque(f"{above}/directory"):
+            return "a directory that is made anew is not opaque"
     except (BuildError, OSError) as error:
         return str(error)
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from minibuild.errors import HostError, StoreError, lack
 from minibuild.linux import xattr
-from minibuild.snapshot import apply, detached
+from minibuild.snapshot import apply, detached, select
 from minibuild.snapshot import overlay as overlay_module
 from minibuild.snapshot.api import Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.merge import MAX_STACK
@@ -290,6 +290,24 @@ def test_stack_costs_nothing_for_each_file(stack: World) -> None:
     assert merged.report.strategy is Strategy.STACK
     assert time.perf_counter() - started < 0.2  # 2 ms on a quiet machine
     assert len(stack.paths(merged.snapshot)) == 2000
+
+
+@pytest.mark.parametrize("missing", ["whiteout", "opaque"])
+def test_c4_48_overlay_is_used_only_where_it_can_say_what_is_gone(
+    stack: World, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    stack.store.db.execute("DELETE FROM probes")
+    if missing == "whiteout":
+        monkeypatch.setattr(stat, "S_ISCHR", lambda mode: False)
+    else:
+        monkeypatch.setattr(xattr, "get", lambda *_: None)
+    before = sorted(os.listdir(stack.snapshots.folder))
+    assert select.open_snapshotter(stack.store).name == "native"
+    words = {"whiteout": "leaves no whiteout", "opaque": "is not opaque"}[missing]
+    with pytest.raises(HostError, match=words):
+        select.open_snapshotter(stack.store, "overlay")
+    assert sorted(os.listdir(stack.snapshots.folder)) == before
+    assert list(stack.store.db.execute("SELECT * FROM probes")) == []
 
 
 def mounts_in(world: World) -> list[str]:
