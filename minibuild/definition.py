@@ -10,7 +10,7 @@ import stat
 from importlib import import_module
 from typing import NamedTuple
 
-from minibuild.errors import DefinitionError, SourceText, UsageError
+from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.frontend import (
     ArchiveContext,
@@ -19,6 +19,7 @@ from minibuild.graph.frontend import (
     LocalContext,
     RemoteContext,
 )
+from minibuild.graph.pattern import IgnorePatterns
 from minibuild.request import BuildRequest, RegistryAccess
 from minibuild.solve.workbench import LocalTree
 
@@ -199,12 +200,18 @@ def ignore_rules(text: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]
     module = import_module("frontends.dockerfile.dockerignore")
     rules = module.parse(text)
     for rule in rules:
-        if rule.pattern == "!":
-            raise DefinitionError(
-                f'illegal exclusion pattern in line {rule.line} of {name}: "!"',
-                hint="name the files to bring back after the !",
-            )
+        if rule.pattern == "!" or "[" in rule.pattern or "\\" in rule.pattern:
+            _check(rule.pattern, Span(name, rule.line, rule.line), text)
     return tuple(rule.pattern for rule in rules), tuple(rule.line for rule in rules)
+
+
+def _check(pattern: str, span: Span, text: str) -> None:
+    """Raise an error that shows the line if a pattern of an ignore file means nothing."""
+    try:
+        IgnorePatterns((pattern,))
+    except DefinitionError as error:
+        error.span, error.source = span, SourceText(span.file, text)
+        raise
 
 
 def read_open(fd: int, path: str, what: str) -> str:

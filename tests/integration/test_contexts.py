@@ -133,14 +133,18 @@ def test_the_line_that_left_out_a_file_of_an_archive(build: Built) -> None:
 
 
 @pytest.mark.needs("mount")
-def test_a_pattern_that_excepts_nothing(build: Built, tmp_path: Path) -> None:
+def test_a_pattern_that_means_nothing_is_shown(build: Built, tmp_path: Path) -> None:
     files = {**FILES, ".dockerignore": "*.log\n! \n"}
     said = build("-", stdin=tarred(files), code=6)
-    assert 'illegal exclusion pattern in line 2 of .dockerignore: "!"' in said
+    assert ".dockerignore:2\n" in said and "   2 | >>> !" in said
+    assert 'illegal exclusion pattern: "!"' in said
     (tmp_path / "Dockerfile").write_text(FILES["Dockerfile"])
     (tmp_path / "Dockerfile.dockerignore").write_text("!")
     said = build(str(tmp_path), code=6)
-    assert 'illegal exclusion pattern in line 1 of Dockerfile.dockerignore: "!"' in said
+    assert "Dockerfile.dockerignore:1\n" in said
+    (tmp_path / "Dockerfile.dockerignore").write_text("# logs\n*.log\n[a-\n")
+    said = build(str(tmp_path), code=6)
+    assert "   3 | >>> [a-" in said and "syntax error in pattern: [a-" in said
 
 
 @pytest.mark.needs("mount")
