@@ -164,7 +164,7 @@ def _assemble_all(
         dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
         config, epoch = built.config, job.epoch if options.epoch is None else options.epoch
         if job.products.inline is not None:
-            cache = {INLINE_CACHE: job.products.inline(result, layers)}
+            cache = {INLINE_CACHE: job.products.inline(result, layers, epoch)}
             config = config._replace(extra={**config.extra, **cache})
         if job.squash:
             dated, history = _squashed(job, result, dated, config, options)

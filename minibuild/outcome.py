@@ -28,7 +28,7 @@ class Products(NamedTuple):
     results: Sequence[Result]
     base: set[DiffKey]
     several: bool = False
-    inline: Callable[[Result, Sequence[PackedLayer]], Any] | None = None
+    inline: Callable[[Result, Sequence[PackedLayer], int | None], Any] | None = None
     witness: "Witness | None" = None
 
 

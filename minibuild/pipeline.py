@@ -198,12 +198,12 @@ def _build(
     results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
     products = Products(converted.images, results, sources.base, request.multi_platform)
     if caches is not None:
-        products = products._replace(inline=caches.inline(solver.keys))
+        products = products._replace(inline=caches.inline(solver.steps))
     if request.attestations.mode or request.attestations.sbom:
         products = products._replace(witness=_witness(request, definition, solved, started))
     made = export(engine, bench, request, products)
     if caches is not None:
-        caches.send(solver.keys, results, made.tags)
+        caches.send(solver.steps, results, made.tags)
     if request.cache_mount_to:
         from minibuild.cachemounts.leaving import mounts_of, send
         from minibuild.telling import Scene

@@ -40,12 +40,13 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         allow |= {"network.host"}
     if options.jobs < 0:
         raise UsageError("--jobs must not be negative", hint="0 chooses by the number of CPUs")
+    build_args = _build_args(options.build_arg, environment)
     return BuildRequest(
         context=options.path,
         file=options.file,
         tags=tuple(dict.fromkeys(options.tag)),
         target=options.target,
-        build_args=_build_args(options.build_arg, environment),
+        build_args=build_args,
         contexts=dict(attributes.build_context(text) for text in options.build_context),
         labels={
             key: value or ""
@@ -74,7 +75,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         jobs=options.jobs,
         keep_failed=options.on_error != "exit",
         lab=_defect(options.lab),
-        cache_to=_caches(options.cache_to, "cache-to"),
+        cache_to=_caches(options.cache_to, "cache-to") + _inline_cache(build_args),
         cache_from=_caches(options.cache_from, "cache-from"),
         attestations=_attestations(options),
         cache_mount_to=_cache_mounts(options.cache_mount_to, "cache-mount-to"),
@@ -175,6 +176,12 @@ def _caches(texts: list[str], flag: str) -> tuple[CachePlace, ...]:
     from minibuild.cli.caches import place
 
     return tuple(place(text, flag) for text in texts)
+
+
+def _inline_cache(build_args: dict[str, str]) -> tuple[CachePlace, ...]:
+    """The older way to say `--cache-to type=inline`, which BuildKit still takes."""
+    asked = build_args.get("BUILDKIT_INLINE_CACHE", "")
+    return (CachePlace("inline"),) if asked and truth(asked, "BUILDKIT_INLINE_CACHE") else ()
 
 
 def _cache_mounts(texts: list[str], flag: str) -> tuple[CacheMountPlace, ...]:

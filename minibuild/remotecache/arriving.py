@@ -21,7 +21,7 @@ from minibuild.oci.content import BlobSource
 from minibuild.remotecache.document import CacheDocument, CachedStep
 from minibuild.remotecache.places import Kept, name_of, read_place
 from minibuild.request import CachePlace
-from minibuild.solve.cache import Known, Record
+from minibuild.solve.cache import Record
 from minibuild.solve.results import DiffKey, Result
 from minibuild.telling import Scene, vertex, warn
 
@@ -55,16 +55,6 @@ class Imports:
         with self._asking:
             found = (document.steps.get(key) for document in self._read())
             return next((step.canonical for step in found if step is not None), None)
-
-    def known(self, canonical: Digest) -> Known | None:
-        """What the places know of a step, for a new cache to have it too."""
-        record, _ = self.find(canonical)
-        with self._asking:
-            steps = [d.steps[canonical] for d in self._read() if canonical in d.steps]
-        if not steps:
-            return None
-        keys = tuple(sorted({key for step in steps for key in step.keys}))
-        return Known(canonical, keys, steps[0].name, None if record is None else record.result)
 
     def settle(self) -> None:
         """Keep the records of what has come into the store, for builds that ask nobody."""

@@ -5,10 +5,9 @@ other machines made, a member for the configs of images, documents in registries
 Read next: `arriving`, `leaving`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from minibuild.digest import Digest
 from minibuild.engine import Engine
 from minibuild.errors import UsageError
 from minibuild.oci.layers import PackedLayer
@@ -17,6 +16,7 @@ from minibuild.remotecache.arriving import Imports
 from minibuild.remotecache.document import document_value
 from minibuild.remotecache.leaving import Departure, document_of, send, steps_of
 from minibuild.request import BuildRequest
+from minibuild.solve.cache import StepKeys
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import Result
 from minibuild.telling import Scene, warn
@@ -39,8 +39,8 @@ class Caches:
         self.imports = Imports(engine, scene, request.cache_from) if request.cache_from else None
 
     def inline(
-        self, keys: Mapping[Digest, Digest]
-    ) -> Callable[[Result, Sequence[PackedLayer]], Any] | None:
+        self, keys: Sequence[StepKeys]
+    ) -> Callable[[Result, Sequence[PackedLayer], int | None], Any] | None:
         """What says what a config is to say of its layers; None if it is to say nothing."""
         if not any(asked.type == "inline" for asked in self._request.cache_to):
             return None
@@ -48,16 +48,16 @@ class Caches:
             message = "an image whose layers were squashed cannot say which step made which"
             warn(self._scene.report, "CacheNotExported", message)
             return None
-        steps = steps_of(self._engine, self.imports, keys.values())
+        steps = steps_of(self._engine, self.imports, keys)
 
-        def value(result: Result, layers: Sequence[PackedLayer]) -> Any:
+        def value(result: Result, layers: Sequence[PackedLayer], epoch: int | None) -> Any:
             blobs = dict(zip(result, layers, strict=True))
-            return document_value(document_of(self._engine, steps, blobs))
+            return document_value(document_of(self._engine, steps, blobs, epoch))
 
         return value
 
     def send(
-        self, keys: Mapping[Digest, Digest], results: Sequence[Result], tags: Sequence[str]
+        self, keys: Sequence[StepKeys], results: Sequence[Result], tags: Sequence[str]
     ) -> None:
         """Keep what has come, and export the steps with these keys to where it was asked for."""
         if self.imports is not None:
@@ -65,7 +65,7 @@ class Caches:
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
             departure = Departure(self._engine, self._materialiser, self._scene, self._near(tags))
-            steps = steps_of(self._engine, self.imports, keys.values())
+            steps = steps_of(self._engine, self.imports, keys)
             send(departure, places, steps, {key for result in results for key in result})
 
     def _near(self, tags: Sequence[str]) -> tuple[Reference, ...]:

@@ -10,7 +10,7 @@ came here (those of a base, say) are mounted or go from registry to registry.
 Read next: `document`, `places`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from minibuild.digest import Digest
@@ -25,9 +25,9 @@ from minibuild.remotecache.arriving import Imports
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.places import name_of, write_place
 from minibuild.request import CachePlace
-from minibuild.solve.cache import Known
+from minibuild.solve.cache import StepKeys
 from minibuild.solve.materialise import Materialiser
-from minibuild.solve.results import DiffKey
+from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice
 from minibuild.telling import Scene, vertex, warn
 
@@ -44,15 +44,36 @@ class Departure(NamedTuple):
     near: tuple[Reference, ...] = ()
 
 
-def steps_of(engine: Engine, imports: Imports | None, keys: Iterable[Digest]) -> list[Known]:
-    """What is known of the steps with these canonical keys, by the store or by other caches."""
+class Known(NamedTuple):
+    """A step by its canonical key, with the keys that lead to it and its result, if anybody has
+    it."""
+
+    canonical: Digest
+    keys: tuple[Digest, ...]
+    name: str
+    result: Result | None
+
+
+def steps_of(engine: Engine, imports: Imports | None, steps: Sequence[StepKeys]) -> list[Known]:
+    """What is known of the steps of a build, by the store or by other caches.
+
+    Keys and names are those of this build and of no other, so that the same build says the same.
+    """
+    keys: dict[Digest, set[Digest]] = {}
+    names: dict[Digest, str] = {}
+    for step in steps:
+        keys.setdefault(step.canonical, set()).update((step.canonical, step.fast))
+        names.setdefault(step.canonical, step.name)
     found = []
-    for key in dict.fromkeys(keys):
-        known = engine.cache.known(key)
-        if known is None and imports is not None:
-            known = imports.known(key)
-        if known is not None:
-            found.append(known)
+    for canonical, name in names.items():
+        record = engine.cache.lookup(canonical)
+        known = record is not None
+        if record is None and imports is not None:
+            record, _ = imports.find(canonical)
+            known = imports.canonical(canonical) is not None
+        if known:
+            result = None if record is None else record.result
+            found.append(Known(canonical, tuple(sorted(keys[canonical])), name, result))
     return found
 
 
@@ -131,9 +152,13 @@ def _blobs(
 
 
 def document_of(
-    engine: Engine, steps: Sequence[Known], blobs: dict[DiffKey, PackedLayer]
+    engine: Engine,
+    steps: Sequence[Known],
+    blobs: dict[DiffKey, PackedLayer],
+    epoch: int | None = None,
 ) -> CacheDocument:
-    """The document about these steps. One with a layer that is no blob goes by its keys alone."""
+    """The document about these steps. One with a layer that is no blob goes by its keys alone. With
+    an epoch that is the time of all layers, as it is in the history of an image."""
     # When a layer of a base came to be known here is no business of others.
     tops = {step.result[-1] for step in steps if step.result}
     layers: list[CachedLayer] = []
@@ -148,7 +173,7 @@ def document_of(
             return False
         base = tuple(numbers[below] for below in row.base)
         numbers[key] = len(layers)
-        created = row.created if key in tops else None
+        created = None if key not in tops else row.created if epoch is None else float(epoch)
         layers.append(CachedLayer(blobs[key], base, created))
         return True
 

@@ -22,13 +22,12 @@ class Record(NamedTuple):
     result: Result
 
 
-class Known(NamedTuple):
-    """All that is known of a canonical key: the keys that lead to it, and its result, if any."""
+class StepKeys(NamedTuple):
+    """The keys of a step in one build, and what people call it."""
 
     canonical: Digest
-    keys: tuple[Digest, ...]
+    fast: Digest
     name: str
-    result: Result | None
 
 
 class Elsewhere(Protocol):
@@ -65,17 +64,6 @@ class Cache:
             return None
         self._used.add(key)
         return Record(row[0], result)
-
-    def known(self, canonical: Digest) -> Known | None:
-        """All keys that lead to a result, for others to be told of it."""
-        rows = self._db.execute(
-            "SELECT key, result, name FROM records WHERE canonical = ? ORDER BY key", (canonical,)
-        ).fetchall()
-        for _, result, name in sorted(rows, key=lambda row: bool(row[0] != canonical)):
-            found: Result = tuple(json.loads(result))
-            if self._diffs.all_present(found):
-                return Known(canonical, tuple(row[0] for row in rows), name, found)
-        return None
 
     def save(self, keys: set[Digest], record: Record, name: str) -> None:
         """Let each of `keys` lead to the record; older records of these keys are replaced."""

@@ -9,7 +9,7 @@ Read next: `run_exec`, `run_file` and `sources`, which do the work.
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import BuildError, Cancelled, HostError, lack, located
@@ -26,8 +26,8 @@ from minibuild.graph.op import (
     Merge,
 )
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.solve.cache import Cache, Record
-from minibuild.solve.cachekey import combined_key, explain, step_key
+from minibuild.solve.cache import Cache, Record, StepKeys
+from minibuild.solve.cachekey import Part, combined_key, explain, step_key
 from minibuild.solve.foresight import Foresight, Guess, foresee
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
 from minibuild.solve.pack_file import Packing, layered, pack_file, unread
@@ -69,8 +69,9 @@ class Solver:
         self._packing = packing
         self._known = known or {}
         self._elsewhere = bench.elsewhere
-        self.keys: dict[Digest, Digest] = {}
-        """The canonical key of every vertex that has one, solved or not needed after all."""
+        self._fast: dict[Digest, Digest] = {}
+        self.steps: tuple[StepKeys, ...] = ()
+        """The keys of all vertices that have one, solved or not needed after all."""
         self._unread: frozenset[Digest] = frozenset()
         self._layered: frozenset[Digest] = frozenset()
         # Walking, hashing and copying small files holds the interpreter lock between two system
@@ -119,11 +120,15 @@ class Solver:
             done = scheduler.run(ahead.left, ahead.solved)
         finally:
             self._cache.flush()
-        for vertex in vertices:
-            found = done.get(vertex.digest) or ahead.keys.get(vertex.digest)
-            if found is not None and found.key is not None:
-                self.keys[vertex.digest] = found.key
+        self.steps = tuple(self._keys_of(vertices, {**ahead.keys, **done}))
         return done
+
+    def _keys_of(self, vertices: Sequence[Vertex], found: Done) -> Iterator[StepKeys]:
+        for vertex in vertices:
+            solved = found.get(vertex.digest)
+            if solved is not None and solved.key is not None:
+                fast = self._fast.get(vertex.digest, solved.key)
+                yield StepKeys(solved.key, fast, vertex.note.name)
 
     def _foresee(self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]) -> Foresight:
         """What the caches of other machines make needless; without any, all is left to do."""
@@ -153,7 +158,7 @@ class Solver:
                     parts = fast_parts(self._bench, vertex, inputs, voice)
                 except BuildError:
                     return None  # A mistake is told by the step that made it.
-                key = self._salted(step_key(op, base_key(inputs), parts))
+                key = self._fast_key(vertex, op, base_key(inputs), parts)
             case _:
                 return None
         if (found := self._lookup(key)) is not None:
@@ -209,7 +214,7 @@ class Solver:
         except (Unknown, BuildError):
             return None
         assert isinstance(vertex.op, Exec | File)
-        key = self._salted(step_key(vertex.op, base_key(inputs), parts))
+        key = self._fast_key(vertex, vertex.op, base_key(inputs), parts)
         return self._hit(vertex, self._lookup(key))
 
     def _must_execute(self, vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
@@ -266,7 +271,7 @@ class Solver:
         bench, base, since_ns = self._bench, base_key(inputs), time.time_ns()
         with self._files:
             parts = fast_parts(bench, vertex, inputs, voice)
-        fast = self._salted(step_key(op, base, parts))
+        fast = self._fast_key(vertex, op, base, parts)
         forced = self._must_execute(vertex, inputs)
         # An input that was made anew may have kept its key and changed its contents.
         if not forced and not any(i and i.fresh for i in inputs):
@@ -307,6 +312,14 @@ class Solver:
             return run_file(self._bench, vertex, op, inputs, voice, packing)
 
     # --- small things ---
+
+    def _fast_key(
+        self, vertex: Vertex, op: Exec | File, base: Digest | None, parts: Sequence[Part]
+    ) -> Digest:
+        """The fast key of a vertex, which is remembered for those who tell others of it."""
+        key = self._salted(step_key(op, base, parts))
+        self._fast[vertex.digest] = key
+        return key
 
     def _salted(self, key: Digest) -> Digest:
         """The key, kept apart from normal ones while an old defect is being shown."""

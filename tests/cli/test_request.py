@@ -11,7 +11,7 @@ from minibuild.cli.environment import Environment
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.request import BuildRequest, Output, Secret, SshAgent
+from minibuild.request import BuildRequest, CachePlace, Output, Secret, SshAgent
 
 NOTHING = Environment({}, 1000)
 
@@ -59,6 +59,8 @@ def made(*words: str, **variables: str) -> BuildRequest:
         ("--allow security.insecure", {"allow": frozenset(["security.insecure"])}),
         ("--jobs 3", {"jobs": 3}),
         ("--push", {"outputs": (Output("registry"),)}),
+        ("--build-arg BUILDKIT_INLINE_CACHE=1",
+         {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}, "cache_to": (CachePlace("inline"),)}),
         ("--push -o type=image,name=a",
          {"outputs": (Output("image", "", {"name": "a", "push": "true"}),)}),
         ("--push -o out", {"outputs": (Output("local", "out"), Output("registry"))}),

@@ -257,6 +257,26 @@ def test_in_the_image_itself(
     assert "is an image without a cache in it" in done.stderr
 
 
+def test_what_an_image_says_of_its_layers_is_reproducible(
+    stores: Stores, project: Project, tmp_path: Path
+) -> None:
+    """Neither times nor what else a machine has built count."""
+    text = (
+        "FROM busybox AS build\nCOPY src /src\nRUN mkdir /out && cp /src /out/prog\n"
+        "FROM busybox\nCOPY --from=build /out/prog /bin/prog\nRUN echo > /built\n"
+    )
+    output = f"--output=type=oci,rewrite-timestamp=true,dest={tmp_path}/app.tar"
+    arguments = ("-q", "--cache-to=type=inline", output)
+    env = {"SOURCE_DATE_EPOCH": "1700000000"}
+    one, two = stores("one"), stores("two")
+    first = one("build", *arguments, project(Dockerfile=text), env=env)
+    # The same files by another way: a key more that leads to the steps behind it.
+    two("build", "-q", project(Dockerfile=text.replace("/out &&", "/out && true &&")))
+    second = two("build", *arguments, project(Dockerfile=text), env=env)
+    assert first.stdout == second.stdout
+    assert first.stdout.startswith("sha256:")
+
+
 def test_layers_that_change_take_the_cache_out(
     stores: Stores, project: Project, tmp_path: Path
 ) -> None:
