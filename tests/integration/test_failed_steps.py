@@ -73,13 +73,17 @@ def test_a_shell_in_it(builds: Builds, project: Project) -> None:
         env={**builds.cli.environment, "TERM": "dumb"}, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
-    # What is typed before the shell reads is lost when it sets up its terminal.
-    said = wait_for(ours, b"/w # ", b"")
-    assert b"a shell in what the step left" in said
-    os.write(ours, b"echo $((40 + 2))-$(cat half)\nexit\n")
-    wait_for(ours, b"42-half", said)
-    assert shell.wait(timeout=30) == 5
-    os.close(ours)
+    try:
+        # What is typed before the shell reads is lost when it sets up its terminal.
+        said = wait_for(ours, b"/w # ", b"")
+        assert b"a shell in what the step left" in said
+        os.write(ours, b"echo $((40 + 2))-$(cat half)\nexit\n")
+        wait_for(ours, b"42-half", said)
+        assert shell.wait(timeout=30) == 5
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
 
 
 def wait_for(fd: int, word: bytes, said: bytes) -> bytes:
