@@ -9,8 +9,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from minibuild.executor.api import Executor
 from minibuild.oci.content import ContentStore
 from minibuild.oci.images import ImageStore
 from minibuild.snapshot.api import MergeSnapshotter
@@ -20,6 +20,9 @@ from minibuild.solve.results import Diffs
 from minibuild.store.database import explained
 from minibuild.store.flock import hold_alone, hold_shared
 from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.executor.api import Executor
 
 
 class Engine:
@@ -36,7 +39,7 @@ class Engine:
         self._executor: Executor | None = None
         self._starting = threading.Lock()
 
-    def executor(self) -> Executor:
+    def executor(self) -> "Executor":
         """The executor, started if it is not."""
         with self._starting:
             if self._executor is None:

@@ -19,10 +19,10 @@ from minibuild.linux import device, xattr
 from minibuild.linux import owner as ownership
 from minibuild.linux.beneath import makedirs_beneath
 from minibuild.oci.apply import EntryWriter, clean_name
-from minibuild.oci.compress import Compression, layer_media_type
+from minibuild.oci.compress import layer_media_type
 from minibuild.oci.content import BlobSource, ContentStore, full_disk
 from minibuild.oci.layerstream import LayerStream
-from minibuild.oci.model import Descriptor
+from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.pack import LayerPacker
 from minibuild.oci.sink import LayerSink
 from minibuild.oci.tarread import TarReader

@@ -10,7 +10,8 @@ from typing import Literal
 from minibuild.cli.attributes import fields
 from minibuild.cli.sizes import truth
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.oci.compress import Compression, compressor
+from minibuild.oci.compress import compressor
+from minibuild.oci.model import Compression
 from minibuild.request import CacheMountPlace
 
 _TYPES: tuple[Literal["registry", "local"], ...] = ("registry", "local")

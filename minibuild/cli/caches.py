@@ -7,7 +7,8 @@ keys are those of buildx (its reference of `build`, and "Cache storage backends"
 from minibuild.cli.attributes import fields
 from minibuild.cli.sizes import truth
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.oci.compress import Compression, compressor
+from minibuild.oci.compress import compressor
+from minibuild.oci.model import Compression
 from minibuild.request import CachePlace
 
 _COMPRESSIONS: tuple[Compression, ...] = ("zstd", "gzip", "uncompressed")

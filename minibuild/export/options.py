@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.export.annotations import Annotation, is_annotation_key, parse_attribute
-from minibuild.oci.compress import Compression
+from minibuild.oci.model import Compression
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.request import Output
 

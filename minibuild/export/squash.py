@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from minibuild.graph.image import History
-from minibuild.oci.compress import Compression
 from minibuild.oci.config import ImageLayer, complete_history
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.edit import entries_below, without_layers
 from minibuild.oci.listing import Layer
+from minibuild.oci.model import Compression
 from minibuild.oci.squash import squash_layers
 
 CREATED_BY = "minibuild build --squash"

@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.data import SMALL
+from minibuild.fileop.data import CAPABILITY, READ, SMALL
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.memo import BATCH, DigestMemo
 from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick, Selection
-from minibuild.fileop.write import CAPABILITY, READ
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 

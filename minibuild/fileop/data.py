@@ -8,6 +8,11 @@ filesystems, and then read and write do it. Holes of sparse files stay holes.
 import errno
 import os
 
+# O_NONBLOCK: a file that was swapped for a fifo since it was looked at must not hang the build.
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+CAPABILITY = "security.capability"
+"""The one extended attribute that belongs to the data of a file."""
+
 SMALL = 64 * 1024
 _CHUNK = 16 << 20
 _REFUSED = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF)

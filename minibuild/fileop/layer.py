@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import Cancelled
 from minibuild.fileop.api import Archive, Entry, Planned, Progress, SourceTree
+from minibuild.fileop.data import READ
 from minibuild.fileop.dest import InMemory, Unplannable, parents
 from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import lstat
 from minibuild.fileop.plan import plan
-from minibuild.fileop.write import READ
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.owner import mapped_ids

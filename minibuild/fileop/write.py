@@ -15,17 +15,14 @@ from collections.abc import Iterable, Sequence
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
-from minibuild.fileop.data import Copier, same_contents
+from minibuild.fileop.data import CAPABILITY, READ, Copier, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
 from minibuild.linux import device, xattr
 from minibuild.linux.owner import chown, fchown
 
-CAPABILITY = "security.capability"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a file that was swapped for a fifo since it was looked at must not hang the build.
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _REPORT_EVERY = 256
 
 

@@ -14,12 +14,11 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from minibuild.errors import ImageError, UsageError
 from minibuild.oci import model
-
-Compression = Literal["uncompressed", "gzip", "zstd"]
+from minibuild.oci.model import Compression
 
 BLOCK_BYTES = 1 << 20
 """Where gzip is cut. Part of the format: another number gives other bytes."""

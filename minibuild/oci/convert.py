@@ -4,10 +4,11 @@ Comes in: a layer of the store. Goes out: another blob of the same diff, or, wit
 with the same files and other times. What the store knows already is not made again.
 """
 
-from minibuild.oci.compress import Compression, compression_of, layer_media_type
+from minibuild.oci.compress import compression_of, layer_media_type
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer, blobs_of, remember
 from minibuild.oci.layerstream import LayerStream
+from minibuild.oci.model import Compression
 from minibuild.oci.sink import LayerSink
 from minibuild.oci.tarformat import padding
 from minibuild.oci.tarread import TarReader

@@ -9,7 +9,7 @@ same with other media types. Read next: `content`.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import ImageError
@@ -27,6 +27,8 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = DOCKER_LAYER + ".gzip"
 DOCKER_LAYER_ZSTD = DOCKER_LAYER + ".zstd"
+
+Compression = Literal["uncompressed", "gzip", "zstd"]
 
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.linux import device, xattr
-from minibuild.oci.compress import Compression, layer_media_type
+from minibuild.oci.compress import layer_media_type
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.model import Compression
 from minibuild.oci.sink import LayerSink, changed
 from minibuild.oci.tarformat import KINDS, WHITEOUT_PREFIX, Entry
 from minibuild.oci.tarwrite import header

@@ -12,8 +12,9 @@ from types import TracebackType
 
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError
-from minibuild.oci.compress import BLOCK_BYTES, Compression, compressor
+from minibuild.oci.compress import BLOCK_BYTES, compressor
 from minibuild.oci.content import ContentStore
+from minibuild.oci.model import Compression
 from minibuild.oci.tarformat import END, padding
 
 _ZEROS = memoryview(bytes(64 << 10))

@@ -10,10 +10,11 @@ Files that share an inode stay links to the first of them. Read next: `edit`.
 from collections import defaultdict
 from collections.abc import Sequence
 
-from minibuild.oci.compress import Compression, layer_media_type
+from minibuild.oci.compress import layer_media_type
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.listing import Item, Layer, Tree, add_layer, entries_of
+from minibuild.oci.model import Compression
 from minibuild.oci.sink import LayerSink
 from minibuild.oci.tarformat import WHITEOUT_PREFIX, Entry, padding
 from minibuild.oci.tarread import TarReader

@@ -16,7 +16,6 @@ from typing import Literal
 from minibuild.errors import BuildError, HostError
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.snapshot.api import MergeSnapshotter
-from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.snapshot.view import View
 from minibuild.store.layout import Store
@@ -27,7 +26,7 @@ def open_snapshotter(
 ) -> MergeSnapshotter:
     """The snapshotter called `name`; `auto` is overlay where that works, else native."""
     if name == "native":
-        return NativeSnapshotter(store)
+        return _native(store)
     overlay = OverlaySnapshotter(store, user_namespace=in_user_namespace())
     problem = _problem(store, overlay)
     if not problem:
@@ -37,6 +36,12 @@ def open_snapshotter(
             f"overlay snapshots do not work in {store.root}: {problem}",
             hint="put the store on another filesystem (MINIBUILD_ROOT), or use native snapshots",
         )
+    return _native(store)
+
+
+def _native(store: Store) -> MergeSnapshotter:
+    from minibuild.snapshot.native import NativeSnapshotter
+
     return NativeSnapshotter(store)
 
 

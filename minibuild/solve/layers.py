@@ -8,24 +8,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
-from minibuild.oci.compress import Compression
 from minibuild.oci.content import BlobSource, ContentStore, open_at
-from minibuild.oci.fetch import Arrival
 from minibuild.oci.layers import PackedLayer
-from minibuild.oci.meter import metered
-from minibuild.oci.model import Descriptor
-from minibuild.oci.pack import pack, pack_by
-from minibuild.oci.parallel import in_parallel
+from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.reference import Reference
-from minibuild.oci.sink import LayerSink
-from minibuild.oci.unpack import unpack
 from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.oci.fetch import Arrival
+    from minibuild.oci.sink import LayerSink
 
 PULLS = 4
 """Layers fetched at once, from all images of a build together."""
@@ -108,13 +105,17 @@ class StoreLayers:
 
     def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
         """Write the diff as a layer into the content store."""
+        from minibuild.oci.pack import pack
+
         changes = self._snapshots.changes(diff)
         return pack(changes, self._content, self._store.db, compression=compression, level=level)
 
     def pack_by(
-        self, write: Callable[[LayerSink], None], compression: Compression, level: int | None
+        self, write: "Callable[[LayerSink], None]", compression: Compression, level: int | None
     ) -> PackedLayer:
         """What `write` writes into a sink, as a layer in the content store."""
+        from minibuild.oci.pack import pack_by
+
         return pack_by(write, self._content, self._store.db, compression=compression, level=level)
 
     def present(self, blob: PackedLayer) -> bool:
@@ -123,6 +124,8 @@ class StoreLayers:
 
     def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
         """Begin to fetch blobs, the first ones first, and return at once."""
+        from minibuild.oci.fetch import Arrival
+
         wanted: list[Arrival] = []
         with self._learning:
             for blob in blobs:
@@ -162,12 +165,15 @@ class StoreLayers:
                 raise
             raise LostLayer(f"a layer of the cache {name} cannot be had: {error}") from error
 
-    def _receive(self, arrivals: list[Arrival]) -> None:
+    def _receive(self, arrivals: "list[Arrival]") -> None:
         """Fetch several blobs; each keeps its own error for whoever waits for it."""
+        from minibuild.oci.meter import metered
+        from minibuild.oci.parallel import in_parallel
+
         where = self.location(arrivals[0].descriptor.digest)
         name = f"pulling {where.familiar}" if where else "copying layers"
 
-        def run(arrival: Arrival) -> None:
+        def run(arrival: "Arrival") -> None:
             with self._slots:
                 arrival.run(meter)
 
@@ -185,6 +191,8 @@ class StoreLayers:
 
         A blob that is on its way is unpacked as it arrives.
         """
+        from minibuild.oci.unpack import unpack
+
         arrival = None
         if not self._content.has(blob.digest, blob.size_bytes):
             self.prefetch([blob])

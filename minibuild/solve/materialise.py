@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from minibuild.errors import StoreError
-from minibuild.oci.compress import Compression
 from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Compression
 from minibuild.snapshot.api import (
     Diff,
     MergePolicy,

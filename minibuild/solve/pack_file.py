@@ -16,7 +16,7 @@ from minibuild.errors import located
 from minibuild.fileop.api import SourceTree
 from minibuild.graph.op import Copy, File, Merge
 from minibuild.graph.vertex import Vertex
-from minibuild.oci.compress import Compression
+from minibuild.oci.model import Compression
 from minibuild.solve.keys import readers
 from minibuild.solve.layers import StoreLayers
 from minibuild.solve.results import Result

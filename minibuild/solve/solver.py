@@ -32,7 +32,6 @@ from minibuild.solve.foresight import Foresight, Guess, foresee
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
 from minibuild.solve.pack_file import Packing, layered, pack_file, unread
 from minibuild.solve.results import Result
-from minibuild.solve.run_file import run_file
 from minibuild.solve.schedule import Scheduler
 from minibuild.solve.sources import Sources
 from minibuild.solve.trees import Solved
@@ -303,6 +302,8 @@ class Solver:
             from minibuild.solve.run_exec import run_exec  # a cached build runs nothing
 
             return run_exec(self._bench, vertex, op, inputs, voice)
+        from minibuild.solve.run_file import run_file
+
         with self._files:
             if self._packing is not None and vertex.digest in self._unread:
                 packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing)

@@ -7,12 +7,11 @@ build but what is kept in the store.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
 from minibuild.events import Log, Remark, Report, Status
-from minibuild.executor.api import Executor
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex
@@ -22,6 +21,9 @@ from minibuild.solve.cache import Elsewhere
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import Diffs, Result
 from minibuild.store.layout import Store
+
+if TYPE_CHECKING:  # a cached build runs no step
+    from minibuild.executor.api import Executor
 
 
 class LocalTree(NamedTuple):
@@ -84,7 +86,7 @@ class Workbench(NamedTuple):
     snapshots: MergeSnapshotter
     diffs: Diffs
     materialiser: Materialiser
-    executor: Callable[[], Executor]
+    executor: "Callable[[], Executor]"
     memo: DigestMemo
     locals: Mapping[str, LocalTree]
     secret: Callable[[str], bytes | None]

@@ -18,9 +18,8 @@ from minibuild.cachemounts.parcels import Parcels
 from minibuild.cachemounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
 from minibuild.errors import Cancelled, ImageError
 from minibuild.events import silent
-from minibuild.oci.compress import Compression
 from minibuild.oci.content import ContentStore
-from minibuild.oci.model import Descriptor
+from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.tarformat import END, Entry
 from minibuild.oci.tarwrite import header
 from minibuild.request import RegistryAccess

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 
-MAX_MODULES = 270
+MAX_MODULES = 246
 HEAVY = frozenset(
     (
         "asyncio concurrent.futures dataclasses email hmac http.client inspect isal logging "

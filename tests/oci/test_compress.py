@@ -9,7 +9,8 @@ import zstandard
 
 from minibuild.errors import UsageError
 from minibuild.oci import compress
-from minibuild.oci.compress import BLOCK_BYTES, Compression, compressor
+from minibuild.oci.compress import BLOCK_BYTES, compressor
+from minibuild.oci.model import Compression
 
 
 def run(data: bytes, compression: Compression, level: int | None = None) -> bytes:
