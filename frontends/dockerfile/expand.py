@@ -36,7 +36,7 @@ def _plain(special: str) -> re.Pattern[str]:
 
 
 class Expansion(NamedTuple):
-    """A word expanded. `unset` are the names that had no value and no `-`, `+` or `?` for it."""
+    """A word expanded. `unset` are the names without a value, also where the word has a default."""
 
     text: str
     used: frozenset[str]
@@ -236,13 +236,10 @@ class Lexer:
                 self.position += 1
         return self.text[start : self.position]
 
-    def value(self, name: str, *, required: bool = True) -> str | None:
-        """The variable's value. `required`: note the name as missing if it has none."""
+    def value(self, name: str) -> str | None:
+        """The variable's value; its name is noted as used, or as unset."""
         value = self.variables.get(name)
-        if value is not None:
-            self.used.add(name)
-        elif required:
-            self.unset.add(name)
+        (self.unset if value is None else self.used).add(name)
         return value
 
     def dollar(self) -> str:
@@ -288,7 +285,7 @@ class Lexer:
     def conditional(self, name: str, modifier: str) -> str | None:
         """The forms that ask whether the variable is set; with a colon, and not empty."""
         word = self.operand("}", raw=False)
-        value = self.value(name, required=False)
+        value = self.value(name)
         if value is None and self.keep_unset:
             return None
         usable = value is not None and not (modifier[0] == ":" and value == "")
