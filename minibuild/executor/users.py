@@ -16,6 +16,7 @@ from minibuild.linux.beneath import open_beneath
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_ID = 2**31 - 1
+_MAX_DIGITS = 10
 
 
 class User(NamedTuple):
@@ -57,7 +58,7 @@ def lookup_user(root_fd: int, spec: str) -> User:
 def resolve(user: str, group: str, passwd: list[Passwd], groups: Callable[[], list[Group]]) -> User:
     """The same on parsed files; `groups` is called only if it matters."""
     wanted = user or "0"
-    number = int(wanted) if wanted.isascii() and wanted.isdecimal() else -1
+    number = _id(os.fsencode(wanted))
     entry = next((e for e in passwd if e.name == wanted or e.uid == number), None)
     if entry is None:
         entry = Passwd("", _number(wanted, "user", "passwd"), 0, "/")
@@ -83,9 +84,18 @@ def _number(text: str, kind: str, file: str) -> int:
             f"unable to find {kind} {text}: no matching entries in {file} file",
             hint=f"create the {kind} in an earlier RUN, or use a number",
         )
-    if int(text) > MAX_ID:
+    number = _id(text.encode())
+    if number < 0:
         raise DefinitionError(f"{kind} id {text} is out of range", hint=f"ids end at {MAX_ID}")
-    return int(text)
+    return number
+
+
+def _id(digits: bytes) -> int:
+    """A number from 0 to `MAX_ID`, or -1. To the kernel 2^32-1 is no id but says "as it is": who
+    has it in passwd(5) would stay root."""
+    if not digits.isdigit() or len(digits.lstrip(b"0")) > _MAX_DIGITS:
+        return -1
+    return int(digits) if int(digits) <= MAX_ID else -1
 
 
 def parse_passwd(data: bytes) -> list[Passwd]:
@@ -93,9 +103,9 @@ def parse_passwd(data: bytes) -> list[Passwd]:
     found = []
     for line in data.split(b"\n"):
         fields = line.strip().split(b":")
-        if len(fields) >= 4 and fields[2].isdigit() and fields[3].isdigit():
+        if len(fields) >= 4 and min(ids := (_id(fields[2]), _id(fields[3]))) >= 0:
             home = os.fsdecode(fields[5]) if len(fields) > 5 else ""
-            found.append(Passwd(os.fsdecode(fields[0]), int(fields[2]), int(fields[3]), home))
+            found.append(Passwd(os.fsdecode(fields[0]), *ids, home))
     return found
 
 
@@ -104,9 +114,9 @@ def parse_group(data: bytes) -> list[Group]:
     found = []
     for line in data.split(b"\n"):
         fields = line.strip().split(b":")
-        if len(fields) >= 3 and fields[2].isdigit():
+        if len(fields) >= 3 and (gid := _id(fields[2])) >= 0:
             members = os.fsdecode(fields[3]).split(",") if len(fields) > 3 else []
-            found.append(Group(os.fsdecode(fields[0]), int(fields[2]), tuple(members)))
+            found.append(Group(os.fsdecode(fields[0]), gid, tuple(members)))
     return found
 
 

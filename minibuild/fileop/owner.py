@@ -15,6 +15,7 @@ from minibuild.linux.beneath import open_beneath
 
 _MAX_FILE = 16 << 20
 _MAX_ID = (1 << 32) - 2  # the last one, -1, means "leave it" to chown(2)
+_MAX_DIGITS = 10
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -53,8 +54,9 @@ def _check(names: bool, what: str, name: str) -> None:
 
 
 def _number(text: str) -> int | None:
-    if text.isascii() and text.isdigit() and int(text) <= _MAX_ID:
-        return int(text)
+    # Its length first: int() refuses what has thousands of digits.
+    if text.isascii() and text.isdigit() and len(text.lstrip("0")) <= _MAX_DIGITS:
+        return int(text) if int(text) <= _MAX_ID else None
     return None
 
 

@@ -148,7 +148,7 @@ def test_ctrl_c_is_for_the_caller(builds: Builds, project: Project) -> None:
     nap = f"61.{os.getpid()}"
     context = project({"Dockerfile": f"FROM busybox\nRUN echo begun; sleep {nap}\n"})
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program), context],
+        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(program), context],
         env=builds.cli.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -158,6 +158,10 @@ def test_ctrl_c_is_for_the_caller(builds: Builds, project: Project) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # to see where it is
+        out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
     assert processes.gone(nap, within_s=1)
