@@ -103,13 +103,19 @@ def _stacked(
 def _portable(
     snapshotter: "BaseSnapshotter", layer: SnapshotID, below: Sequence[SnapshotID]
 ) -> bool:
-    """Whether a layer means the same on any base: all it holds is news, and it hides nothing."""
+    """Whether a layer means the same on any base: all it holds is news, and it hides nothing.
+
+    Of a layer where it was made that is remembered.
+    """
     if not below:
         return True  # Written on nothing, as the copy of a COPY --link: nothing to hide.
-    known = snapshotter.table.portable(layer)
+    layers = (*below, layer)
+    made_here = snapshotter.layers(layer) == layers  # And not put here, by another stack.
+    known = snapshotter.table.portable(layer) if made_here else None
     if known is None:
-        known = _all_is_news(_view(snapshotter, below), _view(snapshotter, [*below, layer]))
-        snapshotter.table.set_portable(layer, known)
+        known = _all_is_news(_view(snapshotter, below), _view(snapshotter, layers))
+        if made_here:
+            snapshotter.table.set_portable(layer, known)
     return known
 
 

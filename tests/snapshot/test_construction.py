@@ -14,7 +14,7 @@ from minibuild.snapshot import apply, detached, select
 from minibuild.snapshot import overlay as overlay_module
 from minibuild.snapshot.api import Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.merge import MAX_STACK
-from tests.snapshot.world import Edit, World, chmod, mkdir, move, remove, write
+from tests.snapshot.world import Edit, World, chmod, mkdir, move, remove, utime, write
 
 
 def names(world: World, merged: Merged) -> list[str]:
@@ -240,6 +240,16 @@ def test_stack_is_not_used_where_a_layer_would_mean_something_else(
         assert stack.text(merged.snapshot, "f") == "other"
 
 
+def test_what_is_known_of_a_layer_on_one_base_is_not_believed_of_another(world: World) -> None:
+    c = world.layer(None, write("f", "same"), utime("f", 1), write("g"))
+    a = world.layer(None, write("a"))
+    x = world.layer(None, write("f", "same"), utime("f", 1), write("x"))
+    y = world.layer(None, write("f", "of y"))
+    assert world.text(world.merge(y, Diff(a, world.merge(a, c))), "f") == "same"
+    merged = world.merge(y, Diff(x, world.merge(x, c)))  # x has the same f: that is no change.
+    assert world.paths(merged) == ["f", "g"] and world.text(merged, "f") == "of y"
+
+
 def test_stack_of_a_step_that_only_adds(stack: World) -> None:
     low = stack.layer(None, write("f"))
     up = stack.layer(low, write("new"), write("d/new"))
@@ -358,6 +368,7 @@ def test_what_stands_on_more_layers_than_the_kernel_takes_has_them_as_one(stack:
     made = chain(stack, 500)
     child = stack.layer(made[-1], write("new"), remove("f3"))
     assert len(stack.snapshots.layers(child)) == 2
+    assert stack.snapshots.requires(child) == {stack.snapshots.parent(child)}
     assert stack.changes(made[-1], child) == ["modify .", "delete f3", "add new"]
     assert len(stack.paths(child)) == 500
     again = stack.layer(child, write("newer"))  # From here on there is room again.
