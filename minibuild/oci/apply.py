@@ -75,6 +75,7 @@ class EntryWriter:
         self._owner = owner
         self._parent_path = ""
         self._parent_fd = -1
+        self._births = ownership.Births()
 
     def close(self) -> None:
         """Close the directory that was kept open."""
@@ -199,14 +200,18 @@ class EntryWriter:
     ) -> None:
         if entry.size > _LARGE_BYTES:
             self._check_space(entry)
-        fd = _make(dir_fd, name, lambda: os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd))
+        mode = ownership.birth_mode(entry.mode)
+        fd = _make(dir_fd, name, lambda: os.open(name, _NEW_FILE, mode, dir_fd=dir_fd))
         try:
+            born = self._births.look(self._parent_path, fd, entry.mode)
             for piece in data:
                 done = os.write(fd, piece)
                 while done < len(piece):
                     done += os.write(fd, piece[done:])
-            ownership.fchown(fd, *ids, entry.name)
-            os.fchmod(fd, entry.mode)
+            if born[1:] != ids:
+                ownership.fchown(fd, *ids, entry.name)
+            if stat.S_IMODE(born[0]) != entry.mode:
+                os.fchmod(fd, entry.mode)
             if entry.xattrs:
                 xattr.set_all(fd, entry.xattrs, tolerant=True)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -118,7 +118,8 @@ class LayerTarget:
         if base.startswith(WHITEOUT_PREFIX):
             self._whiteout(folder, slash, base)
             return
-        entry = entry._replace(name=name, xattrs=_image_xattrs(entry))
+        if name != entry.name or entry.xattrs:
+            entry = entry._replace(name=name, xattrs=_image_xattrs(entry))
         if entry.kind == "link":
             target = clean_name(entry.linkname, self._what)
             self._bring_up(target)
