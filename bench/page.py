@@ -15,14 +15,14 @@ from bench.report import Report, Row, costs, machine
 _HEAD = """\
 # Results
 
-Written by `make bench`{picture}. What the workloads are, how they are measured and why the numbers
-are what they are: [docs/performance.md](../docs/performance.md).
+Written by `make bench`{picture}. What the workloads are, how
+they are measured and why the numbers are what they are:
+[docs/performance.md](../docs/performance.md).
 
-- **Machine**: {processors} processors, Linux {kernel}, Python {python}, {filesystem}; {day}. Load
-  average {before} before and {after} after: a machine of its own has 0 before. Where the load is
-  higher, seconds measure the neighbours, too, and the column of processor seconds says more.
+{busy}- **Machine**: {processors} processors, Linux {kernel}, Python {python}, {filesystem}; {day}.
+  Load average {before} before the first build.
 - **Seconds** are wall time; these and all other numbers are medians (least-most) of {rounds}
-  rounds, builders in turns. **Processors** are the processor seconds of a command and all that it
+  round(s), builders in turns. **Processors** are the processor seconds of a command and all that it
   waited for, **MiB** the memory of its largest process.
 - **BuildKit, recorded** was *not* measured in this session: it needs a daemon that is not here.
   These are medians of another day on another machine of the same kind (2 processors, ext4; master
@@ -32,6 +32,15 @@ are what they are: [docs/performance.md](../docs/performance.md).
 - **Limit** is the least work of the same kind, measured in this session without any builder.
 
 """
+
+_BUSY = """\
+**The machine was busy with other work: {before} programs wanted {processors} processors at the
+start.** Seconds below measure the neighbours, too, several times over, so whether a goal is met
+cannot be seen here. Compare builders that took turns, by their processor seconds first.
+
+"""
+AT_REST = 1.0
+"""A load average up to which a machine counts as free."""
 
 
 def as_page(report: Report, picture: str = "") -> str:
@@ -58,11 +67,13 @@ def as_page(report: Report, picture: str = "") -> str:
 def _head(report: Report, peers: Sequence[str], picture: str) -> str:
     found = machine()
     return _HEAD.format(
+        busy=_BUSY.format(before=report.load_before, processors=found["processors"])
+        if report.load_before > AT_REST
+        else "",
         picture=f", as are [{picture}]({picture}) and RESULTS.json" if picture else "",
         day=report.day,
         filesystem=report.filesystem,
         before=report.load_before,
-        after=found["load"][0],
         rounds=_rounds(report),
         peers="; ".join(_version(peer) for peer in peers) or "none",
         **{key: found[key] for key in ("processors", "kernel", "python")},
@@ -90,7 +101,8 @@ def _cells(report: Report, row: Row, peers: Sequence[str]) -> list[str]:
     key = (row.workload, row.phase)
     limit = report.limits.get(key)
     cells = [*key, *costs(row), f"{limit.seconds:.3f}" if limit else ""]
-    cells += _against(row, BUILDKIT_S.get(key), GOALS.get(key))
+    ratio = _against(row, BUILDKIT_S.get(key), GOALS.get(key))
+    cells += [*ratio[:3], "busy" if report.load_before > AT_REST and ratio[3] else ratio[3]]
     for peer in peers:
         other = next(
             (r for r in report.rows if (r.workload, r.phase, r.builder) == (*key, peer)), None

@@ -159,6 +159,7 @@ def as_json(report: Report) -> str:
         "machine": machine(),
         "day": report.day,
         "filesystem": report.filesystem,
+        "load_before": report.load_before,
         "left_out": dict(report.left_out),
         "rows": [
             {

@@ -27,10 +27,12 @@ from bench.bases import Bases, Unavailable
 from bench.builders import Builder, Minibuild, builder
 from bench.chart import as_svg
 from bench.limits import Limit, limits
-from bench.page import as_page
+from bench.page import AT_REST, as_page
 from bench.report import Report, Row, as_json, as_text, filesystem, rows_of
 from bench.session import Session
 from bench.workloads import Workload, chosen
+
+_REST_S = 120
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,6 +87,16 @@ def _builders(given: argparse.Namespace) -> list[Builder]:
     return found
 
 
+def _come_to_rest() -> None:
+    """Wait until the machine has little else to do, or for two minutes: what was done just before
+    is in the load average for a while, and its dirty data is still being written."""
+    os.sync()
+    give_up = time.monotonic() + _REST_S
+    while os.getloadavg()[0] > AT_REST and time.monotonic() < give_up:
+        _tell(f"waiting for the machine to come to rest (load {os.getloadavg()[0]:.1f})")
+        time.sleep(10)
+
+
 def _collect(workloads: Sequence[Workload], given: argparse.Namespace, top: str) -> Report:
     bases, builders = Bases(top, given.scale), _builders(given)
     report = Report(
@@ -130,6 +142,8 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         _tell(str(error))
         return 2
+    if given.results and given.scale >= 1:
+        _come_to_rest()
     top = tempfile.mkdtemp(prefix="bench-", dir=given.directory)
     try:
         report = _collect(workloads, given, top)

@@ -61,6 +61,14 @@ def test_page_tells_what_failed_and_what_was_left_out() -> None:
     assert "recorded" in page
 
 
+def test_a_busy_machine_gives_no_verdicts() -> None:
+    assert "missed |" in as_page(REPORT)
+    assert "busy with other work" not in as_page(REPORT)
+    page = as_page(REPORT._replace(load_before=7.5))
+    assert "busy with other work" in page
+    assert "missed |" not in page
+
+
 def test_other_forms_have_the_same_numbers() -> None:
     assert "0.200 (0.100-0.300)" in as_text(REPORT)
     assert '"median": 0.2' in as_json(REPORT)
