@@ -28,7 +28,7 @@ RANK = {
     "definition": 6, "engine": 6, "outcome": 6, "secrets": 6, "telling": 6,
     "arrival": 7, "epoch": 7, "cachemounts": 7, "remotecache": 7, "exporting": 7,
     "housekeeping": 7, "tracing": 7,
-    "pipeline": 8,
+    "pipeline": 8, "pruning": 8,
     "calling": 9, "lab": 9, "worker": 9, "library": 9,
     "cli": 10,
 }  # fmt: skip

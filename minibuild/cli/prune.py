@@ -1,18 +1,28 @@
 """`minibuild prune`: remove what nothing needs any more.
 
-Comes in: how old an unused record may get. Goes out: how much room that made. Images keep what
-they need as long as they have a name. Read next: `minibuild.housekeeping`.
+Comes in: how old an unused record may get, and how large the cache. Goes out: how much room that
+made. Images keep what they need as long as they have a name. Read next: `minibuild.pruning`.
 """
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.privileges import enter
+from minibuild.cli.sizes import size_bytes
 from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
 
+if TYPE_CHECKING:
+    from minibuild.pruning import Limits
+
+_SIZES = {
+    "--max-used-space": "shrink the cache to this, such as 10GB: the longest unused goes first",
+    "--min-free-space": "shrink it until the disk has this free",
+    "--reserved-space": "never shrink it below this",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -24,10 +34,13 @@ def _parser() -> Parser:
     )
     made.add_argument(
         "--keep-duration",
-        default="7d",
+        default="",
         metavar="TIME",
         help="keep what was used within this time, such as 12h or 7d (default: 7d)",
     )
+    made.repeated("--filter", metavar="until=TIME", help="the same, as docker buildx prune has it")
+    for flag, meaning in _SIZES.items():
+        made.add_argument(flag, default="", metavar="SIZE", help=meaning)
     made.switch("-a", "--all", help="keep no record of the cache, and no cache mount")
     made.switch("--cache-mounts", help="remove directories of RUN --mount=type=cache too")
     made.switch("-f", "--force", help="do not ask")
@@ -35,21 +48,42 @@ def _parser() -> Parser:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    age_s = 0.0 if options.all else duration(options.keep_duration)
+    limits = _limits(options)
     if options.all and not options.force and not _agreed(session):
         return 1
     root = session.root
     enter()
     from minibuild.engine import open_engine
-    from minibuild.housekeeping import prune
+    from minibuild.pruning import prune
 
     with open_engine(root, alone=True) as engine:
-        freed = prune(engine, unused_for_s=age_s, cache_mounts=options.cache_mounts or options.all)
+        freed = prune(engine, limits, cache_mounts=options.cache_mounts or options.all)
     session.say(
         f"removed {freed.records} records, {freed.snapshots} snapshots, {freed.blobs} blobs, "
         f"{freed.cache_mounts} cache mounts: {bytes_text(freed.size_bytes)}"
     )
     return 0
+
+
+def _limits(options: argparse.Namespace) -> "Limits":
+    """What the flags say together. Where only sizes are given, age is of no account."""
+    from minibuild.pruning import FOREVER_S, Limits
+
+    ages = [duration(options.keep_duration)] if options.keep_duration else []
+    for text in options.filter:
+        key, _, value = text.partition("=")
+        if key != "until":
+            raise UsageError(f"unknown filter {text!r}", hint="there is until=TIME")
+        ages.append(duration(value))
+    sized = options.max_used_space or options.min_free_space
+    default = FOREVER_S if sized else Limits().unused_for_s
+    most = options.max_used_space
+    return Limits(
+        0.0 if options.all else max(ages, default=default),
+        size_bytes(most, "max-used-space") if most else None,
+        size_bytes(options.min_free_space or "0", "min-free-space"),
+        size_bytes(options.reserved_space or "0", "reserved-space"),
+    )
 
 
 def _agreed(session: Session) -> bool:

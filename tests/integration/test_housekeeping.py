@@ -46,6 +46,22 @@ def test_images_share(builds: Builds, project: Project) -> None:
     assert cli("du").stdout.split("images:")[1].split()[0] == before
 
 
+def test_shrunk_to_a_size(builds: Builds, project: Project) -> None:
+    """The longest unused goes first, and what stands on top before what is below."""
+    cli = builds.cli
+    old = project({"Dockerfile": "FROM busybox\nRUN head -c 30000000 /dev/zero > /old\n"})
+    new = project({"Dockerfile": "FROM busybox\nRUN head -c 10000000 /dev/zero > /new\n"})
+    for context in (old, new):
+        cli("build", "-o", "type=cacheonly", context)
+    cli("prune", "--max-used-space=20MB")
+    done = cli("build", "--progress=plain", "-o", "type=cacheonly", new)
+    assert " CACHED" in done.stderr.split("RUN head")[1]
+    done = cli("build", "--progress=plain", "-o", "type=cacheonly", old)
+    assert " CACHED" not in done.stderr.split("RUN head")[1]
+    assert "until=TIME" in cli("prune", "--filter=label=x", code=2).stderr
+    assert "invalid size" in cli("prune", "--max-used-space=lots", code=2).stderr
+
+
 def test_locks_and_rows_go(builds: Builds, project: Project) -> None:
     cli = builds.cli
     for number in range(3):
