@@ -56,7 +56,7 @@ def step_text(head: Head, variables: Variables, escape: str) -> str:
         return text
 
 
-def run_text(item: Run, variables: Variables, escape: str) -> str:
+def run_step_text(item: Run, variables: Variables, escape: str) -> str:
     """A RUN; if it is a script, with the script's first line."""
     text = step_text(item.head, variables, escape)
     return f"{text} ({_summary(item.heredocs[0])})" if item.script else text

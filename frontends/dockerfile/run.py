@@ -14,7 +14,7 @@ from frontends.dockerfile.config import with_shell
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.history import run_text
 from frontends.dockerfile.instructions import ExecForm, Head, MountSpec, Run, ShellForm
-from frontends.dockerfile.names import run_text as step_name
+from frontends.dockerfile.names import run_step_text
 from frontends.dockerfile.needs import suggested
 from frontends.dockerfile.scope import proxy_variables
 from frontends.dockerfile.state import StageState
@@ -64,7 +64,7 @@ def run(state: StageState, item: Run) -> None:
         ulimits=request.ulimits,
         platform=state.platform,
     )
-    note = state.note(item.head, step_name(item, state.env, state.conversion.escape))
+    note = state.note(item.head, run_step_text(item, state.env, state.conversion.escape))
     note = note._replace(proxy=proxy_variables(request.build_args))
     state.vertex = Vertex(exec_op, inputs.vertices, note)
     declared = {name: state.env.get(name, value or "") for name, value in state.build_args.items()}
