@@ -258,6 +258,19 @@ def test_stack_of_a_step_that_only_adds(stack: World) -> None:
     assert stack.paths(merged.snapshot) == ["d", "d/new", "new", "other"]
 
 
+def test_stack_of_several_layers_of_one_diff_only_where_they_were_made(stack: World) -> None:
+    a, b = stack.layer(None, write("a")), stack.layer(None, write("b"))
+    root = stack.merge(a, b)
+    steps = stack.layer(stack.layer(root, write("new")), write("newer"))
+    again = stack.merged(a, b, Diff(root, steps))
+    assert again.report.strategy is Strategy.STACK
+    assert stack.paths(again.snapshot) == ["a", "b", "new", "newer"]
+    elsewhere = stack.merged(stack.layer(None, write("x")), Diff(root, steps))
+    assert elsewhere.report.strategy is Strategy.HARDLINK
+    assert "2 layers of one diff" in elsewhere.report.reason
+    assert stack.paths(elsewhere.snapshot) == ["new", "newer", "x"]
+
+
 def test_stack_skips_layers_that_hold_nothing(stack: World) -> None:
     base = stack.layer(None, write("f"), lambda root: os.chmod(root, 0o711))
     merged = stack.merged(base, stack.layer(None), stack.layer(None, write("x")))
