@@ -42,6 +42,7 @@ class Builds:
         found = [
             f"file {root}/{folder}/{name}"
             for folder in ("ingest", "owners", "run/mnt")
+            if os.path.isdir(f"{root}/{folder}")  # each is made when it is needed
             for name in os.listdir(f"{root}/{folder}")
         ]
         with closing(sqlite3.connect(f"{root}/meta.db")) as db:
