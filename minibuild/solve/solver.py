@@ -134,9 +134,9 @@ class Solver:
         if self._elsewhere is None:
             return Foresight({}, {}, list(vertices))
         ahead = foresee(vertices, targets, self._guess, dict(self._known))
-        left = {vertex.digest for vertex in ahead.left}
+        done = ahead.keys.keys() - {vertex.digest for vertex in ahead.left} - self._known.keys()
         for vertex in vertices:
-            if vertex.digest not in left and vertex.digest not in self._known:
+            if vertex.digest in done:
                 self._announce(vertex, ahead.keys[vertex.digest])
         return ahead
 
