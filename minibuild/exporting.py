@@ -43,6 +43,7 @@ from minibuild.solve.workbench import Voice, Workbench
 if TYPE_CHECKING:
     from minibuild.export.annotations import Annotation
     from minibuild.export.bundle import Bundle
+    from minibuild.export.converted import Converter
 
 PACKERS = 4
 """Layers packed at once: small ones wait for the disk more than for a processor."""
@@ -203,39 +204,30 @@ def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> li
     """The layers of a result as blobs, as the options want them; with `remote`, those that came
     from a registry may still be there alone."""
     started, wanted = time.time(), options.compression or "gzip"
+    make, tell, convert = job.bench.materialiser.blob, job.voice.remark, _converter(job, options)
 
     def pack(key: DiffKey) -> PackedLayer:
-        blob = job.bench.materialiser.blob(
-            key, job.voice.remark, wanted, options.level, remote=remote
-        )
-        return _converted(job, key, blob, options)
+        blob = make(key, tell, wanted, options.level, remote=remote)
+        return convert(blob, is_base=key in job.products.base) if convert else blob
 
+    known = [blob for key in result if (blob := job.bench.diffs.get(key).blob) is not None]
+    if not remote:
+        job.engine.layers.prefetch(known)
     # Where all are packed, looking them up takes less than starting a thread.
-    packed = all(job.bench.diffs.get(key).blob is not None for key in result)
-    layers = in_parallel(pack, result, 1 if packed else PACKERS)
+    layers = in_parallel(pack, result, 1 if len(known) == len(result) else PACKERS)
     size = sum(layer.size_bytes for layer in layers)
     job.voice.status("exporting layers", size, size, "B", started, done=True)
     return layers
 
 
-def _converted(job: Job, key: DiffKey, blob: PackedLayer, options: ImageOptions) -> PackedLayer:
-    """A layer compressed or dated otherwise, where the options ask for it."""
-    content, db, is_base = job.engine.content, job.engine.store.db, key in job.products.base
-    epoch = job.epoch if options.epoch is None else options.epoch
-    if options.rewrite_timestamp and epoch is not None and not is_base:
-        from minibuild.oci.convert import clamp_times
+def _converter(job: Job, options: ImageOptions) -> "Converter | None":
+    """What compresses or dates layers otherwise, where the options ask for it."""
+    if not (options.compression or options.force_compression or options.rewrite_timestamp):
+        return None
+    from minibuild.export.converted import Converter
 
-        return clamp_times(content, db, blob, epoch, options.compression or "gzip", options.level)
-    # New layers are compressed as asked; those of a base image only if that is forced.
-    wanted = options.compression or ("gzip" if options.force_compression else None)
-    if wanted and (options.force_compression or not is_base):
-        from minibuild.oci.convert import recompress
-
-        job.engine.layers.fetch(blob)
-        # A level is about how, and does not show in the type: only by force is it done again.
-        level = options.level if options.force_compression else None
-        return recompress(content, db, blob, wanted, level)
-    return blob
+    engine = job.engine
+    return Converter(engine.content, engine.store.db, engine.layers.fetch, options, job.epoch)
 
 
 def _to_store(job: Job, output: Output) -> Exported:

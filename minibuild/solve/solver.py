@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import BuildError, Cancelled, HostError, lack, located
@@ -28,7 +29,6 @@ from minibuild.graph.op import (
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.solve.cache import Cache, Record, StepKeys
 from minibuild.solve.cachekey import Part, combined_key, explain, step_key
-from minibuild.solve.foresight import Foresight, Guess, foresee
 from minibuild.solve.keys import base_key, canonical_parts, fast_parts, still_so
 from minibuild.solve.pack_file import Packing, layered, pack_file, unread
 from minibuild.solve.results import Result
@@ -36,6 +36,9 @@ from minibuild.solve.schedule import Scheduler
 from minibuild.solve.sources import Sources
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
+
+if TYPE_CHECKING:
+    from minibuild.solve.foresight import Foresight, Guess
 
 DEFAULT_JOBS = 16
 """Steps wait for the network and the disk as often as for a processor, so more than there are."""
@@ -102,7 +105,8 @@ class Solver:
         )
         ahead = self._foresee(vertices, targets)
         # The step server is forked from a process with one thread, and only if a step may run.
-        runs = any(isinstance(v.op, Exec) for v in ahead.left)
+        left = vertices if ahead is None else ahead.left
+        runs = any(isinstance(v.op, Exec) for v in left)
 
         def before_threads() -> None:
             if runs:
@@ -116,10 +120,11 @@ class Solver:
             before_threads,
         )
         try:
-            done = scheduler.run(ahead.left, ahead.solved)
+            done = scheduler.run(left, None if ahead is None else ahead.solved)
         finally:
             self._cache.flush()
-        self.steps = tuple(self._keys_of(vertices, {**ahead.keys, **done}))
+        known = done if ahead is None else {**ahead.keys, **done}
+        self.steps = tuple(self._keys_of(vertices, known))
         return done
 
     def _keys_of(self, vertices: Sequence[Vertex], found: Done) -> Iterator[StepKeys]:
@@ -129,10 +134,14 @@ class Solver:
                 fast = self._fast.get(vertex.digest, solved.key)
                 yield StepKeys(solved.key, fast, vertex.note.name)
 
-    def _foresee(self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]) -> Foresight:
-        """What the caches of other machines make needless; without any, all is left to do."""
+    def _foresee(
+        self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]
+    ) -> "Foresight | None":
+        """What the caches of other machines make needless, if there are any."""
         if self._elsewhere is None:
-            return Foresight({}, {}, list(vertices))
+            return None
+        from minibuild.solve.foresight import foresee
+
         ahead = foresee(vertices, targets, self._guess, dict(self._known))
         done = ahead.keys.keys() - {vertex.digest for vertex in ahead.left} - self._known.keys()
         for vertex in vertices:
@@ -140,8 +149,10 @@ class Solver:
                 self._announce(vertex, ahead.keys[vertex.digest])
         return ahead
 
-    def _guess(self, vertex: Vertex, inputs: list[Solved | None]) -> Guess | None:
+    def _guess(self, vertex: Vertex, inputs: list[Solved | None]) -> "Guess | None":
         """What can be known of a vertex by the keys of its inputs."""
+        from minibuild.solve.foresight import Guess
+
         match vertex.op:
             case LocalSource() as op:
                 return Guess(Solved((), None, local=op))

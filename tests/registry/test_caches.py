@@ -257,6 +257,43 @@ def test_in_the_image_itself(
     assert "is an image without a cache in it" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("attributes", "fetched"),
+    [
+        ("compression=gzip", 0),
+        ("compression=zstd", 5),
+        ("compression=gzip,force-compression=true", 0),
+        ("rewrite-timestamp=true,source-date-epoch=1700000000", 5),
+    ],
+)
+def test_a_push_reads_the_layers_that_it_changes(
+    stores: Stores, project: Project, plain: Server, attributes: str, fetched: int
+) -> None:
+    """Those that stay as they are stay where they are; of six, the one of the base is here."""
+    cache = f"{plain.address}/caches/changes:cache"
+    context = project()
+    stores("one")("build", "-q", f"--cache-to={cache},mode=max", context)
+    name = f"{plain.address}/caches/changes:1"
+    two, before = stores("two"), len(plain.requests())
+    output = f"--output=type=registry,name={name},{attributes}"
+    two("build", "-q", f"--cache-from={cache}", output, context)
+    assert len(blobs_fetched(plain.requests()[before:])) == 1 + fetched
+    three = stores("three")
+    three("image", "pull", "-q", name)
+    three("image", "validate", name)
+
+
+def test_a_squash_of_what_came_from_elsewhere(
+    stores: Stores, project: Project, plain: Server
+) -> None:
+    cache = f"{plain.address}/caches/squash:cache"
+    stores("one")("build", "-q", f"--cache-to={cache},mode=max", project())
+    name, two = f"{plain.address}/caches/squash:1", stores("two")
+    two("build", "-q", "--squash", "--push", "-t", name, f"--cache-from={cache}", project())
+    two("image", "pull", "-q", name)
+    two("image", "validate", name)
+
+
 def test_what_an_image_says_of_its_layers_is_reproducible(
     stores: Stores, project: Project, tmp_path: Path
 ) -> None:
