@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 from typing import Literal
 
-from minibuild.linux import xattr
+from minibuild.linux import device, xattr
 from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
@@ -131,9 +131,21 @@ def node(path: str, kind: str) -> Edit:
                     listener.bind(f"/proc/self/fd/{here}/{path}")
                     os.close(here)
             case "chr":
-                os.mknod(target, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+                device_node(path, kind, 1, 3)(root)
             case "blk":
-                os.mknod(target, stat.S_IFBLK | 0o600, os.makedev(7, 0))
+                device_node(path, kind, 7, 0)(root)
+
+    return edit
+
+
+def device_node(path: str, kind: str, major: int, minor: int) -> Edit:
+    """A device, or what stands for one in a user namespace."""
+
+    def edit(root: str) -> None:
+        bits = stat.S_IFCHR if kind == "chr" else stat.S_IFBLK
+        root_fd = os.open(root, os.O_RDONLY)
+        device.make(root_fd, path, bits, os.makedev(major, minor), root_fd)
+        os.close(root_fd)
 
     return edit
 
@@ -223,7 +235,7 @@ def read_tree(root: str) -> Tree:
 
 def read_entry(path: str) -> Entry:
     """One entry in the form of the model."""
-    found = os.lstat(path)
+    found = device.seen(os.lstat(path), path)
     kind = TYPES[stat.S_IFMT(found.st_mode)]
     data: bytes | str | int = b""
     match kind:
@@ -235,7 +247,7 @@ def read_entry(path: str) -> Entry:
         case "chr" | "blk":
             data = found.st_rdev
     # What overlayfs notes for itself shows where a layer is looked at without a mount.
-    own = ("trusted.overlay.", "user.overlay.")
+    own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER)  # and MARK, which is longer
     names = [n for n in xattr.names(path) if not n.startswith(own)]
     attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in names))
     return Entry(
