@@ -20,7 +20,7 @@ from frontends.dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from frontends.dockerfile.needs import Needs, Plan, check_references
 from frontends.dockerfile.parse import parse, parse_up_to_error
 from frontends.dockerfile.scope import check_epoch, declared_names, global_args, platform_args
-from frontends.dockerfile.sources import Sources, named_contexts
+from frontends.dockerfile.sources import Sources, as_base, named_contexts
 from frontends.dockerfile.stages import FromScope, StageTable, make_table, split
 from frontends.dockerfile.state import Conversion, StageState
 from minibuild.errors import BuildError, DefinitionError, Span
@@ -202,4 +202,4 @@ def converted(
     state = states[target.number]
     if request.labels:
         state.config["Labels"] = {**state.config.get("Labels", {}), **request.labels}
-    return Converted(Built(platform, state.vertex, state.image()), tuple(plans), states)
+    return Converted(Built(platform, as_base(state.vertex), state.image()), tuple(plans), states)

@@ -183,6 +183,15 @@ class Sources:
         return self._request.build_args.get(name, "")
 
 
+def as_base(vertex: Vertex | None) -> Vertex | None:
+    """What a stage can stand on. A directory of the client can only be read, so it is a copy."""
+    if vertex is None or not isinstance(vertex.op, LocalSource):
+        return vertex
+    name = vertex.note.name.replace("load from client", "copy from client")
+    copy = File((Copy(1, (".",), "/"),))
+    return Vertex(copy, (None, vertex), vertex.note._replace(name=name))
+
+
 def _unpacked(tree: Vertex, filename: str, note: Note) -> Vertex:
     """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
     unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)

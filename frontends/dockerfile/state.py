@@ -17,7 +17,7 @@ from frontends.dockerfile.instructions import Head
 from frontends.dockerfile.names import StepNames, platform_prefix, step_text
 from frontends.dockerfile.needs import Plan
 from frontends.dockerfile.scope import DEFAULT_PATH
-from frontends.dockerfile.sources import Base, Sources
+from frontends.dockerfile.sources import Base, Sources, as_base
 from frontends.dockerfile.stages import StageTable
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import Span
@@ -85,7 +85,8 @@ class StageState:
             self._name_base(self.vertex)
 
     def _begin(self, base: Base) -> None:
-        self.vertex = base.vertex
+        # A context in the place of a stage is mostly copied from, which needs no copy of all of it.
+        self.vertex = base.vertex if self.plan.stage.context else as_base(base.vertex)
         self.base_config = base.config
         self.config: ContainerConfig = _copied(base.config.config)
         self.history: list[History] = list(base.config.history)
@@ -93,7 +94,7 @@ class StageState:
         self.platform = self.plan.stage.platform or self.conversion.platform
 
     def _continue(self, parent: "StageState") -> None:
-        self.vertex = parent.vertex
+        self.vertex = as_base(parent.vertex)
         self.base_config = parent.base_config
         self.config = _copied(parent.config)
         self.history = list(parent.history)

@@ -571,3 +571,35 @@ def test_named_contexts(
         assert (build.text("1"), build.text("2")) == (expected, expected), value
     said = build("--build-context=base=target:x", "-", stdin=text, code=2)
     assert "bake" in said
+
+
+@pytest.mark.needs("mount")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM base\n", {"old", "d/e"}),
+        ("FROM base\nCOPY new /\n", {"old", "d/e", "new"}),
+        ("FROM base\nCOPY --link new /d/\n", {"old", "d/e", "d/new"}),
+        ("FROM base AS x\nFROM x\nCOPY new /\n", {"old", "d/e", "new"}),
+        ("FROM scratch AS base\nCOPY new /no\n", {"old", "d/e"}),
+        ("FROM scratch AS base\nFROM base\nWORKDIR /w\nCOPY new .\n", {"old", "d/e", "w/new"}),
+        ("FROM scratch AS base\nFROM scratch\nCOPY --from=base /d /\n", {"e"}),
+    ],
+)
+def test_stages_that_stand_on_a_directory(
+    build: Built, tmp_path: Path, text: str, expected: set[str]
+) -> None:
+    """It is copied: what the stage adds is not in the directory, nor what the ignore file names."""
+    base, context = tmp_path / "base", tmp_path / "context"
+    (base / "d").mkdir(parents=True)
+    context.mkdir()
+    for file in (base / "old", base / "d/e", base / "x.log", context / "new"):
+        file.write_text("")
+    (base / ".dockerignore").write_text("*.log\n.dockerignore\n")
+    (context / "Dockerfile").write_text(text)
+    build(f"--build-context=base={base}", str(context))
+    assert build.files == expected
+    assert sorted(os.listdir(base)) == [".dockerignore", "d", "old", "x.log"]
+    assert os.listdir(base / "d") == ["e"]
+    build.cli("build", "-t", "a", f"--build-context=base={base}", str(context))
+    build.cli("image", "validate", "a")
