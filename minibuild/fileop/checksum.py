@@ -43,6 +43,8 @@ _TYPES = {
 _KEEP_MODE = ModeRule(None)
 _TICK_NS = 20_000_000
 _ALL_NEW = (None,) * BATCH
+_FIRST_BATCH = 16
+"""A memo that raises for what it does not know raises soon: most often all is new, or nothing."""
 
 
 class _Item(NamedTuple):
@@ -169,12 +171,13 @@ class _Reading:
     """Puts fingerprints together, batch by batch: the memo is asked for many files at once, and
     nobody holds the metadata of a whole context (1.3 KiB for each of its files)."""
 
-    __slots__ = ("_batch", "_began_ns", "_found", "_fresh", "_hasher", "_memo")
+    __slots__ = ("_batch", "_began_ns", "_found", "_fresh", "_hasher", "_memo", "_size")
 
     def __init__(self, dirs: DirStack, memo: DigestMemo | None) -> None:
         self._memo = memo
         self._hasher = _Hasher(dirs)
         self._batch: list[_Item] = []
+        self._size = _FIRST_BATCH
         self._fresh: list[tuple[os.stat_result, bytes]] = []
         self._found: dict[str, str] = {}
         self._began_ns = time.time_ns()
@@ -185,8 +188,9 @@ class _Reading:
             self._tell(item.label, item.words)
             return
         self._batch.append(item)
-        if len(self._batch) == BATCH:
+        if len(self._batch) == self._size:
             self._settle()
+            self._size = BATCH
 
     def _settle(self) -> None:
         """The digests of a batch; files the memo knows stay closed."""

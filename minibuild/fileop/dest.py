@@ -78,15 +78,18 @@ class InMemory:
             return 0
         return self._base.kind(real)
 
-    def add(self, entry: Planned) -> None:
-        """Note an entry. Raises `DefinitionError` where a directory and a file collide."""
+    def add(self, entry: Planned) -> int:
+        """Note an entry; return the type of what is there before, 0 for nothing. Raises
+        `DefinitionError` where a directory and a file collide."""
         if isinstance(entry, Archive):
             raise Unplannable("what an archive holds is not known before it is unpacked")
         new, old = stat.S_IFMT(entry.mode), self.kind(entry.path)
-        check_replaceable(entry.path, new, old)
-        self._kinds[entry.path] = new
-        if new == stat.S_IFDIR and not old:
+        if old:
+            check_replaceable(entry.path, new, old)
+        elif new == stat.S_IFDIR:
             self._new.add(entry.path)
+        self._kinds[entry.path] = new
+        return old
 
 
 class Unplannable(Exception):

@@ -85,7 +85,7 @@ class LayerWriter:
         self._cancelled = cancelled
         self.now_ns = time.time_ns()
         self._ids = mapped_ids()
-        self._last: list[bytes] = []
+        self._last = b""
         self._told: set[str] = {""}
         self._untouched: set[str] = set()
         self.touched: list[str] = []
@@ -110,8 +110,7 @@ class LayerWriter:
         if isinstance(entry, Archive):
             raise Unplannable("what an archive holds is not known before it is unpacked")
         self._check(entry)
-        below = self._dest.kind(entry.path)
-        self._dest.add(entry)
+        below = self._dest.add(entry)
         if stat.S_ISDIR(entry.mode):
             if below and entry.keep:
                 return False  # There already; told if something is put into it.
@@ -125,7 +124,8 @@ class LayerWriter:
 
     def _check(self, entry: Entry) -> None:
         """Raise if the tree would not be what the entry says, or be walked in another order."""
-        words = os.fsencode(entry.path).split(b"/")
+        # A walk tells a directory, then all that is in it: `/` comes before every other character.
+        words = os.fsencode(entry.path).replace(b"/", b"\0")
         if words <= self._last:
             raise Unplannable("the sources are not in the order of a walk")
         self._last = words

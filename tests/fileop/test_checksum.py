@@ -5,6 +5,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
+from minibuild.fileop.memo import OnlyKnown, Unknown
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.store.layout import Store
@@ -248,3 +250,33 @@ def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
     status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
     memo.remember([(status, b"d")], 10 * 10**9)
     assert memo.recall([status]) == [b"d"]
+
+
+def test_a_build_without_time_stops_at_the_first_files_that_are_new(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count, not a time: of 400 new files a few are looked at, and none is opened."""
+    make(str(tmp_path / "c"), {f"f{n:03}": "x" for n in range(400)})
+    seen, opened_files = 0, 0
+    real_stat, real_open = os.stat, os.open
+
+    def count_stat(*args: Any, **named: Any) -> os.stat_result:
+        nonlocal seen
+        seen += 1
+        return real_stat(*args, **named)
+
+    def count_open(path: Any, *args: Any, **named: Any) -> int:
+        nonlocal opened_files
+        opened_files += str(path).startswith("f")
+        return real_open(path, *args, **named)
+
+    fd = os.open(tmp_path / "c", os.O_RDONLY)
+    monkeypatch.setattr(os, "stat", count_stat)
+    monkeypatch.setattr(os, "open", count_open)
+    try:
+        with pytest.raises(Unknown):
+            content_digests(Copy(0, (".",), "/"), SourceTree(fd), OnlyKnown(store.db))
+    finally:
+        os.close(fd)
+    assert seen < 30
+    assert opened_files == 0
