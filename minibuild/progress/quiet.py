@@ -13,7 +13,7 @@ class Quiet:
     """A report that only remembers."""
 
     def __init__(self) -> None:
-        self.trace = Trace()
+        self.trace = Trace(all_output=False)
         self._lock = threading.Lock()
 
     @property

@@ -23,7 +23,7 @@ class RawJson:
     """A report that writes one line of JSON for each event."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.time) -> None:
-        self.trace = Trace()
+        self.trace = Trace(all_output=False)
         self._out = Sink(stream)
         self._clock = clock
         self._lock = threading.Lock()

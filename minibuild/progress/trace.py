@@ -96,9 +96,14 @@ class Output(NamedTuple):
 
 
 class Trace:
-    """All steps of a build by digest, the failed ones, and the warnings, in order."""
+    """All steps of a build by digest, the failed ones, and the warnings, in order.
 
-    def __init__(self) -> None:
+    Without `all_output`, of what a step writes at once only the last lines are taken in: who shows
+    no more than these need not pay for a step that writes millions.
+    """
+
+    def __init__(self, *, all_output: bool = True) -> None:
+        self._all_output = all_output
         self.steps: dict[Digest, Step] = {}
         self.failed: list[FailedStep] = []
         self.warnings: list[Warned] = []
@@ -135,12 +140,20 @@ class Trace:
             step.inputs, step.span = info.inputs, info.span
 
     def _log(self, event: Log) -> list[Output]:
-        step = self.step(event.vertex)
+        step, data = self.step(event.vertex), event.data
+        if not self._all_output and (start := _last_lines(data)):
+            data = data[start:]
+            # What was begun is finished by now, and out of sight.
+            step.cutters.pop(event.stream, None)
+            step.open_line = None if step.open_line == event.stream else step.open_line
         cutter = step.cutters.get(event.stream)
         if cutter is None:
             cutter = step.cutters[event.stream] = LineCutter()
-        found = [Output(event.stream, piece, event.time) for piece in cutter.feed(event.data)]
-        for output in found:
+        found = [Output(event.stream, piece, event.time) for piece in cutter.feed(data)]
+        recent = found[-TAIL_LINES - 1 :]
+        if len(recent) < len(found) and step.open_line == event.stream:
+            step.open_line = None
+        for output in recent:
             step.remember(output.stream, output.piece, output.time)
         return found
 
@@ -160,3 +173,13 @@ class Trace:
         if event.error and not event.cancelled:
             self.failed.append(FailedStep(step.name, tuple(step.tail), step.span))
         return found
+
+
+def _last_lines(data: bytes) -> int:
+    """Where as many lines begin as a tail holds; 0 if there are no more than that."""
+    position = len(data)
+    for _ in range(TAIL_LINES + 1):
+        position = data.rfind(b"\n", 0, position)
+        if position < 0:
+            return 0
+    return position + 1

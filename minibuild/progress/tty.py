@@ -39,7 +39,7 @@ class Tty:
     def __init__(
         self, stream: TextIO, *, colours: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        self.trace = Trace()
+        self.trace = Trace(all_output=False)
         self._screen = Screen(stream, colours=colours)
         self._ascii = "utf" not in (getattr(stream, "encoding", "") or "").lower()
         self._clock = clock

@@ -1,5 +1,8 @@
 """What is known of a build from its events."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from minibuild.digest import Digest
 from minibuild.events import Completed, Log, Started
 from minibuild.progress.trace import TAIL_LINES, FailedStep, Trace
@@ -47,3 +50,32 @@ def test_an_unplanned_vertex_has_a_name() -> None:
     trace = Trace()
     trace.observe(Completed(Digest("sha256:" + "a" * 64), 1.0, error="x"))
     assert trace.failed == [FailedStep("sha256:aaaaaaaaaaaa", ())]
+
+
+CHUNKS = st.lists(
+    st.tuples(
+        st.sampled_from((1, 2)),
+        st.lists(
+            st.sampled_from(
+                (b"a", b"long line ", b"\r", b"\xc3", b"\xa9", b"\x1b[1m", b"\n" * 9, b"\n")
+            ),
+            max_size=40,
+        ).map(b"".join),
+    ),
+    max_size=6,
+)
+
+
+@given(CHUNKS, st.integers(0, 60))
+def test_who_shows_only_the_end_sees_the_same_end(
+    chunks: list[tuple[int, bytes]], many: int
+) -> None:
+    tails = []
+    for all_output in (True, False):
+        trace = Trace(all_output=all_output)
+        trace.observe(Started(sample.MAKE, 1.0))
+        for time, (stream, data) in enumerate(chunks):
+            trace.observe(Log(sample.MAKE, stream, data + b"x\n" * many + data, float(time)))
+        trace.observe(Completed(sample.MAKE, 9.0, error="boom"))
+        tails.append(trace.failed[0].lines)
+    assert tails[0] == tails[1]
