@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError
@@ -62,12 +62,17 @@ class LayoutFolder:
         path, sha, size = self._blob(blob.digest), hashlib.sha256(), 0
         if os.path.exists(path) and os.path.getsize(path) == blob.size:
             return
-        with source.open(blob) as stream, open(path + ".part", "wb") as file:
-            while chunk := stream.read(CHUNK_BYTES):
-                size += file.write(chunk)
-                sha.update(chunk)
-        check(Digest("sha256:" + sha.hexdigest()), size, blob)
-        os.rename(path + ".part", path)
+        try:
+            with source.open(blob) as stream, open(path + ".part", "wb") as file:
+                while chunk := stream.read(CHUNK_BYTES):
+                    size += file.write(chunk)
+                    sha.update(chunk)
+            check(Digest("sha256:" + sha.hexdigest()), size, blob)
+            os.rename(path + ".part", path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(path + ".part")
+            raise
 
     def give_name(self, tag: str, top: Descriptor, *, drop: bool = True) -> None:
         """Let a name mean a manifest whose parts are here; blobs that only the one before needed
