@@ -349,9 +349,9 @@ def test_c2_32_attributes_that_cannot_be_set_are_left_out(
 
 
 def test_c2_31_a_copy_takes_no_access_list_from_its_directory(world: World) -> None:
-    # POSIX_ACL_XATTR_VERSION 2 with user::rwx, user:7:rwx, group::r-x, mask::rwx, other::---:
+    # POSIX_ACL_XATTR_VERSION 2 with user::rwx, user:0:rwx, group::r-x, mask::rwx, other::---:
     # see linux/posix_acl_xattr.h.
-    entries = [(1, 7, -1), (2, 7, 7), (4, 5, -1), (16, 7, -1), (32, 0, -1)]
+    entries = [(1, 7, -1), (2, 7, 0), (4, 5, -1), (16, 7, -1), (32, 0, -1)]
     acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
     try:
         one = world.layer(
