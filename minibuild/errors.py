@@ -166,3 +166,15 @@ def located(span: Span | None) -> Iterator[None]:
     except BuildError as error:
         error.span = error.span or span
         raise
+
+
+def explained(error: BaseException) -> BaseException:
+    """An error of the system as one that a person can act on; any other as it is."""
+    if isinstance(error, BuildError) or not isinstance(error, OSError):
+        return error
+    found = lack(error)
+    if found is None:
+        what = f"{error.filename}: " if error.filename else ""
+        found = HostError(f"{what}{error.strerror or error}")
+    found.__cause__ = error
+    return found

@@ -7,13 +7,16 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from minibuild.errors import HostError, UsageError
 
 _BUFFER_BYTES = 1 << 20
+_TRIES = 20
+_TURN_S = 0.01
 
 
 @contextmanager
@@ -63,8 +66,8 @@ def _open(dest: str) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             if not os.path.lexists(temporary):
-                # Not link(2), which does not follow: linkat(2), by the name that open(2) gives.
-                os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno())
+                _publish(file.fileno(), os.path.join(folder, f".{name[:200]}.new"), dest)
+                return
         os.rename(temporary, dest)
     except BaseException:
         try:
@@ -72,6 +75,43 @@ def _open(dest: str) -> Iterator[BinaryIO]:
         except OSError:
             pass
         raise
+
+
+def _publish(fd: int, temporary: str, dest: str) -> None:
+    """Put a file without a name in the place of `dest`.
+
+    link(2) replaces nothing, so it needs another name for the moment before it is renamed. Who is
+    killed in that moment leaves the name behind, always the same one, and the next to come here
+    takes it away: a lock on the folder says that nobody is at work there.
+    """
+    folder_fd = os.open(os.path.dirname(temporary), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _lock(folder_fd):
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        else:
+            temporary += "." + secrets.token_hex(4)
+        # Not link(2), which does not follow: linkat(2), by the name that open(2) gives.
+        os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=fd)
+        os.rename(temporary, dest)
+    finally:
+        os.close(folder_fd)
+
+
+def _lock(folder_fd: int) -> bool:
+    """Whether this process now has the lock of a folder. It is not waited for long: whoever called
+    this program may hold it, for as long as we run."""
+    import fcntl
+
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(folder_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_TURN_S)
+        except OSError:
+            return False  # A filesystem without locks.
+    return False
 
 
 def _create(folder: str, temporary: str) -> BinaryIO:

@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
+from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
 from minibuild.oci.content import BlobSource, ContentStore, open_at
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.reference import Reference
-from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
+from minibuild.snapshot.api import Change, Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
@@ -107,8 +107,14 @@ class StoreLayers:
         """Write the diff as a layer into the content store."""
         from minibuild.oci.pack import pack
 
-        changes = self._snapshots.changes(diff)
+        changes = self._until_cancelled(self._snapshots.changes(diff))
         return pack(changes, self._content, self._store.db, compression=compression, level=level)
+
+    def _until_cancelled(self, changes: Iterator[Change]) -> Iterator[Change]:
+        for change in changes:
+            if self._cancelled is not None and self._cancelled.is_set():
+                raise Cancelled("cancelled while packing a layer")
+            yield change
 
     def pack_by(
         self, write: "Callable[[LayerSink], None]", compression: Compression, level: int | None
@@ -124,14 +130,16 @@ class StoreLayers:
 
     def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
         """Begin to fetch blobs, the first ones first, and return at once."""
+        missing = [blob for blob in blobs if not self._content.has(blob.digest, blob.size_bytes)]
+        if not missing:
+            return
         from minibuild.oci.fetch import Arrival
 
         wanted: list[Arrival] = []
         with self._learning:
-            for blob in blobs:
+            for blob in missing:
                 origin = self._origins.get(blob.digest)
-                missing = not self._content.has(blob.digest, blob.size_bytes)
-                if origin is not None and missing and blob.digest not in self._arrivals:
+                if origin is not None and blob.digest not in self._arrivals:
                     arrival = Arrival(self._content, origin, blob.descriptor, self._cancelled)
                     self._arrivals[blob.digest] = arrival
                     wanted.append(arrival)

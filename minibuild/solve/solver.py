@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import BuildError, Cancelled, HostError, lack, located
+from minibuild.errors import BuildError, Cancelled, explained, located
 from minibuild.events import Completed, Planned, Remark, Started, VertexInfo
 from minibuild.fileop.memo import OnlyKnown, Unknown
 from minibuild.graph.op import (
@@ -39,6 +39,7 @@ from minibuild.solve.workbench import Voice, Workbench
 
 if TYPE_CHECKING:
     from minibuild.solve.foresight import Foresight, Guess
+    from minibuild.solve.packer import Packer
 
 DEFAULT_JOBS = 16
 """Steps wait for the network and the disk as often as for a processor, so more than there are."""
@@ -79,6 +80,8 @@ class Solver:
         # Walking, hashing and copying small files holds the interpreter lock between two system
         # calls; threads that do it side by side only take it from each other.
         self._files = threading.Lock()
+        self._packer: Packer | None = None
+        self._packers = threading.Lock()
         self.cached = 0
         self.executed = 0
 
@@ -122,6 +125,8 @@ class Solver:
         try:
             done = scheduler.run(left, None if ahead is None else ahead.solved)
         finally:
+            if self._packer is not None:
+                self._packer.stop()
             self._cache.flush()
         known = done if ahead is None else {**ahead.keys, **done}
         self.steps = tuple(self._keys_of(vertices, known))
@@ -241,7 +246,7 @@ class Solver:
             with located(vertex.note.span):
                 solved = self._solve(vertex, inputs, voice)
         except BaseException as error:
-            error = _explained(error)
+            error = explained(error)
             self._bench.report(
                 Completed(
                     vertex.digest,
@@ -312,7 +317,10 @@ class Solver:
         if isinstance(op, Exec):
             from minibuild.solve.run_exec import run_exec  # a cached build runs nothing
 
-            return run_exec(self._bench, vertex, op, inputs, voice)
+            result = run_exec(self._bench, vertex, op, inputs, voice)
+            if vertex.digest in self._layered:
+                self._pack_meanwhile(result)
+            return result
         from minibuild.solve.run_file import run_file
 
         with self._files:
@@ -322,6 +330,16 @@ class Solver:
                     return packed
             packing = self._packing if vertex.digest in self._layered else None
             return run_file(self._bench, vertex, op, inputs, voice, packing)
+
+    def _pack_meanwhile(self, result: Result) -> None:
+        """Have the layer that a step made packed while later steps run."""
+        from minibuild.solve.packer import Packer
+
+        with self._packers:
+            if self._packer is None and self._packing is not None:
+                self._packer = Packer(self._bench, self._packing)
+        if self._packer is not None:
+            self._packer.add(result[-1])
 
     # --- small things ---
 
@@ -375,15 +393,3 @@ def _put_together(inputs: Sequence[Solved | None]) -> str:
 def _nobodys_key() -> Digest:
     """A key that no other step has, and so nothing that depends on it either."""
     return digest_strings(("changed", os.urandom(16).hex()))
-
-
-def _explained(error: BaseException) -> BaseException:
-    """An error of the system as one that a person can act on; any other as it is."""
-    if isinstance(error, BuildError) or not isinstance(error, OSError):
-        return error
-    explained = lack(error)
-    if explained is None:
-        what = f"{error.filename}: " if error.filename else ""
-        explained = HostError(f"{what}{error.strerror or error}")
-    explained.__cause__ = error
-    return explained

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,34 @@ def test_a_killed_process_leaves_no_file(tmp_path: Path) -> None:
             os.kill(os.getpid(), 9)
     os.waitpid(pid, 0)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("old")
+    (tmp_path / ".a.tar.new").write_text("half of somebody's")
+    with open_destination(str(tmp_path / "a.tar")) as file:
+        file.write(b"new")
+    assert os.listdir(tmp_path) == ["a.tar"] and (tmp_path / "a.tar").read_text() == "new"
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """Whoever is last wins, nobody fails, and nothing else is left."""
+    dest = str(tmp_path / "a.tar")
+    failed: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(50):
+                with open_destination(dest) as file:
+                    file.write(f"whole {number}".encode())
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert os.listdir(tmp_path) == ["a.tar"]
+    assert (tmp_path / "a.tar").read_text().startswith("whole ")
