@@ -9,6 +9,7 @@ from minibuild.fileop import dirs
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.paths import clean, escapes, names_directory, real_path
 from tests.fileop.trees import make, opened
+from tests.support.descriptors import open_descriptors
 
 TREE = {
     "a/b/f": "f",
@@ -80,10 +81,10 @@ def test_a_cursor_keeps_few_files_open(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(dirs, "_MAX_OPEN", 4)
     deep = "/".join("abcdefghij")
     os.makedirs(tmp_path / deep)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with opened(str(tmp_path)) as (fd,), DirStack(fd) as stack:
         stack.enter(deep)
-        assert len(os.listdir("/proc/self/fd")) <= before + 6
+        assert open_descriptors() <= before + 6
         for path in (deep, "a/b/c", "a/b/c/d/e", "", "a"):
             found, expected = os.fstat(stack.enter(path)), os.stat(tmp_path / path)
             assert found.st_ino == expected.st_ino

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.linux import beneath
+from tests.support.descriptors import open_descriptors
 
 
 @pytest.fixture
@@ -168,9 +169,9 @@ def test_remove_tree_goes_as_deep_as_it_has_to(root: Path, fd: int) -> None:
         os.close(deep)
         deep = inner
     os.close(deep)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     assert beneath.remove_tree(fd, "d")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     assert os.listdir(root) == ["f"]
 
 
@@ -190,8 +191,8 @@ def test_remove_tree_says_when_it_cannot(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EBUSY, "busy")
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     monkeypatch.setattr(os, "rmdir", refuse)
     with pytest.raises(OSError, match="busy"):
         beneath.remove_tree(fd, "d")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before

@@ -29,6 +29,7 @@ from tests.snapshot.world import (
     utime,
     write,
 )
+from tests.support.descriptors import open_descriptors
 
 
 def test_c2_16_later_files_win_and_directories_unite(world: World) -> None:
@@ -454,7 +455,7 @@ def test_trees_deeper_than_a_process_may_have_files(world: World) -> None:
     deep = world.layer(None, edit, write("/".join(["d"] * 290) + "/f"))
     base = world.layer(None, write("x"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    opened = len(os.listdir("/proc/self/fd"))
+    opened = open_descriptors()
     resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 150, hard))
     try:
         merged = world.merge(base, deep)
