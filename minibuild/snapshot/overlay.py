@@ -32,6 +32,10 @@ _MARKER = "work/incompat/volatile"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+_WORK = "work"
+"""The name of a workdir, and of the directory that the kernel makes in it."""
+
+
 class OverlaySnapshotter(BaseSnapshotter):
     """The snapshotter to use wherever overlayfs can be mounted."""
 
@@ -132,7 +136,7 @@ class OverlaySnapshotter(BaseSnapshotter):
     def _allow_mount(self, snapshot: SnapshotID) -> None:
         """Remove the marker of an earlier volatile mount."""
         # Just the marker: somebody may still have the workdir open.
-        self._remove(f"{snapshot}/work/work/incompat", "volatile")
+        self._remove(f"{snapshot}/{_WORK}/{_WORK}/incompat", "volatile")
 
     def _remove_workdir(self, snapshot: SnapshotID) -> None:
         """Remove the workdir, most often in five calls: what a volatile mount leaves in it is
@@ -140,7 +144,7 @@ class OverlaySnapshotter(BaseSnapshotter):
         top = f"{self.folder}/{snapshot}/work"
         try:
             os.unlink(f"{top}/{_MARKER}/dirty")
-            for path in (f"{top}/{_MARKER}", f"{top}/work/incompat", f"{top}/work", top):
+            for path in (f"{top}/{_MARKER}", f"{top}/{_WORK}/incompat", f"{top}/{_WORK}", top):
                 os.rmdir(path)
         except OSError:
             self._remove(str(snapshot), "work")

@@ -435,7 +435,8 @@ def test_an_active_snapshot_can_be_mounted_again_and_again(stack: World) -> None
     for n in range(3):
         with stack.snapshots.tree(active, readonly=False) as fd:
             os.mkdir(f"d{n}", dir_fd=fd)
-            marker = f"{stack.snapshots.folder}/{active}/work/work/incompat/volatile"
+            workdir = os.path.join(stack.snapshots.folder, str(active), "work")
+            marker = os.path.join(workdir, "work", "incompat", "volatile")
             assert os.path.isdir(marker)
         assert not os.path.exists(marker)
         with stack.snapshots.tree(active) as fd:
