@@ -8,9 +8,12 @@ base image {base} (an OCI archive) called {tag} into its store.
 
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
+
+from bench.daemon import Daemon
 
 TAG = "localhost/bench-result"
 
@@ -28,6 +31,8 @@ class Builder(Protocol):
     """How one builder is called. Stores are empty folders that it may fill."""
 
     name: str
+    version: str
+    """What it calls itself."""
 
     def load(self, store: str, archive: str, tag: str) -> list[str]:
         """The command that puts an image from an OCI archive into the store; may be empty."""
@@ -41,12 +46,16 @@ class Builder(Protocol):
         """What to add to the environment."""
         ...
 
+    def start(self, store: str) -> Daemon | None:
+        """The daemon that serves this store, if it needs one. Raises `Failed`."""
+        ...
+
 
 class Minibuild:
     """The minibuild of this checkout's virtual environment, or another one."""
 
     def __init__(self, program: str = "", name: str = "minibuild") -> None:
-        self.name = name
+        self.name = self.version = name
         self._program = program or os.path.join(os.path.dirname(sys.executable), "minibuild")
 
     def load(self, store: str, archive: str, tag: str) -> list[str]:
@@ -61,6 +70,9 @@ class Minibuild:
     def environment(self, store: str) -> Mapping[str, str]:
         return {"MINIBUILD_ROOT": store}
 
+    def start(self, store: str) -> None:
+        return None
+
 
 class Buildah:
     """buildah with the cache of layers on, and without a container runtime (chroot).
@@ -71,6 +83,7 @@ class Buildah:
 
     def __init__(self, program: str = "buildah") -> None:
         self.name = "buildah"
+        self.version = _first_line(program, "--version")
         self._program = program
 
     def load(self, store: str, archive: str, tag: str) -> list[str]:
@@ -91,6 +104,9 @@ class Buildah:
     def environment(self, store: str) -> Mapping[str, str]:
         return {}
 
+    def start(self, store: str) -> None:
+        return None
+
     def _start(self, store: str) -> list[str]:
         return [
             self._program,
@@ -104,7 +120,7 @@ class Anyone:
     """A builder that is given as a command line."""
 
     def __init__(self, command: str, setup: str = "") -> None:
-        self.name = os.path.basename(shlex.split(command)[0])
+        self.name = self.version = os.path.basename(shlex.split(command)[0])
         self._command = command
         self._setup = setup
 
@@ -127,6 +143,9 @@ class Anyone:
     def environment(self, store: str) -> Mapping[str, str]:
         return {}
 
+    def start(self, store: str) -> None:
+        return None
+
 
 def _without_links(order: Order) -> str:
     """The path of a Dockerfile like the context's, but for `--link`."""
@@ -138,18 +157,16 @@ def _without_links(order: Order) -> str:
     return path
 
 
+def _first_line(program: str, flag: str) -> str:
+    """What a program says of itself; its name if it says nothing."""
+    try:
+        done = subprocess.run([program, flag], capture_output=True, text=True, check=False)
+    except OSError:
+        return program
+    return (done.stdout.splitlines() or [program])[0].split(" (")[0]
+
+
 def _filled(command: str, words: Mapping[str, str]) -> str:
     for name, value in words.items():
         command = command.replace("{" + name + "}", shlex.quote(value))
     return command
-
-
-def builder(command: str, setup: str = "") -> Builder:
-    """The adapter for what `--vs` names: a known builder, a path to one, or any command."""
-    words = shlex.split(command)
-    known = os.path.basename(words[0]) if len(words) == 1 else ""
-    if known == "buildah":
-        return Buildah(words[0])
-    if known == "minibuild":
-        return Minibuild(words[0], name="other minibuild")
-    return Anyone(command, setup)

@@ -8,7 +8,7 @@ import math
 from html import escape
 
 from bench.recorded import BUILDKIT_S
-from bench.report import Report, Row
+from bench.report import Report, Row, is_live
 
 _WIDTH = 900
 _LEFT = 190
@@ -38,11 +38,13 @@ def as_svg(report: Report) -> str:
     for row in report.rows:
         if row.wall_s is not None:
             groups.setdefault((row.workload, row.phase), []).append(row)
+    others = [] if is_live(report) else [_RECORDED]
     names = list(dict.fromkeys(row.builder for rows in groups.values() for row in rows))
-    colours = {name: _COLOURS[n % len(_COLOURS)] for n, name in enumerate([*names, _RECORDED])}
+    colours = {name: _COLOURS[n % len(_COLOURS)] for n, name in enumerate([*names, *others])}
     seconds = [row.wall_s.high for rows in groups.values() for row in rows if row.wall_s]
     seconds += [row.wall_s.low for rows in groups.values() for row in rows if row.wall_s]
-    seconds += [value for key, value in BUILDKIT_S.items() if key in groups]
+    recorded = {} if is_live(report) else BUILDKIT_S
+    seconds += [value for key, value in recorded.items() if key in groups]
     axis, y, shapes = _Axis(seconds), float(_TOP), []
     for key, rows in groups.items():
         start = y
@@ -51,8 +53,8 @@ def as_svg(report: Report) -> str:
             shapes += _bar(axis, y, row.wall_s.median, colours[row.builder])
             shapes.append(_whisker(axis, y, row.wall_s.low, row.wall_s.high))
             y += _BAR
-        if key in BUILDKIT_S:
-            shapes += _bar(axis, y, BUILDKIT_S[key], colours[_RECORDED])
+        if key in recorded:
+            shapes += _bar(axis, y, recorded[key], colours[_RECORDED])
             y += _BAR
         limit = report.limits.get(key)
         if limit is not None:

@@ -1,16 +1,15 @@
 """The measurements as a page: a line for each phase, with all builders and the limit.
 
 Comes in: a `Report`. Goes out: Markdown, with what a reader has to know to judge the numbers. The
-picture that it shows is made by `chart`. Read next: `recorded`, for where BuildKit's come from.
+goal and whether it is met stand right of the ratio that was judged: the one to BuildKit itself if
+it took part, else the one to its recorded seconds (see `recorded`). The picture is made by `chart`.
 """
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 
 from bench.measure import Spread
-from bench.recorded import BUILDKIT_S, GOALS
-from bench.report import Report, Row, costs, machine
+from bench.recorded import BUILDKIT, BUILDKIT_S
+from bench.report import Report, Row, costs, is_live, machine, row_for, verdict
 
 _HEAD = """\
 # Results
@@ -24,13 +23,28 @@ they are measured and why the numbers are what they are:
 - **Seconds** are wall time; these and all other numbers are medians (least-most) of {rounds}
   round(s), builders in turns. **Processors** are the processor seconds of a command and all that it
   waited for, **MiB** the memory of its largest process.
-- **BuildKit, recorded** was *not* measured in this session: it needs a daemon that is not here.
-  These are medians of another day on another machine of the same kind (2 processors, ext4; master
-  of August 2026, warm daemon). Take ratios to them for what they are worth; `--vs` measures any
-  builder live. **Goal** is the ratio that minibuild is to reach.
-- **Peers**: {peers}. A ratio below 1 means that minibuild is faster.
+{buildkit}- **Peers**: {peers}. A ratio below 1 means that minibuild is faster.
 - **Limit** is the least work of the same kind, measured in this session without any builder.
 
+"""
+
+_RECORDED = """\
+- **BuildKit, recorded** was *not* measured in this session: it needs a daemon that is not here.
+  These are medians of another day on another machine of the same kind (2 processors, ext4; master
+  of August 2026, warm daemon). Take ratios to them for what they are worth; `--vs buildkit`
+  measures it live. **Goal** is the ratio that minibuild is to reach.
+"""
+
+_LIVE = """\
+- **BuildKit** was measured live, in turns with the others, its daemon warm. **Goal** is the ratio
+  to *it* that minibuild is to reach; where it failed, the ratio to the recorded one, and the table
+  says so. Its processors are those of the client, the daemon and the steps until the client has
+  its answer, to a few hundredths of a second; its MiB are those of the client or of the largest
+  process of the daemon, without the programs of steps. Without an archive its result stays in its
+  cache and is neither packed nor given a name, as when it was recorded; the same build by
+  minibuild or buildah makes an image, with layers that are packed.
+- **BuildKit, recorded**: medians of another day on another machine of the same kind (2 processors,
+  ext4; master of August 2026), to compare with.
 """
 
 _BUSY = """\
@@ -50,24 +64,29 @@ def as_page(report: Report, picture: str = "") -> str:
     lines = [_head(report, peers, picture)]
     if picture:
         lines.append(f"![A bar for each builder, and the limit as a line]({picture})\n\n")
-    titles = [
-        "workload", "phase", "minibuild, s", "processors, s", "MiB", "limit, s",
-        "BuildKit, recorded", "ratio", "goal", "",
-        *(cell for peer in peers for cell in (f"{peer}, s", "processors, s", "MiB", "ratio")),
-    ]  # fmt: skip
+    live = is_live(report)
+    if live:
+        peers = [BUILDKIT, *(peer for peer in peers if peer != BUILDKIT)]
+    titles = ["workload", "phase", "minibuild, s", "processors, s", "MiB", "limit, s"]
+    recorded = ["BuildKit, recorded", "ratio"]
+    titles += [] if live else [*recorded, "goal", ""]
+    for peer in peers:
+        titles += [f"{peer}, s", "processors, s", "MiB", "ratio"]
+        titles += ["goal", ""] if live and peer == BUILDKIT else []
+    titles += recorded if live else []
     lines += [_line(titles), "|" + "---|" * len(titles) + "\n"]
     for row in report.rows:
         if row.builder == ours:
-            lines.append(_line(_cells(report, row, peers)))
+            lines.append(_line(_cells(report, row, peers, live)))
     lines.append("\n## Workloads and limits\n\n")
     lines += _explained(report)
     return "".join(lines)
 
 
 def _head(report: Report, peers: Sequence[str], picture: str) -> str:
-    found = machine()
+    about = machine()
     return _HEAD.format(
-        busy=_BUSY.format(before=report.load_before, processors=found["processors"])
+        busy=_BUSY.format(before=report.load_before, processors=about["processors"])
         if report.load_before > AT_REST
         else "",
         picture=f", as are [{picture}]({picture}) and RESULTS.json" if picture else "",
@@ -75,8 +94,9 @@ def _head(report: Report, peers: Sequence[str], picture: str) -> str:
         filesystem=report.filesystem,
         before=report.load_before,
         rounds=_rounds(report),
-        peers="; ".join(_version(peer) for peer in peers) or "none",
-        **{key: found[key] for key in ("processors", "kernel", "python")},
+        buildkit=_LIVE if is_live(report) else _RECORDED,
+        peers="; ".join(report.versions.get(peer, peer) for peer in peers) or "none",
+        **{key: about[key] for key in ("processors", "kernel", "python")},
     )
 
 
@@ -85,42 +105,40 @@ def _rounds(report: Report) -> str:
     return " or ".join(str(count) for count in sorted(counts)) or "no"
 
 
-def _version(peer: str) -> str:
-    """What a peer calls itself, if it is a program on the path."""
-    if not shutil.which(peer):
-        return peer
-    done = subprocess.run([peer, "--version"], capture_output=True, text=True, check=False)
-    return (done.stdout.splitlines() or [peer])[0].split(" (")[0]
-
-
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
-def _cells(report: Report, row: Row, peers: Sequence[str]) -> list[str]:
-    key = (row.workload, row.phase)
-    limit = report.limits.get(key)
-    cells = [*key, *costs(row), f"{limit.seconds:.3f}" if limit else ""]
-    ratio = _against(row, BUILDKIT_S.get(key), GOALS.get(key))
-    cells += [*ratio[:3], "busy" if report.load_before > AT_REST and ratio[3] else ratio[3]]
+def _cells(report: Report, row: Row, peers: Sequence[str], live: bool) -> list[str]:
+    limit = report.limits.get((row.workload, row.phase))
+    cells = [row.workload, row.phase, *costs(row), f"{limit.seconds:.3f}" if limit else ""]
+    judged, recorded = _judged(report, row, live), _recorded(row)
+    cells += [] if live else [*recorded, *judged]
     for peer in peers:
-        other = next(
-            (r for r in report.rows if (r.workload, r.phase, r.builder) == (*key, peer)), None
-        )
+        other = row_for(report, row.workload, row.phase, peer)
         cells += [*(costs(other) if other else ("", "", "")), _ratio(row, other and other.wall_s)]
-    return cells
+        cells += judged if live and peer == BUILDKIT else []
+    return [*cells, *recorded] if live else cells
 
 
 def _ratio(row: Row, other: Spread | None) -> str:
     return f"{row.wall_s.median / other.median:.2f}" if row.wall_s and other else ""
 
 
-def _against(row: Row, recorded: float | None, goal: float | None) -> list[str]:
-    if recorded is None or row.wall_s is None:
-        return ["", "", "", ""]
-    ratio = row.wall_s.median / recorded
-    verdict = "" if goal is None else "met" if ratio <= goal else "missed"
-    return [f"{recorded:.3f}", f"{ratio:.2f}", "" if goal is None else f"{goal:g}", verdict]
+def _recorded(row: Row) -> list[str]:
+    seconds = BUILDKIT_S.get((row.workload, row.phase))
+    if seconds is None or row.wall_s is None:
+        return ["", ""]
+    return [f"{seconds:.3f}", f"{row.wall_s.median / seconds:.2f}"]
+
+
+def _judged(report: Report, row: Row, live: bool) -> list[str]:
+    """The goal, and whether it is met."""
+    judged = verdict(report, row)
+    if judged is None or not judged.wanted:
+        return ["", ""]
+    word = "busy" if report.load_before > AT_REST else judged.word
+    return [f"{judged.wanted:g}", f"{word}, recorded" if live and not judged.live else word]
 
 
 def _explained(report: Report) -> list[str]:

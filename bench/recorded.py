@@ -2,10 +2,14 @@
 
 BuildKit needs a daemon that few machines have, so its seconds are written down here (medians of
 three to five runs; master of August 2026, warm daemon, overlayfs, runc, 2 cores, ext4). They are
-worth something on a machine of the same kind only; a live builder beside them (`--vs`) says more.
+worth something on a machine of the same kind only; where there is a live one (`--vs buildkit`), it
+is the one that counts, and these stand beside it.
 """
 
 from collections.abc import Mapping
+
+BUILDKIT = "BuildKit"
+"""What the live one is called among the builders."""
 
 BUILDKIT_S: Mapping[tuple[str, str], float] = {
     ("W1", "cold"): 0.333,

@@ -2,8 +2,8 @@
 
 Comes in: the samples of workloads and their limits. Goes out: `Row`s, and documents made of
 them (`page` has one more, for people). A ratio below 1 means that minibuild is the
-faster one. Goals are against BuildKit's recorded seconds (see `recorded`), ratios to a live peer
-against what it took a moment before or after.
+faster one. Ratios to a live peer are against what it took a moment before or after; so are goals if
+BuildKit took part, and else they are against its recorded seconds (see `recorded`).
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bench.limits import Limit
 from bench.measure import Spread, spread
-from bench.recorded import BUILDKIT_S, GOALS
+from bench.recorded import BUILDKIT, BUILDKIT_S, GOALS
 from bench.session import Sample
 
 
@@ -40,6 +40,21 @@ class Report(NamedTuple):
     day: str = ""
     filesystem: str = ""
     load_before: float = 0.0
+    versions: Mapping[str, str] = {}
+    """What the builders call themselves, by name."""
+
+
+class Verdict(NamedTuple):
+    """How minibuild stands to BuildKit: the ratio, the goal (0: none), and to which BuildKit."""
+
+    ratio: float
+    wanted: float
+    live: bool
+
+    @property
+    def word(self) -> str:
+        """What it means."""
+        return "" if not self.wanted else "met" if self.ratio <= self.wanted else "missed"
 
 
 def rows_of(workload: str, samples: Sequence[Sample]) -> list[Row]:
@@ -75,12 +90,28 @@ def first_median(report: Report, workload: str, phase: str) -> float | None:
     return None
 
 
-def goal(row: Row) -> tuple[float, float] | None:
-    """The ratio to BuildKit's recorded seconds, and what it should be at most (0: no goal)."""
-    recorded = BUILDKIT_S.get((row.workload, row.phase))
-    if recorded is None or row.wall_s is None:
+def row_for(report: Report, workload: str, phase: str, builder: str) -> Row | None:
+    """The row of one builder."""
+    for row in report.rows:
+        if (row.workload, row.phase, row.builder) == (workload, phase, builder):
+            return row
+    return None
+
+
+def is_live(report: Report) -> bool:
+    """Whether BuildKit was measured in this session."""
+    return any(row.builder == BUILDKIT and row.wall_s for row in report.rows)
+
+
+def verdict(report: Report, row: Row) -> Verdict | None:
+    """Against the BuildKit that took turns with it; if none did, against the recorded one."""
+    beside = row_for(report, row.workload, row.phase, BUILDKIT)
+    live = beside.wall_s if beside else None
+    seconds = live.median if live else BUILDKIT_S.get((row.workload, row.phase))
+    if seconds is None or row.wall_s is None:
         return None
-    return row.wall_s.median / recorded, GOALS.get((row.workload, row.phase), 0.0)
+    wanted = GOALS.get((row.workload, row.phase), 0.0)
+    return Verdict(row.wall_s.median / seconds, wanted, live is not None)
 
 
 HEADINGS = (
@@ -108,12 +139,12 @@ def _cells(report: Report, row: Row) -> tuple[str, ...]:
         return (*names, *costs(row), "", "", "", ratio)
     limit = report.limits.get((row.workload, row.phase))
     bound = f"{limit.seconds:.3f} {limit.what}" if limit else ""
-    found = goal(row)
-    if found is None:
+    judged = verdict(report, row)
+    if judged is None:
         return (*names, *costs(row), bound, "", "", "")
-    ratio_to, wanted = found
-    verdict = "" if not wanted else "met" if ratio_to <= wanted else "missed"
-    return (*names, *costs(row), bound, f"{ratio_to:.2f}", f"{wanted:g}" if wanted else "", verdict)
+    ratio = f"{judged.ratio:.2f} {'live' if judged.live else 'recorded'}"
+    wanted = f"{judged.wanted:g}" if judged.wanted else ""
+    return (*names, *costs(row), bound, ratio, wanted, judged.word)
 
 
 def _first_builder(report: Report) -> str:
@@ -160,6 +191,8 @@ def as_json(report: Report) -> str:
         "day": report.day,
         "filesystem": report.filesystem,
         "load_before": report.load_before,
+        "versions": dict(report.versions),
+        "goals_against": "live" if is_live(report) else "recorded",
         "left_out": dict(report.left_out),
         "rows": [
             {

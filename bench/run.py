@@ -24,12 +24,14 @@ if __name__ == "__main__":  # Called by its path: the checkout has to be found f
     sys.path.insert(0, CHECKOUT)
 
 from bench.bases import Bases, Unavailable
-from bench.builders import Builder, Minibuild, builder
+from bench.builders import Builder, Minibuild
 from bench.chart import as_svg
 from bench.limits import Limit, limits
 from bench.page import AT_REST, as_page
+from bench.peers import peer, peers_here
 from bench.report import Report, Row, as_json, as_text, filesystem, rows_of
 from bench.session import Session
+from bench.tree import Lacking
 from bench.workloads import Workload, chosen
 
 _REST_S = 120
@@ -42,7 +44,16 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--workload", default="", metavar="W1,W2,...", help="which (default: all)")
     made.add_argument(
-        "--vs", action="append", metavar="CMD", help="buildah, or any command with {context} in it"
+        "--vs",
+        action="append",
+        metavar="CMD",
+        help="buildah, buildkit, dockerd, or any command with {context} in it",
+    )
+    made.add_argument(
+        "--vs-root",
+        default="",
+        metavar="DIR",
+        help="a Debian in a folder, with buildkitd or dockerd in it",
     )
     made.add_argument("--vs-setup", default="", metavar="CMD", help="puts {base} into its {store}")
     made.add_argument("--alone", action="store_true", help="minibuild only")
@@ -80,11 +91,8 @@ def _builders(given: argparse.Namespace) -> list[Builder]:
     if given.alone:
         return found
     if given.vs:
-        return found + [builder(command, given.vs_setup) for command in given.vs]
-    if shutil.which("buildah"):
-        return [*found, builder("buildah")]
-    _tell("There is no buildah here to compare with (apt-get install buildah).")
-    return found
+        return found + [peer(command, given.vs_setup, given.vs_root) for command in given.vs]
+    return found + peers_here(given.vs_root, _tell)
 
 
 def _come_to_rest() -> None:
@@ -97,8 +105,10 @@ def _come_to_rest() -> None:
         time.sleep(10)
 
 
-def _collect(workloads: Sequence[Workload], given: argparse.Namespace, top: str) -> Report:
-    bases, builders = Bases(top, given.scale), _builders(given)
+def _collect(
+    workloads: Sequence[Workload], builders: Sequence[Builder], given: argparse.Namespace, top: str
+) -> Report:
+    bases = Bases(top, given.scale)
     report = Report(
         (),
         {},
@@ -106,6 +116,7 @@ def _collect(workloads: Sequence[Workload], given: argparse.Namespace, top: str)
         day=time.strftime("%d %B %Y", time.gmtime()),
         filesystem=filesystem(top),
         load_before=round(os.getloadavg()[0], 2),
+        versions={builder.name: builder.version for builder in builders},
     )
     for workload in workloads:
         try:
@@ -138,15 +149,15 @@ def main(arguments: Sequence[str]) -> int:
     """Measure as told; 1 if minibuild failed somewhere."""
     given = parser().parse_args(arguments)
     try:
-        workloads = chosen(given.workload)
-    except ValueError as error:
+        workloads, builders = chosen(given.workload), _builders(given)
+    except (ValueError, Lacking) as error:
         _tell(str(error))
         return 2
     if given.results and given.scale >= 1:
         _come_to_rest()
     top = tempfile.mkdtemp(prefix="bench-", dir=given.directory)
     try:
-        report = _collect(workloads, given, top)
+        report = _collect(workloads, builders, given, top)
         print(as_text(report), end="")
     finally:
         shutil.rmtree(top, ignore_errors=True)

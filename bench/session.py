@@ -2,17 +2,21 @@
 
 Comes in: a workload and builders. Goes out: costs, by builder and phase. The turns go A B A B, so
 that whatever else the machine does falls on all alike. A store is new in each round and is not
-deleted before the end: creating files where many were just deleted is several times slower.
+deleted before the end: creating files where many were just deleted is several times slower. A
+builder with a daemon has one for each store, which is up and warm before anything is timed; what
+it costs counts with the command that called it, until that command has its answer.
 """
 
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from bench.bases import Base
 from bench.builders import Builder, Order
 from bench.contents import write
+from bench.daemon import Daemon
 from bench.measure import Cost, Failed, apart, run
 from bench.workloads import Workload, compression
 
@@ -32,6 +36,14 @@ class Sample(NamedTuple):
     builder: str
     phase: str
     cost: Cost
+    error: str = ""
+
+
+class _Place(NamedTuple):
+    """Where a builder builds; `error` says why it cannot."""
+
+    store: str
+    daemon: Daemon | None = None
     error: str = ""
 
 
@@ -64,15 +76,18 @@ class Session:
         time.sleep(_SETTLE_S)
         for number in range(rounds):
             for phases in self._workload.runs:
-                stores = {b.name: self._fresh_store(b) for b in self._live()}
-                for phase in phases:
-                    samples += self._phase(phase, stores, number, tell)
+                with ExitStack() as daemons:
+                    places = {b.name: self._fresh_place(b, daemons) for b in self._live()}
+                    for phase in phases:
+                        samples += self._phase(phase, places, number, tell)
         return samples
 
     def _live(self) -> list[Builder]:
         return [b for b in self._builders if b.name not in self._broken]
 
-    def _phase(self, phase: str, stores: dict[str, str], number: int, tell: Told) -> list[Sample]:
+    def _phase(
+        self, phase: str, places: dict[str, _Place], number: int, tell: Told
+    ) -> list[Sample]:
         if phase.startswith("change"):
             with open(os.path.join(self.context, self._workload.changed), "ab") as file:
                 file.write(f"# round {number} {phase}\n".encode())
@@ -82,52 +97,68 @@ class Session:
             for builder in self._live():
                 if builder.name in slow:
                     continue
-                sample = self._build(builder, phase, stores[builder.name])
+                sample = self._build(builder, phase, places[builder.name])
                 if sample.error:
                     self._broken.add(builder.name)
                 samples.append(sample)
                 tell(f"{self._workload.name} {phase} {builder.name}: {_shown(sample)}")
         return samples
 
-    def _build(self, builder: Builder, phase: str, store: str) -> Sample:
+    def _build(self, builder: Builder, phase: str, place: _Place) -> Sample:
         packed = compression(phase)
         output = ""
         if packed:
             output = os.path.join(self._folder, f"out-{builder.name.replace(' ', '-')}.tar")
             if os.path.exists(output):
                 os.rename(output, f"{output}.{time.monotonic_ns()}")
-        order = Order(store, self.context, output, packed or "gzip")
+        order = Order(place.store, self.context, output, packed or "gzip")
         try:
-            cost = self._run(builder, builder.build(order), store)
+            if place.error:
+                raise Failed(place.error)
+            cost = self._run(builder, builder.build(order), place)
         except Failed as error:
             return Sample(builder.name, phase, Cost(0, 0, 0), str(error))
         return Sample(builder.name, phase, cost)
 
-    def _fresh_store(self, builder: Builder) -> str:
+    def _fresh_place(self, builder: Builder, daemons: ExitStack) -> _Place:
         """A store with the base image in it, which a step has run on; the rest is not there."""
         self._stores += 1
         store = os.path.join(self._folder, f"store{self._stores}")
         os.makedirs(store)
+        try:
+            place = _Place(store, builder.start(store))
+        except Failed as error:
+            return _Place(store, error=str(error))
+        if place.daemon:
+            daemons.callback(place.daemon.stop)
         command = self._base.archive and builder.load(store, self._base.archive, self._base.tag)
         try:
             if command:
-                self._run(builder, list(command), store)
-                self._run(builder, builder.build(Order(store, self._first_step())), store)
+                self._run(builder, list(command), place)
+                self._run(builder, builder.build(Order(store, self._first_step())), place)
         except Failed:
             pass  # It will fail again where it is told.
-        return store
+        return place
 
     def _first_step(self) -> str:
         folder = os.path.join(self._folder, "first-step")
         write(f"{folder}/Dockerfile", f"FROM {self._base.tag}\nRUN true\n")
         return folder
 
-    def _run(self, builder: Builder, argv: list[str], store: str) -> Cost:
+    def _run(self, builder: Builder, argv: list[str], place: _Place) -> Cost:
         # Interpreters may keep what they compiled: that is how a program is installed.
         env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        env |= builder.environment(store)
+        env |= builder.environment(place.store)
         log = os.path.join(self._folder, f"log-{builder.name.replace(' ', '-')}")
-        return run(argv, env=env, log=log, cwd=self._folder)
+        if place.daemon is None:
+            return run(argv, env=env, log=log, cwd=self._folder)
+        place.daemon.forget_peak()
+        before = place.daemon.cpu_s()
+        cost = run(argv, env=env, log=log, cwd=self._folder)
+        cpu_s = cost.cpu_s + place.daemon.cpu_s() - before
+        peak_mib = max(cost.peak_mib, place.daemon.peak_mib())
+        place.daemon.rest()
+        return Cost(cost.wall_s, cpu_s, peak_mib)
 
 
 def _shown(sample: Sample) -> str:
