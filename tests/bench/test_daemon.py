@@ -49,8 +49,9 @@ def gone(mark: str) -> bool:
 
 def test_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
     mark = str(tmp_path / "child")
-    script = f"trap 'touch $0/asked; exit 0' TERM; sh -c 'sleep 60; :' {mark} & setsid sh -c 'sleep 60; :' {mark} & "
-    daemon = started(tmp_path, script + READY + "wait")
+    child = f"sh -c 'sleep 60; :' {mark} & "
+    script = f"trap 'touch $0/asked; exit 0' TERM; {child} setsid {child} {READY} wait"
+    daemon = started(tmp_path, script)
     assert len(list(running(mark))) >= 2
     daemon.stop()
     assert (tmp_path / "asked").exists()
