@@ -13,13 +13,21 @@ Read next: `graph.op`.
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NewType
+from typing import Any, NewType, Protocol
 
 _HEX = frozenset("0123456789abcdef")
 
 Digest = NewType("Digest", str)
 DiffID = NewType("DiffID", Digest)
 ChainID = NewType("ChainID", Digest)
+
+
+class Hash(Protocol):
+    """What is told of data to be hashed: a part of what `hashlib` makes."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Add bytes."""
+        ...
 
 
 class InvalidDigest(ValueError):

@@ -18,6 +18,7 @@ from minibuild.fileop.explain import explained
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import clean, join
 from minibuild.fileop.plan import make_directories, plan
+from minibuild.fileop.witness import Witness
 from minibuild.fileop.write import Writer
 from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import open_beneath, remove_tree
@@ -43,8 +44,8 @@ def apply(
     In a tree that is empty at first (as for --link) the names of users cannot be looked up, and
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
-    apply_ = _Apply(root_fd, sources)
     writer = writer or Writer(root_fd, progress, cancelled, copied)
+    apply_ = _Apply(root_fd, sources, writer.witness)
     with explained("copying files"), writer:
         for action in actions:
             if isinstance(action, Rm):
@@ -58,9 +59,12 @@ def apply(
 class _Apply:
     """What the actions of one op share."""
 
-    __slots__ = ("_dest", "_names", "_root_fd", "_sources")
+    __slots__ = ("_dest", "_names", "_root_fd", "_sources", "_witness")
 
-    def __init__(self, root_fd: int, sources: Mapping[int, SourceTree]) -> None:
+    def __init__(
+        self, root_fd: int, sources: Mapping[int, SourceTree], witness: Witness | None
+    ) -> None:
+        self._witness = witness
         self._root_fd = root_fd
         self._sources = sources
         self._dest = OnDisk(root_fd)
@@ -70,7 +74,7 @@ class _Apply:
         """The entries that carry out one action."""
         if isinstance(action, Copy):
             owner = self._owner(action.chown) if action.chown else None
-            return plan(action, self._sources[action.input], self._dest, owner)
+            return plan(action, self._sources[action.input], self._dest, owner, self._witness)
         if isinstance(action, Mkdir):
             real = self._dest.resolve(action.path)
             return make_directories(self._dest, real, action.mode, self._owner(action.owner))

@@ -61,7 +61,7 @@ class _BothWriter(Writer):
         cancelled: threading.Event | None,
         copied: Copied | None,
     ) -> None:
-        super().__init__(root_fd, progress, cancelled, copied)
+        super().__init__(root_fd, progress, cancelled, copied, layer.witness)
         self._layer = layer
         self._root_fd = root_fd
         self.given_up = ""
@@ -85,12 +85,13 @@ class _BothWriter(Writer):
         """Fill a new file, and tell the layer of it."""
         if not self.given_up and entry.is_read:
             try:
-                self._layer.head(entry, source_fd, attributes)
                 if entry.size < SMALL:
-                    self._layer.data(entry, source_fd, target_fd)
+                    self._layer.file(entry, source_fd, attributes, target_fd)
                     return entry.size
                 # A big file is copied in the kernel, where the filesystem may share its blocks.
-                self._layer.data(entry, source_fd)
+                self._layer.file(entry, source_fd, attributes)
+                os.lseek(source_fd, 0, os.SEEK_SET)
+                return self._copier.copy(source_fd, target_fd, entry.size)
             except ImageError as reason:  # It changed while it was read.
                 self.given_up = str(reason)
                 os.ftruncate(target_fd, 0)

@@ -8,12 +8,15 @@ filesystems, and then read and write do it. Holes of sparse files stay holes.
 import errno
 import os
 
+from minibuild.digest import Hash
+
 # O_NONBLOCK: a file that was swapped for a fifo since it was looked at must not hang the build.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CAPABILITY = "security.capability"
 """The one extended attribute that belongs to the data of a file."""
 
 SMALL = 64 * 1024
+"""Files below this size go through a buffer; others are copied by the kernel."""
 _CHUNK = 16 << 20
 _REFUSED = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF)
 
@@ -27,18 +30,25 @@ class Copier:
         self._buffer = bytearray(SMALL)
         self._view = memoryview(self._buffer)
 
-    def copy(self, source_fd: int, target_fd: int, size: int) -> int:
-        """Copy all of the source; `size` is what it is thought to have, and may be wrong."""
+    def copy(self, source_fd: int, target_fd: int, size: int, sha: Hash | None = None) -> int:
+        """Copy all of the source; `size` is what it is thought to have, and may be wrong. With
+        `sha` it is hashed, too: a big file on its own, for the kernel copies it."""
         if size < SMALL:
-            return self._by_buffer(source_fd, target_fd, size)
+            return self._by_buffer(source_fd, target_fd, size, sha)
+        if sha is not None:
+            while count := os.readv(source_fd, [self._buffer]):
+                sha.update(self._view[:count])
+            os.lseek(source_fd, 0, os.SEEK_SET)
         status = os.fstat(source_fd)
         if status.st_blocks * 512 < status.st_size:
             return self._sparse(source_fd, target_fd, status.st_size)
         return self._rest(source_fd, target_fd, status.st_size)
 
-    def _by_buffer(self, source_fd: int, target_fd: int, size: int) -> int:
+    def _by_buffer(self, source_fd: int, target_fd: int, size: int, sha: Hash | None = None) -> int:
         total = 0
         while count := os.readv(source_fd, [self._buffer]):
+            if sha is not None:
+                sha.update(self._view[:count])
             written = os.write(target_fd, self._view[:count])
             while written < count:
                 written += os.write(target_fd, self._view[written:count])
@@ -81,6 +91,11 @@ class Copier:
             if not count:
                 return
             start += os.pwrite(target_fd, self._view[:count], start)
+
+
+def capability_words(value: bytes | None) -> bytes:
+    """What the capabilities of a file add to its data where that is hashed."""
+    return b"\0" + CAPABILITY.encode() + (value or b"")
 
 
 def same_contents(one_fd: int, other_fd: int) -> bool:

@@ -11,6 +11,7 @@ archives, devices, owners that this user namespace does not have.
 Rules of the tar: see `oci.pack`. Read next: `plan`.
 """
 
+import hashlib
 import os
 import stat
 import threading
@@ -19,12 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import Cancelled
 from minibuild.fileop.api import Archive, Entry, Planned, Progress, SourceTree
-from minibuild.fileop.data import READ
+from minibuild.fileop.data import CAPABILITY, READ, capability_words
 from minibuild.fileop.dest import InMemory, Unplannable, parents
 from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import lstat
 from minibuild.fileop.plan import plan
+from minibuild.fileop.witness import Witness
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.owner import mapped_ids
@@ -47,25 +49,28 @@ def pack_copies(
     *,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
+    witness: Witness | None = None,
 ) -> None:
     """Write the entries of all copies onto `base_fd` (None: nothing) into the sink.
 
-    Raises `Unplannable`, and what `fileop.apply` raises.
+    The witness, if there is one, sees all of it. Raises `Unplannable`, and what `fileop.apply`
+    raises.
     """
     dest = InMemory(base_fd)
-    writer = LayerWriter(sink, dest, base_fd, progress, cancelled)
+    writer = LayerWriter(sink, dest, base_fd, progress, cancelled, witness)
     with explained("copying files"):
         for copy in copies:
             owner = None
             if copy.chown:
                 names = base_fd is not None and bool(os.listdir(base_fd))
                 owner = lookup_owner(-1 if base_fd is None else base_fd, copy.chown, names=names)
-            writer.write(plan(copy, sources[copy.input], dest, owner))
+            writer.write(plan(copy, sources[copy.input], dest, owner, witness))
         writer.tell()
 
 
 class LayerWriter:
-    """Writes planned entries as a tar, and tells the destination of each.
+    """Writes planned entries as a tar, and tells the destination of each, and the witness of the
+    digest of each file that is read.
 
     `touched` are directories of the base that get a new name, and with it the time `now_ns`.
     """
@@ -77,8 +82,10 @@ class LayerWriter:
         base_fd: int | None,
         progress: Progress | None = None,
         cancelled: threading.Event | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._sink = sink
+        self.witness = witness
         self._dest = dest
         self._base_fd = base_fd
         self._progress = progress
@@ -185,24 +192,26 @@ class LayerWriter:
         except PermissionError as error:
             raise unreadable(entry.name, error) from error
         try:
-            self.head(entry, fd, xattr.names(fd))
-            self.data(entry, fd)
+            self.file(entry, fd, xattr.names(fd))
         finally:
             os.close(fd)
 
-    def head(self, entry: Entry, fd: int, attributes: Sequence[str]) -> None:
-        """The header of a file that is open; the names of its attributes are known."""
+    def file(self, entry: Entry, fd: int, attributes: Sequence[str], copy_fd: int = -1) -> None:
+        """A file that is open; the names of its attributes are known. Its data also goes into the
+        file `copy_fd`, if there is one."""
         made = self._made(entry, "file", entry.size)
         if attributes:  # Few files have any.
             kept = {key: xattr.get(fd, key) or b"" for key in KEPT_XATTRS if key in attributes}
             made = made._replace(xattrs=kept)
         self._sink.write(header(made))
-
-    def data(self, entry: Entry, fd: int, copy_fd: int = -1) -> None:
-        """The data of a file that is open, also into the file `copy_fd`, if there is one."""
+        sha = None if self.witness is None else hashlib.sha256()
         if entry.size:
-            self._sink.write_file(fd, entry.size, entry.path, copy_fd)
+            self._sink.write_file(fd, entry.size, entry.path, copy_fd, sha)
         self._size_bytes += entry.size
+        if self.witness is not None and sha is not None:
+            if CAPABILITY in made.xattrs:
+                sha.update(capability_words(made.xattrs[CAPABILITY]))
+            self.witness.digest = sha.digest()
 
     def _count(self, entry: Entry) -> None:
         self._files += not stat.S_ISDIR(entry.mode)

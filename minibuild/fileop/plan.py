@@ -23,6 +23,7 @@ from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import Found
+from minibuild.fileop.witness import Witness
 from minibuild.graph.op import Copy
 
 _KEEP_MODE = ModeRule(None)
@@ -77,23 +78,32 @@ class _Looks:
 
 
 def plan(
-    copy: Copy, tree: SourceTree, dest: Destination, owner: tuple[int, int] | None = None
+    copy: Copy,
+    tree: SourceTree,
+    dest: Destination,
+    owner: tuple[int, int] | None = None,
+    witness: Witness | None = None,
 ) -> Iterator[Planned]:
     """The entries of `copy`, each directory before its contents. `owner` is what --chown means.
+    The witness is told of each after it was written.
 
     The destination is looked at while the plan is made, so an entry has to be written (or added)
     before the next one is asked for. Raises `DefinitionError`.
     """
     selection = Selection(copy, tree)
+    if witness is not None:
+        witness.begin(copy)
     for pick in selection.picks():
+        if witness is not None:
+            witness.enter(pick)
         if pick.is_dir:
-            yield from _directory(selection, pick, dest, owner)
+            yield from _directory(selection, pick, dest, owner, witness)
         else:
             with selection.parent(pick) as (dir_fd, name):
                 found = Found(pick.real, dir_fd, name, pick.stat)
                 if stat.S_ISSOCK(pick.stat.st_mode) and not tree.local:
                     continue  # no layer keeps one
-                yield from _file(copy, pick, found, dest, owner)
+                yield from _file(copy, pick, found, dest, owner, witness)
 
 
 def make_directories(
@@ -116,7 +126,11 @@ def _made_mode(copy: Copy) -> int:
 
 
 def _directory(
-    selection: Selection, pick: Pick, dest: Destination, owner: tuple[int, int] | None
+    selection: Selection,
+    pick: Pick,
+    dest: Destination,
+    owner: tuple[int, int] | None,
+    witness: Witness | None,
 ) -> Iterator[Entry]:
     copy = selection.copy
     top = dest.resolve(copy.dest)
@@ -126,11 +140,19 @@ def _directory(
     looks = _Looks(copy, owner)
     for found in selection.below(pick):
         keep = found.implied or copy.parents
-        yield looks.entry(found, join(top, found.path), keep)
+        entry = looks.entry(found, join(top, found.path), keep)
+        yield entry
+        if witness is not None:
+            witness.copied(found, entry)
 
 
 def _file(
-    copy: Copy, pick: Pick, found: Found, dest: Destination, owner: tuple[int, int] | None
+    copy: Copy,
+    pick: Pick,
+    found: Found,
+    dest: Destination,
+    owner: tuple[int, int] | None,
+    witness: Witness | None,
 ) -> Iterator[Planned]:
     target = dest.resolve(copy.dest)
     made_mode, made_owner = _made_mode(copy), owner or _ROOT
@@ -144,7 +166,10 @@ def _file(
         target = join(target, clean(pick.named).rpartition("/")[2])
     above = target.rpartition("/")[0]
     yield from make_directories(dest, above, made_mode, made_owner)
-    yield _Looks(copy, owner).entry(found, target, keep=False)
+    entry = _Looks(copy, owner).entry(found, target, keep=False)
+    yield entry
+    if witness is not None:
+        witness.copied(found, entry)
 
 
 def _is_archive(found: Found) -> bool:

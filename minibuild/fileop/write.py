@@ -8,6 +8,7 @@ times. A directory gets its own when the writer leaves it.
 Of all extended attributes only security.capability comes along: that is what a layer keeps.
 """
 
+import hashlib
 import os
 import stat
 import threading
@@ -15,10 +16,11 @@ from collections.abc import Iterable, Sequence
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
-from minibuild.fileop.data import CAPABILITY, READ, Copier, same_contents
+from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
+from minibuild.fileop.witness import Witness
 from minibuild.linux import device, xattr
 from minibuild.linux.owner import Births, birth_mode, chown, fchown
 
@@ -45,7 +47,8 @@ class _Target(DirStack):
 class Writer:
     """Writes entries below one root. Use it in a `with`: leaving it finishes the directories.
 
-    `skipped` has a sentence for each thing in an archive that this host does not permit.
+    `skipped` has a sentence for each thing in an archive that this host does not permit, `witness`
+    sees what is written.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Writer:
         "_progress",
         "_size_bytes",
         "skipped",
+        "witness",
     )
 
     def __init__(
@@ -66,6 +70,7 @@ class Writer:
         progress: Progress | None = None,
         cancelled: threading.Event | None = None,
         copied: Copied | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._copied = copied
         self._dirs = _Target(root_fd)
@@ -76,6 +81,7 @@ class Writer:
         self._files = 0
         self._size_bytes = 0
         self.skipped: list[str] = []
+        self.witness = witness
 
     def __enter__(self) -> "Writer":
         return self
@@ -168,9 +174,16 @@ class Writer:
         self, target_fd: int, entry: Entry, source_fd: int, attributes: Sequence[str]
     ) -> int:
         """Fill a new file; return its size. `attributes` are the names of the source's."""
-        if entry.data is None:
+        if entry.data is not None:
+            return _write_all(target_fd, entry.data)
+        if self.witness is None:
             return self._copier.copy(source_fd, target_fd, entry.size)
-        return _write_all(target_fd, entry.data)
+        sha = hashlib.sha256()
+        size = self._copier.copy(source_fd, target_fd, entry.size, sha)
+        if CAPABILITY in attributes:
+            sha.update(capability_words(xattr.get(source_fd, CAPABILITY)))
+        self.witness.digest = sha.digest()
+        return size
 
     def _special(self, dir_fd: int, name: str, kind: int, entry: Entry) -> None:
         if kind == stat.S_IFLNK:

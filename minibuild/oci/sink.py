@@ -10,7 +10,7 @@ import hashlib
 import os
 from types import TracebackType
 
-from minibuild.digest import DiffID, Digest
+from minibuild.digest import DiffID, Digest, Hash
 from minibuild.errors import ImageError
 from minibuild.oci.compress import BLOCK_BYTES, compressor
 from minibuild.oci.content import ContentStore
@@ -60,15 +60,19 @@ class LayerSink:
             if self._used == BLOCK_BYTES:
                 self._flush()
 
-    def write_file(self, fd: int, size: int, name: str, copy_fd: int = -1) -> None:
+    def write_file(
+        self, fd: int, size: int, name: str, copy_fd: int = -1, sha: Hash | None = None
+    ) -> None:
         """Append the `size` bytes of an open file, and fill the last block of the tar. What was
-        read also goes to the file `copy_fd`, if there is one."""
+        read also goes to the file `copy_fd` and to `sha`, if there are such."""
         left = size
         while left:
             room = self._view[self._used : min(self._used + left, BLOCK_BYTES)]
             count = os.readv(fd, [room])
             if not count:
                 raise changed(name)
+            if sha is not None:
+                sha.update(room[:count])
             written = 0 if copy_fd >= 0 else count
             while written < count:
                 written += os.write(copy_fd, room[written:count])

@@ -57,6 +57,13 @@ def step_key(op: Op, base: Digest | None, parts: Sequence[Part]) -> Digest:
     )
 
 
+def shape_key(op: File, base: Digest | None) -> Digest:
+    """What the keys of a copy have in common, whatever files it reads: equal keys are of equal
+    shape. `op` only copies."""
+    parts = [Part("", contents=()) for _ in op.actions]
+    return digest_strings(("shape", step_key(op, base, parts)))
+
+
 def image_key(diff_ids: Sequence[DiffID]) -> Digest:
     """The key of an image's root filesystem: its layers, whatever the image is called."""
     return digest_strings(("image", VERSION, *diff_ids))

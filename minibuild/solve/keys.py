@@ -45,15 +45,25 @@ def is_pure(vertex: Vertex | None) -> bool:
     return vertex is None or (isinstance(vertex.op, File) and not any(vertex.inputs))
 
 
+def only_contexts(op: File, done: Sequence[Solved | None]) -> bool:
+    """Whether a copy reads contexts and nothing else."""
+    found = [done[r.input] if 0 <= r.input < len(done) else None for r in readers(op)]
+    return bool(found) and all(s is not None and s.local is not None for s in found)
+
+
+def names_of(vertex: Vertex, op: File | Exec) -> list[str]:
+    """What people call the parts of a vertex's keys."""
+    return [_name(vertex, reader, number) for number, reader in enumerate(readers(op))]
+
+
 def fast_parts(
     bench: Workbench, vertex: Vertex, done: Sequence[Solved | None], voice: Voice
 ) -> list[Part]:
     """The parts of the fast key: contents of contexts, keys of everything else."""
     assert isinstance(vertex.op, File | Exec)
     parts = []
-    for number, reader in enumerate(readers(vertex.op)):
+    for name, reader in zip(names_of(vertex, vertex.op), readers(vertex.op), strict=True):
         solved = input_of(vertex, reader.input, done)
-        name = _name(vertex, reader, number)
         if solved is not None and solved.local is not None and _by_contents(reader):
             parts.append(Part(name, contents=_read(bench, vertex, reader, solved, voice)))
         else:

@@ -9,7 +9,7 @@ Read next: `fileop.layer`.
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.errors import located
@@ -22,6 +22,9 @@ from minibuild.solve.layers import StoreLayers
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
+
+if TYPE_CHECKING:
+    from minibuild.fileop.witness import Witness
 
 
 class Packing(NamedTuple):
@@ -65,8 +68,10 @@ def pack_file(
     inputs: Sequence[Solved | None],
     voice: Voice,
     packing: Packing,
+    witness: "Witness | None" = None,
 ) -> Result | None:
-    """The base's result with one diff more, which exists as a blob; None if it needs a tree."""
+    """The base's result with one diff more, which exists as a blob; None if it needs a tree. The
+    witness sees what was copied."""
     copies = [action for action in op.actions if isinstance(action, Copy) and not action.unpack]
     if len(copies) != len(op.actions):
         return None
@@ -89,11 +94,19 @@ def pack_file(
         try:
             blob = packing.layers.pack_by(
                 lambda sink: pack_copies(
-                    copies, base_fd, sources, sink, progress=progress, cancelled=bench.cancelled
+                    copies,
+                    base_fd,
+                    sources,
+                    sink,
+                    progress=progress,
+                    cancelled=bench.cancelled,
+                    witness=witness,
                 ),
                 packing.compression,
                 packing.level,
             )
         except Unplannable:
+            if witness is not None:
+                witness.restart()
             return None
     return (*base, bench.diffs.add(base, blob=blob))

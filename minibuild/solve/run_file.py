@@ -17,6 +17,8 @@ from minibuild.errors import located
 from minibuild.fileop.api import Copied, Progress, SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.fileop.dest import InMemory
+from minibuild.fileop.witness import Witness
+from minibuild.fileop.write import Writer
 from minibuild.graph.op import Copy, File
 from minibuild.graph.vertex import Vertex
 from minibuild.linux.beneath import exists
@@ -38,9 +40,10 @@ def run_file(
     inputs: Sequence[Solved | None],
     voice: Voice,
     packing: Packing | None = None,
+    witness: Witness | None = None,
 ) -> Result:
     """The base's result with one diff more. With `packing` it is made a layer, too, if that can
-    be done while its files are copied."""
+    be done while its files are copied. The witness sees what was copied."""
     base: Result = inputs[0].result if inputs and inputs[0] else ()
     parent = bench.materialiser.snapshot(base, voice.remark)
     active = bench.snapshots.prepare(parent)
@@ -56,11 +59,11 @@ def run_file(
                 solved = input_of(vertex, index, inputs)
                 sources[index] = stack.enter_context(open_tree(bench, solved, voice))
             root_fd = stack.enter_context(bench.snapshots.tree(active, readonly=False))
-            how = _How(progress, bench.cancelled, _copied_before(bench, vertex, base))
+            how = _How(progress, bench.cancelled, _copied_before(bench, vertex, base), witness)
             copies = [action for action in op.actions if isinstance(action, Copy)]
             blob, told = None, []
             if packing is None or any(c.unpack for c in copies) or len(copies) < len(op.actions):
-                told = apply(op.actions, root_fd, sources, **how._asdict())
+                told = apply(op.actions, root_fd, sources, writer=Writer(root_fd, *how))
             else:
                 base_fd = parent and stack.enter_context(bench.snapshots.tree(parent))
                 blob = _apply_and_pack(copies, root_fd, base_fd, sources, packing, how)
@@ -79,6 +82,7 @@ class _How(NamedTuple):
     progress: Progress
     cancelled: threading.Event
     copied: Copied
+    witness: Witness | None
 
 
 def _apply_and_pack(
@@ -95,8 +99,11 @@ def _apply_and_pack(
     from minibuild.fileop.layer import LayerWriter
 
     def write(sink: "LayerSink") -> None:
-        layer = LayerWriter(sink, InMemory(base_fd), base_fd)
-        apply_and_pack(copies, root_fd, sources, layer, **how._asdict())
+        layer = LayerWriter(sink, InMemory(base_fd), base_fd, witness=how.witness)
+        progress, cancelled, copied, _ = how
+        apply_and_pack(
+            copies, root_fd, sources, layer, progress=progress, cancelled=cancelled, copied=copied
+        )
 
     try:
         return packing.layers.pack_by(write, packing.compression, packing.level)

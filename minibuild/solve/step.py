@@ -1,0 +1,225 @@
+"""Doing one Exec or File: by its keys from the cache, or by work that is remembered under them.
+
+Comes in: a vertex whose inputs are solved. Goes out: its `Solved`. The key is locked first: of two
+builds that want the same step at the same time, in one process or in two, one does it and the
+other finds it done.
+
+A key is made of contents, so files are read before it is known whether they have to be copied.
+Where nothing of a copy's *shape* is recorded (the same op on the same base, whatever it reads), no
+contents can have a record either. Then it is copied at once, and its key is made of what a
+`Witness` saw meanwhile: each file is read one time and not two.
+Read next: `run_exec` and `run_file`, which do the work.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from minibuild.digest import Digest, digest_strings
+from minibuild.graph.op import Copy, Exec, File
+from minibuild.graph.vertex import Vertex
+from minibuild.solve.cache import Cache, Record
+from minibuild.solve.cachekey import Part, explain
+from minibuild.solve.keyring import Keyring
+from minibuild.solve.keys import (
+    base_key,
+    canonical_parts,
+    fast_parts,
+    names_of,
+    only_contexts,
+    still_so,
+)
+from minibuild.solve.pack_file import Packing, layered, pack_file, unread
+from minibuild.solve.results import Result
+from minibuild.solve.trees import Solved
+from minibuild.solve.workbench import Voice, Workbench
+
+if TYPE_CHECKING:
+    from minibuild.fileop.witness import Witness
+    from minibuild.solve.packer import Packer
+
+_CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
+
+
+class _Read(NamedTuple):
+    """Parts of a key, and a time before they were read."""
+
+    parts: list[Part]
+    since_ns: int
+
+
+class Steps:
+    """Does the Execs and Files of one build. With `packing`, what no step reads becomes a layer
+    at once; without, all are trees."""
+
+    def __init__(
+        self, bench: Workbench, cache: Cache, keys: Keyring, packing: Packing | None
+    ) -> None:
+        self._bench = bench
+        self._cache = cache
+        self._keys = keys
+        self._packing = packing
+        self._early: dict[Digest, _Read] = {}
+        self._unread: frozenset[Digest] = frozenset()
+        self._layered: frozenset[Digest] = frozenset()
+        # Walking, hashing and copying small files holds the interpreter lock between two system
+        # calls; threads that do it side by side only take it from each other.
+        self._files = threading.Lock()
+        self._packer: Packer | None = None
+        self._packers = threading.Lock()
+
+    def expect(self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]) -> None:
+        """What will be asked for: vertices, inputs first, for the sake of the targets."""
+        if self._packing is not None:
+            self._unread = unread(vertices)
+            if self._packing.wanted:
+                self._layered = layered(targets)
+
+    def stop(self) -> None:
+        """Wait for the layer in the making."""
+        if self._packer is not None:
+            self._packer.stop()
+
+    def read(self, vertex: Vertex, parts: list[Part], since_ns: int) -> None:
+        """The parts of a vertex's fast key, which were read after `since_ns` and opened nothing."""
+        self._early[vertex.digest] = _Read(parts, since_ns)
+
+    def do(
+        self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
+    ) -> Solved:
+        """The result of a vertex. Raises what its work raises."""
+        early = self._early.pop(vertex.digest, None)
+        if early is None and isinstance(op, File) and self._may_be_new(op, inputs):
+            done = self._do_at_once(vertex, op, inputs, voice)
+            if done is not None:
+                return done
+        bench, base, since_ns = self._bench, base_key(inputs), time.time_ns()
+        if early is not None:
+            parts, since_ns = early
+        else:
+            with self._files:
+                parts = fast_parts(bench, vertex, inputs, voice)
+        fast = self._keys.fast(vertex, op, base, parts)
+        forced = must_execute(vertex, inputs)
+        # An input that was made anew may have kept its key and changed its contents.
+        if not forced and not any(i and i.fresh for i in inputs):
+            found = self._keys.find(fast)
+            if found is not None:
+                return found
+        parts = canonical_parts(bench, vertex, inputs, parts, voice)
+        canonical = self._keys.canonical(op, base, parts)
+        with bench.store.lock(f"key-{canonical[7:39]}", bench.cancelled):
+            found = None if forced else self._keys.find(canonical)
+            if found is None:
+                result = self._execute(vertex, op, inputs, voice)
+                with self._files:
+                    as_before = still_so(bench, vertex, inputs, parts, since_ns, voice)
+                if not as_before:
+                    voice.remark(_CHANGED)
+                    return Solved(result, _nobodys_key(), fresh=forced)
+                self._save(vertex, op, base, parts, {fast}, Record(canonical, result))
+                return Solved(result, canonical, fresh=forced)
+        if fast != canonical and not found.origin:
+            self._cache.save({fast}, Record(canonical, found.result), vertex.note.name)
+        return found
+
+    # --- at once ---
+
+    def _may_be_new(self, op: File, inputs: Sequence[Solved | None]) -> bool:
+        """Whether a copy may turn out to be new before its files are read. What other machines
+        have cannot be told by its shape."""
+        copies = all(isinstance(action, Copy) and not action.unpack for action in op.actions)
+        return copies and only_contexts(op, inputs) and self._bench.elsewhere is None
+
+    def _do_at_once(
+        self, vertex: Vertex, op: File, inputs: Sequence[Solved | None], voice: Voice
+    ) -> Solved | None:
+        """Do a copy of which nothing like it was done before; None if something was."""
+        from minibuild.fileop.witness import Witness  # a cached build copies nothing
+
+        bench, base, forced = self._bench, base_key(inputs), must_execute(vertex, inputs)
+        shape = self._keys.shape(op, base)
+        with bench.store.lock(f"key-{shape[7:39]}", bench.cancelled):
+            if not forced and self._keys.find(shape) is not None:
+                return None
+            since_ns, witness = time.time_ns(), Witness()
+            result = self._execute(vertex, op, inputs, voice, witness)
+            with self._files:
+                seen = witness.contents(bench.memo)
+                if seen is not None:
+                    names = names_of(vertex, op)
+                    parts = [Part(n, contents=c) for n, c in zip(names, seen, strict=True)]
+                else:
+                    parts = fast_parts(bench, vertex, inputs, voice)
+                    if not still_so(bench, vertex, inputs, parts, since_ns, voice):
+                        voice.remark(_CHANGED)
+                        return Solved(result, _nobodys_key(), fresh=forced)
+            # With nothing but contexts to read, the fast key is the canonical one.
+            canonical = self._keys.fast(vertex, op, base, parts)
+            self._save(vertex, op, base, parts, set(), Record(canonical, result))
+        return Solved(result, canonical, fresh=forced)
+
+    # --- small things ---
+
+    def _save(
+        self,
+        vertex: Vertex,
+        op: Exec | File,
+        base: Digest | None,
+        parts: Sequence[Part],
+        more: set[Digest],
+        record: Record,
+    ) -> None:
+        """Remember a result by its canonical key and `more`, and that there is one of its shape."""
+        keys = {record.canonical, *more}
+        if isinstance(op, File):
+            keys.add(self._keys.shape(op, base))
+        self._cache.save_parts(record.canonical, vertex.note.name, explain(op, base, parts))
+        self._cache.save(keys, record, vertex.note.name)
+
+    def _execute(
+        self,
+        vertex: Vertex,
+        op: Exec | File,
+        inputs: Sequence[Solved | None],
+        voice: Voice,
+        witness: "Witness | None" = None,
+    ) -> Result:
+        if isinstance(op, Exec):
+            from minibuild.solve.run_exec import run_exec  # a cached build runs nothing
+
+            result = run_exec(self._bench, vertex, op, inputs, voice)
+            if vertex.digest in self._layered:
+                self._pack_meanwhile(result)
+            return result
+        from minibuild.solve.run_file import run_file
+
+        with self._files:
+            if self._packing is not None and vertex.digest in self._unread:
+                packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing, witness)
+                if packed is not None:
+                    return packed
+            packing = self._packing if vertex.digest in self._layered else None
+            return run_file(self._bench, vertex, op, inputs, voice, packing, witness)
+
+    def _pack_meanwhile(self, result: Result) -> None:
+        """Have the layer that a step made packed while later steps run."""
+        from minibuild.solve.packer import Packer
+
+        with self._packers:
+            if self._packer is None and self._packing is not None:
+                self._packer = Packer(self._bench, self._packing)
+        if self._packer is not None:
+            self._packer.add(result[-1])
+
+
+def must_execute(vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
+    """Whether a record would be ignored: on request, or because the base was made anew."""
+    return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].fresh)
+
+
+def _nobodys_key() -> Digest:
+    """A key that no other step has, and so nothing that depends on it either."""
+    return digest_strings(("changed", os.urandom(16).hex()))
