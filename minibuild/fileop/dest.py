@@ -78,6 +78,10 @@ class InMemory:
             return 0
         return self._base.kind(real)
 
+    def is_new(self, real: str) -> bool:
+        """Whether a directory is planned that was not there before: nothing else is in it."""
+        return real in self._new or (self._base is None and not real)
+
     def add(self, entry: Planned) -> int:
         """Note an entry; return the type of what is there before, 0 for nothing. Raises
         `DefinitionError` where a directory and a file collide."""

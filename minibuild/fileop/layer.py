@@ -24,7 +24,7 @@ from minibuild.fileop.data import CAPABILITY, READ, capability_words
 from minibuild.fileop.dest import InMemory, Unplannable, parents
 from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.owner import lookup_owner
-from minibuild.fileop.paths import lstat
+from minibuild.fileop.paths import join, lstat
 from minibuild.fileop.plan import plan
 from minibuild.fileop.witness import Witness
 from minibuild.graph.op import Copy
@@ -33,7 +33,7 @@ from minibuild.linux.owner import mapped_ids
 from minibuild.oci import tarformat
 from minibuild.oci.pack import KEPT_XATTRS
 from minibuild.oci.sink import LayerSink
-from minibuild.oci.tarwrite import header
+from minibuild.oci.tarwrite import file_header, header
 
 __all__ = ["LayerWriter", "Unplannable", "pack_copies"]
 
@@ -92,7 +92,7 @@ class LayerWriter:
         self._cancelled = cancelled
         self.now_ns = time.time_ns()
         self._ids = mapped_ids()
-        self._last = b""
+        self._above = self._name = ""
         self._told: set[str] = {""}
         self._untouched: set[str] = set()
         self.touched: list[str] = []
@@ -116,6 +116,8 @@ class LayerWriter:
         of the base that come before it are written here. Raises `Unplannable`."""
         if isinstance(entry, Archive):
             raise Unplannable("what an archive holds is not known before it is unpacked")
+        if self._follows(entry):
+            return True
         self._check(entry)
         below = self._dest.add(entry)
         if stat.S_ISDIR(entry.mode):
@@ -127,15 +129,31 @@ class LayerWriter:
             raise Unplannable("a file takes the place of another")
         else:
             self._parents(entry.path, new=True)
+        self._stand(entry.path)
+        return True
+
+    def _stand(self, path: str) -> None:
+        """Note where the last entry was put."""
+        self._above, _, self._name = path.rpartition("/")
+
+    def _follows(self, entry: Entry) -> bool:
+        """Whether an entry needs no further look: a file like most, the next one by its name in a
+        directory that is new with this layer, so nothing is there before it. The destination is
+        not told of it: whatever would come to the same place is out of order."""
+        above, _, name = entry.path.rpartition("/")
+        if above != self._above or name <= self._name or not self._dest.is_new(above):
+            return False
+        if not entry.is_read or not (name.isascii() and self._name.isascii()):
+            return False
+        if entry.uid >= self._ids[0] or entry.gid >= self._ids[1]:
+            return False
+        self._name = name
         return True
 
     def _check(self, entry: Entry) -> None:
         """Raise if the tree would not be what the entry says, or be walked in another order."""
-        # A walk tells a directory, then all that is in it: `/` comes before every other character.
-        words = os.fsencode(entry.path).replace(b"/", b"\0")
-        if words <= self._last:
+        if _place(entry.path) <= _place(join(self._above, self._name)):
             raise Unplannable("the sources are not in the order of a walk")
-        self._last = words
         if stat.S_IFMT(entry.mode) not in _PLAIN:
             raise Unplannable("a device may need a stand-in")
         if entry.uid >= self._ids[0] or entry.gid >= self._ids[1]:
@@ -186,6 +204,11 @@ class LayerWriter:
             entry.target,
         )
 
+    def _file_header(self, entry: Entry) -> bytes:
+        mtime_ns = self.now_ns if entry.mtime_ns is None else entry.mtime_ns
+        mode = entry.mode & 0o7777
+        return file_header(entry.path, mode, entry.uid, entry.gid, entry.size, mtime_ns)
+
     def _file(self, entry: Entry) -> None:
         try:
             fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
@@ -199,18 +222,21 @@ class LayerWriter:
     def file(self, entry: Entry, fd: int, attributes: Sequence[str], copy_fd: int = -1) -> None:
         """A file that is open; the names of its attributes are known. Its data also goes into the
         file `copy_fd`, if there is one."""
-        made = self._made(entry, "file", entry.size)
+        kept: dict[str, bytes] = {}
         if attributes:  # Few files have any.
             kept = {key: xattr.get(fd, key) or b"" for key in KEPT_XATTRS if key in attributes}
-            made = made._replace(xattrs=kept)
-        self._sink.write(header(made))
+        if kept:
+            made = self._made(entry, "file", entry.size)
+            self._sink.write(header(made._replace(xattrs=kept)))
+        else:
+            self._sink.write(self._file_header(entry))
         sha = None if self.witness is None else hashlib.sha256()
         if entry.size:
             self._sink.write_file(fd, entry.size, entry.path, copy_fd, sha)
         self._size_bytes += entry.size
         if self.witness is not None and sha is not None:
-            if CAPABILITY in made.xattrs:
-                sha.update(capability_words(made.xattrs[CAPABILITY]))
+            if CAPABILITY in kept:
+                sha.update(capability_words(kept[CAPABILITY]))
             self.witness.digest = sha.digest()
 
     def _count(self, entry: Entry) -> None:
@@ -224,3 +250,9 @@ class LayerWriter:
         """Say how far it is."""
         if self._progress is not None and self._files:
             self._progress(self._files, self._size_bytes)
+
+
+def _place(path: str) -> bytes:
+    """What sorts like a walk, which tells a directory and then all that is in it: `/` comes before
+    every other character."""
+    return os.fsencode(path).replace(b"/", b"\0")

@@ -52,16 +52,9 @@ class _Looks:
                 first = self._first_names.setdefault((status.st_dev, status.st_ino), path)
             if first is not path:
                 return Entry(path, mode, uid, gid, status.st_mtime_ns, first, hardlink=True)
-            return Entry(
-                path,
-                mode,
-                uid,
-                gid,
-                status.st_mtime_ns,
-                size=status.st_size,
-                dir_fd=found.dir_fd,
-                name=found.name,
-            )
+            # By position: with names it takes twice as long, and most entries are made here.
+            data = (status.st_size, found.dir_fd, found.name)
+            return Entry(path, mode, uid, gid, status.st_mtime_ns, "", False, 0, False, *data)
         if kind == stat.S_IFLNK:
             target = os.readlink(found.name, dir_fd=found.dir_fd)
             return Entry(path, mode, uid, gid, status.st_mtime_ns, target)

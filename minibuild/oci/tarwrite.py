@@ -7,6 +7,7 @@ Read next: `pack`.
 """
 
 from functools import lru_cache
+from zlib import adler32
 
 from minibuild.oci.tarformat import (
     BLOCK,
@@ -20,6 +21,7 @@ from minibuild.oci.tarformat import (
 _MAX_ID = 0o7777777
 _MAX_SIZE = 0o77777777777
 _NS = 1_000_000_000
+_BLANK_CHECKSUM = 8 * ord(" ")
 
 
 def _block(  # noqa: PLR0913 - the fields of a header
@@ -68,6 +70,31 @@ def _device(entry: Entry) -> bytes:
     if entry.kind not in ("char", "block"):
         return b"0000000\0" * 2
     return b"%07o\0%07o\0" % entry.device
+
+
+@lru_cache(maxsize=64)
+def _file_frame(mode: int, uid: int, gid: int) -> tuple[bytes, bytes, int]:
+    """What headers of files with this mode and owner share: the fields before the size, those
+    after the checksum, and the sum of all their bytes."""
+    block = _block(b"", mode, (uid, gid), 0, 0, TYPE_FLAGS["file"], device=b"0000000\0" * 2)
+    before, after = block[100:124], block[156:]
+    return before, after, byte_sum(before.ljust(BLOCK, b"\0")) + byte_sum(after) + _BLANK_CHECKSUM
+
+
+def file_header(name: str, mode: int, uid: int, gid: int, size: int, mtime_ns: int) -> bytes:
+    """`header` for a regular file without attributes, which most entries are: a third of the
+    work, since of most headers only the name, the size and the time differ."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    mtime_s, fraction = divmod(mtime_ns, _NS)
+    if fraction or len(encoded) > 100 or not 0 <= mtime_s <= _MAX_SIZE or size > _MAX_SIZE:
+        return header(Entry(name, "file", mode, uid, gid, size, mtime_ns))
+    if uid > _MAX_ID or gid > _MAX_ID:
+        return header(Entry(name, "file", mode, uid, gid, size, mtime_ns))
+    before, after, frame_sum = _file_frame(mode, uid, gid)
+    numbers = b"%011o\0%011o\0" % (size, mtime_s)
+    # Adler-32 as in `byte_sum`: neither of these can reach 65521.
+    total = frame_sum + (adler32(encoded) & 0xFFFF) + (adler32(numbers) & 0xFFFF) - 2
+    return b"%b%b%b%06o\0 %b" % (encoded.ljust(100, b"\0"), before, numbers, total, after)
 
 
 def header(entry: Entry) -> bytes:

@@ -5,6 +5,7 @@ steps are read only when a fast key has no record.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, located
@@ -54,6 +55,18 @@ def only_contexts(op: File, done: Sequence[Solved | None]) -> bool:
 def names_of(vertex: Vertex, op: File | Exec) -> list[str]:
     """What people call the parts of a vertex's keys."""
     return [_name(vertex, reader, number) for number, reader in enumerate(readers(op))]
+
+
+class Early(NamedTuple):
+    """Parts of a fast key that opened nothing, and a time before they were read."""
+
+    parts: list[Part]
+    since_ns: int
+
+
+def must_execute(vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
+    """Whether a record would be ignored: on request, or because the base was made anew."""
+    return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].fresh)
 
 
 def fast_parts(

@@ -6,6 +6,7 @@ process or in two, one does it and the other finds it done.
 Read next: `run_exec`, `run_file` and `sources`, which do the work.
 """
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -28,17 +29,17 @@ from minibuild.graph.vertex import Vertex, topological
 from minibuild.solve.cache import Cache, Record, StepKeys
 from minibuild.solve.cachekey import combined_key
 from minibuild.solve.keyring import Keyring
-from minibuild.solve.keys import base_key, fast_parts
-from minibuild.solve.pack_file import Packing
+from minibuild.solve.keys import Early, base_key, fast_parts, must_execute
 from minibuild.solve.results import Result
 from minibuild.solve.schedule import Scheduler
 from minibuild.solve.sources import Sources
-from minibuild.solve.step import Steps, must_execute
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
 if TYPE_CHECKING:
     from minibuild.solve.foresight import Foresight, Guess
+    from minibuild.solve.pack_file import Packing
+    from minibuild.solve.step import Steps
 
 DEFAULT_JOBS = 16
 """Steps wait for the network and the disk as often as for a processor, so more than there are."""
@@ -58,7 +59,7 @@ class Solver:
         *,
         jobs: int = 0,
         salt: str = "",
-        packing: Packing | None = None,
+        packing: "Packing | None" = None,
         known: Done | None = None,
     ) -> None:
         self._bench = bench
@@ -66,7 +67,11 @@ class Solver:
         self._sources = sources
         self._jobs = jobs or DEFAULT_JOBS
         self._keys = Keyring(cache, bench.elsewhere, salt)
-        self._steps = Steps(bench, cache, self._keys, packing)
+        self._packing = packing
+        self._early: dict[Digest, Early] = {}
+        self._steps: Steps | None = None
+        self._starting = threading.Lock()
+        self._all: tuple[Sequence[Vertex], Sequence[Vertex | None]] = ((), ())
         self._known = known or {}
         self._elsewhere = bench.elsewhere
         self.steps: tuple[StepKeys, ...] = ()
@@ -80,7 +85,7 @@ class Solver:
         With `packing`, what no step reads becomes a layer at once; without, all are trees.
         """
         vertices = topological(targets)
-        self._steps.expect(vertices, targets)
+        self._all = (vertices, targets)
         self._bench.report(
             Planned(
                 tuple(
@@ -111,7 +116,8 @@ class Solver:
         try:
             done = scheduler.run(left, None if ahead is None else ahead.solved)
         finally:
-            self._steps.stop()
+            if self._steps is not None:
+                self._steps.stop()
             self._cache.flush()
         known = done if ahead is None else {**ahead.keys, **done}
         self.steps = tuple(self._keys.of(vertices, known))
@@ -211,7 +217,7 @@ class Solver:
         key = self._keys.fast(vertex, vertex.op, base_key(inputs), parts)
         found = self._hit(vertex, self._keys.find(key))
         if found is None:
-            self._steps.read(vertex, parts, since_ns)
+            self._early[vertex.digest] = Early(parts, since_ns)
         return found
 
     # --- what may take long ---
@@ -244,7 +250,8 @@ class Solver:
     def _solve(self, vertex: Vertex, inputs: Sequence[Solved | None], voice: Voice) -> Solved:
         match vertex.op:
             case Exec() | File() as op:
-                return self._steps.do(vertex, op, inputs, voice)
+                early = self._early.pop(vertex.digest, None)
+                return self._stepping().do(vertex, op, inputs, voice, early)
             case Diff() as op:
                 from minibuild.solve.run_diff import run_diff
 
@@ -257,6 +264,15 @@ class Solver:
             case HttpSource() | GitSource() as op:
                 return self._sources.remote(op, voice, ignore_cache=vertex.note.ignore_cache)
         raise AssertionError(f"{vertex!r} needs no work")
+
+    def _stepping(self) -> "Steps":
+        from minibuild.solve.step import Steps  # a cached build does none
+
+        with self._starting:
+            if self._steps is None:
+                parts = (self._bench, self._cache, self._keys, self._packing)
+                self._steps = Steps(*parts, *self._all)
+            return self._steps
 
     # --- small things ---
 

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.graph.op import Copy, Exec, File
@@ -24,9 +24,11 @@ from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import Part, explain
 from minibuild.solve.keyring import Keyring
 from minibuild.solve.keys import (
+    Early,
     base_key,
     canonical_parts,
     fast_parts,
+    must_execute,
     names_of,
     only_contexts,
     still_so,
@@ -43,54 +45,48 @@ if TYPE_CHECKING:
 _CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
 
 
-class _Read(NamedTuple):
-    """Parts of a key, and a time before they were read."""
-
-    parts: list[Part]
-    since_ns: int
-
-
 class Steps:
     """Does the Execs and Files of one build. With `packing`, what no step reads becomes a layer
     at once; without, all are trees."""
 
     def __init__(
-        self, bench: Workbench, cache: Cache, keys: Keyring, packing: Packing | None
+        self,
+        bench: Workbench,
+        cache: Cache,
+        keys: Keyring,
+        packing: Packing | None,
+        vertices: Sequence[Vertex],
+        targets: Sequence[Vertex | None],
     ) -> None:
+        """`vertices`, inputs first, are what may be asked for, for the sake of the targets."""
         self._bench = bench
         self._cache = cache
         self._keys = keys
         self._packing = packing
-        self._early: dict[Digest, _Read] = {}
-        self._unread: frozenset[Digest] = frozenset()
-        self._layered: frozenset[Digest] = frozenset()
+        self._unread = unread(vertices) if packing is not None else frozenset()
+        wanted = packing is not None and packing.wanted
+        self._layered = layered(targets) if wanted else frozenset()
         # Walking, hashing and copying small files holds the interpreter lock between two system
         # calls; threads that do it side by side only take it from each other.
         self._files = threading.Lock()
         self._packer: Packer | None = None
         self._packers = threading.Lock()
 
-    def expect(self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]) -> None:
-        """What will be asked for: vertices, inputs first, for the sake of the targets."""
-        if self._packing is not None:
-            self._unread = unread(vertices)
-            if self._packing.wanted:
-                self._layered = layered(targets)
-
     def stop(self) -> None:
         """Wait for the layer in the making."""
         if self._packer is not None:
             self._packer.stop()
 
-    def read(self, vertex: Vertex, parts: list[Part], since_ns: int) -> None:
-        """The parts of a vertex's fast key, which were read after `since_ns` and opened nothing."""
-        self._early[vertex.digest] = _Read(parts, since_ns)
-
     def do(
-        self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
+        self,
+        vertex: Vertex,
+        op: Exec | File,
+        inputs: Sequence[Solved | None],
+        voice: Voice,
+        early: Early | None = None,
     ) -> Solved:
-        """The result of a vertex. Raises what its work raises."""
-        early = self._early.pop(vertex.digest, None)
+        """The result of a vertex; `early` is what was read of its inputs before. Raises what its
+        work raises."""
         if early is None and isinstance(op, File) and self._may_be_new(op, inputs):
             done = self._do_at_once(vertex, op, inputs, voice)
             if done is not None:
@@ -213,11 +209,6 @@ class Steps:
                 self._packer = Packer(self._bench, self._packing)
         if self._packer is not None:
             self._packer.add(result[-1])
-
-
-def must_execute(vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
-    """Whether a record would be ignored: on request, or because the base was made anew."""
-    return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].fresh)
 
 
 def _nobodys_key() -> Digest:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop import checksum
+from minibuild.fileop import checksum, fingerprint
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
 from minibuild.fileop.memo import MostlyKnown, Unknown
@@ -193,7 +193,9 @@ class Reads:
         self.count = 0
         original = checksum._Hasher.digest
 
-        def digest(hasher: checksum._Hasher, item: checksum._Item) -> tuple[os.stat_result, bytes]:
+        def digest(
+            hasher: checksum._Hasher, item: fingerprint.Item
+        ) -> tuple[os.stat_result, bytes]:
             self.count += 1
             return original(hasher, item)
 

@@ -1,0 +1,188 @@
+"""What a witness says of a copy is what reading the files says, word for word."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.apply import apply
+from minibuild.fileop.both import Unplannable, apply_and_pack
+from minibuild.fileop.checksum import content_digests
+from minibuild.fileop.dest import InMemory
+from minibuild.fileop.fingerprint import Contents
+from minibuild.fileop.layer import LayerWriter, pack_copies
+from minibuild.fileop.memo import DigestMemo, MostlyKnown, Unknown
+from minibuild.fileop.witness import Witness
+from minibuild.fileop.write import Writer
+from minibuild.graph.op import Copy
+from minibuild.oci.content import ContentStore
+from minibuild.oci.sink import LayerSink
+from minibuild.store.layout import Store
+from tests.fileop.trees import make
+
+ME = f"{os.getuid()}:{os.getgid()}"
+
+TREE = {
+    "a": "a" * 5000,
+    "b": "",
+    "big": "b" * 200_000,
+    "sub/": "0700",
+    "sub/c": "c",
+    "sub/same": "= a",
+    "sub/other": "= sub/c",
+    "sub/up": "-> ../a",
+    "sub/pipe": "|",
+    "sub/deep/": "0755",
+    "sub/deep/x.log": "log",
+}
+
+Way = Callable[[Sequence[Copy], int, SourceTree, Store, Witness], None]
+
+
+def _as_tree(
+    copies: Sequence[Copy], root_fd: int, tree: SourceTree, store: Store, witness: Witness
+) -> None:
+    apply(copies, root_fd, {0: tree}, writer=Writer(root_fd, witness=witness))
+
+
+def _as_layer(
+    copies: Sequence[Copy], root_fd: int, tree: SourceTree, store: Store, witness: Witness
+) -> None:
+    with LayerSink(ContentStore(store), "gzip", None) as sink:
+        pack_copies(copies, None, {0: tree}, sink, witness=witness)
+
+
+def _as_both(
+    copies: Sequence[Copy], root_fd: int, tree: SourceTree, store: Store, witness: Witness
+) -> None:
+    with LayerSink(ContentStore(store), "gzip", None) as sink:
+        layer = LayerWriter(sink, InMemory(None), None, witness=witness)
+        apply_and_pack(copies, root_fd, {0: tree}, layer)
+
+
+WAYS: dict[str, Way] = {"tree": _as_tree, "layer": _as_layer, "both": _as_both}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[int]:
+    make(str(tmp_path / "from"), TREE)
+    fd = os.open(tmp_path / "from", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "to").mkdir()
+    fd = os.open(tmp_path / "to", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def _expected(copies: Sequence[Copy], tree: SourceTree) -> list[Contents]:
+    return [content_digests(copy, tree) for copy in copies]
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    "copies",
+    [
+        [Copy(0, (".",), "/")],
+        [Copy(0, (".",), "/deep/er/")],
+        [Copy(0, ("a",), "/x")],
+        [Copy(0, ("sub/[cosu]*",), "/d/")],
+        [Copy(0, (".",), "/", chmod="0640")],
+        [Copy(0, (".",), "/", exclude=("**/*.log",))],
+        [Copy(0, ("sub/deep",), "/", parents=True)],
+        [Copy(0, ("a", "big"), "/d/"), Copy(0, ("sub",), "/e/")],
+    ],
+    ids=["all", "below", "file", "wildcard", "chmod", "exclude", "parents", "two"],
+)
+def test_it_says_what_reading_says(
+    way: Way, copies: list[Copy], source: int, target: int, store: Store
+) -> None:
+    copies = [copy._replace(chown=ME) for copy in copies]
+    tree, witness = SourceTree(source, ignore=("b",)), Witness()
+    way(copies, target, tree, store, witness)
+    assert witness.contents(DigestMemo(store.db)) == _expected(copies, tree)
+
+
+def test_a_path_that_is_read_twice(source: int, target: int, store: Store) -> None:
+    copies = [Copy(0, ("sub/deep", "sub"), "/d/", chown=ME)]
+    tree, witness = SourceTree(source), Witness()
+    _as_tree(copies, target, tree, store, witness)
+    assert witness.contents(DigestMemo(store.db)) == _expected(copies, tree)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_the_memo_learns_what_was_read(way: Way, source: int, target: int, store: Store) -> None:
+    """Afterwards nobody has to open a file to know its digest."""
+    import time
+
+    time.sleep(2.1)  # Files that changed just now are not remembered.
+    copies, tree, witness = [Copy(0, (".",), "/", chown=ME)], SourceTree(source), Witness()
+    memo = MostlyKnown(store.db)
+    memo._files = 0
+    with pytest.raises(Unknown):
+        content_digests(copies[0], tree, memo)
+    way(copies, target, tree, store, witness)
+    assert witness.contents(DigestMemo(store.db)) is not None
+    memo = MostlyKnown(store.db)
+    memo._files = 0
+    assert content_digests(copies[0], tree, memo) == _expected(copies, tree)[0]
+
+
+@pytest.mark.parametrize("name", ["a", "big"])
+def test_a_file_that_changes_meanwhile_makes_it_doubt(
+    name: str,
+    source: int,
+    target: int,
+    tmp_path: Path,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It grows while it is copied: what was hashed is not what is in the tree."""
+    from minibuild.fileop import data
+
+    original = data.Copier.copy
+
+    def copy(self: data.Copier, source_fd: int, target_fd: int, size: int, *sha: object) -> int:
+        with open(tmp_path / "from" / name, "ab") as file:
+            file.write(b"more")
+        return original(self, source_fd, target_fd, size, *sha)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(data.Copier, "copy", copy)
+    witness = Witness()
+    copies, tree = [Copy(0, (name,), "/", chown=ME)], SourceTree(source)
+    _as_tree(copies, target, tree, store, witness)
+    seen = witness.contents(DigestMemo(store.db))
+    # A small file is hashed while it is copied, so what is said is true of what was copied.
+    assert seen is None if name == "big" else seen == _expected(copies, tree)
+
+
+def test_a_copy_onto_what_is_there_is_not_seen_whole(
+    source: int, target: int, tmp_path: Path, store: Store
+) -> None:
+    copies, tree = [Copy(0, ("a",), "/", chown=ME)], SourceTree(source)
+    _as_tree(copies, target, tree, store, Witness())
+    witness = Witness()
+    _as_tree(copies, target, tree, store, witness)  # Equal, so nobody reads it.
+    assert witness.contents(DigestMemo(store.db)) is None
+    base_fd = os.open(tmp_path / "to", os.O_RDONLY)
+    try:
+        with LayerSink(ContentStore(store), "gzip", None) as sink, pytest.raises(Unplannable):
+            layer = LayerWriter(sink, InMemory(base_fd), base_fd, witness=witness)
+            apply_and_pack(copies, target, {0: tree}, layer)
+    finally:
+        os.close(base_fd)
+    assert witness.contents(DigestMemo(store.db)) is None
+
+
+def test_it_can_begin_anew(source: int, target: int, store: Store) -> None:
+    copies, tree, witness = [Copy(0, ("a",), "/", chown=ME)], SourceTree(source), Witness()
+    _as_tree(copies, target, tree, store, witness)
+    witness.restart()
+    _as_layer(copies, target, tree, store, witness)
+    assert witness.contents(DigestMemo(store.db)) == _expected(copies, tree)
