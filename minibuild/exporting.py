@@ -36,7 +36,7 @@ from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.outcome import Products, describe_build
 from minibuild.request import BuildRequest, BuildResult, Output, RegistryAccess
-from minibuild.solve.pack_file import Packing
+from minibuild.solve.packing import Packing
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
 

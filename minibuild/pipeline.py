@@ -143,6 +143,7 @@ def collaborators(
     )
     bench = Workbench(
         store=engine.store,
+        content=engine.content,
         snapshots=engine.snapshots,
         diffs=engine.diffs,
         materialiser=materialiser,
@@ -155,6 +156,12 @@ def collaborators(
         cancelled=cancelled,
         access=request.registries,
     )
+    bench = _with_requests(bench, engine, request)
+    return bench, Sources(bench, engine.cache, engine.layers, finder), finder
+
+
+def _with_requests(bench: Workbench, engine: Engine, request: BuildRequest) -> Workbench:
+    """The workbench with what only some requests ask for."""
     if request.keep_failed:
         from minibuild.solve.failed import FailedSteps
 
@@ -164,9 +171,9 @@ def collaborators(
         from minibuild.cachemounts.arriving import Arrivals
         from minibuild.telling import Scene
 
-        scene = Scene(engine.store, request.registries, report, cancelled)
+        scene = Scene(engine.store, request.registries, bench.report, bench.cancelled)
         bench = bench._replace(fill=Arrivals(scene, request.cache_mount_from).fill)
-    return bench, Sources(bench, engine.cache, engine.layers, finder), finder
+    return bench
 
 
 def _build(

@@ -54,6 +54,7 @@ def writable_view(
     )
     bench = Workbench(
         store=engine.store,
+        content=engine.content,
         snapshots=engine.snapshots,
         diffs=engine.diffs,
         materialiser=materialiser,

@@ -24,7 +24,7 @@ from minibuild.fileop.fingerprint import (
     Told,
     prints_of,
 )
-from minibuild.fileop.memo import BATCH, DigestMemo
+from minibuild.fileop.memo import BATCH, DigestMemo, rows_of
 from minibuild.fileop.select import Pick, Selection
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
@@ -130,7 +130,7 @@ class _Reading:
         """All fingerprints."""
         self._settle()
         if self._memo is not None and self._fresh:
-            self._memo.remember(self._fresh, self._began_ns)
+            self._memo.remember(rows_of(self._fresh, self._began_ns))
         return self._told.contents()
 
 

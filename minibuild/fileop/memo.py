@@ -18,8 +18,8 @@ _FEW_BYTES = 1 << 20
 BATCH = 500
 """How many files are asked for in one query."""
 
-Row = tuple[int, int, int, int, bytes]
-"""Inode, size, mtime, ctime and digest."""
+Row = tuple[int, int, int, int, int, bytes]
+"""Device, inode, size, mtime, ctime and digest."""
 
 
 class DigestMemo:
@@ -40,36 +40,42 @@ class DigestMemo:
         found = []
         for status in files:
             row = known[status.st_dev].get(status.st_ino)
-            found.append(row[4] if row is not None and row[1:4] == _stamp(status) else None)
+            found.append(row[5] if row is not None and row[2:5] == _stamp(status) else None)
         return found
 
     def _rows(self, device: int, inodes: Sequence[int]) -> dict[int, Row]:
+        """What is known of the inodes of a device, by their numbers."""
         rows: dict[int, Row] = {}
         for start in range(0, len(inodes), BATCH):
             batch = [_signed(inode) for inode in inodes[start : start + BATCH]]
             marks = ",".join("?" * len(batch))
             found = self._db.execute(
-                "SELECT ino, size, mtime_ns, ctime_ns, digest FROM file_digests"
+                "SELECT dev, ino, size, mtime_ns, ctime_ns, digest FROM file_digests"
                 f" WHERE dev = ? AND ino IN ({marks})",
                 [_signed(device), *batch],
             )
-            rows.update({row[0] & _UNSIGNED: row for row in found})
+            rows.update({row[1] & _UNSIGNED: row for row in found})
         return rows
 
-    def remember(self, files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> None:
-        """Note digests of files whose metadata was taken after `began_ns` and before reading."""
-        # A file stamped well before that cannot get the same stamp by a change after it.
-        limit = began_ns - _RACY_NS
-        rows = [
-            (_signed(status.st_dev), _signed(status.st_ino), *_stamp(status), digest)
-            for status, digest in files
-            if max(status.st_mtime_ns, status.st_ctime_ns) < limit
-        ]
+    def remember(self, rows: Sequence[Row]) -> None:
+        """Note what `rows_of` made."""
         if rows:
             with self._db.transaction() as tx:
                 tx.executemany(
                     "INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?, ?, ?)", rows
                 )
+
+
+def rows_of(files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> list[Row]:
+    """Digests of files as rows for the memo. The metadata of each file was taken after `began_ns`
+    and before the file was read."""
+    # A file stamped well before that cannot get the same stamp by a change after it.
+    limit = began_ns - _RACY_NS
+    return [
+        (_signed(status.st_dev), _signed(status.st_ino), *_stamp(status), digest)
+        for status, digest in files
+        if max(status.st_mtime_ns, status.st_ctime_ns) < limit
+    ]
 
 
 class Unknown(Exception):

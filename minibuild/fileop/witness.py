@@ -11,14 +11,22 @@ whether they changed meanwhile. Read next: `layer`.
 
 import os
 import time
+from typing import NamedTuple
 
 from minibuild.fileop.api import Entry
 from minibuild.fileop.data import SMALL
 from minibuild.fileop.fingerprint import Contents, Labels, Told, prints_of
-from minibuild.fileop.memo import DigestMemo
+from minibuild.fileop.memo import Row, rows_of
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import Found
 from minibuild.graph.op import Copy
+
+
+class Seen(NamedTuple):
+    """The fingerprints of each copy of an op, and rows for the memo of digests."""
+
+    contents: list[Contents]
+    rows: list[Row]
 
 
 class Witness:
@@ -27,10 +35,6 @@ class Witness:
     __slots__ = ("_began_ns", "_copies", "_fresh", "_labels", "_pick", "_prints", "digest", "whole")
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was seen: the copies begin anew."""
         self._began_ns = time.time_ns()
         self._copies: list[Told] = []
         self._fresh: list[tuple[os.stat_result, bytes]] = []
@@ -67,14 +71,12 @@ class Witness:
         self._fresh.append((item.stat, digest))
         self._copies[-1].tell(item.label, f"{item.words} {digest.hex()}")
 
-    def contents(self, memo: DigestMemo) -> list[Contents] | None:
-        """The fingerprints of each copy, of whose files the memo is told; None if some were not
-        read, or not only once."""
+    def seen(self) -> Seen | None:
+        """What was seen of each copy; None if some files were not read, or changed meanwhile."""
         if not self.whole:
             return None
-        if self._fresh:
-            memo.remember(self._fresh, self._began_ns)
-        return [told.contents() for told in self._copies]
+        rows = rows_of(self._fresh, self._began_ns)
+        return Seen([told.contents() for told in self._copies], rows)
 
 
 def _touched(found: Found) -> bool:

@@ -10,7 +10,7 @@ Read next: `tarformat`.
 import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import BinaryIO, Protocol, cast, runtime_checkable
 
@@ -54,13 +54,14 @@ def full_disk(error: OSError, what: str) -> StoreError:
 
 
 class BlobWriter:
-    """A blob in the making. Leave its `with` block without `commit`, and nothing is left."""
+    """A blob in the making, at the path `making`; `place` says where it goes by its digest. Leave
+    its `with` block without `commit`, and nothing is left."""
 
-    __slots__ = ("_committed", "_content", "_fd", "_path", "_sha", "size")
+    __slots__ = ("_committed", "_fd", "_path", "_place", "_sha", "size")
 
-    def __init__(self, content: "ContentStore") -> None:
-        self._content = content
-        self._path = content.store.ingest_path()
+    def __init__(self, making: str, place: Callable[[Digest], str]) -> None:
+        self._place = place
+        self._path = making
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -88,7 +89,7 @@ class BlobWriter:
         """Keep the blob under its digest."""
         digest = self.digest()
         try:
-            os.rename(self._path, self._content.path(digest))
+            os.rename(self._path, self._place(digest))
         except OSError as error:
             raise full_disk(error, f"blob {digest}") from error
         self._committed = True
@@ -106,6 +107,14 @@ class BlobWriter:
         os.close(self._fd)
         if not self._committed:
             os.unlink(self._path)
+
+
+class BlobMaker(Protocol):
+    """Where blobs can be kept: a `ContentStore`, or a part of one in another process."""
+
+    def writer(self) -> BlobWriter:
+        """A new blob."""
+        ...
 
 
 class ContentStore:
@@ -158,7 +167,7 @@ class ContentStore:
 
     def writer(self) -> BlobWriter:
         """A new blob, to be used as `with content.writer() as blob`."""
-        return BlobWriter(self)
+        return BlobWriter(self.store.ingest_path(), self.path)
 
     def put(self, data: bytes) -> Digest:
         """Store some bytes."""

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from minibuild.linux import device, xattr
 from minibuild.oci.compress import layer_media_type
-from minibuild.oci.content import ContentStore
+from minibuild.oci.content import BlobMaker, ContentStore
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.model import Compression
 from minibuild.oci.sink import LayerSink, changed
@@ -59,24 +59,24 @@ def pack(
             elif path:
                 packer.add(path, source)
 
-    return pack_by(write, content, db, compression=compression, level=level)
+    layer = write_layer(write, content, compression=compression, level=level)
+    remember(db, layer)
+    return layer
 
 
-def pack_by(
+def write_layer(
     write: Callable[[LayerSink], None],
-    content: ContentStore,
-    db: Database,
+    content: BlobMaker,
     *,
     compression: Compression = "gzip",
     level: int | None = None,
 ) -> PackedLayer:
-    """A layer of what `write` writes into a sink; an error leaves nothing behind."""
+    """A layer of what `write` writes into a sink; an error leaves nothing behind. Nobody remembers
+    yet which diff the blob holds."""
     with LayerSink(content, compression, level) as sink:
         write(sink)
         diff_id, digest, size = sink.commit()
-    layer = PackedLayer(diff_id, digest, size, layer_media_type(compression))
-    remember(db, layer)
-    return layer
+    return PackedLayer(diff_id, digest, size, layer_media_type(compression))
 
 
 class TarSink(Protocol):

@@ -13,7 +13,7 @@ from types import TracebackType
 from minibuild.digest import DiffID, Digest, Hash
 from minibuild.errors import ImageError
 from minibuild.oci.compress import BLOCK_BYTES, compressor
-from minibuild.oci.content import ContentStore
+from minibuild.oci.content import BlobMaker
 from minibuild.oci.model import Compression
 from minibuild.oci.tarformat import END, padding
 
@@ -25,7 +25,7 @@ class LayerSink:
 
     __slots__ = ("_blob", "_buffer", "_compressor", "_sha", "_used", "_view")
 
-    def __init__(self, content: ContentStore, compression: Compression, level: int | None) -> None:
+    def __init__(self, content: BlobMaker, compression: Compression, level: int | None) -> None:
         self._blob = content.writer()
         try:
             self._compressor = compressor(compression, level, self._blob.write)

@@ -6,7 +6,7 @@ manifest named it. It is fetched from there when somebody needs its bytes, and n
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,7 +14,7 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
 from minibuild.oci.content import BlobSource, ContentStore, open_at
-from minibuild.oci.layers import PackedLayer
+from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.reference import Reference
 from minibuild.snapshot.api import Change, Diff, SnapshotID, Snapshotter
@@ -22,7 +22,6 @@ from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
     from minibuild.oci.fetch import Arrival
-    from minibuild.oci.sink import LayerSink
 
 PULLS = 4
 """Layers fetched at once, from all images of a build together."""
@@ -42,7 +41,7 @@ class StoreLayers:
 
     def __init__(self, store: Store, content: ContentStore, snapshots: Snapshotter) -> None:
         self._store = store
-        self._content = content
+        self._content = self.content = content
         self._snapshots = snapshots
         self._origins: dict[Digest, BlobSource] = {}
         self._borrowed: dict[Digest, str] = {}
@@ -116,13 +115,9 @@ class StoreLayers:
                 raise Cancelled("cancelled while packing a layer")
             yield change
 
-    def pack_by(
-        self, write: "Callable[[LayerSink], None]", compression: Compression, level: int | None
-    ) -> PackedLayer:
-        """What `write` writes into a sink, as a layer in the content store."""
-        from minibuild.oci.pack import pack_by
-
-        return pack_by(write, self._content, self._store.db, compression=compression, level=level)
+    def remember(self, layer: PackedLayer) -> None:
+        """Note which diff a blob of the content store holds."""
+        remember(self._store.db, layer)
 
     def present(self, blob: PackedLayer) -> bool:
         """Whether the blob is in the content store, or can be fetched."""

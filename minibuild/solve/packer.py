@@ -10,7 +10,7 @@ Read next: `materialise`.
 import threading
 from collections import deque
 
-from minibuild.solve.pack_file import Packing
+from minibuild.solve.packing import Packing
 from minibuild.solve.results import DiffKey
 from minibuild.solve.workbench import Workbench
 

@@ -7,30 +7,22 @@ not depend on that.
 """
 
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
 
 from minibuild.errors import located
-from minibuild.fileop.api import Copied, Progress, SourceTree
+from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
-from minibuild.fileop.dest import InMemory
-from minibuild.fileop.witness import Witness
-from minibuild.fileop.write import Writer
+from minibuild.fileop.job import Done, Hooks, Places
 from minibuild.graph.op import Copy, File
 from minibuild.graph.vertex import Vertex
 from minibuild.linux.beneath import exists
-from minibuild.oci.layers import PackedLayer
+from minibuild.solve.copying import Copying
 from minibuild.solve.keys import readers
-from minibuild.solve.pack_file import Packing
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
-
-if TYPE_CHECKING:
-    from minibuild.oci.sink import LayerSink
 
 
 def run_file(
@@ -39,11 +31,9 @@ def run_file(
     op: File,
     inputs: Sequence[Solved | None],
     voice: Voice,
-    packing: Packing | None = None,
-    witness: Witness | None = None,
-) -> Result:
-    """The base's result with one diff more. With `packing` it is made a layer, too, if that can
-    be done while its files are copied. The witness sees what was copied."""
+    how: Copying,
+) -> tuple[Result, Done]:
+    """The base's result with one diff more, and what came of copying."""
     base: Result = inputs[0].result if inputs and inputs[0] else ()
     parent = bench.materialiser.snapshot(base, voice.remark)
     active = bench.snapshots.prepare(parent)
@@ -52,6 +42,9 @@ def run_file(
     def progress(files: int, size_bytes: int) -> None:
         voice.status("copying", files, 0, "files", started)
 
+    # On nothing, nothing can be there already.
+    copied = _copied_before(bench, vertex, base) if base else None
+    hooks = Hooks(progress, bench.cancelled, copied)
     try:
         with ExitStack() as stack, located(vertex.note.span):
             sources: dict[int, SourceTree] = {}
@@ -59,56 +52,27 @@ def run_file(
                 solved = input_of(vertex, index, inputs)
                 sources[index] = stack.enter_context(open_tree(bench, solved, voice))
             root_fd = stack.enter_context(bench.snapshots.tree(active, readonly=False))
-            how = _How(progress, bench.cancelled, _copied_before(bench, vertex, base), witness)
-            copies = [action for action in op.actions if isinstance(action, Copy)]
-            blob, told = None, []
-            if packing is None or any(c.unpack for c in copies) or len(copies) < len(op.actions):
-                told = apply(op.actions, root_fd, sources, writer=Writer(root_fd, *how))
-            else:
-                base_fd = parent and stack.enter_context(bench.snapshots.tree(parent))
-                blob = _apply_and_pack(copies, root_fd, base_fd, sources, packing, how)
-            for left_out in told:
-                voice.remark(left_out)
+            base_fd = stack.enter_context(bench.snapshots.tree(parent)) if parent else None
+            places = Places(root_fd, base_fd, sources)
+            done = _do(op, places, how, hooks, voice)
         bench.snapshots.commit(active)
     except BaseException:
         bench.snapshots.remove(active)
         raise
-    return (*base, bench.diffs.add(base, lower=parent, upper=active, blob=blob))
+    blob = done.layer
+    return (*base, bench.diffs.add(base, lower=parent, upper=active, blob=blob)), done
 
 
-class _How(NamedTuple):
-    """What copying wants to know besides what to copy."""
-
-    progress: Progress
-    cancelled: threading.Event
-    copied: Copied
-    witness: Witness | None
-
-
-def _apply_and_pack(
-    copies: Sequence[Copy],
-    root_fd: int,
-    base_fd: int | None,
-    sources: Mapping[int, SourceTree],
-    packing: Packing,
-    how: _How,
-) -> PackedLayer | None:
-    """Write the copies; the layer they are, too, unless the tree has to be packed for that."""
-    # Imported here, as compression is: a cached build packs nothing.
-    from minibuild.fileop.both import Unplannable, apply_and_pack
-    from minibuild.fileop.layer import LayerWriter
-
-    def write(sink: "LayerSink") -> None:
-        layer = LayerWriter(sink, InMemory(base_fd), base_fd, witness=how.witness)
-        progress, cancelled, copied, _ = how
-        apply_and_pack(
-            copies, root_fd, sources, layer, progress=progress, cancelled=cancelled, copied=copied
-        )
-
-    try:
-        return packing.layers.pack_by(write, packing.compression, packing.level)
-    except Unplannable:
-        return None
+def _do(op: File, places: Places, how: Copying, hooks: Hooks, voice: Voice) -> Done:
+    """Carry out the actions. Only of plain copies can be told meanwhile what layer they are."""
+    copies = tuple(action for action in op.actions if isinstance(action, Copy))
+    if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
+        return how.do(copies, places, hooks, tree=True)
+    with how.copiers.here():
+        told = apply(op.actions, places.root_fd, places.sources, **hooks._asdict())
+    for left_out in told:
+        voice.remark(left_out)
+    return Done()
 
 
 def _copied_before(bench: Workbench, vertex: Vertex, base: Result) -> Callable[[str], bool]:

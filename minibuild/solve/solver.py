@@ -37,8 +37,9 @@ from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
 if TYPE_CHECKING:
+    from minibuild.solve.copiers import Copiers
     from minibuild.solve.foresight import Foresight, Guess
-    from minibuild.solve.pack_file import Packing
+    from minibuild.solve.packing import Packing
     from minibuild.solve.step import Steps
 
 DEFAULT_JOBS = 16
@@ -69,6 +70,8 @@ class Solver:
         self._keys = Keyring(cache, bench.elsewhere, salt)
         self._packing = packing
         self._early: dict[Digest, Early] = {}
+        self._copiers: Copiers | None = None
+        self._to_copy = 0
         self._steps: Steps | None = None
         self._starting = threading.Lock()
         self._all: tuple[Sequence[Vertex], Sequence[Vertex | None]] = ((), ())
@@ -103,6 +106,10 @@ class Solver:
         runs = any(isinstance(v.op, Exec) for v in left)
 
         def before_threads() -> None:
+            from minibuild.solve.copiers import Copiers  # a cached build copies nothing
+
+            self._copiers = Copiers()
+            self._copiers.start_servers(self._jobs, self._to_copy)
             if runs:
                 self._bench.executor()
 
@@ -118,6 +125,8 @@ class Solver:
         finally:
             if self._steps is not None:
                 self._steps.stop()
+            if self._copiers is not None:
+                self._copiers.close()
             self._cache.flush()
         known = done if ahead is None else {**ahead.keys, **done}
         self.steps = tuple(self._keys.of(vertices, known))
@@ -211,7 +220,10 @@ class Solver:
         since_ns = time.time_ns()
         try:
             parts = fast_parts(bench, vertex, inputs, voice)
-        except (Unknown, BuildError):
+        except Unknown:
+            self._to_copy += isinstance(vertex.op, File)
+            return None
+        except BuildError:
             return None
         assert isinstance(vertex.op, Exec | File)
         key = self._keys.fast(vertex, vertex.op, base_key(inputs), parts)
@@ -270,8 +282,9 @@ class Solver:
 
         with self._starting:
             if self._steps is None:
+                assert self._copiers is not None
                 parts = (self._bench, self._cache, self._keys, self._packing)
-                self._steps = Steps(*parts, *self._all)
+                self._steps = Steps(*parts, *self._all, self._copiers)
             return self._steps
 
     # --- small things ---

@@ -18,10 +18,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest, digest_strings
+from minibuild.fileop.job import Done
 from minibuild.graph.op import Copy, Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.cachekey import Part, explain
+from minibuild.solve.copiers import Copiers
+from minibuild.solve.copying import Copying
 from minibuild.solve.keyring import Keyring
 from minibuild.solve.keys import (
     Early,
@@ -33,13 +36,14 @@ from minibuild.solve.keys import (
     only_contexts,
     still_so,
 )
-from minibuild.solve.pack_file import Packing, layered, pack_file, unread
+from minibuild.solve.pack_file import pack_file
+from minibuild.solve.packing import Packing, layered, unread
 from minibuild.solve.results import Result
+from minibuild.solve.run_file import run_file
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
 
 if TYPE_CHECKING:
-    from minibuild.fileop.witness import Witness
     from minibuild.solve.packer import Packer
 
 _CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
@@ -57,6 +61,7 @@ class Steps:
         packing: Packing | None,
         vertices: Sequence[Vertex],
         targets: Sequence[Vertex | None],
+        copiers: Copiers,
     ) -> None:
         """`vertices`, inputs first, are what may be asked for, for the sake of the targets."""
         self._bench = bench
@@ -66,9 +71,7 @@ class Steps:
         self._unread = unread(vertices) if packing is not None else frozenset()
         wanted = packing is not None and packing.wanted
         self._layered = layered(targets) if wanted else frozenset()
-        # Walking, hashing and copying small files holds the interpreter lock between two system
-        # calls; threads that do it side by side only take it from each other.
-        self._files = threading.Lock()
+        self._copiers = copiers
         self._packer: Packer | None = None
         self._packers = threading.Lock()
 
@@ -95,7 +98,7 @@ class Steps:
         if early is not None:
             parts, since_ns = early
         else:
-            with self._files:
+            with self._copiers.here():
                 parts = fast_parts(bench, vertex, inputs, voice)
         fast = self._keys.fast(vertex, op, base, parts)
         forced = must_execute(vertex, inputs)
@@ -110,7 +113,7 @@ class Steps:
             found = None if forced else self._keys.find(canonical)
             if found is None:
                 result = self._execute(vertex, op, inputs, voice)
-                with self._files:
+                with self._copiers.here():
                     as_before = still_so(bench, vertex, inputs, parts, since_ns, voice)
                 if not as_before:
                     voice.remark(_CHANGED)
@@ -133,25 +136,24 @@ class Steps:
         self, vertex: Vertex, op: File, inputs: Sequence[Solved | None], voice: Voice
     ) -> Solved | None:
         """Do a copy of which nothing like it was done before; None if something was."""
-        from minibuild.fileop.witness import Witness  # a cached build copies nothing
-
         bench, base, forced = self._bench, base_key(inputs), must_execute(vertex, inputs)
         shape = self._keys.shape(op, base)
         with bench.store.lock(f"key-{shape[7:39]}", bench.cancelled):
             if not forced and self._keys.find(shape) is not None:
                 return None
-            since_ns, witness = time.time_ns(), Witness()
-            result = self._execute(vertex, op, inputs, voice, witness)
-            with self._files:
-                seen = witness.contents(bench.memo)
-                if seen is not None:
-                    names = names_of(vertex, op)
-                    parts = [Part(n, contents=c) for n, c in zip(names, seen, strict=True)]
-                else:
+            since_ns = time.time_ns()
+            result, done = self._copy(vertex, op, inputs, voice, watched=True)
+            if done.seen is not None:
+                bench.memo.remember(done.seen.rows)
+                names, seen = names_of(vertex, op), done.seen.contents
+                parts = [Part(n, contents=c) for n, c in zip(names, seen, strict=True)]
+            else:
+                with self._copiers.here():
                     parts = fast_parts(bench, vertex, inputs, voice)
-                    if not still_so(bench, vertex, inputs, parts, since_ns, voice):
-                        voice.remark(_CHANGED)
-                        return Solved(result, _nobodys_key(), fresh=forced)
+                    as_before = still_so(bench, vertex, inputs, parts, since_ns, voice)
+                if not as_before:
+                    voice.remark(_CHANGED)
+                    return Solved(result, _nobodys_key(), fresh=forced)
             # With nothing but contexts to read, the fast key is the canonical one.
             canonical = self._keys.fast(vertex, op, base, parts)
             self._save(vertex, op, base, parts, set(), Record(canonical, result))
@@ -176,29 +178,34 @@ class Steps:
         self._cache.save(keys, record, vertex.note.name)
 
     def _execute(
+        self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
+    ) -> Result:
+        if isinstance(op, File):
+            return self._copy(vertex, op, inputs, voice)[0]
+        from minibuild.solve.run_exec import run_exec  # a build may only copy
+
+        result = run_exec(self._bench, vertex, op, inputs, voice)
+        if vertex.digest in self._layered:
+            self._pack_meanwhile(result)
+        return result
+
+    def _copy(
         self,
         vertex: Vertex,
-        op: Exec | File,
+        op: File,
         inputs: Sequence[Solved | None],
         voice: Voice,
-        witness: "Witness | None" = None,
-    ) -> Result:
-        if isinstance(op, Exec):
-            from minibuild.solve.run_exec import run_exec  # a cached build runs nothing
-
-            result = run_exec(self._bench, vertex, op, inputs, voice)
-            if vertex.digest in self._layered:
-                self._pack_meanwhile(result)
-            return result
-        from minibuild.solve.run_file import run_file
-
-        with self._files:
-            if self._packing is not None and vertex.digest in self._unread:
-                packed = pack_file(self._bench, vertex, op, inputs, voice, self._packing, witness)
-                if packed is not None:
-                    return packed
-            packing = self._packing if vertex.digest in self._layered else None
-            return run_file(self._bench, vertex, op, inputs, voice, packing, witness)
+        *,
+        watched: bool = False,
+    ) -> tuple[Result, Done]:
+        how = Copying(self._copiers, self._bench.content, self._packing, watched)
+        if self._packing is not None and vertex.digest in self._unread:
+            packed = pack_file(self._bench, vertex, op, inputs, voice, how)
+            if packed is not None:
+                return packed
+        if vertex.digest not in self._layered:
+            how = how._replace(packing=None)
+        return run_file(self._bench, vertex, op, inputs, voice, how)
 
     def _pack_meanwhile(self, result: Result) -> None:
         """Have the layer that a step made packed while later steps run."""

@@ -15,6 +15,7 @@ from minibuild.events import Log, Remark, Report, Status
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex
+from minibuild.oci.content import ContentStore
 from minibuild.request import RegistryAccess
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.cache import Elsewhere
@@ -83,6 +84,7 @@ class Workbench(NamedTuple):
     of a step that failed, and of the tree that it left."""
 
     store: Store
+    content: ContentStore
     snapshots: MergeSnapshotter
     diffs: Diffs
     materialiser: Materialiser

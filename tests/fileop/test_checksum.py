@@ -13,7 +13,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum, fingerprint
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
-from minibuild.fileop.memo import MostlyKnown, Unknown
+from minibuild.fileop.memo import MostlyKnown, Unknown, rows_of
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.store.layout import Store
@@ -250,7 +250,7 @@ def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
     big = (1 << 63) + 5
     times = {"st_mtime_ns": 1, "st_ctime_ns": 1}
     status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
-    memo.remember([(status, b"d")], 10 * 10**9)
+    memo.remember(rows_of([(status, b"d")], 10 * 10**9))
     assert memo.recall([status]) == [b"d"]
 
 
