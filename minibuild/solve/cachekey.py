@@ -31,18 +31,18 @@ Contents = tuple[tuple[str, str], ...]
 
 
 class Part(NamedTuple):
-    """What one input adds to a key: contents where they are known, else the input's own key."""
+    """What one input adds to a key: the digest of its contents where they are known, else its own
+    key (None: scratch)."""
 
     name: str
-    key: Digest | None = None
+    identity: Digest | None = None
     contents: Contents | None = None
 
-    @property
-    def identity(self) -> str:
-        """One string for all of it."""
-        if self.contents is None:
-            return self.key or "scratch"
-        return digest_strings(word for entry in self.contents for word in entry)
+
+def read_part(name: str, contents: Contents) -> Part:
+    """The part of an input whose contents were read. They are hashed here and not again for each
+    of the keys that the part goes into."""
+    return Part(name, digest_strings(word for entry in contents for word in entry), contents)
 
 
 def step_key(op: Op, base: Digest | None, parts: Sequence[Part]) -> Digest:
@@ -52,7 +52,7 @@ def step_key(op: Op, base: Digest | None, parts: Sequence[Part]) -> Digest:
             "version": VERSION,
             "op": plain(_by_effect(op, parts)),
             "base": base,
-            "parts": [part.identity for part in parts],
+            "parts": [part.identity or "scratch" for part in parts],
         }
     )
 
@@ -60,7 +60,7 @@ def step_key(op: Op, base: Digest | None, parts: Sequence[Part]) -> Digest:
 def shape_key(op: File, base: Digest | None) -> Digest:
     """What the keys of a copy have in common, whatever files it reads: equal keys are of equal
     shape. `op` only copies."""
-    parts = [Part("", contents=()) for _ in op.actions]
+    parts = [read_part("", ()) for _ in op.actions]
     return digest_strings(("shape", step_key(op, base, parts)))
 
 
@@ -81,7 +81,7 @@ def explain(op: Op, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any
         "op": plain(_by_effect(op, parts)),
         "base": base,
         "parts": {
-            part.name: part.key
+            part.name: part.identity
             if part.contents is None
             # A few digits are enough to see that a file changed.
             else {path: digest[-16:] for path, digest in part.contents}

@@ -23,7 +23,7 @@ from minibuild.graph.op import (
     ImageSource,
 )
 from minibuild.graph.vertex import Vertex
-from minibuild.solve.cachekey import Contents, Part
+from minibuild.solve.cachekey import Contents, Part, read_part
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
 
@@ -78,9 +78,9 @@ def fast_parts(
     for name, reader in zip(names_of(vertex, vertex.op), readers(vertex.op), strict=True):
         solved = input_of(vertex, reader.input, done)
         if solved is not None and solved.local is not None and _by_contents(reader):
-            parts.append(Part(name, contents=_read(bench, vertex, reader, solved, voice)))
+            parts.append(read_part(name, _read(bench, vertex, reader, solved, voice)))
         else:
-            parts.append(Part(name, key=None if solved is None else solved.key))
+            parts.append(Part(name, None if solved is None else solved.key))
     return parts
 
 
@@ -101,7 +101,7 @@ def canonical_parts(
             and not is_pure(vertex.inputs[reader.input])
         ):
             solved = input_of(vertex, reader.input, done)
-            part = Part(part.name, contents=_read(bench, vertex, reader, solved, voice))
+            part = read_part(part.name, _read(bench, vertex, reader, solved, voice))
         parts.append(part)
     return parts
 

@@ -22,7 +22,7 @@ from minibuild.fileop.job import Done
 from minibuild.graph.op import Copy, Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.solve.cache import Cache, Record
-from minibuild.solve.cachekey import Part, explain
+from minibuild.solve.cachekey import Part, explain, read_part
 from minibuild.solve.copiers import Copiers
 from minibuild.solve.copying import Copying
 from minibuild.solve.keyring import Keyring
@@ -146,7 +146,7 @@ class Steps:
             if done.seen is not None:
                 bench.memo.remember(done.seen.rows)
                 names, seen = names_of(vertex, op), done.seen.contents
-                parts = [Part(n, contents=c) for n, c in zip(names, seen, strict=True)]
+                parts = [read_part(n, c) for n, c in zip(names, seen, strict=True)]
             else:
                 with self._copiers.here():
                     parts = fast_parts(bench, vertex, inputs, voice)
