@@ -9,7 +9,6 @@ Read next: `definition`, for contexts that are directories; `solve.sources`.
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
 
 from minibuild.definition import DOCKERFILE, Definition, ignore_rules, read_open
 from minibuild.digest import Digest
@@ -23,6 +22,7 @@ from minibuild.solve.solver import Solver
 from minibuild.solve.sources import Sources
 from minibuild.solve.trees import Solved, open_tree
 from minibuild.solve.workbench import LeftOut, Voice, Workbench
+from minibuild.tuples import NamedTuple
 
 
 class Arrived(NamedTuple):

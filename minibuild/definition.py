@@ -8,7 +8,6 @@ Read next: `pipeline`.
 import os
 import stat
 from importlib import import_module
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.address import credentials, without_credentials
@@ -22,6 +21,7 @@ from minibuild.graph.frontend import (
 from minibuild.graph.pattern import IgnorePatterns
 from minibuild.request import BuildRequest, RegistryAccess
 from minibuild.solve.workbench import LocalTree
+from minibuild.tuples import NamedTuple
 
 DOCKERFILE = "Dockerfile"
 MAX_BYTES = 16 * 1024 * 1024

@@ -13,7 +13,9 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
+
+from minibuild.tuples import NamedTuple
 
 
 class Span(NamedTuple):

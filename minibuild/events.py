@@ -10,10 +10,11 @@ Read next: `graph.op`.
 """
 
 import threading
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from minibuild.digest import Digest
 from minibuild.errors import Span
+from minibuild.tuples import NamedTuple
 
 
 class VertexInfo(NamedTuple):

@@ -9,7 +9,7 @@ Read next: `outcome` for the result, `export`, where each type of output has a m
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibuild.digest import digest_strings
 from minibuild.engine import Engine
@@ -39,6 +39,7 @@ from minibuild.request import BuildRequest, BuildResult, Output, RegistryAccess
 from minibuild.solve.packing import Packing
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice, Workbench
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.export.annotations import Annotation

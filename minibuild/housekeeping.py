@@ -6,7 +6,6 @@ Comes in: an engine. Goes out: holdings. Read next: `pruning`, which removes som
 import json
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.engine import Engine
@@ -14,6 +13,7 @@ from minibuild.oci.model import Descriptor
 from minibuild.oci.transfer import blobs_of
 from minibuild.snapshot.api import SnapshotID
 from minibuild.store.layout import Store
+from minibuild.tuples import NamedTuple
 
 
 class Holding(NamedTuple):

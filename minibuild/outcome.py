@@ -1,7 +1,7 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage
@@ -11,6 +11,7 @@ from minibuild.oci.reference import Reference
 from minibuild.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Workbench
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.attest.witness import Witness

@@ -11,12 +11,12 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.engine import Engine
 from minibuild.housekeeping import Holding, cache_mounts_of, image_blobs, records_of
 from minibuild.snapshot.api import SnapshotID
+from minibuild.tuples import NamedTuple
 
 FOREVER_S = float("inf")
 

@@ -6,7 +6,7 @@ nature. Read next: `pipeline`.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from minibuild.digest import ChainID, DiffID, Digest
 from minibuild.errors import SourceText, UsageError
@@ -14,6 +14,7 @@ from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.graph.flat import FlatGraph

@@ -5,13 +5,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from minibuild.digest import digest_strings
 from minibuild.events import Completed, Planned, Report, Started, VertexInfo, Warned
 from minibuild.request import RegistryAccess
 from minibuild.solve.workbench import Voice
 from minibuild.store.layout import Store
+from minibuild.tuples import NamedTuple
 
 
 class Scene(NamedTuple):

@@ -9,7 +9,6 @@ Read next: `snapshot.trace`.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from minibuild.engine import Engine
 from minibuild.errors import UsageError
@@ -17,6 +16,7 @@ from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import Diff
 from minibuild.solve.materialise import Materialiser, Tell
 from minibuild.solve.results import DiffKey, Result
+from minibuild.tuples import NamedTuple
 
 MIN_KEY = 6
 """Digits of a key that are enough to mean a step by it."""

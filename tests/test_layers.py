@@ -19,7 +19,7 @@ MODULES = sorted(
 
 # Whoever stands higher may import whoever stands lower, never the reverse and never sideways ...
 RANK = {
-    "errors": 0, "digest": 0, "events": 0,
+    "errors": 0, "digest": 0, "events": 0, "tuples": 0,
     "graph": 1, "linux": 1, "store": 1, "progress": 1,
     "request": 2,
     "snapshot": 3,
@@ -33,10 +33,12 @@ RANK = {
     "cli": 10,
 }  # fmt: skip
 # ... but for these neighbours: (importer, imported).
-# events are made of spans and digests; ADD unpacks archives; a build from Python keeps its store
-# where the command line does, and only `cli` reads the environment that says where; who tells of
-# a build says by which version it was done.
+# the least modules have data types too; events are made of spans and digests; ADD unpacks
+# archives; a build from Python keeps its store where the command line does, and only `cli` reads
+# the environment that says where; who tells of a build says by which version it was done.
 NEIGHBOURS = {
+    ("errors", "tuples"),
+    ("events", "tuples"),
     ("events", "errors"),
     ("events", "digest"),
     ("fileop", "oci"),
@@ -46,7 +48,7 @@ NEIGHBOURS = {
 }
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.
-FRONTEND_MAY_IMPORT = {"graph", "errors", "digest"}
+FRONTEND_MAY_IMPORT = {"graph", "errors", "digest", "tuples"}
 
 # Each costs 10 to 90 ms, and a cached build has less than 100 in all: imported where used.
 HEAVY = frozenset(
@@ -196,6 +198,17 @@ def test_heavy_modules_are_imported_where_used(path: Path) -> None:
         return
     heavy = {name for name in imported_at_start(path) if name.split(".")[0] in HEAVY}
     assert not heavy, f"import {sorted(heavy)} inside the function that needs it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_named_tuples_are_the_cheap_ones(path: Path) -> None:
+    """`from minibuild.tuples import NamedTuple`: one of typing is six times as dear to define."""
+    if path == Path("minibuild/tuples.py"):
+        return
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections"):
+            dear = {alias.name for alias in node.names} & {"NamedTuple", "namedtuple"}
+            assert not dear, f"{dear} of {node.module}: import that of minibuild.tuples"
 
 
 @pytest.mark.parametrize("name", ONE_IMPORTER)

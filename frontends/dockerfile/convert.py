@@ -10,8 +10,6 @@ says which of them the target takes, and each of these is carried out, instructi
 Read next: `parse`, then `stages`.
 """
 
-from typing import NamedTuple
-
 from frontends.dockerfile.checks import written
 from frontends.dockerfile.checks.report import CheckConfig, Checks, parse_check
 from frontends.dockerfile.checks.rules import BUILDKIT_RULES
@@ -34,6 +32,7 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
+from minibuild.tuples import NamedTuple
 
 _SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
 _CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"

@@ -9,7 +9,6 @@ Read next: `minibuild.graph.op`, class `Copy`; `remote` for the URLs of ADD.
 
 import posixpath
 import re
-from typing import NamedTuple
 
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.errors import DockerfileError
@@ -32,6 +31,7 @@ from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
 from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
 from minibuild.graph.vertex import Note, Vertex, merge
+from minibuild.tuples import NamedTuple
 
 _OCTAL = re.compile("[0-7]+")
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")

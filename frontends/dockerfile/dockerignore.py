@@ -8,9 +8,8 @@ the first column, for white space is trimmed only afterwards.
 Read next: `minibuild.graph.pattern`.
 """
 
-from typing import NamedTuple
-
 from minibuild.graph.pattern import clean
+from minibuild.tuples import NamedTuple
 
 
 class IgnoreLine(NamedTuple):

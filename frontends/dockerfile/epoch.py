@@ -7,8 +7,6 @@ directory has no time of its own. The rules are BuildKit's; a stage names its so
 Read next: `minibuild.epoch`, which finds the time.
 """
 
-from typing import NamedTuple
-
 from frontends.dockerfile.convert import read
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.expand import process_word
@@ -28,6 +26,7 @@ from minibuild.graph.frontend import (
 from minibuild.graph.op import GitSource, HttpSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
+from minibuild.tuples import NamedTuple
 
 _CONTEXT = "context"
 

@@ -13,11 +13,11 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
 
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from minibuild.errors import Span
+from minibuild.tuples import NamedTuple
 
 MAX_DEPTH = 50
 """How deep `${a:-${b:-...}}` may be nested; the lexer calls itself for each level."""

@@ -8,10 +8,10 @@ Read next: `lines`.
 """
 
 import re
-from typing import NamedTuple
 
 from frontends.dockerfile.expand import Lexer, LexError
 from frontends.dockerfile.words import NotStrings, json_array, split_flags, split_keyword
+from minibuild.tuples import NamedTuple
 
 _ANNOUNCED = re.compile(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")
 _KEYWORDS = frozenset(("ADD", "COPY", "RUN"))

@@ -5,7 +5,7 @@ the Dockerfile reference, and of BuildKit for which sources are heredocs.
 Read next: `mounts` for RUN --mount.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from frontends.dockerfile.clause import Clause, FlagKind
 from frontends.dockerfile.heredocs import heredoc_word
@@ -13,6 +13,7 @@ from frontends.dockerfile.instructions import Add, Copy, ExecForm, Heredoc, Run,
 from frontends.dockerfile.mounts import parse_mount
 from frontends.dockerfile.suggest import did_you_mean
 from frontends.dockerfile.words import split_separated
+from minibuild.tuples import NamedTuple
 
 _TRANSFER: dict[str, FlagKind] = {
     "chown": "text",

@@ -17,10 +17,11 @@ that quotes are gone. Which instruction is expanded, and how, is part of the lan
   the other flags.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from minibuild.errors import SourceText, Span
 from minibuild.graph.frontend import Finding
+from minibuild.tuples import NamedTuple
 
 
 class Comment(NamedTuple):

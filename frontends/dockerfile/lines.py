@@ -15,13 +15,13 @@ Read next: `split`, which cuts off the keywords, and `heredocs`.
 import re
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import NamedTuple
 
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.expand import SPACES
 from frontends.dockerfile.heredocs import Announced, announced
 from frontends.dockerfile.instructions import Comment, Directive, Directives, Heredoc
 from minibuild.errors import Span
+from minibuild.tuples import NamedTuple
 
 Locate = Callable[[int, int], Span]
 """Makes a span of a first and a last line, both counted from 1."""

@@ -13,13 +13,14 @@ type (`source` of a tmpfs) is accepted, as BuildKit does.
 
 import re
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.instructions import MountField, MountSpec
 from frontends.dockerfile.quantities import size_bytes, truth
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import Span
+from minibuild.tuples import NamedTuple
 
 Sharing = Literal["shared", "private", "locked"]
 

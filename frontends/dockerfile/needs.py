@@ -8,8 +8,6 @@ Stages refer to earlier ones only, so one pass from the target back to the first
 Read next: `convert`, which turns the plans into a graph from the first stage on.
 """
 
-from typing import NamedTuple
-
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
 from frontends.dockerfile.errors import DockerfileError
@@ -27,6 +25,7 @@ from frontends.dockerfile.stages import Stage, StageTable
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import RegistryError
 from minibuild.graph.platform import Platform, matches
+from minibuild.tuples import NamedTuple
 
 _WELL_KNOWN = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
 """Images that names without a registry are often meant to be."""

@@ -7,7 +7,8 @@ Read next: `copy`, which makes sources of the graph from them.
 """
 
 import re
-from typing import NamedTuple
+
+from minibuild.tuples import NamedTuple
 
 _SCP_LIKE = re.compile(r"(?![A-Za-z0-9+.-]+://)[A-Za-z0-9_.-]+@[^/:]+:(?!//).*")
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")

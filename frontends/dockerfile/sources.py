@@ -7,7 +7,6 @@ Read next: `needs`, which asks for base images; `copy` and `run`, which read con
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.history import COMMENT
@@ -32,6 +31,7 @@ from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
 from minibuild.graph.pattern import escape_glob
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
+from minibuild.tuples import NamedTuple
 
 _KEPT_EXTRA = ("os.version", "os.features")
 _NO_IMAGE = f"docker-image://{SCRATCH}"

@@ -14,11 +14,11 @@ rule wins.
 """
 
 from io import StringIO
-from typing import NamedTuple
 
 from frontends.dockerfile.library import parser_class
 from frontends.dockerfile.lines import Logical
 from frontends.dockerfile.words import SEPARATOR, Piece, piece, split_keyword
+from minibuild.tuples import NamedTuple
 
 _GUARD = "\0"
 """Put after a line whose end the library would take for a continuation."""

@@ -10,7 +10,6 @@ Read next: `needs`, which says which stages a target takes.
 """
 
 from collections.abc import Container, Iterable, Mapping
-from typing import NamedTuple
 
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
@@ -22,6 +21,7 @@ from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
 from minibuild.graph.platform import Platform, parse_platform
+from minibuild.tuples import NamedTuple
 
 _MOST_DIGITS = 20
 """Numbers with more are too large for anything, and slow to read."""

@@ -7,7 +7,7 @@ Read next: `dispatch`.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
@@ -25,6 +25,7 @@ from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
+from minibuild.tuples import NamedTuple
 
 _MOST_GUESSES = 100
 """So many unknown variables of a stage get a guess at what was meant; each takes a while."""

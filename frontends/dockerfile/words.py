@@ -10,9 +10,9 @@ Read next: `parse`, which gives the pieces their meaning.
 import json
 import re
 from functools import cache
-from typing import NamedTuple
 
 from frontends.dockerfile.expand import SPACES
+from minibuild.tuples import NamedTuple
 
 SEPARATOR = re.compile("[\t\v\f\r ]+")
 """What separates words of FROM, EXPOSE, COPY and such: narrower than white space in quotes."""

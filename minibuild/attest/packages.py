@@ -12,9 +12,9 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from minibuild.linux.beneath import open_beneath
+from minibuild.tuples import NamedTuple
 
 _MAX_BYTES = 64 << 20
 _RPM = ("usr/lib/sysimage/rpm", "var/lib/rpm")

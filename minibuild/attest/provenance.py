@@ -10,7 +10,7 @@ LLB, so they stand in `buildConfig.definition`.
 import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.attest.statement import Predicate, package_url
 from minibuild.digest import Digest, digest_hex
@@ -31,6 +31,7 @@ from minibuild.graph.platform import host_platform
 from minibuild.graph.vertex import Vertex, plain, topological
 from minibuild.oci.reference import parse_reference
 from minibuild.request import BuildRequest
+from minibuild.tuples import NamedTuple
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"

@@ -9,7 +9,7 @@ Read next: `provenance`, `sbom`.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.digest import digest_hex
 from minibuild.graph.platform import Platform
@@ -24,6 +24,7 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.oci.transfer import manifests_of
+from minibuild.tuples import NamedTuple
 
 STATEMENT = "https://in-toto.io/Statement/v0.1"
 MEDIA_TYPE = "application/vnd.in-toto+json"

@@ -6,7 +6,6 @@ be put into the index beside it. Read next: `statement`.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from minibuild.attest.packages import find_packages
 from minibuild.attest.provenance import Build, provenance
@@ -20,6 +19,7 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference
 from minibuild.request import BuildRequest
+from minibuild.tuples import NamedTuple
 
 _WORDS = 12
 """Bytes of an invocation's name: enough that no two builds have the same."""

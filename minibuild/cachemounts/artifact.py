@@ -9,7 +9,6 @@ Read next: `places`, where artifacts are kept.
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
@@ -21,6 +20,7 @@ from minibuild.oci.model import (
     parse_json,
     parse_manifest,
 )
+from minibuild.tuples import NamedTuple
 
 ARTIFACT_TYPE = "application/vnd.minibuild.cache-mounts.v1"
 ID = "minibuild.cache-mount.id"

@@ -5,9 +5,9 @@ all below it takes. An inode counts once, under the first of its names.
 """
 
 import stat
-from typing import NamedTuple
 
 from minibuild.fileop.walk import walk
+from minibuild.tuples import NamedTuple
 
 
 class Content(NamedTuple):

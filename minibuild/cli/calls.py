@@ -8,7 +8,7 @@ Read next: `minibuild.calling`.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.calling import METHODS, Method
 from minibuild.cli.attributes import fields
@@ -19,6 +19,7 @@ from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
 from minibuild.graph.draw import FORMATS, drawn
 from minibuild.progress.lines import readable
+from minibuild.tuples import NamedTuple
 
 Json = Mapping[str, Any]
 

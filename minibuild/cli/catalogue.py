@@ -5,9 +5,9 @@ Data only, so that `minibuild --help` and shell completion know them without loa
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
 
 from minibuild.cli.command import Command
+from minibuild.tuples import NamedTuple
 
 
 class Entry(NamedTuple):

@@ -7,11 +7,12 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from minibuild.cli.environment import Environment, default_root
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
+from minibuild.tuples import NamedTuple
 
 
 class Session(NamedTuple):

@@ -7,11 +7,11 @@ bash, zsh and fish.
 
 import argparse
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from minibuild.cli.catalogue import CATALOGUE, load
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.tuples import NamedTuple
 
 
 class Flag(NamedTuple):

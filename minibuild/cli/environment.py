@@ -8,9 +8,9 @@ for people and the Filesystem Hierarchy Standard (/var/lib) for root. Read next:
 import os
 import stat
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from minibuild.errors import HostError
+from minibuild.tuples import NamedTuple
 
 
 class Environment(NamedTuple):

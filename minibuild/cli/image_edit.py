@@ -9,7 +9,6 @@ import argparse
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
@@ -37,6 +36,7 @@ from minibuild.oci.registry import Registry
 from minibuild.oci.squash import squash_layers
 from minibuild.oci.transfer import manifests_of
 from minibuild.oci.transport import patient
+from minibuild.tuples import NamedTuple
 
 
 class Place(NamedTuple):

@@ -8,7 +8,6 @@ import argparse
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
@@ -31,6 +30,7 @@ from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.registry import Registry
 from minibuild.oci.transport import patient
 from minibuild.progress.select import MODES, choose
+from minibuild.tuples import NamedTuple
 
 _MAX_DEPTH = 4
 

@@ -14,10 +14,10 @@ import select
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import NamedTuple
 
 from minibuild.errors import HostError, UsageError
 from minibuild.request import BuildRequest, Output
+from minibuild.tuples import NamedTuple
 
 
 class Engine(NamedTuple):

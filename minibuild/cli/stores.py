@@ -7,7 +7,7 @@ privileges: documents and blobs are plain files of the user.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.attest.statement import is_attestation
 from minibuild.errors import DefinitionError, ImageError, UsageError
@@ -18,6 +18,7 @@ from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.store.flock import hold_shared
 from minibuild.store.layout import Store
+from minibuild.tuples import NamedTuple
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 

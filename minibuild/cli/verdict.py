@@ -7,7 +7,6 @@ differs, the first file in it, and what is known of such files. Read next: `mini
 import fnmatch
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from minibuild.cli.summary import instruction
 from minibuild.digest import Digest
@@ -17,6 +16,7 @@ from minibuild.oci.content import BlobSource
 from minibuild.oci.edit import Image, read_image
 from minibuild.oci.layout import Layout
 from minibuild.oci.transfer import manifests_of
+from minibuild.tuples import NamedTuple
 
 
 class Verdict(NamedTuple):

@@ -7,7 +7,6 @@ layers become trees the way a build does it, so a later build finds them made.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from minibuild.engine import Engine
 from minibuild.errors import UsageError
@@ -21,6 +20,7 @@ from minibuild.solve.images import ImageFinder
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.sources import Sources
 from minibuild.solve.workbench import Workbench
+from minibuild.tuples import NamedTuple
 
 
 class View(NamedTuple):

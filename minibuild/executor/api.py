@@ -7,9 +7,10 @@ Read next: `server`, which runs steps, and `rootfs`, which builds what they see.
 
 import threading
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from minibuild.snapshot.api import Mount
+from minibuild.tuples import NamedTuple
 
 
 class BindTree(NamedTuple):

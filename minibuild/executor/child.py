@@ -10,7 +10,7 @@ Read next: `rootfs`, then `program`.
 import os
 import signal
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor import program
@@ -21,6 +21,7 @@ from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
 from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.syscalls import AT_FDCWD
+from minibuild.tuples import NamedTuple
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 

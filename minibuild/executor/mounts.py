@@ -9,13 +9,13 @@ Read next: `rootfs`.
 
 import os
 import stat
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError, HostError
 from minibuild.executor.api import BindPath, BindTree, SecretFile, StepMount, Tmpfs
 from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
 from minibuild.snapshot.api import Mount
+from minibuild.tuples import NamedTuple
 
 FLAGS = {
     "ro": syscalls.MS_RDONLY,

@@ -17,7 +17,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from minibuild.errors import HostError
 from minibuild.executor import child
@@ -26,6 +26,7 @@ from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
 from minibuild.linux.owner import maps_single_id
+from minibuild.tuples import NamedTuple
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS

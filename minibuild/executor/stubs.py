@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from minibuild.errors import DefinitionError
 from minibuild.executor.wire import Ready, Stub, Touched
@@ -25,6 +25,7 @@ from minibuild.linux.syscalls import (
     RESOLVE_NO_XDEV,
     openat2,
 )
+from minibuild.tuples import NamedTuple
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")

@@ -9,10 +9,10 @@ home /); an explicit group replaces the supplementary ones.
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
 from minibuild.linux.beneath import open_beneath
+from minibuild.tuples import NamedTuple
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_ID = 2**31 - 1

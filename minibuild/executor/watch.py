@@ -20,7 +20,6 @@ import fcntl
 import os
 import stat
 import struct
-from typing import NamedTuple
 
 from minibuild.linux import device
 from minibuild.linux.syscalls import (
@@ -32,6 +31,7 @@ from minibuild.linux.syscalls import (
     RESOLVE_NO_MAGICLINKS,
     openat2,
 )
+from minibuild.tuples import NamedTuple
 
 # linux/seccomp.h: struct seccomp_notif and seccomp_notif_resp, and the requests of ioctl(2).
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")

@@ -7,10 +7,11 @@ Read next: `server`.
 """
 
 import marshal
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.executor.api import BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
 from minibuild.snapshot.api import Mount
+from minibuild.tuples import NamedTuple
 
 MAX_REPLY_BYTES = 128 * 1024
 

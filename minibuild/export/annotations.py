@@ -7,10 +7,11 @@ place. Rules: image-spec annotations.md; the syntax is that of BuildKit and buil
 
 import re
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, matches, parse_platform
+from minibuild.tuples import NamedTuple
 
 Place = Literal["manifest", "manifest-descriptor", "index", "index-descriptor"]
 PLACES = ("manifest", "manifest-descriptor", "index", "index-descriptor")

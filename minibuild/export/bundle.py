@@ -7,7 +7,6 @@ order, so the same image always gives the same archive. Read next: `oci`, `docke
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from minibuild.errors import UsageError
 from minibuild.export.annotations import Annotation, annotations_for
@@ -24,6 +23,7 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import blobs_of, manifests_of
+from minibuild.tuples import NamedTuple
 
 
 class Bundle(NamedTuple):

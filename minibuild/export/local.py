@@ -9,13 +9,13 @@ land below the destination and nowhere else. Extended attributes are not written
 
 import os
 import stat
-from typing import NamedTuple
 
 from minibuild.errors import UsageError
 from minibuild.export.destination import write_error
 from minibuild.export.tar import walk
 from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
+from minibuild.tuples import NamedTuple
 
 _NS = 1_000_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -7,7 +7,7 @@ not are refused too: an option that is silently ignored is worse than none.
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import cast
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
@@ -15,6 +15,7 @@ from minibuild.export.annotations import Annotation, is_annotation_key, parse_at
 from minibuild.oci.model import Compression
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.request import Output
+from minibuild.tuples import NamedTuple
 
 _LAYER_KEYS = (
     "name",

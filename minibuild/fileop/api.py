@@ -6,7 +6,8 @@ in the destination). Read next: `select`, which reads trees, and `plan`, which m
 
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
+
+from minibuild.tuples import NamedTuple
 
 
 class SourceTree(NamedTuple):

@@ -9,13 +9,13 @@ Read next: `checksum`, which reads files for them, and `witness`, which watches 
 
 import os
 import stat
-from typing import NamedTuple
 
 from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import Found
 from minibuild.graph.op import Copy
+from minibuild.tuples import NamedTuple
 
 Contents = tuple[tuple[str, str], ...]
 """Fingerprints by path, sorted."""

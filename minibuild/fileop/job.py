@@ -6,13 +6,14 @@ layer, or both from one read. Read next: `apply`, `layer` and `both`, one for ea
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.fileop.api import Copied, Progress, SourceTree
 from minibuild.graph.op import Copy
 from minibuild.oci.content import BlobMaker
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.witness import Seen

@@ -7,9 +7,9 @@ language is that of chmod(1), POSIX "chmod, Extended description"; a clause that
 
 import re
 import stat
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
+from minibuild.tuples import NamedTuple
 
 _UMASK = 0o022
 _ALL_BITS = 0o7777

@@ -11,7 +11,6 @@ import re
 import stat
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
@@ -24,6 +23,7 @@ from minibuild.graph.op import Copy
 from minibuild.graph.pattern import IgnorePatterns, compile_glob
 from minibuild.linux import device
 from minibuild.linux.beneath import open_beneath
+from minibuild.tuples import NamedTuple
 
 _PIVOT = "/./"
 _WILDCARD = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)

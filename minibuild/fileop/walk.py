@@ -9,13 +9,13 @@ Excluded directories that nothing can come back from are not even opened. Read n
 import os
 import stat
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple
 
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join
 from minibuild.graph.pattern import IgnorePatterns
 from minibuild.linux import device
+from minibuild.tuples import NamedTuple
 
 
 class Found(NamedTuple):

@@ -11,7 +11,6 @@ whether they changed meanwhile. Read next: `layer`.
 
 import os
 import time
-from typing import NamedTuple
 
 from minibuild.fileop.api import Entry
 from minibuild.fileop.data import SMALL
@@ -20,6 +19,7 @@ from minibuild.fileop.memo import Row, rows_of
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import Found
 from minibuild.graph.op import Copy
+from minibuild.tuples import NamedTuple
 
 
 class Seen(NamedTuple):

@@ -6,11 +6,11 @@ Read next: `graph.state`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Op
 from minibuild.graph.vertex import Note, Vertex, topological
+from minibuild.tuples import NamedTuple
 
 
 class FlatVertex(NamedTuple):

@@ -8,13 +8,14 @@ Read next: `frontends.dockerfile.convert`, or `solve` for what becomes of the gr
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from minibuild.errors import SourceText, Span
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource, Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
+from minibuild.tuples import NamedTuple
 
 
 class LocalContext(NamedTuple):

@@ -5,9 +5,10 @@ so that a config read from an image and written again loses nothing.
 Read next: `graph.frontend`.
 """
 
-from typing import Any, NamedTuple, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from minibuild.graph.platform import Platform
+from minibuild.tuples import NamedTuple
 
 
 class Healthcheck(TypedDict, total=False):

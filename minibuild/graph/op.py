@@ -5,15 +5,16 @@ Nothing here knows what a Dockerfile is, and nothing here touches a disk. An op 
 works on by the *index* of an input of its vertex (see `graph.vertex`), so that an op on its own
 is just values and can be hashed.
 
-Everything is a `NamedTuple`: immutable, hashable, and ten times cheaper to define than a frozen
+Everything is a `NamedTuple`: immutable, hashable, and far cheaper to define than a frozen
 dataclass, which counts in a program whose cached build should end before one notices.
 Read next: `graph.vertex`.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
+from minibuild.tuples import NamedTuple
 
 # --- Source: trees that come from outside the graph ---------------------------------------------
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
+from minibuild.tuples import NamedTuple
 
 _ANY = "[^/]*"
 _WILDCARDS = re.compile(r"[*?\[\\]")

@@ -6,9 +6,9 @@ The aliases are those of containerd's platforms package (`x86_64` is `amd64`, `a
 
 import os
 import re
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError
+from minibuild.tuples import NamedTuple
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),

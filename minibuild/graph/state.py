@@ -17,7 +17,7 @@ Read next: `graph.flat`, `graph.frontend`.
 
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
@@ -44,6 +44,7 @@ from minibuild.graph.op import (
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.graph.vertex import merge as merge_vertices
+from minibuild.tuples import NamedTuple
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -6,10 +6,11 @@ them: two rules of layered drawing (Sugiyama, Tagawa and Toda 1981) that do for 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from xml.sax.saxutils import escape
 
 from minibuild.graph.graphdata import Json, edges, title
+from minibuild.tuples import NamedTuple
 
 _BOX = (250, 34)
 _GAP = (46, 14)

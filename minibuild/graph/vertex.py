@@ -7,11 +7,12 @@ Read next: `graph.image`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.digest import Digest, digest_json
 from minibuild.errors import Span
 from minibuild.graph.op import Merge, Op
+from minibuild.tuples import NamedTuple
 
 
 class Note(NamedTuple):

@@ -8,10 +8,10 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.snapshot.api import Applied, Diff, SnapshotID
+from minibuild.tuples import NamedTuple
 
 _TYPES = {
     stat.S_IFREG: "file",

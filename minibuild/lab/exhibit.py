@@ -4,7 +4,8 @@ Read next: `whiteout_hardlink`, an exhibit; `stage`, which performs them.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from minibuild.tuples import NamedTuple
 
 
 class Variation(NamedTuple):

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from minibuild.definition import read_definition
 from minibuild.digest import Digest
@@ -45,6 +45,7 @@ from minibuild.solve.solver import Solver
 from minibuild.solve.sources import Sources
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Workbench
+from minibuild.tuples import NamedTuple
 
 _BASE_IMAGE = "busybox"
 

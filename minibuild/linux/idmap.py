@@ -12,9 +12,10 @@ Rules: user_namespaces(7), subuid(5). Read next: `namespace`.
 
 import os
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from minibuild.linux import capabilities
+from minibuild.tuples import NamedTuple
 
 HELPERS = ("newuidmap", "newgidmap")
 FIRST_SUBORDINATE, ENOUGH = 100_000, 65_536

@@ -9,11 +9,11 @@ Read next: `namespace`, which uses what is checked here.
 import errno
 import os
 from collections.abc import Callable
-from typing import NamedTuple
 
 from minibuild.linux import idmap, syscalls
 from minibuild.linux.advice import read_setting, user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
+from minibuild.tuples import NamedTuple
 
 OLDEST_KERNEL = (5, 6)
 ROOTLESS_OVERLAY_KERNEL = (5, 11)

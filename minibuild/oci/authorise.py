@@ -8,13 +8,13 @@ distribution project's token authentication ("spec/auth/token", "oauth"). Read n
 import json
 import re
 import threading
-from typing import NamedTuple
 
 from minibuild.errors import RegistryError
 from minibuild.oci.credentials import Credentials, Login
 from minibuild.oci.hosts import Endpoint, Hosts, is_loopback
 from minibuild.oci.refusal import refusal
 from minibuild.oci.transport import Transport, read_all
+from minibuild.tuples import NamedTuple
 
 _PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _MAX_TOKEN_BYTES = 1 << 20

@@ -6,7 +6,7 @@ is an error. Read next: `registry` and `push`, which know what to ask.
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibuild.errors import RegistryError
 from minibuild.oci.authorise import Authoriser
@@ -24,6 +24,7 @@ from minibuild.oci.transport import (
     redirected,
 )
 from minibuild.request import RegistryAccess
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

@@ -6,12 +6,13 @@ compares two layers entry by entry, for who looks for the cause of a difference.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from minibuild.oci.content import BlobSource
 from minibuild.oci.edit import Image
 from minibuild.oci.listing import Item, Layer, Tree, entries_of, sha_of, tree_of
 from minibuild.oci.tarformat import Entry
+from minibuild.tuples import NamedTuple
 
 _MAX_READ_BYTES = 16 << 20
 _CONTEXT_BYTES = 24

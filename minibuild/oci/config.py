@@ -10,7 +10,7 @@ layers give the same image. Rules: image-spec config.md and manifest.md. Read ne
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from minibuild.digest import Digest
 from minibuild.graph.image import History, ImageConfig, config_to_json
@@ -28,6 +28,7 @@ from minibuild.oci.model import (
     describe,
     manifest_bytes,
 )
+from minibuild.tuples import NamedTuple
 
 COMMENT = "buildkit.exporter.image.v0"
 """BuildKit's mark on history entries that only an exporter knows of."""

@@ -10,9 +10,10 @@ Read next: `authorise`.
 import base64
 import binascii
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.errors import RegistryError
+from minibuild.tuples import NamedTuple
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 _HELPER_S = 30

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError
@@ -33,6 +33,7 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import parse_reference
 from minibuild.oci.tarread import TarReader, file_chunks
+from minibuild.tuples import NamedTuple
 
 _CHUNK = 1 << 20
 _MAX_MEMBERS = 100_000

@@ -9,7 +9,7 @@ gives the same image. Read next: `squash` for layers, `rebase`.
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from minibuild.digest import DiffID, Digest, parse_digest
 from minibuild.errors import ImageError
@@ -36,6 +36,7 @@ from minibuild.oci.model import (
     parse_manifest,
 )
 from minibuild.oci.reference import Reference
+from minibuild.tuples import NamedTuple
 
 
 class Image(NamedTuple):

@@ -17,11 +17,12 @@ for Docker. Certificates lie as in `dockerd`'s certs.d. Read next: `transport`.
 
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.errors import UsageError
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.request import RegistryAccess
+from minibuild.tuples import NamedTuple
 
 _DOCKER_HUB = "registry-1.docker.io"
 _PLACE = re.compile(r"(https?://)?(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+)(:\d+)?(/\S*[^\s/])?")

@@ -6,7 +6,6 @@ The file is replaced as a whole, under a lock, so readers need none. Read next: 
 """
 
 import os
-from typing import NamedTuple
 
 from minibuild.errors import DefinitionError, StoreError
 from minibuild.oci.content import ContentStore, full_disk
@@ -21,6 +20,7 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.store.layout import Store
+from minibuild.tuples import NamedTuple
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 

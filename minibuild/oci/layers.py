@@ -4,12 +4,11 @@ Comes in: what `pack`, a pull or a conversion found out. Goes out: the blobs of 
 diff can have several blobs, one for each compression. Kept in the table `layers` of the store.
 """
 
-from typing import NamedTuple
-
 from minibuild.digest import DiffID, Digest
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.store.database import Database
+from minibuild.tuples import NamedTuple
 
 
 class PackedLayer(NamedTuple):

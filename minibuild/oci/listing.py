@@ -8,7 +8,6 @@ Read next: `squash`, `compare`.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from minibuild.digest import DiffID
 from minibuild.errors import ImageError
@@ -18,6 +17,7 @@ from minibuild.oci.layerstream import LayerStream
 from minibuild.oci.model import Descriptor
 from minibuild.oci.tarformat import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, Entry
 from minibuild.oci.tarread import TarReader
+from minibuild.tuples import NamedTuple
 
 
 class Layer(NamedTuple):

@@ -9,11 +9,12 @@ same with other media types. Read next: `content`.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
+from minibuild.tuples import NamedTuple
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

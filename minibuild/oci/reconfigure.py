@@ -6,7 +6,9 @@ another program. Rules: image-spec config.md. Read next: `edit`.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from minibuild.tuples import NamedTuple
 
 
 class Changes(NamedTuple):

@@ -7,10 +7,10 @@ reference package. Read next: `model`.
 """
 
 import re
-from typing import NamedTuple
 
 from minibuild.digest import Digest, InvalidDigest, parse_digest
 from minibuild.errors import DefinitionError
+from minibuild.tuples import NamedTuple
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"

@@ -8,8 +8,10 @@ its own extensions; image-spec layer.md for whiteouts. Read next: `tarwrite`, `t
 
 import stat
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 from zlib import adler32
+
+from minibuild.tuples import NamedTuple
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -9,10 +9,11 @@ is temporary is tried again after a pause that doubles, or after the time that t
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.errors import BuildError, Cancelled, RegistryError
 from minibuild.oci.hosts import Tls
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager

@@ -17,7 +17,6 @@ Read next: `config`, `images`.
 import errno
 import os
 import stat
-from typing import NamedTuple
 
 from minibuild.digest import DiffID
 from minibuild.errors import ImageError
@@ -36,6 +35,7 @@ from minibuild.oci.model import Descriptor
 from minibuild.oci.tarformat import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, Entry
 from minibuild.oci.tarread import TarReader, file_chunks
 from minibuild.snapshot.api import Whiteouts
+from minibuild.tuples import NamedTuple
 
 _LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

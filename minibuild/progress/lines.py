@@ -9,7 +9,8 @@ Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
 import codecs
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from minibuild.tuples import NamedTuple
 
 # A control sequence, an operating system command (title, hyperlink), or any other escape.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")

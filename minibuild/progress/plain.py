@@ -14,7 +14,7 @@ A header line tells that the floor went to another step. Read next: `tty`.
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
@@ -23,6 +23,7 @@ from minibuild.progress.quantity import amount
 from minibuild.progress.stream import Sink
 from minibuild.progress.ticker import Ticker
 from minibuild.progress.trace import FailedStep, Output, Step, Trace
+from minibuild.tuples import NamedTuple
 
 # A step loses the floor to one that waits if it was silent for so long, or has held it so long.
 SILENCE_S = 1.0

@@ -7,12 +7,12 @@ Read next: `plain`.
 """
 
 from collections import deque
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
 from minibuild.progress.lines import LineCutter, Piece, readable
+from minibuild.tuples import NamedTuple
 
 TAIL_LINES = 20
 _LINE_LIMIT = 2000

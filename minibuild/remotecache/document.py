@@ -13,13 +13,14 @@ Read next: `places`.
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
 from minibuild.errors import ImageError
 from minibuild.oci.config import rfc3339
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, as_oci, parse_json
+from minibuild.tuples import NamedTuple
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 MARK = "minibuild"

@@ -11,7 +11,6 @@ Read next: `document`, `places`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.engine import Engine
@@ -30,6 +29,7 @@ from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import DiffKey, Result
 from minibuild.solve.workbench import Voice
 from minibuild.telling import Scene, vertex, warn
+from minibuild.tuples import NamedTuple
 
 _RULE = "CacheNotExported"
 _PACKERS = 4

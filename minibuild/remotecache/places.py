@@ -11,7 +11,6 @@ Read next: `arriving`, `leaving`.
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
@@ -39,6 +38,7 @@ from minibuild.remotecache.document import (
     parse_document_bytes,
 )
 from minibuild.request import CachePlace, RegistryAccess
+from minibuild.tuples import NamedTuple
 
 _MAX_IMAGES = 64
 

@@ -14,7 +14,9 @@ Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Literal, NamedTuple, NewType, Protocol
+from typing import Literal, NewType, Protocol
+
+from minibuild.tuples import NamedTuple
 
 SnapshotID = NewType("SnapshotID", int)
 

@@ -26,7 +26,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from minibuild.errors import StoreError, lack
 from minibuild.linux import beneath, xattr
@@ -34,6 +33,7 @@ from minibuild.snapshot import entry
 from minibuild.snapshot.api import Applied, Kind, MergePolicy
 from minibuild.snapshot.diff import Difference
 from minibuild.snapshot.view import View
+from minibuild.tuples import NamedTuple
 
 _NEVER_LINKED = (stat.S_IFIFO, stat.S_IFSOCK)
 _CANNOT_LINK = (errno.EXDEV, errno.EMLINK)

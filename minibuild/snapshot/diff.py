@@ -17,11 +17,11 @@ Read next: `apply`.
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from minibuild.snapshot.api import Kind
 from minibuild.snapshot.compare import same_directory, same_file
 from minibuild.snapshot.view import WHITEOUT, Node, View
+from minibuild.tuples import NamedTuple
 
 
 class Difference(NamedTuple):

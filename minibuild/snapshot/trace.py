@@ -9,7 +9,7 @@ Read next: `apply`, where the telling is done.
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibuild.snapshot.api import (
     Applied,
@@ -21,6 +21,7 @@ from minibuild.snapshot.api import (
     Strategy,
 )
 from minibuild.snapshot.merge import can_stand_on, merge, view_of
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.snapshot.base import BaseSnapshotter

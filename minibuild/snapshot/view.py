@@ -16,10 +16,10 @@ layers needs neither a mount nor the privilege for one. Read next: `diff`.
 import os
 import stat
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Whiteouts
+from minibuild.tuples import NamedTuple
 
 WHITEOUT = 0
 """The type of a whiteout; no S_IFMT value is 0."""

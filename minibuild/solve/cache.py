@@ -7,12 +7,13 @@ have been pruned counts as a miss. Read next: `cachekey`.
 
 import json
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.oci.layers import PackedLayer
 from minibuild.solve.results import DiffKey, Diffs, Result
 from minibuild.store.database import Database
+from minibuild.tuples import NamedTuple
 
 
 class Record(NamedTuple):

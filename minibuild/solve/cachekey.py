@@ -17,11 +17,12 @@ Read next: `operations`.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from minibuild.digest import DiffID, Digest, digest_json, digest_strings
 from minibuild.graph.op import Copy, File, Merge, Op
 from minibuild.graph.vertex import plain
+from minibuild.tuples import NamedTuple
 
 VERSION = "2"
 """Part of every key: raised when a step of equal definition would give another result."""

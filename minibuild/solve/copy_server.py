@@ -14,7 +14,7 @@ import gc
 import os
 import pickle
 import signal
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
@@ -23,6 +23,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.job import Done, Hooks, Job, Places, do
 from minibuild.linux import syscalls
 from minibuild.oci.content import BlobWriter
+from minibuild.tuples import NamedTuple
 
 MAX_DIRECTORIES = 7
 """With the order itself these are the descriptors that go with one message."""

@@ -4,13 +4,12 @@ Comes in: copies and open directories. Goes out: `Done`, and a layer that the st
 Read next: `copiers`.
 """
 
-from typing import NamedTuple
-
 from minibuild.fileop.job import Done, Form, Hooks, Job, Places
 from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
 from minibuild.solve.copiers import Copiers
 from minibuild.solve.packing import Packing
+from minibuild.tuples import NamedTuple
 
 
 class Copying(NamedTuple):

@@ -5,8 +5,6 @@ kept, the last, as a record of the cache under a key that no step has; so `prune
 rid of it. Nothing is moved or packed for it. Secrets are not in it: they were mounts.
 """
 
-from typing import NamedTuple
-
 from minibuild.digest import Digest
 from minibuild.errors import StoreError
 from minibuild.graph.op import Exec
@@ -14,6 +12,7 @@ from minibuild.graph.vertex import Vertex
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.solve.cache import Cache, Record
 from minibuild.solve.results import Diffs, Result
+from minibuild.tuples import NamedTuple
 
 _KEY = Digest("failed-step")
 

@@ -10,12 +10,12 @@ of all stages lie side by side, and looking each of them up is as cheap. Read ne
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.graph.op import Merge
 from minibuild.graph.vertex import Vertex
 from minibuild.solve.trees import Solved
+from minibuild.tuples import NamedTuple
 
 Inputs = list[Solved | None]
 

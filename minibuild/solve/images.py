@@ -8,7 +8,7 @@ they are until a step needs their files or an export their bytes.
 import os
 import threading
 from collections.abc import Callable
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
 from minibuild.errors import DefinitionError, ImageError, RegistryError
@@ -30,6 +30,7 @@ from minibuild.oci.model import (
     parse_manifest,
 )
 from minibuild.oci.reference import Reference, parse_reference
+from minibuild.tuples import NamedTuple
 
 MAX_INDEX_DEPTH = 4
 Pull = Literal["missing", "always", "never"]

@@ -5,7 +5,6 @@ steps are read only when a fast key has no record.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, located
@@ -26,6 +25,7 @@ from minibuild.graph.vertex import Vertex
 from minibuild.solve.cachekey import Contents, Part, read_part
 from minibuild.solve.trees import Solved, input_of, open_tree
 from minibuild.solve.workbench import Voice, Workbench
+from minibuild.tuples import NamedTuple
 
 Reader = Copy | BindMount | CacheMount
 """A part of an op that reads an input."""

@@ -5,13 +5,13 @@ step looks into, and which vertices are layers of the outcome. Read next: `pack_
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.graph.op import File, Merge
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import Compression
 from minibuild.solve.layers import StoreLayers
+from minibuild.tuples import NamedTuple
 
 
 class Packing(NamedTuple):

@@ -15,12 +15,13 @@ Read next: `materialise`.
 import json
 import time
 from collections.abc import Iterable
-from typing import Any, NamedTuple, NewType
+from typing import Any, NewType
 
 from minibuild.digest import DiffID, digest_strings
 from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import SnapshotID
 from minibuild.store.database import Database
+from minibuild.tuples import NamedTuple
 
 DiffKey = NewType("DiffKey", int)
 Result = tuple[DiffKey, ...]

@@ -13,7 +13,7 @@ Read next: `solver`.
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from minibuild.digest import Digest
 from minibuild.errors import Cancelled
@@ -26,10 +26,15 @@ T = TypeVar("T")
 Inputs = Mapping[Digest, T]
 
 
-class _Outcome(NamedTuple, Generic[T]):
-    vertex: Vertex
-    value: T | None
-    error: BaseException | None
+class _Outcome(Generic[T]):
+    """What became of a vertex: no `NamedTuple`, for a generic one is dear to define."""
+
+    __slots__ = ("error", "value", "vertex")
+
+    def __init__(self, vertex: Vertex, value: T | None, error: BaseException | None) -> None:
+        self.vertex = vertex
+        self.value = value
+        self.error = error
 
 
 class Scheduler(Generic[T]):

@@ -6,7 +6,6 @@ is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as g
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from minibuild.digest import digest_strings
 from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
@@ -19,6 +18,7 @@ from minibuild.solve.cache import Cache, Record
 from minibuild.solve.results import Result
 from minibuild.solve.trees import Solved
 from minibuild.solve.workbench import Voice, Workbench
+from minibuild.tuples import NamedTuple
 
 _SHA256_DIGITS = 64
 _HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40

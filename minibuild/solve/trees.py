@@ -7,7 +7,6 @@ from a result (a snapshot that is mounted for the occasion).
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, located
@@ -16,6 +15,7 @@ from minibuild.graph.op import LocalSource
 from minibuild.graph.vertex import Vertex
 from minibuild.solve.results import Result
 from minibuild.solve.workbench import Voice, Workbench
+from minibuild.tuples import NamedTuple
 
 
 class Solved(NamedTuple):

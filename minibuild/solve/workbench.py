@@ -7,7 +7,7 @@ build but what is kept in the store.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
@@ -22,6 +22,7 @@ from minibuild.solve.cache import Elsewhere
 from minibuild.solve.materialise import Materialiser
 from minibuild.solve.results import Diffs, Result
 from minibuild.store.layout import Store
+from minibuild.tuples import NamedTuple
 
 if TYPE_CHECKING:  # a cached build runs no step
     from minibuild.executor.api import Executor

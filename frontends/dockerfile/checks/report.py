@@ -7,14 +7,13 @@ spares just that one.
 Read next: `written`.
 """
 
-from typing import NamedTuple
-
 from frontends.dockerfile.checks.rules import Rule
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.instructions import Head
 from frontends.dockerfile.quantities import truth
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Finding
+from minibuild.tuples import NamedTuple
 
 _ALL = "all"
 _HINT = "write it like check=skip=RuleA,RuleB;error=true, or check=skip=all"

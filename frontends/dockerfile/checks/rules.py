@@ -5,7 +5,7 @@ own, because people search for it; the explanations are ours.
 Read next: `report`.
 """
 
-from typing import NamedTuple
+from minibuild.tuples import NamedTuple
 
 _PAGES = "https://docs.docker.com/go/dockerfile/rule/"
 

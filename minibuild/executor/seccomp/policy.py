@@ -17,7 +17,9 @@ over what is of no consequence in a build. Every file then belongs to root in th
 Names that a machine does not have are passed over. See seccomp(2), syscalls(2).
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from minibuild.tuples import NamedTuple
 
 FILES = """
 access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3 faccessat
