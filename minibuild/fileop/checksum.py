@@ -8,7 +8,6 @@ Read next: `memo`, which spares reading files that have not changed.
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
@@ -25,7 +24,7 @@ from minibuild.fileop.fingerprint import (
     prints_of,
 )
 from minibuild.fileop.memo import BATCH, DigestMemo, rows_of
-from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.select import Selection
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 
@@ -77,17 +76,12 @@ def _fingerprints(selection: Selection, prints: Prints, memo: DigestMemo | None)
         reading = _Reading(dirs, memo)
         # All picks first: a source that is not there is told before anything is read.
         for pick in list(selection.picks()):
-            for item in _read_pick(selection, pick, prints):
-                reading.add(item)
+            labels = Labels(pick, prints)
+            reading.add(labels.top())
+            if pick.is_dir:
+                for found in selection.below(pick):
+                    reading.add(labels.below(found))
         return reading.finish()
-
-
-def _read_pick(selection: Selection, pick: Pick, prints: Prints) -> Iterator[Item]:
-    labels = Labels(pick, prints)
-    yield labels.top()
-    if pick.is_dir:
-        for found in selection.below(pick):
-            yield labels.below(found)
 
 
 class _Reading:
@@ -119,11 +113,12 @@ class _Reading:
         """The digests of a batch; files the memo knows stay closed."""
         batch = self._batch
         known = self._memo.recall([item.stat for item in batch]) if self._memo else _ALL_NEW
+        tell = self._told.tell
         for item, digest in zip(batch, known, strict=False):
             if digest is None:
                 status, digest = self._hasher.digest(item)
                 self._fresh.append((status, digest))
-            self._told.tell(item.label, f"{item.words} {digest.hex()}")
+            tell(item.label, f"{item.words} {digest.hex()}")
         batch.clear()
 
     def finish(self) -> Contents:

@@ -87,12 +87,13 @@ def prints_of(copy: Copy) -> Prints:
 class Labels:
     """The items of one pick, in the order of the walk."""
 
-    __slots__ = ("_first_names", "_pick", "_prefix", "_prints")
+    __slots__ = ("_first_names", "_pick", "_prefix", "_prints", "_real")
 
     def __init__(self, pick: Pick, prints: Prints) -> None:
         self._pick = pick
         self._prints = prints
         self._prefix = ("/" + pick.named).rstrip("/") + "/"
+        self._real = join(pick.real, "x")[:-1]
         self._first_names: dict[tuple[int, int], str] = {}
 
     def top(self) -> Item:
@@ -105,18 +106,18 @@ class Labels:
 
     def below(self, found: Found, target: str | None = None) -> Item:
         """Something in a picked directory; `target` is what a symlink says, if it was read."""
-        status, more = found.stat, ""
-        data = stat.S_ISREG(status.st_mode)
+        status, more, path = found.stat, "", found.path
+        kind = stat.S_IFMT(status.st_mode)
+        data = kind == stat.S_IFREG
         if data and status.st_nlink > 1:
             # Two names of one file are copied as such, so it matters which names they are.
-            first = self._first_names.setdefault((status.st_dev, status.st_ino), found.path)
-            if first is not found.path:
+            first = self._first_names.setdefault((status.st_dev, status.st_ino), path)
+            if first is not path:
                 more, data = f"hardlink {first}", False
-        elif stat.S_ISLNK(status.st_mode):
+        elif kind == stat.S_IFLNK:
             more = os.readlink(found.name, dir_fd=found.dir_fd) if target is None else target
-        real = join(self._pick.real, found.path)
         words = self._prints.words(status, more)
-        return Item(self._prefix + found.path, real, status, words, data)
+        return Item(self._prefix + path, self._real + path, status, words, data)
 
 
 class Told:

@@ -37,10 +37,11 @@ class DigestMemo:
         for status in files:
             inodes.setdefault(status.st_dev, []).append(status.st_ino)
         known = {device: self._rows(device, wanted) for device, wanted in inodes.items()}
-        found = []
+        found: list[bytes | None] = []
         for status in files:
             row = known[status.st_dev].get(status.st_ino)
-            found.append(row[5] if row is not None and row[2:5] == _stamp(status) else None)
+            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            found.append(row[5] if row is not None and row[2:5] == stamp else None)
         return found
 
     def _rows(self, device: int, inodes: Sequence[int]) -> dict[int, Row]:
@@ -54,7 +55,8 @@ class DigestMemo:
                 f" WHERE dev = ? AND ino IN ({marks})",
                 [_signed(device), *batch],
             )
-            rows.update({row[1] & _UNSIGNED: row for row in found})
+            for row in found:
+                rows[row[1] & _UNSIGNED] = row
         return rows
 
     def remember(self, rows: Sequence[Row]) -> None:
