@@ -190,7 +190,7 @@ def _tidy(engine: Engine, *, forget_files: bool) -> None:
     with db.transaction() as tx:
         tx.executemany("DELETE FROM layers WHERE digest = ?", gone)
         if forget_files:
-            tx.execute("DELETE FROM file_digests")
+            tx.execute("DELETE FROM digests_of_files")
     db.shrink()
 
 

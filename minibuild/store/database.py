@@ -40,14 +40,11 @@ SCHEMA = (
     ) WITHOUT ROWID
     """,
     """
-    CREATE TABLE IF NOT EXISTS file_digests (
+    CREATE TABLE IF NOT EXISTS digests_of_files (
         dev INTEGER NOT NULL,
-        ino INTEGER NOT NULL,
-        size INTEGER NOT NULL,
-        mtime_ns INTEGER NOT NULL,
-        ctime_ns INTEGER NOT NULL,
-        digest BLOB NOT NULL,
-        PRIMARY KEY (dev, ino)
+        inodes INTEGER NOT NULL,   -- a group of numbers that are neighbours: see fileop.memo
+        files BLOB NOT NULL,
+        PRIMARY KEY (dev, inodes)
     ) WITHOUT ROWID
     """,
     """

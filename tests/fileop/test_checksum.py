@@ -250,8 +250,39 @@ def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
     big = (1 << 63) + 5
     times = {"st_mtime_ns": 1, "st_ctime_ns": 1}
     status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
-    memo.remember(rows_of([(status, b"d")], 10 * 10**9))
-    assert memo.recall([status]) == [b"d"]
+    memo.remember(rows_of([(status, b"d" * 32)], 10 * 10**9))
+    assert memo.recall([status]) == [b"d" * 32]
+
+
+def _status(inode: int, size: int = 3, device: int = 7) -> os.stat_result:
+    times = {"st_mtime_ns": 1, "st_ctime_ns": 1}
+    return os.stat_result((0o100644, inode, device, 1, 0, 0, size, 1, 1, 1), times)
+
+
+def test_neighbours_in_the_memo(store: Store) -> None:
+    """Inodes that are kept together do not stand for each other, and are added one by one."""
+    memo, late = DigestMemo(store.db), 10 * 10**9
+    inodes = [1, 2, 63, 64, 65, 1000, 128, (1 << 64) - 1]
+    for inode in inodes:
+        memo.remember(rows_of([(_status(inode), bytes([inode % 251]) * 32)], late))
+    found = memo.recall([_status(n) for n in inodes])
+    assert found == [bytes([inode % 251]) * 32 for inode in inodes]
+    assert memo.recall([_status(3), _status(1, size=4), _status(1, device=8)]) == [None] * 3
+    memo.remember(rows_of([(_status(1, size=4), b"n" * 32)], late))
+    assert memo.recall([_status(1, size=4), _status(1), _status(2)]) == [
+        b"n" * 32,
+        None,
+        b"\2" * 32,
+    ]
+
+
+def test_a_damaged_row_of_the_memo_is_not_believed(store: Store) -> None:
+    memo = DigestMemo(store.db)
+    memo.remember(rows_of([(_status(1), b"d" * 32)], 10 * 10**9))
+    store.db.execute("UPDATE digests_of_files SET files = substr(files, 1, 20)")
+    assert memo.recall([_status(1)]) == [None]
+    memo.remember(rows_of([(_status(1), b"e" * 32)], 10 * 10**9))
+    assert memo.recall([_status(1)]) == [b"e" * 32]
 
 
 def test_a_build_without_time_stops_at_the_first_files_that_are_new(
