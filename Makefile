@@ -34,7 +34,7 @@ conformance: install ## the conformance suite in CONFORMANCE=dir; ARGS='--area c
 	    echo "no conformance suite in $(CONFORMANCE): say where it is with CONFORMANCE=dir"; \
 	fi
 
-bench: install-dev ## time all workloads into bench/RESULTS.md (20 minutes); ARGS=--help says more
+bench: install-dev ## time all workloads into bench/RESULTS.md (25 minutes); ARGS=--help says more
 	@$(VENV)/bin/python -m bench $(or $(ARGS),--results bench)
 
 install: ## the virtual environment with minibuild

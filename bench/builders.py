@@ -1,9 +1,9 @@
 """Who builds: an adapter for each builder, which says how it is called.
 
-Comes in: a store of the builder's own, a context and what to export. Goes out: commands. A new
-builder is one more class with these three methods, or just a command line: `--vs 'CMD'` takes
-any, with {context}, {store}, {output} and {tag} filled in, and `--vs-setup 'CMD'` what puts the
-base image {base} (an OCI archive) called {tag} into its store.
+Comes in: a store of the builder's own, a context and what is to become of the result. Goes out:
+commands. A new builder is one more class with these methods, or just a command line: `--vs 'CMD'`
+takes any, with {context}, {store}, {result}, {output}, {compression} and {tag} filled in, and
+`--vs-setup 'CMD'` what puts the base image {base} (an OCI archive) called {tag} into its store.
 """
 
 import os
@@ -19,12 +19,14 @@ TAG = "localhost/bench-result"
 
 
 class Order(NamedTuple):
-    """What to build. `output` is the archive to write, or empty; its layers are compressed so."""
+    """What to build, and what is to become of it: an image in an archive (`output`), or one in the
+    store (`named`), with layers that are compressed so; or nothing that leaves the cache."""
 
     store: str
     context: str
     output: str = ""
     compression: str = "gzip"
+    named: bool = False
 
 
 class Builder(Protocol):
@@ -62,9 +64,13 @@ class Minibuild:
         return [self._program, "image", "load", "-q", "-t", tag, archive]
 
     def build(self, order: Order) -> list[str]:
-        command = [self._program, "build", "--progress=plain", "-t", TAG, "--network=host"]
+        command = [self._program, "build", "--progress=plain", "--network=host"]
+        if order.output or order.named:
+            command += ["-t", TAG]
         if order.output:
             command += ["-o", f"type=oci,dest={order.output},compression={order.compression}"]
+        elif not order.named:
+            command += ["-o", "type=cacheonly"]
         return [*command, order.context]
 
     def environment(self, store: str) -> Mapping[str, str]:
@@ -76,6 +82,8 @@ class Minibuild:
 
 class Buildah:
     """buildah with the cache of layers on, and without a container runtime (chroot).
+
+    Its cache is made of images, so it makes one even where the result is only to stay there.
 
     Releases before 1.40 refuse `COPY --link`; Debian's does. Each gets the Dockerfile without the
     flag: the same files, in layers that hang together.
@@ -134,6 +142,7 @@ class Anyone:
         words = {
             "context": order.context,
             "store": order.store,
+            "result": "oci" if order.output else "image" if order.named else "cache",
             "output": order.output,
             "compression": order.compression,
             "tag": TAG,

@@ -2,7 +2,9 @@
 
 Comes in: their programs, in a `Tree`. Goes out: commands and a daemon, with runc and the overlayfs
 snapshotter. The base image is a folder that the client offers, as BuildKit keeps no images of its
-own. What it builds stays in its cache unless an archive is asked for: less work than an image.
+own. For the same reason an image that is to stay with it gets no name: its layers are packed and
+stored, with a config and a manifest, but nothing lists it. Without either, its result stays in its
+cache.
 Read next: `dockerd`, for the same in Docker.
 """
 
@@ -11,7 +13,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-from bench.builders import Order
+from bench.builders import TAG, Order
 from bench.daemon import Daemon
 from bench.recorded import BUILDKIT
 from bench.tree import Tree, says
@@ -44,6 +46,8 @@ class BuildKit:
         if order.output:
             compression = f"compression={order.compression}"
             command.append(f"--output=type=oci,dest={order.output},{compression}")
+        elif order.named:
+            command.append(f"--output={as_image(order)}")
         return command
 
     def environment(self, store: str) -> Mapping[str, str]:
@@ -57,6 +61,12 @@ class BuildKit:
         )  # fmt: skip
         path = f"{store}/socket"
         return Daemon(command, log=f"{store}/log", answers=lambda: _listens(path))
+
+
+def as_image(order: Order) -> str:
+    """The output that packs and stores an image, and does not unpack it again."""
+    attributes = f"compression={order.compression},oci-mediatypes=true,push=false,unpack=false"
+    return f"type=image,name={TAG},{attributes}"
 
 
 def _base(store: str) -> list[str]:

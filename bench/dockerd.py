@@ -3,7 +3,8 @@
 Comes in: Docker's programs, in a `Tree`. Goes out: commands and a daemon, with containerd's image
 store and the overlayfs snapshotter. buildx is called without `docker` before it, which would cost
 each build 80 ms; even so it takes twice as long for nothing as `buildkit`, which is the peer to
-prefer. What it builds stays in its cache unless an archive is asked for.
+prefer. An image that is to stay with it gets its name, and is unpacked even if that is not asked
+for. Without an image, its result stays in its cache.
 """
 
 import json
@@ -11,6 +12,7 @@ import socket
 from collections.abc import Mapping
 
 from bench.builders import Order
+from bench.buildkit import as_image
 from bench.contents import write
 from bench.daemon import Daemon
 from bench.tree import Lacking, Tree, says
@@ -57,6 +59,8 @@ class Dockerd:
         output = "type=cacheonly"
         if order.output:
             output = f"type=oci,dest={order.output},compression={order.compression}"
+        elif order.named:
+            output = as_image(order)
         return [*command, f"--output={output}", order.context]
 
     def environment(self, store: str) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bench.measure import apart
-from bench.workloads import WORK
+from bench.workloads import LINK, WORK, Workload
 
 _BLOCK = 1 << 20
 _IMPORTS = "argparse, json, sqlite3, hashlib, ctypes, re, threading, struct"
@@ -171,14 +171,16 @@ def _pull(files: str, place: str) -> float:
     return timed(gunzip) + _copy(files, place)
 
 
-def limits(name: str, context: str, place: str, scale: float, files: str = "") -> list[Limit]:
-    """The limits of a workload, measured now. `place` is a folder to write to, `files` what a
-    base image holds."""
+def limits(
+    workload: Workload, context: str, place: str, scale: float, files: str = ""
+) -> list[Limit]:
+    """The limits of a workload's phases, measured now. `place` is a folder to write to, `files`
+    what a base image holds."""
     read, write = os.pipe()
 
     def measure() -> None:
         with open(write, "w", encoding="utf-8") as file:
-            json.dump(_limits(name, context, place, scale, files), file)
+            json.dump(_limits(workload.name, context, place, scale, files), file)
 
     try:
         # Apart: compressing takes memory, and that of this process counts for what it starts.
@@ -186,7 +188,8 @@ def limits(name: str, context: str, place: str, scale: float, files: str = "") -
     finally:
         os.close(write)
     with open(read, encoding="utf-8") as file:
-        return [Limit(*words) for words in json.load(file)]
+        found = [Limit(*words) for words in json.load(file)]
+    return [limit for limit in found if limit.phase in workload.phases]
 
 
 def _limits(name: str, context: str, place: str, scale: float, files: str) -> list[Limit]:
@@ -195,18 +198,12 @@ def _limits(name: str, context: str, place: str, scale: float, files: str) -> li
     steps = {"W1": 3, "W2": int(20 * scale), "W7": int(100 * scale)}.get(name)
     if steps is not None:
         what = f"python, {steps} x fork, unshare, mount, exec"
-        return [Limit("cold", what, start + _steps(steps)), *found]
-    if name in ("W3", "W4", "W4b"):
-        walk = start + _walk(context)
-        tar = start + _tar(context, place)
-        copy = _copy(context, place)
-        found = [Limit("noop", "python and a walk", walk), Limit("noop+oci", "the same", walk)]
-        cold = Limit("cold", "cp -a", copy) if name != "W3" else Limit("cold", "tar", tar)
-        found += [cold, Limit("change", cold.what, walk if name != "W3" else tar)]
-        if name != "W3":
-            found[-1] = Limit("change", "python and a walk", walk)
-        packed = Limit("cold+oci", "python, tar, gzip", tar + _compress(context, "gzip"))
-        return [*found, packed, packed._replace(phase="change+oci")] if name == "W3" else found
+        cold = Limit("cold", what, start + _steps(steps))
+        return [cold, *found, *([cold._replace(phase="cold+image")] if name == "W2" else [])]
+    if name == "W3":
+        return _one_copy(context, place, start)
+    if name in ("W4", "W4b"):
+        return _links(context, place, start)
     if name == "W5":
         return [
             Limit("cold+oci", "isal on all processors", _compress(context, "gzip")),
@@ -217,3 +214,29 @@ def _limits(name: str, context: str, place: str, scale: float, files: str) -> li
     if name == "W8" and files:
         return [Limit("cold", "gunzip, sha256, cp -a", _pull(files, place)), *found]
     return found
+
+
+def _one_copy(context: str, place: str, start: float) -> list[Limit]:
+    """W3: the layer is made of the context, and nobody reads what is in it."""
+    walk, tar = start + _walk(context), start + _tar(context, place)
+    packed = tar + _compress(context, "gzip")
+    whole = ("cold+oci", "change+oci", "cold+image")
+    return [
+        Limit("noop", "python and a walk", walk),
+        Limit("noop+oci", "the same", walk),
+        *(Limit(phase, "python, tar", tar) for phase in ("cold", "change")),
+        *(Limit(phase, "python, tar, gzip", packed) for phase in whole),
+    ]
+
+
+def _links(context: str, place: str, start: float) -> list[Limit]:
+    """W4: a step reads the files, so there is a tree; each link is a layer of an image."""
+    walk, copy = start + _walk(context), _copy(context, place)
+    one = _compress(os.path.join(context, LINK), "gzip")
+    return [
+        Limit("noop", "python and a walk", walk),
+        Limit("cold", "cp -a", copy),
+        Limit("change", "python and a walk", walk),
+        Limit("cold+image", "cp -a, gzip", copy + _compress(context, "gzip")),
+        Limit("change+image", "python, a walk, gzip of one link", walk + one),
+    ]

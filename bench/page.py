@@ -23,9 +23,28 @@ they are measured and why the numbers are what they are:
 - **Seconds** are wall time; these and all other numbers are medians (least-most) of {rounds}
   round(s), builders in turns. **Processors** are the processor seconds of a command and all that it
   waited for, **MiB** the memory of its largest process.
-{buildkit}- **Peers**: {peers}. A ratio below 1 means that minibuild is faster.
+{phases}{buildkit}- **Peers**: {peers}. A ratio below 1 means that minibuild is faster.
 - **Limit** is the least work of the same kind, measured in this session without any builder.
 
+"""
+
+_PHASES = """\
+- **Phases**: `cold` finds the base image and nothing else, `noop` finds everything done, `change`
+  comes after one file was changed. What is made of the result is one thing more, the same for all
+  builders of a line:
+  - *Nothing behind it*: the steps are done and the result stays in the builder's cache (minibuild:
+    `-o type=cacheonly`; BuildKit: no output). That is the price of the steps alone. buildah cannot
+    stop there: its cache is made of images, so it makes one here, too, and its ratio is of
+    unequal work.
+  - `+image`: an image in the builder's own store: each layer is packed, hashed and compressed with
+    gzip, and a config and a manifest are written (minibuild: `-t`; BuildKit: `type=image`, not
+    unpacked again). That is what a build is mostly for. buildkitd keeps no list of images, so
+    minibuild and buildah alone give theirs a name. These lines have no goal.
+  - `+oci`: an image in an archive outside of the store.
+
+  The first two are shown side by side because builders differ in what they put off: BuildKit copies
+  files into its cache and packs them when an image is wanted; minibuild packs files that no step
+  reads at once, and compresses them, whether an image is wanted or not.
 """
 
 _RECORDED = """\
@@ -40,9 +59,7 @@ _LIVE = """\
   to *it* that minibuild is to reach; where it failed, the ratio to the recorded one, and the table
   says so. Its processors are those of the client, the daemon and the steps until the client has
   its answer, to a few hundredths of a second; its MiB are those of the client or of the largest
-  process of the daemon, without the programs of steps. Without an archive its result stays in its
-  cache and is neither packed nor given a name, as when it was recorded; the same build by
-  minibuild or buildah makes an image, with layers that are packed.
+  process of the daemon, without the programs of steps.
 - **BuildKit, recorded**: medians of another day on another machine of the same kind (2 processors,
   ext4; master of August 2026), to compare with.
 """
@@ -94,6 +111,7 @@ def _head(report: Report, peers: Sequence[str], picture: str) -> str:
         filesystem=report.filesystem,
         before=report.load_before,
         rounds=_rounds(report),
+        phases=_PHASES,
         buildkit=_LIVE if is_live(report) else _RECORDED,
         peers="; ".join(report.versions.get(peer, peer) for peer in peers) or "none",
         **{key: about[key] for key in ("processors", "kernel", "python")},

@@ -82,7 +82,7 @@ def _measure(
     with bases.base(workload.base) as base:
         session = Session(workload, builders, base, folder, given.scale)
         rows = rows_of(workload.name, session.measure(given.rounds or workload.rounds, _tell))
-        found = limits(workload.name, session.context, folder, given.scale, base.files)
+        found = limits(workload, session.context, folder, given.scale, base.files)
         return rows, found
 
 

@@ -18,7 +18,7 @@ from bench.builders import Builder, Order
 from bench.contents import write
 from bench.daemon import Daemon
 from bench.measure import Cost, Failed, apart, run
-from bench.workloads import Workload, compression
+from bench.workloads import Phase, Workload, compression, named
 
 # Builders that remember files by their times do not trust those that changed just now.
 _SETTLE_S = 2.1
@@ -77,7 +77,9 @@ class Session:
         for number in range(rounds):
             for phases in self._workload.runs:
                 with ExitStack() as daemons:
-                    places = {b.name: self._fresh_place(b, daemons) for b in self._live()}
+                    places = {
+                        b.name: self._fresh_place(b, phases[0], daemons) for b in self._live()
+                    }
                     for phase in phases:
                         samples += self._phase(phase, places, number, tell)
         return samples
@@ -111,7 +113,7 @@ class Session:
             output = os.path.join(self._folder, f"out-{builder.name.replace(' ', '-')}.tar")
             if os.path.exists(output):
                 os.rename(output, f"{output}.{time.monotonic_ns()}")
-        order = Order(place.store, self.context, output, packed or "gzip")
+        order = Order(place.store, self.context, output, packed or "gzip", named(phase))
         try:
             if place.error:
                 raise Failed(place.error)
@@ -120,8 +122,9 @@ class Session:
             return Sample(builder.name, phase, Cost(0, 0, 0), str(error))
         return Sample(builder.name, phase, cost)
 
-    def _fresh_place(self, builder: Builder, daemons: ExitStack) -> _Place:
-        """A store with the base image in it, which a step has run on; the rest is not there."""
+    def _fresh_place(self, builder: Builder, phase: Phase, daemons: ExitStack) -> _Place:
+        """A store with the base image in it, which a step has run on; the rest is not there. If
+        images are to be stored, one was, so that the first that is timed is not the first."""
         self._stores += 1
         store = os.path.join(self._folder, f"store{self._stores}")
         os.makedirs(store)
@@ -135,7 +138,8 @@ class Session:
         try:
             if command:
                 self._run(builder, list(command), place)
-                self._run(builder, builder.build(Order(store, self._first_step())), place)
+                order = Order(store, self._first_step(), named=named(phase))
+                self._run(builder, builder.build(order), place)
         except Failed:
             pass  # It will fail again where it is told.
         return place

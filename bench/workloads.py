@@ -2,7 +2,8 @@
 
 Comes in: a folder and a scale (1 is the real thing, tests use less). Goes out: a build context in
 it. Phases follow each other on one store: `cold` finds the base image there and nothing else,
-`noop` finds everything, `change` comes after one file was changed. `+oci` writes an archive, too.
+`noop` finds everything, `change` comes after one file was changed. The result stays in the cache of
+the builder; with `+image` it becomes an image in its store, with `+oci` one in an archive.
 Read next: `bases` for what they start from, `session` for the order of events.
 """
 
@@ -17,6 +18,10 @@ Make = Callable[[str, float], None]
 
 PLAIN = ("cold", "noop", "change")
 EXPORTED = ("cold+oci", "noop+oci", "change+oci")
+IMAGE = ("cold+image",)
+IMAGE_CHANGED = ("cold+image", "change+image")
+LINK = "part01"
+"""The folder of W4 that changes: it is the second of the links."""
 _MIB = 1 << 20
 
 
@@ -34,12 +39,22 @@ class Workload(NamedTuple):
     base: str = "busybox"
     rounds: int = 3
 
+    @property
+    def phases(self) -> frozenset[Phase]:
+        """All of them."""
+        return frozenset(phase for run in self.runs for phase in run)
+
 
 def compression(phase: Phase) -> str | None:
     """What layers are to be compressed with, for a phase that exports an archive."""
     if "+oci" not in phase:
         return None
     return "zstd" if phase.endswith("-zstd") else "gzip"
+
+
+def named(phase: Phase) -> bool:
+    """Whether an image is to be in the builder's store after a phase."""
+    return phase.endswith("+image")
 
 
 def _steps(count: int) -> str:
@@ -127,13 +142,14 @@ def _debian(top: str, scale: float) -> None:
 
 
 _FIRST_FILE = "src/d000/f00000.txt"
+_LINK_FILE = f"{LINK}/d000/f00000.txt"
 
 WORKLOADS = (
     Workload("W1", "six steps of the reproduction", _reproduction, (("cold", "noop"),), rounds=5),
-    Workload("W2", "20 RUNs", _chain(20), (("cold", "noop"),), rounds=5),
-    Workload("W3", "COPY of 20,000 files", _many_files, (PLAIN, EXPORTED), _FIRST_FILE),
-    Workload("W4", "10 links of 2,000 files", _links(10, 2000), (PLAIN,), "part01/d000/f00000.txt"),
-    Workload("W4b", "40 links of 500 files", _links(40, 500), (PLAIN,), "part01/d000/f00000.txt"),
+    Workload("W2", "20 RUNs", _chain(20), (("cold", "noop"), IMAGE), rounds=5),
+    Workload("W3", "COPY of 20,000 files", _many_files, (PLAIN, EXPORTED, IMAGE), _FIRST_FILE),
+    Workload("W4", "10 links of 2,000 files", _links(10, 2000), (PLAIN, IMAGE_CHANGED), _LINK_FILE),
+    Workload("W4b", "40 links of 500 files", _links(40, 500), (PLAIN, IMAGE), _LINK_FILE),
     Workload(
         "W5", "768 MiB exported", _big_data, (("cold+oci",), ("cold+oci-zstd",))
     ),

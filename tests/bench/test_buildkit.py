@@ -60,6 +60,14 @@ def test_buildkitd_keeps_its_result_unless_an_archive_is_wanted(debian: Fake) ->
     assert "--local=context=/context" in command
 
 
+def test_an_image_for_the_store_is_packed_and_not_unpacked(debian: Fake) -> None:
+    for made in (BuildKit(debian), Dockerd(debian)):
+        command = made.build(Order("/store", "/context", named=True))
+        [output] = [word for word in command if word.startswith("--output")]
+        assert output.startswith("--output=type=image,name=localhost/bench-result,")
+        assert {"compression=gzip", "push=false", "unpack=false"} <= set(output.split(","))
+
+
 def test_buildkitd_gets_the_base_image_from_the_client(debian: Fake, tmp_path: Path) -> None:
     made, store = BuildKit(debian), tmp_path / "store"
     store.mkdir()

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.builders import Anyone, Minibuild
+from bench.builders import Anyone, Buildah, Minibuild, Order
 from bench.chart import as_svg
-from bench.limits import Limit
+from bench.limits import Limit, limits
 from bench.measure import Cost, Failed, Spread, run
 from bench.page import as_page
 from bench.recorded import BUILDKIT_S, GOALS
 from bench.report import Report, as_json, as_text, rows_of
 from bench.session import Sample
-from bench.workloads import WORKLOADS
+from bench.workloads import WORKLOADS, chosen
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -126,9 +126,42 @@ def test_other_forms_have_the_same_numbers() -> None:
 
 
 def test_goals_are_of_workloads_and_phases_that_exist() -> None:
-    phases = {(w.name, phase) for w in WORKLOADS for run in w.runs for phase in run}
+    phases = {(w.name, phase) for w in WORKLOADS for phase in w.phases}
     assert phases >= set(BUILDKIT_S)
     assert set(BUILDKIT_S) >= set(GOALS)
+
+
+def test_an_image_in_the_store_has_a_ratio_and_no_goal() -> None:
+    samples = [
+        Sample("minibuild", "cold+image", Cost(0.2, 0.2, 30)),
+        Sample("BuildKit", "cold+image", Cost(0.8, 0.7, 90)),
+    ]
+    report = REPORT._replace(rows=tuple(rows_of("W1", samples)))
+    stored = cells(as_page(report), "cold+image")
+    assert stored[9:12] == ["0.25", "", ""]
+    assert not any(phase.endswith("+image") for _, phase in GOALS)
+
+
+@pytest.mark.parametrize("report", [REPORT, LIVE])
+def test_page_says_what_is_made_of_the_result_in_each_kind_of_phase(report: Report) -> None:
+    page = as_page(report)
+    for told in ("type=cacheonly", "`+image`: ", "`+oci`: ", "buildah cannot"):
+        assert told in page
+
+
+@pytest.mark.parametrize("name", ["W2", "W3", "W4", "W4b"])
+def test_an_image_has_a_limit_of_its_own(name: str, tmp_path: Path) -> None:
+    [workload] = chosen(name)
+    context = tmp_path / "context"
+    context.mkdir()
+    workload.make(str(context), 0.01)
+    found = {limit.phase: limit for limit in limits(workload, str(context), str(tmp_path), 0.01)}
+    stored = {phase for phase in workload.phases if phase.endswith("+image")}
+    assert stored
+    assert stored <= set(found) <= workload.phases
+    if name != "W2":
+        assert all("gzip" in found[phase].what for phase in stored)
+        assert found["cold+image"].seconds > found["cold"].seconds
 
 
 def test_what_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
@@ -157,6 +190,30 @@ def test_a_peer_that_fails_does_not_stop_the_rest(tmp_path: Path) -> None:
 def test_adapters_are_command_lines() -> None:
     made = Anyone("tool --root {store} {context}")
     assert made.name == "tool"
+    order = Order("/store", "/context")
+    assert Anyone("tool {result}").build(order)[-1] == "tool cache"
+    assert Anyone("tool {result}").build(order._replace(named=True))[-1] == "tool image"
     assert Minibuild("/x/minibuild").load("s", "a.tar", "t")[:3] == [
         "/x/minibuild", "image", "load",
     ]  # fmt: skip
+
+
+def test_minibuild_makes_an_image_only_where_one_is_wanted() -> None:
+    made, order = Minibuild("/x/minibuild"), Order("/store", "/context")
+    cached = made.build(order)
+    assert cached[-3:] == ["-o", "type=cacheonly", "/context"]
+    assert "-t" not in cached
+    stored = made.build(order._replace(named=True))
+    assert "-t" in stored
+    assert "-o" not in stored
+    archived = made.build(order._replace(output="/out.tar"))
+    assert "-t" in archived
+    assert "type=oci,dest=/out.tar,compression=gzip" in archived
+
+
+def test_buildah_always_makes_one(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    order = Order(str(tmp_path), str(tmp_path))
+    made = Buildah("buildah-that-is-not-here")
+    assert made.build(order) == made.build(order._replace(named=True))
+    assert "-t" in made.build(order)

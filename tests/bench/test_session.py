@@ -52,15 +52,17 @@ class Served:
     def __init__(self, argv: list[str]) -> None:
         self.argv = argv
         self.diary: list[str] = []
+        self.orders: list[Order] = []
 
     def load(self, store: str, archive: str, tag: str) -> list[str]:
-        """The base image is not needed."""
-        return []
+        """Nothing is in it."""
+        return ["true"]
 
     def build(self, order: Order) -> list[str]:
         """The command; none is a Ctrl-C."""
         if not self.argv:
             raise KeyboardInterrupt
+        self.orders.append(order)
         return self.argv
 
     def environment(self, store: str) -> Mapping[str, str]:
@@ -82,12 +84,23 @@ class Broken(Served):
         raise Failed("the daemon does not answer\nno such store")
 
 
-def session(builder: Served, folder: Path) -> Session:
-    """A session of two runs with one phase each."""
+@pytest.fixture(autouse=True)
+def _unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here looks at the times of files."""
+    monkeypatch.setattr("bench.session._SETTLE_S", 0)
+
+
+TWO = (("cold",), ("cold+oci",))
+
+
+def session(
+    builder: Served, folder: Path, runs: tuple[tuple[str, ...], ...] = TWO, archive: str = ""
+) -> Session:
+    """A session of two runs with one phase each, or of others."""
     workload = Workload(
-        "W0", "", lambda top, scale: write(f"{top}/Dockerfile", ""), (("cold",), ("cold+oci",))
+        "W0", "", lambda top, scale: write(f"{top}/Dockerfile", ""), runs, changed="Dockerfile"
     )
-    return Session(workload, [builder], Base("x"), str(folder), 1)
+    return Session(workload, [builder], Base("x", archive), str(folder), 1)
 
 
 def test_a_daemon_has_one_store_and_its_costs_count(tmp_path: Path) -> None:
@@ -108,3 +121,21 @@ def test_a_daemon_is_stopped_if_the_session_ends_early(tmp_path: Path) -> None:
 def test_a_daemon_that_does_not_come_up_is_a_builder_that_failed(tmp_path: Path) -> None:
     samples = session(Broken(["true"]), tmp_path).measure(2, lambda text: None)
     assert [sample.error.splitlines()[-1] for sample in samples] == ["no such store"]
+
+
+def test_all_builders_are_asked_for_the_kind_of_result_that_the_phase_is_called_after(
+    tmp_path: Path,
+) -> None:
+    builder = Served(["true"])
+    runs = (("cold",), ("cold+image", "change+image"), ("cold+oci",))
+    session(builder, tmp_path, runs).measure(1, lambda text: None)
+    kinds = [(order.named, bool(order.output)) for order in builder.orders]
+    assert kinds == [(False, False), (True, False), (True, False), (False, True)]
+
+
+def test_where_images_are_stored_the_first_one_is_not_timed(tmp_path: Path) -> None:
+    builder = Served(["true"])
+    runs = (("noop",), ("cold+image",))
+    session(builder, tmp_path, runs, archive="base.tar").measure(1, lambda text: None)
+    warm = [order.named for order in builder.orders if order.context.endswith("first-step")]
+    assert warm == [False, True]
