@@ -37,7 +37,11 @@ class Copiers:
             return
         from minibuild.solve.copy_server import CopyServer
 
-        self._servers = [CopyServer.start() for _ in range(wanted)]
+        try:
+            for _ in range(wanted):
+                self._servers.append(CopyServer.start())
+        except OSError:
+            pass  # No more processes or descriptors for this user: it goes without.
         self._idle = list(self._servers)
 
     @contextmanager

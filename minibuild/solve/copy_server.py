@@ -56,12 +56,17 @@ class CopyServer:
 
     @classmethod
     def start(cls) -> "CopyServer":
-        """Fork a server. This process has one thread."""
+        """Fork a server. This process has one thread. Raises `OSError` if it may not."""
         ours, theirs = pair()
-        pid = os.fork()
-        if pid == 0:
-            _serve_and_exit(theirs)
-        theirs.close()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _serve_and_exit(theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         return cls(ours, pid)
 
     @property

@@ -185,6 +185,21 @@ def test_copiers_use_all_there_are(
     assert not os.path.exists(f"/proc/{pids[0]}")
 
 
+def test_a_machine_without_room_for_a_process(
+    source: SourceTree, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(os, "fork", refused)
+    copiers, before = Copiers(), len(os.listdir("/proc/self/fd"))
+    copiers.start_servers(jobs=16, at_once=2)
+    assert copiers._servers == [] and len(os.listdir("/proc/self/fd")) == before
+    places, job = Places(-1, None, {3: source}), Job((COPY,), "layer")
+    assert copiers.do(job, places, ContentStore(store), Hooks()).layer is not None
+
+
 @pytest.mark.parametrize(("jobs", "at_once"), [(1, 10), (16, 1), (16, 0)])
 def test_no_server_where_nothing_is_done_at_once(jobs: int, at_once: int) -> None:
     copiers = Copiers()
