@@ -7,7 +7,7 @@ Nothing here looks at files or at the environment. Read next: `sizes`, `build_fl
 """
 
 from minibuild.cli.sizes import truth
-from minibuild.errors import UsageError
+from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.request import Output, Secret, SshAgent
 
@@ -229,3 +229,17 @@ def insist_on_text(value: str, what: str) -> None:
 def listed(text: str) -> list[str]:
     """`a,b`: the words between the commas."""
     return [word for word in (part.strip() for part in fields(text)) if word]
+
+
+def check_reference(ref: str, text: str, flag: str, *, written: bool) -> None:
+    """Raise `UsageError` if a flag's reference cannot be one, or not one that is `written` to."""
+    from minibuild.oci.reference import parse_reference
+
+    try:
+        reference = parse_reference(ref)
+    except DefinitionError as error:
+        raise UsageError(f"--{flag} {text}: {error.message}", hint=error.hint) from None
+    if written and reference.digest is not None:
+        raise UsageError(
+            f"--{flag} {text}: a digest cannot be written to", hint="give a tag: NAME:TAG"
+        )

@@ -7,9 +7,9 @@ further keys may follow it.
 
 from typing import Literal
 
-from minibuild.cli.attributes import fields
+from minibuild.cli.attributes import check_reference, fields
 from minibuild.cli.sizes import truth
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.errors import UsageError
 from minibuild.oci.compress import compressor
 from minibuild.oci.model import Compression
 from minibuild.request import CacheMountPlace
@@ -80,16 +80,7 @@ def _checked(made: CacheMountPlace, text: str, flag: str) -> CacheMountPlace:
         raise UsageError(f"--{flag} {text} names no place", hint=f"write {_FORM[flag]}")
     if made.type == "local":
         return made
-    from minibuild.oci.reference import parse_reference
-
-    try:
-        reference = parse_reference(made.ref)
-    except DefinitionError as error:
-        raise UsageError(f"--{flag} {text}: {error.message}", hint=error.hint) from None
-    if flag == "cache-mount-to" and reference.digest is not None:
-        raise UsageError(
-            f"--{flag} {text}: a digest cannot be written to", hint="give a tag: NAME:TAG"
-        )
+    check_reference(made.ref, text, flag, written=flag == "cache-mount-to")
     return made
 
 

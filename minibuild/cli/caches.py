@@ -4,9 +4,9 @@ Comes in: the text of a flag. Goes out: a place, or a `UsageError` that says how
 keys are those of buildx (its reference of `build`, and "Cache storage backends").
 """
 
-from minibuild.cli.attributes import fields
+from minibuild.cli.attributes import check_reference, fields
 from minibuild.cli.sizes import truth
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.errors import UsageError
 from minibuild.oci.compress import compressor
 from minibuild.oci.model import Compression
 from minibuild.request import CachePlace
@@ -115,16 +115,7 @@ def _checked(made: CachePlace, text: str, flag: str) -> CachePlace:
         raise UsageError(f"--{flag} {text} names no place", hint=f"write {_FORM[flag]}")
     if made.type == "local":
         return made
-    from minibuild.oci.reference import parse_reference
-
-    try:
-        reference = parse_reference(made.ref)
-    except DefinitionError as error:
-        raise UsageError(f"--{flag} {text}: {error.message}", hint=error.hint) from None
-    if flag == "cache-to" and reference.digest is not None:
-        raise UsageError(
-            f"--{flag} {text}: a digest cannot be written to", hint="give a tag: NAME:TAG"
-        )
+    check_reference(made.ref, text, flag, written=flag == "cache-to")
     return made
 
 

@@ -13,7 +13,7 @@ keys: a *fast* one, in which such inputs count by their keys, and a *canonical* 
 count by their contents. A fast key that has a record saves the reading; the canonical key is what
 later steps depend on, and it is the same whichever way it was found. BuildKit calls the two
 definition-based and content-based.
-Read next: `operations`.
+Read next: `keyring`.
 """
 
 from collections.abc import Sequence

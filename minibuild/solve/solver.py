@@ -3,7 +3,7 @@
 Comes in: vertices, inputs first. Goes out: a `Solved` for each. For a vertex that is not in the
 cache, its key is locked first: of two builds that want the same step at the same time, in one
 process or in two, one does it and the other finds it done.
-Read next: `run_exec`, `run_file` and `sources`, which do the work.
+Read next: `step` and `sources`, which do the work.
 """
 
 import threading
