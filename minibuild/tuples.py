@@ -10,7 +10,7 @@ and a class gets a copy with its own names. Instances are the same and cost the 
 import sys
 import types
 import typing
-from _collections import _tuplegetter  # type: ignore[import-not-found]
+from collections import _tuplegetter  # type: ignore[attr-defined]
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, cast
 

@@ -31,10 +31,11 @@ from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
 from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
 from minibuild.graph.vertex import Note, Vertex, merge
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
-_OCTAL = re.compile("[0-7]+")
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")
+_OCTAL = regex("[0-7]+")
+_SYMBOLIC = regex(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")
 _EVERYTHING = frozenset(("*", "**", "**/*"))
 _LARGEST_MODE = 0o7777
 

@@ -17,15 +17,19 @@ from functools import cache
 from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from minibuild.errors import Span
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 MAX_DEPTH = 50
 """How deep `${a:-${b:-...}}` may be nested; the lexer calls itself for each level."""
 
-SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""White space as Unicode has it, for a character class. Python's `isspace` has four more."""
+SPACES = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""White space as Unicode has it, for `strip` and character classes. `isspace` has four more."""
 
-_SPACE = re.compile(f"[{SPACES}]+")
+_SPACE = regex(f"[{SPACES}]+")
 _SPECIAL_PARAMETERS = "@*#?-$!0"
 
 

@@ -42,9 +42,10 @@ from frontends.dockerfile.words import (
     split_words,
     stripped,
 )
+from minibuild.regex import regex
 
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
-_ONBUILD = re.compile(r"\s*ONBUILD\s*", re.IGNORECASE)
+_STAGE_NAME = regex(r"[a-z][a-z0-9-_.]*")
+_ONBUILD = regex(r"\s*ONBUILD\s*", re.IGNORECASE)
 _MILLISECOND_NS = 1_000_000
 
 

@@ -7,13 +7,12 @@ announces nothing. Spaces may stand after `<<`, so `$((1 << 4))` announces one t
 Read next: `lines`.
 """
 
-import re
-
 from frontends.dockerfile.expand import Lexer, LexError
 from frontends.dockerfile.words import NotStrings, json_array, split_flags, split_keyword
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
-_ANNOUNCED = re.compile(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")
+_ANNOUNCED = regex(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")
 _KEYWORDS = frozenset(("ADD", "COPY", "RUN"))
 
 

@@ -12,7 +12,6 @@ Read next: `split`, which cuts off the keywords, and `heredocs`.
   line that begins with `#!` ends them too, but for `syntax` and `check`.
 """
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable
 
@@ -21,14 +20,14 @@ from frontends.dockerfile.expand import SPACES
 from frontends.dockerfile.heredocs import Announced, announced
 from frontends.dockerfile.instructions import Comment, Directive, Directives, Heredoc
 from minibuild.errors import Span
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 Locate = Callable[[int, int], Span]
 """Makes a span of a first and a last line, both counted from 1."""
 
-_DIRECTIVE = re.compile(r"#[\t\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\f\r ]*=[\t\f\r ]*(.*)")
+_DIRECTIVE = regex(r"#[\t\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\f\r ]*=[\t\f\r ]*(.*)")
 _KNOWN = ("syntax", "escape", "check")
-_LEADING = re.compile(f"[{SPACES}]+")
 
 
 class Logical(NamedTuple):
@@ -196,5 +195,4 @@ class _Scanner:
 
 
 def _without_leading_space(line: str) -> str:
-    match = _LEADING.match(line)
-    return line[match.end() :] if match else line
+    return line.lstrip(SPACES)

@@ -20,6 +20,7 @@ from frontends.dockerfile.instructions import MountField, MountSpec
 from frontends.dockerfile.quantities import size_bytes, truth
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import Span
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 Sharing = Literal["shared", "private", "locked"]
@@ -40,7 +41,7 @@ _KEYS = (
 _ALONE = ("readonly", "readwrite", "required")
 _ONLY_FOR = {"required": ("secret", "ssh"), "size": ("tmpfs",), "env": ("secret",)}
 _FILE_TYPES = ("secret", "ssh", "cache")
-_FIELD = re.compile(r'"((?:[^"]|"")*)"|([^",]*)')
+_FIELD = regex(r'"((?:[^"]|"")*)"|([^",]*)')
 
 
 class BindMount(NamedTuple):

@@ -17,8 +17,9 @@ from frontends.dockerfile.split import Split, split_all
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.errors import SourceText, Span
 from minibuild.graph.frontend import Finding
+from minibuild.regex import regex
 
-_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_NO_UTF8 = regex("[\udc80-\udcff]")
 _UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
 """The byte order marks of UTF-16. Bytes that are no UTF-8 are surrogates in the text, as above."""
 
@@ -151,13 +152,17 @@ def _about_unknown(keyword: str, escape: str) -> str:
 def _insist_on_text(logical: Logical, split: Split, locate: Locate) -> None:
     """Bytes that are no UTF-8, which the text holds as surrogates, may stand in comments and in
     files that COPY and ADD take from heredocs. An image's config is JSON and cannot say them."""
-    if found := _NO_UTF8.search(logical.text):
+    if found := _not_utf8(logical.text):
         line = logical.line_at(found.start())
         raise _no_text(locate(line, line))
     if split.instruction not in ("COPY", "ADD"):
         for heredoc in logical.heredocs:
-            if _NO_UTF8.search(heredoc.content):
+            if _not_utf8(heredoc.content):
                 raise _no_text(heredoc.span)
+
+
+def _not_utf8(text: str) -> re.Match[str] | None:
+    return None if text.isascii() else _NO_UTF8.search(text)
 
 
 def _no_text(span: Span) -> DockerfileError:

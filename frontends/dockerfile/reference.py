@@ -8,6 +8,8 @@ Read next: `sources`, which resolves them.
 
 import re
 
+from minibuild.regex import regex
+
 SCRATCH = "scratch"
 """The name of the empty image, which no registry has."""
 
@@ -16,10 +18,10 @@ _HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = rf"(?:{_HOST}(?:\.{_HOST})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _TAG = r"[\w][\w.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(
+_REFERENCE = regex(
     rf"({_DOMAIN})/({_COMPONENT}(?:/{_COMPONENT})*)(?::({_TAG}))?(?:@({_DIGEST}))?", re.ASCII
 )
-_HEX_ID = re.compile(r"[a-f0-9]{64}")
+_HEX_ID = regex(r"[a-f0-9]{64}")
 _DEFAULT_DOMAIN = "docker.io"
 _LIBRARY = "library/"
 

@@ -6,13 +6,12 @@ ends in `.git`. A fragment is `REF:SUBDIR`; a query gives the same by name and m
 Read next: `copy`, which makes sources of the graph from them.
 """
 
-import re
-
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
-_SCP_LIKE = re.compile(r"(?![A-Za-z0-9+.-]+://)[A-Za-z0-9_.-]+@[^/:]+:(?!//).*")
-_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-_DIGITS = re.compile("[0-9a-fA-F]{1,64}")
+_SCP_LIKE = regex(r"(?![A-Za-z0-9+.-]+://)[A-Za-z0-9_.-]+@[^/:]+:(?!//).*")
+_COMMIT = regex("[0-9a-f]{40}|[0-9a-f]{64}")
+_DIGITS = regex("[0-9a-fA-F]{1,64}")
 _HTTP = ("http://", "https://")
 _GIT_SCHEMES = ("git://", "ssh://")
 _UNNAMED = "__unnamed__"

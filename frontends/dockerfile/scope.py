@@ -6,7 +6,6 @@ wins over a default, wherever it was declared. The names are those of the Docker
 Read next: `stages`, which expands FROM with them; `state` for the variables inside a stage.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 
 from frontends.dockerfile.expand import process_word
@@ -14,15 +13,16 @@ from frontends.dockerfile.instructions import Arg
 from minibuild.errors import DefinitionError
 from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.platform import Platform
+from minibuild.regex import regex
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH of an image that sets none."""
 
 EPOCH = "SOURCE_DATE_EPOCH"
-SECONDS = re.compile(r"-?[0-9]+")
+SECONDS = regex(r"-?[0-9]+")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 _DEFAULT_TARGET = "default"
-_PLATFORM = re.compile(r"(?:BUILD|TARGET)(?:PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
+_PLATFORM = regex(r"(?:BUILD|TARGET)(?:PLATFORM|OS|OSVERSION|ARCH|VARIANT)|TARGETSTAGE")
 
 
 def platform_args(request: FrontendRequest, platform: Platform, last: str) -> dict[str, str]:

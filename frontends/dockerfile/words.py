@@ -12,13 +12,11 @@ import re
 from functools import cache
 
 from frontends.dockerfile.expand import SPACES
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
-SEPARATOR = re.compile("[\t\v\f\r ]+")
+SEPARATOR = regex("[\t\v\f\r ]+")
 """What separates words of FROM, EXPOSE, COPY and such: narrower than white space in quotes."""
-
-_SPACE = re.compile(f"[{SPACES}]")
-_NO_SPACE = re.compile(f"[^{SPACES}]")
 
 
 class Piece(NamedTuple):
@@ -40,13 +38,8 @@ class NotStrings(ValueError):
 
 def stripped(text: str, offset: int = 0) -> Piece:
     """The text, which begins at `offset`, without outer white space."""
-    first = _NO_SPACE.search(text)
-    if not first:
-        return piece("", offset + len(text))
-    last = len(text)
-    while _SPACE.match(text, last - 1):
-        last -= 1
-    return piece(text[first.start() : last], offset + first.start())
+    begun = text.lstrip(SPACES)
+    return piece(begun.rstrip(SPACES), offset + len(text) - len(begun))
 
 
 def split_keyword(text: str, offset: int = 0) -> tuple[Piece, Piece]:
@@ -76,8 +69,7 @@ def split_flags(rest: Piece) -> tuple[list[Piece], Piece]:
 
 
 def _skip_spaces(text: str, position: int) -> int:
-    match = _NO_SPACE.search(text, position)
-    return match.start() if match else len(text)
+    return len(text) - len(text[position:].lstrip(SPACES))
 
 
 def _take_flag(text: str, position: int) -> tuple[str, int]:
@@ -86,7 +78,7 @@ def _take_flag(text: str, position: int) -> tuple[str, int]:
     quote = ""
     while position < len(text):
         character = text[position]
-        if not quote and _SPACE.match(character):
+        if not quote and character in SPACES:
             break
         position += 1
         if character == "\\":

@@ -5,18 +5,18 @@ Nothing in it is random: the same packages at the same time are the same documen
 Rules: the SPDX specification 2.3 in its JSON form, and package URLs (purl) as references.
 """
 
-import re
 from typing import Any
 
 from minibuild.attest.packages import Found, Package
 from minibuild.attest.statement import Predicate
 from minibuild.digest import digest_hex, digest_strings
+from minibuild.regex import regex
 
 PREDICATE_TYPE = "https://spdx.dev/Document"
 
 _ROOT = "SPDXRef-image"
 _UNKNOWN = "NOASSERTION"
-_EXPRESSION = re.compile(r"[A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*")
+_EXPRESSION = regex(r"[A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 
 
 def sbom(found: Found, name: str, created: str, tool: str) -> Predicate:

@@ -4,7 +4,6 @@ Comes in: the folder of a store, and words for images. Goes out: descriptors. No
 privileges: documents and blobs are plain files of the user.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,11 +15,12 @@ from minibuild.oci.images import ImageStore, StoredImage
 from minibuild.oci.model import Descriptor, Manifest, parse_json
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
+from minibuild.regex import regex
 from minibuild.store.flock import hold_shared
 from minibuild.store.layout import Store
 from minibuild.tuples import NamedTuple
 
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+_ID = regex(r"(?:sha256:)?([0-9a-f]{6,64})")
 
 
 class Images(NamedTuple):

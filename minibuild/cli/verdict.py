@@ -5,7 +5,6 @@ differs, the first file in it, and what is known of such files. Read next: `mini
 """
 
 import fnmatch
-import re
 from collections.abc import Iterator
 
 from minibuild.cli.summary import instruction
@@ -16,6 +15,7 @@ from minibuild.oci.content import BlobSource
 from minibuild.oci.edit import Image, read_image
 from minibuild.oci.layout import Layout
 from minibuild.oci.transfer import manifests_of
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 
@@ -45,7 +45,7 @@ _KNOWN = (
     ("*.zip", "an archive with times: have it made with SOURCE_DATE_EPOCH"),
     ("*.a", "an archive with times: ar with the flag D"),
 )
-_TIME = re.compile(r"\d\d:\d\d|(?<!\d)1[6-9]\d{8}(?!\d)|20\d\d-\d\d|(Jan|Feb|Mar|Apr|May|Jun|Jul"
+_TIME = regex(r"\d\d:\d\d|(?<!\d)1[6-9]\d{8}(?!\d)|20\d\d-\d\d|(Jan|Feb|Mar|Apr|May|Jun|Jul"
                    r"|Aug|Sep|Oct|Nov|Dec) +\d")  # fmt: skip
 
 

@@ -11,17 +11,18 @@ from typing import Literal, cast
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, matches, parse_platform
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 Place = Literal["manifest", "manifest-descriptor", "index", "index-descriptor"]
 PLACES = ("manifest", "manifest-descriptor", "index", "index-descriptor")
 
-_ATTRIBUTE = re.compile(
+_ATTRIBUTE = regex(
     r"annotation(?:-(manifest|manifest-descriptor|index|index-descriptor))?"
     r"(?:\[([^\]]*)\])?\.(.+)",
     re.DOTALL,
 )
-_TYPE = re.compile(r"([a-z-]+)(?:\[([^\]]*)\])?")
+_TYPE = regex(r"([a-z-]+)(?:\[([^\]]*)\])?")
 
 
 class Annotation(NamedTuple):

@@ -5,7 +5,6 @@ sorted by path, with nothing of a file that is ignored or excluded.
 Read next: `memo`, which spares reading files that have not changed.
 """
 
-import hashlib
 import os
 import time
 
@@ -141,6 +140,8 @@ class _Hasher:
 
     def digest(self, item: Item) -> tuple[os.stat_result, bytes]:
         """What the file was before it was read, and the digest of its data and capabilities."""
+        import hashlib  # and with it OpenSSL, where a file has to be read
+
         above, _, name = item.real.rpartition("/")
         dirs = self._dirs
         dir_fd = dirs.fd if dirs.path == above else dirs.enter(above)

@@ -5,10 +5,10 @@ language is that of chmod(1), POSIX "chmod, Extended description"; a clause that
 (`+w`) spares the bits of a umask of 022, whatever that of this process is.
 """
 
-import re
 import stat
 
 from minibuild.errors import DefinitionError
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 _UMASK = 0o022
@@ -28,8 +28,8 @@ _PERMISSIONS = {
     "t": stat.S_ISVTX,
 }
 _SHIFT = {"u": 6, "g": 3, "o": 0}
-_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)")
-_ACTION = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
+_CLAUSE = regex(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)")
+_ACTION = regex(r"([-+=])([ugo]|[rwxXst]*)")
 
 
 class _Action(NamedTuple):

@@ -23,10 +23,11 @@ from minibuild.graph.op import Copy
 from minibuild.graph.pattern import IgnorePatterns, compile_glob
 from minibuild.linux import device
 from minibuild.linux.beneath import open_beneath
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 _PIVOT = "/./"
-_WILDCARD = re.compile(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
+_WILDCARD = regex(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
 
 
 class Pick(NamedTuple):

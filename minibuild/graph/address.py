@@ -4,9 +4,9 @@ Comes in: a URL. Goes out: the part that people, other programs, the cache and t
 and the other part. Rules: RFC 3986, section 3.2.1.
 """
 
-import re
+from minibuild.regex import regex
 
-_USER = re.compile(r"\A(?P<scheme>https?://)(?P<user>[^/?#]*)@")
+_USER = regex(r"\A(?P<scheme>https?://)(?P<user>[^/?#]*)@")
 
 
 def without_credentials(url: str) -> str:

@@ -15,11 +15,12 @@ from functools import lru_cache
 from itertools import pairwise
 
 from minibuild.errors import DefinitionError
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 _ANY = "[^/]*"
-_WILDCARDS = re.compile(r"[*?\[\\]")
-_SPECIAL = re.compile(r"([*?\[\]\\])")
+_WILDCARDS = regex(r"[*?\[\\]")
+_SPECIAL = regex(r"([*?\[\]\\])")
 
 
 def has_wildcard(pattern: str) -> bool:

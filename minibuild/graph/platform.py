@@ -5,9 +5,9 @@ The aliases are those of containerd's platforms package (`x86_64` is `amd64`, `a
 """
 
 import os
-import re
 
 from minibuild.errors import DefinitionError
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 _ARCHITECTURES = {
@@ -60,7 +60,7 @@ def _normalise(system: str, architecture: str, variant: str) -> Platform:
     return Platform(system, architecture, variant)
 
 
-_COMPONENT = re.compile("[A-Za-z0-9_.-]+")
+_COMPONENT = regex("[A-Za-z0-9_.-]+")
 
 
 def parse_platform(text: str, default: Platform | None = None) -> Platform:

@@ -14,9 +14,10 @@ from minibuild.oci.credentials import Credentials, Login
 from minibuild.oci.hosts import Endpoint, Hosts, is_loopback
 from minibuild.oci.refusal import refusal
 from minibuild.oci.transport import Transport, read_all
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
-_PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_PARAMETER = regex(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _MAX_TOKEN_BYTES = 1 << 20
 _CLIENT = "minibuild"
 

@@ -8,7 +8,6 @@ Read next: `tarformat`.
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -66,6 +65,8 @@ class BlobWriter:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise full_disk(error, "a blob") from error
+        import hashlib
+
         self._sha = hashlib.sha256()
         self._committed = False
         self.size = 0

@@ -21,11 +21,12 @@ from typing import Any
 
 from minibuild.errors import UsageError
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
+from minibuild.regex import regex
 from minibuild.request import RegistryAccess
 from minibuild.tuples import NamedTuple
 
 _DOCKER_HUB = "registry-1.docker.io"
-_PLACE = re.compile(r"(https?://)?(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+)(:\d+)?(/\S*[^\s/])?")
+_PLACE = regex(r"(https?://)?(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+)(:\d+)?(/\S*[^\s/])?")
 _KEYS = {"mirrors": list, "location": str, "insecure": bool, "ca": str}
 
 

@@ -7,16 +7,16 @@ Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
 """
 
 import codecs
-import re
 from collections.abc import Iterator
 
+from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
 
 # A control sequence, an operating system command (title, hyperlink), or any other escape.
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,256}\x1b?|[ -/]*)$")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b")
+_ESCAPE = regex(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+_COLOUR = regex(r"\x1b\[[0-9;:]*m")
+_BEGUN = regex(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,256}\x1b?|[ -/]*)$")
+_CONTROL = regex(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b")
 _LONGEST = 2000
 
 

@@ -20,9 +20,9 @@ NAMESPACE_MODULES = 3
 
 HEAVY = frozenset(
     (
-        "asyncio concurrent.futures dataclasses email hmac http.client inspect isal logging "
-        "pathlib pyseccomp queue random secrets shutil ssl subprocess tarfile tempfile tqdm "
-        "urllib.request zstandard"
+        "_hashlib asyncio concurrent.futures dataclasses email hmac http.client inspect isal "
+        "logging pathlib pyseccomp queue random secrets shutil ssl subprocess tarfile tempfile "
+        "tqdm urllib.request zstandard"
     ).split()
 )
 

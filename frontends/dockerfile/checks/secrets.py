@@ -4,12 +4,12 @@ Comes in: a name. Goes out: a guess. The words are those that BuildKit's check l
 parts of a name between underscores; some names that only sound secret are let off.
 """
 
-import re
+from minibuild.regex import regex
 
-_SECRET = re.compile(
+_SECRET = regex(
     r"(?:^|_)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:$|_)"
 )
-_HARMLESS = re.compile(r"(?:^|_)(?:public|file|version)(?:$|_)")
+_HARMLESS = regex(r"(?:^|_)(?:public|file|version)(?:$|_)")
 
 
 def may_be_secret(name: str) -> bool:

@@ -5,21 +5,20 @@ nothing. BuildKit fetches that image and lets it read the file. Here one fronten
 it knows what `docker/dockerfile` knows up to the version below, so asking for that changes nothing.
 """
 
-import re
-
 from frontends.dockerfile.instructions import ParsedFile
 from minibuild.errors import Span
 from minibuild.graph.frontend import Finding
+from minibuild.regex import regex
 
 IMPLEMENTED = (1, 24)
 """The version of docker/dockerfile whose language is understood."""
 
 _BUILT_IN = ("", "dockerfile.v0")
-_NAME = re.compile(
+_NAME = regex(
     r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?"
     r"(?::(?P<tag>[\w.-]+))?(?:@sha256:[0-9a-f]{64})?"
 )
-_VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.\d+)?(?:-.*)?")
+_VERSION = regex(r"(\d+)(?:\.(\d+))?(?:\.\d+)?(?:-.*)?")
 _RULE = "UnsupportedSyntax"
 
 

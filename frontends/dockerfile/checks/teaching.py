@@ -25,6 +25,7 @@ from frontends.dockerfile.instructions import (
 )
 from frontends.dockerfile.reference import SCRATCH
 from frontends.dockerfile.scope import is_predefined
+from minibuild.regex import regex
 
 HEREDOC_WITHOUT_ERREXIT = Rule(
     "HeredocWithoutErrexit",
@@ -100,18 +101,18 @@ TEACHING_RULES = (
     SECRET_FILE_COPIED,
 )
 
-_ERREXIT = re.compile(r"^\s*set\s+-[a-zA-Z]*e|^\s*set\s+-o\s+errexit", re.MULTILINE)
-_UPDATE = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*update\b|\bapk\s+update\b")
-_INSTALL = re.compile(
+_ERREXIT = regex(r"^\s*set\s+-[a-zA-Z]*e|^\s*set\s+-o\s+errexit", re.MULTILINE)
+_UPDATE = regex(r"\bapt(?:-get)?\s+(?:-\S+\s+)*update\b|\bapk\s+update\b")
+_INSTALL = regex(
     r"\b(?:apt(?:-get)?|apk|dnf|yum|pip3?|npm|yarn|pnpm|bundle|go\s+mod|cargo|poetry|uv|composer)\s+"
     r"(?:\S+\s+)*?(?:add|install|upgrade|ci|download|fetch|sync)\b"
 )
-_ONLY_REMOVES = re.compile(r"\s*rm\s+-\S*r\S*\s+[^&;|]+")
-_SECRET_FILE = re.compile(
+_ONLY_REMOVES = regex(r"\s*rm\s+-\S*r\S*\s+[^&;|]+")
+_SECRET_FILE = regex(
     r"(?:^|/)(?:\.env(?:\..+)?|id_(?:rsa|dsa|ecdsa|ed25519)|.+\.(?:pem|key|p12|pfx)|\.netrc|\.npmrc"
     r"|\.pypirc|credentials)$"
 )
-_OFTEN_SYMLINK = re.compile(r"(/(?:bin|sbin|lib|lib32|lib64|var/run|var/lock))/")
+_OFTEN_SYMLINK = regex(r"(/(?:bin|sbin|lib|lib32|lib64|var/run|var/lock))/")
 _ROOT = ("", "root", "0")
 
 
