@@ -1,6 +1,6 @@
 """A minimal /dev in memory: what every program may expect, and no device of this machine.
 
-Comes in: the machine's devices, before the rootfs is entered. Goes out: a detached /dev, as the
+Comes in: the machine's devices, before the rootfs is entered. Goes out: a /dev, mounted, as the
 OCI runtime spec (config-linux.md, "Default Devices") lists it, without a console unless there
 is a terminal.
 
@@ -11,8 +11,8 @@ way anyway: mknod(2) is refused.
 """
 
 import os
+import stat
 
-from minibuild.executor.mounts import Scratch, clone_mount
 from minibuild.linux import syscalls
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -30,9 +30,8 @@ _TTY_GROUP = 5
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
 
 
-def open_dev(scratch: Scratch, *, sandbox: bool, single_id: bool) -> int:
-    """A new /dev as a detached mount."""
-    path = scratch.directory()
+def mount_dev(path: str, *, sandbox: bool, single_id: bool) -> None:
+    """Mount a new /dev at `path`."""
     flags = syscalls.MS_NOSUID | (syscalls.MS_NODEV if sandbox else 0)
     syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755,size=65536k")
     for name in DEVICES:
@@ -54,7 +53,6 @@ def open_dev(scratch: Scratch, *, sandbox: bool, single_id: bool) -> int:
         syscalls.mount("mqueue", f"{path}/mqueue", "mqueue", _FLAGS | syscalls.MS_NODEV)
     except OSError:
         pass  # A kernel without POSIX message queues.
-    return scratch.take(path)
 
 
 def _bind(name: str, path: str) -> None:
@@ -62,10 +60,8 @@ def _bind(name: str, path: str) -> None:
     target = f"{path}/{name}"
     if "/" in name:
         os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-    fd = clone_mount(syscalls.AT_FDCWD, f"/dev/{name}")
-    syscalls.move_mount(fd, target)
-    os.close(fd)
+    os.mknod(target, stat.S_IFREG | 0o666)
+    syscalls.mount(f"/dev/{name}", target, flags=syscalls.MS_BIND)
 
 
 def _of_this_machine() -> list[str]:

@@ -13,11 +13,12 @@ import threading
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.executor.api import BindTree, Output, Step, StepExit
 from minibuild.executor.channel import Channel, close_all, pair
+from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.seccomp.policy import Watch
 from minibuild.executor.seccomp.program import filter_program
-from minibuild.executor.server import Kind, StepServer
+from minibuild.executor.server import StepServer
 from minibuild.executor.stubs import remove_stubs
 from minibuild.executor.watch import DeviceWatch, can_watch
 from minibuild.executor.wire import (
@@ -43,22 +44,26 @@ _SIGKILL = 9
 
 def start_executor(folder: str) -> "LocalExecutor":
     """An executor that keeps its few files in `folder`."""
-    scratch = os.path.join(folder, "mnt")
     try:
-        os.makedirs(scratch, exist_ok=True)
+        os.makedirs(os.path.join(folder, SCRATCH), exist_ok=True)
     except OSError as error:
         raise HostError(
             f"cannot write to {folder}: {error.strerror}",
             hint="set MINIBUILD_ROOT to a folder that you may write to",
         ) from error
-    return LocalExecutor(folder, StepServer.start(scratch))
+    return LocalExecutor(folder)
 
 
 class LocalExecutor:
-    """An `api.Executor` over a step server. Safe to use from many threads."""
+    """An `api.Executor` over step servers. Safe to use from many threads.
 
-    def __init__(self, folder: str, server: StepServer) -> None:
-        self._server = server
+    The server for confined steps is there from the start, the one for others comes with the first
+    of them.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._servers = {True: StepServer.start(folder, sandbox=True)}
+        self._starting = threading.Lock()
         self._folder = folder
         self._in_userns = in_user_namespace()
         self._single_id = maps_single_id()
@@ -78,7 +83,7 @@ class LocalExecutor:
             raise Cancelled("the step was cancelled")
         running = _Running(output, stdin)
         try:
-            running.start(self._server, self._request(step))
+            running.start(self._server(step), self._request(step))
             exited = running.wait(cancelled)
         except BaseException:
             running.kill()
@@ -94,6 +99,14 @@ class LocalExecutor:
         if running.ready and running.ready.stubs:
             _tidy(step, running.ready)
         return self._exit(exited)
+
+    def _server(self, step: Step) -> StepServer:
+        """The server for steps of this kind."""
+        sandbox = step.security != "insecure"
+        with self._starting:
+            if sandbox not in self._servers:
+                self._servers[sandbox] = StepServer.start(self._folder, sandbox=sandbox)
+            return self._servers[sandbox]
 
     def _request(self, step: Step) -> Request:
         program = self._filter(step, "nothing")
@@ -121,9 +134,11 @@ class LocalExecutor:
         return StepExit(code, exited.signal, oom=killed and self._oom.happened())
 
     def close(self) -> None:
-        """Kill every step and stop the server."""
+        """Kill every step and stop the servers."""
         self._closed = True
-        self._server.close()
+        with self._starting:
+            for server in self._servers.values():
+                server.close()
 
 
 def _may_see_devices(step: Step) -> bool:
@@ -177,9 +192,8 @@ class _Running:
             theirs.append(other.detach())
             self._poll.register(self._channel.fileno(), select.POLLIN)
             first, second, third, fourth, fifth = theirs
-            step = request.step
-            kind = Kind(step.network == "none", step.security != "insecure")
-            server.request(kind, (first, second, third, fourth, fifth))
+            fds = (first, second, third, fourth, fifth)
+            server.request(fds, network=request.step.network == "none")
         finally:
             close_all(theirs)
 

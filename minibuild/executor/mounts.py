@@ -48,42 +48,32 @@ class Detached(NamedTuple):
 
 class Scratch:
     """A small filesystem in memory for what a step needs besides its rootfs: files bound over
-    others, mount points, upper layers that are thrown away. It goes with the mount namespace."""
+    others, mount points, upper layers that are thrown away. It goes with the mount namespace.
+
+    It is mounted when the first name in it is asked for: most steps need none.
+    """
 
     __slots__ = ("_count", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._count = 0
-        syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_NOSUID, "mode=0711")
+
+    def _name(self) -> str:
+        if not self._count:
+            syscalls.mount("tmpfs", self.path, "tmpfs", syscalls.MS_NOSUID, "mode=0711")
+        self._count += 1
+        return f"{self.path}/{self._count}"
 
     def directory(self) -> str:
         """A new empty directory."""
-        self._count += 1
-        path = f"{self.path}/{self._count}"
+        path = self._name()
         os.mkdir(path, 0o755)
         return path
 
-    def attach(self, fd: int) -> str:
-        """A detached mount, attached to a new directory."""
-        path = self.directory()
-        syscalls.move_mount(fd, path)
-        os.close(fd)
-        return path
-
-    def take(self, path: str) -> int:
-        """What is mounted at `path`, with all mounts below it, as one detached mount.
-
-        Mounts can be attached to a detached one only from Linux 6.15 on, hence the detour.
-        """
-        fd = clone_mount(syscalls.AT_FDCWD, path, recursive=True)
-        syscalls.umount(path, syscalls.MNT_DETACH)
-        return fd
-
     def file(self, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> str:
         """A new file that holds `data`."""
-        self._count += 1
-        path = f"{self.path}/{self._count}"
+        path = self._name()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             view = memoryview(data)

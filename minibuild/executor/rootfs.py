@@ -81,10 +81,12 @@ class Rootfs:
             self._readonly = True
             root = discarding(step.rootfs, scratch, in_userns=self.request.in_userns)
             return root, os.open(root, _PATH_DIRECTORY)
-        root = scratch.directory()
+        root = self._system.ground.root
         flags = 0 if step.security == "insecure" else syscalls.MS_NODEV
-        mount_tree(step.rootfs, root, flags)
-        return root, os.open(upper, _PATH_DIRECTORY)
+        upper_fd = os.open(upper, _PATH_DIRECTORY)
+        points = self._system.ground.points
+        mount_tree(points.below(step.rootfs, os.fstat(upper_fd).st_dev), root, flags)
+        return root, upper_fd
 
     def enter(self) -> None:
         """Make the snapshot "/", leave the machine's filesystems, and mount everything."""

@@ -22,6 +22,7 @@ from typing import NoReturn
 from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.channel import Channel, close_all, pair
+from minibuild.executor.ground import Ground
 from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
@@ -31,20 +32,16 @@ from minibuild.tuples import NamedTuple
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 ) | syscalls.CLONE_NEWCGROUP
-_SERVER_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
+# The last of them because the server mounts the cgroups that steps see, as they are to see them.
+_SERVER_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWCGROUP
+_USUAL, _OWN_NETWORK = b"usual", b"own network"
 _EXEC_FD = 3
 _MAX_REQUEST_BYTES = 64
 
 
-class Kind(NamedTuple):
-    """What of a step its process has to know before it is cloned."""
-
-    no_network: bool = False
-    sandbox: bool = True
-
-
 class StepServer:
-    """The client's end: a running step server."""
+    """The client's end: a running step server. One whose steps are confined gives up for good what
+    none of them may have; others need another server."""
 
     __slots__ = ("_channel", "_pid")
 
@@ -53,18 +50,18 @@ class StepServer:
         self._pid = pid
 
     @classmethod
-    def start(cls, scratch: str) -> "StepServer":
+    def start(cls, folder: str, *, sandbox: bool) -> "StepServer":
         """Start a server: by a clone of this process while it has a single thread, else by a new
-        interpreter, which takes 30 ms longer. Steps mount on the directory `scratch`, unseen."""
+        interpreter, which takes 30 ms longer. What it needs of `folder` is in `ground`."""
         ours, theirs = pair()
         try:
             if len(os.listdir("/proc/self/task")) == 1:
                 pid, pidfd = syscalls.clone(_SERVER_NAMESPACES)
                 if pid == 0:
-                    _serve_and_exit(theirs.fileno(), scratch, dies_with_parent=True)
+                    _serve_and_exit(theirs.fileno(), folder, sandbox, dies_with_parent=True)
                 os.close(pidfd)
             else:
-                pid = _spawn(theirs.fileno(), scratch)
+                pid = _spawn(theirs.fileno(), folder, sandbox)
         except OSError as error:
             ours.close()
             raise HostError(
@@ -75,10 +72,11 @@ class StepServer:
             theirs.close()
         return cls(ours, pid)
 
-    def request(self, kind: Kind, fds: tuple[int, int, int, int, int]) -> None:
-        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
+    def request(self, fds: tuple[int, int, int, int, int], *, network: bool) -> None:
+        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket;
+        `network`: in a network namespace of its own."""
         try:
-            self._channel.send(bytes(kind), fds)
+            self._channel.send(_OWN_NETWORK if network else _USUAL, fds)
         except OSError as error:
             raise HostError(
                 "the step server died", hint="was it killed, or out of memory?"
@@ -92,29 +90,29 @@ class StepServer:
             self._pid = 0
 
 
-def _spawn(fd: int, scratch: str) -> int:
+def _spawn(fd: int, folder: str, sandbox: bool) -> int:
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     # -I and -S: no environment, no site-packages. Nothing but the standard library is needed.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", program, str(_EXEC_FD), scratch],
+        [sys.executable, "-I", "-S", program, str(_EXEC_FD), folder, str(int(sandbox))],
         {},
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, _EXEC_FD)],
         setsid=True,
     )
 
 
-def serve_exec(fd: int, scratch: str) -> NoReturn:
+def serve_exec(fd: int, folder: str, *, sandbox: bool) -> NoReturn:
     """The server in a new interpreter: clone once more, to be number 1 of a pid namespace."""
     pid, _ = syscalls.clone(_SERVER_NAMESPACES)
     if pid == 0:
-        _serve_and_exit(fd, scratch, dies_with_parent=False)
+        _serve_and_exit(fd, folder, sandbox, dies_with_parent=False)
     os.close(fd)
     os.waitpid(pid, 0)
     os._exit(0)
 
 
-def _serve_and_exit(fd: int, scratch: str, *, dies_with_parent: bool) -> NoReturn:
+def _serve_and_exit(fd: int, folder: str, sandbox: bool, *, dies_with_parent: bool) -> NoReturn:
     try:
         if dies_with_parent:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -128,7 +126,7 @@ def _serve_and_exit(fd: int, scratch: str, *, dies_with_parent: bool) -> NoRetur
         # A collection would write to memory that is shared with the children.
         gc.disable()
         gc.freeze()
-        _Server(Channel(fd), scratch).serve()
+        _Server(Channel(fd), folder, sandbox=sandbox).serve()
     except BaseException as error:
         os.write(2, f"minibuild: the step server failed: {error!r}\n".encode())
         os._exit(1)
@@ -161,10 +159,13 @@ class _Spare(NamedTuple):
 class _Server:
     """The loop. Everything it waits for is a descriptor: requests, words on steps, their ends."""
 
-    def __init__(self, requests: Channel, scratch: str) -> None:
+    def __init__(self, requests: Channel, folder: str, *, sandbox: bool) -> None:
         self._requests = requests
-        self._scratch = scratch
-        self._single_id = maps_single_id()
+        self._ground: Ground | OSError
+        try:
+            self._ground = Ground(folder, sandbox=sandbox, single_id=maps_single_id())
+        except OSError as error:
+            self._ground = error  # Told to the first who wants a step.
         self._spare: _Spare | None = None
         self._poll = select.poll()
         self._poll.register(requests.fileno(), select.POLLIN)
@@ -180,20 +181,20 @@ class _Server:
                     data, fds = self._requests.receive(_MAX_REQUEST_BYTES)
                     if not data:
                         return
-                    self._start(Kind(*map(bool, data)), fds)
+                    self._start(data == _OWN_NETWORK, fds)
                 elif fd in self._by_pidfd:
                     self._ended(self._by_pidfd[fd])
                 elif fd in self._by_channel:
                     self._kill(self._by_channel[fd])
 
-    def _start(self, kind: Kind, fds: list[int]) -> None:
+    def _start(self, network: bool, fds: list[int]) -> None:
         request_fd, stdin, stdout, stderr, control = fds
         channel = Channel(control)
         try:
-            pidfd = self._give_to_spare(fds) if kind == Kind() else -1
+            pidfd = -1 if network else self._give_to_spare(fds)
             if pidfd < 0:
                 given = child.Given(request_fd, stdin, stdout, stderr, channel)
-                pidfd = self._clone(kind, lambda: given)
+                pidfd = self._clone(lambda: given, network=network)
         except OSError as error:
             hint = getattr(error, "hint", "")
             _tell(channel, pack(Failed("HostError", f"cannot start the step: {error}", hint)))
@@ -207,22 +208,21 @@ class _Server:
         if self._spare is None:
             self._prepare_spare()
 
-    def _clone(self, kind: Kind, receive: Callable[[], child.Given | None]) -> int:
+    def _clone(self, receive: Callable[[], child.Given | None], *, network: bool = False) -> int:
         """Start a process for a step; return its pidfd."""
-        network = syscalls.CLONE_NEWNET if kind.no_network else 0
-        pid, pidfd = syscalls.clone(_NAMESPACES | network)
+        if isinstance(self._ground, OSError):
+            raise self._ground
+        ground = self._ground
+        pid, pidfd = syscalls.clone(_NAMESPACES | (syscalls.CLONE_NEWNET if network else 0))
         if pid == 0:
-            child.run(
-                lambda: System(self._scratch, sandbox=kind.sandbox, single_id=self._single_id),
-                receive,
-            )
+            child.run(lambda: System(ground, network=network), receive)
         return pidfd
 
     def _prepare_spare(self) -> None:
         """Have a process ready for the next step of the usual kind."""
         ours, theirs = pair()
         try:
-            self._spare = _Spare(self._clone(Kind(), lambda: _receive(ours, theirs)), ours)
+            self._spare = _Spare(self._clone(lambda: _receive(ours, theirs)), ours)
         except OSError:
             ours.close()  # The next step will meet the same, and somebody is told.
         finally:

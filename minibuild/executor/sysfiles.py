@@ -1,31 +1,34 @@
 """/proc, /sys and what of them a step may not see or write.
 
-Goes out: detached mounts with their masks, made while this process still sees the machine's own
+Goes out: mounts with their masks, made while this process still sees the machine's own
 /proc and /sys: in a user namespace the kernel gives out fresh ones only to who can see whole ones.
 Which paths are masked and which read-only is what Docker and BuildKit do
 by default; `insecure` leaves all open. See proc(5), mount_namespaces(7), cgroup_namespaces(7).
+
+Each step has a /proc of its own, so few calls count there. A bind mount has the flags of what it is
+made from: what is to be read-only is bound from something that is, in one call.
 """
 
 import errno
 import os
-import stat
 
-from minibuild.executor.mounts import Scratch, clone_mount
 from minibuild.linux import syscalls
 
-MASKED = (
+MASKED_FOLDERS = (
     "/proc/acpi",
     "/proc/asound",
+    "/proc/scsi",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+MASKED_FILES = (
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
     "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
 )
 READ_ONLY = (
     "/proc/bus",
@@ -35,90 +38,102 @@ READ_ONLY = (
     "/proc/sysrq-trigger",
 )
 _FLAGS = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
+_BOUND = syscalls.MS_BIND | syscalls.MS_REC
 
 
-def open_proc(scratch: Scratch, *, sandbox: bool) -> int:
-    """/proc for this process's pid namespace.
+def protect(path: str, dir_fd: int = syscalls.AT_FDCWD) -> None:
+    """Let nothing be written through the mount at `path`, or `dir_fd` itself, and those below."""
+    syscalls.mount_setattr(
+        dir_fd,
+        path,
+        attr_set=_FLAGS | syscalls.MOUNT_ATTR_RDONLY,
+        flags=syscalls.AT_RECURSIVE | (0 if path else syscalls.AT_EMPTY_PATH),
+    )
+
+
+def mount_proc(path: str, readonly: str, nothing: str, *, sandbox: bool) -> None:
+    """Mount /proc for this process's pid namespace at `path`.
 
     In a container whose own /proc is masked the kernel refuses a fresh one in a user namespace
     (it would show what is masked); then the container's serves, with its process numbers.
+    `readonly` is an empty directory to be used on the way, `nothing` one that nobody can write.
     """
-    fresh = _fresh("proc", _FLAGS)
-    path = scratch.attach(_bound("/proc", readonly=False) if fresh is None else fresh)
-    if sandbox:
-        _restrict(path, "/proc", scratch)
-    return scratch.take(path)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    try:
+        syscalls.mount("proc", path, "proc", flags)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        syscalls.mount("/proc", path, flags=_BOUND)
+    if not sandbox:
+        return
+    syscalls.mount(path, readonly, flags=_BOUND)
+    protect(readonly)
+    for name in READ_ONLY:
+        rest = name.removeprefix("/proc")
+        _cover(path + rest, readonly + rest)
+    _mask(path, "/proc", nothing)
 
 
-def open_sys(scratch: Scratch, *, sandbox: bool) -> int:
-    """/sys, and the cgroups in it where the machine has version 2.
+def mount_sys(path: str, nothing: str, *, sandbox: bool) -> None:
+    """Mount /sys at `path`, and the cgroups in it where the machine has version 2.
 
     Only who owns the network namespace may mount a fresh /sys; else the machine's is bound,
     read-only with all that is mounted below it.
     """
     flags = _FLAGS | (syscalls.MOUNT_ATTR_RDONLY if sandbox else 0)
-    fresh = _fresh("sysfs", flags)
-    path = scratch.attach(_bound("/sys", readonly=True) if fresh is None else fresh)
-    if fresh is not None and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-        try:
-            cgroup = _fresh("cgroup2", flags)
-            if cgroup is not None:
-                _attach(cgroup, path + "/fs/cgroup")
-        except OSError:
-            pass  # A container may forbid it, in several ways; then programs find no limits.
+    if _fresh("sysfs", flags, path):
+        if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+            try:
+                _fresh("cgroup2", flags, path + "/fs/cgroup")
+            except OSError:
+                pass  # A container may forbid it, in several ways; then programs find no limits.
+    else:
+        syscalls.mount("/sys", path, flags=_BOUND)
+        protect(path)
     if sandbox:
-        _restrict(path, "/sys", scratch)
-    return scratch.take(path)
+        _mask(path, "/sys", nothing)
 
 
-def _restrict(path: str, name: str, scratch: Scratch) -> None:
-    """Mask and protect what is mounted at `path`, and is to be at `name` in the rootfs."""
-    nothing = ""
-    for masked in (path + m.removeprefix(name) for m in MASKED if m.startswith(name)):
+def _mask(path: str, name: str, nothing: str) -> None:
+    """Hide what is masked of `name`, which is mounted at `path`."""
+    for masked in MASKED_FOLDERS:
+        if masked.startswith(name):
+            _cover(path + masked.removeprefix(name), nothing, "/dev/null")
+    for masked in MASKED_FILES:
+        if masked.startswith(name):
+            _cover(path + masked.removeprefix(name), "/dev/null", nothing)
+
+
+def _cover(target: str, *sources: str) -> None:
+    """Bind the first source that is of the target's kind; what is not there needs no cover."""
+    for source in sources:
         try:
-            found = os.stat(masked)
-        except OSError:
-            continue
-        if not stat.S_ISDIR(found.st_mode):
-            syscalls.mount("/dev/null", masked, flags=syscalls.MS_BIND)
-            continue
-        nothing = nothing or scratch.directory()
-        fd = clone_mount(syscalls.AT_FDCWD, nothing)
-        syscalls.mount_setattr(fd, attr_set=_FLAGS | syscalls.MOUNT_ATTR_RDONLY)
-        _attach(fd, masked)
-    for protected in (path + p.removeprefix(name) for p in READ_ONLY if p.startswith(name)):
-        if os.path.exists(protected):
-            _attach(_bound(protected, readonly=True), protected)
+            syscalls.mount(source, target, flags=_BOUND)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            if error.errno != errno.ENOTDIR or source is sources[-1]:
+                raise
+        else:
+            return
 
 
-def _attach(fd: int, path: str) -> None:
-    try:
-        syscalls.move_mount(fd, path)
-    finally:
-        os.close(fd)
-
-
-def _fresh(fstype: str, attributes: int) -> int | None:
-    """A new mount of a filesystem of the kernel; None where this process may not have one."""
+def _fresh(fstype: str, attributes: int, path: str) -> bool:
+    """Mount a filesystem of the kernel; False where this process may not have one."""
     try:
         fs_fd = syscalls.fsopen(fstype)
         try:
             syscalls.fsconfig_create(fs_fd)
-            return syscalls.fsmount(fs_fd, attributes)
+            fd = syscalls.fsmount(fs_fd, attributes)
         finally:
             os.close(fs_fd)
     except OSError as error:
         if error.errno != errno.EPERM:
             raise
-        return None
-
-
-def _bound(path: str, *, readonly: bool) -> int:
-    fd = clone_mount(syscalls.AT_FDCWD, path, recursive=True)
-    if readonly:
-        syscalls.mount_setattr(
-            fd,
-            attr_set=_FLAGS | syscalls.MOUNT_ATTR_RDONLY,
-            flags=syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE,
-        )
-    return fd
+        return False
+    try:
+        syscalls.move_mount(fd, path)
+    finally:
+        os.close(fd)
+    return True

@@ -28,6 +28,8 @@ class BaseSnapshotter:
         self.table = Table(store, name)
         self.whiteouts: WhiteoutStyle = whiteouts
         self.folder = store.path("snapshots")
+        self._there: set[SnapshotID] = set()
+        """Layers that were found on disk. They stay: what this program removes nobody uses."""
 
     def layer_dir(self, snapshot: SnapshotID) -> str:
         """The directory that holds the snapshot's own files."""
@@ -51,7 +53,12 @@ class BaseSnapshotter:
             layers = self.layers(snapshot)
         except StoreError:
             return False
-        return all(os.path.isdir(self.layer_dir(layer)) for layer in layers)
+        for layer in layers:
+            if layer not in self._there:
+                if not os.path.isdir(self.layer_dir(layer)):
+                    return False
+                self._there.add(layer)
+        return True
 
     def all(self) -> Iterable[SnapshotID]:
         """Every committed snapshot."""
@@ -85,6 +92,7 @@ class BaseSnapshotter:
         """Remove a snapshot on which no other stands. Missing ones are ignored."""
         if not self.table.claim_for_removal(snapshot):
             return
+        self._there.discard(snapshot)
         try:
             discard(self.store, f"{self.folder}/{snapshot}")
         except FileNotFoundError:

@@ -17,6 +17,7 @@ from minibuild.tuples import NamedTuple
 
 USED_FINENESS_S = 300.0
 """How exactly it is known when a record was used; `prune` thinks in hours and days."""
+_SMALL_BYTES = 1 << 12
 
 
 class Record(NamedTuple):
@@ -83,7 +84,11 @@ class Cache:
         """Keep what a canonical key was made of, so that a later miss can name what changed."""
         import zlib  # Here and below: a cached build has nothing to explain.
 
-        packed = zlib.compress(json.dumps(parts).encode("utf-8", "surrogateescape"), 1)
+        data = json.dumps(parts).encode("utf-8", "surrogateescape")
+        # The tables of zlib, which are filled with zeros each time, take longer than a RUN's parts.
+        memory = zlib.DEF_MEM_LEVEL if len(data) > _SMALL_BYTES else 1
+        deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, memory)
+        packed = deflate.compress(data) + deflate.flush()
         self._db.execute(
             "INSERT OR REPLACE INTO key_parts (key, name, parts, created) VALUES (?, ?, ?, ?)",
             (key, name, packed, time.time()),

@@ -8,6 +8,7 @@ Read next: `materialise`.
 """
 
 import threading
+import time
 from collections import deque
 
 from minibuild.solve.packing import Packing
@@ -15,6 +16,9 @@ from minibuild.solve.results import DiffKey
 from minibuild.solve.workbench import Workbench
 
 _GRACE_S = 0.3
+_AFTER_S = 0.002
+"""How long after a step its layer is begun: until the next step runs, whoever starts it has much
+to do in the interpreter, and then nothing."""
 
 
 class Packer:
@@ -57,8 +61,12 @@ class Packer:
 
     def _next(self) -> DiffKey | None:
         with self._changed:
+            idle = not self._waiting
             while not (self._waiting or self._stopped):
                 self._changed.wait()
+        if idle:
+            time.sleep(_AFTER_S)
+        with self._changed:
             return None if self._stopped else self._waiting.popleft()
 
 

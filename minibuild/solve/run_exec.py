@@ -53,7 +53,9 @@ def run_exec(
     try:
         with located(vertex.note.span):
             _run(bench, vertex, op, inputs, voice, active)
-        bench.snapshots.commit(active)
+        with bench.store.db.transaction():
+            bench.snapshots.commit(active)
+            made = bench.diffs.add(base, lower=parent, upper=active)
     except BaseException as error:
         if isinstance(error, StepFailed) and bench.keep is not None:
             bench.snapshots.commit(active)
@@ -62,7 +64,7 @@ def run_exec(
         else:
             bench.snapshots.remove(active)
         raise
-    return (*base, bench.diffs.add(base, lower=parent, upper=active))
+    return (*base, made)
 
 
 def _run(

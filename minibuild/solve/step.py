@@ -174,8 +174,9 @@ class Steps:
         keys = {record.canonical, *more}
         if isinstance(op, File):
             keys.add(self._keys.shape(op, base))
-        self._cache.save_parts(record.canonical, vertex.note.name, explain(op, base, parts))
-        self._cache.save(keys, record, vertex.note.name)
+        with self._bench.store.db.transaction():
+            self._cache.save_parts(record.canonical, vertex.note.name, explain(op, base, parts))
+            self._cache.save(keys, record, vertex.note.name)
 
     def _execute(
         self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice

@@ -184,8 +184,12 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Statements that happen together or not at all; other writers wait (BEGIN IMMEDIATE)."""
+        """Statements that happen together or not at all; other writers wait (BEGIN IMMEDIATE).
+        One inside another is a part of it."""
         connection = self.connection
+        if connection.in_transaction:
+            yield connection
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,22 @@ def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
     for process in processes:
         process.communicate()
         assert process.returncode == 0
+
+
+def test_a_transaction_in_another_is_a_part_of_it(tmp_path: Path) -> None:
+    db = Database(str(tmp_path / "meta.db"))
+
+    def names() -> list[str]:
+        return [name for (name,) in db.execute("SELECT name FROM probes ORDER BY name")]
+
+    with suppress(ZeroDivisionError), db.transaction():
+        with db.transaction() as tx:
+            tx.execute("INSERT INTO probes VALUES ('a', '')")
+        raise ZeroDivisionError
+    assert names() == []
+    with db.transaction() as tx:
+        tx.execute("INSERT INTO probes VALUES ('b', '')")
+        with db.transaction() as inner:
+            inner.execute("INSERT INTO probes VALUES ('c', '')")
+    assert names() == ["b", "c"]
+    assert not db.connection.in_transaction

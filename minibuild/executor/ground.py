@@ -1,0 +1,57 @@
+"""What all steps of a server have in common: made once, before the first of them.
+
+Comes in: the executor's folder, in the step server, which has a mount namespace of its own. Goes
+out: paths. A process of a step is cloned with a copy of that namespace, so what is mounted here is
+mounted there, and what it mounts on these paths itself nobody else sees. Nothing here can be
+written by a step: it is read-only, or only a place to mount on.
+Read next: `system`, what each step has of its own.
+"""
+
+import os
+
+from minibuild.executor import etc_files
+from minibuild.executor.api import Step
+from minibuild.executor.mounts import Scratch
+from minibuild.executor.points import Points
+from minibuild.executor.sysfiles import mount_sys, protect
+from minibuild.linux import capabilities, syscalls
+
+SCRATCH = "mnt"
+"""An empty directory in the folder, to mount on."""
+
+
+class Ground:
+    """Where things are. `root`, `proc`, `proc_readonly`, `dev` and `own` are empty directories for
+    the mounts of one step, `nothing` is one that nobody can write; `sys` is mounted. `files` are
+    paths by contents, to be bound read-only as they are, and `points` is a layer on disk."""
+
+    __slots__ = (
+        *("dev", "files", "nothing", "own", "points", "proc", "proc_readonly"),
+        *("root", "sandbox", "single_id", "sys"),
+    )
+
+    def __init__(self, folder: str, *, sandbox: bool, single_id: bool) -> None:
+        self.sandbox = sandbox
+        self.single_id = single_id
+        self.points = Points(folder)
+        scratch = Scratch(os.path.join(folder, SCRATCH))
+        self.root = scratch.directory()
+        self.proc = scratch.directory()
+        self.proc_readonly = scratch.directory()
+        self.dev = scratch.directory()
+        self.own = scratch.directory()
+        self.nothing = scratch.directory()
+        _protected(self.nothing)
+        self.sys = scratch.directory()
+        mount_sys(self.sys, self.nothing, sandbox=sandbox)
+        names = etc_files.hosts(Step((), ()).hostname, ()).encode()
+        self.files = {text: scratch.file(text) for text in (names, etc_files.resolv_conf())}
+        for path in self.files.values():
+            _protected(path)
+        if sandbox:
+            capabilities.bound(capabilities.mask(capabilities.SANDBOX))
+
+
+def _protected(path: str) -> None:
+    syscalls.mount(path, path, flags=syscalls.MS_BIND)
+    protect(path)
