@@ -16,7 +16,8 @@ from typing import Any
 from minibuild.errors import StoreError
 
 TIMEOUT_S = 60
-FORMAT = 1
+FORMAT = 2
+"""Raised with each change of the tables; those that a store lacks are made when it is opened."""
 
 SCHEMA = (
     """

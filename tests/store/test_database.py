@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minibuild.digest import digest_strings
 from minibuild.engine import open_engine
 from minibuild.errors import StoreError
 from minibuild.store import database
@@ -96,3 +97,21 @@ def test_a_transaction_in_another_is_a_part_of_it(tmp_path: Path) -> None:
             inner.execute("INSERT INTO probes VALUES ('c', '')")
     assert names() == ["b", "c"]
     assert not db.connection.in_transaction
+
+
+def test_a_store_of_an_older_format_gets_the_tables_it_lacks(tmp_path: Path) -> None:
+    path = str(tmp_path / "meta.db")
+    Database(path).close()
+    old = sqlite3.connect(path)
+    old.execute("DROP TABLE digests_of_files")
+    old.execute(f"PRAGMA user_version = {database.FORMAT - 1}")
+    old.close()
+    opened = Database(path)
+    assert opened.execute("SELECT * FROM digests_of_files").fetchall() == []
+    opened.close()
+
+
+def test_the_format_changes_with_the_tables() -> None:
+    """Who comes here with other tables raises `FORMAT`, and writes the new digest down: a store
+    that was made before has the old tables until then."""
+    assert (database.FORMAT, digest_strings(database.SCHEMA)[7:19]) == (2, "3c8358fe1141")
