@@ -29,8 +29,6 @@ from frontends.dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from frontends.dockerfile.ports import container_ports, split_host
-from frontends.dockerfile.signals import is_signal, signal_names
 from frontends.dockerfile.state import StageState
 from frontends.dockerfile.suggest import did_you_mean
 from minibuild.graph import image
@@ -159,6 +157,8 @@ def shell(state: StageState, item: Shell) -> None:
 
 def expose(state: StageState, item: Expose) -> None:
     """Declare ports."""
+    from frontends.dockerfile.ports import container_ports
+
     ports: set[str] = set()
     for text in item.ports:
         for spec in state.words(text, item.head):
@@ -175,6 +175,8 @@ def expose(state: StageState, item: Expose) -> None:
 
 
 def _check_port(state: StageState, item: Expose, spec: str) -> None:
+    from frontends.dockerfile.ports import split_host
+
     report = state.conversion.checks.report
     protocol = spec.partition("/")[2]
     if protocol != protocol.lower():
@@ -203,6 +205,8 @@ def volume(state: StageState, item: Volume) -> None:
 
 def stopsignal(state: StageState, item: Stopsignal) -> None:
     """Set the signal that asks a container to stop."""
+    from frontends.dockerfile.signals import is_signal, signal_names
+
     signal = state.word(item.signal, item.head)
     if not is_signal(signal):
         raise DockerfileError(

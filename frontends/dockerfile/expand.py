@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from functools import cache
 
 from frontends.dockerfile.errors import DockerfileError
-from frontends.dockerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from minibuild.errors import Span
 from minibuild.regex import regex
 from minibuild.tuples import NamedTuple
@@ -311,6 +310,8 @@ class Lexer:
             return None
         greedy = pattern.startswith(modifier)
         pattern = pattern.removeprefix(modifier)
+        from frontends.dockerfile.patterns import PatternError, without_prefix, without_suffix
+
         cut = without_prefix if modifier == "#" else without_suffix
         try:
             return cut(value, pattern, greedy)
@@ -327,6 +328,8 @@ class Lexer:
         value = self.value(name)
         if value is None:
             return None
+        from frontends.dockerfile.patterns import PatternError, replaced
+
         try:
             return replaced(value, pattern, replacement, every)
         except PatternError as error:

@@ -9,10 +9,18 @@ from typing import Literal
 
 from frontends.dockerfile.clause import Clause, FlagKind
 from frontends.dockerfile.heredocs import heredoc_word
-from frontends.dockerfile.instructions import Add, Copy, ExecForm, Heredoc, Run, ShellForm
-from frontends.dockerfile.mounts import parse_mount
+from frontends.dockerfile.instructions import (
+    Add,
+    Copy,
+    ExecForm,
+    Heredoc,
+    MountSpec,
+    Run,
+    ShellForm,
+)
 from frontends.dockerfile.suggest import did_you_mean
 from frontends.dockerfile.words import split_separated
+from minibuild.errors import Span
 from minibuild.tuples import NamedTuple
 
 _TRANSFER: dict[str, FlagKind] = {
@@ -32,6 +40,12 @@ _SECURITY: dict[str, Literal["sandbox", "insecure"]] = {
 }
 
 
+def _mount(text: str, span: Span) -> MountSpec:
+    from frontends.dockerfile.mounts import parse_mount  # for those who have one
+
+    return parse_mount(text, span)
+
+
 def run(clause: Clause) -> Run:
     flags = clause.flags({"mount": "texts", "network": "text", "security": "text"})
     network = flags.text("network") or "default"
@@ -49,9 +63,7 @@ def run(clause: Clause) -> Run:
             flags.head.flag_span("security"),
         )
     mounts = tuple(
-        parse_mount(flag.value or "", flag.span)
-        for flag in flags.head.flags
-        if flag.name == "mount"
+        _mount(flag.value or "", flag.span) for flag in flags.head.flags if flag.name == "mount"
     )
     argv = clause.json()
     heredocs = clause.logical.heredocs

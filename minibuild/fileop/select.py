@@ -16,7 +16,6 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
-from minibuild.fileop.missing import not_found
 from minibuild.fileop.paths import clean, join, lstat, real_path
 from minibuild.fileop.walk import Filter, Found, walk
 from minibuild.graph.op import Copy
@@ -91,6 +90,8 @@ class Selection:
             raise DefinitionError(f"cannot copy {written}: {error.strerror}") from error
         status = lstat(self.tree.fd, real)
         if status is None or not self._visible(real, stat.S_ISDIR(status.st_mode)):
+            from minibuild.fileop.missing import not_found
+
             raise not_found(self.tree, self._ignore, written, named, real)
         return Pick(named, real, device.seen(status, f"/proc/self/fd/{self.tree.fd}/{real}"))
 
@@ -151,6 +152,8 @@ class Selection:
         pick = _wanted(self._pick(clean(base), path), pattern)
         required = not _WILDCARD.match(pattern)
         if not pick.is_dir or (required and pattern and not self._any(pick)):
+            from minibuild.fileop.missing import not_found
+
             raise not_found(self.tree, self._ignore, path, join(pick.named, pattern), "")
         yield pick
 

@@ -10,11 +10,13 @@ more: this runs at every start. Read next: `idmap`, `probe`.
 
 import os
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from minibuild.errors import HostError
 from minibuild.linux import capabilities, syscalls
-from minibuild.linux.idmap import IdMapPlan, Range
+
+if TYPE_CHECKING:
+    from minibuild.linux.idmap import IdMapPlan, Range
 
 _FIRST_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO in the kernel's proc_ns.h
 
@@ -38,7 +40,7 @@ def in_user_namespace() -> bool:
         raise HostError("/proc is not mounted", hint="mount -t proc proc /proc") from None
 
 
-def enter_user_namespace(plan: IdMapPlan) -> None:
+def enter_user_namespace(plan: "IdMapPlan") -> None:
     """Enter a new user namespace with these maps, and a new mount namespace owned by it.
 
     The process must have a single thread. Raises `HostError` if the host forbids it.
@@ -74,12 +76,12 @@ def advice(code: int) -> str:
     return user_namespace_advice(code)
 
 
-def format_map(ranges: tuple[Range, ...]) -> str:
+def format_map(ranges: "tuple[Range, ...]") -> str:
     """The text of /proc/PID/uid_map."""
     return "".join(f"{r.inside} {r.outside} {r.size}\n" for r in ranges)
 
 
-def _write_single(plan: IdMapPlan) -> None:
+def _write_single(plan: "IdMapPlan") -> None:
     """An unprivileged process may map its own id itself, once it has given up setgroups(2)."""
     for name, text in (
         ("setgroups", "deny"),
@@ -103,7 +105,7 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _start_writers(plan: IdMapPlan) -> list["_Writer"]:
+def _start_writers(plan: "IdMapPlan") -> list["_Writer"]:
     pid = os.getpid()
     if plan.way == "single":
         return []
@@ -118,7 +120,7 @@ def _start_writers(plan: IdMapPlan) -> list["_Writer"]:
     ]
 
 
-def _write_direct(pid: int, plan: IdMapPlan) -> None:
+def _write_direct(pid: int, plan: "IdMapPlan") -> None:
     _write(f"/proc/{pid}/uid_map", format_map(plan.uids))
     _write(f"/proc/{pid}/gid_map", format_map(plan.gids))
 

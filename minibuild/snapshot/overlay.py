@@ -18,13 +18,16 @@ Kernel documentation: filesystems/overlayfs. Read next: `detached`, `native`.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from minibuild.errors import StoreError
 from minibuild.linux.beneath import remove_tree
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.base import BaseSnapshotter
-from minibuild.snapshot.detached import OverlayMount, mount_data, open_overlay
 from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.snapshot.detached import OverlayMount
 
 _OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "uuid=off", "xino=off")
 _MAX_LOWERDIR_BYTES = 3800  # Of a page of 4096; the other options take the rest.
@@ -75,6 +78,8 @@ class OverlaySnapshotter(BaseSnapshotter):
         if len(layers) == 1:
             mode = "ro" if readonly else "rw"
             return [Mount("bind", self.layer_dir(layers[0]), ("rbind", mode))]
+        from minibuild.snapshot.detached import mount_data
+
         overlay = self._overlay(snapshot, layers, readonly)
         options = mount_data(overlay).split(",")
         if readonly:
@@ -90,6 +95,8 @@ class OverlaySnapshotter(BaseSnapshotter):
         if len(layers) == 1:
             fd = os.open(self.layer_dir(layers[0]), _DIRECTORY)
         else:
+            from minibuild.snapshot.detached import open_overlay
+
             fd = open_overlay(self._overlay(snapshot, layers, readonly))
         try:
             yield fd
@@ -100,7 +107,9 @@ class OverlaySnapshotter(BaseSnapshotter):
 
     def _overlay(
         self, snapshot: SnapshotID, layers: Sequence[SnapshotID], readonly: bool
-    ) -> OverlayMount:
+    ) -> "OverlayMount":
+        from minibuild.snapshot.detached import OverlayMount
+
         options = self._options
         upper = work = None
         if not readonly:

@@ -11,7 +11,6 @@ import pytest
 from minibuild.errors import HostError, StoreError, lack
 from minibuild.linux import xattr
 from minibuild.snapshot import apply, detached, select
-from minibuild.snapshot import overlay as overlay_module
 from minibuild.snapshot.api import Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.merge import MAX_STACK
 from tests.snapshot.world import Edit, World, chmod, mkdir, move, remove, utime, write
@@ -78,7 +77,7 @@ def test_c4_47_the_layer_is_written_without_a_mount(
     def refuse(_: object) -> int:
         raise AssertionError("mounted")
 
-    monkeypatch.setattr(overlay_module, "open_overlay", refuse)
+    monkeypatch.setattr(detached, "open_overlay", refuse)
     hardlink.merge(base, one)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from frontends.dockerfile.checks import rules
 from frontends.dockerfile.checks.report import Checks
-from frontends.dockerfile.checks.secrets import may_be_secret
 from frontends.dockerfile.instructions import (
     Arg,
     Cmd,
@@ -125,6 +124,8 @@ def _from(item: From, checks: Checks) -> None:
 
 
 def _secret(instruction: str, name: str, head: Head, checks: Checks) -> None:
+    from frontends.dockerfile.checks.secrets import may_be_secret
+
     if may_be_secret(name):
         message = f'Do not use ARG or ENV instructions for sensitive data ({instruction} "{name}")'
         checks.report(rules.SECRETS_USED_IN_ARG_OR_ENV, message, head)
