@@ -9,6 +9,7 @@ Read next: `server`, then `child`.
 import os
 import select
 import threading
+from typing import TYPE_CHECKING
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.executor.api import BindTree, Output, Step, StepExit
@@ -16,8 +17,6 @@ from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
-from minibuild.executor.seccomp.policy import Watch
-from minibuild.executor.seccomp.program import filter_program
 from minibuild.executor.server import StepServer
 from minibuild.executor.stubs import remove_stubs
 from minibuild.executor.watch import DeviceWatch, can_watch
@@ -35,6 +34,9 @@ from minibuild.executor.wire import (
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.linux.owner import maps_single_id
+
+if TYPE_CHECKING:
+    from minibuild.executor.seccomp.policy import Watch
 
 _ERRORS = {"HostError": HostError, "DefinitionError": DefinitionError}
 _POLL_MS = 50
@@ -115,10 +117,13 @@ class LocalExecutor:
             watch = self._filter(step, "looking" if _may_see_devices(step) else "making")
         return Request(step, program, self._in_userns, self._single_id, watch)
 
-    def _filter(self, step: Step, watch: Watch) -> bytes:
+    def _filter(self, step: Step, watch: "Watch") -> bytes:
         kind = (step.security != "insecure", watch)
         program = self._filters.get(kind)
         if program is None:
+            # Here, while the server prepares itself: it is started before this is needed.
+            from minibuild.executor.seccomp.program import filter_program
+
             program = self._filters[kind] = filter_program(
                 self._folder,
                 sandbox=kind[0],

@@ -13,9 +13,11 @@ from tests.integration.conftest import Builds
 PROGRAM = r"""
 import os, sqlite3, sys
 from minibuild.cli.main import entry
+from minibuild.linux import syscalls
 
-counts = {"transactions": 0, "looks": 0}
-connect, isdir = sqlite3.connect, os.path.isdir
+LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solve.run_exec")
+counts = {"transactions": 0, "looks": 0, "early": 0}
+connect, isdir, clone = sqlite3.connect, os.path.isdir, syscalls.clone
 
 def traced(*args, **named):
     made = connect(*args, **named)
@@ -29,7 +31,11 @@ def looked(path):
     counts["looks"] += "/snapshots/" in path
     return isdir(path)
 
-sqlite3.connect, os.path.isdir = traced, looked
+def cloned(flags):
+    counts["early"] += sum(name in sys.modules for name in LATER)
+    return clone(flags)
+
+sqlite3.connect, os.path.isdir, syscalls.clone = traced, looked, cloned
 code = entry(sys.argv[1:])
 sys.stdout.write("\n" + " ".join(f"{name} {count}" for name, count in counts.items()))
 sys.exit(code)
@@ -64,3 +70,11 @@ def test_a_step_among_many(builds: Builds, project: Callable[[Mapping[str, str]]
     # Two more for the layer: what it is called, and whose it is.
     assert many["transactions"] - few["transactions"] == 5 * 10
     assert many["looks"] - few["looks"] == 10
+
+
+@pytest.mark.integration
+@pytest.mark.needs("mount", "busybox")
+def test_the_first_step(builds: Builds, project: Callable[[Mapping[str, str]], str]) -> None:
+    """The server is started before anything is loaded that is not needed until it is ready."""
+    context = project({"Dockerfile": "FROM busybox\nRUN true\n"})
+    assert counted(builds, context)["early"] == 0

@@ -5,11 +5,11 @@ compiles it, which takes 50 ms with its loading, so the result is a file, named 
 that it depends on. See seccomp(2), seccomp_export_bpf(3).
 """
 
-import hashlib
 import os
 import threading
 from typing import Any
 
+from minibuild.digest import digest_bytes, digest_hex
 from minibuild.errors import HostError
 from minibuild.executor.seccomp import policy
 
@@ -79,7 +79,7 @@ def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
         str(policy.PRETENDED),
         str(policy.LOOKING),
     )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return digest_hex(digest_bytes("\n".join(parts).encode()))[:16]
 
 
 def _library_version() -> str:
