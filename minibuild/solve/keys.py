@@ -58,10 +58,12 @@ def names_of(vertex: Vertex, op: File | Exec) -> list[str]:
 
 
 class Early(NamedTuple):
-    """Parts of a fast key that opened nothing, and a time before they were read."""
+    """Parts of a fast key that opened nothing, a time before they were read, and the key, which
+    has no record."""
 
     parts: list[Part]
     since_ns: int
+    key: Digest
 
 
 def must_execute(vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:

@@ -229,7 +229,7 @@ class Solver:
         key = self._keys.fast(vertex, vertex.op, base_key(inputs), parts)
         found = self._hit(vertex, self._keys.find(key))
         if found is None:
-            self._early[vertex.digest] = Early(parts, since_ns)
+            self._early[vertex.digest] = Early(parts, since_ns, key)
         return found
 
     # --- what may take long ---

@@ -96,19 +96,19 @@ class Steps:
                 return done
         bench, base, since_ns = self._bench, base_key(inputs), time.time_ns()
         if early is not None:
-            parts, since_ns = early
+            parts, since_ns, fast = early
         else:
             with self._copiers.here():
                 parts = fast_parts(bench, vertex, inputs, voice)
-        fast = self._keys.fast(vertex, op, base, parts)
+            fast = self._keys.fast(vertex, op, base, parts)
         forced = must_execute(vertex, inputs)
         # An input that was made anew may have kept its key and changed its contents.
-        if not forced and not any(i and i.fresh for i in inputs):
+        if early is None and not forced and not any(i and i.fresh for i in inputs):
             found = self._keys.find(fast)
             if found is not None:
                 return found
-        parts = canonical_parts(bench, vertex, inputs, parts, voice)
-        canonical = self._keys.canonical(op, base, parts)
+        before, parts = parts, canonical_parts(bench, vertex, inputs, parts, voice)
+        canonical = fast if parts == before else self._keys.canonical(op, base, parts)
         with bench.store.lock(f"key-{canonical[7:39]}", bench.cancelled):
             found = None if forced else self._keys.find(canonical)
             if found is None:

@@ -14,9 +14,10 @@ PROGRAM = r"""
 import os, sqlite3, sys
 from minibuild.cli.main import entry
 from minibuild.linux import syscalls
+from minibuild.solve import cache, keyring
 
 LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solve.run_exec")
-counts = {"transactions": 0, "looks": 0, "early": 0}
+counts = {"transactions": 0, "looks": 0, "early": 0, "keys": 0, "lookups": 0}
 connect, isdir, clone = sqlite3.connect, os.path.isdir, syscalls.clone
 
 def traced(*args, **named):
@@ -30,6 +31,15 @@ def traced(*args, **named):
 def looked(path):
     counts["looks"] += "/snapshots/" in path
     return isdir(path)
+
+def called(name, function):
+    def counting(*args):
+        counts[name] += 1
+        return function(*args)
+    return counting
+
+keyring.step_key = called("keys", keyring.step_key)
+cache.Cache.lookup = called("lookups", cache.Cache.lookup)
 
 def cloned(flags):
     counts["early"] += sum(name in sys.modules for name in LATER)
@@ -70,6 +80,9 @@ def test_a_step_among_many(builds: Builds, project: Callable[[Mapping[str, str]]
     # Two more for the layer: what it is called, and whose it is.
     assert many["transactions"] - few["transactions"] == 5 * 10
     assert many["looks"] - few["looks"] == 10
+    # Asked for once, and once more when nobody else can be doing it.
+    assert many["lookups"] - few["lookups"] == 2 * 10
+    assert many["keys"] - few["keys"] == 10
 
 
 @pytest.mark.integration
