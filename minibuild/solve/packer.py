@@ -8,7 +8,6 @@ Read next: `materialise`.
 """
 
 import threading
-import time
 from collections import deque
 
 from minibuild.solve.packing import Packing
@@ -64,9 +63,8 @@ class Packer:
             idle = not self._waiting
             while not (self._waiting or self._stopped):
                 self._changed.wait()
-        if idle:
-            time.sleep(_AFTER_S)
-        with self._changed:
+            if idle:
+                self._changed.wait_for(lambda: self._stopped, _AFTER_S)
             return None if self._stopped else self._waiting.popleft()
 
 
