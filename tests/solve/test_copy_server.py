@@ -154,9 +154,10 @@ def test_copiers_use_all_there_are(
     source: SourceTree, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two jobs at once, two processes; a job that asks what only this process knows stays."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     content, copiers, pids = ContentStore(store), Copiers(), []
-    copiers.start_servers(jobs=16, at_once=2)
+    # Started here: libraries may have threads in this process by now, and then it would not.
+    copiers._servers = [CopyServer.start()]
+    copiers._idle = list(copiers._servers)
     original = CopyServer.do
 
     def noted(server: CopyServer, *args: object) -> Done:
@@ -194,10 +195,26 @@ def test_a_machine_without_room_for_a_process(
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     monkeypatch.setattr(os, "fork", refused)
     copiers, before = Copiers(), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(BlockingIOError):
+        CopyServer.start()
     copiers.start_servers(jobs=16, at_once=2)
     assert copiers._servers == [] and len(os.listdir("/proc/self/fd")) == before
     places, job = Places(-1, None, {3: source}), Job((COPY,), "layer")
     assert copiers.do(job, places, ContentStore(store), Hooks()).layer is not None
+
+
+@pytest.mark.parametrize(("jobs", "at_once", "threads", "servers"), [(16, 3, 1, 1), (16, 3, 2, 0)])
+def test_as_many_servers_as_processors_but_one_and_none_beside_threads(
+    jobs: int, at_once: int, threads: int, servers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(os, "listdir", lambda path: ["thread"] * threads)
+    copiers = Copiers()
+    copiers.start_servers(jobs, at_once)
+    try:
+        assert len(copiers._servers) == servers
+    finally:
+        copiers.close()
 
 
 @pytest.mark.parametrize(("jobs", "at_once"), [(1, 10), (16, 1), (16, 0)])
