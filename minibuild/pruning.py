@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from minibuild.digest import Digest
 from minibuild.engine import Engine
 from minibuild.housekeeping import Holding, cache_mounts_of, image_blobs, records_of
+from minibuild.oci.blocks import forget_lost
 from minibuild.snapshot.api import SnapshotID
 from minibuild.tuples import NamedTuple
 
@@ -185,6 +186,7 @@ def _tidy(engine: Engine, *, forget_files: bool) -> None:
         if name != "prune":
             os.unlink(os.path.join(locks, name))
     db, content = engine.store.db, engine.content
+    forget_lost(content.blobs_path)
     rows = db.execute("SELECT DISTINCT digest FROM layers").fetchall()
     gone = [row for row in rows if not content.has(Digest(row[0]))]
     with db.transaction() as tx:

@@ -93,7 +93,9 @@ def do(job: Job, places: Places, content: BlobMaker, hooks: Hooks) -> Done:
         apply(job.copies, root_fd, sources, writer=Writer(root_fd, *hooks, witness))
     else:
         try:
-            layer = write_layer(write, content, compression=job.compression, level=job.level)
+            layer = write_layer(
+                write, content, compression=job.compression, level=job.level, recurs=True
+            )
         except Unplannable:
             if job.form == "layer":
                 raise

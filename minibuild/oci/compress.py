@@ -1,33 +1,27 @@
 """Layers compressed while they are written, and decompressed while they are read.
 
 Comes in: a stream. Goes out: a stream. What is written depends on nothing but data, algorithm and
-level: no names or times in gzip headers, and cuts at fixed places however many processors work.
+level: no names or times in gzip headers, and cuts that the data chooses, however many processors
+work and whatever was compressed before.
 
-gzip is a chain of deflate blocks (RFC 1951), each compressed on its own, with the last 32 KiB
-before it as its dictionary, and joined at byte boundaries (Z_SYNC_FLUSH). So all processors can
-work on one layer. Levels 1 to 3 are ISA-L's, many times faster than zlib and nearly as small;
-0 and 4 to 9 are zlib's. Read next: `sink`.
+gzip levels 1 to 3 are ISA-L's, many times faster than zlib and nearly as small; 0 and 4 to 9 are
+zlib's. Read next: `cuts` and `gzipwrite`, then `sink`.
 """
 
 import os
-import struct
-import threading
-from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from minibuild.errors import ImageError, UsageError
 from minibuild.oci import model
 from minibuild.oci.model import Compression
 
-BLOCK_BYTES = 1 << 20
-"""Where gzip is cut. Part of the format: another number gives other bytes."""
+if TYPE_CHECKING:
+    from minibuild.oci.gzipwrite import Deflater, KnownBlocks
 
-_WINDOW = 32 << 10
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # No name, no time, system unknown.
 _MAX_THREADS = 8
 _ZSTD_JOB_BYTES = 4 << 20
-"""What a thread of zstd takes at once, part of the format like `BLOCK_BYTES`. Half of what the
+"""What a thread of zstd takes at once, part of the format like the cuts of gzip. Half of what the
 library would take: 30 MiB less memory for a layer that is half a percent larger."""
 
 Output = Callable[[bytes | bytearray | memoryview], None]
@@ -56,10 +50,14 @@ def compression_of(media_type: str) -> Compression:
 
 
 class Compressor(Protocol):
-    """Takes a stream in full buffers of BLOCK_BYTES, and hands empty buffers back."""
+    """Takes a stream in buffers of BLOCK_BYTES, and hands empty buffers back."""
 
-    def feed(self, buffer: bytearray) -> bytearray:
-        """Take a full buffer; returns one to fill next, which may be another."""
+    def cut(self, buffer: bytearray) -> int:
+        """How much of a full buffer to feed at once; the rest comes with the next one."""
+        ...
+
+    def feed(self, buffer: bytearray, length: int) -> bytearray:
+        """Take what `cut` said of a buffer; returns one to fill next, which may be another."""
         ...
 
     def finish(self, buffer: bytearray, length: int) -> None:
@@ -71,8 +69,14 @@ class Compressor(Protocol):
         ...
 
 
-def compressor(compression: Compression, level: int | None, output: Output) -> Compressor:
-    """A compressor that writes to `output`. Raises `UsageError` for a level that does not exist."""
+def compressor(
+    compression: Compression,
+    level: int | None,
+    output: Output,
+    known: "KnownBlocks | None" = None,
+) -> Compressor:
+    """A compressor that writes to `output`; blocks of gzip that are known are not made again.
+    Raises `UsageError` for a level that does not exist."""
     top = {"uncompressed": 0, "gzip": 9, "zstd": 22}[compression]
     if level is not None and not 0 <= level <= top:
         raise UsageError(
@@ -80,7 +84,11 @@ def compressor(compression: Compression, level: int | None, output: Output) -> C
             hint=f"use 0 to {top}" if top else "uncompressed layers have no level",
         )
     if compression == "gzip":
-        return _Gzip(1 if level is None else level, output)
+        from minibuild.oci.gzipwrite import GzipWriter
+
+        level = 1 if level is None else level
+        threads = min(os.cpu_count() or 1, _MAX_THREADS)
+        return GzipWriter(deflater(level), threads, output, known)
     if compression == "zstd":
         return _Zstd(3 if level is None else level, output)
     return _Plain(output)
@@ -92,8 +100,11 @@ class _Plain:
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def feed(self, buffer: bytearray) -> bytearray:
-        self._output(buffer)
+    def cut(self, buffer: bytearray) -> int:
+        return len(buffer)
+
+    def feed(self, buffer: bytearray, length: int) -> bytearray:
+        self._output(memoryview(buffer)[:length])
         return buffer
 
     def finish(self, buffer: bytearray, length: int) -> None:
@@ -117,8 +128,11 @@ class _Zstd:
         )
         self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
 
-    def feed(self, buffer: bytearray) -> bytearray:
-        self._output(self._stream.compress(buffer))
+    def cut(self, buffer: bytearray) -> int:
+        return len(buffer)
+
+    def feed(self, buffer: bytearray, length: int) -> bytearray:
+        self._output(self._stream.compress(memoryview(buffer)[:length]))
         return buffer
 
     def finish(self, buffer: bytearray, length: int) -> None:
@@ -129,115 +143,25 @@ class _Zstd:
         pass
 
 
-class _Task:
-    """A block to compress, and its result."""
+def deflater(level: int) -> "Deflater":
+    """What deflates at a level of gzip."""
+    from minibuild.oci.gzipwrite import Deflater
 
-    __slots__ = ("buffer", "dictionary", "done", "error", "last", "length", "result")
-
-    def __init__(self, buffer: bytearray, length: int, dictionary: bytes, last: bool) -> None:
-        self.buffer = buffer
-        self.length = length
-        self.dictionary = dictionary
-        self.last = last
-        self.done = threading.Event()
-        self.result = b""
-        self.error: BaseException | None = None
-
-
-class _Gzip:
-    """One gzip member (RFC 1952), its blocks compressed by several threads."""
-
-    def __init__(self, level: int, output: Output) -> None:
-        self._level = level
-        self._library = _deflate_library(level)
-        self._output = output
-        self._threads: list[threading.Thread] = []
-        self._tasks: Any = None
-        self._pending: deque[_Task] = deque()
-        self._dictionary = b""
-        self._crc = 0
-        self._size = 0
-        output(_GZIP_HEADER)
-
-    def feed(self, buffer: bytearray) -> bytearray:
-        if not self._threads:
-            self._start()
-        task = self._task(buffer, len(buffer), last=False)
-        self._tasks.put(task)
-        self._pending.append(task)
-        if len(self._pending) < len(self._threads) + 2:
-            return bytearray(BLOCK_BYTES)
-        return self._write_oldest()
-
-    def finish(self, buffer: bytearray, length: int) -> None:
-        task = self._task(buffer, length, last=True)
-        self._compress(task)
-        while self._pending:
-            self._write_oldest()
-        self._output(task.result)
-        self._output(struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
-
-    def close(self) -> None:
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
-
-    def _task(self, buffer: bytearray, length: int, *, last: bool) -> _Task:
-        task = _Task(buffer, length, self._dictionary, last)
-        data = memoryview(buffer)[:length]
-        self._crc = self._library.crc32(data, self._crc)
-        self._size += length
-        self._dictionary = bytes(data[-_WINDOW:])
-        return task
-
-    def _write_oldest(self) -> bytearray:
-        task = self._pending.popleft()
-        task.done.wait()
-        if task.error is not None:
-            raise task.error
-        self._output(task.result)
-        return task.buffer
-
-    def _start(self) -> None:
-        """Threads only where there is more than one block: most layers are small."""
-        import queue
-
-        self._tasks = queue.SimpleQueue()
-        for _ in range(min(os.cpu_count() or 1, _MAX_THREADS)):
-            thread = threading.Thread(target=self._work, name="gzip", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                self._compress(task)
-            except BaseException as error:
-                task.error = error
-            task.done.set()
-
-    def _compress(self, task: _Task) -> None:
-        # The buffers hold the data while the library, without the interpreter lock, reads it.
-        z = self._library
-        arguments = (self._level, z.DEFLATED, -15, 8, 0)
-        if task.dictionary:
-            stream = z.compressobj(*arguments, task.dictionary)
-        else:
-            stream = z.compressobj(*arguments)
-        first = stream.compress(memoryview(task.buffer)[: task.length])
-        task.result = first + stream.flush(z.Z_FINISH if task.last else z.Z_SYNC_FLUSH)
-
-
-def _deflate_library(level: int) -> Any:
     if 1 <= level <= 3:
+        import isal
         from isal import isal_zlib
 
-        return isal_zlib
+        return Deflater(level, isal_zlib, f"isal {isal.__version__} {isal.ISAL_VERSION}")
     import zlib
 
-    return zlib
+    return Deflater(level, zlib, f"zlib {zlib.ZLIB_RUNTIME_VERSION}")
+
+
+def checksum(data: bytes) -> int:
+    """The CRC-32 of some bytes, many times faster than zlib's."""
+    from isal import isal_zlib
+
+    return isal_zlib.crc32(data)
 
 
 # --- Reading --------------------------------------------------------------------------------------

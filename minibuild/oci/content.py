@@ -53,16 +53,16 @@ def full_disk(error: OSError, what: str) -> StoreError:
 
 
 class BlobWriter:
-    """A blob in the making, at the path `making`; `place` says where it goes by its digest. Leave
-    its `with` block without `commit`, and nothing is left."""
+    """A blob in the making, at `path`, a name that is free again after `commit`; `place` says where
+    it goes by its digest. Leave its `with` block without `commit`, and nothing is left."""
 
-    __slots__ = ("_committed", "_fd", "_path", "_place", "_sha", "size")
+    __slots__ = ("_committed", "_fd", "_place", "_sha", "path", "size")
 
     def __init__(self, making: str, place: Callable[[Digest], str]) -> None:
         self._place = place
-        self._path = making
+        self.path = making
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise full_disk(error, "a blob") from error
         import hashlib
@@ -90,7 +90,7 @@ class BlobWriter:
         """Keep the blob under its digest."""
         digest = self.digest()
         try:
-            os.rename(self._path, self._place(digest))
+            os.rename(self.path, self._place(digest))
         except OSError as error:
             raise full_disk(error, f"blob {digest}") from error
         self._committed = True
@@ -107,11 +107,16 @@ class BlobWriter:
     ) -> None:
         os.close(self._fd)
         if not self._committed:
-            os.unlink(self._path)
+            os.unlink(self.path)
 
 
 class BlobMaker(Protocol):
     """Where blobs can be kept: a `ContentStore`, or a part of one in another process."""
+
+    @property
+    def blobs_path(self) -> str:
+        """The folder that the blobs are in."""
+        ...
 
     def writer(self) -> BlobWriter:
         """A new blob."""
@@ -125,6 +130,11 @@ class ContentStore:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    @property
+    def blobs_path(self) -> str:
+        """The folder that the blobs are in."""
+        return self.store.path("blobs", "sha256")
 
     def path(self, digest: Digest) -> str:
         """Where a blob is, or would be."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.linux import device, xattr
+from minibuild.oci.blocks import StoredBlocks
 from minibuild.oci.compress import layer_media_type
 from minibuild.oci.content import BlobMaker, ContentStore
 from minibuild.oci.layers import PackedLayer, remember
@@ -70,10 +71,16 @@ def write_layer(
     *,
     compression: Compression = "gzip",
     level: int | None = None,
+    recurs: bool = False,
 ) -> PackedLayer:
     """A layer of what `write` writes into a sink; an error leaves nothing behind. Nobody remembers
-    yet which diff the blob holds."""
-    with LayerSink(content, compression, level) as sink:
+    yet which diff the blob holds.
+
+    `recurs`: the like of it may have been packed before, and will be again with little changed. A
+    copy is; what a step wrote has other times in it whenever the step has to run.
+    """
+    known = StoredBlocks(content.blobs_path) if recurs else None
+    with LayerSink(content, compression, level, known) as sink:
         write(sink)
         diff_id, digest, size = sink.commit()
     return PackedLayer(diff_id, digest, size, layer_media_type(compression))

@@ -1,9 +1,9 @@
 """A layer on its way into the store: collected, hashed, compressed and written in one pass.
 
 Comes in: headers and the data of files. Goes out: a blob with two digests: that of the tar (the
-diff id) and that of what was stored. Everything passes through one buffer of a megabyte: small
-files are read straight into it, so hashing and compression see few big pieces and can work
-outside the interpreter lock. Read next: `pack`.
+diff id) and that of what was stored. Everything passes through buffers of a megabyte: small files
+are read straight into one, so hashing and compression see few big pieces and work outside the
+interpreter lock, in threads, while the next buffer is filled. Read next: `pack`.
 """
 
 import hashlib
@@ -12,37 +12,82 @@ from types import TracebackType
 
 from minibuild.digest import DiffID, Digest, Hash
 from minibuild.errors import ImageError
-from minibuild.oci.compress import BLOCK_BYTES, compressor
+from minibuild.oci.behind import Behind
+from minibuild.oci.blocks import StoredBlocks
+from minibuild.oci.compress import Compressor, compressor
 from minibuild.oci.content import BlobMaker
+from minibuild.oci.cuts import BLOCK_BYTES
 from minibuild.oci.model import Compression
 from minibuild.oci.tarformat import END, padding
 
 _ZEROS = memoryview(bytes(64 << 10))
 
 
+class _Hashed:
+    """A compressor, and the digest of all that it is fed."""
+
+    __slots__ = ("_compressor", "sha")
+
+    def __init__(self, compressor: Compressor) -> None:
+        self._compressor = compressor
+        self.sha = hashlib.sha256()
+
+    def feed(self, buffer: bytearray, length: int) -> bytearray:
+        """See `Compressor.feed`."""
+        self.sha.update(memoryview(buffer)[:length])
+        return self._compressor.feed(buffer, length)
+
+    def finish(self, buffer: bytearray, length: int) -> None:
+        """See `Compressor.finish`."""
+        self.sha.update(memoryview(buffer)[:length])
+        self._compressor.finish(buffer, length)
+
+
 class LayerSink:
-    """Use as `with LayerSink(...) as sink`; without `commit` nothing is left."""
+    """Use as `with LayerSink(...) as sink`; without `commit` nothing is left.
 
-    __slots__ = ("_blob", "_buffer", "_compressor", "_sha", "_used", "_view")
+    Blocks that are `known` are not compressed again, and those of this layer are known afterwards.
+    """
 
-    def __init__(self, content: BlobMaker, compression: Compression, level: int | None) -> None:
+    __slots__ = (
+        "_behind",
+        "_blob",
+        "_buffer",
+        "_compressor",
+        "_hashed",
+        "_known",
+        "_used",
+        "_view",
+    )
+
+    def __init__(
+        self,
+        content: BlobMaker,
+        compression: Compression,
+        level: int | None,
+        known: StoredBlocks | None = None,
+    ) -> None:
         self._blob = content.writer()
+        self._known = known
         try:
-            self._compressor = compressor(compression, level, self._blob.write)
+            self._compressor = compressor(compression, level, self._blob.write, known)
         except BaseException as error:
             self._blob.__exit__(type(error), error, None)
             raise
-        self._sha = hashlib.sha256()
-        self._renew(bytearray(BLOCK_BYTES))
-
-    def _renew(self, buffer: bytearray) -> None:
-        self._buffer = buffer
-        self._view = memoryview(buffer)
+        self._hashed = _Hashed(self._compressor)
+        # Not a method of this object: in a circle compressors would outlive it, threads and all.
+        self._behind = Behind(self._hashed.feed)
+        self._buffer = bytearray(BLOCK_BYTES)
+        self._view = memoryview(self._buffer)
         self._used = 0
 
     def _flush(self) -> None:
-        self._sha.update(self._buffer)
-        self._renew(self._compressor.feed(self._buffer))
+        """Hand over what is the next block of a full buffer; the rest begins the one after it."""
+        full, length = self._view, self._compressor.cut(self._buffer)
+        self._buffer = self._behind.feed(self._buffer, length)
+        self._view = memoryview(self._buffer)
+        self._used = BLOCK_BYTES - length
+        self._view[: self._used] = full[length:]
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
@@ -85,10 +130,12 @@ class LayerSink:
     def commit(self, end: bytes = END) -> tuple[DiffID, Digest, int]:
         """End the tar and keep the blob: its diff id, its digest and its size."""
         self.write(end)
-        self._sha.update(self._view[: self._used])
-        self._compressor.finish(self._buffer, self._used)
+        self._behind.finish()
+        self._hashed.finish(self._buffer, self._used)
         digest = self._blob.commit()
-        return DiffID(Digest("sha256:" + self._sha.hexdigest())), digest, self._blob.size
+        if self._known is not None:
+            self._known.keep(digest, self._blob.path)
+        return DiffID(Digest("sha256:" + self._hashed.sha.hexdigest())), digest, self._blob.size
 
     def __enter__(self) -> "LayerSink":
         return self
@@ -99,7 +146,10 @@ class LayerSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._behind.close()
         self._compressor.close()
+        if self._known is not None:
+            self._known.close()
         self._blob.__exit__(kind, error, trace)
 
 

@@ -224,11 +224,11 @@ class _Blobs:
 
     def __init__(self, making: str, folder: str) -> None:
         self._making = making
-        self._folder = folder
+        self.blobs_path = folder
 
     def writer(self) -> BlobWriter:
         """The blob."""
         return BlobWriter(self._making, self._place)
 
     def _place(self, digest: Digest) -> str:
-        return os.path.join(self._folder, digest_hex(digest))
+        return os.path.join(self.blobs_path, digest_hex(digest))

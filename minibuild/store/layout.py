@@ -1,6 +1,7 @@
 """Where things are in the store.
 
 ROOT/oci-layout, index.json, blobs/sha256/   an OCI image layout, readable by other tools
+ROOT/blocks/                                 where in some of them which block is: hints
 ROOT/snapshots/N/                            trees, by the number of their snapshot
 ROOT/cache-mounts/                           directories of RUN --mount=type=cache
 ROOT/ingest/                                 files in the making; renamed when whole

@@ -9,7 +9,8 @@ import zstandard
 
 from minibuild.errors import UsageError
 from minibuild.oci import compress
-from minibuild.oci.compress import BLOCK_BYTES, compressor
+from minibuild.oci.compress import compressor
+from minibuild.oci.cuts import BLOCK_BYTES
 from minibuild.oci.model import Compression
 
 
@@ -17,13 +18,17 @@ def run(data: bytes, compression: Compression, level: int | None = None) -> byte
     """All of `data` through a compressor, buffer by buffer."""
     written: list[bytes] = []
     made = compressor(compression, level, lambda piece: written.append(bytes(piece)))
-    buffer, used = bytearray(BLOCK_BYTES), 0
-    for start in range(0, len(data), BLOCK_BYTES):
-        piece = data[start : start + BLOCK_BYTES]
-        buffer[: len(piece)] = piece
-        used = len(piece)
+    buffer, used, at = bytearray(BLOCK_BYTES), 0, 0
+    while at < len(data):
+        piece = data[at : at + BLOCK_BYTES - used]
+        buffer[used : used + len(piece)] = piece
+        used, at = used + len(piece), at + len(piece)
         if used == BLOCK_BYTES:
-            buffer, used = made.feed(buffer), 0
+            length = made.cut(buffer)
+            rest = bytes(buffer[length:])
+            buffer = made.feed(buffer, length)
+            buffer[: len(rest)] = rest
+            used = len(rest)
     made.finish(buffer, used)
     made.close()
     return b"".join(written)
@@ -99,7 +104,7 @@ def test_an_error_in_a_thread_comes_out(monkeypatch: pytest.MonkeyPatch) -> None
     buffer = bytearray(BLOCK_BYTES)
     with pytest.raises(MemoryError):
         for _ in range(20):
-            buffer = made.feed(buffer)
+            buffer = made.feed(buffer, BLOCK_BYTES)
     made.close()
 
 

@@ -1,5 +1,6 @@
 """A diff becomes a layer: what is in it, in which order, and that it is the same every time."""
 
+import gc
 import gzip
 import io
 import os
@@ -13,6 +14,7 @@ from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer, blobs_of, diff_id_of
+from minibuild.oci.model import Compression
 from minibuild.oci.pack import pack
 from minibuild.oci.sink import LayerSink
 from minibuild.snapshot.api import Change, Kind
@@ -176,3 +178,19 @@ def test_round_trip(store: Store, tmp_path: Path, compression: str) -> None:
     assert trees.read(out) == trees.read(root)
     shutil.rmtree(root)
     assert trees.pack_tree(store, out, compression=compression) == layer
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
+def test_no_thread_outlives_the_layer(store: Store, compression: Compression) -> None:
+    """Not until garbage is collected, either: a process that has threads does not fork."""
+    before = len(os.listdir("/proc/self/task"))
+    gc.disable()
+    try:
+        with LayerSink(ContentStore(store), compression, None) as sink:
+            sink.write(bytes(5 << 20))
+            assert len(os.listdir("/proc/self/task")) > before
+            sink.commit()
+        del sink
+        assert len(os.listdir("/proc/self/task")) == before
+    finally:
+        gc.enable()

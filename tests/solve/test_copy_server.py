@@ -1,6 +1,7 @@
 """Copying in another process: the same outcome as here, whatever happens to it."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -94,6 +95,24 @@ def test_one_job_after_the_other(
     places = Places(-1, None, {3: source})
     layers = {_there(server, job, places, content).layer for _ in range(3)}
     assert len(layers) == 1 and None not in layers
+
+
+def test_blocks_of_earlier_layers_are_known_there(
+    server: CopyServer, tmp_path: Path, store: Store
+) -> None:
+    made = random.Random(1)
+    make(str(tmp_path / "large"), {f"f{n:02}": made.randbytes(40_000).hex() for n in range(40)})
+    content, job = ContentStore(store), Job((COPY,), "layer")
+    fd = os.open(tmp_path / "large", os.O_RDONLY)
+    try:
+        places = Places(-1, None, {3: SourceTree(fd)})
+        mine = do(job, places, content, Hooks())
+        (noted,) = os.listdir(store.path("blocks"))
+        os.unlink(store.path("blocks", noted))
+        assert [_there(server, job, places, content).layer for _ in range(2)] == [mine.layer] * 2
+        assert os.listdir(store.path("blocks")) == [noted]
+    finally:
+        os.close(fd)
 
 
 def test_a_base_and_its_directories(
