@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,10 @@ def test_no_thread_outlives_the_layer(store: Store, compression: Compression) ->
             assert len(os.listdir("/proc/self/task")) > before
             sink.commit()
         del sink
+        # A thread that was joined is done with its work, and may not be gone from the kernel yet.
+        deadline = time.monotonic() + 5
+        while len(os.listdir("/proc/self/task")) > before and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert len(os.listdir("/proc/self/task")) == before
     finally:
         gc.enable()
