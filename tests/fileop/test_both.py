@@ -17,21 +17,7 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.pack import LayerPacker
 from minibuild.oci.sink import LayerSink
 from minibuild.store.layout import Store
-from tests.fileop.trees import make
-
-ME = f"{os.getuid()}:{os.getgid()}"
-"""Whoever runs the tests may give files at least to himself."""
-
-SOURCE = {
-    "a": "a" * 5000,
-    "b": "",
-    "big": "b" * 200_000,
-    "sub/": "0700",
-    "sub/c": "c",
-    "sub/same": "= a",
-    "sub/up": "-> ../a",
-    "sub/pipe": "|",
-}
+from tests.fileop.trees import ALL_KINDS, ME, make
 
 
 @pytest.fixture
@@ -87,7 +73,7 @@ def _packed(tmp_path: Path, content: ContentStore, *, but: Sequence[str] = ()) -
     ids=["all", "into new directories", "mode", "several", "less some", "parents"],
 )
 def test_layer_is_that_of_the_tree(tmp_path: Path, content: ContentStore, copy: Copy) -> None:
-    make(str(tmp_path / "from"), SOURCE)
+    make(str(tmp_path / "from"), ALL_KINDS)
     (tmp_path / "to").mkdir()
     assert _both(tmp_path, content, [copy]) == _packed(tmp_path, content)
 
@@ -95,7 +81,7 @@ def test_layer_is_that_of_the_tree(tmp_path: Path, content: ContentStore, copy: 
 def test_directories_of_the_base_get_the_time_that_the_layer_says(
     tmp_path: Path, content: ContentStore
 ) -> None:
-    make(str(tmp_path / "from"), SOURCE)
+    make(str(tmp_path / "from"), ALL_KINDS)
     for name in ("base", "to"):
         make(str(tmp_path / name), {"usr/share/old": "o"})
         for folder in ("usr/share", "usr"):
@@ -117,7 +103,7 @@ def test_directories_of_the_base_get_the_time_that_the_layer_says(
 def test_the_tree_is_whole_where_there_is_no_layer(
     tmp_path: Path, content: ContentStore, copies: Sequence[Copy]
 ) -> None:
-    make(str(tmp_path / "from"), SOURCE)
+    make(str(tmp_path / "from"), ALL_KINDS)
     (tmp_path / "to").mkdir()
     with pytest.raises(Unplannable):
         _both(tmp_path, content, copies)

@@ -21,20 +21,10 @@ from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
 from minibuild.oci.sink import LayerSink
 from minibuild.store.layout import Store
-from tests.fileop.trees import make
+from tests.fileop.trees import ALL_KINDS, ME, make
 
-ME = f"{os.getuid()}:{os.getgid()}"
-
-TREE = {
-    "a": "a" * 5000,
-    "b": "",
-    "big": "b" * 200_000,
-    "sub/": "0700",
-    "sub/c": "c",
-    "sub/same": "= a",
+TREE = ALL_KINDS | {
     "sub/other": "= sub/c",
-    "sub/up": "-> ../a",
-    "sub/pipe": "|",
     "sub/deep/": "0755",
     "sub/deep/x.log": "log",
 }

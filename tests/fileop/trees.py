@@ -15,6 +15,21 @@ from minibuild.graph.op import Copy, FileAction
 
 Spec = Mapping[str, str]
 
+ME = f"{os.getuid()}:{os.getgid()}"
+"""Whoever runs the tests may give files at least to himself."""
+
+ALL_KINDS = {
+    "a": "a" * 5000,
+    "b": "",
+    "big": "b" * 200_000,
+    "sub/": "0700",
+    "sub/c": "c",
+    "sub/same": "= a",
+    "sub/up": "-> ../a",
+    "sub/pipe": "|",
+}
+"""A tree with a file of each kind that a layer keeps and anybody may make."""
+
 
 def make(top: str, spec: Spec) -> str:
     """Fill the directory `top`: names that end in `/` are directories, with their mode."""
