@@ -9,8 +9,9 @@ its end: `Arrival.open` reads along. Read next: `minibuild.solve.layers`, which 
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, ImageError
@@ -18,9 +19,9 @@ from minibuild.oci.content import (
     CHUNK_BYTES,
     BlobSource,
     ContentStore,
-    Resumable,
     check,
     full_disk,
+    open_at,
 )
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import INDEXES, MANIFESTS, Descriptor
@@ -85,6 +86,7 @@ class Arrival:
         self._content = content
         self._source = source
         self._cancelled = cancelled
+        self._received = _Received()
         self._path = ""
         self._size = 0
         self._done = False
@@ -148,21 +150,16 @@ class Arrival:
         """Bring the file at `path` to its end, check it and give it its place."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            sha, size = _hash_of(fd), os.fstat(fd).st_size
-            if size > self.descriptor.size:
+            self._resume(fd, meter)
+            if self._received.digest() != self.descriptor.digest:
+                # From the beginning. What an earlier attempt left may be damaged (a power cut),
+                # so those who read along have seen nothing of it.
+                self._received = _Received()
                 os.ftruncate(fd, 0)
-                sha, size = hashlib.sha256(), 0
-            self._told(path, size)
-            if size < self.descriptor.size or not size:
-                self._receive(fd, path, sha, size, meter)
-            if size and Digest("sha256:" + sha.hexdigest()) != self.descriptor.digest:
-                # What an earlier attempt left may be at fault (a power cut): all of it anew.
-                os.ftruncate(fd, 0)
-                sha = hashlib.sha256()
-                self._receive(fd, path, sha, 0, meter)
+                self._told(path, 0)
+                self._receive(fd, lambda: self._told(path, self._received.size), meter)
             try:
-                found = Digest("sha256:" + sha.hexdigest())
-                check(found, os.fstat(fd).st_size, self.descriptor)
+                check(self._received.digest(), self._received.size, self.descriptor)
             except ImageError:
                 os.unlink(path)
                 raise
@@ -176,32 +173,33 @@ class Arrival:
         finally:
             os.close(fd)
 
-    def _receive(self, fd: int, path: str, sha: Any, size: int, meter: Meter) -> None:
-        os.lseek(fd, size, os.SEEK_SET)
-        source, descriptor = self._source, self.descriptor
-        if size and not isinstance(source, Resumable):
-            os.ftruncate(fd, 0)
-            os.lseek(fd, 0, os.SEEK_SET)
-            sha, size = hashlib.sha256(), 0
-        opened = (
-            source.open_at(descriptor, size)
-            if isinstance(source, Resumable)
-            else source.open(descriptor)
-        )
-        with opened as stream:
+    def _resume(self, fd: int, meter: Meter) -> None:
+        """Go on from what an earlier attempt left in the file, if it left anything."""
+        if not 0 < os.fstat(fd).st_size <= self.descriptor.size:
+            return
+        while chunk := os.read(fd, CHUNK_BYTES):
+            self._check_stop()
+            self._received.add(chunk)
+        if self._received.size < self.descriptor.size:
+            self._receive(fd, lambda: None, meter)
+
+    def _receive(self, fd: int, progress: Callable[[], None], meter: Meter) -> None:
+        """Append what is missing at the end of the file."""
+        received, size = self._received, self.descriptor.size
+        os.lseek(fd, received.size, os.SEEK_SET)
+        with open_at(self._source, self.descriptor, received.size) as stream:
             while chunk := stream.read(_READ_BYTES):
-                if size + len(chunk) > descriptor.size:
-                    os.unlink(path)
+                self._check_stop()
+                if received.size + len(chunk) > size:
+                    os.ftruncate(fd, 0)
                     raise ImageError(
-                        f"blob {descriptor.digest} is larger than the {descriptor.size} bytes "
+                        f"blob {self.descriptor.digest} is larger than the {size} bytes "
                         "that its descriptor says"
                     )
-                self._check_stop()
-                sha.update(chunk)
                 _write(fd, chunk)
-                size += len(chunk)
-                self._told(path, size)
-                meter(descriptor, size)
+                received.add(chunk)
+                progress()
+                meter(self.descriptor, received.size)
 
     def stop(self) -> None:
         """Fetch no more; what has come is kept for another time."""
@@ -215,6 +213,23 @@ class Arrival:
         with self._news:
             self._path, self._size = path, size
             self._news.notify_all()
+
+
+class _Received:
+    """The size and the hash of what has come so far."""
+
+    __slots__ = ("_sha", "size")
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._sha.update(chunk)
+        self.size += len(chunk)
+
+    def digest(self) -> Digest:
+        return Digest("sha256:" + self._sha.hexdigest())
 
 
 class _Follower:
@@ -240,14 +255,6 @@ class _Follower:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _hash_of(fd: int) -> Any:
-    """The hash of what a file holds already."""
-    sha = hashlib.sha256()
-    while chunk := os.read(fd, CHUNK_BYTES):
-        sha.update(chunk)
-    return sha
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -1,0 +1,88 @@
+"""Blobs that an earlier attempt began: whoever reads along gets the right bytes, and no others."""
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+import pytest
+
+from minibuild.digest import digest_bytes
+from minibuild.oci.content import ContentStore
+from minibuild.oci.fetch import Arrival, fetch_blob
+from minibuild.oci.model import OCI_LAYER, Descriptor
+from minibuild.store.layout import Store
+
+BLOB = bytes(range(256)) * 5000
+DESCRIPTOR = Descriptor(OCI_LAYER, digest_bytes(BLOB), len(BLOB))
+LEFT = {
+    "nothing": b"",
+    "a byte": BLOB[:1],
+    "some": BLOB[:700_001],
+    "all but a byte": BLOB[:-1],
+    "all": BLOB,
+    "other bytes": b"x" * 700_000,
+    "zeros after a power cut": BLOB[:1000] + bytes(9000),
+    "as many, but others": b"x" * len(BLOB),
+    "too many": BLOB + b"x",
+}
+
+
+class Whole:
+    """A source that gives a blob from its beginning only."""
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return io.BytesIO(BLOB)
+
+
+class FromOffset(Whole):
+    """A source that can go on, as a registry can."""
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        return io.BytesIO(BLOB[offset:])
+
+
+@pytest.fixture
+def content(store: Store) -> ContentStore:
+    return ContentStore(store)
+
+
+@pytest.fixture(params=LEFT)
+def begun(request: pytest.FixtureRequest, content: ContentStore) -> str:
+    """What is left of an earlier attempt, put where it would be; returns the folder."""
+    folder = content.store.path("partial")
+    os.makedirs(folder)
+    with open(os.path.join(folder, DESCRIPTOR.digest[7:]), "wb") as file:
+        file.write(LEFT[request.param])
+    return folder
+
+
+@pytest.mark.parametrize("source", [Whole, FromOffset])
+def test_it_goes_on_or_starts_over(
+    content: ContentStore, begun: str, source: Callable[[], Whole]
+) -> None:
+    fetch_blob(content, source(), DESCRIPTOR)
+    assert content.read(DESCRIPTOR.digest) == BLOB
+    assert os.listdir(begun) == []
+
+
+@pytest.mark.parametrize("source", [Whole, FromOffset])
+def test_who_reads_along_never_sees_wrong_bytes(
+    content: ContentStore, begun: str, source: Callable[[], Whole]
+) -> None:
+    arrival = Arrival(content, source(), DESCRIPTOR)
+    read: list[bytes] = []
+
+    def follow() -> None:
+        with arrival.open(DESCRIPTOR) as file:
+            read.append(b"".join(iter(lambda: file.read(10_000), b"")))
+
+    readers = [threading.Thread(target=follow) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    arrival.run()
+    for reader in readers:
+        reader.join(20)
+    assert arrival.error is None
+    assert read == [BLOB] * 4
