@@ -14,6 +14,7 @@ from frontends.dockerfile.checks import written
 from frontends.dockerfile.checks.report import CheckConfig, Checks, parse_check
 from frontends.dockerfile.checks.rules import BUILDKIT_RULES
 from frontends.dockerfile.dispatch import dispatch
+from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from frontends.dockerfile.needs import Needs, Plan, check_references
 from frontends.dockerfile.parse import parse, parse_up_to_error
@@ -176,7 +177,10 @@ def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, di
     assert isinstance(last, From)
     predefined = platform_args(request, platform, last.name)
     variables = global_args(args, predefined, request.build_args, parsed.escape)
-    defaults = global_args(args, predefined, {}, parsed.escape)
+    try:
+        defaults = global_args(args, predefined, {}, parsed.escape)
+    except DockerfileError:
+        defaults = None
     scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks)
     return make_table(stages, scope, request, named_contexts(request.contexts)), variables
 

@@ -220,7 +220,7 @@ class Run(NamedTuple):
     """`command` is the line after the flags, heredoc texts not included.
 
     `script` says that the whole line is one heredoc (`RUN <<EOF`): its `text` is the script, run
-    by SHELL, or as a file of its own if its content begins with `#!`. Otherwise the heredocs belong
+    by SHELL, or as a file of its own if it begins with `#!`. Otherwise the heredocs belong
     to the shell, and `shell_text` is the whole text to give to it.
     """
 

@@ -45,7 +45,10 @@ _FIELD = regex(r'"((?:[^"]|"")*)"|([^",]*)')
 
 
 class BindMount(NamedTuple):
-    """A tree of the context, a stage or an image. `from_` is empty for the context."""
+    """A tree of the context, a stage or an image. `from_` is empty for the context.
+
+    `target` is relative to the working directory, here and below: an empty one is that directory.
+    """
 
     target: str
     source: str = ""
@@ -54,7 +57,7 @@ class BindMount(NamedTuple):
 
 
 class CacheMount(NamedTuple):
-    """A directory that outlives the build. An empty `id` means: the resolved target."""
+    """A directory that outlives the build. An empty `id` means: the target as written, cleaned."""
 
     target: str
     id: str = ""
@@ -254,7 +257,7 @@ class _Options:
             raise self.wrong(f"invalid cache sharing set for {self.kind} mount")
         if self.kind == "ssh":
             return self.ssh()
-        target, readonly = self.target(), self.readonly
+        target, readonly = self.texts.get("target", ""), self.readonly
         source, from_ = self.texts.get("source", ""), self.texts.get("from", "")
         if self.kind == "bind":
             return BindMount(target, source, from_, readonly is not False)
@@ -269,12 +272,6 @@ class _Options:
             readonly is True,
             **self.owner(0o755),
         )
-
-    def target(self) -> str:
-        target = self.texts.get("target", "")
-        if target in ("", "/"):
-            raise self.wrong('invalid mount target "/"', "say where to mount: target=/some/path")
-        return target
 
     def owner(self, mode: int) -> dict[str, int]:
         """Mode, uid and gid, with the default for the mode."""

@@ -20,6 +20,7 @@ from frontends.dockerfile.scope import proxy_variables
 from frontends.dockerfile.state import StageState
 from minibuild.errors import RegistryError
 from minibuild.graph import op
+from minibuild.graph.pattern import clean
 from minibuild.graph.vertex import Note, Vertex
 
 _SCRIPTS = "/dev/pipes"
@@ -75,7 +76,7 @@ def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], 
     """The command line, and the mount of the script it runs, if that is a file of its own."""
     if isinstance(item.command, ExecForm):
         return list(item.command.argv), []
-    if not (item.script and item.heredocs[0].content.startswith("#!")):
+    if not (item.script and item.heredocs[0].text.startswith("#!")):
         return with_shell(state, ShellForm(item.shell_text)), []
     heredoc = item.heredocs[0]
     file = op.Mkfile(f"/{heredoc.name}", heredoc.text.encode("utf-8", "surrogateescape"), 0o755)
@@ -188,7 +189,9 @@ def _target(state: StageState, spec: MountSpec, target: str) -> str:
     path = "/" + path.lstrip("/")
     if path == "/":
         raise DockerfileError(
-            'invalid mount target "/"', spec.span, hint="mount at a directory below the root"
+            'invalid mount target "/"',
+            spec.span,
+            hint="say where to mount: target=/some/path; without a target it is the WORKDIR",
         )
     return path
 
@@ -199,6 +202,6 @@ def _rooted(path: str) -> str:
 
 def _cache_id(state: StageState, mount: mounts.CacheMount) -> str:
     """The name of the cache, with the namespace that the caller may set."""
-    name = mount.id or posixpath.normpath(mount.target)
+    name = mount.id or clean(mount.target)
     namespace = state.conversion.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
     return f"{namespace}/{name}" if namespace else name

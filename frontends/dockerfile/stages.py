@@ -116,11 +116,12 @@ def split(parsed: ParsedFile) -> tuple[list[Arg], list[list[Instruction]]]:
 class FromScope(NamedTuple):
     """What FROM is expanded with: `variables`, of which some are `declared` without a value.
 
-    `defaults` are the variables as they would be without build arguments.
+    `defaults` are the variables as they would be without build arguments; None if some ARG needs
+    one (`ARG NAME=${NAME:?message}`).
     """
 
     variables: Mapping[str, str]
-    defaults: Mapping[str, str]
+    defaults: Mapping[str, str] | None
     declared: frozenset[str]
     escape: str
     checks: Checks
@@ -147,14 +148,20 @@ class FromScope(NamedTuple):
         return next(filter(None, near), "")
 
     def check_default(self, source: From, known: Container[str]) -> None:
-        """A FROM that needs build arguments is a finding. `known` are names that are no images."""
-        if "$" not in source.image:
+        """A FROM whose defaults name no image is a finding. `known` are names that are no images.
+
+        What has no defaults at all says so with `?`, and is none.
+        """
+        if "$" not in source.image or self.defaults is None:
             return
         try:
             text = process_word(source.image, self.defaults, source.head.span, self.escape).text
+        except DockerfileError:
+            return
+        try:
             if text in known or full_name(text):
                 return
-        except (DockerfileError, InvalidReference):
+        except InvalidReference:
             pass
         message = (
             f"Default value for ARG {source.image} results in empty or invalid base image name"

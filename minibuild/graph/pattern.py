@@ -20,7 +20,7 @@ from minibuild.tuples import NamedTuple
 
 _ANY = "[^/]*"
 _WILDCARDS = regex(r"[*?\[\\]")
-_SPECIAL = regex(r"([*?\[\]\\])")
+_SPECIAL = regex(r"[*?\[\\]")
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -41,8 +41,12 @@ def compile_glob(pattern: str) -> Callable[[str], bool]:
 
 
 def escape_glob(name: str) -> str:
-    """A pattern that matches just `name`."""
-    return _SPECIAL.sub(r"\\\1", name)
+    """A pattern that matches just `name`.
+
+    Each special character becomes a class of its own. A backslash before it would not do: COPY
+    takes a path without any wildcard as a plain name, backslashes included, as BuildKit does.
+    """
+    return _SPECIAL.sub(lambda found: r"[\\]" if found[0] == "\\" else f"[{found[0]}]", name)
 
 
 def clean(path: str) -> str:

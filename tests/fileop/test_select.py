@@ -6,6 +6,7 @@ import pytest
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.op import Copy
+from minibuild.graph.pattern import escape_glob
 from tests.fileop.trees import Bench, make, tell
 
 CONTEXT = {
@@ -73,6 +74,14 @@ def test_escaped_brackets(bench: Bench) -> None:
     make(bench.source, {"arr[0].txt": "0", "arr0.txt": "x", "a*b": "s"})
     assert bench.copy("arr[[]0].txt", "/one") == {"one": "0"}
     assert bench.copy("a\\**", "/two") == {"one": "0", "two": "s"}
+
+
+@pytest.mark.parametrize(
+    "name", ["*.txt", "a?b", "a.[ch]", "[", "a]b", "a\\b", "a\\*", "^[!]-", "n"]
+)
+def test_an_escaped_name_is_a_name(bench: Bench, name: str) -> None:
+    make(bench.source, {name: "this", "x.txt": "1", "axb": "2", "a.c": "3", "ab": "4", "b": "5"})
+    assert bench.copy(escape_glob(name), "/d/") == {"d": "/", f"d/{name}": "this"}
 
 
 LINKS = {

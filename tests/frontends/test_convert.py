@@ -323,6 +323,10 @@ def test_an_image_that_resembles_a_stage() -> None:
         ("FROM busybox\nCOPY --from=" + "9" * 5000 + " a /\n", "invalid stage index", 2),
         ("FROM busybox\nEXPOSE " + "9" * 5000 + "\n", "invalid containerPort", 2),
         ("FROM busybox\nRUN --mount=target=.. x\n", "invalid mount target", 2),
+        ("FROM busybox\nRUN --mount=target=/ x\n", "invalid mount target", 2),
+        ("FROM busybox\nRUN --mount=type=tmpfs x\n", "invalid mount target", 2),
+        ("FROM busybox\nRUN --mount=type=cache,target=$NO x\n", "invalid mount target", 2),
+        ("ARG A=${A:?said}\nFROM busybox\n", "A: said", 1),
         ("FROM busybox\nCOPY --chmod=u+z a /\n", "invalid syntax", 2),
         ("FROM busybox\nCOPY --link --chown=1:staff a /\n", "invalid user index: -1", 2),
         ("FROM busybox\nVOLUME $NOTHING\n", "can not be an empty string", 2),
@@ -446,6 +450,46 @@ def test_cache_mounts_are_kept_apart_by_a_namespace() -> None:
     text = "FROM busybox\nRUN --mount=type=cache,target=/c x\n"
     (mount,) = last_exec(text, build_args={"BUILDKIT_CACHE_MOUNT_NS": "ns"}).mounts
     assert isinstance(mount, CacheMount) and mount.id == "ns//c"
+
+
+@pytest.mark.parametrize("target", ["", ",target=", ",target=$UNSET", ",dst=${UNSET}", ",target=."])
+@pytest.mark.parametrize("kind", ["type=bind", "type=tmpfs", "type=cache", "type=cache,id=i"])
+def test_a_mount_without_a_target_is_at_the_working_directory(kind: str, target: str) -> None:
+    text = f"FROM busybox\nWORKDIR /w/./x\nRUN --mount={kind}{target} y\n"
+    (mount,) = last_exec(text).mounts
+    assert mount.target == "/w/x"
+
+
+@pytest.mark.parametrize(
+    ("options", "id"),
+    [
+        ("target=", "."),
+        ("target=$UNSET", "."),
+        ("target=//a//b/", "/a/b"),
+        ("target=a/../b", "b"),
+        ("target=,id=", "."),
+        ("target=,id=a//b", "a//b"),
+    ],
+)
+def test_the_id_of_a_cache_is_its_target_as_written(options: str, id: str) -> None:
+    text = f"FROM busybox\nWORKDIR /w\nRUN --mount=type=cache,{options} x\n"
+    (mount,) = last_exec(text).mounts
+    assert isinstance(mount, CacheMount) and mount.id == id
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("ARG A=${A:?said}\nFROM busybox:$A\n", "1"),
+        ("ARG A=${A:?said}\nFROM busybox$A\n", ""),
+        ("ARG A=${A?said}\nARG B=$A\nFROM busybox:${B:?said}\n", "1"),
+        ("ARG A\nFROM busybox:${A:?said}\n", "1"),
+    ],
+)
+def test_a_required_default_does_not_matter_when_the_argument_is_given(
+    text: str, value: str
+) -> None:
+    assert build(text, build_args={"A": value}).findings == ()
 
 
 @pytest.mark.parametrize(
