@@ -15,7 +15,7 @@ from minibuild.definition import read_definition
 from minibuild.engine import open_engine
 from minibuild.events import Report, serialised, silent
 from minibuild.graph.frontend import LocalContext
-from minibuild.pipeline import collaborators, convert, frontend_request
+from minibuild.pipeline import Findings, collaborators, convert, frontend_request
 from minibuild.request import BuildRequest
 from minibuild.secrets import SshReader
 
@@ -44,14 +44,15 @@ def call(
             here = arrived(definition, asked, request.file, bench, engine.cache, sources)
             definition = here.definition
         asked = frontend_request(request, definition)
+        warn = Findings(report, definition.source).add
         if method == "graph":
             from minibuild.graph.graphdata import graph_data
 
-            return graph_data(convert(request, definition, finder).images)
+            return graph_data(convert(request, definition, finder, warn).images)
         if method == "targets":
-            answer = frontend.targets(asked)
+            answer = frontend.targets(asked, warn)
         elif method == "outline":
-            answer = frontend.outline(asked, finder)
+            answer = frontend.outline(asked, finder, warn)
         else:
             answer = frontend.lint(asked, finder)
     found: dict[str, Any] = answer

@@ -23,10 +23,13 @@ from minibuild.exporting import export, packing_for
 from minibuild.fileop.memo import DigestMemo
 from minibuild.graph.frontend import (
     Built,
+    Finding,
     Frontend,
     FrontendRequest,
     FrontendResult,
     LocalContext,
+    Warn,
+    ignore_findings,
 )
 from minibuild.graph.op import ImageSource, Op
 from minibuild.graph.platform import host_platform
@@ -186,9 +189,8 @@ def _build(
     known: Mapping[Digest, Solved],
 ) -> BuildResult:
     started = time.time()
-    converted = convert(request, definition, finder)
-    for finding in converted.findings:
-        bench.report(_warning(finding, definition.source))
+    findings = Findings(bench.report, definition.source)
+    converted = convert(request, definition, finder, findings.add)
     caches = _caches(engine, request, bench)
     if caches is not None:
         bench = bench._replace(elsewhere=caches.imports)
@@ -221,7 +223,7 @@ def _build(
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(
-        findings=converted.findings,
+        findings=tuple(findings.found),
         source=definition.source,
         cached=solver.cached,
         executed=solver.executed,
@@ -274,7 +276,12 @@ def _registry(request: BuildRequest, cancelled: threading.Event) -> "Registry":
     return Registry(request.registries, patient(cancelled))
 
 
-def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) -> FrontendResult:
+def convert(
+    request: BuildRequest,
+    definition: Definition,
+    finder: ImageFinder,
+    warn: Warn = ignore_findings,
+) -> FrontendResult:
     """The graph that the definition means, or the one that came in its place."""
     if request.graph is not None:
         from minibuild.graph.flat import rebuilt
@@ -284,7 +291,7 @@ def convert(request: BuildRequest, definition: Definition, finder: ImageFinder) 
         return FrontendResult((Built(platform, vertex, request.graph.config),))
     # By name and on demand: the engine knows no frontend, and a frontend knows no engine.
     frontend = cast(Frontend, import_module("frontends.dockerfile.convert"))
-    return frontend.convert(frontend_request(request, definition), finder)
+    return frontend.convert(frontend_request(request, definition), finder, warn)
 
 
 def _pinned(op: Op, finder: ImageFinder) -> Op:
@@ -317,14 +324,19 @@ def frontend_request(request: BuildRequest, definition: Definition) -> FrontendR
     )
 
 
-def _warning(finding: object, source: SourceText) -> Warned:
-    from minibuild.graph.frontend import Finding
+class Findings:
+    """What the checks found so far, each reported with the lines that it is about."""
 
-    assert isinstance(finding, Finding)
-    excerpt = ""
-    if finding.span is not None:
-        lines = source.text.splitlines()
-        excerpt = "\n".join(lines[finding.span.first - 1 : finding.span.last])
-    return Warned(
-        finding.rule, finding.message, finding.span, finding.description, finding.url, excerpt
-    )
+    def __init__(self, report: Report, source: SourceText) -> None:
+        self.found: list[Finding] = []
+        self._report = report
+        self._source = source
+
+    def add(self, finding: Finding) -> None:
+        """Take a finding in and report it: see `graph.frontend.Warn`."""
+        self.found.append(finding)
+        rule, message, span, description, url = finding
+        excerpt = ""
+        if span is not None:
+            excerpt = "\n".join(self._source.text.splitlines()[span.first - 1 : span.last])
+        self._report(Warned(rule, message, span, description, url, excerpt))

@@ -30,6 +30,8 @@ from minibuild.graph.frontend import (
     FrontendResult,
     ImageResolver,
     ResolvedImage,
+    Warn,
+    ignore_findings,
 )
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
@@ -39,15 +41,15 @@ _SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
 _CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
 
-def convert(request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
+def convert(
+    request: FrontendRequest, resolver: ImageResolver, warn: Warn = ignore_findings
+) -> FrontendResult:
     """The graph of a Dockerfile. Raises `DefinitionError` with a span."""
     try:
-        result, checks = _convert(request, resolver)
-        checks.enforce()
+        return _convert(request, resolver, warn)
     except BuildError as error:
         error.source = error.source or request.source
         raise
-    return result
 
 
 def context_vertex(request: FrontendRequest) -> Vertex | None:
@@ -90,13 +92,14 @@ def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
     return Checked(checks.findings)
 
 
-def _convert(request: FrontendRequest, resolver: ImageResolver) -> tuple[FrontendResult, Checks]:
-    definition = read(request)
+def _convert(request: FrontendRequest, resolver: ImageResolver, warn: Warn) -> FrontendResult:
+    definition = read(request, warn)
     sources = Sources(request, resolver)
     made = [converted(definition, platform, sources) for platform in request.platforms]
-    checks = definition.checks
-    warnings = _unused(definition, made) if request.build_args else ()
-    return FrontendResult(tuple(m.built for m in made), (*warnings, *checks.findings)), checks
+    for finding in _unused(definition, made) if request.build_args else ():
+        warn(finding)  # no check, so no directive can make an error of it
+    definition.checks.enforce()
+    return FrontendResult(tuple(m.built for m in made))
 
 
 def _unused(definition: "Definition", made: list["Converted"]) -> tuple[Finding, ...]:
@@ -130,15 +133,15 @@ class Converted(NamedTuple):
     states: dict[int, StageState]
 
 
-def read(request: FrontendRequest) -> Definition:
+def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Definition:
     """The definition of a request; nothing is looked up yet."""
     parsed = parse(request.source)
-    return _definition(parsed, request, _checks(parsed, request))
+    return _definition(parsed, request, _checks(parsed, request, warn))
 
 
-def _checks(parsed: ParsedFile, request: FrontendRequest) -> Checks:
+def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn = ignore_findings) -> Checks:
     """The checks of a file, with what was found while it was read."""
-    checks = Checks(_check_config(parsed, request))
+    checks = Checks(_check_config(parsed, request), warn)
     checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
     return checks
 

@@ -14,16 +14,16 @@ from frontends.dockerfile.expand import process_word
 from frontends.dockerfile.instructions import Arg, ArgName, From
 from frontends.dockerfile.sources import Sources
 from minibuild.errors import Span
-from minibuild.graph.frontend import FrontendRequest, ImageResolver
+from minibuild.graph.frontend import FrontendRequest, ImageResolver, Warn, ignore_findings
 from minibuild.graph.op import CacheMount, Exec, SecretMount, SshMount
 from minibuild.graph.vertex import topological
 
 Json = dict[str, Any]
 
 
-def targets(request: FrontendRequest) -> Json:
+def targets(request: FrontendRequest, warn: Warn = ignore_findings) -> Json:
     """All stages, as `--target` may name them; the last one is the default."""
-    stages = read(request).stages
+    stages = read(request, warn).stages
     found = []
     for number, stage in enumerate(stages):
         source = stage[0]
@@ -41,9 +41,11 @@ def targets(request: FrontendRequest) -> Json:
     return {"targets": found, "sources": [_data(request)]}
 
 
-def outline(request: FrontendRequest, resolver: ImageResolver) -> Json:
+def outline(
+    request: FrontendRequest, resolver: ImageResolver, warn: Warn = ignore_findings
+) -> Json:
     """What a target takes from its caller: arguments, secrets, ssh agents; and its caches."""
-    definition = read(request)
+    definition = read(request, warn)
     made = converted(definition, request.platforms[0], Sources(request, resolver))
     stage = made.plans[-1].stage.source
     vertices = topological([made.built.vertex])

@@ -86,9 +86,11 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
         from minibuild.cli.errors import show
 
         renderer.close()
+        _show_warnings(renderer, request, mode, session)
         return show(error, session, places=_places(request))
     finally:
         renderer.close()
+    _show_warnings(renderer, request, mode, session)
     name = os.path.basename(request.file) or "Dockerfile"
     place = _places(request).get(name, name)
     lines, code = shown(call, answer, place)

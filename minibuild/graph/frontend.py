@@ -1,9 +1,9 @@
 """What a frontend is: a pure function from a definition to a graph.
 
-A frontend gets text and arguments, may ask a resolver what an image is, and returns vertices and
-image configs. It reads no file, no environment and no network, so it can be tested, fuzzed and
-read on its own. Frontends live outside the engine (the folder `frontends`) and import
-`minibuild.graph` and `minibuild.errors` alone.
+A frontend gets text and arguments, may ask a resolver what an image is, warns of what its checks
+find, and returns vertices and image configs. It reads no file, no environment and no network, so it
+can be tested, fuzzed and read on its own. Frontends live outside the engine (the folder
+`frontends`) and import `minibuild.graph` and `minibuild.errors` alone.
 Read next: `frontends.dockerfile.convert`, or `solve` for what becomes of the graph.
 """
 
@@ -118,15 +118,27 @@ class Built(NamedTuple):
 
 
 class FrontendResult(NamedTuple):
-    """What a definition means: one image for each platform, and what its checks found."""
+    """What a definition means: one image for each platform."""
 
     images: tuple[Built, ...]
-    findings: tuple[Finding, ...] = ()
+
+
+class Warn(Protocol):
+    """Takes what the checks find, when they find it: what follows may end in an error."""
+
+    def __call__(self, finding: Finding, /) -> None: ...
+
+
+def ignore_findings(finding: Finding, /) -> None:
+    """The `Warn` of callers that want none."""
 
 
 class Frontend(Protocol):
     """A frontend is a module or an object with this one function."""
 
-    def convert(self, request: FrontendRequest, resolver: ImageResolver) -> FrontendResult:
-        """The graph that a definition means. Raises `DefinitionError` with a span."""
+    def convert(
+        self, request: FrontendRequest, resolver: ImageResolver, warn: Warn
+    ) -> FrontendResult:
+        """The graph that a definition means. Raises `DefinitionError` with a span; what was found
+        before that went to `warn`."""
         ...

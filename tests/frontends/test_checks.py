@@ -163,7 +163,8 @@ def test_what_is_looked_at_in_a_stage_that_is_not_built() -> None:
     """Rules about names and words of the whole file, and no others; --check looks at all stages."""
     unused = "FROM busybox AS A\nENV a b\nCMD x\nCMD y\nENV TOKEN=x\nWORKDIR z\nMAINTAINER m\n"
     text = unused + "FROM busybox AS b\n"
-    made = convert(request_for(text), FakeResolver()).findings
+    made: list[Finding] = []
+    convert(request_for(text), FakeResolver(), made.append)
     assert {found.rule for found in made} == {"StageNameCasing", "MaintainerDeprecated"}
     assert len(findings(text)) == 8
     assert len(findings(text, target="b")) == 2
@@ -224,8 +225,10 @@ def test_one_instruction_can_be_spared() -> None:
 
 def test_findings_can_be_errors() -> None:
     text = "# check=error=true\nFROM busybox as base\nMAINTAINER x\n"
+    made: list[Finding] = []
     with pytest.raises(DefinitionError) as caught:
-        convert(request_for(text), FakeResolver())
+        convert(request_for(text), FakeResolver(), made.append)
+    assert [found.rule for found in made] == ["FromAsCasing", "MaintainerDeprecated"]
     assert caught.value.message == (
         "lint violation found for rules: FromAsCasing, MaintainerDeprecated"
     )

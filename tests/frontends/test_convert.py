@@ -9,11 +9,14 @@ from frontends.dockerfile.convert import convert
 from frontends.dockerfile.errors import DockerfileError
 from minibuild.errors import BuildError, DefinitionError, RegistryError, SourceText
 from minibuild.graph.frontend import (
+    Finding,
     FrontendRequest,
     FrontendResult,
     ImageContext,
     LocalContext,
     RemoteContext,
+    Warn,
+    ignore_findings,
 )
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import (
@@ -37,12 +40,16 @@ ARM64 = Platform("linux", "arm64")
 
 
 def build(
-    text: str, images: Mapping[str, Mapping[str, Any]] | None = None, **request: Any
+    text: str,
+    images: Mapping[str, Mapping[str, Any]] | None = None,
+    warn: Warn = ignore_findings,
+    **request: Any,
 ) -> FrontendResult:
     request.setdefault("platforms", (AMD64,))
     return convert(
         FrontendRequest(SourceText("Dockerfile", text), build_platform=AMD64, **request),
         FakeResolver(images),
+        warn,
     )
 
 
@@ -574,8 +581,11 @@ def test_build_arguments_that_nothing_takes() -> None:
     text = "ARG A\nFROM busybox AS b\nARG B\nFROM trigger\n"
     images = {"trigger": {"config": {"OnBuild": ["ARG C"]}}}
     taken = {"A": "", "B": "", "C": "", "http_proxy": "", "BUILDKIT_X": "", "TARGETOS": ""}
-    assert build(text, images, build_args=taken).findings == ()
-    (found,) = build(text, images, build_args={**taken, "BB": "", "UNHEARD": ""}).findings
+    findings: list[Finding] = []
+    build(text, images, findings.append, build_args=taken)
+    assert findings == []
+    build(text, images, findings.append, build_args={**taken, "BB": "", "UNHEARD": ""})
+    (found,) = findings
     assert found.message == (
         "[Warning] One or more build-args [BB UNHEARD] were not consumed (did you mean B?)"
     )

@@ -180,3 +180,29 @@ def test_du_and_prune(cli: Cli, context: Path) -> None:
     assert set(left) == {"image"}
     assert cli("run", "app", "cat", "/file").stdout == "x", "an image with a name stays whole"
     cli("prune", "--keep-duration", "soon", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("FROM scratch as base\nMAINTAINER x\nFROM base\nCOPY --from=nowhere:1 / /\n", 4),
+        ("# check=error=true\nFROM scratch as base\nMAINTAINER x\n", 6),
+        ("FROM scratch as base\nMAINTAINER x\nFROM base:\n", 6),
+    ],
+)
+def test_warnings_come_before_the_error(cli: Cli, tmp_path: Path, text: str, code: int) -> None:
+    """In the stream of events too, which `rawjson` shows."""
+    (tmp_path / "Dockerfile").write_text(text)
+    words = ("build", "--pull=never", str(tmp_path))
+    said = cli(*words, code=code).stderr
+    assert "2 warnings found" in said
+    assert (
+        said.index("FromAsCasing: ") < said.index("MaintainerDeprecated: ") < said.index("error:")
+    )
+    events = cli(*words, "--progress=rawjson", code=code).stderr
+    lines = [json.loads(line) for line in events.splitlines() if line.startswith("{")]
+    warnings = [warning["url"] for line in lines for warning in line.get("warnings", ())]
+    rules = [url.rstrip("/").rpartition("/")[2] for url in warnings]
+    assert sorted(rules) == ["from-as-casing", "maintainer-deprecated"]
+    if "# check" not in text:
+        assert "2 warnings found" in cli(*words, "--call=outline", code=code).stderr

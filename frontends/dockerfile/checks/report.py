@@ -2,8 +2,8 @@
 
 Comes in: the `check` directive (`skip=A,B;error=true;experimental=C`), or the build argument
 BUILDKIT_DOCKERFILE_CHECK, which wins over it. Goes out: the findings, each once, also when a
-stage is converted for several platforms. A comment `# check=skip=A` right above an instruction
-spares just that one.
+stage is converted for several platforms; and each at once to `warn`, because an error may follow.
+A comment `# check=skip=A` right above an instruction spares just that one.
 Read next: `written`.
 """
 
@@ -12,7 +12,7 @@ from frontends.dockerfile.errors import DockerfileError
 from frontends.dockerfile.instructions import Head
 from frontends.dockerfile.quantities import truth
 from minibuild.errors import DefinitionError, Span
-from minibuild.graph.frontend import Finding
+from minibuild.graph.frontend import Finding, Warn, ignore_findings
 from minibuild.tuples import NamedTuple
 
 _ALL = "all"
@@ -60,10 +60,11 @@ def parse_check(text: str, span: Span) -> CheckConfig:
 class Checks:
     """The findings so far."""
 
-    __slots__ = ("_findings", "config")
+    __slots__ = ("_findings", "_warn", "config")
 
-    def __init__(self, config: CheckConfig) -> None:
+    def __init__(self, config: CheckConfig, warn: Warn = ignore_findings) -> None:
         self.config = config
+        self._warn = warn
         self._findings: dict[tuple[str, str, Span | None], Finding] = {}
 
     def report(self, rule: Rule, message: str, head: Head, span: Span | None = None) -> None:
@@ -80,7 +81,10 @@ class Checks:
 
     def add(self, finding: Finding) -> None:
         """Keep a finding; the same one is kept once."""
-        self._findings.setdefault((finding.rule, finding.message, finding.span), finding)
+        key = (finding.rule, finding.message, finding.span)
+        if key not in self._findings:
+            self._findings[key] = finding
+            self._warn(finding)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
