@@ -5,12 +5,13 @@
     print(result.digest)
 
 Everything public is here. Names are loaded when they are first used, so that the command line
-pays only for what it needs. Read next: `pipeline`, the whole story in one function.
+pays only for what it needs. Read next: `builder`, the whole story in one function.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minibuild.api import build
     from minibuild.errors import (
         BuildError,
         Cancelled,
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from minibuild.events import Event, Report
-    from minibuild.library import build
-    from minibuild.request import (
+    from minibuild.session.request import (
         BuildRequest,
         BuildResult,
         BuiltImage,
@@ -66,8 +66,8 @@ _HOMES = {
     "errors": "BuildError Cancelled DefinitionError HostError ImageError RegistryError StepFailed "
     "StoreError UsageError",
     "events": "Event Report",
-    "library": "build",
-    "request": "BuildRequest BuildResult BuiltImage CacheMountPlace CachePlace Output "
+    "api": "build",
+    "session.request": "BuildRequest BuildResult BuiltImage CacheMountPlace CachePlace Output "
     "RegistryAccess Secret SshAgent",
 }
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from minibuild.digest import Digest
 from minibuild.errors import Span
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class VertexInfo(NamedTuple):

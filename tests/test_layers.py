@@ -19,36 +19,40 @@ MODULES = sorted(
 
 # Whoever stands higher may import whoever stands lower, never the reverse and never sideways ...
 RANK = {
-    "errors": 0, "digest": 0, "events": 0, "tuples": 0, "regex": 0,
+    "errors": 0, "digest": 0, "events": 0, "startup": 0,
     "graph": 1, "linux": 1, "store": 1, "progress": 1,
-    "request": 2,
+    "session": 2,
     "snapshot": 3,
-    "executor": 4, "fileop": 4, "oci": 4,
-    "solve": 5, "export": 5, "keyagent": 5, "attest": 5,
-    "definition": 6, "engine": 6, "outcome": 6, "secrets": 6, "telling": 6,
-    "arrival": 7, "epoch": 7, "cachemounts": 7, "remotecache": 7, "exporting": 7,
-    "housekeeping": 7, "tracing": 7,
-    "pipeline": 8, "pruning": 8,
-    "calling": 9, "lab": 9, "worker": 9, "library": 9,
-    "cli": 10,
+    "executor": 4, "oci": 4,
+    "layer": 5,
+    "fileop": 6, "image": 6, "registry": 6,
+    "cache": 7,
+    "source": 8, "solver": 9,
+    "worker": 10, "imagetools": 10,
+    "attest": 11,
+    "frontend": 12, "exporter": 12,
+    "remotecache": 13,
+    "builder": 14,
+    "lab": 15, "api_worker": 15, "api": 15,
+    "cli": 16,
 }  # fmt: skip
-# ... but for these neighbours: (importer, imported).
-# the least modules have data types too; events are made of spans and digests; ADD unpacks
-# archives; a build from Python keeps its store where the command line does, and only `cli` reads
-# the environment that says where; who tells of a build says by which version it was done.
+# ... but for these neighbours: (importer, imported). Those of the first lines are older than the
+# packages and are to be turned round; the last ones say by which version a build was done.
 NEIGHBOURS = {
-    ("errors", "tuples"),
-    ("events", "tuples"),
+    ("frontend", "builder"),
+    ("session", "solver"),
+    ("source", "solver"),
+    ("errors", "startup"),
+    ("events", "startup"),
     ("events", "errors"),
     ("events", "digest"),
-    ("fileop", "oci"),
-    ("library", "cli"),
+    ("api", "cli"),
     ("cli", "minibuild"),
     ("attest", "minibuild"),
 }
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.
-FRONTEND_MAY_IMPORT = {"graph", "errors", "digest", "tuples", "regex"}
+FRONTEND_MAY_IMPORT = {"graph", "errors", "digest", "startup"}
 
 # Each costs 10 to 90 ms, and a cached build has less than 100 in all: imported where used.
 HEAVY = frozenset(
@@ -60,8 +64,8 @@ HEAVY = frozenset(
 )
 
 # Where a build starts: nothing imports these, and all the same they are on its way.
-STARTED = {"minibuild.cli.main", "minibuild.__main__", "minibuild.pipeline"}
-STARTED |= {"frontends.dockerfile.convert"}
+STARTED = {"minibuild.cli.main", "minibuild.__main__", "minibuild.builder"}
+STARTED |= {"minibuild_dockerfile.convert"}
 
 # One module knows each of these; everybody else asks that module.
 ONE_IMPORTER = ("ctypes", "dockerfile_parse", "isal", "pyseccomp", "tqdm", "xattr", "zstandard")
@@ -90,9 +94,12 @@ def imports(nodes: list[ast.stmt]) -> Iterator[str]:
 
 def is_module(name: str) -> bool:
     """Whether a dotted name is a module of this checkout."""
-    path = CHECKOUT / name.replace(".", "/")
-    ours = name.split(".")[0] in ("minibuild", "frontends")
-    return ours and (path.is_dir() or path.with_suffix(".py").exists())
+    top = name.split(".")[0]
+    if top not in ("minibuild", "minibuild_dockerfile"):
+        return False
+    folder = CHECKOUT if top == "minibuild" else CHECKOUT / "frontends"
+    path = folder / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def at_start(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -123,7 +130,8 @@ def without_type_checking(module: ast.Module) -> list[ast.stmt]:
 
 def dotted(path: Path) -> str:
     """The name under which a module is imported."""
-    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    parts = path.with_suffix("").parts
+    return ".".join(parts[parts[0] == "frontends" :]).removesuffix(".__init__")
 
 
 @functools.cache
@@ -186,7 +194,9 @@ def test_the_engine_does_not_know_frontends(path: Path) -> None:
     """They are looked up by name when asked for; at module level none is imported."""
     if path.parts[0] == "minibuild":
         assert not [
-            n for n in imports(at_start(parse(path).body)) if n.split(".")[0] == "frontends"
+            n
+            for n in imports(at_start(parse(path).body))
+            if n.split(".")[0] == "minibuild_dockerfile"
         ]
 
 
@@ -202,13 +212,13 @@ def test_heavy_modules_are_imported_where_used(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_named_tuples_are_the_cheap_ones(path: Path) -> None:
-    """`from minibuild.tuples import NamedTuple`: one of typing is six times as dear to define."""
-    if path == Path("minibuild/tuples.py"):
+    """Import that of `minibuild.startup.tuples`: one of typing is six times as dear to define."""
+    if path == Path("minibuild/startup/tuples.py"):
         return
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections"):
             dear = {alias.name for alias in node.names} & {"NamedTuple", "namedtuple"}
-            assert not dear, f"{dear} of {node.module}: import that of minibuild.tuples"
+            assert not dear, f"{dear} of {node.module}: import that of minibuild.startup.tuples"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
@@ -217,7 +227,7 @@ def test_expressions_are_compiled_when_used(path: Path) -> None:
     for top in at_start(parse(path).body):
         for node in ast.walk(top):
             if isinstance(node, ast.Call):
-                assert ast.unparse(node.func) != "re.compile", "regex, of minibuild.regex"
+                assert ast.unparse(node.func) != "re.compile", "regex, of minibuild.startup.regex"
 
 
 @pytest.mark.parametrize("name", ONE_IMPORTER)
@@ -252,7 +262,7 @@ def test_functions_stay_small(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_the_environment_is_read_in_cli_only(path: Path) -> None:
     """A library does what its arguments say. A request may name a variable that holds a secret."""
-    if path.parts[:2] == ("minibuild", "cli") or path == Path("minibuild/secrets.py"):
+    if path.parts[:2] == ("minibuild", "cli") or path == Path("minibuild/session/secrets.py"):
         return
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 from minibuild.linux.beneath import open_beneath
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _MAX_BYTES = 64 << 20
 _RPM = ("usr/lib/sysimage/rpm", "var/lib/rpm")

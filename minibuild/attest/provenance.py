@@ -30,8 +30,8 @@ from minibuild.graph.op import (
 from minibuild.graph.platform import host_platform
 from minibuild.graph.vertex import Vertex, plain, topological
 from minibuild.oci.reference import parse_reference
-from minibuild.request import BuildRequest
-from minibuild.tuples import NamedTuple
+from minibuild.session.request import BuildRequest
+from minibuild.startup.tuples import NamedTuple
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"

@@ -10,7 +10,7 @@ from typing import Any
 from minibuild.attest.packages import Found, Package
 from minibuild.attest.statement import Predicate
 from minibuild.digest import digest_hex, digest_strings
-from minibuild.regex import regex
+from minibuild.startup.regex import regex
 
 PREDICATE_TYPE = "https://spdx.dev/Document"
 

@@ -24,7 +24,7 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.oci.transfer import manifests_of
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 STATEMENT = "https://in-toto.io/Statement/v0.1"
 MEDIA_TYPE = "application/vnd.in-toto+json"

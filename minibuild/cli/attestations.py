@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from minibuild.cli.attributes import fields
 from minibuild.cli.sizes import truth
 from minibuild.errors import UsageError
-from minibuild.request import Attestations
+from minibuild.session.request import Attestations
 
 _KEYS = {
     "provenance": {"type", "disabled", "mode", "version", "builder-id", "reproducible"},

@@ -9,7 +9,7 @@ Nothing here looks at files or at the environment. Read next: `sizes`, `build_fl
 from minibuild.cli.sizes import truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.op import Ulimit
-from minibuild.request import Output, Secret, SshAgent
+from minibuild.session.request import Output, Secret, SshAgent
 
 _OUTPUT_TYPES = ("image", "registry", "oci", "docker", "local", "tar", "cacheonly")
 _LIMITS = frozenset(

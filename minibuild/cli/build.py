@@ -1,7 +1,7 @@
 """`minibuild build`: options in, an image out, and its story told on the way.
 
 Comes in: options. Goes out: the exit code; progress and summary on standard error, the image id
-on standard output with --quiet, a tar there with `-o -`. Read next: `minibuild.pipeline`.
+on standard output with --quiet, a tar there with `-o -`. Read next: `minibuild.builder`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.errors import BuildError, StepFailed, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
-from minibuild.request import BuildRequest, BuildResult
+from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
     from minibuild.cli.calls import Call
@@ -71,8 +71,8 @@ def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequ
 
 def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> int:
     """Print what the definition offers, or what checks find in it."""
-    from minibuild.calling import call as asked
     from minibuild.cli.calls import failure, shown
+    from minibuild.frontend.subrequests import call as asked
 
     colours = session.coloured(session.stderr)
     renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
@@ -144,7 +144,7 @@ def _in_engine(
     """The build, in this process; without root, inside a user namespace that it enters for good."""
     root = session.root
     _enter(session, quietly=mode in ("quiet", "rawjson"))
-    from minibuild.pipeline import run_build
+    from minibuild.builder import run_build
 
     cancelled = threading.Event()
     with stopping(cancelled):

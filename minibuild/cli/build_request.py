@@ -15,7 +15,7 @@ from minibuild.cli.environment import Environment
 from minibuild.cli.sizes import size_bytes, truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, host_platform, parse_platform
-from minibuild.request import (
+from minibuild.session.request import (
     Attestations,
     BuildRequest,
     CacheMountPlace,
@@ -112,7 +112,7 @@ def _attestations(options: argparse.Namespace) -> Attestations:
 
 def _annotations(texts: list[str]) -> tuple[str, ...]:
     if texts:
-        from minibuild.export.annotations import parse_flag
+        from minibuild.exporter.annotations import parse_flag
 
         for text in texts:
             parse_flag(text)  # a slip is told before the build, and not after it

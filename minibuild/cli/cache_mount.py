@@ -2,7 +2,7 @@
 --mount=type=cache.
 
 Comes in: ids, and places in the form of `--cache-mount-to` and `--cache-mount-from`. Goes out: a
-table, or mounts in another place. Read next: `minibuild.cachemounts`.
+table, or mounts in another place. Read next: `minibuild.remotecache.mounts`.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 
 if TYPE_CHECKING:
-    from minibuild.housekeeping import Holding
-    from minibuild.telling import Scene
+    from minibuild.remotecache.transfer import Scene
+    from minibuild.worker.gc import Holding
 
 _PATIENCE_S = 30.0
 
@@ -35,9 +35,9 @@ def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
     """An open store, and progress that is shown until the block ends."""
     root, access = session.root, registry_access(session.environment)
     enter()
-    from minibuild.engine import open_engine
     from minibuild.events import serialised
-    from minibuild.telling import Scene
+    from minibuild.remotecache.transfer import Scene
+    from minibuild.worker.worker import open_engine
 
     cancelled = threading.Event()
     renderer = choose(
@@ -57,8 +57,8 @@ def _holdings(session: Session) -> "list[Holding]":
     """The cache mounts of the store; the process has the privileges to look into them then."""
     root = session.root
     enter()
-    from minibuild.engine import open_engine
-    from minibuild.housekeeping import cache_mounts_of
+    from minibuild.worker.gc import cache_mounts_of
+    from minibuild.worker.worker import open_engine
 
     with open_engine(root) as engine:
         return list(cache_mounts_of(engine.store))
@@ -119,10 +119,10 @@ def _show(options: argparse.Namespace, session: Session) -> int:
         raise UsageError("--depth must be at least 1")
     root = session.root
     enter()
-    from minibuild.cachemounts.contents import contents
-    from minibuild.cachemounts.locally import LocalMount
-    from minibuild.engine import open_engine
-    from minibuild.housekeeping import cache_mounts_of
+    from minibuild.remotecache.mounts.contents import contents
+    from minibuild.remotecache.mounts.local import LocalMount
+    from minibuild.worker.gc import cache_mounts_of
+    from minibuild.worker.worker import open_engine
 
     with open_engine(root) as engine:
         local = LocalMount(engine.store, options.id)
@@ -157,9 +157,9 @@ def _rm_parser() -> Parser:
 def _rm(options: argparse.Namespace, session: Session) -> int:
     root = session.root
     enter()
-    from minibuild.cachemounts.locally import LocalMount
-    from minibuild.engine import open_engine
-    from minibuild.housekeeping import cache_mounts_of
+    from minibuild.remotecache.mounts.local import LocalMount
+    from minibuild.worker.gc import cache_mounts_of
+    from minibuild.worker.worker import open_engine
 
     with open_engine(root) as engine:
         known = [holding.description for holding in cache_mounts_of(engine.store)]
@@ -188,8 +188,8 @@ def _export_parser() -> Parser:
 
 
 def _export(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.cachemounts.leaving import send
-    from minibuild.housekeeping import cache_mounts_of
+    from minibuild.remotecache.mounts.exporter import send
+    from minibuild.worker.gc import cache_mounts_of
 
     asked = place(options.place, "cache-mount-to")
     with _scene(options, session) as scene:
@@ -217,11 +217,11 @@ def _import_parser() -> Parser:
 
 
 def _import(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.cachemounts.arriving import bring
-    from minibuild.cachemounts.locally import LocalMount
-    from minibuild.cachemounts.places import open_place
-    from minibuild.cachemounts.tree import is_empty
     from minibuild.errors import ImageError
+    from minibuild.remotecache.mounts.importer import bring
+    from minibuild.remotecache.mounts.local import LocalMount
+    from minibuild.remotecache.mounts.places import open_place
+    from minibuild.remotecache.mounts.tree import is_empty
 
     asked = place(options.place, "cache-mount-from")
     done = []

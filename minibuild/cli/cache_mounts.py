@@ -10,9 +10,9 @@ from typing import Literal
 from minibuild.cli.attributes import check_reference, fields
 from minibuild.cli.sizes import truth
 from minibuild.errors import UsageError
-from minibuild.oci.compress import compressor
+from minibuild.layer.compress import compressor
 from minibuild.oci.model import Compression
-from minibuild.request import CacheMountPlace
+from minibuild.session.request import CacheMountPlace
 
 _TYPES: tuple[Literal["registry", "local"], ...] = ("registry", "local")
 _COMPRESSIONS: tuple[Compression, ...] = ("zstd", "gzip", "uncompressed")

@@ -7,9 +7,9 @@ keys are those of buildx (its reference of `build`, and "Cache storage backends"
 from minibuild.cli.attributes import check_reference, fields
 from minibuild.cli.sizes import truth
 from minibuild.errors import UsageError
-from minibuild.oci.compress import compressor
+from minibuild.layer.compress import compressor
 from minibuild.oci.model import Compression
-from minibuild.request import CachePlace
+from minibuild.session.request import CachePlace
 
 _COMPRESSIONS: tuple[Compression, ...] = ("zstd", "gzip", "uncompressed")
 _EXPORT = {"mode", "compression", "compression-level", "force-compression", "ignore-error"}

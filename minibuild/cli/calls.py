@@ -3,23 +3,23 @@
 Comes in: the value of the flag, and the answer of the frontend. Goes out: on standard output JSON
 with BuildKit's field names, or text in the layout of `docker buildx build`; and the exit code,
 which is 1 if checks found something. A graph is minibuild's own, and can be drawn as well.
-Read next: `minibuild.calling`.
+Read next: `minibuild.frontend.subrequests`.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from minibuild.calling import METHODS, Method
 from minibuild.cli.attributes import fields
 from minibuild.cli.excerpt import excerpt
 from minibuild.cli.parser import nearest
 from minibuild.cli.sizes import truth
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
+from minibuild.frontend.subrequests import METHODS, Method
 from minibuild.graph.draw import FORMATS, drawn
 from minibuild.progress.lines import readable
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from minibuild.cli.command import Command
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Entry(NamedTuple):

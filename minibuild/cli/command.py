@@ -12,7 +12,7 @@ from typing import TextIO
 from minibuild.cli.environment import Environment, default_root
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Session(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from minibuild.cli.catalogue import CATALOGUE, load
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Flag(NamedTuple):

@@ -2,7 +2,7 @@
 
 Comes in: a store. Goes out: a table of records of the cache, images, cache mounts, layers that no
 image has and transfers that were cut off; or JSON.
-Read next: `minibuild.housekeeping`.
+Read next: `minibuild.worker.gc`.
 """
 
 import argparse
@@ -36,8 +36,8 @@ def _parser() -> Parser:
 def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
     enter()
-    from minibuild.engine import open_engine
-    from minibuild.housekeeping import disk_usage, images_size
+    from minibuild.worker.gc import disk_usage, images_size
+    from minibuild.worker.worker import open_engine
 
     with open_engine(root) as engine:
         holdings, of_images = disk_usage(engine), images_size(engine)

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Mapping
 
 from minibuild.errors import HostError
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Environment(NamedTuple):

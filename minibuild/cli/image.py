@@ -14,7 +14,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, Version, find, open_images, versions
 from minibuild.cli.table import table
 from minibuild.errors import BuildError, DefinitionError, UsageError
-from minibuild.oci.images import StoredImage
+from minibuild.image.store import StoredImage
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.quantity import bytes_text
 

@@ -2,7 +2,7 @@
 
 Comes in: names, and flags that are named as the instructions of a Dockerfile. Goes out: an image
 with the same layers under another name, in the store or, with `--push`, in its registry, where
-nothing but documents is transferred. Read next: `minibuild.oci.reconfigure`.
+nothing but documents is transferred. Read next: `minibuild.imagetools.reconfigure`.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.image_edit import Place, edit_parser, edited
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
+from minibuild.imagetools.edit import Drafts, Image, write_image
+from minibuild.imagetools.reconfigure import Changes, reconfigured
 from minibuild.oci.content import BlobSource
-from minibuild.oci.edit import Drafts, Image, write_image
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reconfigure import Changes, reconfigured
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 

@@ -2,7 +2,9 @@
 
 Comes in: names. Goes out: an image under another name, in the store; or, with `--push`, from
 registry to registry, where nothing but documents is transferred (and the layers that `append`
-adds). Read next: `minibuild.oci.edit`, `minibuild.oci.rebase`, `minibuild.oci.squash`.
+adds).
+Read next: `minibuild.imagetools.edit`, `minibuild.imagetools.rebase`,
+`minibuild.imagetools.squash`.
 """
 
 import argparse
@@ -17,9 +19,7 @@ from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
-from minibuild.oci.compress import compression_of
-from minibuild.oci.content import BlobSource
-from minibuild.oci.edit import (
+from minibuild.imagetools.edit import (
     Drafts,
     Image,
     add_layer,
@@ -29,14 +29,16 @@ from minibuild.oci.edit import (
     without_layers,
     write_image,
 )
+from minibuild.imagetools.rebase import BASE_DIGEST, BASE_NAME, rebase
+from minibuild.imagetools.squash import squash_layers
+from minibuild.layer.compress import compression_of
+from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
-from minibuild.oci.rebase import BASE_DIGEST, BASE_NAME, rebase
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.oci.registry import Registry
-from minibuild.oci.squash import squash_layers
 from minibuild.oci.transfer import manifests_of
-from minibuild.oci.transport import patient
-from minibuild.tuples import NamedTuple
+from minibuild.registry.pull import Registry
+from minibuild.registry.transport import patient
+from minibuild.startup.tuples import NamedTuple
 
 
 class Place(NamedTuple):
@@ -61,7 +63,7 @@ class Place(NamedTuple):
             drafts.keep(self.images.content)
             self.images.names.tag(name, top)
             return
-        from minibuild.oci.push import push_image
+        from minibuild.registry.push import push_image
 
         push_image(self.registry, drafts, top, [name])
 

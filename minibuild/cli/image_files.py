@@ -1,7 +1,7 @@
 """`minibuild image save` and `load`: images as archives and OCI layouts.
 
 Comes in: names, a path. Goes out: a file that `docker load`, `skopeo` and others read; or images
-in the store. Read next: `minibuild.export.oci`, `minibuild.oci.layout`.
+in the store. Read next: `minibuild.exporter.oci`, `minibuild.image.layout`.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
-from minibuild.oci.anylayout import open_layout
-from minibuild.oci.layout import Layout
+from minibuild.image.any_layout import open_layout
+from minibuild.image.layout import Layout
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import copy_image
@@ -42,9 +42,9 @@ def _save_parser() -> Parser:
 
 
 def _save(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.export.bundle import Bundle
-    from minibuild.export.docker import export_docker
-    from minibuild.export.oci import export_oci
+    from minibuild.exporter.bundle import Bundle
+    from minibuild.exporter.docker import export_docker
+    from minibuild.exporter.oci import export_oci
 
     if options.output == "-" and session.stdout.isatty():
         raise UsageError("not writing an archive to the terminal", hint="name a file with -o FILE")

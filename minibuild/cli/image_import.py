@@ -2,7 +2,7 @@
 
 Comes in: a tar, plain or compressed. Goes out: an image in the store. The tar is written anew on
 the way, entry by entry, so that what is not sound never gets into a layer and the same files
-always give the same layer. Read next: `minibuild.oci.tarread`.
+always give the same layer. Read next: `minibuild.layer.tar_reader`.
 """
 
 import argparse
@@ -20,18 +20,18 @@ from minibuild.cli.stores import Images, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.platform import Platform, host_platform, parse_platform
-from minibuild.oci.compress import (
+from minibuild.layer.compress import (
     decompressed,
     detect_compression,
     layer_media_type,
     stream_errors,
 )
+from minibuild.layer.sink import LayerSink
+from minibuild.layer.tar_format import padding
+from minibuild.layer.tar_reader import TarReader, file_chunks
+from minibuild.layer.tar_writer import header
 from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
 from minibuild.oci.layers import PackedLayer, remember
-from minibuild.oci.sink import LayerSink
-from minibuild.oci.tarformat import padding
-from minibuild.oci.tarread import TarReader, file_chunks
-from minibuild.oci.tarwrite import header
 from minibuild.progress.quantity import bytes_text
 
 

@@ -1,7 +1,7 @@
 """`minibuild image index`: one name for images of several platforms that were made apart.
 
 Comes in: names. Goes out: an index of them, in the store; or, with `--push`, in a registry, where
-the images stay what they are and blobs are mounted. Read next: `minibuild.oci.together`.
+the images stay what they are and blobs are mounted. Read next: `minibuild.imagetools.index`.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
+from minibuild.imagetools.index import Together
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.oci.together import Together
 
 
 def _parser() -> Parser:
@@ -63,9 +63,9 @@ def _in_the_store(
 def _in_registries(
     options: argparse.Namespace, session: Session, name: Reference, annotations: dict[str, str]
 ) -> Descriptor:
-    from minibuild.oci.push import push_image
-    from minibuild.oci.registry import Registry
-    from minibuild.oci.transport import patient
+    from minibuild.registry.pull import Registry
+    from minibuild.registry.push import push_image
+    from minibuild.registry.transport import patient
 
     access, cancelled = registry_access(session.environment), threading.Event()
     names = [_reference(word) for word in options.image]

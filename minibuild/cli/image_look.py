@@ -1,7 +1,7 @@
 """`minibuild image history`, `diff` and `validate`: what is in images, and whether it is sound.
 
 Comes in: names. Goes out: tables, or JSON with `--format json`. The exit code of `diff` is that of
-diff(1): 0 if there is no difference, else 1. Read next: `minibuild.oci.compare`.
+diff(1): 0 if there is no difference, else 1. Read next: `minibuild.imagetools.compare`.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from minibuild.cli.stores import Images, find, open_images
 from minibuild.cli.table import table
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.graph.platform import host_platform, parse_platform
-from minibuild.oci.compare import FileChange, Side, ValueChange, config_changes, file_changes
+from minibuild.imagetools.compare import FileChange, Side, ValueChange, config_changes, file_changes
+from minibuild.imagetools.edit import Image, read_image
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.edit import Image, read_image
 from minibuild.oci.model import (
     MAX_DOCUMENT_BYTES,
     Descriptor,
@@ -213,7 +213,7 @@ def _validate_parser() -> Parser:
 
 
 def _validate(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.oci.validate import validate
+    from minibuild.image.validate import validate
 
     problems: list[str] = []
     with open_images(session.root) as images:
@@ -235,7 +235,7 @@ def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
     """What a word means: an image of the store, or all images in a file or folder."""
     if not word.startswith(("/", "./", "../")):
         return [(images.content, find(images, word).descriptor)]
-    from minibuild.oci.anylayout import open_layout
+    from minibuild.image.any_layout import open_layout
 
     layout = open_layout(word)
     tops = {manifest.digest: manifest for manifest in layout.index.manifests}

@@ -1,7 +1,8 @@
 """`minibuild image pull`, `push` and `copy`: images between registries and the store.
 
 Comes in: names. Goes out: blobs and names in the store or in registries; on standard output a line
-for each name. Nothing is unpacked. Read next: `minibuild.oci.fetch`, `minibuild.oci.push`.
+for each name. Nothing is unpacked.
+Read next: `minibuild.registry.fetch`, `minibuild.registry.push`.
 """
 
 import argparse
@@ -27,10 +28,10 @@ from minibuild.oci.model import (
     parse_index,
 )
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.oci.registry import Registry
-from minibuild.oci.transport import patient
 from minibuild.progress.select import MODES, choose
-from minibuild.tuples import NamedTuple
+from minibuild.registry.pull import Registry
+from minibuild.registry.transport import patient
+from minibuild.startup.tuples import NamedTuple
 
 _MAX_DEPTH = 4
 
@@ -88,8 +89,8 @@ def _pull_parser() -> Parser:
 
 
 def _pull(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.oci.fetch import fetch_image
     from minibuild.oci.meter import metered
+    from minibuild.registry.fetch import fetch_image
 
     if options.platform and options.all_platforms:
         raise UsageError("--platform and --all-platforms contradict each other")
@@ -127,7 +128,7 @@ def _push_parser() -> Parser:
 
 def _push(options: argparse.Namespace, session: Session) -> int:
     from minibuild.oci.meter import metered
-    from minibuild.oci.push import push_image
+    from minibuild.registry.push import push_image
 
     names = [new_name(word) for word in options.name]
     with open_images(session.root) as images:
@@ -160,7 +161,7 @@ def _copy_parser() -> Parser:
 
 def _copy(options: argparse.Namespace, session: Session) -> int:
     from minibuild.oci.meter import metered
-    from minibuild.oci.push import push_image
+    from minibuild.registry.push import push_image
 
     source = _name(options.source)
     names = [new_name(word) for word in options.name]

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from minibuild.errors import HostError, UsageError
-from minibuild.request import BuildRequest, Output
-from minibuild.tuples import NamedTuple
+from minibuild.session.request import BuildRequest, Output
+from minibuild.startup.tuples import NamedTuple
 
 
 class Engine(NamedTuple):

@@ -16,9 +16,9 @@ from minibuild.cli.table import table
 from minibuild.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    from minibuild.engine import Engine
+    from minibuild.lab.merge_inputs import Traced
     from minibuild.snapshot.trace import Act, Fate, Trace
-    from minibuild.tracing import Traced
+    from minibuild.worker.worker import Engine
 
 _CELLS = 100
 _WORDS = {
@@ -57,10 +57,10 @@ def _parser() -> Parser:
 def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
     enter()
-    from minibuild.engine import open_engine
+    from minibuild.lab.merge_inputs import diffs_of
     from minibuild.snapshot.base import BaseSnapshotter
     from minibuild.snapshot.trace import trace_merge
-    from minibuild.tracing import diffs_of
+    from minibuild.worker.worker import open_engine
 
     with open_engine(root) as engine:
         traced = _traced(engine, options.target, options.platform)
@@ -80,7 +80,7 @@ def _traced(engine: "Engine", word: str, platform: str) -> "Traced":
     """The image that `word` names, or else the step."""
     from minibuild.cli.image_look import chosen
     from minibuild.cli.stores import Images, find
-    from minibuild.tracing import of_image, of_step
+    from minibuild.lab.merge_inputs import of_image, of_step
 
     try:
         found = find(Images(engine.store, engine.content, engine.images), word)

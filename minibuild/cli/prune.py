@@ -1,7 +1,7 @@
 """`minibuild prune`: remove what nothing needs any more.
 
 Comes in: how old an unused record may get, and how large the cache. Goes out: how much room that
-made. Images keep what they need as long as they have a name. Read next: `minibuild.pruning`.
+made. Images keep what they need as long as they have a name. Read next: `minibuild.worker.prune`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
 
 if TYPE_CHECKING:
-    from minibuild.pruning import Limits
+    from minibuild.worker.prune import Limits
 
 _SIZES = {
     "--max-used-space": "shrink the cache to this, such as 10GB: the longest unused goes first",
@@ -53,8 +53,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         return 1
     root = session.root
     enter()
-    from minibuild.engine import open_engine
-    from minibuild.pruning import prune
+    from minibuild.worker.prune import prune
+    from minibuild.worker.worker import open_engine
 
     with open_engine(root, alone=True) as engine:
         freed = prune(engine, limits, cache_mounts=options.cache_mounts or options.all)
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
 def _limits(options: argparse.Namespace) -> "Limits":
     """What the flags say together. Where only sizes are given, age is of no account."""
-    from minibuild.pruning import FOREVER_S, Limits
+    from minibuild.worker.prune import FOREVER_S, Limits
 
     ages = [duration(options.keep_duration)] if options.keep_duration else []
     for text in options.filter:

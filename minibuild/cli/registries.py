@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 
 from minibuild.cli.environment import Environment, read_environment
-from minibuild.request import RegistryAccess
+from minibuild.session.request import RegistryAccess
 
 _SETTINGS = "minibuild/config.toml"
 

@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     name = _name(root, options.image) if options.image else ""
     enter()
     from minibuild.cli.view import failed_view, writable_view
-    from minibuild.engine import open_engine
+    from minibuild.worker.worker import open_engine
 
     platform = parse_platform(options.platform) if options.platform else host_platform()
     cancelled = threading.Event()

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from minibuild.cli.build_request import is_stream
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.request import BuildRequest
+from minibuild.session.request import BuildRequest
 
 MAX_BYTES = 16 * 1024 * 1024
 _ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")

@@ -10,15 +10,15 @@ from typing import Any
 
 from minibuild.attest.statement import is_attestation
 from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.image.store import ImageStore, StoredImage
 from minibuild.oci.content import ContentStore
-from minibuild.oci.images import ImageStore, StoredImage
 from minibuild.oci.model import Descriptor, Manifest, parse_json
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
-from minibuild.regex import regex
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import hold_shared
 from minibuild.store.layout import Store
-from minibuild.tuples import NamedTuple
 
 _ID = regex(r"(?:sha256:)?([0-9a-f]{6,64})")
 

@@ -6,7 +6,7 @@ instruction that made each, and how to run something in the image. Read next: `b
 
 from minibuild.graph.platform import host_platform, matches
 from minibuild.progress.quantity import bytes_text
-from minibuild.request import BuildRequest, BuildResult, BuiltImage
+from minibuild.session.request import BuildRequest, BuildResult, BuiltImage
 
 _INSTRUCTION_CELLS = 68
 

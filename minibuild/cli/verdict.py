@@ -1,7 +1,8 @@
 """Whether two builds came out alike, and if not, where they parted.
 
 Comes in: two OCI layouts. Goes out: a verdict, and lines for a person: the first step whose layer
-differs, the first file in it, and what is known of such files. Read next: `minibuild.oci.compare`.
+differs, the first file in it, and what is known of such files.
+Read next: `minibuild.imagetools.compare`.
 """
 
 import fnmatch
@@ -9,14 +10,14 @@ from collections.abc import Iterator
 
 from minibuild.cli.summary import instruction
 from minibuild.digest import Digest
-from minibuild.oci.anylayout import open_layout
-from minibuild.oci.compare import Difference, ValueChange, config_changes, first_in
+from minibuild.image.any_layout import open_layout
+from minibuild.image.layout import Layout
+from minibuild.imagetools.compare import Difference, ValueChange, config_changes, first_in
+from minibuild.imagetools.edit import Image, read_image
 from minibuild.oci.content import BlobSource
-from minibuild.oci.edit import Image, read_image
-from minibuild.oci.layout import Layout
 from minibuild.oci.transfer import manifests_of
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 
 class Verdict(NamedTuple):

@@ -8,19 +8,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from minibuild.engine import Engine
+from minibuild.cache.materialise import Materialiser
 from minibuild.errors import UsageError
 from minibuild.events import silent
-from minibuild.fileop.memo import DigestMemo
+from minibuild.fileop.digest_cache import DigestMemo
 from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.secrets import SecretReader, SshReader
+from minibuild.session.secrets import SecretReader, SshReader
 from minibuild.snapshot.api import SnapshotID
-from minibuild.solve.images import ImageFinder
-from minibuild.solve.materialise import Materialiser
-from minibuild.solve.sources import Sources
-from minibuild.solve.workbench import Workbench
-from minibuild.tuples import NamedTuple
+from minibuild.solver.workbench import Workbench
+from minibuild.source.image import ImageFinder
+from minibuild.source.source import Sources
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Engine
 
 
 class View(NamedTuple):
@@ -40,8 +40,8 @@ def writable_view(
 ) -> Iterator[View]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
     from minibuild.cli.registries import registry_access
-    from minibuild.oci.registry import Registry
-    from minibuild.oci.transport import patient
+    from minibuild.registry.pull import Registry
+    from minibuild.registry.transport import patient
 
     finder = ImageFinder(
         engine.content,
@@ -79,7 +79,7 @@ def failed_view(
     engine: Engine, tell: Callable[[str], None], cancelled: threading.Event
 ) -> Iterator[View]:
     """A view of what the last failed step left, as that step saw itself: see `build --on-error`."""
-    from minibuild.solve.failed import FailedSteps
+    from minibuild.solver.failed import FailedSteps
 
     failed = FailedSteps(engine.cache, engine.diffs, engine.snapshots).last()
     if failed is None:

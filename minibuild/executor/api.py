@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from minibuild.snapshot.api import Mount
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class BindTree(NamedTuple):

@@ -25,7 +25,7 @@ from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, un
 from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.snapshot.api import Mount
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 

@@ -15,7 +15,7 @@ from minibuild.executor.api import BindPath, BindTree, SecretFile, StepMount, Tm
 from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
 from minibuild.snapshot.api import Mount
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 FLAGS = {
     "ro": syscalls.MS_RDONLY,

@@ -27,7 +27,7 @@ from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
 from minibuild.linux.owner import maps_single_id
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS

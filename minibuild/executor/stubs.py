@@ -25,7 +25,7 @@ from minibuild.linux.syscalls import (
     RESOLVE_NO_XDEV,
     openat2,
 )
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from minibuild.errors import DefinitionError
 from minibuild.linux.beneath import open_beneath
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_ID = 2**31 - 1

@@ -31,7 +31,7 @@ from minibuild.linux.syscalls import (
     RESOLVE_NO_MAGICLINKS,
     openat2,
 )
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 # linux/seccomp.h: struct seccomp_notif and seccomp_notif_resp, and the requests of ioctl(2).
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")

@@ -11,7 +11,7 @@ from typing import Any
 
 from minibuild.executor.api import BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
 from minibuild.snapshot.api import Mount
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 MAX_REPLY_BYTES = 128 * 1024
 

@@ -7,7 +7,7 @@ in the destination). Read next: `select`, which reads trees, and `plan`, which m
 import stat
 from collections.abc import Callable
 
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class SourceTree(NamedTuple):

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Copied, Entry, Planned, Progress, SourceTree
+from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.dest import OnDisk
 from minibuild.fileop.explain import explained
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import clean, join
 from minibuild.fileop.plan import make_directories, plan
-from minibuild.fileop.witness import Witness
 from minibuild.fileop.write import Writer
 from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import open_beneath, remove_tree

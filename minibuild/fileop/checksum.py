@@ -2,7 +2,7 @@
 
 Comes in: a `Copy` (or a path) and the tree it reads. Goes out: pairs of a path and a fingerprint,
 sorted by path, with nothing of a file that is ignored or excluded.
-Read next: `memo`, which spares reading files that have not changed.
+Read next: `digest_cache`, which spares reading files that have not changed.
 """
 
 import os
@@ -11,6 +11,7 @@ import time
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
+from minibuild.fileop.digest_cache import BATCH, DigestMemo, rows_of
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.fingerprint import (
@@ -22,7 +23,6 @@ from minibuild.fileop.fingerprint import (
     Told,
     prints_of,
 )
-from minibuild.fileop.memo import BATCH, DigestMemo, rows_of
 from minibuild.fileop.select import Selection
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr

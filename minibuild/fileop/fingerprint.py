@@ -4,7 +4,7 @@ Comes in: metadata of what a copy or a bind mount reads. Goes out: pairs of a pa
 fingerprint, such as `("/src/a.py", "file 0644 2c26b46b...")`. A fingerprint says what can be seen
 in the result and nothing else: no times, no mode that --chmod replaces, no owner that is not kept.
 It is readable on purpose: a cache miss is explained by two of them side by side.
-Read next: `checksum`, which reads files for them, and `witness`, which watches a copy do so.
+Read next: `checksum`, which reads files for them, and `content_hasher`, which watches a copy do so.
 """
 
 import os
@@ -15,7 +15,7 @@ from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import Found
 from minibuild.graph.op import Copy
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 Contents = tuple[tuple[str, str], ...]
 """Fingerprints by path, sorted."""

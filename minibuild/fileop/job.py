@@ -1,7 +1,7 @@
 """Copies to do, as a value: here, or in another process that is handed the open directories.
 
 Comes in: a `Job` and open directories. Goes out: `Done`. Three forms of the outcome: the tree, the
-layer, or both from one read. Read next: `apply`, `layer` and `both`, one for each.
+layer, or both from one read. Read next: `apply`, `layer` and `tee`, one for each.
 """
 
 import threading
@@ -13,11 +13,11 @@ from minibuild.graph.op import Copy
 from minibuild.oci.content import BlobMaker
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from minibuild.fileop.witness import Seen
-    from minibuild.oci.sink import LayerSink
+    from minibuild.fileop.content_hasher import Seen
+    from minibuild.layer.sink import LayerSink
 
 Form = Literal["tree", "layer", "both"]
 
@@ -64,12 +64,12 @@ def do(job: Job, places: Places, content: BlobMaker, hooks: Hooks) -> Done:
     """
     # Imported where they are needed: a cached build copies nothing.
     from minibuild.fileop.apply import apply
-    from minibuild.fileop.both import Unplannable, apply_and_pack
+    from minibuild.fileop.content_hasher import Witness
     from minibuild.fileop.dest import InMemory
     from minibuild.fileop.layer import LayerWriter, pack_copies
-    from minibuild.fileop.witness import Witness
+    from minibuild.fileop.tee import Unplannable, apply_and_pack
     from minibuild.fileop.write import Writer
-    from minibuild.oci.pack import write_layer
+    from minibuild.layer.pack import write_layer
 
     root_fd, base_fd, sources = places
     witness = Witness() if job.watched else None

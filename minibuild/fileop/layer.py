@@ -8,7 +8,7 @@ a second; and if no step reads the copy, nobody misses the tree.
 Where the plan cannot tell what the tree would be, `Unplannable` is raised, and the caller writes
 the tree: several sources that do not come in the order of a walk, a file in place of another,
 archives, devices, owners that this user namespace does not have.
-Rules of the tar: see `oci.pack`. Read next: `plan`.
+Rules of the tar: see `layer.pack`. Read next: `plan`.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import Cancelled
 from minibuild.fileop.api import Archive, Entry, Planned, Progress, SourceTree
+from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.data import CAPABILITY, READ, capability_words
 from minibuild.fileop.dest import InMemory, Unplannable, parents
 from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import join, lstat
 from minibuild.fileop.plan import plan
-from minibuild.fileop.witness import Witness
 from minibuild.graph.op import Copy
+from minibuild.layer import tar_format as tarformat
+from minibuild.layer.pack import KEPT_XATTRS
+from minibuild.layer.sink import LayerSink
+from minibuild.layer.tar_writer import file_header, header
 from minibuild.linux import xattr
 from minibuild.linux.owner import mapped_ids
-from minibuild.oci import tarformat
-from minibuild.oci.pack import KEPT_XATTRS
-from minibuild.oci.sink import LayerSink
-from minibuild.oci.tarwrite import file_header, header
 
 __all__ = ["LayerWriter", "Unplannable", "pack_copies"]
 

@@ -8,8 +8,8 @@ language is that of chmod(1), POSIX "chmod, Extended description"; a clause that
 import stat
 
 from minibuild.errors import DefinitionError
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 _UMASK = 0o022
 _ALL_BITS = 0o7777

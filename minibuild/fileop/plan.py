@@ -18,12 +18,12 @@ from collections.abc import Iterator
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Entry, Planned, SourceTree, made_directory
+from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.dest import Destination, check_replaceable, parents
 from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import Found
-from minibuild.fileop.witness import Witness
 from minibuild.graph.op import Copy
 
 _KEEP_MODE = ModeRule(None)
@@ -169,7 +169,7 @@ def _is_archive(found: Found) -> bool:
     if not stat.S_ISREG(found.stat.st_mode):
         return False
     # Only ADD looks inside, and this loads the decompressors.
-    from minibuild.oci.archive import detect
+    from minibuild.layer.archive import detect
 
     fd = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.dir_fd)
     try:

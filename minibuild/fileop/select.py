@@ -22,8 +22,8 @@ from minibuild.graph.op import Copy
 from minibuild.graph.pattern import IgnorePatterns, compile_glob
 from minibuild.linux import device
 from minibuild.linux.beneath import open_beneath
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 _PIVOT = "/./"
 _WILDCARD = regex(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)

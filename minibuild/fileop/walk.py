@@ -15,7 +15,7 @@ from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join
 from minibuild.graph.pattern import IgnorePatterns
 from minibuild.linux import device
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Found(NamedTuple):

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Sequence
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
+from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
-from minibuild.fileop.witness import Witness
 from minibuild.linux import device, xattr
 from minibuild.linux.owner import Births, birth_mode, chown, fchown
 
@@ -212,7 +212,7 @@ class Writer:
             os.link(first, name, src_dir_fd=first_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 
     def _unpack(self, archive: Archive) -> None:
-        from minibuild.oci.archive import extract
+        from minibuild.layer.archive import extract
 
         source_fd = os.open(archive.name, READ, dir_fd=archive.dir_fd)
         try:

@@ -4,7 +4,7 @@ Comes in: a URL. Goes out: the part that people, other programs, the cache and t
 and the other part. Rules: RFC 3986, section 3.2.1.
 """
 
-from minibuild.regex import regex
+from minibuild.startup.regex import regex
 
 _USER = regex(r"\A(?P<scheme>https?://)(?P<user>[^/?#]*)@")
 

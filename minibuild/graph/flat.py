@@ -10,7 +10,7 @@ from collections.abc import Callable
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Op
 from minibuild.graph.vertex import Note, Vertex, topological
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class FlatVertex(NamedTuple):

@@ -4,7 +4,7 @@ A frontend gets text and arguments, may ask a resolver what an image is, warns o
 find, and returns vertices and image configs. It reads no file, no environment and no network, so it
 can be tested, fuzzed and read on its own. Frontends live outside the engine (the folder
 `frontends`) and import `minibuild.graph` and `minibuild.errors` alone.
-Read next: `frontends.dockerfile.convert`, or `solve` for what becomes of the graph.
+Read next: `minibuild_dockerfile.convert`, or `solver` for what becomes of the graph.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource, Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class LocalContext(NamedTuple):

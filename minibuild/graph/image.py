@@ -8,7 +8,7 @@ Read next: `graph.frontend`.
 from typing import Any, NotRequired, TypedDict, cast
 
 from minibuild.graph.platform import Platform
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Healthcheck(TypedDict, total=False):

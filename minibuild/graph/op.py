@@ -14,7 +14,7 @@ from typing import Literal
 
 from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 # --- Source: trees that come from outside the graph ---------------------------------------------
 

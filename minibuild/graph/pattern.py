@@ -6,7 +6,7 @@ root whether it is there at all, and `match_glob` for one name. Nothing here tou
 Two pattern languages, as in Docker: a wildcard is that of Go's `filepath.Match` (`*`, `?`,
 classes, backslash escapes); an ignore pattern adds `**` for any number of directories and a
 leading `!` that brings files back (docs.docker.com, "Dockerfile reference", ".dockerignore file").
-Read next: `frontends.dockerfile.dockerignore` for the file, `op` for where patterns end up.
+Read next: `minibuild_dockerfile.dockerignore` for the file, `op` for where patterns end up.
 """
 
 import re
@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from minibuild.errors import DefinitionError
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 _ANY = "[^/]*"
 _WILDCARDS = regex(r"[*?\[\\]")

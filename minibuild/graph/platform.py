@@ -7,8 +7,8 @@ The aliases are those of containerd's platforms package (`x86_64` is `amd64`, `a
 import os
 
 from minibuild.errors import DefinitionError
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),

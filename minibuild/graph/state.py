@@ -44,7 +44,7 @@ from minibuild.graph.op import (
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.graph.vertex import merge as merge_vertices
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -180,7 +180,7 @@ class State:
             # One output is a tuple, too, so it is known by its field.
             fields["outputs"] = (output,) if hasattr(output, "dest") else tuple(output)
         # By name and on demand, as the engine looks up a frontend.
-        return import_module("minibuild.library").build_graph(self.flat(config), **fields)
+        return import_module("minibuild.api").build_graph(self.flat(config), **fields)
 
     def _file(self, actions: tuple[FileAction, ...], name: str, *sources: Vertex | None) -> "State":
         return self._on(Vertex(File(actions), (self.vertex, *sources), Note(name)))

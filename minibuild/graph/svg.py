@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from minibuild.graph.graphdata import Json, edges, title
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _BOX = (250, 34)
 _GAP = (46, 14)

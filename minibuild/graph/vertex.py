@@ -12,7 +12,7 @@ from typing import Any
 from minibuild.digest import Digest, digest_json
 from minibuild.errors import Span
 from minibuild.graph.op import Merge, Op
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Note(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.snapshot.api import Applied, Diff, SnapshotID
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _TYPES = {
     stat.S_IFREG: "file",

@@ -5,7 +5,7 @@ Read next: `whiteout_hardlink`, an exhibit; `stage`, which performs them.
 
 from collections.abc import Mapping
 
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Variation(NamedTuple):

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, cast
 
-from minibuild.definition import read_definition
+from minibuild.builder import collaborators, convert
+from minibuild.cache.materialise import Materialiser
 from minibuild.digest import Digest
-from minibuild.engine import Engine, open_engine
 from minibuild.errors import BuildError, Cancelled
 from minibuild.events import silent
+from minibuild.frontend.definition import read_definition
 from minibuild.graph.op import Exec
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.lab.evidence import MergeCall, Run, Showing, Varied, look, obstacle
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.oci.reference import parse_reference
-from minibuild.pipeline import collaborators, convert
-from minibuild.request import BuildRequest, RegistryAccess
-from minibuild.secrets import SshReader
+from minibuild.session.request import BuildRequest, RegistryAccess
+from minibuild.session.secrets import SshReader
 from minibuild.snapshot.api import (
     Applied,
     Diff,
@@ -40,12 +40,12 @@ from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.defects import policy_for
 from minibuild.snapshot.merge import can_stand_on
 from minibuild.snapshot.sweep import discard
-from minibuild.solve.materialise import Materialiser
-from minibuild.solve.solver import Solver
-from minibuild.solve.sources import Sources
-from minibuild.solve.trees import Solved
-from minibuild.solve.workbench import Workbench
-from minibuild.tuples import NamedTuple
+from minibuild.solver.solver import Solver
+from minibuild.solver.trees import Solved
+from minibuild.solver.workbench import Workbench
+from minibuild.source.source import Sources
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Engine, open_engine
 
 _BASE_IMAGE = "busybox"
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from minibuild.linux import capabilities
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 HELPERS = ("newuidmap", "newgidmap")
 FIRST_SUBORDINATE, ENOUGH = 100_000, 65_536

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from minibuild.linux import idmap, syscalls
 from minibuild.linux.advice import read_setting, user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 OLDEST_KERNEL = (5, 6)
 ROOTLESS_OVERLAY_KERNEL = (5, 11)

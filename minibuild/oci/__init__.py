@@ -1,11 +1,6 @@
-"""Images as they are stored and sent: blobs, manifests, layers as tars, layouts, registries.
+"""The documents of the OCI image specification, and the blobs that they name.
 
-Comes in: changes of snapshots, blobs of other people. Goes out: layers, manifests, trees. The
-words and formats are those of the OCI image and distribution specifications. Nothing here knows
-how an image was built.
-
-Read in this order: `reference` and `model` (names and documents), `content` (blobs), `tarformat`,
-`tarwrite` and `pack` (a tree becomes a layer), `tarread`, `apply`, `unpack` and `archive` (a
-layer becomes a tree), `config` and `images` (layers become an image with a name), `layout`,
-`docker_archive` and `registry` (images of others), `validate`.
+Comes in: bytes and digests. Goes out: descriptors, manifests, configs, and blobs in the store.
+Nothing here knows how an image was built.
+Read in this order: `reference`, `model`, `content`, `layers`, `config`, `transfer`.
 """

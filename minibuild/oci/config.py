@@ -4,7 +4,7 @@ Comes in: a config without a root filesystem, and the layers. Goes out: two docu
 descriptors. The history is completed as BuildKit does it: entries of the base keep their times, an
 entry with a layer takes the time at which the layer was made, and one without takes that of the
 layer before it. With an epoch (SOURCE_DATE_EPOCH) every new time is the epoch, so that the same
-layers give the same image. Rules: image-spec config.md and manifest.md. Read next: `images`.
+layers give the same image. Rules: image-spec config.md and manifest.md. Read next: `image.store`.
 """
 
 import json
@@ -28,7 +28,7 @@ from minibuild.oci.model import (
     describe,
     manifest_bytes,
 )
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 COMMENT = "buildkit.exporter.image.v0"
 """BuildKit's mark on history entries that only an exporter knows of."""

@@ -4,7 +4,7 @@ Comes in: bytes, streams, blobs of other sources. Goes out: the same bytes, unde
 A blob is written to `ingest/`, hashed on the way, and renamed when whole, so that readers see all
 of it or nothing, and two writers of one blob do no harm. Nothing waits for the disk (fsync): what
 a power cut can leave is a short file, and `has` with a size does not count that as the blob.
-Read next: `tarformat`.
+Read next: `layer.tar_format`.
 """
 
 import errno

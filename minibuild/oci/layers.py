@@ -7,8 +7,8 @@ diff can have several blobs, one for each compression. Kept in the table `layers
 from minibuild.digest import DiffID, Digest
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
+from minibuild.startup.tuples import NamedTuple
 from minibuild.store.database import Database
-from minibuild.tuples import NamedTuple
 
 
 class PackedLayer(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

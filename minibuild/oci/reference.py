@@ -10,8 +10,8 @@ import re
 
 from minibuild.digest import Digest, InvalidDigest, parse_digest
 from minibuild.errors import DefinitionError
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"

@@ -1,7 +1,7 @@
 """Whole images: every document and blob of one, walked, copied and counted.
 
 Comes in: a descriptor and a source. Goes out: descriptors, the lowest first, so that whoever
-copies in this order never has a document whose parts are missing. Read next: `validate`.
+copies in this order never has a document whose parts are missing. Read next: `image.validate`.
 """
 
 from collections.abc import Iterator

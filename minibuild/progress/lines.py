@@ -9,8 +9,8 @@ Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
 import codecs
 from collections.abc import Iterator
 
-from minibuild.regex import regex
-from minibuild.tuples import NamedTuple
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 # A control sequence, an operating system command (title, hyperlink), or any other escape.
 _ESCAPE = regex(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")

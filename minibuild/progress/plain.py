@@ -23,7 +23,7 @@ from minibuild.progress.quantity import amount
 from minibuild.progress.stream import Sink
 from minibuild.progress.ticker import Ticker
 from minibuild.progress.trace import FailedStep, Output, Step, Trace
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 # A step loses the floor to one that waits if it was silent for so long, or has held it so long.
 SILENCE_S = 1.0

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from minibuild.progress.cells import cells
 from minibuild.progress.stream import Sink
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _ERASE_TO_END = "\x1b[K"
 _ERASE_BELOW = "\x1b[J"

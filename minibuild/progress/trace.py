@@ -12,7 +12,7 @@ from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
 from minibuild.progress.lines import LineCutter, Piece, readable
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 TAIL_LINES = 20
 _LINE_LIMIT = 2000

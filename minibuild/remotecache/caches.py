@@ -2,24 +2,24 @@
 
 Comes in: the request and, once the graph is solved, the keys of its steps. Goes out: records that
 other machines made, a member for the configs of images, documents in registries and folders.
-Read next: `arriving`, `leaving`.
+Read next: `importer`, `exporter`.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minibuild.engine import Engine
+from minibuild.cache.materialise import Materialiser
+from minibuild.cache.records import StepKeys
+from minibuild.cache.results import Result
 from minibuild.errors import UsageError
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.remotecache.arriving import Imports
 from minibuild.remotecache.document import document_value
-from minibuild.remotecache.leaving import Departure, document_of, send, steps_of
-from minibuild.request import BuildRequest
-from minibuild.solve.cache import StepKeys
-from minibuild.solve.materialise import Materialiser
-from minibuild.solve.results import Result
-from minibuild.telling import Scene, warn
+from minibuild.remotecache.exporter import Departure, document_of, send, steps_of
+from minibuild.remotecache.importer import Imports
+from minibuild.remotecache.transfer import Scene, warn
+from minibuild.session.request import BuildRequest
+from minibuild.worker.worker import Engine
 
 
 class Caches:

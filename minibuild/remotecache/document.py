@@ -20,7 +20,7 @@ from minibuild.errors import ImageError
 from minibuild.oci.config import rfc3339
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, as_oci, parse_json
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 MARK = "minibuild"

@@ -6,7 +6,7 @@ all that it names is there: who reads sees the old cache or the new one.
 
 What is read may also be an image whose config holds a document about its layers (`inline`), or an
 index of such images.
-Read next: `arriving`, `leaving`.
+Read next: `importer`, `exporter`.
 """
 
 import threading
@@ -37,8 +37,8 @@ from minibuild.remotecache.document import (
     parse_document,
     parse_document_bytes,
 )
-from minibuild.request import CachePlace, RegistryAccess
-from minibuild.tuples import NamedTuple
+from minibuild.session.request import CachePlace, RegistryAccess
+from minibuild.startup.tuples import NamedTuple
 
 _MAX_IMAGES = 64
 
@@ -69,13 +69,13 @@ def read_place(asked: CachePlace, access: RegistryAccess, cancelled: threading.E
     name = name_of(asked)
     source: BlobSource
     if asked.type == "local":
-        from minibuild.oci.layout import DirectoryLayout
+        from minibuild.image.layout import DirectoryLayout
 
         layout = DirectoryLayout(asked.path)
         top, source = layout.find(asked.digest or asked.tag), layout
     else:
-        from minibuild.oci.registry import Registry
-        from minibuild.oci.transport import patient
+        from minibuild.registry.pull import Registry
+        from minibuild.registry.transport import patient
 
         registry = Registry(access_to(asked, access), patient(cancelled))
         top, source = registry.find(parse_reference(asked.ref))
@@ -133,7 +133,7 @@ def write_place(
     layers = tuple({x.blob.digest: x.blob.descriptor for x in document.layers}.values())
     manifest = manifest_bytes(Manifest(describe(CACHE_CONFIG, config), layers))
     if asked.type == "local":
-        from minibuild.oci.layout_folder import LayoutFolder
+        from minibuild.image.layout_folder import LayoutFolder
 
         folder = LayoutFolder(asked.path)
         with folder.locked():
@@ -146,9 +146,9 @@ def write_place(
             folder.give_name(asked.tag, top, drop=asked.reset)
         return top
     from minibuild.oci.parallel import in_parallel
-    from minibuild.oci.push import UPLOADS, Located, Repository
-    from minibuild.oci.registry import Registry
-    from minibuild.oci.transport import patient
+    from minibuild.registry.pull import Registry
+    from minibuild.registry.push import UPLOADS, Located, Repository
+    from minibuild.registry.transport import patient
 
     reference = parse_reference(asked.ref)
     registry = Registry(access_to(asked, access), patient(cancelled))

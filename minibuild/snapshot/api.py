@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Literal, NewType, Protocol
 
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 SnapshotID = NewType("SnapshotID", int)
 

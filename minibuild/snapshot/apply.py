@@ -33,7 +33,7 @@ from minibuild.snapshot import entry
 from minibuild.snapshot.api import Applied, Kind, MergePolicy
 from minibuild.snapshot.diff import Difference
 from minibuild.snapshot.view import View
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 _NEVER_LINKED = (stat.S_IFIFO, stat.S_IFSOCK)
 _CANNOT_LINK = (errno.EXDEV, errno.EMLINK)

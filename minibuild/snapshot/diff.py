@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from minibuild.snapshot.api import Kind
 from minibuild.snapshot.compare import same_directory, same_file
 from minibuild.snapshot.view import WHITEOUT, Node, View
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 
 class Difference(NamedTuple):

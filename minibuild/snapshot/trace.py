@@ -21,7 +21,7 @@ from minibuild.snapshot.api import (
     Strategy,
 )
 from minibuild.snapshot.merge import can_stand_on, merge, view_of
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.snapshot.base import BaseSnapshotter

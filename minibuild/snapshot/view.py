@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Whiteouts
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 WHITEOUT = 0
 """The type of a whiteout; no S_IFMT value is 0."""

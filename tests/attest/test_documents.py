@@ -27,7 +27,7 @@ from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.oci.reference import parse_reference
-from minibuild.request import Attestations, BuildRequest
+from minibuild.session.request import Attestations, BuildRequest
 
 AMD64 = Platform("linux", "amd64")
 SHA = "ab" * 32

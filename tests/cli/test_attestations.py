@@ -4,7 +4,7 @@ import pytest
 
 from minibuild.cli.attestations import attestations
 from minibuild.errors import UsageError
-from minibuild.request import Attestations
+from minibuild.session.request import Attestations
 
 Texts = tuple[str, str, tuple[str, ...]]
 

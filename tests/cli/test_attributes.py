@@ -11,7 +11,7 @@ from minibuild.cli import attributes as a
 from minibuild.cli.sizes import size_bytes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
-from minibuild.request import Output, Secret, SshAgent
+from minibuild.session.request import Output, Secret, SshAgent
 
 
 def add_host(text: str) -> tuple[str, str]:

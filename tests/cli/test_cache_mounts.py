@@ -4,7 +4,7 @@ import pytest
 
 from minibuild.cli.cache_mounts import place
 from minibuild.errors import UsageError
-from minibuild.request import CacheMountPlace
+from minibuild.session.request import CacheMountPlace
 
 TO, FROM = "cache-mount-to", "cache-mount-from"
 

@@ -4,7 +4,7 @@ import pytest
 
 from minibuild.cli.caches import place
 from minibuild.errors import UsageError
-from minibuild.request import CachePlace
+from minibuild.session.request import CachePlace
 
 TO, FROM = "cache-to", "cache-from"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from minibuild.cli.main import entry
-from minibuild.oci.reconfigure import Changes, reconfigured
+from minibuild.imagetools.reconfigure import Changes, reconfigured
 
 Run = Callable[..., str]
 

@@ -11,7 +11,7 @@ from minibuild.cli.environment import Environment
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.request import BuildRequest, CachePlace, Output, Secret, SshAgent
+from minibuild.session.request import BuildRequest, CachePlace, Output, Secret, SshAgent
 
 NOTHING = Environment({}, 1000)
 

@@ -14,7 +14,7 @@ from minibuild.events import Warned
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.oci.model import OCI_LAYER_GZIP, OCI_MANIFEST
-from minibuild.request import BuildRequest, BuildResult, BuiltImage, LayerInfo, Output
+from minibuild.session.request import BuildRequest, BuildResult, BuiltImage, LayerInfo, Output
 
 GOLDEN = Path(__file__).parent / "golden"
 D = [Digest("sha256:" + str(digit) * 64) for digit in range(10)]

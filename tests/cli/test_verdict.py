@@ -4,8 +4,8 @@ import pytest
 
 from minibuild.cli.verdict import Verdict, tell
 from minibuild.digest import Digest
-from minibuild.oci.compare import Difference, FileChange, ValueChange
-from minibuild.oci.tarformat import Entry
+from minibuild.imagetools.compare import Difference, FileChange, ValueChange
+from minibuild.layer.tar_format import Entry
 
 ENTRY = Entry("f", "file")
 

@@ -13,7 +13,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum, fingerprint
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
-from minibuild.fileop.memo import MostlyKnown, Unknown, rows_of
+from minibuild.fileop.digest_cache import MostlyKnown, Unknown, rows_of
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.store.layout import Store

@@ -24,7 +24,7 @@ def main(seconds: int, corpus: str) -> int:
         return _with_hypothesis(seconds)
     from tempfile import TemporaryDirectory
 
-    with atheris.instrument_imports(include=["frontends", "minibuild"]):
+    with atheris.instrument_imports(include=["minibuild_dockerfile", "minibuild"]):
         from tests.fuzz.target import WORDS, run
 
     with TemporaryDirectory(prefix="minibuild-fuzz.") as folder:

@@ -5,12 +5,13 @@ may end in a `DockerfileError` (parsing) or a `BuildError` (conversion), and in 
 Read next: `__main__`, which feeds it.
 """
 
-from frontends.dockerfile import dockerignore
-from frontends.dockerfile.convert import check
-from frontends.dockerfile.errors import DockerfileError
-from frontends.dockerfile.expand import process_heredoc, process_words
-from frontends.dockerfile.parse import parse
-from frontends.dockerfile.subrequests import outline, targets
+from minibuild_dockerfile import dockerignore
+from minibuild_dockerfile.convert import check
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.expand import process_heredoc, process_words
+from minibuild_dockerfile.parse import parse
+from minibuild_dockerfile.subrequests import outline, targets
+
 from minibuild.errors import BuildError, SourceText, Span
 from minibuild.graph.frontend import FrontendRequest, LocalContext
 from minibuild.graph.pattern import IgnorePatterns

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.export.local import export_local
-from minibuild.export.tar import export_tar
+from minibuild.exporter.local import export_local
+from minibuild.exporter.tar import export_tar
 from minibuild.fileop import apply as fileop
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import content_digests, tree_digests
 from minibuild.graph.op import Copy
+from minibuild.layer.archive import extract
 from minibuild.linux import device
-from minibuild.oci.archive import extract
 from minibuild.snapshot.api import Kind, MergePolicy
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.diff import differences

@@ -34,9 +34,12 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
         [entry_points] = [n for n in names if n.endswith("entry_points.txt")]
         assert "minibuild = minibuild.cli.main:entry" in archive.read(entry_points).decode()
     expected = {
-        str(path.relative_to(CHECKOUT))
-        for folder in ("minibuild", "frontends")
-        for path in (CHECKOUT / folder).rglob("*.py")
+        str(path.relative_to(home))
+        for home, name in (
+            (CHECKOUT, "minibuild"),
+            (CHECKOUT / "frontends", "minibuild_dockerfile"),
+        )
+        for path in (home / name).rglob("*.py")
     }
     code = {n for n in names if ".dist-info/" not in n}
     assert code == expected | {"minibuild/py.typed"}

@@ -88,8 +88,8 @@ def test_the_class_is_found_in_the_package_too() -> None:
 
 
 def test_a_context_that_is_not_there() -> None:
-    from minibuild.definition import read_definition
-    from minibuild.request import BuildRequest
+    from minibuild.frontend.definition import read_definition
+    from minibuild.session.request import BuildRequest
 
     request = BuildRequest(graph=scratch().flat(), contexts={"x": "/no/such/folder"})
     with pytest.raises(UsageError, match="'x'"):

@@ -14,9 +14,10 @@ PROGRAM = r"""
 import os, sqlite3, sys
 from minibuild.cli.main import entry
 from minibuild.linux import syscalls
-from minibuild.solve import cache, keyring
+from minibuild.cache import records as cache
+from minibuild.solver import keyring
 
-LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solve.run_exec")
+LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solver.run_exec")
 counts = {"transactions": 0, "looks": 0, "early": 0, "keys": 0, "lookups": 0}
 connect, isdir, clone = sqlite3.connect, os.path.isdir, syscalls.clone
 

@@ -13,12 +13,12 @@ from typing import BinaryIO
 import pytest
 
 import minibuild
-from minibuild.cachemounts.repository import RepositoryPlace
 from minibuild.events import Event, Warned
 from minibuild.oci.meter import unmetered
 from minibuild.oci.model import OCI_LAYER, Descriptor, describe
 from minibuild.oci.reference import parse_reference
-from minibuild.request import CacheMountPlace, RegistryAccess
+from minibuild.remotecache.mounts.repository import RepositoryPlace
+from minibuild.session.request import CacheMountPlace, RegistryAccess
 from tests.conftest import Cli
 from tests.registry.conftest import Authority
 from tests.support.faulty import Fault, Faulty

@@ -12,7 +12,7 @@ import pytest
 
 from minibuild.cli import image_registry
 from minibuild.cli.main import entry
-from minibuild.oci.transport import Patience
+from minibuild.registry.transport import Patience
 from tests.support.faulty import Fault, Faulty, digest
 
 LAYER = os.urandom(300_000)

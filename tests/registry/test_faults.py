@@ -12,12 +12,12 @@ import pytest
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError
 from minibuild.oci.content import ContentStore
-from minibuild.oci.fetch import fetch_blob, fetch_image
 from minibuild.oci.model import Descriptor
-from minibuild.oci.push import Repository, push_image
 from minibuild.oci.reference import parse_reference
-from minibuild.oci.registry import Registry, RemoteBlobs
-from minibuild.oci.transport import Patience, patient
+from minibuild.registry.fetch import fetch_blob, fetch_image
+from minibuild.registry.pull import Registry, RemoteBlobs
+from minibuild.registry.push import Repository, push_image
+from minibuild.registry.transport import Patience, patient
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty
 

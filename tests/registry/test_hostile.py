@@ -18,13 +18,13 @@ import pytest
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, ImageError, RegistryError
 from minibuild.oci.content import ContentStore
-from minibuild.oci.fetch import Arrival, fetch_blob, fetch_image
 from minibuild.oci.model import OCI_INDEX, Descriptor
-from minibuild.oci.push import Repository
 from minibuild.oci.reference import parse_reference
-from minibuild.oci.registry import Registry
-from minibuild.oci.transport import Patience
-from minibuild.request import RegistryAccess
+from minibuild.registry.fetch import Arrival, fetch_blob, fetch_image
+from minibuild.registry.pull import Registry
+from minibuild.registry.push import Repository
+from minibuild.registry.transport import Patience
+from minibuild.session.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, MANIFEST, Fault, Faulty, digest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.graph.state import State, image, merge, scratch
-from minibuild.request import CachePlace, Output
+from minibuild.session.request import CachePlace, Output
 from tests.support.registry import Registry as Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("docker-registry", "openssl", "mount")]

@@ -10,13 +10,13 @@ import pytest
 
 from minibuild.digest import Digest
 from minibuild.oci.content import ContentStore
-from minibuild.oci.fetch import fetch_blob
 from minibuild.oci.model import Descriptor
-from minibuild.oci.push import Repository
 from minibuild.oci.reference import parse_reference
-from minibuild.oci.registry import Registry
-from minibuild.oci.transport import Patience
-from minibuild.request import RegistryAccess
+from minibuild.registry.fetch import fetch_blob
+from minibuild.registry.pull import Registry
+from minibuild.registry.push import Repository
+from minibuild.registry.transport import Patience
+from minibuild.session.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty, digest
 

@@ -10,7 +10,6 @@ import pytest
 from minibuild.digest import Digest
 from minibuild.errors import RegistryError
 from minibuild.oci.content import ContentStore
-from minibuild.oci.fetch import fetch_image
 from minibuild.oci.model import (
     OCI_CONFIG,
     OCI_LAYER,
@@ -19,11 +18,12 @@ from minibuild.oci.model import (
     describe,
     manifest_bytes,
 )
-from minibuild.oci.push import Repository, push_image
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.oci.registry import Registry
-from minibuild.oci.transport import Patience
-from minibuild.request import RegistryAccess
+from minibuild.registry.fetch import fetch_image
+from minibuild.registry.pull import Registry
+from minibuild.registry.push import Repository, push_image
+from minibuild.registry.transport import Patience
+from minibuild.session.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.registry.conftest import Authority
 from tests.support.registry import PASSWORD, USER, TokenService, free_port, skopeo

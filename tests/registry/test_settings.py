@@ -9,12 +9,12 @@ import pytest
 from minibuild.cli.environment import Environment
 from minibuild.cli.registries import registry_access
 from minibuild.errors import BuildError, RegistryError, UsageError
-from minibuild.oci.authorise import Challenge, parse_challenges
-from minibuild.oci.credentials import Credentials, Login
-from minibuild.oci.hosts import Endpoint, Hosts, is_loopback
 from minibuild.oci.reference import parse_reference
-from minibuild.oci.transport import Transport
-from minibuild.request import RegistryAccess
+from minibuild.registry.auth import Challenge, parse_challenges
+from minibuild.registry.credentials import Credentials, Login
+from minibuild.registry.hosts import Endpoint, Hosts, is_loopback
+from minibuild.registry.transport import Transport
+from minibuild.session.request import RegistryAccess
 
 SETTINGS = """
 [registries."docker.io"]
@@ -237,7 +237,7 @@ def test_proxies() -> None:
 
 def test_a_token_service_that_anybody_can_listen_to(tmp_path: Path) -> None:
     """A password is not sent in the clear because a registry says so."""
-    from minibuild.oci.authorise import Authoriser
+    from minibuild.registry.auth import Authoriser
 
     known = credentials(tmp_path, {"auths": {"one.example": entry("ada:b")}})
     authoriser = Authoriser(Transport(), known, Hosts(RegistryAccess()))

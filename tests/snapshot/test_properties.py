@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minibuild.cache.blobs import StoreLayers
 from minibuild.linux import xattr
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
-from minibuild.solve.layers import StoreLayers
 from tests.snapshot import model
 from tests.snapshot.model import EMPTY, Entry, Tree
 from tests.snapshot.world import World

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from minibuild.digest import digest_strings
-from minibuild.engine import open_engine
 from minibuild.errors import StoreError
 from minibuild.store import database
 from minibuild.store.database import Database, explained
+from minibuild.worker.worker import open_engine
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:

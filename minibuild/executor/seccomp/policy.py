@@ -19,7 +19,7 @@ Names that a machine does not have are passed over. See seccomp(2), syscalls(2).
 
 from typing import Literal
 
-from minibuild.tuples import NamedTuple
+from minibuild.startup.tuples import NamedTuple
 
 FILES = """
 access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3 faccessat

@@ -1,1 +1,0 @@
-"""Frontends: each turns one kind of definition into a graph. Not part of the engine."""

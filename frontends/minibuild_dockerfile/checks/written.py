@@ -1,0 +1,140 @@
+"""Checks of what is written, before anything is expanded or looked up.
+
+Comes in: the parsed file; then each stage that is built. Goes out: findings. Which rule looks at
+stages that nobody needs, and which does not, is as in BuildKit.
+Read next: `names` for what counts as a secret; `stages`, `config` and `copy` for the other rules.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from minibuild_dockerfile.checks import rules
+from minibuild_dockerfile.checks.report import Checks
+from minibuild_dockerfile.instructions import (
+    Arg,
+    Cmd,
+    Entrypoint,
+    Env,
+    From,
+    Head,
+    Healthcheck,
+    Instruction,
+    Label,
+    Maintainer,
+    ParsedFile,
+)
+
+_RESERVED = ("scratch", "context")
+
+
+def check_file(parsed: ParsedFile, stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+    """Check what holds for a whole file, whatever its target."""
+    _casing(stages, checks)
+    _stage_names(stages, checks)
+    check_instructions(parsed.instructions, checks)
+
+
+def check_instructions(instructions: Iterable[Instruction], checks: Checks) -> None:
+    """Check what can be said of an instruction alone, also where a later one cannot be read."""
+    for item in instructions:
+        match item:
+            case From():
+                _from(item, checks)
+            case Arg():
+                names = tuple(declared.name for declared in item.names)
+                _described("ARG", names, item.head, checks)
+            case Maintainer():
+                message = "Maintainer instruction is deprecated in favor of using label"
+                checks.report(rules.MAINTAINER_DEPRECATED, message, item.head)
+
+
+def check_stage(instructions: Sequence[Instruction], checks: Checks) -> None:
+    """Check one stage that is built, the triggers of its base included."""
+    _only_once(instructions, checks)
+    for item in instructions:
+        match item:
+            case Arg():
+                for declared in item.names:
+                    _secret("ARG", declared.name, item.head, checks)
+            case Env():
+                for pair in item.pairs:
+                    _secret("ENV", pair.key, item.head, checks)
+        if isinstance(item, Env | Label) and item.legacy:
+            name = type(item).__name__.upper()
+            message = (
+                f'"{name} key=value" should be used instead of legacy "{name} key value" format'
+            )
+            checks.report(rules.LEGACY_KEY_VALUE_FORMAT, message, item.head)
+
+
+def _casing(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+    """All keywords in one case: that of the majority, capitals if there is none. What stands above
+    the first FROM does not count."""
+    heads = [item.head for stage in stages for item in stage]
+    lower = sum(head.keyword == head.keyword.lower() for head in heads)
+    upper = sum(head.keyword == head.keyword.upper() for head in heads)
+    case = "lowercase" if lower > upper else "uppercase"
+    for head in heads:
+        keyword = head.keyword
+        wanted = keyword.lower() if case == "lowercase" else keyword.upper()
+        if keyword != wanted:
+            message = f"Command '{keyword}' should match the case of the command majority ({case})"
+            checks.report(rules.CONSISTENT_INSTRUCTION_CASING, message, head)
+
+
+def _stage_names(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
+    seen: set[str] = set()
+    for stage in stages:
+        source = stage[0]
+        assert isinstance(source, From)
+        name = source.name
+        if not name:
+            continue
+        if name in _RESERVED:
+            message = f'Stage name should not use the same name as reserved stage "{name}"'
+            checks.report(rules.RESERVED_STAGE_NAME, message, source.head)
+        if name in seen:
+            message = f'Duplicate stage name "{name}", stage names should be unique'
+            checks.report(rules.DUPLICATE_STAGE_NAME, message, source.head)
+        seen.add(name)
+
+
+def _only_once(stage: Sequence[Instruction], checks: Checks) -> None:
+    """CMD, ENTRYPOINT and HEALTHCHECK overwrite an earlier one; the earlier one is at fault."""
+    for kind in (Cmd, Entrypoint, Healthcheck):
+        for item in [item for item in stage if isinstance(item, kind)][:-1]:
+            message = (
+                f"Multiple {kind.__name__.upper()} instructions should not be used in the same "
+                "stage because only the last one will be used"
+            )
+            checks.report(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, message, item.head)
+
+
+def _from(item: From, checks: Checks) -> None:
+    if item.written_name != item.name:
+        message = f"Stage name '{item.written_name}' should be lowercase"
+        checks.report(rules.STAGE_NAME_CASING, message, item.head)
+    keyword, word = item.head.keyword, item.as_keyword
+    # A FROM in mixed case is a finding of its own, and no measure for AS.
+    case = str.upper if keyword.isupper() else str.lower if keyword.islower() else str
+    if word != case(word):
+        message = f"'{word}' and '{keyword}' keywords' casing do not match"
+        checks.report(rules.FROM_AS_CASING, message, item.head)
+    if item.name:
+        _described("FROM", (item.name,), item.head, checks)
+
+
+def _secret(instruction: str, name: str, head: Head, checks: Checks) -> None:
+    from minibuild_dockerfile.checks.secrets import may_be_secret
+
+    if may_be_secret(name):
+        message = f'Do not use ARG or ENV instructions for sensitive data ({instruction} "{name}")'
+        checks.report(rules.SECRETS_USED_IN_ARG_OR_ENV, message, head)
+
+
+def _described(instruction: str, names: tuple[str, ...], head: Head, checks: Checks) -> None:
+    """The comment right above begins with the name of one that it describes, or is not there."""
+    comments = [c.text for c in head.comments if not c.text.lower().startswith("check=")]
+    if comments and comments[-1].split(" ")[0] not in names:
+        name = names[0] if len(names) == 1 else "<arg_key>"
+        message = f"Comment for {instruction} should follow the format: `# {name} <description>`"
+        checks.report(rules.INVALID_DEFINITION_DESCRIPTION, message, head)

@@ -1,0 +1,148 @@
+"""One instruction between text and type: its pieces, its flags, and its errors.
+
+Comes in: a logical line cut in two. Goes out: flags checked and typed, spans for pieces, errors
+that know their place. What all functions of `grammar` work with.
+Read next: `grammar`.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from minibuild.errors import Span
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.instructions import Flag, Head
+from minibuild_dockerfile.lines import Locate, Logical
+from minibuild_dockerfile.split import Split
+from minibuild_dockerfile.suggest import did_you_mean
+from minibuild_dockerfile.words import NotStrings, Piece, json_array, split_flags
+
+FlagKind = Literal["text", "texts", "bool"]
+"""A flag with a value, one that may come several times, one that is true when it stands alone."""
+
+
+_ELSEWHERE = {
+    "chmod": "COPY and ADD",
+    "chown": "COPY and ADD",
+    "exclude": "COPY and ADD",
+    "link": "COPY and ADD",
+    "from": "COPY",
+    "parents": "COPY",
+    "checksum": "ADD",
+    "keep-git-dir": "ADD",
+    "unpack": "ADD",
+    "mount": "RUN",
+    "network": "RUN",
+    "security": "RUN",
+    "platform": "FROM",
+    "interval": "HEALTHCHECK",
+    "timeout": "HEALTHCHECK",
+    "retries": "HEALTHCHECK",
+}
+"""The instructions that take a flag, for those who gave it to another one."""
+
+
+class Clause:
+    """An instruction being read. `rest` is what follows the flags."""
+
+    __slots__ = ("escape", "instruction", "keyword", "locate", "logical", "pieces", "rest")
+
+    def __init__(self, logical: Logical, split: Split, escape: str, locate: Locate) -> None:
+        self.logical = logical
+        self.instruction = split.instruction
+        self.keyword = split.keyword.text
+        self.pieces, self.rest = split_flags(split.rest)
+        self.escape = escape
+        self.locate = locate
+
+    def error(self, message: str, hint: str = "", span: Span | None = None) -> DockerfileError:
+        """An error about this instruction, or about the part of it that `span` is."""
+        return DockerfileError(message, span or self.logical.span, hint=hint)
+
+    def span_of(self, piece: Piece) -> Span:
+        """The lines that a piece stands on."""
+        last = max(piece.offset, piece.end - 1)
+        return self.locate(self.logical.line_at(piece.offset), self.logical.line_at(last))
+
+    def comment_about(self, name: str) -> str:
+        """The description of `name` in the comments above: what follows the name there."""
+        for comment in self.logical.comments if name else ():
+            if comment.text.startswith(name + " "):
+                return comment.text.removeprefix(name + " ")
+        return ""
+
+    def json(self) -> tuple[str, ...] | None:
+        """The arguments as a JSON array, None if they are none."""
+        try:
+            return json_array(self.rest.text)
+        except NotStrings:
+            raise self.error(
+                "when using JSON array syntax, arrays must be comprised of strings only",
+                'put every element in double quotes, as in ["echo", "1"]',
+            ) from None
+
+    def flags(self, known: Mapping[str, FlagKind]) -> "Flags":
+        """The flags, if all of them are known and rightly used."""
+        found = tuple(self.flag(piece, known) for piece in self.pieces)
+        seen: set[str] = set()
+        for flag in found:
+            if flag.name in seen and known[flag.name] != "texts":
+                raise self.error(
+                    f"duplicate flag specified: {flag.name}", "give it once only", flag.span
+                )
+            seen.add(flag.name)
+        head = Head(
+            self.logical.span, self.keyword, self.logical.text, found, self.logical.comments
+        )
+        return Flags(head)
+
+    def flag(self, piece: Piece, known: Mapping[str, FlagKind]) -> Flag:
+        """One flag, checked."""
+        name, equals, value = piece.text[2:].partition("=")
+        span = self.span_of(piece)
+        if name not in known:
+            near = did_you_mean(f"--{name}", [f"--{other}" for other in known])
+            may_be = ", ".join("--" + other for other in known)
+            hint = f"{self.instruction} takes {may_be or 'no flags'}"
+            if name in _ELSEWHERE:
+                hint = f"--{name} is for {_ELSEWHERE[name]}; {hint}"
+            if name == "device" and self.instruction == "RUN":
+                hint = "a step gets no devices of this machine (CDI); --security=insecure has those"
+            raise self.error(f"unknown flag: --{name}{near}", hint, span)
+        if known[name] == "bool":
+            if equals and value.lower() not in ("true", "false"):
+                raise self.error(
+                    f"expecting boolean value for flag --{name}, not: {value}"
+                    if value
+                    else f"missing a value on flag: --{name}",
+                    f"write --{name}, --{name}=true or --{name}=false",
+                    span,
+                )
+        elif not equals:
+            raise self.error(
+                f"missing a value on flag: --{name}", f"write --{name}=VALUE, without spaces", span
+            )
+        return Flag(name, value if equals else None, span)
+
+
+class Flags:
+    """The flags of one instruction, by type; and its head."""
+
+    __slots__ = ("head",)
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """All values of a flag."""
+        return tuple(flag.value or "" for flag in self.head.flags if flag.name == name)
+
+    def text(self, name: str) -> str:
+        """The value of a flag, nothing if it is absent."""
+        return next(iter(self.texts(name)), "")
+
+    def truth(self, name: str) -> bool | None:
+        """The truth of a flag, None if it is absent."""
+        for flag in self.head.flags:
+            if flag.name == name:
+                return (flag.value or "true").lower() == "true"
+        return None

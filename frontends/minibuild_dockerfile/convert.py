@@ -1,0 +1,211 @@
+"""The Dockerfile frontend: from a Dockerfile to a graph.
+
+Comes in: a `FrontendRequest` and a resolver of images. Goes out: for each platform a vertex and an
+image config, and what the checks found. Nothing is read from disk, environment or network, but
+for what the resolver says of images, and only of those that the target needs.
+
+The way of a Dockerfile: `parse` makes instructions of the text, `stages` a table of stages, `needs`
+says which of them the target takes, and each of these is carried out, instruction by instruction
+(`state`, `dispatch`).
+Read next: `parse`, then `stages`.
+"""
+
+from minibuild.errors import BuildError, DefinitionError, Span
+from minibuild.graph.frontend import (
+    Built,
+    Finding,
+    FrontendRequest,
+    FrontendResult,
+    ImageResolver,
+    ResolvedImage,
+    Warn,
+    ignore_findings,
+)
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Vertex
+from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile.checks import written
+from minibuild_dockerfile.checks.report import CheckConfig, Checks, parse_check
+from minibuild_dockerfile.checks.rules import BUILDKIT_RULES
+from minibuild_dockerfile.dispatch import dispatch
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
+from minibuild_dockerfile.needs import Needs, Plan, check_references
+from minibuild_dockerfile.parse import parse, parse_up_to_error
+from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
+from minibuild_dockerfile.sources import Sources, as_base, named_contexts
+from minibuild_dockerfile.stages import FromScope, StageTable, make_table, split
+from minibuild_dockerfile.state import Conversion, StageState
+
+_SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
+_CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
+
+
+def convert(
+    request: FrontendRequest, resolver: ImageResolver, warn: Warn = ignore_findings
+) -> FrontendResult:
+    """The graph of a Dockerfile. Raises `DefinitionError` with a span."""
+    try:
+        return _convert(request, resolver, warn)
+    except BuildError as error:
+        error.source = error.source or request.source
+        raise
+
+
+def context_vertex(request: FrontendRequest) -> Vertex | None:
+    """The main context of a build as it arrives, before an ignore file in it is known."""
+    return Sources(request, _NoImages()).main_context(Span(request.source.name, 1, 1))
+
+
+class _NoImages:
+    """The resolver where no image can be meant."""
+
+    def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
+        """See `ImageResolver`."""
+        raise DefinitionError(f"{ref} is an image, and not a build context")
+
+
+class Checked(NamedTuple):
+    """What checks found, and the error that ended them, if one did."""
+
+    findings: tuple[Finding, ...]
+    error: BuildError | None = None
+
+
+def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
+    """Only check; all stages, if none is named. Never raises a `BuildError`."""
+    checks: Checks | None = None
+    try:
+        parsed, wrong = parse_up_to_error(request.source)
+        checks = _checks(parsed, request)
+        if wrong is not None:
+            written.check_instructions(parsed.instructions, checks)
+            raise wrong
+        definition = _definition(parsed, request, checks)
+        sources = Sources(request, resolver)
+        for platform in request.platforms:
+            converted(definition, platform, sources, all_stages=not request.target)
+        checks.enforce()
+    except BuildError as error:
+        error.source = error.source or request.source
+        return Checked(checks.findings if checks else (), error)
+    return Checked(checks.findings)
+
+
+def _convert(request: FrontendRequest, resolver: ImageResolver, warn: Warn) -> FrontendResult:
+    definition = read(request, warn)
+    sources = Sources(request, resolver)
+    made = [converted(definition, platform, sources) for platform in request.platforms]
+    for finding in _unused(definition, made) if request.build_args else ():
+        warn(finding)  # no check, so no directive can make an error of it
+    definition.checks.enforce()
+    return FrontendResult(tuple(m.built for m in made))
+
+
+def _unused(definition: "Definition", made: list["Converted"]) -> tuple[Finding, ...]:
+    from minibuild_dockerfile.checks.arguments import unused
+
+    triggers = [item for one in made for plan in one.plans for item in plan.triggers]
+    declared = [
+        name.name
+        for item in (*definition.parsed.instructions, *triggers)
+        if isinstance(item, Arg)
+        for name in item.names
+    ]
+    return unused(definition.request.build_args, declared)
+
+
+class Definition(NamedTuple):
+    """A Dockerfile that was read, cut into stages, and checked as far as its text goes."""
+
+    request: FrontendRequest
+    parsed: ParsedFile
+    args: list[Arg]
+    stages: list[list[Instruction]]
+    checks: Checks
+
+
+class Converted(NamedTuple):
+    """The outcome for one platform, and how it came about."""
+
+    built: Built
+    plans: tuple[Plan, ...]
+    states: dict[int, StageState]
+
+
+def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Definition:
+    """The definition of a request; nothing is looked up yet."""
+    parsed = parse(request.source)
+    return _definition(parsed, request, _checks(parsed, request, warn))
+
+
+def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn = ignore_findings) -> Checks:
+    """The checks of a file, with what was found while it was read."""
+    checks = Checks(_check_config(parsed, request), warn)
+    checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
+    return checks
+
+
+def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) -> Definition:
+    """The definition in a file that was read to its end."""
+    if parsed.directives.syntax or _SYNTAX_ARGUMENT in request.build_args:
+        from minibuild_dockerfile.checks.syntax import check_syntax
+
+        finding = check_syntax(parsed, request.build_args.get(_SYNTAX_ARGUMENT, ""))
+        if finding is not None:
+            checks.add(finding)
+    check_epoch(request.build_args)
+    args, stages = split(parsed)
+    written.check_file(parsed, stages, checks)
+    if checks.config.experimental:
+        # Asked for by few: the rest need not wait for the import.
+        from minibuild_dockerfile.checks.teaching import check_habits
+
+        check_habits(stages, checks)
+    return Definition(request, parsed, args, stages, checks)
+
+
+def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
+    """What the build argument or the directive says; the argument wins."""
+    if text := request.build_args.get(_CHECK_ARGUMENT, ""):
+        return parse_check(text, Span(request.source.name, 1, 1))
+    directive = parsed.directives.check
+    return parse_check(directive.value, directive.span) if directive else CheckConfig()
+
+
+def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, dict[str, str]]:
+    """The stages for one platform, and the variables that FROM saw."""
+    request, parsed, args, stages, checks = definition
+    last = stages[-1][0]
+    assert isinstance(last, From)
+    predefined = platform_args(request, platform, last.name)
+    variables = global_args(args, predefined, request.build_args, parsed.escape)
+    try:
+        defaults = global_args(args, predefined, {}, parsed.escape)
+    except DockerfileError:
+        defaults = None
+    scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks)
+    return make_table(stages, scope, request, named_contexts(request.contexts)), variables
+
+
+def converted(
+    definition: Definition, platform: Platform, sources: Sources, *, all_stages: bool = False
+) -> Converted:
+    """The image for one platform; with `all_stages` those stages too that it does not need."""
+    request, checks, escape = definition.request, definition.checks, definition.parsed.escape
+    table, variables = table_of(definition, platform)
+    target = table.target(request.target)
+    check_references(table)
+    states: dict[int, StageState] = {}
+    conversion = Conversion(request, platform, variables, escape, table, sources, checks, states)
+    needs = Needs(table, sources, platform, checks)
+    plans = needs.of(*(table.stages if all_stages else (target,)))
+    for plan in plans:
+        state = states[plan.stage.number] = StageState(plan, conversion)
+        written.check_stage(plan.instructions, checks)
+        for instruction in plan.instructions:
+            dispatch(state, instruction)
+    state = states[target.number]
+    if request.labels:
+        state.config["Labels"] = {**state.config.get("Labels", {}), **request.labels}
+    return Converted(Built(platform, as_base(state.vertex), state.image()), tuple(plans), states)

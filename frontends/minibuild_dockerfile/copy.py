@@ -1,0 +1,352 @@
+"""COPY and ADD: a File of copies, on the stage's tree or, with --link, beside it.
+
+Comes in: a stage and an instruction. Goes out: the stage with one layer more. With `--link` the
+copy is made on an empty tree and stacked on the stage by a Merge: it does not depend on what the
+stage holds, and so neither its cache key nor its layer change with it. It sees nothing of the
+stage either: names of users cannot be looked up.
+Read next: `minibuild.graph.op`, class `Copy`; `remote` for the URLs of ADD.
+"""
+
+import posixpath
+import re
+
+from minibuild.errors import RegistryError
+from minibuild.graph import op
+from minibuild.graph.address import without_credentials
+from minibuild.graph.frontend import ImageContext
+from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
+from minibuild.graph.vertex import Note, Vertex, merge
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile.checks import rules
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.expand import process_heredoc
+from minibuild_dockerfile.instructions import Add, Copy, Head, Heredoc
+from minibuild_dockerfile.names import step_text
+from minibuild_dockerfile.needs import suggested
+from minibuild_dockerfile.remote import (
+    GitUrl,
+    InvalidRemote,
+    git_url,
+    http_filename,
+    is_commit_hash,
+    is_http,
+)
+from minibuild_dockerfile.state import StageState
+
+_OCTAL = regex("[0-7]+")
+_SYMBOLIC = regex(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")
+_EVERYTHING = frozenset(("*", "**", "**/*"))
+_LARGEST_MODE = 0o7777
+
+
+class _Words(NamedTuple):
+    """The words of an instruction, expanded."""
+
+    sources: tuple[str, ...]
+    dest: str
+    chown: str
+    chmod: str
+    exclude: tuple[str, ...]
+    checksum: str
+
+
+class _Actions:
+    """Collects the copies of one instruction, and the trees they read."""
+
+    __slots__ = ("_begun", "_paths", "inputs", "template")
+
+    def __init__(self, base: Vertex | None, template: op.Copy) -> None:
+        self.inputs: list[Vertex | None] = [base]
+        self.template = template
+        self._begun: list[op.Copy] = []
+        self._paths: list[list[str]] = []
+
+    def add(
+        self, source: Vertex | None, path: str, *, keep_owner: bool = False, unpack: bool = False
+    ) -> None:
+        """Copy one path; neighbours from one tree become one action."""
+        last = self._begun[-1] if self._begun else None
+        if (
+            last is not None
+            and (last.keep_owner, last.unpack) == (keep_owner, unpack)
+            and self.inputs[last.input] == source
+        ):
+            self._paths[-1].append(path)
+            return
+        self.inputs.append(source)
+        self._begun.append(
+            self.template._replace(input=len(self.inputs) - 1, keep_owner=keep_owner, unpack=unpack)
+        )
+        self._paths.append([path])
+
+    @property
+    def actions(self) -> tuple[op.Copy, ...]:
+        """The copies, each with its paths."""
+        both = zip(self._begun, self._paths, strict=True)
+        return tuple(action._replace(paths=tuple(paths)) for action, paths in both)
+
+
+def copy_or_add(state: StageState, item: Copy | Add) -> None:
+    """Copy files into the stage."""
+    words = _expand(state, item)
+    # BuildKit does not link a copy that changes modes, and what users see depends on it: linked,
+    # the directories on the way would take the mode too.
+    link = item.link and not words.chmod
+    if link:
+        _check_owner(words, item)
+    _check_mode(words, item)
+    parents = isinstance(item, Copy) and item.parents
+    template = op.Copy(
+        0,
+        (),
+        _destination(state.workdir, words.dest),
+        words.chown,
+        words.chmod,
+        parents=parents,
+        exclude=words.exclude,
+    )
+    collected = _Actions(None if link else state.vertex, template)
+    if isinstance(item, Copy):
+        _collect_copied(state, item, words, collected)
+    else:
+        _collect_added(state, item, words, collected)
+    for heredoc in item.heredocs:
+        collected.add(_inline(state, heredoc, item.head), escape_glob(heredoc.name))
+    note = state.note(item.head)
+    copied = Vertex(op.File(collected.actions), collected.inputs, note)
+    if link:
+        text = step_text(item.head, state.env, state.conversion.escape)
+        merged = state.note(item.head, f"LINK {text}", same_step=True)
+        state.vertex = merge((state.vertex, copied), merged)
+    else:
+        state.vertex = copied
+    state.record(_created_by(item, words), layer=True, mark=True)
+
+
+def _expand(state: StageState, item: Copy | Add) -> _Words:
+    head = item.head
+    return _Words(
+        tuple(state.word(source, head) for source in item.sources),
+        state.word(item.dest, head),
+        state.word(item.chown, head),
+        state.word(item.chmod, head),
+        tuple(state.word(pattern, head) for pattern in item.exclude),
+        state.word(item.checksum, head) if isinstance(item, Add) else "",
+    )
+
+
+def _created_by(item: Copy | Add, words: _Words) -> str:
+    """The instruction as BuildKit notes it: few of its flags, heredocs after the paths."""
+    parts = ["COPY" if isinstance(item, Copy) else "ADD"]
+    if isinstance(item, Copy) and item.parents:
+        parts.append("--parents")
+    if words.chown:
+        parts.append(f"--chown={words.chown}")
+    if words.chmod:
+        parts.append(f"--chmod={words.chmod}")
+    parts += [*words.sources, *(f"<<{heredoc.name}" for heredoc in item.heredocs), words.dest]
+    return " ".join(parts)
+
+
+# --- where to, whose, which mode ----------------------------------------------------------------
+
+
+def _destination(workdir: str, dest: str) -> str:
+    """The absolute destination; a slash at its end, or a dot, says that it is a directory."""
+    is_directory = dest in ("", ".") or dest.endswith(("/", "/."))
+    path = "/" + posixpath.normpath(posixpath.join("/", workdir, dest)).lstrip("/")
+    return path + "/" if is_directory and path != "/" else path
+
+
+def _check_owner(words: _Words, item: Copy | Add) -> None:
+    """With --link there are no users to look names up in."""
+    names = [part for part in words.chown.split(":", 1) if part and not part.isdigit()]
+    if names:
+        raise DockerfileError(
+            f'--link cannot look up the user or group "{names[0]}": invalid user index: -1',
+            item.head.flag_span("chown"),
+            hint="give numbers, as in --chown=1000:1000, or leave out --link",
+        )
+
+
+def _check_mode(words: _Words, item: Copy | Add) -> None:
+    mode = words.chmod
+    if not mode:
+        return
+    span = item.head.flag_span("chmod")
+    if mode[0].isdecimal():
+        if not _OCTAL.fullmatch(mode) or int(mode, 8) > _LARGEST_MODE:
+            raise DockerfileError(
+                f"invalid chmod parameter: '{mode}'. it should be octal string and between "
+                "0 and 07777",
+                span,
+                hint="write it like 0755, u=rwX,go=rX or +x",
+            )
+    elif not all(_SYMBOLIC.fullmatch(clause) for clause in mode.split(",")):
+        raise DockerfileError(
+            f"invalid chmod parameter: '{mode}': invalid syntax",
+            span,
+            hint="write it like 0755, u=rwX,go=rX or +x",
+        )
+
+
+# --- where from ---------------------------------------------------------------------------------
+
+
+def _collect_copied(state: StageState, item: Copy, words: _Words, collected: _Actions) -> None:
+    """Add the sources of a COPY, which are paths in one tree."""
+    for source in words.sources:
+        git, name = _remote(item, source)
+        if git is not None or name:
+            kind = "a git ref" if git is not None else "a URL"
+            raise _wrong(item, f"source can't be {kind} for COPY", hint="use ADD for it")
+    tree = _copied_tree(state, item) if words.sources else None
+    own = tree is not None and not isinstance(tree.op, op.LocalSource)
+    for source in words.sources:
+        collected.add(tree, _path(state, item, source), keep_owner=own)
+
+
+def _collect_added(state: StageState, item: Add, words: _Words, collected: _Actions) -> None:
+    """Add the sources of an ADD: paths of the context, downloads, git repositories."""
+    if words.checksum and len(words.sources) != 1:
+        message = "checksum can't be specified for multiple sources"
+        raise _wrong(item, message, "checksum", "write an ADD for each of them")
+    for source in words.sources:
+        git, name = _remote(item, source)
+        if git is not None:
+            collected.add(_git(state, item, git, words), ".")
+        elif name:
+            _add_download(state, item, op.HttpSource(source, name, words.checksum), collected)
+        elif words.checksum:
+            message = "checksum requires HTTP(S) or Git sources"
+            raise _wrong(item, message, "checksum", "leave it out: files of the context are known")
+        else:
+            tree = state.conversion.sources.main_context(item.head.span)
+            path = _path(state, item, source)
+            collected.add(tree, path, unpack=item.unpack is not False)
+
+
+def _remote(item: Copy | Add, source: str) -> tuple[GitUrl | None, str]:
+    """A source as a git address, or the file name of one on the web; neither if it is a path."""
+    try:
+        git = git_url(source)
+        return git, http_filename(source) if git is None and is_http(source) else ""
+    except InvalidRemote as error:
+        raise _wrong(item, str(error)) from None
+
+
+def _wrong(item: Copy | Add, message: str, flag: str = "", hint: str = "") -> DockerfileError:
+    span = item.head.flag_span(flag) if flag else item.head.span
+    return DockerfileError(message, span, hint=hint)
+
+
+def _copied_tree(state: StageState, item: Copy) -> Vertex | None:
+    """The tree that --from names: a stage by name or number, a named context, or an image."""
+    conversion = state.conversion
+    if not item.from_:
+        return conversion.sources.main_context(item.head.span)
+    stage = conversion.table.by_name_or_number(item.from_, item.head)
+    if stage is not None:
+        return conversion.states[stage.number].vertex
+    try:
+        return conversion.sources.find(item.from_, conversion.platform, item.head.span).vertex
+    except RegistryError as error:
+        raise suggested(error, item.from_, conversion.table.names) from None
+
+
+def _path(state: StageState, item: Copy | Add, source: str) -> str:
+    """A source relative to its root: `..` stops there. --parents keeps the pivot `/./`."""
+    context = state.conversion.request.context
+    if not (isinstance(item, Copy) and item.from_) and not isinstance(context, ImageContext):
+        _check_ignored(state, item, source, context.ignore)
+    if isinstance(item, Copy) and item.parents:
+        parent, pivot, rest = source.partition("/./")
+        if pivot and _relative(parent) != ".":
+            return f"{_relative(parent)}/./{_relative(rest)}"
+        return _relative(rest if pivot else source)
+    return _relative(source)
+
+
+def _relative(path: str) -> str:
+    """A path below its root. One that tries to leave it keeps a `..`, for the error if it is not
+    there: whoever reads it stops at the root all the same."""
+    inside = clean("/" + path).lstrip("/") or "."
+    return f"../{inside}" if f"{clean(path.lstrip('/'))}/".startswith("../") else inside
+
+
+def _check_ignored(
+    state: StageState, item: Copy | Add, source: str, ignore: tuple[str, ...]
+) -> None:
+    """A source that is left out is a finding. Patterns that take files back are too much for this
+    check: of a directory that is left out a part may be there."""
+    if not ignore or any(pattern.startswith("!") for pattern in ignore):
+        return
+    path = clean(source)
+    if path in (".", "/"):
+        excluded = not _EVERYTHING.isdisjoint(ignore)
+    else:
+        excluded = IgnorePatterns(ignore).excluded(path.lstrip("/"))
+    if excluded:
+        keyword = "Copy" if isinstance(item, Copy) else "Add"
+        message = f'Attempting to {keyword} file "{path}" that is excluded by .dockerignore'
+        state.conversion.checks.report(rules.COPY_IGNORED_FILE, message, item.head)
+
+
+def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
+    if git.checksum and words.checksum and git.checksum != words.checksum:
+        raise _wrong(item, "checksum in the URL and in --checksum differ", "checksum")
+    if None not in (item.keep_git_dir, git.keep_git_dir) and item.keep_git_dir != git.keep_git_dir:
+        raise _wrong(item, "inconsistent keep-git-dir configuration", "keep-git-dir")
+    if words.checksum and not is_commit_hash(words.checksum):
+        raise _wrong(
+            item,
+            f"invalid checksum {words.checksum} for Git URL, expected hex commit hash",
+            "checksum",
+            "write the hash of the commit, or its first digits",
+        )
+    keep = item.keep_git_dir if item.keep_git_dir is not None else git.keep_git_dir
+    source = op.GitSource(
+        git.remote,
+        git.ref,
+        git.subdir,
+        words.checksum or git.checksum,
+        bool(keep),
+        git.submodules,
+        git.mtime,
+    )
+    return Vertex(
+        source,
+        (),
+        _source_note(state, item.head, f"load git source {without_credentials(git.remote)}"),
+    )
+
+
+def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:
+    if source.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", source.checksum):
+        raise _wrong(
+            item,
+            f'invalid checksum digest format "{source.checksum}"',
+            "checksum",
+            "write sha256: and 64 hex digits",
+        )
+    vertex = Vertex(
+        source, (), _source_note(state, item.head, f"load {without_credentials(source.url)}")
+    )
+    collected.add(vertex, escape_glob(source.filename), unpack=item.unpack is True)
+
+
+def _source_note(state: StageState, head: Head, text: str) -> Note:
+    return Note(f"[internal] {text}", head.span, state.note_stage, state.ignore_cache)
+
+
+def _inline(state: StageState, heredoc: Heredoc, head: Head) -> Vertex:
+    """A tree with an inline file."""
+    text = heredoc.text
+    if heredoc.expand:
+        found = process_heredoc(text, state.env, heredoc.span)
+        state.note_unset(found.unset, head)
+        text = found.text
+    file = op.Mkfile(f"/{heredoc.name}", text.encode("utf-8", "surrogateescape"))
+    note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
+    return Vertex(op.File((file,)), (None,), note)

@@ -1,0 +1,157 @@
+"""RUN, COPY and ADD: the instructions that may have inline files.
+
+Comes in: a `Clause` with its heredocs. Goes out: `Run`, `Copy` and `Add`. The rules are those of
+the Dockerfile reference, and of BuildKit for which sources are heredocs.
+Read next: `mounts` for RUN --mount.
+"""
+
+from typing import Literal
+
+from minibuild.errors import Span
+from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile.clause import Clause, FlagKind
+from minibuild_dockerfile.heredocs import heredoc_word
+from minibuild_dockerfile.instructions import (
+    Add,
+    Copy,
+    ExecForm,
+    Heredoc,
+    MountSpec,
+    Run,
+    ShellForm,
+)
+from minibuild_dockerfile.suggest import did_you_mean
+from minibuild_dockerfile.words import split_separated
+
+_TRANSFER: dict[str, FlagKind] = {
+    "chown": "text",
+    "chmod": "text",
+    "link": "bool",
+    "exclude": "texts",
+}
+_NETWORKS: dict[str, Literal["default", "none", "host"]] = {
+    "default": "default",
+    "none": "none",
+    "host": "host",
+}
+_SECURITY: dict[str, Literal["sandbox", "insecure"]] = {
+    "sandbox": "sandbox",
+    "insecure": "insecure",
+}
+
+
+def _mount(text: str, span: Span) -> MountSpec:
+    from minibuild_dockerfile.mounts import parse_mount  # for those who have one
+
+    return parse_mount(text, span)
+
+
+def run(clause: Clause) -> Run:
+    flags = clause.flags({"mount": "texts", "network": "text", "security": "text"})
+    network = flags.text("network") or "default"
+    if network not in _NETWORKS:
+        raise clause.error(
+            f'invalid network mode "{network}"{did_you_mean(network, _NETWORKS)}',
+            "it may be default, none or host",
+            flags.head.flag_span("network"),
+        )
+    security = flags.text("security") or "sandbox"
+    if security not in _SECURITY:
+        raise clause.error(
+            f'security "{security}" is not valid{did_you_mean(security, _SECURITY)}',
+            "it may be sandbox or insecure",
+            flags.head.flag_span("security"),
+        )
+    mounts = tuple(
+        _mount(flag.value or "", flag.span) for flag in flags.head.flags if flag.name == "mount"
+    )
+    argv = clause.json()
+    heredocs = clause.logical.heredocs
+    script = bool(heredocs) and heredoc_word(clause.rest.text) is not None
+    return Run(
+        flags.head,
+        ShellForm(clause.rest.text) if argv is None else ExecForm(argv),
+        heredocs,
+        script,
+        mounts,
+        _NETWORKS[network],
+        _SECURITY[security],
+    )
+
+
+class _Transfer(NamedTuple):
+    """What COPY and ADD have in common."""
+
+    sources: tuple[str, ...]
+    dest: str
+    heredocs: tuple[Heredoc, ...]
+    json: bool
+
+
+def _transfer(clause: Clause) -> _Transfer:
+    """Sources and destination. All paths come before all heredocs."""
+    array = clause.json()
+    words = array or tuple(word.text for word in split_separated(clause.rest))
+    if array == () or len(words) < 2:
+        count = "only one was provided" if words and array != () else "none was provided"
+        raise clause.error(
+            f"{clause.instruction} requires at least two arguments, but {count}. "
+            "Destination could not be determined",
+            f"write {clause.instruction} source destination",
+        )
+    *sources, dest = words
+    if array is not None:
+        return _Transfer(tuple(sources), dest, (), True)
+    if heredoc_word(dest):
+        raise clause.error(
+            f"{clause.instruction} cannot accept a heredoc as a destination",
+            "put the destination after the heredoc",
+        )
+    by_name = {doc.name: doc for doc in clause.logical.heredocs}
+    paths: list[str] = []
+    heredocs: list[Heredoc] = []
+    for source in sources:
+        found = heredoc_word(source)
+        if found and found.name in by_name:
+            heredocs.append(by_name[found.name])
+        elif found or (by_name and source.startswith("<<")):
+            raise clause.error(
+                f"{clause.instruction} cannot find the text of the heredoc {source}",
+                "write <<NAME without spaces, and close every quote in the line",
+            )
+        else:
+            paths.append(source)
+    return _Transfer(tuple(paths), dest, tuple(heredocs), False)
+
+
+def copy(clause: Clause) -> Copy:
+    transfer = _transfer(clause)
+    flags = clause.flags({"from": "text", **_TRANSFER, "parents": "bool"})
+    return Copy(
+        flags.head,
+        *transfer,
+        from_=flags.text("from"),
+        chown=flags.text("chown"),
+        chmod=flags.text("chmod"),
+        link=flags.truth("link") or False,
+        parents=flags.truth("parents") or False,
+        exclude=flags.texts("exclude"),
+    )
+
+
+def add(clause: Clause) -> Add:
+    transfer = _transfer(clause)
+    flags = clause.flags(
+        {**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"}
+    )
+    return Add(
+        flags.head,
+        *transfer,
+        chown=flags.text("chown"),
+        chmod=flags.text("chmod"),
+        link=flags.truth("link") or False,
+        exclude=flags.texts("exclude"),
+        checksum=flags.text("checksum"),
+        keep_git_dir=flags.truth("keep-git-dir"),
+        unpack=flags.truth("unpack"),
+    )

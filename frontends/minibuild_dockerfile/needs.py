@@ -1,0 +1,233 @@
+"""Which stages a target takes, and what each of them does.
+
+Comes in: the table of stages and a target. Goes out: a `Plan` for each needed stage: its base, and
+its instructions with the ONBUILD triggers of the base before them. A stage that nobody needs is
+not looked at any further; its image is not even looked up.
+
+Stages refer to earlier ones only, so one pass from the target back to the first stage finds all.
+Read next: `convert`, which turns the plans into a graph from the first stage on.
+"""
+
+from minibuild.errors import RegistryError
+from minibuild.graph.platform import Platform, matches
+from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile.checks import rules
+from minibuild_dockerfile.checks.report import Checks
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.instructions import (
+    Add,
+    Copy,
+    Instruction,
+    Onbuild,
+    Run,
+    Workdir,
+)
+from minibuild_dockerfile.parse import parse_trigger
+from minibuild_dockerfile.sources import Base, Sources, check_name
+from minibuild_dockerfile.stages import Stage, StageTable
+from minibuild_dockerfile.suggest import did_you_mean
+
+_WELL_KNOWN = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
+"""Images that names without a registry are often meant to be."""
+
+
+class Plan(NamedTuple):
+    """A stage to be converted. `base` is None if it continues another stage."""
+
+    stage: Stage
+    base: Base | None
+    triggers: tuple[Instruction, ...] = ()
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All that the stage does, triggers first; nothing if a context stands in its place."""
+        return () if self.stage.context else (*self.triggers, *self.stage.instructions)
+
+    @property
+    def total(self) -> int:
+        """How many numbered steps it has: its FROM and what makes layers."""
+        own = sum(isinstance(item, Run | Copy | Add | Workdir) for item in self.instructions)
+        return own + (self.base is not None and self.base.image)
+
+
+class Needs:
+    """Makes the plans of one target, for one platform."""
+
+    __slots__ = ("_checks", "_sources", "_table", "plans", "platform")
+
+    def __init__(
+        self, table: StageTable, sources: Sources, platform: Platform, checks: Checks
+    ) -> None:
+        self._checks = checks
+        self._table = table
+        self._sources = sources
+        self.platform = platform
+        self.plans: dict[int, Plan] = {}
+
+    def of(self, *targets: Stage) -> list[Plan]:
+        """The plans for `targets`, in the order of the file."""
+        needed = {target.number for target in targets}
+        for stage in reversed(self._table.stages[: max(needed) + 1]):
+            if stage.number in needed:
+                plan = self.plans[stage.number] = self._plan(stage)
+                needed.update(self._sources_of(plan))
+        return [self.plans[index] for index in sorted(self.plans)]
+
+    def _plan(self, stage: Stage) -> Plan:
+        span = stage.source.head.span
+        platform = stage.platform or self.platform
+        if stage.context is not None:
+            return Plan(
+                stage, self._sources.context(stage.context, stage.source.name, platform, span)
+            )
+        if stage.parent is not None:
+            return Plan(stage, None, self._triggers(stage, self._recorded(stage.parent)))
+        with_suggestion = [s.source.name for s in self._table.stages[: stage.number]]
+        try:
+            base = self._sources.find(stage.base, platform, span)
+        except RegistryError as error:
+            raise suggested(error, stage.base, with_suggestion) from None
+        found = base.config.platform
+        if base.image and not matches(platform, found):
+            message = (
+                f'Base image {stage.base} was pulled with platform "{found}", '
+                f'expected "{platform}" for current build'
+            )
+            self._checks.report(rules.INVALID_BASE_IMAGE_PLATFORM, message, stage.source.head)
+        recorded = tuple(base.config.config.get("OnBuild") or ())
+        return Plan(stage, base, self._triggers(stage, recorded))
+
+    def _recorded(self, parent: int) -> tuple[str, ...]:
+        """The triggers that a stage leaves to those built on it."""
+        stage = self._table.stages[parent]
+        if stage.context is not None:
+            base = self._sources.context(
+                stage.context,
+                stage.source.name,
+                stage.platform or self.platform,
+                stage.source.head.span,
+            )
+            return tuple(base.config.config.get("OnBuild") or ())
+        return tuple(item.trigger for item in stage.instructions if isinstance(item, Onbuild))
+
+    def _triggers(self, stage: Stage, recorded: tuple[str, ...]) -> tuple[Instruction, ...]:
+        return tuple(parse_trigger(text, stage.source.head.span) for text in recorded)
+
+    def _sources_of(self, plan: Plan) -> set[int]:
+        """The stages that a stage is built on or reads from, all of them before it."""
+        stage = plan.stage
+        found = set() if stage.parent is None or stage.context else {stage.parent}
+        for item in plan.instructions:
+            for source in sources_of(item, self._table):
+                if source.number >= stage.number:
+                    raise _too_late(item, source, stage)
+                found.add(source.number)
+        return found
+
+
+def _too_late(item: Instruction, source: Stage, user: Stage) -> DockerfileError:
+    if isinstance(item, Run):
+        message = (
+            f'cannot mount from stage "{source.label}", stage needs to be defined before '
+            "current command"
+        )
+    else:
+        message = (
+            f'cannot copy from stage "{source.label}", it needs to be defined before current '
+            f'stage "{user.label}"'
+        )
+    return DockerfileError(message, item.head.span, hint="move that stage up")
+
+
+def sources_of(item: Instruction, table: StageTable) -> list[Stage]:
+    """The stages that one instruction reads from."""
+    if isinstance(item, Copy) and item.from_:
+        stage = table.by_name_or_number(item.from_, item.head)
+        return [stage] if stage else []
+    if isinstance(item, Run):
+        named = (table.by_name(name) for name in _mounted(item))
+        return [stage for stage in named if stage is not None]
+    return []
+
+
+def _mounted(item: Run) -> list[str]:
+    """The names that the mounts of a RUN read from."""
+    found = []
+    for spec in item.mounts:
+        names = [field.value for field in spec.fields if field.key == "from" and field.value]
+        found += names[-1:]
+    return found
+
+
+def suggested(error: RegistryError, name: str, names: list[str]) -> RegistryError:
+    """The error about an image, with the stage or the well-known image that its name resembles."""
+    short = name.partition("@")[0].partition(":")[0]
+    near = did_you_mean(short, [known for known in (*names, *_WELL_KNOWN) if known])
+    if not near or near == did_you_mean(short, [short]):
+        return error  # nothing like it, or well spelt
+    better = RegistryError(
+        error.message + near, hint=error.hint, span=error.span, detail=error.detail
+    )
+    better.source = error.source
+    return better
+
+
+def check_references(table: StageTable) -> None:
+    """Raise an error for what is wrong in any stage, needed or not: names that no image can have,
+    numbers that no stage has, stages that read from each other in a circle."""
+    reads: dict[int, list[tuple[int, Instruction]]] = {}
+    for stage in table.stages:
+        if stage.parent is None:
+            check_name(stage.base, stage.source.head.span)
+        found = reads[stage.number] = []
+        for item in stage.instructions if stage.context is None else ():
+            found += [(source.number, item) for source in sources_of(item, table)]
+            _check_names(item, table)
+    done: set[int] = set()
+    for stage in table.stages:
+        _check_circle(stage.number, table, reads, done)
+
+
+def _check_names(item: Instruction, table: StageTable) -> None:
+    if isinstance(item, Copy) and item.from_ and "$" in item.from_:
+        raise DockerfileError(
+            "variable expansion is not supported for --from, define a new stage with FROM using "
+            "ARG from global scope as a workaround",
+            item.head.flag_span("from"),
+            hint=f"add a stage FROM {item.from_} AS name, and write --from=name",
+        )
+    names = [item.from_] if isinstance(item, Copy) and item.from_ else []
+    names += _mounted(item) if isinstance(item, Run) else []
+    for name in names:
+        number = isinstance(item, Copy) and name.lstrip("+-").isdecimal()
+        if not number and table.by_name(name) is None:
+            check_name(name, item.head.span)
+
+
+def _check_circle(
+    number: int,
+    table: StageTable,
+    reads: dict[int, list[tuple[int, Instruction]]],
+    done: set[int],
+) -> None:
+    """Follow what a stage reads; `done` are stages without a circle."""
+    path: list[int] = []
+    todo: list[tuple[int, int]] = [(number, 0)]
+    while todo:
+        current, at = todo.pop()
+        if at == 0:
+            if current in done:
+                continue
+            path.append(current)
+        if at == len(reads[current]):
+            done.add(path.pop())
+            continue
+        todo.append((current, at + 1))
+        source, item = reads[current][at]
+        if source in path:
+            raise DockerfileError(
+                f"circular dependency detected on stage: {table.stages[source].label}",
+                item.head.span,
+                hint="a stage cannot take files from itself, nor from one that takes files from it",
+            )
+        todo.append((source, 0))

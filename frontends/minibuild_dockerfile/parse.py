@@ -1,0 +1,173 @@
+"""A Dockerfile, from text to typed instructions.
+
+Comes in: the text. Goes out: a `ParsedFile`, or a `DockerfileError` with the lines at fault. No
+image, no context, no argument is looked at: the same text always gives the same result.
+Read next: `lines` and `split` for how the text is cut, `grammar` for what the pieces mean.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from minibuild.errors import SourceText, Span
+from minibuild.graph.frontend import Finding
+from minibuild.startup.regex import regex
+from minibuild_dockerfile.clause import Clause
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.grammar import GRAMMAR
+from minibuild_dockerfile.instructions import Arg, From, Instruction, Onbuild, ParsedFile
+from minibuild_dockerfile.lines import Locate, Logical, Scanned, scan
+from minibuild_dockerfile.split import Split, split_all
+from minibuild_dockerfile.suggest import did_you_mean
+
+_NO_UTF8 = regex("[\udc80-\udcff]")
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""The byte order marks of UTF-16. Bytes that are no UTF-8 are surrogates in the text, as above."""
+
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
+
+
+def parse(source: SourceText) -> ParsedFile:
+    """Read a whole Dockerfile."""
+    parsed, error = parse_up_to_error(source)
+    if error is not None:
+        raise error
+    return parsed
+
+
+def parse_up_to_error(source: SourceText) -> tuple[ParsedFile, DockerfileError | None]:
+    """Like `parse`, but if an instruction is wrong: those above it, and the error.
+
+    What cannot even be cut into instructions is raised.
+    """
+
+    def locate(first: int, last: int) -> Span:
+        return Span(source.name, first, last)
+
+    if not source.text:
+        raise DockerfileError(
+            "the Dockerfile cannot be empty", locate(1, 1), hint="begin with FROM image"
+        )
+    if source.text.startswith(_UTF16):
+        raise DockerfileError(
+            "the Dockerfile is in UTF-16", locate(1, 1), hint="save it in UTF-8, as editors can"
+        )
+    scanned = scan(source.text, locate)
+    splits = split_all(scanned.logical)
+    if not splits:
+        last = max(1, len(scanned.lines))
+        raise DockerfileError(
+            "file with no instructions", locate(last, last), hint="begin with FROM image"
+        )
+    instructions: list[Instruction] = []
+    found: DockerfileError | None = None
+    try:
+        for instruction in _instructions(scanned, splits, locate):
+            instructions.append(instruction)
+    except DockerfileError as error:
+        found = error
+    findings = tuple(
+        Finding("NoEmptyContinuation", "Empty continuation line", locate(min(blanks), max(blanks)))
+        for logical in scanned.logical
+        if (blanks := logical.blanks)
+    )
+    parsed = ParsedFile(
+        source,
+        scanned.directives,
+        scanned.escape,
+        tuple(instructions),
+        scanned.lines,
+        findings,
+    )
+    return parsed, found
+
+
+def _instructions(
+    scanned: Scanned, splits: Iterable[Split], locate: Locate
+) -> Iterator[Instruction]:
+    """The instructions of a file, in order."""
+    in_stage = False
+    for logical, split in zip(scanned.logical, splits, strict=True):
+        instruction = _instruction(logical, split, scanned.escape, locate)
+        in_stage = in_stage or isinstance(instruction, From)
+        if not in_stage and not isinstance(instruction, Arg):
+            raise DockerfileError(
+                "no build stage in current context",
+                logical.span,
+                hint="only ARG may stand before the first FROM",
+            )
+        if isinstance(instruction, Onbuild):
+            parse_trigger(instruction.trigger, logical.span)
+        yield instruction
+
+
+def parse_trigger(trigger: str, span: Span) -> Instruction:
+    """Read the one instruction that an image recorded with ONBUILD.
+
+    Every span is `span`: the ONBUILD, or the FROM that brought it. The escape is a backslash,
+    whatever the file says that wrote it.
+    """
+
+    def locate(first: int, last: int) -> Span:
+        return span
+
+    scanned = scan(trigger, locate)
+    splits = split_all(scanned.logical)
+    if len(splits) != 1:
+        raise DockerfileError(
+            f'onbuild trigger should be a single expression: "{trigger}"',
+            span,
+            hint="split it into several ONBUILD instructions",
+        )
+    if splits[0].instruction in ("FROM", "MAINTAINER", "ONBUILD"):
+        raise DockerfileError(
+            f"{splits[0].instruction} isn't allowed as an ONBUILD trigger",
+            span,
+            hint="a trigger is a step such as RUN or COPY",
+        )
+    return _instruction(scanned.logical[0], splits[0], scanned.escape, locate)
+
+
+def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) -> Instruction:
+    read = GRAMMAR.get(split.instruction)
+    if read is None:
+        raise DockerfileError(
+            f"unknown instruction: {split.keyword.text}{did_you_mean(split.instruction, GRAMMAR)}",
+            logical.span,
+            hint=_about_unknown(split.keyword.text, escape),
+        )
+    _insist_on_text(logical, split, locate)
+    return read(Clause(logical, split, escape, locate))
+
+
+def _about_unknown(keyword: str, escape: str) -> str:
+    """What may have happened where an instruction should be."""
+    if keyword in _CONFLICT:
+        return "git left a conflict here: keep one of the two sides, and remove the marks"
+    unseen = next((c for c in keyword if c.isspace() or not c.isprintable()), "")
+    if unseen:
+        return f"it holds the character U+{ord(unseen):04X}, which cannot be seen: write it anew"
+    return f"if the line belongs to the instruction before it, end that one with {escape}"
+
+
+def _insist_on_text(logical: Logical, split: Split, locate: Locate) -> None:
+    """Bytes that are no UTF-8, which the text holds as surrogates, may stand in comments and in
+    files that COPY and ADD take from heredocs. An image's config is JSON and cannot say them."""
+    if found := _not_utf8(logical.text):
+        line = logical.line_at(found.start())
+        raise _no_text(locate(line, line))
+    if split.instruction not in ("COPY", "ADD"):
+        for heredoc in logical.heredocs:
+            if _not_utf8(heredoc.content):
+                raise _no_text(heredoc.span)
+
+
+def _not_utf8(text: str) -> re.Match[str] | None:
+    return None if text.isascii() else _NO_UTF8.search(text)
+
+
+def _no_text(span: Span) -> DockerfileError:
+    return DockerfileError(
+        "the Dockerfile is not UTF-8 here",
+        span,
+        hint="save it as UTF-8; bytes that are no text can come from a file, by COPY",
+    )

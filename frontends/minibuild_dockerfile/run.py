@@ -1,0 +1,207 @@
+"""RUN: an Exec with its mounts.
+
+Comes in: a stage and a RUN. Goes out: the stage, its tree now what the command leaves behind. The
+environment is that of the stage, declared ARGs included; proxies ride along unhashed, so that
+moving to another network does not run everything again.
+Read next: `minibuild.graph.op`, class `Exec`.
+"""
+
+import posixpath
+from typing import Literal
+
+from minibuild.errors import RegistryError
+from minibuild.graph import op
+from minibuild.graph.pattern import clean
+from minibuild.graph.vertex import Note, Vertex
+from minibuild_dockerfile import mounts
+from minibuild_dockerfile.config import with_shell
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.history import run_text
+from minibuild_dockerfile.instructions import ExecForm, Head, MountSpec, Run, ShellForm
+from minibuild_dockerfile.names import run_step_text
+from minibuild_dockerfile.needs import suggested
+from minibuild_dockerfile.scope import proxy_variables
+from minibuild_dockerfile.state import StageState
+
+_SCRIPTS = "/dev/pipes"
+"""Where a script with its own `#!` line is put, as in BuildKit: the path is in the history."""
+
+
+class _Inputs:
+    """The inputs of an Exec: the root, then what mounts read."""
+
+    __slots__ = ("vertices",)
+
+    def __init__(self, root: Vertex | None) -> None:
+        self.vertices = [root]
+
+    def add(self, vertex: Vertex | None) -> int:
+        """The index of a vertex among the inputs."""
+        for at, known in enumerate(self.vertices[1:], 1):
+            if known == vertex:
+                return at
+        self.vertices.append(vertex)
+        return len(self.vertices) - 1
+
+
+def run(state: StageState, item: Run) -> None:
+    """Run a command and keep what it changes."""
+    inputs = _Inputs(state.vertex)
+    args, script = _command(state, item, inputs)
+    all_mounts = [*script, *_mounts(state, item, inputs)]
+    request = state.conversion.request
+    hostname = request.hostname or request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "")
+    exec_op = op.Exec(
+        args=tuple(args),
+        env=tuple(state.env.items()),
+        cwd=state.workdir,
+        user=state.config.get("User") or "",
+        mounts=tuple(all_mounts),
+        network=_network(state, item),
+        security=_security(state, item),
+        hostname=hostname,
+        add_hosts=request.add_hosts,
+        shm_size_bytes=request.shm_size_bytes,
+        ulimits=request.ulimits,
+        platform=state.platform,
+    )
+    note = state.note(item.head, run_step_text(item, state.env, state.conversion.escape))
+    note = note._replace(proxy=proxy_variables(request.build_args))
+    state.vertex = Vertex(exec_op, inputs.vertices, note)
+    declared = {name: state.env.get(name, value or "") for name, value in state.build_args.items()}
+    state.record(run_text(args, declared), layer=True, mark=True)
+
+
+def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], list[op.ExecMount]]:
+    """The command line, and the mount of the script it runs, if that is a file of its own."""
+    if isinstance(item.command, ExecForm):
+        return list(item.command.argv), []
+    if not (item.script and item.heredocs[0].text.startswith("#!")):
+        return with_shell(state, ShellForm(item.shell_text)), []
+    heredoc = item.heredocs[0]
+    file = op.Mkfile(f"/{heredoc.name}", heredoc.text.encode("utf-8", "surrogateescape"), 0o755)
+    note = Note("[internal] preparing inline document", heredoc.span, state.note_stage)
+    index = inputs.add(Vertex(op.File((file,)), (None,), note))
+    command = with_shell(state, ShellForm(f"{_SCRIPTS}/{heredoc.name}"))
+    return command, [op.BindMount(_SCRIPTS, index)]
+
+
+def _network(state: StageState, item: Run) -> Literal["default", "none", "host"]:
+    """The network of the step: its own choice, else that of the whole build."""
+    network = item.network if item.network != "default" else state.conversion.request.network
+    if network == "host":
+        _entitled(state, "network.host", item.head, "network")
+    return network
+
+
+def _security(state: StageState, item: Run) -> Literal["sandbox", "insecure"]:
+    if item.security == "insecure":
+        _entitled(state, "security.insecure", item.head, "security")
+    return item.security
+
+
+def _entitled(state: StageState, entitlement: str, head: Head, flag: str) -> None:
+    if entitlement not in state.conversion.request.allow:
+        raise DockerfileError(
+            f"{entitlement} is not allowed",
+            head.flag_span(flag),
+            hint=f"grant it with --allow {entitlement}, if you trust this Dockerfile",
+        )
+
+
+# --- mounts -------------------------------------------------------------------------------------
+
+
+def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]:
+    made: list[op.ExecMount] = []
+    for spec in item.mounts:
+        mount = mounts.resolve(spec, lambda text: state.word(text, item.head))
+        agents = sum(isinstance(other, op.SshMount) for other in made)
+        made.append(_mount(state, item, spec, mount, inputs, agents))
+    return made
+
+
+def _mount(
+    state: StageState,
+    item: Run,
+    spec: MountSpec,
+    mount: mounts.Mount,
+    inputs: _Inputs,
+    agents: int,
+) -> op.ExecMount:
+    """One mount of the op. `agents` counts the ssh mounts before it."""
+    match mount:
+        case mounts.BindMount():
+            return op.BindMount(
+                _target(state, spec, mount.target),
+                inputs.add(_tree(state, item, spec, mount.from_)),
+                _rooted(mount.source),
+                mount.readonly,
+            )
+        case mounts.CacheMount():
+            seed = inputs.add(_tree(state, item, spec, mount.from_)) if mount.from_ else -1
+            return op.CacheMount(
+                _target(state, spec, mount.target),
+                _cache_id(state, mount),
+                mount.sharing,
+                mount.readonly,
+                seed,
+                _rooted(mount.source),
+                mount.mode,
+                mount.uid,
+                mount.gid,
+            )
+        case mounts.TmpfsMount():
+            return op.TmpfsMount(_target(state, spec, mount.target), mount.size_bytes)
+        case mounts.SecretMount():
+            target = _target(state, spec, mount.target) if mount.target else ""
+            return op.SecretMount(
+                mount.id, target, mount.env, mount.required, mount.mode, mount.uid, mount.gid
+            )
+        case mounts.SshMount():
+            target = mount.target or f"/run/buildkit/ssh_agent.{agents}"
+            return op.SshMount(
+                mount.id,
+                _target(state, spec, target),
+                mount.required,
+                mount.mode,
+                mount.uid,
+                mount.gid,
+            )
+
+
+def _tree(state: StageState, item: Run, spec: MountSpec, name: str) -> Vertex | None:
+    """What a mount reads: the context, a stage, a named context or an image; numbers are names."""
+    conversion = state.conversion
+    if not name:
+        return conversion.sources.main_context(spec.span)
+    stage = conversion.table.by_name(name)
+    if stage is not None:
+        return conversion.states[stage.number].vertex
+    try:
+        return conversion.sources.find(name, conversion.platform, spec.span).vertex
+    except RegistryError as error:
+        raise suggested(error, name, conversion.table.names) from None
+
+
+def _target(state: StageState, spec: MountSpec, target: str) -> str:
+    path = posixpath.normpath(posixpath.join("/", state.workdir, target))
+    path = "/" + path.lstrip("/")
+    if path == "/":
+        raise DockerfileError(
+            'invalid mount target "/"',
+            spec.span,
+            hint="say where to mount: target=/some/path; without a target it is the WORKDIR",
+        )
+    return path
+
+
+def _rooted(path: str) -> str:
+    return "/" + posixpath.normpath("/" + path).lstrip("/")
+
+
+def _cache_id(state: StageState, mount: mounts.CacheMount) -> str:
+    """The name of the cache, with the namespace that the caller may set."""
+    name = mount.id or clean(mount.target)
+    namespace = state.conversion.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+    return f"{namespace}/{name}" if namespace else name

@@ -1,0 +1,215 @@
+"""What a build begins with: contexts and images, as vertices.
+
+Comes in: the request and a resolver. Goes out: `Base` values: a vertex and, for an image, its
+config. A name is looked up among the named contexts first, then as an image; each image is asked
+for once.
+Read next: `needs`, which asks for base images; `copy` and `run`, which read contexts.
+"""
+
+from collections.abc import Mapping
+
+from minibuild.errors import DefinitionError, Span, located
+from minibuild.graph.address import without_credentials
+from minibuild.graph.frontend import (
+    ArchiveContext,
+    Context,
+    FrontendRequest,
+    ImageContext,
+    ImageResolver,
+    LocalContext,
+    RemoteContext,
+    ResolvedImage,
+)
+from minibuild.graph.image import History, ImageConfig
+from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
+from minibuild.graph.pattern import escape_glob
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Note, Vertex
+from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile.errors import DockerfileError
+from minibuild_dockerfile.history import COMMENT
+from minibuild_dockerfile.quantities import truth
+from minibuild_dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
+from minibuild_dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
+from minibuild_dockerfile.scope import DEFAULT_PATH
+
+_KEPT_EXTRA = ("os.version", "os.features")
+_NO_IMAGE = f"docker-image://{SCRATCH}"
+
+
+class Base(NamedTuple):
+    """What a stage begins with, or what is copied from. `image` says that it came as an image."""
+
+    vertex: Vertex | None
+    config: ImageConfig
+    image: bool = False
+
+
+def empty_config(platform: Platform) -> ImageConfig:
+    """The config of an image from scratch."""
+    return ImageConfig(platform, {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"})
+
+
+def named_contexts(contexts: Mapping[str, Context]) -> dict[str, Context]:
+    """The named contexts by the name under which images and stages find them."""
+    return {familiar_name(name).lower(): context for name, context in contexts.items()}
+
+
+def check_name(name: str, span: Span) -> None:
+    """Raise an error if no image can have this name."""
+    try:
+        full_name(name)
+    except InvalidReference as error:
+        raise DockerfileError(
+            f'failed to parse stage name "{name}": {error}',
+            span,
+            hint=f"write {_in_lower_case(name)}"
+            if "lowercase" in str(error)
+            else "a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
+        ) from None
+
+
+def _in_lower_case(name: str) -> str:
+    """The name of an image, less the capitals, which only its tag may have."""
+    path, slash, last = name.rpartition("/")
+    repository, colon, tag = last.partition(":")
+    return (path + slash + repository).lower() + colon + tag
+
+
+class Sources:
+    """Makes vertices of contexts and images, each once."""
+
+    __slots__ = ("_contexts", "_request", "_resolved", "_resolver")
+
+    def __init__(self, request: FrontendRequest, resolver: ImageResolver) -> None:
+        self._request = request
+        self._resolver = resolver
+        self._contexts = named_contexts(request.contexts)
+        self._resolved: dict[tuple[str, Platform], ResolvedImage] = {}
+
+    def main_context(self, span: Span) -> Vertex | None:
+        """The build context."""
+        return self.context(self._request.context, "", self._request.build_platform, span).vertex
+
+    def find(self, name: str, platform: Platform, span: Span, step: str = "") -> Base:
+        """What `name` means where no stage has it: a named context, scratch, or an image."""
+        context = self._contexts.get(familiar_name(name).lower())
+        if context is not None:
+            return self.context(context, name, platform, span)
+        if name == SCRATCH:
+            return Base(None, empty_config(platform))
+        check_name(name, span)
+        return self._image(name, platform, span, step)
+
+    def context(self, context: Context, name: str, platform: Platform, span: Span) -> Base:
+        """A context as a tree. `name` is empty for the main one."""
+        match context:
+            case LocalContext():
+                title = f"[context {name}] load from client" if name else "load build context"
+                vertex = Vertex(
+                    LocalSource(context.name, context.ignore),
+                    (),
+                    _note(title if name else f"[internal] {title}", span),
+                )
+                return Base(vertex, _config_of_tree(platform, title))
+            case ImageContext() if context.url == _NO_IMAGE:
+                return Base(None, empty_config(platform))
+            case ImageContext():
+                return self._image(context.url, platform, span, "", f"[context {name}] ")
+            case RemoteContext():
+                vertex = self._remote(context.url, name, span)
+            case ArchiveContext():
+                note = _note("[internal] unpack build context", span)
+                file = Vertex(LocalSource(context.name), (), note)
+                vertex = _unpacked(file, context.filename, note)
+        config = _config_of_tree(platform, vertex.note.name)
+        return Base(_without(vertex, context.ignore), config)
+
+    def _image(self, ref: str, platform: Platform, span: Span, step: str, prefix: str = "") -> Base:
+        key = (ref, platform)
+        if key not in self._resolved:
+            with located(span):
+                self._resolved[key] = self._resolver.resolve(ref, platform)
+        found = self._resolved[key]
+        name = f"{prefix}{step}FROM {found.source.ref}"
+        if "@" not in found.source.ref:
+            name += f"@{found.source.digest}"
+        extra = {key: found.config.extra[key] for key in _KEPT_EXTRA if key in found.config.extra}
+        # A new image was made at another time, whatever it is based on.
+        config = found.config._replace(created="", extra=extra)
+        return Base(Vertex(found.source, (), _note(name, span)), config, image=True)
+
+    def _remote(self, url: str, context: str, span: Span) -> Vertex:
+        """A git repository, or a file from the web: unpacked, if it is an archive."""
+        text = f"https://{url}" if url.startswith("github.com/") else url
+        if text != url and not text.partition("#")[0].endswith(".git"):
+            head, mark, fragment = text.partition("#")
+            text = f"{head}.git{mark}{fragment}"
+        shown = without_credentials(url)
+        title = f"[context {context}] load from {shown}" if context else f"[internal] load {shown}"
+        note = _note(title, span)
+        try:
+            git = git_url(text)
+            name = http_filename(text) if git is None and is_http(text) else ""
+        except InvalidRemote as error:
+            raise DefinitionError(str(error), hint="see --build-context") from None
+        if git is not None:
+            return Vertex(self._git_source(git), (), note)
+        if not name:
+            raise DefinitionError(
+                f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
+            )
+        return _unpacked(Vertex(HttpSource(text, name), (), note), name, note)
+
+    def _git_source(self, git: GitUrl) -> GitSource:
+        keep = git.keep_git_dir
+        if keep is None:
+            keep = self._switch("BUILDKIT_CONTEXT_KEEP_GIT_DIR")
+        return GitSource(
+            git.remote, git.ref, git.subdir, git.checksum, keep, git.submodules, git.mtime
+        )
+
+    def _switch(self, name: str) -> bool:
+        """A build argument that is true or false. Raises `DefinitionError`."""
+        text = self._argument(name)
+        try:
+            return truth(text) if text else False
+        except ValueError:
+            raise DefinitionError(
+                f"invalid boolean value for {name}: {text}", hint="write true or false"
+            ) from None
+
+    def _argument(self, name: str) -> str:
+        return self._request.build_args.get(name, "")
+
+
+def as_base(vertex: Vertex | None) -> Vertex | None:
+    """What a stage can stand on. A directory of the client can only be read, so it is a copy."""
+    if vertex is None or not isinstance(vertex.op, LocalSource):
+        return vertex
+    name = vertex.note.name.replace("load from client", "copy from client")
+    copy = File((Copy(1, (".",), "/"),))
+    return Vertex(copy, (None, vertex), vertex.note._replace(name=name))
+
+
+def _unpacked(tree: Vertex, filename: str, note: Note) -> Vertex:
+    """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
+    unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)
+    return Vertex(File((unpack,)), (None, tree), note)
+
+
+def _without(tree: Vertex, ignore: tuple[str, ...]) -> Vertex:
+    """The tree without what the patterns of its ignore file leave out."""
+    if not ignore:
+        return tree
+    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore)
+    return Vertex(File((rest,)), (None, tree), tree.note._replace(name="[internal] ignore files"))
+
+
+def _note(name: str, span: Span) -> Note:
+    return Note(name, span)
+
+
+def _config_of_tree(platform: Platform, title: str) -> ImageConfig:
+    """The config of a stage on a tree that is no image: empty, but for the layer the tree makes."""
+    return empty_config(platform)._replace(history=(History(created_by=title, comment=COMMENT),))

@@ -1,0 +1,196 @@
+"""A stage while it is converted: its tree so far, its variables, its config.
+
+Comes in: a plan, and what it continues. Goes out: a `StageState` that the instructions change one
+after the other, and in the end a vertex and an image config. This is the one part of the frontend
+where order in time matters; everything it hands out is plain data again.
+Read next: `dispatch`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from minibuild.errors import Span
+from minibuild.graph.frontend import FrontendRequest
+from minibuild.graph.image import ContainerConfig, History, ImageConfig
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Note, Vertex
+from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile.checks import rules
+from minibuild_dockerfile.checks.report import Checks
+from minibuild_dockerfile.expand import process_word, process_words
+from minibuild_dockerfile.history import entry
+from minibuild_dockerfile.instructions import Head
+from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
+from minibuild_dockerfile.needs import Plan
+from minibuild_dockerfile.scope import DEFAULT_PATH
+from minibuild_dockerfile.sources import Base, Sources, as_base
+from minibuild_dockerfile.stages import StageTable
+from minibuild_dockerfile.suggest import did_you_mean
+
+_MOST_GUESSES = 100
+"""So many unknown variables of a stage get a guess at what was meant; each takes a while."""
+
+
+class Conversion(NamedTuple):
+    """What all stages of one platform share. `states` are the stages done so far."""
+
+    request: FrontendRequest
+    platform: Platform
+    globals: Mapping[str, str]
+    escape: str
+    table: StageTable
+    sources: Sources
+    checks: Checks
+    states: "dict[int, StageState]"
+
+
+class StageState:
+    """One stage. `env` is the environment of its RUNs; ARGs are in it, beside what the config has.
+
+    `env_at` says where in the config's list a variable stands. `build_args` are the declared ARGs,
+    with the values they had when they were declared.
+    """
+
+    __slots__ = (
+        "author", "base_config", "build_args", "cmd_set", "config", "conversion", "env", "env_at",
+        "guesses", "history", "index", "names", "note_stage", "plan", "platform", "vertex",
+        "workdir_set",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, conversion: Conversion) -> None:
+        self.plan = plan
+        self.conversion = conversion
+        self.index = plan.stage.number
+        self.vertex: Vertex | None
+        self.env: dict[str, str] = {}
+        self.build_args: dict[str, str | None] = {}
+        self.cmd_set = False
+        self.workdir_set = False
+        self.guesses = 0
+        if plan.base is None:
+            assert plan.stage.parent is not None
+            self._continue(conversion.states[plan.stage.parent])
+        else:
+            self._begin(plan.base)
+        self.config.pop("OnBuild", None)
+        self._read_env()
+        table = conversion.table
+        several = len(table.stages) > 1
+        label = plan.stage.source.name or (f"stage-{self.index}" if several else "")
+        self.note_stage = plan.stage.label
+        request = conversion.request
+        many = request.multi_platform or len(request.platforms) > 1
+        prefix = platform_prefix(self.platform, conversion.platform) if many else ""
+        self.names = StepNames(label, plan.total, prefix)
+        if self.vertex is not None and plan.base is not None and plan.base.image:
+            self._name_base(self.vertex)
+
+    def _begin(self, base: Base) -> None:
+        # A context in the place of a stage is mostly copied from, which needs no copy of all of it.
+        self.vertex = base.vertex if self.plan.stage.context else as_base(base.vertex)
+        self.base_config = base.config
+        self.config: ContainerConfig = _copied(base.config.config)
+        self.history: list[History] = list(base.config.history)
+        self.author = base.config.author
+        self.platform = self.plan.stage.platform or self.conversion.platform
+
+    def _continue(self, parent: "StageState") -> None:
+        self.vertex = as_base(parent.vertex)
+        self.base_config = parent.base_config
+        self.config = _copied(parent.config)
+        self.history = list(parent.history)
+        self.author = parent.author
+        self.platform = parent.platform
+        self.env = dict(parent.env)
+        self.build_args = dict(parent.build_args)
+        self.workdir_set = parent.workdir_set
+
+    def _read_env(self) -> None:
+        """Take the variables of the config, among them always PATH."""
+        listed = self.config.setdefault("Env", [])
+        if not any(item.startswith("PATH=") for item in listed):
+            listed.append(f"PATH={DEFAULT_PATH}")
+        self.env_at: dict[str, int] = {}
+        for at, item in enumerate(listed):
+            name, _, value = item.partition("=")
+            self.env[name] = value
+            self.env_at.setdefault(name, at)
+
+    def set_env(self, name: str, value: str) -> None:
+        """Set a variable of the config; it keeps its place in the list if it has one."""
+        self.env[name] = value
+        listed = self.config["Env"]
+        at = self.env_at.setdefault(name, len(listed))
+        listed[at : at + 1] = [f"{name}={value}"]
+
+    def _name_base(self, vertex: Vertex) -> None:
+        """Number the FROM among the steps of the stage."""
+        name = self.names.next(vertex.note.name)
+        note = vertex.note._replace(name=name, stage=self.note_stage)
+        self.vertex = Vertex(vertex.op, vertex.inputs, note)
+
+    # --- words ---
+
+    def word(self, text: str, head: Head, span: Span | None = None) -> str:
+        """`text` expanded with the variables of this moment."""
+        found = process_word(text, self.env, span or head.span, self.conversion.escape)
+        self.note_unset(found.unset, head)
+        return found.text
+
+    def words(self, text: str, head: Head) -> list[str]:
+        """`text` expanded and split into words."""
+        found = process_words(text, self.env, head.span, self.conversion.escape)
+        self.note_unset(found.unset, head)
+        return list(found.words)
+
+    def note_unset(self, unset: frozenset[str], head: Head) -> None:
+        """Report variables that nobody declared."""
+        for name in sorted(name for name in unset if name not in self.build_args):
+            self.guesses += 1
+            known = (f"${name}" for name in self.env) if self.guesses <= _MOST_GUESSES else ()
+            near = did_you_mean(f"${name}", known)
+            self.conversion.checks.report(
+                rules.UNDEFINED_VAR, f"Usage of undefined variable '${name}'{near}", head
+            )
+
+    # --- results ---
+
+    @property
+    def workdir(self) -> str:
+        """The working directory, absolute."""
+        return self.config.get("WorkingDir") or "/"
+
+    @property
+    def ignore_cache(self) -> bool:
+        """Whether the steps of this stage are to be done anew."""
+        request = self.conversion.request
+        name = self.plan.stage.source.name
+        wanted = {filtered.lower() for filtered in request.no_cache}
+        return request.no_cache_all or bool({name, self.plan.stage.label} & wanted)
+
+    def note(self, head: Head, text: str = "", *, same_step: bool = False) -> Note:
+        """What rides along with the vertex of an instruction; `same_step` for a second one."""
+        text = text or step_text(head, self.env, self.conversion.escape)
+        name = self.names.same(text) if same_step else self.names.next(text)
+        return Note(name, head.span, self.note_stage, self.ignore_cache)
+
+    def record(self, created_by: str, *, layer: bool = False, mark: bool = False) -> None:
+        """Add an entry to the history."""
+        self.history.append(entry(created_by, layer=layer, mark=mark))
+
+    def image(self) -> ImageConfig:
+        """The config of the image that this stage is now."""
+        return self.base_config._replace(
+            config=self.config, history=tuple(self.history), author=self.author
+        )
+
+
+def _copied(config: ContainerConfig) -> ContainerConfig:
+    """A copy that can be changed: the dicts and lists of JSON."""
+    return cast(ContainerConfig, _copied_json(config))
+
+
+def _copied_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied_json(item) for key, item in value.items()}
+    return [_copied_json(item) for item in value] if isinstance(value, list) else value

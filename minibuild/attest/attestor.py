@@ -1,0 +1,80 @@
+"""Saying of each image of a build what was asked: the one door into this package.
+
+Comes in: a request, and what its build was made from. Goes out: for each image a descriptor, to
+be put into the index beside it. Read next: `statement`.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from minibuild.attest.packages import find_packages
+from minibuild.attest.provenance import Build, provenance
+from minibuild.attest.sbom import sbom
+from minibuild.attest.statement import Predicate, attach
+from minibuild.digest import Digest
+from minibuild.errors import SourceText
+from minibuild.graph.frontend import Built
+from minibuild.oci.config import rfc3339
+from minibuild.oci.content import ContentStore
+from minibuild.oci.model import Descriptor
+from minibuild.oci.reference import Reference
+from minibuild.session.request import BuildRequest
+from minibuild.startup.tuples import NamedTuple
+
+_WORDS = 12
+"""Bytes of an invocation's name: enough that no two builds have the same."""
+
+
+class Scene(NamedTuple):
+    """Where an image is looked at: its tree, if the witness `looks_inside`, the time that stands
+    for now (SOURCE_DATE_EPOCH), and who is told what could not be seen."""
+
+    tree_fd: int
+    epoch: int | None
+    remark: Callable[[str], None]
+
+
+class Witness:
+    """Who was there when a build was done."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        source: SourceText,
+        pins: Mapping[Digest, str],
+        started: float,
+    ) -> None:
+        import os
+
+        from minibuild import __version__
+
+        name, now = os.urandom(_WORDS).hex(), time.time()
+        self._asked = request.attestations
+        self._build = Build(request, source, pins, name, started, now)
+        self._tool = f"minibuild-{__version__}"
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the files of the images are wanted."""
+        return self._asked.sbom
+
+    def attest(
+        self,
+        content: ContentStore,
+        built: Built,
+        image: Descriptor,
+        names: Sequence[Reference],
+        scene: Scene,
+    ) -> Descriptor:
+        """The attestations of one image, kept in the store."""
+        said: list[Predicate] = []
+        if self._asked.sbom:
+            found = find_packages(scene.tree_fd)
+            for path in found.unread:
+                scene.remark(f"the SBOM lacks the packages in {path}: rpm's database is not read")
+            at = rfc3339(int(self._build.finished) if scene.epoch is None else scene.epoch)
+            name = str(names[0]) if names else image.digest
+            said.append(sbom(found, name, at, self._tool))
+        if self._asked.mode:
+            said.append(provenance(self._build, built))
+        return attach(content, image, names, said)

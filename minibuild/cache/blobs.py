@@ -1,0 +1,223 @@
+"""Layers as files, over the content store: how diffs become blobs, and blobs trees.
+
+A blob that is not in the store yet has an origin: the layout, archive or registry in which a
+manifest named it. It is fetched from there when somebody needs its bytes, and not before.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError, StoreError
+from minibuild.events import Report, silent
+from minibuild.oci.content import BlobSource, ContentStore, open_at
+from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.model import Compression, Descriptor
+from minibuild.oci.reference import Reference
+from minibuild.snapshot.api import Change, Diff, SnapshotID, Snapshotter
+from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.registry.fetch import Arrival
+
+PULLS = 4
+"""Layers fetched at once, from all images of a build together."""
+
+_CLOSE_S = 1.0
+
+
+class LostLayer(BuildError):
+    """A cache of another machine names a layer that it has not got: the build can do without."""
+
+
+class StoreLayers:
+    """Implements `materialise.Layers`, and `BlobSource` over all that is here or can be fetched.
+
+    Safe in threads.
+    """
+
+    def __init__(self, store: Store, content: ContentStore, snapshots: Snapshotter) -> None:
+        self._store = store
+        self._content = self.content = content
+        self._snapshots = snapshots
+        self._origins: dict[Digest, BlobSource] = {}
+        self._borrowed: dict[Digest, str] = {}
+        self._arrivals: dict[Digest, Arrival] = {}
+        self._learning = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._slots = threading.Semaphore(PULLS)
+        self._report: Report = silent
+        self._cancelled: threading.Event | None = None
+
+    def attend(self, report: Report, cancelled: threading.Event) -> None:
+        """Whom to tell about transfers from now on, and who can stop them."""
+        self._report, self._cancelled = report, cancelled
+
+    def close(self) -> None:
+        """Stop transfers that nobody waits for any more."""
+        for arrival in self._arrivals.values():
+            arrival.stop()
+        for thread in self._threads:
+            thread.join(_CLOSE_S)
+
+    def learn(self, layer: PackedLayer, origin: BlobSource) -> None:
+        """Remember, for this process, where a blob can be fetched from."""
+        with self._learning:
+            self._origins[layer.digest] = origin
+            self._borrowed.pop(layer.digest, None)
+
+    def borrow(self, layer: PackedLayer, origin: BlobSource, name: str) -> None:
+        """Remember that a cache called `name` has a blob too. It is fetched from there if nobody
+        else has it; and if that fails, the error is `LostLayer`."""
+        with self._learning:
+            if layer.digest not in self._origins:
+                self._origins[layer.digest] = origin
+                self._borrowed[layer.digest] = name
+
+    def give_back(self) -> None:
+        """Forget what was borrowed, and what came of it."""
+        with self._learning:
+            for digest in self._borrowed:
+                self._origins.pop(digest, None)
+                if (arrival := self._arrivals.pop(digest, None)) is not None:
+                    arrival.stop()
+            self._borrowed.clear()
+
+    def location(self, digest: Digest) -> Reference | None:
+        """A repository that has the blob, if it came or would come from one."""
+        found = getattr(self._origins.get(digest), "reference", None)
+        return found if isinstance(found, Reference) else None
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The bytes of a blob, from the store or straight from its origin."""
+        return self.open_at(descriptor, 0)
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """The same from `offset` on. What is not in the store does not get there by this."""
+        origin = self._origins.get(descriptor.digest)
+        if origin is None or self._content.has(descriptor.digest, descriptor.size):
+            origin = self._content
+        return open_at(origin, descriptor, offset)
+
+    def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
+        """Write the diff as a layer into the content store."""
+        from minibuild.layer.pack import pack
+
+        changes = self._until_cancelled(self._snapshots.changes(diff))
+        return pack(changes, self._content, self._store.db, compression=compression, level=level)
+
+    def _until_cancelled(self, changes: Iterator[Change]) -> Iterator[Change]:
+        for change in changes:
+            if self._cancelled is not None and self._cancelled.is_set():
+                raise Cancelled("cancelled while packing a layer")
+            yield change
+
+    def remember(self, layer: PackedLayer) -> None:
+        """Note which diff a blob of the content store holds."""
+        remember(self._store.db, layer)
+
+    def present(self, blob: PackedLayer) -> bool:
+        """Whether the blob is in the content store, or can be fetched."""
+        return self._content.has(blob.digest, blob.size_bytes) or blob.digest in self._origins
+
+    def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
+        """Begin to fetch blobs, the first ones first, and return at once."""
+        missing = [blob for blob in blobs if not self._content.has(blob.digest, blob.size_bytes)]
+        if not missing:
+            return
+        from minibuild.registry.fetch import Arrival
+
+        wanted: list[Arrival] = []
+        with self._learning:
+            for blob in missing:
+                origin = self._origins.get(blob.digest)
+                if origin is not None and blob.digest not in self._arrivals:
+                    arrival = Arrival(self._content, origin, blob.descriptor, self._cancelled)
+                    self._arrivals[blob.digest] = arrival
+                    wanted.append(arrival)
+        if wanted:
+            # Not a thread of the scheduler: a step may wait for one layer and not for the others.
+            thread = threading.Thread(target=self._receive, args=(wanted,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def fetch(self, blob: PackedLayer) -> None:
+        """Have the blob in the content store afterwards."""
+        if self._content.has(blob.digest, blob.size_bytes):
+            return
+        if blob.digest not in self._origins:
+            raise StoreError(
+                f"layer {blob.digest} is not in the store, and this build does not name its image",
+                hint="build with --no-cache once",
+            )
+        self.prefetch([blob])
+        with self._loss_of(blob):
+            self._arrivals[blob.digest].wait()
+
+    @contextmanager
+    def _loss_of(self, blob: PackedLayer) -> Iterator[None]:
+        """Tell whoever waits for a borrowed blob that it is the cache that failed."""
+        try:
+            yield
+        except (RegistryError, ImageError) as error:
+            name = self._borrowed.get(blob.digest)
+            if name is None:
+                raise
+            raise LostLayer(f"a layer of the cache {name} cannot be had: {error}") from error
+
+    def _receive(self, arrivals: "list[Arrival]") -> None:
+        """Fetch several blobs; each keeps its own error for whoever waits for it."""
+        from minibuild.oci.meter import metered
+        from minibuild.oci.parallel import in_parallel
+
+        where = self.location(arrivals[0].descriptor.digest)
+        name = f"pulling {where.familiar}" if where else "copying layers"
+
+        def run(arrival: "Arrival") -> None:
+            with self._slots:
+                arrival.run(meter)
+
+        try:
+            with metered(self._report, name) as meter:
+                in_parallel(run, arrivals, PULLS)
+                for arrival in arrivals:
+                    if arrival.error is not None:
+                        raise arrival.error
+        except BaseException:
+            pass  # told above; raised again where somebody waits
+
+    def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
+        """Apply a blob to an active snapshot; says what this host had to leave out.
+
+        A blob that is on its way is unpacked as it arrives.
+        """
+        from minibuild.layer.unpack import unpack
+
+        arrival = None
+        if not self._content.has(blob.digest, blob.size_bytes):
+            self.prefetch([blob])
+            arrival = self._arrivals.get(blob.digest)
+            if arrival is None:
+                self.fetch(blob)
+        parent = self._snapshots.parent(active)
+        with ExitStack() as stack:
+            stack.enter_context(self._loss_of(blob))
+            lower = parent and stack.enter_context(self._snapshots.tree(parent))
+            fd = os.open(
+                self._snapshots.layer_dir(active), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            )
+            stack.callback(os.close, fd)
+            done = unpack(
+                arrival or self._content,
+                blob.descriptor,
+                blob.diff_id,
+                fd,
+                self._snapshots.whiteouts,
+                lower,
+            )
+            if arrival is not None:
+                arrival.wait()
+        return done.skipped

@@ -1,0 +1,222 @@
+"""From a list of diffs to something one can stand in, or send: made on demand, and once.
+
+Comes in: a result. Goes out: a snapshot that shows all of it (`snapshot`), or a blob for each of
+its diffs (`blob`). An image that is only exported is never put on disk; a base image that no step
+runs on is never unpacked; a layer packed or pulled once is never packed again.
+
+How a list becomes a snapshot: if the last diff was made on exactly the list before it, its own
+tree is the answer (unpacked from its blob, if need be). Otherwise this is a merge: the longest
+prefix that exists as a tree, or can without a merge, is the parent, and the rest is applied to it
+by the merge snapshotter. What was merged is remembered by its list.
+Read next: `solver.cachekey`.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from minibuild.cache.results import DiffKey, DiffRow, Diffs, Result, list_key
+from minibuild.errors import StoreError
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Compression
+from minibuild.snapshot.api import (
+    Diff,
+    MergePolicy,
+    MergeReport,
+    MergeSnapshotter,
+    SnapshotID,
+    Strategy,
+)
+from minibuild.store.layout import Store
+
+Tell = Callable[[str], None]
+"""Told in a sentence about work that takes time, for progress."""
+
+
+class Layers(Protocol):
+    """Layers as files: how a diff becomes a blob and a blob a tree."""
+
+    def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
+        """Write the diff as a layer into the content store."""
+        ...
+
+    def present(self, blob: PackedLayer) -> bool:
+        """Whether the blob is in the content store, or can be fetched from where it came from."""
+        ...
+
+    def fetch(self, blob: PackedLayer) -> None:
+        """Have the blob in the content store afterwards. Raises `RegistryError`, `ImageError`."""
+        ...
+
+    def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
+        """Begin to fetch those that are not here, and return at once."""
+        ...
+
+    def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
+        """Apply a blob, fetched or not, to an active snapshot; says what had to be left out."""
+        ...
+
+
+class Materialiser:
+    """Trees and blobs of results. Safe in threads; equal work is done once, also by processes."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshots: MergeSnapshotter,
+        diffs: Diffs,
+        layers: Layers,
+        *,
+        policy: MergePolicy = MergePolicy(),  # noqa: B008
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._diffs = diffs
+        self._layers = layers
+        self._policy = policy
+        self._cancelled = cancelled
+
+    @property
+    def _plain(self) -> bool:
+        """Whether merges may use every short cut; not while an old defect is being shown."""
+        return self._policy.is_normal
+
+    def snapshot(self, result: Result, tell: Tell) -> SnapshotID | None:
+        """The committed snapshot that shows a result; None for scratch."""
+        if not result:
+            return None
+        last = self._diffs.get(result[-1])
+        if last.base == result[:-1]:
+            if last.upper is not None and self._has_tree(last):
+                return last.upper
+            self._announce(result)
+            return self._tree(last, tell)
+        return self._known(result) or self._merge(result, tell)
+
+    def _announce(self, result: Result) -> None:
+        """Have all layers that will be unpacked on the way: the transfers run side by side, and
+        the first layer is unpacked while the others arrive."""
+        rows = [self._diffs.get(key) for key in result]
+        self._layers.prefetch([r.blob for r in rows if r.blob and not self._has_tree(r)])
+
+    def diff(self, key: DiffKey, tell: Tell) -> Diff:
+        """A diff as two snapshots."""
+        row = self._diffs.get(key)
+        if not self._has_tree(row):
+            self._tree(row, tell)
+            row = self._diffs.get(key)
+        assert row.upper is not None
+        return Diff(row.lower, row.upper)
+
+    def blob(
+        self,
+        key: DiffKey,
+        tell: Tell,
+        compression: Compression = "gzip",
+        level: int | None = None,
+        *,
+        remote: bool = False,
+    ) -> PackedLayer:
+        """A diff as a layer in the content store; compressed so, unless it is a layer already.
+
+        With `remote` a layer that can be fetched stays where it is.
+        """
+        row = self._diffs.get(key)
+        if row.blob is not None and (row.upper is None or self._layers.present(row.blob)):
+            if not (remote and self._layers.present(row.blob)):
+                self._layers.fetch(row.blob)
+            return row.blob
+        with self._store.lock(f"blob-{key}", self._cancelled) as waited:
+            row = self._diffs.get(key) if waited else row
+            if row.blob is not None and self._layers.present(row.blob):
+                return row.blob
+            if row.upper is None:
+                raise StoreError(
+                    "a layer is in the cache neither as files nor as a blob",
+                    hint="run `minibuild prune --all`, then build again",
+                )
+            blob = self._layers.pack(Diff(row.lower, row.upper), compression, level)
+            self._diffs.set_blob(key, blob)
+        return blob
+
+    def _known(self, result: Result) -> SnapshotID | None:
+        if not self._plain:
+            return None
+        found = self._store.db.execute(
+            "SELECT snapshot FROM trees WHERE list = ?", (list_key(result),)
+        ).fetchone()
+        return None if found is None or not self._snapshots.intact(found[0]) else found[0]
+
+    def _has_tree(self, row: DiffRow) -> bool:
+        """Whether the diff exists as a tree. One that somebody removed does not."""
+        return row.upper is not None and self._snapshots.intact(row.upper)
+
+    def _tree(self, row: DiffRow, tell: Tell) -> SnapshotID:
+        """The tree of a diff on its own base, unpacked from its blob if it is gone."""
+        if row.upper is not None and self._has_tree(row):
+            return row.upper
+        if row.blob is None:
+            raise StoreError(
+                f"the files of snapshot {row.upper} are gone, and were in no layer yet",
+                hint="run `minibuild prune --all`, then build again",
+            )
+        # The base first and outside the lock: one lock at a time cannot dead-lock.
+        parent = self.snapshot(row.base, tell)
+        with self._store.lock(f"tree-{row.key}", self._cancelled) as waited:
+            now = self._diffs.get(row.key) if waited else row
+            if now.upper is not None and self._has_tree(now):
+                return now.upper
+            active = self._snapshots.prepare(parent)
+            try:
+                for left_out in self._layers.unpack(row.blob, active):
+                    tell(left_out)
+                self._snapshots.commit(active)
+            except BaseException:
+                self._snapshots.remove(active)
+                raise
+            self._diffs.set_upper(row.key, parent, active)
+        return active
+
+    def _merge(self, result: Result, tell: Tell) -> SnapshotID:
+        start = self._prefix(result)
+        parent = self.snapshot(result[:start], tell)
+        rest = [self.diff(key, tell) for key in result[start:]]
+        with self._store.lock(f"merge-{list_key(result)}", self._cancelled) as waited:
+            if waited and (known := self._known(result)) is not None:
+                return known
+            merged = self._snapshots.merge(rest, self._policy, parent=parent)
+            tell(f"merging {len(result)} layers: {_how(merged.report)}")
+            if self._plain:
+                self._store.db.execute(
+                    "INSERT OR REPLACE INTO trees (list, snapshot, diffs) VALUES (?, ?, ?)",
+                    (list_key(result), merged.snapshot, json.dumps(result)),
+                )
+        return merged.snapshot
+
+    def _prefix(self, result: Result) -> int:
+        """How many diffs at the start of the list need no merge.
+
+        BuildKit takes the longest plain chain from nothing. Any prefix that exists as a tree
+        serves as well: what a RUN left behind *is* the tree of the list that ends with it.
+        """
+        if not self._plain:
+            length = 0
+            while length < len(result) and self._diffs.get(result[length]).base == result[:length]:
+                length += 1
+            return length
+        for length in range(len(result) - 1, 0, -1):
+            base = self._diffs.get(result[length - 1]).base
+            if base == result[: length - 1] or self._known(result[:length]) is not None:
+                return length
+        return 0
+
+
+def _how(report: MergeReport) -> str:
+    """What a merge did, for progress; why it did the work, where it did any."""
+    if report.strategy is Strategy.STACK:
+        return "stacked"
+    files = f"linked {report.linked:,} file{'' if report.linked == 1 else 's'}"
+    copied = f", copied {report.copied:,}" if report.copied else ""
+    return f"{files}{copied} ({report.reason})"

@@ -1,0 +1,135 @@
+"""The build cache: which key produced which result, and what each key was made of.
+
+Two kinds of key lead to a record (see `cachekey`): *fast* keys, made of definitions, and
+*canonical* ones, made of contents. A record is only as good as what it points at: one whose diffs
+have been pruned counts as a miss. Read next: `solver.cachekey`.
+"""
+
+import json
+import time
+from typing import Any, Protocol
+
+from minibuild.cache.results import DiffKey, Diffs, Result
+from minibuild.digest import Digest, digest_strings
+from minibuild.oci.layers import PackedLayer
+from minibuild.startup.tuples import NamedTuple
+from minibuild.store.database import Database
+
+USED_FINENESS_S = 300.0
+"""How exactly it is known when a record was used; `prune` thinks in hours and days."""
+_SMALL_BYTES = 1 << 12
+
+
+class Record(NamedTuple):
+    """A hit: the result, and the key by which the steps after it know it."""
+
+    canonical: Digest
+    result: Result
+
+
+class StepKeys(NamedTuple):
+    """The keys of a step in one build, and what people call it."""
+
+    canonical: Digest
+    fast: Digest
+    name: str
+
+
+class Elsewhere(Protocol):
+    """The caches of other machines, as far as a build may look into them. Safe in threads."""
+
+    def find(self, key: Digest) -> tuple[Record | None, str]:
+        """The record of a key, and whose it is."""
+        ...
+
+    def canonical(self, key: Digest) -> Digest | None:
+        """The canonical key behind a key, also where nobody kept the result."""
+        ...
+
+
+class Cache:
+    """Records of the store. Uses are noted in memory and written once, by `flush`."""
+
+    __slots__ = ("_db", "_diffs", "_used")
+
+    def __init__(self, db: Database, diffs: Diffs) -> None:
+        self._db = db
+        self._diffs = diffs
+        self._used: set[str] = set()
+
+    def lookup(self, key: Digest) -> Record | None:
+        """The record of a key, if everything it points at still exists."""
+        row = self._db.execute(
+            "SELECT canonical, result FROM records WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        result: Result = tuple(json.loads(row[1]))
+        if not self._diffs.all_present(result):
+            return None
+        self._used.add(key)
+        return Record(row[0], result)
+
+    def save(self, keys: set[Digest], record: Record, name: str) -> None:
+        """Let each of `keys` lead to the record; older records of these keys are replaced."""
+        now = time.time()
+        with self._db.transaction() as tx:
+            tx.executemany(
+                "INSERT OR REPLACE INTO records (key, canonical, result, name, created, used)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [(k, record.canonical, json.dumps(record.result), name, now, now) for k in keys],
+            )
+
+    def save_parts(self, key: Digest, name: str, parts: dict[str, Any]) -> None:
+        """Keep what a canonical key was made of, so that a later miss can name what changed."""
+        import zlib  # Here and below: a cached build has nothing to explain.
+
+        data = json.dumps(parts).encode("utf-8", "surrogateescape")
+        # The tables of zlib, which are filled with zeros each time, take longer than a RUN's parts.
+        memory = zlib.DEF_MEM_LEVEL if len(data) > _SMALL_BYTES else 1
+        deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, memory)
+        packed = deflate.compress(data) + deflate.flush()
+        self._db.execute(
+            "INSERT OR REPLACE INTO key_parts (key, name, parts, created) VALUES (?, ?, ?, ?)",
+            (key, name, packed, time.time()),
+        )
+
+    def parts(self, key: Digest) -> dict[str, Any] | None:
+        """What a canonical key was made of, where that is known."""
+        row = self._db.execute("SELECT parts FROM key_parts WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        import zlib
+
+        found: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        return found
+
+    def flush(self) -> None:
+        """Write down which records this build used, for `prune` to know what is old.
+
+        A use that is no news is left out: then a cached build changes nothing in the database,
+        and to close it takes no fdatasync(2), of which there are four else.
+        """
+        used, self._used = self._used, set()
+        if used:
+            now = time.time()
+            with self._db.transaction() as tx:
+                tx.executemany(
+                    "UPDATE records SET used = ? WHERE key = ? AND used < ?",
+                    [(now, key, now - USED_FINENESS_S) for key in used],
+                )
+
+    def layer(
+        self, below: Result, layer: PackedLayer, name: str, created: float | None = None
+    ) -> DiffKey:
+        """The diff that a layer of an image is on the layers `below`: the one that it was before,
+        or a new one.
+
+        A layer is known by what lies below it and by its blob, not by its image.
+        """
+        key = digest_strings(("layer", *map(str, below), layer.diff_id, layer.digest))
+        record = self.lookup(key)
+        if record is None:
+            record = Record(key, (*below, self._diffs.add(below, blob=layer, created=created)))
+            self.save({key}, record, name)
+        return record.result[-1]

@@ -1,0 +1,122 @@
+"""Results: ordered lists of diffs, the central idea of the solver.
+
+A diff is a row of the table `diffs`. It remembers on which list it was made (`base`), and it can
+exist as a tree (`upper`, a snapshot), as a blob (a layer in the content store), or both. Each form
+is made only when something asks for it (see `materialise`), and never twice.
+
+- A chain of RUNs is a list in which each diff was made on all those before it.
+- `Merge` is concatenation: it costs nothing and touches no disk.
+- The layers of an image are a list of diffs that exist as blobs.
+- An OCI image is a list of diffs, each written as a tar.
+
+Read next: `materialise`.
+"""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, NewType
+
+from minibuild.digest import DiffID, digest_strings
+from minibuild.oci.layers import PackedLayer
+from minibuild.snapshot.api import SnapshotID
+from minibuild.startup.tuples import NamedTuple
+from minibuild.store.database import Database
+
+DiffKey = NewType("DiffKey", int)
+Result = tuple[DiffKey, ...]
+"""Diffs in order, lowest first. The empty tuple is scratch."""
+
+
+class DiffRow(NamedTuple):
+    """What is known about a diff. `created` is when it was made, in seconds since the epoch."""
+
+    key: DiffKey
+    base: Result
+    lower: SnapshotID | None
+    upper: SnapshotID | None
+    blob: PackedLayer | None
+    created: float
+
+
+_COLUMNS = "id, base, lower, upper, diff_id, digest, size_bytes, media_type, created"
+
+
+def list_key(result: Iterable[DiffKey]) -> str:
+    """A name for a list of diffs, short enough for an index and a file name."""
+    return digest_strings(str(key) for key in result)[7:39]
+
+
+def _row(values: tuple[Any, ...]) -> DiffRow:
+    key, base, lower, upper, diff_id, digest, size, media_type, created = values
+    blob = None if digest is None else PackedLayer(diff_id, digest, size, media_type)
+    return DiffRow(key, tuple(json.loads(base)), lower, upper, blob, created)
+
+
+class Diffs:
+    """The table of diffs. Rows are added and completed, never changed."""
+
+    __slots__ = ("_db",)
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def add(
+        self,
+        base: Result,
+        *,
+        lower: SnapshotID | None = None,
+        upper: SnapshotID | None = None,
+        blob: PackedLayer | None = None,
+        created: float | None = None,
+    ) -> DiffKey:
+        """A new diff made on `base`, as a tree or as a blob."""
+        cursor = self._db.execute(
+            "INSERT INTO diffs (base, lower, upper, diff_id, digest, size_bytes, media_type,"
+            " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                json.dumps(base),
+                lower,
+                upper,
+                *((None,) * 4 if blob is None else blob),
+                time.time() if created is None else created,
+            ),
+        )
+        assert cursor.lastrowid is not None
+        return DiffKey(cursor.lastrowid)
+
+    def get(self, key: DiffKey) -> DiffRow:
+        """The row of a diff. Raises `KeyError` if it has been pruned."""
+        found = self._db.execute(f"SELECT {_COLUMNS} FROM diffs WHERE id = ?", (key,)).fetchone()
+        if found is None:
+            raise KeyError(key)
+        return _row(found)
+
+    def alike(self, base: Result, diff_id: DiffID) -> list[DiffRow]:
+        """The diffs on `base` that are this layer, however it is compressed."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM diffs WHERE diff_id = ? AND base = ? ORDER BY id",
+            (diff_id, json.dumps(base)),
+        )
+        return [_row(row) for row in rows.fetchall()]
+
+    def all_present(self, result: Result) -> bool:
+        """Whether every diff of the result still exists."""
+        if not result:
+            return True
+        marks = ",".join("?" * len(result))
+        (count,) = self._db.execute(
+            f"SELECT count(*) FROM diffs WHERE id IN ({marks})", result
+        ).fetchone()
+        return bool(count == len(set(result)))
+
+    def set_upper(self, key: DiffKey, lower: SnapshotID | None, upper: SnapshotID) -> None:
+        """The diff now exists as a tree, too."""
+        self._db.execute("UPDATE diffs SET lower = ?, upper = ? WHERE id = ?", (lower, upper, key))
+
+    def set_blob(self, key: DiffKey, blob: PackedLayer) -> None:
+        """The diff now exists as a blob, too."""
+        self._db.execute(
+            "UPDATE diffs SET diff_id = ?, digest = ?, size_bytes = ?, media_type = ? WHERE id = ?",
+            (*blob, key),
+        )

@@ -1,0 +1,94 @@
+"""Annotations: text that a person attaches to a manifest, an index, or to what points at them.
+
+Comes in: attributes such as `annotation-index[linux/amd64].key=value`, and flags such as
+`--annotation manifest,index:key=value`. Goes out: `Annotation` values, and the annotations for a
+place. Rules: image-spec annotations.md; the syntax is that of BuildKit and buildx.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Literal, cast
+
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.graph.platform import Platform, matches, parse_platform
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
+
+Place = Literal["manifest", "manifest-descriptor", "index", "index-descriptor"]
+PLACES = ("manifest", "manifest-descriptor", "index", "index-descriptor")
+
+_ATTRIBUTE = regex(
+    r"annotation(?:-(manifest|manifest-descriptor|index|index-descriptor))?"
+    r"(?:\[([^\]]*)\])?\.(.+)",
+    re.DOTALL,
+)
+_TYPE = regex(r"([a-z-]+)(?:\[([^\]]*)\])?")
+
+
+class Annotation(NamedTuple):
+    """One annotation; without a platform it is for all images of the build."""
+
+    place: Place
+    key: str
+    value: str
+    platform: Platform | None = None
+
+
+def is_annotation_key(key: str) -> bool:
+    """Whether an attribute is an annotation."""
+    return _ATTRIBUTE.fullmatch(key) is not None
+
+
+def parse_attribute(key: str, value: str) -> Annotation:
+    """The annotation of an attribute for which `is_annotation_key`."""
+    found = _ATTRIBUTE.fullmatch(key)
+    assert found is not None
+    return _annotation(found[1] or "manifest", found[2], found[3], value)
+
+
+def parse_flag(text: str) -> tuple[Annotation, ...]:
+    """The annotations of `--annotation [TYPE[PLATFORM][,TYPE...]:]KEY=VALUE`."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"invalid annotation {text!r}", hint="write KEY=VALUE")
+    types, colon, key = name.partition(":")
+    if not colon:
+        types, key = "manifest", name
+    elif not all(_TYPE.fullmatch(part) for part in types.split(",")):
+        types, key = "manifest", name  # A colon within the key itself.
+    found: list[Annotation] = []
+    for part in types.split(","):
+        matched = _TYPE.fullmatch(part)
+        assert matched is not None
+        if matched[1] not in PLACES:
+            raise UsageError(
+                f"unknown annotation type {matched[1]!r}", hint=f"use one of {', '.join(PLACES)}"
+            )
+        found.append(_annotation(matched[1], matched[2], key, value))
+    return tuple(found)
+
+
+def _annotation(place: str, platform: str | None, key: str, value: str) -> Annotation:
+    if not key:
+        raise UsageError("an annotation has no key", hint="write KEY=VALUE")
+    if platform is not None and place.startswith("index"):
+        raise UsageError(
+            f"annotation {key!r}: an index is for all platforms", hint=f"leave out [{platform}]"
+        )
+    try:
+        parsed = None if platform is None else parse_platform(platform)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    return Annotation(cast(Place, place), key, value, parsed)
+
+
+def annotations_for(
+    annotations: Iterable[Annotation], place: Place, platform: Platform | None = None
+) -> dict[str, str]:
+    """What is to be written at a place, of the image for a platform; later ones win."""
+    return {
+        a.key: a.value
+        for a in annotations
+        if a.place == place
+        and (a.platform is None or (platform is not None and matches(a.platform, platform)))
+    }

@@ -1,0 +1,50 @@
+"""Layers as an output wants them: compressed otherwise, or with times that do not pass the epoch.
+
+Comes in: a layer, which may still be in a registry or in another machine's cache. Goes out: the
+same or another one; it is fetched if its bytes are needed for that, and not otherwise.
+Read next: `minibuild.imagetools.convert`.
+"""
+
+from collections.abc import Callable
+
+from minibuild.exporter.options import ImageOptions
+from minibuild.imagetools.convert import clamp_times, recompress
+from minibuild.layer.compress import compression_of
+from minibuild.oci.content import ContentStore
+from minibuild.oci.layers import PackedLayer
+from minibuild.store.database import Database
+
+
+class Converter:
+    """Converts the layers of one image; `fetch` has a layer in the store afterwards."""
+
+    def __init__(
+        self,
+        content: ContentStore,
+        db: Database,
+        fetch: Callable[[PackedLayer], None],
+        options: ImageOptions,
+        epoch: int | None,
+    ) -> None:
+        self._content = content
+        self._db = db
+        self._fetch = fetch
+        self._options = options
+        self._epoch = epoch if options.epoch is None else options.epoch
+
+    def __call__(self, blob: PackedLayer, *, is_base: bool) -> PackedLayer:
+        """The layer as the options want it; those of a base image change only if that is forced."""
+        options = self._options
+        if options.rewrite_timestamp and self._epoch is not None and not is_base:
+            self._fetch(blob)
+            kind = options.compression or "gzip"
+            return clamp_times(self._content, self._db, blob, self._epoch, kind, options.level)
+        wanted = options.compression or ("gzip" if options.force_compression else None)
+        if wanted is None or (is_base and not options.force_compression):
+            return blob
+        # A level is about how, and does not show in the type: only by force is it done again.
+        level = options.level if options.force_compression else None
+        if level is None and compression_of(blob.media_type) == wanted:
+            return blob
+        self._fetch(blob)
+        return recompress(self._content, self._db, blob, wanted, level)

@@ -1,0 +1,110 @@
+"""`type=oci`: an OCI image layout, as a tar or as a directory.
+
+Comes in: a `Bundle`. Goes out: a layout with the image in it. Rules: image-spec image-layout.md.
+Blobs are checked while they are copied, so what is exported is what the manifest says.
+"""
+
+import hashlib
+import os
+from typing import BinaryIO
+
+from minibuild.digest import Digest
+from minibuild.errors import UsageError
+from minibuild.exporter.bundle import (
+    Bundle,
+    blob_name,
+    blobs_in_order,
+    docker_manifest,
+    layout_index,
+)
+from minibuild.exporter.destination import open_destination, write_error
+from minibuild.image.layout import DirectoryLayout
+from minibuild.image.store import LAYOUT_FILE
+from minibuild.layer.tar_format import END, Entry, padding
+from minibuild.layer.tar_writer import header
+from minibuild.oci.content import CHUNK_BYTES, check
+from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
+
+
+def export_oci(bundle: Bundle, dest: str, *, tar: bool = True, stdout_fd: int = 1) -> None:
+    """Write the layout to the file `dest` (`-`: standard output), or into the directory `dest`."""
+    if not tar:
+        if dest == "-":
+            raise UsageError("a directory cannot be written to standard output", hint="dest=DIR")
+        _write_directory(bundle, dest)
+        return
+    with open_destination(dest, stdout_fd) as file:
+        write_archive(bundle, file)
+
+
+def write_archive(bundle: Bundle, file: BinaryIO, *, docker: bool = False) -> None:
+    """Write the layout as a tar, with Docker's `manifest.json` if asked; files sorted by name."""
+    _write_entry(file, Entry("blobs", "dir", 0o755))
+    _write_entry(file, Entry("blobs/sha256", "dir", 0o755))
+    for descriptor in blobs_in_order(bundle):
+        _write_entry(file, Entry(blob_name(descriptor), "file", 0o444, size=descriptor.size))
+        _copy_blob(bundle, descriptor, file)
+        file.write(bytes(padding(descriptor.size)))
+    _write_file(file, "index.json", layout_index(bundle))
+    if docker:
+        _write_file(file, "manifest.json", docker_manifest(bundle))
+    _write_file(file, "oci-layout", LAYOUT_FILE)
+    file.write(END)
+
+
+def _write_entry(file: BinaryIO, entry: Entry) -> None:
+    file.write(header(entry))
+
+
+def _write_file(file: BinaryIO, name: str, data: bytes) -> None:
+    _write_entry(file, Entry(name, "file", 0o444, size=len(data)))
+    file.write(data)
+    file.write(bytes(padding(len(data))))
+
+
+def _copy_blob(bundle: Bundle, descriptor: Descriptor, file: BinaryIO) -> None:
+    sha, size = hashlib.sha256(), 0
+    with bundle.blobs.open(descriptor) as blob:
+        while chunk := blob.read(CHUNK_BYTES):
+            sha.update(chunk)
+            size += len(chunk)
+            file.write(chunk)
+    check(Digest("sha256:" + sha.hexdigest()), size, descriptor)
+
+
+# --- As a directory -------------------------------------------------------------------------------
+
+
+def _write_directory(bundle: Bundle, dest: str) -> None:
+    """Add the image to the layout in `dest`, which may exist; images of other names stay."""
+    try:
+        os.makedirs(os.path.join(dest, "blobs", "sha256"), exist_ok=True)
+        others = _others(bundle, dest)
+        for descriptor in blobs_in_order(bundle):
+            path = os.path.join(dest, blob_name(descriptor))
+            if not os.path.exists(path) or os.path.getsize(path) != descriptor.size:
+                with open_destination(path) as file:
+                    _copy_blob(bundle, descriptor, file)
+        for name, data in (
+            ("oci-layout", LAYOUT_FILE),
+            ("index.json", layout_index(bundle, others)),
+        ):
+            with open_destination(os.path.join(dest, name)) as file:
+                file.write(data)
+    except OSError as error:
+        raise write_error(error, dest) from error
+
+
+def _others(bundle: Bundle, dest: str) -> list[Descriptor]:
+    """The images of an existing layout that have other names than the new one."""
+    if not os.path.exists(os.path.join(dest, "index.json")):
+        return []
+    taken = {str(name._replace(digest=None)) for name in bundle.names}
+    tags = {name.tag for name in bundle.names}
+    kept: list[Descriptor] = []
+    for descriptor in DirectoryLayout(dest).index.manifests:
+        full = descriptor.annotations.get(CONTAINERD_NAME)
+        replaced = full in taken if full else descriptor.annotations.get(REF_NAME) in tags
+        if not replaced and descriptor.digest != bundle.top.digest:
+            kept.append(descriptor)
+    return kept

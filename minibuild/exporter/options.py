@@ -1,0 +1,276 @@
+"""The attributes of an output, checked: `type=oci,dest=x,compression=zstd`.
+
+Comes in: an `Output` of the request. Goes out: typed options, or a `UsageError` that names what it
+does not know and what was perhaps meant. Attributes that other builders have and this one does
+not are refused too: an option that is silently ignored is worse than none.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import cast
+
+from minibuild.digest import Digest
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.exporter.annotations import Annotation, is_annotation_key, parse_attribute
+from minibuild.oci.model import Compression
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.session.request import Output
+from minibuild.startup.tuples import NamedTuple
+
+_LAYER_KEYS = (
+    "name",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "source-date-epoch",
+)
+_PUSH_KEYS = ("push", "push-by-digest", "registry.insecure")
+_STORE_KEYS = ("store", "unpack", "name-canonical", "dangling-name-prefix")
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "oci": (*_LAYER_KEYS, "tar"),
+    "docker": (*_LAYER_KEYS, "tar"),
+    "image": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
+    "registry": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
+    "local": ("platform-split", "source-date-epoch", "mode"),
+    "tar": ("platform-split", "source-date-epoch"),
+    "cacheonly": (),
+}
+# Attributes that buildx documents and that have no meaning here, and what to do instead.
+_REASONS: Mapping[str, str] = {
+    "context": "it names a context of docker's: set DOCKER_CONTEXT, and use --load",
+    "attestation-inline": "attestations hang in the index of the image: see --provenance",
+    "oci-artifact": "attestations hang in the index of the image: see --provenance",
+    "prefer-nondist-layers": "layers are always written as those that may be distributed",
+    "compatibility-version": "there is one version: the same input gives the same image",
+}
+_COMPRESSIONS = ("uncompressed", "gzip", "zstd")
+NAMELESS = "an image without a name cannot be pushed"
+NAMELESS_HINT = "give it one: --tag REGISTRY/NAME:TAG, or name=... in the output"
+
+
+class PushOptions(NamedTuple):
+    """How an image is pushed. `insecure` allows its registries to do without TLS."""
+
+    by_digest: bool = False
+    insecure: bool = False
+
+
+class ImageOptions(NamedTuple):
+    """How an image is written. `compression` None means: as the layers are.
+
+    `force_compression` is about layers that exist with another compression; without it only new
+    layers are compressed as asked. `epoch` replaces that of the environment. Without `store` the
+    image gets no name in the store; with `unpack` its files are laid out there, as for a RUN.
+    `name_canonical` adds names with the digest; an image without any name is called
+    `dangling_prefix@DIGEST`, if there is a prefix.
+    """
+
+    names: tuple[Reference, ...] = ()
+    compression: Compression | None = None
+    level: int | None = None
+    force_compression: bool = False
+    oci_mediatypes: bool = True
+    rewrite_timestamp: bool = False
+    annotations: tuple[Annotation, ...] = ()
+    tar: bool = True
+    epoch: int | None = None
+    push: PushOptions | None = None
+    store: bool = True
+    unpack: bool = False
+    name_canonical: bool = False
+    dangling_prefix: str = ""
+
+
+class TreeOptions(NamedTuple):
+    """How a tree is written. `platform_split` None: a folder for each if there are several.
+
+    With `delete` the destination holds what the result holds, and nothing else.
+    """
+
+    platform_split: bool | None = None
+    epoch: int | None = None
+    delete: bool = False
+
+
+def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
+    """Find the slips in all outputs before anything is built, and not when the build is done.
+
+    Raises `UsageError`.
+    """
+    for tag in tags:
+        if _reference(tag).digest:
+            raise UsageError(
+                f"a tag cannot contain a digest: {tag}", hint="the digest comes from the build"
+            )
+    for output in outputs:
+        to_folder = output.type == "local"
+        if to_folder or output.type == "tar":
+            tree_options(output)
+        elif output.type != "cacheonly":
+            options = image_options(output)
+            to_folder = not options.tar
+            if options.push is not None and not (tags or options.names):
+                raise UsageError(NAMELESS, hint=NAMELESS_HINT)
+        if output.dest and output.dest != "-":
+            _check_place(output, to_folder=to_folder)
+
+
+def _check_place(output: Output, *, to_folder: bool) -> None:
+    """Whether the destination can be what it is to become."""
+    dest, kind = output.dest, f"type={output.type}"
+    if to_folder and os.path.exists(dest) and not os.path.isdir(dest):
+        raise UsageError(
+            f"the destination {dest} is a file, and {kind} writes a directory",
+            hint="name a directory, or one that is not there yet",
+        )
+    if not to_folder and not os.path.isdir(os.path.dirname(os.path.realpath(dest))):
+        raise UsageError(
+            f"cannot write {dest}: there is no directory {os.path.dirname(dest)}",
+            hint="make the directory first",
+        )
+
+
+def image_options(output: Output) -> ImageOptions:
+    """The options of an output that is an image. Raises `UsageError`."""
+    values = _Values(output)
+    compression = values.choice("compression", _COMPRESSIONS)
+    level = values.number("compression-level")
+    if level is not None and compression == "uncompressed":
+        raise UsageError("compression-level makes no sense with compression=uncompressed")
+    _check_level(cast(Compression, compression or "gzip"), level)
+    return ImageOptions(
+        values.names(),
+        cast(Compression | None, compression),
+        level,
+        values.boolean("force-compression", False),
+        values.boolean("oci-mediatypes", True),
+        values.boolean("rewrite-timestamp", False),
+        values.annotations(),
+        values.boolean("tar", True),
+        values.number("source-date-epoch"),
+        _push_options(output, values),
+        values.boolean("store", True),
+        values.boolean("unpack", False),
+        values.boolean("name-canonical", False),
+        values.text("dangling-name-prefix"),
+    )
+
+
+def full_names(
+    names: tuple[Reference, ...], digest: Digest, options: ImageOptions
+) -> tuple[Reference, ...]:
+    """The names that an image gets in the store: those given, and those that its digest makes."""
+    given = tuple(name for name in names if name.tag)
+    if not names and options.dangling_prefix:
+        return (_reference(f"{options.dangling_prefix}@{digest}"),)
+    if options.name_canonical:
+        given += tuple(name._replace(tag="", digest=digest) for name in names)
+    return tuple(dict.fromkeys(given))
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def _push_options(output: Output, values: "_Values") -> PushOptions | None:
+    """How to push; None if the output is not for a registry."""
+    by_digest = values.boolean("push-by-digest", False)
+    insecure = values.boolean("registry.insecure", False)
+    if not values.boolean("push", output.type == "registry"):
+        if by_digest or insecure:
+            raise UsageError(
+                "push-by-digest and registry.insecure need push=true", hint="or use type=registry"
+            )
+        return None
+    return PushOptions(by_digest, insecure)
+
+
+def tree_options(output: Output) -> TreeOptions:
+    """The options of an output that is files. Raises `UsageError`."""
+    values = _Values(output)
+    split = values.boolean("platform-split", False) if values.has("platform-split") else None
+    mode = values.choice("mode", ("copy", "delete"))
+    return TreeOptions(split, values.number("source-date-epoch"), mode == "delete")
+
+
+def _check_level(compression: Compression, level: int | None) -> None:
+    top = 22 if compression == "zstd" else 9
+    if level is not None and level > top:
+        raise UsageError(
+            f"compression-level={level} is out of range for {compression}", hint=f"use 0 to {top}"
+        )
+
+
+class _Values:
+    """The attributes of one output, asked for by name."""
+
+    def __init__(self, output: Output) -> None:
+        self._type = output.type
+        self._values = output.attributes
+        known = _KEYS[output.type]
+        takes_annotations = "name" in known
+        for key in output.attributes:
+            if key in known or (takes_annotations and is_annotation_key(key)):
+                continue
+            raise UsageError(
+                f"unknown attribute {key!r} of output type={output.type}",
+                hint=_REASONS.get(key) or _suggest(key, known),
+            )
+
+    def has(self, key: str) -> bool:
+        return key in self._values
+
+    def text(self, key: str) -> str:
+        return self._values.get(key, "")
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str | None:
+        value = self._values.get(key)
+        if value is not None and value not in allowed:
+            raise UsageError(
+                f"{key}={value} is not supported", hint=f"use one of {', '.join(allowed)}"
+            )
+        return value
+
+    def boolean(self, key: str, default: bool) -> bool:
+        value = self._values.get(key)
+        if value is None:
+            return default
+        # The spellings of Go's strconv.ParseBool, which buildx uses; no value means true.
+        if value in ("", "1", "t", "T", "true", "TRUE", "True"):
+            return True
+        if value in ("0", "f", "F", "false", "FALSE", "False"):
+            return False
+        raise UsageError(f"{key}={value} is neither true nor false")
+
+    def number(self, key: str) -> int | None:
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not value.isascii() or not value.isdigit() or len(value) > 12:
+            raise UsageError(f"{key}={value} is not a number")
+        return int(value)
+
+    def names(self) -> tuple[Reference, ...]:
+        words = filter(None, self.text("name").split(","))
+        return tuple(_reference(word.strip()) for word in words)
+
+    def annotations(self) -> tuple[Annotation, ...]:
+        return tuple(
+            parse_attribute(key, value)
+            for key, value in self._values.items()
+            if is_annotation_key(key)
+        )
+
+
+def _suggest(key: str, known: tuple[str, ...]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, known, 1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"it has {', '.join(sorted(known))}" if known else "this type has no attributes"

@@ -1,0 +1,101 @@
+"""What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cache.results import DiffKey, Result
+from minibuild.graph.frontend import Built
+from minibuild.oci.config import AssembledImage
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Descriptor, descriptor_to_json
+from minibuild.oci.reference import Reference
+from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
+from minibuild.solver.workbench import Workbench
+from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.attest.attestor import Witness
+
+
+class Products(NamedTuple):
+    """What the solver made: images, the result of each, and the diffs that are base layers.
+
+    `several` says that it is to be written as images for several platforms are, even if it is one.
+    `inline` is what the config of an image is to say of its layers, for the caches of others.
+    A `witness` is who says of the images what was asked.
+    """
+
+    images: tuple[Built, ...]
+    results: Sequence[Result]
+    base: set[DiffKey]
+    several: bool = False
+    inline: Callable[[Result, Sequence[PackedLayer], int | None], Any] | None = None
+    witness: "Witness | None" = None
+
+
+def describe_build(
+    bench: Workbench,
+    products: Products,
+    images: Sequence[AssembledImage],
+    top: Descriptor | None,
+    names: Sequence[Reference],
+) -> BuildResult:
+    """The result of a build; `images` are empty if none of its outputs was an image."""
+    described = tuple(
+        _image(bench, built, result, image, products)
+        for built, result, image in zip(products.images, products.results, images, strict=False)
+    )
+    return BuildResult(
+        images=described,
+        digest=None if top is None else top.digest,
+        tags=tuple(map(str, names)),
+        metadata=_metadata(images, top, names),
+    )
+
+
+def _image(
+    bench: Workbench, built: Built, result: Result, image: AssembledImage, products: Products
+) -> BuiltImage:
+    """An image, and which instruction made each of its layers."""
+    made_by = [e.get("created_by", "") for e in image.image.history if not e.get("empty_layer")]
+    layers = tuple(
+        LayerInfo(
+            layer.diff_id,
+            layer.digest,
+            layer.size_bytes,
+            layer.media_type,
+            instruction,
+            # Made on nothing, and no layer of a base image: so are those of `COPY --link`.
+            link=number > 0
+            and len(result) == len(image.layers)  # none was put together with others
+            and key not in products.base
+            and not bench.diffs.get(key).base,
+        )
+        for number, (key, layer, instruction) in enumerate(
+            zip(result, image.layers, made_by, strict=False)
+        )
+    )
+    return BuiltImage(
+        built.platform,
+        image.digest,
+        image.config.digest,
+        image.manifest.media_type,
+        image.size_bytes,
+        image.image,
+        layers,
+    )
+
+
+def _metadata(
+    images: Sequence[AssembledImage], top: Descriptor | None, names: Sequence[Reference]
+) -> dict[str, Any]:
+    """What `--metadata-file` holds, under the names that buildx uses."""
+    data: dict[str, Any] = {}
+    if len(images) == 1:
+        data["containerimage.config.digest"] = images[0].config.digest
+    if top is not None:
+        data["containerimage.descriptor"] = descriptor_to_json(top)
+        data["containerimage.digest"] = top.digest
+    if names:
+        data["image.name"] = ",".join(map(str, names))
+    return data

@@ -1,0 +1,78 @@
+"""`type=tar`: the files of a result as one tar, as a container of it would see them.
+
+Comes in: a tree, open. Goes out: a tar with owners, modes and times; no whiteouts, for there is
+nothing below. Files that share an inode are links.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from minibuild.exporter.destination import open_destination
+from minibuild.layer.pack import LayerPacker
+from minibuild.layer.sink import changed
+from minibuild.layer.tar_format import END, Entry, padding
+from minibuild.layer.tar_writer import header
+
+_CHUNK_BYTES = 1 << 20
+
+
+def export_tar(
+    trees: Iterable[tuple[str, int]],
+    dest: str,
+    *,
+    clamp_epoch: int | None = None,
+    stdout_fd: int = 1,
+) -> None:
+    """Write trees to the file `dest` (`-`: standard output).
+
+    Each tree is a folder in the tar (empty: its top) and a directory descriptor.
+    """
+    with open_destination(dest, stdout_fd) as file:
+        sink = _FileSink(file)
+        for folder, tree_fd in trees:
+            packer = LayerPacker(sink, clamp_epoch)
+            if folder:
+                file.write(header(Entry(folder, "dir", 0o755)))
+            prefix = folder + "/" if folder else ""
+            for path in walk(tree_fd):
+                packer.add(prefix + path, f"/proc/self/fd/{tree_fd}/{path}")
+        file.write(END)
+
+
+def walk(tree_fd: int) -> Iterator[str]:
+    """Every path of a tree but its root, directories before what is in them, sorted as bytes."""
+    pending = _names(f"/proc/self/fd/{tree_fd}", "")
+    while pending:
+        path, is_directory = pending.pop()
+        yield path
+        if is_directory:
+            pending += _names(f"/proc/self/fd/{tree_fd}/{path}", path + "/")
+
+
+def _names(source: str, prefix: str) -> list[tuple[str, bool]]:
+    with os.scandir(source) as entries:
+        found = [(prefix + e.name, e.is_dir(follow_symlinks=False)) for e in entries]
+    found.sort(key=lambda item: os.fsencode(item[0]), reverse=True)
+    return found
+
+
+class _FileSink:
+    """A file as a `TarSink`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._buffer = memoryview(bytearray(_CHUNK_BYTES))
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def write_file(self, fd: int, size: int, name: str) -> None:
+        left = size
+        while left:
+            count = os.readv(fd, [self._buffer[: min(left, _CHUNK_BYTES)]])
+            if not count:
+                raise changed(name)
+            self._file.write(self._buffer[:count])
+            left -= count
+        self._file.write(bytes(padding(size)))

@@ -1,0 +1,234 @@
+"""Reading what a build starts from: the definition, the contexts, and what they ignore.
+
+Comes in: the request's words for them. Goes out: text, directories and patterns. This is the only
+place that opens a Dockerfile; the frontend gets text.
+Read next: `builder`.
+"""
+
+import os
+import stat
+from importlib import import_module
+
+from minibuild.errors import DefinitionError, SourceText, Span, UsageError
+from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.frontend import (
+    ArchiveContext,
+    Context,
+    ImageContext,
+    LocalContext,
+    RemoteContext,
+)
+from minibuild.graph.pattern import IgnorePatterns
+from minibuild.session.request import BuildRequest, RegistryAccess
+from minibuild.solver.workbench import LocalTree
+from minibuild.startup.tuples import NamedTuple
+
+DOCKERFILE = "Dockerfile"
+MAX_BYTES = 16 * 1024 * 1024
+"""No person writes a longer Dockerfile; a device or a disk image given by mistake is longer."""
+
+_IMAGE_SCHEMES = ("docker-image://", "oci-layout://")
+_REMOTE_SCHEMES = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
+
+
+class Definition(NamedTuple):
+    """A definition, its main context and its named ones, and the directories behind them.
+
+    Of a context that is no directory the text is still empty: see `arrival`.
+    """
+
+    source: SourceText
+    context: Context
+    contexts: dict[str, Context]
+    locals: dict[str, LocalTree]
+
+
+def read_definition(request: BuildRequest) -> Definition:
+    """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
+    if request.graph is not None:
+        return _of_graph(request)
+    if is_web_address(request.file):
+        request = request._replace(file="", dockerfile=_fetched(request.file, request.registries))
+    locals_: dict[str, LocalTree] = {}
+    contexts = {name: _named(name, value, locals_) for name, value in request.contexts.items()}
+    main: Context
+    if is_remote(request.context):
+        main = RemoteContext(request.context)
+    elif os.path.isfile(request.context):
+        # The one file of its directory that is ever read.
+        folder, name = os.path.split(os.path.abspath(request.context))
+        locals_["context"] = LocalTree(folder)
+        main = ArchiveContext("context", name)
+    else:
+        return _read_local(request, contexts, locals_)
+    name = os.path.basename(request.file) or DOCKERFILE
+    return Definition(SourceText(name, request.dockerfile or ""), main, contexts, locals_)
+
+
+def _of_graph(request: BuildRequest) -> Definition:
+    """What a graph that needs no Dockerfile starts from: directories by the names it uses."""
+    named = {"context": request.context, **request.contexts}
+    for name, path in named.items():
+        if not os.path.isdir(path):
+            raise UsageError(f"the build context {name!r} is not a directory: {path!r}")
+    locals_ = {name: LocalTree(path) for name, path in named.items()}
+    return Definition(SourceText("graph", ""), LocalContext("context"), {}, locals_)
+
+
+def _read_local(
+    request: BuildRequest, contexts: dict[str, Context], locals_: dict[str, LocalTree]
+) -> Definition:
+    """The definition of a build whose context is a directory."""
+    if not os.path.isdir(request.context):
+        raise DefinitionError(
+            f"the build context {request.context!r} is not a directory",
+            hint="give the path of the directory with the files to build from",
+        )
+    path = _casing(request.file or os.path.join(request.context, DOCKERFILE))
+    if request.dockerfile is not None:
+        source = SourceText(os.path.basename(request.file) or DOCKERFILE, request.dockerfile)
+    else:
+        source = SourceText(os.path.basename(path), _read_text(path, "Dockerfile"))
+    main = _local("context", request.context, locals_, dockerfile=path)
+    return Definition(source, main, contexts, locals_)
+
+
+def _casing(path: str) -> str:
+    """The path; where there is no Dockerfile, but a dockerfile, that one, as BuildKit does."""
+    folder, name = os.path.split(path)
+    lower = os.path.join(folder, name.lower())
+    if name == DOCKERFILE and not os.path.exists(path) and os.path.isfile(lower):
+        return lower
+    return path
+
+
+def is_web_address(text: str) -> bool:
+    """Whether a Dockerfile is to come from a web server."""
+    return text.startswith(("http://", "https://"))
+
+
+def _fetched(url: str, access: RegistryAccess) -> str:
+    """The text of a Dockerfile from the web; it is asked for each time."""
+    import threading
+    from base64 import b64encode
+
+    from minibuild.source.web import body, get
+
+    own = credentials(url)
+    headers = {"Authorization": "Basic " + b64encode(own.encode()).decode()} if own else {}
+    response = get(url, headers, access, threading.Event())
+    data = b""
+    for piece in body(response, url):
+        data += piece
+        if len(data) > MAX_BYTES:
+            break
+    response.release_conn()
+    return _text(data, without_credentials(url), "Dockerfile")
+
+
+def is_remote(text: str) -> bool:
+    """Whether a context is a URL that some other machine answers for."""
+    return text.startswith(_REMOTE_SCHEMES)
+
+
+def _named(name: str, value: str, locals_: dict[str, LocalTree]) -> Context:
+    if value.startswith(_IMAGE_SCHEMES):
+        return ImageContext(value)
+    if is_remote(value):
+        return RemoteContext(value)
+    if value.startswith("target:"):
+        raise UsageError(
+            f"the build context {name!r} is a target of a bake file: {value!r}",
+            hint="one build has one Dockerfile: build the target first, then give it as "
+            "oci-layout://DIR:TAG or docker-image://REF",
+        )
+    if not os.path.isdir(value):
+        raise UsageError(
+            f"the build context {name!r} is not a directory: {value!r}",
+            hint="give a directory, oci-layout://DIR:TAG, docker-image://REF, or the URL of a git "
+            "repository, an archive or a file",
+        )
+    return _local(f"context:{name}", value, locals_)
+
+
+def _local(
+    name: str, path: str, locals_: dict[str, LocalTree], dockerfile: str = ""
+) -> LocalContext:
+    """A directory as a context, with the patterns of the ignore file that applies to it.
+
+    A file named after the Dockerfile beside it counts more than the one in the context.
+    """
+    candidates = [os.path.join(path, ".dockerignore")]
+    if dockerfile and dockerfile != "-":
+        candidates.insert(0, dockerfile + ".dockerignore")
+    for candidate in candidates:
+        if os.path.isfile(candidate):
+            file = os.path.basename(candidate)
+            patterns, lines = ignore_rules(_read_text(candidate, "ignore file"), file)
+            locals_[name] = LocalTree(path, file, lines)
+            return LocalContext(name, patterns)
+    locals_[name] = LocalTree(path)
+    return LocalContext(name)
+
+
+def _read_text(path: str, what: str) -> str:
+    try:
+        # O_NONBLOCK: opening a fifo must not wait for somebody to write.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise DefinitionError(
+            f"cannot read the {what} {path}: {error.strerror}",
+            hint=_others(path) if what == "Dockerfile" else "",
+        ) from error
+    return read_open(fd, path, what)
+
+
+def _others(path: str) -> str:
+    """What else may have been meant by a Dockerfile that is not there."""
+    try:
+        names = sorted(os.listdir(os.path.dirname(path) or "."))
+    except OSError:
+        return "name the file with -f"
+    likely = [name for name in names if "dockerfile" in name.lower() or name == "Containerfile"]
+    likely = [name for name in likely if not name.endswith(".dockerignore")]
+    return "name the file with -f" + (f"; there is {', '.join(likely[:5])}" if likely else "")
+
+
+def ignore_rules(text: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The patterns of the ignore file `name`, and the line of each. Raises `DefinitionError`."""
+    # The ignore file is part of the Dockerfile language, so its frontend reads it.
+    module = import_module("minibuild_dockerfile.dockerignore")
+    rules = module.parse(text)
+    for rule in rules:
+        if rule.pattern == "!" or "[" in rule.pattern or "\\" in rule.pattern:
+            _check(rule.pattern, Span(name, rule.line, rule.line), text)
+    return tuple(rule.pattern for rule in rules), tuple(rule.line for rule in rules)
+
+
+def _check(pattern: str, span: Span, text: str) -> None:
+    """Raise an error that shows the line if a pattern of an ignore file means nothing."""
+    try:
+        IgnorePatterns((pattern,))
+    except DefinitionError as error:
+        error.span, error.source = span, SourceText(span.file, text)
+        raise
+
+
+def read_open(fd: int, path: str, what: str) -> str:
+    """The text of an open file, which is closed."""
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise DefinitionError(
+            f"the {what} {path} is {kind}", hint="name a file; a stream is -f - or -f /dev/fd/N"
+        )
+    with open(fd, "rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    return _text(data, path, what)
+
+
+def _text(data: bytes, path: str, what: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise DefinitionError(f"the {what} {path} is larger than {MAX_BYTES >> 20} MiB")
+    return data.decode("utf-8", "surrogateescape")

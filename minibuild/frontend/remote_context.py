@@ -1,0 +1,122 @@
+"""Contexts that arrive as a whole: an archive, a git repository, something from the web.
+
+Comes in: a definition whose main context is one of these, and whose text is not known yet. Goes
+out: the same with the Dockerfile and the ignore file that were found in the context. What arrives
+becomes a result like that of any step, so what arrived before is not fetched or unpacked again.
+Read next: `definition`, for contexts that are directories; `source.source`.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+
+from minibuild.cache.records import Cache
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, DefinitionError, SourceText
+from minibuild.fileop.api import SourceTree
+from minibuild.frontend.definition import DOCKERFILE, Definition, ignore_rules, read_open
+from minibuild.graph.frontend import ArchiveContext, FrontendRequest, RemoteContext
+from minibuild.graph.vertex import Vertex
+from minibuild.linux.beneath import open_beneath
+from minibuild.solver.solver import Solver
+from minibuild.solver.trees import Solved, open_tree
+from minibuild.solver.workbench import LeftOut, Voice, Workbench
+from minibuild.source.source import Sources
+from minibuild.startup.tuples import NamedTuple
+
+
+class Arrived(NamedTuple):
+    """The definition, complete; vertices that were solved for it; and of the context, by the digest
+    of its vertex, what its ignore file takes from it."""
+
+    definition: Definition
+    known: Mapping[Digest, Solved]
+    left_out: Mapping[Digest, LeftOut]
+
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+def arrived(
+    definition: Definition,
+    asked: FrontendRequest,
+    file: str,
+    bench: Workbench,
+    cache: Cache,
+    sources: Sources,
+) -> Arrived:
+    """What is known once the context is here.
+
+    `file` is the Dockerfile's path in the context, empty for the usual name. Raises
+    `DefinitionError`, and what fetching raises.
+    """
+    context = definition.context
+    assert isinstance(context, ArchiveContext | RemoteContext)
+    frontend = import_module("minibuild_dockerfile.convert")
+    vertex: Vertex = frontend.context_vertex(asked)
+    try:
+        solved = Solver(bench, cache, sources).solve([vertex])
+    except BuildError as error:
+        error.span = None  # no line of a file asked for the context
+        raise
+    with open_tree(bench, solved[vertex.digest], Voice(bench.report, vertex.digest)) as tree:
+        path = file or DOCKERFILE
+        source = definition.source
+        if not source.text:
+            source = SourceText(os.path.basename(path), _definition(tree, path, context))
+        ignore = _ignore(tree, path)
+    context = context._replace(ignore=ignore.patterns)
+    rest: Vertex = frontend.context_vertex(asked._replace(context=context))
+    complete = definition._replace(source=source, context=context)
+    return Arrived(complete, solved, {rest.digest: ignore} if ignore.patterns else {})
+
+
+def _definition(tree: SourceTree, path: str, context: ArchiveContext | RemoteContext) -> str:
+    lower = path.removesuffix(DOCKERFILE) + DOCKERFILE.lower()
+    for name in (path, lower) if os.path.basename(path) == DOCKERFILE else (path,):
+        text = _read(tree, name, "Dockerfile")
+        if text is not None:
+            return text
+    names = os.listdir(tree.fd)
+    if len(names) == 1 and names[0] == _single(context):
+        # What came is no archive: then it is the definition itself.
+        text = _read(tree, names[0], "Dockerfile")
+        if text is not None and "\0" not in text:
+            return text
+    shown = ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+    raise DefinitionError(
+        f"there is no {path} in the build context",
+        hint=f"name the file with -f; at its top the context has {shown or 'nothing'}",
+    )
+
+
+def _single(context: ArchiveContext | RemoteContext) -> str:
+    """The name that a context has if it is one file, and not an archive."""
+    if isinstance(context, ArchiveContext):
+        return context.filename
+    remote = import_module("minibuild_dockerfile.remote")
+    name: str = remote.http_filename(context.url)
+    return name
+
+
+def _ignore(tree: SourceTree, path: str) -> LeftOut:
+    """The ignore file in the context: the Dockerfile's own, or the common one."""
+    for name in (f"{path}.dockerignore", ".dockerignore"):
+        text = _read(tree, name, "ignore file")
+        if text is not None:
+            file = os.path.basename(name)
+            patterns, lines = ignore_rules(text, file)
+            return LeftOut(patterns, file, lines)
+    return LeftOut((), "", ())
+
+
+def _read(tree: SourceTree, path: str, what: str) -> str | None:
+    """The text of a file of the tree, or None if it is not there. Nothing leads out of the tree."""
+    try:
+        # O_NONBLOCK: opening a fifo must not wait for somebody to write.
+        fd = open_beneath(tree.fd, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except _ABSENT:
+        return None
+    except OSError as error:
+        raise DefinitionError(f"cannot read the {what} {path}: {error.strerror}") from error
+    return read_open(fd, path, what)

@@ -1,0 +1,112 @@
+"""An OCI layout in a folder that several programs write to: blobs go in, names change.
+
+Comes in: blobs and documents. Goes out: the folder, in which a name means the new manifest. Whoever
+writes holds a lock on the folder itself. Files are written under other names and renamed, and the
+index comes last, so that whoever reads sees the old state or the new one. Rules: image-spec
+image-layout.md. Read next: `layout`, which reads.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from minibuild.digest import Digest, digest_bytes, digest_hex
+from minibuild.errors import HostError, ImageError
+from minibuild.image.layout import DirectoryLayout
+from minibuild.image.store import LAYOUT_FILE
+from minibuild.oci.content import CHUNK_BYTES, BlobSource, check
+from minibuild.oci.model import OCI_INDEX, REF_NAME, Descriptor, Index, index_bytes
+from minibuild.oci.transfer import blobs_of
+
+
+class LayoutFolder:
+    """The layout in the folder `path`, which is made if need be. All but `named` needs `locked`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with the folder. Raises `HostError` if it cannot be written to."""
+        try:
+            os.makedirs(os.path.join(self.path, "blobs", "sha256"), exist_ok=True)
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise HostError(
+                f"cannot write to {self.path}: {os.strerror(error.errno or 0)}",
+                hint="name a folder that this account may write to",
+            ) from error
+
+    def named(self, tag: str) -> tuple[Descriptor | None, tuple[Descriptor, ...]]:
+        """What bears a name in the layout, and all the rest."""
+        if not os.path.exists(os.path.join(self.path, "index.json")):
+            return None, ()
+        manifests = DirectoryLayout(self.path).index.manifests
+        mine = [m for m in manifests if m.annotations.get(REF_NAME) == tag]
+        others = tuple(m for m in manifests if m not in mine)
+        return (mine[0] if mine else None), others
+
+    def put(self, data: bytes) -> None:
+        """Have a document."""
+        self._write(self._blob(digest_bytes(data)), data)
+
+    def put_blob(self, blob: Descriptor, source: BlobSource) -> None:
+        """Have a blob, which is checked on the way: it may have been damaged where it was."""
+        path, sha, size = self._blob(blob.digest), hashlib.sha256(), 0
+        if os.path.exists(path) and os.path.getsize(path) == blob.size:
+            return
+        try:
+            with source.open(blob) as stream, open(path + ".part", "wb") as file:
+                while chunk := stream.read(CHUNK_BYTES):
+                    size += file.write(chunk)
+                    sha.update(chunk)
+            check(Digest("sha256:" + sha.hexdigest()), size, blob)
+            os.rename(path + ".part", path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(path + ".part")
+            raise
+
+    def give_name(self, tag: str, top: Descriptor, *, drop: bool = True) -> None:
+        """Let a name mean a manifest whose parts are here; blobs that only the one before needed
+        are removed."""
+        before, others = self.named(tag)
+        candidates = set() if before is None else self._blobs(before)
+        self._write(os.path.join(self.path, "oci-layout"), LAYOUT_FILE)
+        top = top._replace(annotations={**top.annotations, REF_NAME: tag})
+        index = Index((*others, top), media_type=OCI_INDEX)
+        self._write(os.path.join(self.path, "index.json"), index_bytes(index))
+        if drop:
+            self._drop(candidates)
+
+    def _blobs(self, top: Descriptor) -> set[Digest]:
+        try:
+            return {blob.digest for blob in blobs_of(DirectoryLayout(self.path), top)}
+        except ImageError:
+            return set()  # It is damaged, and is on its way out.
+
+    def _drop(self, candidates: set[Digest]) -> None:
+        """Remove those blobs that nothing in the layout names any more."""
+        layout = DirectoryLayout(self.path)
+        try:
+            used = {blob.digest for top in layout.index.manifests for blob in blobs_of(layout, top)}
+        except ImageError:
+            return  # Something else in here cannot be read, so nobody knows what it needs.
+        for digest in candidates - used:
+            if os.path.exists(self._blob(digest)):
+                os.unlink(self._blob(digest))
+
+    def _blob(self, digest: Digest) -> str:
+        return os.path.join(self.path, "blobs", "sha256", digest_hex(digest))
+
+    def _write(self, path: str, data: bytes) -> None:
+        with open(path + ".part", "wb") as file:
+            file.write(data)
+        os.rename(path + ".part", path)

@@ -1,0 +1,82 @@
+"""Is an image what it claims to be? Everything that can be checked without running it.
+
+Comes in: a descriptor and a source. Goes out: a sentence for each thing that is wrong; none means
+sound. Checked are sizes and digests of all blobs, the diff ids of the layers, that the config and
+the manifest have as many layers and as many history entries, and that the layers are tars.
+"""
+
+from typing import Any
+
+from minibuild.digest import DiffID, Digest
+from minibuild.errors import BuildError
+from minibuild.layer.stream import LayerStream
+from minibuild.layer.tar_reader import TarReader
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.model import MAX_DOCUMENT_BYTES, Descriptor, Manifest, parse_json
+from minibuild.oci.transfer import manifests_of
+
+_MAX_STATEMENT_BYTES = 64 << 20
+
+
+def validate(source: BlobSource, top: Descriptor) -> list[str]:
+    """What is wrong with an image, or with all images of an index."""
+    problems: list[str] = []
+    try:
+        for descriptor, manifest in manifests_of(source, top):
+            problems += _manifest_problems(source, descriptor, manifest)
+    except BuildError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _manifest_problems(source: BlobSource, descriptor: Descriptor, manifest: Manifest) -> list[str]:
+    what = f"image {descriptor.digest}"
+    try:
+        data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
+        config = parse_json(data, f"the config of {what}")
+    except BuildError as error:
+        return [str(error)]
+    problems: list[str] = []
+    rootfs = config.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(diff_ids, list) or len(diff_ids) != len(manifest.layers):
+        return [f"{what} has {len(manifest.layers)} layers and other diff_ids: {diff_ids}"]
+    problems += _history_problems(config.get("history"), len(diff_ids), what)
+    if descriptor.platform is not None and descriptor.platform.os == "unknown":
+        return problems + _blob_problems(source, manifest)
+    for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
+        problems += _layer_problems(source, layer, DiffID(Digest(str(diff_id))))
+    return problems
+
+
+def _blob_problems(source: BlobSource, manifest: Manifest) -> list[str]:
+    """What an attestation holds are documents and no tars: only their digests can be wrong."""
+    problems: list[str] = []
+    for layer in manifest.layers:
+        try:
+            read_document(source, layer, _MAX_STATEMENT_BYTES)
+        except BuildError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _history_problems(history: Any, layers: int, what: str) -> list[str]:
+    if not history:
+        return []
+    entries = [e for e in history if isinstance(e, dict) and not e.get("empty_layer")]
+    if len(entries) != layers:
+        return [f"{what} has {layers} layers and {len(entries)} history entries with a layer"]
+    return []
+
+
+def _layer_problems(source: BlobSource, layer: Descriptor, diff_id: DiffID) -> list[str]:
+    try:
+        with LayerStream(source, layer, diff_id) as stream:
+            reader = TarReader(stream.chunks(), f"layer {layer.digest}")
+            for _ in reader:
+                pass
+            reader.drain()
+            stream.verify()
+    except BuildError as error:
+        return [str(error)]
+    return []

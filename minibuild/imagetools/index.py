@@ -1,0 +1,95 @@
+"""Images for several platforms, made apart, become one: an index of them.
+
+Comes in: images and indexes, each with a source of its blobs. Goes out: an index, and a source of
+all that is below it. The images stay as they are, down to their digests. Of two for the same
+platform the later one counts; an attestation goes along with the image that it is about.
+Rules: image-spec image-index.md. Read next: `edit`.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+from minibuild.digest import Digest
+from minibuild.errors import ImageError
+from minibuild.imagetools.edit import read_image
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.model import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    MAX_DOCUMENT_BYTES,
+    OCI_INDEX,
+    Descriptor,
+    Index,
+    describe,
+    index_bytes,
+    is_index,
+    parse_index,
+)
+from minibuild.oci.reference import Reference
+from minibuild.oci.transfer import blobs_of
+
+ABOUT = "vnd.docker.reference.digest"
+"""The annotation of an attestation that names its image, as BuildKit writes it."""
+
+
+class Together:
+    """An index in the making, and the source of everything below it."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Descriptor] = {}
+        self._sources: dict[str, BlobSource] = {}
+        self._document = (Digest(""), b"")
+
+    def add(self, source: BlobSource, top: Descriptor) -> None:
+        """Take up an image, or all images of an index. Raises `ImageError`."""
+        for blob in blobs_of(source, top):
+            self._sources.setdefault(blob.digest, source)
+        data = read_document(source, top, MAX_DOCUMENT_BYTES)
+        if not is_index(data, top.media_type, f"manifest {top.digest}"):
+            platform = read_image(source, top).platform
+            if not platform.architecture:
+                raise ImageError(f"the config of {top.digest} names no platform")
+            self._take(Descriptor(top.media_type, top.digest, top.size, {}, platform))
+            return
+        for child in parse_index(data).manifests:
+            self._take(child)
+
+    def _take(self, child: Descriptor) -> None:
+        # Attestations are all of the platform unknown/unknown.
+        about = child.annotations.get(ABOUT, "")
+        key = about + child.digest if about else str(child.platform)
+        self._members.pop(key, None)
+        self._members[key] = child
+
+    def finish(self, annotations: Mapping[str, str]) -> Descriptor:
+        """The index of all that was added."""
+        digests = {child.digest for child in self._members.values()}
+        members: Sequence[Descriptor] = [
+            child
+            for child in self._members.values()
+            if child.annotations.get(ABOUT, child.digest) in digests
+        ]
+        docker = all(child.media_type == DOCKER_MANIFEST for child in members)
+        kind = DOCKER_INDEX if docker and not annotations else OCI_INDEX
+        data = index_bytes(Index(tuple(members), annotations, kind))
+        top = describe(kind, data)
+        self._document = (top.digest, data)
+        return top
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See `BlobSource.open`."""
+        digest, data = self._document
+        if descriptor.digest == digest:
+            return io.BytesIO(data)
+        return self._sources[descriptor.digest].open(descriptor)
+
+    def location(self, digest: Digest) -> Reference | None:
+        """In which repository a blob is, if it is in one."""
+        find = getattr(self._sources.get(digest), "location", None)
+        return None if find is None else find(digest)
+
+    @property
+    def document(self) -> bytes:
+        """The index itself."""
+        return self._document[1]

@@ -1,0 +1,96 @@
+"""Several layers become one: what is above some number of them, or all.
+
+Comes in: the layers of an image. Goes out: one layer in the store, after which the image has the
+same files. It is the difference of what the layers below add up to and of what all do: first
+whiteouts, for what the layers below have and the image has not; then directories; then the rest,
+in the order in which the layers have it, so that each is read once and nothing is kept aside.
+Files that share an inode stay links to the first of them. Read next: `edit`.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from minibuild.image.listing import Item, Layer, Tree, add_layer, entries_of
+from minibuild.layer.compress import layer_media_type
+from minibuild.layer.sink import LayerSink
+from minibuild.layer.tar_format import WHITEOUT_PREFIX, Entry, padding
+from minibuild.layer.tar_reader import TarReader
+from minibuild.layer.tar_writer import header
+from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.model import Compression
+from minibuild.store.database import Database
+
+_Names = dict[int, dict[int, list[str]]]
+
+
+def squash_layers(
+    content: ContentStore,
+    db: Database,
+    source: BlobSource,
+    layers: Sequence[Layer],
+    keep: int = 0,
+    compression: Compression = "gzip",
+) -> PackedLayer:
+    """One layer for all but the lowest `keep`."""
+    base: Tree = {}
+    tree: Tree = {}
+    for number, layer in enumerate(layers):
+        tree = add_layer(tree, number, source, layer)
+        if number + 1 == keep:
+            base = tree
+    changed = {path: item for path, item in tree.items() if base.get(path) != item}
+    with LayerSink(content, compression, None) as sink:
+        for path in _removed(base, tree):
+            folder, slash, name = path.rpartition("/")
+            sink.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+        for path in sorted(changed):
+            if changed[path].entry.kind == "dir":
+                sink.write(header(changed[path].entry))
+        for number, names in sorted(_by_place(changed).items()):
+            _copy(sink, source, layers[number], names)
+        packed = PackedLayer(*sink.commit(), layer_media_type(compression))
+    remember(db, packed)
+    return packed
+
+
+def _removed(base: Tree, tree: Tree) -> list[str]:
+    """The topmost paths that the base has and the image has not, and that nothing replaces."""
+    found = []
+    for path in sorted(base):
+        if path in tree:
+            continue
+        parent = path.rpartition("/")[0]
+        # Below something that is gone, or that is no directory any more, all is gone with it.
+        above = tree.get(parent)
+        if not parent or (above is not None and above.entry.kind == "dir"):
+            found.append(path)
+    return found
+
+
+def _by_place(changed: dict[str, Item]) -> _Names:
+    """For each layer, and each entry of it that is needed, the paths where it goes."""
+    names: _Names = defaultdict(lambda: defaultdict(list))
+    for path in sorted(changed):
+        item = changed[path]
+        if item.entry.kind != "dir":
+            names[item.layer][item.ordinal].append(path)
+    return names
+
+
+def _copy(sink: LayerSink, source: BlobSource, layer: Layer, names: dict[int, list[str]]) -> None:
+    for ordinal, entry, reader in entries_of(source, layer):
+        if ordinal not in names:
+            continue
+        first, *others = names[ordinal]
+        sink.write(header(entry._replace(name=first)))
+        if entry.kind == "file":
+            _copy_data(sink, reader, entry.size)
+        for other in others:
+            sink.write(header(entry._replace(name=other, kind="link", linkname=first, size=0)))
+
+
+def _copy_data(sink: LayerSink, reader: TarReader, size: int) -> None:
+    for piece in reader.data():
+        sink.write(piece)
+    sink.write(bytes(padding(size)))

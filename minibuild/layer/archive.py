@@ -1,0 +1,87 @@
+"""Archives that a Dockerfile's ADD unpacks: recognised by their contents, and unpacked literally.
+
+Comes in: an open file. Goes out: whether it is an archive, and its entries in a directory. Here a
+name such as `.wh.x` is just a name: whiteouts are a matter of layers. Rules: the Dockerfile
+reference on ADD, and what Docker does: the archive is unpacked as if the destination were the
+root directory, so symlinks in it or in the archive lead nowhere else.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from minibuild.errors import ImageError
+from minibuild.layer.apply import EntryWriter, clean_name
+from minibuild.layer.compress import decompressed, detect_compression, stream_errors
+from minibuild.layer.tar_reader import TarReader, file_chunks
+from minibuild.linux import owner as ownership
+from minibuild.linux.beneath import makedirs_beneath
+
+_IMPLIED_MODE = 0o755
+
+
+def detect(fd: int) -> str | None:
+    """How the archive in an open file is compressed: `uncompressed`, `gzip`, `bzip2`, `xz`, `zstd`.
+
+    None if it is no tar archive; a compressed file that holds something else is none. An archive
+    without any entry is not recognised as one, as with Docker.
+    """
+    start = os.pread(fd, 8, 0)
+    if not start:
+        return None
+    compression = detect_compression(start)
+    try:
+        with _open(fd) as file:
+            reader = TarReader(_chunks(file, compression, 16 << 10), "the file")
+            return next((compression for _ in reader), None)
+    except ImageError:
+        return None
+
+
+def is_archive(fd: int) -> bool:
+    """Whether ADD unpacks the open file."""
+    return detect(fd) is not None
+
+
+def extract(fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None) -> list[str]:
+    """Unpack an archive into the directory `dest_fd`; existing files are replaced.
+
+    Owners and modes are those of the archive, unless `owner` (uid, gid) is given for everything.
+    Returns a sentence for each entry that this host did not permit to make (device nodes).
+    Raises `ImageError` for a broken or hostile archive, OSError if the disk is full.
+    """
+    compression = detect_compression(os.pread(fd, 8, 0))
+
+    def make_parent(path: str) -> None:
+        for made in makedirs_beneath(dest_fd, path, _IMPLIED_MODE):
+            ownership.chown(dest_fd, made, *(owner or (0, 0)))
+
+    writer = EntryWriter(dest_fd, make_parent, strict=False, owner=owner)
+    try:
+        with _open(fd) as file:
+            reader = TarReader(_chunks(file, compression, 256 << 10), "the archive")
+            for entry in reader:
+                name = clean_name(entry.name, "the archive")
+                if not name:
+                    continue
+                entry = entry._replace(name=name)
+                if entry.kind == "link":
+                    writer.link(entry, clean_name(entry.linkname, "the archive"))
+                else:
+                    writer.write(entry, reader.data())
+        writer.finish()
+    finally:
+        writer.close()
+    return writer.skipped
+
+
+def _open(fd: int) -> BinaryIO:
+    """The file from its start, with an offset of its own."""
+    return cast(BinaryIO, open(f"/proc/self/fd/{fd}", "rb", buffering=0))
+
+
+def _chunks(file: BinaryIO, compression: str, size: int) -> Iterator[bytes]:
+    try:
+        yield from file_chunks(decompressed(file, compression), size)
+    except stream_errors(compression) as error:
+        raise ImageError(f"the archive is not sound {compression} data: {error}") from None

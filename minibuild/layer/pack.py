@@ -1,0 +1,181 @@
+"""A diff becomes a layer: its changes as a tar, compressed, in the store.
+
+Comes in: the changes of a diff in walk order. Goes out: a blob and its digests. Equal changes
+give equal bytes: entries come in the order of the walk (names sorted as bytes), and nothing of
+this machine is written, such as inode numbers or names of users.
+
+A deletion is a regular empty file `.wh.NAME` (image-spec layer.md, "Whiteouts"). A directory that
+was emptied or made anew is written as one whiteout for each old child, as BuildKit does, never as
+an opaque one: then the layer means the same on any base. Files that share an inode within the
+diff are links to the first of them; sockets have no meaning in an image and are left out.
+Read next: `tar_reader`.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from minibuild.layer.chunk_cache import StoredBlocks
+from minibuild.layer.compress import layer_media_type
+from minibuild.layer.sink import LayerSink, changed
+from minibuild.layer.tar_format import KINDS, WHITEOUT_PREFIX, Entry
+from minibuild.layer.tar_writer import header
+from minibuild.linux import device, xattr
+from minibuild.oci.content import BlobMaker, ContentStore
+from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.model import Compression
+from minibuild.snapshot.api import Change
+from minibuild.snapshot.api import Kind as ChangeKind
+from minibuild.store.database import Database
+
+KEPT_XATTRS = ("security.capability",)
+"""The extended attributes that go into a layer: file capabilities, and no others. So does
+BuildKit: what is in `user.*` is seen by later steps but does not survive into a new layer, and
+`trusted.*` and labels of security modules belong to the machine, not to the image."""
+
+_NS = 1_000_000_000
+
+
+def pack(
+    changes: Iterable[Change],
+    content: ContentStore,
+    db: Database,
+    *,
+    compression: Compression = "gzip",
+    level: int | None = None,
+    clamp_epoch: int | None = None,
+) -> PackedLayer:
+    """Write a layer and remember it. `clamp_epoch`: no time in it is later (seconds).
+
+    Raises `StoreError` if the disk is full, `ImageError` if a file changes meanwhile; then
+    nothing is left behind.
+    """
+
+    def write(sink: LayerSink) -> None:
+        packer = LayerPacker(sink, clamp_epoch)
+        for kind, path, source in changes:
+            if kind is ChangeKind.DELETE:
+                packer.whiteout(path)
+            elif path:
+                packer.add(path, source)
+
+    layer = write_layer(write, content, compression=compression, level=level)
+    remember(db, layer)
+    return layer
+
+
+def write_layer(
+    write: Callable[[LayerSink], None],
+    content: BlobMaker,
+    *,
+    compression: Compression = "gzip",
+    level: int | None = None,
+    recurs: bool = False,
+) -> PackedLayer:
+    """A layer of what `write` writes into a sink; an error leaves nothing behind. Nobody remembers
+    yet which diff the blob holds.
+
+    `recurs`: the like of it may have been packed before, and will be again with little changed. A
+    copy is; what a step wrote has other times in it whenever the step has to run.
+    """
+    known = StoredBlocks(content.blobs_path) if recurs else None
+    with LayerSink(content, compression, level, known) as sink:
+        write(sink)
+        diff_id, digest, size = sink.commit()
+    return PackedLayer(diff_id, digest, size, layer_media_type(compression))
+
+
+class TarSink(Protocol):
+    """What a tar is written to: a `LayerSink`, or a file."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        ...
+
+    def write_file(self, fd: int, size: int, name: str) -> None:
+        """Append the `size` bytes of an open file, and fill the last block of the tar."""
+        ...
+
+
+class LayerPacker:
+    """Writes entries of files on disk to a sink, and keeps track of their inodes.
+
+    `xattrs` says which attributes of a file go with it.
+    """
+
+    __slots__ = ("_clamp_ns", "_first_names", "_sink", "_xattrs")
+
+    def __init__(
+        self,
+        sink: TarSink,
+        clamp_epoch: int | None = None,
+        xattrs: "Callable[[int | str], Mapping[str, bytes]] | None" = None,
+    ) -> None:
+        self._sink = sink
+        self._xattrs = xattrs or layer_xattrs
+        self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
+        self._first_names: dict[tuple[int, int], str] = {}
+
+    def whiteout(self, path: str) -> None:
+        """The entry that hides `path` of the layers below. Its own metadata means nothing."""
+        folder, slash, name = path.rpartition("/")
+        self._sink.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+
+    def add(self, path: str, source: str) -> None:
+        """The entry `path` for what is at `source`, with its data."""
+        try:
+            found = device.seen(os.lstat(source), source)
+        except FileNotFoundError:
+            raise changed(path) from None
+        kind = KINDS.get(stat.S_IFMT(found.st_mode))
+        if kind is None:
+            return
+        mtime_ns = found.st_mtime_ns
+        if self._clamp_ns is not None and mtime_ns > self._clamp_ns:
+            mtime_ns = self._clamp_ns
+        entry = Entry(
+            path,
+            kind,
+            stat.S_IMODE(found.st_mode),
+            found.st_uid,
+            found.st_gid,
+            0,
+            mtime_ns,
+        )
+        if found.st_nlink > 1 and kind != "dir":
+            first = self._first_names.setdefault((found.st_dev, found.st_ino), path)
+            if first is not path:
+                self._sink.write(header(entry._replace(kind="link", linkname=first)))
+                return
+        if kind == "file":
+            self._add_file(entry, source, found)
+        elif kind == "symlink":
+            self._sink.write(header(entry._replace(linkname=os.readlink(source))))
+        elif kind == "dir":
+            self._sink.write(header(self._with_xattrs(entry, source)))
+        else:
+            number = (os.major(found.st_rdev), os.minor(found.st_rdev))
+            self._sink.write(header(entry._replace(device=number)))
+
+    def _add_file(self, entry: Entry, source: str, found: os.stat_result) -> None:
+        try:
+            fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise changed(entry.name) from None
+        try:
+            size = found.st_size
+            self._sink.write(header(self._with_xattrs(entry, fd)._replace(size=size)))
+            if size:
+                self._sink.write_file(fd, size, entry.name)
+        finally:
+            os.close(fd)
+
+    def _with_xattrs(self, entry: Entry, target: int | str) -> Entry:
+        kept = self._xattrs(target)
+        return entry._replace(xattrs=kept) if kept else entry
+
+
+def layer_xattrs(target: int | str) -> Mapping[str, bytes]:
+    """The attributes of a file that go into a layer of an image."""
+    return {key: value for key in KEPT_XATTRS if (value := xattr.get(target, key)) is not None}

@@ -1,0 +1,161 @@
+"""A layer on its way into the store: collected, hashed, compressed and written in one pass.
+
+Comes in: headers and the data of files. Goes out: a blob with two digests: that of the tar (the
+diff id) and that of what was stored. Everything passes through buffers of a megabyte: small files
+are read straight into one, so hashing and compression see few big pieces and work outside the
+interpreter lock, in threads, while the next buffer is filled. Read next: `pack`.
+"""
+
+import hashlib
+import os
+from types import TracebackType
+
+from minibuild.digest import DiffID, Digest, Hash
+from minibuild.errors import ImageError
+from minibuild.layer.behind import Behind
+from minibuild.layer.chunk_cache import StoredBlocks
+from minibuild.layer.chunker import BLOCK_BYTES
+from minibuild.layer.compress import Compressor, compressor
+from minibuild.layer.tar_format import END, padding
+from minibuild.oci.content import BlobMaker
+from minibuild.oci.model import Compression
+
+_ZEROS = memoryview(bytes(64 << 10))
+
+
+class _Hashed:
+    """A compressor, and the digest of all that it is fed."""
+
+    __slots__ = ("_compressor", "sha")
+
+    def __init__(self, compressor: Compressor) -> None:
+        self._compressor = compressor
+        self.sha = hashlib.sha256()
+
+    def feed(self, buffer: bytearray, length: int) -> bytearray:
+        """See `Compressor.feed`."""
+        self.sha.update(memoryview(buffer)[:length])
+        return self._compressor.feed(buffer, length)
+
+    def finish(self, buffer: bytearray, length: int) -> None:
+        """See `Compressor.finish`."""
+        self.sha.update(memoryview(buffer)[:length])
+        self._compressor.finish(buffer, length)
+
+
+class LayerSink:
+    """Use as `with LayerSink(...) as sink`; without `commit` nothing is left.
+
+    Blocks that are `known` are not compressed again, and those of this layer are known afterwards.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_blob",
+        "_buffer",
+        "_compressor",
+        "_hashed",
+        "_known",
+        "_used",
+        "_view",
+    )
+
+    def __init__(
+        self,
+        content: BlobMaker,
+        compression: Compression,
+        level: int | None,
+        known: StoredBlocks | None = None,
+    ) -> None:
+        self._blob = content.writer()
+        self._known = known
+        try:
+            self._compressor = compressor(compression, level, self._blob.write, known)
+        except BaseException as error:
+            self._blob.__exit__(type(error), error, None)
+            raise
+        self._hashed = _Hashed(self._compressor)
+        # Not a method of this object: in a circle compressors would outlive it, threads and all.
+        self._behind = Behind(self._hashed.feed)
+        self._buffer = bytearray(BLOCK_BYTES)
+        self._view = memoryview(self._buffer)
+        self._used = 0
+
+    def _flush(self) -> None:
+        """Hand over what is the next block of a full buffer; the rest begins the one after it."""
+        full, length = self._view, self._compressor.cut(self._buffer)
+        self._buffer = self._behind.feed(self._buffer, length)
+        self._view = memoryview(self._buffer)
+        self._used = BLOCK_BYTES - length
+        self._view[: self._used] = full[length:]
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes."""
+        end = self._used + len(data)
+        if end < BLOCK_BYTES:
+            self._view[self._used : end] = data
+            self._used = end
+            return
+        view = memoryview(data)
+        while view:
+            part = view[: BLOCK_BYTES - self._used]
+            self._view[self._used : self._used + len(part)] = part
+            self._used += len(part)
+            view = view[len(part) :]
+            if self._used == BLOCK_BYTES:
+                self._flush()
+
+    def write_file(
+        self, fd: int, size: int, name: str, copy_fd: int = -1, sha: Hash | None = None
+    ) -> None:
+        """Append the `size` bytes of an open file, and fill the last block of the tar. What was
+        read also goes to the file `copy_fd` and to `sha`, if there are such."""
+        left = size
+        while left:
+            room = self._view[self._used : min(self._used + left, BLOCK_BYTES)]
+            count = os.readv(fd, [room])
+            if not count:
+                raise changed(name)
+            if sha is not None:
+                sha.update(room[:count])
+            written = 0 if copy_fd >= 0 else count
+            while written < count:
+                written += os.write(copy_fd, room[written:count])
+            self._used += count
+            left -= count
+            if self._used == BLOCK_BYTES:
+                self._flush()
+        self.write(_ZEROS[: padding(size)])
+
+    def commit(self, end: bytes = END) -> tuple[DiffID, Digest, int]:
+        """End the tar and keep the blob: its diff id, its digest and its size."""
+        self.write(end)
+        self._behind.finish()
+        self._hashed.finish(self._buffer, self._used)
+        digest = self._blob.commit()
+        if self._known is not None:
+            self._known.keep(digest, self._blob.path)
+        return DiffID(Digest("sha256:" + self._hashed.sha.hexdigest())), digest, self._blob.size
+
+    def __enter__(self) -> "LayerSink":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._behind.close()
+        self._compressor.close()
+        if self._known is not None:
+            self._known.close()
+        self._blob.__exit__(kind, error, trace)
+
+
+def changed(name: str) -> ImageError:
+    """The error for a file that is not what it was when its header was written."""
+    return ImageError(
+        f"{name} changed while it was packed",
+        hint="let nothing write to the context or the store during a build",
+    )

@@ -1,0 +1,148 @@
+"""The tar in a layer blob, while both of its digests are checked.
+
+Comes in: a blob. Goes out: chunks of the tar. Reading, decompressing and hashing happen in a
+thread beside whoever makes files from it; zlib and sha256 work outside the interpreter lock.
+Read next: `unpack`.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from minibuild.digest import DiffID, Digest
+from minibuild.errors import ImageError
+from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
+from minibuild.oci.content import BlobSource, check
+from minibuild.oci.model import Descriptor
+
+_CHUNK_BYTES = 256 << 10
+_CHUNKS_AHEAD = 8
+
+
+class _HashedBlob:
+    """The blob as a file that hashes and counts what is read from it."""
+
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        self._file = file
+        self._limit = limit
+        self.sha = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(_CHUNK_BYTES if size < 0 else size)
+        self.sha.update(data)
+        self.size += len(data)
+        if self.size > self._limit:
+            raise ImageError(f"a layer is larger than the {self._limit} bytes that it should have")
+        return data
+
+    def finish(self) -> Digest:
+        """The digest of the whole blob; reads what a decompressor left over."""
+        while self.read(_CHUNK_BYTES):
+            pass
+        return Digest("sha256:" + self.sha.hexdigest())
+
+
+class LayerStream:
+    """Iterate over `chunks`, then call `verify`. Use as `with LayerStream(...) as stream`."""
+
+    def __init__(self, source: BlobSource, layer: Descriptor, diff_id: DiffID | None) -> None:
+        import queue
+
+        self._layer = layer
+        self._wanted = diff_id
+        self._file = source.open(layer)
+        self._queue: Any = queue.SimpleQueue()
+        self._room = threading.Semaphore(_CHUNKS_AHEAD)
+        self._stop = False
+        self._diff_id: DiffID | None = None
+        self._thread = threading.Thread(target=self._read, name="layer", daemon=True)
+        self._thread.start()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of the tar. Raises `ImageError` for a damaged blob."""
+        while True:
+            item = self._queue.get()
+            self._room.release()
+            if isinstance(item, BaseException):
+                raise item
+            if not item:
+                return
+            yield item
+
+    def verify(self) -> DiffID:
+        """The diff id, after all chunks were read. Raises `ImageError` if it is not as it should
+        be; the blob's own size and digest were checked before the last chunk came."""
+        found = cast(DiffID, self._diff_id)
+        if self._wanted is not None and found != self._wanted:
+            raise ImageError(
+                f"layer {self._layer.digest} has the diff id {found}, and its image says "
+                f"{self._wanted}",
+                hint="the image is damaged or was tampered with",
+            )
+        return found
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stop = True
+        self._room.release()
+        self._thread.join()
+        self._file.close()
+
+    def __enter__(self) -> "LayerStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        try:
+            self._read_all()
+        except BaseException as error:
+            self._queue.put(error)
+
+    def _read_all(self) -> None:
+        blob = _HashedBlob(self._file, self._layer.size)
+        compression: str = compression_of(self._layer.media_type)
+        sha = hashlib.sha256()
+        start = blob.read(16)
+        # Some writers get the media type wrong: what the bytes say wins, as everywhere.
+        if compression != "uncompressed" or detect_compression(start) in ("gzip", "zstd"):
+            compression = detect_compression(start)
+        stream = decompressed(cast(BinaryIO, _Replayed(start, blob)), compression)
+        errors = stream_errors(compression)
+        while not self._stop:
+            try:
+                chunk = stream.read(_CHUNK_BYTES)
+            except errors as error:
+                raise ImageError(
+                    f"layer {self._layer.digest} is not sound {compression} data: {error}"
+                ) from None
+            sha.update(chunk)
+            if not chunk:
+                check(blob.finish(), blob.size, self._layer)
+                self._diff_id = DiffID(Digest("sha256:" + sha.hexdigest()))
+            self._room.acquire()
+            self._queue.put(chunk)
+            if not chunk:
+                return
+
+
+class _Replayed:
+    """A file whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: _HashedBlob) -> None:
+        self._start = start
+        self._rest = rest
+
+    def read(self, size: int = -1) -> bytes:
+        if self._start:
+            start, self._start = self._start, b""
+            return start
+        return self._rest.read(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

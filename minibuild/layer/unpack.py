@@ -1,0 +1,317 @@
+"""A layer becomes a tree: a layer blob applied to a new snapshot.
+
+Comes in: a layer, the snapshot's own directory, and the tree of its parent. Goes out: files, and
+deletions in the way of the snapshotter. The rules are those of image-spec layer.md ("Applying
+Changesets") as containerd reads them:
+
+- whiteouts hide what lower layers have, never what the same layer brings, in whatever order;
+- a parent directory without an entry takes its metadata from the lower tree;
+- a lower symlink on the way to an entry is replaced by a real directory; only symlinks of this
+  layer itself are followed (inside the root);
+- a link to a file of a lower layer brings a copy of that file into this one.
+
+Both digests are checked while reading. The caller removes the snapshot if an error comes out.
+Read next: `oci.config`, `image.store`.
+"""
+
+import errno
+import os
+import stat
+
+from minibuild.digest import DiffID
+from minibuild.errors import ImageError
+from minibuild.layer.apply import EntryWriter, clean_name
+from minibuild.layer.stream import LayerStream
+from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, Entry
+from minibuild.layer.tar_reader import TarReader, file_chunks
+from minibuild.linux import device, xattr
+from minibuild.linux.beneath import remove_tree
+from minibuild.linux.syscalls import (
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
+from minibuild.oci.content import BlobSource, full_disk
+from minibuild.oci.model import Descriptor
+from minibuild.snapshot.api import Whiteouts
+from minibuild.startup.tuples import NamedTuple
+
+_LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_MAX_SYMLINKS = 40
+_AUFS_PREFIX = ".wh..wh."
+
+
+class Unpacked(NamedTuple):
+    """What unpacking found: the diff id, and a sentence for each entry that was left out."""
+
+    diff_id: DiffID
+    skipped: tuple[str, ...]
+
+
+def unpack(
+    source: BlobSource,
+    layer: Descriptor,
+    diff_id: DiffID | None,
+    layer_fd: int,
+    whiteouts: Whiteouts,
+    lower_fd: int | None = None,
+) -> Unpacked:
+    """Apply a layer to `layer_fd`, the layer_dir of a new snapshot.
+
+    `whiteouts` says how that directory marks deletions. `lower_fd` is the tree of the parent; a
+    `plain` layer_dir begins as a copy of it. Raises `ImageError` or `StoreError`.
+    """
+    what = f"layer {layer.digest}"
+    target = LayerTarget(layer_fd, whiteouts, lower_fd, what)
+    name = ""
+    try:
+        with LayerStream(source, layer, diff_id) as stream:
+            reader = TarReader(stream.chunks(), what)
+            for entry in reader:
+                name = entry.name
+                target.apply(entry, reader)
+            reader.drain()
+            found = stream.verify()
+        target.finish()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_disk(error, what) from error
+        raise ImageError(
+            f"cannot unpack {name!r} of {what}: {os.strerror(error.errno or 0)}"
+        ) from error
+    finally:
+        target.close()
+    return Unpacked(found, tuple(target.writer.skipped))
+
+
+class LayerTarget:
+    """The directory that a layer is applied to."""
+
+    def __init__(
+        self, layer_fd: int, whiteouts: Whiteouts, lower_fd: int | None, what: str
+    ) -> None:
+        self.writer = EntryWriter(layer_fd, self._make_parent, strict=True)
+        self._fd = layer_fd
+        self._whiteouts = whiteouts
+        self._lower_fd = lower_fd
+        self._what = what
+        self._written: set[str] = set()
+        self._ancestors: set[str] = set()  # of what was written
+
+    def close(self) -> None:
+        """Close what was kept open."""
+        self.writer.close()
+
+    def finish(self) -> None:
+        """Set the times of directories."""
+        self.writer.finish()
+
+    def apply(self, entry: Entry, reader: TarReader) -> None:
+        """Apply one entry of the layer."""
+        name = clean_name(entry.name, self._what)
+        if not name:
+            self.writer.write_root(entry)
+            return
+        folder, slash, base = name.rpartition("/")
+        if base.startswith(WHITEOUT_PREFIX):
+            self._whiteout(folder, slash, base)
+            return
+        if name != entry.name or entry.xattrs:
+            entry = entry._replace(name=name, xattrs=_image_xattrs(entry))
+        if entry.kind == "link":
+            target = clean_name(entry.linkname, self._what)
+            self._bring_up(target)
+            self.writer.link(entry, target)
+        elif entry.kind == "dir":
+            self._directory(entry)
+        else:
+            self.writer.write(entry, reader.data())
+        self._note(name)
+
+    def _note(self, name: str) -> None:
+        self._written.add(name)
+        while (name := name.rpartition("/")[0]) and name not in self._ancestors:
+            self._ancestors.add(name)
+
+    # --- Directories ------------------------------------------------------------------------------
+
+    def _directory(self, entry: Entry) -> None:
+        hidden = self._is_whiteout(entry.name)
+        self.writer.write(entry, ())
+        if hidden:
+            # A whiteout of this layer stood here. It hid a directory below; the new one must too.
+            self._set_opaque(entry.name)
+
+    def _is_whiteout(self, path: str) -> bool:
+        found = _lstat(self._fd, path) if self._whiteouts != "plain" else None
+        return found is not None and stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+    def _make_parent(self, path: str) -> None:
+        """Make every component of `path` a directory: called where one is not."""
+        pending, done, symlinks = path.split("/"), list[str](), 0
+        while pending:
+            part = pending.pop(0)
+            if part in ("", ".", ".."):  # They come from the targets of symlinks.
+                done = done[:-1] if part == ".." else done
+                continue
+            done.append(part)
+            here = "/".join(done)
+            found = _lstat(self._fd, here)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                continue
+            if found is None or here not in self._written:
+                self._directory(self._parent_entry(here))
+                continue
+            symlinks += 1
+            if not stat.S_ISLNK(found.st_mode) or symlinks > _MAX_SYMLINKS:
+                raise ImageError(f"{path} of {self._what} is below {here}, which is no directory")
+            # A symlink that this layer brought is followed, inside the root.
+            target = os.readlink(f"/proc/self/fd/{self._fd}/{here}")
+            done = [] if target.startswith("/") else done[:-1]
+            pending[:0] = target.split("/")
+
+    def _parent_entry(self, path: str) -> Entry:
+        """The entry that a parent directory would have: like the lower one, if there is one."""
+        found = None if self._lower_fd is None else _lstat(self._lower_fd, path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return Entry(path, "dir", 0o755)
+        return _entry_of(path, found, f"/proc/self/fd/{self._lower_fd}/{path}")
+
+    # --- Whiteouts --------------------------------------------------------------------------------
+
+    def _whiteout(self, folder: str, slash: str, base: str) -> None:
+        if base == OPAQUE_WHITEOUT:
+            if folder:
+                self._hide_contents(folder)
+            elif self._lower_fd is not None:
+                self._hide_contents("")
+            return
+        if base.startswith(_AUFS_PREFIX):
+            return  # What AUFS noted for itself, such as .wh..wh.plnk, is no deletion.
+        name = base.removeprefix(WHITEOUT_PREFIX)
+        if name in ("", ".", ".."):
+            raise ImageError(f"{self._what} deletes {name!r}, which is no name")
+        path = folder + slash + name
+        if path in self._written or path in self._ancestors:
+            # The entry of this layer stays; if a directory, what is below it comes to light.
+            found = _lstat(self._fd, path)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                self._hide_contents(path)
+            return
+        dir_fd = self.writer.parent(folder)
+        remove_tree(dir_fd, name)
+        if self._whiteouts == "plain" or self._lower_fd is None:
+            return
+        if _lstat(self._lower_fd, path) is not None:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=dir_fd)
+
+    def _hide_contents(self, path: str) -> None:
+        """Hide what lower layers have in a directory; what this layer wrote there stays."""
+        self.writer.parent(path)
+        if self._whiteouts == "plain":
+            self._remove_lower(path)
+        else:
+            self._set_opaque(path)
+
+    def _set_opaque(self, path: str) -> None:
+        if self._lower_fd is None:
+            return
+        if not path:
+            self._whiteout_all()
+            return
+        name = f"{self._whiteouts}.overlay.opaque"
+        xattr.set(xattr.at(self.writer.parent(path), "."), name, b"y")
+
+    def _whiteout_all(self) -> None:
+        """Hide each name of the lower root: overlayfs knows no opaque root."""
+        lower_fd = os.open(f"/proc/self/fd/{self._lower_fd}", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            names = os.listdir(lower_fd)
+        finally:
+            os.close(lower_fd)
+        for name in names:
+            self._whiteout("", "", WHITEOUT_PREFIX + name)
+
+    def _remove_lower(self, path: str) -> None:
+        """Remove from a full copy what this layer did not write."""
+        pending = [path]
+        while pending:
+            path = pending.pop()
+            fd = openat2(self._fd, path or ".", os.O_RDONLY | os.O_DIRECTORY, resolve=_LITERAL)
+            try:
+                for name in os.listdir(fd):
+                    child = f"{path}/{name}" if path else name
+                    if child not in self._written and child not in self._ancestors:
+                        remove_tree(fd, name)
+                    elif stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                        pending.append(child)
+            finally:
+                os.close(fd)
+
+    # --- Links ------------------------------------------------------------------------------------
+
+    def _bring_up(self, target: str) -> None:
+        """Copy the file that a link needs out of the lower tree, if only that has it."""
+        if self._lower_fd is None or target in self._written or self._whiteouts == "plain":
+            return
+        if _lstat(self._fd, target) is not None:
+            return
+        found = _lstat(self._lower_fd, target)
+        if found is None or stat.S_ISDIR(found.st_mode):
+            return
+        self._copy_up(self._lower_fd, target, found)
+        self._note(target)
+
+    def _copy_up(self, lower_fd: int, path: str, found: os.stat_result) -> None:
+        source = f"/proc/self/fd/{lower_fd}/{path}"
+        entry = _entry_of(path, found, source)
+        if entry.kind != "file":
+            self.writer.write(entry, ())
+            return
+        fd = openat2(lower_fd, path, os.O_RDONLY | os.O_NOFOLLOW, resolve=_LITERAL)
+        with open(fd, "rb", buffering=0) as file:
+            self.writer.write(entry, (memoryview(chunk) for chunk in file_chunks(file)))
+
+
+def _lstat(root_fd: int, path: str) -> os.stat_result | None:
+    """The metadata of a path without any symlink in it; None if it is not there."""
+    try:
+        fd = openat2(root_fd, path, os.O_PATH | os.O_NOFOLLOW, resolve=_LITERAL)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _entry_of(path: str, found: os.stat_result, source: str) -> Entry:
+    """The entry that would make a file of the lower tree; `source` is where it can be read."""
+    found = device.seen(found, source)
+    kind = KINDS[stat.S_IFMT(found.st_mode)]
+    entry = Entry(
+        path,
+        kind,
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_size if kind == "file" else 0,
+        found.st_mtime_ns,
+        os.readlink(source) if kind == "symlink" else "",
+        (os.major(found.st_rdev), os.minor(found.st_rdev)),
+        xattr.get_all(source),
+    )
+    return entry._replace(xattrs=_image_xattrs(entry))
+
+
+def _image_xattrs(entry: Entry) -> dict[str, bytes]:
+    """The attributes of an entry less those by which overlayfs would misread it."""
+    return {
+        key: value
+        for key, value in entry.xattrs.items()
+        if not key.startswith(("trusted.overlay.", "user.overlay."))
+    }

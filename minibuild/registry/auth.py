@@ -1,0 +1,151 @@
+"""Answers to a registry's challenge: a token, or name and password.
+
+Comes in: the WWW-Authenticate header of a 401. Goes out: the value of an Authorization header,
+remembered for the repositories and actions it is good for. Rules: RFC 9110, 11.6.1; the
+distribution project's token authentication ("spec/auth/token", "oauth"). Read next: `client`.
+"""
+
+import json
+import re
+import threading
+
+from minibuild.errors import RegistryError
+from minibuild.registry.credentials import Credentials, Login
+from minibuild.registry.errors import refusal
+from minibuild.registry.hosts import Endpoint, Hosts, is_loopback
+from minibuild.registry.transport import Transport, read_all
+from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
+
+_PARAMETER = regex(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_MAX_TOKEN_BYTES = 1 << 20
+_CLIENT = "minibuild"
+
+
+class Challenge(NamedTuple):
+    """What a registry wants: `scheme` is `basic` or `bearer`; a bearer's token is at `realm`."""
+
+    scheme: str
+    realm: str = ""
+    service: str = ""
+    scope: str = ""
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """The challenges of a WWW-Authenticate header that can be answered."""
+    found = []
+    starts = [m for m in re.finditer(r"(?:^|,)\s*(basic|bearer)(?=\s|$|,)", header, re.IGNORECASE)]
+    for number, start in enumerate(starts):
+        end = starts[number + 1].start() if number + 1 < len(starts) else len(header)
+        values = {
+            m[1].lower(): re.sub(r"\\(.)", r"\1", m[2]) if m[2] is not None else m[3]
+            for m in _PARAMETER.finditer(header[start.end() : end])
+        }
+        found.append(
+            Challenge(
+                start[1].lower(),
+                values.get("realm", ""),
+                values.get("service", ""),
+                values.get("scope", ""),
+            )
+        )
+    return found
+
+
+class Authoriser:
+    """Tokens and logins of one process. Safe in threads; nobody fetches a token twice."""
+
+    def __init__(self, transport: Transport, credentials: Credentials, hosts: Hosts) -> None:
+        self._transport = transport
+        self._credentials = credentials
+        self._hosts = hosts
+        self._known: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._answering = threading.Lock()
+
+    def known(self, domain: str, scopes: tuple[str, ...]) -> str:
+        """The header that was good for these scopes before; empty if none was needed yet."""
+        return self._known.get((domain, scopes), "")
+
+    def has_login(self, endpoint: Endpoint) -> bool:
+        """Whether somebody logged in to the registry, or for the repository."""
+        return self._credentials.login(endpoint.domain, endpoint.repository) is not None
+
+    def answer(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:
+        """The header to try next, or nothing; `refused` is the one that was just refused."""
+        with self._answering:
+            domain = endpoint.domain
+            now = self.known(domain, scopes)
+            if now and now != refused:
+                return now  # another thread was faster
+            login = self._credentials.login(domain, endpoint.repository)
+            for challenge in parse_challenges(header):
+                if challenge.scheme == "basic" and login is not None and login.user:
+                    made = login.basic
+                elif challenge.scheme == "bearer" and challenge.realm:
+                    made = "Bearer " + self._token(domain, challenge, scopes, login)
+                else:
+                    continue
+                if made == refused:
+                    return ""
+                self._known[domain, scopes] = made
+                return made
+        return ""
+
+    def _token(
+        self, domain: str, challenge: Challenge, scopes: tuple[str, ...], login: Login | None
+    ) -> str:
+        from urllib.parse import urlencode
+
+        scheme, _, rest = challenge.realm.partition("://")
+        host = rest.partition("/")[0]
+        if scheme not in ("http", "https") or not host:
+            raise RegistryError(
+                f"{domain} has its logins at {challenge.realm!r}, which is no address for that"
+            )
+        plain = scheme == "http" and not is_loopback(host) and self._hosts.tls(host).verify
+        if plain and login is not None:
+            raise RegistryError(
+                f"{domain} sends its logins to {challenge.realm}, where anybody could read them",
+                hint=f'[registries."{host}"] insecure = true in the settings allows it',
+            )
+        wanted = [*scopes, *(s for s in challenge.scope.split() if s and not _covered(s, scopes))]
+        fields = [("service", challenge.service)] if challenge.service else []
+        fields.append(("client_id", _CLIENT))
+        if login is not None and login.identity:
+            method, url = "POST", challenge.realm
+            fields += [("grant_type", "refresh_token"), ("refresh_token", login.identity)]
+            fields.append(("scope", " ".join(wanted)))
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            body = urlencode(fields).encode()
+        else:
+            method, headers, body = "GET", {}, b""
+            fields += [("scope", scope) for scope in wanted]
+            url = challenge.realm + ("&" if "?" in challenge.realm else "?") + urlencode(fields)
+            if login is not None:
+                headers = {"Authorization": login.basic}
+        tls = self._hosts.tls(host)
+        response = self._transport.request(method, url, tls, headers, body or None)
+        if response.status != 200:
+            raise refusal(response, domain, "a login", logged_in=login is not None)
+        return _token_in(read_all(response, _MAX_TOKEN_BYTES, host), host)
+
+
+def _covered(scope: str, scopes: tuple[str, ...]) -> bool:
+    """Whether a scope that the registry named is among those that are asked for anyway."""
+    name, _, actions = scope.rpartition(":")
+    for other in scopes:
+        other_name, _, other_actions = other.rpartition(":")
+        if name == other_name and set(actions.split(",")) <= set(other_actions.split(",")):
+            return True
+    return False
+
+
+def _token_in(data: bytes, host: str) -> str:
+    try:
+        value = json.loads(data)
+        token = value.get("token") or value.get("access_token")
+    except (ValueError, AttributeError):
+        token = None
+    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+        raise RegistryError(f"{host} answered a login without a token")
+    return token

@@ -1,0 +1,170 @@
+"""Requests to a registry's API: with the login that it wants, over the scheme that it speaks.
+
+Comes in: an endpoint and a path. Goes out: a response with one of the expected statuses; any other
+is an error. Read next: `pull` and `push`, which know what to ask.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from minibuild.errors import RegistryError
+from minibuild.oci.reference import Reference
+from minibuild.registry.auth import Authoriser
+from minibuild.registry.credentials import Credentials
+from minibuild.registry.errors import refusal
+from minibuild.registry.hosts import Endpoint, Hosts
+from minibuild.registry.transport import (
+    Body,
+    Patience,
+    Transport,
+    Unreachable,
+    discard,
+    read_all,
+    redirected,
+)
+from minibuild.session.request import RegistryAccess
+from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+_TLS_WANTED = 400
+"""What a server that wants TLS answers to plain http, if it answers at all."""
+
+
+class Call(NamedTuple):
+    """A request. `path` is relative to the repository, or a URL that the registry gave.
+
+    `push` and `also` (other repositories to read from) say which rights it takes; `what` names in
+    errors what it is about. One that is sent `once` is not tried again: whoever sends it has to
+    find out first how far it came.
+    """
+
+    method: str
+    path: str
+    expected: tuple[int, ...] = (200,)
+    headers: Mapping[str, str] = {}
+    body: Body = None
+    push: bool = False
+    also: tuple[str, ...] = ()
+    what: str = ""
+    once: bool = False
+
+
+class Client:
+    """Connections, tokens and settings of one process. Safe in threads."""
+
+    def __init__(
+        self,
+        access: RegistryAccess = RegistryAccess(),  # noqa: B008
+        patience: Patience = Patience(),  # noqa: B008
+    ) -> None:
+        self.hosts = Hosts(access)
+        self.transport = Transport(patience, access.proxies)
+        self._authoriser = Authoriser(self.transport, Credentials(access.logins), self.hosts)
+        self._schemes: dict[str, str] = {}
+        self._choosing = threading.Lock()
+
+    def call(self, endpoint: Endpoint, call: Call) -> "BaseHTTPResponse":
+        """The response to a request in the repository of `endpoint`, if its status is expected.
+
+        Raises `RegistryError`.
+        """
+        url = self.url(endpoint, call.path)
+        scopes = _scopes(endpoint.repository, call.push, call.also)
+        # A location elsewhere (a store of blobs) gets no login: it has one in its own query.
+        ours = url.startswith(f"{self._scheme(endpoint)}://{endpoint.host}/")
+        domain = endpoint.domain
+        sent = self._authoriser.known(domain, scopes) if ours else ""
+        for attempt in (1, 2, 3):
+            given = {**call.headers, **({"Authorization": sent} if sent else {})}
+            tls = endpoint.tls if ours else self.hosts.tls(_host(url))
+            response = self.transport.request(
+                call.method, url, tls, given, call.body, attempts=1 if call.once else 0
+            )
+            if response.status in call.expected:
+                return response
+            if response.status != 401 or not ours or attempt == 3 or redirected(response):
+                break  # who was redirected to has no say in where a login is sent
+            # A token may have expired on the way: then one more is asked for, once.
+            challenge = response.headers.get("WWW-Authenticate", "")
+            sent = self._authoriser.answer(endpoint, challenge, scopes, sent)
+            if not sent:
+                break
+            discard(response)
+        logged_in = self._authoriser.has_login(endpoint)
+        raise refusal(
+            response, endpoint.host, call.what or endpoint.repository, logged_in=logged_in
+        )
+
+    def document(
+        self, endpoint: Endpoint, call: Call, limit: int
+    ) -> "tuple[BaseHTTPResponse, bytes]":
+        """A response, and its body of up to `limit` bytes; one that is cut is asked for again."""
+        attempt = 1
+        while True:
+            response = self.call(endpoint, call)
+            try:
+                return response, read_all(response, limit, endpoint.host)
+            except Unreachable:
+                if attempt >= self.transport.patience.attempts:
+                    raise
+            self.transport.pause(attempt)
+            attempt += 1
+
+    def url(self, endpoint: Endpoint, path: str) -> str:
+        """The whole URL of a path in a repository, or of a location that the registry gave."""
+        base = f"{self._scheme(endpoint)}://{endpoint.host}"
+        if "://" in path:
+            return path
+        if path.startswith("/"):
+            return base + path
+        return f"{base}/v2/{endpoint.repository}/{path}"
+
+    def _scheme(self, endpoint: Endpoint) -> str:
+        """The scheme that a host speaks; asked once where there is a choice."""
+        if len(endpoint.schemes) == 1:
+            return endpoint.schemes[0]
+        with self._choosing:
+            if endpoint.host not in self._schemes:
+                self._schemes[endpoint.host] = self._choose(endpoint)
+            return self._schemes[endpoint.host]
+
+    def _choose(self, endpoint: Endpoint) -> str:
+        failures: list[Unreachable] = []
+        for scheme in endpoint.schemes:
+            url = f"{scheme}://{endpoint.host}/v2/"
+            try:
+                response = self.transport.request("GET", url, endpoint.tls, {}, attempts=1)
+            except Unreachable as error:
+                failures.append(error)
+                continue
+            wants_tls = response.status == _TLS_WANTED and scheme == "http"
+            discard(response)
+            if not wants_tls or scheme == endpoint.schemes[-1]:
+                return scheme
+        # The one that says more than that nothing is there: a certificate that is not trusted.
+        raise min(failures, key=lambda error: error.temporary)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].partition("?")[0]
+
+
+def _scopes(repository: str, push: bool, also: tuple[str, ...]) -> tuple[str, ...]:
+    actions = "pull,push" if push else "pull"
+    return (
+        f"repository:{repository}:{actions}",
+        *(f"repository:{other}:pull" for other in also if other != repository),
+    )
+
+
+def first_answer(errors: list[RegistryError], reference: Reference) -> RegistryError:
+    """The error to show when no endpoint of an image had it: that of the registry itself."""
+    error = errors[-1]
+    if len(errors) > 1:
+        error.detail = "\n".join(f"mirror: {other.message}" for other in errors[:-1])
+    if not error.hint:
+        error.hint = f"is {reference.familiar} the right name?"
+    return error

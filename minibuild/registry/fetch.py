@@ -1,0 +1,266 @@
+"""Blobs on their way into the store, taken up where an earlier attempt ended.
+
+Comes in: a source and a descriptor. Goes out: the blob under its digest, checked; or an error, and
+then what has come so far waits in `partial/` of the store for the next attempt, in this process
+or another. What turns out to be wrong is not kept. Whoever wants to read a blob need not wait for
+its end: `Arrival.open` reads along. Read next: `minibuild.cache.blobs`, which needs that.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+from minibuild.digest import Digest, digest_hex
+from minibuild.errors import Cancelled, ImageError
+from minibuild.oci.content import (
+    CHUNK_BYTES,
+    BlobSource,
+    ContentStore,
+    check,
+    full_disk,
+    open_at,
+)
+from minibuild.oci.meter import Meter, unmetered
+from minibuild.oci.model import INDEXES, MANIFESTS, Descriptor
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.transfer import blobs_of
+
+FETCHES = 4
+"""Blobs fetched at once, as other clients do."""
+
+_READ_BYTES = 256 << 10
+_POLL_S = 0.1
+
+
+def fetch_blob(
+    content: ContentStore,
+    source: BlobSource,
+    descriptor: Descriptor,
+    *,
+    meter: Meter = unmetered,
+    cancelled: threading.Event | None = None,
+) -> None:
+    """Have a blob in the store. Raises `ImageError` if it is not what the descriptor says."""
+    arrival = Arrival(content, source, descriptor, cancelled)
+    arrival.run(meter)
+    arrival.wait()
+
+
+def fetch_image(
+    content: ContentStore,
+    source: BlobSource,
+    top: Descriptor,
+    *,
+    meter: Meter = unmetered,
+    cancelled: threading.Event | None = None,
+) -> None:
+    """Have an image or index, whole and checked, in the store: blobs in parallel, documents after
+    them, so that no document is there without what it names."""
+    parts = list(blobs_of(source, top))
+    documents = [part for part in parts if part.media_type in (*INDEXES, *MANIFESTS)]
+    blobs = [part for part in parts if part not in documents and part != top]
+
+    def fetch(descriptor: Descriptor) -> None:
+        fetch_blob(content, source, descriptor, meter=meter, cancelled=cancelled)
+
+    in_parallel(fetch, blobs, FETCHES)
+    for document in [*(d for d in documents if d != top), top]:
+        content.fetch(source, document)
+
+
+class Arrival:
+    """A blob that is being fetched. One thread calls `run`; any other may `open` or `wait`."""
+
+    def __init__(
+        self,
+        content: ContentStore,
+        source: BlobSource,
+        descriptor: Descriptor,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self.descriptor = descriptor
+        self.error: BaseException | None = None
+        self._content = content
+        self._source = source
+        self._cancelled = cancelled
+        self._received = _Received()
+        self._path = ""
+        self._size = 0
+        self._done = False
+        self._stopped = False
+        self._news = threading.Condition()
+
+    def run(self, meter: Meter = unmetered) -> None:
+        """Fetch the blob. An error is kept for those who wait for it."""
+        try:
+            self._run(meter)
+        except BaseException as error:
+            self.error = error
+        with self._news:
+            self._done = True
+            self._news.notify_all()
+
+    def wait(self) -> None:
+        """Wait until the blob is in the store. Raises the error that prevented it."""
+        self.wait_for(self._descriptor_end)
+        if self.error is not None:
+            raise self.error
+
+    def wait_for(self, size: int) -> int:
+        """Wait until more than `size` bytes are there, or the end; returns how many are there."""
+        with self._news:
+            while self._size <= size and not self._done:
+                self._news.wait(_POLL_S)
+                self._check_stop()
+            return self._size
+
+    @property
+    def _descriptor_end(self) -> int:
+        return self.descriptor.size + 1
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """The blob from its beginning, as far as it has come and then as it comes."""
+        self.wait_for(0)
+        with self._news:
+            path = self._path
+        if self.error is not None:
+            raise self.error
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # renamed this very moment, or given up
+            self.wait()
+            fd = os.open(self._content.path(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
+        return cast(BinaryIO, _Follower(self, fd))
+
+    def _run(self, meter: Meter) -> None:
+        content, descriptor = self._content, self.descriptor
+        name = digest_hex(descriptor.digest)
+        with content.store.lock(f"fetch-{name[:32]}", self._cancelled):
+            if not content.has(descriptor.digest, descriptor.size):
+                folder = content.store.path("partial")
+                os.makedirs(folder, exist_ok=True)
+                self._fill(os.path.join(folder, name), meter)
+        self._told(content.path(descriptor.digest), descriptor.size)
+        meter(descriptor, descriptor.size, done=True)
+
+    def _fill(self, path: str, meter: Meter) -> None:
+        """Bring the file at `path` to its end, check it and give it its place."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._resume(fd, meter)
+            if self._received.digest() != self.descriptor.digest:
+                # From the beginning. What an earlier attempt left may be damaged (a power cut),
+                # so those who read along have seen nothing of it.
+                self._received = _Received()
+                os.ftruncate(fd, 0)
+                self._told(path, 0)
+                self._receive(fd, lambda: self._told(path, self._received.size), meter)
+            try:
+                check(self._received.digest(), self._received.size, self.descriptor)
+            except ImageError:
+                os.unlink(path)
+                raise
+            os.rename(path, self._content.path(self.descriptor.digest))
+        except BaseException:
+            if not os.fstat(fd).st_size:
+                # Nothing has come that another attempt could go on from.
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+            raise
+        finally:
+            os.close(fd)
+
+    def _resume(self, fd: int, meter: Meter) -> None:
+        """Go on from what an earlier attempt left in the file, if it left anything."""
+        if not 0 < os.fstat(fd).st_size <= self.descriptor.size:
+            return
+        while chunk := os.read(fd, CHUNK_BYTES):
+            self._check_stop()
+            self._received.add(chunk)
+        if self._received.size < self.descriptor.size:
+            self._receive(fd, lambda: None, meter)
+
+    def _receive(self, fd: int, progress: Callable[[], None], meter: Meter) -> None:
+        """Append what is missing at the end of the file."""
+        received, size = self._received, self.descriptor.size
+        os.lseek(fd, received.size, os.SEEK_SET)
+        with open_at(self._source, self.descriptor, received.size) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                self._check_stop()
+                if received.size + len(chunk) > size:
+                    os.ftruncate(fd, 0)
+                    raise ImageError(
+                        f"blob {self.descriptor.digest} is larger than the {size} bytes "
+                        "that its descriptor says"
+                    )
+                _write(fd, chunk)
+                received.add(chunk)
+                progress()
+                meter(self.descriptor, received.size)
+
+    def stop(self) -> None:
+        """Fetch no more; what has come is kept for another time."""
+        self._stopped = True
+
+    def _check_stop(self) -> None:
+        if self._stopped or (self._cancelled is not None and self._cancelled.is_set()):
+            raise Cancelled("cancelled while fetching a layer")
+
+    def _told(self, path: str, size: int) -> None:
+        with self._news:
+            self._path, self._size = path, size
+            self._news.notify_all()
+
+
+class _Received:
+    """The size and the hash of what has come so far."""
+
+    __slots__ = ("_sha", "size")
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._sha.update(chunk)
+        self.size += len(chunk)
+
+    def digest(self) -> Digest:
+        return Digest("sha256:" + self._sha.hexdigest())
+
+
+class _Follower:
+    """A file that ends when the arrival does, not where the bytes end for the moment."""
+
+    def __init__(self, arrival: Arrival, fd: int) -> None:
+        self._arrival = arrival
+        self._fd = fd
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if self._arrival.wait_for(self._at) <= self._at and self._arrival.error is not None:
+            raise self._arrival.error
+        data = os.read(self._fd, size if size >= 0 else _READ_BYTES)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> "_Follower":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _write(fd: int, data: bytes) -> None:
+    try:
+        done = os.write(fd, data)
+        while done < len(data):
+            done += os.write(fd, memoryview(data)[done:])
+    except OSError as error:
+        raise full_disk(error, "a layer") from error

@@ -1,0 +1,267 @@
+"""Pulling from registries: manifests by name, blobs by digest.
+
+Comes in: references. Goes out: descriptors, and blobs as streams that whoever keeps them checks. A
+stream that breaks off goes on where it was. Rules: "Pull" of the OCI distribution spec, which
+Docker's registry API is the same as. Read next: `fetch` for keeping blobs, `push` for the way back.
+"""
+
+import io
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
+from minibuild.errors import RegistryError
+from minibuild.oci.content import ContentStore
+from minibuild.oci.model import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    INDEXES,
+    MANIFESTS,
+    MAX_DOCUMENT_BYTES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+)
+from minibuild.oci.reference import Reference
+from minibuild.registry.client import Call, Client, first_answer
+from minibuild.registry.errors import Refused
+from minibuild.registry.hosts import Endpoint
+from minibuild.registry.transport import Patience, discard, explain, read_all, reason
+from minibuild.session.request import RegistryAccess
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
+_SKIP_BYTES = 1 << 20
+
+
+class Registry:
+    """A client for all registries. Safe in threads."""
+
+    def __init__(
+        self,
+        access: RegistryAccess = RegistryAccess(),  # noqa: B008
+        patience: Patience = Patience(),  # noqa: B008
+    ) -> None:
+        self.client = Client(access, patience)
+
+    def find(
+        self, reference: Reference, kept: ContentStore | None = None
+    ) -> "tuple[Descriptor, RemoteBlobs]":
+        """The manifest or index that a name has now, and where its blobs can be read.
+
+        With `kept` only the digest is asked for (HEAD, which some registries do not count against
+        limits) if that store has the document from before. Raises `RegistryError`.
+        """
+        endpoints = self.client.hosts.for_pull(reference)
+        errors: list[RegistryError] = []
+        for number, endpoint in enumerate(endpoints):
+            blobs = RemoteBlobs(self.client, reference, endpoints[number:])
+            if kept is not None and (known := self._known(endpoint, reference, kept)):
+                return known, blobs
+            try:
+                descriptor, data = self._manifest(endpoint, reference)
+            except RegistryError as error:
+                errors.append(error)
+                continue
+            blobs.keep(descriptor, data)
+            return descriptor, blobs
+        raise first_answer(errors, reference)
+
+    def blobs(self, reference: Reference) -> "RemoteBlobs":
+        """The blobs of a repository, without asking for a manifest first."""
+        return RemoteBlobs(self.client, reference, self.client.hosts.for_pull(reference))
+
+    def _known(
+        self, endpoint: Endpoint, reference: Reference, kept: ContentStore
+    ) -> Descriptor | None:
+        """The descriptor of a name if the store has the document; whatever is wrong, GET says."""
+        path = f"manifests/{reference.digest or reference.tag}"
+        try:
+            response = self.client.call(
+                endpoint, Call("HEAD", path, headers={"Accept": ACCEPT}, once=True)
+            )
+            discard(response)
+            digest = parse_digest(response.headers.get("Docker-Content-Digest", ""))
+        except (RegistryError, InvalidDigest):
+            return None
+        if not kept.has(digest) or reference.digest not in (None, digest):
+            return None
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        return Descriptor(media_type, digest, kept.size(digest))
+
+    def _manifest(self, endpoint: Endpoint, reference: Reference) -> tuple[Descriptor, bytes]:
+        what = reference.path + (
+            f"@{reference.digest}" if reference.digest else f":{reference.tag}"
+        )
+        path = f"manifests/{reference.digest or reference.tag}"
+        call = Call("GET", path, headers={"Accept": ACCEPT}, what=what)
+        response, data = self.client.document(endpoint, call, MAX_DOCUMENT_BYTES)
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        digest = digest_bytes(data)
+        said = response.headers.get("Docker-Content-Digest", "")
+        if said.startswith("sha256:") and said != digest:
+            raise RegistryError(f"{endpoint.host} sent {digest} and says that it is {said}")
+        if reference.digest is not None and digest != reference.digest:
+            raise RegistryError(
+                f"{endpoint.host} sent {digest} when asked for {what}",
+                hint="the registry or something on the way to it is broken, or lies",
+            )
+        return Descriptor(media_type, digest, len(data)), data
+
+
+class RemoteBlobs:
+    """The blobs of one repository, as a `BlobSource`. Safe in threads."""
+
+    def __init__(self, client: Client, reference: Reference, endpoints: list[Endpoint]) -> None:
+        self._client = client
+        self._endpoints = endpoints
+        self._documents: dict[str, bytes] = {}
+        self.reference = reference
+
+    def keep(self, descriptor: Descriptor, data: bytes) -> None:
+        """Remember a manifest that was read already."""
+        self._documents[descriptor.digest] = data
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See `BlobSource.open`."""
+        return self.open_at(descriptor, 0)
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """The bytes of a blob from `offset` on."""
+        if data := self._documents.get(descriptor.digest):
+            return io.BytesIO(data[offset:])
+        if descriptor.media_type in INDEXES + MANIFESTS:
+            # Read more than once by whoever walks an image and then copies it; and small.
+            data = read_all(self.request(descriptor, 0), MAX_DOCUMENT_BYTES, self.host)
+            self.keep(descriptor, data)
+            return io.BytesIO(data[offset:])
+        return cast(BinaryIO, _Stream(self, descriptor, offset))
+
+    def location(self, digest: Digest) -> Reference:
+        """The repository itself: what is here can be mounted elsewhere in the same registry."""
+        return self.reference
+
+    def request(self, descriptor: Descriptor, offset: int) -> "BaseHTTPResponse":
+        """The answer to a request for a blob from `offset` on; mirrors that lack it are passed."""
+        is_document = descriptor.media_type in INDEXES + MANIFESTS
+        headers = {"Accept": ACCEPT} if is_document else {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        errors: list[RegistryError] = []
+        for endpoint in self._endpoints:
+            try:
+                return self._client.call(
+                    endpoint,
+                    Call(
+                        "GET",
+                        f"{'manifests' if is_document else 'blobs'}/{descriptor.digest}",
+                        (200, 206),
+                        headers=headers,
+                        what=f"{endpoint.repository}@{descriptor.digest[:19]}",
+                    ),
+                )
+            except RegistryError as error:
+                if not is_document and isinstance(error, Refused):
+                    error = _of_blob(error, endpoint.host, descriptor, offset)
+                errors.append(error)
+        raise first_answer(errors, self.reference)
+
+    @property
+    def host(self) -> str:
+        """The host that is asked first."""
+        return self._endpoints[0].host
+
+    def pause(self, attempt: int, silences: int) -> bool:
+        """Wait before going on with a broken transfer; whether there is any patience left."""
+        patience = self._client.transport.patience
+        if attempt >= patience.attempts or silences >= patience.silences:
+            return False
+        self._client.transport.pause(attempt)
+        return True
+
+    def broken(self, error: Exception, left: int) -> RegistryError:
+        """The error for a transfer that broke off and could not be taken up again."""
+        found = explain(error, f"https://{self.host}/", self._client.transport.patience)
+        why = found.message if "within" in found.message else reason(error)
+        return RegistryError(
+            f"{self.host} broke off a transfer, {left:,} bytes before its end: {why}",
+            hint="try again: what has come already is kept",
+        )
+
+
+def _of_blob(error: Refused, host: str, descriptor: Descriptor, offset: int) -> RegistryError:
+    """What it means that a blob is not there which a manifest of the same repository names."""
+    if error.status == 416 and offset:
+        return RegistryError(
+            f"{host} has {offset:,} of the {descriptor.size:,} bytes of {descriptor.digest}",
+            hint="the image is damaged there: push it again",
+        )
+    if error.status == 404:
+        error.hint = "the image is not complete there: push it again"
+    return error
+
+
+class _Stream:
+    """A blob as a file, which asks for the rest when the connection is lost."""
+
+    def __init__(self, blobs: RemoteBlobs, descriptor: Descriptor, offset: int) -> None:
+        self._blobs = blobs
+        self._descriptor = descriptor
+        self._at = offset
+        self._failures = 0
+        self._silences = 0
+        self._response: BaseHTTPResponse | None = self._ask()
+
+    def read(self, size: int = -1) -> bytes:
+        import urllib3
+
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_SKIP_BYTES), b""))
+        while True:
+            try:
+                if self._response is None:
+                    self._response = self._ask()
+                data = bytes(self._response.read(size))
+                if not data and self._at < self._descriptor.size:
+                    raise urllib3.exceptions.ProtocolError("it ended early")
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                self._drop()
+                self._failures += 1
+                self._silences += isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                if not self._blobs.pause(self._failures, self._silences):
+                    left = self._descriptor.size - self._at
+                    raise self._blobs.broken(error, left) from None
+                continue
+            # As long as something comes, there is hope.
+            if data:
+                self._failures = self._silences = 0
+            self._at += len(data)
+            return data
+
+    def _ask(self) -> "BaseHTTPResponse":
+        response = self._blobs.request(self._descriptor, self._at)
+        if self._at and response.status == 200:
+            # This server sends everything or nothing: what we have already is passed over.
+            left = self._at
+            while left and (passed := len(response.read(min(left, _SKIP_BYTES)))):
+                left -= passed
+        return response
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def close(self) -> None:
+        """Be done. A connection in the middle of a blob is of no use to anybody else."""
+        if self._response is not None and self._at >= self._descriptor.size:
+            self._response.release_conn()
+            self._response = None
+        self._drop()
+
+    def __enter__(self) -> "_Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

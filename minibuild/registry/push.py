@@ -1,0 +1,188 @@
+"""Pushing to registries: blobs in parallel, then manifests, then tags.
+
+Comes in: an image or index that a source can read. Goes out: the same in a repository, where each
+document comes after what it names, as registries demand. Rules: "Push" of the OCI distribution
+spec. The blobs themselves are the work of `upload`.
+
+    repository = Repository(registry, parse_reference("registry.example.com/team/app:1"))
+    repository.push_blob(descriptor, content)
+    repository.push_manifest(data, media_type, tag="1")
+
+    push_image(registry, content, top, [reference, ...])      # all of it at once
+"""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
+
+from minibuild.digest import Digest
+from minibuild.errors import RegistryError
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.meter import Meter, unmetered
+from minibuild.oci.model import (
+    INDEXES,
+    MANIFESTS,
+    MAX_DOCUMENT_BYTES,
+    OCI_MANIFEST,
+    Descriptor,
+    describe,
+)
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.reference import Reference
+from minibuild.oci.transfer import blobs_of
+from minibuild.registry.client import Call
+from minibuild.registry.errors import Refused
+from minibuild.registry.pull import Registry
+from minibuild.registry.transport import TEMPORARY, discard
+from minibuild.registry.upload import How, Uploader
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+UPLOADS = 4
+"""Blobs sent at once, as other clients do: more would be taken for abuse by some registries."""
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A source that knows in which repository a blob is, so that it can be mounted from there."""
+
+    def location(self, digest: Digest) -> Reference | None:
+        """A repository that has the blob, if there is one."""
+        ...
+
+
+class Repository:
+    """One repository of a registry, to push to. Safe in threads. All methods raise
+    `RegistryError`."""
+
+    def __init__(
+        self, registry: Registry, reference: Reference, *, meter: Meter = unmetered
+    ) -> None:
+        self.reference = reference
+        self._client = registry.client
+        self._endpoint = registry.client.hosts.for_push(reference)
+        self._uploader = Uploader(registry.client, self._endpoint, meter)
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether the repository has a blob (not: a manifest)."""
+        return self._uploader.has(descriptor)
+
+    def push_blob(
+        self, descriptor: Descriptor, source: BlobSource, *, mount_from: Sequence[Reference] = ()
+    ) -> How:
+        """Have a blob in the repository; returns whether it was `present`, `mounted` or `sent`.
+
+        `mount_from` are repositories that may have the blob; those of other registries are passed
+        over. `source` is opened only if the blob has to be sent, and again if that breaks off.
+        """
+        here = self._endpoint
+        others = []
+        for reference in mount_from:
+            there = self._client.hosts.for_push(reference)
+            if there.host == here.host and there.repository != here.repository:
+                others.append(there.repository)
+        return self._uploader.bring(descriptor, source, others)
+
+    def push_bytes(self, data: bytes, media_type: str) -> Descriptor:
+        """Have a small blob, such as a config, in the repository."""
+        descriptor = describe(media_type, data)
+        self.push_blob(descriptor, _Bytes(data))
+        return descriptor
+
+    def push_manifest(
+        self, data: bytes, media_type: str = OCI_MANIFEST, tag: str = "", *, once: bool = False
+    ) -> Descriptor:
+        """Put a manifest or an index, under a tag or by its digest alone; `once` without trying
+        again. What it names has to be there already.
+        """
+        descriptor = describe(media_type, data)
+        call = Call(
+            "PUT",
+            f"manifests/{tag or descriptor.digest}",
+            (200, 201, 202),
+            headers={"Content-Type": media_type, "Content-Length": str(len(data))},
+            body=data,
+            push=True,
+            what=f"{self._endpoint.repository}:{tag}" if tag else self._endpoint.repository,
+            once=once,
+        )
+        response = self._client.call(self._endpoint, call) if once else self._put(call)
+        stored = response.headers.get("Docker-Content-Digest", descriptor.digest)
+        discard(response)
+        if stored != descriptor.digest:
+            raise RegistryError(
+                f"{self._endpoint.host} stored {stored} and was sent {descriptor.digest}"
+            )
+        return descriptor
+
+    def _put(self, call: Call) -> "BaseHTTPResponse":
+        """The answer to a PUT of a manifest.
+
+        The transport tries again what is temporary by its status; `Refused` knows of more.
+        """
+        transport = self._client.transport
+        for attempt in range(1, transport.patience.attempts):
+            try:
+                return self._client.call(self._endpoint, call)
+            except Refused as error:
+                if error.status in TEMPORARY or not error.temporary:
+                    raise
+            transport.pause(attempt)
+        return self._client.call(self._endpoint, call)
+
+
+class _Bytes:
+    """One blob in memory, as a source."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return io.BytesIO(self._data)
+
+
+def push_image(
+    registry: Registry,
+    source: BlobSource,
+    top: Descriptor,
+    names: Sequence[Reference],
+    *,
+    by_digest: bool = False,
+    meter: Meter = unmetered,
+) -> None:
+    """Push an image or index, with all below it, under each of `names`.
+
+    With `by_digest` no tag is set. Blobs of a source that is `Located` are mounted if the
+    registry has them in another repository. Names in one repository cost one push and a tag each.
+    """
+    tags: dict[str, list[Reference]] = {}
+    for name in names:
+        tags.setdefault(name.name, []).append(name)
+    before: Reference | None = None
+    for group in tags.values():
+        repository = Repository(registry, group[0], meter=meter)
+        _push_blobs(repository, source, top, before)
+        data = read_document(source, top, MAX_DOCUMENT_BYTES)
+        for tag in [""] if by_digest else [name.tag for name in group]:
+            repository.push_manifest(data, top.media_type, tag)
+        before = group[0]
+
+
+def _push_blobs(
+    repository: Repository, source: BlobSource, top: Descriptor, before: Reference | None
+) -> None:
+    """Everything but the top document: blobs at the same time, then the manifests of an index."""
+    parts = [part for part in blobs_of(source, top) if part.digest != top.digest]
+    documents = [part for part in parts if part.media_type in (*INDEXES, *MANIFESTS)]
+    blobs = [part for part in parts if part.media_type not in (*INDEXES, *MANIFESTS)]
+
+    def push(descriptor: Descriptor) -> How:
+        known = source.location(descriptor.digest) if isinstance(source, Located) else None
+        others = [place for place in (before, known) if place is not None]
+        return repository.push_blob(descriptor, source, mount_from=others)
+
+    in_parallel(push, blobs, UPLOADS)
+    for document in documents:
+        data = read_document(source, document, MAX_DOCUMENT_BYTES)
+        repository.push_manifest(data, document.media_type)

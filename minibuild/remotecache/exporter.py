@@ -1,0 +1,186 @@
+"""Results to elsewhere, after a build that went well.
+
+Comes in: the canonical keys of a build's steps, and the places to export to. Goes out: a document
+at each place, with the layers that it names. Of mode `max` all steps go with their layers; of mode
+`min` those whose layers are in the image anyway. The others go by their keys alone, which is
+enough for steps behind them to be found.
+
+What is packed already is not packed again, what a registry has is not sent, and layers that never
+came here (those of a base, say) are mounted or go from registry to registry.
+Read next: `document`, `places`.
+"""
+
+from collections.abc import Sequence
+
+from minibuild.cache.materialise import Materialiser
+from minibuild.cache.records import StepKeys
+from minibuild.cache.results import DiffKey, Result
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.imagetools.convert import recompress
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.meter import VertexMeter
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.reference import Reference
+from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
+from minibuild.remotecache.importer import Imports
+from minibuild.remotecache.places import name_of, write_place
+from minibuild.remotecache.transfer import Scene, vertex, warn
+from minibuild.session.request import CachePlace
+from minibuild.solver.workbench import Voice
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Engine
+
+_RULE = "CacheNotExported"
+_PACKERS = 4
+
+
+class Departure(NamedTuple):
+    """What an export works with. `near` are repositories that have some of the layers."""
+
+    engine: Engine
+    materialiser: Materialiser
+    scene: Scene
+    near: tuple[Reference, ...] = ()
+
+
+class Known(NamedTuple):
+    """A step by its canonical key, with the keys that lead to it and its result, if anybody has
+    it."""
+
+    canonical: Digest
+    keys: tuple[Digest, ...]
+    name: str
+    result: Result | None
+
+
+def steps_of(engine: Engine, imports: Imports | None, steps: Sequence[StepKeys]) -> list[Known]:
+    """What is known of the steps of a build, by the store or by other caches.
+
+    Keys and names are those of this build and of no other, so that the same build says the same.
+    """
+    keys: dict[Digest, set[Digest]] = {}
+    names: dict[Digest, str] = {}
+    for step in steps:
+        keys.setdefault(step.canonical, set()).update((step.canonical, step.fast))
+        names.setdefault(step.canonical, step.name)
+    found = []
+    for canonical, name in names.items():
+        record = engine.cache.lookup(canonical)
+        known = record is not None
+        if record is None and imports is not None:
+            record, _ = imports.find(canonical)
+            known = imports.canonical(canonical) is not None
+        if known:
+            result = None if record is None else record.result
+            found.append(Known(canonical, tuple(sorted(keys[canonical])), name, result))
+    return found
+
+
+def send(
+    departure: Departure, places: Sequence[CachePlace], steps: Sequence[Known], final: set[DiffKey]
+) -> None:
+    """Export steps to all places; `final` are the diffs of the images. Raises what a place raises,
+    unless its errors are to be ignored."""
+    for asked in places:
+        name = f"exporting cache to {name_of(asked)}"
+        try:
+            with vertex(departure.scene.report, name) as voice:
+                _export(departure, asked, steps, final, voice)
+        except Cancelled:
+            raise
+        except BuildError as error:
+            if not asked.ignore_error:
+                raise
+            warn(departure.scene.report, _RULE, f"{name}: {error}")
+
+
+def _export(
+    departure: Departure,
+    asked: CachePlace,
+    steps: Sequence[Known],
+    final: set[DiffKey],
+    voice: Voice,
+) -> None:
+    chosen = steps if asked.mode == "max" else [_without_others(step, final) for step in steps]
+    blobs = _blobs(departure, asked, chosen, voice)
+    document = document_of(departure.engine, chosen, blobs)
+    if not document.steps:
+        warn(departure.scene.report, _RULE, f"there is no step to export to {name_of(asked)}")
+        return
+    scene = departure.scene
+    meter = VertexMeter(scene.report, voice.vertex)
+    source = departure.engine.layers
+    top = write_place(asked, document, source, departure.near, scene.access, scene.cancelled, meter)
+    voice.remark(
+        f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
+    )
+
+
+def _without_others(step: Known, final: set[DiffKey]) -> Known:
+    """A step with its result only if that is part of an image."""
+    whole = step.result is not None and final.issuperset(step.result)
+    return step if whole else step._replace(result=None)
+
+
+def _blobs(
+    departure: Departure, asked: CachePlace, steps: Sequence[Known], voice: Voice
+) -> dict[DiffKey, PackedLayer]:
+    """The layers of the steps as blobs; what cannot be had any more is left out."""
+    diffs, kind = departure.engine.diffs, asked.compression or "gzip"
+    pending = [key for step in steps for key in step.result or ()]
+    wanted: dict[DiffKey, None] = {}
+    while pending:
+        if (key := pending.pop()) not in wanted:
+            wanted[key] = None
+            pending.extend(diffs.get(key).base)
+
+    def pack(key: DiffKey) -> PackedLayer | None:
+        try:
+            blob = departure.materialiser.blob(key, voice.remark, kind, asked.level, remote=True)
+        except StoreError:
+            return None
+        if not asked.force_compression:
+            return blob
+        engine = departure.engine
+        engine.layers.fetch(blob)
+        return recompress(engine.content, engine.store.db, blob, kind, asked.level)
+
+    keys = list(wanted)
+    packed = in_parallel(pack, keys, _PACKERS)
+    return {key: blob for key, blob in zip(keys, packed, strict=True) if blob is not None}
+
+
+def document_of(
+    engine: Engine,
+    steps: Sequence[Known],
+    blobs: dict[DiffKey, PackedLayer],
+    epoch: int | None = None,
+) -> CacheDocument:
+    """The document about these steps. One with a layer that is no blob goes by its keys alone. With
+    an epoch that is the time of all layers, as it is in the history of an image."""
+    # When a layer of a base came to be known here is no business of others.
+    tops = {step.result[-1] for step in steps if step.result}
+    layers: list[CachedLayer] = []
+    numbers: dict[DiffKey, int] = {}
+
+    def place(key: DiffKey) -> bool:
+        """Give a diff a number, after those that it was made on; False if one has no blob."""
+        row = engine.diffs.get(key)
+        if key in numbers:
+            return True
+        if key not in blobs or not all(map(place, row.base)):
+            return False
+        base = tuple(numbers[below] for below in row.base)
+        numbers[key] = len(layers)
+        created = None if key not in tops else row.created if epoch is None else float(epoch)
+        layers.append(CachedLayer(blobs[key], base, created))
+        return True
+
+    made = []
+    for step in steps:
+        chain: tuple[int, ...] | None = None
+        if step.result is not None and all(place(key) for key in step.result):
+            chain = tuple(numbers[key] for key in step.result)
+        made.append(CachedStep(step.canonical, step.keys, step.name, chain))
+    return CacheDocument(tuple(layers), tuple(made))

@@ -1,0 +1,142 @@
+"""Results from the caches of other machines, for steps that this store does not know.
+
+Comes in: the places that a build may look into, in the order of preference. Goes out: records, as
+if they were the store's own. A place is read when the store lacks a step for the first time, so a
+build that is cached here asks nobody. Then two documents come, and no layer: a record's layers are
+diffs that exist as blobs somewhere else, and are fetched when a step or an output needs them.
+
+A record is kept in the store once all its layers are here, by whatever way; until then it is good
+for this build alone. Whatever goes wrong with a place is a warning: a cache that is missing costs
+time, and never the build.
+Read next: `exporter`; `minibuild.solver.cache_probe`, which makes the most of it.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from minibuild.cache.records import Record
+from minibuild.cache.results import DiffKey, Result
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled
+from minibuild.oci.content import BlobSource
+from minibuild.remotecache.document import CacheDocument, CachedStep
+from minibuild.remotecache.places import Kept, name_of, read_place
+from minibuild.remotecache.transfer import Scene, vertex, warn
+from minibuild.session.request import CachePlace
+from minibuild.worker.worker import Engine
+
+_RULE = "CacheNotImported"
+
+
+class Imports:
+    """Implements `Elsewhere` for one build. Safe in threads."""
+
+    def __init__(self, engine: Engine, scene: Scene, places: Sequence[CachePlace]) -> None:
+        self._engine = engine
+        self._scene = scene
+        self._places = places
+        self._documents: list[_Document] | None = None
+        self._used: dict[Digest, tuple[CachedStep, Result]] = {}
+        self._asking = threading.RLock()
+
+    def find(self, key: Digest) -> tuple[Record | None, str]:
+        """See `Elsewhere.find`."""
+        with self._asking:
+            for document in self._read():
+                step = document.steps.get(key)
+                if step is not None and step.layers is not None:
+                    result = document.result(step.layers)
+                    self._used[step.canonical] = step, result
+                    return Record(step.canonical, result), document.name
+        return None, ""
+
+    def canonical(self, key: Digest) -> Digest | None:
+        """See `Elsewhere.canonical`."""
+        with self._asking:
+            found = (document.steps.get(key) for document in self._read())
+            return next((step.canonical for step in found if step is not None), None)
+
+    def settle(self) -> None:
+        """Keep the records of what has come into the store, for builds that ask nobody."""
+        here: dict[DiffKey, bool] = {}
+        for step, result in self._used.values():
+            if all(self._here(key, here) for key in result):
+                record = Record(step.canonical, result)
+                self._engine.cache.save(set(step.keys), record, step.name)
+
+    def _here(self, key: DiffKey, here: dict[DiffKey, bool]) -> bool:
+        """Whether a diff is in the store with all that it was made on; `here` is what is known."""
+        if key not in here:
+            row = self._engine.diffs.get(key)
+            blob = row.blob
+            kept = blob is not None and self._engine.content.has(blob.digest, blob.size_bytes)
+            below = all(self._here(other, here) for other in row.base)
+            here[key] = row.upper is not None or (kept and below)
+        return here[key]
+
+    def _read(self) -> "list[_Document]":
+        if self._documents is None:
+            self._documents = [
+                _Document(self._engine, name_of(asked), document, kept.source)
+                for asked in self._places
+                if (kept := self._ask(asked)) is not None
+                for document in kept.documents
+            ]
+        return self._documents
+
+    def _ask(self, asked: CachePlace) -> Kept | None:
+        name = name_of(asked)
+        try:
+            with vertex(self._scene.report, f"importing cache manifest from {name}"):
+                return read_place(asked, self._scene.access, self._scene.cancelled)
+        except Cancelled:
+            raise
+        except BuildError as error:
+            warn(self._scene.report, _RULE, f"no cache from {name}: {error}")
+            return None
+
+
+class _Document:
+    """A document with its steps by all their keys, and its layers as diffs of this store."""
+
+    def __init__(
+        self, engine: Engine, name: str, document: CacheDocument, source: BlobSource
+    ) -> None:
+        self.name = name
+        self.steps: dict[Digest, CachedStep] = {}
+        for step in document.steps:
+            for key in step.keys:
+                self.steps.setdefault(key, step)
+        self._engine = engine
+        self._layers = document.layers
+        self._source = source
+        self._diffs: dict[int, DiffKey] = {}
+
+    def result(self, numbers: Sequence[int]) -> Result:
+        """Layers of the document as diffs."""
+        return tuple(self._diff(number) for number in numbers)
+
+    def _diff(self, number: int) -> DiffKey:
+        if number not in self._diffs:
+            # Lowest first, so a tower of a thousand layers is no recursion.
+            pending = [number]
+            while pending:
+                below = [n for n in self._layers[pending[-1]].base if n not in self._diffs]
+                if below:
+                    pending.extend(reversed(below))
+                else:
+                    self._make(pending.pop())
+        return self._diffs[number]
+
+    def _make(self, number: int) -> None:
+        if number in self._diffs:
+            return
+        engine, layer = self._engine, self._layers[number]
+        base = tuple(self._diffs[below] for below in layer.base)
+        engine.layers.borrow(layer.blob, self._source, self.name)
+        for row in engine.diffs.alike(base, layer.blob.diff_id):
+            # The same layer is here already, perhaps compressed otherwise.
+            if row.upper is not None or (row.blob and engine.layers.present(row.blob)):
+                self._diffs[number] = row.key
+                return
+        self._diffs[number] = engine.cache.layer(base, layer.blob, self.name, layer.created)

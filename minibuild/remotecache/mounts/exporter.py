@@ -1,0 +1,116 @@
+"""Cache mounts to elsewhere, after a build that went well.
+
+Comes in: the places to export to, and the mounts that the build's steps name. Goes out: the same
+mounts at these places. A mount is packed while no step of any build uses it, so what travels is
+what some step left, never half of what one is writing. One whose contents are known as the layer
+that the place has is neither packed nor sent. One that is empty, or was never made here because
+all its steps were cached, keeps the layer that the place has.
+Read next: `parcels`, `tree`.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled
+from minibuild.graph.op import CacheMount, Exec
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.oci.meter import VertexMeter
+from minibuild.oci.model import Descriptor
+from minibuild.remotecache.mounts.local import LocalMount
+from minibuild.remotecache.mounts.parcels import Parcels
+from minibuild.remotecache.mounts.places import open_place
+from minibuild.remotecache.mounts.tree import is_empty, pack_tree
+from minibuild.remotecache.transfer import Scene, vertex, warn
+from minibuild.session.request import CacheMountPlace
+from minibuild.solver.cachemounts import named_by_seed
+from minibuild.solver.trees import Solved
+from minibuild.solver.workbench import Voice
+
+_PATIENCE_S = 30.0
+"""How long to wait for steps of other builds that use a mount."""
+
+_RULE = "CacheMountNotExported"
+
+
+def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, Solved]) -> list[str]:
+    """The ids of the cache mounts of the steps of a build, which is `solved`; each once."""
+    found: dict[str, None] = {}
+    for step in topological(targets):
+        if isinstance(step.op, Exec):
+            inputs = [None if v is None else solved.get(v.digest) for v in step.inputs]
+            mounts = [m for m in step.op.mounts if isinstance(m, CacheMount)]
+            found |= {named_by_seed(mount, step, inputs).id: None for mount in mounts}
+    return list(found)
+
+
+def send(
+    scene: Scene,
+    places: Sequence[CacheMountPlace],
+    ids: Sequence[str],
+    others: Sequence[CacheMountPlace] = (),
+) -> list[str]:
+    """Export the mounts `ids`, or those that a place asks for, to all places; returns the ids of
+    what is new there. What lies at the places `others` already comes from there. Raises what a
+    place raises, unless its errors are to be ignored."""
+    from minibuild.snapshot.sweep import discard
+
+    parcels = Parcels(scene, others)
+    changed: dict[str, None] = {}
+    try:
+        for asked in places:
+            name = f"exporting cache mounts to {asked.ref or asked.path}"
+            try:
+                with vertex(scene.report, name) as voice:
+                    new = _export(scene, asked, asked.ids or ids, parcels, voice)
+                    voice.remark("sent" if new else "unchanged")
+            except Cancelled:
+                raise
+            except BuildError as error:
+                if not asked.ignore_error:
+                    raise
+                warn(scene.report, _RULE, f"{name}: {error}")
+            else:
+                changed |= dict.fromkeys(new)
+    finally:
+        discard(scene.store, parcels.folder)
+    return list(changed)
+
+
+def _export(
+    scene: Scene, asked: CacheMountPlace, ids: Iterable[str], parcels: Parcels, voice: Voice
+) -> list[str]:
+    place = open_place(asked, scene.access, scene.cancelled)
+    kept = place.read()
+    there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
+    layers: dict[str, Descriptor] = {}
+    for id in ids:
+        local = LocalMount(scene.store, id)
+        if not os.path.isdir(local.path) and asked.ids:
+            warn(scene.report, _RULE, f"there is no cache mount {id} in the store")
+        with local.alone(_PATIENCE_S, scene.cancelled) as alone:
+            if not alone:
+                warn(scene.report, _RULE, f"cache mount {id}: steps of other builds are using it")
+            elif not is_empty(local.path):
+                layers[id] = layer_of(local, asked, there.get(id), parcels, scene.cancelled)
+    place.write(layers, parcels, VertexMeter(scene.report, voice.vertex))
+    return [id for id, layer in layers.items() if there.get(id) != layer.digest]
+
+
+def layer_of(
+    local: LocalMount,
+    asked: CacheMountPlace,
+    there: Digest | None,
+    parcels: Parcels,
+    cancelled: threading.Event,
+) -> Descriptor:
+    """The mount as a layer: packed, unless it is known to be one that the place has, or another."""
+    now = local.fingerprint()
+    for known in local.known_as(now):
+        if known.digest == there or parcels.offers(known.digest):
+            return known
+    with local.opened() as fd:
+        layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled)
+    local.remember(now, layer)
+    return layer

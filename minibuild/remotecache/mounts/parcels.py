@@ -1,0 +1,66 @@
+"""Layers on their way to a place: packed here, or lying at another place already.
+
+Comes in: what is packed, and the places that the build may import from. Goes out: a source of
+blobs. A mount that nobody changed since it was imported is a layer of the place where it came from;
+it goes from there, or is mounted there by the registry, and is not packed again.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from minibuild.digest import Digest, digest_hex
+from minibuild.errors import BuildError, Cancelled
+from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.model import Descriptor
+from minibuild.oci.reference import Reference
+from minibuild.remotecache.mounts.places import open_place
+from minibuild.remotecache.transfer import Scene
+from minibuild.session.request import CacheMountPlace
+
+
+class Parcels(ContentStore):
+    """A store for what is packed, outside of the store's blobs and gone when the build ends, which
+    can read what lies at the places `others` too. These are asked when there is a use for it."""
+
+    __slots__ = ("_asked", "_others", "_scene", "folder")
+
+    def __init__(self, scene: Scene, others: Sequence[CacheMountPlace] = ()) -> None:
+        super().__init__(scene.store)
+        self.folder = scene.store.ingest_path()
+        os.mkdir(self.folder, 0o700)
+        self._scene = scene
+        self._asked = list(others)
+        self._others: dict[str, BlobSource] = {}
+
+    def path(self, digest: Digest) -> str:
+        """See `ContentStore.path`."""
+        return os.path.join(self.folder, digest_hex(digest))
+
+    def offers(self, digest: Digest) -> bool:
+        """Whether a layer need not be packed."""
+        return self.has(digest) or self._other(digest) is not None
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See `BlobSource.open`."""
+        other = None if self.has(descriptor.digest) else self._other(descriptor.digest)
+        return super().open(descriptor) if other is None else other.open(descriptor)
+
+    def location(self, digest: Digest) -> Reference | None:
+        """A repository that has the blob, if there is one."""
+        find = getattr(self._other(digest), "location", None)
+        return None if find is None else find(digest)
+
+    def _other(self, digest: Digest) -> BlobSource | None:
+        while digest not in self._others and self._asked:
+            asked = self._asked.pop(0)
+            try:
+                kept = open_place(asked, self._scene.access, self._scene.cancelled).read()
+            except Cancelled:
+                raise
+            except (BuildError, OSError):
+                continue  # The import has complained of it, if it was asked.
+            if kept is not None:
+                for layer in kept.layers.values():
+                    self._others.setdefault(layer.digest, kept.source)
+        return self._others.get(digest)

@@ -1,0 +1,131 @@
+"""The contents of one cache mount, as a tar and back, and what tells whether they changed.
+
+Comes in: an open directory that nobody writes to. Goes out: a layer, or files. It is the tar of
+image layers, with three differences, since a cache mount is not part of an image: names such as
+`.wh.x` are just names, attributes of users (`user.*`, and `trusted.*` where they can be seen) are
+kept, and the directory itself has an entry, which brings its owner and mode. Equal contents give
+equal bytes. Sockets are left out. Read next: `artifact`.
+"""
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Mapping
+
+from minibuild.errors import Cancelled, ImageError
+from minibuild.fileop.walk import walk
+from minibuild.layer.apply import EntryWriter, clean_name
+from minibuild.layer.compress import layer_media_type
+from minibuild.layer.pack import LayerPacker
+from minibuild.layer.sink import LayerSink
+from minibuild.layer.stream import LayerStream
+from minibuild.layer.tar_reader import TarReader
+from minibuild.linux import device, xattr
+from minibuild.linux import owner as ownership
+from minibuild.linux.beneath import makedirs_beneath
+from minibuild.oci.content import BlobSource, ContentStore, full_disk
+from minibuild.oci.model import Compression, Descriptor
+
+_KEPT = ("user.", "trusted.")
+_OURS = (device.PLACEHOLDER, device.MARK)
+_PARENT_MODE = 0o755
+
+
+def is_empty(path: str) -> bool:
+    """Whether a cache directory has nothing in it, or is not there."""
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    except FileNotFoundError:
+        return True
+
+
+def fingerprint(fd: int) -> str:
+    """A value that is another one after any change to the tree: contents, modes, owners, times.
+
+    Made of what stat(2) says: the kernel sets the change time of a file whenever it or its
+    metadata change, and nobody can set it back.
+    """
+    sha = hashlib.sha256()
+    top = os.fstat(fd)
+    # The directory itself gets a new change time by the rename that puts it in its place.
+    sha.update(f"{top.st_mode} {top.st_uid} {top.st_gid} {top.st_mtime_ns}\n".encode())
+    for path, _, _, found, _ in walk(fd):
+        sha.update(os.fsencode(path))
+        sha.update(
+            f"\0{found.st_mode} {found.st_uid} {found.st_gid} {found.st_size} {found.st_ino}"
+            f" {found.st_mtime_ns} {found.st_ctime_ns}\n".encode()
+        )
+    return sha.hexdigest()
+
+
+def pack_tree(
+    fd: int,
+    content: ContentStore,
+    compression: Compression,
+    level: int | None,
+    cancelled: threading.Event,
+) -> Descriptor:
+    """The tree as a layer in `content`. Raises `ImageError` if a file changes meanwhile."""
+    with LayerSink(content, compression, level) as sink:
+        packer = LayerPacker(sink, xattrs=_xattrs)
+        packer.add(".", f"/proc/self/fd/{fd}/.")
+        for found in walk(fd):
+            if cancelled.is_set():
+                raise Cancelled("cancelled while packing a cache mount")
+            packer.add(found.path, f"/proc/self/fd/{found.dir_fd}/{found.name}")
+        _, digest, size = sink.commit()
+    return Descriptor(layer_media_type(compression), digest, size)
+
+
+def unpack_tree(
+    source: BlobSource, layer: Descriptor, fd: int, cancelled: threading.Event
+) -> list[str]:
+    """Put the files of a layer into an empty directory; returns a sentence for each that this host
+    did not permit to make. Raises `ImageError` for a layer that is not what it should be."""
+    what = f"cache mount {layer.digest}"
+
+    def make_parent(path: str) -> None:
+        for made in makedirs_beneath(fd, path, _PARENT_MODE):
+            ownership.chown(fd, made, 0, 0)
+
+    writer = EntryWriter(fd, make_parent, strict=False)
+    name = ""
+    try:
+        with LayerStream(source, layer, None) as stream:
+            reader = TarReader(stream.chunks(), what)
+            for entry in reader:
+                if cancelled.is_set():
+                    raise Cancelled("cancelled while unpacking a cache mount")
+                name = clean_name(entry.name, what)
+                entry = entry._replace(name=name)
+                if not name:
+                    writer.write_root(entry)
+                elif entry.kind == "link":
+                    writer.link(entry, clean_name(entry.linkname, what))
+                else:
+                    writer.write(entry, reader.data())
+            reader.drain()
+            stream.verify()
+        writer.finish()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_disk(error, what) from error
+        raise ImageError(
+            f"cannot unpack {name!r} of {what}: {os.strerror(error.errno or 0)}"
+        ) from error
+    finally:
+        writer.close()
+    return writer.skipped
+
+
+def _xattrs(target: int | str) -> Mapping[str, bytes]:
+    """The attributes that go along. Labels of security modules stay: they are this machine's."""
+    names = [
+        name
+        for name in xattr.names(target)
+        if name == "security.capability" or (name.startswith(_KEPT) and name not in _OURS)
+    ]
+    found = {name: xattr.get(target, name) for name in sorted(names)}
+    return {name: value for name, value in found.items() if value is not None}

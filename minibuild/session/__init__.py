@@ -1,0 +1,6 @@
+"""What a caller asks of a build, and what it lends to it: options, secrets, ssh agents.
+
+Comes in: the caller's values. Goes out: a `BuildRequest`, and the means to get a secret's value or
+an agent's socket while the build runs. BuildKit calls the connection that serves these a session.
+Read in this order: `request`, `secrets`, `ssh_agent`, `key_agent`.
+"""

@@ -1,0 +1,234 @@
+"""What a caller can ask of a build, and what comes back: the same for Python and the command line.
+
+Everything a flag of `minibuild build` can say is a field here, already parsed: no field holds
+text that the engine has to take apart, but for names of images and contexts, which are text by
+nature. Read next: `builder`.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from minibuild.digest import ChainID, DiffID, Digest
+from minibuild.errors import SourceText, UsageError
+from minibuild.graph.frontend import Finding
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.op import Ulimit
+from minibuild.graph.platform import Platform
+from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.graph.flat import FlatGraph
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("", "0", "f", "F", "FALSE", "false", "False")
+
+OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
+
+
+class Output(NamedTuple):
+    """One `--output`. `dest` is a path, or `-` for standard output; `image` needs none.
+
+    `attributes` are the remaining `key=value` pairs, for the exporter to read and to check.
+    """
+
+    type: OutputType
+    dest: str = ""
+    attributes: Mapping[str, str] = {}
+
+
+class Secret(NamedTuple):
+    """A secret: its id, and where its value is: a file, or a variable of the environment."""
+
+    id: str
+    path: str = ""
+    env: str = ""
+
+
+class SshAgent(NamedTuple):
+    """An ssh agent socket, or key files to serve from an agent of ours.
+
+    `raw` forwards all that is said to the socket, which need not be an agent then.
+    """
+
+    id: str
+    paths: tuple[str, ...] = ()
+    raw: bool = False
+
+
+class RegistryAccess(NamedTuple):
+    """How registries are reached: names of files, which are read when one is first asked for.
+
+    `settings` is a TOML file with a section `registries` (see docs/registries.md), or empty.
+    `logins` are files in the form of Docker's config.json; the first that knows a registry
+    counts. `certificates` are folders in the form of /etc/docker/certs.d. `proxies` maps `http`,
+    `https` and `no` to the values of the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+    `insecure` are registries that may go without TLS, whatever the settings say.
+    """
+
+    settings: str = ""
+    logins: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    proxies: Mapping[str, str] = {}
+    insecure: tuple[str, ...] = ()
+
+
+class CacheMountPlace(NamedTuple):
+    """One `--cache-mount-to` or `--cache-mount-from`: where directories of RUN
+    --mount=type=cache are kept between builds. See docs/cache-mounts.md.
+
+    `ref` is a name in a registry, `path` a folder, in which `tag` is the name. `ids` are those of
+    the cache mounts; empty: all that the build uses. With `force` an import replaces what a mount
+    has. `compression` and `level` are those of an export; `ignore_error` makes its errors warnings.
+    """
+
+    type: Literal["registry", "local"]
+    ref: str = ""
+    path: str = ""
+    tag: str = "latest"
+    ids: tuple[str, ...] = ()
+    force: bool = False
+    compression: Literal["uncompressed", "gzip", "zstd"] = "zstd"
+    level: int | None = None
+    insecure: bool = False
+    ignore_error: bool = False
+
+
+class CachePlace(NamedTuple):
+    """One `--cache-to` or `--cache-from`: where results of steps are kept for other machines. See
+    docs/scaling.md.
+
+    `ref` is a name in a registry, `path` a folder, in which `tag` is the name (or `digest`, for an
+    import). `inline` writes the cache into the image itself. `mode` is `min`, the layers of the
+    image, or `max`, those of all steps. `compression` and `level` are those of layers that are made
+    for the cache; `force_compression` has the others compressed so, too. `reset` removes from a
+    folder what only the replaced cache needed. `ignore_error` makes errors of an export warnings.
+    """
+
+    type: Literal["registry", "local", "inline"]
+    ref: str = ""
+    path: str = ""
+    tag: str = "latest"
+    digest: str = ""
+    mode: Literal["min", "max"] = "min"
+    compression: Literal["uncompressed", "gzip", "zstd"] | None = None
+    level: int | None = None
+    force_compression: bool = False
+    insecure: bool = False
+    ignore_error: bool = False
+    reset: bool = True
+
+
+class Attestations(NamedTuple):
+    """What a build says of its images, beside them: see docs/attestations.md.
+
+    `mode` is how much the provenance tells (empty: there is none), `builder_id` and `reproducible`
+    are what it says of the builder and of the build. `sbom` asks for the packages of the images.
+    """
+
+    mode: Literal["", "min", "max"] = ""
+    builder_id: str = ""
+    reproducible: bool = False
+    sbom: bool = False
+
+
+class BuildRequest(NamedTuple):
+    """One build. Use keywords; the order of the fields is not part of the interface.
+
+    `context` is a directory, an archive, or a URL: of a git repository, an archive, a Dockerfile.
+    `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
+    no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
+    `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
+    has), `always` or `never`. `jobs` 0 lets the scheduler choose. With `keep_failed` the store
+    keeps what a failed step left. A `graph` takes the place of a Dockerfile; its local sources are
+    `contexts`, and `context` is the one of that name. With `squash` images have one layer on top of
+    their base.
+    """
+
+    context: str = "."
+    file: str = ""
+    dockerfile: str | None = None
+    tags: tuple[str, ...] = ()
+    target: str = ""
+    build_args: Mapping[str, str] = {}
+    contexts: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    annotations: tuple[str, ...] = ()
+    squash: bool = False
+    no_cache: bool = False
+    no_cache_filter: frozenset[str] = frozenset()
+    outputs: tuple[Output, ...] = ()
+    pull: Literal["missing", "always", "never"] = "missing"
+    platforms: tuple[Platform, ...] = ()
+    network: Literal["default", "none", "host"] = "default"
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size_bytes: int = 0
+    ulimits: tuple[Ulimit, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    ssh: tuple[SshAgent, ...] = ()
+    allow: frozenset[str] = frozenset()
+    jobs: int = 0
+    keep_failed: bool = False
+    lab: str = ""
+    registries: RegistryAccess = RegistryAccess()
+    graph: "FlatGraph | None" = None
+    cache_to: tuple[CachePlace, ...] = ()
+    cache_from: tuple[CachePlace, ...] = ()
+    cache_mount_to: tuple[CacheMountPlace, ...] = ()
+    cache_mount_from: tuple[CacheMountPlace, ...] = ()
+    attestations: Attestations = Attestations()
+
+    @property
+    def multi_platform(self) -> bool:
+        """Whether the outputs are those for several platforms (an index, a folder for each).
+
+        With one platform the build argument BUILDKIT_MULTI_PLATFORM asks for it, so that what is
+        written does not depend on how many there are. Raises `UsageError`.
+        """
+        text = self.build_args.get("BUILDKIT_MULTI_PLATFORM", "")
+        if text not in _TRUE and text not in _FALSE:
+            raise UsageError(
+                f"invalid boolean value for BUILDKIT_MULTI_PLATFORM: {text}",
+                hint="write true or false",
+            )
+        return text in _TRUE or len(self.platforms) > 1
+
+
+class LayerInfo(NamedTuple):
+    """A layer of a built image: `instruction` made it; `link` if it does not depend on others."""
+
+    diff_id: DiffID
+    digest: Digest
+    size_bytes: int
+    media_type: str
+    instruction: str = ""
+    link: bool = False
+
+
+class BuiltImage(NamedTuple):
+    """One image of a build. `digest` is its manifest's, `config_digest` its config's."""
+
+    platform: Platform
+    digest: Digest
+    config_digest: Digest
+    media_type: str
+    size_bytes: int
+    config: ImageConfig
+    layers: tuple[LayerInfo, ...]
+    chain: ChainID | None = None
+
+
+class BuildResult(NamedTuple):
+    """What a build made. `digest` is that of the index if there are several images.
+
+    `metadata` is what `--metadata-file` holds: BuildKit's key names. `cached` and `executed`
+    count vertices.
+    """
+
+    images: tuple[BuiltImage, ...]
+    digest: Digest | None
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    findings: tuple[Finding, ...] = ()
+    source: SourceText | None = None
+    cached: int = 0
+    executed: int = 0

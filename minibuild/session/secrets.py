@@ -1,0 +1,107 @@
+"""Values that a step may see and nobody else: secrets, and sockets of ssh agents.
+
+They are read when a step asks, stay in memory, and take no part in any key, layer, log or report.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.session.request import Secret, SshAgent
+from minibuild.solver.workbench import AgentSocket
+
+if TYPE_CHECKING:
+    from minibuild.session.key_agent import KeyAgent
+
+MAX_BYTES = 500 * 1024
+"""The limit that `docker build` sets for a secret."""
+
+
+class SecretReader:
+    """Looks up secrets by id: `reader(id)` is the value, or None for an unknown id."""
+
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        self._secrets = {secret.id: secret for secret in secrets}
+
+    def __call__(self, secret_id: str) -> bytes | None:
+        secret = self._secrets.get(secret_id)
+        if secret is None:
+            return None
+        if secret.env:
+            # The one value of the environment that is read here: because the request names it.
+            found = os.environb.get(os.fsencode(secret.env))
+            if found is None:
+                raise DefinitionError(
+                    f"secret {secret_id}: the variable {secret.env} is not set",
+                    hint=f"export {secret.env}, or give a file with src=",
+                )
+            return found
+        try:
+            with open(secret.path or secret.id, "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise DefinitionError(
+                f"secret {secret_id}: cannot read {error.filename}: {error.strerror}"
+            ) from error
+        if len(data) > MAX_BYTES:
+            raise DefinitionError(f"secret {secret_id} is larger than {MAX_BYTES // 1024} KiB")
+        return data
+
+
+class SshReader:
+    """Looks up ssh agents by id: `reader(id)` is where it listens, or None for an unknown id.
+
+    Key files are loaded into an agent of ours when a step first asks; `close` ends those.
+    """
+
+    def __init__(self, agents: Sequence[SshAgent]) -> None:
+        self._agents = {agent.id: agent for agent in agents}
+        self._loaded: dict[str, KeyAgent] = {}
+        self._loading = threading.Lock()
+
+    def __call__(self, agent_id: str) -> AgentSocket | None:
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            return None
+        paths = agent.paths or tuple(filter(None, (os.environ.get("SSH_AUTH_SOCK"),)))
+        if not paths:
+            raise UsageError(
+                f"ssh agent {agent_id}: SSH_AUTH_SOCK is not set",
+                hint=f"start an agent, or name its socket: --ssh {agent_id}=/path/to/socket",
+            )
+        sockets = [path for path in paths if _is_socket(agent_id, path)]
+        if not sockets:
+            if agent.raw:
+                raise UsageError(
+                    f"ssh agent {agent_id}: raw needs a socket, and {paths[0]} is none"
+                )
+            return AgentSocket(self._keys(agent_id, paths))
+        if len(paths) > 1:
+            raise UsageError(
+                f"ssh agent {agent_id}: {sockets[0]} is a socket, and stands beside other paths",
+                hint="give one socket, or any number of key files",
+            )
+        return AgentSocket(paths[0], agent.raw)
+
+    def _keys(self, agent_id: str, paths: Sequence[str]) -> str:
+        with self._loading:
+            if agent_id not in self._loaded:
+                from minibuild.session.key_agent import KeyAgent
+
+                self._loaded[agent_id] = KeyAgent(agent_id, paths)
+            return self._loaded[agent_id].socket
+
+    def close(self) -> None:
+        """End the agents that were started."""
+        for agent in self._loaded.values():
+            agent.close()
+
+
+def _is_socket(agent_id: str, path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError as error:
+        raise UsageError(f"ssh agent {agent_id}: {path}: {error.strerror}") from error

@@ -1,0 +1,97 @@
+"""Who copies: this process, one thread at a time, and copy servers beside it.
+
+Comes in: jobs from many threads. Goes out: `Done`. Walking, hashing and copying small files holds
+the interpreter lock between two system calls, so one thread does it here, and others give their
+jobs to whichever server is idle. Read next: `copy_server`.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from minibuild.fileop.job import Done, Hooks, Job, Places, do
+from minibuild.oci.content import ContentStore
+
+if TYPE_CHECKING:
+    from minibuild.solver.copy_server import CopyServer
+
+_MAX_SERVERS = 3
+
+
+class Copiers:
+    """Whoever can copy. Safe in threads."""
+
+    def __init__(self) -> None:
+        self._here_is_free = True
+        self._servers: list[CopyServer] = []
+        self._idle: list[CopyServer] = []
+        self._changed = threading.Condition()
+
+    def start_servers(self, jobs: int, at_once: int) -> None:
+        """Have servers for as many copies as can be done at once. There are none where this
+        process has threads already, for it cannot fork then."""
+        wanted = min(jobs, at_once, len(os.sched_getaffinity(0)), _MAX_SERVERS + 1) - 1
+        if self._servers or wanted < 1 or len(os.listdir("/proc/self/task")) > 1:
+            return
+        from minibuild.solver.copy_server import CopyServer
+
+        try:
+            for _ in range(wanted):
+                self._servers.append(CopyServer.start())
+        except OSError:
+            pass  # No more processes or descriptors for this user: it goes without.
+        self._idle = list(self._servers)
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """The right to work on many files in this process."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._here_is_free)
+            self._here_is_free = False
+        try:
+            yield
+        finally:
+            self._give_back(None)
+
+    def do(self, job: Job, places: Places, content: ContentStore, hooks: Hooks) -> Done:
+        """Do a job, here or elsewhere. Raises what `fileop.job.do` raises."""
+        server = self._take(elsewhere=bool(self._servers) and _can_go(places, hooks))
+        try:
+            if server is None:
+                return do(job, places, content, hooks)
+            blobs = content.store.path("blobs", "sha256")
+            return server.do(job, places, content.store.ingest_path(), blobs, hooks)
+        finally:
+            self._give_back(server)
+
+    def _take(self, *, elsewhere: bool) -> "CopyServer | None":
+        with self._changed:
+            self._changed.wait_for(lambda: self._here_is_free or (elsewhere and self._idle))
+            # A job that comes alone is done here: it has nobody to share the lock with.
+            if self._here_is_free:
+                self._here_is_free = False
+                return None
+            return self._idle.pop()
+
+    def _give_back(self, server: "CopyServer | None") -> None:
+        with self._changed:
+            if server is None:
+                self._here_is_free = True
+            elif server.alive:
+                self._idle.append(server)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop the servers. No job is running any more."""
+        for server in self._servers:
+            server.close()
+        self._servers, self._idle = [], []
+
+
+def _can_go(places: Places, hooks: Hooks) -> bool:
+    """Whether a job can be done in another process: it asks nothing that only this one knows."""
+    from minibuild.solver.copy_server import MAX_DIRECTORIES
+
+    return hooks.copied is None and 2 + len(places.sources) <= MAX_DIRECTORIES

@@ -1,0 +1,72 @@
+"""Packing the layers of steps that are done while later steps run.
+
+Comes in: diffs, as steps make them. Goes out: nothing but layers in the store, which the export
+then finds. A step waits for its process most of the time, and hashing and compression do not hold
+the interpreter lock, so one thread beside the steps costs them little; several would. What has not
+been begun when the last step is done is left to the export, which has more threads.
+Read next: `cache.materialise`.
+"""
+
+import threading
+from collections import deque
+
+from minibuild.cache.results import DiffKey
+from minibuild.solver.packing import Packing
+from minibuild.solver.workbench import Workbench
+
+_GRACE_S = 0.3
+_AFTER_S = 0.002
+"""How long after a step its layer is begun: until the next step runs, whoever starts it has much
+to do in the interpreter, and then nothing."""
+
+
+class Packer:
+    """One thread that packs, from the first `add` to `stop`."""
+
+    def __init__(self, bench: Workbench, packing: Packing) -> None:
+        self._bench = bench
+        self._packing = packing
+        self._waiting: deque[DiffKey] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, key: DiffKey) -> None:
+        """Have a diff packed when there is time."""
+        with self._changed:
+            self._waiting.append(key)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Leave what has not been begun, and wait for the layer in the making."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread is not None:
+            # After a failure nobody wants the layer; the thread ends with the next file of it.
+            self._thread.join(_GRACE_S if self._bench.cancelled.is_set() else None)
+
+    def _run(self) -> None:
+        while (key := self._next()) is not None:
+            try:
+                self._bench.materialiser.blob(
+                    key, _silently, self._packing.compression, self._packing.level
+                )
+            except BaseException:
+                return  # The export meets the same trouble, and has somebody to tell.
+
+    def _next(self) -> DiffKey | None:
+        with self._changed:
+            idle = not self._waiting
+            while not (self._waiting or self._stopped):
+                self._changed.wait()
+            if idle:
+                self._changed.wait_for(lambda: self._stopped, _AFTER_S)
+            return None if self._stopped else self._waiting.popleft()
+
+
+def _silently(text: str) -> None:
+    """What is told about a layer is told by the export."""

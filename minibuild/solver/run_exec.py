@@ -1,0 +1,295 @@
+"""Doing an Exec: a new snapshot on the root filesystem, and a process that changes it.
+
+Everything the op names is turned into something of this machine here: results into mounts, caches
+into directories, secrets into bytes. What the process then sees is the executor's business.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from minibuild.cache.results import Result
+from minibuild.errors import Cancelled, DefinitionError, StepFailed, located
+from minibuild.executor.api import (
+    BindPath,
+    BindTree,
+    Limit,
+    SecretFile,
+    Step,
+    StepExit,
+    StepMount,
+    Tmpfs,
+)
+from minibuild.fileop.apply import apply
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    Copy,
+    Exec,
+    SecretMount,
+    SshMount,
+    TmpfsMount,
+)
+from minibuild.graph.vertex import Vertex
+from minibuild.snapshot.api import Mount, SnapshotID
+from minibuild.solver.cachemounts import Seed, SeedOf, cache_directories, named_by_seed
+from minibuild.solver.trees import Solved, input_of, open_tree
+from minibuild.solver.workbench import Voice, Workbench
+
+TAIL_BYTES = 16 * 1024
+"""How much of a step's output is kept for the message about its failure."""
+
+
+def run_exec(
+    bench: Workbench, vertex: Vertex, op: Exec, inputs: Sequence[Solved | None], voice: Voice
+) -> Result:
+    """The result of input 0 with one diff more: what the process changed.
+
+    Raises `StepFailed` if the process ended with another code than 0.
+    """
+    base: Result = inputs[0].result if inputs and inputs[0] else ()
+    parent = bench.materialiser.snapshot(base, voice.remark)
+    active = bench.snapshots.prepare(parent)
+    try:
+        with located(vertex.note.span):
+            _run(bench, vertex, op, inputs, voice, active)
+        with bench.store.db.transaction():
+            bench.snapshots.commit(active)
+            made = bench.diffs.add(base, lower=parent, upper=active)
+    except BaseException as error:
+        if isinstance(error, StepFailed) and bench.keep is not None:
+            bench.snapshots.commit(active)
+            failed = bench.diffs.add(base, lower=parent, upper=active)
+            bench.keep(vertex, op, (*base, failed))
+        else:
+            bench.snapshots.remove(active)
+        raise
+    return (*base, made)
+
+
+def _run(
+    bench: Workbench,
+    vertex: Vertex,
+    op: Exec,
+    inputs: Sequence[Solved | None],
+    voice: Voice,
+    active: SnapshotID,
+) -> None:
+    tail = bytearray()
+
+    def output(stream: int, data: bytes) -> None:
+        tail.extend(data)
+        del tail[:-TAIL_BYTES]
+        voice.log(stream, data)
+
+    with ExitStack() as stack:
+        env = dict(op.env)
+        mounts = _mounts(bench, vertex, op, inputs, voice, stack, env)
+        for name, value in vertex.note.proxy:
+            env.setdefault(name, value)
+        step = Step(
+            rootfs=tuple(bench.snapshots.mounts(active, readonly=False)),
+            args=op.args,
+            env=tuple(env.items()),
+            cwd=op.cwd,
+            user=op.user,
+            mounts=mounts,
+            network=op.network,
+            security=op.security,
+            hostname=op.hostname or Step._field_defaults["hostname"],
+            etc_hosts=op.add_hosts,
+            shm_size_bytes=op.shm_size_bytes,
+            limits=tuple(Limit(*limit) for limit in op.ulimits),
+        )
+        ended = bench.executor().run(step, output, bench.cancelled)
+    if ended.code:
+        raise _failure(op, ended, tail, cancelled=bench.cancelled.is_set())
+
+
+def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> Exception:
+    if cancelled:
+        return Cancelled("the step was cancelled")
+    hint = ""
+    if ended.oom:
+        hint = "the kernel ran out of memory and killed it"
+    elif _foreign(tail):
+        hint = (
+            f"a program for another machine than {os.uname().machine}: install emulation for it "
+            "(qemu-user-static and binfmt-support, or the like), or let this stage run here with "
+            "FROM --platform=$BUILDPLATFORM and cross-compile"
+        )
+    elif ended.code == 127 and f'exec: "{op.args[0]}"'.encode() in tail:
+        hint = f"the image has no {op.args[0]}: a RUN in shell form needs a shell, see SHELL"
+        if op.args[0] not in ("/bin/sh", "/bin/bash"):
+            hint = f"the image has no {op.args[0]}: is it installed, is PATH right?"
+    elif ended.code == 127:
+        hint = "the shell found no such command in the image: is it installed, is PATH right?"
+    elif ended.code == 126 and b"arguments and environment are too long" in tail:
+        hint = "one argument has 128 KiB at most, all of them 2 MiB (execve(2)): COPY the data"
+    elif ended.code == 126:
+        hint = "the file is there but cannot be executed: its mode, or its platform"
+    return StepFailed(
+        f'process "{" ".join(op.args)}" did not complete successfully: exit code: {ended.code}',
+        code=ended.code,
+        hint=hint,
+        detail=tail.decode("utf-8", "replace"),
+    )
+
+
+def _foreign(output: bytes | bytearray) -> bool:
+    """Whether a step said that it could not run a binary.
+
+    A shell takes a file that the kernel refuses for a script, and complains of its first bytes.
+    """
+    return b"exec format error" in output.lower() or b"\x7fELF" in output
+
+
+def _mounts(
+    bench: Workbench,
+    vertex: Vertex,
+    op: Exec,
+    inputs: Sequence[Solved | None],
+    voice: Voice,
+    stack: ExitStack,
+    env: dict[str, str],
+) -> tuple[StepMount, ...]:
+    """What the mounts of the op are on this machine, held by the stack; secrets may set variables
+    in `env` too."""
+    wanted = [
+        named_by_seed(mount, vertex, inputs) if isinstance(mount, CacheMount) else mount
+        for mount in op.mounts
+    ]
+    cache_mounts = [mount for mount in wanted if isinstance(mount, CacheMount)]
+    if bench.fill is not None:
+        # Before any of them is held: two steps with the same mounts must not wait for each other.
+        bench.fill(cache_mounts)
+    caches: dict[str, str] = {}
+    if cache_mounts:
+        seeds = _seeds(bench, vertex, inputs, voice)
+        caches = stack.enter_context(cache_directories(bench, cache_mounts, seeds))
+    made: list[StepMount] = []
+    for mount in wanted:
+        if isinstance(mount, CacheMount):
+            made.append(BindPath(mount.target, caches[mount.id], readonly=mount.readonly))
+        else:
+            made += _mount(bench, vertex, mount, inputs, voice, stack, env)
+    return tuple(made)
+
+
+def _mount(
+    bench: Workbench,
+    vertex: Vertex,
+    mount: BindMount | TmpfsMount | SecretMount | SshMount,
+    inputs: Sequence[Solved | None],
+    voice: Voice,
+    stack: ExitStack,
+    env: dict[str, str],
+) -> list[StepMount]:
+    """What one mount of the op is on this machine; secrets may only set a variable."""
+    match mount:
+        case BindMount():
+            return [_bind(bench, vertex, mount, inputs, voice, stack)]
+        case TmpfsMount():
+            return [Tmpfs(mount.target, mount.size_bytes)]
+        case SecretMount():
+            return _secret(bench, mount, env)
+        case SshMount():
+            return _ssh(bench, mount, env, stack)
+
+
+def _bind(
+    bench: Workbench,
+    vertex: Vertex,
+    mount: BindMount,
+    inputs: Sequence[Solved | None],
+    voice: Voice,
+    stack: ExitStack,
+) -> StepMount:
+    solved = input_of(vertex, mount.input, inputs)
+    discard = not mount.readonly
+    if solved is not None and solved.local is not None:
+        if solved.local.ignore:
+            # What is ignored must not be seen: the step gets a copy of what is left.
+            snapshot = _filtered(bench, solved, mount.source, voice, stack)
+            mounts = tuple(bench.snapshots.mounts(snapshot, readonly=True))
+        else:
+            path = os.path.realpath(bench.local(solved.local.name).path)
+            mounts = (Mount("bind", path, ("rbind", "ro")),)
+    else:
+        found = bench.materialiser.snapshot(solved.result if solved else (), voice.remark)
+        if found is None:
+            found = bench.snapshots.prepare(None)
+            stack.callback(bench.snapshots.remove, found)
+        mounts = tuple(bench.snapshots.mounts(found, readonly=True))
+    return BindTree(
+        mount.target, mounts, mount.source, readonly=mount.readonly, writable_discard=discard
+    )
+
+
+def _filtered(
+    bench: Workbench, solved: Solved, path: str, voice: Voice, stack: ExitStack
+) -> SnapshotID:
+    """A throw-away snapshot with what the ignore patterns leave of a context, at and below
+    `path`."""
+    snapshot = bench.snapshots.prepare(None)
+    stack.callback(bench.snapshots.remove, snapshot)
+    with (
+        open_tree(bench, solved, voice) as source,
+        bench.snapshots.tree(snapshot, readonly=False) as fd,
+    ):
+        copy = Copy(0, (path.lstrip("/") or ".",), "/", parents=True)
+        apply([copy], fd, {0: source}, cancelled=bench.cancelled)
+    return snapshot
+
+
+def _seeds(
+    bench: Workbench, vertex: Vertex, inputs: Sequence[Solved | None], voice: Voice
+) -> SeedOf:
+    """What fills the directories of caches that are new: the trees they are mounted `from`."""
+
+    def seed_of(mount: CacheMount) -> Seed | None:
+        def seed(fd: int) -> None:
+            with open_tree(bench, input_of(vertex, mount.input, inputs), voice) as source:
+                copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", keep_owner=True)
+                apply([copy], fd, {0: source}, cancelled=bench.cancelled)
+
+        return None if mount.input < 0 else seed
+
+    return seed_of
+
+
+def _secret(bench: Workbench, mount: SecretMount, env: dict[str, str]) -> list[StepMount]:
+    value = bench.secret(mount.id)
+    if value is None:
+        if mount.required:
+            raise DefinitionError(
+                f"secret {mount.id}: not found",
+                hint=f"give it with --secret id={mount.id},src=FILE",
+            )
+        if mount.env:
+            env[mount.env] = ""
+        return []
+    if mount.env:
+        env[mount.env] = value.decode("utf-8", "surrogateescape")
+    if not mount.target:
+        return []
+    return [SecretFile(mount.target, value, mount.mode, mount.uid, mount.gid)]
+
+
+def _ssh(
+    bench: Workbench, mount: SshMount, env: dict[str, str], stack: ExitStack
+) -> list[StepMount]:
+    agent = bench.ssh(mount.id)
+    if agent is None:
+        if mount.required:
+            raise DefinitionError(
+                f"ssh agent {mount.id}: not found", hint=f"give it with --ssh {mount.id}"
+            )
+        return []
+    from minibuild.session.ssh_agent import forwarded
+
+    env.setdefault("SSH_AUTH_SOCK", mount.target)
+    # Among the files in the making, which are swept should we be killed.
+    socket = bench.store.ingest_path()
+    stack.enter_context(forwarded(agent, socket, mount.mode, mount.uid, mount.gid))
+    return [BindPath(mount.target, socket)]

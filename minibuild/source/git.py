@@ -1,0 +1,343 @@
+"""Git repositories, for `ADD https://host/repo.git#ref:dir`, through the git program.
+
+A branch or tag is first resolved to a commit, and the commit is the cache key: only a new commit
+is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as git has them.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from minibuild.cache.records import Cache, Record
+from minibuild.cache.results import Result
+from minibuild.digest import digest_strings
+from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.apply import apply
+from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.op import Copy, GitSource
+from minibuild.linux.beneath import open_beneath
+from minibuild.solver.trees import Solved
+from minibuild.solver.workbench import Voice, Workbench
+from minibuild.startup.tuples import NamedTuple
+
+_SHA256_DIGITS = 64
+_HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40
+_HEX = frozenset("0123456789abcdef")
+
+
+def fetch_git(
+    bench: Workbench, cache: Cache, op: GitSource, voice: Voice, *, ignore_cache: bool
+) -> Solved:
+    """The tree of a commit as a result."""
+    for word in (op.url, op.ref):
+        if word.startswith("-"):
+            # To git it would be an option, and some of its options run programs.
+            raise DefinitionError(f"invalid git address or reference: {word}")
+    git = _Git(bench, op, voice)
+    meant = git.resolve()
+    commit = meant.commit
+    names = [name for name in (commit, meant.tag) if name]
+    if op.checksum and not any(name.startswith(op.checksum) for name in names):
+        raise DefinitionError(
+            f"expected checksum to match {op.checksum}, got {' or '.join(names)}",
+            hint="if the reference moved and you trust it, change --checksum",
+        )
+    parts = [
+        "git",
+        without_credentials(op.url),
+        commit,
+        op.subdir,
+        str(op.keep_git_dir),
+        str(op.submodules),
+    ]
+    if op.mtime != "checkout":
+        parts.append(op.mtime)
+    key = digest_strings(tuple(parts))
+    record = None if ignore_cache else cache.lookup(key)
+    if record is not None:
+        return Solved(record.result, record.canonical, cached=True, pin=commit)
+    with bench.store.lock(f"key-{key[7:39]}", bench.cancelled):
+        record = None if ignore_cache else cache.lookup(key)
+        if record is None:
+            record = Record(key, _checkout(bench, git, op, meant))
+            cache.save({key}, record, without_credentials(op.url))
+    return Solved(record.result, record.canonical, fresh=ignore_cache, pin=commit)
+
+
+class _Meant(NamedTuple):
+    """What a reference means: a commit, the whole name of the reference, and the annotated tag
+    (an object of its own) by which the commit was found."""
+
+    commit: str
+    name: str
+    tag: str = ""
+
+
+def _checkout(bench: Workbench, git: "_Git", op: GitSource, meant: _Meant) -> Result:
+    from shutil import rmtree
+
+    folder = bench.store.ingest_path()
+    active = bench.snapshots.prepare(None)
+    try:
+        git.clone(folder, meant)
+        if op.mtime == "commit":
+            _set_times(folder, git.time(folder))
+        if not op.keep_git_dir:
+            _forget_git(folder)
+        _check_subdir(folder, op)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with bench.snapshots.tree(active, readonly=False) as root:
+                copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
+                apply([copy], root, {0: SourceTree(fd)}, cancelled=bench.cancelled)
+        finally:
+            os.close(fd)
+        bench.snapshots.commit(active)
+    except BaseException:
+        bench.snapshots.remove(active)
+        raise
+    finally:
+        rmtree(folder, ignore_errors=True)
+    return (bench.diffs.add((), upper=active),)
+
+
+def _check_subdir(folder: str, op: GitSource) -> None:
+    if not op.subdir:
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
+    except OSError as error:
+        raise DefinitionError(
+            f"subdirectory {op.subdir} of {without_credentials(op.url)}: {error.strerror}",
+            hint="the part behind the second colon of #REF:DIR, or subdir=, names a directory",
+        ) from error
+    finally:
+        os.close(fd)
+
+
+def _forget_git(folder: str) -> None:
+    """Remove the folder of git, and the files that lead submodules to theirs in it."""
+    from shutil import rmtree
+
+    rmtree(os.path.join(folder, ".git"))
+    for above, _, files in os.walk(folder):
+        if ".git" in files:  # git lets nobody commit a file of this name
+            os.unlink(os.path.join(above, ".git"))
+
+
+def _set_times(folder: str, time_s: int) -> None:
+    """Give everything that was checked out one time; symlinks are not followed."""
+    for above, folders, files in os.walk(folder):
+        if above == folder:
+            folders.remove(".git")
+        for name in (*folders, *files):
+            path = os.path.join(above, name)
+            os.utime(path, (time_s, time_s), follow_symlinks=False)
+
+
+def _reason(said: str) -> str:
+    """The line of git's that says why; what it writes behind that are questions and advice."""
+    lines = said.strip().splitlines() or [""]
+    telling = ("ssh: ", "fatal: ", "error: ", "remote: ")
+    return next((line for line in lines if line.startswith(telling)), lines[-1])
+
+
+def _listed(text: str) -> dict[str, str]:
+    """The hashes by their references, from what git ls-remote prints."""
+    return dict(line.split("\t")[::-1] for line in text.splitlines() if "\t" in line)
+
+
+def _meant(ref: str, found: Mapping[str, str]) -> _Meant | None:
+    """Which of the references that end in `ref` it means, as git checkout would: a whole name,
+    else a branch, else a tag."""
+    short = ref.removeprefix("refs/")
+    names = (f"refs/{short}", f"refs/heads/{short}", f"refs/tags/{short}", "HEAD")
+    for name in names if ref == "HEAD" else names[:-1]:
+        if name in found:
+            # With ^{} comes the commit that an annotated tag names.
+            commit = found.get(f"{name}^{{}}")
+            return _Meant(commit, name, found[name]) if commit else _Meant(found[name], name)
+    return None
+
+
+class _Git:
+    """Runs git for one source: no prompts, no configuration of the person, output to progress."""
+
+    def __init__(self, bench: Workbench, op: GitSource, voice: Voice) -> None:
+        self._bench, self._op, self._voice = bench, op, voice
+        # What authorises us is in the environment: see `_auth`.
+        self._url = without_credentials(op.url)
+
+    def resolve(self) -> _Meant:
+        """What the reference means now."""
+        ref = self._op.ref or "HEAD"
+        if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
+            return _Meant(ref, ref)
+        if ref == self._op.checksum:
+            return self._shortened(ref)
+        listed = self._run(["ls-remote", "--", self._url, ref, f"{ref}^{{}}"])
+        meant = _meant(ref, _listed(listed))
+        if meant is None:
+            raise self._missing(ref)
+        return meant
+
+    def _missing(self, ref: str) -> DefinitionError:
+        return DefinitionError(
+            f"repository {self._url} does not contain ref {ref}",
+            hint="check the part after #, or the ref= of the address",
+        )
+
+    def _shortened(self, start: str) -> _Meant:
+        """The commit whose hash starts so. Servers look up whole hashes only: if it is no tip of a
+        branch or tag, the whole history has to be here to find it.
+
+        With all its files: a fetch with --filter from a plain file server would make git start
+        itself over and over to get what it misses.
+        """
+        from shutil import rmtree
+
+        listed = self._run(["ls-remote", "--", self._url])
+        hashes = _listed(listed).values()
+        tips = {sha for sha in hashes if sha.startswith(start)}
+        if len(tips) == 1:
+            return _Meant(tips.pop(), "HEAD")
+        folder = self._bench.store.ingest_path()
+        try:
+            self._init(folder, next(iter(hashes), ""), "--bare")
+            everything = [self._url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+            self._run(["-C", folder, "fetch", "--quiet", "--", *everything])
+            verify = ["-C", folder, "rev-parse", "--verify", "--quiet", f"{start}^{{commit}}"]
+            return _Meant(self._run(verify, quiet=True).strip(), "HEAD")
+        except RegistryError as error:
+            raise self._missing(start) from error
+        finally:
+            rmtree(folder, ignore_errors=True)
+
+    def clone(self, folder: str, meant: _Meant) -> None:
+        """Check the commit out in `folder`."""
+        self._init(folder, meant.commit)
+        self._run(["-C", folder, "remote", "add", "--", "origin", self._url])
+        fetch = ["-C", folder, "fetch", "--quiet"]
+        # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
+        # it has moved since. A plain file server (git's "dumb http") can leave out no history; so
+        # all of it is fetched.
+        self._first_of(
+            [*fetch, "--depth=1", "origin", meant.commit],
+            [*fetch, "--depth=1", "origin", meant.name],
+            [*fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"],
+            then=["-C", folder, "-c", "advice.detachedHead=false", "checkout", "-q", meant.commit],
+        )
+        if self._op.submodules:
+            update = ["-C", folder, "submodule", "update", "--init", "--recursive", "-q"]
+            self._first_of([*update, "--depth=1"], update)
+
+    def _init(self, folder: str, commit: str, *flags: str) -> None:
+        """A new repository for commits whose hashes are like this one: it knows one kind only."""
+        kind = "sha256" if len(commit) == _SHA256_DIGITS else "sha1"
+        self._run(["init", "--quiet", f"--object-format={kind}", *flags, folder])
+
+    def _first_of(self, *commands: Sequence[str], then: Sequence[str] = ()) -> None:
+        """Run the first of the commands that succeeds, with what follows it. Only the last may say
+        why it does not."""
+        for command in commands:
+            last = command is commands[-1]
+            try:
+                self._run(command, quiet=not last)
+                if then:
+                    self._run(then, quiet=not last)
+            except RegistryError:
+                if last:
+                    raise
+                continue
+            return
+
+    def time(self, folder: str) -> int:
+        """When the commit that is checked out was made, in seconds since the epoch."""
+        return int(self._run(["-C", folder, "log", "-1", "--format=%ct"]))
+
+    def _run(self, arguments: Sequence[str], *, quiet: bool = False) -> str:
+        from signal import SIGKILL
+        from subprocess import PIPE, Popen, TimeoutExpired
+
+        try:
+            process = Popen(
+                ["git", *arguments],
+                stdout=PIPE,
+                stderr=PIPE,
+                env=self._environment(),
+                umask=0o022,
+                start_new_session=True,  # no terminal to ask on; and all of it can be ended
+            )
+        except FileNotFoundError as error:
+            raise HostError(
+                "git sources need the git program, which is not installed",
+                hint="apt install git, or the like",
+            ) from error
+        while True:
+            try:
+                out, err = process.communicate(timeout=0.1)
+                break
+            except TimeoutExpired:
+                if self._bench.cancelled.is_set():
+                    os.killpg(process.pid, SIGKILL)
+                    process.communicate()
+                    raise Cancelled("the fetch was cancelled") from None
+        if err and not quiet:
+            self._voice.log(2, err)
+        if process.returncode:
+            raise RegistryError(
+                f"failed to fetch {self._url}: {_reason(err.decode('utf-8', 'replace'))}",
+                hint="a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent",
+            )
+        return out.decode("utf-8", "surrogateescape")
+
+    def _auth(self) -> dict[str, str]:
+        """What authorises us, as configuration in the environment: everybody sees arguments.
+
+        It is for the host of this address alone: submodules and redirects lead to others.
+        """
+        from urllib.parse import urlsplit
+
+        url = urlsplit(self._url)
+        if url.scheme not in ("http", "https"):
+            return {}
+        value = self._authorization(url.hostname or "", url.netloc)
+        if not value:
+            return {}
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{url.scheme}://{url.netloc}/.extraheader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: {value}",
+        }
+
+    def _authorization(self, host: str, host_and_port: str) -> str:
+        """From the secrets that BuildKit knows (those that name the host count first), or from the
+        address itself."""
+        from base64 import b64encode
+
+        for suffix in (f".{host_and_port}", f".{host}", ""):
+            if (header := self._bench.secret(f"GIT_AUTH_HEADER{suffix}")) is not None:
+                return header.decode().strip()
+            if (token := self._bench.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:
+                return "Basic " + b64encode(b"x-access-token:" + token.strip()).decode()
+        own = credentials(self._op.url)
+        return "Basic " + b64encode(own.encode()).decode() if own else ""
+
+    def _environment(self) -> dict[str, str]:
+        env = {
+            "PATH": os.defpath,
+            "HOME": "/nonexistent",
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            # A submodule may name any address, also a path of this machine or a program (ext::).
+            "GIT_ALLOW_PROTOCOL": "http:https:git:ssh",
+            "GIT_SSH_COMMAND": "ssh -F /dev/null -o BatchMode=yes"
+            " -o StrictHostKeyChecking=accept-new",
+        }
+        # As for registries; git's own names for them.
+        proxies = self._bench.access.proxies.items()
+        env |= {f"{scheme}_proxy": proxy for scheme, proxy in proxies}
+        agent = self._bench.ssh("default")
+        return env | self._auth() | ({"SSH_AUTH_SOCK": agent.path} if agent else {})

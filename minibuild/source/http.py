@@ -1,0 +1,120 @@
+"""Files from the web, for `ADD https://...`: a tree of one file.
+
+A server is asked each time, and answers "not modified" (304) where it supports ETag or
+Last-Modified, so that an unchanged file is neither transferred nor written again. With a checksum
+nothing has to be asked. Rules: RFC 9110, sections 13 (conditional requests) and 8.8 (validators).
+"""
+
+import hashlib
+import os
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from minibuild.cache.records import Cache, Record
+from minibuild.digest import Digest, digest_strings
+from minibuild.errors import Cancelled, DefinitionError
+from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.op import HttpSource
+from minibuild.solver.trees import Solved
+from minibuild.solver.workbench import Voice, Workbench
+from minibuild.source.web import body, get
+
+
+def fetch_http(
+    bench: Workbench, cache: Cache, op: HttpSource, voice: Voice, *, ignore_cache: bool
+) -> Solved:
+    """The file behind a URL as a result. Raises `RegistryError`, or `DefinitionError` if the
+    checksum is another."""
+    asked = digest_strings(
+        ("http-url", without_credentials(op.url), op.checksum, op.filename, *map(str, op[3:]))
+    )
+    known = None if ignore_cache else cache.lookup(asked)
+    validators = (cache.parts(asked) or {}) if known else {}
+    pin = op.checksum or validators.get("digest", "")
+    if known is not None and op.checksum:
+        return Solved(known.result, known.canonical, cached=True, pin=pin)
+    response = _open(bench, op.url, validators)
+    try:
+        if response.status == 304 and known is not None:
+            return Solved(known.result, known.canonical, cached=True, pin=pin)
+        record, pin = _store(bench, op, response, voice)
+    finally:
+        response.release_conn()
+    cache.save({asked}, record, without_credentials(op.url))
+    headers = response.headers
+    validators = {k: headers[k] for k in ("ETag", "Last-Modified") if k in headers}
+    cache.save_parts(asked, without_credentials(op.url), {**validators, "digest": pin})
+    return Solved(record.result, record.canonical, fresh=ignore_cache, pin=pin)
+
+
+def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
+    headers = {"Accept-Encoding": "identity"}
+    if "ETag" in validators:
+        headers["If-None-Match"] = validators["ETag"]
+    elif "Last-Modified" in validators:
+        headers["If-Modified-Since"] = validators["Last-Modified"]
+    if value := _authorization(bench, url):
+        headers["Authorization"] = value
+    hint = "open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token"
+    return get(url, headers, bench.access, bench.cancelled, hint)
+
+
+def _authorization(bench: Workbench, url: str) -> str:
+    """From the secrets for this host (one that names the port too counts first), or from the
+    address itself."""
+    from base64 import b64encode
+
+    parts = urlsplit(without_credentials(url))
+    for host in (parts.netloc, parts.hostname or ""):
+        if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
+            return header.decode().strip()
+        if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
+            return "Bearer " + token.decode().strip()
+    own = credentials(url)
+    return "Basic " + b64encode(own.encode()).decode() if own else ""
+
+
+def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tuple[Record, str]:
+    """Write the body into a snapshot of its own, hashing on the way; says the digest, too."""
+    started, sha, size = time.time(), hashlib.sha256(), 0
+    total = response.length_remaining or 0
+    active = bench.snapshots.prepare(None)
+    try:
+        with bench.snapshots.tree(active, readonly=False) as root:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            fd = os.open(op.filename, flags, 0o600, dir_fd=root)
+            with open(fd, "wb", buffering=0) as file:
+                for chunk in body(response, op.url):
+                    if bench.cancelled.is_set():
+                        raise Cancelled("the download was cancelled")
+                    sha.update(chunk)
+                    file.write(chunk)
+                    size += len(chunk)
+                    voice.status("downloading", size, total, "B", started)
+                os.fchmod(fd, op.mode)
+            modified = _modified(response.headers.get("Last-Modified"))
+            os.utime(op.filename, (modified, modified), dir_fd=root)
+        digest = "sha256:" + sha.hexdigest()
+        if op.checksum and digest != op.checksum:
+            raise DefinitionError(
+                f"digest mismatch {digest}: {op.checksum}",
+                hint=f"if the file at {without_credentials(op.url)} changed and you trust it, "
+                "change --checksum",
+            )
+        bench.snapshots.commit(active)
+    except BaseException:
+        bench.snapshots.remove(active)
+        raise
+    voice.status("downloading", size, size, "B", started, done=True)
+    key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
+    return Record(key, (bench.diffs.add((), upper=active),)), digest
+
+
+def _modified(header: str | None) -> float:
+    """Last-Modified in seconds since the epoch; 0 where the server does not say, as BuildKit."""
+    try:
+        return parsedate_to_datetime(header).timestamp() if header else 0.0
+    except ValueError:
+        return 0.0

@@ -1,0 +1,239 @@
+"""Finding images by name, for FROM and COPY --from: the engine's side of `ImageResolver`.
+
+An image is looked for in the store, in an OCI layout that a named context points at, or in its
+registry. Found means: its manifest and config have been read and checked. Its layers stay where
+they are until a step needs their files or an export their bytes.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import BinaryIO, Literal, Protocol
+
+from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
+from minibuild.errors import DefinitionError, ImageError, RegistryError
+from minibuild.graph.frontend import ResolvedImage
+from minibuild.graph.image import config_from_json
+from minibuild.graph.op import ImageSource
+from minibuild.graph.platform import Platform
+from minibuild.image.store import ImageStore
+from minibuild.oci.content import BlobSource, ContentStore, open_at, read_document
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import (
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    as_oci,
+    choose_platform,
+    is_index,
+    parse_index,
+    parse_json,
+    parse_manifest,
+)
+from minibuild.oci.reference import Reference, parse_reference
+from minibuild.startup.tuples import NamedTuple
+
+MAX_INDEX_DEPTH = 4
+Pull = Literal["missing", "always", "never"]
+
+
+class Found(NamedTuple):
+    """An image that was found: what the frontend gets, its layers, and where their bytes are."""
+
+    resolved: ResolvedImage
+    layers: tuple[PackedLayer, ...]
+    blobs: BlobSource
+
+
+class Remote(Protocol):
+    """A registry, as far as this module needs it."""
+
+    def find(
+        self, reference: Reference, kept: ContentStore | None = None
+    ) -> tuple[Descriptor, BlobSource]:
+        """The descriptor that a name has there, and where its blobs can be read; `kept` may have
+        the document from before."""
+        ...
+
+    def blobs(self, reference: Reference) -> BlobSource:
+        """Where the blobs of a repository can be read, without a question to it yet."""
+        ...
+
+
+class _Kept(NamedTuple):
+    """Blobs of a repository whose documents may be in the store from an earlier build."""
+
+    content: ContentStore
+    remote: BlobSource
+    reference: Reference
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """See `BlobSource.open`."""
+        return self.open_at(descriptor, 0)
+
+    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
+        """The bytes of a blob from `offset` on."""
+        here = self.content.has(descriptor.digest, descriptor.size)
+        return open_at(self.content if here else self.remote, descriptor, offset)
+
+
+class ImageFinder:
+    """Implements `ImageResolver` for one build; asks for each image once. Safe in threads."""
+
+    def __init__(
+        self,
+        content: ContentStore,
+        images: ImageStore,
+        *,
+        pull: Pull = "missing",
+        connect: Callable[[], Remote] | None = None,
+    ) -> None:
+        self._content = content
+        self._images = images
+        self._pull = pull
+        self._connect = connect
+        self._remote: Remote | None = None
+        self._by_name: dict[tuple[str, Platform], Found] = {}
+        self._by_digest: dict[tuple[Digest, Platform], Found] = {}
+        self._asking = threading.Lock()
+
+    def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
+        """The image that `ref` names, for `platform`; see `graph.frontend.ImageResolver`."""
+        with self._asking:
+            found = self._by_name.get((ref, platform))
+            if found is None:
+                found = self._find(ref, platform)
+                self._by_name[ref, platform] = found
+                source = found.resolved.source
+                self._by_digest[source.digest, source.platform] = found
+        return found.resolved
+
+    def image(self, source: ImageSource) -> Found:
+        """What was found for a source of the graph.
+
+        A graph made elsewhere names images that nobody asked for here yet.
+        """
+        found = self._by_digest.get((source.digest, source.platform))
+        if found is None:
+            name = source.ref.partition("@")[0]
+            pinned = source.origin if source.origin.startswith("oci-layout://") else name
+            self.resolve(f"{pinned}@{source.digest}", source.platform)
+            found = self._by_digest[source.digest, source.platform]
+        return found
+
+    def _find(self, ref: str, platform: Platform) -> Found:
+        if ref.startswith("oci-layout://"):
+            return self._in_layout(ref, platform)
+        reference = parse_reference(ref.removeprefix("docker-image://"))
+        descriptor, blobs, origin = self._locate(reference)
+        return self._load(str(reference), descriptor, blobs, platform, origin)
+
+    def _in_layout(self, url: str, platform: Platform) -> Found:
+        from minibuild.image.any_layout import open_layout
+
+        path, name = split_layout(url)
+        layout = open_layout(path)
+        descriptor = layout.find(name)
+        return self._load(url, descriptor, layout, platform, f"oci-layout://{path}")
+
+    def _locate(self, reference: Reference) -> tuple[Descriptor, BlobSource, str]:
+        """Store or registry, as `--pull` says."""
+        known = self._images.resolve(reference)
+        if known is not None and self._pull != "always":
+            return known, self._content, "store"
+        if self._pull == "never":
+            raise self._unresolved(reference, "not found in the store", "--pull=never was given")
+        if reference.digest is not None and self._content.has(reference.digest):
+            # What a digest names cannot change: no question is needed.
+            size = self._content.size(reference.digest)
+            kept = _Kept(self._content, self._registry().blobs(reference), reference)
+            return Descriptor("", reference.digest, size), kept, "registry"
+        try:
+            descriptor, blobs = self._registry().find(reference, self._content)
+        except RegistryError as error:
+            if known is not None and self._pull != "always":
+                return known, self._content, "store"
+            why = f"not found in the store, and {error.message}"
+            raise self._unresolved(reference, why, error.hint) from error
+        return descriptor, _Kept(self._content, blobs, reference), "registry"
+
+    def _registry(self) -> Remote:
+        if self._remote is None:
+            if self._connect is None:
+                raise RegistryError("this command asks no registries")
+            self._remote = self._connect()
+        return self._remote
+
+    def _unresolved(self, reference: Reference, why: str, hint: str) -> RegistryError:
+        return RegistryError(
+            f"{reference.familiar}: failed to resolve source metadata for {reference}: {why}",
+            hint=hint or "check the name, or import the image: minibuild image load FILE",
+        )
+
+    def _load(
+        self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform, origin: str
+    ) -> Found:
+        """Read and check manifest and config; what is read from elsewhere is kept in the store."""
+        manifest_descriptor, data = self._manifest(name, descriptor, blobs, platform)
+        manifest = parse_manifest(data, f"the manifest of {name}")
+        raw = read_document(blobs, manifest.config, MAX_DOCUMENT_BYTES)
+        self._content.put(raw)
+        value = parse_json(raw, f"the config of {name}")
+        layers = _layers(name, value.get("rootfs"), manifest.layers)
+        config = config_from_json(value)
+        if manifest_descriptor.platform is None and config.platform.os != platform.os:
+            raise ImageError(f"{name} is an image for {config.platform}, not for {platform}")
+        source = ImageSource(name, manifest_descriptor.digest, platform, origin)
+        return Found(ResolvedImage(source, config), layers, blobs)
+
+    def _manifest(
+        self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform
+    ) -> tuple[Descriptor, bytes]:
+        """Through an index, or several, to the manifest for a platform."""
+        for _ in range(MAX_INDEX_DEPTH):
+            data = read_document(blobs, descriptor, MAX_DOCUMENT_BYTES)
+            self._content.put(data)
+            if not is_index(data, descriptor.media_type, f"the manifest of {name}"):
+                return descriptor, data
+            index = parse_index(data, f"the index of {name}")
+            descriptor = choose_platform(index.manifests, platform, name)
+        raise ImageError(f"{name}: more than {MAX_INDEX_DEPTH} indexes lead to each other")
+
+
+def _layers(
+    name: str, rootfs: object, descriptors: tuple[Descriptor, ...]
+) -> tuple[PackedLayer, ...]:
+    """The layers of a manifest with the diff ids that the config has for them."""
+    raw = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    try:
+        diff_ids = [DiffID(parse_digest(str(text))) for text in raw or ()]
+    except (InvalidDigest, TypeError) as error:
+        raise ImageError(f"the config of {name} has a bad diff_id: {error}") from None
+    if len(diff_ids) != len(descriptors):
+        raise ImageError(
+            f"the config of {name} has {len(diff_ids)} diff_ids for {len(descriptors)} layers"
+        )
+    return tuple(
+        PackedLayer(diff_id, layer.digest, layer.size, as_oci(layer.media_type))
+        for diff_id, layer in zip(diff_ids, descriptors, strict=True)
+    )
+
+
+def split_layout(url: str) -> tuple[str, str]:
+    """The directory of an `oci-layout://DIR[:TAG][@DIGEST]`, and the name to look for in it.
+
+    The name is `:TAG`-part or `@`-digest as written, without its first character; none is "".
+    """
+    rest = url.removeprefix("oci-layout://")
+    path, at, digest = rest.rpartition("@")
+    if at and digest.startswith("sha256:"):
+        # A tag beside a digest is for people: the digest alone decides.
+        head, colon, tag = path.partition(":")
+        return (head if colon and tag and not os.path.isdir(path) else path), digest
+    # The directory may hold no colon, as in BuildKit; the tag may be `name:tag`.
+    path, _, name = rest.partition(":")
+    if not path:
+        raise DefinitionError(
+            f"invalid OCI layout {url!r}: no directory",
+            hint="write oci-layout://DIR:TAG or oci-layout://DIR@sha256:DIGEST",
+        )
+    return path, name

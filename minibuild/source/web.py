@@ -1,0 +1,64 @@
+"""One request to a web server, for files that a build names by their address.
+
+Comes in: an address, and what the person said about networks. Goes out: a response that is not
+read yet, or a `RegistryError` in one sentence. What is true for registries is true here: proxies,
+certificates, patience with servers that are busy. Read next: `registry.transport`.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from minibuild.errors import RegistryError
+from minibuild.graph.address import without_credentials
+from minibuild.registry.hosts import Hosts
+from minibuild.registry.transport import Transport, Unreachable, patient, reason
+from minibuild.session.request import RegistryAccess
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+CHUNK_BYTES = 1 << 18
+_FOUND, _NOT_MODIFIED = 200, 304
+
+
+def get(
+    url: str,
+    headers: Mapping[str, str],
+    access: RegistryAccess,
+    cancelled: threading.Event,
+    hint: str = "open the address in a browser",
+) -> "BaseHTTPResponse":
+    """The answer to a GET: 200, or 304 if the headers ask for that. Raises `RegistryError`, with
+    the hint where the server answered something else."""
+    from urllib.parse import urlsplit
+
+    shown = without_credentials(url)
+    transport = Transport(patient(cancelled), access.proxies)
+    tls = Hosts(access).tls(urlsplit(shown).netloc)
+    try:
+        response = transport.request("GET", shown, tls, headers)
+    except Unreachable as error:
+        raise RegistryError(
+            f"cannot fetch {shown}: {error}", hint="check the address and the network"
+        ) from error
+    if response.status not in (_FOUND, _NOT_MODIFIED):
+        response.release_conn()
+        raise RegistryError(
+            f"cannot fetch {shown}: invalid response status {response.status} {response.reason}",
+            hint=hint,
+        )
+    return response
+
+
+def body(response: "BaseHTTPResponse", url: str) -> Iterator[bytes]:
+    """The body, piece by piece. A connection that ends before it does is an error."""
+    import urllib3
+
+    try:
+        yield from response.stream(CHUNK_BYTES)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise RegistryError(
+            f"cannot fetch {without_credentials(url)}: the download broke off: {reason(error)}",
+            hint="run the build again; nothing of the part that came is kept",
+        ) from error

@@ -1,0 +1,139 @@
+"""What the store holds, and how much room each thing takes.
+
+Comes in: an engine. Goes out: holdings. Read next: `prune`, which removes some.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+
+from minibuild.digest import Digest
+from minibuild.oci.model import Descriptor
+from minibuild.oci.transfer import blobs_of
+from minibuild.snapshot.api import SnapshotID
+from minibuild.startup.tuples import NamedTuple
+from minibuild.store.layout import Store
+from minibuild.worker.worker import Engine
+
+
+class Holding(NamedTuple):
+    """One thing in the store. `kind` is `record`, `image`, `cache-mount`, `blob` (one that no image
+    with a name has) or `partial` (what has come of one so far); `used` is a time in seconds since
+    the epoch. Images may share blobs: see `images_size`."""
+
+    kind: str
+    id: str
+    description: str
+    size_bytes: int
+    created: float
+    used: float
+
+
+def disk_usage(engine: Engine) -> list[Holding]:
+    """Everything in the store, oldest use first."""
+    found = [
+        *records_of(engine),
+        *_images(engine),
+        *cache_mounts_of(engine.store),
+        *_other_blobs(engine),
+        *_partial(engine),
+    ]
+    return sorted(found, key=lambda holding: holding.used)
+
+
+def images_size(engine: Engine) -> int:
+    """The size of all images with a name; what several of them have counts once."""
+    return sum(engine.content.size(digest) for digest in image_blobs(engine))
+
+
+# --- What there is ---
+
+
+def records_of(engine: Engine) -> Iterable[Holding]:
+    """The records of the cache, each with the size of what its own step made."""
+    rows = engine.store.db.execute(
+        "SELECT canonical, result, name, min(created), max(used) FROM records GROUP BY canonical"
+    ).fetchall()
+    for key, result, name, created, used in rows:
+        diffs = json.loads(result)
+        size = 0
+        if diffs:
+            found = engine.store.db.execute(
+                "SELECT upper, size_bytes FROM diffs WHERE id = ?", (diffs[-1],)
+            ).fetchone()
+            if found and found[0] is not None:
+                size = engine.snapshots.usage(SnapshotID(found[0])).size_bytes
+            elif found:
+                size = found[1] or 0
+        yield Holding("record", key, name, size, created, used)
+
+
+def _images(engine: Engine) -> Iterable[Holding]:
+    for name, descriptor in engine.images.list():
+        size = sum(d.size for d in blobs_in(engine, descriptor))
+        stamp = os.stat(engine.content.path(descriptor.digest)).st_mtime
+        yield Holding("image", descriptor.digest, str(name), size, stamp, stamp)
+
+
+def _other_blobs(engine: Engine) -> Iterable[Holding]:
+    """Layers that the cache keeps, and what nothing needs any more."""
+    rows = engine.store.db.execute("SELECT digest FROM diffs WHERE digest IS NOT NULL").fetchall()
+    layers, named = {row[0] for row in rows}, image_blobs(engine)
+    for name in os.listdir(engine.store.path("blobs", "sha256")):
+        digest = Digest(f"sha256:{name}")
+        if digest not in named:
+            found = os.stat(engine.content.path(digest))
+            what = "a layer of the cache" if digest in layers else "nothing needs it"
+            yield Holding("blob", digest, what, found.st_size, found.st_mtime, found.st_mtime)
+
+
+def _partial(engine: Engine) -> Iterable[Holding]:
+    folder = engine.store.path("partial")
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        found = os.stat(os.path.join(folder, name))
+        what = "a transfer that was cut off"
+        yield Holding("partial", name, what, found.st_size, found.st_ctime, found.st_mtime)
+
+
+def cache_mounts_of(store: Store) -> Iterable[Holding]:
+    """The cache mounts of a store: `id` is the name of the folder, the description their id."""
+    top = store.path("cache-mounts")
+    for folder in sorted(os.listdir(top)):
+        path = os.path.join(top, folder)
+        about, created = {}, 0.0
+        try:
+            with open(os.path.join(path, "about.json"), encoding="utf-8") as file:
+                about, created = json.load(file), os.fstat(file.fileno()).st_mtime
+        except (OSError, ValueError):
+            pass
+        used = os.stat(path).st_mtime
+        yield Holding(
+            "cache-mount", folder, str(about.get("id", "")), _tree_size(path), created or used, used
+        )
+
+
+def _tree_size(path: str) -> int:
+    """The room that files take; one with several names takes it once."""
+    total, seen = 0, set()
+    for folder, _, files in os.walk(path):
+        for name in files:
+            found = os.lstat(os.path.join(folder, name))
+            if found.st_ino not in seen:
+                total += found.st_blocks * 512
+            if found.st_nlink > 1:
+                seen.add(found.st_ino)
+    return total
+
+
+# --- What is needed ---
+
+
+def image_blobs(engine: Engine) -> set[Digest]:
+    """The blobs of all images with a name."""
+    tops = [descriptor for _, descriptor in engine.images.list()]
+    return {blob.digest for top in tops for blob in blobs_in(engine, top)}
+
+
+def blobs_in(engine: Engine, top: Descriptor) -> Iterable[Descriptor]:
+    """All blobs of a stored image, of all its platforms; those not there say nothing."""
+    return (d for d in blobs_of(engine.content, top) if engine.content.has(d.digest))

@@ -1,0 +1,208 @@
+"""Removing from the store what nothing needs, and what is old or too much.
+
+Three things need something: a name of an image needs its blobs; a record of the cache needs the
+diffs of its result; a diff needs its snapshots and its blob. Everything else is garbage, left by
+images that lost their names, by records that are gone, by crashes. Which records go is decided
+first, by `beyond`: those that nobody used for long, and the longest unused ones of too many.
+Read next: `cache.results`, `cache.records`.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+
+from minibuild.digest import Digest
+from minibuild.layer.chunk_cache import forget_lost
+from minibuild.snapshot.api import SnapshotID
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.gc import Holding, cache_mounts_of, image_blobs, records_of
+from minibuild.worker.worker import Engine
+
+FOREVER_S = float("inf")
+
+
+class Limits(NamedTuple):
+    """What may stay of the cache: what was used within `unused_for_s` seconds, while all of it is
+    no more than `max_used_bytes` (None: any amount) and leaves `min_free_bytes` of the disk. As
+    much as `reserved_bytes` stays whatever the other limits say. The names are BuildKit's."""
+
+    unused_for_s: float = 7 * 86400.0
+    max_used_bytes: int | None = None
+    min_free_bytes: int = 0
+    reserved_bytes: int = 0
+
+
+class Room(NamedTuple):
+    """What limits are measured with: the time, and what is free on the disk of the store."""
+
+    now: float
+    free_bytes: int
+
+
+class Freed(NamedTuple):
+    """What a prune removed, and how many bytes that freed."""
+
+    records: int
+    snapshots: int
+    blobs: int
+    cache_mounts: int
+    size_bytes: int
+
+
+def beyond(records: Sequence[Holding], limits: Limits, room: Room) -> list[str]:
+    """The ids of the records that have to go; `records` come in the order in which they would.
+
+    The sizes are those of the records' own files, so the sum is what they take together; what
+    another record stands on stays on the disk until that one goes, too.
+    """
+    used, free = sum(record.size_bytes for record in records), room.free_bytes
+    most = FOREVER_S if limits.max_used_bytes is None else limits.max_used_bytes
+    gone = []
+    for record in records:
+        if limits.reserved_bytes and used <= limits.reserved_bytes:
+            break
+        old = record.used <= room.now - limits.unused_for_s
+        if old or used > most or free < limits.min_free_bytes:
+            gone.append(record.id)
+            used, free = used - record.size_bytes, free + record.size_bytes
+    return gone
+
+
+def _turn(record: Holding) -> tuple[float, float]:
+    """The longest unused first; of those that one build used, what stands on top of the others."""
+    return record.used, -record.created
+
+
+def prune(engine: Engine, limits: Limits, *, cache_mounts: bool = False) -> Freed:
+    """Remove the records of the cache that are beyond the limits, and then all garbage.
+
+    Images with a name keep their blobs. The engine must have been opened with `alone=True`.
+    """
+    now = time.time()
+    usage = os.statvfs(engine.store.root)
+    room = Room(now, usage.f_bavail * usage.f_frsize)
+    gone = beyond(sorted(records_of(engine), key=_turn), limits, room)
+    db = engine.store.db
+    with db.transaction() as tx:
+        records = sum(
+            tx.execute("DELETE FROM records WHERE canonical = ?", (key,)).rowcount for key in gone
+        )
+        tx.execute("DELETE FROM key_parts WHERE key NOT IN (SELECT canonical FROM records)")
+    keep = _diffs_in_use(engine)
+    keep_trees = _drop_trees(engine, keep)
+    snapshots, blobs = _drop_diffs(engine, keep)
+    trees, size = _drop_snapshots(engine, snapshots | keep_trees)
+    dropped, blob_size = _drop_blobs(engine, blobs | image_blobs(engine))
+    old = now - limits.unused_for_s
+    mounts, mount_size = _drop_cache_mounts(engine, old) if cache_mounts else (0, 0)
+    _tidy(engine, forget_files=not limits.unused_for_s)
+    return Freed(records, trees, dropped, mounts, size + blob_size + mount_size)
+
+
+def _diffs_in_use(engine: Engine) -> set[int]:
+    """The diffs of all records, and those they were made on."""
+    db = engine.store.db
+    rows = db.execute("SELECT DISTINCT result FROM records").fetchall()
+    keep = {key for (result,) in rows for key in json.loads(result)}
+    bases = {key: json.loads(base) for key, base in db.execute("SELECT id, base FROM diffs")}
+    pending = list(keep)
+    while pending:
+        for below in bases.get(pending.pop(), ()):
+            if below not in keep:
+                keep.add(below)
+                pending.append(below)
+    return keep
+
+
+def _drop_trees(engine: Engine, keep: set[int]) -> set[int]:
+    """Forget merges of diffs that go; the snapshots of the others."""
+    rows = engine.store.db.execute("SELECT list, snapshot, diffs FROM trees").fetchall()
+    gone = [row for row in rows if not keep.issuperset(json.loads(row[2]))]
+    with engine.store.db.transaction() as tx:
+        tx.executemany("DELETE FROM trees WHERE list = ?", [(row[0],) for row in gone])
+    return {row[1] for row in rows} - {row[1] for row in gone}
+
+
+def _drop_diffs(engine: Engine, keep: set[int]) -> tuple[set[int], set[Digest]]:
+    """Forget diffs that nothing needs; the snapshots and blobs of the others."""
+    db = engine.store.db
+    rows = db.execute("SELECT id, lower, upper, digest FROM diffs").fetchall()
+    with db.transaction() as tx:
+        tx.executemany(
+            "DELETE FROM diffs WHERE id = ?", [(row[0],) for row in rows if row[0] not in keep]
+        )
+    kept = [row for row in rows if row[0] in keep]
+    snapshots = {number for row in kept for number in row[1:3] if number is not None}
+    return snapshots, {Digest(row[3]) for row in kept if row[3]}
+
+
+def _drop_snapshots(engine: Engine, keep: set[int]) -> tuple[int, int]:
+    """Remove snapshots that neither are needed nor have others standing on them."""
+    needed: set[int] = set()
+    pending = list(keep)
+    while pending:
+        number = pending.pop()
+        if number not in needed:
+            needed.add(number)
+            pending.extend(engine.snapshots.requires(SnapshotID(number)))
+    removed = size = 0
+    # Newest first: what stands on another was made after it.
+    for snapshot in sorted(engine.snapshots.all(), reverse=True):
+        if snapshot not in needed:
+            size += engine.snapshots.usage(snapshot).size_bytes
+            engine.snapshots.remove(snapshot)
+            removed += 1
+    return removed, size
+
+
+def _drop_blobs(engine: Engine, keep: set[Digest]) -> tuple[int, int]:
+    removed = size = 0
+    for name in os.listdir(engine.store.path("blobs", "sha256")):
+        digest = Digest(f"sha256:{name}")
+        if digest not in keep:
+            size += engine.content.size(digest)
+            engine.content.delete(digest)
+            removed += 1
+    return removed, size + _drop_partial(engine)
+
+
+def _drop_partial(engine: Engine) -> int:
+    """Remove what pulls that never ended have left; nobody pulls while the engine is alone."""
+    folder = engine.store.path("partial")
+    size = 0
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        size += os.stat(path).st_size
+        os.unlink(path)
+    return size
+
+
+def _tidy(engine: Engine, *, forget_files: bool) -> None:
+    """Remove what has no size of its own and adds up all the same: locks that nobody holds while
+    the engine is alone, and rows about what is gone."""
+    locks = engine.store.path("locks")
+    for name in os.listdir(locks):
+        if name != "prune":
+            os.unlink(os.path.join(locks, name))
+    db, content = engine.store.db, engine.content
+    forget_lost(content.blobs_path)
+    rows = db.execute("SELECT DISTINCT digest FROM layers").fetchall()
+    gone = [row for row in rows if not content.has(Digest(row[0]))]
+    with db.transaction() as tx:
+        tx.executemany("DELETE FROM layers WHERE digest = ?", gone)
+        if forget_files:
+            tx.execute("DELETE FROM digests_of_files")
+    db.shrink()
+
+
+def _drop_cache_mounts(engine: Engine, before: float) -> tuple[int, int]:
+    from shutil import rmtree
+
+    removed = size = 0
+    for holding in list(cache_mounts_of(engine.store)):
+        if holding.used <= before:
+            rmtree(engine.store.path("cache-mounts", holding.id))
+            removed += 1
+            size += holding.size_bytes
+    return removed, size

@@ -1,0 +1,84 @@
+"""An open store with everything that works on it: what a build, and every other command, needs.
+
+Comes in: the folder of a store. Goes out: an `Engine`. It must run with the privileges that its
+files need: as root, or inside a user namespace (see `linux.namespace`).
+Read next: `builder`.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from minibuild.cache.blobs import StoreLayers
+from minibuild.cache.records import Cache
+from minibuild.cache.results import Diffs
+from minibuild.image.store import ImageStore
+from minibuild.oci.content import ContentStore
+from minibuild.snapshot.api import MergeSnapshotter
+from minibuild.store.database import explained
+from minibuild.store.flock import hold_alone, hold_shared
+from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.executor.api import Executor
+
+
+class Engine:
+    """The collaborators of one process. The step server is started by the first who runs steps."""
+
+    def __init__(self, store: Store, snapshots: MergeSnapshotter) -> None:
+        self.store = store
+        self.snapshots = snapshots
+        self.content = ContentStore(store)
+        self.images = ImageStore(store)
+        self.diffs = Diffs(store.db)
+        self.cache = Cache(store.db, self.diffs)
+        self.layers = StoreLayers(store, self.content, snapshots)
+        self._executor: Executor | None = None
+        self._starting = threading.Lock()
+
+    def executor(self) -> "Executor":
+        """The executor, started if it is not."""
+        with self._starting:
+            if self._executor is None:
+                from minibuild.executor.local import start_executor
+
+                self._executor = start_executor(self.store.path("run"))
+            return self._executor
+
+    def close(self) -> None:
+        """Stop transfers and the step server, and release this process's claim on the store."""
+        self.layers.close()
+        if self._executor is not None:
+            self._executor.close()
+        self.store.close()
+
+
+@contextmanager
+def open_engine(root: str, *, alone: bool = False) -> Iterator[Engine]:
+    """An engine on the store in `root`, which is made if need be and swept of what crashes left.
+
+    Many can be open at once. One that is `alone`, as pruning needs, waits for the others to end,
+    and others wait for it.
+    """
+    from minibuild.snapshot.select import open_snapshotter
+    from minibuild.snapshot.sweep import sweep
+
+    store = Store(root)
+    try:
+        hold = hold_alone if alone else hold_shared
+        with hold(store.path("locks", "prune")):
+            sweep(store)
+            engine = Engine(store, open_snapshotter(store))
+            try:
+                yield engine
+            finally:
+                engine.close()
+    except BaseException as error:
+        store.owner.release()
+        if isinstance(error, sqlite3.DatabaseError):
+            # Wherever it happened: the disk is full, or the file is damaged.
+            raise explained(error, store.db.path) from error
+        raise

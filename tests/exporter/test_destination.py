@@ -1,0 +1,98 @@
+"""Archives appear when they are whole, and leave nothing behind when they never are."""
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from minibuild.exporter.destination import open_destination
+
+ABLE = ["without a name", "with one"]
+
+
+@pytest.fixture(params=ABLE)
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, on a filesystem that has files without a name, and on one that has not."""
+    real = os.open
+
+    def unable(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return real(path, flags, mode)
+
+    if request.param != ABLE[0]:
+        monkeypatch.setattr(os, "open", unable)
+    return tmp_path
+
+
+def test_it_appears_when_it_is_whole(folder: Path) -> None:
+    old = folder / "image.tar"
+    old.write_text("old")
+    with open_destination(str(old)) as file:
+        file.write(b"new")
+        file.flush()
+        assert old.read_text() == "old"
+    assert old.read_text() == "new" and os.listdir(folder) == ["image.tar"]
+    assert stat.S_IMODE(old.stat().st_mode) == 0o666 & ~os.umask(os.umask(0o022))
+
+
+def test_a_link_stays_one(folder: Path) -> None:
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real/image.tar")
+    with open_destination(str(folder / "link")) as file:
+        file.write(b"x")
+    assert (folder / "link").is_symlink() and (folder / "real/image.tar").read_text() == "x"
+
+
+def test_a_failure_leaves_what_was_there(folder: Path) -> None:
+    (folder / "image.tar").write_text("old")
+    with pytest.raises(ZeroDivisionError), open_destination(str(folder / "image.tar")) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+    assert os.listdir(folder) == ["image.tar"]
+    assert (folder / "image.tar").read_text() == "old"
+
+
+def test_a_killed_process_leaves_no_file(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        with open_destination(str(tmp_path / "image.tar")) as file:
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("old")
+    (tmp_path / ".a.tar.new").write_text("half of somebody's")
+    with open_destination(str(tmp_path / "a.tar")) as file:
+        file.write(b"new")
+    assert os.listdir(tmp_path) == ["a.tar"] and (tmp_path / "a.tar").read_text() == "new"
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """Whoever is last wins, nobody fails, and nothing else is left."""
+    dest = str(tmp_path / "a.tar")
+    failed: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(50):
+                with open_destination(dest) as file:
+                    file.write(f"whole {number}".encode())
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert os.listdir(tmp_path) == ["a.tar"]
+    assert (tmp_path / "a.tar").read_text().startswith("whole ")

@@ -1,0 +1,166 @@
+"""A copy written as a tree and as a layer at once: the layer is that of the tree, byte for byte."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.dest import InMemory
+from minibuild.fileop.layer import LayerWriter
+from minibuild.fileop.tee import Unplannable, apply_and_pack
+from minibuild.graph.op import Copy
+from minibuild.layer.pack import LayerPacker
+from minibuild.layer.sink import LayerSink
+from minibuild.oci.content import ContentStore
+from minibuild.store.layout import Store
+from tests.fileop.trees import ALL_KINDS, ME, make
+
+
+@pytest.fixture
+def content(store: Store) -> ContentStore:
+    return ContentStore(store)
+
+
+def _both(tmp_path: Path, content: ContentStore, copies: Sequence[Copy], base: str = "") -> bytes:
+    """Copy `from` to `to`, both in `tmp_path`; the tar that was written meanwhile."""
+    source_fd = os.open(tmp_path / "from", os.O_RDONLY)
+    root_fd = os.open(tmp_path / "to", os.O_RDONLY)
+    base_fd = os.open(tmp_path / base, os.O_RDONLY) if base else None
+    try:
+        copies = [copy._replace(chown=ME) for copy in copies]
+        with LayerSink(content, "uncompressed", None) as sink:
+            layer = LayerWriter(sink, InMemory(base_fd), base_fd)
+            apply_and_pack(copies, root_fd, {0: SourceTree(source_fd)}, layer)
+            _, digest, _ = sink.commit()
+        return Path(content.path(digest)).read_bytes()
+    finally:
+        for fd in (source_fd, root_fd, base_fd):
+            if fd is not None:
+                os.close(fd)
+
+
+def _packed(tmp_path: Path, content: ContentStore, *, but: Sequence[str] = ()) -> bytes:
+    """The tar of all that is in `to` by now, less some names."""
+    top = str(tmp_path / "to")
+    with LayerSink(content, "uncompressed", None) as sink:
+        packer = LayerPacker(sink)
+        found = [
+            os.path.relpath(os.path.join(folder, name), top)
+            for folder, dirs, files in os.walk(top)
+            for name in (*dirs, *files)
+        ]
+        for path in sorted(found, key=lambda p: p.encode().split(b"/")):
+            if path not in but:
+                packer.add(path, os.path.join(top, path))
+        _, digest, _ = sink.commit()
+    return Path(content.path(digest)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        Copy(0, (".",), "/"),
+        Copy(0, (".",), "/made/of/many"),
+        Copy(0, ("sub",), "/x", chmod="4755"),
+        Copy(0, ("a", "b"), "/x/"),
+        Copy(0, (".",), "/", exclude=("sub",)),
+        Copy(0, ("a", "sub"), "/", parents=True),
+    ],
+    ids=["all", "into new directories", "mode", "several", "less some", "parents"],
+)
+def test_layer_is_that_of_the_tree(tmp_path: Path, content: ContentStore, copy: Copy) -> None:
+    make(str(tmp_path / "from"), ALL_KINDS)
+    (tmp_path / "to").mkdir()
+    assert _both(tmp_path, content, [copy]) == _packed(tmp_path, content)
+
+
+def test_directories_of_the_base_get_the_time_that_the_layer_says(
+    tmp_path: Path, content: ContentStore
+) -> None:
+    make(str(tmp_path / "from"), ALL_KINDS)
+    for name in ("base", "to"):
+        make(str(tmp_path / name), {"usr/share/old": "o"})
+        for folder in ("usr/share", "usr"):
+            os.utime(tmp_path / name / folder, (7, 7))
+    tar = _both(tmp_path, content, [Copy(0, ("sub/c",), "/usr/share/")], "base")
+    assert tar == _packed(tmp_path, content, but=["usr/share/old"])
+    assert os.stat(tmp_path / "to/usr").st_mtime == 7
+    assert os.stat(tmp_path / "to/usr/share").st_mtime > 7
+
+
+@pytest.mark.parametrize(
+    "copies",
+    [
+        [Copy(0, ("sub/c", "a"), "/")],
+        [Copy(0, ("a",), "/x"), Copy(0, ("sub/c",), "/x")],
+    ],
+    ids=["out of order", "over a file"],
+)
+def test_the_tree_is_whole_where_there_is_no_layer(
+    tmp_path: Path, content: ContentStore, copies: Sequence[Copy]
+) -> None:
+    make(str(tmp_path / "from"), ALL_KINDS)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(Unplannable):
+        _both(tmp_path, content, copies)
+    assert sorted(os.listdir(tmp_path / "to")) in (["a", "c"], ["x"])
+    assert os.listdir(tmp_path / "store/ingest") == []
+
+
+@pytest.mark.parametrize("size", [5000, 200_000])
+def test_a_file_that_shrinks_meanwhile_is_still_copied(
+    tmp_path: Path, content: ContentStore, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(str(tmp_path / "from"), {"f": "x" * size})
+    (tmp_path / "to").mkdir()
+    _at_first(monkeypatch, "open", lambda: os.truncate(tmp_path / "from/f", 10), "f")
+    with pytest.raises(Unplannable, match="changed while it was packed"):
+        _both(tmp_path, content, [Copy(0, ("f",), "/")])
+    assert (tmp_path / "to/f").read_text() == "x" * 10
+
+
+def _at_first(
+    monkeypatch: pytest.MonkeyPatch, call: str, action: Callable[[], object], name: str
+) -> None:
+    """Do something just before a function of `os` is called for the first time with a name."""
+    real, done = getattr(os, call), []
+
+    def wrapped(path: Any, *args: Any, **named: Any) -> Any:
+        if path == name and not done:
+            done.append(action())
+        return real(path, *args, **named)
+
+    monkeypatch.setattr(os, call, wrapped)
+
+
+def test_each_file_is_opened_and_read_once(
+    tmp_path: Path, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts, since times say little on a busy machine: what is done for 60 files of one kind."""
+    make(str(tmp_path / "from"), {f"d/f{n:02}": "x" * n for n in range(1, 61)})
+    (tmp_path / "to").mkdir()
+    calls: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        real = getattr(os, name)
+
+        def counted(*args: Any, **named: Any) -> Any:
+            calls[name] += 1
+            return real(*args, **named)
+
+        monkeypatch.setattr(os, name, counted)
+
+    for name in ("open", "readv", "write", "fstat", "fchown", "fchmod", "stat", "utime", "lseek"):
+        count(name)
+    _both(tmp_path, content, [Copy(0, (".",), "/")])
+    slack = 20  # For the directories, the root and the blob.
+    assert 120 <= calls["open"] < 120 + slack
+    assert 60 <= calls["write"] < 60 + slack
+    assert 60 <= calls["utime"] < 60 + slack
+    assert calls["stat"] < 60 + slack
+    assert calls["readv"] == 60
+    assert calls["fchown"] + calls["fchmod"] + calls["fstat"] + calls["lseek"] < slack

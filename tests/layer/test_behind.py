@@ -1,0 +1,55 @@
+"""Work behind whoever fills buffers: all of it, in order, with its errors, and in the end."""
+
+import threading
+
+import pytest
+
+from minibuild.layer.behind import Behind
+
+
+def test_all_in_order() -> None:
+    seen = []
+
+    def work(buffer: bytearray, length: int) -> bytearray:
+        seen.append(bytes(buffer[:length]))
+        return buffer
+
+    behind = Behind(work)
+    buffer = bytearray(8)
+    used = set()
+    for number in range(100):
+        used.add(id(buffer))
+        buffer[0] = number
+        buffer = behind.feed(buffer, 1)
+    behind.finish()
+    assert seen == [bytes([number]) for number in range(100)]
+    assert len(used) == 3, "buffers are used again: memory stays flat"
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_an_error_comes_out(count: int) -> None:
+    """At the next buffers, or at the end at the latest; and what comes later is not worked on."""
+    worked = []
+
+    def broken(buffer: bytearray, length: int) -> bytearray:
+        worked.append(length)
+        raise MemoryError
+
+    behind = Behind(broken)
+    with pytest.raises(MemoryError):
+        for _ in range(count):
+            behind.feed(bytearray(8), 8)
+        behind.finish()
+    behind.close()
+    assert worked == [8]
+
+
+def test_no_thread_for_nothing_and_none_that_stays() -> None:
+    before = threading.active_count()
+    behind = Behind(lambda buffer, length: buffer)
+    behind.finish()
+    assert threading.active_count() == before
+    behind.feed(bytearray(8), 8)
+    assert threading.active_count() == before + 1
+    behind.close()
+    assert threading.active_count() == before

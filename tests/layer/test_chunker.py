@@ -1,0 +1,96 @@
+"""Where gzip is cut: what is chosen in a full buffer, and that a change moves few of the cuts."""
+
+import random
+from zlib import crc32
+
+from minibuild.layer.chunker import BLOCK_BYTES, LEAST_BYTES, cut
+from minibuild.layer.tar_format import END, Entry, padding
+from minibuild.layer.tar_writer import header
+
+
+def tar(files: list[tuple[str, int]], attribute: bytes = b"") -> bytes:
+    """A tar with files of these names and sizes; the data of each is told by its name."""
+    xattrs = {"user.a": attribute} if attribute else {}
+    parts = []
+    for name, size in files:
+        data = random.Random(name).randbytes(size)
+        parts += [header(Entry(name, "file", size=size, xattrs=xattrs)), data]
+        parts.append(bytes(padding(size)))
+    return b"".join((*parts, END))
+
+
+def some(count: int, size: int = 5000) -> list[tuple[str, int]]:
+    """Names and sizes, different ones."""
+    return [(f"d{n // 50:03}/f{n:05}", size + n * 37 % size) for n in range(count)]
+
+
+def cuts(data: bytes) -> list[int]:
+    """All places where a tar is cut."""
+    found, at = [], 0
+    while len(data) - at > BLOCK_BYTES:
+        at += cut(bytearray(data[at : at + BLOCK_BYTES]))
+        found.append(at)
+    return found
+
+
+def test_cuts_are_at_headers_in_the_second_half() -> None:
+    data = tar(some(2000))
+    found = cuts(data)
+    assert len(found) > 10
+    for before, at in zip([0, *found], found, strict=False):
+        assert LEAST_BYTES <= at - before < BLOCK_BYTES
+        assert data[at + 257 : at + 262] == b"ustar"
+
+
+def test_what_has_no_headers_is_cut_where_it_ends() -> None:
+    assert cut(bytearray(random.Random(1).randbytes(BLOCK_BYTES))) == BLOCK_BYTES
+    assert cut(bytearray(BLOCK_BYTES)) == BLOCK_BYTES
+
+
+def test_a_large_file_begins_a_block() -> None:
+    """Wherever it is, also in the first half; so its own cuts do not depend on what is before."""
+    for before in (1, 20, 100):
+        data = tar([*some(before), ("large", 3 * BLOCK_BYTES)])
+        at = data.index(b"large\0")
+        assert cuts(data)[:3] == [at, at + BLOCK_BYTES, at + 2 * BLOCK_BYTES]
+    small = tar([*some(20), ("small", BLOCK_BYTES - 1), *some(200)])
+    assert small.index(b"small\0") not in cuts(small)
+
+
+def test_a_block_is_never_empty() -> None:
+    """A large file at the beginning is not cut off from nothing."""
+    assert cut(bytearray(tar([("large", 2 * BLOCK_BYTES)])[:BLOCK_BYTES])) == BLOCK_BYTES
+
+
+def test_records_before_a_header_are_no_place_to_cut() -> None:
+    """They look alike in front of all files of a context whose times are finer than seconds."""
+    # Records of a length that gives their header a rank above all others.
+    attribute = max((bytes(size) for size in range(1, 400)), key=lambda value: crc32(
+        header(Entry("f", "file", xattrs={"user.a": value}))[:257]
+    ))  # fmt: skip
+    data = tar(some(1000), attribute)
+    assert len(cuts(data)) > 5
+    assert all(data[at + 156] == ord("0") for at in cuts(data))
+
+
+def test_what_looks_like_a_header_only_by_its_first_letter_is_none() -> None:
+    buffer = bytearray(b"u" * BLOCK_BYTES)
+    assert cut(buffer) == BLOCK_BYTES
+
+
+def test_a_change_moves_few_cuts() -> None:
+    """Files that grow, come and go in front of everything: behind them cuts fall into place."""
+    files = some(4000)
+    before = tar(files)
+    for changed in (
+        [("a", 700), *files],
+        [("a", 300_000), *files],
+        files[1:],
+        files[150:],
+        [(files[0][0], files[0][1] + 5000), *files[1:]],
+        sorted([*files, *[(f"d{n:03}/new", 999) for n in range(3)]]),
+    ):
+        after = tar(changed)
+        shift = len(after) - len(before)
+        kept = {at + shift for at in cuts(before)} & set(cuts(after))
+        assert len(kept) >= len(cuts(before)) - 6

@@ -1,0 +1,125 @@
+"""Compression: right, and the same bytes every time."""
+
+import gzip
+import random
+from collections.abc import Callable
+
+import pytest
+import zstandard
+
+from minibuild.errors import UsageError
+from minibuild.layer import compress
+from minibuild.layer.chunker import BLOCK_BYTES
+from minibuild.layer.compress import compressor
+from minibuild.oci.model import Compression
+
+
+def run(data: bytes, compression: Compression, level: int | None = None) -> bytes:
+    """All of `data` through a compressor, buffer by buffer."""
+    written: list[bytes] = []
+    made = compressor(compression, level, lambda piece: written.append(bytes(piece)))
+    buffer, used, at = bytearray(BLOCK_BYTES), 0, 0
+    while at < len(data):
+        piece = data[at : at + BLOCK_BYTES - used]
+        buffer[used : used + len(piece)] = piece
+        used, at = used + len(piece), at + len(piece)
+        if used == BLOCK_BYTES:
+            length = made.cut(buffer)
+            rest = bytes(buffer[length:])
+            buffer = made.feed(buffer, length)
+            buffer[: len(rest)] = rest
+            used = len(rest)
+    made.finish(buffer, used)
+    made.close()
+    return b"".join(written)
+
+
+def text(size: int) -> bytes:
+    """Something that compresses, but not to nothing."""
+    made = random.Random(size)
+    words = [made.randbytes(5).hex().encode() for _ in range(500)]
+    return b" ".join(made.choice(words) for _ in range(size // 10 + 1))[:size]
+
+
+DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "uncompressed": lambda data: data,
+    "gzip": gzip.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+}
+SIZES = (0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 5 * BLOCK_BYTES + 77)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("compression", DECODERS)
+def test_round_trip(compression: Compression, size: int) -> None:
+    """Around the places where blocks are cut, and the same bytes again."""
+    data = text(size)
+    packed = run(data, compression)
+    assert DECODERS[compression](packed) == data
+    assert run(data, compression) == packed
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_gzip_levels(level: int) -> None:
+    """Two libraries, one format."""
+    data = text(BLOCK_BYTES + 100)
+    packed = run(data, "gzip", level)
+    assert gzip.decompress(packed) == data
+    assert len(packed) > len(data) if level == 0 else len(packed) < len(data)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_the_number_of_processors_changes_nothing(
+    compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer is the same wherever it is built."""
+    data = text(4 * BLOCK_BYTES + 9)
+    packed = []
+    for count in (1, 2, 5, None):
+        monkeypatch.setattr(compress.os, "cpu_count", lambda count=count: count)
+        packed.append(run(data, compression))
+    assert len(set(packed)) == 1
+
+
+def test_gzip_header_names_nothing() -> None:
+    """No name, no time, no system."""
+    assert run(b"x", "gzip")[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+
+
+@pytest.mark.parametrize(("compression", "level"), [("gzip", 10), ("zstd", 23), ("gzip", -1)])
+def test_levels_that_do_not_exist(compression: Compression, level: int) -> None:
+    """Refused before anything is written."""
+    with pytest.raises(UsageError, match="out of range"):
+        compressor(compression, level, lambda _: None)
+
+
+def test_an_error_in_a_thread_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And does not hang whoever waits."""
+
+    def broken(self: object, task: object) -> None:
+        raise MemoryError
+
+    made = compressor("gzip", 1, lambda _: None)
+    monkeypatch.setattr(type(made), "_compress", broken)
+    buffer = bytearray(BLOCK_BYTES)
+    with pytest.raises(MemoryError):
+        for _ in range(20):
+            buffer = made.feed(buffer, BLOCK_BYTES)
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"BZh9", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"\x50\x2a\x4d\x18", "zstd"),
+        (b"name\0\0\0", "uncompressed"),
+        (b"", "uncompressed"),
+    ],
+)
+def test_detect(start: bytes, name: str) -> None:
+    """By the first bytes."""
+    assert compress.detect_compression(start) == name

@@ -1,0 +1,201 @@
+"""A diff becomes a layer: what is in it, in which order, and that it is the same every time."""
+
+import gc
+import gzip
+import io
+import os
+import shutil
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from minibuild.digest import digest_bytes
+from minibuild.errors import ImageError
+from minibuild.layer.pack import pack
+from minibuild.layer.sink import LayerSink
+from minibuild.oci.content import ContentStore
+from minibuild.oci.layers import PackedLayer, blobs_of, diff_id_of
+from minibuild.oci.model import Compression
+from minibuild.snapshot.api import Change, Kind
+from minibuild.store.layout import Store
+from tests.conftest import CHECKOUT, Golden
+from tests.layer import trees
+
+TREE = {
+    "a": (None, 0o750),
+    "a/file": (b"hello\n", 0o640),
+    "a/link": "= a/file",
+    "a/run": (b"#!/bin/sh\n", 0o4755),
+    "a/sym": "-> ../z",
+    "empty": b"",
+    "pipe": "fifo",
+    "ünï": b"x",
+    "z" * 120: b"long",
+}
+
+
+def members(store: Store, layer: PackedLayer) -> list[tarfile.TarInfo]:
+    """As the standard library sees the layer."""
+    data = gzip.decompress(ContentStore(store).read(layer.digest))
+    assert digest_bytes(data) == layer.diff_id
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        return archive.getmembers()
+
+
+def listing(store: Store, layer: PackedLayer) -> str:
+    """One line for each entry."""
+    lines = []
+    for m in members(store, layer):
+        name = m.name + ("/" if m.isdir() else "")
+        link = f" -> {m.linkname}" if m.linkname else ""
+        mtime = m.pax_headers.get("mtime", m.mtime)
+        kind = m.type.decode()
+        lines.append(f"{kind} {m.mode:04o} {m.size:>3} {m.uname}{m.gname}{mtime} {name}{link}\n")
+    return "".join(lines)
+
+
+def test_listing(store: Store, tmp_path: Path, golden: Golden) -> None:
+    """A tree with a bit of everything, and deletions."""
+    root = trees.make(str(tmp_path / "tree"), TREE)
+    changes = trees.additions(root)
+    gone = [Change(Kind.DELETE, "a/gone"), Change(Kind.DELETE, "zz")]
+    changes = sorted([*changes, *gone], key=lambda c: os.fsencode(c.path))
+    layer = pack(changes, ContentStore(store), store.db)
+    golden(CHECKOUT / "tests/layer/golden/layer.txt", listing(store, layer))
+
+
+def test_the_same_tree_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    """Inode numbers, link order on disk and access times play no part."""
+    first = trees.pack_tree(store, trees.make(str(tmp_path / "one"), TREE))
+    shuffled = dict(sorted(TREE.items(), key=lambda item: (item[1] == "= a/file", item[0][::-1])))
+    second = trees.pack_tree(store, trees.make(str(tmp_path / "two"), shuffled))
+    assert first == second
+
+
+def test_remembered(store: Store, tmp_path: Path) -> None:
+    """By diff id and by digest; a blob that is gone is forgotten."""
+    root = trees.make(str(tmp_path / "tree"), TREE)
+    content = ContentStore(store)
+    made = [trees.pack_tree(store, root, compression=c) for c in ("gzip", "zstd", "uncompressed")]
+    assert len({layer.diff_id for layer in made}) == 1
+    assert sorted(made, key=lambda layer: layer.digest) == blobs_of(
+        store.db, content, made[0].diff_id
+    )
+    assert made[2].digest == made[2].diff_id
+    assert diff_id_of(store.db, made[0].digest) == made[0].diff_id
+    content.delete(made[0].digest)
+    assert made[0] not in blobs_of(store.db, content, made[0].diff_id)
+    assert diff_id_of(store.db, made[0].digest) is None
+
+
+def test_clamped_times(store: Store, tmp_path: Path) -> None:
+    """Later times become the epoch, earlier ones stay."""
+    root = trees.make(str(tmp_path / "tree"), {"old": b"", "new": b""})
+    os.utime(f"{root}/old", (5, 5))
+    layer = trees.pack_tree(store, root, clamp_epoch=100)
+    assert {m.name: m.mtime for m in members(store, layer)} == {"new": 100, "old": 5}
+
+
+def test_the_root_and_sockets_are_left_out(store: Store, tmp_path: Path) -> None:
+    """Neither has a place in a layer."""
+    import socket
+
+    root = trees.make(str(tmp_path / "tree"), {"f": b""})
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{root}/s")
+        changes = [Change(Kind.MODIFY, "", root), *trees.additions(root)]
+        layer = pack(changes, ContentStore(store), store.db)
+    assert [m.name for m in members(store, layer)] == ["f"]
+
+
+def test_links_within_one_diff_only(store: Store, tmp_path: Path) -> None:
+    """A new name of a file that is not in the diff is a file of its own."""
+    root = trees.make(str(tmp_path / "tree"), {"old": b"x", "new1": "= old", "new2": "= old"})
+    changes = [c for c in trees.additions(root) if c.path != "old"]
+    found = members(store, pack(changes, ContentStore(store), store.db))
+    assert [(m.name, m.type, m.linkname) for m in found] == [
+        ("new1", tarfile.REGTYPE, ""),
+        ("new2", tarfile.LNKTYPE, "new1"),
+    ]
+
+
+@pytest.mark.needs("root")
+def test_only_file_capabilities_survive(store: Store, tmp_path: Path) -> None:
+    """user.* does not, as in BuildKit."""
+    root = trees.make(str(tmp_path / "tree"), {"f": b"x", "d": None})
+    value = bytes.fromhex("0100000200040000000000000000000000000000")
+    os.setxattr(f"{root}/f", "security.capability", value)
+    os.setxattr(f"{root}/f", "user.note", b"gone")
+    os.setxattr(f"{root}/d", "user.note", b"gone")
+    d, f = members(store, trees.pack_tree(store, root))
+    assert [k for k in f.pax_headers if "xattr" in k] == ["SCHILY.xattr.security.capability"]
+    assert not [k for k in d.pax_headers if "xattr" in k]
+    out = str(tmp_path / "out")
+    trees.unpack_into(store, trees.pack_tree(store, root), out)
+    assert os.getxattr(f"{out}/f", "security.capability") == value
+
+
+def test_sparse_files_are_written_out(store: Store, tmp_path: Path) -> None:
+    """Their holes are zeros."""
+    root = trees.make(str(tmp_path / "tree"), {})
+    with open(f"{root}/hole", "wb") as file:
+        file.truncate(3 << 20)
+    (found,) = members(store, trees.pack_tree(store, root))
+    assert (found.size, found.type) == (3 << 20, tarfile.REGTYPE)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
+def test_a_failure_leaves_nothing(store: Store, tmp_path: Path, compression: str) -> None:
+    """A file that goes, and one that shrinks, while they are packed."""
+    root = trees.make(str(tmp_path / "tree"), {"a": b"x" * (3 << 20), "b": b""})
+    changes = trees.additions(root)
+    os.unlink(f"{root}/b")
+    with pytest.raises(ImageError, match="b changed"):
+        pack(changes, ContentStore(store), store.db, compression=compression)
+    with (
+        pytest.raises(ImageError, match="f changed"),
+        LayerSink(ContentStore(store), compression, None) as sink,
+        open(os.devnull, "rb") as file,
+    ):
+        sink.write_file(file.fileno(), 10, "f")
+    assert not os.listdir(store.path("ingest")) and not os.listdir(store.path("blobs/sha256"))
+
+
+def test_names_like_whiteouts_are_written_as_they_are(store: Store, tmp_path: Path) -> None:
+    """As BuildKit does, though who unpacks the layer takes them for deletions."""
+    root = trees.make(str(tmp_path / "tree"), {".wh.x": b"1"})
+    assert [m.name for m in members(store, trees.pack_tree(store, root))] == [".wh.x"]
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
+def test_round_trip(store: Store, tmp_path: Path, compression: str) -> None:
+    """Pack, unpack: the same tree, to the nanosecond and to the inode."""
+    root = trees.make(str(tmp_path / "tree"), TREE | {"big": bytes(range(256)) * 10_000})
+    layer = trees.pack_tree(store, root, compression=compression)
+    out = str(tmp_path / "out")
+    assert trees.unpack_into(store, layer, out).diff_id == layer.diff_id
+    assert trees.read(out) == trees.read(root)
+    shutil.rmtree(root)
+    assert trees.pack_tree(store, out, compression=compression) == layer
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "uncompressed"])
+def test_no_thread_outlives_the_layer(store: Store, compression: Compression) -> None:
+    """Not until garbage is collected, either: a process that has threads does not fork."""
+    before = len(os.listdir("/proc/self/task"))
+    gc.disable()
+    try:
+        with LayerSink(ContentStore(store), compression, None) as sink:
+            sink.write(bytes(5 << 20))
+            assert len(os.listdir("/proc/self/task")) > before
+            sink.commit()
+        del sink
+        # A thread that was joined is done with its work, and may not be gone from the kernel yet.
+        deadline = time.monotonic() + 5
+        while len(os.listdir("/proc/self/task")) > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(os.listdir("/proc/self/task")) == before
+    finally:
+        gc.enable()

@@ -1,0 +1,100 @@
+"""Durations, sizes, truth values and misspellings."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from minibuild_dockerfile.quantities import duration_ns, duration_text, size_bytes, truth
+from minibuild_dockerfile.suggest import did_you_mean, edit_distance
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds", "printed"),
+    [
+        ("0", 0, "0s"),
+        ("0s", 0, "0s"),
+        ("30s", 30_000_000_000, "30s"),
+        ("1.5s", 1_500_000_000, "1.5s"),
+        ("250ms", 250_000_000, "250ms"),
+        ("5m30s", 330_000_000_000, "5m30s"),
+        ("1m", 60_000_000_000, "1m0s"),
+        ("1h", 3_600_000_000_000, "1h0m0s"),
+        ("25h1m1.001s", 90_061_001_000_000, "25h1m1.001s"),
+        ("1h1h", 7_200_000_000_000, "2h0m0s"),
+        (".5s", 500_000_000, "500ms"),
+        ("1.s", 1_000_000_000, "1s"),
+        ("100us", 100_000, "100µs"),
+        ("7ns", 7, "7ns"),
+        ("-2s", -2_000_000_000, "-2s"),
+        ("+2s", 2_000_000_000, "2s"),
+    ],
+)
+def test_duration(text: str, nanoseconds: int, printed: str) -> None:
+    assert duration_ns(text) == nanoseconds
+    assert duration_text(nanoseconds) == printed
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "1", "s", ".s", "1 s", "1S", "--1s", "1s2", "9" * 30 + "h"]
+)
+def test_bad_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="time: invalid duration"):
+        duration_ns(text)
+
+
+@given(st.integers(-(2**62), 2**62))
+def test_printed_durations_are_read_back(nanoseconds: int) -> None:
+    assert duration_ns(duration_text(nanoseconds)) == nanoseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("100", 100),
+        ("64k", 65536),
+        ("1.5K", 1536),
+        ("1m", 2**20),
+        ("2GiB", 2**31),
+        ("3 kb", 3072),
+    ],
+)
+def test_size(text: str, size: int) -> None:
+    assert size_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1", "1x", "1  k", "1kk", "9" * 40])
+def test_bad_size(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid size"):
+        size_bytes(text)
+
+
+def test_truth() -> None:
+    assert truth("true") and truth("1") and truth("T")
+    assert not truth("false") and not truth("0")
+    for text in ("", "yes", "tRUE"):
+        with pytest.raises(ValueError, match="invalid syntax"):
+            truth(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        ("chwon", ("chown", "chmod"), " (did you mean chown?)"),
+        ("COPPY", ("COPY", "RUN"), " (did you mean COPY?)"),
+        ("RNU", ("RUN", "ENV"), " (did you mean RUN?)"),
+        ("XYZZY", ("COPY", "RUN", "ENV"), ""),
+        ("x", ("id",), ""),
+        ("anything", (), ""),
+        ("a" * 10_000, ("a" * 10_000,), ""),
+    ],
+)
+def test_did_you_mean(word: str, known: tuple[str, ...], expected: str) -> None:
+    assert did_you_mean(word, known) == expected
+
+
+@given(st.text("abc", max_size=6), st.text("abc", max_size=6))
+def test_edit_distance(a: str, b: str) -> None:
+    distance = edit_distance(a, b)
+    assert distance == edit_distance(b, a)
+    assert (distance == 0) == (a == b)
+    assert abs(len(a) - len(b)) <= distance <= max(len(a), len(b))

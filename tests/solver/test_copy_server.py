@@ -1,0 +1,243 @@
+"""Copying in another process: the same outcome as here, whatever happens to it."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import Cancelled, DefinitionError, HostError
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.checksum import content_digests
+from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.job import Done, Form, Hooks, Job, Places, do
+from minibuild.graph.op import Copy
+from minibuild.oci.content import ContentStore
+from minibuild.solver.copiers import Copiers
+from minibuild.solver.copy_server import CopyServer
+from minibuild.store.layout import Store
+from tests.fileop.trees import make
+
+ME = f"{os.getuid()}:{os.getgid()}"
+TREE = {"a": "a" * 5000, "big": "b" * 200_000, "d/x": "x", "d/same": "= a", "d/up": "-> ../a"}
+NO_HOOKS = Hooks()
+COPY = Copy(3, (".",), "/", chown=ME)
+
+
+@pytest.fixture
+def server() -> Iterator[CopyServer]:
+    started = CopyServer.start()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[SourceTree]:
+    make(str(tmp_path / "from"), TREE)
+    fd = os.open(tmp_path / "from", os.O_RDONLY)
+    yield SourceTree(fd, ignore=("d/x",))
+    os.close(fd)
+
+
+class Target:
+    """A directory to write to, and what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY)
+
+    def look(self) -> list[tuple[str, int, int, str]]:
+        found = []
+        for path in sorted(self.path.rglob("*")):
+            status = path.lstat()
+            data = os.readlink(path) if path.is_symlink() else ""
+            data = path.read_text() if path.is_file() else data
+            name = str(path.relative_to(self.path))
+            # A directory's size is the filesystem's affair.
+            found.append((name, status.st_mode, status.st_mtime_ns, data))
+        return found
+
+
+def _there(
+    server: CopyServer, job: Job, places: Places, content: ContentStore, hooks: Hooks = NO_HOOKS
+) -> Done:
+    blobs = content.store.path("blobs", "sha256")
+    return server.do(job, places, content.store.ingest_path(), blobs, hooks)
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+def test_the_outcome_is_that_of_doing_it_here(
+    form: Form, server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
+) -> None:
+    content, job = ContentStore(store), Job((COPY,), form, watched=True)
+    here, there = Target(tmp_path / "here"), Target(tmp_path / "there")
+    root = -1 if form == "layer" else here.fd
+    mine = do(job, Places(root, None, {3: source}), content, Hooks())
+    root = -1 if form == "layer" else there.fd
+    theirs = _there(server, job, Places(root, None, {3: source}), content)
+    assert theirs == mine
+    assert mine.seen is not None
+    assert mine.seen.contents == [content_digests(COPY, source)]
+    assert there.look() == here.look()
+    assert (form == "tree") == (mine.layer is None)
+    assert os.listdir(store.path("ingest")) == []
+
+
+def test_one_job_after_the_other(
+    server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
+) -> None:
+    content, job = ContentStore(store), Job((COPY,), "layer")
+    places = Places(-1, None, {3: source})
+    layers = {_there(server, job, places, content).layer for _ in range(3)}
+    assert len(layers) == 1 and None not in layers
+
+
+def test_blocks_of_earlier_layers_are_known_there(
+    server: CopyServer, tmp_path: Path, store: Store
+) -> None:
+    made = random.Random(1)
+    make(str(tmp_path / "large"), {f"f{n:02}": made.randbytes(40_000).hex() for n in range(40)})
+    content, job = ContentStore(store), Job((COPY,), "layer")
+    fd = os.open(tmp_path / "large", os.O_RDONLY)
+    try:
+        places = Places(-1, None, {3: SourceTree(fd)})
+        mine = do(job, places, content, Hooks())
+        (noted,) = os.listdir(store.path("blocks"))
+        os.unlink(store.path("blocks", noted))
+        assert [_there(server, job, places, content).layer for _ in range(2)] == [mine.layer] * 2
+        assert os.listdir(store.path("blocks")) == [noted]
+    finally:
+        os.close(fd)
+
+
+def test_a_base_and_its_directories(
+    server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
+) -> None:
+    base, content = Target(tmp_path / "base"), ContentStore(store)
+    (tmp_path / "base/srv").mkdir(mode=0o711)
+    job = Job((COPY._replace(dest="/srv/"),), "layer")
+    places = Places(-1, base.fd, {3: source})
+    assert _there(server, job, places, content).layer is not None
+
+
+def test_what_goes_wrong_there_goes_wrong_here(
+    server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
+) -> None:
+    """And the server is good for another job."""
+    content, places = ContentStore(store), Places(-1, None, {3: source})
+    with pytest.raises(DefinitionError, match='"/missing": not found') as caught:
+        _there(server, Job((Copy(3, ("missing",), "/"),), "layer"), places, content)
+    assert caught.value.hint
+    assert os.listdir(store.path("ingest")) == []
+    two = (COPY._replace(dest="/z/"), COPY._replace(dest="/a/"))
+    with pytest.raises(Unplannable):
+        _there(server, Job(two, "layer"), places, content)
+    assert server.alive
+    assert _there(server, Job((COPY,), "layer"), places, content).layer is not None
+
+
+def test_it_is_killed_when_the_build_is_cancelled(
+    server: CopyServer, tmp_path: Path, store: Store
+) -> None:
+    make(str(tmp_path / "from"), {f"f{n:05}": "x" * 3000 for n in range(6000)})
+    fd, cancelled = os.open(tmp_path / "from", os.O_RDONLY), threading.Event()
+    began, told = time.monotonic(), []
+
+    def progress(files: int, size_bytes: int) -> None:
+        told.append(files)
+        cancelled.set()
+
+    hooks = Hooks(progress, cancelled)
+    with pytest.raises(Cancelled):
+        _there(server, Job((COPY,), "layer"), Places(-1, None, {3: SourceTree(fd)}),
+               ContentStore(store), hooks)  # fmt: skip
+    os.close(fd)
+    assert told and time.monotonic() - began < 5
+    assert not server.alive
+    assert os.listdir(store.path("ingest")) == []
+
+
+def test_a_server_that_dies(server: CopyServer, source: SourceTree, store: Store) -> None:
+    os.kill(server._pid, signal.SIGKILL)
+    with pytest.raises(HostError, match="died"):
+        _there(server, Job((COPY,), "layer"), Places(-1, None, {3: source}), ContentStore(store))
+    assert not server.alive
+
+
+def test_copiers_use_all_there_are(
+    source: SourceTree, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs at once, two processes; a job that asks what only this process knows stays."""
+    content, copiers, pids = ContentStore(store), Copiers(), []
+    # Started here: libraries may have threads in this process by now, and then it would not.
+    copiers._servers = [CopyServer.start()]
+    copiers._idle = list(copiers._servers)
+    original = CopyServer.do
+
+    def noted(server: CopyServer, *args: object) -> Done:
+        pids.append(server._pid)
+        return original(server, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CopyServer, "do", noted)
+    places, job = Places(-1, None, {3: source}), Job((COPY,), "layer")
+    try:
+        with copiers.here():
+            done = copiers.do(job, places, content, Hooks())
+        assert len(pids) == 1 and done.layer is not None
+        assert copiers.do(job, places, content, Hooks()) == done
+        assert len(pids) == 1, "alone it is done here"
+        waits = threading.Thread(
+            target=copiers.do, args=(job, places, content, Hooks(copied=lambda path: False))
+        )
+        with copiers.here():
+            waits.start()
+            waits.join(0.2)
+            assert waits.is_alive()
+        waits.join(10)
+        assert not waits.is_alive() and len(pids) == 1
+    finally:
+        copiers.close()
+    assert not os.path.exists(f"/proc/{pids[0]}")
+
+
+def test_a_machine_without_room_for_a_process(
+    source: SourceTree, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(os, "fork", refused)
+    copiers, before = Copiers(), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(BlockingIOError):
+        CopyServer.start()
+    copiers.start_servers(jobs=16, at_once=2)
+    assert copiers._servers == [] and len(os.listdir("/proc/self/fd")) == before
+    places, job = Places(-1, None, {3: source}), Job((COPY,), "layer")
+    assert copiers.do(job, places, ContentStore(store), Hooks()).layer is not None
+
+
+@pytest.mark.parametrize(("jobs", "at_once", "threads", "servers"), [(16, 3, 1, 1), (16, 3, 2, 0)])
+def test_as_many_servers_as_processors_but_one_and_none_beside_threads(
+    jobs: int, at_once: int, threads: int, servers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(os, "listdir", lambda path: ["thread"] * threads)
+    copiers = Copiers()
+    copiers.start_servers(jobs, at_once)
+    try:
+        assert len(copiers._servers) == servers
+    finally:
+        copiers.close()
+
+
+@pytest.mark.parametrize(("jobs", "at_once"), [(1, 10), (16, 1), (16, 0)])
+def test_no_server_where_nothing_is_done_at_once(jobs: int, at_once: int) -> None:
+    copiers = Copiers()
+    copiers.start_servers(jobs, at_once)
+    assert copiers._servers == []

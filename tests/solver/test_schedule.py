@@ -1,0 +1,148 @@
+"""The order of work: inputs first, one execution each, and what happens when something fails."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled
+from minibuild.graph.op import Exec, Merge
+from minibuild.graph.vertex import Note, Vertex, topological
+from minibuild.solver.schedule import Inputs, Scheduler
+
+
+def step(name: str, *inputs: Vertex) -> Vertex:
+    return Vertex(Exec((name,)) if len(inputs) < 2 else Merge(), inputs, Note(name))
+
+
+def run(
+    target: Vertex,
+    work: Callable[[Vertex, Inputs[str]], str],
+    *,
+    jobs: int = 4,
+    quick: Callable[[Vertex, Inputs[str]], str | None] = lambda vertex, done: None,
+    cancelled: threading.Event | None = None,
+) -> dict[Digest, str]:
+    scheduler = Scheduler(quick, work, cancelled or threading.Event(), jobs)
+    return scheduler.run(topological([target]))
+
+
+def test_inputs_are_done_before_their_users_and_each_vertex_once() -> None:
+    base = step("base")
+    left, right = step("left", base), step("right", base)
+    top = step("top", left, right)
+    seen: list[str] = []
+
+    def work(vertex: Vertex, done: Inputs[str]) -> str:
+        assert all(v is not None and v.digest in done for v in vertex.inputs)
+        seen.append(vertex.note.name)
+        return vertex.note.name
+
+    done = run(top, work)
+    assert sorted(seen) == ["base", "left", "right", "top"]
+    assert seen[0] == "base" and seen[-1] == "top"
+    assert done[top.digest] == "top"
+
+
+def test_independent_vertices_run_at_once_up_to_jobs() -> None:
+    base = step("base")
+    sides = [step(f"side{n}", base) for n in range(6)]
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(vertex: Vertex, done: Inputs[str]) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return "x"
+
+    run(step("top", *sides), work, jobs=3)
+    assert most == 3
+
+
+def test_what_is_quick_starts_no_thread_and_nothing_before_threads() -> None:
+    top = step("b", step("a"))
+    before = threading.active_count()
+    called: list[int] = []
+    scheduler: Scheduler[str] = Scheduler(
+        lambda vertex, done: "quick",
+        lambda vertex, done: pytest.fail("not asked for"),
+        threading.Event(),
+        4,
+        before_threads=lambda: called.append(1),
+    )
+    assert set(scheduler.run(topological([top])).values()) == {"quick"}
+    assert threading.active_count() == before and not called
+
+
+def test_a_failure_cancels_what_runs_and_starts_nothing_new() -> None:
+    cancelled = threading.Event()
+    bad, slow = step("bad"), step("slow")
+    later = step("later", bad, slow)
+    ended: list[str] = []
+
+    def work(vertex: Vertex, done: Inputs[str]) -> str:
+        if vertex is bad:
+            time.sleep(0.02)
+            raise BuildError("bad failed")
+        assert vertex is slow
+        assert cancelled.wait(5)
+        ended.append("slow")
+        raise Cancelled("stopped")
+
+    with pytest.raises(BuildError, match="bad failed"):
+        run(later, work, cancelled=cancelled)
+    assert ended == ["slow"]
+
+
+def test_the_real_error_is_raised_and_not_the_cancellation_it_caused() -> None:
+    cancelled = threading.Event()
+    first, second = step("first"), step("second")
+
+    def work(vertex: Vertex, done: Inputs[str]) -> str:
+        if vertex is second:
+            cancelled.wait(5)
+            raise BuildError("the cause")
+        time.sleep(0.02)
+        cancelled.set()
+        raise Cancelled("stopped")
+
+    with pytest.raises(BuildError, match="the cause"):
+        run(step("top", first, second), work, cancelled=cancelled)
+
+
+def test_a_cancelled_build_starts_nothing() -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(Cancelled):
+        run(step("a"), lambda vertex, done: pytest.fail("started"), cancelled=cancelled)
+
+
+def test_a_chain_of_a_thousand_steps_needs_no_recursion() -> None:
+    vertex = step("0")
+    for number in range(1, 1500):
+        vertex = step(str(number), vertex)
+    done = run(vertex, lambda v, d: v.note.name, quick=lambda v, d: v.note.name)
+    assert len(done) == 1500
+
+
+def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
+    """A new thread for each step would open the database anew for each."""
+    top = step("0")
+    for n in range(1, 9):
+        top = step(str(n), top)
+    before, seen = threading.active_count(), set()
+
+    def work(vertex: Vertex, done: Inputs[str]) -> str:
+        seen.add(threading.get_ident())
+        return vertex.note.name
+
+    run(top, work)
+    assert len(seen) == 1
+    assert threading.get_ident() not in seen
+    assert threading.active_count() == before
