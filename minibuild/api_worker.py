@@ -16,7 +16,9 @@ def main(number: int) -> int:
     from minibuild.errors import BuildError
     from minibuild.linux.idmap import plan_id_maps
     from minibuild.linux.namespace import enter_user_namespace
+    from minibuild.linux.signals import reap_children
 
+    reap_children()
     connection = socket.socket(fileno=number)
     connection.set_inheritable(False)
     stream = connection.makefile("rwb")

@@ -6,6 +6,7 @@ Comes in: `@pytest.mark.needs(...)`, `--update-golden`, CI in the environment. R
 
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,15 @@ CHECKOUT = Path(__file__).parent.parent
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update-golden` writes what was expected anew; look at the difference in git then."""
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have children begin with the default for signals that are ignored here, as after
+    `make test &` and nohup: some tests send them. This process goes on to ignore them; but what is
+    handled, by a function that does nothing, execve(2) resets, and what is ignored it does not."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
 
 
 def pytest_report_header() -> str:

@@ -16,6 +16,7 @@ from minibuild.cli.command import Session
 from minibuild.cli.environment import read_environment
 from minibuild.cli.process import complete_streams, insist_on_utf8, stands_nowhere
 from minibuild.errors import BuildError, UsageError, lack
+from minibuild.linux.signals import reap_children
 
 Work = Callable[[Session], int]
 
@@ -42,6 +43,7 @@ def entry(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(_GARBAGE_AFTER)
     complete_streams()
     insist_on_utf8()
+    reap_children()
     _leave(_run(sys.argv[1:]))
 
 

@@ -23,11 +23,10 @@ from minibuild.executor.system import System
 from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
 from minibuild.linux import capabilities, owner, syscalls
+from minibuild.linux.signals import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
-
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Given(NamedTuple):
@@ -151,8 +150,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     channel.send(pack(rootfs.stubs.ready()))
     become(user, single_id=request.single_id)
     os.umask(0o022)
-    for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)
+    restore_ignored_by_python()
     program.execute(step.args, env)
 
 

@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.errors import HostError
@@ -27,6 +28,7 @@ from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
 from minibuild.linux.owner import maps_single_id
+from minibuild.linux.signals import restore_defaults
 from minibuild.startup.tuples import NamedTuple
 
 _NAMESPACES = (
@@ -86,7 +88,8 @@ class StepServer:
         """Kill every step, and wait until the server is gone."""
         if self._pid:
             self._channel.close()
-            os.waitpid(self._pid, 0)
+            with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
+                os.waitpid(self._pid, 0)
             self._pid = 0
 
 
@@ -119,8 +122,7 @@ def _serve_and_exit(fd: int, folder: str, sandbox: bool, *, dies_with_parent: bo
             # Ctrl-C in a terminal goes to all processes of a session's foreground group.
             os.setsid()
         _close_others(fd)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        restore_defaults()
         # Mounts of the machine may come in, such as a disk that is plugged in; none goes out.
         syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
         # A collection would write to memory that is shared with the children.

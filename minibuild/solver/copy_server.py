@@ -14,6 +14,7 @@ import gc
 import os
 import pickle
 import signal
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from minibuild.digest import Digest, digest_hex
@@ -141,7 +142,8 @@ class CopyServer:
             pid, self._pid = self._pid, 0
             self._channel.close()
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
+                os.waitpid(pid, 0)
 
 
 def _remove(path: str) -> None:
