@@ -1,12 +1,14 @@
-"""Addresses of sources, and the credentials in them: `https://user:token@host/path`.
+"""Addresses taken apart: which host they lead to, and the credentials in them.
 
-Comes in: a URL. Goes out: the part that people, other programs, the cache and the image may see,
-and the other part. Rules: RFC 3986, section 3.2.1.
+Comes in: a URL, `https://user:token@host:port/path`. Goes out: its host; or the part that people,
+other programs, the cache and the image may see, and the other part. Rules: RFC 3986, section 3.2.
 """
 
 from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 _USER = regex(r"\A(?P<scheme>https?://)(?P<user>[^/?#]*)@")
+_PORTS = {"http": 80, "https": 443}
 
 
 def without_credentials(url: str) -> str:
@@ -24,3 +26,50 @@ def credentials(url: str) -> str:
         return ""
     user, _, password = found["user"].partition(":")
     return f"{unquote(user)}:{unquote(password)}"
+
+
+class Address(NamedTuple):
+    """Where a URL leads to. `host` is in small letters, an IPv6 address in brackets; `port` is 0
+    where the URL names none; `login` says whether there is a user in it."""
+
+    scheme: str
+    host: str
+    port: int = 0
+    login: bool = False
+
+    @property
+    def place(self) -> str:
+        """`HOST[:PORT]`."""
+        return f"{self.host}:{self.port}" if self.port else self.host
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it leads to this very machine, whatever name servers say."""
+        if self.host == "localhost":
+            return True
+        from ipaddress import ip_address
+
+        try:
+            return ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_address(url: str) -> Address:
+    """The parts of a URL, or of `//HOST[:PORT]`. Raises ValueError if there is no host in it.
+
+    The library that connects splits it, too: two parsers may find two hosts in one text.
+    """
+    from urllib3.util import parse_url
+
+    parts = parse_url(url)
+    if not parts.host:
+        raise ValueError("it names no host")
+    return Address(parts.scheme or "", parts.host, parts.port or 0, parts.auth is not None)
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two URLs lead to the same host and port by the same scheme. Raises ValueError."""
+    first, second = (parse_address(url) for url in (one, other))
+    ports = [a.port or _PORTS.get(a.scheme, 0) for a in (first, second)]
+    return (first.scheme, first.host, ports[0]) == (second.scheme, second.host, ports[1])

@@ -10,9 +10,10 @@ import re
 import threading
 
 from minibuild.errors import RegistryError
+from minibuild.graph.address import Address, parse_address
 from minibuild.registry.credentials import Credentials, Login
 from minibuild.registry.errors import refusal
-from minibuild.registry.hosts import Endpoint, Hosts, is_loopback
+from minibuild.registry.hosts import Endpoint, Hosts
 from minibuild.registry.transport import Transport, read_all
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -96,13 +97,9 @@ class Authoriser:
     ) -> str:
         from urllib.parse import urlencode
 
-        scheme, _, rest = challenge.realm.partition("://")
-        host = rest.partition("/")[0]
-        if scheme not in ("http", "https") or not host:
-            raise RegistryError(
-                f"{domain} has its logins at {challenge.realm!r}, which is no address for that"
-            )
-        plain = scheme == "http" and not is_loopback(host) and self._hosts.tls(host).verify
+        realm = _realm(domain, challenge.realm)
+        host, tls = realm.place, self._hosts.tls(realm.place)
+        plain = realm.scheme == "http" and not realm.is_loopback and tls.verify
         if plain and login is not None:
             raise RegistryError(
                 f"{domain} sends its logins to {challenge.realm}, where anybody could read them",
@@ -123,11 +120,22 @@ class Authoriser:
             url = challenge.realm + ("&" if "?" in challenge.realm else "?") + urlencode(fields)
             if login is not None:
                 headers = {"Authorization": login.basic}
-        tls = self._hosts.tls(host)
         response = self._transport.request(method, url, tls, headers, body or None)
         if response.status != 200:
             raise refusal(response, domain, "a login", logged_in=login is not None)
         return _token_in(read_all(response, _MAX_TOKEN_BYTES, host), host)
+
+
+def _realm(domain: str, url: str) -> Address:
+    """The place to log in at that a registry named."""
+    try:
+        realm = parse_address(url)
+    except ValueError:
+        realm = Address("", "")
+    if realm.scheme not in ("http", "https") or realm.login:
+        why = "it has a user in it" if realm.login else "that is no address to log in at"
+        raise RegistryError(f"{domain} has its logins at {url!r}: {why}")
+    return realm
 
 
 def _covered(scope: str, scopes: tuple[str, ...]) -> bool:

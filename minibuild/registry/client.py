@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from minibuild.errors import RegistryError
+from minibuild.graph.address import parse_address, same_host
 from minibuild.oci.reference import Reference
 from minibuild.registry.auth import Authoriser
 from minibuild.registry.credentials import Credentials
@@ -20,8 +21,9 @@ from minibuild.registry.transport import (
     Transport,
     Unreachable,
     discard,
+    no_address,
     read_all,
-    redirected,
+    reason,
 )
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.tuples import NamedTuple
@@ -74,19 +76,21 @@ class Client:
         url = self.url(endpoint, call.path)
         scopes = _scopes(endpoint.repository, call.push, call.also)
         # A location elsewhere (a store of blobs) gets no login: it has one in its own query.
-        ours = url.startswith(f"{self._scheme(endpoint)}://{endpoint.host}/")
+        ours, host = self._leads_to(url, endpoint)
         domain = endpoint.domain
         sent = self._authoriser.known(domain, scopes) if ours else ""
         for attempt in (1, 2, 3):
             given = {**call.headers, **({"Authorization": sent} if sent else {})}
-            tls = endpoint.tls if ours else self.hosts.tls(_host(url))
+            tls = endpoint.tls if ours else self.hosts.tls(host)
             response = self.transport.request(
                 call.method, url, tls, given, call.body, attempts=1 if call.once else 0
             )
             if response.status in call.expected:
                 return response
-            if response.status != 401 or not ours or attempt == 3 or redirected(response):
-                break  # who was redirected to has no say in where a login is sent
+            # One that was redirected to has no say in where a login is sent.
+            asked_here = ours and same_host(url, response.url or url)
+            if response.status != 401 or not asked_here or attempt == 3:
+                break
             # A token may have expired on the way: then one more is asked for, once.
             challenge = response.headers.get("WWW-Authenticate", "")
             sent = self._authoriser.answer(endpoint, challenge, scopes, sent)
@@ -97,6 +101,14 @@ class Client:
         raise refusal(
             response, endpoint.host, call.what or endpoint.repository, logged_in=logged_in
         )
+
+    def _leads_to(self, url: str, endpoint: Endpoint) -> tuple[bool, str]:
+        """Whether a URL is one of the endpoint itself, and the host that it leads to."""
+        base = f"{self._scheme(endpoint)}://{endpoint.host}"
+        try:
+            return same_host(url, base), parse_address(url).place
+        except ValueError as error:
+            raise no_address(endpoint.host, reason(error)) from None
 
     def document(
         self, endpoint: Endpoint, call: Call, limit: int
@@ -146,10 +158,6 @@ class Client:
                 return scheme
         # The one that says more than that nothing is there: a certificate that is not trusted.
         raise min(failures, key=lambda error: error.temporary)
-
-
-def _host(url: str) -> str:
-    return url.partition("://")[2].partition("/")[0].partition("?")[0]
 
 
 def _scopes(repository: str, push: bool, also: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,17 +16,17 @@ for Docker. Certificates lie as in `dockerd`'s certs.d. Read next: `transport`.
 """
 
 import os
-import re
 from typing import Any
 
 from minibuild.errors import UsageError
+from minibuild.graph.address import parse_address
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 _DOCKER_HUB = "registry-1.docker.io"
-_PLACE = regex(r"(https?://)?(\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+)(:\d+)?(/\S*[^\s/])?")
+_PLACE = regex(r"(https?://)?(\[[0-9a-fA-F:]+\]|[^\s/:@\\\[\]]+)(:\d+)?(/\S*[^\s/])?")
 _KEYS = {"mirrors": list, "location": str, "insecure": bool, "ca": str}
 
 
@@ -126,9 +126,11 @@ class Hosts:
 
 
 def is_loopback(domain: str) -> bool:
-    """Whether a registry is on this very machine, by its name."""
-    host = re.sub(r":\d+$", "", domain)
-    return host in ("localhost", "[::1]") or host.startswith("127.")
+    """Whether a registry, `HOST[:PORT]`, is on this very machine, by its name."""
+    try:
+        return parse_address(f"//{domain}").is_loopback
+    except ValueError:
+        return False
 
 
 def read_rules(path: str) -> tuple[Rule, ...]:

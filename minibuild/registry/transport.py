@@ -1,9 +1,10 @@
 """HTTP for registries: requests that are tried again, and failures in one sentence.
 
-Comes in: a method and a URL. Goes out: a response, not read yet. HTTP, TLS, connection pools and
-redirects are urllib3's (which takes the Authorization off when it is sent to another host). What
-is temporary is tried again after a pause that doubles, or after the time that the server asks for
-(`Retry-After`, RFC 9110, 10.2.3). Read next: `auth`.
+Comes in: a method and a URL. Goes out: a response, not read yet. HTTP, TLS and connection pools are
+urllib3's. Redirects are followed here: the body of one is not waited for, an address with a user in
+it is refused, and another host gets no login (RFC 9110, 15.4). What is temporary is tried again
+after a pause that doubles, or after the time that the server asks for (`Retry-After`, RFC 9110,
+10.2.3). Read next: `auth`.
 """
 
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.errors import BuildError, Cancelled, RegistryError
+from minibuild.graph.address import parse_address, same_host
 from minibuild.registry.hosts import Tls
 from minibuild.startup.tuples import NamedTuple
 
@@ -25,7 +27,7 @@ TEMPORARY = (408, 429, 500, 502, 503, 504)
 _REDIRECTS = 8
 _CONNECTIONS = 8
 _BLOCK_BYTES = 128 << 10
-_PROXY_PARTS = ("http", "https")
+_PRIVATE = ("authorization", "proxy-authorization", "cookie")
 
 
 class Patience(NamedTuple):
@@ -122,25 +124,45 @@ class Transport:
     def _once(
         self, method: str, url: str, tls: Tls, headers: Mapping[str, str], body: Body
     ) -> "BaseHTTPResponse":
+        """The answer to one request, through its redirects."""
+        asked = url
+        for _ in range(_REDIRECTS + 1):
+            try:
+                response = self._sent(method, url, tls, headers, body)
+                # An upload goes where the registry said; it cannot be sent twice from one stream.
+                location = None if callable(body) else response.get_redirect_location()
+                if not location:
+                    response.url = url  # urllib3 knows the path alone
+                    return response
+                discard(response)
+                url, before = redirect_target(url, location), url
+            except ValueError as error:  # of urllib, about an address
+                raise no_address(_host(asked), reason(error)) from None
+            if response.status == 303:
+                method, body = "GET", None
+            if not same_host(url, before):
+                headers = {k: v for k, v in headers.items() if k.lower() not in _PRIVATE}
+        raise Unreachable(
+            f"{_host(asked)} redirects from one address to the next without end", temporary=False
+        )
+
+    def _sent(
+        self, method: str, url: str, tls: Tls, headers: Mapping[str, str], body: Body
+    ) -> "BaseHTTPResponse":
         import urllib3
 
         pool = self._pool(tls, url)
         opened = body() if callable(body) else body
-        # An upload goes where the registry said; it cannot be sent twice from one stream.
-        redirects = 0 if callable(body) else _REDIRECTS
         stores = method in ("PUT", "PATCH")
         patience = self.patience._replace(read_s=self.patience.store_s) if stores else self.patience
-        retries = urllib3.Retry(
-            total=None, connect=0, read=0, status=0, other=0, redirect=redirects or False
-        )
         try:
             return pool.request(
                 method,
                 url,
                 headers={"User-Agent": "minibuild", **headers},
                 body=opened,
-                retries=retries,
-                redirect=bool(redirects),
+                retries=False,
+                redirect=False,
                 timeout=urllib3.Timeout(connect=patience.connect_s, read=patience.read_s),
                 preload_content=False,
                 decode_content=False,
@@ -149,8 +171,6 @@ class Transport:
             raise  # the source of an upload failed, not the registry
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise explain(error, url, patience) from None
-        except ValueError as error:  # of urllib.parse, about where it was redirected to
-            raise no_address(_host(url), reason(error)) from None
         finally:
             if opened is not None and not isinstance(opened, bytes):
                 opened.close()
@@ -181,14 +201,14 @@ class Transport:
 
     def proxy(self, url: str) -> str:
         """The proxy for a URL, by the variables that the caller passed on."""
-        scheme, _, rest = url.partition("://")
-        proxy = self._proxies.get(scheme, "")
+        address = parse_address(url)
+        proxy = self._proxies.get(address.scheme, "")
         if not proxy:
             return ""
         from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-        host = rest.partition("/")[0]
-        return "" if proxy_bypass_environment(host, {"no": self._proxies.get("no", "")}) else proxy
+        bypassed = proxy_bypass_environment(address.place, {"no": self._proxies.get("no", "")})
+        return "" if bypassed else proxy
 
 
 def _context(tls: Tls) -> object:
@@ -220,12 +240,14 @@ def discard(response: "BaseHTTPResponse") -> None:
         response.close()
 
 
-def redirected(response: "BaseHTTPResponse") -> bool:
-    """Whether an answer comes from another host than the one that was asked."""
-    history = () if response.retries is None else response.retries.history
-    hosts = {_host(step.url or "") for step in history}
-    hosts |= {_host(step.redirect_location or "") for step in history}
-    return len(hosts - {""}) > 1
+def redirect_target(url: str, location: str) -> str:
+    """Where a redirect leads to. Raises ValueError."""
+    from urllib.parse import urljoin
+
+    target = urljoin(url, location)
+    if parse_address(target).login:
+        raise ValueError("it has a user in it")
+    return target
 
 
 def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
@@ -281,7 +303,11 @@ def no_address(host: str, why: str) -> Unreachable:
 
 
 def _host(url: str) -> str:
-    return url.partition("://")[2].partition("/")[0]
+    """The host of a URL, for messages."""
+    try:
+        return parse_address(url).place
+    except ValueError:
+        return "the server"
 
 
 def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
@@ -319,10 +345,6 @@ def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
     garbage = _of_kind(BadStatusLine, inner)
     if garbage and not isinstance(garbage, RemoteDisconnected):
         return Unreachable(f"{host} does not answer as a registry does: it does not speak HTTP")
-    if "redirect" in str(inner):
-        return Unreachable(
-            f"{host} redirects from one address to the next without end", temporary=False
-        )
     return Unreachable(
         f"{host} cannot be reached: {reason(error)}",
         hint="check the name and the network; an image from a file needs no registry: "

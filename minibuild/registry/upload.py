@@ -16,7 +16,14 @@ from minibuild.oci.model import Descriptor
 from minibuild.registry.client import Call, Client
 from minibuild.registry.errors import Refused
 from minibuild.registry.hosts import Endpoint
-from minibuild.registry.transport import TEMPORARY, Unreachable, discard, no_address
+from minibuild.registry.transport import (
+    TEMPORARY,
+    Unreachable,
+    discard,
+    no_address,
+    reason,
+    redirect_target,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -145,15 +152,15 @@ class Session:
         self._follow(response)
 
     def _follow(self, response: "BaseHTTPResponse") -> None:
-        from urllib.parse import urljoin
-
         location = response.headers.get("Location", "")
         if not location:
             raise RegistryError(f"{self._endpoint.host} does not say where to send a blob")
         try:
-            self._location = urljoin(self._client.url(self._endpoint, "blobs/uploads/"), location)
+            self._location = redirect_target(
+                self._client.url(self._endpoint, "blobs/uploads/"), location
+            )
         except ValueError as error:
-            raise no_address(self._endpoint.host, str(error)) from None
+            raise no_address(self._endpoint.host, reason(error)) from None
 
     def append(self, descriptor: Descriptor, source: BlobSource, length: int, meter: Meter) -> None:
         """Send the next `length` bytes."""

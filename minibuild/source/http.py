@@ -10,12 +10,11 @@ import os
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from minibuild.cache.records import Cache, Record
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import Cancelled, DefinitionError
-from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.address import credentials, parse_address, without_credentials
 from minibuild.graph.op import HttpSource
 from minibuild.solver.trees import Solved
 from minibuild.solver.workbench import Voice, Workbench
@@ -66,8 +65,11 @@ def _authorization(bench: Workbench, url: str) -> str:
     address itself."""
     from base64 import b64encode
 
-    parts = urlsplit(without_credentials(url))
-    for host in (parts.netloc, parts.hostname or ""):
+    try:
+        address = parse_address(without_credentials(url))
+    except ValueError:
+        return ""  # it is refused with a sentence when it is asked
+    for host in (address.place, address.host):
         if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
             return header.decode().strip()
         if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:

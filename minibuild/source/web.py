@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from minibuild.errors import RegistryError
-from minibuild.graph.address import without_credentials
+from minibuild.graph.address import parse_address, without_credentials
 from minibuild.registry.hosts import Hosts
 from minibuild.registry.transport import Transport, Unreachable, patient, reason
 from minibuild.session.request import RegistryAccess
@@ -31,14 +31,12 @@ def get(
 ) -> "BaseHTTPResponse":
     """The answer to a GET: 200, or 304 if the headers ask for that. Raises `RegistryError`, with
     the hint where the server answered something else."""
-    from urllib.parse import urlsplit
-
     shown = without_credentials(url)
     transport = Transport(patient(cancelled), access.proxies)
-    tls = Hosts(access).tls(urlsplit(shown).netloc)
     try:
+        tls = Hosts(access).tls(parse_address(shown).place)
         response = transport.request("GET", shown, tls, headers)
-    except Unreachable as error:
+    except (Unreachable, ValueError) as error:
         raise RegistryError(
             f"cannot fetch {shown}: {error}", hint="check the address and the network"
         ) from error

@@ -2,7 +2,13 @@
 
 import pytest
 
-from minibuild.graph.address import credentials, without_credentials
+from minibuild.graph.address import (
+    Address,
+    credentials,
+    parse_address,
+    same_host,
+    without_credentials,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,3 +28,42 @@ from minibuild.graph.address import credentials, without_credentials
 )
 def test_credentials(url: str, shown: str, own: str) -> None:
     assert (without_credentials(url), credentials(url)) == (shown, own)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("https://a.example/x", Address("https", "a.example")),
+        ("HTTP://A.example:80", Address("http", "a.example", 80)),
+        ("//[::1]:5000", Address("", "[::1]", 5000)),
+        ("http://127.0.0.1:80@evil.example/", Address("http", "evil.example", 0, True)),
+        ("http://evil.example\\@127.0.0.1/", Address("http", "evil.example")),
+        ("http://a@b@evil.example/", Address("http", "evil.example", 0, True)),
+    ],
+)
+def test_where_an_address_leads_to(url: str, parts: Address) -> None:
+    """The host is the one that the library connects to."""
+    assert parse_address(url) == parts
+
+
+@pytest.mark.parametrize(
+    "url", ["", "//", "http:///x", "http://[::1/", "http://h:99999/", "file:/x"]
+)
+def test_addresses_that_lead_nowhere(url: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_address(url)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://a/x", "http://A:80/y", True),
+        ("https://a", "https://a:443/", True),
+        ("http://a/", "https://a/", False),
+        ("http://a/", "http://a.b/", False),
+        ("http://a:1/", "http://a:2/", False),
+        ("http://a@b/", "http://a/", False),
+    ],
+)
+def test_the_same_host(one: str, other: str, same: bool) -> None:
+    assert same_host(one, other) is same

@@ -25,6 +25,7 @@ from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository
 from minibuild.registry.transport import Patience
 from minibuild.session.request import RegistryAccess
+from minibuild.source.web import get
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, MANIFEST, Fault, Faulty, digest
 
@@ -90,8 +91,8 @@ ODD = [
     ((307, {"Location": "file:///etc/passwd"}, b""), "an address that is none"),
     ((307, {"Location": "http://[::bad"}, b""), "an address that is none"),
     ((307, {}, b""), r"\(307\)"),
-    ((401, {"WWW-Authenticate": 'Bearer realm="ftp://x/"'}, b""), "no address for that"),
-    ((401, {"WWW-Authenticate": 'Bearer realm="/token"'}, b""), "no address for that"),
+    ((401, {"WWW-Authenticate": 'Bearer realm="ftp://x/"'}, b""), "no address to log in at"),
+    ((401, {"WWW-Authenticate": 'Bearer realm="/token"'}, b""), "no address to log in at"),
     ((401, {"WWW-Authenticate": "Negotiate"}, b""), "denies access"),
     ((429, {"Retry-After": "Mon, 01 Jan 0001 00:00:00 GMT"}, b""), "takes no more requests"),
     ((200, {"Content-Encoding": "gzip"}, b"no gzip"), "not gzip"),
@@ -185,6 +186,68 @@ def test_who_was_redirected_to_gets_no_login(server: Faulty, tmp_path: Path) -> 
             client(str(path)).find(parse_reference(f"{server.address}/app:1"))
         assert thief.asked == []
         assert set(elsewhere.logins) == {""}
+
+
+# Places to log in at that seem to be this machine; {} is the address of one that is.
+MISLEADING = [
+    ("http://127.0.0.1.evil.example/token", "anybody could read"),
+    ("http://127.0.0.1.evil.example:80/token", "anybody could read"),
+    ("http://localhost.evil.example/token", "anybody could read"),
+    ("http://evil.example\\\\@{}/token", "anybody could read"),  # as written in a header
+    ("http://127.0.0.1:80@evil.example/token", "a user in it"),
+    ("http://127.0.0.1:80@{}/token", "a user in it"),
+    ("https://ada:b@{}/token", "a user in it"),
+]
+
+
+@pytest.mark.parametrize(("realm", "says"), MISLEADING)
+def test_no_login_is_sent_where_a_name_misleads(
+    realm: str, says: str, server: Faulty, tmp_path: Path
+) -> None:
+    """Over plain http a login goes to this machine alone."""
+    auth = {"auth": b64encode(b"ada:b").decode()}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"auths": {server.address: auth}}))
+    with Faulty() as other:
+        challenge = (("WWW-Authenticate", f'Bearer realm="{realm.format(other.address)}"'),)
+        server.faults += [Fault("manifests", 401, challenge)] * 9
+        with pytest.raises(RegistryError, match=says):
+            client(str(path)).find(parse_reference(f"{server.address}/app:1"))
+        assert other.asked == []
+        assert set(server.logins) == {""}
+
+
+@pytest.mark.parametrize("user", ["ada:b@", "127.0.0.1:80@", "@x@"])
+@pytest.mark.parametrize("what", ["manifest", "blob", "upload", "file"])
+def test_a_redirect_with_a_user_is_refused(
+    what: str, user: str, server: Faulty, content: ContentStore
+) -> None:
+    descriptor = Descriptor(LAYER, content.put(BLOB), len(BLOB))
+    name = parse_reference(f"{server.address}/app:1")
+    with Faulty() as other:
+        there = (("Location", f"http://{user}{other.address}/x"),)
+        server.faults += [Fault("GET", 307, there), Fault("POST", 202, there)] * 9
+        ways: dict[str, Callable[[], object]] = {
+            "manifest": lambda: client().find(name),
+            "blob": lambda: client().blobs(name).open(descriptor),
+            "upload": lambda: Repository(client(), name).push_blob(descriptor, content),
+            "file": lambda: get(
+                f"http://{server.address}/f", {}, RegistryAccess(), threading.Event()
+            ),
+        }
+        with pytest.raises(RegistryError, match="an address that is none: it has a user in it"):
+            ways[what]()
+        assert other.asked == []
+
+
+def test_the_body_of_a_redirect_is_not_waited_for() -> None:
+    """It may be without an end, or never come."""
+    with answering(lambda path: (200, {}, b"{}")) as address:
+        location = {"Location": f"http://{address}/v2/app/manifests/1"}
+        with answering(lambda path: (307, location, bytes(200 << 20))) as first:
+            began = time.monotonic()
+            found(first)
+            assert time.monotonic() - began < 20
 
 
 def test_a_place_for_uploads_that_is_none(server: Faulty, content: ContentStore) -> None:

@@ -89,6 +89,7 @@ def test_certificates_of_a_host(tmp_path: Path) -> None:
         ("[registries.a]\ninsecure = 'yes'", "insecure is not a bool"),
         ("[registries.a]\nmirrors = ['ftp://x']", "'ftp://x' is no place"),
         ("[registries.a]\nlocation = 'x/'", "'x/' is no place"),
+        ("[registries.a]\nlocation = 'http://127.0.0.1@x'", "is no place"),
         ("[", "is not TOML"),
     ],
 )
@@ -100,7 +101,10 @@ def test_settings_that_make_no_sense(text: str, message: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("domain", "local"),
     [("localhost", True), ("localhost:1", True), ("127.1.2.3", True), ("[::1]:5", True),
-     ("localhost.example", False), ("128.0.0.1", False), ("[::2]", False)],
+     ("LOCALHOST", True), ("127.0.0.1", True), ("localhost.example", False), ("128.0.0.1", False),
+     ("[::2]", False), ("127.0.0.1.evil.example", False), ("127.0.0.1.evil.example:80", False),
+     ("127.evil.example", False), ("127.0.0.1:80@evil.example", False), ("127.0.0.1@x", False),
+     ("x\\@127.0.0.1", False), ("0.0.0.0", False), ("", False), ("[::1", False)],
 )  # fmt: skip
 def test_what_is_on_this_machine(domain: str, local: bool) -> None:
     assert is_loopback(domain) is local
