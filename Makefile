@@ -9,7 +9,7 @@ CONFORMANCE ?= ../shared/conformance
 ARGS ?=
 export VENV PYTHON MAKECMDGOALS
 
-.PHONY: help demo test lint format conformance bench install install-dev clean
+.PHONY: help demo test check lint format conformance bench install install-dev clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -20,6 +20,9 @@ demo: install ## build the reproduction of moby/buildkit pull request 4516, look
 
 test: install-dev ## linters, types and all tests, as root and as ordinary users where it can
 	@.ci/test $(ARGS)
+
+check: install-dev ## linters, types and the tests that ask nothing of the machine (under a minute)
+	@.ci/check $(ARGS)
 
 lint: install-dev ## ruff and mypy alone
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

@@ -3,7 +3,7 @@
     Dockerfile --frontend--> graph --solver--> results --exporter--> images, archives, directories
 
 Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read next: `graph.op`,
-`solve`, `exporter.export`.
+`solver`, `exporter.export`.
 """
 
 import threading

@@ -1,1 +1,7 @@
-"""TODO: written by the package's author."""
+"""What the kernel offers and Python's `os` does not: mounts, namespaces, safe paths, attributes.
+
+Comes in: paths, descriptors, ids. Goes out: what the kernel did, or a typed error that says which
+call failed. The only user of ctypes, and of pyxattr. Nothing here knows what a build is.
+Read in this order: `syscalls`, `beneath` (paths inside a root that is not ours), `idmap` and
+`namespace` (a user namespace), `xattr`, `device`, `probe` (what this machine can do).
+"""

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 import pytest
-from minibuild.oci.fetch import Arrival, fetch_blob
 
 from minibuild.digest import digest_bytes
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_LAYER, Descriptor
+from minibuild.registry.fetch import Arrival, fetch_blob
 from minibuild.store.layout import Store
 
 BLOB = bytes(range(256)) * 5000

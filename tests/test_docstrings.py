@@ -1,0 +1,83 @@
+"""What docstrings say is there: each name in backquotes behind "Read next" leads to a module.
+
+A reader follows these names. So they are followed here: from the package that names them, from
+`minibuild`, or from the top of the checkout; and every package has a face that says what comes in
+and what goes out.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+HOMES = {"minibuild": CHECKOUT, "minibuild_dockerfile": CHECKOUT / "frontends"}
+MODULES = sorted(path for name, home in HOMES.items() for path in (home / name).rglob("*.py"))
+PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
+ROUTES = re.compile(r"(?:Read next|Read in this order|Start with)\b(.*?)(?=\n\n|\Z)", re.DOTALL)
+
+
+def docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+def names(path: Path) -> list[str]:
+    """The names that a reader of the module is sent to."""
+    return [
+        name
+        for route in ROUTES.findall(docstring(path))
+        for name in re.findall(r"`([a-z_][\w./]+)`", route)
+    ]
+
+
+def candidates(name: str, path: Path) -> list[Path]:
+    """Where a name may lead: a sibling, a package's module, a file of the checkout."""
+    parts = name.replace("/", ".").removesuffix(".py").split(".")
+    roots = [path.parent, path.parent.parent, CHECKOUT / "minibuild", *HOMES.values()]
+    return [
+        root.joinpath(*parts[:depth]) for root in roots for depth in (len(parts), len(parts) - 1)
+    ]
+
+
+def leads_somewhere(name: str, path: Path) -> bool:
+    """Whether there is such a module or package; or an attribute that the module defines."""
+    if name.endswith(".md"):
+        return (CHECKOUT / name).exists()
+    last = name.split(".")[-1]
+    for place in candidates(name, path):
+        if place.parent == place or not place.name:
+            continue
+        file = place.with_suffix(".py")
+        if place.name == last and (file.exists() or (place / "__init__.py").exists()):
+            return True
+        if file.exists() and re.search(rf"^(?:def|class) {last}\b", file.read_text(), re.MULTILINE):
+            return True
+    own = re.search(rf"^(?:def|class) {last}\b", path.read_text(), re.MULTILINE)
+    return own is not None and "." not in name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_what_to_read_next_is_there(path: Path) -> None:
+    """A name that was renamed is found by this test."""
+    lost = [name for name in names(path) if not leads_somewhere(name, path)]
+    assert not lost, f"no module is called {lost}"
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+def test_a_package_has_a_face(path: Path) -> None:
+    """What comes in, what goes out, and where to begin; no placeholder."""
+    text = docstring(path)
+    assert not re.search(r"\bTODO\b|\bwritten by\b", text)
+    assert len(text.splitlines()) >= 3, "a package says more than its name"
+    if path.parent.name != "minibuild":
+        assert ROUTES.search(text), "a package says where to begin"
+
+
+def test_the_test_follows_names() -> None:
+    """A wrong name is no module."""
+    here = CHECKOUT / "minibuild" / "cache" / "results.py"
+    assert leads_somewhere("materialise", here)
+    assert leads_somewhere("solver.solver", here)
+    assert not leads_somewhere("solve.solver", here)
+    assert not leads_somewhere("operations", here)
