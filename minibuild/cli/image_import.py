@@ -20,6 +20,7 @@ from minibuild.cli.stores import Images, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.layer.apply import clean_name
 from minibuild.layer.compress import (
     decompressed,
     detect_compression,
@@ -115,11 +116,11 @@ def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLa
 def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> float:
     count = newest_ns = 0
     for entry in reader:
-        name = _inside(entry.name, what)
+        name = clean_name(entry.name)
         if not name:
             continue  # the root itself: every image has one
         if entry.kind == "link":
-            entry = entry._replace(linkname=_inside(entry.linkname, what))
+            entry = entry._replace(linkname=clean_name(entry.linkname))
         sink.write(header(entry._replace(name=name)))
         if entry.kind == "file":
             for piece in reader.data():
@@ -129,14 +130,6 @@ def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> float:
     if not count:
         raise ImageError(f"{what} holds no files", hint="is it a tar of a root filesystem?")
     return newest_ns / 1e9
-
-
-def _inside(name: str, what: str) -> str:
-    """A name relative to the root, without `.` and without any way out."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise ImageError(f"{what} has an entry {name!r} that leads out of the root filesystem")
-    return "/".join(parts)
 
 
 COMMANDS = {"image import": Command(_parser, _run)}

@@ -90,6 +90,8 @@ def _members(file: BinaryIO, path: str) -> dict[str, _Member]:
     reader = TarReader(file_chunks(file), path)
     for entry in reader:
         name = entry.name.removeprefix("./")
+        if entry.sparse:
+            raise ImageError(f"{name} in {path} is a sparse file", hint="pack it without --sparse")
         if entry.kind == "file":
             found[name] = _Member(reader.offset, entry.size)
         elif entry.kind in ("symlink", "link"):

@@ -57,7 +57,7 @@ def entries_of(source: BlobSource, layer: Layer) -> Iterator[Numbered]:
     with LayerStream(source, layer.blob, layer.diff_id) as stream:
         reader = TarReader(stream.chunks(), what)
         for ordinal, entry in enumerate(reader):
-            if name := clean_name(entry.name, what):
+            if name := clean_name(entry.name):
                 yield Numbered(ordinal, entry._replace(name=name), reader)
         reader.drain()
         stream.verify()
@@ -104,7 +104,7 @@ def sha_of(reader: TarReader) -> str:
 
 
 def _linked(entry: Entry, fresh: Tree, below: Tree) -> Item:
-    target = clean_name(entry.linkname, "a layer")
+    target = clean_name(entry.linkname)
     found = fresh.get(target) or below.get(target)
     if found is None:
         raise ImageError(f"a layer has {entry.name} as a link to {target}, which is not there")

@@ -38,16 +38,20 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGE_BYTES = 64 << 20
 
 
-def clean_name(name: str, what: str) -> str:
+def clean_name(name: str) -> str:
     """A name relative to the root, without `.` and doubled slashes; "" is the root itself.
 
-    A leading slash means nothing in a tar. A `..` has no business in one: `ImageError`.
+    A leading slash means nothing in a tar. `x/../y` is `y`, whatever `x` is, and `..` of the root
+    is the root: containerd and Docker read names so.
     """
     if name and name[0] != "/" and name[0] != "." and "/." not in name and "//" not in name:
         return name[:-1] if name[-1] == "/" else name
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise ImageError(f"{what} holds the name {name!r}, which leads out of it")
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
     return "/".join(parts)
 
 
@@ -103,13 +107,16 @@ class EntryWriter:
             self.directory_times[path] = os.fstat(fd).st_mtime_ns
         return fd
 
-    def write(self, entry: Entry, data: Iterable[memoryview]) -> None:
-        """Make an entry that is no link. Its name is clean and not the root."""
+    def write(self, entry: Entry, extents: Iterable[tuple[int, memoryview]]) -> None:
+        """Make an entry that is no link. Its name is clean and not the root.
+
+        `extents` are the data of a file, each piece with its place: what is between is a hole.
+        """
         folder, _, name = entry.name.rpartition("/")
         dir_fd = self.parent(folder)
         uid, gid = self._owner or (entry.uid, entry.gid)
         if entry.kind == "file":
-            self._write_file(dir_fd, name, entry, (uid, gid), data)
+            self._write_file(dir_fd, name, entry, (uid, gid), extents)
             return
         if entry.kind == "dir":
             self._make_directory(dir_fd, name)
@@ -196,18 +203,15 @@ class EntryWriter:
         name: str,
         entry: Entry,
         ids: tuple[int, int],
-        data: Iterable[memoryview],
+        extents: Iterable[tuple[int, memoryview]],
     ) -> None:
-        if entry.size > _LARGE_BYTES:
+        if entry.size > _LARGE_BYTES and not entry.sparse:
             self._check_space(entry)
         mode = ownership.birth_mode(entry.mode)
         fd = _make(dir_fd, name, lambda: os.open(name, _NEW_FILE, mode, dir_fd=dir_fd))
         try:
             born = self._births.look(self._parent_path, fd, entry.mode)
-            for piece in data:
-                done = os.write(fd, piece)
-                while done < len(piece):
-                    done += os.write(fd, piece[done:])
+            _fill(fd, entry.size, extents)
             if born[1:] != ids:
                 ownership.fchown(fd, *ids, entry.name)
             if stat.S_IMODE(born[0]) != entry.mode:
@@ -248,6 +252,20 @@ class EntryWriter:
             self.skipped.append(f"{entry.name}: making device nodes is not permitted here")
             return False
         return True
+
+
+def _fill(fd: int, size: int, extents: Iterable[tuple[int, memoryview]]) -> None:
+    """Write the data of a new file where it belongs, and leave holes as holes."""
+    end = 0
+    for offset, piece in extents:
+        if offset != end:
+            os.lseek(fd, offset, os.SEEK_SET)
+        end = offset + len(piece)
+        done = os.write(fd, piece)
+        while done < len(piece):
+            done += os.write(fd, piece[done:])
+    if end < size:
+        os.ftruncate(fd, size)
 
 
 def _make(dir_fd: int, name: str, create: Callable[[], _T]) -> _T:

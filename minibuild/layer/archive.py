@@ -6,6 +6,7 @@ reference on ADD, and what Docker does: the archive is unpacked as if the destin
 root directory, so symlinks in it or in the archive lead nowhere else.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import BinaryIO, cast
@@ -13,7 +14,7 @@ from typing import BinaryIO, cast
 from minibuild.errors import ImageError
 from minibuild.layer.apply import EntryWriter, clean_name
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
-from minibuild.layer.tar_reader import TarReader, file_chunks
+from minibuild.layer.tar_reader import TarReader, UnusableEntry, file_chunks
 from minibuild.linux import owner as ownership
 from minibuild.linux.beneath import makedirs_beneath
 
@@ -34,6 +35,8 @@ def detect(fd: int) -> str | None:
         with _open(fd) as file:
             reader = TarReader(_chunks(file, compression, 16 << 10), "the file")
             return next((compression for _ in reader), None)
+    except UnusableEntry:
+        return compression  # It is an archive, and unpacking it says what is wrong with it.
     except ImageError:
         return None
 
@@ -46,7 +49,8 @@ def is_archive(fd: int) -> bool:
 def extract(fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None) -> list[str]:
     """Unpack an archive into the directory `dest_fd`; existing files are replaced.
 
-    Owners and modes are those of the archive, unless `owner` (uid, gid) is given for everything.
+    Owners and modes are those of the archive, unless `owner` (uid, gid) is given for everything in
+    it. A directory that it does not list belongs to root either way, as with Docker.
     Returns a sentence for each entry that this host did not permit to make (device nodes).
     Raises `ImageError` for a broken or hostile archive, OSError if the disk is full.
     """
@@ -54,22 +58,28 @@ def extract(fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None) -> l
 
     def make_parent(path: str) -> None:
         for made in makedirs_beneath(dest_fd, path, _IMPLIED_MODE):
-            ownership.chown(dest_fd, made, *(owner or (0, 0)))
+            ownership.chown(dest_fd, made, 0, 0)
 
     writer = EntryWriter(dest_fd, make_parent, strict=False, owner=owner)
+    name = ""
     try:
         with _open(fd) as file:
             reader = TarReader(_chunks(file, compression, 256 << 10), "the archive")
             for entry in reader:
-                name = clean_name(entry.name, "the archive")
+                name = clean_name(entry.name)
                 if not name:
                     continue
                 entry = entry._replace(name=name)
                 if entry.kind == "link":
-                    writer.link(entry, clean_name(entry.linkname, "the archive"))
+                    writer.link(entry, clean_name(entry.linkname))
                 else:
-                    writer.write(entry, reader.data())
+                    writer.write(entry, reader.extents())
         writer.finish()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        why = os.strerror(error.errno or 0)
+        raise ImageError(f"cannot unpack {name!r} of the archive: {why}") from error
     finally:
         writer.close()
     return writer.skipped

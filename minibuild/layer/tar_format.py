@@ -1,7 +1,7 @@
 """The tar format: blocks of 512 bytes, a header each, numbers in octal.
 
-What `tarwrite` and `tarread` share. A header says what the next entry is; what does not fit in it
-(long names, times finer than a second, attributes) stands in a PAX record before it.
+What `tar_writer` and `tar_reader` share. A header says what the next entry is; what does not fit
+in it (long names, times finer than a second, attributes) stands in a PAX record before it.
 Rules: POSIX.1-2017, pax ("ustar Interchange Format", "pax Extended Header"); GNU tar's manual for
 its own extensions; image-spec layer.md for whiteouts. Read next: `tar_writer`, `tar_reader`.
 """
@@ -60,6 +60,7 @@ class Entry(NamedTuple):
     linkname: str = ""
     device: tuple[int, int] = (0, 0)
     xattrs: Mapping[str, bytes] = {}
+    sparse: bool = False  # the archive leaves out the holes; `size` counts them
 
 
 def byte_sum(block: bytes) -> int:

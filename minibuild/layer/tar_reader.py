@@ -1,9 +1,9 @@
 """A tar as a stream of entries: read once, front to back, never trusted.
 
 Comes in: chunks of bytes. Goes out: entries, and the data of each while it is the current one.
-Understands ustar, PAX records (times, long names, large numbers, attributes), GNU's long names
-and base-256 numbers, and the headers of Unix V7. Anything else, and anything that does not add
-up, is an `ImageError` with the name of the archive. Read next: `apply`.
+Understands ustar, PAX records (times, long names, large numbers, attributes), GNU's long names,
+base-256 numbers and sparse files, and the headers of Unix V7. Anything else, and anything that
+does not add up, is an `ImageError` with the name of the archive. Read next: `tar_sparse`, `apply`.
 """
 
 import struct
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
 
 from minibuild.errors import ImageError
+from minibuild.layer import tar_sparse
 from minibuild.layer.tar_format import (
     BLOCK,
     TYPE_FLAGS,
@@ -20,6 +21,7 @@ from minibuild.layer.tar_format import (
     byte_sum,
     padding,
 )
+from minibuild.layer.tar_sparse import Extent, SparseMap
 
 MAX_EXTENDED_BYTES = 1 << 20
 """No header extension may be larger: names and attributes are not, only attacks are."""
@@ -30,22 +32,31 @@ _MAX_TIME_S = 1 << 40
 _KINDS: dict[bytes, Kind] = {flag: kind for kind, flag in TYPE_FLAGS.items()} | {
     b"\0": "file",
     b"7": "file",  # "Contiguous": a regular file everywhere but on systems long gone.
+    b"S": "file",  # GNU tar's old way to write sparse files.
 }
+_GNU_MAGIC = b"ustar  \0"
+_MAX_BYTES = 1 << 62
 _DATALESS = frozenset(kind for kind in TYPE_FLAGS if kind != "file")
 _EXTENSIONS = (b"x", b"g", b"L", b"K")
 _ZERO_BLOCK = bytes(BLOCK)
+_ZEROS = memoryview(bytes(64 << 10))
+
+
+class UnusableEntry(ImageError):
+    """A header that is sound, of an entry that cannot be made: its type, an id, a time."""
 
 
 class TarReader:
-    """Iterate to get entries; call `data` for the bytes of the one that came last."""
+    """Iterate to get entries; call `data` or `extents` for the bytes of the one that came last."""
 
     def __init__(self, chunks: Iterator[bytes], what: str) -> None:
         self._chunks = chunks
         self._what = what
         self._chunk = memoryview(b"")
         self._received = 0
-        self._left = 0  # of the data of the current entry
+        self._left = 0  # of the stored data of the current entry
         self._padding = 0
+        self._map: SparseMap | None = None  # of the current entry, if it is sparse
         self._globals: dict[str, bytes] = {}
 
     def __iter__(self) -> Iterator[Entry]:
@@ -53,6 +64,7 @@ class TarReader:
         while True:
             self._skip(self._left + self._padding)
             self._left = self._padding = 0
+            self._map = None
             block = self._block()
             if block is None:
                 return
@@ -61,18 +73,44 @@ class TarReader:
                 self._extension(flag, block, records)
                 continue
             entry = self._entry(block, self._globals | records)
-            records = {}
             if entry.kind == "file":
                 self._left, self._padding = entry.size, padding(entry.size)
+                if flag == b"S" or (records and tar_sparse.is_sparse(records)):
+                    entry = self._sparse(entry, block, records)
+            records = {}
             yield entry
 
     def data(self) -> Iterator[memoryview]:
-        """The data of the current entry in pieces; each is valid until the next one."""
-        while self._left:
+        """The data of the current entry in pieces; each is valid until the next one.
+
+        Holes come as zeros: `extents` leaves them out.
+        """
+        if self._map is None:
+            yield from self._stored(self._left)
+            return
+        position = 0
+        for offset, piece in self.extents():
+            yield from _zeros(offset - position)
+            yield piece
+            position = offset + len(piece)
+        yield from _zeros(self._map.size - position)
+
+    def extents(self) -> Iterator[tuple[int, memoryview]]:
+        """The same, each piece with its place in the file, without the holes of a sparse file."""
+        parts = (Extent(0, self._left),) if self._map is None else self._map.extents
+        for offset, size in parts:
+            for piece in self._stored(size):
+                yield offset, piece
+                offset += len(piece)
+
+    def _stored(self, count: int) -> Iterator[memoryview]:
+        """The next `count` bytes of what the archive stores for the current entry."""
+        while count:
             if not self._chunk:
                 self._next_chunk()
-            piece = self._chunk[: self._left]
+            piece = self._chunk[:count]
             self._chunk = self._chunk[len(piece) :]
+            count -= len(piece)
             self._left -= len(piece)
             yield piece
 
@@ -167,6 +205,7 @@ class TarReader:
 
     def _records(self, data: bytes) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
+        numbers: list[tuple[str, bytes]] = []
         position = 0
         while position < len(data) and data[position] != 0:
             digits = data[position : position + 20].split(b" ", 1)[0]
@@ -176,9 +215,21 @@ class TarReader:
             key, equals, value = data[position + len(digits) + 1 : end - 1].partition(b"=")
             if end > len(data) or not equals or not key or data[end - 1 : end] != b"\n":
                 self._fail("a PAX record is cut off")
-            found[key.decode("utf-8", "surrogateescape")] = value
+            name = key.decode("utf-8", "surrogateescape")
+            if name in tar_sparse.NUMBER_RECORDS:
+                numbers.append((name, value))
+            found[name] = value
             position = end
+        if numbers:
+            found[tar_sparse.MAP_RECORD] = self._in_one_record(numbers)
         return found
+
+    def _in_one_record(self, numbers: list[tuple[str, bytes]]) -> bytes:
+        """The repeated records of PAX 0.0 as the single one that PAX 0.1 has."""
+        names = tar_sparse.NUMBER_RECORDS
+        if any(name != names[turn % 2] for turn, (name, _) in enumerate(numbers)):
+            self._fail("the records of a sparse file are in disorder")
+        return b",".join(value for _, value in numbers)
 
     def _check_sum(self, block: bytes) -> None:
         stored = self._number(block[148:156], "checksum")
@@ -203,13 +254,11 @@ class TarReader:
         if b"\0" in name or b"\0" in link:
             self._fail("a name holds a zero byte")
         text = name.decode("utf-8", "surrogateescape")
-        kind = self._kind(flag, text, records)
+        kind = self._kind(flag, text)
         text = text.rstrip("/") if kind == "dir" else text
-        number = self._number(size, "size")
+        number = self._size(size)
         if "size" in records:
             number = self._decimal(records["size"], "size")
-        if number < 0 or number > 1 << 62:
-            self._fail(f"{text} claims {number} bytes")
         return Entry(
             text,
             kind,
@@ -231,30 +280,58 @@ class TarReader:
             else {},
         )
 
-    def _kind(self, flag: bytes, name: str, records: dict[str, bytes]) -> Kind:
+    def _kind(self, flag: bytes, name: str) -> Kind:
         kind = _KINDS.get(flag)
         if kind is None:
-            raise ImageError(
-                f"{name} in {self._what} has the type {flag!r}, which cannot be unpacked",
-                hint="sparse files of GNU tar are not read: pack it without --sparse"
-                if flag == b"S"
-                else "",
-            )
-        if any(key.startswith("GNU.sparse.") for key in records):
-            raise ImageError(
-                f"{name} in {self._what} is a sparse file of GNU tar, which cannot be unpacked",
-                hint="pack it without --sparse",
+            raise UnusableEntry(
+                f"{name} in {self._what} has the type {flag!r}, which cannot be unpacked"
             )
         if kind == "file" and name.endswith("/"):
             return "dir"  # Unix V7 had no type for directories.
         return kind
+
+    def _sparse(self, entry: Entry, header: bytes, records: dict[str, bytes]) -> Entry:
+        """The entry as it is with its holes; what is left to read is its data."""
+        try:
+            if header[156:157] == b"S":
+                if header[257:265] != _GNU_MAGIC:
+                    raise ValueError("it is sparse, but not in the way of GNU tar")
+                found = tar_sparse.read_old(header, lambda: self._read(BLOCK), self._size)
+            else:
+                found = tar_sparse.read_pax(records, entry.size, self._data_block)
+        except ValueError as error:
+            self._fail(f"{entry.name}: {error}")
+        if found.stored != self._left:
+            self._fail(f"{entry.name} has {self._left} bytes of data, its map {found.stored}")
+        self._map = found
+        name = entry.name
+        if tar_sparse.NAME_RECORD in records:
+            name = records[tar_sparse.NAME_RECORD].decode("utf-8", "surrogateescape")
+        if "\0" in name:
+            self._fail("a name holds a zero byte")
+        return entry._replace(name=name, size=found.size, sparse=True)
+
+    def _data_block(self) -> bytes:
+        """A block of the data of the current entry."""
+        if self._left < BLOCK:
+            raise ValueError("its map of holes is cut off")
+        self._left -= BLOCK
+        return self._read(BLOCK)
+
+    def _size(self, field: bytes) -> int:
+        size = self._number(field, "size")
+        if not 0 <= size <= _MAX_BYTES:
+            self._fail(f"an entry claims {size} bytes")
+        return size
 
     def _id(self, field: bytes, records: dict[str, bytes], name: str) -> int:
         value = self._number(field, name)
         if name in records:
             value = self._decimal(records[name], name)
         if not 0 <= value < 0xFFFFFFFF:
-            self._fail(f"the {name} {value} is no id")
+            raise UnusableEntry(
+                f"{self._what} has an entry with the {name} {value}, which is no id"
+            )
         return value
 
     def _decimal(self, value: bytes, name: str) -> int:
@@ -274,8 +351,17 @@ class TarReader:
             if value.startswith(b"-"):
                 fraction = -fraction
         if not -_MAX_TIME_S < seconds < _MAX_TIME_S:
-            self._fail(f"the mtime {seconds} is out of range")
+            raise UnusableEntry(
+                f"{self._what} has an entry of the time {seconds}, out of any range"
+            )
         return seconds * _NS + fraction
+
+
+def _zeros(count: int) -> Iterator[memoryview]:
+    while count > 0:
+        piece = _ZEROS[:count]
+        count -= len(piece)
+        yield piece
 
 
 def file_chunks(stream: BinaryIO, size: int = 256 << 10) -> Iterator[bytes]:

@@ -17,6 +17,8 @@ Read next: `oci.config`, `image.store`.
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from minibuild.digest import DiffID
 from minibuild.errors import ImageError
@@ -110,7 +112,7 @@ class LayerTarget:
 
     def apply(self, entry: Entry, reader: TarReader) -> None:
         """Apply one entry of the layer."""
-        name = clean_name(entry.name, self._what)
+        name = clean_name(entry.name)
         if not name:
             self.writer.write_root(entry)
             return
@@ -121,13 +123,13 @@ class LayerTarget:
         if name != entry.name or entry.xattrs:
             entry = entry._replace(name=name, xattrs=_image_xattrs(entry))
         if entry.kind == "link":
-            target = clean_name(entry.linkname, self._what)
+            target = clean_name(entry.linkname)
             self._bring_up(target)
             self.writer.link(entry, target)
         elif entry.kind == "dir":
             self._directory(entry)
         else:
-            self.writer.write(entry, reader.data())
+            self.writer.write(entry, reader.extents())
         self._note(name)
 
     def _note(self, name: str) -> None:
@@ -272,7 +274,14 @@ class LayerTarget:
             return
         fd = openat2(lower_fd, path, os.O_RDONLY | os.O_NOFOLLOW, resolve=_LITERAL)
         with open(fd, "rb", buffering=0) as file:
-            self.writer.write(entry, (memoryview(chunk) for chunk in file_chunks(file)))
+            self.writer.write(entry, _extents(file))
+
+
+def _extents(file: BinaryIO) -> Iterator[tuple[int, memoryview]]:
+    offset = 0
+    for chunk in file_chunks(file):
+        yield offset, memoryview(chunk)
+        offset += len(chunk)
 
 
 def _lstat(root_fd: int, path: str) -> os.stat_result | None:

@@ -173,9 +173,9 @@ def hostile(*members: tuple[str, bytes, str]) -> bytes:
 
 @pytest.mark.needs("mount")
 @pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/../evil"])
-def test_names_that_lead_out_are_refused(build: Built, name: str) -> None:
-    said = build("-", stdin=hostile((name, tarfile.REGTYPE, "")), code=7)
-    assert "leads out of it" in said
+def test_names_with_dots_stay_inside(build: Built, name: str) -> None:
+    build("-", stdin=hostile((name, tarfile.REGTYPE, "")))
+    assert build.files == {"Dockerfile", "evil"}
 
 
 @pytest.mark.needs("mount")

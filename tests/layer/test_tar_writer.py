@@ -29,6 +29,7 @@ entries = st.builds(
     xattrs=st.dictionaries(
         st.sampled_from(("security.capability", "user.x")), st.binary(max_size=200)
     ),
+    sparse=st.just(False),
 )
 
 

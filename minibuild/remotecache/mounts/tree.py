@@ -98,14 +98,14 @@ def unpack_tree(
             for entry in reader:
                 if cancelled.is_set():
                     raise Cancelled("cancelled while unpacking a cache mount")
-                name = clean_name(entry.name, what)
+                name = clean_name(entry.name)
                 entry = entry._replace(name=name)
                 if not name:
                     writer.write_root(entry)
                 elif entry.kind == "link":
-                    writer.link(entry, clean_name(entry.linkname, what))
+                    writer.link(entry, clean_name(entry.linkname))
                 else:
-                    writer.write(entry, reader.data())
+                    writer.write(entry, reader.extents())
             reader.drain()
             stream.verify()
         writer.finish()
