@@ -9,7 +9,7 @@ Read next: `lines`.
 
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
-from minibuild_dockerfile.expand import Lexer, LexError
+from minibuild_dockerfile.lexer import Lexer, LexError
 from minibuild_dockerfile.words import NotStrings, json_array, split_flags, split_keyword
 
 _ANNOUNCED = regex(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")

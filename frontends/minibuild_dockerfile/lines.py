@@ -19,9 +19,9 @@ from minibuild.errors import Span
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.expand import SPACES
 from minibuild_dockerfile.heredocs import Announced, announced
 from minibuild_dockerfile.instructions import Comment, Directive, Directives, Heredoc
+from minibuild_dockerfile.lexer import SPACES
 
 Locate = Callable[[int, int], Span]
 """Makes a span of a first and a last line, both counted from 1."""

@@ -1,15 +1,21 @@
 """What the steps of a stage are called in progress: `[build 2/5] RUN make`.
 
 Comes in: instructions. Goes out: names in BuildKit's form, so that logs of the two can be read side
-by side. Variables that have a value are shown with it.
+by side. Variables that have a value are shown with it, but for those whose names look secret; in a
+RUN the others stay as they are, for they belong to the shell.
 Read next: `state`, which counts the steps.
 """
 
-from minibuild.graph.platform import Platform
-from minibuild_dockerfile.expand import Lexer, LexError
-from minibuild_dockerfile.instructions import Head, Heredoc, Run
+from collections.abc import Collection, Iterator, Mapping
 
-Variables = dict[str, str]
+from minibuild.graph.platform import Platform
+from minibuild_dockerfile.checks.secrets import may_be_secret
+from minibuild_dockerfile.instructions import Head, Heredoc, Run
+from minibuild_dockerfile.lexer import Lexer, LexError
+
+_HIDDEN = "****"
+
+Variables = Mapping[str, str]
 
 
 class StepNames:
@@ -45,21 +51,55 @@ def platform_prefix(platform: Platform, target: Platform) -> str:
     return f"{platform}->{short if platform.os == target.os else target}"
 
 
+class _Shown(Mapping[str, str]):
+    """Variables as they may be shown: `secrets`, and what is named like one, without the value."""
+
+    __slots__ = ("_secrets", "_variables")
+
+    def __init__(self, variables: Variables, secrets: Collection[str] = ()) -> None:
+        self._variables = variables
+        self._secrets = secrets
+
+    def __getitem__(self, name: str) -> str:
+        if name in self._secrets:
+            return _HIDDEN
+        value = self._variables[name]
+        return _HIDDEN if value and may_be_secret(name) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({*self._variables, *self._secrets})
+
+    def __len__(self) -> int:
+        return len({*self._variables, *self._secrets})
+
+
 def step_text(head: Head, variables: Variables, escape: str) -> str:
-    """An instruction as progress shows it: its keyword in capitals, variables with their values."""
-    text = head.keyword.upper() + head.original.lstrip()[len(head.keyword) :]
-    if "$" not in text:
-        return text
+    """An instruction as progress shows it: its keyword in capitals, its words expanded."""
+    return _expanded(Lexer(_written(head), _Shown(variables), escape))
+
+
+def run_step_text(item: Run, variables: Variables, secrets: Collection[str], escape: str) -> str:
+    """A RUN, its quotes kept; if it is a script, with the script's first line.
+
+    `secrets` are the variables that mounts set.
+    """
+    text = _written(item.head)
+    if item.script:
+        text = f"{text} ({_summary(item.heredocs[0])})"
+    shown = _Shown(variables, secrets)
+    return _expanded(Lexer(text, shown, escape, keep_quotes=True, keep_unset=True))
+
+
+def _written(head: Head) -> str:
+    return (head.keyword.upper() + head.original.lstrip()[len(head.keyword) :]).strip()
+
+
+def _expanded(lexer: Lexer) -> str:
+    """The text expanded, or as it is if it cannot be: the shell may know what it means."""
     try:
-        return Lexer(text, variables, escape, keep_quotes=True).until("")[0]
+        return lexer.until("")[0]
     except LexError:
-        return text
-
-
-def run_step_text(item: Run, variables: Variables, escape: str) -> str:
-    """A RUN; if it is a script, with the script's first line."""
-    text = step_text(item.head, variables, escape)
-    return f"{text} ({_summary(item.heredocs[0])})" if item.script else text
+        return lexer.text
 
 
 def _summary(heredoc: Heredoc) -> str:

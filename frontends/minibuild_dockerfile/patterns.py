@@ -4,7 +4,7 @@ Comes in: a pattern of literal characters, `*`, `?` and backslashes, and a value
 value with the matching part cut away or replaced. The rules are those of POSIX parameter
 expansion without bracket expressions, with what BuildKit adds: a backslash may only stand before
 `*`, `?`, a backslash, `}` and `/`, and neither wildcard matches a line break.
-Read next: `expand`, the only user.
+Read next: `lexer`, the only user.
 
 A pattern becomes a regular expression that never goes back over what it has matched: the first
 place where a literal part fits is always good enough for what follows, except that the last

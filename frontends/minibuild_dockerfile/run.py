@@ -65,7 +65,9 @@ def run(state: StageState, item: Run) -> None:
         ulimits=request.ulimits,
         platform=state.platform,
     )
-    note = state.note(item.head, run_step_text(item, state.env, state.conversion.escape))
+    secrets = [mount.env for mount in all_mounts if isinstance(mount, op.SecretMount)]
+    text = run_step_text(item, state.env, secrets, state.conversion.escape)
+    note = state.note(item.head, text)
     note = note._replace(proxy=proxy_variables(request.build_args))
     state.vertex = Vertex(exec_op, inputs.vertices, note)
     declared = {name: state.env.get(name, value or "") for name, value in state.build_args.items()}

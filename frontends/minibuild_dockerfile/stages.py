@@ -19,7 +19,15 @@ from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import Expansion, process_word
-from minibuild_dockerfile.instructions import Arg, From, Head, Instruction, ParsedFile
+from minibuild_dockerfile.instructions import (
+    Arg,
+    Copy,
+    From,
+    Head,
+    Instruction,
+    ParsedFile,
+    Run,
+)
 from minibuild_dockerfile.reference import SCRATCH, InvalidReference, full_name
 from minibuild_dockerfile.suggest import did_you_mean
 
@@ -85,6 +93,18 @@ class StageTable(NamedTuple):
                 hint=f"stages are counted from 0, and there are {len(self.stages)}",
             )
         return self.stages[number]
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one stage and no other tree that it names: its steps need no label.
+
+        Every --mount counts as such a tree, as in BuildKit.
+        """
+        first = self.stages[0]
+        return len(self.stages) == 1 and not any(
+            (isinstance(item, Copy) and item.from_) or (isinstance(item, Run) and item.mounts)
+            for item in first.instructions
+        )
 
     @property
     def names(self) -> list[str]:

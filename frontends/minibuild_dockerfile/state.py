@@ -74,13 +74,11 @@ class StageState:
             self._begin(plan.base)
         self.config.pop("OnBuild", None)
         self._read_env()
-        table = conversion.table
-        several = len(table.stages) > 1
-        label = plan.stage.source.name or (f"stage-{self.index}" if several else "")
         self.note_stage = plan.stage.label
         request = conversion.request
         many = request.multi_platform or len(request.platforms) > 1
         prefix = platform_prefix(self.platform, conversion.platform) if many else ""
+        label = "" if conversion.table.is_single else self.note_stage
         self.names = StepNames(label, plan.total, prefix)
         if self.vertex is not None and plan.base is not None and plan.base.image:
             self._name_base(self.vertex)
@@ -171,6 +169,8 @@ class StageState:
     def note(self, head: Head, text: str = "", *, same_step: bool = False) -> Note:
         """What rides along with the vertex of an instruction; `same_step` for a second one."""
         text = text or step_text(head, self.env, self.conversion.escape)
+        if head.span == self.plan.stage.source.head.span:  # a trigger, which has no other place
+            text = f"ONBUILD {text}"
         name = self.names.same(text) if same_step else self.names.next(text)
         return Note(name, head.span, self.note_stage, self.ignore_cache)
 

@@ -13,7 +13,7 @@ from functools import cache
 
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
-from minibuild_dockerfile.expand import SPACES
+from minibuild_dockerfile.lexer import SPACES
 
 SEPARATOR = regex("[\t\v\f\r ]+")
 """What separates words of FROM, EXPOSE, COPY and such: narrower than white space in quotes."""

@@ -549,7 +549,7 @@ def test_notes_say_where_a_step_is() -> None:
     run = next(v for v in found if isinstance(v.op, Exec))
     assert run.note.span is not None
     assert (run.note.span.first, run.note.span.last, run.note.stage) == (3, 4, "s")
-    assert run.note.name == "[s 2/3] RUN a &&   b"
+    assert run.note.name == "[2/3] RUN a &&   b"
 
 
 def test_names_have_room_for_all_numbers() -> None:

@@ -1,0 +1,326 @@
+"""The lexer behind every expansion: quotes, escapes, `$name` and `${name...}`.
+
+Comes in: a text, variables, the escape character, and what to keep as it is written. Goes out: the
+text expanded, its words, and the names it used. The rules are those of BuildKit's shell lexer: a
+subset of the POSIX shell's word expansion, with `/` from bash.
+Read next: `patterns` for `#`, `%` and `/`.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from minibuild.startup.regex import regex
+
+MAX_DEPTH = 50
+"""How deep `${a:-${b:-...}}` may be nested; the lexer calls itself for each level."""
+
+SPACES = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""White space as Unicode has it, for `strip` and character classes. `isspace` has four more."""
+
+_SPACE = regex(f"[{SPACES}]+")
+_SPECIAL_PARAMETERS = "@*#?-$!0"
+
+
+@cache
+def _plain(special: str) -> re.Pattern[str]:
+    """A run of characters none of which is special."""
+    return re.compile(f"[^{re.escape(special)}]+")
+
+
+class LexError(ValueError):
+    """What is wrong with a word. Becomes a `DockerfileError` where the span is known."""
+
+
+class RequiredError(LexError):
+    """A variable that has to have a value, and has none; the author says so with `?`."""
+
+
+class Lexer:
+    """Reads one word from left to right.
+
+    The `keep_` options leave quotes, escapes and unset variables in the result as written, for
+    finding heredocs in a line that the shell is to read later. `quotes=False` makes quotes text.
+    """
+
+    __slots__ = (
+        "depth", "escape", "keep_escapes", "keep_quotes", "keep_unset", "position",
+        "quotes", "text", "unset", "used", "variables",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        text: str,
+        variables: Mapping[str, str],
+        escape: str = "\\",
+        *,
+        quotes: bool = True,
+        keep_quotes: bool = False,
+        keep_escapes: bool = False,
+        keep_unset: bool = False,
+    ) -> None:
+        self.text = text
+        self.position = 0
+        self.variables = variables
+        self.escape = escape
+        self.quotes = quotes
+        self.keep_quotes = keep_quotes
+        self.keep_escapes = keep_escapes
+        self.keep_unset = keep_unset
+        self.used: set[str] = set()
+        self.unset: set[str] = set()
+        self.depth = 0
+
+    def peek(self) -> str:
+        """The next character, or nothing at the end."""
+        return self.text[self.position : self.position + 1]
+
+    def next(self) -> str:
+        """Take the next character, or nothing at the end."""
+        character = self.peek()
+        self.position += 1
+        return character
+
+    def until(self, stop: str) -> tuple[str, list[str]]:
+        """Expand up to the character `stop`, and take it; up to the end if `stop` is empty."""
+        out: list[str] = []
+        words = _WordList()
+        plain = _plain(("$'\"<" if self.quotes else "$") + self.escape + stop)
+        while character := self.peek():
+            if run := plain.match(self.text, self.position):
+                self.position = run.end()
+                out.append(run[0])
+                words.add(run[0])
+            elif character == stop:
+                self.position += 1
+                return "".join(out), words.finish()
+            elif character == "$":
+                value = self.dollar()
+                out.append(value)
+                words.add(value)
+            else:
+                value = self.one_special(character)
+                out.append(value)
+                words.add_whole(value)
+        if stop:
+            raise LexError(f"unexpected end of statement while looking for matching {stop}")
+        return "".join(out), words.finish()
+
+    def one_special(self, character: str) -> str:
+        """Take a quoted part, an escaped character, or `<<` with the spaces after it."""
+        if character == "'":
+            return self.single_quoted()
+        if character == '"':
+            return self.double_quoted()
+        self.position += 1
+        if character == "<":
+            return self.less_than()
+        # An escape at the very end stands for nothing.
+        return (self.escape if self.keep_escapes else "") + self.next()
+
+    def less_than(self) -> str:
+        """`<<` keeps the spaces after it, so that `<< EOF` stays one word for heredocs."""
+        if self.peek() != "<":
+            return "<"
+        self.position += 1
+        spaces = _SPACE.match(self.text, self.position)
+        if spaces:
+            self.position = spaces.end()
+        return "<<" + (spaces[0] if spaces else "")
+
+    def single_quoted(self) -> str:
+        end = self.text.find("'", self.position + 1)
+        if end < 0:
+            self.position = len(self.text)
+            raise LexError("unexpected end of statement while looking for matching single-quote")
+        inside = self.text[self.position + 1 : end]
+        self.position = end + 1
+        return f"'{inside}'" if self.keep_quotes else inside
+
+    def double_quoted(self) -> str:
+        """In double quotes `$` is special, and the escape before `"`, `$` and itself."""
+        self.position += 1
+        out: list[str] = []
+        plain = _plain('"$' + self.escape)
+        while character := self.peek():
+            if run := plain.match(self.text, self.position):
+                self.position = run.end()
+                out.append(run[0])
+            elif character == '"':
+                self.position += 1
+                inside = "".join(out)
+                return f'"{inside}"' if self.keep_quotes else inside
+            elif character == "$":
+                out.append(self.dollar())
+            else:
+                out.append(self.escaped_in_double_quotes())
+        raise LexError("unexpected end of statement while looking for matching double-quote")
+
+    def escaped_in_double_quotes(self) -> str:
+        self.position += 1
+        kept = self.escape if self.keep_escapes else ""
+        if not self.peek():
+            return kept
+        if self.peek() in ('"', "$", self.escape):
+            return kept + self.next()
+        return kept + self.escape
+
+    def name(self) -> str:
+        """Take a variable's name: a word, a number, or one special character; or nothing."""
+        first = self.peek()
+        start = self.position
+        if first.isdecimal():
+            while self.peek().isdecimal():
+                self.position += 1
+        elif first and first in _SPECIAL_PARAMETERS:
+            self.position += 1
+        else:
+            while (character := self.peek()).isalpha() or character == "_" or character.isdecimal():
+                self.position += 1
+        return self.text[start : self.position]
+
+    def value(self, name: str) -> str | None:
+        """The variable's value; its name is noted as used, or as unset."""
+        value = self.variables.get(name)
+        (self.unset if value is None else self.used).add(name)
+        return value
+
+    def dollar(self) -> str:
+        """Take `$name` or `${...}`."""
+        self.position += 1
+        if self.peek() == "{":
+            self.position += 1
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise LexError(f"syntax error: ${{}} nested more than {MAX_DEPTH} deep")
+            value = self.braced()
+            self.depth -= 1
+            return value
+        name = self.name()
+        if not name:
+            return "$"
+        found = self.value(name)
+        return self.unknown(f"${name}") if found is None else found
+
+    def unknown(self, written: str) -> str:
+        """What an unset variable stands for."""
+        return written if self.keep_unset else ""
+
+    def braced(self) -> str:
+        """What stands after `${`, up to `}`."""
+        name = self.name()
+        modifier = self.next()
+        if not modifier:
+            raise LexError("syntax error: missing '}'")
+        if not name:
+            raise LexError("syntax error: bad substitution")
+        if modifier == "}":
+            value = self.value(name)
+            return self.unknown(f"${{{name}}}") if value is None else value
+        if modifier == "/":
+            return self.substituted(name)
+        if modifier == ":":
+            modifier += self.next()
+        if modifier in ("#", "%"):
+            return self.trimmed(name, modifier)
+        if modifier in ("-", "+", "?", ":-", ":+", ":?"):
+            return self.conditional(name, modifier)
+        if modifier[0] == ":" and modifier[1:] not in ("#", "%") and self.keep_unset:
+            rest = self.operand("}", raw=False)  # such as ${name:0:3}, which a shell may know
+            if self.value(name) is None:
+                return f"${{{name}{modifier}{rest}}}"
+        raise LexError(f"unsupported modifier ({modifier}) in substitution")
+
+    def conditional(self, name: str, modifier: str) -> str:
+        """The forms that ask whether the variable is set; with a colon, and not empty."""
+        word = self.operand("}", raw=False)
+        value = self.value(name)
+        if value is None and self.keep_unset:
+            return f"${{{name}{modifier}{word}}}"
+        kind = modifier[-1]
+        if value is not None and not (modifier[0] == ":" and value == ""):
+            return word if kind == "+" else value
+        if kind == "+":
+            return ""
+        if kind == "-":
+            return word
+        problem = "is not allowed to be " + ("unset" if value is None else "empty")
+        raise RequiredError(f"{name}: {word or problem}")
+
+    def trimmed(self, name: str, modifier: str) -> str:
+        """`${name#pattern}` and `${name%pattern}`; the sign doubled for the longest match."""
+        pattern = self.operand("}", raw=True)
+        value = self.value(name)
+        if value is None and self.keep_unset:
+            return f"${{{name}{modifier}{pattern}}}"
+        greedy = pattern.startswith(modifier)
+        pattern = pattern.removeprefix(modifier)
+        from minibuild_dockerfile.patterns import PatternError, without_prefix, without_suffix
+
+        cut = without_prefix if modifier == "#" else without_suffix
+        try:
+            return cut(value or "", pattern, greedy)
+        except PatternError as error:
+            raise LexError(f"invalid pattern ({pattern}) in substitution: {error}") from None
+
+    def substituted(self, name: str) -> str:
+        """`${name/pattern/text}`, with two slashes for every match."""
+        every = self.peek() == "/"
+        if every:
+            self.position += 1
+        pattern = self.operand("/", raw=True)
+        replacement = self.operand("}", raw=True)
+        value = self.value(name)
+        if value is None and self.keep_unset:
+            return f"${{{name}{'//' if every else '/'}{pattern}/{replacement}}}"
+        from minibuild_dockerfile.patterns import PatternError, replaced
+
+        try:
+            return replaced(value or "", pattern, replacement, every)
+        except PatternError as error:
+            raise LexError(f"invalid pattern ({pattern}) in substitution: {error}") from None
+
+    def operand(self, stop: str, *, raw: bool) -> str:
+        """The expanded word inside `${}` up to `stop`; `raw` keeps escapes for a pattern."""
+        before, self.keep_escapes = self.keep_escapes, raw or self.keep_escapes
+        try:
+            return self.until(stop)[0]
+        except LexError:
+            if self.peek():
+                raise
+            missing = "'}'" if stop == "}" else "'/' in ${}"
+            raise LexError(f"syntax error: missing {missing}") from None
+        finally:
+            self.keep_escapes = before
+
+
+class _WordList:
+    """Collects pieces into words."""
+
+    __slots__ = ("pieces", "words")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.words: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Add text in which spaces separate words."""
+        first, *rest = _SPACE.split(text)
+        self.pieces.append(first)
+        for piece in rest:
+            self.finish()
+            self.pieces = [piece]
+
+    def add_whole(self, text: str) -> None:
+        """Add text in which spaces are nothing special."""
+        self.pieces.append(text)
+
+    def finish(self) -> list[str]:
+        """End the current word, if it is not empty. All words so far."""
+        if word := "".join(self.pieces):
+            self.words.append(word)
+        self.pieces = []
+        return self.words
