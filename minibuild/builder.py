@@ -43,7 +43,7 @@ from minibuild.solver.trees import Solved
 from minibuild.solver.workbench import Workbench
 from minibuild.source.image import ImageFinder
 from minibuild.source.source import Sources
-from minibuild.worker.worker import Engine, open_engine
+from minibuild.worker.worker import Worker, open_worker
 
 if TYPE_CHECKING:
     from minibuild.attest.attestor import Witness
@@ -67,24 +67,24 @@ def run_build(
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)
-    with open_engine(root) as engine, closing(SshReader(request.ssh)) as ssh:
-        bench, sources, finder = collaborators(engine, request, definition, ssh, report, cancelled)
+    with open_worker(root) as worker, closing(SshReader(request.ssh)) as ssh:
+        bench, sources, finder = collaborators(worker, request, definition, ssh, report, cancelled)
         known: Mapping[Digest, Solved] = {}
         if not isinstance(definition.context, LocalContext):
             from minibuild.frontend.remote_context import arrived
 
             asked = frontend_request(request, definition)
             definition, known, left_out = arrived(
-                definition, asked, request.file, bench, engine.cache, sources
+                definition, asked, request.file, bench, worker.cache, sources
             )
             bench = bench._replace(left_out=left_out)
         if _may_name_a_time(request, definition):
             from minibuild.frontend.epoch import with_epoch
 
             asked = frontend_request(request, definition)
-            request = with_epoch(request, asked, bench, engine.cache, sources)
+            request = with_epoch(request, asked, bench, worker.cache, sources)
         try:
-            return _build_anyhow(engine, request, definition, bench, sources, finder, known)
+            return _build_anyhow(worker, request, definition, bench, sources, finder, known)
         except BuildError as error:
             # Whoever shows the error can show the lines around it.
             if error.span is not None and error.span.file == definition.source.name:
@@ -93,7 +93,7 @@ def run_build(
 
 
 def _build_anyhow(
-    engine: Engine,
+    worker: Worker,
     request: BuildRequest,
     definition: Definition,
     bench: Workbench,
@@ -103,14 +103,14 @@ def _build_anyhow(
 ) -> BuildResult:
     """Build; and if a cache of another machine lacks what it names, once more without it."""
     try:
-        return _build(engine, request, definition, bench, sources, finder, known)
+        return _build(worker, request, definition, bench, sources, finder, known)
     except LostLayer as error:
         # Rare enough to begin again; what was done meanwhile is in the cache.
         bench.report(Warned("CacheNotImported", f"{error.message}; building without it"))
-        engine.layers.give_back()
+        worker.layers.give_back()
         bench.cancelled.clear()  # the failure stopped all other steps
         request = request._replace(cache_from=())
-        return _build(engine, request, definition, bench, sources, finder, known)
+        return _build(worker, request, definition, bench, sources, finder, known)
 
 
 def _may_name_a_time(request: BuildRequest, definition: Definition) -> bool:
@@ -121,7 +121,7 @@ def _may_name_a_time(request: BuildRequest, definition: Definition) -> bool:
 
 
 def collaborators(
-    engine: Engine,
+    worker: Worker,
     request: BuildRequest,
     definition: Definition,
     ssh: SshReader,
@@ -130,28 +130,28 @@ def collaborators(
 ) -> tuple[Workbench, Sources, ImageFinder]:
     """What the steps of a build work with."""
     finder = ImageFinder(
-        engine.content,
-        engine.images,
+        worker.content,
+        worker.images,
         pull=request.pull,
         connect=lambda: _registry(request, cancelled),
     )
-    engine.layers.attend(report, cancelled)
+    worker.layers.attend(report, cancelled)
     materialiser = Materialiser(
-        engine.store,
-        engine.snapshots,
-        engine.diffs,
-        engine.layers,
+        worker.store,
+        worker.snapshots,
+        worker.diffs,
+        worker.layers,
         policy=_policy(request),
         cancelled=cancelled,
     )
     bench = Workbench(
-        store=engine.store,
-        content=engine.content,
-        snapshots=engine.snapshots,
-        diffs=engine.diffs,
+        store=worker.store,
+        content=worker.content,
+        snapshots=worker.snapshots,
+        diffs=worker.diffs,
         materialiser=materialiser,
-        executor=engine.executor,
-        memo=DigestMemo(engine.store.db),
+        executor=worker.executor,
+        memo=DigestMemo(worker.store.db),
         locals=definition.locals,
         secret=SecretReader(request.secrets),
         ssh=ssh,
@@ -159,28 +159,28 @@ def collaborators(
         cancelled=cancelled,
         access=request.registries,
     )
-    bench = _with_requests(bench, engine, request)
-    return bench, Sources(bench, engine.cache, engine.layers, finder), finder
+    bench = _with_requests(bench, worker, request)
+    return bench, Sources(bench, worker.cache, worker.layers, finder), finder
 
 
-def _with_requests(bench: Workbench, engine: Engine, request: BuildRequest) -> Workbench:
+def _with_requests(bench: Workbench, worker: Worker, request: BuildRequest) -> Workbench:
     """The workbench with what only some requests ask for."""
     if request.keep_failed:
         from minibuild.solver.failed import FailedSteps
 
-        failed = FailedSteps(engine.cache, engine.diffs, engine.snapshots)
+        failed = FailedSteps(worker.cache, worker.diffs, worker.snapshots)
         bench = bench._replace(keep=failed.keep)
     if request.cache_mount_from:
         from minibuild.remotecache.mounts.importer import Arrivals
         from minibuild.remotecache.transfer import Scene
 
-        scene = Scene(engine.store, request.registries, bench.report, bench.cancelled)
+        scene = Scene(worker.store, request.registries, bench.report, bench.cancelled)
         bench = bench._replace(fill=Arrivals(scene, request.cache_mount_from).fill)
     return bench
 
 
 def _build(
-    engine: Engine,
+    worker: Worker,
     request: BuildRequest,
     definition: Definition,
     bench: Workbench,
@@ -191,16 +191,16 @@ def _build(
     started = time.time()
     findings = Findings(bench.report, definition.source)
     converted = convert(request, definition, finder, findings.add)
-    caches = _caches(engine, request, bench)
+    caches = _caches(worker, request, bench)
     if caches is not None:
         bench = bench._replace(elsewhere=caches.imports)
     solver = Solver(
         bench,
-        engine.cache,
+        worker.cache,
         sources,
         jobs=request.jobs,
         salt=request.lab,
-        packing=packing_for(engine, request),
+        packing=packing_for(worker, request),
         known=known,
     )
     solved = solver.solve([image.vertex for image in converted.images])
@@ -210,7 +210,7 @@ def _build(
         products = products._replace(inline=caches.inline(solver.steps))
     if request.attestations.mode or request.attestations.sbom:
         products = products._replace(witness=_witness(request, definition, solved, started))
-    made = export(engine, bench, request, products)
+    made = export(worker, bench, request, products)
     if caches is not None:
         caches.send(solver.steps, results, made.tags)
     if request.cache_mount_to:
@@ -230,7 +230,7 @@ def _build(
     )
 
 
-def _caches(engine: Engine, request: BuildRequest, bench: Workbench) -> "Caches | None":
+def _caches(worker: Worker, request: BuildRequest, bench: Workbench) -> "Caches | None":
     """The caches of other machines, if this build has anything to do with them."""
     if not request.cache_from and not request.cache_to:
         return None
@@ -238,7 +238,7 @@ def _caches(engine: Engine, request: BuildRequest, bench: Workbench) -> "Caches 
     from minibuild.remotecache.transfer import Scene
 
     scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
-    return Caches(engine, bench.materialiser, scene, request)
+    return Caches(worker, bench.materialiser, scene, request)
 
 
 def _witness(

@@ -37,7 +37,7 @@ def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
     enter()
     from minibuild.events import serialised
     from minibuild.remotecache.transfer import Scene
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
     cancelled = threading.Event()
     renderer = choose(
@@ -47,8 +47,8 @@ def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
         colours=session.coloured(session.stderr),
     )
     try:
-        with stopping(cancelled), open_engine(root) as engine:
-            yield Scene(engine.store, access, serialised(renderer), cancelled)
+        with stopping(cancelled), open_worker(root) as worker:
+            yield Scene(worker.store, access, serialised(renderer), cancelled)
     finally:
         renderer.close()
 
@@ -58,10 +58,10 @@ def _holdings(session: Session) -> "list[Holding]":
     root = session.root
     enter()
     from minibuild.worker.gc import cache_mounts_of
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
-    with open_engine(root) as engine:
-        return list(cache_mounts_of(engine.store))
+    with open_worker(root) as worker:
+        return list(cache_mounts_of(worker.store))
 
 
 def _add_progress(made: Parser) -> None:
@@ -122,12 +122,12 @@ def _show(options: argparse.Namespace, session: Session) -> int:
     from minibuild.remotecache.mounts.contents import contents
     from minibuild.remotecache.mounts.local import LocalMount
     from minibuild.worker.gc import cache_mounts_of
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
-    with open_engine(root) as engine:
-        local = LocalMount(engine.store, options.id)
+    with open_worker(root) as worker:
+        local = LocalMount(worker.store, options.id)
         if not os.path.isdir(local.path):
-            known = [holding.description for holding in cache_mounts_of(engine.store)]
+            known = [holding.description for holding in cache_mounts_of(worker.store)]
             raise _missing(options.id, known)
         with local.opened() as fd:
             found = contents(fd, options.depth)
@@ -159,17 +159,17 @@ def _rm(options: argparse.Namespace, session: Session) -> int:
     enter()
     from minibuild.remotecache.mounts.local import LocalMount
     from minibuild.worker.gc import cache_mounts_of
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
-    with open_engine(root) as engine:
-        known = [holding.description for holding in cache_mounts_of(engine.store)]
+    with open_worker(root) as worker:
+        known = [holding.description for holding in cache_mounts_of(worker.store)]
         for id in options.id:
             if id not in known:
                 raise _missing(id, known)
         cancelled = threading.Event()
         with stopping(cancelled):
             for id in options.id:
-                LocalMount(engine.store, id).remove(_PATIENCE_S, cancelled)
+                LocalMount(worker.store, id).remove(_PATIENCE_S, cancelled)
     return 0
 
 

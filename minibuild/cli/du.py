@@ -37,10 +37,10 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
     enter()
     from minibuild.worker.gc import disk_usage, images_size
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
-    with open_engine(root) as engine:
-        holdings, of_images = disk_usage(engine), images_size(engine)
+    with open_worker(root) as worker:
+        holdings, of_images = disk_usage(worker), images_size(worker)
     if options.format == "json":
         import json
 

@@ -18,7 +18,7 @@ from minibuild.errors import ImageError, UsageError
 if TYPE_CHECKING:
     from minibuild.lab.merge_inputs import Traced
     from minibuild.snapshot.trace import Act, Fate, Trace
-    from minibuild.worker.worker import Engine
+    from minibuild.worker.worker import Worker
 
 _CELLS = 100
 _WORDS = {
@@ -60,13 +60,13 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.lab.merge_inputs import diffs_of
     from minibuild.snapshot.base import BaseSnapshotter
     from minibuild.snapshot.trace import trace_merge
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
-    with open_engine(root) as engine:
-        traced = _traced(engine, options.target, options.platform)
-        snapshots = engine.snapshots
+    with open_worker(root) as worker:
+        traced = _traced(worker, options.target, options.platform)
+        snapshots = worker.snapshots
         assert isinstance(snapshots, BaseSnapshotter)
-        trace = trace_merge(snapshots, diffs_of(engine, traced.result, session.tell))
+        trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
     fates = [fate for fate in trace.fates if _wanted(fate, options.path, options.only)]
     if options.json:
         session.say(json.dumps(_as_json(traced, trace, fates), indent=2))
@@ -76,17 +76,17 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _traced(engine: "Engine", word: str, platform: str) -> "Traced":
+def _traced(worker: "Worker", word: str, platform: str) -> "Traced":
     """The image that `word` names, or else the step."""
     from minibuild.cli.image_look import chosen
     from minibuild.cli.stores import Images, find
     from minibuild.lab.merge_inputs import of_image, of_step
 
     try:
-        found = find(Images(engine.store, engine.content, engine.images), word)
+        found = find(Images(worker.store, worker.content, worker.images), word)
     except (ImageError, UsageError) as error:
         try:
-            return of_step(engine, word)
+            return of_step(worker, word)
         except UsageError:
             # `app` is more likely an image that is spelt wrong than a step.
             raise (
@@ -97,7 +97,7 @@ def _traced(engine: "Engine", word: str, platform: str) -> "Traced":
                     hint="see `minibuild image ls` for images, `minibuild du --verbose` for steps",
                 )
             ) from None
-    image = chosen(engine.content, found.descriptor, platform, word)
+    image = chosen(worker.content, found.descriptor, platform, word)
     from minibuild.oci.layers import PackedLayer
 
     layers = [
@@ -105,7 +105,7 @@ def _traced(engine: "Engine", word: str, platform: str) -> "Traced":
         for layer in image.layers
     ]
     said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
-    return of_image(engine, word, layers, said)
+    return of_image(worker, word, layers, said)
 
 
 def _wanted(fate: "Fate", path: str, only: str) -> bool:

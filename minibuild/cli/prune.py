@@ -54,10 +54,10 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     root = session.root
     enter()
     from minibuild.worker.prune import prune
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
-    with open_engine(root, alone=True) as engine:
-        freed = prune(engine, limits, cache_mounts=options.cache_mounts or options.all)
+    with open_worker(root, alone=True) as worker:
+        freed = prune(worker, limits, cache_mounts=options.cache_mounts or options.all)
     session.say(
         f"removed {freed.records} records, {freed.snapshots} snapshots, {freed.blobs} blobs, "
         f"{freed.cache_mounts} cache mounts: {bytes_text(freed.size_bytes)}"

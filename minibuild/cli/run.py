@@ -62,20 +62,20 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     name = _name(root, options.image) if options.image else ""
     enter()
     from minibuild.cli.view import failed_view, writable_view
-    from minibuild.worker.worker import open_engine
+    from minibuild.worker.worker import open_worker
 
     platform = parse_platform(options.platform) if options.platform else host_platform()
     cancelled = threading.Event()
     with (
-        open_engine(root) as engine,
+        open_worker(root) as worker,
         stopping(cancelled),
-        writable_view(engine, name, platform, session.tell, cancelled)
+        writable_view(worker, name, platform, session.tell, cancelled)
         if name
-        else failed_view(engine, session.tell, cancelled) as view,
+        else failed_view(worker, session.tell, cancelled) as view,
     ):
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         step = Step(
-            rootfs=tuple(engine.snapshots.mounts(view.snapshot, readonly=False)),
+            rootfs=tuple(worker.snapshots.mounts(view.snapshot, readonly=False)),
             args=arguments(view.config.config, options.entrypoint, options.command),
             env=_environment(view.config.config, options, session, terminal=interactive),
             cwd=options.workdir or view.config.config.get("WorkingDir") or "/",
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             tty_size=_size() if interactive else (0, 0),
         )
         with _raw_terminal(interactive):
-            ended: StepExit = engine.executor().run(step, _output, cancelled, stdin=0)
+            ended: StepExit = worker.executor().run(step, _output, cancelled, stdin=0)
     return ended.code
 
 

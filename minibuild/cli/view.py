@@ -1,6 +1,6 @@
 """A fresh, writable view of an image: an active snapshot on its layers, removed afterwards.
 
-Comes in: an engine and a name. Goes out: a snapshot for one step, and the image's config. The
+Comes in: a worker and a name. Goes out: a snapshot for one step, and the image's config. The
 layers become trees the way a build does it, so a later build finds them made.
 """
 
@@ -20,7 +20,7 @@ from minibuild.solver.workbench import Workbench
 from minibuild.source.image import ImageFinder
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 
 class View(NamedTuple):
@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 @contextmanager
 def writable_view(
-    engine: Engine,
+    worker: Worker,
     name: str,
     platform: Platform,
     tell: Callable[[str], None],
@@ -44,44 +44,44 @@ def writable_view(
     from minibuild.registry.transport import patient
 
     finder = ImageFinder(
-        engine.content,
-        engine.images,
+        worker.content,
+        worker.images,
         connect=lambda: Registry(registry_access(), patient(cancelled)),
     )
     resolved = finder.resolve(name, platform)
     materialiser = Materialiser(
-        engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
+        worker.store, worker.snapshots, worker.diffs, worker.layers, cancelled=cancelled
     )
     bench = Workbench(
-        store=engine.store,
-        content=engine.content,
-        snapshots=engine.snapshots,
-        diffs=engine.diffs,
+        store=worker.store,
+        content=worker.content,
+        snapshots=worker.snapshots,
+        diffs=worker.diffs,
         materialiser=materialiser,
-        executor=engine.executor,
-        memo=DigestMemo(engine.store.db),
+        executor=worker.executor,
+        memo=DigestMemo(worker.store.db),
         locals={},
         secret=SecretReader(()),
         ssh=SshReader(()),
         report=silent,
         cancelled=cancelled,
     )
-    solved = Sources(bench, engine.cache, engine.layers, finder).image(resolved.source)
-    active = engine.snapshots.prepare(materialiser.snapshot(solved.result, tell))
+    solved = Sources(bench, worker.cache, worker.layers, finder).image(resolved.source)
+    active = worker.snapshots.prepare(materialiser.snapshot(solved.result, tell))
     try:
         yield View(active, resolved.config)
     finally:
-        engine.snapshots.remove(active)
+        worker.snapshots.remove(active)
 
 
 @contextmanager
 def failed_view(
-    engine: Engine, tell: Callable[[str], None], cancelled: threading.Event
+    worker: Worker, tell: Callable[[str], None], cancelled: threading.Event
 ) -> Iterator[View]:
     """A view of what the last failed step left, as that step saw itself: see `build --on-error`."""
     from minibuild.solver.failed import FailedSteps
 
-    failed = FailedSteps(engine.cache, engine.diffs, engine.snapshots).last()
+    failed = FailedSteps(worker.cache, worker.diffs, worker.snapshots).last()
     if failed is None:
         raise UsageError(
             "no failed step is kept", hint="build with --on-error=keep, and it is the next to fail"
@@ -91,10 +91,10 @@ def failed_view(
     config: ContainerConfig = {"Env": env, "WorkingDir": failed.cwd, "User": failed.user}
     config["Cmd"] = ["sh"]
     materialiser = Materialiser(
-        engine.store, engine.snapshots, engine.diffs, engine.layers, cancelled=cancelled
+        worker.store, worker.snapshots, worker.diffs, worker.layers, cancelled=cancelled
     )
-    active = engine.snapshots.prepare(materialiser.snapshot(failed.result, tell))
+    active = worker.snapshots.prepare(materialiser.snapshot(failed.result, tell))
     try:
         yield View(active, ImageConfig(host_platform(), config))
     finally:
-        engine.snapshots.remove(active)
+        worker.snapshots.remove(active)

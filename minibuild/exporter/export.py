@@ -39,7 +39,7 @@ from minibuild.session.request import BuildRequest, BuildResult, Output, Registr
 from minibuild.solver.packing import Packing
 from minibuild.solver.workbench import Voice, Workbench
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 if TYPE_CHECKING:
     from minibuild.exporter.annotations import Annotation
@@ -63,7 +63,7 @@ _NAMES = {
 class Job(NamedTuple):
     """What an exporter needs besides its `Output`."""
 
-    engine: Engine
+    worker: Worker
     bench: Workbench
     products: Products
     names: tuple[Reference, ...]
@@ -83,7 +83,7 @@ class Exported(NamedTuple):
 
 
 def export(
-    engine: Engine, bench: Workbench, request: BuildRequest, products: Products
+    worker: Worker, bench: Workbench, request: BuildRequest, products: Products
 ) -> BuildResult:
     """Do all outputs of a request. Each is written whole or not at all."""
     names = tuple(dict.fromkeys(parse_reference(tag) for tag in request.tags))
@@ -92,7 +92,7 @@ def export(
     for output in request.outputs or (Output("image"),):
         with _vertex(bench, output) as voice:
             job = Job(
-                engine, bench, products, names, epoch, voice, request.registries, annotations,
+                worker, bench, products, names, epoch, voice, request.registries, annotations,
                 request.squash,
             )  # fmt: skip
             if products.witness is not None and output.type not in ("image", "registry", "oci"):
@@ -103,15 +103,15 @@ def export(
     return describe_build(bench, products, first.images, first.top, first.names or names)
 
 
-def packing_for(engine: Engine, request: BuildRequest) -> Packing | None:
+def packing_for(worker: Worker, request: BuildRequest) -> Packing | None:
     """How layers may be packed before the export asks for them; None if it will ask for trees."""
     outputs = request.outputs or (Output("image"),)
     if any(output.type in ("local", "tar") for output in outputs):
         return None
     if outputs[0].type == "cacheonly":
-        return Packing(engine.layers, wanted=False)
+        return Packing(worker.layers, wanted=False)
     options = image_options(outputs[0])
-    return Packing(engine.layers, options.compression or "gzip", options.level)
+    return Packing(worker.layers, options.compression or "gzip", options.level)
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def _assemble_all(
             annotations=annotations_for(options.annotations, "manifest", built.platform),
             oci_mediatypes=options.oci_mediatypes,
         )
-        store_documents(job.engine.content, image)
+        store_documents(job.worker.content, image)
         images.append(image)
     return tuple(images)
 
@@ -196,9 +196,9 @@ def _squashed(
     keep = 0
     while keep < len(result) and result[keep] in job.products.base:
         keep += 1
-    content, epoch = job.engine.content, job.epoch if options.epoch is None else options.epoch
+    content, epoch = job.worker.content, job.epoch if options.epoch is None else options.epoch
     kind = options.compression or "gzip"
-    return squashed(content, job.engine.layers, layers, keep, config.history, kind, epoch)
+    return squashed(content, job.worker.layers, layers, keep, config.history, kind, epoch)
 
 
 def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> list[PackedLayer]:
@@ -213,7 +213,7 @@ def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> li
 
     known = [blob for key in result if (blob := job.bench.diffs.get(key).blob) is not None]
     if not remote:
-        job.engine.layers.prefetch(known)
+        job.worker.layers.prefetch(known)
     # Where all are packed, looking them up takes less than starting a thread.
     layers = in_parallel(pack, result, 1 if len(known) == len(result) else PACKERS)
     size = sum(layer.size_bytes for layer in layers)
@@ -227,8 +227,8 @@ def _converter(job: Job, options: ImageOptions) -> "Converter | None":
         return None
     from minibuild.exporter.converted import Converter
 
-    engine = job.engine
-    return Converter(engine.content, engine.store.db, engine.layers.fetch, options, job.epoch)
+    worker = job.worker
+    return Converter(worker.content, worker.store.db, worker.layers.fetch, options, job.epoch)
 
 
 def _to_store(job: Job, output: Output) -> Exported:
@@ -239,7 +239,7 @@ def _to_store(job: Job, output: Output) -> Exported:
     images = _assemble_all(job, options, remote=not stored)
     bundle = _bundle(job, options, images)
     for name in full_names(bundle.names, bundle.top.digest, options) if stored else ():
-        job.engine.images.tag(name, bundle.top)
+        job.worker.images.tag(name, bundle.top)
         job.voice.remark(f"naming to {name}")
     if options.unpack:
         for result in job.products.results:
@@ -256,7 +256,7 @@ def _bundle(job: Job, options: ImageOptions, images: tuple[AssembledImage, ...])
     names = tuple(dict.fromkeys((*job.names, *options.names)))
     said = _attestations(job, options, images, names)
     return make_bundle(
-        job.engine.content,
+        job.worker.content,
         [*(image.manifest for image in images), *said],
         names,
         options.annotations,
@@ -271,7 +271,7 @@ def _attestations(
     images: tuple[AssembledImage, ...],
     names: tuple[Reference, ...],
 ) -> list[Descriptor]:
-    witness, content = job.products.witness, job.engine.content
+    witness, content = job.products.witness, job.worker.content
     if witness is None:
         return []
     from minibuild.attest.attestor import Scene
@@ -302,7 +302,7 @@ def _push(job: Job, bundle: "Bundle", options: PushOptions) -> None:
     from minibuild.oci.meter import VertexMeter
 
     meter = VertexMeter(job.bench.report, job.voice.vertex)
-    source, cancelled = job.engine.layers, job.bench.cancelled
+    source, cancelled = job.worker.layers, job.bench.cancelled
     for name in push_bundle(bundle, source, job.registries, options, cancelled, meter):
         job.voice.remark(f"pushed {name}")
 
@@ -337,9 +337,9 @@ def _trees(job: Job, split: bool | None) -> Iterator[list[tuple[str, int]]]:
         for built, result in zip(job.products.images, job.products.results, strict=True):
             snapshot = job.bench.materialiser.snapshot(result, job.voice.remark)
             if snapshot is None:
-                snapshot = job.engine.snapshots.prepare(None)
-                stack.callback(job.engine.snapshots.remove, snapshot)
-            fd = stack.enter_context(job.engine.snapshots.tree(snapshot))
+                snapshot = job.worker.snapshots.prepare(None)
+                stack.callback(job.worker.snapshots.remove, snapshot)
+            fd = stack.enter_context(job.worker.snapshots.tree(snapshot))
             folder = str(built.platform).replace("/", "_") if several else ""
             trees.append((folder, fd))
         yield trees

@@ -17,7 +17,7 @@ from minibuild.frontend.definition import read_definition
 from minibuild.graph.frontend import LocalContext
 from minibuild.session.request import BuildRequest
 from minibuild.session.secrets import SshReader
-from minibuild.worker.worker import open_engine
+from minibuild.worker.worker import open_worker
 
 Method = Literal["lint", "outline", "targets", "graph"]
 METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph")
@@ -35,13 +35,13 @@ def call(
     report, cancelled = serialised(report), cancelled or threading.Event()
     definition = read_definition(request)
     frontend = import_module("minibuild_dockerfile.subrequests")
-    with open_engine(root) as engine, closing(SshReader(request.ssh)) as ssh:
-        bench, sources, finder = collaborators(engine, request, definition, ssh, report, cancelled)
+    with open_worker(root) as worker, closing(SshReader(request.ssh)) as ssh:
+        bench, sources, finder = collaborators(worker, request, definition, ssh, report, cancelled)
         if not isinstance(definition.context, LocalContext):
             from minibuild.frontend.remote_context import arrived
 
             asked = frontend_request(request, definition)
-            here = arrived(definition, asked, request.file, bench, engine.cache, sources)
+            here = arrived(definition, asked, request.file, bench, worker.cache, sources)
             definition = here.definition
         asked = frontend_request(request, definition)
         warn = Findings(report, definition.source).add

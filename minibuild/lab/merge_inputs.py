@@ -1,6 +1,6 @@
 """Which merge an image or a step is: its diffs, in order, and what made each.
 
-Comes in: an engine, and an image's layers or words of a step. Goes out: diffs that can be merged.
+Comes in: a worker, and an image's layers or words of a step. Goes out: diffs that can be merged.
 A build keeps which diffs a step's result consists of (`cache.records`). An image is a list of
 layers; the diff that became a layer is found by the layer's digest, so an image that was built
 here shows its merges, and one that came from elsewhere is a chain.
@@ -16,7 +16,7 @@ from minibuild.errors import UsageError
 from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import Diff
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 MIN_KEY = 6
 """Digits of a key that are enough to mean a step by it."""
@@ -31,34 +31,34 @@ class Traced(NamedTuple):
 
 
 def of_image(
-    engine: Engine, name: str, layers: Sequence[PackedLayer], history: Sequence[str]
+    worker: Worker, name: str, layers: Sequence[PackedLayer], history: Sequence[str]
 ) -> Traced:
     """The diffs that became the layers of an image; `history` names the instruction of each."""
     result: Result = ()
     for layer in layers:
         rows = (
-            engine.store.db.execute(
+            worker.store.db.execute(
                 "SELECT id FROM diffs WHERE digest = ? AND base IN ('[]', ?) ORDER BY id LIMIT 1",
                 (layer.digest, json.dumps(result)),
             ).fetchone()
-            or engine.store.db.execute(
+            or worker.store.db.execute(
                 "SELECT id FROM diffs WHERE digest = ? ORDER BY id LIMIT 1", (layer.digest,)
             ).fetchone()
         )
-        key = DiffKey(rows[0]) if rows else engine.diffs.add(result, blob=layer)
+        key = DiffKey(rows[0]) if rows else worker.diffs.add(result, blob=layer)
         result = (*result, key)
-    known = _instructions(engine, result)
+    known = _instructions(worker, result)
     said = [*history, *[""] * len(result)]
     return Traced(
         name, result, tuple(h or known.get(k, "") for k, h in zip(result, said, strict=False))
     )
 
 
-def of_step(engine: Engine, words: str) -> Traced:
+def of_step(worker: Worker, words: str) -> Traced:
     """The result of the step that was used last of those whose key or name fits `words`."""
     digits = words.removeprefix("sha256:")
     by_key = len(digits) >= MIN_KEY and not digits.strip("0123456789abcdef")
-    found = engine.store.db.execute(
+    found = worker.store.db.execute(
         # Layers of images have records, too; only what was executed has parts of its key.
         "SELECT name, result FROM records WHERE canonical IN (SELECT key FROM key_parts) AND"
         " (instr(name, ?1) OR (?2 AND (key LIKE ?3 OR canonical LIKE ?3)))"
@@ -71,20 +71,20 @@ def of_step(engine: Engine, words: str) -> Traced:
             hint="see `minibuild image ls` for images, `minibuild du --verbose` for steps",
         )
     result: Result = tuple(json.loads(found[1]))
-    known = _instructions(engine, result)
+    known = _instructions(worker, result)
     return Traced(found[0], result, tuple(known.get(key, "") for key in result))
 
 
-def diffs_of(engine: Engine, result: Result, tell: Tell) -> list[Diff]:
+def diffs_of(worker: Worker, result: Result, tell: Tell) -> list[Diff]:
     """The diffs of a result as snapshots: each is unpacked or made if it is not there yet."""
-    materialiser = Materialiser(engine.store, engine.snapshots, engine.diffs, engine.layers)
+    materialiser = Materialiser(worker.store, worker.snapshots, worker.diffs, worker.layers)
     return [materialiser.diff(key, tell) for key in result]
 
 
-def _instructions(engine: Engine, result: Result) -> Mapping[DiffKey, str]:
+def _instructions(worker: Worker, result: Result) -> Mapping[DiffKey, str]:
     """The step that made each diff: the one of whose result it is the last."""
     marks = ",".join("?" * len(result))
-    rows = engine.store.db.execute(
+    rows = worker.store.db.execute(
         "SELECT json_extract(result, '$[#-1]'), name FROM records"
         f" WHERE json_extract(result, '$[#-1]') IN ({marks}) ORDER BY created DESC",
         result,

@@ -45,7 +45,7 @@ from minibuild.solver.trees import Solved
 from minibuild.solver.workbench import Workbench
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.worker import Engine, open_engine
+from minibuild.worker.worker import Worker, open_worker
 
 _BASE_IMAGE = "busybox"
 
@@ -53,7 +53,7 @@ _BASE_IMAGE = "busybox"
 class Stage(NamedTuple):
     """Where Dockerfiles of an exhibit are built."""
 
-    engine: Engine
+    worker: Worker
     request: BuildRequest
     cancelled: threading.Event
 
@@ -83,8 +83,8 @@ def show(
             without_fix, with_fix = _both_ways(stage, made, exhibit)
         return Showing(
             exhibit,
-            stage.engine.store.root,
-            stage.engine.snapshots.name,
+            stage.worker.store.root,
+            stage.worker.snapshots.name,
             upperdir,
             entries,
             obstacle(exhibit, entries),
@@ -106,7 +106,7 @@ def _stage(
 
     It is a thing in the making of the outer store, so a crash leaves nothing that is not swept.
     """
-    with open_engine(root) as outer:
+    with open_worker(root) as outer:
         place = _kept(root, exhibit.name) if keep else outer.store.ingest_path()
         try:
             context = os.path.join(place, "context")
@@ -115,8 +115,8 @@ def _stage(
                 with open(os.path.join(context, name), "x", encoding="utf-8") as file:
                     file.write(text)
             request = BuildRequest(context, contexts=_base(outer), registries=registries)
-            with open_engine(os.path.join(place, "store")) as engine:
-                yield Stage(engine, request, cancelled)
+            with open_worker(os.path.join(place, "store")) as worker:
+                yield Stage(worker, request, cancelled)
         finally:
             if not keep and os.path.lexists(place):
                 discard(outer.store, place)
@@ -130,7 +130,7 @@ def _kept(root: str, name: str) -> str:
     return path
 
 
-def _base(outer: Engine) -> dict[str, str]:
+def _base(outer: Worker) -> dict[str, str]:
     """The base image of all exhibits, from the store where it has it; else it is pulled."""
     found = outer.images.resolve(parse_reference(_BASE_IMAGE))
     return {} if found is None else {_BASE_IMAGE: f"oci-layout://{outer.store.root}@{found.digest}"}
@@ -142,13 +142,13 @@ def _prepared(stage: Stage, dockerfile: str) -> Iterator[_Prepared]:
     definition = read_definition(request)
     with closing(SshReader(())) as ssh:
         bench, sources, finder = collaborators(
-            stage.engine, request, definition, ssh, silent, stage.cancelled
+            stage.worker, request, definition, ssh, silent, stage.cancelled
         )
         (image,) = convert(request, definition, finder).images
         top = image.vertex
         assert top is not None, "an exhibit has steps"
         before = top.inputs if isinstance(top.op, Exec) else (top,)
-        done = Solver(bench, stage.engine.cache, sources).solve(before)
+        done = Solver(bench, stage.worker.cache, sources).solve(before)
         yield _Prepared(bench, sources, top, done)
 
 
@@ -169,34 +169,34 @@ def _both_ways(stage: Stage, made: _Prepared, exhibit: Exhibit) -> tuple[Run, Ru
 
 def _run(stage: Stage, made: _Prepared, policy: MergePolicy, salt: str) -> Run:
     fates: list[Applied] = []
-    engine = stage.engine
-    watched = _Watched(engine.snapshots)
+    worker = stage.worker
+    watched = _Watched(worker.snapshots)
     materialiser = Materialiser(
-        engine.store,
+        worker.store,
         cast(MergeSnapshotter, watched),
-        engine.diffs,
-        engine.layers,
+        worker.diffs,
+        worker.layers,
         policy=policy._replace(trace=fates.append),
         cancelled=stage.cancelled,
     )
     bench = made.bench._replace(materialiser=materialiser)
     error = ""
     try:
-        Solver(bench, engine.cache, made.sources, salt=salt, known=made.done).solve([made.top])
+        Solver(bench, worker.cache, made.sources, salt=salt, known=made.done).solve([made.top])
     except Cancelled:
         raise
     except BuildError as failure:
         error = failure.message
         stage.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
-    return Run(error, watched.call, tuple(_of_diffs(engine, watched.call, fates)))
+    return Run(error, watched.call, tuple(_of_diffs(worker, watched.call, fates)))
 
 
 def _of_diffs(
-    engine: Engine, call: MergeCall | None, fates: Sequence[Applied]
+    worker: Worker, call: MergeCall | None, fates: Sequence[Applied]
 ) -> Iterator[Applied]:
     """The fates of what was merged. A snapshotter of full copies begins with all of the base, as
     one more diff, and that is not what is to be seen."""
-    snapshots = cast(BaseSnapshotter, engine.snapshots)
+    snapshots = cast(BaseSnapshotter, worker.snapshots)
     copies = call is not None and call.base is not None and not can_stand_on(snapshots, call.base)
     for fate in fates:
         if not copies:
@@ -237,7 +237,7 @@ def _no_devices(stage: Stage) -> str:
     """Why a step cannot make a device node, found by making one."""
     import stat
 
-    path = stage.engine.store.ingest_path()
+    path = stage.worker.store.ingest_path()
     try:
         os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, 0))
     except PermissionError:

@@ -19,24 +19,24 @@ from minibuild.remotecache.exporter import Departure, document_of, send, steps_o
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.transfer import Scene, warn
 from minibuild.session.request import BuildRequest
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 
 class Caches:
     """What `--cache-from` and `--cache-to` of one build mean. Raises `UsageError`."""
 
     def __init__(
-        self, engine: Engine, materialiser: Materialiser, scene: Scene, request: BuildRequest
+        self, worker: Worker, materialiser: Materialiser, scene: Scene, request: BuildRequest
     ) -> None:
         if request.lab:
             raise UsageError(
                 "--lab shares no steps with other machines: leave out --cache-from and --cache-to"
             )
-        self._engine = engine
+        self._worker = worker
         self._materialiser = materialiser
         self._scene = scene
         self._request = request
-        self.imports = Imports(engine, scene, request.cache_from) if request.cache_from else None
+        self.imports = Imports(worker, scene, request.cache_from) if request.cache_from else None
 
     def inline(
         self, keys: Sequence[StepKeys]
@@ -48,11 +48,11 @@ class Caches:
             message = "an image whose layers were squashed cannot say which step made which"
             warn(self._scene.report, "CacheNotExported", message)
             return None
-        steps = steps_of(self._engine, self.imports, keys)
+        steps = steps_of(self._worker, self.imports, keys)
 
         def value(result: Result, layers: Sequence[PackedLayer], epoch: int | None) -> Any:
             blobs = dict(zip(result, layers, strict=True))
-            return document_value(document_of(self._engine, steps, blobs, epoch))
+            return document_value(document_of(self._worker, steps, blobs, epoch))
 
         return value
 
@@ -64,8 +64,8 @@ class Caches:
             self.imports.settle()
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
-            departure = Departure(self._engine, self._materialiser, self._scene, self._near(tags))
-            steps = steps_of(self._engine, self.imports, keys)
+            departure = Departure(self._worker, self._materialiser, self._scene, self._near(tags))
+            steps = steps_of(self._worker, self.imports, keys)
             send(departure, places, steps, {key for result in results for key in result})
 
     def _near(self, tags: Sequence[str]) -> tuple[Reference, ...]:

@@ -29,7 +29,7 @@ from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CachePlace
 from minibuild.solver.workbench import Voice
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 _RULE = "CacheNotExported"
 _PACKERS = 4
@@ -38,7 +38,7 @@ _PACKERS = 4
 class Departure(NamedTuple):
     """What an export works with. `near` are repositories that have some of the layers."""
 
-    engine: Engine
+    worker: Worker
     materialiser: Materialiser
     scene: Scene
     near: tuple[Reference, ...] = ()
@@ -54,7 +54,7 @@ class Known(NamedTuple):
     result: Result | None
 
 
-def steps_of(engine: Engine, imports: Imports | None, steps: Sequence[StepKeys]) -> list[Known]:
+def steps_of(worker: Worker, imports: Imports | None, steps: Sequence[StepKeys]) -> list[Known]:
     """What is known of the steps of a build, by the store or by other caches.
 
     Keys and names are those of this build and of no other, so that the same build says the same.
@@ -66,7 +66,7 @@ def steps_of(engine: Engine, imports: Imports | None, steps: Sequence[StepKeys])
         names.setdefault(step.canonical, step.name)
     found = []
     for canonical, name in names.items():
-        record = engine.cache.lookup(canonical)
+        record = worker.cache.lookup(canonical)
         known = record is not None
         if record is None and imports is not None:
             record, _ = imports.find(canonical)
@@ -104,13 +104,13 @@ def _export(
 ) -> None:
     chosen = steps if asked.mode == "max" else [_without_others(step, final) for step in steps]
     blobs = _blobs(departure, asked, chosen, voice)
-    document = document_of(departure.engine, chosen, blobs)
+    document = document_of(departure.worker, chosen, blobs)
     if not document.steps:
         warn(departure.scene.report, _RULE, f"there is no step to export to {name_of(asked)}")
         return
     scene = departure.scene
     meter = VertexMeter(scene.report, voice.vertex)
-    source = departure.engine.layers
+    source = departure.worker.layers
     top = write_place(asked, document, source, departure.near, scene.access, scene.cancelled, meter)
     voice.remark(
         f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
@@ -127,7 +127,7 @@ def _blobs(
     departure: Departure, asked: CachePlace, steps: Sequence[Known], voice: Voice
 ) -> dict[DiffKey, PackedLayer]:
     """The layers of the steps as blobs; what cannot be had any more is left out."""
-    diffs, kind = departure.engine.diffs, asked.compression or "gzip"
+    diffs, kind = departure.worker.diffs, asked.compression or "gzip"
     pending = [key for step in steps for key in step.result or ()]
     wanted: dict[DiffKey, None] = {}
     while pending:
@@ -142,9 +142,9 @@ def _blobs(
             return None
         if not asked.force_compression:
             return blob
-        engine = departure.engine
-        engine.layers.fetch(blob)
-        return recompress(engine.content, engine.store.db, blob, kind, asked.level)
+        worker = departure.worker
+        worker.layers.fetch(blob)
+        return recompress(worker.content, worker.store.db, blob, kind, asked.level)
 
     keys = list(wanted)
     packed = in_parallel(pack, keys, _PACKERS)
@@ -152,7 +152,7 @@ def _blobs(
 
 
 def document_of(
-    engine: Engine,
+    worker: Worker,
     steps: Sequence[Known],
     blobs: dict[DiffKey, PackedLayer],
     epoch: int | None = None,
@@ -166,7 +166,7 @@ def document_of(
 
     def place(key: DiffKey) -> bool:
         """Give a diff a number, after those that it was made on; False if one has no blob."""
-        row = engine.diffs.get(key)
+        row = worker.diffs.get(key)
         if key in numbers:
             return True
         if key not in blobs or not all(map(place, row.base)):

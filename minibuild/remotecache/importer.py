@@ -23,7 +23,7 @@ from minibuild.remotecache.document import CacheDocument, CachedStep
 from minibuild.remotecache.places import Kept, name_of, read_place
 from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CachePlace
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 _RULE = "CacheNotImported"
 
@@ -31,8 +31,8 @@ _RULE = "CacheNotImported"
 class Imports:
     """Implements `Elsewhere` for one build. Safe in threads."""
 
-    def __init__(self, engine: Engine, scene: Scene, places: Sequence[CachePlace]) -> None:
-        self._engine = engine
+    def __init__(self, worker: Worker, scene: Scene, places: Sequence[CachePlace]) -> None:
+        self._worker = worker
         self._scene = scene
         self._places = places
         self._documents: list[_Document] | None = None
@@ -62,14 +62,14 @@ class Imports:
         for step, result in self._used.values():
             if all(self._here(key, here) for key in result):
                 record = Record(step.canonical, result)
-                self._engine.cache.save(set(step.keys), record, step.name)
+                self._worker.cache.save(set(step.keys), record, step.name)
 
     def _here(self, key: DiffKey, here: dict[DiffKey, bool]) -> bool:
         """Whether a diff is in the store with all that it was made on; `here` is what is known."""
         if key not in here:
-            row = self._engine.diffs.get(key)
+            row = self._worker.diffs.get(key)
             blob = row.blob
-            kept = blob is not None and self._engine.content.has(blob.digest, blob.size_bytes)
+            kept = blob is not None and self._worker.content.has(blob.digest, blob.size_bytes)
             below = all(self._here(other, here) for other in row.base)
             here[key] = row.upper is not None or (kept and below)
         return here[key]
@@ -77,7 +77,7 @@ class Imports:
     def _read(self) -> "list[_Document]":
         if self._documents is None:
             self._documents = [
-                _Document(self._engine, name_of(asked), document, kept.source)
+                _Document(self._worker, name_of(asked), document, kept.source)
                 for asked in self._places
                 if (kept := self._ask(asked)) is not None
                 for document in kept.documents
@@ -100,14 +100,14 @@ class _Document:
     """A document with its steps by all their keys, and its layers as diffs of this store."""
 
     def __init__(
-        self, engine: Engine, name: str, document: CacheDocument, source: BlobSource
+        self, worker: Worker, name: str, document: CacheDocument, source: BlobSource
     ) -> None:
         self.name = name
         self.steps: dict[Digest, CachedStep] = {}
         for step in document.steps:
             for key in step.keys:
                 self.steps.setdefault(key, step)
-        self._engine = engine
+        self._worker = worker
         self._layers = document.layers
         self._source = source
         self._diffs: dict[int, DiffKey] = {}
@@ -131,12 +131,12 @@ class _Document:
     def _make(self, number: int) -> None:
         if number in self._diffs:
             return
-        engine, layer = self._engine, self._layers[number]
+        worker, layer = self._worker, self._layers[number]
         base = tuple(self._diffs[below] for below in layer.base)
-        engine.layers.borrow(layer.blob, self._source, self.name)
-        for row in engine.diffs.alike(base, layer.blob.diff_id):
+        worker.layers.borrow(layer.blob, self._source, self.name)
+        for row in worker.diffs.alike(base, layer.blob.diff_id):
             # The same layer is here already, perhaps compressed otherwise.
-            if row.upper is not None or (row.blob and engine.layers.present(row.blob)):
+            if row.upper is not None or (row.blob and worker.layers.present(row.blob)):
                 self._diffs[number] = row.key
                 return
-        self._diffs[number] = engine.cache.layer(base, layer.blob, self.name, layer.created)
+        self._diffs[number] = worker.cache.layer(base, layer.blob, self.name, layer.created)

@@ -1,6 +1,6 @@
 """What the store holds, and how much room each thing takes.
 
-Comes in: an engine. Goes out: holdings. Read next: `prune`, which removes some.
+Comes in: a worker. Goes out: holdings. Read next: `prune`, which removes some.
 """
 
 import json
@@ -13,7 +13,7 @@ from minibuild.oci.transfer import blobs_of
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.layout import Store
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 
 class Holding(NamedTuple):
@@ -29,66 +29,66 @@ class Holding(NamedTuple):
     used: float
 
 
-def disk_usage(engine: Engine) -> list[Holding]:
+def disk_usage(worker: Worker) -> list[Holding]:
     """Everything in the store, oldest use first."""
     found = [
-        *records_of(engine),
-        *_images(engine),
-        *cache_mounts_of(engine.store),
-        *_other_blobs(engine),
-        *_partial(engine),
+        *records_of(worker),
+        *_images(worker),
+        *cache_mounts_of(worker.store),
+        *_other_blobs(worker),
+        *_partial(worker),
     ]
     return sorted(found, key=lambda holding: holding.used)
 
 
-def images_size(engine: Engine) -> int:
+def images_size(worker: Worker) -> int:
     """The size of all images with a name; what several of them have counts once."""
-    return sum(engine.content.size(digest) for digest in image_blobs(engine))
+    return sum(worker.content.size(digest) for digest in image_blobs(worker))
 
 
 # --- What there is ---
 
 
-def records_of(engine: Engine) -> Iterable[Holding]:
+def records_of(worker: Worker) -> Iterable[Holding]:
     """The records of the cache, each with the size of what its own step made."""
-    rows = engine.store.db.execute(
+    rows = worker.store.db.execute(
         "SELECT canonical, result, name, min(created), max(used) FROM records GROUP BY canonical"
     ).fetchall()
     for key, result, name, created, used in rows:
         diffs = json.loads(result)
         size = 0
         if diffs:
-            found = engine.store.db.execute(
+            found = worker.store.db.execute(
                 "SELECT upper, size_bytes FROM diffs WHERE id = ?", (diffs[-1],)
             ).fetchone()
             if found and found[0] is not None:
-                size = engine.snapshots.usage(SnapshotID(found[0])).size_bytes
+                size = worker.snapshots.usage(SnapshotID(found[0])).size_bytes
             elif found:
                 size = found[1] or 0
         yield Holding("record", key, name, size, created, used)
 
 
-def _images(engine: Engine) -> Iterable[Holding]:
-    for name, descriptor in engine.images.list():
-        size = sum(d.size for d in blobs_in(engine, descriptor))
-        stamp = os.stat(engine.content.path(descriptor.digest)).st_mtime
+def _images(worker: Worker) -> Iterable[Holding]:
+    for name, descriptor in worker.images.list():
+        size = sum(d.size for d in blobs_in(worker, descriptor))
+        stamp = os.stat(worker.content.path(descriptor.digest)).st_mtime
         yield Holding("image", descriptor.digest, str(name), size, stamp, stamp)
 
 
-def _other_blobs(engine: Engine) -> Iterable[Holding]:
+def _other_blobs(worker: Worker) -> Iterable[Holding]:
     """Layers that the cache keeps, and what nothing needs any more."""
-    rows = engine.store.db.execute("SELECT digest FROM diffs WHERE digest IS NOT NULL").fetchall()
-    layers, named = {row[0] for row in rows}, image_blobs(engine)
-    for name in os.listdir(engine.store.path("blobs", "sha256")):
+    rows = worker.store.db.execute("SELECT digest FROM diffs WHERE digest IS NOT NULL").fetchall()
+    layers, named = {row[0] for row in rows}, image_blobs(worker)
+    for name in os.listdir(worker.store.path("blobs", "sha256")):
         digest = Digest(f"sha256:{name}")
         if digest not in named:
-            found = os.stat(engine.content.path(digest))
+            found = os.stat(worker.content.path(digest))
             what = "a layer of the cache" if digest in layers else "nothing needs it"
             yield Holding("blob", digest, what, found.st_size, found.st_mtime, found.st_mtime)
 
 
-def _partial(engine: Engine) -> Iterable[Holding]:
-    folder = engine.store.path("partial")
+def _partial(worker: Worker) -> Iterable[Holding]:
+    folder = worker.store.path("partial")
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         found = os.stat(os.path.join(folder, name))
         what = "a transfer that was cut off"
@@ -128,12 +128,12 @@ def _tree_size(path: str) -> int:
 # --- What is needed ---
 
 
-def image_blobs(engine: Engine) -> set[Digest]:
+def image_blobs(worker: Worker) -> set[Digest]:
     """The blobs of all images with a name."""
-    tops = [descriptor for _, descriptor in engine.images.list()]
-    return {blob.digest for top in tops for blob in blobs_in(engine, top)}
+    tops = [descriptor for _, descriptor in worker.images.list()]
+    return {blob.digest for top in tops for blob in blobs_in(worker, top)}
 
 
-def blobs_in(engine: Engine, top: Descriptor) -> Iterable[Descriptor]:
+def blobs_in(worker: Worker, top: Descriptor) -> Iterable[Descriptor]:
     """All blobs of a stored image, of all its platforms; those not there say nothing."""
-    return (d for d in blobs_of(engine.content, top) if engine.content.has(d.digest))
+    return (d for d in blobs_of(worker.content, top) if worker.content.has(d.digest))

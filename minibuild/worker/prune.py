@@ -17,7 +17,7 @@ from minibuild.layer.chunk_cache import forget_lost
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.gc import Holding, cache_mounts_of, image_blobs, records_of
-from minibuild.worker.worker import Engine
+from minibuild.worker.worker import Worker
 
 FOREVER_S = float("inf")
 
@@ -74,35 +74,35 @@ def _turn(record: Holding) -> tuple[float, float]:
     return record.used, -record.created
 
 
-def prune(engine: Engine, limits: Limits, *, cache_mounts: bool = False) -> Freed:
+def prune(worker: Worker, limits: Limits, *, cache_mounts: bool = False) -> Freed:
     """Remove the records of the cache that are beyond the limits, and then all garbage.
 
-    Images with a name keep their blobs. The engine must have been opened with `alone=True`.
+    Images with a name keep their blobs. The worker must have been opened with `alone=True`.
     """
     now = time.time()
-    usage = os.statvfs(engine.store.root)
+    usage = os.statvfs(worker.store.root)
     room = Room(now, usage.f_bavail * usage.f_frsize)
-    gone = beyond(sorted(records_of(engine), key=_turn), limits, room)
-    db = engine.store.db
+    gone = beyond(sorted(records_of(worker), key=_turn), limits, room)
+    db = worker.store.db
     with db.transaction() as tx:
         records = sum(
             tx.execute("DELETE FROM records WHERE canonical = ?", (key,)).rowcount for key in gone
         )
         tx.execute("DELETE FROM key_parts WHERE key NOT IN (SELECT canonical FROM records)")
-    keep = _diffs_in_use(engine)
-    keep_trees = _drop_trees(engine, keep)
-    snapshots, blobs = _drop_diffs(engine, keep)
-    trees, size = _drop_snapshots(engine, snapshots | keep_trees)
-    dropped, blob_size = _drop_blobs(engine, blobs | image_blobs(engine))
+    keep = _diffs_in_use(worker)
+    keep_trees = _drop_trees(worker, keep)
+    snapshots, blobs = _drop_diffs(worker, keep)
+    trees, size = _drop_snapshots(worker, snapshots | keep_trees)
+    dropped, blob_size = _drop_blobs(worker, blobs | image_blobs(worker))
     old = now - limits.unused_for_s
-    mounts, mount_size = _drop_cache_mounts(engine, old) if cache_mounts else (0, 0)
-    _tidy(engine, forget_files=not limits.unused_for_s)
+    mounts, mount_size = _drop_cache_mounts(worker, old) if cache_mounts else (0, 0)
+    _tidy(worker, forget_files=not limits.unused_for_s)
     return Freed(records, trees, dropped, mounts, size + blob_size + mount_size)
 
 
-def _diffs_in_use(engine: Engine) -> set[int]:
+def _diffs_in_use(worker: Worker) -> set[int]:
     """The diffs of all records, and those they were made on."""
-    db = engine.store.db
+    db = worker.store.db
     rows = db.execute("SELECT DISTINCT result FROM records").fetchall()
     keep = {key for (result,) in rows for key in json.loads(result)}
     bases = {key: json.loads(base) for key, base in db.execute("SELECT id, base FROM diffs")}
@@ -115,18 +115,18 @@ def _diffs_in_use(engine: Engine) -> set[int]:
     return keep
 
 
-def _drop_trees(engine: Engine, keep: set[int]) -> set[int]:
+def _drop_trees(worker: Worker, keep: set[int]) -> set[int]:
     """Forget merges of diffs that go; the snapshots of the others."""
-    rows = engine.store.db.execute("SELECT list, snapshot, diffs FROM trees").fetchall()
+    rows = worker.store.db.execute("SELECT list, snapshot, diffs FROM trees").fetchall()
     gone = [row for row in rows if not keep.issuperset(json.loads(row[2]))]
-    with engine.store.db.transaction() as tx:
+    with worker.store.db.transaction() as tx:
         tx.executemany("DELETE FROM trees WHERE list = ?", [(row[0],) for row in gone])
     return {row[1] for row in rows} - {row[1] for row in gone}
 
 
-def _drop_diffs(engine: Engine, keep: set[int]) -> tuple[set[int], set[Digest]]:
+def _drop_diffs(worker: Worker, keep: set[int]) -> tuple[set[int], set[Digest]]:
     """Forget diffs that nothing needs; the snapshots and blobs of the others."""
-    db = engine.store.db
+    db = worker.store.db
     rows = db.execute("SELECT id, lower, upper, digest FROM diffs").fetchall()
     with db.transaction() as tx:
         tx.executemany(
@@ -137,7 +137,7 @@ def _drop_diffs(engine: Engine, keep: set[int]) -> tuple[set[int], set[Digest]]:
     return snapshots, {Digest(row[3]) for row in kept if row[3]}
 
 
-def _drop_snapshots(engine: Engine, keep: set[int]) -> tuple[int, int]:
+def _drop_snapshots(worker: Worker, keep: set[int]) -> tuple[int, int]:
     """Remove snapshots that neither are needed nor have others standing on them."""
     needed: set[int] = set()
     pending = list(keep)
@@ -145,31 +145,31 @@ def _drop_snapshots(engine: Engine, keep: set[int]) -> tuple[int, int]:
         number = pending.pop()
         if number not in needed:
             needed.add(number)
-            pending.extend(engine.snapshots.requires(SnapshotID(number)))
+            pending.extend(worker.snapshots.requires(SnapshotID(number)))
     removed = size = 0
     # Newest first: what stands on another was made after it.
-    for snapshot in sorted(engine.snapshots.all(), reverse=True):
+    for snapshot in sorted(worker.snapshots.all(), reverse=True):
         if snapshot not in needed:
-            size += engine.snapshots.usage(snapshot).size_bytes
-            engine.snapshots.remove(snapshot)
+            size += worker.snapshots.usage(snapshot).size_bytes
+            worker.snapshots.remove(snapshot)
             removed += 1
     return removed, size
 
 
-def _drop_blobs(engine: Engine, keep: set[Digest]) -> tuple[int, int]:
+def _drop_blobs(worker: Worker, keep: set[Digest]) -> tuple[int, int]:
     removed = size = 0
-    for name in os.listdir(engine.store.path("blobs", "sha256")):
+    for name in os.listdir(worker.store.path("blobs", "sha256")):
         digest = Digest(f"sha256:{name}")
         if digest not in keep:
-            size += engine.content.size(digest)
-            engine.content.delete(digest)
+            size += worker.content.size(digest)
+            worker.content.delete(digest)
             removed += 1
-    return removed, size + _drop_partial(engine)
+    return removed, size + _drop_partial(worker)
 
 
-def _drop_partial(engine: Engine) -> int:
-    """Remove what pulls that never ended have left; nobody pulls while the engine is alone."""
-    folder = engine.store.path("partial")
+def _drop_partial(worker: Worker) -> int:
+    """Remove what pulls that never ended have left; nobody pulls while the worker is alone."""
+    folder = worker.store.path("partial")
     size = 0
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)
@@ -178,14 +178,14 @@ def _drop_partial(engine: Engine) -> int:
     return size
 
 
-def _tidy(engine: Engine, *, forget_files: bool) -> None:
+def _tidy(worker: Worker, *, forget_files: bool) -> None:
     """Remove what has no size of its own and adds up all the same: locks that nobody holds while
-    the engine is alone, and rows about what is gone."""
-    locks = engine.store.path("locks")
+    the worker is alone, and rows about what is gone."""
+    locks = worker.store.path("locks")
     for name in os.listdir(locks):
         if name != "prune":
             os.unlink(os.path.join(locks, name))
-    db, content = engine.store.db, engine.content
+    db, content = worker.store.db, worker.content
     forget_lost(content.blobs_path)
     rows = db.execute("SELECT DISTINCT digest FROM layers").fetchall()
     gone = [row for row in rows if not content.has(Digest(row[0]))]
@@ -196,13 +196,13 @@ def _tidy(engine: Engine, *, forget_files: bool) -> None:
     db.shrink()
 
 
-def _drop_cache_mounts(engine: Engine, before: float) -> tuple[int, int]:
+def _drop_cache_mounts(worker: Worker, before: float) -> tuple[int, int]:
     from shutil import rmtree
 
     removed = size = 0
-    for holding in list(cache_mounts_of(engine.store)):
+    for holding in list(cache_mounts_of(worker.store)):
         if holding.used <= before:
-            rmtree(engine.store.path("cache-mounts", holding.id))
+            rmtree(worker.store.path("cache-mounts", holding.id))
             removed += 1
             size += holding.size_bytes
     return removed, size

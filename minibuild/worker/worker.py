@@ -1,6 +1,6 @@
 """An open store with everything that works on it: what a build, and every other command, needs.
 
-Comes in: the folder of a store. Goes out: an `Engine`. It must run with the privileges that its
+Comes in: the folder of a store. Goes out: a `Worker`. It must run with the privileges that its
 files need: as root, or inside a user namespace (see `linux.namespace`).
 Read next: `builder`.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minibuild.executor.api import Executor
 
 
-class Engine:
+class Worker:
     """The collaborators of one process. The step server is started by the first who runs steps."""
 
     def __init__(self, store: Store, snapshots: MergeSnapshotter) -> None:
@@ -57,8 +57,8 @@ class Engine:
 
 
 @contextmanager
-def open_engine(root: str, *, alone: bool = False) -> Iterator[Engine]:
-    """An engine on the store in `root`, which is made if need be and swept of what crashes left.
+def open_worker(root: str, *, alone: bool = False) -> Iterator[Worker]:
+    """A worker on the store in `root`, which is made if need be and swept of what crashes left.
 
     Many can be open at once. One that is `alone`, as pruning needs, waits for the others to end,
     and others wait for it.
@@ -71,11 +71,11 @@ def open_engine(root: str, *, alone: bool = False) -> Iterator[Engine]:
         hold = hold_alone if alone else hold_shared
         with hold(store.path("locks", "prune")):
             sweep(store)
-            engine = Engine(store, open_snapshotter(store))
+            worker = Worker(store, open_snapshotter(store))
             try:
-                yield engine
+                yield worker
             finally:
-                engine.close()
+                worker.close()
     except BaseException as error:
         store.owner.release()
         if isinstance(error, sqlite3.DatabaseError):

@@ -12,7 +12,7 @@ from minibuild.digest import digest_strings
 from minibuild.errors import StoreError
 from minibuild.store import database
 from minibuild.store.database import Database, explained
-from minibuild.worker.worker import open_engine
+from minibuild.worker.worker import open_worker
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -48,11 +48,11 @@ def test_no_database_at_all(tmp_path: Path) -> None:
 
 
 def test_full_in_the_middle(tmp_path: Path) -> None:
-    """Whatever was being written: who has the engine open gets an error that says what to do."""
-    with pytest.raises(StoreError, match="no space left"), open_engine(str(tmp_path)) as engine:
-        engine.store.db.execute("PRAGMA max_page_count = 1")
+    """Whatever was being written: who has the store open gets an error that says what to do."""
+    with pytest.raises(StoreError, match="no space left"), open_worker(str(tmp_path)) as worker:
+        worker.store.db.execute("PRAGMA max_page_count = 1")
         for number in range(1000):
-            engine.store.db.execute("INSERT INTO probes VALUES (?, ?)", (number, "x" * 500))
+            worker.store.db.execute("INSERT INTO probes VALUES (?, ?)", (number, "x" * 500))
 
 
 def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
