@@ -260,6 +260,18 @@ def test_functions_stay_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
+def test_one_module_writes_to_terminals(path: Path) -> None:
+    """Text from outside must not get there but through a console; see `progress.console`."""
+    text = (CHECKOUT / path).read_text()
+    if path.parts[:2] != ("minibuild", "progress"):
+        assert "\\x1b" not in text and "\\033" not in text, "painted, of progress.console"
+    for call in ("stdout.write(", "stderr.write(", "print("):
+        for line in text.splitlines():
+            allowed = "session.std" in line or "self.std" in line or path.name == "__init__.py"
+            assert allowed or call not in line.replace("fingerprint(", ""), line
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
 def test_the_environment_is_read_in_cli_only(path: Path) -> None:
     """A library does what its arguments say. A request may name a variable that holds a secret."""
     if path.parts[:2] == ("minibuild", "cli") or path == Path("minibuild/session/secrets.py"):

@@ -18,7 +18,6 @@ from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
 from minibuild.frontend.subrequests import METHODS, Method
 from minibuild.graph.draw import FORMATS, drawn
-from minibuild.progress.lines import readable
 from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
@@ -93,7 +92,7 @@ def _targets(answer: Json) -> list[str]:
     for target in answer["targets"]:
         name, default = target.get("name", ""), target.get("default", False)
         mark = "(default)" if default else ""
-        rows.append([f"{name} {mark}".strip(), readable(target.get("description", ""))])
+        rows.append([f"{name} {mark}".strip(), target.get("description", "")])
     return table(["TARGET", "DESCRIPTION"], rows)
 
 
@@ -101,7 +100,7 @@ def _outline(answer: Json) -> Iterator[str]:
     if "name" in answer or "description" in answer:
         yield f"TARGET:       {answer.get('name', '(default)')}"
         if "description" in answer:
-            yield f"DESCRIPTION:  {readable(answer['description'])}"
+            yield f"DESCRIPTION:  {answer['description']}"
         yield ""
     if rows := [_row(arg, "name", "value", "description") for arg in answer.get("args", ())]:
         yield from (*table(["BUILD ARG", "VALUE", "DESCRIPTION"], rows), "")
@@ -113,7 +112,7 @@ def _outline(answer: Json) -> Iterator[str]:
 
 
 def _row(item: Json, *keys: str) -> Sequence[str]:
-    return ["true" if item.get(key) is True else readable(str(item.get(key, ""))) for key in keys]
+    return ["true" if item.get(key) is True else str(item.get(key, "")) for key in keys]
 
 
 def _lint(answer: Json, place: str) -> Iterator[str]:
@@ -127,7 +126,7 @@ def _lint(answer: Json, place: str) -> Iterator[str]:
         url = f" - {warning['url']}" if "url" in warning else ""
         yield ""
         yield f"WARNING: {warning['ruleName']}{url}"
-        yield readable(warning["detail"])
+        yield warning["detail"]
         yield from _excerpt(warning, answer, place)
 
 
@@ -136,8 +135,8 @@ def failure(answer: Json, place: str) -> list[str]:
     error = answer.get("buildError")
     if error is None:
         return []
-    hint = [f"hint: {readable(error['hint'])}"] if "hint" in error else []
-    return [*_excerpt(error, answer, place), f"error: {readable(error['message'])}", *hint]
+    hint = [f"hint: {error['hint']}"] if "hint" in error else []
+    return [*_excerpt(error, answer, place), f"error: {error['message']}", *hint]
 
 
 def _excerpt(found: Json, answer: Json, place: str) -> list[str]:

@@ -7,11 +7,11 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from minibuild.cli.environment import Environment, default_root
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
+from minibuild.progress.console import Console, Part
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -19,8 +19,8 @@ class Session(NamedTuple):
     """What a command gets beside its options: who calls, where state is, where to write."""
 
     environment: Environment
-    stdout: TextIO
-    stderr: TextIO
+    stdout: Console
+    stderr: Console
     given_root: str = ""
     debug: bool = False
 
@@ -29,25 +29,25 @@ class Session(NamedTuple):
         """The folder of the store."""
         return self.given_root or default_root(self.environment)
 
-    def coloured(self, stream: TextIO) -> bool:
-        """Whether to write colours to `stream`."""
+    def coloured(self, console: Console) -> bool:
+        """Whether to write colours to `console`."""
         from minibuild.progress.select import is_screen
 
-        return self.environment.colours and is_screen(stream, self.environment.term)
+        return self.environment.colours and is_screen(console, self.environment.term)
 
-    def say(self, text: str) -> None:
+    def say(self, *parts: Part) -> None:
         """Write a line of the command's result. Raises `HostError` if that cannot be done."""
         with writing():
-            self.stdout.write(text + "\n")
+            self.stdout.write(*parts, "\n")
 
     def flush(self) -> None:
         """Write what is held back of the result."""
         with writing():
             self.stdout.flush()
 
-    def tell(self, text: str) -> None:
+    def tell(self, *parts: Part) -> None:
         """Write a line for people, which is not part of the result."""
-        self.stderr.write(text + "\n")
+        self.stderr.write(*parts, "\n")
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
 from minibuild.linux.probe import Finding, check_host
+from minibuild.progress.console import Part, painted
 
 # Without these no step runs. What else is missing makes builds slower or poorer.
 _NEEDED = frozenset(("store", "kernel", "openat2", "mount api", "user namespaces"))
-_GREEN, _YELLOW, _RED, _RESET = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
+_GREEN, _YELLOW, _RED = "32", "33", "31"
 
 
 def _parser() -> Parser:
@@ -41,7 +42,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     _, *lines = table(["CHECK", "", "FOUND"], rows)
     colours = session.coloured(session.stdout)
     for finding, line in zip(findings, lines, strict=True):
-        session.say(_painted(line, verdict(finding)) if colours else line)
+        session.say(*(_painted(line, verdict(finding)) if colours else (line,)))
         if finding.advice:
             session.say(f"    {finding.advice}")
     if code:
@@ -68,10 +69,10 @@ def _store(root: str) -> Finding:
     return Finding("store", True, root)
 
 
-def _painted(line: str, word: str) -> str:
+def _painted(line: str, word: str) -> tuple[Part, ...]:
     colour = {"ok": _GREEN, "limited": _YELLOW, "missing": _RED}[word]
     before, found, after = line.partition(word)
-    return f"{before}{colour}{found}{_RESET}{after}"
+    return before, *painted(found, colour), after
 
 
 COMMANDS = {"doctor": Command(_parser, _run)}

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from minibuild.cli.command import Session
 from minibuild.cli.excerpt import excerpt
 from minibuild.errors import BuildError, Cancelled, StepFailed
-from minibuild.progress.lines import readable, without_colours
+from minibuild.progress.console import Part, painted
+from minibuild.progress.lines import coloured, shortened, without_colours
 from minibuild.progress.trace import FailedStep
 
-_RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_RED, _YELLOW = "31", "33"
 _RULE = "------"
+Line = tuple[Part, ...]
 
 
 def show(
@@ -28,8 +30,7 @@ def show(
     if session.debug:
         _traceback(error, session)
     colours = session.coloured(session.stderr)
-    lines = describe(error, failed=failed, places=places or {}, colours=colours)
-    _write(session, lines)
+    _write(session, describe(error, failed=failed, places=places or {}, colours=colours))
     return error.exit_code
 
 
@@ -39,9 +40,9 @@ def describe(
     failed: Sequence[FailedStep] = (),
     places: Mapping[str, str],
     colours: bool = False,
-) -> list[str]:
+) -> list[Line]:
     """The lines that say what went wrong."""
-    lines: list[str] = []
+    lines: list[Line] = []
     logged = [step for step in failed if step.lines and not isinstance(error, Cancelled)]
     for step in logged:
         lines += _log(step, colours=colours)
@@ -49,19 +50,19 @@ def describe(
     if span is not None:
         place = places.get(span.file, span.file)
         if error.source is not None:
-            lines += excerpt(error.source.text, span, place)
+            lines += [(line,) for line in excerpt(error.source.text, span, place)]
         else:
-            lines.append(f"{place}:{span.first}")
+            lines.append((f"{place}:{span.first}",))
     if isinstance(error, Cancelled):
-        return [*lines, error.message]
+        return [*lines, (error.message,)]
     first, *more = error.message.splitlines() or [type(error).__name__]
-    lines.append(_painted("error:", _RED, colours) + f" {readable(first)}")
-    lines += [f"  {readable(line)}" for line in more]
+    lines.append((*_painted("error:", _RED, colours), " ", shortened(first)))
+    lines += [("  ", shortened(line)) for line in more]
     # What a step said last is in its log above, if there was anybody to keep it.
     if not (logged and isinstance(error, StepFailed)):
-        lines += [f"  {readable(line)}" for line in error.detail.splitlines()]
+        lines += [("  ", shortened(line)) for line in error.detail.splitlines()]
     if error.hint:
-        lines.append(_painted("hint:", _YELLOW, colours) + f" {readable(error.hint)}")
+        lines.append((*_painted("hint:", _YELLOW, colours), " ", shortened(error.hint)))
     return lines
 
 
@@ -70,39 +71,32 @@ def show_internal(error: Exception, session: Session) -> None:
     if session.debug:
         _traceback(error, session)
     what = " ".join(str(error).split())
-    lines = [
-        _painted("internal error:", _RED, session.coloured(session.stderr))
-        + f" {type(error).__name__}: {what}"
-    ]
+    word = _painted("internal error:", _RED, session.coloured(session.stderr))
+    lines: list[Line] = [(*word, f" {type(error).__name__}: {what}")]
     if not session.debug:
-        lines.append("hint: run the command again with --debug to see where, and report it")
+        lines.append(("hint: run the command again with --debug to see where, and report it",))
     _write(session, lines)
 
 
-def _log(step: FailedStep, *, colours: bool) -> list[str]:
-    lines = [_RULE, f" > {' '.join(step.name.split())}:"]
-    for line in step.lines:
-        lines.append(f"{line}{_RESET}" if colours else without_colours(line))
-    return [*lines, _RULE]
+def _log(step: FailedStep, *, colours: bool) -> list[Line]:
+    lines: list[Line] = [(_RULE,), (f" > {shortened(step.name)}:",)]
+    lines += [coloured(line) if colours else (without_colours(line),) for line in step.lines]
+    return [*lines, (_RULE,)]
 
 
-def _painted(word: str, colour: str, colours: bool) -> str:
-    return f"{colour}{word}{_RESET}" if colours else word
+def _painted(word: str, colour: str, colours: bool) -> Line:
+    return painted(word, colour) if colours else (word,)
 
 
 def _traceback(error: BaseException, session: Session) -> None:
     from traceback import format_exception
 
-    _write(session, ["".join(format_exception(error)).rstrip()])
+    _write(session, [("".join(format_exception(error)).rstrip(),)])
 
 
-def _write(session: Session, lines: Sequence[str]) -> None:
-    text = "\n".join(lines) + "\n"
-    # File names may hold bytes that are no text; an error message must come out nevertheless.
-    encoding = session.stderr.encoding or "utf-8"
-    safe = text.encode(encoding, "backslashreplace").decode(encoding)
+def _write(session: Session, lines: Sequence[Line]) -> None:
     try:
-        session.stderr.write(safe)
+        session.stderr.write(*(part for line in lines for part in (*line, "\n")))
         session.stderr.flush()
     except OSError:
         pass  # nobody reads: the exit code has to do

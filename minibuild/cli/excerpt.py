@@ -1,14 +1,13 @@
 """The lines of a definition around the place an error or a warning is about.
 
 Comes in: the text and a span. Goes out: lines in the form that BuildKit prints, with `>>>` at the
-lines of the span. Tabs become spaces, and what could fool a terminal is left out: a Dockerfile is
-input like any other. Read next: `errors`.
+lines of the span. Tabs become spaces. Read next: `errors`.
 """
 
 from collections.abc import Iterator
 
 from minibuild.errors import Span
-from minibuild.progress.lines import readable
+from minibuild.progress.lines import shortened
 
 CONTEXT_LINES = 3
 # Of an instruction that is longer than this (a heredoc), the first and last lines are shown.
@@ -47,6 +46,4 @@ def _selected(lines: list[str], first: int, last: int) -> Iterator[tuple[int, st
 
 
 def _shown(line: str) -> str:
-    # Bytes that are no UTF-8 came in as surrogates, which no terminal can show.
-    line = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return readable(line.rstrip("\r").expandtabs(4))
+    return shortened(line.rstrip("\r").expandtabs(4))

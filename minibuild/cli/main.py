@@ -10,13 +10,14 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 from minibuild.cli.command import Session
 from minibuild.cli.environment import read_environment
 from minibuild.cli.process import complete_streams, insist_on_utf8, stands_nowhere
 from minibuild.errors import BuildError, UsageError, lack
 from minibuild.linux.signals import reap_children
+from minibuild.progress.console import Console
 
 Work = Callable[[Session], int]
 
@@ -39,12 +40,15 @@ def entry(argv: Sequence[str] | None = None) -> int:
     Called without words, it takes those of the process, and the process ends here.
     """
     if argv is not None:
-        return _run(argv)
+        return _run(argv, _session())
     gc.set_threshold(_GARBAGE_AFTER)
     complete_streams()
     insist_on_utf8()
     reap_children()
-    _leave(_run(sys.argv[1:]))
+    session = _session()
+    # For what Python itself has to say, such as the end of a thread.
+    sys.stderr = cast(TextIO, session.stderr)
+    _leave(_run(sys.argv[1:], session))
 
 
 def _leave(code: int) -> NoReturn:
@@ -60,9 +64,12 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _run(argv: Sequence[str]) -> int:
+def _session() -> Session:
+    return Session(read_environment(), Console(sys.stdout), Console(sys.stderr))
+
+
+def _run(argv: Sequence[str], session: Session) -> int:
     words = list(argv)
-    session = Session(read_environment(), sys.stdout, sys.stderr)
     try:
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
@@ -161,7 +168,7 @@ def _help(words: list[str], session: Session) -> int:
 
     name = _ALIASES.get(" ".join(words), " ".join(words))
     if name in CATALOGUE:
-        load(name).parser().print_help(session.stdout)
+        session.say(load(name).parser().format_help().rstrip())
         return 0
     if words:
         return _unknown([*words, "--help"], session)

@@ -1,16 +1,18 @@
-"""Tables of text, aligned. Comes in: rows. Goes out: lines."""
+"""Tables of text, aligned. Comes in: rows. Goes out: lines, one for each row, whatever is in it."""
 
 import time
 from collections.abc import Sequence
 
 from minibuild.progress.cells import cells
+from minibuild.progress.console import visible
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> list[str]:
     """The lines of a table; columns named in `right` (separated by blanks) are right-aligned."""
-    widths = [max(cells(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    shown = [header, *([visible(text) for text in row] for row in rows)]
+    widths = [max(cells(row[column]) for row in shown) for column in range(len(header))]
     to_right = [name in right.split() for name in header]
-    return ["  ".join(_cells(row, widths, to_right)).rstrip() for row in (header, *rows)]
+    return ["  ".join(_cells(row, widths, to_right)).rstrip() for row in shown]
 
 
 def _cells(row: Sequence[str], widths: list[int], to_right: list[bool]) -> list[str]:

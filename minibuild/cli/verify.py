@@ -19,6 +19,7 @@ from minibuild.cli.build_flags import parser as build_parser
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
+from minibuild.progress.console import Console
 
 DIFFERENT = 1
 DEFAULT_EPOCH = "315532800"
@@ -131,7 +132,8 @@ def _build(
     os.putenv("TZ", "Pacific/Kiritimati" if other else "UTC")
     time.tzset()
     # The id and the summary of one of two builds are nobody's business.
-    quiet = session._replace(stdout=open(os.devnull, "w"))  # noqa: SIM115 - the process ends
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the process ends
+    quiet = session._replace(stdout=Console(nowhere))
     try:
         return run_build(argparse.Namespace(**changed), quiet)
     except BuildError as error:

@@ -7,7 +7,7 @@ that line; with details its explanation, and all of its lines.
 from collections.abc import Mapping, Sequence
 
 from minibuild.events import Warned
-from minibuild.progress.lines import readable
+from minibuild.progress.lines import shortened
 
 
 def warning_lines(
@@ -21,7 +21,7 @@ def warning_lines(
     for warning in found:
         where = f" (line {warning.span.first})" if warning.span else ""
         rule = f"{warning.rule}: " if warning.rule else ""
-        lines.append(f" - {rule}{readable(' '.join(warning.message.split()))}{where}")
+        lines.append(f" - {rule}{shortened(' '.join(warning.message.split()))}{where}")
         if details:
             lines += [f"   {text}" for text in (warning.detail, warning.url) if text]
         lines += _excerpt(warning, places or {}, all_lines=details)
@@ -32,7 +32,7 @@ def _excerpt(warning: Warned, places: Mapping[str, str], *, all_lines: bool) -> 
     if warning.span is None:
         return []
     file, first, _ = warning.span
-    written = [readable(line) for line in warning.excerpt.splitlines() or [""]]
+    written = [shortened(line) for line in warning.excerpt.splitlines() or [""]]
     if not all_lines and len(written) > 1:
         written = [f"{written[0]} ..."]
     place = places.get(file, file)

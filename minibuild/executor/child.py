@@ -25,6 +25,7 @@ from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, un
 from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.signals import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
+from minibuild.progress.console import visible
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
@@ -102,7 +103,7 @@ def _run(system: System | OSError, given: Given) -> NoReturn:
     except program.ProgramError as error:
         # Not the executor's failure but the step's, like a shell that does not find a command.
         code = error.code
-        os.write(2, os.fsencode(f"{error}\n"))
+        os.write(2, f"{visible(str(error))}\n".encode())
     except BuildError as error:
         channel.send(pack(Failed(type(error).__name__, error.message, error.hint)))
     except OSError as error:

@@ -2,5 +2,5 @@
 
 Comes in: the events of `minibuild.events`. Goes out: characters on a stream. Every renderer is a
 `Report` with a `close` (see `select.Renderer`); none of them can change what a build does.
-Read in this order: `lines`, `trace`, `plain`, `tty`, `select`.
+Read in this order: `console`, `lines`, `trace`, `plain`, `tty`, `select`.
 """

@@ -1,14 +1,16 @@
-"""The output of a process, cut into pieces of lines that are safe to show.
+"""The output of a process, cut into pieces of lines.
 
 Comes in: bytes as a process wrote them, cut anywhere. Goes out: pieces of text without control
-characters. What a program wants to rewrite with a carriage return (a percentage, a spinner) is
-held back until the line ends, so that a log has its last state and not a hundred of them.
+characters, which a program means for a terminal of its own; its colours stay. What a program wants
+to rewrite with a carriage return (a percentage, a spinner) is held back until the line ends, so
+that a log has its last state and not a hundred of them; a screen shows it as it is (`redrawn`).
 Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
 """
 
 import codecs
 from collections.abc import Iterator
 
+from minibuild.progress.console import RESET, Control, Part
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -36,6 +38,13 @@ class LineCutter:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self._open = False
+
+    @property
+    def redrawn(self) -> str:
+        """What the program drew last over the line it is at; empty if it draws none over."""
+        if not self._held.startswith("\r"):
+            return ""
+        return clean(_BEGUN.sub("", self._held.strip("\r")))
 
     def feed(self, data: bytes) -> Iterator[Piece]:
         """The pieces that `data` completes: whole lines, and the beginning of the next."""
@@ -85,10 +94,20 @@ def without_colours(text: str) -> str:
     return _COLOUR.sub("", text)
 
 
-def readable(text: str) -> str:
-    """A line of a file or a message as a terminal may have it: no controls, no colours, and the
-    middle left out of one that is too long to be read."""
-    text = without_colours(clean(text))
+def coloured(text: str) -> "tuple[Part, ...]":
+    """Text that `clean` returned, for a console: with its colours, which end with it."""
+    if _COLOUR.search(text) is None:
+        return (text,)
+    parts: list[Part] = []
+    at = 0
+    for found in _COLOUR.finditer(text):
+        parts += (text[at : found.start()], Control(found[0]))
+        at = found.end()
+    return (*parts, text[at:], RESET)
+
+
+def shortened(text: str) -> str:
+    """A line of a file or a message, with the middle left out of one that is too long to read."""
     if len(text) <= _LONGEST:
         return text
     left_out = len(text) - _LONGEST

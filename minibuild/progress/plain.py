@@ -14,13 +14,12 @@ A header line tells that the floor went to another step. Read next: `tty`.
 import threading
 import time
 from collections.abc import Callable
-from typing import TextIO
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
-from minibuild.progress.lines import without_colours
+from minibuild.progress.console import Console, Part, Sink
+from minibuild.progress.lines import coloured, without_colours
 from minibuild.progress.quantity import amount
-from minibuild.progress.stream import Sink
 from minibuild.progress.ticker import Ticker
 from minibuild.progress.trace import FailedStep, Output, Step, Trace
 from minibuild.startup.tuples import NamedTuple
@@ -30,7 +29,8 @@ SILENCE_S = 1.0
 PATIENCE_S = 5.0
 # A part of a step (a download) is told again after so long.
 STATUS_INTERVAL_S = 5.0
-_NAME_LIMIT = 72
+# A step is named in full at its first line; later ones need no more than to be told apart.
+_REMINDER = 72
 
 
 class _Entry(NamedTuple):
@@ -47,14 +47,14 @@ class Plain:
 
     def __init__(
         self,
-        stream: TextIO,
+        console: Console,
         *,
         colours: bool = False,
         clock: Callable[[], float] = time.time,
         ticker: bool = True,
     ) -> None:
         self.trace = Trace()
-        self._out = Sink(stream)
+        self._out = Sink(console)
         self._colours = colours
         self._clock = clock
         self._lock = threading.Lock()
@@ -107,7 +107,6 @@ class Plain:
 
     def _logged(self, step: Step, output: Output) -> _Entry:
         text, ends = output.piece
-        text = text if self._colours else without_colours(text)
         return _Entry(text, step.since_start(output.time) + " ", output.stream, ends)
 
     def _status(self, event: Status) -> None:
@@ -167,27 +166,36 @@ class Plain:
             self._end_line()
             leaving = f"#{self._holder.number} ...\n" if self._holder is not None else ""
             blank = "\n" if self._headers else ""
+            name = step.name
             if step.number == 0:
                 self._headers += 1
                 step.number = self._headers
-            self._out.write(f"{leaving}{blank}#{step.number} {_one_line(step.name)}\n")
+            elif len(name) > _REMINDER:
+                name = name[:_REMINDER] + "..."
+            self._out.write(f"{leaving}{blank}#{step.number} {name}\n")
             self._holder, self._since, self._spoke = step, now, now
         self._write(step, self._waiting.pop(step.digest, []))
 
     def _write(self, step: Step, entries: list[_Entry]) -> None:
         """Write entries; one that continues the open line of its stream gets no new prefix."""
-        parts: list[str] = []
+        parts: list[Part] = []
         for entry in entries:
             if self._open and self._open != entry.stream:
                 parts.append("\n")
                 self._open = 0
             if not self._open:
                 parts.append(f"#{step.number} {entry.stamp}")
-            parts.append(entry.text)
+            parts += self._shown(entry)
             if entry.ends:
                 parts.append("\n")
             self._open = 0 if entry.ends else entry.stream
-        self._out.write("".join(parts))
+        self._out.write(*parts)
+
+    def _shown(self, entry: _Entry) -> tuple[Part, ...]:
+        """The text of an entry; colours are those of a process."""
+        if not entry.stream:
+            return (entry.text,)
+        return coloured(entry.text) if self._colours else (without_colours(entry.text),)
 
     def _end_line(self) -> None:
         if self._open:
@@ -197,9 +205,3 @@ class Plain:
 
 def _entries(text: str) -> list[_Entry]:
     return [_Entry(line) for line in text.splitlines()]
-
-
-def _one_line(name: str) -> str:
-    """A name short enough for a header line, on one line."""
-    name = " ".join(name.split())
-    return name if len(name) <= _NAME_LIMIT else name[:_NAME_LIMIT] + "..."

@@ -11,20 +11,20 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.events import Completed, Event, Log, Planned, Remark, Started, Status, Warned
-from minibuild.progress.stream import Sink
+from minibuild.progress.console import Console, Sink
 from minibuild.progress.trace import FailedStep, Step, Trace
 
 
 class RawJson:
     """A report that writes one line of JSON for each event."""
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.time) -> None:
         self.trace = Trace(all_output=False)
-        self._out = Sink(stream)
+        self._out = Sink(console)
         self._clock = clock
         self._lock = threading.Lock()
 
@@ -37,7 +37,7 @@ class RawJson:
         """Write the event."""
         with self._lock:
             self.trace.observe(event)
-            line = json.dumps(self._batch(event), ensure_ascii=False, separators=(",", ":"))
+            line = json.dumps(self._batch(event), separators=(",", ":"))
             self._out.write(line + "\n")
 
     def close(self) -> None:

@@ -7,17 +7,17 @@ Read next: `tty`.
 """
 
 import os
-from typing import TextIO
 
 from minibuild.progress.cells import cells
-from minibuild.progress.stream import Sink
+from minibuild.progress.console import Console, Control, Part, Sink, painted
 from minibuild.startup.tuples import NamedTuple
 
-_ERASE_TO_END = "\x1b[K"
-_ERASE_BELOW = "\x1b[J"
+_END_LINE = Control("\x1b[K\r\n")  # What an older line left behind it is erased.
+_ERASE_BELOW = Control("\x1b[J")
+_TO_START = Control("\r")
 # Without wrapping, a line that is longer than it seems (a character of doubtful width) cannot
 # push the ones below it out of place.
-_WRAP_OFF, _WRAP_ON = "\x1b[?7l", "\x1b[?7h"
+_WRAP_OFF, _WRAP_ON = Control("\x1b[?7l"), Control("\x1b[?7h")
 
 
 class Line(NamedTuple):
@@ -30,9 +30,9 @@ class Line(NamedTuple):
 class Screen:
     """The live lines at the end of a terminal. The cursor rests below them."""
 
-    def __init__(self, stream: TextIO, *, colours: bool) -> None:
-        self._stream = stream
-        self._out = Sink(stream)
+    def __init__(self, console: Console, *, colours: bool) -> None:
+        self._console = console
+        self._out = Sink(console)
         self._colours = colours
         self._live: list[Line] = []
         self._columns = 0
@@ -40,7 +40,7 @@ class Screen:
     def size(self) -> tuple[int, int]:
         """Columns and rows as they are now; people resize windows while they wait."""
         try:
-            columns, rows = os.get_terminal_size(self._stream.fileno())
+            columns, rows = os.get_terminal_size(self._console.fileno())
         except (OSError, ValueError):
             columns, rows = 0, 0
         return columns or 80, rows or 24
@@ -51,10 +51,12 @@ class Screen:
             return
         columns, _ = self.size()
         up = self._height(columns)
-        frame = [_WRAP_OFF, f"\x1b[{up}A" if up else "", "\r"]
-        frame += [self._painted(line) + _ERASE_TO_END + "\r\n" for line in (*done, *live)]
-        frame += [_ERASE_BELOW, _WRAP_ON]
-        self._out.write("".join(frame))
+        frame: list[Part] = [_WRAP_OFF, Control(f"\x1b[{up}A" if up else ""), _TO_START]
+        for line in (*done, *live):
+            coloured = self._colours and line.colour
+            frame += painted(line.text, line.colour) if coloured else (line.text,)
+            frame.append(_END_LINE)
+        self._out.write(*frame, _ERASE_BELOW, _WRAP_ON)
         self._live, self._columns = live, columns
 
     def _height(self, columns: int) -> int:
@@ -65,8 +67,3 @@ class Screen:
         if columns >= self._columns:
             return len(self._live)
         return sum(max(1, -(-cells(line.text) // columns)) for line in self._live)
-
-    def _painted(self, line: Line) -> str:
-        if self._colours and line.colour:
-            return f"\x1b[{line.colour}m{line.text}\x1b[0m"
-        return line.text

@@ -1,12 +1,13 @@
 """Which renderer suits the request and the terminal.
 
-Comes in: the word of `--progress`, the stream, and what the terminal calls itself. Goes out: a
+Comes in: the word of `--progress`, the console, and what the terminal calls itself. Goes out: a
 `Renderer`. Each kind is imported when it is chosen, so a log costs nothing of a screen.
 """
 
-from typing import Literal, Protocol, TextIO, get_args
+from typing import Literal, Protocol, get_args
 
 from minibuild.events import Event
+from minibuild.progress.console import Console
 from minibuild.progress.trace import FailedStep, Trace
 
 Mode = Literal["auto", "tty", "plain", "rawjson", "quiet"]
@@ -33,15 +34,15 @@ class Renderer(Protocol):
         ...
 
 
-def is_screen(stream: TextIO, term: str) -> bool:
-    """Whether `stream` is a terminal that can move its cursor."""
+def is_screen(console: Console, term: str) -> bool:
+    """Whether `console` is a terminal that can move its cursor."""
     try:
-        return stream.isatty() and term not in ("", "dumb")
+        return console.isatty() and term not in ("", "dumb")
     except ValueError:  # closed
         return False
 
 
-def choose(mode: Mode, stream: TextIO, term: str, *, colours: bool) -> Renderer:
+def choose(mode: Mode, console: Console, term: str, *, colours: bool) -> Renderer:
     """A renderer. `tty` and `auto` mean bars on a terminal that can show them, else a log."""
     if mode == "quiet":
         from minibuild.progress.quiet import Quiet
@@ -50,11 +51,11 @@ def choose(mode: Mode, stream: TextIO, term: str, *, colours: bool) -> Renderer:
     if mode == "rawjson":
         from minibuild.progress.rawjson import RawJson
 
-        return RawJson(stream)
-    if mode in ("auto", "tty") and is_screen(stream, term):
+        return RawJson(console)
+    if mode in ("auto", "tty") and is_screen(console, term):
         from minibuild.progress.tty import Tty
 
-        return Tty(stream, colours=colours)
+        return Tty(console, colours=colours)
     from minibuild.progress.plain import Plain
 
-    return Plain(stream, colours=colours)
+    return Plain(console, colours=colours)

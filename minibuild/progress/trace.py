@@ -11,7 +11,7 @@ from collections import deque
 from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
-from minibuild.progress.lines import LineCutter, Piece, readable
+from minibuild.progress.lines import LineCutter, Piece
 from minibuild.startup.tuples import NamedTuple
 
 TAIL_LINES = 20
@@ -36,6 +36,7 @@ class Step:
         "cutters",
         "digest",
         "error",
+        "heard",
         "inputs",
         "name",
         "number",
@@ -61,6 +62,7 @@ class Step:
         self.cutters: dict[int, LineCutter] = {}
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.open_line: int | None = None
+        self.heard = 0.0  # when its process wrote last
 
     @property
     def running(self) -> bool:
@@ -77,6 +79,16 @@ class Step:
         """A time of the step as its log shows it: fewer decimals as the seconds grow."""
         seconds = max(0.0, time - (time if self.started is None else self.started))
         return f"{seconds:.{3 if seconds < 10 else 2 if seconds < 100 else 1}f}"
+
+    def last_lines(self) -> list[str]:
+        """The tail of its log as a screen shows it: with lines that a program still draws over."""
+        lines = list(self.tail)
+        for stream, cutter in self.cutters.items():
+            if text := cutter.redrawn:
+                if self.open_line == stream:
+                    lines.pop()  # what it draws over
+                lines.append(f"{self.since_start(self.heard)} {text}"[:_LINE_LIMIT])
+        return lines
 
     def remember(self, stream: int, piece: Piece, time: float) -> None:
         """Add a piece of output to the tail of the log."""
@@ -136,11 +148,12 @@ class Trace:
     def _plan(self, event: Planned) -> None:
         for info in event.vertices:
             step = self.step(info.digest)
-            step.name = readable(info.name) or step.name
+            step.name = " ".join(info.name.split()) or step.name
             step.inputs, step.span = info.inputs, info.span
 
     def _log(self, event: Log) -> list[Output]:
         step, data = self.step(event.vertex), event.data
+        step.heard = event.time
         if not self._all_output and (start := _last_lines(data)):
             data = data[start:]
             # What was begun is finished by now, and out of sight.

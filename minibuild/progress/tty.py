@@ -15,11 +15,11 @@ Read next: `screen`, `bars`.
 import threading
 import time
 from collections.abc import Callable
-from typing import TextIO
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Remark, Started, Status
 from minibuild.progress.cells import cut
+from minibuild.progress.console import Console, visible
 from minibuild.progress.lines import without_colours
 from minibuild.progress.screen import Line, Screen
 from minibuild.progress.ticker import Ticker
@@ -37,11 +37,11 @@ class Tty:
     """A report that draws on a terminal."""
 
     def __init__(
-        self, stream: TextIO, *, colours: bool, clock: Callable[[], float] = time.time
+        self, console: Console, *, colours: bool, clock: Callable[[], float] = time.time
     ) -> None:
         self.trace = Trace(all_output=False)
-        self._screen = Screen(stream, colours=colours)
-        self._ascii = "utf" not in (getattr(stream, "encoding", "") or "").lower()
+        self._screen = Screen(console, colours=colours)
+        self._ascii = "utf" not in console.encoding.lower()
         self._clock = clock
         self._lock = threading.Lock()
         self._ticker = Ticker(self.tick, FRAME_S)
@@ -145,7 +145,7 @@ class Tty:
     def _words(self, step: Step) -> list[Line]:
         return [
             Line(_MARGIN + without_colours(text).expandtabs(8), _DIM)
-            for text in list(step.tail)[-_LOG_LINES:]
+            for text in step.last_lines()[-_LOG_LINES:]
         ]
 
     # --- bars ---------------------------------------------------------------------------------
@@ -182,9 +182,9 @@ def _has_bar(status: Status, now: float) -> bool:
 
 
 def _row(verdict: str, text: str) -> str:
-    return f"{verdict:>11}  {' '.join(text.split())}"
+    return f"{verdict:>11}  {text}"
 
 
 def _fit(line: Line, columns: int) -> Line:
     # One cell less: a terminal that was written to its last column may wrap or may not.
-    return Line(cut(line.text, columns - 1), line.colour)
+    return Line(cut(visible(line.text), columns - 1), line.colour)

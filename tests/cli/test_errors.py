@@ -1,10 +1,11 @@
 """How an error is shown: golden texts, and nothing that could fool a terminal."""
 
+import io
 from pathlib import Path
 
 import pytest
 
-from minibuild.cli.errors import describe
+from minibuild.cli.errors import Line, describe
 from minibuild.cli.excerpt import excerpt
 from minibuild.errors import (
     BuildError,
@@ -15,6 +16,7 @@ from minibuild.errors import (
     StepFailed,
     UsageError,
 )
+from minibuild.progress.console import Console
 from minibuild.progress.trace import FailedStep
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,6 +44,14 @@ def located(error: BuildError) -> BuildError:
     return error
 
 
+def written(lines: list[Line]) -> str:
+    """The lines as they come out of a console."""
+    out = io.StringIO()
+    for line in lines:
+        Console(out).write(*line, "\n")
+    return out.getvalue()
+
+
 STEP = FailedStep("[3/3] RUN flase", LOG)
 CASES: dict[str, tuple[BuildError, list[FailedStep]]] = {
     "step": (failure(Span("Dockerfile", 6, 6)), [STEP]),
@@ -67,16 +77,15 @@ CASES: dict[str, tuple[BuildError, list[FailedStep]]] = {
 def test_golden(name: str, golden) -> None:  # type: ignore[no-untyped-def]
     error, failed = CASES[name]
     lines = describe(error, failed=failed, places={"Dockerfile": "sub/Dockerfile"})
-    golden(GOLDEN / f"error-{name}.txt", "\n".join(lines) + "\n")
+    golden(GOLDEN / f"error-{name}.txt", written(lines))
 
 
 def test_colours(golden) -> None:  # type: ignore[no-untyped-def]
     error, failed = CASES["step"]
-    text = "\n".join(describe(error, failed=failed, places={}, colours=True)) + "\n"
+    text = written(describe(error, failed=failed, places={}, colours=True))
     assert "\x1b[31merror:\x1b[0m process" in text
     assert "\x1b[31mgcc: error\x1b[0m\x1b[0m" in text, "a colour must not run on"
-    plain = "\n".join(describe(error, failed=failed, places={}))
-    assert "\x1b" not in plain
+    assert "\x1b" not in written(describe(error, failed=failed, places={}))
 
 
 def test_a_long_instruction_is_shortened() -> None:
@@ -105,13 +114,13 @@ def test_every_line_is_shown_once_or_left_out_with_a_mark(length: int) -> None:
 
 def test_a_message_cannot_fool_the_terminal() -> None:
     error = DefinitionError("no \x1b[2Jx\ny\x07", hint="h\x1b]0;t\x07", detail="d\x1b[31m")
-    lines = describe(error, places={})
-    assert lines == ["error: no x", "  y", "  d", "hint: h"]
+    assert written(describe(error, places={})) == (
+        "error: no \\x1b[2Jx\n  y\\x07\n  d\\x1b[31m\nhint: h\\x1b]0;t\\x07\n"
+    )
 
 
 def test_a_dockerfile_cannot_fool_the_terminal() -> None:
     text = "FROM x\nRUN echo \x1b[2J\x1b]0;pwned\x07 \x1b[31mred\nRUN \udcff\r\n"
-    lines = excerpt(text, Span("D", 2, 3), "D")
-    assert "   2 | >>> RUN echo  red" in lines
-    assert "   3 | >>> RUN \ufffd" in lines
-    assert all(line.isprintable() for line in lines)
+    shown = written([(line,) for line in excerpt(text, Span("D", 2, 3), "D")])
+    assert "   2 | >>> RUN echo \\x1b[2J\\x1b]0;pwned\\x07 \\x1b[31mred\n" in shown
+    assert "   3 | >>> RUN \\xff\n" in shown

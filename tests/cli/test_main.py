@@ -13,6 +13,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.main import entry
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
+from minibuild.progress.console import Console
 
 
 @pytest.fixture(autouse=True)
@@ -148,12 +149,12 @@ def test_the_reader_of_a_pipe_may_leave(root: Path) -> None:
 
 def test_errors_with_bytes_that_are_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     stderr = io.TextIOWrapper(io.BytesIO(), "ascii")
-    session = Session(main.read_environment(), sys.stdout, stderr)
+    session = Session(main.read_environment(), Console(sys.stdout), Console(stderr))
     from minibuild.cli.errors import show
 
     assert show(HostError("cannot read \udcff\u00e9"), session) == 3
     stderr.flush()
-    assert stderr.buffer.getvalue() == b"error: cannot read \\udcff\\xe9\n"  # type: ignore[attr-defined]
+    assert stderr.buffer.getvalue() == b"error: cannot read \\xff\\xe9\n"  # type: ignore[attr-defined]
 
 
 def test_root_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,7 @@ def test_instruction(created_by: str, text: str) -> None:
 
 
 def test_warnings() -> None:
-    late = Warned("B", "later", Span("D", 9, 10), "why", "https://e.x", "RUN \x1b[2Jx\n\ty")
+    late = Warned("B", "later", Span("D", 9, 10), "why", "https://e.x", "RUN x\n\ty")
     early = Warned("A", "early\nin two lines", Span("D", 2, 2), excerpt="")
     assert warning_lines([late, early, late], details=False) == [
         "",

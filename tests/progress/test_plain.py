@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, VertexInfo
+from minibuild.progress.console import Console
 from minibuild.progress.plain import PATIENCE_S, SILENCE_S, Plain
 from tests.progress import events_sample as sample
 from tests.progress.events_sample import BASE, COPY, MAKE, T
@@ -17,7 +18,7 @@ NAMES = Planned((VertexInfo(MAKE, "make"), VertexInfo(COPY, "copy"), VertexInfo(
 def shown(events: list[Event], *, colours: bool = False, close: bool = True) -> str:
     """The log of `events`."""
     out = io.StringIO()
-    plain = Plain(out, colours=colours, clock=lambda: T, ticker=False)
+    plain = Plain(Console(out), colours=colours, clock=lambda: T, ticker=False)
     for event in events:
         plain(event)
     if close:
@@ -76,7 +77,7 @@ def test_nobody_waits_for_ever() -> None:
 def test_silence_is_noticed_without_events() -> None:
     """The ticker's call: a line must not stay hidden because nothing else happens."""
     out, now = io.StringIO(), [T]
-    plain = Plain(out, clock=lambda: now[0], ticker=False)
+    plain = Plain(Console(out), clock=lambda: now[0], ticker=False)
     for event in (NAMES, Started(MAKE, T), Started(COPY, T), Log(COPY, 1, b"c1\n", T)):
         plain(event)
     plain.tick()
@@ -89,7 +90,7 @@ def test_silence_is_noticed_without_events() -> None:
 def test_a_long_transfer_is_told_again_after_a_while() -> None:
     now = [T]
     out = io.StringIO()
-    plain = Plain(out, clock=lambda: now[0], ticker=False)
+    plain = Plain(Console(out), clock=lambda: now[0], ticker=False)
     plain(NAMES)
     plain(Started(BASE, T))
     for second in range(13):
@@ -120,7 +121,7 @@ class Closing(io.StringIO):
 
 @pytest.mark.parametrize("room", range(5))
 def test_a_reader_that_leaves_does_not_stop_the_build(room: int) -> None:
-    plain = Plain(Closing(room), ticker=False)
+    plain = Plain(Console(Closing(room)), ticker=False)
     for event in sample.build():
         plain(event)
     plain.close()

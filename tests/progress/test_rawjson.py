@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minibuild.progress.console import Console
 from minibuild.progress.rawjson import RawJson, rfc3339
 from tests.progress import events_sample as sample
 
@@ -14,7 +15,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def shown() -> str:
     out = io.StringIO()
-    report = RawJson(out, clock=lambda: sample.T)
+    report = RawJson(Console(out), clock=lambda: sample.T)
     for event in sample.build():
         report(event)
     report.close()

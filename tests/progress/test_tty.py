@@ -16,6 +16,7 @@ import pytest
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Log, Planned, Remark, Started, Status, VertexInfo
+from minibuild.progress.console import Console
 from minibuild.progress.plain import Plain
 from minibuild.progress.quiet import Quiet
 from minibuild.progress.rawjson import RawJson
@@ -137,7 +138,7 @@ class Clock:
 
 def display(window: Window, clock: Clock) -> Tty:
     """A display whose frames are drawn when the test says so."""
-    made = Tty(window.stream, colours=False, clock=clock)
+    made = Tty(Console(window.stream), colours=False, clock=clock)
     made._ticker.close()
     return made
 
@@ -189,6 +190,33 @@ def test_what_is_done_scrolls_away_and_the_rest_is_redrawn_in_place(window: Wind
     tty(Completed(COPY, T + 2.5, cached=True))
     tty.close()
     assert window.look() == ["       2.0s  make", "             stacked", "     CACHED  copy"]
+
+
+def test_a_line_that_a_program_draws_over_is_live(window: Window) -> None:
+    clock = Clock()
+    tty = display(window, clock)
+    tty(Planned((VertexInfo(MAKE, "make"),)))
+    tty(Started(MAKE, T))
+    tty(Log(MAKE, 1, b"begin\n", T + 0.1))
+    for data, now in (
+        (b"10%", "0.200 10%"),
+        (b"\r20%", "0.200 20%"),
+        (b"\r\x1b[32m30%\x1b[0m\x1b[", "0.200 30%"),
+        (b"K\r40%\r", "0.200 40%"),
+    ):
+        tty(Log(MAKE, 1, data, T + 0.2))
+        clock.now += 0.1
+        tty.tick()
+        assert window.look()[1:3] == [" " * 13 + "0.100 begin", " " * 13 + now]
+    tty(Log(MAKE, 2, b"beside\n", T + 0.3))
+    clock.now += 0.1
+    tty.tick()
+    assert window.look()[3:5] == [" " * 13 + "0.300 beside", " " * 13 + "0.300 40%"]
+    tty(Log(MAKE, 1, b"\rdone\n", T + 0.4))
+    clock.now += 0.1
+    tty.tick()
+    assert " " * 13 + "0.400 done" in window.look()
+    tty.close()
 
 
 @pytest.mark.parametrize(
@@ -276,7 +304,7 @@ def test_a_narrower_window_breaks_the_lines_that_were_there(window: Window) -> N
 
 
 def test_the_ticker_draws_by_itself(window: Window) -> None:
-    tty = Tty(window.stream, colours=False)
+    tty = Tty(Console(window.stream), colours=False)
     tty(Started(MAKE, time.time()))
     deadline = time.monotonic() + 5
     text = ""
@@ -289,7 +317,7 @@ def test_the_ticker_draws_by_itself(window: Window) -> None:
 
 def test_colours_only_where_wanted(window: Window) -> None:
     for colours in (False, True):
-        tty = Tty(window.stream, colours=colours)
+        tty = Tty(Console(window.stream), colours=colours)
         tty(Completed(COPY, T, cached=True))
         tty.close()
         assert ("\x1b[36m" in window.read()) is colours
@@ -309,7 +337,7 @@ def test_colours_only_where_wanted(window: Window) -> None:
     ],
 )
 def test_selection(window: Window, mode: str, term: str, kind: type) -> None:
-    made = choose(mode, window.stream, term, colours=False)  # type: ignore[arg-type]
+    made = choose(mode, Console(window.stream), term, colours=False)  # type: ignore[arg-type]
     assert type(made) is kind
     made.close()
     assert window.read() in ("", "\x1b[?7l\r\x1b[J\x1b[?7h")
@@ -317,5 +345,5 @@ def test_selection(window: Window, mode: str, term: str, kind: type) -> None:
 
 def test_a_file_is_no_screen(tmp_path: Path) -> None:
     with open(tmp_path / "log", "w") as stream:
-        assert type(choose("tty", stream, "xterm", colours=True)) is Plain
-    assert type(choose("auto", stream, "xterm", colours=True)) is Plain  # closed
+        assert type(choose("tty", Console(stream), "xterm", colours=True)) is Plain
+    assert type(choose("auto", Console(stream), "xterm", colours=True)) is Plain  # closed
