@@ -31,7 +31,8 @@ _PRIVATE = ("authorization", "proxy-authorization", "cookie")
 
 
 class Patience(NamedTuple):
-    """How long to wait for a registry before giving up. `sleep` may raise to stop waiting.
+    """How long to wait for a registry before giving up. `sleep` may raise to stop waiting; all
+    other waiting stops when `cancelled` is set.
 
     Silence is `connect_s` or `read_s` without a byte, and tried less often: `silences` times. What
     a registry has to store may take it `store_s` to answer to.
@@ -45,6 +46,7 @@ class Patience(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
     silences: int = 2
     store_s: float = 300.0
+    cancelled: threading.Event | None = None
 
 
 def patient(cancelled: threading.Event) -> Patience:
@@ -54,7 +56,7 @@ def patient(cancelled: threading.Event) -> Patience:
         if cancelled.wait(seconds):
             raise Cancelled("cancelled while waiting for a registry")
 
-    return Patience(sleep=sleep)
+    return Patience(sleep=sleep, cancelled=cancelled)
 
 
 class Unreachable(RegistryError):
@@ -195,9 +197,14 @@ class Transport:
             "ssl_context": None if tls is None else _context(tls),
             "blocksize": _BLOCK_BYTES,
         }
+        made = urllib3.PoolManager(**settings)  # type: ignore[arg-type]
         if proxy:
-            return urllib3.ProxyManager(proxy, **settings)  # type: ignore[arg-type]
-        return urllib3.PoolManager(**settings)  # type: ignore[arg-type]
+            made = urllib3.ProxyManager(proxy, **settings)  # type: ignore[arg-type]
+        if self.patience.cancelled is not None:
+            from minibuild.registry.connection import pools
+
+            made.pool_classes_by_scheme = pools(self.patience.cancelled)
+        return made
 
     def proxy(self, url: str) -> str:
         """The proxy for a URL, by the variables that the caller passed on."""
@@ -214,7 +221,10 @@ class Transport:
 def _context(tls: Tls) -> object:
     import ssl
 
+    from minibuild.registry.connection import TlsSocket
+
     context = ssl.create_default_context()
+    context.sslsocket_class = TlsSocket
     try:
         for authority in tls.authorities:
             context.load_verify_locations(authority)
