@@ -5,11 +5,14 @@ OCI runtime spec (config-linux.md, "Default Devices") lists it, without a consol
 is a terminal.
 
 Nothing in a rootfs may be used as a device: a step may call mknod(2), and no device cgroup keeps
-it from the machine's disks. So all its filesystems are mounted `nodev`, and the few harmless
-devices are bound from the machine, each a mount of its own. In a user namespace there is no other
-way anyway: mknod(2) is refused.
+it from the machine's disks. So all its filesystems are mounted `nodev`, and each of the few
+harmless devices is a mount of its own, without that flag. The step gets nodes of its own where
+mknod(2) is allowed: the machine's would show it the owner and mode of the machine's /dev/null, and
+root could change both. In a user namespace mknod(2) is refused, and so is such a change: there the
+machine's nodes are bound.
 """
 
+import errno
 import os
 import stat
 
@@ -22,27 +25,36 @@ LINKS = {
     "stdin": "/proc/self/fd/0",
     "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
-    "core": "/proc/kcore",
     "ptmx": "pts/ptmx",
 }
+CORE = "/proc/kcore"
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024
 _TTY_GROUP = 5
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
+_REFUSED = (errno.EPERM, errno.EACCES)
 
 
 def mount_dev(path: str, *, sandbox: bool, single_id: bool) -> None:
     """Mount a new /dev at `path`."""
-    flags = syscalls.MS_NOSUID | (syscalls.MS_NODEV if sandbox else 0)
+    flags = syscalls.MS_NOSUID | syscalls.MS_STRICTATIME
     syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755,size=65536k")
-    for name in DEVICES:
-        _bind(name, path)
-    if not sandbox:
-        for name in _of_this_machine():
-            _bind(name, path)
+    names = DEVICES if sandbox else (*DEVICES, *_of_this_machine())
+    for name in names:
+        _show(name, path, bind=sandbox)
     for name, link in LINKS.items():
         os.symlink(link, f"{path}/{name}")
+    if os.path.exists(CORE):
+        os.symlink(CORE, f"{path}/core")
     for name, mode in (("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)):
         os.mkdir(f"{path}/{name}", mode)
+    if sandbox:
+        # Now, and for this mount alone: those of the devices stay as they are.
+        syscalls.mount_setattr(syscalls.AT_FDCWD, path, attr_set=syscalls.MOUNT_ATTR_NODEV, flags=0)
+    _mount_inner(path, single_id=single_id)
+
+
+def _mount_inner(path: str, *, single_id: bool) -> None:
+    """The filesystems that belong inside a /dev."""
     options = "newinstance,ptmxmode=0666,mode=0620"
     if not single_id:
         options += f",gid={_TTY_GROUP}"
@@ -55,13 +67,28 @@ def mount_dev(path: str, *, sandbox: bool, single_id: bool) -> None:
         pass  # A kernel without POSIX message queues.
 
 
-def _bind(name: str, path: str) -> None:
-    """Show a device of the machine in the new /dev."""
+def _show(name: str, path: str, *, bind: bool) -> None:
+    """Have a device in the new /dev; with `bind` as a mount of its own."""
     target = f"{path}/{name}"
     if "/" in name:
         os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
-    os.mknod(target, stat.S_IFREG | 0o666)
-    syscalls.mount(f"/dev/{name}", target, flags=syscalls.MS_BIND)
+    if not make_node(f"/dev/{name}", target):
+        os.mknod(target, stat.S_IFREG | 0o666)
+        syscalls.mount(f"/dev/{name}", target, flags=syscalls.MS_BIND)
+    elif bind:
+        syscalls.mount(target, target, flags=syscalls.MS_BIND)
+
+
+def make_node(device: str, path: str) -> bool:
+    """Make a node of our own for a device of the machine; False where that is refused."""
+    found = os.stat(device)
+    try:
+        os.mknod(path, stat.S_IFMT(found.st_mode) | 0o666, found.st_rdev)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        return False
+    return True
 
 
 def _of_this_machine() -> list[str]:

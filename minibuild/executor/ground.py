@@ -13,8 +13,8 @@ from minibuild.executor import etc_files
 from minibuild.executor.api import Step
 from minibuild.executor.mounts import Scratch
 from minibuild.executor.points import Points
-from minibuild.executor.sysfiles import mount_sys, protect
-from minibuild.linux import capabilities, syscalls
+from minibuild.executor.sysfiles import Masks, bind_protected, mount_sys
+from minibuild.linux import capabilities
 
 SCRATCH = "mnt"
 """An empty directory in the folder, to mount on."""
@@ -22,11 +22,11 @@ SCRATCH = "mnt"
 
 class Ground:
     """Where things are. `root`, `proc`, `proc_readonly`, `dev` and `own` are empty directories for
-    the mounts of one step, `nothing` is one that nobody can write; `sys` is mounted. `files` are
+    the mounts of one step, `masks` what covers files of the kernel; `sys` is mounted. `files` are
     paths by contents, to be bound read-only as they are, and `points` is a layer on disk."""
 
     __slots__ = (
-        *("dev", "files", "nothing", "own", "points", "proc", "proc_readonly"),
+        *("dev", "files", "masks", "own", "points", "proc", "proc_readonly"),
         *("root", "sandbox", "single_id", "sys"),
     )
 
@@ -40,18 +40,12 @@ class Ground:
         self.proc_readonly = scratch.directory()
         self.dev = scratch.directory()
         self.own = scratch.directory()
-        self.nothing = scratch.directory()
-        _protected(self.nothing)
+        self.masks = Masks(scratch)
         self.sys = scratch.directory()
-        mount_sys(self.sys, self.nothing, sandbox=sandbox)
+        mount_sys(self.sys, self.masks, sandbox=sandbox)
         names = etc_files.hosts(Step((), ()).hostname, ()).encode()
         self.files = {text: scratch.file(text) for text in (names, etc_files.resolv_conf())}
         for path in self.files.values():
-            _protected(path)
+            bind_protected(path)
         if sandbox:
             capabilities.bound(capabilities.mask(capabilities.SANDBOX))
-
-
-def _protected(path: str) -> None:
-    syscalls.mount(path, path, flags=syscalls.MS_BIND)
-    protect(path)

@@ -59,7 +59,8 @@ class Scratch:
         self.path = path
         self._count = 0
 
-    def _name(self) -> str:
+    def name(self) -> str:
+        """A path where nothing is yet."""
         if not self._count:
             syscalls.mount("tmpfs", self.path, "tmpfs", syscalls.MS_NOSUID, "mode=0711")
         self._count += 1
@@ -67,13 +68,13 @@ class Scratch:
 
     def directory(self) -> str:
         """A new empty directory."""
-        path = self._name()
+        path = self.name()
         os.mkdir(path, 0o755)
         return path
 
     def file(self, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> str:
         """A new file that holds `data`."""
-        path = self._name()
+        path = self.name()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             view = memoryview(data)

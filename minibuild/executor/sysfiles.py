@@ -12,6 +12,8 @@ made from: what is to be read-only is bound from something that is, in one call.
 import errno
 import os
 
+from minibuild.executor.dev import make_node
+from minibuild.executor.mounts import Scratch
 from minibuild.linux import syscalls
 
 MASKED_FOLDERS = (
@@ -22,7 +24,6 @@ MASKED_FOLDERS = (
     "/sys/firmware",
 )
 MASKED_FILES = (
-    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -41,6 +42,31 @@ _FLAGS = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT
 _BOUND = syscalls.MS_BIND | syscalls.MS_REC
 
 
+class Masks:
+    """What covers a masked path: a `folder` that is empty, and a `file` that is /dev/null. Nothing
+    can be written to either, and no owner or mode of them can be changed."""
+
+    __slots__ = ("file", "folder")
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.folder = scratch.directory()
+        bind_protected(self.folder)
+        self.file = scratch.name()
+        if make_node("/dev/null", self.file):
+            # A device is written to on a filesystem that is read-only, too.
+            syscalls.mount(self.file, self.file, flags=syscalls.MS_BIND)
+            readonly = syscalls.MOUNT_ATTR_RDONLY
+            syscalls.mount_setattr(syscalls.AT_FDCWD, self.file, attr_set=readonly, flags=0)
+        else:
+            self.file = "/dev/null"
+
+
+def bind_protected(path: str) -> None:
+    """Make a mount of what is at `path`, through which nothing can be written."""
+    syscalls.mount(path, path, flags=syscalls.MS_BIND)
+    protect(path)
+
+
 def protect(path: str, dir_fd: int = syscalls.AT_FDCWD) -> None:
     """Let nothing be written through the mount at `path`, or `dir_fd` itself, and those below."""
     syscalls.mount_setattr(
@@ -51,12 +77,12 @@ def protect(path: str, dir_fd: int = syscalls.AT_FDCWD) -> None:
     )
 
 
-def mount_proc(path: str, readonly: str, nothing: str, *, sandbox: bool) -> None:
+def mount_proc(path: str, readonly: str, masks: Masks, *, sandbox: bool) -> None:
     """Mount /proc for this process's pid namespace at `path`.
 
     In a container whose own /proc is masked the kernel refuses a fresh one in a user namespace
     (it would show what is masked); then the container's serves, with its process numbers.
-    `readonly` is an empty directory to be used on the way, `nothing` one that nobody can write.
+    `readonly` is an empty directory to be used on the way.
     """
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     try:
@@ -72,10 +98,10 @@ def mount_proc(path: str, readonly: str, nothing: str, *, sandbox: bool) -> None
     for name in READ_ONLY:
         rest = name.removeprefix("/proc")
         _cover(path + rest, readonly + rest)
-    _mask(path, "/proc", nothing)
+    _mask(path, "/proc", masks)
 
 
-def mount_sys(path: str, nothing: str, *, sandbox: bool) -> None:
+def mount_sys(path: str, masks: Masks, *, sandbox: bool) -> None:
     """Mount /sys at `path`, and the cgroups in it where the machine has version 2.
 
     Only who owns the network namespace may mount a fresh /sys; else the machine's is bound,
@@ -92,17 +118,17 @@ def mount_sys(path: str, nothing: str, *, sandbox: bool) -> None:
         syscalls.mount("/sys", path, flags=_BOUND)
         protect(path)
     if sandbox:
-        _mask(path, "/sys", nothing)
+        _mask(path, "/sys", masks)
 
 
-def _mask(path: str, name: str, nothing: str) -> None:
+def _mask(path: str, name: str, masks: Masks) -> None:
     """Hide what is masked of `name`, which is mounted at `path`."""
     for masked in MASKED_FOLDERS:
         if masked.startswith(name):
-            _cover(path + masked.removeprefix(name), nothing, "/dev/null")
+            _cover(path + masked.removeprefix(name), masks.folder, masks.file)
     for masked in MASKED_FILES:
         if masked.startswith(name):
-            _cover(path + masked.removeprefix(name), "/dev/null", nothing)
+            _cover(path + masked.removeprefix(name), masks.file, masks.folder)
 
 
 def _cover(target: str, *sources: str) -> None:

@@ -27,12 +27,12 @@ class System:
         self.host_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.scratch = Scratch(ground.own)
         sandbox = ground.sandbox
-        mount_proc(ground.proc, ground.proc_readonly, ground.nothing, sandbox=sandbox)
+        mount_proc(ground.proc, ground.proc_readonly, ground.masks, sandbox=sandbox)
         self.proc = _taken(ground.proc)
         path = ground.sys
         if network:
             path = self.scratch.directory()
-            mount_sys(path, ground.nothing, sandbox=sandbox)
+            mount_sys(path, ground.masks, sandbox=sandbox)
         self.sys = _taken(path)
         mount_dev(ground.dev, sandbox=sandbox, single_id=ground.single_id)
         self.dev = _taken(ground.dev)

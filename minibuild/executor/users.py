@@ -3,7 +3,8 @@
 Comes in: an open root and a spec `[name-or-uid][:name-or-gid]`. Goes out: numbers and a home.
 The files belong to the image, so they are opened inside its root, and only if they are plain
 files of a sensible size. Rules as BuildKit has them: a numeric user need not exist (group 0,
-home /); an explicit group replaces the supplementary ones.
+home /); an explicit group replaces the supplementary ones; the primary group is always among the
+supplementary ones, as login(1) has it, so that `id` prints it.
 """
 
 import os
@@ -64,10 +65,13 @@ def resolve(user: str, group: str, passwd: list[Passwd], groups: Callable[[], li
         entry = Passwd("", _number(wanted, "user", "passwd"), 0, "/")
     home = entry.home or "/"
     if group:
-        return User(entry.uid, _group(group, groups()), (), home)
-    if not entry.name:
-        return User(entry.uid, entry.gid, (), home)
-    member_of = tuple(g.gid for g in groups() if entry.name in g.members)
+        gid = _group(group, groups())
+        return User(entry.uid, gid, (gid,), home)
+    member_of: tuple[int, ...] = ()
+    if entry.name:
+        member_of = tuple(g.gid for g in groups() if entry.name in g.members)
+    if entry.gid not in member_of:
+        member_of = (entry.gid, *member_of)
     return User(entry.uid, entry.gid, member_of, home)
 
 

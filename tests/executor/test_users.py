@@ -37,13 +37,13 @@ def test_only_sound_lines_count() -> None:
 @pytest.mark.parametrize(
     ("user", "group", "expected"),
     [
-        ("", "", User(0, 0, (), "/root")),
-        ("app", "", User(1500, 1600, (1700,), "/home/app")),
-        ("1500", "", User(1500, 1600, (1700,), "/home/app")),
-        ("app", "extra", User(1500, 1700, (), "/home/app")),
-        ("77", "", User(77, 0, (), "/")),
-        ("77", "88", User(77, 88, (), "/")),
-        ("2147483647", "", User(2147483647, 0, (), "/")),
+        ("", "", User(0, 0, (0,), "/root")),
+        ("app", "", User(1500, 1600, (1600, 1700), "/home/app")),
+        ("1500", "", User(1500, 1600, (1600, 1700), "/home/app")),
+        ("app", "extra", User(1500, 1700, (1700,), "/home/app")),
+        ("77", "", User(77, 0, (0,), "/")),
+        ("77", "88", User(77, 88, (88,), "/")),
+        ("2147483647", "", User(2147483647, 0, (0,), "/")),
     ],
 )
 def test_resolve(user: str, group: str, expected: User) -> None:

@@ -3,9 +3,14 @@
 Comes in: a folder to keep it in. Goes out: BPF as `load_seccomp_filter` takes it. libseccomp
 compiles it, which takes 50 ms with its loading, so the result is a file, named by a digest of all
 that it depends on. See seccomp(2), seccomp_export_bpf(3).
+
+A call that is newer than the policy gets ENOSYS, as if the kernel did not have it: libraries then
+fall back to an older one, where EPERM would make them give up. libseccomp cannot say that, so a few
+instructions in front of its program do. runc does the same.
 """
 
 import os
+import struct
 import threading
 from typing import Any
 
@@ -13,9 +18,17 @@ from minibuild.digest import digest_bytes, digest_hex
 from minibuild.errors import HostError
 from minibuild.executor.seccomp import policy
 
-_EPERM, _ENOSYS = 1, 38
+_ENOSYS = 38
 _BINARY_TREE = 2
-_COMPAT = {"x86_64": ("x86", "x32"), "aarch64": ("arm",), "s390x": ("s390",)}
+
+# linux/filter.h: struct sock_filter, and the instructions that are needed. linux/seccomp.h: where a
+# call's number and the machine's are, and how an answer is written.
+_INSTRUCTION = struct.Struct("=HBBI")
+_LOAD, _EQUAL, _GREATER, _GREATER_OR_EQUAL, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x06
+_NUMBER, _MACHINE = 0, 4
+_ERRNO = 0x00050000
+_X32 = 0x40000000
+"""The numbers of x32, a second way to call on x86_64, start here. Unknown ones get EPERM."""
 
 
 def filter_program(
@@ -69,17 +82,13 @@ def _keep(path: str, program: bytes) -> None:
 
 def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
     parts = (
-        os.uname().machine,
-        _library_version(),
-        f"{sandbox} {single_id} {watch}",
-        str(policy.ALLOWED),
-        str(policy.REFUSED),
-        str(policy.CONDITIONAL),
-        str(policy.REFUSED_IF),
-        str(policy.PRETENDED),
-        str(policy.LOOKING),
+        os.uname().machine.encode(),
+        _library_version().encode(),
+        f"{sandbox} {single_id} {watch}".encode(),
+        policy.profile(),
+        repr((policy.PRETENDED, policy.MAKING, policy.LOOKING)).encode(),
     )
-    return digest_hex(digest_bytes("\n".join(parts).encode()))[:16]
+    return digest_hex(digest_bytes(b"\n".join(parts)))[:16]
 
 
 def _library_version() -> str:
@@ -95,32 +104,65 @@ def _library_version() -> str:
 
 def compile_filter(*, sandbox: bool, single_id: bool, watch: policy.Watch = "nothing") -> bytes:
     """The filter made by libseccomp; without `sandbox` it only pretends, and refuses nothing."""
+    import json
+
     import pyseccomp
 
-    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_ENOSYS) if sandbox else pyseccomp.ALLOW)
+    profile = json.loads(policy.profile())
+    errno = pyseccomp.ERRNO(profile["defaultErrnoRet"])
+    made = pyseccomp.SyscallFilter(errno if sandbox else pyseccomp.ALLOW)
     made.set_attr(pyseccomp.Attr.CTL_NNP, 0)
-    for name in _COMPAT.get(os.uname().machine, ()):
-        made.add_arch(getattr(pyseccomp.Arch, name.upper()))
+    machines = _machines(profile)
+    for name in machines[1:]:
+        made.add_arch(getattr(pyseccomp.Arch, name))
     try:
         # A tree instead of a list: ten comparisons for a call instead of hundreds.
         made.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _BINARY_TREE)
     except (AttributeError, OSError, ValueError):
         pass  # libseccomp before 2.5.
-    pretended = policy.PRETENDED if single_id else ()
-    for name in pretended:
+    decided = set(policy.PRETENDED if single_id else ())
+    for name in decided:
         _add(made, pyseccomp.ERRNO(0), name)
-    watched = _add_watched(made, watch, sandbox=sandbox)
-    if sandbox:
-        for name in policy.ALLOWED:
-            if name not in pretended and name not in watched:
-                _add(made, pyseccomp.ALLOW, name)
-        for name in policy.REFUSED:
-            _add(made, pyseccomp.ERRNO(_EPERM), name)
-        for name, condition in policy.CONDITIONAL:
-            _add(made, pyseccomp.ALLOW, name, _argument(condition))
-        for name, condition in policy.REFUSED_IF:
-            _add(made, pyseccomp.ERRNO(_EPERM), name, _argument(condition))
-    return _exported(made)
+    decided |= _add_watched(made, watch, sandbox=sandbox)
+    if not sandbox:
+        return _exported(made)
+    _add_profile(made, profile, machines[0], decided)
+    return _newer_calls(profile, machines) + _exported(made)
+
+
+def _machines(profile: dict[str, Any]) -> list[str]:
+    """This machine, as libseccomp names it, and the others whose programs it runs."""
+    own = os.uname().machine.upper()
+    for entry in profile["archMap"]:
+        if entry["architecture"] == f"SCMP_ARCH_{own}":
+            others = entry["subArchitectures"]
+            return [own, *(name.removeprefix("SCMP_ARCH_") for name in others)]
+    return [own]
+
+
+def _add_profile(made: Any, profile: dict[str, Any], machine: str, decided: set[str]) -> None:
+    """The rules of the policy, but for the names that are decided upon already."""
+    import pyseccomp
+
+    for rule in profile["syscalls"]:
+        wanted = rule.get("includes", {}).get("arches", [machine.lower()])
+        unwanted = rule.get("excludes", {}).get("arches", [])
+        if machine.lower() not in wanted or machine.lower() in unwanted:
+            continue
+        allowed = rule["action"] == "SCMP_ACT_ALLOW"
+        action = pyseccomp.ALLOW if allowed else pyseccomp.ERRNO(rule["errnoRet"])
+        arguments = [_argument(test) for test in rule.get("args", ())]
+        for name in rule["names"]:
+            if name not in decided:
+                _add(made, action, name, *arguments)
+
+
+def _argument(test: dict[str, Any]) -> Any:
+    """A test of an argument. MASKED_EQ has the mask first, then what is left by it."""
+    import pyseccomp
+
+    operator = getattr(pyseccomp, test["op"].removeprefix("SCMP_CMP_"))
+    return pyseccomp.Arg(test["index"], operator, test["value"], test.get("valueTwo", 0))
 
 
 def _add_watched(made: Any, watch: policy.Watch, *, sandbox: bool) -> set[str]:
@@ -136,24 +178,13 @@ def _add_watched(made: Any, watch: policy.Watch, *, sandbox: bool) -> set[str]:
         if sandbox:  # Else that is what becomes of them anyway, and libseccomp wants no such rule.
             rules += [(pyseccomp.ALLOW, kind) for kind in policy.OTHER_TYPES]
         for action, kind in rules:
-            test = policy.Condition(argument, "masked", kind, policy.TYPE_MASK)
-            _add(made, action, name, _argument(test))
+            test = pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, policy.TYPE_MASK, kind)
+            _add(made, action, name, test)
     if watch == "looking":
         for name in policy.LOOKING:
             names.add(name)
             _add(made, pyseccomp.NOTIFY, name)
     return names
-
-
-def _argument(condition: policy.Condition) -> Any:
-    import pyseccomp
-
-    if condition.operator == "masked":
-        return pyseccomp.Arg(
-            condition.argument, pyseccomp.MASKED_EQ, condition.mask, condition.value
-        )
-    operator = pyseccomp.EQ if condition.operator == "equal" else pyseccomp.NE
-    return pyseccomp.Arg(condition.argument, operator, condition.value)
 
 
 def _add(made: Any, action: int, name: str, *arguments: Any) -> None:
@@ -163,6 +194,29 @@ def _add(made: Any, action: int, name: str, *arguments: Any) -> None:
     number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
     if number != -1:
         made.add_rule(action, number, *arguments)
+
+
+def _newer_calls(profile: dict[str, Any], machines: list[str]) -> bytes:
+    """Instructions that answer ENOSYS to numbers beyond the last one that the policy knows."""
+    import pyseccomp
+
+    names = [name for rule in profile["syscalls"] for name in rule["names"]]
+    code = [(_LOAD, 0, 0, _MACHINE)]
+    machines = [machine for machine in machines if machine != "X32"]
+    for index, machine in enumerate(machines, start=1):
+        arch = getattr(pyseccomp.Arch, machine)
+        last = max(pyseccomp.resolve_syscall(arch, name) for name in names)
+        # A jump says how many instructions it skips: those of the machines to come, too, because
+        # what is loaded then is a call's number and no longer a machine's.
+        others = 5 * (len(machines) - index)
+        code += [
+            (_EQUAL, 0, 4, int(arch)),
+            (_LOAD, 0, 0, _NUMBER),
+            (_GREATER_OR_EQUAL, others + 2, 0, _X32),
+            (_GREATER, 0, others + 1, last),
+            (_RETURN, 0, 0, _ERRNO | _ENOSYS),
+        ]
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
 
 
 def _exported(made: Any) -> bytes:
