@@ -1,0 +1,185 @@
+"""Running the tests on mutants: a plugin of pytest with a loop of its own.
+
+All tests run once and are watched: which lines of the modules does each of them execute? Then each
+mutant gets a forked child, in which the code of one function is replaced, and the tests that
+execute the changed line run until one fails. A fork costs nothing of collecting and importing,
+and what a mutant breaks is gone with its process.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any, NamedTuple
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from tests.mutation.mutants import Mutant, mutants
+
+SLOW_FACTOR = 10
+"""A mutant may loop for ever: one that takes so many times as long as its tests took is killed."""
+
+
+BROKEN = 3
+"""The status of a child in which the tool failed, and not a test."""
+
+
+class Outcome(NamedTuple):
+    """What became of a mutant: `killed`, `survived`, `timeout`, `unreached` (no test executes the
+    line), or `broken` (the change could not be made)."""
+
+    mutant: Mutant
+    what: str
+
+
+class Mutations:
+    """Takes the place of pytest's loop. `jobs` children run at once."""
+
+    def __init__(self, paths: Sequence[Path], checkout: Path, jobs: int, sample: int) -> None:
+        self._modules = {str(path.resolve()): module_of(path, checkout) for path in paths}
+        self._jobs = jobs
+        self._sample = sample
+        self._lines: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self._seconds: dict[int, float] = {}
+        self.outcomes: list[Outcome] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """First all tests on what is written, then some of them on each mutant."""
+        for name in self._modules.values():
+            importlib.import_module(name)
+        for number, item in enumerate(session.items):
+            started = time.monotonic()
+            with self._watched(number):
+                reports = runtestprotocol(item, nextitem=_next(session, number), log=False)
+            self._seconds[number] = time.monotonic() - started
+            if any(report.failed for report in reports):
+                raise pytest.UsageError(f"{item.nodeid} fails without any mutant")
+        left = [m for path in self._modules for m in mutants(path, Path(path).read_text())]
+        left = left[:: self._sample]
+        print(f"{len(session.items)} tests, {len(left)} mutants", flush=True)
+        running: dict[int, tuple[Mutant, float]] = {}
+        while left or running:
+            while left and len(running) < self._jobs:
+                mutant = left.pop(0)
+                tests = self._lines.get((mutant.path, mutant.line), [])
+                if not tests:
+                    self._note(mutant, "unreached")
+                    continue
+                seconds = 5 + SLOW_FACTOR * sum(self._seconds[n] for n in tests)
+                running[self._start(session, mutant, tests)] = mutant, time.monotonic() + seconds
+            self._reap(running)
+        return True
+
+    @contextmanager
+    def _watched(self, number: int) -> Iterator[None]:
+        """Note which lines of the modules are executed meanwhile, in all threads."""
+        import threading
+
+        def trace(frame: FrameType, event: str, arg: Any) -> Any:
+            return step if frame.f_code.co_filename in self._modules else None
+
+        def step(frame: FrameType, event: str, arg: Any) -> Any:
+            tests = self._lines[frame.f_code.co_filename, frame.f_lineno]
+            if not tests or tests[-1] != number:
+                tests.append(number)
+            return step
+
+        threading.settrace(trace)
+        sys.settrace(trace)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)
+
+    def _start(self, session: pytest.Session, mutant: Mutant, tests: Sequence[int]) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        os.setpgid(0, 0)
+        status = BROKEN
+        try:
+            silence = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(silence, fd)
+            apply(mutant, self._modules[mutant.path])
+            # The quickest first: one that fails is enough.
+            order = sorted(tests, key=self._seconds.__getitem__)
+            status = 0 if all(_passes(session, n) for n in order) else 1
+        finally:
+            os._exit(status)
+
+    def _reap(self, running: dict[int, tuple[Mutant, float]]) -> None:
+        for pid, (mutant, deadline) in list(running.items()):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                known = {0: "survived", BROKEN << 8: "broken"}
+                self._note(mutant, known.get(status, "killed"))
+            elif time.monotonic() > deadline:
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                self._note(mutant, "timeout")
+            else:
+                continue
+            del running[pid]
+        time.sleep(0.002)
+
+    def _note(self, mutant: Mutant, what: str) -> None:
+        self.outcomes.append(Outcome(mutant, what))
+        if what not in ("killed", "timeout"):
+            where = os.path.relpath(mutant.path)
+            print(f"{what} {where}:{mutant.line} {mutant.function}: {mutant.change}", flush=True)
+
+
+def _next(session: pytest.Session, number: int) -> pytest.Item | None:
+    """The test to come, which says what fixtures stay. After the last it is the first: fixtures of
+    the session stay for the mutants, and those of the last test do not."""
+    other = session.items[(number + 1) % len(session.items)]
+    return None if other is session.items[number] else other
+
+
+def _passes(session: pytest.Session, number: int) -> bool:
+    reports = runtestprotocol(session.items[number], nextitem=_next(session, number), log=False)
+    return not any(report.failed for report in reports)
+
+
+def module_of(path: Path, checkout: Path) -> str:
+    """The name under which a file of the checkout is imported."""
+    parts = path.resolve().relative_to(checkout).with_suffix("").parts
+    return ".".join(parts[parts[0] == "frontends" :]).removesuffix(".__init__")
+
+
+def apply(mutant: Mutant, module: str) -> None:
+    """Replace the code of one function, wherever it was imported to."""
+    found: Any = sys.modules[module]
+    for part in mutant.function.split("."):
+        found = found.__dict__[part]
+    function = _plain(found)
+    function.__code__ = _rebound(mutant.code, function.__code__)
+
+
+def _plain(found: Any) -> FunctionType:
+    """The function below decorators, properties and methods."""
+    while not isinstance(found, FunctionType) or hasattr(found, "__wrapped__"):
+        if isinstance(found, property):
+            found = found.fget
+        elif isinstance(found, staticmethod | classmethod):
+            found = found.__func__
+        else:
+            found = found.__wrapped__
+    return found
+
+
+def _rebound(code: CodeType, before: CodeType) -> CodeType:
+    """The new code, in the place of the old one: a class cell must be the same."""
+    if code.co_freevars != before.co_freevars:
+        raise ValueError("the change takes other variables from outside")
+    return code

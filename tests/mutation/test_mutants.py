@@ -1,0 +1,68 @@
+"""The tool itself: it makes the changes it names, and sees which of them a test notices."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.mutation.mutants import mutants
+
+SOURCE = '''\
+"""A module."""
+
+def larger(a: int, b: int = 3) -> int:
+    """The larger one."""
+    if a > b:
+        return a
+    return b
+'''
+
+
+def test_each_change_once() -> None:
+    """Docstrings, annotations and defaults stay as they are."""
+    made = [(m.line, m.change) for m in mutants("x.py", SOURCE)]
+    assert made == [
+        (5, "condition negated"),
+        (5, "Gt -> GtE"),
+        (6, "returns None"),
+        (7, "returns None"),
+    ]
+
+
+def test_a_mutant_is_the_changed_function() -> None:
+    """The code does what the change says."""
+    namespace: dict[str, object] = {}
+    exec(SOURCE, namespace)
+    larger = namespace["larger"]
+    negated = next(m for m in mutants("x.py", SOURCE) if m.change == "condition negated")
+    larger.__code__ = negated.code  # type: ignore[attr-defined]
+    assert larger(5, 4) == 4  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("asserted", "killed"), [("text == 'linux/amd64'", 1), ("len(text) >= 0 or True", 0)]
+)
+def test_a_test_that_asserts_little_kills_little(
+    tmp_path: Path, asserted: str, killed: int
+) -> None:
+    """`Platform.__str__` is executed and has one mutant, which returns None."""
+    test = tmp_path / "test_it.py"
+    test.write_text(
+        "from minibuild.graph.platform import Platform\n"
+        "def test_it():\n"
+        "    text = Platform('linux', 'amd64').__str__() or ''\n"
+        f"    assert {asserted}\n"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.mutation", "minibuild/graph/platform.py"),
+            *("--tests", str(test), "--goal", "0"),
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"{killed} of "), done.stdout
