@@ -44,7 +44,8 @@ def has(names: Iterable[str]) -> bool:
 
 
 def bound(keep: int) -> None:
-    """Let no program that is executed from now on have a capability outside the mask `keep`.
+    """Let no program that is executed from now on have a capability outside the mask `keep`, but
+    for those that it inherits.
 
     A program that root executes gets what the bounding set leaves (capabilities(7), "Capabilities
     and execution of programs by root"). What this process has, it keeps.
@@ -52,15 +53,15 @@ def bound(keep: int) -> None:
     syscalls.drop_bounding(n for n in range(_LAST + 1) if not keep >> n & 1)
 
 
-def limit_to(keep: int) -> None:
-    """Give up, for good, every capability outside the mask `keep`; call `bound` before.
+def inherit_none() -> None:
+    """Hand no capability on to a program but by the bounding set.
 
-    Inheritable and ambient sets are emptied, as runc does.
+    The inheritable set goes past the bounding one: a program of root has both. An account may have
+    been given some at login (pam_cap(8)). The ambient set is part of the inheritable one.
     """
     try:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     except OSError:
         pass  # Linux before 4.3 has no ambient set.
-    _, permitted, _ = syscalls.capget()
-    permitted &= keep
-    syscalls.capset(permitted, permitted, 0)
+    effective, permitted, _ = syscalls.capget()
+    syscalls.capset(effective, permitted, 0)

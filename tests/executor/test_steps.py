@@ -1,6 +1,7 @@
 """What a step sees and leaves, on real overlays: as root, with subordinate ids, with one id."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,18 @@ def test_the_world_of_a_step(who: Account) -> None:
     assert "4" in lines  # 0, 1, 2 and the directory that ls reads
     assert {"A=1", "PATH=/bin", "HOME=/root"} <= set(lines)
     assert found.err == ""
+
+
+@pytest.mark.needs("root")
+def test_no_privilege_is_inherited() -> None:
+    """Capabilities that were made inheritable before, as pam_cap(8) does at login, are no way past
+    the bounding set."""
+    grant = ("setpriv", "--inh-caps=+sys_admin", "--ambient-caps=+sys_admin")
+    who = Account("own", (*grant, sys.executable), 0)
+    found = good(one(who, sh("grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status")))
+    none = "0" * 16
+    expected = ["CapInh:", none, "CapPrm:", SANDBOX_CAPS, "CapEff:", SANDBOX_CAPS, "CapAmb:", none]
+    assert found.out.split() == expected
 
 
 def test_insecure_keeps_privileges(who: Account) -> None:
