@@ -321,6 +321,7 @@ def frontend_request(request: BuildRequest, definition: Definition) -> FrontendR
         ulimits=request.ulimits,
         allow=request.allow,
         multi_platform=request.multi_platform,
+        implicit_platform=not request.platforms,
     )
 
 

@@ -32,10 +32,12 @@ from minibuild_dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from minibuild_dockerfile.paths import from_slashes
 from minibuild_dockerfile.state import StageState
 from minibuild_dockerfile.suggest import did_you_mean
 
-DEFAULT_SHELL = ("/bin/sh", "-c")
+_SHELL = ("/bin/sh", "-c")
+_WINDOWS_SHELL = ("cmd", "/S", "/C")
 
 _NOT_IN_ENV = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 """ARGs that speak to the builder alone and are no variables of a RUN."""
@@ -45,7 +47,8 @@ def with_shell(state: StageState, command: Command) -> list[str]:
     """The command line: as it is, or handed to the stage's shell."""
     if isinstance(command, ExecForm):
         return list(command.argv)
-    return [*(state.config.get("Shell") or DEFAULT_SHELL), command.text]
+    default = _WINDOWS_SHELL if state.is_windows else _SHELL
+    return [*(state.config.get("Shell") or default), command.text]
 
 
 def arg(state: StageState, item: Arg) -> None:
@@ -96,14 +99,15 @@ def maintainer(state: StageState, item: Maintainer) -> None:
 
 def workdir(state: StageState, item: Workdir) -> None:
     """Change the working directory, and make it, as a layer of its own."""
-    path = state.word(item.path, item.head)
+    word = state.word(item.path, item.head)
+    path = state.path(word, item.head)
     if not state.workdir_set and not path.startswith("/"):
-        message = f'Relative workdir "{path}" can have unexpected results if the base image changes'
+        message = f'Relative workdir "{word}" can have unexpected results if the base image changes'
         state.conversion.checks.report(rules.WORKDIR_RELATIVE_PATH, message, item.head)
     state.workdir_set = True
     if not path.startswith("/"):
         path = posixpath.normpath(posixpath.join("/", state.workdir, path))
-    state.config["WorkingDir"] = path
+    state.config["WorkingDir"] = from_slashes(path, state.platform.os)
     made = posixpath.normpath("/" + path.lstrip("/"))
     if made != "/":
         # The owner is the USER of this moment, by name: the solver looks it up in the base.

@@ -21,7 +21,7 @@ from minibuild.graph.frontend import (
     Warn,
     ignore_findings,
 )
-from minibuild.graph.platform import Platform
+from minibuild.graph.platform import Platform, normalised
 from minibuild.graph.vertex import Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import written
@@ -208,4 +208,19 @@ def converted(
     state = states[target.number]
     if request.labels:
         state.config["Labels"] = {**state.config.get("Labels", {}), **request.labels}
-    return Converted(Built(platform, as_base(state.vertex), state.image()), tuple(plans), states)
+    image = state.image()
+    made_for = image.platform if request.implicit_platform else _asked(platform, image.platform)
+    image = image._replace(platform=normalised(made_for))
+    return Converted(Built(platform, as_base(state.vertex), image), tuple(plans), states)
+
+
+def _asked(wanted: Platform, found: Platform) -> Platform:
+    """The platform that was asked for, whatever the base says it is for; what was not asked for
+    is kept if both are for one system and architecture."""
+    if (wanted.os, wanted.architecture) != (found.os, found.architecture):
+        return wanted._replace(os_features=wanted.os_features or found.os_features)
+    return wanted._replace(
+        variant=wanted.variant or found.variant,
+        os_version=wanted.os_version or found.os_version,
+        os_features=wanted.os_features or found.os_features,
+    )

@@ -100,7 +100,7 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
     template = op.Copy(
         0,
         (),
-        _destination(state.workdir, words.dest),
+        _destination(state.workdir, state.path(words.dest, item.head, keep_end=True)),
         words.chown,
         words.chmod,
         parents=parents,
@@ -257,6 +257,7 @@ def _copied_tree(state: StageState, item: Copy) -> Vertex | None:
 
 def _path(state: StageState, item: Copy | Add, source: str) -> str:
     """A source relative to its root: `..` stops there. --parents keeps the pivot `/./`."""
+    source = state.path(source, item.head)
     context = state.conversion.request.context
     if not (isinstance(item, Copy) and item.from_) and not isinstance(context, ImageContext):
         _check_ignored(state, item, source, context.ignore)

@@ -9,7 +9,7 @@ Read next: `convert`, which turns the plans into a graph from the first stage on
 """
 
 from minibuild.errors import RegistryError
-from minibuild.graph.platform import Platform, matches
+from minibuild.graph.platform import Platform
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
@@ -88,7 +88,7 @@ class Needs:
         except RegistryError as error:
             raise suggested(error, stage.base, with_suggestion) from None
         found = base.config.platform
-        if base.image and not matches(platform, found):
+        if base.image and (platform.os, platform.architecture) != (found.os, found.architecture):
             message = (
                 f'Base image {stage.base} was pulled with platform "{found}", '
                 f'expected "{platform}" for current build'

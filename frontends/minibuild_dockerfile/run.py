@@ -78,7 +78,8 @@ def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], 
     """The command line, and the mount of the script it runs, if that is a file of its own."""
     if isinstance(item.command, ExecForm):
         return list(item.command.argv), []
-    if not (item.script and item.heredocs[0].text.startswith("#!")):
+    is_file = item.script and item.heredocs[0].text.startswith("#!") and not state.is_windows
+    if not is_file:
         return with_shell(state, ShellForm(item.shell_text)), []
     heredoc = item.heredocs[0]
     file = op.Mkfile(f"/{heredoc.name}", heredoc.text.encode("utf-8", "surrogateescape"), 0o755)

@@ -29,14 +29,14 @@ def platform_args(request: FrontendRequest, platform: Platform, last: str) -> di
     """TARGETPLATFORM and its relatives. `last` is the name of the last stage, if it has one."""
     build = request.build_platform
     args = {
-        "BUILDPLATFORM": str(build),
+        "BUILDPLATFORM": build.short,
         "BUILDOS": build.os,
-        "BUILDOSVERSION": "",
+        "BUILDOSVERSION": build.os_version,
         "BUILDARCH": build.architecture,
         "BUILDVARIANT": build.variant,
         "TARGETPLATFORM": str(platform),
         "TARGETOS": platform.os,
-        "TARGETOSVERSION": "",
+        "TARGETOSVERSION": platform.os_version,
         "TARGETARCH": platform.architecture,
         "TARGETVARIANT": platform.variant,
         "TARGETSTAGE": request.target or last or _DEFAULT_TARGET,

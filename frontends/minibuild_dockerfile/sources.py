@@ -31,9 +31,7 @@ from minibuild_dockerfile.history import COMMENT
 from minibuild_dockerfile.quantities import truth
 from minibuild_dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
 from minibuild_dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
-from minibuild_dockerfile.scope import DEFAULT_PATH
 
-_KEPT_EXTRA = ("os.version", "os.features")
 _NO_IMAGE = f"docker-image://{SCRATCH}"
 
 
@@ -47,7 +45,7 @@ class Base(NamedTuple):
 
 def empty_config(platform: Platform) -> ImageConfig:
     """The config of an image from scratch."""
-    return ImageConfig(platform, {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"})
+    return ImageConfig(platform, {"WorkingDir": "/"})
 
 
 def named_contexts(contexts: Mapping[str, Context]) -> dict[str, Context]:
@@ -134,9 +132,8 @@ class Sources:
         name = f"{prefix}{step}FROM {found.source.ref}"
         if "@" not in found.source.ref:
             name += f"@{found.source.digest}"
-        extra = {key: found.config.extra[key] for key in _KEPT_EXTRA if key in found.config.extra}
         # A new image was made at another time, whatever it is based on.
-        config = found.config._replace(created="", extra=extra)
+        config = found.config._replace(created="", extra={})
         return Base(Vertex(found.source, (), _note(name, span)), config, image=True)
 
     def _remote(self, url: str, context: str, span: Span) -> Vertex:

@@ -12,16 +12,18 @@ from typing import Any, cast
 from minibuild.errors import Span
 from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import ContainerConfig, History, ImageConfig
-from minibuild.graph.platform import Platform
+from minibuild.graph.platform import WINDOWS, Platform
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
+from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word, process_words
 from minibuild_dockerfile.history import entry
 from minibuild_dockerfile.instructions import Head
 from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
 from minibuild_dockerfile.needs import Plan
+from minibuild_dockerfile.paths import from_slashes, to_slashes
 from minibuild_dockerfile.scope import DEFAULT_PATH
 from minibuild_dockerfile.sources import Base, Sources, as_base
 from minibuild_dockerfile.stages import StageTable
@@ -73,6 +75,8 @@ class StageState:
         else:
             self._begin(plan.base)
         self.config.pop("OnBuild", None)
+        if self.platform.os == WINDOWS and self.config.get("WorkingDir"):
+            self.config["WorkingDir"] = from_slashes(self.workdir, WINDOWS)
         self._read_env()
         self.note_stage = plan.stage.label
         request = conversion.request
@@ -104,10 +108,11 @@ class StageState:
         self.workdir_set = parent.workdir_set
 
     def _read_env(self) -> None:
-        """Take the variables of the config, among them always PATH."""
-        listed = self.config.setdefault("Env", [])
-        if not any(item.startswith("PATH=") for item in listed):
-            listed.append(f"PATH={DEFAULT_PATH}")
+        """Take the variables of the config, among them PATH."""
+        listed = self.config.get("Env") or []
+        # Windows has a PATH of its own.
+        if self.platform.os != WINDOWS and not any(item.startswith("PATH=") for item in listed):
+            self.config["Env"] = listed = [*listed, f"PATH={DEFAULT_PATH}"]
         self.env_at: dict[str, int] = {}
         for at, item in enumerate(listed):
             name, _, value = item.partition("=")
@@ -117,7 +122,7 @@ class StageState:
     def set_env(self, name: str, value: str) -> None:
         """Set a variable of the config; it keeps its place in the list if it has one."""
         self.env[name] = value
-        listed = self.config["Env"]
+        listed = self.config.setdefault("Env", [])
         at = self.env_at.setdefault(name, len(listed))
         listed[at : at + 1] = [f"{name}={value}"]
 
@@ -126,6 +131,11 @@ class StageState:
         name = self.names.next(vertex.note.name)
         note = vertex.note._replace(name=name, stage=self.note_stage)
         self.vertex = Vertex(vertex.op, vertex.inputs, note)
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether the image, by its config, is one of Windows; its stage may be told otherwise."""
+        return self.base_config.platform.os == WINDOWS
 
     # --- words ---
 
@@ -155,8 +165,17 @@ class StageState:
 
     @property
     def workdir(self) -> str:
-        """The working directory, absolute."""
-        return self.config.get("WorkingDir") or "/"
+        """The working directory, absolute and with slashes."""
+        return self.path(self.config.get("WorkingDir") or "/", self.plan.stage.source.head)
+
+    def path(self, written: str, head: Head, *, keep_end: bool = False) -> str:
+        """A path of the image's system with slashes, and with that at its end if `keep_end`."""
+        try:
+            return to_slashes(written, self.platform.os, keep_end=keep_end)
+        except ValueError as error:
+            raise DockerfileError(
+                str(error), head.span, hint="write a path on C:, or one without a drive"
+            ) from None
 
     @property
     def ignore_cache(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from minibuild.attest.statement import is_attestation
 from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.graph.image import platform_from_json
 from minibuild.image.store import ImageStore, StoredImage
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor, Manifest, parse_json
@@ -48,8 +49,7 @@ class Version(NamedTuple):
     @property
     def platform(self) -> str:
         """As `linux/arm64/v8`, from the config: it is what counts for who runs it."""
-        parts = (self.config.get(key) for key in ("os", "architecture", "variant"))
-        return "/".join(str(part) for part in parts if part)
+        return str(platform_from_json(self.config))
 
     @property
     def size_bytes(self) -> int:

@@ -30,7 +30,7 @@ class Converter:
         self._db = db
         self._fetch = fetch
         self._options = options
-        self._epoch = epoch if options.epoch is None else options.epoch
+        self._epoch = options.epoch.or_else(epoch)
 
     def __call__(self, blob: PackedLayer, *, is_base: bool) -> PackedLayer:
         """The layer as the options want it; those of a base image change only if that is forced."""

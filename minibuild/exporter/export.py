@@ -164,7 +164,7 @@ def _assemble_all(
         layers = _layers(job, result, options, remote)
         created = [job.bench.diffs.get(key).created for key in result]
         dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
-        config, epoch = built.config, job.epoch if options.epoch is None else options.epoch
+        config, epoch = built.config, options.epoch.or_else(job.epoch)
         if job.products.inline is not None:
             cache = {INLINE_CACHE: job.products.inline(result, layers, epoch)}
             config = config._replace(extra={**config.extra, **cache})
@@ -196,7 +196,7 @@ def _squashed(
     keep = 0
     while keep < len(result) and result[keep] in job.products.base:
         keep += 1
-    content, epoch = job.worker.content, job.epoch if options.epoch is None else options.epoch
+    content, epoch = job.worker.content, options.epoch.or_else(job.epoch)
     kind = options.compression or "gzip"
     return squashed(content, job.worker.layers, layers, keep, config.history, kind, epoch)
 
@@ -276,7 +276,7 @@ def _attestations(
         return []
     from minibuild.attest.attestor import Scene
 
-    epoch = job.epoch if options.epoch is None else options.epoch
+    epoch = options.epoch.or_else(job.epoch)
     with ExitStack() as stack:
         trees = [-1] * len(images)
         if witness.looks_inside:
@@ -357,7 +357,7 @@ def _to_directory(job: Job, output: Output) -> Exported:
             done = export_local(
                 fd,
                 os.path.join(dest, folder) if folder else dest,
-                clamp_epoch=job.epoch if options.epoch is None else options.epoch,
+                clamp_epoch=options.epoch.or_else(job.epoch),
                 delete=options.delete,
             )
             for left_out in done.skipped:
@@ -370,7 +370,7 @@ def _to_tar(job: Job, output: Output) -> Exported:
 
     options = tree_options(output)
     with _trees(job, options.platform_split) as trees:
-        epoch = job.epoch if options.epoch is None else options.epoch
+        epoch = options.epoch.or_else(job.epoch)
         export_tar(trees, output.dest or "-", clamp_epoch=epoch)
     return Exported()
 

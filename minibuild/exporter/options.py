@@ -15,6 +15,7 @@ from minibuild.exporter.annotations import Annotation, is_annotation_key, parse_
 from minibuild.oci.model import Compression
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.session.request import Output
+from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 _LAYER_KEYS = (
@@ -45,6 +46,7 @@ _REASONS: Mapping[str, str] = {
     "prefer-nondist-layers": "layers are always written as those that may be distributed",
     "compatibility-version": "there is one version: the same input gives the same image",
 }
+_SECONDS = regex("(?:-?[0-9]{1,12})?")
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
 NAMELESS = "an image without a name cannot be pushed"
 NAMELESS_HINT = "give it one: --tag REGISTRY/NAME:TAG, or name=... in the output"
@@ -57,11 +59,22 @@ class PushOptions(NamedTuple):
     insecure: bool = False
 
 
+class OutputEpoch(NamedTuple):
+    """The `source-date-epoch` of an output, if it has one; `seconds` None means no epoch at all."""
+
+    given: bool = False
+    seconds: int | None = None
+
+    def or_else(self, general: int | None) -> int | None:
+        """The epoch that counts for the output, where `general` is that of the whole build."""
+        return self.seconds if self.given else general
+
+
 class ImageOptions(NamedTuple):
     """How an image is written. `compression` None means: as the layers are.
 
     `force_compression` is about layers that exist with another compression; without it only new
-    layers are compressed as asked. `epoch` replaces that of the environment. Without `store` the
+    layers are compressed as asked. `epoch` replaces that of the build. Without `store` the
     image gets no name in the store; with `unpack` its files are laid out there, as for a RUN.
     `name_canonical` adds names with the digest; an image without any name is called
     `dangling_prefix@DIGEST`, if there is a prefix.
@@ -75,7 +88,7 @@ class ImageOptions(NamedTuple):
     rewrite_timestamp: bool = False
     annotations: tuple[Annotation, ...] = ()
     tar: bool = True
-    epoch: int | None = None
+    epoch: OutputEpoch = OutputEpoch()
     push: PushOptions | None = None
     store: bool = True
     unpack: bool = False
@@ -90,7 +103,7 @@ class TreeOptions(NamedTuple):
     """
 
     platform_split: bool | None = None
-    epoch: int | None = None
+    epoch: OutputEpoch = OutputEpoch()
     delete: bool = False
 
 
@@ -149,7 +162,7 @@ def image_options(output: Output) -> ImageOptions:
         values.boolean("rewrite-timestamp", False),
         values.annotations(),
         values.boolean("tar", True),
-        values.number("source-date-epoch"),
+        values.epoch(),
         _push_options(output, values),
         values.boolean("store", True),
         values.boolean("unpack", False),
@@ -195,7 +208,7 @@ def tree_options(output: Output) -> TreeOptions:
     values = _Values(output)
     split = values.boolean("platform-split", False) if values.has("platform-split") else None
     mode = values.choice("mode", ("copy", "delete"))
-    return TreeOptions(split, values.number("source-date-epoch"), mode == "delete")
+    return TreeOptions(split, values.epoch(), mode == "delete")
 
 
 def _check_level(compression: Compression, level: int | None) -> None:
@@ -254,6 +267,17 @@ class _Values:
         if not value.isascii() or not value.isdigit() or len(value) > 12:
             raise UsageError(f"{key}={value} is not a number")
         return int(value)
+
+    def epoch(self) -> OutputEpoch:
+        value = self._values.get("source-date-epoch")
+        if value is None:
+            return OutputEpoch()
+        if not _SECONDS.fullmatch(value):
+            raise UsageError(
+                f"source-date-epoch={value} is not a number",
+                hint="give seconds since 1970, as `date +%s` does, or nothing for no epoch",
+            )
+        return OutputEpoch(True, int(value) if value else None)
 
     def names(self) -> tuple[Reference, ...]:
         words = filter(None, self.text("name").split(","))

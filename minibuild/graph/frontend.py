@@ -88,6 +88,7 @@ class FrontendRequest(NamedTuple):
     `context` is the main one. `no_cache` lists stage names (`--no-cache-filter`); `no_cache_all`
     is `--no-cache`. `build_args` includes what the caller put there from the environment, if
     anything. `allow` are granted entitlements (`network.host`, `security.insecure`).
+    With `implicit_platform` the caller asked for no platform: the image is for that of its base.
     """
 
     source: SourceText
@@ -107,6 +108,7 @@ class FrontendRequest(NamedTuple):
     allow: frozenset[str] = frozenset()
     hostname: str = ""
     multi_platform: bool = False
+    implicit_platform: bool = False
 
 
 class Built(NamedTuple):

@@ -5,9 +5,10 @@ so that a config read from an image and written again loses nothing.
 Read next: `graph.frontend`.
 """
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict, cast
 
-from minibuild.graph.platform import Platform
+from minibuild.graph.platform import Platform, sorted_features
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -66,12 +67,14 @@ class ImageConfig(NamedTuple):
 
 def config_from_json(data: dict[str, Any]) -> ImageConfig:
     """The config that the parsed JSON of a config blob holds; unknown members are kept."""
-    known = {"os", "architecture", "variant", "config", "history", "author", "created", "rootfs"}
+    known = {
+        *("os", "architecture", "variant", "os.version", "os.features"),
+        *("config", "history", "author", "created", "rootfs"),
+    }
+    platform = platform_from_json(data)
     return ImageConfig(
-        platform=Platform(
-            str(data.get("os") or "linux"),
-            str(data.get("architecture") or "amd64"),
-            str(data.get("variant") or ""),
+        platform=platform._replace(
+            os=platform.os or "linux", architecture=platform.architecture or "amd64"
         ),
         config=cast(ContainerConfig, data.get("config") or {}),
         history=tuple(data.get("history") or ()),
@@ -81,14 +84,31 @@ def config_from_json(data: dict[str, Any]) -> ImageConfig:
     )
 
 
+def platform_from_json(data: Mapping[str, Any]) -> Platform:
+    """The platform that a config tells; what is no text there is left out."""
+    members = ("os", "architecture", "variant", "os.version")
+    words = [value if isinstance(value := data.get(key), str) else "" for key in members]
+    features = data.get("os.features")
+    listed = features if isinstance(features, list) else []
+    found = sorted_features(feature for feature in listed if isinstance(feature, str))
+    return Platform(words[0], words[1], words[2], words[3], found)
+
+
+def platform_to_json(platform: Platform) -> dict[str, Any]:
+    """The members that tell a platform, in configs and descriptors; empty ones are left out."""
+    data: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
+    if platform.os_version:
+        data["os.version"] = platform.os_version
+    if platform.os_features:
+        data["os.features"] = list(platform.os_features)
+    if platform.variant:
+        data["variant"] = platform.variant
+    return data
+
+
 def config_to_json(image: ImageConfig, diff_ids: list[str]) -> dict[str, Any]:
     """The JSON of a config blob, in the order BuildKit writes it; empty members are left out."""
-    data: dict[str, Any] = {
-        "architecture": image.platform.architecture,
-        "os": image.platform.os,
-    }
-    if image.platform.variant:
-        data["variant"] = image.platform.variant
+    data = platform_to_json(image.platform)
     if image.author:
         data["author"] = image.author
     if image.created:

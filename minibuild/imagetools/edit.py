@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from minibuild.digest import DiffID, Digest, parse_digest
 from minibuild.errors import ImageError
+from minibuild.graph.image import platform_from_json
 from minibuild.graph.platform import Platform
 from minibuild.image.listing import Layer
 from minibuild.oci.config import INLINE_CACHE
@@ -50,9 +51,9 @@ class Image(NamedTuple):
 
     @property
     def platform(self) -> Platform:
-        """What it runs on, from its config: it counts for who runs it."""
-        words = (self.config.get(key, "") for key in ("os", "architecture", "variant"))
-        return Platform(*(word if isinstance(word, str) else "" for word in words))
+        """What it runs on, from its config, which counts for who runs it. Less the version of the
+        operating system: each new base has another one."""
+        return platform_from_json(self.config)._replace(os_version="", os_features=())
 
 
 def read_image(source: BlobSource, descriptor: Descriptor) -> Image:

@@ -13,7 +13,8 @@ from typing import Any, Literal, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import ImageError
-from minibuild.graph.platform import Platform
+from minibuild.graph.image import platform_to_json
+from minibuild.graph.platform import Platform, sorted_features
 from minibuild.startup.tuples import NamedTuple
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -125,7 +126,17 @@ def _platform(value: Any, what: str) -> Platform | None:
         _text(value.get("os", ""), f"the os of {what}"),
         _text(value.get("architecture", ""), f"the architecture of {what}"),
         _text(value.get("variant", ""), f"the variant of {what}"),
+        _text(value.get("os.version", ""), f"the os.version of {what}"),
+        _features(value.get("os.features"), what),
     )
+
+
+def _features(value: Any, what: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ImageError(f"the os.features of {what} are not a list")
+    return sorted_features(_text(item, f"a feature of {what}") for item in value)
 
 
 def parse_descriptor(value: Any, what: str) -> Descriptor:
@@ -230,12 +241,7 @@ def descriptor_to_json(descriptor: Descriptor) -> dict[str, Any]:
     if descriptor.annotations:
         value["annotations"] = dict(sorted(descriptor.annotations.items()))
     if descriptor.platform is not None:
-        value["platform"] = {
-            "architecture": descriptor.platform.architecture,
-            "os": descriptor.platform.os,
-        }
-        if descriptor.platform.variant:
-            value["platform"]["variant"] = descriptor.platform.variant
+        value["platform"] = platform_to_json(descriptor.platform)
     return value
 
 

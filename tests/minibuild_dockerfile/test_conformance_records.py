@@ -55,6 +55,7 @@ def _convert(case: Path, resolver: LayoutResolver) -> FrontendResult:
             "context", ignore_patterns(ignore.read_text()) if ignore.exists() else ()
         ),
         contexts=contexts,
+        implicit_platform="platform" not in record,
     )
     return convert(request, resolver)
 

@@ -31,7 +31,7 @@ from minibuild.graph.op import (
     Merge,
     Ulimit,
 )
-from minibuild.graph.platform import Platform
+from minibuild.graph.platform import Platform, parse_platform
 from minibuild.graph.vertex import Vertex, topological
 from tests.support.resolver import DEFAULT_PATH, FakeResolver
 
@@ -147,7 +147,93 @@ def test_what_a_base_brings_is_kept_but_not_when_it_was_made() -> None:
         "Labels": {"x": "y"},
         "Cmd": ["a"],
     }
-    assert (config.created, config.author, config.extra) == ("", "somebody", {"os.version": "1.2"})
+    assert (config.created, config.author, config.extra) == ("", "somebody", {})
+    assert config.platform == Platform("linux", "amd64", os_version="1.2")
+
+
+@pytest.mark.parametrize(
+    ("base", "wanted", "implicit", "made_for"),
+    [
+        (("linux", "amd64", ""), "linux/arm64", False, "linux/arm64"),
+        (("linux", "amd64", ""), "linux/arm64", True, "linux/amd64"),
+        (("linux", "amd64", "v2"), "linux/amd64", False, "linux/amd64/v2"),
+        (("linux", "amd64", "v2"), "linux/arm64", False, "linux/arm64"),
+        (("linux", "arm64", "v8"), "linux/arm64", True, "linux/arm64"),
+        (("linux", "arm", "v6"), "linux/arm/v7", False, "linux/arm/v7"),
+        (("windows", "amd64", "", "10.0.1"), "windows/amd64", False, "windows(10.0.1)/amd64"),
+        (
+            ("windows", "amd64", "", "10.0.1"),
+            "windows(10.0.2)/amd64",
+            True,
+            "windows(10.0.1)/amd64",
+        ),
+        (
+            ("windows", "amd64", "", "10.0.1"),
+            "windows(10.0.2)/amd64",
+            False,
+            "windows(10.0.2)/amd64",
+        ),
+    ],
+)
+def test_the_platform_of_the_image(
+    base: tuple[str, ...], wanted: str, implicit: bool, made_for: str
+) -> None:
+    """What was asked for, whatever the base is for; if nothing was, what the base is for."""
+    members = dict(zip(("os", "architecture", "variant", "os.version"), base, strict=False))
+    made = image(
+        "FROM base\n",
+        {"base": members},
+        platforms=(parse_platform(wanted),),
+        implicit_platform=implicit,
+    )
+    assert str(made.platform) == made_for
+
+
+WINDOWS = """# escape=`
+FROM scratch
+ARG TARGETPLATFORM
+ARG TARGETOSVERSION
+WORKDIR C:\\app\\.\\x\\
+WORKDIR ..\\y
+COPY a\\b c:\\dir\\
+COPY --link . .
+CMD run $TARGETPLATFORM
+ENTRYPOINT ["e.exe"]
+"""
+
+
+def test_an_image_of_windows() -> None:
+    """Its shell, its paths and the version of its system; no PATH, which Windows has itself."""
+    platform = parse_platform("windows(10.0.17763)/amd64")
+    made = image(WINDOWS, platforms=(platform,))
+    assert made.platform == platform
+    assert made.config == {
+        "WorkingDir": "\\app\\y",
+        "Cmd": ["cmd", "/S", "/C", "run $TARGETPLATFORM"],
+        "ArgsEscaped": True,
+        "Entrypoint": ["e.exe"],
+    }
+    assert [entry.get("created_by", "") for entry in made.history][:4] == [
+        "ARG TARGETPLATFORM=windows(10.0.17763)/amd64",
+        "ARG TARGETOSVERSION=10.0.17763",
+        "WORKDIR /app/x",
+        "WORKDIR /app/y",
+    ]
+    copies = [op.actions[0] for op in ops(File, WINDOWS, platforms=(platform,)) if op.actions]
+    assert [(c.paths, c.dest) for c in copies if isinstance(c, Copy)] == [
+        (("a/b",), "/dir/"),
+        ((".",), "/app/y/"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("d:\\x", "not on the system drive"), ("C:", "no relative path"), ("\\\\host\\x", "UNC")],
+)
+def test_paths_that_no_image_of_windows_has(path: str, message: str) -> None:
+    for text in (f"WORKDIR {path}", f"COPY a {path}", f"COPY {path} a"):
+        with pytest.raises(DockerfileError, match=message):
+            build(f"# escape=`\nFROM scratch\n{text}\n", platforms=(Platform("windows", "amd64"),))
 
 
 def test_entrypoint_drops_the_command_of_the_base_only() -> None:

@@ -1,0 +1,32 @@
+"""Attributes of outputs."""
+
+import pytest
+
+from minibuild.errors import UsageError
+from minibuild.exporter.options import image_options, tree_options
+from minibuild.session.request import Output
+
+
+@pytest.mark.parametrize(
+    ("attributes", "general", "epoch"),
+    [
+        ({}, None, None),
+        ({}, 5, 5),
+        ({"source-date-epoch": "7"}, 5, 7),
+        ({"source-date-epoch": "0"}, 5, 0),
+        ({"source-date-epoch": "-1"}, None, -1),
+        ({"source-date-epoch": ""}, 5, None),
+    ],
+)
+def test_the_epoch_of_an_output(
+    attributes: dict[str, str], general: int | None, epoch: int | None
+) -> None:
+    """That of the output wins, and an empty one is none."""
+    assert image_options(Output("oci", "", attributes)).epoch.or_else(general) == epoch
+    assert tree_options(Output("local", "", attributes)).epoch.or_else(general) == epoch
+
+
+@pytest.mark.parametrize("text", ["now", "1.5", "--1", "9" * 13])
+def test_an_epoch_is_seconds(text: str) -> None:
+    with pytest.raises(UsageError, match="source-date-epoch"):
+        image_options(Output("oci", "", {"source-date-epoch": text}))
