@@ -218,16 +218,17 @@ def _import_parser() -> Parser:
 
 def _import(options: argparse.Namespace, session: Session) -> int:
     from minibuild.errors import ImageError
+    from minibuild.remotecache.mounts.artifact import read_mounts
     from minibuild.remotecache.mounts.importer import bring
     from minibuild.remotecache.mounts.local import LocalMount
-    from minibuild.remotecache.mounts.places import open_place
     from minibuild.remotecache.mounts.tree import is_empty
+    from minibuild.remotecache.places import open_place
 
     asked = place(options.place, "cache-mount-from")
     done = []
     with _scene(options, session) as scene:
         opened = open_place(asked, scene.access, scene.cancelled)
-        kept = opened.read()
+        kept = read_mounts(opened)
         if kept is None:
             raise ImageError(f"there are no cache mounts at {opened.name}")
         ids = (*asked.ids, *options.id) or tuple(sorted(kept.layers))

@@ -24,7 +24,8 @@ from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports
-from minibuild.remotecache.places import name_of, write_place
+from minibuild.remotecache.places import open_place, place_name
+from minibuild.remotecache.steps import write_steps
 from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CachePlace
 from minibuild.solver.workbench import Voice
@@ -83,7 +84,7 @@ def send(
     """Export steps to all places; `final` are the diffs of the images. Raises what a place raises,
     unless its errors are to be ignored."""
     for asked in places:
-        name = f"exporting cache to {name_of(asked)}"
+        name = f"exporting cache to {place_name(asked)}"
         try:
             with vertex(departure.scene.report, name) as voice:
                 _export(departure, asked, steps, final, voice)
@@ -106,12 +107,13 @@ def _export(
     blobs = _blobs(departure, asked, chosen, voice)
     document = document_of(departure.worker, chosen, blobs)
     if not document.steps:
-        warn(departure.scene.report, _RULE, f"there is no step to export to {name_of(asked)}")
+        warn(departure.scene.report, _RULE, f"there is no step to export to {place_name(asked)}")
         return
     scene = departure.scene
     meter = VertexMeter(scene.report, voice.vertex)
     source = departure.worker.layers
-    top = write_place(asked, document, source, departure.near, scene.access, scene.cancelled, meter)
+    place = open_place(asked, scene.access, scene.cancelled)
+    top = write_steps(place, document, source, departure.near, meter, drop=asked.reset)
     voice.remark(
         f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
     )

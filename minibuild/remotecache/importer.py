@@ -20,7 +20,8 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.oci.content import BlobSource
 from minibuild.remotecache.document import CacheDocument, CachedStep
-from minibuild.remotecache.places import Kept, name_of, read_place
+from minibuild.remotecache.places import open_place, place_name
+from minibuild.remotecache.steps import StepCache, read_steps
 from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CachePlace
 from minibuild.worker.worker import Worker
@@ -77,18 +78,18 @@ class Imports:
     def _read(self) -> "list[_Document]":
         if self._documents is None:
             self._documents = [
-                _Document(self._worker, name_of(asked), document, kept.source)
+                _Document(self._worker, place_name(asked), document, kept.source)
                 for asked in self._places
                 if (kept := self._ask(asked)) is not None
                 for document in kept.documents
             ]
         return self._documents
 
-    def _ask(self, asked: CachePlace) -> Kept | None:
-        name = name_of(asked)
+    def _ask(self, asked: CachePlace) -> StepCache | None:
+        name = place_name(asked)
         try:
             with vertex(self._scene.report, f"importing cache manifest from {name}"):
-                return read_place(asked, self._scene.access, self._scene.cancelled)
+                return read_steps(open_place(asked, self._scene.access, self._scene.cancelled))
         except Cancelled:
             raise
         except BuildError as error:

@@ -1,164 +1,246 @@
-"""Where caches of results are kept: a name in a registry, or in a folder.
+"""Where caches are kept between builds: a name in a registry, or in a folder.
 
-Comes in: a `CachePlace` of the request. Goes out: the documents there with a source of their blobs;
-or a new document in the place of the old one. A place is replaced as a whole, in one step, after
-all that it names is there: who reads sees the old cache or the new one.
-
-What is read may also be an image whose config holds a document about its layers (`inline`), or an
-index of such images.
-Read next: `importer`, `exporter`.
+Comes in: a place of the request. Goes out: a `Place`: what has this name, with a source of its
+blobs; and a way to give the name to another manifest. Blobs go first and the name last, in one
+step: a reader sees the old cache or the new one.
+Read next: `steps`, `mounts.artifact`: what is kept there.
 """
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from minibuild.digest import digest_bytes
-from minibuild.errors import ImageError
-from minibuild.oci.config import INLINE_CACHE
-from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
-from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
-    OCI_MANIFEST,
-    Descriptor,
-    Manifest,
-    describe,
-    is_index,
-    manifest_bytes,
-    parse_index,
-    parse_json,
-    parse_manifest,
-)
+from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.remotecache.document import (
-    CACHE_CONFIG,
-    CacheDocument,
-    document_bytes,
-    parse_document,
-    parse_document_bytes,
-)
-from minibuild.session.request import CachePlace, RegistryAccess
+from minibuild.session.request import CacheMountPlace, CachePlace, RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 
-_MAX_IMAGES = 64
+if TYPE_CHECKING:
+    from minibuild.registry.pull import Registry
+    from minibuild.registry.push import Repository
+
+_MOMENT_S = (0.1, 0.3)
+"""Longer than it takes from reading a manifest to replacing it; and not the same for all."""
 
 
-class Kept(NamedTuple):
-    """The documents at a place, and where the blobs that they name can be read."""
+class Found(NamedTuple):
+    """What has a name: its manifest or index, and where the blobs below it can be read."""
 
-    documents: tuple[CacheDocument, ...]
+    top: Descriptor
     source: BlobSource
 
 
-def name_of(asked: CachePlace) -> str:
+class Parts(NamedTuple):
+    """What a manifest names: layers, and a config with its type."""
+
+    layers: Sequence[Descriptor]
+    config: bytes
+    config_type: str
+
+
+class Place(Protocol):
+    """A name under which a cache is kept."""
+
+    name: str
+
+    def get(self) -> Found:
+        """What has the name. Raises `RegistryError` or `ImageError`, also if nothing has."""
+        ...
+
+    def find(self) -> Found | None:
+        """The same, but None if nothing has the name."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Whether `locked` keeps all other writers out; a registry has no locks."""
+        ...
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Held while something is written. Raises `HostError` if that is not allowed."""
+        yield
+
+    def send(
+        self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
+    ) -> None:
+        """Have these blobs there. `near` are repositories that may have some of the layers, for a
+        registry to mount."""
+        ...
+
+    def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
+        """Give the name to a manifest whose parts are there. With `drop` a folder removes what only
+        the manifest before it needed."""
+        ...
+
+    def try_name(self, manifest: bytes) -> bool:
+        """One attempt to give the name; False if another attempt may succeed."""
+        ...
+
+    def wait(self, attempt: int = 0) -> None:
+        """Let other writers finish: a moment, or before another attempt the time between two."""
+        ...
+
+
+def place_name(asked: CachePlace | CacheMountPlace) -> str:
     """A place as people name it."""
     if asked.type == "local":
         return asked.path if asked.tag == "latest" else f"{asked.path}:{asked.tag}"
     return asked.ref
 
 
-def access_to(asked: CachePlace, access: RegistryAccess) -> RegistryAccess:
-    """How the registry of a place is reached."""
-    if not asked.insecure:
-        return access
-    return access._replace(insecure=(*access.insecure, parse_reference(asked.ref).domain))
-
-
-def read_place(asked: CachePlace, access: RegistryAccess, cancelled: threading.Event) -> Kept:
-    """What is at a place. Raises `ImageError` if there is no cache, and `RegistryError`."""
-    name = name_of(asked)
-    source: BlobSource
+def open_place(
+    asked: CachePlace | CacheMountPlace, access: RegistryAccess, cancelled: threading.Event
+) -> Place:
+    """The place that a request names."""
     if asked.type == "local":
-        from minibuild.image.layout import DirectoryLayout
-
-        layout = DirectoryLayout(asked.path)
-        top, source = layout.find(asked.digest or asked.tag), layout
-    else:
-        from minibuild.registry.pull import Registry
-        from minibuild.registry.transport import patient
-
-        registry = Registry(access_to(asked, access), patient(cancelled))
-        top, source = registry.find(parse_reference(asked.ref))
-    found = tuple(_documents(source, top, name))
-    if not found:
-        raise ImageError(
-            f"{name} is an image without a cache in it",
-            hint="build it with --cache-to type=inline, or export the cache to a name of its own",
-        )
-    return Kept(found, source)
-
-
-def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[CacheDocument]:
-    data = read_document(source, top, MAX_DOCUMENT_BYTES)
-    if not is_index(data, top.media_type, name):
-        yield from _of_manifest(source, parse_manifest(data, name), name)
-        return
-    index = parse_index(data, name)
-    if any(child.media_type == CACHE_CONFIG for child in index.manifests):
-        raise ImageError(f"{name} was written by another builder: its keys mean nothing here")
-    for child in index.manifests[:_MAX_IMAGES]:
-        data = read_document(source, child, MAX_DOCUMENT_BYTES)
-        if not is_index(data, child.media_type, name):
-            yield from _of_manifest(source, parse_manifest(data, name), name)
-
-
-def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[CacheDocument]:
-    blobs = {layer.digest: layer for layer in manifest.layers}
-    data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
-    if manifest.config.media_type == CACHE_CONFIG:
-        yield parse_document_bytes(data, blobs, name)
-        return
-    inline = parse_json(data, name).get(INLINE_CACHE)
-    if isinstance(inline, dict):
-        yield parse_document(inline, blobs, name)
-
-
-# --- Writing --------------------------------------------------------------------------------------
-
-
-def write_place(
-    asked: CachePlace,
-    document: CacheDocument,
-    source: BlobSource,
-    near: Sequence[Reference],
-    access: RegistryAccess,
-    cancelled: threading.Event,
-    meter: Meter,
-) -> Descriptor:
-    """Have a document at a place, with all that it names; returns its manifest.
-
-    `near` are repositories that may have some of the layers, for the registry to mount.
-    """
-    config = document_bytes(document)
-    layers = tuple({x.blob.digest: x.blob.descriptor for x in document.layers}.values())
-    manifest = manifest_bytes(Manifest(describe(CACHE_CONFIG, config), layers))
-    if asked.type == "local":
-        from minibuild.image.layout_folder import LayoutFolder
-
-        folder = LayoutFolder(asked.path)
-        with folder.locked():
-            for layer in layers:
-                folder.put_blob(layer, source)
-                meter(layer, layer.size, done=True)
-            folder.put(config)
-            folder.put(manifest)
-            top = Descriptor(OCI_MANIFEST, digest_bytes(manifest), len(manifest))
-            folder.give_name(asked.tag, top, drop=asked.reset)
-        return top
-    from minibuild.oci.parallel import in_parallel
+        digest = asked.digest if isinstance(asked, CachePlace) else ""
+        return FolderPlace(asked.path, asked.tag, digest)
     from minibuild.registry.pull import Registry
-    from minibuild.registry.push import UPLOADS, Located, Repository
     from minibuild.registry.transport import patient
 
     reference = parse_reference(asked.ref)
-    registry = Registry(access_to(asked, access), patient(cancelled))
-    repository = Repository(registry, reference, meter=meter)
+    if asked.insecure:
+        access = access._replace(insecure=(*access.insecure, reference.domain))
+    return RegistryPlace(reference, Registry(access, patient(cancelled)))
 
-    def push(layer: Descriptor) -> None:
-        place = source.location(layer.digest) if isinstance(source, Located) else None
-        others = [*near, *([] if place is None else [place])]
-        repository.push_blob(layer, source, mount_from=others)
 
-    in_parallel(push, layers, UPLOADS)
-    repository.push_bytes(config, CACHE_CONFIG)
-    return repository.push_manifest(manifest, OCI_MANIFEST, reference.tag)
+class FolderPlace:
+    """A name in an OCI layout, which may hold other things too. See `Place`."""
+
+    alone = True
+
+    def __init__(self, path: str, tag: str = "latest", digest: str = "") -> None:
+        from minibuild.image.layout_folder import LayoutFolder
+
+        self.name = path if tag == "latest" else f"{path}:{tag}"
+        self._folder = LayoutFolder(path)
+        self._tag = tag
+        self._digest = digest
+
+    def get(self) -> Found:
+        """See `Place.get`."""
+        from minibuild.image.layout import DirectoryLayout
+
+        layout = DirectoryLayout(self._folder.path)
+        return Found(layout.find(self._digest or self._tag), layout)
+
+    def find(self) -> Found | None:
+        """See `Place.find`."""
+        mine, _ = self._folder.named(self._tag)
+        return None if mine is None else self.get()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """See `Place.locked`."""
+        with self._folder.locked():
+            yield
+
+    def send(
+        self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
+    ) -> None:
+        """See `Place.send`."""
+        for layer in parts.layers:
+            self._folder.put_blob(layer, source)
+            meter(layer, layer.size, done=True)
+        self._folder.put(parts.config)
+
+    def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
+        """See `Place.give_name`."""
+        self._folder.put(manifest)
+        top = Descriptor(OCI_MANIFEST, digest_bytes(manifest), len(manifest))
+        self._folder.give_name(self._tag, top, drop=drop)
+        return top
+
+    def try_name(self, manifest: bytes) -> bool:
+        """See `Place.try_name`."""
+        self.give_name(manifest)
+        return True
+
+    def wait(self, attempt: int = 0) -> None:
+        """See `Place.wait`: the lock keeps others out."""
+
+
+class RegistryPlace:
+    """A tag of a repository. See `Place`."""
+
+    alone = False
+
+    def __init__(self, reference: Reference, registry: "Registry") -> None:
+        self.name = str(reference)
+        self._reference = reference
+        self._registry = registry
+
+    def get(self) -> Found:
+        """See `Place.get`."""
+        return Found(*self._registry.find(self._reference))
+
+    def find(self) -> Found | None:
+        """See `Place.find`."""
+        from minibuild.registry.errors import Refused
+
+        try:
+            return self.get()
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """See `Place.locked`."""
+        yield
+
+    def send(
+        self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
+    ) -> None:
+        """See `Place.send`."""
+        from minibuild.oci.parallel import in_parallel
+        from minibuild.registry.push import UPLOADS, Located, Repository
+
+        repository = Repository(self._registry, self._reference, meter=meter)
+
+        def push(layer: Descriptor) -> None:
+            other = source.location(layer.digest) if isinstance(source, Located) else None
+            others = [*near, *([] if other is None else [other])]
+            repository.push_blob(layer, source, mount_from=others)
+
+        in_parallel(push, parts.layers, UPLOADS)
+        repository.push_bytes(parts.config, parts.config_type)
+
+    def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
+        """See `Place.give_name`."""
+        return self._repository().push_manifest(manifest, OCI_MANIFEST, self._reference.tag)
+
+    def try_name(self, manifest: bytes) -> bool:
+        """See `Place.try_name`."""
+        from minibuild.registry.errors import Refused
+        from minibuild.registry.transport import Unreachable
+
+        tag = self._reference.tag
+        try:
+            self._repository().push_manifest(manifest, OCI_MANIFEST, tag, once=True)
+        except (Refused, Unreachable) as error:
+            if not error.temporary:
+                raise
+            return False
+        return True
+
+    def _repository(self) -> "Repository":
+        from minibuild.registry.push import Repository
+
+        return Repository(self._registry, self._reference)
+
+    def wait(self, attempt: int = 0) -> None:
+        """See `Place.wait`."""
+        from random import uniform
+
+        transport = self._registry.client.transport
+        if attempt:
+            transport.pause(attempt)
+        else:
+            transport.patience.sleep(uniform(*_MOMENT_S))

@@ -16,8 +16,8 @@ import minibuild
 from minibuild.events import Event, Warned
 from minibuild.oci.meter import unmetered
 from minibuild.oci.model import OCI_LAYER, Descriptor, describe
-from minibuild.oci.reference import parse_reference
-from minibuild.remotecache.mounts.repository import RepositoryPlace
+from minibuild.remotecache.mounts.artifact import read_mounts, write_mounts
+from minibuild.remotecache.places import open_place
 from minibuild.session.request import CacheMountPlace, RegistryAccess
 from tests.conftest import Cli
 from tests.registry.conftest import Authority
@@ -172,7 +172,8 @@ def test_what_came_from_one_name_is_mounted_at_another(
 
 
 def ids_of(server: Server, name: str) -> list[str]:
-    kept = RepositoryPlace(parse_reference(name), RegistryAccess(), threading.Event()).read()
+    asked = CacheMountPlace("registry", ref=name)
+    kept = read_mounts(open_place(asked, RegistryAccess(), threading.Event()))
     return [] if kept is None else sorted(kept.layers)
 
 
@@ -355,22 +356,22 @@ def test_two_builds_of_one_store_bring_a_mount_once(
 
 def test_many_write_to_one_name_at_once(plain: Server) -> None:
     """Each its own mount, in the same instant; none is lost."""
-    cancelled, reference = threading.Event(), parse_reference(f"{plain.address}/many/app:m")
+    asked = CacheMountPlace("registry", ref=f"{plain.address}/many/app:m")
     start = threading.Barrier(6)
 
     def write(number: int) -> None:
         data = b"%d" % number
         layer = describe(OCI_LAYER, data)
-        place = RepositoryPlace(reference, RegistryAccess(), cancelled)
+        place = open_place(asked, RegistryAccess(), threading.Event())
         start.wait()
-        place.write({f"m{number}": layer}, _Memory(data), unmetered)
+        write_mounts(place, {f"m{number}": layer}, _Memory(data), unmetered)
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ids_of(plain, str(reference)) == [f"m{number}" for number in range(6)]
+    assert ids_of(plain, asked.ref) == [f"m{number}" for number in range(6)]
 
 
 class _Memory:

@@ -14,8 +14,14 @@ from minibuild.errors import HostError, ImageError
 from minibuild.image.layout import DirectoryLayout
 from minibuild.oci.meter import unmetered
 from minibuild.oci.model import OCI_LAYER, Descriptor, describe
-from minibuild.remotecache.mounts.artifact import ARTIFACT_TYPE, artifact_bytes, parse_artifact
-from minibuild.remotecache.mounts.folder import FolderPlace
+from minibuild.remotecache.mounts.artifact import (
+    ARTIFACT_TYPE,
+    artifact_bytes,
+    parse_artifact,
+    read_mounts,
+    write_mounts,
+)
+from minibuild.remotecache.places import FolderPlace
 from tests.support.probes import is_root
 
 
@@ -32,11 +38,11 @@ class Blobs:
         return io.BytesIO(self.data[descriptor.digest])
 
     def to(self, place: FolderPlace) -> bool:
-        return place.write(self.layers, self, unmetered)
+        return write_mounts(place, self.layers, self, unmetered)
 
 
 def digests(place: FolderPlace) -> dict[str, str]:
-    kept = place.read()
+    kept = read_mounts(place)
     return {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
 
 
@@ -67,7 +73,7 @@ def test_what_is_not_an_artifact_is_refused(change: object) -> None:
 
 def test_others_stay(tmp_path: Path) -> None:
     place = FolderPlace(str(tmp_path / "p"), "latest")
-    assert place.read() is None
+    assert read_mounts(place) is None
     first, second = Blobs(a=b"1", b=b"2"), Blobs(b=b"3", c=b"4")
     assert first.to(place)
     assert second.to(place)

@@ -1,10 +1,12 @@
-"""What travels: an OCI artifact, a manifest with one layer for each cache mount.
+"""Cache mounts at a place: an OCI artifact, a manifest with one layer for each mount.
 
-Comes in: layers by the ids of their cache mounts. Goes out: a manifest, and back. An artifact is
+Comes in: layers by the ids of their cache mounts. Goes out: the artifact at a `Place`, and back.
+Writing replaces the layers of the mounts that are written, and keeps those of all others, so that
+several builds can share one name. An artifact is
 no image: its type says so (image-spec manifest.md, "Guidelines for Artifact Usage"), its config is
 the empty one, and nobody can run it. Each layer bears the id of its mount as an annotation. Ids
 come in order, so equal contents are an equal manifest.
-Read next: `places`, where artifacts are kept.
+Read next: `remotecache.places`, `importer`, `exporter`.
 """
 
 import json
@@ -12,14 +14,17 @@ from collections.abc import Mapping
 
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
-from minibuild.oci.content import BlobSource
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
+    MAX_DOCUMENT_BYTES,
     OCI_MANIFEST,
     Descriptor,
     descriptor_to_json,
     parse_json,
     parse_manifest,
 )
+from minibuild.remotecache.places import Parts, Place
 from minibuild.startup.tuples import NamedTuple
 
 ARTIFACT_TYPE = "application/vnd.minibuild.cache-mounts.v1"
@@ -28,11 +33,13 @@ ID = "minibuild.cache-mount.id"
 EMPTY = b"{}"
 EMPTY_CONFIG = Descriptor("application/vnd.oci.empty.v1+json", digest_bytes(EMPTY), len(EMPTY))
 
+_ATTEMPTS = 5
+
 Layers = Mapping[str, Descriptor]
 """The layer of each cache mount, by its id."""
 
 
-class Kept(NamedTuple):
+class MountCache(NamedTuple):
     """The cache mounts at a place: their layers by id, and where these can be read."""
 
     layers: Layers
@@ -67,6 +74,63 @@ def parse_artifact(data: bytes, what: str) -> dict[str, Descriptor]:
             raise ImageError(f"{what} has a layer that is not one of a cache mount")
         found[id] = layer
     return found
+
+
+def read_mounts(place: Place) -> MountCache | None:
+    """What is at a place; None if nothing is. Raises `ImageError` if it is something else, and
+    `RegistryError` if it cannot be known."""
+    found = place.find()
+    if found is None:
+        return None
+    data = read_document(found.source, found.top, MAX_DOCUMENT_BYTES)
+    return MountCache(parse_artifact(data, place.name), found.source)
+
+
+def write_mounts(place: Place, layers: Layers, source: BlobSource, meter: Meter) -> bool:
+    """Have these layers there beside those of other ids; says whether anything changed.
+
+    Where nothing keeps other writers out, the manifest is read once more when the blobs are there,
+    merged and replaced. That leaves two builds that end in the same instant only that instant. Then
+    it is looked at again: a mount that is what it was before has been written back by somebody who
+    had read that, and all is merged and replaced once more.
+    """
+    with place.locked():
+        before = _layers(place)
+        new = differing(layers, before)
+        if not new:
+            return False
+        place.send(Parts(new, EMPTY, EMPTY_CONFIG.media_type), source, (), meter)
+        if place.alone:
+            place.give_name(artifact_bytes({**before, **layers}))
+            return True
+        for attempt in range(1, _ATTEMPTS + 1):
+            before = _layers(place)
+            merged = artifact_bytes({**before, **layers})
+            if attempt == _ATTEMPTS:
+                place.give_name(merged)
+                break
+            # One attempt: what was read is soon out of date.
+            if not place.try_name(merged):
+                place.wait(attempt)
+                continue
+            place.wait()
+            if not _lost(layers, before, _layers(place)):
+                break
+    return True
+
+
+def _layers(place: Place) -> Layers:
+    kept = read_mounts(place)
+    return {} if kept is None else kept.layers
+
+
+def _lost(layers: Layers, before: Layers, now: Layers) -> bool:
+    """Whether one of `layers` is what it was before, and not what was written."""
+    digests = {id: layer.digest for id, layer in before.items()}
+    found = {id: now[id].digest if id in now else None for id in layers}
+    return any(
+        found[id] == digests.get(id) and found[id] != layer.digest for id, layer in layers.items()
+    )
 
 
 def differing(layers: Layers, known: Layers) -> list[Descriptor]:

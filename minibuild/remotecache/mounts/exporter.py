@@ -18,10 +18,11 @@ from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
+from minibuild.remotecache.mounts.artifact import read_mounts, write_mounts
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.remotecache.mounts.parcels import Parcels
-from minibuild.remotecache.mounts.places import open_place
 from minibuild.remotecache.mounts.tree import is_empty, pack_tree
+from minibuild.remotecache.places import open_place, place_name
 from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import named_by_seed
@@ -60,7 +61,7 @@ def send(
     changed: dict[str, None] = {}
     try:
         for asked in places:
-            name = f"exporting cache mounts to {asked.ref or asked.path}"
+            name = f"exporting cache mounts to {place_name(asked)}"
             try:
                 with vertex(scene.report, name) as voice:
                     new = _export(scene, asked, asked.ids or ids, parcels, voice)
@@ -82,7 +83,7 @@ def _export(
     scene: Scene, asked: CacheMountPlace, ids: Iterable[str], parcels: Parcels, voice: Voice
 ) -> list[str]:
     place = open_place(asked, scene.access, scene.cancelled)
-    kept = place.read()
+    kept = read_mounts(place)
     there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
     layers: dict[str, Descriptor] = {}
     for id in ids:
@@ -94,7 +95,7 @@ def _export(
                 warn(scene.report, _RULE, f"cache mount {id}: steps of other builds are using it")
             elif not is_empty(local.path):
                 layers[id] = layer_of(local, asked, there.get(id), parcels, scene.cancelled)
-    place.write(layers, parcels, VertexMeter(scene.report, voice.vertex))
+    write_mounts(place, layers, parcels, VertexMeter(scene.report, voice.vertex))
     return [id for id, layer in layers.items() if there.get(id) != layer.digest]
 
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.graph.op import CacheMount
-from minibuild.remotecache.mounts.artifact import Kept
+from minibuild.remotecache.mounts.artifact import MountCache, read_mounts
 from minibuild.remotecache.mounts.local import LocalMount
-from minibuild.remotecache.mounts.places import open_place
 from minibuild.remotecache.mounts.tree import is_empty
 from minibuild.remotecache.mounts.unpack import is_already, replace
+from minibuild.remotecache.places import open_place
 from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CacheMountPlace
 
@@ -56,7 +56,7 @@ class Arrivals:
                     self._bring(local, target, source, kept)
                     return
 
-    def _bring(self, local: LocalMount, target: str, source: "_Source", kept: Kept) -> None:
+    def _bring(self, local: LocalMount, target: str, source: "_Source", kept: MountCache) -> None:
         patience_s = _FORCED_PATIENCE_S if source.force else _PATIENCE_S
         try:
             bring(self._scene, local, target, source.name, kept, patience_s)
@@ -68,7 +68,7 @@ class Arrivals:
 
 
 def bring(
-    scene: Scene, local: LocalMount, target: str, name: str, kept: Kept, patience_s: float
+    scene: Scene, local: LocalMount, target: str, name: str, kept: MountCache, patience_s: float
 ) -> bool:
     """Give a mount what `kept` has for it; says whether that was anything new.
 
@@ -94,23 +94,23 @@ class _Source:
         self._scene = scene
         self._asked = asked
         self._asking = threading.Lock()
-        self._answer: list[Kept | None] = []
+        self._answer: list[MountCache | None] = []
 
     def concerns(self, id: str) -> bool:
         """Whether a mount is to be taken from here."""
         return not self._asked.ids or id in self._asked.ids
 
-    def kept(self) -> Kept | None:
+    def kept(self) -> MountCache | None:
         """What is there; None if nothing is that could be used."""
         with self._asking:
             if not self._answer:
                 self._answer.append(self._ask())
             return self._answer[0]
 
-    def _ask(self) -> Kept | None:
+    def _ask(self) -> MountCache | None:
         scene = self._scene
         try:
-            found = open_place(self._asked, scene.access, scene.cancelled).read()
+            found = read_mounts(open_place(self._asked, scene.access, scene.cancelled))
         except Cancelled:
             raise
         except (BuildError, OSError) as error:

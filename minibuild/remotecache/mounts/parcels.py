@@ -14,7 +14,8 @@ from minibuild.errors import BuildError, Cancelled
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference
-from minibuild.remotecache.mounts.places import open_place
+from minibuild.remotecache.mounts.artifact import read_mounts
+from minibuild.remotecache.places import open_place
 from minibuild.remotecache.transfer import Scene
 from minibuild.session.request import CacheMountPlace
 
@@ -55,7 +56,7 @@ class Parcels(ContentStore):
         while digest not in self._others and self._asked:
             asked = self._asked.pop(0)
             try:
-                kept = open_place(asked, self._scene.access, self._scene.cancelled).read()
+                kept = read_mounts(open_place(asked, self._scene.access, self._scene.cancelled))
             except Cancelled:
                 raise
             except (BuildError, OSError):

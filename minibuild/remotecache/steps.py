@@ -1,0 +1,99 @@
+"""The cache of steps at a place: a manifest with a document as its config, and the layers.
+
+Comes in: a `Place`. Goes out: the documents there, or a new one in the place of the old. What is
+read may also be an image whose config holds a document about its layers (`inline`), or an index of
+such images.
+Read next: `importer`, `exporter`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from minibuild.errors import ImageError
+from minibuild.oci.config import INLINE_CACHE
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.meter import Meter
+from minibuild.oci.model import (
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    Manifest,
+    describe,
+    is_index,
+    manifest_bytes,
+    parse_index,
+    parse_json,
+    parse_manifest,
+)
+from minibuild.oci.reference import Reference
+from minibuild.remotecache.document import (
+    CACHE_CONFIG,
+    CacheDocument,
+    document_bytes,
+    parse_document,
+    parse_document_bytes,
+)
+from minibuild.remotecache.places import Parts, Place
+from minibuild.startup.tuples import NamedTuple
+
+_MAX_IMAGES = 64
+
+
+class StepCache(NamedTuple):
+    """The documents at a place, and where the blobs that they name can be read."""
+
+    documents: tuple[CacheDocument, ...]
+    source: BlobSource
+
+
+def read_steps(place: Place) -> StepCache:
+    """What is at a place. Raises `ImageError` if there is no cache, and `RegistryError`."""
+    found = place.get()
+    documents = tuple(_documents(found.source, found.top, place.name))
+    if not documents:
+        raise ImageError(
+            f"{place.name} is an image without a cache in it",
+            hint="build it with --cache-to type=inline, or export the cache to a name of its own",
+        )
+    return StepCache(documents, found.source)
+
+
+def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[CacheDocument]:
+    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    if not is_index(data, top.media_type, name):
+        yield from _of_manifest(source, parse_manifest(data, name), name)
+        return
+    index = parse_index(data, name)
+    if any(child.media_type == CACHE_CONFIG for child in index.manifests):
+        raise ImageError(f"{name} was written by another builder: its keys mean nothing here")
+    for child in index.manifests[:_MAX_IMAGES]:
+        data = read_document(source, child, MAX_DOCUMENT_BYTES)
+        if not is_index(data, child.media_type, name):
+            yield from _of_manifest(source, parse_manifest(data, name), name)
+
+
+def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[CacheDocument]:
+    blobs = {layer.digest: layer for layer in manifest.layers}
+    data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
+    if manifest.config.media_type == CACHE_CONFIG:
+        yield parse_document_bytes(data, blobs, name)
+        return
+    inline = parse_json(data, name).get(INLINE_CACHE)
+    if isinstance(inline, dict):
+        yield parse_document(inline, blobs, name)
+
+
+def write_steps(
+    place: Place,
+    document: CacheDocument,
+    source: BlobSource,
+    near: Sequence[Reference],
+    meter: Meter,
+    *,
+    drop: bool,
+) -> Descriptor:
+    """Have a document at a place, with all that it names; returns its manifest. See `Place`."""
+    config = document_bytes(document)
+    layers = tuple({x.blob.digest: x.blob.descriptor for x in document.layers}.values())
+    with place.locked():
+        place.send(Parts(layers, config, CACHE_CONFIG), source, near, meter)
+        manifest = manifest_bytes(Manifest(describe(CACHE_CONFIG, config), layers))
+        return place.give_name(manifest, drop=drop)
