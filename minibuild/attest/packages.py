@@ -7,13 +7,14 @@ Formats: deb-control(5), Alpine's "Apk spec", PyPA's "Recording installed projec
 package.json.
 """
 
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
+from minibuild.errors import ImageError
 from minibuild.linux.beneath import open_beneath
+from minibuild.oci.document import parse_document
 from minibuild.startup.tuples import NamedTuple
 
 _MAX_BYTES = 64 << 20
@@ -156,14 +157,13 @@ def _languages(tree_fd: int) -> Iterator[Package]:
 
 def _npm(text: str) -> Iterator[Package]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        package = parse_document(text.encode(), "package.json", limit=_MAX_BYTES)
+        name, version = package["name"].text(), package["version"].text()
+    except ImageError:
         return
-    if not isinstance(value, dict):
-        return
-    name, version, licence = (value.get(key) for key in ("name", "version", "license"))
-    if isinstance(name, str) and isinstance(version, str) and name:
+    if name and version:
         scope, slash, rest = name.partition("/")
+        licence = package["license"].value
         licence = licence if isinstance(licence, str) else ""
         yield Package("npm", rest if slash else name, version, scope if slash else "", "", licence)
 

@@ -116,6 +116,7 @@ def _inspected(images: Images, word: str) -> dict[str, Any]:
                     for layer in version.manifest.layers
                 ],
                 "config": version.config,
+                **({"fault": version.fault} if version.fault else {}),
             }
             for version in versions(images, descriptor)
         ],
@@ -133,6 +134,8 @@ def _told(data: dict[str, Any]) -> list[str]:
         config = image["config"].get("config") or {}
         lines += ["", f"platform  {image['platform']}"]
         lines.append(f"id        {image['id']}")
+        if fault := image.get("fault"):
+            lines.append(f"fault     {fault}")
         if created := image["config"].get("created"):
             lines.append(f"created   {created}")
         count = len(image["layers"])

@@ -6,14 +6,17 @@ Comes in: the name of an image in the store. Goes out: a table of what is said o
 
 import argparse
 import json
+from typing import Any
 
 from minibuild.attest.statement import Attestation, attestations_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import find, open_images
+from minibuild.cli.stores import Images, find, open_images
 from minibuild.cli.table import table
 from minibuild.errors import ImageError
 from minibuild.oci.content import read_document
+from minibuild.oci.document import parse_document
+from minibuild.oci.model import Descriptor
 from minibuild.progress.quantity import bytes_text
 
 MAX_STATEMENT_BYTES = 64 << 20
@@ -41,13 +44,17 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             )
         if options.type:
             wanted = [said for said in found if said.type.startswith(_TYPES[options.type])]
-            documents = [read_document(images.content, s.blob, MAX_STATEMENT_BYTES) for s in wanted]
-            values = [json.loads(data) for data in documents]
+            values = [_statement(images, said.blob) for said in wanted]
             session.say(json.dumps(values[0] if len(values) == 1 else values, indent=2))
             return 0
     for line in table(["IMAGE", "SAYS", "SIZE"], [_row(said) for said in found], right="SIZE"):
         session.say(line)
     return 0
+
+
+def _statement(images: Images, blob: Descriptor) -> dict[str, Any]:
+    data = read_document(images.content, blob, MAX_STATEMENT_BYTES)
+    return parse_document(data, f"statement {blob.digest}", limit=MAX_STATEMENT_BYTES).object()
 
 
 def _row(said: Attestation) -> list[str]:

@@ -6,7 +6,6 @@ nothing but documents is transferred. Read next: `minibuild.imagetools.reconfigu
 """
 
 import argparse
-import json
 
 from minibuild.cli.attributes import assignment
 from minibuild.cli.command import Command, Session
@@ -16,6 +15,7 @@ from minibuild.errors import UsageError
 from minibuild.imagetools.edit import Drafts, Image, write_image
 from minibuild.imagetools.reconfigure import Changes, reconfigured
 from minibuild.oci.content import BlobSource
+from minibuild.oci.document import parse_value
 from minibuild.oci.model import Descriptor
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -98,13 +98,8 @@ def _words(text: str | None, flag: str) -> tuple[str, ...] | None:
     """A JSON list of words, or one word; nothing for the empty text."""
     if text is None or not text.startswith("["):
         return text if text is None else (text,) if text else ()
-    try:
-        words = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--{flag} {text} is not JSON: {error}") from None
-    if not all(isinstance(word, str) for word in words):
-        raise UsageError(f"--{flag} {text} holds something else than words")
-    return tuple(words)
+    words = parse_value(text.encode("utf-8", "surrogateescape"), f"--{flag}", error=UsageError)
+    return tuple(words.words())
 
 
 def _port(text: str) -> str:

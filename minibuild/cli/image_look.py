@@ -18,8 +18,8 @@ from minibuild.graph.platform import host_platform, parse_platform
 from minibuild.imagetools.compare import FileChange, Side, ValueChange, config_changes, file_changes
 from minibuild.imagetools.edit import Image, read_image
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
     Descriptor,
     choose_platform,
     is_index,

@@ -20,8 +20,8 @@ from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, serialised
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
     Descriptor,
     choose_platform,
     is_index,

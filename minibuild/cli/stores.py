@@ -10,10 +10,9 @@ from typing import Any
 
 from minibuild.attest.statement import is_attestation
 from minibuild.errors import DefinitionError, ImageError, UsageError
-from minibuild.graph.image import platform_from_json
 from minibuild.image.store import ImageStore, StoredImage
 from minibuild.oci.content import ContentStore
-from minibuild.oci.model import Descriptor, Manifest, parse_json
+from minibuild.oci.model import Descriptor, Manifest, parse_config
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.regex import regex
@@ -40,16 +39,15 @@ class Found(NamedTuple):
 
 
 class Version(NamedTuple):
-    """An image for one platform: its manifest, and the JSON of its config."""
+    """An image for one platform: its manifest, and the JSON of its config. The `platform` is that
+    of the config, which counts for who runs it. `fault` says what is wrong with a config that
+    cannot be read."""
 
     descriptor: Descriptor
     manifest: Manifest
     config: dict[str, Any]
-
-    @property
-    def platform(self) -> str:
-        """As `linux/arm64/v8`, from the config: it is what counts for who runs it."""
-        return str(platform_from_json(self.config))
+    platform: str
+    fault: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -103,9 +101,17 @@ def versions(images: Images, descriptor: Descriptor) -> list[Version]:
         if is_attestation(inner):
             continue
         if images.content.has(manifest.config.digest):
-            config = images.content.read(manifest.config.digest)
-            found.append(Version(inner, manifest, parse_json(config, "the config")))
+            found.append(_version(images, inner, manifest))
     return found
+
+
+def _version(images: Images, descriptor: Descriptor, manifest: Manifest) -> Version:
+    data = images.content.read(manifest.config.digest)
+    try:
+        config = parse_config(data, f"config {manifest.config.digest}")
+    except ImageError as error:
+        return Version(descriptor, manifest, {}, "damaged", error.message)
+    return Version(descriptor, manifest, config.value, str(config.platform))
 
 
 def _has_id(images: Images, image: StoredImage, digits: str) -> bool:

@@ -5,10 +5,9 @@ so that a config read from an image and written again loses nothing.
 Read next: `graph.frontend`.
 """
 
-from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 
-from minibuild.graph.platform import Platform, sorted_features
+from minibuild.graph.platform import Platform
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -63,35 +62,6 @@ class ImageConfig(NamedTuple):
     author: str = ""
     created: str = ""
     extra: dict[str, Any] = {}  # noqa: RUF012
-
-
-def config_from_json(data: dict[str, Any]) -> ImageConfig:
-    """The config that the parsed JSON of a config blob holds; unknown members are kept."""
-    known = {
-        *("os", "architecture", "variant", "os.version", "os.features"),
-        *("config", "history", "author", "created", "rootfs"),
-    }
-    platform = platform_from_json(data)
-    return ImageConfig(
-        platform=platform._replace(
-            os=platform.os or "linux", architecture=platform.architecture or "amd64"
-        ),
-        config=cast(ContainerConfig, data.get("config") or {}),
-        history=tuple(data.get("history") or ()),
-        author=str(data.get("author") or ""),
-        created=str(data.get("created") or ""),
-        extra={key: value for key, value in data.items() if key not in known},
-    )
-
-
-def platform_from_json(data: Mapping[str, Any]) -> Platform:
-    """The platform that a config tells; what is no text there is left out."""
-    members = ("os", "architecture", "variant", "os.version")
-    words = [value if isinstance(value := data.get(key), str) else "" for key in members]
-    features = data.get("os.features")
-    listed = features if isinstance(features, list) else []
-    found = sorted_features(feature for feature in listed if isinstance(feature, str))
-    return Platform(words[0], words[1], words[2], words[3], found)
 
 
 def platform_to_json(platform: Platform) -> dict[str, Any]:

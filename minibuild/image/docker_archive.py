@@ -6,16 +6,16 @@ and no manifests. For those the manifests are made here, as a registry would hav
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError
 from minibuild.image.layout import Layout, check_version, find_image
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, file_chunks
+from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_value
 from minibuild.oci.model import (
     CONTAINERD_NAME,
     DOCKER_CONFIG,
@@ -23,7 +23,6 @@ from minibuild.oci.model import (
     DOCKER_LAYER_GZIP,
     DOCKER_LAYER_ZSTD,
     DOCKER_MANIFEST,
-    MAX_DOCUMENT_BYTES,
     REF_NAME,
     Descriptor,
     Index,
@@ -178,9 +177,10 @@ class DockerArchive:
         self._documents: dict[Digest, bytes] = {}
         self._layers: dict[str, Descriptor] = {}
         manifests: list[Descriptor] = []
-        for item in self._items():
+        data = self._archive.document("manifest.json")
+        for item in parse_value(data, f"manifest.json of {path}").required().items():
             described = self._manifest(item)
-            names = [str(parse_reference(name)) for name in item.get("RepoTags") or ()]
+            names = [str(parse_reference(name)) for name in item["RepoTags"].texts()]
             for name in names or [""]:
                 annotations = {REF_NAME: name, CONTAINERD_NAME: name} if name else {}
                 manifests.append(described._replace(annotations=annotations))
@@ -201,28 +201,14 @@ class DockerArchive:
             raise ImageError(f"blob {descriptor.digest} is missing from {self._archive.path}")
         return self._archive.file(name)
 
-    def _items(self) -> list[dict[str, Any]]:
-        what = f"manifest.json of {self._archive.path}"
-        data = self._archive.document("manifest.json")
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
-            raise ImageError(f"{what} is not JSON") from None
-        for item in value if isinstance(value, list) else [None]:
-            texts = [item.get("Config"), *(item.get("Layers") or ())] if item else [None]
-            tags = (item.get("RepoTags") or ()) if item else ()
-            if not all(isinstance(text, str) for text in (*texts, *tags)):
-                raise ImageError(f"{what} is not a list of images")
-        return cast(list[dict[str, Any]], value)
-
-    def _manifest(self, item: dict[str, Any]) -> Descriptor:
-        config = self._archive.document(item["Config"])
+    def _manifest(self, item: Member) -> Descriptor:
+        config = self._archive.document(item["Config"].required().text())
         digest = digest_bytes(config)
         self._documents[digest] = config
         data = manifest_bytes(
             Manifest(
                 Descriptor(DOCKER_CONFIG, digest, len(config)),
-                tuple(self._layer(name) for name in item.get("Layers") or ()),
+                tuple(self._layer(name) for name in item["Layers"].texts()),
                 {},
                 DOCKER_MANIFEST,
             )

@@ -14,10 +14,10 @@ from typing import BinaryIO, Protocol, cast
 from minibuild.digest import Digest, InvalidDigest, digest_hex, parse_digest
 from minibuild.errors import DefinitionError, ImageError
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.model import (
     CONTAINERD_NAME,
     INDEXES,
-    MAX_DOCUMENT_BYTES,
     OCI_INDEX,
     OCI_MANIFEST,
     REF_NAME,
@@ -25,7 +25,6 @@ from minibuild.oci.model import (
     Index,
     is_index,
     parse_index,
-    parse_json,
 )
 from minibuild.oci.reference import parse_reference
 
@@ -81,9 +80,9 @@ class DirectoryLayout:
 
 def check_version(data: bytes, what: str) -> None:
     """Refuse a layout of a version that is not ours to understand."""
-    version = parse_json(data, f"oci-layout of {what}").get("imageLayoutVersion")
-    if version != _SUPPORTED_VERSION:
-        raise ImageError(f"the OCI layout {what} has version {version!r}, not {_SUPPORTED_VERSION}")
+    version = parse_document(data, f"oci-layout of {what}")["imageLayoutVersion"]
+    if version.text() != _SUPPORTED_VERSION:
+        raise version.wrong(f"is {version.text()!r}, not {_SUPPORTED_VERSION}")
 
 
 def find_image(source: BlobSource, index: Index, name: str, what: str) -> Descriptor:
@@ -135,13 +134,10 @@ def _all(source: BlobSource, manifests: tuple[Descriptor, ...]) -> Iterator[Desc
         yield manifest
         if manifest.media_type in INDEXES:
             data = read_document(source, manifest, MAX_DOCUMENT_BYTES)
-            yield from parse_index(data).manifests
+            yield from parse_index(data, f"index {manifest.digest}").manifests
 
 
 def document_type(data: bytes, what: str) -> str:
     """The media type of a manifest or index, from its contents."""
-    value = parse_json(data, what)
-    declared = value.get("mediaType")
-    if isinstance(declared, str) and declared:
-        return declared
-    return OCI_INDEX if is_index(data, "", what) else OCI_MANIFEST
+    declared = parse_document(data, what)["mediaType"].text()
+    return declared or (OCI_INDEX if is_index(data, "", what) else OCI_MANIFEST)

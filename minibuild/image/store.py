@@ -99,7 +99,9 @@ class ImageStore:
     def _inner(self, descriptor: Descriptor) -> tuple[Descriptor, ...]:
         if descriptor.media_type not in INDEXES or not self._content.has(descriptor.digest):
             return ()
-        return parse_index(self._content.read(descriptor.digest)).manifests
+        return parse_index(
+            self._content.read(descriptor.digest), f"index {descriptor.digest}"
+        ).manifests
 
     def _read(self) -> Index:
         try:

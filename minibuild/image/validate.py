@@ -5,14 +5,16 @@ sound. Checked are sizes and digests of all blobs, the diff ids of the layers, t
 the manifest have as many layers and as many history entries, and that the layers are tars.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
-from minibuild.digest import DiffID, Digest
+from minibuild.digest import DiffID
 from minibuild.errors import BuildError
+from minibuild.graph.image import History
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_reader import TarReader
 from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.model import MAX_DOCUMENT_BYTES, Descriptor, Manifest, parse_json
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
+from minibuild.oci.model import Descriptor, Manifest, parse_config
 from minibuild.oci.transfer import manifests_of
 
 _MAX_STATEMENT_BYTES = 64 << 20
@@ -33,19 +35,14 @@ def _manifest_problems(source: BlobSource, descriptor: Descriptor, manifest: Man
     what = f"image {descriptor.digest}"
     try:
         data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
-        config = parse_json(data, f"the config of {what}")
+        if descriptor.platform is not None and descriptor.platform.os == "unknown":
+            return _blob_problems(source, manifest)
+        config = parse_config(data, f"config {manifest.config.digest}", len(manifest.layers))
     except BuildError as error:
-        return [str(error)]
-    problems: list[str] = []
-    rootfs = config.get("rootfs")
-    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(diff_ids, list) or len(diff_ids) != len(manifest.layers):
-        return [f"{what} has {len(manifest.layers)} layers and other diff_ids: {diff_ids}"]
-    problems += _history_problems(config.get("history"), len(diff_ids), what)
-    if descriptor.platform is not None and descriptor.platform.os == "unknown":
-        return problems + _blob_problems(source, manifest)
-    for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
-        problems += _layer_problems(source, layer, DiffID(Digest(str(diff_id))))
+        return [f"{what}: {error}"]
+    problems = _history_problems(config.image.history, len(config.diff_ids), what)
+    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        problems += _layer_problems(source, layer, diff_id)
     return problems
 
 
@@ -60,10 +57,10 @@ def _blob_problems(source: BlobSource, manifest: Manifest) -> list[str]:
     return problems
 
 
-def _history_problems(history: Any, layers: int, what: str) -> list[str]:
+def _history_problems(history: Sequence[History], layers: int, what: str) -> list[str]:
     if not history:
         return []
-    entries = [e for e in history if isinstance(e, dict) and not e.get("empty_layer")]
+    entries = [entry for entry in history if not entry.get("empty_layer")]
     if len(entries) != layers:
         return [f"{what} has {layers} layers and {len(entries)} history entries with a layer"]
     return []

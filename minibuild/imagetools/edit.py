@@ -11,18 +11,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from minibuild.digest import DiffID, Digest, parse_digest
-from minibuild.errors import ImageError
-from minibuild.graph.image import platform_from_json
+from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
 from minibuild.image.listing import Layer
 from minibuild.oci.config import INLINE_CACHE
 from minibuild.oci.content import BlobSource, ContentStore, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
     DOCKER_MANIFEST,
     INDEXES,
-    MAX_DOCUMENT_BYTES,
     Descriptor,
     Index,
     Manifest,
@@ -32,8 +30,8 @@ from minibuild.oci.model import (
     index_bytes,
     is_index,
     manifest_bytes,
+    parse_config,
     parse_index,
-    parse_json,
     parse_manifest,
 )
 from minibuild.oci.reference import Reference
@@ -41,19 +39,16 @@ from minibuild.startup.tuples import NamedTuple
 
 
 class Image(NamedTuple):
-    """One image, taken apart. `history` has an entry for each instruction."""
+    """One image, taken apart. `history` has an entry for each instruction. `platform` is what it
+    runs on, from its config, which counts for who runs it; less the version of the operating
+    system: each new base has another one."""
 
     descriptor: Descriptor
     manifest: Manifest
     config: Mapping[str, Any]
     layers: tuple[Layer, ...]
     history: tuple[Mapping[str, Any], ...]
-
-    @property
-    def platform(self) -> Platform:
-        """What it runs on, from its config, which counts for who runs it. Less the version of the
-        operating system: each new base has another one."""
-        return platform_from_json(self.config)._replace(os_version="", os_features=())
+    platform: Platform
 
 
 def read_image(source: BlobSource, descriptor: Descriptor) -> Image:
@@ -61,25 +56,11 @@ def read_image(source: BlobSource, descriptor: Descriptor) -> Image:
     what = f"manifest {descriptor.digest}"
     manifest = parse_manifest(read_document(source, descriptor, MAX_DOCUMENT_BYTES), what)
     data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
-    config = parse_json(data, f"the config of {what}")
-    rootfs = config.get("rootfs")
-    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(diff_ids, list) or len(diff_ids) != len(manifest.layers):
-        raise ImageError(f"{what} and its config do not agree about its layers")
-    layers = tuple(
-        Layer(blob, DiffID(_digest(diff_id, what)))
-        for blob, diff_id in zip(manifest.layers, diff_ids, strict=True)
-    )
-    told = config.get("history")
-    history = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
-    return Image(descriptor, manifest, config, layers, tuple(history))
-
-
-def _digest(value: object, what: str) -> Digest:
-    try:
-        return parse_digest(str(value))
-    except ValueError as error:
-        raise ImageError(f"a diff id of {what} is {error}") from None
+    config = parse_config(data, f"config {manifest.config.digest}", len(manifest.layers))
+    layers = tuple(map(Layer, manifest.layers, config.diff_ids))
+    history = tuple(config.value.get("history") or ())
+    platform = config.platform._replace(os_version="", os_features=())
+    return Image(descriptor, manifest, config.value, layers, history, platform)
 
 
 def add_layer(image: Image, packed: PackedLayer) -> Layer:
@@ -188,7 +169,7 @@ def each_image(
     data = read_document(source, top, MAX_DOCUMENT_BYTES)
     if not is_index(data, top.media_type, f"manifest {top.digest}"):
         return edit(read_image(source, top))
-    index = parse_index(data)
+    index = parse_index(data, f"index {top.digest}")
     edited = [
         each_image(drafts, source, child, edit)
         for child in index.manifests

@@ -14,10 +14,10 @@ from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.imagetools.edit import read_image
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
-    MAX_DOCUMENT_BYTES,
     OCI_INDEX,
     Descriptor,
     Index,
@@ -52,7 +52,7 @@ class Together:
                 raise ImageError(f"the config of {top.digest} names no platform")
             self._take(Descriptor(top.media_type, top.digest, top.size, {}, platform))
             return
-        for child in parse_index(data).manifests:
+        for child in parse_index(data, f"index {top.digest}").manifests:
             self._take(child)
 
     def _take(self, child: Descriptor) -> None:

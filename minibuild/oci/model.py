@@ -1,20 +1,22 @@
-"""The documents of the OCI image specification: descriptors, manifests and indexes.
+"""The documents of the OCI image specification: descriptors, manifests, indexes and configs.
 
 Comes in: JSON, from ourselves or from anybody. Goes out: typed values, checked: a manifest that
 got through `parse_manifest` holds only digests from which a path can be made, and sizes that are
-numbers. Written documents have the members in the order in which BuildKit writes them.
-Rules: descriptor.md, manifest.md and image-index.md of the image spec; Docker's schema 2 is the
-same with other media types. Read next: `content`.
+numbers; in a config the environment is a list of strings, and so on. Written documents have the
+members in the order in which BuildKit writes them.
+Rules: descriptor.md, manifest.md, image-index.md and config.md of the image spec; Docker's schema 2
+is the same with other media types. Read next: `content`.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
+from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError
-from minibuild.graph.image import platform_to_json
+from minibuild.graph.image import ContainerConfig, History, ImageConfig, platform_to_json
 from minibuild.graph.platform import Platform, sorted_features
+from minibuild.oci.document import Member, parse_document
 from minibuild.startup.tuples import NamedTuple
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -38,11 +40,8 @@ MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 
-MAX_DOCUMENT_BYTES = 4 << 20
-"""The size of a manifest that registries have to take (distribution spec, "Pushing Manifests")."""
-
-_MAX_SIZE = 1 << 62
 _MAX_DESCRIPTORS = 20_000
+_MAX_DURATION = 1 << 63
 
 _OCI_TO_DOCKER = {
     OCI_INDEX: DOCKER_INDEX,
@@ -92,6 +91,16 @@ class Manifest(NamedTuple):
     media_type: str = OCI_MANIFEST
 
 
+class ConfigDocument(NamedTuple):
+    """The config of an image. `platform` is what it says of it, with nothing filled in; `value` is
+    its JSON, to be written again: it may hold more than has a name here."""
+
+    image: ImageConfig
+    diff_ids: tuple[DiffID, ...]
+    platform: Platform
+    value: dict[str, Any]
+
+
 class Index(NamedTuple):
     """Several manifests, usually one for each platform."""
 
@@ -103,129 +112,139 @@ class Index(NamedTuple):
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise ImageError(f"{what} is not a string")
-    return value
-
-
-def _annotations(value: Any, what: str) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise ImageError(f"the annotations of {what} are not strings by name")
-    return cast(dict[str, str], value)
-
-
-def _platform(value: Any, what: str) -> Platform | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise ImageError(f"the platform of {what} is not an object")
+def _platform(platform: Member) -> Platform:
+    """The platform that a member of a descriptor is, and a config itself."""
     return Platform(
-        _text(value.get("os", ""), f"the os of {what}"),
-        _text(value.get("architecture", ""), f"the architecture of {what}"),
-        _text(value.get("variant", ""), f"the variant of {what}"),
-        _text(value.get("os.version", ""), f"the os.version of {what}"),
-        _features(value.get("os.features"), what),
+        platform["os"].text(),
+        platform["architecture"].text(),
+        platform["variant"].text(),
+        platform["os.version"].text(),
+        sorted_features(platform["os.features"].texts()),
     )
 
 
-def _features(value: Any, what: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise ImageError(f"the os.features of {what} are not a list")
-    return sorted_features(_text(item, f"a feature of {what}") for item in value)
-
-
-def parse_descriptor(value: Any, what: str) -> Descriptor:
-    """The descriptor in parsed JSON; `what` names it in errors."""
-    if not isinstance(value, dict):
-        raise ImageError(f"{what} is not a descriptor")
-    size = value.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAX_SIZE:
-        raise ImageError(f"{what} has no valid size")
-    try:
-        digest = parse_digest(_text(value.get("digest"), f"the digest of {what}"))
-    except InvalidDigest as error:
-        raise ImageError(f"the digest of {what} is {error}") from None
+def parse_descriptor(descriptor: Member) -> Descriptor:
+    """The descriptor that a member of a document is. Raises the error of the document."""
+    descriptor.required().object()
     return Descriptor(
-        _text(value.get("mediaType", ""), f"the media type of {what}"),
-        digest,
-        size,
-        _annotations(value.get("annotations"), what),
-        _platform(value.get("platform"), what),
+        descriptor["mediaType"].text(),
+        descriptor["digest"].digest(),
+        descriptor["size"].whole(),
+        descriptor["annotations"].strings(),
+        _platform(descriptor["platform"]) if "platform" in descriptor else None,
     )
 
 
-def parse_json(data: bytes, what: str) -> dict[str, Any]:
-    """The JSON object in `data`, which must not be larger than a document may be."""
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise ImageError(f"{what} is larger than {MAX_DOCUMENT_BYTES} bytes")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"{what} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ImageError(f"{what} is not a JSON object")
-    return cast(dict[str, Any], value)
-
-
-def _list(value: Any, what: str) -> list[Any]:
-    if not isinstance(value, list) or len(value) > _MAX_DESCRIPTORS:
-        raise ImageError(f"{what} is not a list of descriptors")
-    return value
-
-
-def _document(data: bytes, what: str) -> dict[str, Any]:
-    value = parse_json(data, what)
-    if value.get("schemaVersion") != 2:
-        raise ImageError(
-            f"{what} has schema version {value.get('schemaVersion')!r}, not 2",
-            hint="images of Docker's schema 1 are long deprecated: push or pull the image anew",
-        )
-    return value
+def _versioned(data: bytes, what: str) -> Member:
+    document = parse_document(data, what)
+    version = document["schemaVersion"]
+    if version.value != 2:
+        error = version.wrong("is missing" if version.value is None else "is not 2")
+        error.hint = "images of Docker's schema 1 are long deprecated: push or pull the image again"
+        raise error
+    return document
 
 
 def is_index(data: bytes, media_type: str, what: str) -> bool:
     """Whether a document is an index and not a manifest; one that claims to be both is refused."""
-    value = _document(data, what)
-    declared = _text(value.get("mediaType", media_type), f"the media type of {what}")
-    if "manifests" in value and ("config" in value or "layers" in value):
-        raise ImageError(f"{what} claims to be both an index and a manifest")
+    document = _versioned(data, what)
+    declared = document["mediaType"].text(media_type)
+    if "manifests" in document and ("config" in document or "layers" in document):
+        raise document.wrong("claims to be both an index and a manifest")
     if media_type and media_type in INDEXES + MANIFESTS and declared != media_type:
-        raise ImageError(f"{what} says it is {declared}, and its descriptor says {media_type}")
-    return declared in INDEXES or (declared not in MANIFESTS and "manifests" in value)
+        raise document.wrong(f"says it is {declared}, and its descriptor says {media_type}")
+    return declared in INDEXES or (declared not in MANIFESTS and "manifests" in document)
 
 
 def parse_manifest(data: bytes, what: str = "the manifest") -> Manifest:
     """The manifest in `data`. Raises `ImageError`."""
-    value = _document(data, what)
-    layers = [
-        parse_descriptor(layer, f"layer {number} of {what}")
-        for number, layer in enumerate(_list(value.get("layers"), f"the layers of {what}"))
-    ]
+    document = _versioned(data, what)
+    layers = document["layers"].required().items(_MAX_DESCRIPTORS)
     return Manifest(
-        parse_descriptor(value.get("config"), f"the config of {what}"),
-        tuple(layers),
-        _annotations(value.get("annotations"), what),
-        _text(value.get("mediaType", OCI_MANIFEST), f"the media type of {what}"),
+        parse_descriptor(document["config"]),
+        tuple(parse_descriptor(layer) for layer in layers),
+        document["annotations"].strings(),
+        document["mediaType"].text(OCI_MANIFEST),
     )
 
 
 def parse_index(data: bytes, what: str = "the index") -> Index:
     """The index in `data`. Raises `ImageError`."""
-    value = _document(data, what)
-    manifests = [
-        parse_descriptor(manifest, f"manifest {number} of {what}")
-        for number, manifest in enumerate(_list(value.get("manifests"), f"the list in {what}"))
-    ]
+    document = _versioned(data, what)
+    manifests = document["manifests"].required().items(_MAX_DESCRIPTORS)
     return Index(
-        tuple(manifests),
-        _annotations(value.get("annotations"), what),
-        _text(value.get("mediaType", OCI_INDEX), f"the media type of {what}"),
+        tuple(parse_descriptor(manifest) for manifest in manifests),
+        document["annotations"].strings(),
+        document["mediaType"].text(OCI_INDEX),
     )
+
+
+_KNOWN = frozenset(
+    "os architecture variant os.version os.features config history author created rootfs".split()
+)
+
+
+def parse_config(
+    data: bytes, what: str = "the config", layers: int | None = None
+) -> ConfigDocument:
+    """The config of an image in `data`, whose manifest has so many `layers`; members that have no
+    name here are kept. Raises `ImageError`."""
+    document = parse_document(data, what)
+    platform = _platform(document)
+    image = ImageConfig(
+        platform=platform._replace(
+            os=platform.os or "linux", architecture=platform.architecture or "amd64"
+        ),
+        config=_container(document["config"]),
+        history=tuple(_history(entry) for entry in document["history"].items()),
+        author=document["author"].text(),
+        created=document["created"].time(),
+        extra={name: value for name, value in document.object().items() if name not in _KNOWN},
+    )
+    rootfs = document["rootfs"]
+    rootfs["type"].text()
+    diff_ids = tuple(DiffID(item.digest()) for item in rootfs["diff_ids"].items(_MAX_DESCRIPTORS))
+    if layers is not None and len(diff_ids) != layers:
+        raise rootfs["diff_ids"].wrong(f"names {len(diff_ids)} layers, and the manifest {layers}")
+    value = document.object()
+    if "history" in document:  # an entry that is null is one that says nothing
+        value = {**value, "history": [entry or {} for entry in value["history"]]}
+    return ConfigDocument(image, diff_ids, platform, value)
+
+
+def _container(config: Member) -> ContainerConfig:
+    """The `config` of a config: what starts in a container. Null is what is not there."""
+    found = {name: value for name, value in config.object().items() if value is not None}
+    for name, member in config.members():
+        match name:
+            case "User" | "WorkingDir" | "StopSignal":
+                member.word()
+            case "Env" | "Entrypoint" | "Cmd" | "Shell" | "OnBuild":
+                member.words()
+            case "Labels" if name in found:
+                found[name] = member.strings()
+            case "ExposedPorts" | "Volumes" if name in found:
+                found[name] = {key: value.object() for key, value in member.members()}
+            case "ArgsEscaped":
+                member.flag()
+            case "Healthcheck":
+                _healthcheck(member)
+    return cast(ContainerConfig, found)
+
+
+def _healthcheck(check: Member) -> None:
+    check["Test"].texts()
+    for name in ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"):
+        if name in check:
+            check[name].whole(-_MAX_DURATION, _MAX_DURATION)
+
+
+def _history(entry: Member) -> History:
+    for name in ("created_by", "author", "comment"):
+        entry[name].text()
+    entry["created"].time()
+    entry["empty_layer"].flag()
+    return cast(History, {name: value for name, value in entry.object().items() if value})
 
 
 # --- Writing --------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, ContentStore, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
     Descriptor,
     Manifest,
     is_index,

@@ -5,12 +5,12 @@ remembered for the repositories and actions it is good for. Rules: RFC 9110, 11.
 distribution project's token authentication ("spec/auth/token", "oauth"). Read next: `client`.
 """
 
-import json
 import re
 import threading
 
 from minibuild.errors import RegistryError
 from minibuild.graph.address import Address, parse_address
+from minibuild.oci.document import parse_document
 from minibuild.registry.credentials import Credentials, Login
 from minibuild.registry.errors import refusal
 from minibuild.registry.hosts import Endpoint, Hosts
@@ -149,11 +149,8 @@ def _covered(scope: str, scopes: tuple[str, ...]) -> bool:
 
 
 def _token_in(data: bytes, host: str) -> str:
-    try:
-        value = json.loads(data)
-        token = value.get("token") or value.get("access_token")
-    except (ValueError, AttributeError):
-        token = None
-    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+    answer = parse_document(data, f"the answer of {host} to a login", error=RegistryError)
+    token = answer["token"].text() or answer["access_token"].text()
+    if not token or not token.isascii() or not token.isprintable():
         raise RegistryError(f"{host} answered a login without a token")
     return token

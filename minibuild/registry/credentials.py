@@ -8,11 +8,9 @@ Read next: `auth`.
 """
 
 import base64
-import binascii
-import json
-from typing import Any
 
 from minibuild.errors import RegistryError
+from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_document
 from minibuild.startup.tuples import NamedTuple
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
@@ -36,12 +34,19 @@ class Login(NamedTuple):
         return "Basic " + base64.b64encode(pair).decode()
 
 
+class LoginsError(RegistryError):
+    """A file of logins that cannot be understood."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="logins are kept there: mend it")
+
+
 class Credentials:
     """The logins of some config files; each is read when first asked for."""
 
     def __init__(self, paths: tuple[str, ...] = ()) -> None:
         self._paths = paths
-        self._configs: dict[str, dict[str, Any]] = {}
+        self._configs: dict[str, Member] = {}
 
     def login(self, domain: str, repository: str = "") -> Login | None:
         """The login for a repository of a registry; the first file that has one counts."""
@@ -53,33 +58,28 @@ class Credentials:
     def _login(self, path: str, domain: str, repository: str) -> Login | None:
         config = self._read(path)
         keys = _keys(domain)
-        helpers = _table(config, "credHelpers")
-        helper = next((helpers[key] for key in keys if key in helpers), config.get("credsStore"))
-        if helper:
+        helpers = config["credHelpers"]
+        named = next((helpers[key] for key in keys if key in helpers), config["credsStore"])
+        if helper := named.word():
             for key in keys:
-                if found := _ask(str(helper), key, path):
+                if found := _ask(helper, key, path):
                     return found
-        auths = _table(config, "auths")
+        auths = config["auths"]
         for key in (*_beginnings(domain, repository), *keys, *_with_paths(auths, domain)):
-            entry = auths.get(key)
-            if isinstance(entry, dict) and (found := _from_entry(entry, f"{path}: {key}")):
+            if found := _from_entry(auths[key]):
                 return found
         return None
 
-    def _read(self, path: str) -> dict[str, Any]:
+    def _read(self, path: str) -> Member:
         if path not in self._configs:
             try:
-                with open(path, encoding="utf-8") as file:
-                    value = json.load(file)
+                with open(path, "rb") as file:
+                    data = file.read(MAX_DOCUMENT_BYTES + 1)
             except (FileNotFoundError, NotADirectoryError):
-                value = {}
+                data = b"{}"
             except OSError as error:
                 raise RegistryError(f"cannot read {path}: {error.strerror}") from None
-            except ValueError as error:
-                raise RegistryError(
-                    f"{path} is not JSON: {error}", hint="logins are kept there: mend it"
-                ) from None
-            self._configs[path] = value if isinstance(value, dict) else {}
+            self._configs[path] = parse_document(data, path, error=LoginsError)
         return self._configs[path]
 
 
@@ -96,31 +96,26 @@ def _beginnings(domain: str, repository: str) -> list[str]:
     return ["/".join([domain, *parts[:count]]) for count in range(len(parts), 0, -1)]
 
 
-def _with_paths(auths: dict[str, Any], domain: str) -> list[str]:
+def _with_paths(auths: Member, domain: str) -> list[str]:
     """Keys that are URLs of the registry's API, as old docker clients wrote them."""
     heads = (f"https://{domain}/", f"http://{domain}/")
-    return [key for key in auths if key.startswith(heads)]
+    return [key for key in auths.object() if key.startswith(heads)]
 
 
-def _table(config: dict[str, Any], key: str) -> dict[str, Any]:
-    value = config.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _from_entry(entry: dict[str, Any], where: str) -> Login | None:
+def _from_entry(entry: Member) -> Login | None:
     """The login that an entry of `auths` holds; `docker login` leaves empty ones, too."""
-    if identity := entry.get("identitytoken"):
-        return Login(identity=str(identity))
-    if auth := entry.get("auth"):
+    if identity := entry["identitytoken"].text():
+        return Login(identity=identity)
+    if auth := entry["auth"].text():
         try:
-            user, colon, password = base64.b64decode(str(auth)).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+            user, colon, password = base64.b64decode(auth).decode().partition(":")
+        except ValueError:
             colon = ""
         if not colon:
-            raise RegistryError(f"{where} has an auth that is not base64 of NAME:PASSWORD")
+            raise entry["auth"].wrong("is not base64 of NAME:PASSWORD")
         return Login(user, password.rstrip("\0"))
-    if entry.get("username"):
-        return Login(str(entry["username"]), str(entry.get("password", "")))
+    if user := entry["username"].text():
+        return Login(user, entry["password"].text())
     return None
 
 
@@ -150,9 +145,8 @@ def _ask(helper: str, key: str, path: str) -> Login | None:
         if _UNKNOWN in said or not said:
             return None
         raise RegistryError(f"the credential helper {program} failed: {said.splitlines()[0]}")
-    try:
-        value = json.loads(done.stdout)
-        user, secret = str(value["Username"]), str(value["Secret"])
-    except (ValueError, KeyError, TypeError):
-        raise RegistryError(f"the credential helper {program} gave no login") from None
+    answer = parse_document(
+        done.stdout, f"the answer of the credential helper {program}", error=RegistryError
+    )
+    user, secret = (answer[key].required().text() for key in ("Username", "Secret"))
     return Login(identity=secret) if user == _TOKEN_USER else Login(user, secret)

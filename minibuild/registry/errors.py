@@ -4,10 +4,10 @@ Comes in: a response that is no success. Goes out: a `RegistryError`. Rules: "Er
 distribution spec; the rate limit headers are Docker Hub's.
 """
 
-import json
 from typing import TYPE_CHECKING
 
 from minibuild.errors import BuildError, RegistryError
+from minibuild.oci.document import parse_document
 from minibuild.registry.transport import TEMPORARY, read_all, retry_after_s
 
 if TYPE_CHECKING:
@@ -79,10 +79,13 @@ def _wait(response: "BaseHTTPResponse") -> str:
 def _said(response: "BaseHTTPResponse", host: str) -> tuple[str, str]:
     """The registry's own words: those of the first error, in one line; and its code."""
     try:
-        error = json.loads(read_all(response, _MAX_BYTES, host))["errors"][0]
-        code = str(error.get("code", ""))
-        words = str(error.get("message") or error["code"])
-    except (BuildError, ValueError, LookupError, TypeError, AttributeError):
+        answer = parse_document(read_all(response, _MAX_BYTES, host), "the answer")
+        error = next(answer["errors"].items(), None)
+        if error is None:
+            return "", ""
+        code = error["code"].text()
+        words = error["message"].text() or code
+    except BuildError:
         return "", ""
     words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return words[:_MAX_WORDS], code

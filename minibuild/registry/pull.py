@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import RegistryError
 from minibuild.oci.content import ContentStore
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
     INDEXES,
     MANIFESTS,
-    MAX_DOCUMENT_BYTES,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
 from minibuild.digest import Digest
 from minibuild.errors import RegistryError
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import (
     INDEXES,
     MANIFESTS,
-    MAX_DOCUMENT_BYTES,
     OCI_MANIFEST,
     Descriptor,
     describe,

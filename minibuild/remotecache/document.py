@@ -15,11 +15,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
+from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError
 from minibuild.oci.config import rfc3339
+from minibuild.oci.document import Member
 from minibuild.oci.layers import PackedLayer
-from minibuild.oci.model import Descriptor, as_oci, parse_json
+from minibuild.oci.model import Descriptor, as_oci
 from minibuild.startup.tuples import NamedTuple
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
@@ -103,59 +104,49 @@ def _step_value(document: CacheDocument, step: CachedStep) -> dict[str, Any]:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def parse_document(
-    value: dict[str, Any], blobs: Mapping[Digest, Descriptor], what: str
-) -> CacheDocument:
-    """The document in parsed JSON, whose layers are `blobs`. Raises `ImageError`."""
-    if value.get(MARK) != _VERSION:
+def parse_cache(document: Member, blobs: Mapping[Digest, Descriptor], what: str) -> CacheDocument:
+    """The cache in a document, or in a member of one, whose layers are `blobs`. Raises
+    `ImageError`."""
+    if document[MARK].value != _VERSION:
         raise ImageError(
             f"{what} was written by another builder, or by a newer minibuild",
             hint="its keys mean nothing here: give minibuild a name of its own",
         )
     layers: list[CachedLayer] = []
-    try:
-        for raw in value["layers"]:
-            layers.append(_layer(raw, layers, blobs))
-        steps = tuple(_step(raw, len(layers)) for raw in value["records"])
-    except (LookupError, TypeError, ValueError, AttributeError, InvalidDigest) as error:
-        raise ImageError(f"{what} is no sound cache: {type(error).__name__}: {error}") from None
-    return CacheDocument(tuple(layers), steps)
-
-
-def parse_document_bytes(
-    data: bytes, blobs: Mapping[Digest, Descriptor], what: str
-) -> CacheDocument:
-    """The same, of the document itself."""
-    return parse_document(parse_json(data, what), blobs, what)
+    for member in document["layers"].required().items():
+        layers.append(_layer(member, layers, blobs))
+    steps = (_step(member, len(layers)) for member in document["records"].required().items())
+    return CacheDocument(tuple(layers), tuple(steps))
 
 
 def _layer(
-    raw: dict[str, Any], before: list[CachedLayer], blobs: Mapping[Digest, Descriptor]
+    member: Member, before: list[CachedLayer], blobs: Mapping[Digest, Descriptor]
 ) -> CachedLayer:
-    blob = blobs[parse_digest(raw["blob"])]
-    parent = raw.get("parent", 0)
-    if "base" in raw:
-        base = _numbers(raw["base"], len(before))
-    elif parent == -1:
+    blob = blobs.get(member["blob"].digest())
+    if blob is None:
+        raise member["blob"].wrong("is no layer of the manifest")
+    parent = member["parent"]
+    if "base" in member:
+        base = _numbers(member["base"], len(before))
+    elif parent.value == -1:
         base = ()
     else:
-        (parent,) = _numbers([parent], len(before))
-        base = (*before[parent].base, parent)
-    diff_id = DiffID(parse_digest(raw["annotations"]["diffID"]))
+        below = parent.whole(0, len(before) - 1)
+        base = (*before[below].base, below)
+    diff_id = DiffID(member["annotations"]["diffID"].digest())
     packed = PackedLayer(diff_id, blob.digest, blob.size, as_oci(blob.media_type))
-    return CachedLayer(packed, base, float(raw["created"]) if "created" in raw else None)
+    created = member["created"].seconds() if "created" in member else None
+    return CachedLayer(packed, base, created)
 
 
-def _step(raw: dict[str, Any], layers: int) -> CachedStep:
-    canonical = parse_digest(raw["digest"])
-    keys = (canonical, *(parse_digest(key) for key in raw.get("keys", ())))
-    chains = raw.get("chains")
+def _step(member: Member, layers: int) -> CachedStep:
+    canonical = member["digest"].digest()
+    keys = (canonical, *(key.digest() for key in member["keys"].items()))
+    chains = list(member["chains"].items())
     numbers = _numbers(chains[0]["layers"], layers) if chains else None
-    return CachedStep(canonical, keys, str(raw.get("name", "")), numbers)
+    return CachedStep(canonical, keys, member["name"].text(), numbers)
 
 
-def _numbers(raw: Any, limit: int) -> tuple[int, ...]:
-    numbers = tuple(raw)
-    if any(type(number) is not int or not 0 <= number < limit for number in numbers):
-        raise ValueError(f"a layer that is not there: {raw!r:.80}")
-    return numbers
+def _numbers(member: Member, layers: int) -> tuple[int, ...]:
+    """Numbers of layers that come before."""
+    return tuple(item.whole(0, layers - 1) for item in member.required().items())

@@ -11,16 +11,15 @@ from collections.abc import Iterator, Sequence
 from minibuild.errors import ImageError
 from minibuild.oci.config import INLINE_CACHE
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
     Descriptor,
     Manifest,
     describe,
     is_index,
     manifest_bytes,
     parse_index,
-    parse_json,
     parse_manifest,
 )
 from minibuild.oci.reference import Reference
@@ -28,8 +27,7 @@ from minibuild.remotecache.document import (
     CACHE_CONFIG,
     CacheDocument,
     document_bytes,
-    parse_document,
-    parse_document_bytes,
+    parse_cache,
 )
 from minibuild.remotecache.places import Parts, Place
 from minibuild.startup.tuples import NamedTuple
@@ -73,12 +71,13 @@ def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[Cache
 def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[CacheDocument]:
     blobs = {layer.digest: layer for layer in manifest.layers}
     data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
+    what = f"config {manifest.config.digest} of {name}"
     if manifest.config.media_type == CACHE_CONFIG:
-        yield parse_document_bytes(data, blobs, name)
+        yield parse_cache(parse_document(data, what), blobs, name)
         return
-    inline = parse_json(data, name).get(INLINE_CACHE)
-    if isinstance(inline, dict):
-        yield parse_document(inline, blobs, name)
+    inline = parse_document(data, what)[INLINE_CACHE]
+    if inline.value is not None:
+        yield parse_cache(inline, blobs, name)
 
 
 def write_steps(

@@ -10,23 +10,22 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO, Literal, Protocol
 
-from minibuild.digest import DiffID, Digest, InvalidDigest, parse_digest
+from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, ImageError, RegistryError
 from minibuild.graph.frontend import ResolvedImage
-from minibuild.graph.image import config_from_json
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
 from minibuild.image.store import ImageStore
 from minibuild.oci.content import BlobSource, ContentStore, open_at, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
     Descriptor,
     as_oci,
     choose_platform,
     is_index,
+    parse_config,
     parse_index,
-    parse_json,
     parse_manifest,
 )
 from minibuild.oci.reference import Reference, parse_reference
@@ -174,12 +173,16 @@ class ImageFinder:
     ) -> Found:
         """Read and check manifest and config; what is read from elsewhere is kept in the store."""
         manifest_descriptor, data = self._manifest(name, descriptor, blobs, platform)
-        manifest = parse_manifest(data, f"the manifest of {name}")
+        manifest = parse_manifest(data, f"manifest {manifest_descriptor.digest} of {name}")
         raw = read_document(blobs, manifest.config, MAX_DOCUMENT_BYTES)
+        what = f"config {manifest.config.digest} of {name}"
+        document = parse_config(raw, what, len(manifest.layers))
+        config = document.image
         self._content.put(raw)
-        value = parse_json(raw, f"the config of {name}")
-        layers = _layers(name, value.get("rootfs"), manifest.layers)
-        config = config_from_json(value)
+        layers = tuple(
+            PackedLayer(diff_id, layer.digest, layer.size, as_oci(layer.media_type))
+            for diff_id, layer in zip(document.diff_ids, manifest.layers, strict=True)
+        )
         if manifest_descriptor.platform is None and config.platform.os != platform.os:
             raise ImageError(f"{name} is an image for {config.platform}, not for {platform}")
         source = ImageSource(name, manifest_descriptor.digest, platform, origin)
@@ -192,30 +195,11 @@ class ImageFinder:
         for _ in range(MAX_INDEX_DEPTH):
             data = read_document(blobs, descriptor, MAX_DOCUMENT_BYTES)
             self._content.put(data)
-            if not is_index(data, descriptor.media_type, f"the manifest of {name}"):
+            if not is_index(data, descriptor.media_type, f"manifest {descriptor.digest} of {name}"):
                 return descriptor, data
-            index = parse_index(data, f"the index of {name}")
+            index = parse_index(data, f"index {descriptor.digest} of {name}")
             descriptor = choose_platform(index.manifests, platform, name)
         raise ImageError(f"{name}: more than {MAX_INDEX_DEPTH} indexes lead to each other")
-
-
-def _layers(
-    name: str, rootfs: object, descriptors: tuple[Descriptor, ...]
-) -> tuple[PackedLayer, ...]:
-    """The layers of a manifest with the diff ids that the config has for them."""
-    raw = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    try:
-        diff_ids = [DiffID(parse_digest(str(text))) for text in raw or ()]
-    except (InvalidDigest, TypeError) as error:
-        raise ImageError(f"the config of {name} has a bad diff_id: {error}") from None
-    if len(diff_ids) != len(descriptors):
-        raise ImageError(
-            f"the config of {name} has {len(diff_ids)} diff_ids for {len(descriptors)} layers"
-        )
-    return tuple(
-        PackedLayer(diff_id, layer.digest, layer.size, as_oci(layer.media_type))
-        for diff_id, layer in zip(diff_ids, descriptors, strict=True)
-    )
 
 
 def split_layout(url: str) -> tuple[str, str]:

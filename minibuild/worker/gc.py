@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 
 from minibuild.digest import Digest
+from minibuild.errors import BuildError
+from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor
 from minibuild.oci.transfer import blobs_of
 from minibuild.snapshot.api import SnapshotID
@@ -100,16 +102,15 @@ def cache_mounts_of(store: Store) -> Iterable[Holding]:
     top = store.path("cache-mounts")
     for folder in sorted(os.listdir(top)):
         path = os.path.join(top, folder)
-        about, created = {}, 0.0
+        id, created = "", 0.0
         try:
-            with open(os.path.join(path, "about.json"), encoding="utf-8") as file:
-                about, created = json.load(file), os.fstat(file.fileno()).st_mtime
-        except (OSError, ValueError):
+            with open(os.path.join(path, "about.json"), "rb") as file:
+                about = parse_document(file.read(), "about.json")
+                id, created = about["id"].text(), os.fstat(file.fileno()).st_mtime
+        except (OSError, BuildError):
             pass
         used = os.stat(path).st_mtime
-        yield Holding(
-            "cache-mount", folder, str(about.get("id", "")), _tree_size(path), created or used, used
-        )
+        yield Holding("cache-mount", folder, id, _tree_size(path), created or used, used)
 
 
 def _tree_size(path: str) -> int:

@@ -80,7 +80,7 @@ def test_the_same_change_gives_the_same_image(run: Run) -> None:
         (("--expose", "80/icmp"), "is no port"),
         (("--workdir", "srv"), "begin with a slash"),
         (("--volume", ""), "begin with a slash"),
-        (("--cmd", "[1]"), "something else than words"),
+        (("--cmd", "[1]"), "--cmd: [0] is a number"),
         (("--cmd", "["), "is not JSON"),
     ],
 )

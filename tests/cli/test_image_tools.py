@@ -191,17 +191,38 @@ def test_squash_keeps_the_compression(run: Run, app: str) -> None:
     assert inspect(run, "squashed")["layers"][0]["mediaType"].endswith("+gzip")
 
 
-@pytest.mark.parametrize("history", [7, "text", None, [1, "x", {"created_by": 5}]])
-def test_a_config_of_somebody_else(run: Run, app: str, tmp_path: Path, history: Any) -> None:
-    """Whatever it says of its history, nothing breaks."""
+@pytest.mark.parametrize(
+    ("history", "fault"),
+    [
+        (None, ""),
+        ([None, {}], ""),
+        (7, "history is a number, not a list"),
+        ("text", "history is a string, not a list"),
+        ([{}, "x"], "history[1] is a string, not an object"),
+        ([{"created_by": 5}], "history[0].created_by is a number, not a string"),
+    ],
+)
+def test_a_config_of_somebody_else(
+    run: Run, app: str, tmp_path: Path, history: Any, fault: str
+) -> None:
+    """It is taken, or refused by the name of what is wrong; the image can always be removed."""
     layout = str(tmp_path / "layout")
     run("image", "save", "--format=dir", "-o", layout, "base:1")
     rewrite_config(layout, history)
-    run("image", "history", layout)
     run("image", "load", layout, "-t", "strange")
-    run("image", "flatten", "strange", "flat")
-    run("image", "rebase", "strange", "moved", "--from=base:1", "--onto=base:2")
-    run("image", "history", "moved")
+    code = 7 if fault else 0
+    for words in (
+        ("history", layout),
+        ("history", "strange"),
+        ("validate", layout),
+        ("flatten", "strange", "flat"),
+        ("rebase", "strange", "moved", "--from=base:1", "--onto=base:2"),
+    ):
+        if words[0] != "validate" or fault:
+            assert fault in run("image", *words, code=code)
+    assert fault in run("image", "inspect", "strange")
+    assert ("damaged" in run("image", "ls", "strange")) is bool(fault)
+    run("image", "rm", "strange")
 
 
 def rewrite_config(layout: str, history: Any) -> None:

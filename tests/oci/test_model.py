@@ -9,6 +9,7 @@ from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
 from minibuild.oci import model
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import Descriptor, Index, Manifest
 
 D = Digest("sha256:" + "0" * 64)
@@ -68,7 +69,7 @@ def test_the_order_of_members_is_fixed() -> None:
         manifest(config=GOOD | {"digest": None}), manifest(config=GOOD | {"mediaType": 1}),
         manifest(annotations=[]), manifest(annotations={"a": 1}), manifest(mediaType=3),
         manifest(layers=[GOOD | {"platform": "linux"}]), manifest(layers=[GOOD] * 20_001),
-        b" " * (model.MAX_DOCUMENT_BYTES + 1),
+        b" " * (MAX_DOCUMENT_BYTES + 1),
     ],
 )  # fmt: skip
 def test_bad_manifests(data: bytes) -> None:

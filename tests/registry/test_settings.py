@@ -142,7 +142,7 @@ ADA, BOB = Login("ada", "a:b"), Login("bob", "c")
         ({"auths": {"one.example": {"username": "bob", "password": "c"}}}, "one.example", BOB),
         ({"auths": {"one.example": {"identitytoken": "t"}}}, "one.example", Login(identity="t")),
         ({"auths": None}, "one.example", None),
-        ([], "one.example", None),
+        ({"auths": {"one.example": None}}, "one.example", None),
     ],
 )
 def test_logins(value: object, domain: str, expected: Login | None, tmp_path: Path) -> None:
@@ -177,6 +177,15 @@ def test_the_first_file_that_knows_a_registry_counts(tmp_path: Path) -> None:
     ("value", "message"),
     [
         ("{", "is not JSON"),
+        ([], r"0\.json is a list, not an object"),
+        ("[" * 100_000, "nested too deep"),
+        ({"auths": []}, r"0\.json: auths is a list, not an object"),
+        ({"auths": {"one.example": "x"}}, r"auths\.one\.example is a string, not an object"),
+        ({"auths": {"one.example": {"auth": 5}}}, r"example\.auth is a number, not a string"),
+        ({"auths": {"one.example": {"auth": "é"}}}, "not base64 of NAME:PASSWORD"),
+        ({"auths": {"one.example": {"username": ["x"]}}}, r"username is a list"),
+        ({"credsStore": 5}, "credsStore is a number, not a string"),
+        ({"credHelpers": ["x"]}, "credHelpers is a list, not an object"),
         ({"auths": {"one.example": {"auth": "!!"}}}, "not base64 of NAME:PASSWORD"),
         ({"credsStore": "no-such-helper"}, "docker-credential-no-such-helper is not installed"),
     ],

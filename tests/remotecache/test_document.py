@@ -1,7 +1,8 @@
 """Documents about caches: written and read again, and what is refused of those of strangers."""
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -10,17 +11,21 @@ from hypothesis import strategies as st
 
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError
+from minibuild.oci.document import parse_document
 from minibuild.oci.layers import PackedLayer
-from minibuild.oci.model import OCI_LAYER_GZIP
+from minibuild.oci.model import OCI_LAYER_GZIP, Descriptor
 from minibuild.remotecache.document import (
     CachedLayer,
     CacheDocument,
     CachedStep,
     document_bytes,
     document_value,
-    parse_document,
-    parse_document_bytes,
+    parse_cache,
 )
+
+
+def parsed(data: bytes, blobs: Mapping[Digest, Descriptor] | None = None) -> CacheDocument:
+    return parse_cache(parse_document(data, "x"), BLOBS if blobs is None else blobs, "x")
 
 
 def named(number: int) -> Digest:
@@ -47,7 +52,7 @@ BLOBS = {item.blob.digest: item.blob.descriptor for item in DOCUMENT.layers}
 
 
 def test_there_and_back() -> None:
-    assert parse_document_bytes(document_bytes(DOCUMENT), BLOBS, "x") == DOCUMENT
+    assert parsed(document_bytes(DOCUMENT)) == DOCUMENT
 
 
 def test_only_what_a_parent_does_not_say_is_said() -> None:
@@ -77,7 +82,7 @@ def documents(draw: st.DrawFn) -> CacheDocument:
 @given(documents())
 def test_any_there_and_back(document: CacheDocument) -> None:
     blobs = {item.blob.digest: item.blob.descriptor for item in document.layers}
-    assert parse_document_bytes(document_bytes(document), blobs, "x") == document
+    assert parsed(document_bytes(document), blobs) == document
 
 
 def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]]:
@@ -98,7 +103,7 @@ def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]
     [
         set_in("layers")(None),
         set_in("layers")([3]),
-        set_in("records")({}.get),
+        set_in("records")(None),
         set_in("records")(7),
         set_in("layers", 0, "blob")(named(999)),  # not of this manifest
         set_in("layers", 0, "blob")("sha512:" + "0" * 128),
@@ -112,6 +117,8 @@ def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]
         set_in("layers", 0, "annotations")(None),
         set_in("layers", 0, "annotations", "diffID")("../../etc/passwd"),
         set_in("layers", 1, "created")("soon"),
+        set_in("layers", 1, "created")(1e300),
+        set_in("records", 0, "name")(5),
         set_in("records", 0, "digest")("no digest"),
         set_in("records", 0, "keys")(["no digest"]),
         set_in("records", 0, "keys")(5),
@@ -124,12 +131,12 @@ def set_in(*path: str | int) -> Callable[[Any], Callable[[dict[str, Any]], None]
 def test_what_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
     value = copy.deepcopy(document_value(DOCUMENT))
     change(value)
-    with pytest.raises(ImageError, match="no sound cache"):
-        parse_document(value, BLOBS, "x")
+    with pytest.raises(ImageError, match=r"^x: (layers|records)\W"):
+        parsed(json.dumps(value).encode())
 
 
 def test_other_builders_keys_mean_nothing() -> None:
     value = document_value(DOCUMENT)
     del value["minibuild"]
     with pytest.raises(ImageError, match="another builder"):
-        parse_document(value, BLOBS, "x")
+        parsed(json.dumps(value).encode())

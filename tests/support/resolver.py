@@ -8,9 +8,9 @@ from typing import Any
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import RegistryError
 from minibuild.graph.frontend import ResolvedImage
-from minibuild.graph.image import config_from_json
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform, matches
+from minibuild.oci.model import parse_config
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,7 +39,7 @@ class FakeResolver:
             digest_bytes(f"{name} {platform}".encode()),
             platform,
         )
-        return ResolvedImage(source, config_from_json(data))
+        return ResolvedImage(source, parse_config(json.dumps(data).encode()).image)
 
 
 class LayoutResolver:
@@ -68,7 +68,7 @@ class LayoutResolver:
             if not fits:
                 raise RegistryError(f"{ref}: no image for {platform}")
             entry, manifest = fits[0], self._blob(fits[0]["digest"])
-        config = config_from_json(self._blob(manifest["config"]["digest"]))
+        config = parse_config(json.dumps(self._blob(manifest["config"]["digest"])).encode()).image
         digest = Digest(entry["digest"])
         self.layers[digest] = len(manifest["layers"])
         return ResolvedImage(ImageSource(name, digest, platform), config)

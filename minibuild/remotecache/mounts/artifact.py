@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
-    MAX_DOCUMENT_BYTES,
     OCI_MANIFEST,
     Descriptor,
     descriptor_to_json,
-    parse_json,
     parse_manifest,
 )
 from minibuild.remotecache.places import Parts, Place
@@ -62,7 +61,7 @@ def artifact_bytes(layers: Layers) -> bytes:
 
 def parse_artifact(data: bytes, what: str) -> dict[str, Descriptor]:
     """The cache mounts of a manifest. Raises `ImageError` if it is of something else."""
-    if parse_json(data, what).get("artifactType") != ARTIFACT_TYPE:
+    if parse_document(data, what)["artifactType"].text() != ARTIFACT_TYPE:
         raise ImageError(
             f"{what} holds something else than cache mounts",
             hint="give cache mounts a name of their own, such as REGISTRY/app/cache:mounts",

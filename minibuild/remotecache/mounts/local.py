@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor, descriptor_to_json, parse_descriptor
 from minibuild.remotecache.mounts.tree import fingerprint
 from minibuild.snapshot.sweep import discard
@@ -74,12 +75,12 @@ class LocalMount:
     def known_as(self, now: str) -> list[Descriptor]:
         """The layers that the contents are known to be, if they have the fingerprint `now`."""
         try:
-            with open(self._note, encoding="utf-8") as file:
-                note = json.load(file)
-            if note["fingerprint"] != now:
+            with open(self._note, "rb") as file:
+                note = parse_document(file.read(), self._note)
+            if note["fingerprint"].text() != now:
                 return []
-            return [parse_descriptor(value, self._note) for value in note["layers"]]
-        except (OSError, ValueError, KeyError, TypeError, BuildError):
+            return [parse_descriptor(layer) for layer in note["layers"].items()]
+        except (OSError, BuildError):
             return []
 
     def remember(self, now: str, layer: Descriptor) -> None:
