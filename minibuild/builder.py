@@ -133,7 +133,7 @@ def collaborators(
         worker.content,
         worker.images,
         pull=request.pull,
-        connect=lambda: _registry(request, cancelled),
+        connect=lambda: registry_client(request, cancelled),
     )
     worker.layers.attend(report, cancelled)
     materialiser = Materialiser(
@@ -268,7 +268,7 @@ def _marked(request: BuildRequest) -> BuildRequest:
     return request._replace(annotations=(*request.annotations, f"{LAB_MARK}={request.lab}"))
 
 
-def _registry(request: BuildRequest, cancelled: threading.Event) -> "Registry":
+def registry_client(request: BuildRequest, cancelled: threading.Event) -> "Registry":
     """The client of registries, made when the first of them is asked."""
     from minibuild.registry.pull import Registry
     from minibuild.registry.transport import patient

@@ -18,7 +18,7 @@ from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
-from minibuild.errors import BuildError, StepFailed, UsageError
+from minibuild.errors import BuildError, HostError, StepFailed, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -72,16 +72,22 @@ def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequ
 def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> int:
     """Print what the definition offers, or what checks find in it."""
     from minibuild.cli.calls import failure, shown
+    from minibuild.cli.scratch import scratch_folder
     from minibuild.frontend.subrequests import call as asked
 
     colours = session.coloured(session.stderr)
     renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
-    root = session.root
+    cancelled = threading.Event()
     try:
-        _enter(session, quietly=True)  # what this machine cannot do does not matter here
-        cancelled = threading.Event()
         with stopping(cancelled):
-            answer = asked(request, call.method, root=root, report=renderer, cancelled=cancelled)
+            answer = asked(
+                request,
+                call.method,
+                root=_known_root(session),
+                scratch=lambda: scratch_folder("minibuild-context-"),
+                report=renderer,
+                cancelled=cancelled,
+            )
     except BuildError as error:
         from minibuild.cli.errors import show
 
@@ -99,6 +105,14 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
     for line in () if call.json else failure(answer, place):
         session.tell(line)
     return code
+
+
+def _known_root(session: Session) -> str:
+    """The folder of the store, if there may be one."""
+    try:
+        return session.root
+    except (HostError, OSError):
+        return os.devnull
 
 
 def _build(request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode) -> int:

@@ -16,6 +16,7 @@ from minibuild.cli.sizes import size_bytes, truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.session.request import (
+    ENTITLEMENTS,
     Attestations,
     BuildRequest,
     CacheMountPlace,
@@ -25,7 +26,6 @@ from minibuild.session.request import (
     SshAgent,
 )
 
-_ENTITLEMENTS = ("network.host", "security.insecure")
 # A step's default network is that of the host, so the host is where it is on the host.
 _GATEWAY = "127.0.0.1"
 
@@ -244,8 +244,8 @@ def _ssh(text: str, environment: Environment) -> SshAgent:
 def _allowed(texts: list[str]) -> set[str]:
     words = {word for text in texts for word in attributes.listed(text)}
     for word in sorted(words):
-        if word not in _ENTITLEMENTS:
+        if word not in ENTITLEMENTS:
             raise UsageError(
-                f"unknown entitlement {word!r}", hint="there are " + ", ".join(_ENTITLEMENTS)
+                f"unknown entitlement {word!r}", hint="there are " + ", ".join(ENTITLEMENTS)
             )
     return words

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from minibuild.errors import HostError
+
 _PREFIXES = ("minibuild-context-", "minibuild-verify-")
 
 
@@ -20,7 +22,12 @@ def scratch_folder(prefix: str) -> Iterator[str]:
     from shutil import rmtree
     from tempfile import gettempdir, mkdtemp
 
-    parent = gettempdir()
+    try:
+        parent = gettempdir()
+    except FileNotFoundError as error:  # it has tried all that there may be
+        raise HostError(
+            "there is no folder for temporary files", hint="set TMPDIR to one that can be written"
+        ) from error
     _sweep(parent)
     # It gets the name that is looked for when it is locked, and not before.
     hidden = mkdtemp(prefix=".minibuild-", dir=parent)

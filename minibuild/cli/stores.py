@@ -61,7 +61,8 @@ def open_images(root: str) -> Iterator[Images]:
     store = Store(root)
     try:
         with hold_shared(store.path("locks", "prune")):
-            yield Images(store, ContentStore(store), ImageStore(store))
+            content = ContentStore(store)
+            yield Images(store, content, ImageStore(content))
     finally:
         store.close()
 

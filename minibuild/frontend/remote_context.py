@@ -60,15 +60,23 @@ def arrived(
         error.span = None  # no line of a file asked for the context
         raise
     with open_tree(bench, solved[vertex.digest], Voice(bench.report, vertex.digest)) as tree:
-        path = file or DOCKERFILE
-        source = definition.source
-        if not source.text:
-            source = SourceText(os.path.basename(path), _definition(tree, path, context))
-        ignore = _ignore(tree, path)
-    context = context._replace(ignore=ignore.patterns)
-    rest: Vertex = frontend.context_vertex(asked._replace(context=context))
-    complete = definition._replace(source=source, context=context)
+        complete, ignore = completed(definition, file, tree)
+    rest: Vertex = frontend.context_vertex(asked._replace(context=complete.context))
     return Arrived(complete, solved, {rest.digest: ignore} if ignore.patterns else {})
+
+
+def completed(definition: Definition, file: str, tree: SourceTree) -> tuple[Definition, LeftOut]:
+    """The definition with what the tree of its context says, and what the ignore file in it takes
+    from that."""
+    context = definition.context
+    assert isinstance(context, ArchiveContext | RemoteContext)
+    path = file or DOCKERFILE
+    source = definition.source
+    if not source.text:
+        source = SourceText(os.path.basename(path), _definition(tree, path, context))
+    ignore = _ignore(tree, path)
+    context = context._replace(ignore=ignore.patterns)
+    return definition._replace(source=source, context=context), ignore
 
 
 def _definition(tree: SourceTree, path: str, context: ArchiveContext | RemoteContext) -> str:

@@ -1,26 +1,31 @@
 """Asking about a definition instead of building it: `--check` and `--call`.
 
 Comes in: a request and a method: `lint`, `outline`, `targets` or `graph`. Goes out: the answer as
-plain data, with BuildKit's field names where BuildKit has the method too. Nothing is solved, but
-for a context that has to arrive first.
+plain data, with BuildKit's field names where BuildKit has the method too. Nothing is built, so no
+privileges are needed, no namespace, and no store: one that is there is looked into for images.
 Read next: `minibuild_dockerfile.subrequests`, `graph.draw`.
 """
 
 import threading
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from importlib import import_module
 from typing import Any, Literal
 
-from minibuild.builder import Findings, collaborators, convert, frontend_request
+from minibuild.builder import Findings, convert, frontend_request, registry_client
+from minibuild.errors import BuildError
 from minibuild.events import Report, serialised, silent
-from minibuild.frontend.definition import read_definition
+from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import LocalContext
-from minibuild.session.request import BuildRequest
-from minibuild.session.secrets import SshReader
-from minibuild.worker.worker import open_worker
+from minibuild.image.reader import ReadOnlyContent
+from minibuild.image.store import ImageStore
+from minibuild.session.request import ENTITLEMENTS, BuildRequest
+from minibuild.session.secrets import SecretReader, SshReader
+from minibuild.source.image import ImageFinder
 
 Method = Literal["lint", "outline", "targets", "graph"]
 METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph")
+Scratch = Callable[[], AbstractContextManager[str]]
 
 
 def call(
@@ -28,32 +33,69 @@ def call(
     method: Method,
     *,
     root: str,
+    scratch: Scratch,
     report: Report = silent,
     cancelled: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """The answer of the frontend. Raises what a build raises before its first step."""
+    """The answer of the frontend. Raises what a build raises before its first step.
+
+    `scratch` makes a folder for a context that has to come from elsewhere.
+    """
     report, cancelled = serialised(report), cancelled or threading.Event()
+    # Nothing runs, so there is nothing to be allowed.
+    request = request._replace(allow=frozenset(ENTITLEMENTS))
     definition = read_definition(request)
+    if not isinstance(definition.context, LocalContext):
+        definition = _fetched(request, definition, report, cancelled, scratch)
+    content = ReadOnlyContent(root)
+    finder = ImageFinder(
+        content,
+        ImageStore(content),
+        pull=request.pull,
+        connect=lambda: registry_client(request, cancelled),
+    )
+    try:
+        return _answer(request, definition, method, finder, report)
+    except BuildError as error:
+        if error.span is not None and error.span.file == definition.source.name:
+            error.source = definition.source
+        raise
+
+
+def _fetched(
+    request: BuildRequest,
+    definition: Definition,
+    report: Report,
+    cancelled: threading.Event,
+    scratch: Scratch,
+) -> Definition:
+    from minibuild.frontend.question_context import Asking, with_context
+
+    asked = frontend_request(request, definition)
+    with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
+        client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled)
+        return with_context(definition, asked, request.file, client, report, folder)
+
+
+def _answer(
+    request: BuildRequest,
+    definition: Definition,
+    method: Method,
+    finder: ImageFinder,
+    report: Report,
+) -> dict[str, Any]:
+    warn = Findings(report, definition.source).add
+    if method == "graph":
+        from minibuild.graph.graphdata import graph_data
+
+        return graph_data(convert(request, definition, finder, warn).images)
     frontend = import_module("minibuild_dockerfile.subrequests")
-    with open_worker(root) as worker, closing(SshReader(request.ssh)) as ssh:
-        bench, sources, finder = collaborators(worker, request, definition, ssh, report, cancelled)
-        if not isinstance(definition.context, LocalContext):
-            from minibuild.frontend.remote_context import arrived
-
-            asked = frontend_request(request, definition)
-            here = arrived(definition, asked, request.file, bench, worker.cache, sources)
-            definition = here.definition
-        asked = frontend_request(request, definition)
-        warn = Findings(report, definition.source).add
-        if method == "graph":
-            from minibuild.graph.graphdata import graph_data
-
-            return graph_data(convert(request, definition, finder, warn).images)
-        if method == "targets":
-            answer = frontend.targets(asked, warn)
-        elif method == "outline":
-            answer = frontend.outline(asked, finder, warn)
-        else:
-            answer = frontend.lint(asked, finder)
-    found: dict[str, Any] = answer
+    asked = frontend_request(request, definition)
+    found: dict[str, Any]
+    if method == "targets":
+        found = frontend.targets(asked, warn)
+    elif method == "outline":
+        found = frontend.outline(asked, finder, warn)
+    else:
+        found = frontend.lint(asked, finder)
     return found

@@ -20,7 +20,6 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.startup.tuples import NamedTuple
-from minibuild.store.layout import Store
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -42,10 +41,10 @@ class ImageStore:
 
     __slots__ = ("_content", "_path", "_store")
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._content = ContentStore(store)
-        self._path = store.path("index.json")
+    def __init__(self, content: ContentStore) -> None:
+        self._store = content.store
+        self._content = content
+        self._path = self._store.path("index.json")
 
     def list(self) -> _Images:
         """All images that have a name, sorted by it."""

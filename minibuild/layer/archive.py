@@ -19,6 +19,7 @@ from minibuild.linux import owner as ownership
 from minibuild.linux.beneath import makedirs_beneath
 
 _IMPLIED_MODE = 0o755
+_OWN_MODE = 0o700
 
 
 def detect(fd: int) -> str | None:
@@ -46,11 +47,14 @@ def is_archive(fd: int) -> bool:
     return detect(fd) is not None
 
 
-def extract(fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None) -> list[str]:
+def extract(
+    fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None, contents_only: bool = False
+) -> list[str]:
     """Unpack an archive into the directory `dest_fd`; existing files are replaced.
 
     Owners and modes are those of the archive, unless `owner` (uid, gid) is given for everything in
-    it. A directory that it does not list belongs to root either way, as with Docker.
+    it. A directory that it does not list belongs to root either way, as with Docker. With
+    `contents_only` all belongs to the caller, who need not be root, and has no attributes.
     Returns a sentence for each entry that this host did not permit to make (device nodes).
     Raises `ImageError` for a broken or hostile archive, OSError if the disk is full.
     """
@@ -58,8 +62,11 @@ def extract(fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None) -> l
 
     def make_parent(path: str) -> None:
         for made in makedirs_beneath(dest_fd, path, _IMPLIED_MODE):
-            ownership.chown(dest_fd, made, 0, 0)
+            if not contents_only:
+                ownership.chown(dest_fd, made, 0, 0)
 
+    if contents_only:
+        owner = os.geteuid(), os.getegid()
     writer = EntryWriter(dest_fd, make_parent, strict=False, owner=owner)
     name = ""
     try:
@@ -70,6 +77,8 @@ def extract(fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None) -> l
                 if not name:
                     continue
                 entry = entry._replace(name=name)
+                if contents_only:
+                    entry = entry._replace(mode=_OWN_MODE, xattrs={})
                 if entry.kind == "link":
                     writer.link(entry, clean_name(entry.linkname))
                 else:

@@ -58,11 +58,18 @@ class VertexMeter:
 def metered(report: Report, name: str) -> Iterator[VertexMeter]:
     """A vertex of its own for transfers, as `pulling docker.io/library/busybox`."""
     vertex = digest_strings(("transfer", name))
-    report(Planned((VertexInfo(vertex, name),)))
-    report(Started(vertex, time.time()))
-    try:
+    with reported(report, VertexInfo(vertex, name)):
         yield VertexMeter(report, vertex)
+
+
+@contextmanager
+def reported(report: Report, vertex: VertexInfo) -> Iterator[None]:
+    """Report the block as the work on a vertex that no solver works on."""
+    report(Planned((vertex,)))
+    report(Started(vertex.digest, time.time()))
+    try:
+        yield
     except BaseException as error:
-        report(Completed(vertex, time.time(), error=str(error) or type(error).__name__))
+        report(Completed(vertex.digest, time.time(), error=str(error) or type(error).__name__))
         raise
-    report(Completed(vertex, time.time()))
+    report(Completed(vertex.digest, time.time()))

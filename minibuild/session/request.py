@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("", "0", "f", "F", "FALSE", "false", "False")
 
+ENTITLEMENTS = ("network.host", "security.insecure")
+"""What a RUN gets only where the request allows it."""
+
 OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
 
 

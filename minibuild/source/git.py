@@ -5,7 +5,7 @@ is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as g
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from minibuild.cache.records import Cache, Record
 from minibuild.cache.results import Result
@@ -18,6 +18,7 @@ from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
 from minibuild.solver.trees import Solved
 from minibuild.solver.workbench import Voice, Workbench
+from minibuild.source.web import Client
 from minibuild.startup.tuples import NamedTuple
 
 _SHA256_DIGITS = 64
@@ -29,19 +30,9 @@ def fetch_git(
     bench: Workbench, cache: Cache, op: GitSource, voice: Voice, *, ignore_cache: bool
 ) -> Solved:
     """The tree of a commit as a result."""
-    for word in (op.url, op.ref):
-        if word.startswith("-"):
-            # To git it would be an option, and some of its options run programs.
-            raise DefinitionError(f"invalid git address or reference: {word}")
-    git = _Git(bench, op, voice)
+    git = _Git(bench, op, voice, bench.store.ingest_path)
     meant = git.resolve()
     commit = meant.commit
-    names = [name for name in (commit, meant.tag) if name]
-    if op.checksum and not any(name.startswith(op.checksum) for name in names):
-        raise DefinitionError(
-            f"expected checksum to match {op.checksum}, got {' or '.join(names)}",
-            hint="if the reference moved and you trust it, change --checksum",
-        )
     parts = [
         "git",
         without_credentials(op.url),
@@ -62,6 +53,16 @@ def fetch_git(
             record = Record(key, _checkout(bench, git, op, meant))
             cache.save({key}, record, without_credentials(op.url))
     return Solved(record.result, record.canonical, fresh=ignore_cache, pin=commit)
+
+
+def clone(client: Client, op: GitSource, voice: Voice, scratch: Callable[[], str]) -> str:
+    """The folder that a source means, in a fresh clone at a path that `scratch` gives."""
+    git = _Git(client, op, voice, scratch)
+    meant = git.resolve()
+    folder = scratch()
+    git.clone(folder, meant)
+    _check_subdir(folder, op)
+    return folder
 
 
 class _Meant(NamedTuple):
@@ -164,14 +165,31 @@ def _meant(ref: str, found: Mapping[str, str]) -> _Meant | None:
 class _Git:
     """Runs git for one source: no prompts, no configuration of the person, output to progress."""
 
-    def __init__(self, bench: Workbench, op: GitSource, voice: Voice) -> None:
-        self._bench, self._op, self._voice = bench, op, voice
+    def __init__(
+        self, client: Client, op: GitSource, voice: Voice, scratch: Callable[[], str]
+    ) -> None:
+        self._client, self._op, self._voice = client, op, voice
+        self._scratch = scratch
         # What authorises us is in the environment: see `_auth`.
         self._url = without_credentials(op.url)
 
     def resolve(self) -> _Meant:
-        """What the reference means now."""
-        ref = self._op.ref or "HEAD"
+        """What the reference means now, which is what the checksum says."""
+        op = self._op
+        for word in (op.url, op.ref):
+            if word.startswith("-"):
+                # To git it would be an option, and some of its options run programs.
+                raise DefinitionError(f"invalid git address or reference: {word}")
+        meant = self._resolve(op.ref or "HEAD")
+        names = [name for name in (meant.commit, meant.tag) if name]
+        if op.checksum and not any(name.startswith(op.checksum) for name in names):
+            raise DefinitionError(
+                f"expected checksum to match {op.checksum}, got {' or '.join(names)}",
+                hint="if the reference moved and you trust it, change --checksum",
+            )
+        return meant
+
+    def _resolve(self, ref: str) -> _Meant:
         if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
             return _Meant(ref, ref)
         if ref == self._op.checksum:
@@ -202,7 +220,7 @@ class _Git:
         tips = {sha for sha in hashes if sha.startswith(start)}
         if len(tips) == 1:
             return _Meant(tips.pop(), "HEAD")
-        folder = self._bench.store.ingest_path()
+        folder = self._scratch()
         try:
             self._init(folder, next(iter(hashes), ""), "--bare")
             everything = [self._url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
@@ -279,7 +297,7 @@ class _Git:
                 out, err = process.communicate(timeout=0.1)
                 break
             except TimeoutExpired:
-                if self._bench.cancelled.is_set():
+                if self._client.cancelled.is_set():
                     os.killpg(process.pid, SIGKILL)
                     process.communicate()
                     raise Cancelled("the fetch was cancelled") from None
@@ -317,9 +335,9 @@ class _Git:
         from base64 import b64encode
 
         for suffix in (f".{host_and_port}", f".{host}", ""):
-            if (header := self._bench.secret(f"GIT_AUTH_HEADER{suffix}")) is not None:
+            if (header := self._client.secret(f"GIT_AUTH_HEADER{suffix}")) is not None:
                 return header.decode().strip()
-            if (token := self._bench.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:
+            if (token := self._client.secret(f"GIT_AUTH_TOKEN{suffix}")) is not None:
                 return "Basic " + b64encode(b"x-access-token:" + token.strip()).decode()
         own = credentials(self._op.url)
         return "Basic " + b64encode(own.encode()).decode() if own else ""
@@ -337,7 +355,7 @@ class _Git:
             " -o StrictHostKeyChecking=accept-new",
         }
         # As for registries; git's own names for them.
-        proxies = self._bench.access.proxies.items()
+        proxies = self._client.access.proxies.items()
         env |= {f"{scheme}_proxy": proxy for scheme, proxy in proxies}
-        agent = self._bench.ssh("default")
+        agent = self._client.ssh("default")
         return env | self._auth() | ({"SSH_AUTH_SOCK": agent.path} if agent else {})

@@ -18,7 +18,7 @@ from minibuild.graph.address import credentials, parse_address, without_credenti
 from minibuild.graph.op import HttpSource
 from minibuild.solver.trees import Solved
 from minibuild.solver.workbench import Voice, Workbench
-from minibuild.source.web import body, get
+from minibuild.source.web import Client, body, get
 
 
 def fetch_http(
@@ -34,7 +34,7 @@ def fetch_http(
     pin = op.checksum or validators.get("digest", "")
     if known is not None and op.checksum:
         return Solved(known.result, known.canonical, cached=True, pin=pin)
-    response = _open(bench, op.url, validators)
+    response = open_url(bench, op.url, validators)
     try:
         if response.status == 304 and known is not None:
             return Solved(known.result, known.canonical, cached=True, pin=pin)
@@ -48,19 +48,20 @@ def fetch_http(
     return Solved(record.result, record.canonical, fresh=ignore_cache, pin=pin)
 
 
-def _open(bench: Workbench, url: str, validators: dict[str, Any]) -> Any:
+def open_url(client: Client, url: str, validators: dict[str, Any]) -> Any:
+    """The answer to a request for a file, or that what `validators` describe is still right."""
     headers = {"Accept-Encoding": "identity"}
     if "ETag" in validators:
         headers["If-None-Match"] = validators["ETag"]
     elif "Last-Modified" in validators:
         headers["If-Modified-Since"] = validators["Last-Modified"]
-    if value := _authorization(bench, url):
+    if value := _authorization(client, url):
         headers["Authorization"] = value
     hint = "open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token"
-    return get(url, headers, bench.access, bench.cancelled, hint)
+    return get(url, headers, client.access, client.cancelled, hint)
 
 
-def _authorization(bench: Workbench, url: str) -> str:
+def _authorization(client: Client, url: str) -> str:
     """From the secrets for this host (one that names the port too counts first), or from the
     address itself."""
     from base64 import b64encode
@@ -70,48 +71,54 @@ def _authorization(bench: Workbench, url: str) -> str:
     except ValueError:
         return ""  # it is refused with a sentence when it is asked
     for host in (address.place, address.host):
-        if (header := bench.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
+        if (header := client.secret(f"HTTP_AUTH_HEADER_{host}")) is not None:
             return header.decode().strip()
-        if (token := bench.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
+        if (token := client.secret(f"HTTP_AUTH_TOKEN_{host}")) is not None:
             return "Bearer " + token.decode().strip()
     own = credentials(url)
     return "Basic " + b64encode(own.encode()).decode() if own else ""
 
 
 def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tuple[Record, str]:
-    """Write the body into a snapshot of its own, hashing on the way; says the digest, too."""
-    started, sha, size = time.time(), hashlib.sha256(), 0
-    total = response.length_remaining or 0
+    """Write the body into a snapshot of its own; says the digest, too."""
     active = bench.snapshots.prepare(None)
     try:
         with bench.snapshots.tree(active, readonly=False) as root:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            fd = os.open(op.filename, flags, 0o600, dir_fd=root)
-            with open(fd, "wb", buffering=0) as file:
-                for chunk in body(response, op.url):
-                    if bench.cancelled.is_set():
-                        raise Cancelled("the download was cancelled")
-                    sha.update(chunk)
-                    file.write(chunk)
-                    size += len(chunk)
-                    voice.status("downloading", size, total, "B", started)
-                os.fchmod(fd, op.mode)
-            modified = _modified(response.headers.get("Last-Modified"))
-            os.utime(op.filename, (modified, modified), dir_fd=root)
-        digest = "sha256:" + sha.hexdigest()
-        if op.checksum and digest != op.checksum:
-            raise DefinitionError(
-                f"digest mismatch {digest}: {op.checksum}",
-                hint=f"if the file at {without_credentials(op.url)} changed and you trust it, "
-                "change --checksum",
-            )
+            digest = download(bench, op, response, root, voice)
         bench.snapshots.commit(active)
     except BaseException:
         bench.snapshots.remove(active)
         raise
-    voice.status("downloading", size, size, "B", started, done=True)
     key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
     return Record(key, (bench.diffs.add((), upper=active),)), digest
+
+
+def download(client: Client, op: HttpSource, response: Any, dir_fd: int, voice: Voice) -> str:
+    """Write the body into a directory, hashing on the way, and return its digest."""
+    started, sha, size = time.time(), hashlib.sha256(), 0
+    total = response.length_remaining or 0
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    fd = os.open(op.filename, flags, 0o600, dir_fd=dir_fd)
+    with open(fd, "wb", buffering=0) as file:
+        for chunk in body(response, op.url):
+            if client.cancelled.is_set():
+                raise Cancelled("the download was cancelled")
+            sha.update(chunk)
+            file.write(chunk)
+            size += len(chunk)
+            voice.status("downloading", size, total, "B", started)
+        os.fchmod(fd, op.mode)
+    modified = _modified(response.headers.get("Last-Modified"))
+    os.utime(op.filename, (modified, modified), dir_fd=dir_fd)
+    digest = "sha256:" + sha.hexdigest()
+    if op.checksum and digest != op.checksum:
+        raise DefinitionError(
+            f"digest mismatch {digest}: {op.checksum}",
+            hint=f"if the file at {without_credentials(op.url)} changed and you trust it, "
+            "change --checksum",
+        )
+    voice.status("downloading", size, size, "B", started, done=True)
+    return digest
 
 
 def _modified(header: str | None) -> float:

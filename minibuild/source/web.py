@@ -6,8 +6,8 @@ certificates, patience with servers that are busy. Read next: `registry.transpor
 """
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from minibuild.errors import RegistryError
 from minibuild.graph.address import parse_address, without_credentials
@@ -18,8 +18,34 @@ from minibuild.session.request import RegistryAccess
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
+    from minibuild.solver.workbench import AgentSocket
+
 CHUNK_BYTES = 1 << 18
 _FOUND, _NOT_MODIFIED = 200, 304
+
+
+class Client(Protocol):
+    """What it takes to ask other machines: the settings, what authorises us, and an end."""
+
+    @property
+    def access(self) -> RegistryAccess:
+        """The settings for networks."""
+        ...
+
+    @property
+    def secret(self) -> Callable[[str], bytes | None]:
+        """The value of a secret by its id."""
+        ...
+
+    @property
+    def ssh(self) -> "Callable[[str], AgentSocket | None]":
+        """Where an ssh agent listens, by its id."""
+        ...
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set when nobody waits any more."""
+        ...
 
 
 def get(

@@ -32,7 +32,7 @@ class Worker:
         self.store = store
         self.snapshots = snapshots
         self.content = ContentStore(store)
-        self.images = ImageStore(store)
+        self.images = ImageStore(self.content)
         self.diffs = Diffs(store.db)
         self.cache = Cache(store.db, self.diffs)
         self.layers = StoreLayers(store, self.content, snapshots)

@@ -1,0 +1,108 @@
+"""The context of a question, where it is no directory: its Dockerfile and its ignore file.
+
+Comes in: a definition whose context is an archive, a git repository, or something from the web,
+and an empty folder. Goes out: the definition, complete. Nothing is built on that context, so it is
+put into the folder as this account can: it takes no root, no namespace and no store.
+Read next: `remote_context`, for builds.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from importlib import import_module
+
+from minibuild.events import Report, VertexInfo
+from minibuild.fileop.api import SourceTree
+from minibuild.frontend.definition import Definition
+from minibuild.frontend.remote_context import completed
+from minibuild.graph.frontend import ArchiveContext, FrontendRequest
+from minibuild.graph.op import GitSource, HttpSource
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.layer.archive import extract, is_archive
+from minibuild.linux.beneath import open_beneath
+from minibuild.oci.meter import reported
+from minibuild.session.request import RegistryAccess
+from minibuild.solver.workbench import AgentSocket, Voice
+from minibuild.startup.tuples import NamedTuple
+
+
+class Asking(NamedTuple):
+    """The client that asks other machines: see `source.web.Client`."""
+
+    access: RegistryAccess
+    secret: Callable[[str], bytes | None]
+    ssh: Callable[[str], AgentSocket | None]
+    cancelled: threading.Event
+
+
+def with_context(
+    definition: Definition,
+    asked: FrontendRequest,
+    file: str,
+    client: Asking,
+    report: Report,
+    folder: str,
+) -> Definition:
+    """The definition with what its context says. `file` is the Dockerfile's path in the context,
+    empty for the usual name. Raises `DefinitionError`, and what fetching raises."""
+    frontend = import_module("minibuild_dockerfile.convert")
+    source: Vertex = topological([frontend.context_vertex(asked)])[0]
+    with reported(report, VertexInfo(source.digest, source.note.name)):
+        fd = _arrived(definition, source, client, Voice(report, source.digest), folder)
+    try:
+        return completed(definition, file, SourceTree(fd))[0]
+    finally:
+        os.close(fd)
+
+
+def _arrived(
+    definition: Definition, source: Vertex, client: Asking, voice: Voice, folder: str
+) -> int:
+    """The directory with the files of the context, open."""
+    if isinstance(source.op, GitSource):
+        from minibuild.source.git import clone
+
+        names = iter(range(100))
+        top = clone(client, source.op, voice, lambda: os.path.join(folder, str(next(names))))
+        return _opened(top, source.op.subdir)
+    if isinstance(source.op, HttpSource):
+        from minibuild.source.http import download, open_url
+
+        place = os.path.join(folder, "download")
+        os.mkdir(place)
+        fd = _opened(place)
+        try:
+            with closing(open_url(client, source.op.url, {})) as response:
+                download(client, source.op, response, fd, voice)
+        finally:
+            os.close(fd)
+        return _unpacked(place, source.op.filename, folder)
+    assert isinstance(definition.context, ArchiveContext)
+    name, filename, _ = definition.context
+    return _unpacked(definition.locals[name].path, filename, folder)
+
+
+def _unpacked(place: str, filename: str, folder: str) -> int:
+    """A directory with what is in an archive, or with the file itself if it is none."""
+    dest = os.path.join(folder, "context")
+    os.mkdir(dest)
+    dest_fd = _opened(dest)
+    with open(os.path.join(place, filename), "rb") as file:
+        if is_archive(file.fileno()):
+            extract(file.fileno(), dest_fd, contents_only=True)
+        else:
+            from shutil import copyfile
+
+            copyfile(file.name, os.path.join(dest, filename))
+    return dest_fd
+
+
+def _opened(folder: str, beneath: str = "") -> int:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not beneath:
+        return fd
+    try:
+        return open_beneath(fd, beneath, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(fd)
