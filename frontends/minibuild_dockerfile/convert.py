@@ -25,13 +25,13 @@ from minibuild.graph.platform import Platform, normalised
 from minibuild.graph.vertex import Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import written
-from minibuild_dockerfile.checks.report import CheckConfig, Checks, parse_check
+from minibuild_dockerfile.checks.report import CheckConfig, Checks, in_order, parse_check
 from minibuild_dockerfile.checks.rules import BUILDKIT_RULES
 from minibuild_dockerfile.dispatch import dispatch
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from minibuild_dockerfile.needs import Needs, Plan, check_references
-from minibuild_dockerfile.parse import parse, parse_up_to_error
+from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
 from minibuild_dockerfile.sources import Sources, as_base, named_contexts
 from minibuild_dockerfile.stages import FromScope, StageTable, make_table, split
@@ -74,22 +74,18 @@ class Checked(NamedTuple):
 
 def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
     """Only check; all stages, if none is named. Never raises a `BuildError`."""
-    checks: Checks | None = None
+    found: list[Finding] = []
+    failed: BuildError | None = None
     try:
-        parsed, wrong = parse_up_to_error(request.source)
-        checks = _checks(parsed, request)
-        if wrong is not None:
-            written.check_instructions(parsed.instructions, checks)
-            raise wrong
-        definition = _definition(parsed, request, checks)
+        definition = read(request, found.append)
         sources = Sources(request, resolver)
         for platform in request.platforms:
             converted(definition, platform, sources, all_stages=not request.target)
-        checks.enforce()
+        definition.checks.enforce()
     except BuildError as error:
         error.source = error.source or request.source
-        return Checked(checks.findings if checks else (), error)
-    return Checked(checks.findings)
+        failed = error
+    return Checked(in_order(found), failed)
 
 
 def _convert(request: FrontendRequest, resolver: ImageResolver, warn: Warn) -> FrontendResult:
@@ -134,12 +130,17 @@ class Converted(NamedTuple):
 
 
 def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Definition:
-    """The definition of a request; nothing is looked up yet."""
-    parsed = parse(request.source)
-    return _definition(parsed, request, _checks(parsed, request, warn))
+    """The definition of a request; nothing is looked up yet. What stands above a mistake is
+    checked before the mistake is raised."""
+    parsed, wrong = parse_up_to_error(request.source)
+    checks = _checks(parsed, request, warn)
+    if wrong is not None:
+        written.check_instructions(parsed.instructions, checks)
+        raise wrong
+    return _definition(parsed, request, checks)
 
 
-def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn = ignore_findings) -> Checks:
+def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn) -> Checks:
     """The checks of a file, with what was found while it was read."""
     checks = Checks(_check_config(parsed, request), warn)
     checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)

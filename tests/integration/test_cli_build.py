@@ -188,6 +188,7 @@ def test_du_and_prune(cli: Cli, context: Path) -> None:
         ("FROM scratch as base\nMAINTAINER x\nFROM base\nCOPY --from=nowhere:1 / /\n", 4),
         ("# check=error=true\nFROM scratch as base\nMAINTAINER x\n", 6),
         ("FROM scratch as base\nMAINTAINER x\nFROM base:\n", 6),
+        ("FROM scratch as base\nMAINTAINER x\nRUX y\nMAINTAINER z\n", 6),
     ],
 )
 def test_warnings_come_before_the_error(cli: Cli, tmp_path: Path, text: str, code: int) -> None:

@@ -7,6 +7,8 @@ A comment `# check=skip=A` right above an instruction spares just that one.
 Read next: `written`.
 """
 
+from collections.abc import Iterable
+
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Finding, Warn, ignore_findings
 from minibuild.startup.tuples import NamedTuple
@@ -89,7 +91,7 @@ class Checks:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings, in the order of the lines they are about."""
-        return tuple(sorted(self._findings.values(), key=lambda f: f.span.first if f.span else 0))
+        return in_order(self._findings.values())
 
     def enforce(self) -> None:
         """Raise an error if there are findings and the directive says `error=true`."""
@@ -103,6 +105,11 @@ class Checks:
             span=next((finding.span for finding in findings if finding.span), None),
             detail="\n".join(_line(finding) for finding in findings),
         )
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings in the order of the lines they are about."""
+    return tuple(sorted(findings, key=lambda found: found.span.first if found.span else 0))
 
 
 def _spared(rule: Rule, head: Head) -> bool:
