@@ -10,13 +10,14 @@ Read next: `minibuild.graph.op`, class `Copy`; `remote` for the URLs of ADD.
 import posixpath
 import re
 
-from minibuild.errors import RegistryError
+from minibuild.errors import DefinitionError, RegistryError
 from minibuild.graph import op
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
+from minibuild.graph.mode import parse_mode
+from minibuild.graph.owner import parse_owner
 from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
 from minibuild.graph.vertex import Note, Vertex, merge
-from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.errors import DockerfileError
@@ -34,10 +35,7 @@ from minibuild_dockerfile.remote import (
 )
 from minibuild_dockerfile.state import StageState
 
-_OCTAL = regex("[0-7]+")
-_SYMBOLIC = regex(r"[ugoa]*(?:[-+=](?:[ugo]|[rwxXst]*))+")
 _EVERYTHING = frozenset(("*", "**", "**/*"))
-_LARGEST_MODE = 0o7777
 
 
 class _Words(NamedTuple):
@@ -95,7 +93,8 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
     link = item.link and not words.chmod
     if link:
         _check_owner(words, item)
-    _check_mode(words, item)
+    if words.chmod:
+        _check_mode(words, item)
     parents = isinstance(item, Copy) and item.parents
     template = op.Copy(
         0,
@@ -161,34 +160,21 @@ def _destination(workdir: str, dest: str) -> str:
 
 def _check_owner(words: _Words, item: Copy | Add) -> None:
     """With --link there are no users to look names up in."""
-    names = [part for part in words.chown.split(":", 1) if part and not part.isdigit()]
-    if names:
+    name = parse_owner(words.chown).name
+    if name:
         raise DockerfileError(
-            f'--link cannot look up the user or group "{names[0]}": invalid user index: -1',
+            f'--link cannot look up the user or group "{name}": invalid user index: -1',
             item.head.flag_span("chown"),
             hint="give numbers, as in --chown=1000:1000, or leave out --link",
         )
 
 
 def _check_mode(words: _Words, item: Copy | Add) -> None:
-    mode = words.chmod
-    if not mode:
-        return
-    span = item.head.flag_span("chmod")
-    if mode[0].isdecimal():
-        if not _OCTAL.fullmatch(mode) or int(mode, 8) > _LARGEST_MODE:
-            raise DockerfileError(
-                f"invalid chmod parameter: '{mode}'. it should be octal string and between "
-                "0 and 07777",
-                span,
-                hint="write it like 0755, u=rwX,go=rX or +x",
-            )
-    elif not all(_SYMBOLIC.fullmatch(clause) for clause in mode.split(",")):
-        raise DockerfileError(
-            f"invalid chmod parameter: '{mode}': invalid syntax",
-            span,
-            hint="write it like 0755, u=rwX,go=rX or +x",
-        )
+    try:
+        parse_mode(words.chmod)
+    except DefinitionError as error:
+        span = item.head.flag_span("chmod")
+        raise DockerfileError(error.message, span, hint=error.hint) from None
 
 
 # --- where from ---------------------------------------------------------------------------------

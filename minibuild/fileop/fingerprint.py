@@ -10,10 +10,10 @@ Read next: `checksum`, which reads files for them, and `content_hasher`, which w
 import os
 import stat
 
-from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import Found
+from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
 from minibuild.startup.tuples import NamedTuple
 

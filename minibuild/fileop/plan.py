@@ -20,10 +20,10 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Entry, Planned, SourceTree, made_directory
 from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.dest import Destination, check_replaceable, parents
-from minibuild.fileop.mode import ModeRule, parse_mode
 from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import Found
+from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
 
 _KEEP_MODE = ModeRule(None)

@@ -223,7 +223,7 @@ def test_chmod_leaves_existing_directories_and_symlinks(bench: Bench) -> None:
         ("nobodyknows", "0:0"),
         ("nobodyknows:extra", "0:1700"),
         ("app:nosuchgroup", "1500:1600"),
-        ("bad", "0:0"),
+        ("bad", "1:0"),
         ("", "0:0"),
     ],
 )

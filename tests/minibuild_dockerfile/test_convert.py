@@ -421,6 +421,8 @@ def test_an_image_that_resembles_a_stage() -> None:
         ("FROM busybox\nRUN --mount=type=cache,target=$NO x\n", "invalid mount target", 2),
         ("ARG A=${A:?said}\nFROM busybox\n", "A: said", 1),
         ("FROM busybox\nCOPY --chmod=u+z a /\n", "invalid syntax", 2),
+        ("FROM busybox\nCOPY --chmod=8 a /\n", "should be octal", 2),
+        ("FROM busybox\nCOPY --link --chown=1:4294967296 a /\n", "invalid user index: -1", 2),
         ("FROM busybox\nCOPY --link --chown=1:staff a /\n", "invalid user index: -1", 2),
         ("FROM busybox\nVOLUME $NOTHING\n", "can not be an empty string", 2),
         ("FROM busybox\nEXPOSE 80/icmp\n", "invalid proto: icmp", 2),
