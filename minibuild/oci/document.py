@@ -18,6 +18,7 @@ from typing import Any
 from minibuild.digest import Digest, InvalidDigest, parse_digest
 from minibuild.errors import BuildError, ImageError
 from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 MAX_DOCUMENT_BYTES = 4 << 20
 """The size of a manifest that registries have to take (distribution spec, "Pushing Manifests")."""
@@ -33,6 +34,13 @@ _RFC3339 = regex(
 )
 
 
+class _Name(NamedTuple):
+    """What a document is called in errors, and of which kind these are."""
+
+    what: str
+    error: type[BuildError]
+
+
 class Member:
     """A value of a document, and where it stands: the whole at first, then what is in it.
 
@@ -40,31 +48,28 @@ class Member:
     the list, or an empty one. What has the wrong type raises the `error` of the document.
     """
 
-    __slots__ = ("_document", "_error", "_path", "value")
+    __slots__ = ("_key", "_within", "value")
 
-    def __init__(
-        self, value: Any, document: str, path: str = "", error: type[BuildError] = ImageError
-    ) -> None:
+    def __init__(self, value: Any, within: "Member | _Name", key: str | int = "") -> None:
         self.value = value
-        self._document = document
-        self._path = path
-        self._error = error
+        self._within = within
+        self._key = key
 
     def __getitem__(self, name: str) -> "Member":
         """The member of that name; that of nothing is nothing."""
         value = self._typed(dict, "an object")
-        path = name if _PLAIN.fullmatch(name) else f"[{name!r:.{_MAX_SHOWN}}]"
-        dot = "." if self._path and path == name else ""
-        found = None if value is None else value.get(name)
-        return Member(found, self._document, f"{self._path}{dot}{path}", self._error)
+        return Member(None if value is None else value.get(name), self, name)
 
     def __contains__(self, name: str) -> bool:
         return self[name].value is not None
 
     def wrong(self, why: str) -> BuildError:
         """The error to raise: `why` follows the name of the member, as `is no digest`."""
-        where = f"{self._document}: {self._path}" if self._path else self._document
-        return self._error(f"{where} {why}")
+        path, member = "", self
+        while isinstance(within := member._within, Member):
+            path, member = _step(member._key) + path, within
+        where = f"{within.what}: {path.removeprefix('.')}" if path else within.what
+        return within.error(f"{where} {why}")
 
     def text(self, otherwise: str = "") -> str:
         """A string; `otherwise` if it is missing."""
@@ -132,7 +137,7 @@ class Member:
         if len(values) > most:
             raise self.wrong(f"has {len(values)} members: {most} are the most")
         for number, value in enumerate(values):
-            yield Member(value, self._document, f"{self._path}[{number}]", self._error)
+            yield Member(value, self, number)
 
     def texts(self) -> list[str]:
         """A list of strings, each of which is there; an empty one if it is missing."""
@@ -193,7 +198,14 @@ def parse_value(
     # Only an escape can spell half of a pair: what is decoded has none.
     if "\\ud" in text or "\\uD" in text:
         value = _whole_characters(value)
-    return Member(value, what, "", error)
+    return Member(value, _Name(what, error))
+
+
+def _step(key: str | int) -> str:
+    """The last step to a member: `.Env`, `[2]` or `['80/tcp']`."""
+    if isinstance(key, str) and _PLAIN.fullmatch(key):
+        return f".{key}"
+    return f"[{key!r:.{_MAX_SHOWN}}]"
 
 
 def _refused(constant: str) -> float:

@@ -123,7 +123,7 @@ class Authoriser:
         response = self._transport.request(method, url, tls, headers, body or None)
         if response.status != 200:
             raise refusal(response, domain, "a login", logged_in=login is not None)
-        return _token_in(read_all(response, _MAX_TOKEN_BYTES, host), host)
+        return token_in(read_all(response, _MAX_TOKEN_BYTES, host), host)
 
 
 def _realm(domain: str, url: str) -> Address:
@@ -148,7 +148,7 @@ def _covered(scope: str, scopes: tuple[str, ...]) -> bool:
     return False
 
 
-def _token_in(data: bytes, host: str) -> str:
+def token_in(data: bytes, host: str) -> str:
     answer = parse_document(data, f"the answer of {host} to a login", error=RegistryError)
     token = answer["token"].text() or answer["access_token"].text()
     if not token or not token.isascii() or not token.isprintable():

@@ -1,10 +1,14 @@
-"""Fuzz the Dockerfile frontend: `python -m tests.fuzz [SECONDS] [CORPUS]`.
+"""Fuzz what reads the texts of others.
 
-Comes in: how long, and a folder that keeps interesting inputs between runs. Goes out: the number of
-inputs; or the first that raised what it should not, or took longer than ten seconds, with status 1.
-With the package atheris (pip install atheris) the inputs follow what the code does with them;
-without it they are made by hypothesis from words of the language. Not a part of the tests: it has
-no end.
+    python -m tests.fuzz [SECONDS] [CORPUS]             the Dockerfile frontend
+    python -m tests.fuzz documents [SECONDS] [SEED]     manifests, configs, caches, logins, ...
+
+Comes in: how long; a folder that keeps interesting Dockerfiles between runs; the number of the
+first document. Goes out: the number of inputs; or the first that raised what it should not, or took
+longer than ten seconds, with status 1. Documents are good ones with something wrong in them, and
+follow from their numbers alone, so that a finding can be had again. Dockerfiles follow what the
+code does with them if the package atheris is there (pip install atheris); without it hypothesis
+makes them from words of the language. Neither is a part of the tests: they have no end.
 """
 
 import sys
@@ -37,6 +41,32 @@ def main(seconds: int, corpus: str) -> int:
         flags = [f"-max_total_time={seconds}", f"-timeout={SLOW_S}", f"-dict={words}"]
         atheris.Setup(["fuzz", *flags, "-max_len=4096", "-print_final_stats=1", str(seeds)], run)
         atheris.Fuzz()  # ends the process
+    return 0
+
+
+def start(words: list[str]) -> int:
+    """Do what the command line says."""
+    of_documents = words[:1] == ["documents"]
+    given = words[1:] if of_documents else words
+    seconds = int(given[0]) if given else DEFAULT_S
+    rest = given[1] if len(given) > 1 else ""
+    return fuzz_documents(seconds, int(rest or 0)) if of_documents else main(seconds, rest)
+
+
+def fuzz_documents(seconds: int, first: int) -> int:
+    """Documents by their numbers, from `first` on."""
+    from tests.fuzz.documents import run
+
+    number, end = first, time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        try:
+            run(number)
+            assert time.monotonic() - began < SLOW_S, "slow"
+        except BaseException:
+            sys.stderr.write(f"document {number}:\n")
+            raise
+        number += 1
+    sys.stdout.write(f"{number - first} documents from {first} on, nothing found\n")
     return 0
 
 
@@ -74,5 +104,4 @@ def _with_hypothesis(seconds: int) -> int:
 
 
 if __name__ == "__main__":
-    limit = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_S
-    sys.exit(main(limit, sys.argv[2] if len(sys.argv) > 2 else ""))
+    sys.exit(start(sys.argv[1:]))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 
-MAX_MODULES = 249
+MAX_MODULES = 250
 NAMESPACE_MODULES = 3
 """What more it takes to enter a user namespace."""
 

@@ -222,3 +222,11 @@ def test_a_config_keeps_what_has_no_name_here() -> None:
     assert found.image.extra == {"docker": "y"}
     assert found.value["docker"] == "y"
     assert found.diff_ids == (D,)
+
+
+def test_the_first_documents_of_the_fuzzer() -> None:
+    """`python -m tests.fuzz documents` makes more of them: as many as there is time for."""
+    from tests.fuzz.documents import run
+
+    for number in range(500):
+        run(number)
