@@ -29,7 +29,7 @@ _PROGRAM = (
     "minibuild.fileop.missing",
     "minibuild.builder",
     "minibuild_dockerfile.convert",
-    "minibuild_dockerfile.dockerignore",
+    "minibuild.graph.ignore_file",
     "difflib",
     "hashlib",
     "sqlite3",

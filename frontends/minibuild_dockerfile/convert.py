@@ -10,19 +10,17 @@ says which of them the target takes, and each of these is carried out, instructi
 Read next: `parse`, then `stages`.
 """
 
-from minibuild.errors import BuildError, DefinitionError, Span
+from minibuild.errors import BuildError, Span
 from minibuild.graph.frontend import (
     Built,
     Finding,
     FrontendRequest,
     FrontendResult,
     ImageResolver,
-    ResolvedImage,
     Warn,
     ignore_findings,
 )
 from minibuild.graph.platform import Platform, normalised
-from minibuild.graph.vertex import Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import written
 from minibuild_dockerfile.checks.report import CheckConfig, Checks, in_order, parse_check
@@ -50,19 +48,6 @@ def convert(
     except BuildError as error:
         error.source = error.source or request.source
         raise
-
-
-def context_vertex(request: FrontendRequest) -> Vertex | None:
-    """The main context of a build as it arrives, before an ignore file in it is known."""
-    return Sources(request, _NoImages()).main_context(Span(request.source.name, 1, 1))
-
-
-class _NoImages:
-    """The resolver where no image can be meant."""
-
-    def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
-        """See `ImageResolver`."""
-        raise DefinitionError(f"{ref} is an image, and not a build context")
 
 
 class Checked(NamedTuple):

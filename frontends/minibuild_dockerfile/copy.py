@@ -17,6 +17,14 @@ from minibuild.graph.frontend import ImageContext
 from minibuild.graph.mode import parse_mode
 from minibuild.graph.owner import parse_owner
 from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
+from minibuild.graph.remote import (
+    GitUrl,
+    InvalidRemote,
+    git_url,
+    http_filename,
+    is_commit_hash,
+    is_http,
+)
 from minibuild.graph.vertex import Note, Vertex, merge
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
@@ -25,14 +33,6 @@ from minibuild_dockerfile.expand import process_heredoc
 from minibuild_dockerfile.instructions import Add, Copy, Head, Heredoc
 from minibuild_dockerfile.names import step_text
 from minibuild_dockerfile.needs import suggested
-from minibuild_dockerfile.remote import (
-    GitUrl,
-    InvalidRemote,
-    git_url,
-    http_filename,
-    is_commit_hash,
-    is_http,
-)
 from minibuild_dockerfile.state import StageState
 
 _EVERYTHING = frozenset(("*", "**", "**/*"))

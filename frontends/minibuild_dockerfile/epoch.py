@@ -10,6 +10,7 @@ Read next: `minibuild.frontend.epoch`, which finds the time.
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import (
     Context,
+    Epoch,
     FrontendRequest,
     ImageContext,
     LocalContext,
@@ -17,25 +18,17 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.op import GitSource, HttpSource
 from minibuild.graph.platform import Platform
+from minibuild.graph.remote import git_url, http_filename, is_http
 from minibuild.graph.vertex import Note, Vertex
-from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.convert import read
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Add, Arg, From, Instruction
 from minibuild_dockerfile.reference import SCRATCH
-from minibuild_dockerfile.remote import git_url, http_filename, is_http
 from minibuild_dockerfile.scope import EPOCH, SECONDS, global_args, invalid_epoch, platform_args
 from minibuild_dockerfile.sources import Sources, named_contexts
 
 _CONTEXT = "context"
-
-
-class Epoch(NamedTuple):
-    """`seconds` since 1970, or the vertex whose time it is; neither if there is none."""
-
-    seconds: int | None = None
-    source: Vertex | None = None
 
 
 class _NoImages:

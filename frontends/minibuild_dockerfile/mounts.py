@@ -16,11 +16,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from minibuild.errors import Span
+from minibuild.graph.boolean import parse_bool
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import MountField, MountSpec
-from minibuild_dockerfile.quantities import size_bytes, truth
+from minibuild_dockerfile.quantities import size_bytes
 from minibuild_dockerfile.suggest import did_you_mean
 
 Sharing = Literal["shared", "private", "locked"]
@@ -225,7 +226,7 @@ class _Options:
 
     def flag(self, written: str, key: str, value: str) -> None:
         try:
-            on = truth(value)
+            on = parse_bool(value)
         except ValueError:
             raise self.wrong(
                 f"invalid value for {written}: {value}", "write true or false"

@@ -1,8 +1,7 @@
-"""Durations, sizes and truth values as Go and Docker write them.
+"""Durations and sizes as Go and Docker write them.
 
-Comes in: `1m30s`, `64k`, `true`. Goes out: nanoseconds, bytes, a bool; `ValueError` with BuildKit's
-words for anything else. The rules are those of Go's `time.ParseDuration` and `strconv.ParseBool`
-and of Docker's `units.RAMInBytes`.
+Comes in: `1m30s`, `64k`. Goes out: nanoseconds, bytes; `ValueError` with BuildKit's words for
+anything else. The rules are those of Go's `time.ParseDuration` and of Docker's `units.RAMInBytes`.
 Read next: `parse` (HEALTHCHECK) and `mounts`, the users.
 """
 
@@ -22,9 +21,6 @@ _DURATION = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+"
 _PART = r"([0-9]*)\.?([0-9]*)(ns|us|µs|μs|ms|s|m|h)"
 _SIZE = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([kmgtp]?)i?b?"
 _MAX_INT64 = 2**63 - 1
-_TRUTH = dict.fromkeys("1 t T TRUE true True".split(), True) | dict.fromkeys(
-    "0 f F FALSE false False".split(), False
-)
 
 
 def duration_ns(text: str) -> int:
@@ -80,10 +76,3 @@ def size_bytes(text: str) -> int:
     if size > _MAX_INT64:
         raise ValueError(f"invalid size: '{text}'")
     return size
-
-
-def truth(text: str) -> bool:
-    """The truth value of `true`, `1`, `F` and so on."""
-    if text not in _TRUTH:
-        raise ValueError(f"invalid syntax: '{text}'")
-    return _TRUTH[text]

@@ -8,8 +8,8 @@ Read next: `needs`, which asks for base images; `copy` and `run`, which read con
 
 from collections.abc import Mapping
 
-from minibuild.errors import DefinitionError, Span, located
-from minibuild.graph.address import without_credentials
+from minibuild.errors import Span, located
+from minibuild.graph.context import context_vertex
 from minibuild.graph.frontend import (
     ArchiveContext,
     Context,
@@ -21,16 +21,13 @@ from minibuild.graph.frontend import (
     ResolvedImage,
 )
 from minibuild.graph.image import History, ImageConfig
-from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
-from minibuild.graph.pattern import escape_glob
+from minibuild.graph.op import Copy, File, LocalSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import COMMENT
-from minibuild_dockerfile.quantities import truth
 from minibuild_dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
-from minibuild_dockerfile.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
 
 _NO_IMAGE = f"docker-image://{SCRATCH}"
 
@@ -102,26 +99,13 @@ class Sources:
     def context(self, context: Context, name: str, platform: Platform, span: Span) -> Base:
         """A context as a tree. `name` is empty for the main one."""
         match context:
-            case LocalContext():
-                title = f"[context {name}] load from client" if name else "load build context"
-                vertex = Vertex(
-                    LocalSource(context.name, context.ignore),
-                    (),
-                    _note(title if name else f"[internal] {title}", span),
-                )
-                return Base(vertex, _config_of_tree(platform, title))
             case ImageContext() if context.url == _NO_IMAGE:
                 return Base(None, empty_config(platform))
             case ImageContext():
                 return self._image(context.url, platform, span, "", f"[context {name}] ")
-            case RemoteContext():
-                vertex = self._remote(context.url, name, span)
-            case ArchiveContext():
-                note = _note("[internal] unpack build context", span)
-                file = Vertex(LocalSource(context.name), (), note)
-                vertex = _unpacked(file, context.filename, note)
-        config = _config_of_tree(platform, vertex.note.name)
-        return Base(_without(vertex, context.ignore), config)
+            case LocalContext() | RemoteContext() | ArchiveContext():
+                vertex = context_vertex(context, name, self._request.build_args, span)
+        return Base(vertex, _config_of_tree(platform, vertex.note.name))
 
     def _image(self, ref: str, platform: Platform, span: Span, step: str, prefix: str = "") -> Base:
         key = (ref, platform)
@@ -136,49 +120,6 @@ class Sources:
         config = found.config._replace(created="", extra={})
         return Base(Vertex(found.source, (), _note(name, span)), config, image=True)
 
-    def _remote(self, url: str, context: str, span: Span) -> Vertex:
-        """A git repository, or a file from the web: unpacked, if it is an archive."""
-        text = f"https://{url}" if url.startswith("github.com/") else url
-        if text != url and not text.partition("#")[0].endswith(".git"):
-            head, mark, fragment = text.partition("#")
-            text = f"{head}.git{mark}{fragment}"
-        shown = without_credentials(url)
-        title = f"[context {context}] load from {shown}" if context else f"[internal] load {shown}"
-        note = _note(title, span)
-        try:
-            git = git_url(text)
-            name = http_filename(text) if git is None and is_http(text) else ""
-        except InvalidRemote as error:
-            raise DefinitionError(str(error), hint="see --build-context") from None
-        if git is not None:
-            return Vertex(self._git_source(git), (), note)
-        if not name:
-            raise DefinitionError(
-                f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
-            )
-        return _unpacked(Vertex(HttpSource(text, name), (), note), name, note)
-
-    def _git_source(self, git: GitUrl) -> GitSource:
-        keep = git.keep_git_dir
-        if keep is None:
-            keep = self._switch("BUILDKIT_CONTEXT_KEEP_GIT_DIR")
-        return GitSource(
-            git.remote, git.ref, git.subdir, git.checksum, keep, git.submodules, git.mtime
-        )
-
-    def _switch(self, name: str) -> bool:
-        """A build argument that is true or false. Raises `DefinitionError`."""
-        text = self._argument(name)
-        try:
-            return truth(text) if text else False
-        except ValueError:
-            raise DefinitionError(
-                f"invalid boolean value for {name}: {text}", hint="write true or false"
-            ) from None
-
-    def _argument(self, name: str) -> str:
-        return self._request.build_args.get(name, "")
-
 
 def as_base(vertex: Vertex | None) -> Vertex | None:
     """What a stage can stand on. A directory of the client can only be read, so it is a copy."""
@@ -187,20 +128,6 @@ def as_base(vertex: Vertex | None) -> Vertex | None:
     name = vertex.note.name.replace("load from client", "copy from client")
     copy = File((Copy(1, (".",), "/"),))
     return Vertex(copy, (None, vertex), vertex.note._replace(name=name))
-
-
-def _unpacked(tree: Vertex, filename: str, note: Note) -> Vertex:
-    """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
-    unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)
-    return Vertex(File((unpack,)), (None, tree), note)
-
-
-def _without(tree: Vertex, ignore: tuple[str, ...]) -> Vertex:
-    """The tree without what the patterns of its ignore file leave out."""
-    if not ignore:
-        return tree
-    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore)
-    return Vertex(File((rest,)), (None, tree), tree.note._replace(name="[internal] ignore files"))
 
 
 def _note(name: str, span: Span) -> Note:

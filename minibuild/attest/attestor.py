@@ -13,7 +13,7 @@ from minibuild.attest.sbom import sbom
 from minibuild.attest.statement import Predicate, attach
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
-from minibuild.graph.frontend import Built
+from minibuild.graph.frontend import Built, Frontend
 from minibuild.oci.config import rfc3339
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
@@ -41,6 +41,7 @@ class Witness:
         self,
         request: BuildRequest,
         source: SourceText,
+        frontend: Frontend,
         pins: Mapping[Digest, str],
         started: float,
     ) -> None:
@@ -50,7 +51,7 @@ class Witness:
 
         name, now = os.urandom(_WORDS).hex(), time.time()
         self._asked = request.attestations
-        self._build = Build(request, source, pins, name, started, now)
+        self._build = Build(request, source, frontend, pins, name, started, now)
         self._tool = f"minibuild-{__version__}"
 
     @property

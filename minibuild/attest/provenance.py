@@ -16,7 +16,7 @@ from minibuild.attest.statement import Predicate, package_url
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import DefinitionError, SourceText
 from minibuild.graph.address import without_credentials
-from minibuild.graph.frontend import Built
+from minibuild.graph.frontend import Built, Frontend
 from minibuild.graph.op import (
     Exec,
     GitSource,
@@ -46,6 +46,7 @@ class Build(NamedTuple):
 
     request: BuildRequest
     source: SourceText
+    frontend: Frontend
     pins: Mapping[Digest, str]
     invocation: str
     started: float
@@ -61,7 +62,7 @@ def provenance(build: Build, image: Built) -> Predicate:
     buildkit: Json = {}
     if asked.mode == "max":
         internal["buildConfig"] = {"definition": _steps(vertices)}
-        buildkit["source"] = _source(build.source, vertices)
+        buildkit["source"] = _source(build.source, build.frontend.language, vertices)
     local = any(isinstance(v.op, LocalSource) for v in vertices)
     return Predicate(
         PREDICATE_TYPE,
@@ -113,7 +114,8 @@ def _request(build: Build, vertices: Sequence[Vertex]) -> Json:
     args |= {f"label:{key}": value for key, value in given.labels.items()}
     args |= {"target": given.target} if given.target else {}
     names = sorted({v.op.name for v in vertices if isinstance(v.op, LocalSource)} | {"dockerfile"})
-    request: Json = {"frontend": "dockerfile.v0", "locals": [{"name": name} for name in names]}
+    request: Json = {"frontend": build.frontend.name} if build.frontend.name else {}
+    request["locals"] = [{"name": name} for name in names]
     if given.attestations.mode == "max":
         # Values of arguments may be what somebody else must not read: only where all is asked for.
         request["args"] = dict(sorted(args.items()))
@@ -187,14 +189,14 @@ def _steps(vertices: Sequence[Vertex]) -> list[Json]:
     ]
 
 
-def _source(source: SourceText, vertices: Sequence[Vertex]) -> Json:
-    """The Dockerfile, and the lines of it that each step comes from."""
+def _source(source: SourceText, language: str, vertices: Sequence[Vertex]) -> Json:
+    """The definition, and the lines of it that each step comes from."""
     data = source.text.encode("utf-8", "surrogateescape")
     return {
         "infos": [
             {
                 "filename": source.name,
-                "language": "Dockerfile",
+                "language": language,
                 "data": base64.b64encode(data).decode(),
             }
         ],

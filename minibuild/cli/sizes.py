@@ -5,10 +5,9 @@ memory everywhere in Docker) and booleans (the words of Go's `strconv.ParseBool`
 """
 
 from minibuild.errors import UsageError
+from minibuild.graph.boolean import parse_bool
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 
 def size_bytes(text: str, flag: str) -> int:
@@ -27,8 +26,9 @@ def size_bytes(text: str, flag: str) -> int:
 
 def truth(text: str, flag: str) -> bool:
     """The value of a flag given as `--flag=VALUE`."""
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    raise UsageError(f"invalid value {text!r} for --{flag}", hint="it is true or false")
+    try:
+        return parse_bool(text)
+    except ValueError:
+        raise UsageError(
+            f"invalid value {text!r} for --{flag}", hint="it is true or false"
+        ) from None

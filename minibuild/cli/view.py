@@ -17,7 +17,7 @@ from minibuild.graph.platform import Platform, host_platform
 from minibuild.session.secrets import SecretReader, SshReader
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.workbench import Workbench
-from minibuild.source.image import ImageFinder
+from minibuild.source.image import ImageFinder, registry_client
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -40,13 +40,11 @@ def writable_view(
 ) -> Iterator[View]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
     from minibuild.cli.registries import registry_access
-    from minibuild.registry.pull import Registry
-    from minibuild.registry.transport import patient
 
     finder = ImageFinder(
         worker.content,
         worker.images,
-        connect=lambda: Registry(registry_access(), patient(cancelled)),
+        connect=lambda: registry_client(registry_access(), cancelled),
     )
     resolved = finder.resolve(name, platform)
     materialiser = Materialiser(

@@ -7,7 +7,6 @@ Read next: `builder`.
 
 import os
 import stat
-from importlib import import_module
 
 from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.address import credentials, without_credentials
@@ -18,6 +17,7 @@ from minibuild.graph.frontend import (
     LocalContext,
     RemoteContext,
 )
+from minibuild.graph.ignore_file import parse as parse_ignore_file
 from minibuild.graph.pattern import IgnorePatterns
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.solver.workbench import LocalTree
@@ -196,9 +196,7 @@ def _others(path: str) -> str:
 
 def ignore_rules(text: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The patterns of the ignore file `name`, and the line of each. Raises `DefinitionError`."""
-    # The ignore file is part of the Dockerfile language, so its frontend reads it.
-    module = import_module("minibuild_dockerfile.dockerignore")
-    rules = module.parse(text)
+    rules = parse_ignore_file(text)
     for rule in rules:
         if rule.pattern == "!" or "[" in rule.pattern or "\\" in rule.pattern:
             _check(rule.pattern, Span(name, rule.line, rule.line), text)

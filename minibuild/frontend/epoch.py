@@ -1,51 +1,32 @@
 """The time that SOURCE_DATE_EPOCH names by its source: a commit, a file from the web, an archive.
 
-Comes in: a request and what the frontend makes of its SOURCE_DATE_EPOCH. Goes out: the request with
-a number in its place, or without it. The files of a source have its time, so the newest of them
-says what it is: git trees are checked out with the times of their commit for it.
+Comes in: the vertex that a frontend makes of SOURCE_DATE_EPOCH. Goes out: seconds. The files of a
+source have its time, so the newest of them says what it is: git trees are checked out with the
+times of their commit for it.
 Read next: `minibuild_dockerfile.epoch`.
 """
 
 import stat
 from collections.abc import Mapping
-from importlib import import_module
 
 from minibuild.cache.records import Cache
 from minibuild.digest import Digest
 from minibuild.fileop.walk import walk
-from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, Op
 from minibuild.graph.pattern import escape_glob
 from minibuild.graph.vertex import Vertex
-from minibuild.session.request import BuildRequest
 from minibuild.solver.solver import Solver
 from minibuild.solver.trees import Solved, open_tree
 from minibuild.solver.workbench import Voice, Workbench
 from minibuild.source.source import Sources
 
-NAME = "SOURCE_DATE_EPOCH"
 
+def time_of(source: Vertex, bench: Workbench, cache: Cache, sources: Sources) -> int | None:
+    """The time of a source in seconds since 1970, None if it has none. Raises what fetching raises.
 
-def with_epoch(
-    request: BuildRequest,
-    asked: FrontendRequest,
-    bench: Workbench,
-    cache: Cache,
-    sources: Sources,
-) -> BuildRequest:
-    """The request with the seconds that are meant. Raises what fetching raises."""
-    found = import_module("minibuild_dockerfile.epoch").epoch_of(asked)
-    seconds: int | None = found.seconds
-    if found.source is not None:
-        seconds = _time_of(found.source, Solver(bench, cache, sources), bench)
-    arguments = {name: value for name, value in request.build_args.items() if name != NAME}
-    if seconds is not None:
-        arguments[NAME] = str(seconds)
-    return request._replace(build_args=arguments)
-
-
-def _time_of(source: Vertex, solver: Solver, bench: Workbench) -> int | None:
-    """What a server says counts more than the files of an archive that it served."""
+    What a server says counts more than the files of an archive that it served.
+    """
+    solver = Solver(bench, cache, sources)
     for vertex in _candidates(source):
         dated = _with_commit_times(vertex)
         newest = _newest(dated, solver.solve([dated]), bench)

@@ -10,19 +10,19 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from importlib import import_module
 
 from minibuild.events import Report, VertexInfo
 from minibuild.fileop.api import SourceTree
 from minibuild.frontend.definition import Definition
 from minibuild.frontend.remote_context import completed
-from minibuild.graph.frontend import ArchiveContext, FrontendRequest
+from minibuild.graph.context import context_vertex
+from minibuild.graph.frontend import ArchiveContext, RemoteContext
 from minibuild.graph.op import GitSource, HttpSource
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.layer.archive import extract, is_archive
 from minibuild.linux.beneath import open_beneath
 from minibuild.oci.meter import reported
-from minibuild.session.request import RegistryAccess
+from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.solver.workbench import AgentSocket, Voice
 from minibuild.startup.tuples import NamedTuple
 
@@ -38,20 +38,20 @@ class Asking(NamedTuple):
 
 def with_context(
     definition: Definition,
-    asked: FrontendRequest,
-    file: str,
+    request: BuildRequest,
     client: Asking,
     report: Report,
     folder: str,
 ) -> Definition:
-    """The definition with what its context says. `file` is the Dockerfile's path in the context,
-    empty for the usual name. Raises `DefinitionError`, and what fetching raises."""
-    frontend = import_module("minibuild_dockerfile.convert")
-    source: Vertex = topological([frontend.context_vertex(asked)])[0]
+    """The definition with what its context says. Raises `DefinitionError`, and what fetching
+    raises."""
+    context = definition.context
+    assert isinstance(context, ArchiveContext | RemoteContext)
+    source = topological([context_vertex(context, "", request.build_args, None)])[0]
     with reported(report, VertexInfo(source.digest, source.note.name)):
         fd = _arrived(definition, source, client, Voice(report, source.digest), folder)
     try:
-        return completed(definition, file, SourceTree(fd))[0]
+        return completed(definition, request.file, SourceTree(fd))[0]
     finally:
         os.close(fd)
 

@@ -8,16 +8,17 @@ Read next: `definition`, for contexts that are directories; `source.source`.
 
 import os
 from collections.abc import Mapping
-from importlib import import_module
 
 from minibuild.cache.records import Cache
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, DefinitionError, SourceText
+from minibuild.errors import BuildError, DefinitionError, SourceText, Span
 from minibuild.fileop.api import SourceTree
 from minibuild.frontend.definition import DOCKERFILE, Definition, ignore_rules, read_open
-from minibuild.graph.frontend import ArchiveContext, FrontendRequest, RemoteContext
-from minibuild.graph.vertex import Vertex
+from minibuild.graph.context import context_vertex
+from minibuild.graph.frontend import ArchiveContext, RemoteContext
+from minibuild.graph.remote import http_filename
 from minibuild.linux.beneath import open_beneath
+from minibuild.session.request import BuildRequest
 from minibuild.solver.solver import Solver
 from minibuild.solver.trees import Solved, open_tree
 from minibuild.solver.workbench import LeftOut, Voice, Workbench
@@ -39,29 +40,29 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 def arrived(
     definition: Definition,
-    asked: FrontendRequest,
-    file: str,
+    request: BuildRequest,
     bench: Workbench,
     cache: Cache,
     sources: Sources,
 ) -> Arrived:
     """What is known once the context is here.
 
-    `file` is the Dockerfile's path in the context, empty for the usual name. Raises
+    The request's file is the Dockerfile's path in the context, empty for the usual name. Raises
     `DefinitionError`, and what fetching raises.
     """
     context = definition.context
     assert isinstance(context, ArchiveContext | RemoteContext)
-    frontend = import_module("minibuild_dockerfile.convert")
-    vertex: Vertex = frontend.context_vertex(asked)
+    span = Span(definition.source.name, 1, 1)
+    vertex = context_vertex(context, "", request.build_args, span)
     try:
         solved = Solver(bench, cache, sources).solve([vertex])
     except BuildError as error:
         error.span = None  # no line of a file asked for the context
         raise
     with open_tree(bench, solved[vertex.digest], Voice(bench.report, vertex.digest)) as tree:
-        complete, ignore = completed(definition, file, tree)
-    rest: Vertex = frontend.context_vertex(asked._replace(context=complete.context))
+        complete, ignore = completed(definition, request.file, tree)
+    assert isinstance(complete.context, ArchiveContext | RemoteContext)
+    rest = context_vertex(complete.context, "", request.build_args, span)
     return Arrived(complete, solved, {rest.digest: ignore} if ignore.patterns else {})
 
 
@@ -102,9 +103,7 @@ def _single(context: ArchiveContext | RemoteContext) -> str:
     """The name that a context has if it is one file, and not an archive."""
     if isinstance(context, ArchiveContext):
         return context.filename
-    remote = import_module("minibuild_dockerfile.remote")
-    name: str = remote.http_filename(context.url)
-    return name
+    return http_filename(context.url)
 
 
 def _ignore(tree: SourceTree, path: str) -> LeftOut:

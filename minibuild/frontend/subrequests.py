@@ -7,21 +7,20 @@ Read next: `minibuild_dockerfile.subrequests`, `graph.draw`.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
-from importlib import import_module
 from typing import Any, Literal
 
-from minibuild.builder import Findings, convert, frontend_request, registry_client
 from minibuild.errors import BuildError
 from minibuild.events import Report, serialised, silent
+from minibuild.frontend.bridge import Findings, frontend_of, frontend_request
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import LocalContext
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
 from minibuild.session.request import ENTITLEMENTS, BuildRequest
 from minibuild.session.secrets import SecretReader, SshReader
-from minibuild.source.image import ImageFinder
+from minibuild.source.image import ImageFinder, registry_client
 
 Method = Literal["lint", "outline", "targets", "graph"]
 METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph")
@@ -36,7 +35,7 @@ def call(
     scratch: Scratch,
     report: Report = silent,
     cancelled: threading.Event | None = None,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """The answer of the frontend. Raises what a build raises before its first step.
 
     `scratch` makes a folder for a context that has to come from elsewhere.
@@ -52,7 +51,7 @@ def call(
         content,
         ImageStore(content),
         pull=request.pull,
-        connect=lambda: registry_client(request, cancelled),
+        connect=lambda: registry_client(request.registries, cancelled),
     )
     try:
         return _answer(request, definition, method, finder, report)
@@ -71,10 +70,9 @@ def _fetched(
 ) -> Definition:
     from minibuild.frontend.question_context import Asking, with_context
 
-    asked = frontend_request(request, definition)
     with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
         client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled)
-        return with_context(definition, asked, request.file, client, report, folder)
+        return with_context(definition, request, client, report, folder)
 
 
 def _answer(
@@ -83,19 +81,12 @@ def _answer(
     method: Method,
     finder: ImageFinder,
     report: Report,
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
+    frontend = frontend_of(request, definition)
+    asked = frontend_request(request, definition)
     warn = Findings(report, definition.source).add
     if method == "graph":
         from minibuild.graph.graphdata import graph_data
 
-        return graph_data(convert(request, definition, finder, warn).images)
-    frontend = import_module("minibuild_dockerfile.subrequests")
-    asked = frontend_request(request, definition)
-    found: dict[str, Any]
-    if method == "targets":
-        found = frontend.targets(asked, warn)
-    elif method == "outline":
-        found = frontend.outline(asked, finder, warn)
-    else:
-        found = frontend.lint(asked, finder)
-    return found
+        return graph_data(frontend.convert(asked, finder, warn).images)
+    return frontend.subrequest(method, asked, finder, warn)

@@ -2,15 +2,18 @@
 
 A frontend gets text and arguments, may ask a resolver what an image is, warns of what its checks
 find, and returns vertices and image configs. It reads no file, no environment and no network, so it
-can be tested, fuzzed and read on its own. Frontends live outside the engine (the folder
-`frontends`) and import `minibuild.graph` and `minibuild.errors` alone.
-Read next: `minibuild_dockerfile.convert`, or `solver` for what becomes of the graph.
+can be tested, fuzzed and read on its own. Frontends are packages outside the engine, found by the
+entry point group `minibuild.frontends`; of the engine they import `graph`, `errors`, `digest` and
+`startup`.
+Read next: `minibuild_dockerfile`, the frontend that is built in; `minibuild.frontend.loader`, which
+finds them.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from minibuild.errors import SourceText, Span
+from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource, Ulimit
 from minibuild.graph.platform import Platform
@@ -135,12 +138,45 @@ def ignore_findings(finding: Finding, /) -> None:
     """The `Warn` of callers that want none."""
 
 
-class Frontend(Protocol):
-    """A frontend is a module or an object with this one function."""
+class Epoch(NamedTuple):
+    """The time that SOURCE_DATE_EPOCH means: `seconds` since 1970, or the vertex whose newest file
+    has it; neither if there is none."""
 
+    seconds: int | None = None
+    source: Vertex | None = None
+
+
+@runtime_checkable
+class Frontend(Protocol):
+    """What a frontend does. One that derives from this class writes `convert` alone.
+
+    `name` stands in provenance and in errors, `language` is that of its definitions. The engine
+    makes one object for a build, without arguments.
+    """
+
+    name: str
+    language: str = ""
+
+    @abstractmethod
     def convert(
         self, request: FrontendRequest, resolver: ImageResolver, warn: Warn
     ) -> FrontendResult:
         """The graph that a definition means. Raises `DefinitionError` with a span; what was found
         before that went to `warn`."""
-        ...
+
+    def epoch(self, request: FrontendRequest) -> Epoch:
+        """What SOURCE_DATE_EPOCH means: a number, unless the language knows more than that."""
+        text = request.build_args.get("SOURCE_DATE_EPOCH", "")
+        if text and not text.removeprefix("-").isdecimal():
+            raise DefinitionError(
+                f"invalid SOURCE_DATE_EPOCH: {text}",
+                hint="give seconds since 1970-01-01, as `date +%s` does",
+            )
+        return Epoch(int(text) if text else None)
+
+    def subrequest(
+        self, method: str, request: FrontendRequest, resolver: ImageResolver, warn: Warn
+    ) -> Mapping[str, Any]:
+        """What a definition offers, without building it: the answer to `lint`, `outline` or
+        `targets`, with the names of BuildKit's fields. Raises `UsageError` for other methods."""
+        raise UsageError(f"the frontend {self.name} does not answer {method!r}")

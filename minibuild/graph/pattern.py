@@ -6,7 +6,7 @@ root whether it is there at all, and `match_glob` for one name. Nothing here tou
 Two pattern languages, as in Docker: a wildcard is that of Go's `filepath.Match` (`*`, `?`,
 classes, backslash escapes); an ignore pattern adds `**` for any number of directories and a
 leading `!` that brings files back (docs.docker.com, "Dockerfile reference", ".dockerignore file").
-Read next: `minibuild_dockerfile.dockerignore` for the file, `op` for where patterns end up.
+Read next: `ignore_file` for the file, `op` for where patterns end up.
 """
 
 import re

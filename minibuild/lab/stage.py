@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, cast
 
-from minibuild.builder import collaborators, convert
+from minibuild.builder import prepare
 from minibuild.cache.materialise import Materialiser
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
@@ -141,15 +141,13 @@ def _prepared(stage: Stage, dockerfile: str) -> Iterator[_Prepared]:
     request = stage.request._replace(dockerfile=dockerfile)
     definition = read_definition(request)
     with closing(SshReader(())) as ssh:
-        bench, sources, finder = collaborators(
-            stage.worker, request, definition, ssh, silent, stage.cancelled
-        )
-        (image,) = convert(request, definition, finder).images
+        build = prepare(stage.worker, request, definition, ssh, silent, stage.cancelled)
+        (image,) = build.convert().images
         top = image.vertex
         assert top is not None, "an exhibit has steps"
         before = top.inputs if isinstance(top.op, Exec) else (top,)
-        done = Solver(bench, stage.worker.cache, sources).solve(before)
-        yield _Prepared(bench, sources, top, done)
+        done = Solver(build.bench, stage.worker.cache, build.sources).solve(before)
+        yield _Prepared(build.bench, build.sources, top, done)
 
 
 def _upperdir(made: _Prepared, watched: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minibuild.digest import ChainID, DiffID, Digest
 from minibuild.errors import SourceText, UsageError
+from minibuild.graph.boolean import parse_bool
 from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Ulimit
@@ -19,8 +20,6 @@ from minibuild.startup.tuples import NamedTuple
 if TYPE_CHECKING:
     from minibuild.graph.flat import FlatGraph
 
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("", "0", "f", "F", "FALSE", "false", "False")
 
 ENTITLEMENTS = ("network.host", "security.insecure")
 """What a RUN gets only where the request allows it."""
@@ -188,12 +187,14 @@ class BuildRequest(NamedTuple):
         written does not depend on how many there are. Raises `UsageError`.
         """
         text = self.build_args.get("BUILDKIT_MULTI_PLATFORM", "")
-        if text not in _TRUE and text not in _FALSE:
+        try:
+            asked = bool(text) and parse_bool(text)
+        except ValueError:
             raise UsageError(
                 f"invalid boolean value for BUILDKIT_MULTI_PLATFORM: {text}",
                 hint="write true or false",
-            )
-        return text in _TRUE or len(self.platforms) > 1
+            ) from None
+        return asked or len(self.platforms) > 1
 
 
 class LayerInfo(NamedTuple):

@@ -29,6 +29,7 @@ from minibuild.oci.model import (
     parse_manifest,
 )
 from minibuild.oci.reference import Reference, parse_reference
+from minibuild.session.request import RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 
 MAX_INDEX_DEPTH = 4
@@ -73,6 +74,14 @@ class _Kept(NamedTuple):
         """The bytes of a blob from `offset` on."""
         here = self.content.has(descriptor.digest, descriptor.size)
         return open_at(self.content if here else self.remote, descriptor, offset)
+
+
+def registry_client(access: RegistryAccess, cancelled: threading.Event) -> Remote:
+    """The client of registries: what an `ImageFinder` connects with."""
+    from minibuild.registry.pull import Registry
+    from minibuild.registry.transport import patient
+
+    return Registry(access, patient(cancelled))
 
 
 class ImageFinder:

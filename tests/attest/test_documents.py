@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from minibuild_dockerfile import DockerfileFrontend
 
 from minibuild.attest.packages import Found, Package
 from minibuild.attest.provenance import Build, provenance
@@ -112,7 +113,9 @@ def _told(mode: str, *inputs: Vertex, **more: object) -> dict[str, object]:
         **more,  # type: ignore[arg-type]
     )
     pins = {FILE.digest: "sha256:" + "22" * 32, REPO.digest: "33" * 20}
-    build = Build(request, SourceText("Dockerfile", "FROM x\n"), pins, "abc", 0.0, 60.0)
+    build = Build(
+        request, SourceText("Dockerfile", "FROM x\n"), DockerfileFrontend(), pins, "abc", 0.0, 60.0
+    )
     said = provenance(build, Built(AMD64, top, ImageConfig(AMD64, {})))
     assert said.type == "https://slsa.dev/provenance/v1"
     return json.loads(json.dumps(said.content))  # type: ignore[no-any-return]

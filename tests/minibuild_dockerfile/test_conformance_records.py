@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from minibuild_dockerfile.convert import convert
-from minibuild_dockerfile.dockerignore import ignore_patterns
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, SourceText
@@ -20,6 +19,7 @@ from minibuild.graph.frontend import (
     ImageContext,
     LocalContext,
 )
+from minibuild.graph.ignore_file import ignore_patterns
 from minibuild.graph.op import Exec, File, ImageSource, LocalSource, Merge
 from minibuild.graph.platform import Platform, parse_platform
 from minibuild.graph.vertex import Vertex

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from minibuild_dockerfile.convert import convert
-from minibuild_dockerfile.epoch import Epoch, epoch_of
+from minibuild_dockerfile.epoch import epoch_of
 
 from minibuild.errors import DefinitionError, SourceText
 from minibuild.graph.frontend import (
     ArchiveContext,
+    Epoch,
     FrontendRequest,
     ImageContext,
     LocalContext,

@@ -1,9 +1,9 @@
-"""Durations, sizes, truth values and misspellings."""
+"""Durations, sizes and misspellings."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minibuild_dockerfile.quantities import duration_ns, duration_text, size_bytes, truth
+from minibuild_dockerfile.quantities import duration_ns, duration_text, size_bytes
 from minibuild_dockerfile.suggest import did_you_mean, edit_distance
 
 
@@ -66,14 +66,6 @@ def test_size(text: str, size: int) -> None:
 def test_bad_size(text: str) -> None:
     with pytest.raises(ValueError, match="invalid size"):
         size_bytes(text)
-
-
-def test_truth() -> None:
-    assert truth("true") and truth("1") and truth("T")
-    assert not truth("false") and not truth("0")
-    for text in ("", "yes", "tRUE"):
-        with pytest.raises(ValueError, match="invalid syntax"):
-            truth(text)
 
 
 @pytest.mark.parametrize(

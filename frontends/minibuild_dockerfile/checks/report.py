@@ -10,12 +10,12 @@ Read next: `written`.
 from collections.abc import Iterable
 
 from minibuild.errors import DefinitionError, Span
+from minibuild.graph.boolean import parse_bool
 from minibuild.graph.frontend import Finding, Warn, ignore_findings
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks.rules import Rule
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Head
-from minibuild_dockerfile.quantities import truth
 
 _ALL = "all"
 _HINT = "write it like check=skip=RuleA,RuleB;error=true, or check=skip=all"
@@ -49,7 +49,7 @@ def parse_check(text: str, span: Span) -> CheckConfig:
             config = config._replace(experimental=names)
         elif key == "error":
             try:
-                config = config._replace(error=truth(value))
+                config = config._replace(error=parse_bool(value))
             except ValueError:
                 raise DockerfileError(
                     f'failed to parse check option error: "{value}"', span, hint=_HINT

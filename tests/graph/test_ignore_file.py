@@ -1,7 +1,8 @@
 """Reading ignore files."""
 
 import pytest
-from minibuild_dockerfile.dockerignore import IgnoreLine, ignore_patterns, parse
+
+from minibuild.graph.ignore_file import IgnoreLine, ignore_patterns, parse
 
 
 @pytest.mark.parametrize(

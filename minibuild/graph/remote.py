@@ -1,11 +1,12 @@
-"""Sources of ADD that are not files of the context: URLs and git repositories.
+"""Addresses of contexts and of sources of ADD: URLs of files, and git repositories.
 
 Comes in: a source as written, expanded. Goes out: its parts, or None if it is a path. What counts
 as git is BuildKit's rule: any `git://`, `ssh://` or `user@host:path`, and an http URL whose path
 ends in `.git`. A fragment is `REF:SUBDIR`; a query gives the same by name and more.
-Read next: `copy`, which makes sources of the graph from them.
+Read next: `context`, which makes sources of the graph from them.
 """
 
+from minibuild.graph.boolean import parse_bool
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -15,8 +16,6 @@ _DIGITS = regex("[0-9a-fA-F]{1,64}")
 _HTTP = ("http://", "https://")
 _GIT_SCHEMES = ("git://", "ssh://")
 _UNNAMED = "__unnamed__"
-_TRUE = ("", "1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _QUERY_KEYS = (
     "ref",
     "tag",
@@ -150,14 +149,6 @@ def _only(refs: set[str], remote: str) -> str:
     return "".join(refs)
 
 
-def _hash(value: str, before: str) -> str:
-    if before and before != value:
-        raise InvalidRemote("checksum and commit in a git URL contradict each other")
-    if not is_commit_hash(value):
-        raise InvalidRemote(f"invalid checksum {value} for Git URL, expected hex commit hash")
-    return value
-
-
 def _whole_hash(checksum: str) -> str:
     if not _COMMIT.fullmatch(checksum):
         raise InvalidRemote("fetch-by-commit in a git URL needs a whole hash in commit=")
@@ -165,8 +156,7 @@ def _whole_hash(checksum: str) -> str:
 
 
 def _truth(key: str, value: str) -> bool:
-    if value in _TRUE:
-        return True
-    if value in _FALSE:
-        return False
-    raise InvalidRemote(f'{key} in a git URL is true or false, not "{value}"')
+    try:
+        return not value or parse_bool(value)  # the name alone switches it on
+    except ValueError:
+        raise InvalidRemote(f'{key} in a git URL is true or false, not "{value}"') from None

@@ -1,0 +1,75 @@
+"""Between a frontend and the engine: what a frontend is asked, and what its checks report.
+
+Comes in: a request and its definition. Goes out: a `FrontendRequest`, which holds all that a
+frontend may know, and findings as events. BuildKit calls this part the bridge, too.
+Read next: `builder`.
+"""
+
+from minibuild.errors import SourceText
+from minibuild.events import Report, Warned
+from minibuild.frontend.definition import Definition
+from minibuild.frontend.loader import frontend_for
+from minibuild.graph.frontend import Finding, Frontend, FrontendRequest
+from minibuild.graph.platform import host_platform
+from minibuild.session.request import BuildRequest
+
+_EPOCH = "SOURCE_DATE_EPOCH"
+
+
+def frontend_of(request: BuildRequest, definition: Definition) -> Frontend:
+    """The frontend that reads the definition. Raises `UsageError` and `HostError`."""
+    if request.graph is None:
+        return frontend_for(definition.source, request.build_args)
+    from minibuild.frontend.graph import GraphFrontend
+
+    return GraphFrontend(request.graph)
+
+
+def frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:
+    """What the frontend is asked."""
+    host = host_platform()
+    return FrontendRequest(
+        source=definition.source,
+        platforms=request.platforms or (host,),
+        build_platform=host,
+        target=request.target,
+        build_args=request.build_args,
+        labels=request.labels,
+        context=definition.context,
+        contexts=definition.contexts,
+        no_cache_all=request.no_cache,
+        no_cache=request.no_cache_filter,
+        network=request.network,
+        add_hosts=request.add_hosts,
+        shm_size_bytes=request.shm_size_bytes,
+        ulimits=request.ulimits,
+        allow=request.allow,
+        multi_platform=request.multi_platform,
+        implicit_platform=not request.platforms,
+    )
+
+
+def with_epoch(request: BuildRequest, seconds: int | None) -> BuildRequest:
+    """The request with a number in SOURCE_DATE_EPOCH, or without it."""
+    arguments = {name: value for name, value in request.build_args.items() if name != _EPOCH}
+    if seconds is not None:
+        arguments[_EPOCH] = str(seconds)
+    return request._replace(build_args=arguments)
+
+
+class Findings:
+    """What the checks found so far, each reported with the lines that it is about."""
+
+    def __init__(self, report: Report, source: SourceText) -> None:
+        self.found: list[Finding] = []
+        self._report = report
+        self._source = source
+
+    def add(self, finding: Finding) -> None:
+        """Take a finding in and report it: see `graph.frontend.Warn`."""
+        self.found.append(finding)
+        rule, message, span, description, url = finding
+        excerpt = ""
+        if span is not None:
+            excerpt = "\n".join(self._source.text.splitlines()[span.first - 1 : span.last])
+        self._report(Warned(rule, message, span, description, url, excerpt))

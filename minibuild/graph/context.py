@@ -1,0 +1,98 @@
+"""A build context as a vertex: a directory, an archive, a git repository, something from the web.
+
+Comes in: a context as the request names it, and the lines that ask for it. Goes out: the vertex
+whose result is the tree of the context, without what its ignore file leaves out. The engine needs
+it before any frontend is known, for a Dockerfile may lie in a context that has to be fetched first.
+Frontends need it for what they copy from. BuildKit calls this part dockerui.
+Read next: `remote`, for the addresses; `frontend`, for the types of contexts.
+"""
+
+from collections.abc import Mapping
+
+from minibuild.errors import DefinitionError, Span
+from minibuild.graph.address import without_credentials
+from minibuild.graph.boolean import parse_bool
+from minibuild.graph.frontend import ArchiveContext, LocalContext, RemoteContext
+from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
+from minibuild.graph.pattern import escape_glob
+from minibuild.graph.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
+from minibuild.graph.vertex import Note, Vertex
+
+_KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+
+
+def context_vertex(
+    context: LocalContext | RemoteContext | ArchiveContext,
+    name: str,
+    build_args: Mapping[str, str],
+    span: Span | None,
+) -> Vertex:
+    """The tree of a context; `name` is empty for the main one. Raises `DefinitionError`."""
+    if isinstance(context, LocalContext):
+        title = f"[context {name}] load from client" if name else "[internal] load build context"
+        return Vertex(LocalSource(context.name, context.ignore), (), Note(title, span))
+    if isinstance(context, RemoteContext):
+        tree = _remote(context.url, name, build_args, span)
+    else:
+        note = Note("[internal] unpack build context", span)
+        tree = _unpacked(Vertex(LocalSource(context.name), (), note), context.filename)
+    return _without(tree, context.ignore)
+
+
+def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | None) -> Vertex:
+    """A git repository, or a file from the web: unpacked, if it is an archive."""
+    shown = without_credentials(url)
+    note = Note(f"[context {name}] load from {shown}" if name else f"[internal] load {shown}", span)
+    address = _github(url)
+    try:
+        git = git_url(address)
+        filename = http_filename(address) if git is None and is_http(address) else ""
+    except InvalidRemote as error:
+        raise DefinitionError(str(error), hint="see --build-context") from None
+    if git is not None:
+        return Vertex(_git_source(git, build_args), (), note)
+    if not filename:
+        raise DefinitionError(
+            f"unsupported context: {url}", hint="a directory, a git repository, or an http URL"
+        )
+    return _unpacked(Vertex(HttpSource(address, filename), (), note), filename)
+
+
+def _github(url: str) -> str:
+    """The address that the short form `github.com/OWNER/NAME` stands for; any other as it is."""
+    if not url.startswith("github.com/"):
+        return url
+    head, mark, fragment = url.partition("#")
+    return f"https://{head.removesuffix('.git')}.git{mark}{fragment}"
+
+
+def _git_source(git: GitUrl, build_args: Mapping[str, str]) -> GitSource:
+    keep = git.keep_git_dir
+    if keep is None:
+        keep = _switch(_KEEP_GIT_DIR, build_args)
+    return GitSource(git.remote, git.ref, git.subdir, git.checksum, keep, git.submodules, git.mtime)
+
+
+def _switch(name: str, build_args: Mapping[str, str]) -> bool:
+    """A build argument that is true or false. Raises `DefinitionError`."""
+    text = build_args.get(name, "")
+    try:
+        return bool(text) and parse_bool(text)
+    except ValueError:
+        raise DefinitionError(
+            f"invalid boolean value for {name}: {text}", hint="write true or false"
+        ) from None
+
+
+def _unpacked(tree: Vertex, filename: str) -> Vertex:
+    """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
+    unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)
+    return Vertex(File((unpack,)), (None, tree), tree.note)
+
+
+def _without(tree: Vertex, ignore: tuple[str, ...]) -> Vertex:
+    """The tree without what the patterns of its ignore file leave out."""
+    if not ignore:
+        return tree
+    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore)
+    return Vertex(File((rest,)), (None, tree), tree.note._replace(name="[internal] ignore files"))
