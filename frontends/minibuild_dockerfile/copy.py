@@ -4,7 +4,7 @@ Comes in: a stage and an instruction. Goes out: the stage with one layer more. W
 copy is made on an empty tree and stacked on the stage by a Merge: it does not depend on what the
 stage holds, and so neither its cache key nor its layer change with it. It sees nothing of the
 stage either: names of users cannot be looked up.
-Read next: `minibuild.graph.op`, class `Copy`; `remote` for the URLs of ADD.
+Read next: `minibuild.graph.op`, class `Copy`; `minibuild.graph.remote` for the URLs of ADD.
 """
 
 import posixpath

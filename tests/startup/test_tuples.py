@@ -211,7 +211,8 @@ def test_classes_do_not_share() -> None:
 
 
 COUNT = """\
-import functools, sys  # functools defines a named tuple of its own
+import sys
+import functools, dockerfile_parse  # they define, or load, named tuples of another kind
 seen = []
 sys.addaudithook(lambda event, args: event == "compile" and seen.append(args[1]))
 import minibuild.builder, minibuild.cli.build, minibuild_dockerfile.convert
