@@ -50,7 +50,7 @@ def run(state: StageState, item: Run) -> None:
     args, script = _command(state, item, inputs)
     all_mounts = [*script, *_mounts(state, item, inputs)]
     request = state.conversion.request
-    hostname = request.hostname or request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "")
+    hostname = request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "")
     exec_op = op.Exec(
         args=tuple(args),
         env=tuple(state.env.items()),

@@ -109,7 +109,6 @@ class FrontendRequest(NamedTuple):
     shm_size_bytes: int = 0
     ulimits: tuple[Ulimit, ...] = ()
     allow: frozenset[str] = frozenset()
-    hostname: str = ""
     multi_platform: bool = False
     implicit_platform: bool = False
 
