@@ -22,7 +22,7 @@ from typing import Any
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
 from minibuild.graph.flat import FlatGraph, flatten
-from minibuild.graph.frontend import ImageResolver
+from minibuild.graph.frontend import Built, ImageResolver
 from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.op import (
     BindMount,
@@ -153,15 +153,21 @@ class State:
 
     # --- The end ---
 
-    def flat(self, config: ContainerConfig | None = None) -> FlatGraph:
-        """The whole graph as plain data; `config` adds to what the settings say of the image."""
+    def built(self, platform: Platform, config: ContainerConfig | None = None) -> Built:
+        """The image of this state, as a frontend returns it; `config` adds to what the settings
+        say of it."""
         settings: ContainerConfig = {"Env": [f"{name}={value}" for name, value in self.env]}
         if self.cwd != "/":
             settings["WorkingDir"] = self.cwd
         if self.user:
             settings["User"] = self.user
         merged: ContainerConfig = {**settings, **(config or {})}
-        return flatten(self.vertex, ImageConfig(host_platform(), merged))
+        return Built(platform, self.vertex, ImageConfig(platform, merged))
+
+    def flat(self, config: ContainerConfig | None = None) -> FlatGraph:
+        """The whole graph as plain data, for the platform of this machine."""
+        built = self.built(host_platform(), config)
+        return flatten(built.vertex, built.config)
 
     def build(
         self,

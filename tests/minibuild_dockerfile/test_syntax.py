@@ -18,6 +18,7 @@ QUIET = [
     "docker.io/docker/dockerfile:1.4",
     "docker/dockerfile-upstream:master",
     "docker/dockerfile:1.7@sha256:" + "a" * 64,
+    "dockerfile",
     "dockerfile.v0",
 ]
 NEWER = ["docker/dockerfile:1.25", "docker/dockerfile:2", "docker/dockerfile:1.99-labs"]

@@ -1,8 +1,9 @@
 """`# syntax=IMAGE`: which frontend a Dockerfile asks for, and what is said if it is not this one.
 
 Comes in: the directive, or the build argument BUILDKIT_SYNTAX, which wins. Goes out: a finding, or
-nothing. BuildKit fetches that image and lets it read the file. Here one frontend reads all files:
-it knows what `docker/dockerfile` knows up to the version below, so asking for that changes nothing.
+nothing. BuildKit fetches that image and lets it read the file. Here a file comes to this frontend
+if no installed one has that name. It knows what `docker/dockerfile` knows up to the version below,
+so asking for that changes nothing.
 """
 
 from minibuild.errors import Span
@@ -13,7 +14,7 @@ from minibuild_dockerfile.instructions import ParsedFile
 IMPLEMENTED = (1, 24)
 """The version of docker/dockerfile whose language is understood."""
 
-_BUILT_IN = ("", "dockerfile.v0")
+_BUILT_IN = ("", "dockerfile", "dockerfile.v0")
 _NAME = regex(
     r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?"
     r"(?::(?P<tag>[\w.-]+))?(?:@sha256:[0-9a-f]{64})?"
