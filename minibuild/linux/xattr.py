@@ -4,11 +4,16 @@ Comes in: a descriptor or a path. Goes out: bytes. pyxattr is loaded on first us
 finds everything in its cache reads no attribute. Filesystems and kinds of files without
 attributes (tmpfs of old, symlinks and the `user` namespace) answer ENOTSUP, which counts as
 "has none". See xattr(7).
+
+The module of pyxattr is called `xattr`, and so is that of another package, which hides it where
+both are installed. Then the calls of `os` do the same work.
 """
 
 import errno
 import os
 from collections.abc import Mapping
+from functools import cache
+from typing import Protocol, cast
 
 Target = int | str | bytes
 """An open file, or a path; a path's last component is not followed."""
@@ -21,12 +26,46 @@ def at(dir_fd: int, name: str) -> str:
     return f"/proc/self/fd/{dir_fd}/{name}"
 
 
+class _Library(Protocol):
+    """What is used of pyxattr."""
+
+    def get(self, item: Target, name: bytes, *, nofollow: bool) -> bytes: ...
+    def list(self, item: Target, *, nofollow: bool) -> list[bytes]: ...
+    def set(self, item: Target, name: bytes, value: bytes, *, nofollow: bool) -> None: ...
+    def remove(self, item: Target, name: bytes, *, nofollow: bool) -> None: ...
+
+
+class _StandardLibrary:
+    """The same by the calls of `os`."""
+
+    def get(self, item: Target, name: bytes, *, nofollow: bool) -> bytes:
+        return os.getxattr(item, name, follow_symlinks=not nofollow)
+
+    def list(self, item: Target, *, nofollow: bool) -> list[bytes]:
+        return [os.fsencode(name) for name in os.listxattr(item, follow_symlinks=not nofollow)]
+
+    def set(self, item: Target, name: bytes, value: bytes, *, nofollow: bool) -> None:
+        os.setxattr(item, name, value, follow_symlinks=not nofollow)
+
+    def remove(self, item: Target, name: bytes, *, nofollow: bool) -> None:
+        os.removexattr(item, name, follow_symlinks=not nofollow)
+
+
+@cache
+def _library() -> _Library:
+    """pyxattr; or what stands in for it where `xattr` is another module, or cannot be loaded."""
+    try:
+        import xattr
+    except ImportError:
+        return _StandardLibrary()
+    # The other package has getxattr and listxattr alone.
+    return cast(_Library, xattr) if hasattr(xattr, "get_all") else _StandardLibrary()
+
+
 def get(target: Target, name: str) -> bytes | None:
     """The value of one attribute; None if it is not set, or cannot be."""
-    import xattr
-
     try:
-        value: bytes = xattr.get(target, name, nofollow=not isinstance(target, int))
+        value = _library().get(target, os.fsencode(name), nofollow=not isinstance(target, int))
     except OSError as error:
         if error.errno in _NONE:
             return None
@@ -36,10 +75,8 @@ def get(target: Target, name: str) -> bytes | None:
 
 def names(target: Target) -> list[str]:
     """The names of all attributes that this process may see."""
-    import xattr
-
     try:
-        found: list[bytes] = xattr.list(target, nofollow=not isinstance(target, int))
+        found = _library().list(target, nofollow=not isinstance(target, int))
     except OSError as error:
         if error.errno in _NONE:
             return []
@@ -63,10 +100,8 @@ def set(target: Target, name: str, value: bytes, *, tolerant: bool = False) -> b
     Refusals are ENOTSUP (the filesystem, or user.* on a symlink) and EPERM (trusted.*,
     security.* or a sticky directory without the privilege).
     """
-    import xattr
-
     try:
-        xattr.set(target, name, value, nofollow=not isinstance(target, int))
+        _library().set(target, os.fsencode(name), value, nofollow=not isinstance(target, int))
     except OSError as error:
         if tolerant and error.errno in (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL):
             return False
@@ -82,10 +117,8 @@ def set_all(target: Target, attributes: Mapping[str, bytes], *, tolerant: bool =
 
 def remove(target: Target, name: str) -> None:
     """Remove one attribute; it is fine if it is not there."""
-    import xattr
-
     try:
-        xattr.remove(target, name, nofollow=not isinstance(target, int))
+        _library().remove(target, os.fsencode(name), nofollow=not isinstance(target, int))
     except OSError as error:
         if error.errno not in _NONE:
             raise
