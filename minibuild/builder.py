@@ -9,18 +9,16 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from minibuild.cache.blobs import LostLayer
-from minibuild.cache.materialise import Materialiser
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError
 from minibuild.events import Report, Warned, serialised, silent
 from minibuild.exporter.export import export, packing_for
 from minibuild.exporter.options import check_outputs
-from minibuild.exporter.result import Products
-from minibuild.fileop.digest_cache import DigestMemo
+from minibuild.exporter.result import SolveResult
 from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import (
@@ -31,18 +29,14 @@ from minibuild.graph.frontend import (
     ignore_findings,
 )
 from minibuild.session.request import BuildRequest, BuildResult
-from minibuild.session.secrets import SecretReader, SshReader
-from minibuild.snapshot.api import MergePolicy
 from minibuild.solver.solver import Solver
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Workbench
-from minibuild.source.image import ImageFinder, registry_client
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.worker import Worker, open_worker
+from minibuild.worker.context import BuildContext, CacheMountImporter, open_context
+from minibuild.worker.worker import open_worker
 
 if TYPE_CHECKING:
-    from minibuild.attest.attestor import Witness
+    from minibuild.attest.attestor import Attestor
     from minibuild.remotecache.caches import Caches
 
 LAB_MARK = "minibuild.lab"
@@ -62,14 +56,20 @@ def run_build(
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)
-    with open_worker(root) as worker, closing(SshReader(request.ssh)) as ssh:
-        build = _dated(prepare(worker, request, definition, ssh, report, cancelled))
-        source = build.definition.source
+    importer = _cache_mount_importer(request)
+    with (
+        open_worker(root) as worker,
+        open_context(
+            worker, request, definition.directories, report, cancelled, importer
+        ) as context,
+    ):
+        prepared = _dated(prepare(context, request, definition))
+        source = prepared.definition.source
         try:
             try:
-                return _build(build)
+                return _build(prepared)
             except LostLayer as error:
-                return _build(_without_caches(build, error))
+                return _build(_without_caches(prepared, error))
         except BuildError as error:
             # What shows the error can show the lines around it.
             if error.span is not None and error.span.file == source.name:
@@ -78,42 +78,32 @@ def run_build(
 
 
 class Prepared(NamedTuple):
-    """A build before its first step: what is asked, the frontend that reads it, and what works on
-    it. `known` are vertices that were solved to get the definition."""
+    """A build before its first step: what is asked, and the frontend that reads it. `known` are
+    vertices that were solved to get the definition."""
 
-    worker: Worker
+    context: BuildContext
     request: BuildRequest
     definition: Definition
     frontend: Frontend
-    bench: Workbench
     sources: Sources
-    finder: ImageFinder
-    known: Mapping[Digest, Solved] = {}
+    known: Mapping[Digest, VertexResult] = {}
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
         asked = frontend_request(self.request, self.definition)
-        return self.frontend.convert(asked, self.finder, warn)
+        return self.frontend.convert(asked, self.sources.finder, warn)
 
 
-def prepare(
-    worker: Worker,
-    request: BuildRequest,
-    definition: Definition,
-    ssh: SshReader,
-    report: Report,
-    cancelled: threading.Event,
-) -> Prepared:
+def prepare(context: BuildContext, request: BuildRequest, definition: Definition) -> Prepared:
     """Get the definition, if it has to be fetched, and find its frontend."""
-    bench, sources, finder = _collaborators(worker, request, definition, ssh, report, cancelled)
-    known: Mapping[Digest, Solved] = {}
+    sources = Sources(context)
+    known: Mapping[Digest, VertexResult] = {}
     if not isinstance(definition.context, LocalContext):
-        from minibuild.frontend.remote_context import arrived
+        from minibuild.frontend.remote_context import fetch_context
 
-        definition, known, left_out = arrived(definition, request, bench, worker.cache, sources)
-        bench = bench._replace(left_out=left_out)
+        definition, known = fetch_context(definition, request, context, sources)
     frontend = frontend_of(request, definition)
-    return Prepared(worker, request, definition, frontend, bench, sources, finder, known)
+    return Prepared(context, request, definition, frontend, sources, known)
 
 
 def _dated(build: Prepared) -> Prepared:
@@ -123,112 +113,62 @@ def _dated(build: Prepared) -> Prepared:
     if epoch.source is not None:
         from minibuild.frontend.epoch import time_of
 
-        seconds = time_of(epoch.source, build.bench, build.worker.cache, build.sources)
+        seconds = time_of(epoch.source, build.context, build.sources)
     return build._replace(request=with_epoch(build.request, seconds))
 
 
 def _without_caches(build: Prepared, error: LostLayer) -> Prepared:
     """The build once more, if a cache of another machine lacks what it names. That is rare enough
     to begin again; what was done meanwhile is in the cache."""
-    build.bench.report(Warned("CacheNotImported", f"{error.message}; building without it"))
-    build.worker.layers.give_back()
-    build.bench.cancelled.clear()  # the failure stopped all other steps
+    context = build.context
+    context.report(Warned("CacheNotImported", f"{error.message}; building without it"))
+    context.worker.layers.give_back()
+    context.cancelled.clear()  # the failure stopped all other steps
     return build._replace(request=build.request._replace(cache_from=()))
 
 
-def _collaborators(
-    worker: Worker,
-    request: BuildRequest,
-    definition: Definition,
-    ssh: SshReader,
-    report: Report,
-    cancelled: threading.Event,
-) -> tuple[Workbench, Sources, ImageFinder]:
-    """What the steps of a build work with."""
-    finder = ImageFinder(
-        worker.content,
-        worker.images,
-        pull=request.pull,
-        connect=lambda: registry_client(request.registries, cancelled),
-    )
-    worker.layers.attend(report, cancelled)
-    materialiser = Materialiser(
-        worker.store,
-        worker.snapshots,
-        worker.diffs,
-        worker.layers,
-        policy=_policy(request),
-        cancelled=cancelled,
-    )
-    bench = Workbench(
-        store=worker.store,
-        content=worker.content,
-        snapshots=worker.snapshots,
-        diffs=worker.diffs,
-        materialiser=materialiser,
-        executor=worker.executor,
-        memo=DigestMemo(worker.store.db),
-        locals=definition.locals,
-        secret=SecretReader(request.secrets),
-        ssh=ssh,
-        report=report,
-        cancelled=cancelled,
-        access=request.registries,
-    )
-    bench = _with_requests(bench, worker, request)
-    return bench, Sources(bench, worker.cache, worker.layers, finder), finder
+def _cache_mount_importer(request: BuildRequest) -> CacheMountImporter | None:
+    """What brings the contents of cache mounts, if they are to come from elsewhere."""
+    if not request.cache_mount_from:
+        return None
+    from minibuild.remotecache.mounts.importer import MountImports
 
-
-def _with_requests(bench: Workbench, worker: Worker, request: BuildRequest) -> Workbench:
-    """The workbench with what only some requests ask for."""
-    if request.keep_failed:
-        from minibuild.solver.failed import FailedSteps
-
-        failed = FailedSteps(worker.cache, worker.diffs, worker.snapshots)
-        bench = bench._replace(keep=failed.keep)
-    if request.cache_mount_from:
-        from minibuild.remotecache.mounts.importer import Arrivals
-        from minibuild.remotecache.transfer import Scene
-
-        scene = Scene(worker.store, request.registries, bench.report, bench.cancelled)
-        bench = bench._replace(fill=Arrivals(scene, request.cache_mount_from).fill)
-    return bench
+    return MountImports(request.cache_mount_from).import_mounts
 
 
 def _build(build: Prepared) -> BuildResult:
-    worker, request, definition, bench = build.worker, build.request, build.definition, build.bench
+    context, request, definition = build.context, build.request, build.definition
     started = time.time()
-    findings = Findings(bench.report, definition.source)
+    findings = Findings(context.report, definition.source)
     converted = build.convert(findings.add)
-    caches = _caches(worker, request, bench)
-    if caches is not None:
-        bench = bench._replace(elsewhere=caches.imports)
+    caches = _caches(context, request)
     solver = Solver(
-        bench,
-        worker.cache,
+        context,
         build.sources,
         jobs=request.jobs,
         salt=request.lab,
-        packing=packing_for(worker, request),
+        packing=packing_for(context.worker, request),
+        remote_cache=None if caches is None else caches.imports,
         known=build.known,
     )
-    solved = solver.solve([image.vertex for image in converted.images])
-    results = [solved[i.vertex.digest].result if i.vertex else () for i in converted.images]
-    products = Products(converted.images, results, build.sources.base, request.multi_platform)
-    if caches is not None:
-        products = products._replace(inline=caches.inline(solver.steps))
-    if request.attestations.mode or request.attestations.sbom:
-        products = products._replace(witness=_witness(build, solved, started))
-    made = export(worker, bench, request, products)
+    done = solver.solve([image.vertex for image in converted.images])
+    results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
+    solved = SolveResult(
+        converted.images,
+        results,
+        build.sources.base,
+        request.multi_platform,
+        None if caches is None else caches.inline(solver.steps),
+        _attestor(build, done, started),
+    )
+    made = export(context, request, solved)
     if caches is not None:
         caches.send(solver.steps, results, made.tags)
     if request.cache_mount_to:
         from minibuild.remotecache.mounts.exporter import mounts_of, send
-        from minibuild.remotecache.transfer import Scene
 
-        scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
-        ids = mounts_of([image.vertex for image in converted.images], solved)
-        send(scene, request.cache_mount_to, ids, request.cache_mount_from)
+        ids = mounts_of([image.vertex for image in converted.images], done)
+        send(context, request.cache_mount_to, ids, request.cache_mount_from)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(
@@ -239,32 +179,26 @@ def _build(build: Prepared) -> BuildResult:
     )
 
 
-def _caches(worker: Worker, request: BuildRequest, bench: Workbench) -> "Caches | None":
+def _caches(context: BuildContext, request: BuildRequest) -> "Caches | None":
     """The caches of other machines, if this build has anything to do with them."""
     if not request.cache_from and not request.cache_to:
         return None
     from minibuild.remotecache.caches import Caches
-    from minibuild.remotecache.transfer import Scene
 
-    scene = Scene(bench.store, request.registries, bench.report, bench.cancelled)
-    return Caches(worker, bench.materialiser, scene, request)
+    return Caches(context, request)
 
 
-def _witness(build: Prepared, solved: Mapping[Digest, Solved], started: float) -> "Witness":
-    """Who can say how the images came about, now that they did."""
-    from minibuild.attest.attestor import Witness
+def _attestor(
+    build: Prepared, done: Mapping[Digest, VertexResult], started: float
+) -> "Attestor | None":
+    """What can say how the images came about, now that they did, if that is asked for."""
+    request = build.request
+    if not (request.attestations.mode or request.attestations.sbom):
+        return None
+    from minibuild.attest.attestor import Attestor
 
-    pins = {vertex: one.pin for vertex, one in solved.items() if one.pin}
-    return Witness(build.request, build.definition.source, build.frontend, pins, started)
-
-
-def _policy(request: BuildRequest) -> MergePolicy:
-    """How the build merges: as always, unless it is to show an old defect (docs/lab.md)."""
-    if not request.lab:
-        return MergePolicy()
-    from minibuild.snapshot.defects import policy_for
-
-    return policy_for(request.lab)
+    pins = {vertex: one.resolved_digest for vertex, one in done.items() if one.resolved_digest}
+    return Attestor(request, build.definition.source, build.frontend, pins, started)
 
 
 def _marked(request: BuildRequest) -> BuildRequest:

@@ -27,8 +27,9 @@ RANK = {
     "layer": 5,
     "fileop": 6, "image": 6, "registry": 6,
     "cache": 7,
-    "source": 8, "solver": 9,
-    "worker": 10, "imagetools": 10,
+    "worker": 8,
+    "source": 9,
+    "solver": 10, "imagetools": 10,
     "attest": 11,
     "frontend": 12, "exporter": 12,
     "remotecache": 13,
@@ -36,12 +37,9 @@ RANK = {
     "lab": 15, "api_worker": 15, "api": 15,
     "cli": 16,
 }  # fmt: skip
-# ... but for these neighbours: (importer, imported). Those of the first lines are older than the
-# packages and are to be turned round; the last ones say by which version a build was done.
+# ... but for these neighbours: (importer, imported). The last ones say by which version a build was
+# done.
 NEIGHBOURS = {
-    ("frontend", "builder"),
-    ("session", "solver"),
-    ("source", "solver"),
     ("errors", "startup"),
     ("events", "startup"),
     ("events", "errors"),

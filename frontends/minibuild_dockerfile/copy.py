@@ -246,7 +246,7 @@ def _path(state: StageState, item: Copy | Add, source: str) -> str:
     source = state.path(source, item.head)
     context = state.conversion.request.context
     if not (isinstance(item, Copy) and item.from_) and not isinstance(context, ImageContext):
-        _check_ignored(state, item, source, context.ignore)
+        _check_ignored(state, item, source, context.ignore.patterns)
     if isinstance(item, Copy) and item.parents:
         parent, pivot, rest = source.partition("/./")
         if pivot and _relative(parent) != ".":

@@ -25,8 +25,8 @@ _WORDS = 12
 """Bytes of an invocation's name: enough that no two builds have the same."""
 
 
-class Scene(NamedTuple):
-    """Where an image is looked at: its tree, if the witness `looks_inside`, the time that stands
+class View(NamedTuple):
+    """Where an image is looked at: its tree, if the attestor `looks_inside`, the time that stands
     for now (SOURCE_DATE_EPOCH), and who is told what could not be seen."""
 
     tree_fd: int
@@ -34,8 +34,8 @@ class Scene(NamedTuple):
     remark: Callable[[str], None]
 
 
-class Witness:
-    """Who was there when a build was done."""
+class Attestor:
+    """Says of the images of one build how they were made."""
 
     def __init__(
         self,
@@ -65,15 +65,15 @@ class Witness:
         built: Built,
         image: Descriptor,
         names: Sequence[Reference],
-        scene: Scene,
+        view: View,
     ) -> Descriptor:
         """The attestations of one image, kept in the store."""
         said: list[Predicate] = []
         if self._asked.sbom:
-            found = find_packages(scene.tree_fd)
+            found = find_packages(view.tree_fd)
             for path in found.unread:
-                scene.remark(f"the SBOM lacks the packages in {path}: rpm's database is not read")
-            at = rfc3339(int(self._build.finished) if scene.epoch is None else scene.epoch)
+                view.remark(f"the SBOM lacks the packages in {path}: rpm's database is not read")
+            at = rfc3339(int(self._build.finished) if view.epoch is None else view.epoch)
             name = str(names[0]) if names else image.digest
             said.append(sbom(found, name, at, self._tool))
         if self._asked.mode:

@@ -35,7 +35,7 @@ class StepKeys(NamedTuple):
     name: str
 
 
-class Elsewhere(Protocol):
+class RemoteCache(Protocol):
     """The caches of other machines, as far as a build may look into them. Safe in threads."""
 
     def find(self, key: Digest) -> tuple[Record | None, str]:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterable
 from typing import Any, NewType
 
-from minibuild.digest import DiffID, digest_strings
+from minibuild.digest import DiffID, Digest, digest_strings
+from minibuild.graph.op import LocalSource
 from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
@@ -26,6 +27,24 @@ from minibuild.store.database import Database
 DiffKey = NewType("DiffKey", int)
 Result = tuple[DiffKey, ...]
 """Diffs in order, lowest first. The empty tuple is scratch."""
+
+
+class VertexResult(NamedTuple):
+    """A vertex that is done: its result, and the canonical key by which others know it.
+
+    `forced` says that it was executed on request although a record may exist; `cached`, that it
+    came from one, and `origin` from whose, if that was another machine's. Of a local source nothing
+    is kept: it is read where it is used. `resolved_digest` is that of what came from the web: the
+    commit of a repository, the sha256 of a file.
+    """
+
+    result: Result
+    key: Digest | None
+    forced: bool = False
+    cached: bool = False
+    local: LocalSource | None = None
+    origin: str = ""
+    resolved_digest: str = ""
 
 
 class DiffRow(NamedTuple):

@@ -24,22 +24,23 @@ from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 
 if TYPE_CHECKING:
-    from minibuild.remotecache.transfer import Scene
+    from minibuild.worker.context import BuildContext
     from minibuild.worker.gc import Holding
 
 _PATIENCE_S = 30.0
 
 
 @contextmanager
-def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
+def _context(options: argparse.Namespace, session: Session) -> Iterator["BuildContext"]:
     """An open store, and progress that is shown until the block ends."""
     root, access = session.root, registry_access(session.environment)
     enter()
     from minibuild.events import serialised
-    from minibuild.remotecache.transfer import Scene
+    from minibuild.session.request import BuildRequest
+    from minibuild.worker.context import open_context
     from minibuild.worker.worker import open_worker
 
-    cancelled = threading.Event()
+    cancelled, request = threading.Event(), BuildRequest(registries=access)
     renderer = choose(
         "quiet" if options.quiet else options.progress,
         session.stderr,
@@ -47,8 +48,12 @@ def _scene(options: argparse.Namespace, session: Session) -> Iterator["Scene"]:
         colours=session.coloured(session.stderr),
     )
     try:
-        with stopping(cancelled), open_worker(root) as worker:
-            yield Scene(worker.store, access, serialised(renderer), cancelled)
+        with (
+            stopping(cancelled),
+            open_worker(root) as worker,
+            open_context(worker, request, {}, serialised(renderer), cancelled) as build,
+        ):
+            yield build
     finally:
         renderer.close()
 
@@ -192,13 +197,13 @@ def _export(options: argparse.Namespace, session: Session) -> int:
     from minibuild.worker.gc import cache_mounts_of
 
     asked = place(options.place, "cache-mount-to")
-    with _scene(options, session) as scene:
-        known = [holding.description for holding in cache_mounts_of(scene.store)]
+    with _context(options, session) as build:
+        known = [holding.description for holding in cache_mounts_of(build.worker.store)]
         ids = (*asked.ids, *options.id) or tuple(sorted(known))
         for id in ids:
             if id not in known:
                 raise _missing(id, known)
-        sent = send(scene, [asked._replace(ids=())], ids)
+        sent = send(build, [asked._replace(ids=())], ids)
     for id in ids:
         session.say(f"{'exported' if id in sent else 'unchanged'}  {id}")
     return 0
@@ -226,8 +231,8 @@ def _import(options: argparse.Namespace, session: Session) -> int:
 
     asked = place(options.place, "cache-mount-from")
     done = []
-    with _scene(options, session) as scene:
-        opened = open_place(asked, scene.access, scene.cancelled)
+    with _context(options, session) as build:
+        opened = open_place(asked, build.registries, build.cancelled)
         kept = read_mounts(opened)
         if kept is None:
             raise ImageError(f"there are no cache mounts at {opened.name}")
@@ -236,9 +241,9 @@ def _import(options: argparse.Namespace, session: Session) -> int:
             if id not in kept.layers:
                 raise ImageError(f"{opened.name} has no cache mount {id}", hint=_has(kept.layers))
         for id in ids:
-            local = LocalMount(scene.store, id)
+            local = LocalMount(build.worker.store, id)
             wanted = asked.force or is_empty(local.path)
-            new = wanted and bring(scene, local, "", opened.name, kept, _PATIENCE_S)
+            new = wanted and bring(build, local, "", opened.name, kept, _PATIENCE_S)
             done.append(f"{'imported' if new else 'unchanged' if wanted else 'kept'}  {id}")
     for line in done:
         session.say(line)

@@ -8,18 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from minibuild.cache.materialise import Materialiser
 from minibuild.errors import UsageError
-from minibuild.events import silent
-from minibuild.fileop.digest_cache import DigestMemo
 from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.session.secrets import SecretReader, SshReader
+from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import SnapshotID
-from minibuild.solver.workbench import Workbench
-from minibuild.source.image import ImageFinder, registry_client
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import open_context
 from minibuild.worker.worker import Worker
 
 
@@ -41,31 +37,12 @@ def writable_view(
     """A view of the image `name`. What is written to it is gone when the block ends."""
     from minibuild.cli.registries import registry_access
 
-    finder = ImageFinder(
-        worker.content,
-        worker.images,
-        connect=lambda: registry_client(registry_access(), cancelled),
-    )
-    resolved = finder.resolve(name, platform)
-    materialiser = Materialiser(
-        worker.store, worker.snapshots, worker.diffs, worker.layers, cancelled=cancelled
-    )
-    bench = Workbench(
-        store=worker.store,
-        content=worker.content,
-        snapshots=worker.snapshots,
-        diffs=worker.diffs,
-        materialiser=materialiser,
-        executor=worker.executor,
-        memo=DigestMemo(worker.store.db),
-        locals={},
-        secret=SecretReader(()),
-        ssh=SshReader(()),
-        report=silent,
-        cancelled=cancelled,
-    )
-    solved = Sources(bench, worker.cache, worker.layers, finder).image(resolved.source)
-    active = worker.snapshots.prepare(materialiser.snapshot(solved.result, tell))
+    request = BuildRequest(registries=registry_access())
+    with open_context(worker, request, {}, cancelled=cancelled) as build:
+        sources = Sources(build)
+        resolved = sources.finder.resolve(name, platform)
+        result, _ = sources.image(resolved.source)
+        active = worker.snapshots.prepare(build.materialiser.snapshot(result, tell))
     try:
         yield View(active, resolved.config)
     finally:
@@ -77,7 +54,7 @@ def failed_view(
     worker: Worker, tell: Callable[[str], None], cancelled: threading.Event
 ) -> Iterator[View]:
     """A view of what the last failed step left, as that step saw itself: see `build --on-error`."""
-    from minibuild.solver.failed import FailedSteps
+    from minibuild.cache.failed import FailedSteps
 
     failed = FailedSteps(worker.cache, worker.diffs, worker.snapshots).last()
     if failed is None:
@@ -88,10 +65,8 @@ def failed_view(
     env = [f"{name}={value}" for name, value in failed.env]
     config: ContainerConfig = {"Env": env, "WorkingDir": failed.cwd, "User": failed.user}
     config["Cmd"] = ["sh"]
-    materialiser = Materialiser(
-        worker.store, worker.snapshots, worker.diffs, worker.layers, cancelled=cancelled
-    )
-    active = worker.snapshots.prepare(materialiser.snapshot(failed.result, tell))
+    tree = worker.materialiser(cancelled).snapshot(failed.result, tell)
+    active = worker.snapshots.prepare(tree)
     try:
         yield View(active, ImageConfig(host_platform(), config))
     finally:

@@ -24,21 +24,19 @@ class Converter:
         db: Database,
         fetch: Callable[[PackedLayer], None],
         options: ImageOptions,
-        epoch: int | None,
     ) -> None:
         self._content = content
         self._db = db
         self._fetch = fetch
         self._options = options
-        self._epoch = options.epoch.or_else(epoch)
 
     def __call__(self, blob: PackedLayer, *, is_base: bool) -> PackedLayer:
         """The layer as the options want it; those of a base image change only if that is forced."""
         options = self._options
-        if options.rewrite_timestamp and self._epoch is not None and not is_base:
+        if options.rewrite_timestamp and options.epoch is not None and not is_base:
             self._fetch(blob)
             kind = options.compression or "gzip"
-            return clamp_times(self._content, self._db, blob, self._epoch, kind, options.level)
+            return clamp_times(self._content, self._db, blob, options.epoch, kind, options.level)
         wanted = options.compression or ("gzip" if options.force_compression else None)
         if wanted is None or (is_base and not options.force_compression):
             return blob

@@ -12,9 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.cache.results import DiffKey, Result
-from minibuild.digest import digest_strings
-from minibuild.errors import UsageError, lack
-from minibuild.events import Completed, Planned, Started, VertexInfo
+from minibuild.errors import UsageError
 from minibuild.exporter.options import (
     ImageOptions,
     PushOptions,
@@ -22,7 +20,7 @@ from minibuild.exporter.options import (
     image_options,
     tree_options,
 )
-from minibuild.exporter.result import Products, describe_build
+from minibuild.exporter.result import SolveResult, describe_build
 from minibuild.graph.image import History, ImageConfig
 from minibuild.oci.config import (
     INLINE_CACHE,
@@ -35,10 +33,11 @@ from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.session.request import BuildRequest, BuildResult, Output, RegistryAccess
+from minibuild.progress.writer import ProgressWriter, task
+from minibuild.session.request import BuildRequest, BuildResult, Output
 from minibuild.solver.packing import Packing
-from minibuild.solver.workbench import Voice, Workbench
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -63,13 +62,11 @@ _NAMES = {
 class Job(NamedTuple):
     """What an exporter needs besides its `Output`."""
 
-    worker: Worker
-    bench: Workbench
-    products: Products
+    build: BuildContext
+    solved: SolveResult
     names: tuple[Reference, ...]
     epoch: int | None
-    voice: Voice
-    registries: RegistryAccess
+    progress: ProgressWriter
     annotations: "tuple[Annotation, ...]" = ()
     squash: bool = False
 
@@ -82,25 +79,22 @@ class Exported(NamedTuple):
     names: tuple[Reference, ...] = ()
 
 
-def export(
-    worker: Worker, bench: Workbench, request: BuildRequest, products: Products
-) -> BuildResult:
+def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> BuildResult:
     """Do all outputs of a request. Each is written whole or not at all."""
     names = tuple(dict.fromkeys(parse_reference(tag) for tag in request.tags))
     epoch, annotations = _epoch(request.build_args), _annotations(request)
     first = Exported()
     for output in request.outputs or (Output("image"),):
-        with _vertex(bench, output) as voice:
-            job = Job(
-                worker, bench, products, names, epoch, voice, request.registries, annotations,
-                request.squash,
-            )  # fmt: skip
-            if products.witness is not None and output.type not in ("image", "registry", "oci"):
-                job = job._replace(products=products._replace(witness=None))
-                voice.remark(f"no attestations: type={output.type} has no index to put them into")
+        with task(build.report, _NAMES[output.type], output.type, output.dest) as progress:
+            job = Job(build, solved, names, epoch, progress, annotations, request.squash)
+            if solved.attestor is not None and output.type not in ("image", "registry", "oci"):
+                job = job._replace(solved=solved._replace(attestor=None))
+                progress.remark(
+                    f"no attestations: type={output.type} has no index to put them into"
+                )
             exported = _EXPORTERS[output.type](job, output)
         first = first if first.images else exported
-    return describe_build(bench, products, first.images, first.top, first.names or names)
+    return describe_build(build, solved, first.images, first.top, first.names or names)
 
 
 def packing_for(worker: Worker, request: BuildRequest) -> Packing | None:
@@ -112,23 +106,6 @@ def packing_for(worker: Worker, request: BuildRequest) -> Packing | None:
         return Packing(worker.layers, wanted=False)
     options = image_options(outputs[0])
     return Packing(worker.layers, options.compression or "gzip", options.level)
-
-
-@contextmanager
-def _vertex(bench: Workbench, output: Output) -> Iterator[Voice]:
-    """An output as a vertex of its own, for progress."""
-    digest = digest_strings(("export", output.type, output.dest))
-    bench.report(Planned((VertexInfo(digest, _NAMES[output.type]),)))
-    bench.report(Started(digest, time.time()))
-    try:
-        yield Voice(bench.report, digest)
-    except BaseException as error:
-        explained = lack(error) or error
-        bench.report(Completed(digest, time.time(), error=str(explained) or type(error).__name__))
-        if explained is error:
-            raise
-        raise explained from error
-    bench.report(Completed(digest, time.time()))
 
 
 def _annotations(request: BuildRequest) -> "tuple[Annotation, ...]":
@@ -160,13 +137,13 @@ def _assemble_all(
     from minibuild.exporter.annotations import annotations_for
 
     images = []
-    for built, result in zip(job.products.images, job.products.results, strict=True):
+    for built, result in zip(job.solved.images, job.solved.results, strict=True):
         layers = _layers(job, result, options, remote)
-        created = [job.bench.diffs.get(key).created for key in result]
+        created = [job.build.worker.diffs.get(key).created for key in result]
         dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
-        config, epoch = built.config, options.epoch.or_else(job.epoch)
-        if job.products.inline is not None:
-            cache = {INLINE_CACHE: job.products.inline(result, layers, epoch)}
+        config, epoch = built.config, options.epoch
+        if job.solved.inline is not None:
+            cache = {INLINE_CACHE: job.solved.inline(result, layers, epoch)}
             config = config._replace(extra={**config.extra, **cache})
         if job.squash:
             dated, history = _squashed(job, result, dated, config, options)
@@ -178,7 +155,7 @@ def _assemble_all(
             annotations=annotations_for(options.annotations, "manifest", built.platform),
             oci_mediatypes=options.oci_mediatypes,
         )
-        store_documents(job.worker.content, image)
+        store_documents(job.build.worker.content, image)
         images.append(image)
     return tuple(images)
 
@@ -194,30 +171,30 @@ def _squashed(
     from minibuild.exporter.squash import squashed
 
     keep = 0
-    while keep < len(result) and result[keep] in job.products.base:
+    while keep < len(result) and result[keep] in job.solved.base:
         keep += 1
-    content, epoch = job.worker.content, options.epoch.or_else(job.epoch)
-    kind = options.compression or "gzip"
-    return squashed(content, job.worker.layers, layers, keep, config.history, kind, epoch)
+    worker, kind = job.build.worker, options.compression or "gzip"
+    parts = (worker.content, worker.layers, layers, keep, config.history, kind)
+    return squashed(*parts, options.epoch)
 
 
 def _layers(job: Job, result: Result, options: ImageOptions, remote: bool) -> list[PackedLayer]:
     """The layers of a result as blobs, as the options want them; with `remote`, those that came
     from a registry may still be there alone."""
     started, wanted = time.time(), options.compression or "gzip"
-    make, tell, convert = job.bench.materialiser.blob, job.voice.remark, _converter(job, options)
+    make, tell, convert = job.build.materialiser.blob, job.progress.remark, _converter(job, options)
 
     def pack(key: DiffKey) -> PackedLayer:
         blob = make(key, tell, wanted, options.level, remote=remote)
-        return convert(blob, is_base=key in job.products.base) if convert else blob
+        return convert(blob, is_base=key in job.solved.base) if convert else blob
 
-    known = [blob for key in result if (blob := job.bench.diffs.get(key).blob) is not None]
+    known = [blob for key in result if (blob := job.build.worker.diffs.get(key).blob) is not None]
     if not remote:
-        job.worker.layers.prefetch(known)
+        job.build.worker.layers.prefetch(known)
     # Where all are packed, looking them up takes less than starting a thread.
     layers = in_parallel(pack, result, 1 if len(known) == len(result) else PACKERS)
     size = sum(layer.size_bytes for layer in layers)
-    job.voice.status("exporting layers", size, size, "B", started, done=True)
+    job.progress.status("exporting layers", size, size, "B", started, done=True)
     return layers
 
 
@@ -227,8 +204,8 @@ def _converter(job: Job, options: ImageOptions) -> "Converter | None":
         return None
     from minibuild.exporter.converted import Converter
 
-    worker = job.worker
-    return Converter(worker.content, worker.store.db, worker.layers.fetch, options, job.epoch)
+    worker = job.build.worker
+    return Converter(worker.content, worker.store.db, worker.layers.fetch, options)
 
 
 def _to_store(job: Job, output: Output) -> Exported:
@@ -239,11 +216,11 @@ def _to_store(job: Job, output: Output) -> Exported:
     images = _assemble_all(job, options, remote=not stored)
     bundle = _bundle(job, options, images)
     for name in full_names(bundle.names, bundle.top.digest, options) if stored else ():
-        job.worker.images.tag(name, bundle.top)
-        job.voice.remark(f"naming to {name}")
+        job.build.worker.images.tag(name, bundle.top)
+        job.progress.remark(f"naming to {name}")
     if options.unpack:
-        for result in job.products.results:
-            job.bench.materialiser.snapshot(result, job.voice.remark)
+        for result in job.solved.results:
+            job.build.materialiser.snapshot(result, job.progress.remark)
     if options.push is not None:
         _push(job, bundle, options.push)
     return Exported(bundle.top, images, bundle.names)
@@ -256,12 +233,12 @@ def _bundle(job: Job, options: ImageOptions, images: tuple[AssembledImage, ...])
     names = tuple(dict.fromkeys((*job.names, *options.names)))
     said = _attestations(job, options, images, names)
     return make_bundle(
-        job.worker.content,
+        job.build.worker.content,
         [*(image.manifest for image in images), *said],
         names,
         options.annotations,
         oci_mediatypes=options.oci_mediatypes,
-        index=job.products.several,
+        index=job.solved.several,
     )
 
 
@@ -271,28 +248,27 @@ def _attestations(
     images: tuple[AssembledImage, ...],
     names: tuple[Reference, ...],
 ) -> list[Descriptor]:
-    witness, content = job.products.witness, job.worker.content
-    if witness is None:
+    attestor, content = job.solved.attestor, job.build.worker.content
+    if attestor is None:
         return []
-    from minibuild.attest.attestor import Scene
+    from minibuild.attest.attestor import View
 
-    epoch = options.epoch.or_else(job.epoch)
     with ExitStack() as stack:
         trees = [-1] * len(images)
-        if witness.looks_inside:
+        if attestor.looks_inside:
             trees = [fd for _, fd in stack.enter_context(_trees(job, None))]
         return [
-            witness.attest(
-                content, built, image.manifest, names, Scene(fd, epoch, job.voice.remark)
+            attestor.attest(
+                content, built, image.manifest, names, View(fd, options.epoch, job.progress.remark)
             )
-            for built, image, fd in zip(job.products.images, images, trees, strict=True)
+            for built, image, fd in zip(job.solved.images, images, trees, strict=True)
         ]
 
 
 def _image_options(job: Job, output: Output) -> ImageOptions:
     """The options of an output; its own annotations win over those for all outputs."""
-    options = image_options(output)
-    if job.products.witness is not None:
+    options = image_options(output, job.epoch)
+    if job.solved.attestor is not None:
         options = options._replace(oci_mediatypes=True)  # Docker's types know no attestations.
     return options._replace(annotations=(*job.annotations, *options.annotations))
 
@@ -301,10 +277,10 @@ def _push(job: Job, bundle: "Bundle", options: PushOptions) -> None:
     from minibuild.exporter.registry import push_bundle
     from minibuild.oci.meter import VertexMeter
 
-    meter = VertexMeter(job.bench.report, job.voice.vertex)
-    source, cancelled = job.worker.layers, job.bench.cancelled
-    for name in push_bundle(bundle, source, job.registries, options, cancelled, meter):
-        job.voice.remark(f"pushed {name}")
+    meter = VertexMeter(job.build.report, job.progress.vertex)
+    source, cancelled = job.build.worker.layers, job.build.cancelled
+    for name in push_bundle(bundle, source, job.build.registries, options, cancelled, meter):
+        job.progress.remark(f"pushed {name}")
 
 
 def _to_archive(job: Job, output: Output) -> Exported:
@@ -331,15 +307,15 @@ def _to_archive(job: Job, output: Output) -> Exported:
 @contextmanager
 def _trees(job: Job, split: bool | None) -> Iterator[list[tuple[str, int]]]:
     """The tree of each platform as (folder, descriptor); the folder is "" for a single one."""
-    several = job.products.several if split is None else split
+    several = job.solved.several if split is None else split
     with ExitStack() as stack:
         trees = []
-        for built, result in zip(job.products.images, job.products.results, strict=True):
-            snapshot = job.bench.materialiser.snapshot(result, job.voice.remark)
+        for built, result in zip(job.solved.images, job.solved.results, strict=True):
+            snapshot = job.build.materialiser.snapshot(result, job.progress.remark)
             if snapshot is None:
-                snapshot = job.worker.snapshots.prepare(None)
-                stack.callback(job.worker.snapshots.remove, snapshot)
-            fd = stack.enter_context(job.worker.snapshots.tree(snapshot))
+                snapshot = job.build.worker.snapshots.prepare(None)
+                stack.callback(job.build.worker.snapshots.remove, snapshot)
+            fd = stack.enter_context(job.build.worker.snapshots.tree(snapshot))
             folder = str(built.platform).replace("/", "_") if several else ""
             trees.append((folder, fd))
         yield trees
@@ -350,28 +326,27 @@ def _to_directory(job: Job, output: Output) -> Exported:
 
     from minibuild.exporter.local import export_local
 
-    options = tree_options(output)
+    options = tree_options(output, job.epoch)
     dest = output.dest or "."
     with _trees(job, options.platform_split) as trees:
         for folder, fd in trees:
             done = export_local(
                 fd,
                 os.path.join(dest, folder) if folder else dest,
-                clamp_epoch=options.epoch.or_else(job.epoch),
+                clamp_epoch=options.epoch,
                 delete=options.delete,
             )
             for left_out in done.skipped:
-                job.voice.remark(left_out)
+                job.progress.remark(left_out)
     return Exported()
 
 
 def _to_tar(job: Job, output: Output) -> Exported:
     from minibuild.exporter.tar import export_tar
 
-    options = tree_options(output)
+    options = tree_options(output, job.epoch)
     with _trees(job, options.platform_split) as trees:
-        epoch = options.epoch.or_else(job.epoch)
-        export_tar(trees, output.dest or "-", clamp_epoch=epoch)
+        export_tar(trees, output.dest or "-", clamp_epoch=options.epoch)
     return Exported()
 
 

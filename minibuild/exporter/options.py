@@ -59,17 +59,6 @@ class PushOptions(NamedTuple):
     insecure: bool = False
 
 
-class OutputEpoch(NamedTuple):
-    """The `source-date-epoch` of an output, if it has one; `seconds` None means no epoch at all."""
-
-    given: bool = False
-    seconds: int | None = None
-
-    def or_else(self, general: int | None) -> int | None:
-        """The epoch that counts for the output, where `general` is that of the whole build."""
-        return self.seconds if self.given else general
-
-
 class ImageOptions(NamedTuple):
     """How an image is written. `compression` None means: as the layers are.
 
@@ -88,7 +77,7 @@ class ImageOptions(NamedTuple):
     rewrite_timestamp: bool = False
     annotations: tuple[Annotation, ...] = ()
     tar: bool = True
-    epoch: OutputEpoch = OutputEpoch()
+    epoch: int | None = None
     push: PushOptions | None = None
     store: bool = True
     unpack: bool = False
@@ -103,7 +92,7 @@ class TreeOptions(NamedTuple):
     """
 
     platform_split: bool | None = None
-    epoch: OutputEpoch = OutputEpoch()
+    epoch: int | None = None
     delete: bool = False
 
 
@@ -145,8 +134,9 @@ def _check_place(output: Output, *, to_folder: bool) -> None:
         )
 
 
-def image_options(output: Output) -> ImageOptions:
-    """The options of an output that is an image. Raises `UsageError`."""
+def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
+    """The options of an output that is an image; `epoch` is that of the whole build. Raises
+    `UsageError`."""
     values = _Values(output)
     compression = values.choice("compression", _COMPRESSIONS)
     level = values.number("compression-level")
@@ -162,7 +152,7 @@ def image_options(output: Output) -> ImageOptions:
         values.boolean("rewrite-timestamp", False),
         values.annotations(),
         values.boolean("tar", True),
-        values.epoch(),
+        values.epoch(epoch),
         _push_options(output, values),
         values.boolean("store", True),
         values.boolean("unpack", False),
@@ -203,12 +193,13 @@ def _push_options(output: Output, values: "_Values") -> PushOptions | None:
     return PushOptions(by_digest, insecure)
 
 
-def tree_options(output: Output) -> TreeOptions:
-    """The options of an output that is files. Raises `UsageError`."""
+def tree_options(output: Output, epoch: int | None = None) -> TreeOptions:
+    """The options of an output that is files; `epoch` is that of the whole build. Raises
+    `UsageError`."""
     values = _Values(output)
     split = values.boolean("platform-split", False) if values.has("platform-split") else None
     mode = values.choice("mode", ("copy", "delete"))
-    return TreeOptions(split, values.epoch(), mode == "delete")
+    return TreeOptions(split, values.epoch(epoch), mode == "delete")
 
 
 def _check_level(compression: Compression, level: int | None) -> None:
@@ -268,16 +259,16 @@ class _Values:
             raise UsageError(f"{key}={value} is not a number")
         return int(value)
 
-    def epoch(self) -> OutputEpoch:
+    def epoch(self, general: int | None) -> int | None:
         value = self._values.get("source-date-epoch")
         if value is None:
-            return OutputEpoch()
+            return general
         if not _SECONDS.fullmatch(value):
             raise UsageError(
                 f"source-date-epoch={value} is not a number",
                 hint="give seconds since 1970, as `date +%s` does, or nothing for no epoch",
             )
-        return OutputEpoch(True, int(value) if value else None)
+        return int(value) if value else None
 
     def names(self) -> tuple[Reference, ...]:
         words = filter(None, self.text("name").split(","))

@@ -10,19 +10,19 @@ from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.oci.reference import Reference
 from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
-from minibuild.solver.workbench import Workbench
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
-    from minibuild.attest.attestor import Witness
+    from minibuild.attest.attestor import Attestor
 
 
-class Products(NamedTuple):
+class SolveResult(NamedTuple):
     """What the solver made: images, the result of each, and the diffs that are base layers.
 
     `several` says that it is to be written as images for several platforms are, even if it is one.
     `inline` is what the config of an image is to say of its layers, for the caches of others.
-    A `witness` is who says of the images what was asked.
+    The `attestor` writes what was asked of the images beside them.
     """
 
     images: tuple[Built, ...]
@@ -30,20 +30,20 @@ class Products(NamedTuple):
     base: set[DiffKey]
     several: bool = False
     inline: Callable[[Result, Sequence[PackedLayer], int | None], Any] | None = None
-    witness: "Witness | None" = None
+    attestor: "Attestor | None" = None
 
 
 def describe_build(
-    bench: Workbench,
-    products: Products,
+    build: BuildContext,
+    solved: SolveResult,
     images: Sequence[AssembledImage],
     top: Descriptor | None,
     names: Sequence[Reference],
 ) -> BuildResult:
     """The result of a build; `images` are empty if none of its outputs was an image."""
     described = tuple(
-        _image(bench, built, result, image, products)
-        for built, result, image in zip(products.images, products.results, images, strict=False)
+        _image(build, built, result, image, solved)
+        for built, result, image in zip(solved.images, solved.results, images, strict=False)
     )
     return BuildResult(
         images=described,
@@ -54,7 +54,7 @@ def describe_build(
 
 
 def _image(
-    bench: Workbench, built: Built, result: Result, image: AssembledImage, products: Products
+    build: BuildContext, built: Built, result: Result, image: AssembledImage, solved: SolveResult
 ) -> BuiltImage:
     """An image, and which instruction made each of its layers."""
     made_by = [e.get("created_by", "") for e in image.image.history if not e.get("empty_layer")]
@@ -68,8 +68,8 @@ def _image(
             # Made on nothing, and no layer of a base image: so are those of `COPY --link`.
             link=number > 0
             and len(result) == len(image.layers)  # none was put together with others
-            and key not in products.base
-            and not bench.diffs.get(key).base,
+            and key not in solved.base
+            and not build.worker.diffs.get(key).base,
         )
         for number, (key, layer, instruction) in enumerate(
             zip(result, image.layers, made_by, strict=False)

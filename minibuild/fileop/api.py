@@ -7,6 +7,7 @@ in the destination). Read next: `select`, which reads trees, and `plan`, which m
 import stat
 from collections.abc import Callable
 
+from minibuild.graph.vertex import IgnoreRules
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -14,18 +15,15 @@ class SourceTree(NamedTuple):
     """A tree to copy from: an open directory, and what of it does not exist for a build.
 
     `ignore` are patterns (`graph.pattern`); a file that they exclude is as good as not there.
-    `name` is for messages. `ignore_name` is the file the patterns came from, and `ignore_lines`
-    the line of each of them there; both only serve to explain. So do the patterns `left_out`, by
-    which the tree was made from a larger one: they have an effect no more. `local` says that it
-    is a directory of this machine, whose sockets are empty files to a build, as with BuildKit.
+    `name` is for messages, and so is `ignored`: the ignore file that the patterns came from, or
+    by which the tree was made from a larger one. `local` says that it is a directory of this
+    machine, whose sockets are empty files to a build, as with BuildKit.
     """
 
     fd: int
     ignore: tuple[str, ...] = ()
     name: str = ""
-    ignore_name: str = ""
-    ignore_lines: tuple[int, ...] = ()
-    left_out: tuple[str, ...] = ()
+    ignored: IgnoreRules = IgnoreRules()
     local: bool = False
 
 

@@ -69,17 +69,20 @@ def _ignored(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) ->
 
 
 def _left_out(tree: SourceTree, named: str, real: str) -> str:
-    """Of a tree that was made without them nobody knows any more which files there were."""
-    patterns = IgnorePatterns(tree.left_out)
+    """Of a tree that was made without some files it is not known which files they were."""
+    if tree.ignore:
+        return ""  # All of them are there to be looked at.
+    patterns = IgnorePatterns(tree.ignored.patterns)
     index = patterns.deciding_pattern(real) if real else None
     if index is None or not patterns.excluded(real):
         return ""
-    return f"/{named} is {_excluded(tree, tree.left_out, index)}"
+    return f"/{named} is {_excluded(tree, tree.ignored.patterns, index)}"
 
 
 def _excluded(tree: SourceTree, patterns: tuple[str, ...], index: int) -> str:
-    line = f" by line {tree.ignore_lines[index]}" if index < len(tree.ignore_lines) else ""
-    file = f" of {tree.ignore_name}" if tree.ignore_name else " by the ignore file"
+    _, name, lines = tree.ignored
+    line = f" by line {lines[index]}" if index < len(lines) else ""
+    file = f" of {name}" if name else " by the ignore file"
     return f"excluded{line}{file}: {patterns[index]}"
 
 

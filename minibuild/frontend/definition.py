@@ -19,8 +19,8 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.ignore_file import parse as parse_ignore_file
 from minibuild.graph.pattern import IgnorePatterns
+from minibuild.graph.vertex import IgnoreRules
 from minibuild.session.request import BuildRequest, RegistryAccess
-from minibuild.solver.workbench import LocalTree
 from minibuild.startup.tuples import NamedTuple
 
 DOCKERFILE = "Dockerfile"
@@ -40,7 +40,7 @@ class Definition(NamedTuple):
     source: SourceText
     context: Context
     contexts: dict[str, Context]
-    locals: dict[str, LocalTree]
+    directories: dict[str, str]
 
 
 def read_definition(request: BuildRequest) -> Definition:
@@ -49,20 +49,20 @@ def read_definition(request: BuildRequest) -> Definition:
         return _of_graph(request)
     if is_web_address(request.file):
         request = request._replace(file="", dockerfile=_fetched(request.file, request.registries))
-    locals_: dict[str, LocalTree] = {}
-    contexts = {name: _named(name, value, locals_) for name, value in request.contexts.items()}
+    directories: dict[str, str] = {}
+    contexts = {name: _named(name, value, directories) for name, value in request.contexts.items()}
     main: Context
     if is_remote(request.context):
         main = RemoteContext(request.context)
     elif os.path.isfile(request.context):
         # The one file of its directory that is ever read.
         folder, name = os.path.split(os.path.abspath(request.context))
-        locals_["context"] = LocalTree(folder)
+        directories["context"] = folder
         main = ArchiveContext("context", name)
     else:
-        return _read_local(request, contexts, locals_)
+        return _read_local(request, contexts, directories)
     name = os.path.basename(request.file) or DOCKERFILE
-    return Definition(SourceText(name, request.dockerfile or ""), main, contexts, locals_)
+    return Definition(SourceText(name, request.dockerfile or ""), main, contexts, directories)
 
 
 def _of_graph(request: BuildRequest) -> Definition:
@@ -71,12 +71,11 @@ def _of_graph(request: BuildRequest) -> Definition:
     for name, path in named.items():
         if not os.path.isdir(path):
             raise UsageError(f"the build context {name!r} is not a directory: {path!r}")
-    locals_ = {name: LocalTree(path) for name, path in named.items()}
-    return Definition(SourceText("graph", ""), LocalContext("context"), {}, locals_)
+    return Definition(SourceText("graph", ""), LocalContext("context"), {}, named)
 
 
 def _read_local(
-    request: BuildRequest, contexts: dict[str, Context], locals_: dict[str, LocalTree]
+    request: BuildRequest, contexts: dict[str, Context], directories: dict[str, str]
 ) -> Definition:
     """The definition of a build whose context is a directory."""
     if not os.path.isdir(request.context):
@@ -89,8 +88,8 @@ def _read_local(
         source = SourceText(os.path.basename(request.file) or DOCKERFILE, request.dockerfile)
     else:
         source = SourceText(os.path.basename(path), _read_text(path, "Dockerfile"))
-    main = _local("context", request.context, locals_, dockerfile=path)
-    return Definition(source, main, contexts, locals_)
+    main = _local("context", request.context, directories, dockerfile=path)
+    return Definition(source, main, contexts, directories)
 
 
 def _casing(path: str) -> str:
@@ -131,7 +130,7 @@ def is_remote(text: str) -> bool:
     return text.startswith(_REMOTE_SCHEMES)
 
 
-def _named(name: str, value: str, locals_: dict[str, LocalTree]) -> Context:
+def _named(name: str, value: str, directories: dict[str, str]) -> Context:
     if value.startswith(_IMAGE_SCHEMES):
         return ImageContext(value)
     if is_remote(value):
@@ -148,26 +147,22 @@ def _named(name: str, value: str, locals_: dict[str, LocalTree]) -> Context:
             hint="give a directory, oci-layout://DIR:TAG, docker-image://REF, or the URL of a git "
             "repository, an archive or a file",
         )
-    return _local(f"context:{name}", value, locals_)
+    return _local(f"context:{name}", value, directories)
 
 
-def _local(
-    name: str, path: str, locals_: dict[str, LocalTree], dockerfile: str = ""
-) -> LocalContext:
+def _local(name: str, path: str, directories: dict[str, str], dockerfile: str = "") -> LocalContext:
     """A directory as a context, with the patterns of the ignore file that applies to it.
 
     A file named after the Dockerfile beside it counts more than the one in the context.
     """
+    directories[name] = path
     candidates = [os.path.join(path, ".dockerignore")]
     if dockerfile and dockerfile != "-":
         candidates.insert(0, dockerfile + ".dockerignore")
     for candidate in candidates:
         if os.path.isfile(candidate):
             file = os.path.basename(candidate)
-            patterns, lines = ignore_rules(_read_text(candidate, "ignore file"), file)
-            locals_[name] = LocalTree(path, file, lines)
-            return LocalContext(name, patterns)
-    locals_[name] = LocalTree(path)
+            return LocalContext(name, ignore_rules(_read_text(candidate, "ignore file"), file))
     return LocalContext(name)
 
 
@@ -194,13 +189,15 @@ def _others(path: str) -> str:
     return "name the file with -f" + (f"; there is {', '.join(likely[:5])}" if likely else "")
 
 
-def ignore_rules(text: str, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The patterns of the ignore file `name`, and the line of each. Raises `DefinitionError`."""
+def ignore_rules(text: str, name: str) -> IgnoreRules:
+    """The patterns of the ignore file `name`. Raises `DefinitionError`."""
     rules = parse_ignore_file(text)
     for rule in rules:
         if rule.pattern == "!" or "[" in rule.pattern or "\\" in rule.pattern:
             _check(rule.pattern, Span(name, rule.line, rule.line), text)
-    return tuple(rule.pattern for rule in rules), tuple(rule.line for rule in rules)
+    return IgnoreRules(
+        tuple(rule.pattern for rule in rules), name, tuple(rule.line for rule in rules)
+    )
 
 
 def _check(pattern: str, span: Span, text: str) -> None:

@@ -9,27 +9,27 @@ Read next: `minibuild_dockerfile.epoch`.
 import stat
 from collections.abc import Mapping
 
-from minibuild.cache.records import Cache
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.fileop.walk import walk
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, Op
 from minibuild.graph.pattern import escape_glob
 from minibuild.graph.vertex import Vertex
 from minibuild.solver.solver import Solver
-from minibuild.solver.trees import Solved, open_tree
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.solver.trees import open_tree
 from minibuild.source.source import Sources
+from minibuild.worker.context import BuildContext
 
 
-def time_of(source: Vertex, bench: Workbench, cache: Cache, sources: Sources) -> int | None:
+def time_of(source: Vertex, build: BuildContext, sources: Sources) -> int | None:
     """The time of a source in seconds since 1970, None if it has none. Raises what fetching raises.
 
     What a server says counts more than the files of an archive that it served.
     """
-    solver = Solver(bench, cache, sources)
+    solver = Solver(build, sources)
     for vertex in _candidates(source):
         dated = _with_commit_times(vertex)
-        newest = _newest(dated, solver.solve([dated]), bench)
+        newest = _newest(dated, solver.solve([dated]), build)
         if newest is not None:
             return newest
     return None
@@ -52,10 +52,12 @@ def _with_commit_times(vertex: Vertex) -> Vertex:
     return Vertex(op, inputs, vertex.note)
 
 
-def _newest(vertex: Vertex, solved: Mapping[Digest, Solved], bench: Workbench) -> int | None:
+def _newest(
+    vertex: Vertex, solved: Mapping[Digest, VertexResult], build: BuildContext
+) -> int | None:
     """The newest time of a file, if any has one."""
-    voice = Voice(bench.report, vertex.digest)
-    with open_tree(bench, solved[vertex.digest], voice) as tree:
+    progress = build.progress(vertex.digest)
+    with open_tree(build, vertex, solved[vertex.digest], progress) as tree:
         times = [
             int(found.stat.st_mtime) for found in walk(tree.fd) if stat.S_ISREG(found.stat.st_mode)
         ]

@@ -21,16 +21,16 @@ from minibuild.graph.op import GitSource, HttpSource
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.layer.archive import extract, is_archive
 from minibuild.linux.beneath import open_beneath
-from minibuild.oci.meter import reported
+from minibuild.progress.writer import ProgressWriter, reported
 from minibuild.session.request import BuildRequest, RegistryAccess
-from minibuild.solver.workbench import AgentSocket, Voice
+from minibuild.session.secrets import AgentSocket
 from minibuild.startup.tuples import NamedTuple
 
 
 class Asking(NamedTuple):
     """The client that asks other machines: see `source.web.Client`."""
 
-    access: RegistryAccess
+    registries: RegistryAccess
     secret: Callable[[str], bytes | None]
     ssh: Callable[[str], AgentSocket | None]
     cancelled: threading.Event
@@ -48,23 +48,23 @@ def with_context(
     context = definition.context
     assert isinstance(context, ArchiveContext | RemoteContext)
     source = topological([context_vertex(context, "", request.build_args, None)])[0]
-    with reported(report, VertexInfo(source.digest, source.note.name)):
-        fd = _arrived(definition, source, client, Voice(report, source.digest), folder)
+    with reported(report, VertexInfo(source.digest, source.note.name)) as progress:
+        fd = _arrived(definition, source, client, progress, folder)
     try:
-        return completed(definition, request.file, SourceTree(fd))[0]
+        return completed(definition, request.file, SourceTree(fd))
     finally:
         os.close(fd)
 
 
 def _arrived(
-    definition: Definition, source: Vertex, client: Asking, voice: Voice, folder: str
+    definition: Definition, source: Vertex, client: Asking, progress: ProgressWriter, folder: str
 ) -> int:
     """The directory with the files of the context, open."""
     if isinstance(source.op, GitSource):
         from minibuild.source.git import clone
 
         names = iter(range(100))
-        top = clone(client, source.op, voice, lambda: os.path.join(folder, str(next(names))))
+        top = clone(client, source.op, progress, lambda: os.path.join(folder, str(next(names))))
         return _opened(top, source.op.subdir)
     if isinstance(source.op, HttpSource):
         from minibuild.source.http import download, open_url
@@ -74,13 +74,13 @@ def _arrived(
         fd = _opened(place)
         try:
             with closing(open_url(client, source.op.url, {})) as response:
-                download(client, source.op, response, fd, voice)
+                download(client, source.op, response, fd, progress)
         finally:
             os.close(fd)
         return _unpacked(place, source.op.filename, folder)
     assert isinstance(definition.context, ArchiveContext)
     name, filename, _ = definition.context
-    return _unpacked(definition.locals[name].path, filename, folder)
+    return _unpacked(definition.directories[name], filename, folder)
 
 
 def _unpacked(place: str, filename: str, folder: str) -> int:

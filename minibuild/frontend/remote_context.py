@@ -9,7 +9,7 @@ Read next: `definition`, for contexts that are directories; `source.source`.
 import os
 from collections.abc import Mapping
 
-from minibuild.cache.records import Cache
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, Span
 from minibuild.fileop.api import SourceTree
@@ -17,34 +17,29 @@ from minibuild.frontend.definition import DOCKERFILE, Definition, ignore_rules, 
 from minibuild.graph.context import context_vertex
 from minibuild.graph.frontend import ArchiveContext, RemoteContext
 from minibuild.graph.remote import http_filename
+from minibuild.graph.vertex import IgnoreRules
 from minibuild.linux.beneath import open_beneath
 from minibuild.session.request import BuildRequest
 from minibuild.solver.solver import Solver
-from minibuild.solver.trees import Solved, open_tree
-from minibuild.solver.workbench import LeftOut, Voice, Workbench
+from minibuild.solver.trees import open_tree
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 
 
-class Arrived(NamedTuple):
-    """The definition, complete; vertices that were solved for it; and of the context, by the digest
-    of its vertex, what its ignore file takes from it."""
+class FetchedContext(NamedTuple):
+    """The definition, complete, and vertices that were solved for it."""
 
     definition: Definition
-    known: Mapping[Digest, Solved]
-    left_out: Mapping[Digest, LeftOut]
+    known: Mapping[Digest, VertexResult]
 
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
-def arrived(
-    definition: Definition,
-    request: BuildRequest,
-    bench: Workbench,
-    cache: Cache,
-    sources: Sources,
-) -> Arrived:
+def fetch_context(
+    definition: Definition, request: BuildRequest, build: BuildContext, sources: Sources
+) -> FetchedContext:
     """What is known once the context is here.
 
     The request's file is the Dockerfile's path in the context, empty for the usual name. Raises
@@ -55,29 +50,24 @@ def arrived(
     span = Span(definition.source.name, 1, 1)
     vertex = context_vertex(context, "", request.build_args, span)
     try:
-        solved = Solver(bench, cache, sources).solve([vertex])
+        known = Solver(build, sources).solve([vertex])
     except BuildError as error:
         error.span = None  # no line of a file asked for the context
         raise
-    with open_tree(bench, solved[vertex.digest], Voice(bench.report, vertex.digest)) as tree:
-        complete, ignore = completed(definition, request.file, tree)
-    assert isinstance(complete.context, ArchiveContext | RemoteContext)
-    rest = context_vertex(complete.context, "", request.build_args, span)
-    return Arrived(complete, solved, {rest.digest: ignore} if ignore.patterns else {})
+    with open_tree(build, vertex, known[vertex.digest], build.progress(vertex.digest)) as tree:
+        return FetchedContext(completed(definition, request.file, tree), known)
 
 
-def completed(definition: Definition, file: str, tree: SourceTree) -> tuple[Definition, LeftOut]:
-    """The definition with what the tree of its context says, and what the ignore file in it takes
-    from that."""
+def completed(definition: Definition, file: str, tree: SourceTree) -> Definition:
+    """The definition with what the tree of its context says."""
     context = definition.context
     assert isinstance(context, ArchiveContext | RemoteContext)
     path = file or DOCKERFILE
     source = definition.source
     if not source.text:
         source = SourceText(os.path.basename(path), _definition(tree, path, context))
-    ignore = _ignore(tree, path)
-    context = context._replace(ignore=ignore.patterns)
-    return definition._replace(source=source, context=context), ignore
+    context = context._replace(ignore=_ignore(tree, path))
+    return definition._replace(source=source, context=context)
 
 
 def _definition(tree: SourceTree, path: str, context: ArchiveContext | RemoteContext) -> str:
@@ -106,15 +96,13 @@ def _single(context: ArchiveContext | RemoteContext) -> str:
     return http_filename(context.url)
 
 
-def _ignore(tree: SourceTree, path: str) -> LeftOut:
+def _ignore(tree: SourceTree, path: str) -> IgnoreRules:
     """The ignore file in the context: the Dockerfile's own, or the common one."""
     for name in (f"{path}.dockerignore", ".dockerignore"):
         text = _read(tree, name, "ignore file")
         if text is not None:
-            file = os.path.basename(name)
-            patterns, lines = ignore_rules(text, file)
-            return LeftOut(patterns, file, lines)
-    return LeftOut((), "", ())
+            return ignore_rules(text, os.path.basename(name))
+    return IgnoreRules()
 
 
 def _read(tree: SourceTree, path: str, what: str) -> str | None:

@@ -16,7 +16,7 @@ from minibuild.graph.frontend import ArchiveContext, LocalContext, RemoteContext
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
 from minibuild.graph.pattern import escape_glob
 from minibuild.graph.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http
-from minibuild.graph.vertex import Note, Vertex
+from minibuild.graph.vertex import IgnoreRules, Note, Vertex
 
 _KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 
@@ -30,7 +30,8 @@ def context_vertex(
     """The tree of a context; `name` is empty for the main one. Raises `DefinitionError`."""
     if isinstance(context, LocalContext):
         title = f"[context {name}] load from client" if name else "[internal] load build context"
-        return Vertex(LocalSource(context.name, context.ignore), (), Note(title, span))
+        op = LocalSource(context.name, context.ignore.patterns)
+        return Vertex(op, (), Note(title, span, ignored=context.ignore))
     if isinstance(context, RemoteContext):
         tree = _remote(context.url, name, build_args, span)
     else:
@@ -90,9 +91,10 @@ def _unpacked(tree: Vertex, filename: str) -> Vertex:
     return Vertex(File((unpack,)), (None, tree), tree.note)
 
 
-def _without(tree: Vertex, ignore: tuple[str, ...]) -> Vertex:
+def _without(tree: Vertex, ignore: IgnoreRules) -> Vertex:
     """The tree without what the patterns of its ignore file leave out."""
-    if not ignore:
+    if not ignore.patterns:
         return tree
-    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore)
-    return Vertex(File((rest,)), (None, tree), tree.note._replace(name="[internal] ignore files"))
+    rest = Copy(1, (".",), "/", keep_owner=True, exclude=ignore.patterns)
+    note = tree.note._replace(name="[internal] ignore files", ignored=ignore)
+    return Vertex(File((rest,)), (None, tree), note)

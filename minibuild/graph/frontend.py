@@ -17,7 +17,7 @@ from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource, Ulimit
 from minibuild.graph.platform import Platform
-from minibuild.graph.vertex import Vertex
+from minibuild.graph.vertex import IgnoreRules, Vertex
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -25,7 +25,7 @@ class LocalContext(NamedTuple):
     """A context that is a directory; the graph names it as `LocalSource(name)`."""
 
     name: str
-    ignore: tuple[str, ...] = ()
+    ignore: IgnoreRules = IgnoreRules()
 
 
 class ImageContext(NamedTuple):
@@ -37,11 +37,11 @@ class ImageContext(NamedTuple):
 class RemoteContext(NamedTuple):
     """A context that is a git repository or a file from the web, as written.
 
-    `ignore` are patterns of files that are left out of what came from there.
+    `ignore` says which files are left out of what came from there.
     """
 
     url: str
-    ignore: tuple[str, ...] = ()
+    ignore: IgnoreRules = IgnoreRules()
 
 
 class ArchiveContext(NamedTuple):
@@ -49,7 +49,7 @@ class ArchiveContext(NamedTuple):
 
     name: str
     filename: str
-    ignore: tuple[str, ...] = ()
+    ignore: IgnoreRules = IgnoreRules()
 
 
 Context = LocalContext | ImageContext | RemoteContext | ArchiveContext
@@ -87,11 +87,11 @@ class Finding(NamedTuple):
 class FrontendRequest(NamedTuple):
     """Everything a frontend may know.
 
-    `ignore` are the patterns of the main context's ignore file. `contexts` are the named ones.
-    `context` is the main one. `no_cache` lists stage names (`--no-cache-filter`); `no_cache_all`
-    is `--no-cache`. `build_args` includes what the caller put there from the environment, if
-    anything. `allow` are granted entitlements (`network.host`, `security.insecure`).
-    With `implicit_platform` the caller asked for no platform: the image is for that of its base.
+    `context` is the main one, `contexts` are the named ones. `no_cache` lists stage names
+    (`--no-cache-filter`); `no_cache_all` is `--no-cache`. `build_args` includes what the caller put
+    there from the environment, if anything. `allow` are granted entitlements (`network.host`,
+    `security.insecure`). With `implicit_platform` the caller asked for no platform: the image is
+    for that of its base.
     """
 
     source: SourceText

@@ -15,11 +15,21 @@ from minibuild.graph.op import Merge, Op
 from minibuild.startup.tuples import NamedTuple
 
 
+class IgnoreRules(NamedTuple):
+    """The patterns of an ignore file. The name of the file and the line of each pattern serve to
+    explain why something is not there."""
+
+    patterns: tuple[str, ...] = ()
+    file: str = ""
+    lines: tuple[int, ...] = ()
+
+
 class Note(NamedTuple):
     """What rides along with a vertex unhashed.
 
     `name` is what progress shows (`[build 2/5] RUN make`). `ignore_cache` asks for a fresh
     execution. `proxy` are environment variables of an Exec that must not change its identity.
+    `ignored` is the ignore file that took files from the vertex, if one did.
     """
 
     name: str = ""
@@ -27,6 +37,7 @@ class Note(NamedTuple):
     stage: str = ""
     ignore_cache: bool = False
     proxy: tuple[tuple[str, str], ...] = ()
+    ignored: IgnoreRules | None = None
 
 
 class Vertex:

@@ -10,7 +10,7 @@ Read next: `snapshot.trace`.
 import json
 from collections.abc import Mapping, Sequence
 
-from minibuild.cache.materialise import Materialiser, Tell
+from minibuild.cache.materialise import Tell
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import UsageError
 from minibuild.oci.layers import PackedLayer
@@ -77,7 +77,7 @@ def of_step(worker: Worker, words: str) -> Traced:
 
 def diffs_of(worker: Worker, result: Result, tell: Tell) -> list[Diff]:
     """The diffs of a result as snapshots: each is unpacked or made if it is not there yet."""
-    materialiser = Materialiser(worker.store, worker.snapshots, worker.diffs, worker.layers)
+    materialiser = worker.materialiser()
     return [materialiser.diff(key, tell) for key in result]
 
 

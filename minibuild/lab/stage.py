@@ -11,14 +11,14 @@ Read next: `evidence`; `minibuild.snapshot.apply`, where the condition is.
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, cast
 
 from minibuild.builder import prepare
 from minibuild.cache.materialise import Materialiser
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
-from minibuild.events import silent
 from minibuild.frontend.definition import read_definition
 from minibuild.graph.op import Exec
 from minibuild.graph.vertex import Vertex, topological
@@ -26,7 +26,6 @@ from minibuild.lab.evidence import MergeCall, Run, Showing, Varied, look, obstac
 from minibuild.lab.exhibit import Exhibit, Variation
 from minibuild.oci.reference import parse_reference
 from minibuild.session.request import BuildRequest, RegistryAccess
-from minibuild.session.secrets import SshReader
 from minibuild.snapshot.api import (
     Applied,
     Diff,
@@ -41,10 +40,9 @@ from minibuild.snapshot.defects import policy_for
 from minibuild.snapshot.merge import can_stand_on
 from minibuild.snapshot.sweep import discard
 from minibuild.solver.solver import Solver
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Workbench
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext, open_context
 from minibuild.worker.worker import Worker, open_worker
 
 _BASE_IMAGE = "busybox"
@@ -61,10 +59,10 @@ class Stage(NamedTuple):
 class _Prepared(NamedTuple):
     """A build of which everything is done but the last step."""
 
-    bench: Workbench
+    build: BuildContext
     sources: Sources
     top: Vertex
-    done: Mapping[Digest, Solved]
+    done: Mapping[Digest, VertexResult]
 
 
 def show(
@@ -140,21 +138,23 @@ def _base(outer: Worker) -> dict[str, str]:
 def _prepared(stage: Stage, dockerfile: str) -> Iterator[_Prepared]:
     request = stage.request._replace(dockerfile=dockerfile)
     definition = read_definition(request)
-    with closing(SshReader(())) as ssh:
-        build = prepare(stage.worker, request, definition, ssh, silent, stage.cancelled)
-        (image,) = build.convert().images
+    with open_context(
+        stage.worker, request, definition.directories, cancelled=stage.cancelled
+    ) as build:
+        prepared = prepare(build, request, definition)
+        (image,) = prepared.convert().images
         top = image.vertex
         assert top is not None, "an exhibit has steps"
         before = top.inputs if isinstance(top.op, Exec) else (top,)
-        done = Solver(build.bench, stage.worker.cache, build.sources).solve(before)
-        yield _Prepared(build.bench, build.sources, top, done)
+        done = Solver(build, prepared.sources).solve(before)
+        yield _Prepared(build, prepared.sources, top, done)
 
 
 def _upperdir(made: _Prepared, watched: str) -> str:
     (vertex,) = (v for v in topological([made.top]) if watched in v.note.name)
-    row = made.bench.diffs.get(made.done[vertex.digest].result[-1])
+    row = made.build.worker.diffs.get(made.done[vertex.digest].result[-1])
     assert row.upper is not None, "a RUN leaves a tree"
-    return made.bench.snapshots.layer_dir(row.upper)
+    return made.build.worker.snapshots.layer_dir(row.upper)
 
 
 def _both_ways(stage: Stage, made: _Prepared, exhibit: Exhibit) -> tuple[Run, Run]:
@@ -177,10 +177,10 @@ def _run(stage: Stage, made: _Prepared, policy: MergePolicy, salt: str) -> Run:
         policy=policy._replace(trace=fates.append),
         cancelled=stage.cancelled,
     )
-    bench = made.bench._replace(materialiser=materialiser)
+    build = made.build._replace(materialiser=materialiser)
     error = ""
     try:
-        Solver(bench, worker.cache, made.sources, salt=salt, known=made.done).solve([made.top])
+        Solver(build, made.sources, salt=salt, known=made.done).solve([made.top])
     except Cancelled:
         raise
     except BuildError as failure:

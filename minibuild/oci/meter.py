@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from minibuild.digest import Digest, digest_strings
-from minibuild.events import Completed, Planned, Report, Started, Status, VertexInfo
+from minibuild.digest import Digest
+from minibuild.events import Report, Status
 from minibuild.oci.model import Descriptor
+from minibuild.progress.writer import task
 
 _INTERVAL_S = 0.1
 _DIGITS = 12
@@ -57,19 +58,5 @@ class VertexMeter:
 @contextmanager
 def metered(report: Report, name: str) -> Iterator[VertexMeter]:
     """A vertex of its own for transfers, as `pulling docker.io/library/busybox`."""
-    vertex = digest_strings(("transfer", name))
-    with reported(report, VertexInfo(vertex, name)):
-        yield VertexMeter(report, vertex)
-
-
-@contextmanager
-def reported(report: Report, vertex: VertexInfo) -> Iterator[None]:
-    """Report the block as the work on a vertex that no solver works on."""
-    report(Planned((vertex,)))
-    report(Started(vertex.digest, time.time()))
-    try:
-        yield
-    except BaseException as error:
-        report(Completed(vertex.digest, time.time(), error=str(error) or type(error).__name__))
-        raise
-    report(Completed(vertex.digest, time.time()))
+    with task(report, name) as progress:
+        yield VertexMeter(report, progress.vertex)

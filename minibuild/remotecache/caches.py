@@ -8,35 +8,30 @@ Read next: `importer`, `exporter`.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minibuild.cache.materialise import Materialiser
 from minibuild.cache.records import StepKeys
 from minibuild.cache.results import Result
 from minibuild.errors import UsageError
+from minibuild.events import Warned
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.remotecache.document import document_value
 from minibuild.remotecache.exporter import Departure, document_of, send, steps_of
 from minibuild.remotecache.importer import Imports
-from minibuild.remotecache.transfer import Scene, warn
 from minibuild.session.request import BuildRequest
-from minibuild.worker.worker import Worker
+from minibuild.worker.context import BuildContext
 
 
 class Caches:
     """What `--cache-from` and `--cache-to` of one build mean. Raises `UsageError`."""
 
-    def __init__(
-        self, worker: Worker, materialiser: Materialiser, scene: Scene, request: BuildRequest
-    ) -> None:
+    def __init__(self, build: BuildContext, request: BuildRequest) -> None:
         if request.lab:
             raise UsageError(
                 "--lab shares no steps with other machines: leave out --cache-from and --cache-to"
             )
-        self._worker = worker
-        self._materialiser = materialiser
-        self._scene = scene
+        self._build = build
         self._request = request
-        self.imports = Imports(worker, scene, request.cache_from) if request.cache_from else None
+        self.imports = Imports(build, request.cache_from) if request.cache_from else None
 
     def inline(
         self, keys: Sequence[StepKeys]
@@ -46,13 +41,13 @@ class Caches:
             return None
         if self._request.squash:
             message = "an image whose layers were squashed cannot say which step made which"
-            warn(self._scene.report, "CacheNotExported", message)
+            self._build.report(Warned("CacheNotExported", message))
             return None
-        steps = steps_of(self._worker, self.imports, keys)
+        steps = steps_of(self._build.worker, self.imports, keys)
 
         def value(result: Result, layers: Sequence[PackedLayer], epoch: int | None) -> Any:
             blobs = dict(zip(result, layers, strict=True))
-            return document_value(document_of(self._worker, steps, blobs, epoch))
+            return document_value(document_of(self._build.worker, steps, blobs, epoch))
 
         return value
 
@@ -64,8 +59,8 @@ class Caches:
             self.imports.settle()
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
-            departure = Departure(self._worker, self._materialiser, self._scene, self._near(tags))
-            steps = steps_of(self._worker, self.imports, keys)
+            departure = Departure(self._build, self._near(tags))
+            steps = steps_of(self._build.worker, self.imports, keys)
             send(departure, places, steps, {key for result in results for key in result})
 
     def _near(self, tags: Sequence[str]) -> tuple[Reference, ...]:

@@ -12,24 +12,24 @@ Read next: `document`, `places`.
 
 from collections.abc import Sequence
 
-from minibuild.cache.materialise import Materialiser
 from minibuild.cache.records import StepKeys
 from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.events import Warned
 from minibuild.imagetools.convert import recompress
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.reference import Reference
+from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.places import open_place, place_name
 from minibuild.remotecache.steps import write_steps
-from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CachePlace
-from minibuild.solver.workbench import Voice
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
 _RULE = "CacheNotExported"
@@ -39,9 +39,7 @@ _PACKERS = 4
 class Departure(NamedTuple):
     """What an export works with. `near` are repositories that have some of the layers."""
 
-    worker: Worker
-    materialiser: Materialiser
-    scene: Scene
+    build: BuildContext
     near: tuple[Reference, ...] = ()
 
 
@@ -86,14 +84,14 @@ def send(
     for asked in places:
         name = f"exporting cache to {place_name(asked)}"
         try:
-            with vertex(departure.scene.report, name) as voice:
-                _export(departure, asked, steps, final, voice)
+            with task(departure.build.report, name) as progress:
+                _export(departure, asked, steps, final, progress)
         except Cancelled:
             raise
         except BuildError as error:
             if not asked.ignore_error:
                 raise
-            warn(departure.scene.report, _RULE, f"{name}: {error}")
+            departure.build.report(Warned(_RULE, f"{name}: {error}"))
 
 
 def _export(
@@ -101,20 +99,20 @@ def _export(
     asked: CachePlace,
     steps: Sequence[Known],
     final: set[DiffKey],
-    voice: Voice,
+    progress: ProgressWriter,
 ) -> None:
     chosen = steps if asked.mode == "max" else [_without_others(step, final) for step in steps]
-    blobs = _blobs(departure, asked, chosen, voice)
-    document = document_of(departure.worker, chosen, blobs)
+    blobs = _blobs(departure, asked, chosen, progress)
+    document = document_of(departure.build.worker, chosen, blobs)
     if not document.steps:
-        warn(departure.scene.report, _RULE, f"there is no step to export to {place_name(asked)}")
+        departure.build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
         return
-    scene = departure.scene
-    meter = VertexMeter(scene.report, voice.vertex)
-    source = departure.worker.layers
-    place = open_place(asked, scene.access, scene.cancelled)
+    build = departure.build
+    meter = VertexMeter(build.report, progress.vertex)
+    source = departure.build.worker.layers
+    place = open_place(asked, build.registries, build.cancelled)
     top = write_steps(place, document, source, departure.near, meter, drop=asked.reset)
-    voice.remark(
+    progress.remark(
         f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
     )
 
@@ -126,10 +124,10 @@ def _without_others(step: Known, final: set[DiffKey]) -> Known:
 
 
 def _blobs(
-    departure: Departure, asked: CachePlace, steps: Sequence[Known], voice: Voice
+    departure: Departure, asked: CachePlace, steps: Sequence[Known], progress: ProgressWriter
 ) -> dict[DiffKey, PackedLayer]:
     """The layers of the steps as blobs; what cannot be had any more is left out."""
-    diffs, kind = departure.worker.diffs, asked.compression or "gzip"
+    diffs, kind = departure.build.worker.diffs, asked.compression or "gzip"
     pending = [key for step in steps for key in step.result or ()]
     wanted: dict[DiffKey, None] = {}
     while pending:
@@ -139,12 +137,14 @@ def _blobs(
 
     def pack(key: DiffKey) -> PackedLayer | None:
         try:
-            blob = departure.materialiser.blob(key, voice.remark, kind, asked.level, remote=True)
+            blob = departure.build.materialiser.blob(
+                key, progress.remark, kind, asked.level, remote=True
+            )
         except StoreError:
             return None
         if not asked.force_compression:
             return blob
-        worker = departure.worker
+        worker = departure.build.worker
         worker.layers.fetch(blob)
         return recompress(worker.content, worker.store.db, blob, kind, asked.level)
 

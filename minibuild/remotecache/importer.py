@@ -18,30 +18,32 @@ from minibuild.cache.records import Record
 from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
+from minibuild.events import Warned
 from minibuild.oci.content import BlobSource
+from minibuild.progress.writer import task
 from minibuild.remotecache.document import CacheDocument, CachedStep
 from minibuild.remotecache.places import open_place, place_name
 from minibuild.remotecache.steps import StepCache, read_steps
-from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CachePlace
+from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
 _RULE = "CacheNotImported"
 
 
 class Imports:
-    """Implements `Elsewhere` for one build. Safe in threads."""
+    """Implements `RemoteCache` for one build. Safe in threads."""
 
-    def __init__(self, worker: Worker, scene: Scene, places: Sequence[CachePlace]) -> None:
-        self._worker = worker
-        self._scene = scene
+    def __init__(self, build: BuildContext, places: Sequence[CachePlace]) -> None:
+        self._worker = build.worker
+        self._build = build
         self._places = places
         self._documents: list[_Document] | None = None
         self._used: dict[Digest, tuple[CachedStep, Result]] = {}
         self._asking = threading.RLock()
 
     def find(self, key: Digest) -> tuple[Record | None, str]:
-        """See `Elsewhere.find`."""
+        """See `RemoteCache.find`."""
         with self._asking:
             for document in self._read():
                 step = document.steps.get(key)
@@ -52,7 +54,7 @@ class Imports:
         return None, ""
 
     def canonical(self, key: Digest) -> Digest | None:
-        """See `Elsewhere.canonical`."""
+        """See `RemoteCache.canonical`."""
         with self._asking:
             found = (document.steps.get(key) for document in self._read())
             return next((step.canonical for step in found if step is not None), None)
@@ -88,12 +90,13 @@ class Imports:
     def _ask(self, asked: CachePlace) -> StepCache | None:
         name = place_name(asked)
         try:
-            with vertex(self._scene.report, f"importing cache manifest from {name}"):
-                return read_steps(open_place(asked, self._scene.access, self._scene.cancelled))
+            with task(self._build.report, f"importing cache manifest from {name}"):
+                place = open_place(asked, self._build.registries, self._build.cancelled)
+                return read_steps(place)
         except Cancelled:
             raise
         except BuildError as error:
-            warn(self._scene.report, _RULE, f"no cache from {name}: {error}")
+            self._build.report(Warned(_RULE, f"no cache from {name}: {error}"))
             return None
 
 

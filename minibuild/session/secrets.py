@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.session.request import Secret, SshAgent
-from minibuild.solver.workbench import AgentSocket
+from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.session.key_agent import KeyAgent
 
 MAX_BYTES = 500 * 1024
 """The limit that `docker build` sets for a secret."""
+
+
+class AgentSocket(NamedTuple):
+    """Where an ssh agent listens. `raw` is some other server, whose protocol is its own affair."""
+
+    path: str
+    raw: bool = False
 
 
 class SecretReader:

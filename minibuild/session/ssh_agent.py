@@ -4,7 +4,7 @@ Comes in: the socket of an agent, owner and mode for the one that a step gets, a
 Goes out: that socket, for as long as the step runs. An agent answers its own user only (it asks
 the kernel who is there), and a step may run as another; so this process asks in its place. Of the
 protocol (draft-ietf-sshm-ssh-agent, section 5) a step may list keys and have something signed; it
-may not add or remove keys, or lock the agent. Read next: `solver.run_exec`.
+may not add or remove keys, or lock the agent. Read next: `key_agent`.
 """
 
 import os
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from minibuild.solver.workbench import AgentSocket
+from minibuild.session.secrets import AgentSocket
 
 _LENGTH = struct.Struct(">I")
 _MAX_FRAME_BYTES = 256 << 10

@@ -11,27 +11,27 @@ of all stages lie side by side, and looking each of them up is as cheap. Read ne
 
 from collections.abc import Callable, Sequence
 
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.graph.op import Merge
 from minibuild.graph.vertex import Vertex
-from minibuild.solver.trees import Solved
 from minibuild.startup.tuples import NamedTuple
 
-Inputs = list[Solved | None]
+Inputs = list[VertexResult | None]
 
 
 class Guess(NamedTuple):
     """What is known of a vertex; not `whole`: its key, and no result."""
 
-    solved: Solved
+    solved: VertexResult
     whole: bool = True
 
 
 class Foresight(NamedTuple):
     """Vertices with a result; vertices of which the key is known; vertices to solve, in order."""
 
-    solved: dict[Digest, Solved]
-    keys: dict[Digest, Solved]
+    solved: dict[Digest, VertexResult]
+    keys: dict[Digest, VertexResult]
     left: list[Vertex]
 
 
@@ -39,7 +39,7 @@ def foresee(
     vertices: Sequence[Vertex],
     targets: Sequence[Vertex | None],
     ask: Callable[[Vertex, Inputs], Guess | None],
-    known: dict[Digest, Solved],
+    known: dict[Digest, VertexResult],
 ) -> Foresight:
     """What is known of `vertices` (inputs first), and what is left to do for the targets."""
     solved, keys = dict(known), dict(known)
@@ -60,7 +60,7 @@ def foresee(
     return Foresight(solved, keys, left)
 
 
-def _inputs_whole(vertex: Vertex, solved: dict[Digest, Solved]) -> bool:
+def _inputs_whole(vertex: Vertex, solved: dict[Digest, VertexResult]) -> bool:
     """Whether a merge, which is nothing but its inputs, has all of them."""
     return not isinstance(vertex.op, Merge) or all(
         v is None or v.digest in solved for v in vertex.inputs

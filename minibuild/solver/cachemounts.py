@@ -13,14 +13,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from minibuild.cache.results import VertexResult
 from minibuild.digest import digest_bytes, digest_hex, digest_strings
 from minibuild.graph.op import CacheMount
 from minibuild.graph.vertex import Vertex
 from minibuild.linux.owner import fchown
-from minibuild.solver.trees import Solved, input_of
-from minibuild.solver.workbench import Workbench
+from minibuild.solver.trees import input_of
 from minibuild.store.flock import try_lock
 from minibuild.store.layout import Store
+from minibuild.worker.context import BuildContext
 
 Seed = Callable[[int], None]
 """Fills a new cache directory, given as an open descriptor."""
@@ -34,7 +35,9 @@ def folder_of(store: Store, id: str) -> str:
     return store.path("cache-mounts", digest_hex(digest_bytes(id.encode()))[:32])
 
 
-def named_by_seed(mount: CacheMount, vertex: Vertex, done: Sequence[Solved | None]) -> CacheMount:
+def named_by_seed(
+    mount: CacheMount, vertex: Vertex, done: Sequence[VertexResult | None]
+) -> CacheMount:
     """The mount of a step with an id that tells what its cache started from, if that is something.
 
     As in BuildKit: what was made of one tree is no cache of another, even if both have the same
@@ -71,7 +74,7 @@ def describe(folder: str, id: str, target: str) -> None:
 
 @contextmanager
 def cache_directories(
-    bench: Workbench, mounts: Sequence[CacheMount], seed_of: SeedOf
+    build: BuildContext, mounts: Sequence[CacheMount], seed_of: SeedOf
 ) -> Iterator[dict[str, str]]:
     """The directories of the caches of a step by their ids, held while the block runs.
 
@@ -84,53 +87,55 @@ def cache_directories(
             first[mount.id] = mount
     with ExitStack() as stack:
         yield {
-            id: stack.enter_context(_held(bench, mount, seed_of(mount)))
+            id: stack.enter_context(_held(build, mount, seed_of(mount)))
             for id, mount in sorted(first.items())
         }
 
 
 @contextmanager
-def _held(bench: Workbench, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
+def _held(build: BuildContext, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
-    folder = folder_of(bench.store, mount.id)
-    with bench.store.lock(use_lock(folder), bench.cancelled, shared=True):
+    folder = folder_of(build.worker.store, mount.id)
+    with build.worker.store.lock(use_lock(folder), build.cancelled, shared=True):
         make_folder(folder)
         os.utime(folder)  # when it was last used, for pruning
         if mount.sharing == "private":
-            with _first_free(bench, folder, mount, seed) as path:
+            with _first_free(build, folder, mount, seed) as path:
                 yield path
             return
-        path = _made(bench, folder, 0, mount, seed)
+        path = _made(build, folder, 0, mount, seed)
         if mount.sharing == "shared":
             yield path
             return
-        with bench.store.lock(f"cache-{os.path.basename(folder)}", bench.cancelled):
+        with build.worker.store.lock(f"cache-{os.path.basename(folder)}", build.cancelled):
             yield path
 
 
 @contextmanager
 def _first_free(
-    bench: Workbench, folder: str, mount: CacheMount, seed: Seed | None
+    build: BuildContext, folder: str, mount: CacheMount, seed: Seed | None
 ) -> Iterator[str]:
     number = 0
     while True:
         with try_lock(os.path.join(folder, f"{number}.lock")) as held:
             if held:
-                yield _made(bench, folder, number, mount, seed)
+                yield _made(build, folder, number, mount, seed)
                 return
         number += 1
 
 
-def _made(bench: Workbench, folder: str, number: int, mount: CacheMount, seed: Seed | None) -> str:
+def _made(
+    build: BuildContext, folder: str, number: int, mount: CacheMount, seed: Seed | None
+) -> str:
     """The directory `number` of a cache, made and seeded if it is not there."""
     path = os.path.join(folder, str(number))
     if os.path.isdir(path):
         return path
-    with bench.store.lock(f"seed-{os.path.basename(folder)}", bench.cancelled):
+    with build.worker.store.lock(f"seed-{os.path.basename(folder)}", build.cancelled):
         if os.path.isdir(path):
             return path
         # Seeded under another name: a crash must not leave half a seed that looks whole.
-        making = bench.store.ingest_path()
+        making = build.worker.store.ingest_path()
         os.mkdir(making, 0o700)
         fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -1,28 +1,29 @@
 """The keys of a build's vertices, and what they open: records of the store, or another machine's.
 
-Comes in: what a key is made of. Goes out: keys, and a `Solved` for a key that has a record.
+Comes in: what a key is made of. Goes out: keys, and a `VertexResult` for a key that has a record.
 Read next: `step`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from minibuild.cache.records import Cache, Elsewhere, StepKeys
+from minibuild.cache.records import Cache, RemoteCache, StepKeys
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.solver.cachekey import Part, shape_key, step_key
-from minibuild.solver.trees import Solved
 
 
 class Keyring:
     """Keys of one build. `salt` keeps them apart from normal ones while an old defect is being
     shown."""
 
-    def __init__(self, cache: Cache, elsewhere: Elsewhere | None, salt: str) -> None:
+    def __init__(self, cache: Cache, remote_cache: RemoteCache | None, salt: str) -> None:
         self._cache = cache
-        self._elsewhere = elsewhere
+        self._remote_cache = remote_cache
         self._salt = salt
         self._fast: dict[Digest, Digest] = {}
+        self.remote = remote_cache is not None
 
     def fast(
         self, vertex: Vertex, op: Exec | File, base: Digest | None, parts: Sequence[Part]
@@ -44,16 +45,18 @@ class Keyring:
         """Any key, as this build knows it."""
         return Digest(f"{key}+{self._salt}") if self._salt else key
 
-    def find(self, key: Digest) -> Solved | None:
+    def find(self, key: Digest) -> VertexResult | None:
         """What the store has for a key, or another machine's cache."""
         record, origin = self._cache.lookup(key), ""
-        if record is None and self._elsewhere is not None:
-            record, origin = self._elsewhere.find(key)
+        if record is None and self._remote_cache is not None:
+            record, origin = self._remote_cache.find(key)
         if record is None:
             return None
-        return Solved(record.result, record.canonical, cached=True, origin=origin)
+        return VertexResult(record.result, record.canonical, cached=True, origin=origin)
 
-    def of(self, vertices: Sequence[Vertex], found: Mapping[Digest, Solved]) -> Iterator[StepKeys]:
+    def of(
+        self, vertices: Sequence[Vertex], found: Mapping[Digest, VertexResult]
+    ) -> Iterator[StepKeys]:
         """The keys of all vertices that have one."""
         for vertex in vertices:
             solved = found.get(vertex.digest)

@@ -6,26 +6,29 @@ steps are read only when a fast key has no record.
 
 from collections.abc import Sequence
 
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, located
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import changed_since, content_digests, tree_digests
-from minibuild.graph.address import without_credentials
+from minibuild.fileop.checksum import (
+    DigestMemo,
+    changed_since,
+    content_digests,
+    tree_digests,
+)
 from minibuild.graph.op import (
     BindMount,
     CacheMount,
     Copy,
     Exec,
     File,
-    GitSource,
-    HttpSource,
-    ImageSource,
 )
 from minibuild.graph.vertex import Vertex
+from minibuild.progress.writer import ProgressWriter
 from minibuild.solver.cachekey import Contents, Part, read_part
-from minibuild.solver.trees import Solved, input_of, open_tree
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.solver.trees import input_of, open_input
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 
 Reader = Copy | BindMount | CacheMount
 """A part of an op that reads an input."""
@@ -46,7 +49,7 @@ def is_pure(vertex: Vertex | None) -> bool:
     return vertex is None or (isinstance(vertex.op, File) and not any(vertex.inputs))
 
 
-def only_contexts(op: File, done: Sequence[Solved | None]) -> bool:
+def only_contexts(op: File, done: Sequence[VertexResult | None]) -> bool:
     """Whether a copy reads contexts and nothing else."""
     found = [done[r.input] if 0 <= r.input < len(done) else None for r in readers(op)]
     return bool(found) and all(s is not None and s.local is not None for s in found)
@@ -57,7 +60,7 @@ def names_of(vertex: Vertex, op: File | Exec) -> list[str]:
     return [_name(vertex, reader, number) for number, reader in enumerate(readers(op))]
 
 
-class Early(NamedTuple):
+class PrecomputedKey(NamedTuple):
     """Parts of a fast key that opened nothing, a time before they were read, and the key, which
     has no record."""
 
@@ -66,32 +69,37 @@ class Early(NamedTuple):
     key: Digest
 
 
-def must_execute(vertex: Vertex, inputs: Sequence[Solved | None]) -> bool:
+def must_execute(vertex: Vertex, inputs: Sequence[VertexResult | None]) -> bool:
     """Whether a record would be ignored: on request, or because the base was made anew."""
-    return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].fresh)
+    return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].forced)
 
 
 def fast_parts(
-    bench: Workbench, vertex: Vertex, done: Sequence[Solved | None], voice: Voice
+    build: BuildContext,
+    vertex: Vertex,
+    done: Sequence[VertexResult | None],
+    progress: ProgressWriter,
+    digests: DigestMemo | None = None,
 ) -> list[Part]:
-    """The parts of the fast key: contents of contexts, keys of everything else."""
+    """The parts of the fast key: contents of contexts, keys of everything else. `digests` are
+    those of files that are known, if not those of the store."""
     assert isinstance(vertex.op, File | Exec)
     parts = []
     for name, reader in zip(names_of(vertex, vertex.op), readers(vertex.op), strict=True):
         solved = input_of(vertex, reader.input, done)
         if solved is not None and solved.local is not None and _by_contents(reader):
-            parts.append(read_part(name, _read(bench, vertex, reader, solved, voice)))
+            parts.append(read_part(name, _read(build, vertex, reader, done, progress, digests)))
         else:
             parts.append(Part(name, None if solved is None else solved.key))
     return parts
 
 
 def canonical_parts(
-    bench: Workbench,
+    build: BuildContext,
     vertex: Vertex,
-    done: Sequence[Solved | None],
+    done: Sequence[VertexResult | None],
     fast: Sequence[Part],
-    voice: Voice,
+    progress: ProgressWriter,
 ) -> list[Part]:
     """The parts of the canonical key: those of the fast one, with contents instead of keys."""
     assert isinstance(vertex.op, File | Exec)
@@ -102,19 +110,18 @@ def canonical_parts(
             and _by_contents(reader)
             and not is_pure(vertex.inputs[reader.input])
         ):
-            solved = input_of(vertex, reader.input, done)
-            part = read_part(part.name, _read(bench, vertex, reader, solved, voice))
+            part = read_part(part.name, _read(build, vertex, reader, done, progress))
         parts.append(part)
     return parts
 
 
-def still_so(
-    bench: Workbench,
+def inputs_unchanged(
+    build: BuildContext,
     vertex: Vertex,
-    done: Sequence[Solved | None],
+    done: Sequence[VertexResult | None],
     parts: Sequence[Part],
     since_ns: int,
-    voice: Voice,
+    progress: ProgressWriter,
 ) -> bool:
     """Whether the contexts hold what `parts` say, which were read from them after `since_ns`.
 
@@ -126,12 +133,12 @@ def still_so(
         solved = input_of(vertex, reader.input, done)
         if part.contents is None or solved is None or solved.local is None:
             continue
-        with open_tree(bench, solved, voice) as tree:
+        with open_input(build, vertex, reader.input, done, progress) as tree:
             what = reader if isinstance(reader, Copy) else reader.source
             if not changed_since(what, tree, since_ns):
                 continue
             try:
-                now = _digests(bench, reader, tree)
+                now = _digests(reader, tree, build.worker.digests)
             except BuildError:
                 return False
             if now != part.contents:
@@ -145,39 +152,24 @@ def _by_contents(reader: Reader) -> bool:
 
 
 def _read(
-    bench: Workbench, vertex: Vertex, reader: Reader, solved: Solved | None, voice: Voice
+    build: BuildContext,
+    vertex: Vertex,
+    reader: Reader,
+    done: Sequence[VertexResult | None],
+    progress: ProgressWriter,
+    digests: DigestMemo | None = None,
 ) -> Contents:
-    source = vertex.inputs[reader.input]
-    told = bench.left_out.get(source.digest) if source is not None else None
-    with located(vertex.note.span), open_tree(bench, solved, voice) as tree:
-        if not tree.name:
-            tree = tree._replace(name=_place(source))
-        if told is not None:
-            tree = tree._replace(
-                name="context",
-                left_out=told.patterns,
-                ignore_name=told.ignore_name,
-                ignore_lines=told.ignore_lines,
-            )
-        return _digests(bench, reader, tree)
+    with (
+        located(vertex.note.span),
+        open_input(build, vertex, reader.input, done, progress) as tree,
+    ):
+        return _digests(reader, tree, digests or build.worker.digests)
 
 
-def _place(source: Vertex | None) -> str:
-    """What people call the tree of a vertex."""
-    if source is None:
-        return "the empty stage"
-    match source.op:
-        case ImageSource() as op:
-            return f"the image {op.ref}"
-        case HttpSource() | GitSource() as op:
-            return without_credentials(op.url)
-    return f"the stage {source.note.stage}" if source.note.stage else ""
-
-
-def _digests(bench: Workbench, reader: Reader, tree: SourceTree) -> Contents:
+def _digests(reader: Reader, tree: SourceTree, digests: DigestMemo) -> Contents:
     if isinstance(reader, Copy):
-        return content_digests(reader, tree, bench.memo)
-    return tree_digests(tree, reader.source, bench.memo)
+        return content_digests(reader, tree, digests)
+    return tree_digests(tree, reader.source, digests)
 
 
 def _name(vertex: Vertex, reader: Reader, number: int) -> str:
@@ -186,6 +178,6 @@ def _name(vertex: Vertex, reader: Reader, number: int) -> str:
     return f"{number}: {label}"
 
 
-def base_key(done: Sequence[Solved | None]) -> Digest | None:
+def base_key(done: Sequence[VertexResult | None]) -> Digest | None:
     """The key of input 0, the base."""
     return done[0].key if done and done[0] is not None else None

@@ -10,25 +10,26 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from minibuild.cache.results import Result
+from minibuild.cache.results import Result, VertexResult
 from minibuild.errors import located
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.job import Done, Hooks, Places
 from minibuild.graph.op import Copy, File
 from minibuild.graph.vertex import Vertex
+from minibuild.progress.writer import ProgressWriter
 from minibuild.solver.copying import Copying
 from minibuild.solver.keys import readers
-from minibuild.solver.trees import Solved, input_of, open_tree
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.solver.trees import open_input
+from minibuild.worker.context import BuildContext
 
 
 def pack_file(
-    bench: Workbench,
+    build: BuildContext,
     vertex: Vertex,
     op: File,
-    inputs: Sequence[Solved | None],
-    voice: Voice,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
     how: Copying,
 ) -> tuple[Result, Done] | None:
     """The base's result with one diff more, which exists as a blob, and what came of packing it;
@@ -39,19 +40,21 @@ def pack_file(
     base: Result = inputs[0].result if inputs and inputs[0] else ()
     started = time.time()
 
-    def progress(files: int, size_bytes: int) -> None:
-        voice.status("packing", files, 0, "files", started)
+    def count(files: int, size_bytes: int) -> None:
+        progress.status("packing", files, 0, "files", started)
 
     with ExitStack() as stack, located(vertex.note.span):
         sources: dict[int, SourceTree] = {}
         for index in {reader.input for reader in readers(op)}:
-            solved = input_of(vertex, index, inputs)
-            sources[index] = stack.enter_context(open_tree(bench, solved, voice))
-        parent = bench.materialiser.snapshot(base, voice.remark)
-        base_fd = None if parent is None else stack.enter_context(bench.snapshots.tree(parent))
+            tree = open_input(build, vertex, index, inputs, progress)
+            sources[index] = stack.enter_context(tree)
+        parent = build.materialiser.snapshot(base, progress.remark)
+        base_fd = (
+            None if parent is None else stack.enter_context(build.worker.snapshots.tree(parent))
+        )
         try:
-            places, hooks = Places(-1, base_fd, sources), Hooks(progress, bench.cancelled)
+            places, hooks = Places(-1, base_fd, sources), Hooks(count, build.cancelled)
             done = how.do(copies, places, hooks, tree=False)
         except Unplannable:
             return None
-    return (*base, bench.diffs.add(base, blob=done.layer)), done
+    return (*base, build.worker.diffs.add(base, blob=done.layer)), done

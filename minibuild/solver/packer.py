@@ -12,7 +12,7 @@ from collections import deque
 
 from minibuild.cache.results import DiffKey
 from minibuild.solver.packing import Packing
-from minibuild.solver.workbench import Workbench
+from minibuild.worker.context import BuildContext
 
 _GRACE_S = 0.3
 _AFTER_S = 0.002
@@ -23,8 +23,8 @@ to do in the interpreter, and then nothing."""
 class Packer:
     """One thread that packs, from the first `add` to `stop`."""
 
-    def __init__(self, bench: Workbench, packing: Packing) -> None:
-        self._bench = bench
+    def __init__(self, build: BuildContext, packing: Packing) -> None:
+        self._build = build
         self._packing = packing
         self._waiting: deque[DiffKey] = deque()
         self._changed = threading.Condition()
@@ -47,12 +47,12 @@ class Packer:
             self._changed.notify()
         if self._thread is not None:
             # After a failure nobody wants the layer; the thread ends with the next file of it.
-            self._thread.join(_GRACE_S if self._bench.cancelled.is_set() else None)
+            self._thread.join(_GRACE_S if self._build.cancelled.is_set() else None)
 
     def _run(self) -> None:
         while (key := self._next()) is not None:
             try:
-                self._bench.materialiser.blob(
+                self._build.materialiser.blob(
                     key, _silently, self._packing.compression, self._packing.level
                 )
             except BaseException:

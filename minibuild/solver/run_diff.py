@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-from minibuild.cache.results import Result
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.cache.results import Result, VertexResult
+from minibuild.progress.writer import ProgressWriter
+from minibuild.worker.context import BuildContext
 
 
-def run_diff(bench: Workbench, inputs: Sequence[Solved | None], voice: Voice) -> Result:
+def run_diff(
+    build: BuildContext, inputs: Sequence[VertexResult | None], progress: ProgressWriter
+) -> Result:
     """The diffs of input 1 that are not in input 0.
 
     If the upper result is the lower one with more on top, that "more" is the answer: the diffs
@@ -17,10 +19,10 @@ def run_diff(bench: Workbench, inputs: Sequence[Solved | None], voice: Voice) ->
     lower, upper = ((i.result if i else ()) for i in inputs)
     if upper[: len(lower)] == lower:
         return upper[len(lower) :]
-    lower_snapshot = bench.materialiser.snapshot(lower, voice.remark)
-    upper_snapshot = bench.materialiser.snapshot(upper, voice.remark)
+    lower_snapshot = build.materialiser.snapshot(lower, progress.remark)
+    upper_snapshot = build.materialiser.snapshot(upper, progress.remark)
     if upper_snapshot is None:
         # Everything of the lower result is deleted: the upper side is a tree without entries.
-        upper_snapshot = bench.snapshots.prepare(None)
-        bench.snapshots.commit(upper_snapshot)
-    return (bench.diffs.add(lower, lower=lower_snapshot, upper=upper_snapshot),)
+        upper_snapshot = build.worker.snapshots.prepare(None)
+        build.worker.snapshots.commit(upper_snapshot)
+    return (build.worker.diffs.add(lower, lower=lower_snapshot, upper=upper_snapshot),)

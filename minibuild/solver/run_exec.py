@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from minibuild.cache.results import Result
+from minibuild.cache.results import Result, VertexResult
 from minibuild.errors import Cancelled, DefinitionError, StepFailed, located
 from minibuild.executor.api import (
     BindPath,
@@ -31,48 +31,53 @@ from minibuild.graph.op import (
     TmpfsMount,
 )
 from minibuild.graph.vertex import Vertex
+from minibuild.progress.writer import ProgressWriter
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.solver.cachemounts import Seed, SeedOf, cache_directories, named_by_seed
-from minibuild.solver.trees import Solved, input_of, open_tree
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.solver.trees import input_of, open_input
+from minibuild.worker.context import BuildContext
 
 TAIL_BYTES = 16 * 1024
 """How much of a step's output is kept for the message about its failure."""
 
 
 def run_exec(
-    bench: Workbench, vertex: Vertex, op: Exec, inputs: Sequence[Solved | None], voice: Voice
+    build: BuildContext,
+    vertex: Vertex,
+    op: Exec,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
 ) -> Result:
     """The result of input 0 with one diff more: what the process changed.
 
     Raises `StepFailed` if the process ended with another code than 0.
     """
     base: Result = inputs[0].result if inputs and inputs[0] else ()
-    parent = bench.materialiser.snapshot(base, voice.remark)
-    active = bench.snapshots.prepare(parent)
+    parent = build.materialiser.snapshot(base, progress.remark)
+    active = build.worker.snapshots.prepare(parent)
     try:
         with located(vertex.note.span):
-            _run(bench, vertex, op, inputs, voice, active)
-        with bench.store.db.transaction():
-            bench.snapshots.commit(active)
-            made = bench.diffs.add(base, lower=parent, upper=active)
+            _run(build, vertex, op, inputs, progress, active)
+        with build.worker.store.db.transaction():
+            build.worker.snapshots.commit(active)
+            made = build.worker.diffs.add(base, lower=parent, upper=active)
     except BaseException as error:
-        if isinstance(error, StepFailed) and bench.keep is not None:
-            bench.snapshots.commit(active)
-            failed = bench.diffs.add(base, lower=parent, upper=active)
-            bench.keep(vertex, op, (*base, failed))
+        if isinstance(error, StepFailed) and build.keep_failed is not None:
+            build.worker.snapshots.commit(active)
+            failed = build.worker.diffs.add(base, lower=parent, upper=active)
+            build.keep_failed(vertex, op, (*base, failed))
         else:
-            bench.snapshots.remove(active)
+            build.worker.snapshots.remove(active)
         raise
     return (*base, made)
 
 
 def _run(
-    bench: Workbench,
+    build: BuildContext,
     vertex: Vertex,
     op: Exec,
-    inputs: Sequence[Solved | None],
-    voice: Voice,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
     active: SnapshotID,
 ) -> None:
     tail = bytearray()
@@ -80,15 +85,15 @@ def _run(
     def output(stream: int, data: bytes) -> None:
         tail.extend(data)
         del tail[:-TAIL_BYTES]
-        voice.log(stream, data)
+        progress.log(stream, data)
 
     with ExitStack() as stack:
         env = dict(op.env)
-        mounts = _mounts(bench, vertex, op, inputs, voice, stack, env)
+        mounts = _mounts(build, vertex, op, inputs, progress, stack, env)
         for name, value in vertex.note.proxy:
             env.setdefault(name, value)
         step = Step(
-            rootfs=tuple(bench.snapshots.mounts(active, readonly=False)),
+            rootfs=tuple(build.worker.snapshots.mounts(active, readonly=False)),
             args=op.args,
             env=tuple(env.items()),
             cwd=op.cwd,
@@ -101,9 +106,9 @@ def _run(
             shm_size_bytes=op.shm_size_bytes,
             limits=tuple(Limit(*limit) for limit in op.ulimits),
         )
-        ended = bench.executor().run(step, output, bench.cancelled)
+        ended = build.worker.executor().run(step, output, build.cancelled)
     if ended.code:
-        raise _failure(op, ended, tail, cancelled=bench.cancelled.is_set())
+        raise _failure(op, ended, tail, cancelled=build.cancelled.is_set())
 
 
 def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> Exception:
@@ -145,11 +150,11 @@ def _foreign(output: bytes | bytearray) -> bool:
 
 
 def _mounts(
-    bench: Workbench,
+    build: BuildContext,
     vertex: Vertex,
     op: Exec,
-    inputs: Sequence[Solved | None],
-    voice: Voice,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
     stack: ExitStack,
     env: dict[str, str],
 ) -> tuple[StepMount, ...]:
@@ -160,49 +165,49 @@ def _mounts(
         for mount in op.mounts
     ]
     cache_mounts = [mount for mount in wanted if isinstance(mount, CacheMount)]
-    if bench.fill is not None:
+    if build.cache_mount_importer is not None:
         # Before any of them is held: two steps with the same mounts must not wait for each other.
-        bench.fill(cache_mounts)
+        build.cache_mount_importer(build, cache_mounts)
     caches: dict[str, str] = {}
     if cache_mounts:
-        seeds = _seeds(bench, vertex, inputs, voice)
-        caches = stack.enter_context(cache_directories(bench, cache_mounts, seeds))
+        seeds = _seeds(build, vertex, inputs, progress)
+        caches = stack.enter_context(cache_directories(build, cache_mounts, seeds))
     made: list[StepMount] = []
     for mount in wanted:
         if isinstance(mount, CacheMount):
             made.append(BindPath(mount.target, caches[mount.id], readonly=mount.readonly))
         else:
-            made += _mount(bench, vertex, mount, inputs, voice, stack, env)
+            made += _mount(build, vertex, mount, inputs, progress, stack, env)
     return tuple(made)
 
 
 def _mount(
-    bench: Workbench,
+    build: BuildContext,
     vertex: Vertex,
     mount: BindMount | TmpfsMount | SecretMount | SshMount,
-    inputs: Sequence[Solved | None],
-    voice: Voice,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
     stack: ExitStack,
     env: dict[str, str],
 ) -> list[StepMount]:
     """What one mount of the op is on this machine; secrets may only set a variable."""
     match mount:
         case BindMount():
-            return [_bind(bench, vertex, mount, inputs, voice, stack)]
+            return [_bind(build, vertex, mount, inputs, progress, stack)]
         case TmpfsMount():
             return [Tmpfs(mount.target, mount.size_bytes)]
         case SecretMount():
-            return _secret(bench, mount, env)
+            return _secret(build, mount, env)
         case SshMount():
-            return _ssh(bench, mount, env, stack)
+            return _ssh(build, mount, env, stack)
 
 
 def _bind(
-    bench: Workbench,
+    build: BuildContext,
     vertex: Vertex,
     mount: BindMount,
-    inputs: Sequence[Solved | None],
-    voice: Voice,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
     stack: ExitStack,
 ) -> StepMount:
     solved = input_of(vertex, mount.input, inputs)
@@ -210,56 +215,63 @@ def _bind(
     if solved is not None and solved.local is not None:
         if solved.local.ignore:
             # What is ignored must not be seen: the step gets a copy of what is left.
-            snapshot = _filtered(bench, solved, mount.source, voice, stack)
-            mounts = tuple(bench.snapshots.mounts(snapshot, readonly=True))
+            snapshot = _filtered(build, vertex, mount, inputs, progress, stack)
+            mounts = tuple(build.worker.snapshots.mounts(snapshot, readonly=True))
         else:
-            path = os.path.realpath(bench.local(solved.local.name).path)
+            path = os.path.realpath(build.directory(solved.local.name))
             mounts = (Mount("bind", path, ("rbind", "ro")),)
     else:
-        found = bench.materialiser.snapshot(solved.result if solved else (), voice.remark)
+        found = build.materialiser.snapshot(solved.result if solved else (), progress.remark)
         if found is None:
-            found = bench.snapshots.prepare(None)
-            stack.callback(bench.snapshots.remove, found)
-        mounts = tuple(bench.snapshots.mounts(found, readonly=True))
+            found = build.worker.snapshots.prepare(None)
+            stack.callback(build.worker.snapshots.remove, found)
+        mounts = tuple(build.worker.snapshots.mounts(found, readonly=True))
     return BindTree(
         mount.target, mounts, mount.source, readonly=mount.readonly, writable_discard=discard
     )
 
 
 def _filtered(
-    bench: Workbench, solved: Solved, path: str, voice: Voice, stack: ExitStack
+    build: BuildContext,
+    vertex: Vertex,
+    mount: BindMount,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
+    stack: ExitStack,
 ) -> SnapshotID:
-    """A throw-away snapshot with what the ignore patterns leave of a context, at and below
-    `path`."""
-    snapshot = bench.snapshots.prepare(None)
-    stack.callback(bench.snapshots.remove, snapshot)
+    """A throw-away snapshot with what the ignore patterns leave of what a mount shows."""
+    snapshot = build.worker.snapshots.prepare(None)
+    stack.callback(build.worker.snapshots.remove, snapshot)
     with (
-        open_tree(bench, solved, voice) as source,
-        bench.snapshots.tree(snapshot, readonly=False) as fd,
+        open_input(build, vertex, mount.input, inputs, progress) as source,
+        build.worker.snapshots.tree(snapshot, readonly=False) as fd,
     ):
-        copy = Copy(0, (path.lstrip("/") or ".",), "/", parents=True)
-        apply([copy], fd, {0: source}, cancelled=bench.cancelled)
+        copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", parents=True)
+        apply([copy], fd, {0: source}, cancelled=build.cancelled)
     return snapshot
 
 
 def _seeds(
-    bench: Workbench, vertex: Vertex, inputs: Sequence[Solved | None], voice: Voice
+    build: BuildContext,
+    vertex: Vertex,
+    inputs: Sequence[VertexResult | None],
+    progress: ProgressWriter,
 ) -> SeedOf:
     """What fills the directories of caches that are new: the trees they are mounted `from`."""
 
     def seed_of(mount: CacheMount) -> Seed | None:
         def seed(fd: int) -> None:
-            with open_tree(bench, input_of(vertex, mount.input, inputs), voice) as source:
+            with open_input(build, vertex, mount.input, inputs, progress) as source:
                 copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", keep_owner=True)
-                apply([copy], fd, {0: source}, cancelled=bench.cancelled)
+                apply([copy], fd, {0: source}, cancelled=build.cancelled)
 
         return None if mount.input < 0 else seed
 
     return seed_of
 
 
-def _secret(bench: Workbench, mount: SecretMount, env: dict[str, str]) -> list[StepMount]:
-    value = bench.secret(mount.id)
+def _secret(build: BuildContext, mount: SecretMount, env: dict[str, str]) -> list[StepMount]:
+    value = build.secret(mount.id)
     if value is None:
         if mount.required:
             raise DefinitionError(
@@ -277,9 +289,9 @@ def _secret(bench: Workbench, mount: SecretMount, env: dict[str, str]) -> list[S
 
 
 def _ssh(
-    bench: Workbench, mount: SshMount, env: dict[str, str], stack: ExitStack
+    build: BuildContext, mount: SshMount, env: dict[str, str], stack: ExitStack
 ) -> list[StepMount]:
-    agent = bench.ssh(mount.id)
+    agent = build.ssh(mount.id)
     if agent is None:
         if mount.required:
             raise DefinitionError(
@@ -290,6 +302,6 @@ def _ssh(
 
     env.setdefault("SSH_AUTH_SOCK", mount.target)
     # Among the files in the making, which are swept should we be killed.
-    socket = bench.store.ingest_path()
+    socket = build.worker.store.ingest_path()
     stack.enter_context(forwarded(agent, socket, mount.mode, mount.uid, mount.gid))
     return [BindPath(mount.target, socket)]

@@ -1,8 +1,8 @@
 """Doing one Exec or File: by its keys from the cache, or by work that is remembered under them.
 
-Comes in: a vertex whose inputs are solved. Goes out: its `Solved`. The key is locked first: of two
-builds that want the same step at the same time, in one process or in two, one does it and the
-other finds it done.
+Comes in: a vertex whose inputs are solved. Goes out: its `VertexResult`. The key is locked
+first: of two builds that want the same step at the same time, in one process or in two, one does
+it and the other finds it done.
 
 A key is made of contents, so files are read before it is known whether they have to be copied.
 Where nothing of a copy's *shape* is recorded (the same op on the same base, whatever it reads), no
@@ -17,31 +17,31 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from minibuild.cache.records import Cache, Record
-from minibuild.cache.results import Result
+from minibuild.cache.records import Record
+from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.fileop.job import Done
 from minibuild.graph.op import Copy, Exec, File
 from minibuild.graph.vertex import Vertex
+from minibuild.progress.writer import ProgressWriter
 from minibuild.solver.cachekey import Part, explain, read_part
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.copying import Copying
 from minibuild.solver.keyring import Keyring
 from minibuild.solver.keys import (
-    Early,
+    PrecomputedKey,
     base_key,
     canonical_parts,
     fast_parts,
+    inputs_unchanged,
     must_execute,
     names_of,
     only_contexts,
-    still_so,
 )
 from minibuild.solver.pack_file import pack_file
 from minibuild.solver.packing import Packing, layered, unread
 from minibuild.solver.run_file import run_file
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.solver.packer import Packer
@@ -55,8 +55,7 @@ class Steps:
 
     def __init__(
         self,
-        bench: Workbench,
-        cache: Cache,
+        build: BuildContext,
         keys: Keyring,
         packing: Packing | None,
         vertices: Sequence[Vertex],
@@ -64,8 +63,8 @@ class Steps:
         copiers: Copiers,
     ) -> None:
         """`vertices`, inputs first, are what may be asked for, for the sake of the targets."""
-        self._bench = bench
-        self._cache = cache
+        self._build = build
+        self._cache = build.worker.cache
         self._keys = keys
         self._packing = packing
         self._unread = unread(vertices) if packing is not None else frozenset()
@@ -84,80 +83,84 @@ class Steps:
         self,
         vertex: Vertex,
         op: Exec | File,
-        inputs: Sequence[Solved | None],
-        voice: Voice,
-        early: Early | None = None,
-    ) -> Solved:
+        inputs: Sequence[VertexResult | None],
+        progress: ProgressWriter,
+        early: PrecomputedKey | None = None,
+    ) -> VertexResult:
         """The result of a vertex; `early` is what was read of its inputs before. Raises what its
         work raises."""
         if early is None and isinstance(op, File) and self._may_be_new(op, inputs):
-            done = self._do_at_once(vertex, op, inputs, voice)
+            done = self._do_at_once(vertex, op, inputs, progress)
             if done is not None:
                 return done
-        bench, base, since_ns = self._bench, base_key(inputs), time.time_ns()
+        build, base, since_ns = self._build, base_key(inputs), time.time_ns()
         if early is not None:
             parts, since_ns, fast = early
         else:
             with self._copiers.here():
-                parts = fast_parts(bench, vertex, inputs, voice)
+                parts = fast_parts(build, vertex, inputs, progress)
             fast = self._keys.fast(vertex, op, base, parts)
         forced = must_execute(vertex, inputs)
         # An input that was made anew may have kept its key and changed its contents.
-        if early is None and not forced and not any(i and i.fresh for i in inputs):
+        if early is None and not forced and not any(i and i.forced for i in inputs):
             found = self._keys.find(fast)
             if found is not None:
                 return found
-        before, parts = parts, canonical_parts(bench, vertex, inputs, parts, voice)
+        before, parts = parts, canonical_parts(build, vertex, inputs, parts, progress)
         canonical = fast if parts == before else self._keys.canonical(op, base, parts)
-        with bench.store.lock(f"key-{canonical[7:39]}", bench.cancelled):
+        with build.worker.store.lock(f"key-{canonical[7:39]}", build.cancelled):
             found = None if forced else self._keys.find(canonical)
             if found is None:
-                result = self._execute(vertex, op, inputs, voice)
+                result = self._execute(vertex, op, inputs, progress)
                 with self._copiers.here():
-                    as_before = still_so(bench, vertex, inputs, parts, since_ns, voice)
+                    as_before = inputs_unchanged(build, vertex, inputs, parts, since_ns, progress)
                 if not as_before:
-                    voice.remark(_CHANGED)
-                    return Solved(result, _nobodys_key(), fresh=forced)
+                    progress.remark(_CHANGED)
+                    return VertexResult(result, _nobodys_key(), forced=forced)
                 self._save(vertex, op, base, parts, {fast}, Record(canonical, result))
-                return Solved(result, canonical, fresh=forced)
+                return VertexResult(result, canonical, forced=forced)
         if fast != canonical and not found.origin:
             self._cache.save({fast}, Record(canonical, found.result), vertex.note.name)
         return found
 
     # --- at once ---
 
-    def _may_be_new(self, op: File, inputs: Sequence[Solved | None]) -> bool:
+    def _may_be_new(self, op: File, inputs: Sequence[VertexResult | None]) -> bool:
         """Whether a copy may turn out to be new before its files are read. What other machines
         have cannot be told by its shape."""
         copies = all(isinstance(action, Copy) and not action.unpack for action in op.actions)
-        return copies and only_contexts(op, inputs) and self._bench.elsewhere is None
+        return copies and only_contexts(op, inputs) and not self._keys.remote
 
     def _do_at_once(
-        self, vertex: Vertex, op: File, inputs: Sequence[Solved | None], voice: Voice
-    ) -> Solved | None:
+        self,
+        vertex: Vertex,
+        op: File,
+        inputs: Sequence[VertexResult | None],
+        progress: ProgressWriter,
+    ) -> VertexResult | None:
         """Do a copy of which nothing like it was done before; None if something was."""
-        bench, base, forced = self._bench, base_key(inputs), must_execute(vertex, inputs)
+        build, base, forced = self._build, base_key(inputs), must_execute(vertex, inputs)
         shape = self._keys.shape(op, base)
-        with bench.store.lock(f"key-{shape[7:39]}", bench.cancelled):
+        with build.worker.store.lock(f"key-{shape[7:39]}", build.cancelled):
             if not forced and self._keys.find(shape) is not None:
                 return None
             since_ns = time.time_ns()
-            result, done = self._copy(vertex, op, inputs, voice, watched=True)
+            result, done = self._copy(vertex, op, inputs, progress, watched=True)
             if done.seen is not None:
-                bench.memo.remember(done.seen.rows)
+                build.worker.digests.remember(done.seen.rows)
                 names, seen = names_of(vertex, op), done.seen.contents
                 parts = [read_part(n, c) for n, c in zip(names, seen, strict=True)]
             else:
                 with self._copiers.here():
-                    parts = fast_parts(bench, vertex, inputs, voice)
-                    as_before = still_so(bench, vertex, inputs, parts, since_ns, voice)
+                    parts = fast_parts(build, vertex, inputs, progress)
+                    as_before = inputs_unchanged(build, vertex, inputs, parts, since_ns, progress)
                 if not as_before:
-                    voice.remark(_CHANGED)
-                    return Solved(result, _nobodys_key(), fresh=forced)
+                    progress.remark(_CHANGED)
+                    return VertexResult(result, _nobodys_key(), forced=forced)
             # With nothing but contexts to read, the fast key is the canonical one.
             canonical = self._keys.fast(vertex, op, base, parts)
             self._save(vertex, op, base, parts, set(), Record(canonical, result))
-        return Solved(result, canonical, fresh=forced)
+        return VertexResult(result, canonical, forced=forced)
 
     # --- small things ---
 
@@ -174,18 +177,22 @@ class Steps:
         keys = {record.canonical, *more}
         if isinstance(op, File):
             keys.add(self._keys.shape(op, base))
-        with self._bench.store.db.transaction():
+        with self._build.worker.store.db.transaction():
             self._cache.save_parts(record.canonical, vertex.note.name, explain(op, base, parts))
             self._cache.save(keys, record, vertex.note.name)
 
     def _execute(
-        self, vertex: Vertex, op: Exec | File, inputs: Sequence[Solved | None], voice: Voice
+        self,
+        vertex: Vertex,
+        op: Exec | File,
+        inputs: Sequence[VertexResult | None],
+        progress: ProgressWriter,
     ) -> Result:
         if isinstance(op, File):
-            return self._copy(vertex, op, inputs, voice)[0]
+            return self._copy(vertex, op, inputs, progress)[0]
         from minibuild.solver.run_exec import run_exec  # a build may only copy
 
-        result = run_exec(self._bench, vertex, op, inputs, voice)
+        result = run_exec(self._build, vertex, op, inputs, progress)
         if vertex.digest in self._layered:
             self._pack_meanwhile(result)
         return result
@@ -194,19 +201,19 @@ class Steps:
         self,
         vertex: Vertex,
         op: File,
-        inputs: Sequence[Solved | None],
-        voice: Voice,
+        inputs: Sequence[VertexResult | None],
+        progress: ProgressWriter,
         *,
         watched: bool = False,
     ) -> tuple[Result, Done]:
-        how = Copying(self._copiers, self._bench.content, self._packing, watched)
+        how = Copying(self._copiers, self._build.worker.content, self._packing, watched)
         if self._packing is not None and vertex.digest in self._unread:
-            packed = pack_file(self._bench, vertex, op, inputs, voice, how)
+            packed = pack_file(self._build, vertex, op, inputs, progress, how)
             if packed is not None:
                 return packed
         if vertex.digest not in self._layered:
             how = how._replace(packing=None)
-        return run_file(self._bench, vertex, op, inputs, voice, how)
+        return run_file(self._build, vertex, op, inputs, progress, how)
 
     def _pack_meanwhile(self, result: Result) -> None:
         """Have the layer that a step made packed while later steps run."""
@@ -214,7 +221,7 @@ class Steps:
 
         with self._packers:
             if self._packer is None and self._packing is not None:
-                self._packer = Packer(self._bench, self._packing)
+                self._packer = Packer(self._build, self._packing)
         if self._packer is not None:
             self._packer.add(result[-1])
 

@@ -7,8 +7,8 @@ is fetched. One commit is fetched, not its history. Files are 0644 or 0755, as g
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from minibuild.cache.records import Cache, Record
-from minibuild.cache.results import Result
+from minibuild.cache.records import Record
+from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import digest_strings
 from minibuild.errors import Cancelled, DefinitionError, HostError, RegistryError
 from minibuild.fileop.api import SourceTree
@@ -16,10 +16,10 @@ from minibuild.fileop.apply import apply
 from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.progress.writer import ProgressWriter
 from minibuild.source.web import Client
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 
 _SHA256_DIGITS = 64
 _HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40
@@ -27,10 +27,10 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def fetch_git(
-    bench: Workbench, cache: Cache, op: GitSource, voice: Voice, *, ignore_cache: bool
-) -> Solved:
+    build: BuildContext, op: GitSource, progress: ProgressWriter, *, ignore_cache: bool
+) -> VertexResult:
     """The tree of a commit as a result."""
-    git = _Git(bench, op, voice, bench.store.ingest_path)
+    git = _Git(build, op, progress, build.worker.store.ingest_path)
     meant = git.resolve()
     commit = meant.commit
     parts = [
@@ -44,20 +44,25 @@ def fetch_git(
     if op.mtime != "checkout":
         parts.append(op.mtime)
     key = digest_strings(tuple(parts))
+    cache = build.worker.cache
     record = None if ignore_cache else cache.lookup(key)
     if record is not None:
-        return Solved(record.result, record.canonical, cached=True, pin=commit)
-    with bench.store.lock(f"key-{key[7:39]}", bench.cancelled):
+        return VertexResult(record.result, record.canonical, cached=True, resolved_digest=commit)
+    with build.worker.store.lock(f"key-{key[7:39]}", build.cancelled):
         record = None if ignore_cache else cache.lookup(key)
         if record is None:
-            record = Record(key, _checkout(bench, git, op, meant))
+            record = Record(key, _checkout(build, git, op, meant))
             cache.save({key}, record, without_credentials(op.url))
-    return Solved(record.result, record.canonical, fresh=ignore_cache, pin=commit)
+    return VertexResult(
+        record.result, record.canonical, forced=ignore_cache, resolved_digest=commit
+    )
 
 
-def clone(client: Client, op: GitSource, voice: Voice, scratch: Callable[[], str]) -> str:
+def clone(
+    client: Client, op: GitSource, progress: ProgressWriter, scratch: Callable[[], str]
+) -> str:
     """The folder that a source means, in a fresh clone at a path that `scratch` gives."""
-    git = _Git(client, op, voice, scratch)
+    git = _Git(client, op, progress, scratch)
     meant = git.resolve()
     folder = scratch()
     git.clone(folder, meant)
@@ -74,11 +79,11 @@ class _Meant(NamedTuple):
     tag: str = ""
 
 
-def _checkout(bench: Workbench, git: "_Git", op: GitSource, meant: _Meant) -> Result:
+def _checkout(build: BuildContext, git: "_Git", op: GitSource, meant: _Meant) -> Result:
     from shutil import rmtree
 
-    folder = bench.store.ingest_path()
-    active = bench.snapshots.prepare(None)
+    folder = build.worker.store.ingest_path()
+    active = build.worker.snapshots.prepare(None)
     try:
         git.clone(folder, meant)
         if op.mtime == "commit":
@@ -88,18 +93,18 @@ def _checkout(bench: Workbench, git: "_Git", op: GitSource, meant: _Meant) -> Re
         _check_subdir(folder, op)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with bench.snapshots.tree(active, readonly=False) as root:
+            with build.worker.snapshots.tree(active, readonly=False) as root:
                 copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
-                apply([copy], root, {0: SourceTree(fd)}, cancelled=bench.cancelled)
+                apply([copy], root, {0: SourceTree(fd)}, cancelled=build.cancelled)
         finally:
             os.close(fd)
-        bench.snapshots.commit(active)
+        build.worker.snapshots.commit(active)
     except BaseException:
-        bench.snapshots.remove(active)
+        build.worker.snapshots.remove(active)
         raise
     finally:
         rmtree(folder, ignore_errors=True)
-    return (bench.diffs.add((), upper=active),)
+    return (build.worker.diffs.add((), upper=active),)
 
 
 def _check_subdir(folder: str, op: GitSource) -> None:
@@ -166,9 +171,9 @@ class _Git:
     """Runs git for one source: no prompts, no configuration of the person, output to progress."""
 
     def __init__(
-        self, client: Client, op: GitSource, voice: Voice, scratch: Callable[[], str]
+        self, client: Client, op: GitSource, progress: ProgressWriter, scratch: Callable[[], str]
     ) -> None:
-        self._client, self._op, self._voice = client, op, voice
+        self._client, self._op, self._progress = client, op, progress
         self._scratch = scratch
         # What authorises us is in the environment: see `_auth`.
         self._url = without_credentials(op.url)
@@ -302,7 +307,7 @@ class _Git:
                     process.communicate()
                     raise Cancelled("the fetch was cancelled") from None
         if err and not quiet:
-            self._voice.log(2, err)
+            self._progress.log(2, err)
         if process.returncode:
             raise RegistryError(
                 f"failed to fetch {self._url}: {_reason(err.decode('utf-8', 'replace'))}",
@@ -355,7 +360,7 @@ class _Git:
             " -o StrictHostKeyChecking=accept-new",
         }
         # As for registries; git's own names for them.
-        proxies = self._client.access.proxies.items()
+        proxies = self._client.registries.proxies.items()
         env |= {f"{scheme}_proxy": proxy for scheme, proxy in proxies}
         agent = self._client.ssh("default")
         return env | self._auth() | ({"SSH_AUTH_SOCK": agent.path} if agent else {})

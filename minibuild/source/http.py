@@ -11,41 +11,43 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from minibuild.cache.records import Cache, Record
+from minibuild.cache.records import Record
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import Cancelled, DefinitionError
 from minibuild.graph.address import credentials, parse_address, without_credentials
 from minibuild.graph.op import HttpSource
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Voice, Workbench
+from minibuild.progress.writer import ProgressWriter
 from minibuild.source.web import Client, body, get
+from minibuild.worker.context import BuildContext
 
 
 def fetch_http(
-    bench: Workbench, cache: Cache, op: HttpSource, voice: Voice, *, ignore_cache: bool
-) -> Solved:
+    build: BuildContext, op: HttpSource, progress: ProgressWriter, *, ignore_cache: bool
+) -> VertexResult:
     """The file behind a URL as a result. Raises `RegistryError`, or `DefinitionError` if the
     checksum is another."""
     asked = digest_strings(
         ("http-url", without_credentials(op.url), op.checksum, op.filename, *map(str, op[3:]))
     )
+    cache = build.worker.cache
     known = None if ignore_cache else cache.lookup(asked)
     validators = (cache.parts(asked) or {}) if known else {}
     pin = op.checksum or validators.get("digest", "")
     if known is not None and op.checksum:
-        return Solved(known.result, known.canonical, cached=True, pin=pin)
-    response = open_url(bench, op.url, validators)
+        return VertexResult(known.result, known.canonical, cached=True, resolved_digest=pin)
+    response = open_url(build, op.url, validators)
     try:
         if response.status == 304 and known is not None:
-            return Solved(known.result, known.canonical, cached=True, pin=pin)
-        record, pin = _store(bench, op, response, voice)
+            return VertexResult(known.result, known.canonical, cached=True, resolved_digest=pin)
+        record, pin = _store(build, op, response, progress)
     finally:
         response.release_conn()
     cache.save({asked}, record, without_credentials(op.url))
     headers = response.headers
     validators = {k: headers[k] for k in ("ETag", "Last-Modified") if k in headers}
     cache.save_parts(asked, without_credentials(op.url), {**validators, "digest": pin})
-    return Solved(record.result, record.canonical, fresh=ignore_cache, pin=pin)
+    return VertexResult(record.result, record.canonical, forced=ignore_cache, resolved_digest=pin)
 
 
 def open_url(client: Client, url: str, validators: dict[str, Any]) -> Any:
@@ -58,7 +60,7 @@ def open_url(client: Client, url: str, validators: dict[str, Any]) -> Any:
     if value := _authorization(client, url):
         headers["Authorization"] = value
     hint = "open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token"
-    return get(url, headers, client.access, client.cancelled, hint)
+    return get(url, headers, client.registries, client.cancelled, hint)
 
 
 def _authorization(client: Client, url: str) -> str:
@@ -79,21 +81,25 @@ def _authorization(client: Client, url: str) -> str:
     return "Basic " + b64encode(own.encode()).decode() if own else ""
 
 
-def _store(bench: Workbench, op: HttpSource, response: Any, voice: Voice) -> tuple[Record, str]:
+def _store(
+    build: BuildContext, op: HttpSource, response: Any, progress: ProgressWriter
+) -> tuple[Record, str]:
     """Write the body into a snapshot of its own; says the digest, too."""
-    active = bench.snapshots.prepare(None)
+    active = build.worker.snapshots.prepare(None)
     try:
-        with bench.snapshots.tree(active, readonly=False) as root:
-            digest = download(bench, op, response, root, voice)
-        bench.snapshots.commit(active)
+        with build.worker.snapshots.tree(active, readonly=False) as root:
+            digest = download(build, op, response, root, progress)
+        build.worker.snapshots.commit(active)
     except BaseException:
-        bench.snapshots.remove(active)
+        build.worker.snapshots.remove(active)
         raise
     key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
-    return Record(key, (bench.diffs.add((), upper=active),)), digest
+    return Record(key, (build.worker.diffs.add((), upper=active),)), digest
 
 
-def download(client: Client, op: HttpSource, response: Any, dir_fd: int, voice: Voice) -> str:
+def download(
+    client: Client, op: HttpSource, response: Any, dir_fd: int, progress: ProgressWriter
+) -> str:
     """Write the body into a directory, hashing on the way, and return its digest."""
     started, sha, size = time.time(), hashlib.sha256(), 0
     total = response.length_remaining or 0
@@ -106,7 +112,7 @@ def download(client: Client, op: HttpSource, response: Any, dir_fd: int, voice: 
             sha.update(chunk)
             file.write(chunk)
             size += len(chunk)
-            voice.status("downloading", size, total, "B", started)
+            progress.status("downloading", size, total, "B", started)
         os.fchmod(fd, op.mode)
     modified = _modified(response.headers.get("Last-Modified"))
     os.utime(op.filename, (modified, modified), dir_fd=dir_fd)
@@ -117,7 +123,7 @@ def download(client: Client, op: HttpSource, response: Any, dir_fd: int, voice: 
             hint=f"if the file at {without_credentials(op.url)} changed and you trust it, "
             "change --checksum",
         )
-    voice.status("downloading", size, size, "B", started, done=True)
+    progress.status("downloading", size, size, "B", started, done=True)
     return digest
 
 

@@ -1,48 +1,49 @@
 """Doing a Source: what comes from outside the graph, as results.
 
 The layers of an image become a list of diffs that exist as blobs. Nothing is fetched or unpacked
-for it: that happens when a step has to stand on them.
+for it: that happens when a step has to stand on them. Read next: `image`, `git`, `http`.
 """
 
-from minibuild.cache.blobs import StoreLayers
-from minibuild.cache.records import Cache
-from minibuild.cache.results import DiffKey, Result
+from minibuild.cache.results import DiffKey, Result, VertexResult
+from minibuild.digest import DiffID
 from minibuild.graph.op import GitSource, HttpSource, ImageSource
-from minibuild.solver.cachekey import image_key
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Voice, Workbench
-from minibuild.source.image import ImageFinder
+from minibuild.progress.writer import ProgressWriter
+from minibuild.source.image import ImageFinder, registry_client
+from minibuild.worker.context import BuildContext
 
 
 class Sources:
-    """The sources of one build."""
+    """The sources of one build. `finder` finds images by name."""
 
-    def __init__(
-        self, bench: Workbench, cache: Cache, layers: StoreLayers, finder: ImageFinder
-    ) -> None:
-        self._bench = bench
-        self._cache = cache
-        self._layers = layers
-        self._finder = finder
+    def __init__(self, build: BuildContext) -> None:
+        self._build = build
+        self.finder = ImageFinder(
+            build.worker.content,
+            build.worker.images,
+            pull=build.pull,
+            connect=lambda: registry_client(build.registries, build.cancelled),
+        )
         self.base: set[DiffKey] = set()
         """The diffs that are layers of images; an export may not change these."""
 
-    def image(self, op: ImageSource) -> Solved:
-        """The layers of an image as diffs, each made on those below it."""
-        found = self._finder.image(op)
+    def image(self, op: ImageSource) -> tuple[Result, list[DiffID]]:
+        """The layers of an image as diffs, each made on those below it, and their diff ids."""
+        worker, found = self._build.worker, self.finder.image(op)
         result: Result = ()
         for layer in found.layers:
-            self._layers.learn(layer, found.blobs)
-            result = (*result, self._cache.layer(result, layer, op.ref))
+            worker.layers.learn(layer, found.blobs)
+            result = (*result, worker.cache.layer(result, layer, op.ref))
         self.base.update(result)
-        return Solved(result, image_key([layer.diff_id for layer in found.layers]), cached=True)
+        return result, [layer.diff_id for layer in found.layers]
 
-    def remote(self, op: HttpSource | GitSource, voice: Voice, *, ignore_cache: bool) -> Solved:
+    def remote(
+        self, op: HttpSource | GitSource, progress: ProgressWriter, *, ignore_cache: bool
+    ) -> VertexResult:
         """A file from the web or a commit of a repository."""
         if isinstance(op, HttpSource):
             from minibuild.source.http import fetch_http
 
-            return fetch_http(self._bench, self._cache, op, voice, ignore_cache=ignore_cache)
+            return fetch_http(self._build, op, progress, ignore_cache=ignore_cache)
         from minibuild.source.git import fetch_git
 
-        return fetch_git(self._bench, self._cache, op, voice, ignore_cache=ignore_cache)
+        return fetch_git(self._build, op, progress, ignore_cache=ignore_cache)

@@ -14,11 +14,11 @@ from minibuild.graph.address import parse_address, without_credentials
 from minibuild.registry.hosts import Hosts
 from minibuild.registry.transport import Transport, Unreachable, patient, reason
 from minibuild.session.request import RegistryAccess
+from minibuild.session.secrets import AgentSocket
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-    from minibuild.solver.workbench import AgentSocket
 
 CHUNK_BYTES = 1 << 18
 _FOUND, _NOT_MODIFIED = 200, 304
@@ -28,7 +28,7 @@ class Client(Protocol):
     """What it takes to ask other machines: the settings, what authorises us, and an end."""
 
     @property
-    def access(self) -> RegistryAccess:
+    def registries(self) -> RegistryAccess:
         """The settings for networks."""
         ...
 
@@ -38,7 +38,7 @@ class Client(Protocol):
         ...
 
     @property
-    def ssh(self) -> "Callable[[str], AgentSocket | None]":
+    def ssh(self) -> Callable[[str], AgentSocket | None]:
         """Where an ssh agent listens, by its id."""
         ...
 

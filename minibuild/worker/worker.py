@@ -2,7 +2,7 @@
 
 Comes in: the folder of a store. Goes out: a `Worker`. It must run with the privileges that its
 files need: as root, or inside a user namespace (see `linux.namespace`).
-Read next: `builder`.
+Read next: `context`, one build on it.
 """
 
 import sqlite3
@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.cache.blobs import StoreLayers
+from minibuild.cache.materialise import Materialiser
 from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
+from minibuild.fileop.digest_cache import DigestMemo
 from minibuild.image.store import ImageStore
 from minibuild.oci.content import ContentStore
-from minibuild.snapshot.api import MergeSnapshotter
+from minibuild.snapshot.api import MergePolicy, MergeSnapshotter
 from minibuild.store.database import explained
 from minibuild.store.flock import hold_alone, hold_shared
 from minibuild.store.layout import Store
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """The collaborators of one process. The step server is started by the first who runs steps."""
+    """What a process has open. The step server is started when the first step runs."""
 
     def __init__(self, store: Store, snapshots: MergeSnapshotter) -> None:
         self.store = store
@@ -36,6 +38,7 @@ class Worker:
         self.diffs = Diffs(store.db)
         self.cache = Cache(store.db, self.diffs)
         self.layers = StoreLayers(store, self.content, snapshots)
+        self.digests = DigestMemo(store.db)
         self._executor: Executor | None = None
         self._starting = threading.Lock()
 
@@ -47,6 +50,15 @@ class Worker:
 
                 self._executor = start_executor(self.store.path("run"))
             return self._executor
+
+    def materialiser(
+        self,
+        cancelled: threading.Event | None = None,
+        policy: MergePolicy = MergePolicy(),  # noqa: B008
+    ) -> Materialiser:
+        """What makes trees and blobs of results, until `cancelled` is set."""
+        parts = (self.store, self.snapshots, self.diffs, self.layers)
+        return Materialiser(*parts, policy=policy, cancelled=cancelled)
 
     def close(self) -> None:
         """Stop transfers and the step server, and release this process's claim on the store."""

@@ -22,8 +22,8 @@ def test_the_epoch_of_an_output(
     attributes: dict[str, str], general: int | None, epoch: int | None
 ) -> None:
     """That of the output wins, and an empty one is none."""
-    assert image_options(Output("oci", "", attributes)).epoch.or_else(general) == epoch
-    assert tree_options(Output("local", "", attributes)).epoch.or_else(general) == epoch
+    assert image_options(Output("oci", "", attributes), general).epoch == epoch
+    assert tree_options(Output("local", "", attributes), general).epoch == epoch
 
 
 @pytest.mark.parametrize("text", ["now", "1.5", "--1", "9" * 13])

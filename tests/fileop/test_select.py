@@ -7,6 +7,7 @@ import pytest
 from minibuild.errors import DefinitionError
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import escape_glob
+from minibuild.graph.vertex import IgnoreRules
 from tests.fileop.trees import Bench, make, tell
 
 CONTEXT = {
@@ -238,8 +239,7 @@ def test_what_is_missing_and_why(
             Copy(0, words[:-1], words[-1], **flags),  # type: ignore[arg-type]
             ignore=("sec*", "hidden"),
             name="context",
-            ignore_name=".dockerignore",
-            ignore_lines=(4, 7),
+            ignored=IgnoreRules(("sec*", "hidden"), ".dockerignore", (4, 7)),
         )
     assert caught.value.message == f'"{path}": not found in the build context'
     assert hint in caught.value.hint

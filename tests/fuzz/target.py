@@ -16,6 +16,7 @@ from minibuild.errors import BuildError, SourceText, Span
 from minibuild.graph.frontend import FrontendRequest, LocalContext
 from minibuild.graph.pattern import IgnorePatterns
 from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import IgnoreRules
 from tests.support.resolver import FakeResolver
 
 _AMD64 = Platform("linux", "amd64")
@@ -42,7 +43,11 @@ def run(data: bytes) -> None:
         assert 1 <= error.span.first <= error.span.last, error.span
     patterns = dockerignore.ignore_patterns(text[:2000])
     request = FrontendRequest(
-        source, (_AMD64,), _AMD64, context=LocalContext("context", patterns), build_args={"B": "1"}
+        source,
+        (_AMD64,),
+        _AMD64,
+        context=LocalContext("context", IgnoreRules(patterns)),
+        build_args={"B": "1"},
     )
     resolver = FakeResolver(_IMAGES)
     check(request, resolver)

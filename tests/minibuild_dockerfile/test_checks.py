@@ -11,6 +11,7 @@ from minibuild_dockerfile.convert import check, convert
 from minibuild.errors import DefinitionError, SourceText
 from minibuild.graph.frontend import Finding, FrontendRequest, LocalContext
 from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import IgnoreRules
 from tests.conftest import CHECKOUT
 from tests.support.resolver import FakeResolver
 
@@ -105,7 +106,10 @@ def test_the_page_has_all_rules() -> None:
     ],
 )
 def test_rules(text: str, expected: list[tuple[str, int]]) -> None:
-    fields = {"build_args": {"TAG": "latest"}, "context": LocalContext("context", ("*.log",))}
+    fields = {
+        "build_args": {"TAG": "latest"},
+        "context": LocalContext("context", IgnoreRules(("*.log",))),
+    }
     assert findings(text, **fields) == expected
 
 
@@ -192,7 +196,7 @@ def test_platforms_by_what_they_expand_to() -> None:
 
 def test_sources_that_an_ignore_file_leaves_out() -> None:
     def found(ignore: str, source: str) -> list[str]:
-        context = LocalContext("context", tuple(ignore.split()))
+        context = LocalContext("context", IgnoreRules(tuple(ignore.split())))
         text = f"FROM busybox\nCOPY {source} /x/\nFROM busybox AS t\n"
         return [rule for rule, _ in findings(text, context=context)]
 

@@ -22,7 +22,7 @@ from minibuild.graph.frontend import (
 from minibuild.graph.ignore_file import ignore_patterns
 from minibuild.graph.op import Exec, File, ImageSource, LocalSource, Merge
 from minibuild.graph.platform import Platform, parse_platform
-from minibuild.graph.vertex import Vertex
+from minibuild.graph.vertex import IgnoreRules, Vertex
 from tests.support.resolver import LayoutResolver
 
 SUITE = Path(__file__).parents[3] / "shared" / "conformance"
@@ -40,6 +40,7 @@ def _convert(case: Path, resolver: LayoutResolver) -> FrontendResult:
     path = case / record.get("dockerfile", "Dockerfile")
     platform = parse_platform(record["platform"]) if "platform" in record else NATIVE
     ignore = case / "context" / ".dockerignore"
+    patterns = ignore_patterns(ignore.read_text()) if ignore.exists() else ()
     contexts: dict[str, Context] = {
         name: ImageContext(url) if url.startswith("image:") else LocalContext(name)
         for name, url in record.get("contexts", {}).items()
@@ -51,9 +52,7 @@ def _convert(case: Path, resolver: LayoutResolver) -> FrontendResult:
         target=record.get("target", ""),
         build_args=record.get("args", {}),
         labels=record.get("labels", {}),
-        context=LocalContext(
-            "context", ignore_patterns(ignore.read_text()) if ignore.exists() else ()
-        ),
+        context=LocalContext("context", IgnoreRules(patterns)),
         contexts=contexts,
         implicit_platform="platform" not in record,
     )

@@ -32,7 +32,7 @@ from minibuild.graph.op import (
     Ulimit,
 )
 from minibuild.graph.platform import Platform, parse_platform
-from minibuild.graph.vertex import Vertex, topological
+from minibuild.graph.vertex import IgnoreRules, Vertex, topological
 from tests.support.resolver import DEFAULT_PATH, FakeResolver
 
 AMD64 = Platform("linux", "amd64")
@@ -457,7 +457,11 @@ def test_a_thousand_stages_are_no_recursion() -> None:
 
 def test_a_named_context_takes_the_place_of_an_image() -> None:
     for key in ("busybox", "busybox:latest", "docker.io/library/busybox"):
-        found = ops(LocalSource, "FROM busybox\n", contexts={key: LocalContext("dir", ("*.o",))})
+        found = ops(
+            LocalSource,
+            "FROM busybox\n",
+            contexts={key: LocalContext("dir", IgnoreRules(("*.o",)))},
+        )
         assert found == [LocalSource("dir", ("*.o",))]
 
 

@@ -13,6 +13,7 @@ from minibuild.errors import SourceText
 from minibuild.graph.dump import dump
 from minibuild.graph.frontend import FrontendRequest, LocalContext
 from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import IgnoreRules
 from tests.conftest import Golden
 from tests.support.resolver import FakeResolver
 
@@ -27,7 +28,7 @@ def test_graph(case: Path, golden: Golden) -> None:
         SourceText("Dockerfile", (case / "Dockerfile").read_text()),
         (AMD64, ARM64) if case.name == "platforms" else (AMD64,),
         AMD64,
-        context=LocalContext("context", ("*.log",)),
+        context=LocalContext("context", IgnoreRules(("*.log",))),
         contexts={"data": LocalContext("data")},
     )
     golden(case / "graph.txt", dump(convert(request, FakeResolver()).images))

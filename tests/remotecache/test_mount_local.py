@@ -8,21 +8,15 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import Cancelled
-from minibuild.events import silent
 from minibuild.oci.model import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, describe
 from minibuild.remotecache.mounts.exporter import layer_of
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.remotecache.mounts.parcels import Parcels
-from minibuild.remotecache.transfer import Scene
-from minibuild.session.request import CacheMountPlace, RegistryAccess
+from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import use_lock
 from minibuild.store.layout import Store
 
 NEVER = threading.Event()
-
-
-def scene(store: Store) -> Scene:
-    return Scene(store, RegistryAccess(), silent, NEVER)
 
 
 ASKED = CacheMountPlace("local", path="unused")
@@ -37,7 +31,7 @@ def mount(store: Store) -> LocalMount:
 
 
 def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store) -> None:
-    first, second = Parcels(scene(store)), Parcels(scene(store))
+    first, second = Parcels(store), Parcels(store)
     layer = layer_of(mount, ASKED, None, first, NEVER)
     assert os.listdir(first.folder) == [layer.digest.partition(":")[2]]
     assert layer_of(mount, ASKED, layer.digest, second, NEVER) == layer
@@ -48,7 +42,7 @@ def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store)
 
 
 def test_a_change_is_packed(mount: LocalMount, store: Store) -> None:
-    parcels = Parcels(scene(store))
+    parcels = Parcels(store)
     layer = layer_of(mount, ASKED, None, parcels, NEVER)
     Path(mount.path, "f").write_bytes(b"Data")
     assert layer_of(mount, ASKED, layer.digest, parcels, NEVER) != layer

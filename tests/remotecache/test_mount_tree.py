@@ -15,23 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.errors import Cancelled, ImageError
-from minibuild.events import silent
 from minibuild.layer.tar_format import END, Entry
 from minibuild.layer.tar_writer import header
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.remotecache.mounts.parcels import Parcels
 from minibuild.remotecache.mounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
-from minibuild.remotecache.transfer import Scene
-from minibuild.session.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.layer.trees import make, read
 
 NEVER = threading.Event()
-
-
-def scene(store: Store) -> Scene:
-    return Scene(store, RegistryAccess(), silent, NEVER)
 
 
 MIXED: dict[str, Any] = {
@@ -76,7 +69,7 @@ def mark(path: str) -> str:
 
 @pytest.fixture
 def content(store: Store) -> ContentStore:
-    return Parcels(scene(store))
+    return Parcels(store)
 
 
 @pytest.mark.parametrize("compression", ["uncompressed", "gzip", "zstd"])
@@ -246,7 +239,7 @@ def test_any_names(
     tmp_path_factory: pytest.TempPathFactory, store: Store, files: dict[str, bytes]
 ) -> None:
     files = {n: d for n, d in files.items() if n not in (".", "..") and len(n.encode()) < 250}
-    folder, content = tmp_path_factory.mktemp("any"), Parcels(scene(store))
+    folder, content = tmp_path_factory.mktemp("any"), Parcels(store)
     first = str(folder / "first")
     os.mkdir(first)
     for name, data in files.items():

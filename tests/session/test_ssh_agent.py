@@ -15,9 +15,8 @@ import pytest
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.session.request import SshAgent
-from minibuild.session.secrets import SshReader
+from minibuild.session.secrets import AgentSocket, SshReader
 from minibuild.session.ssh_agent import forwarded
-from minibuild.solver.workbench import AgentSocket
 
 pytestmark = pytest.mark.needs("ssh-agent")
 

@@ -12,22 +12,23 @@ import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
+from minibuild.events import Warned
 from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
+from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.mounts.artifact import read_mounts, write_mounts
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.remotecache.mounts.parcels import Parcels
 from minibuild.remotecache.mounts.tree import is_empty, pack_tree
 from minibuild.remotecache.places import open_place, place_name
-from minibuild.remotecache.transfer import Scene, vertex, warn
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import named_by_seed
-from minibuild.solver.trees import Solved
-from minibuild.solver.workbench import Voice
+from minibuild.worker.context import BuildContext
 
 _PATIENCE_S = 30.0
 """How long to wait for steps of other builds that use a mount."""
@@ -35,7 +36,7 @@ _PATIENCE_S = 30.0
 _RULE = "CacheMountNotExported"
 
 
-def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, Solved]) -> list[str]:
+def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, VertexResult]) -> list[str]:
     """The ids of the cache mounts of the steps of a build, which is `solved`; each once."""
     found: dict[str, None] = {}
     for step in topological(targets):
@@ -47,7 +48,7 @@ def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, Solved])
 
 
 def send(
-    scene: Scene,
+    build: BuildContext,
     places: Sequence[CacheMountPlace],
     ids: Sequence[str],
     others: Sequence[CacheMountPlace] = (),
@@ -57,45 +58,50 @@ def send(
     place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 
-    parcels = Parcels(scene, others)
+    opened = (open_place(asked, build.registries, build.cancelled) for asked in others)
+    parcels = Parcels(build.worker.store, opened)
     changed: dict[str, None] = {}
     try:
         for asked in places:
             name = f"exporting cache mounts to {place_name(asked)}"
             try:
-                with vertex(scene.report, name) as voice:
-                    new = _export(scene, asked, asked.ids or ids, parcels, voice)
-                    voice.remark("sent" if new else "unchanged")
+                with task(build.report, name) as progress:
+                    new = _export(build, asked, asked.ids or ids, parcels, progress)
+                    progress.remark("sent" if new else "unchanged")
             except Cancelled:
                 raise
             except BuildError as error:
                 if not asked.ignore_error:
                     raise
-                warn(scene.report, _RULE, f"{name}: {error}")
+                build.report(Warned(_RULE, f"{name}: {error}"))
             else:
                 changed |= dict.fromkeys(new)
     finally:
-        discard(scene.store, parcels.folder)
+        discard(build.worker.store, parcels.folder)
     return list(changed)
 
 
 def _export(
-    scene: Scene, asked: CacheMountPlace, ids: Iterable[str], parcels: Parcels, voice: Voice
+    build: BuildContext,
+    asked: CacheMountPlace,
+    ids: Iterable[str],
+    parcels: Parcels,
+    progress: ProgressWriter,
 ) -> list[str]:
-    place = open_place(asked, scene.access, scene.cancelled)
+    place = open_place(asked, build.registries, build.cancelled)
     kept = read_mounts(place)
     there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
     layers: dict[str, Descriptor] = {}
     for id in ids:
-        local = LocalMount(scene.store, id)
+        local = LocalMount(build.worker.store, id)
         if not os.path.isdir(local.path) and asked.ids:
-            warn(scene.report, _RULE, f"there is no cache mount {id} in the store")
-        with local.alone(_PATIENCE_S, scene.cancelled) as alone:
+            build.report(Warned(_RULE, f"there is no cache mount {id} in the store"))
+        with local.alone(_PATIENCE_S, build.cancelled) as alone:
             if not alone:
-                warn(scene.report, _RULE, f"cache mount {id}: steps of other builds are using it")
+                build.report(Warned(_RULE, f"cache mount {id}: steps of other builds are using it"))
             elif not is_empty(local.path):
-                layers[id] = layer_of(local, asked, there.get(id), parcels, scene.cancelled)
-    write_mounts(place, layers, parcels, VertexMeter(scene.report, voice.vertex))
+                layers[id] = layer_of(local, asked, there.get(id), parcels, build.cancelled)
+    write_mounts(place, layers, parcels, VertexMeter(build.report, progress.vertex))
     return [id for id, layer in layers.items() if there.get(id) != layer.digest]
 
 

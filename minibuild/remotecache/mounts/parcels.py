@@ -6,7 +6,7 @@ it goes from there, or is mounted there by the registry, and is not packed again
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import BinaryIO
 
 from minibuild.digest import Digest, digest_hex
@@ -15,23 +15,21 @@ from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference
 from minibuild.remotecache.mounts.artifact import read_mounts
-from minibuild.remotecache.places import open_place
-from minibuild.remotecache.transfer import Scene
-from minibuild.session.request import CacheMountPlace
+from minibuild.remotecache.places import Place
+from minibuild.store.layout import Store
 
 
 class Parcels(ContentStore):
     """A store for what is packed, outside of the store's blobs and gone when the build ends, which
     can read what lies at the places `others` too. These are asked when there is a use for it."""
 
-    __slots__ = ("_asked", "_others", "_scene", "folder")
+    __slots__ = ("_others", "_places", "folder")
 
-    def __init__(self, scene: Scene, others: Sequence[CacheMountPlace] = ()) -> None:
-        super().__init__(scene.store)
-        self.folder = scene.store.ingest_path()
+    def __init__(self, store: Store, others: Iterable[Place] = ()) -> None:
+        super().__init__(store)
+        self.folder = store.ingest_path()
         os.mkdir(self.folder, 0o700)
-        self._scene = scene
-        self._asked = list(others)
+        self._places = iter(others)
         self._others: dict[str, BlobSource] = {}
 
     def path(self, digest: Digest) -> str:
@@ -53,10 +51,12 @@ class Parcels(ContentStore):
         return None if find is None else find(digest)
 
     def _other(self, digest: Digest) -> BlobSource | None:
-        while digest not in self._others and self._asked:
-            asked = self._asked.pop(0)
+        while digest not in self._others:
             try:
-                kept = read_mounts(open_place(asked, self._scene.access, self._scene.cancelled))
+                place = next(self._places, None)
+                if place is None:
+                    break
+                kept = read_mounts(place)
             except Cancelled:
                 raise
             except (BuildError, OSError):

@@ -10,12 +10,12 @@ from typing import BinaryIO, cast
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter, VertexMeter
 from minibuild.oci.model import Descriptor
+from minibuild.progress.writer import ProgressWriter
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.remotecache.mounts.tree import is_empty, unpack_tree
-from minibuild.remotecache.transfer import Scene
 from minibuild.snapshot.sweep import discard
 from minibuild.solver.cachemounts import describe, make_folder
-from minibuild.solver.workbench import Voice
+from minibuild.worker.context import BuildContext
 
 
 def is_already(local: LocalMount, layer: Descriptor) -> bool:
@@ -26,26 +26,26 @@ def is_already(local: LocalMount, layer: Descriptor) -> bool:
 
 
 def replace(
-    scene: Scene,
+    build: BuildContext,
     local: LocalMount,
     target: str,
     source: BlobSource,
     layer: Descriptor,
-    voice: Voice,
+    progress: ProgressWriter,
 ) -> None:
     """Give the mount the contents of a layer. `target` is where steps see it, if that is known."""
     make_folder(local.folder)
     # In a directory that others cannot enter, whatever the mode of the mount itself.
-    making = scene.store.ingest_path()
+    making = build.worker.store.ingest_path()
     os.mkdir(making, 0o700)
     try:
         new, old = os.path.join(making, "new"), os.path.join(making, "old")
         os.mkdir(new, 0o700)
         fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            meter = VertexMeter(scene.report, voice.vertex)
-            for left_out in unpack_tree(_Metered(source, meter), layer, fd, scene.cancelled):
-                voice.remark(left_out)
+            meter = VertexMeter(build.report, progress.vertex)
+            for left_out in unpack_tree(_Metered(source, meter), layer, fd, build.cancelled):
+                progress.remark(left_out)
         finally:
             os.close(fd)
         describe(local.folder, local.id, target)
@@ -53,7 +53,7 @@ def replace(
             os.rename(local.path, old)
         os.rename(new, local.path)
     finally:
-        discard(scene.store, making)
+        discard(build.worker.store, making)
     local.remember(local.fingerprint(), layer._replace(annotations={}))
 
 
