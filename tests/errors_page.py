@@ -25,7 +25,7 @@ PAGE = CHECKOUT / "docs/errors.md"
 _PROGRAM = (
     "minibuild.cli.build",
     "minibuild.cli.excerpt",
-    "minibuild.cli.privileges",
+    "minibuild.rootless.enter",
     "minibuild.fileop.missing",
     "minibuild.builder",
     "minibuild_dockerfile.convert",

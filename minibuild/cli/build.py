@@ -16,10 +16,10 @@ from minibuild.cli.build_flags import parser
 from minibuild.cli.build_request import is_stream
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
-from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
+from minibuild.session.registries import registry_access
 from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequ
 def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> int:
     """Print what the definition offers, or what checks find in it."""
     from minibuild.cli.calls import failure, shown
-    from minibuild.cli.scratch import scratch_folder
     from minibuild.frontend.subrequests import call as asked
+    from minibuild.session.scratch import scratch_folder
 
     colours = session.coloured(session.stderr)
     renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
@@ -166,7 +166,7 @@ def _in_engine(
 
 
 def _enter(session: Session, *, quietly: bool) -> None:
-    from minibuild.cli.privileges import enter
+    from minibuild.rootless.enter import enter
 
     limits = enter()
     if limits and not quietly:

@@ -10,11 +10,11 @@ import argparse
 import os
 from typing import Literal
 
-from minibuild.cli import attributes
-from minibuild.cli.environment import Environment
-from minibuild.cli.sizes import size_bytes, truth
+from minibuild.buildflags import attributes
+from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.session.environment import Environment
 from minibuild.session.request import (
     ENTITLEMENTS,
     Attestations,
@@ -69,8 +69,8 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         ),
         shm_size_bytes=size_bytes(options.shm_size, "shm-size") if options.shm_size else 0,
         ulimits=tuple(attributes.ulimit(text) for text in options.ulimit),
-        secrets=tuple(_secret(text, environment) for text in options.secret),
-        ssh=tuple(_ssh(text, environment) for text in options.ssh),
+        secrets=_secrets(options.secret, environment),
+        ssh=_agents(options.ssh, environment),
         allow=frozenset(allow),
         jobs=options.jobs,
         keep_failed=options.on_error != "exit",
@@ -105,7 +105,7 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
 def _attestations(options: argparse.Namespace) -> Attestations:
     if not (options.provenance or options.sbom or options.attest):
         return Attestations()
-    from minibuild.cli.attestations import attestations
+    from minibuild.buildflags.attest import attestations
 
     return attestations(options.provenance, options.sbom, options.attest)
 
@@ -173,7 +173,7 @@ def _defect(name: str) -> str:
 def _caches(texts: list[str], flag: str) -> tuple[CachePlace, ...]:
     if not texts:
         return ()
-    from minibuild.cli.caches import place
+    from minibuild.buildflags.cache import place
 
     return tuple(place(text, flag) for text in texts)
 
@@ -187,7 +187,7 @@ def _inline_cache(build_args: dict[str, str]) -> tuple[CachePlace, ...]:
 def _cache_mounts(texts: list[str], flag: str) -> tuple[CacheMountPlace, ...]:
     if not texts:
         return ()
-    from minibuild.cli.cache_mounts import place
+    from minibuild.buildflags.cache_mount import place
 
     return tuple(place(text, flag) for text in texts)
 
@@ -203,42 +203,20 @@ def _platforms(texts: list[str]) -> tuple[Platform, ...]:
     return tuple(found)
 
 
-def _secret(text: str, environment: Environment) -> Secret:
-    made = attributes.secret(text)
-    if not made.path and not made.env:
-        # As buildx: a variable of that name, else a file of that name.
-        variable = made.id in environment.variables
-        made = made._replace(env=made.id) if variable else made._replace(path=made.id)
-    if made.env and made.env not in environment.variables:
-        raise UsageError(
-            f"secret {made.id}: the variable {made.env} is not set", hint=f"export {made.env}"
-        )
-    if made.path:
-        path = os.path.expanduser(made.path)
-        if not os.path.isfile(path) and not os.path.exists(path):
-            raise UsageError(
-                f"secret {made.id}: there is no file {made.path}",
-                hint="give the file with src=, or a variable with env=",
-            )
-        made = made._replace(path=os.path.abspath(path))
-    return made
+def _secrets(texts: list[str], environment: Environment) -> tuple[Secret, ...]:
+    if not texts:
+        return ()
+    from minibuild.buildflags.secret import secret, with_value
+
+    return tuple(with_value(secret(text), environment) for text in texts)
 
 
-def _ssh(text: str, environment: Environment) -> SshAgent:
-    made = attributes.ssh(text)
-    for path in made.paths:
-        if not os.path.exists(path):
-            raise UsageError(
-                f"--ssh {text}: there is no {path}", hint="give a socket, or the file of a key"
-            )
-    if made.paths:
-        return made._replace(paths=tuple(os.path.abspath(path) for path in made.paths))
-    if not environment.ssh_agent:
-        raise UsageError(
-            f"--ssh {text}: there is no ssh agent: SSH_AUTH_SOCK is not set",
-            hint=f"start one with `eval $(ssh-agent)`, or name a socket: --ssh {text}=/path",
-        )
-    return made._replace(paths=(environment.ssh_agent,))
+def _agents(texts: list[str], environment: Environment) -> tuple[SshAgent, ...]:
+    if not texts:
+        return ()
+    from minibuild.buildflags.secret import ssh, with_paths
+
+    return tuple(with_paths(ssh(text), environment) for text in texts)
 
 
 def _allowed(texts: list[str]) -> set[str]:

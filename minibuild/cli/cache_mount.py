@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from minibuild.cli.cache_mounts import place
+from minibuild.buildflags.cache_mount import place
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.privileges import enter
-from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.table import ago, table
 from minibuild.errors import StoreError, UsageError
 from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
+from minibuild.rootless.enter import enter
+from minibuild.session.registries import registry_access
 
 if TYPE_CHECKING:
     from minibuild.worker.context import BuildContext

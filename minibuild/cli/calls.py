@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from minibuild.cli.attributes import fields
+from minibuild.buildflags.attributes import fields
+from minibuild.buildflags.sizes import truth
 from minibuild.cli.excerpt import excerpt
 from minibuild.cli.parser import nearest
-from minibuild.cli.sizes import truth
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
 from minibuild.frontend.subrequests import METHODS, Method

@@ -8,10 +8,10 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from minibuild.cli.environment import Environment, default_root
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
 from minibuild.progress.console import Console, Part
+from minibuild.session.environment import Environment, default_root
 from minibuild.startup.tuples import NamedTuple
 
 

@@ -9,9 +9,9 @@ import argparse
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.privileges import enter
 from minibuild.cli.table import ago, table
 from minibuild.progress.quantity import bytes_text
+from minibuild.rootless.enter import enter
 
 _DESCRIPTION_CELLS = 60
 _KINDS = {

@@ -7,7 +7,7 @@ nothing but documents is transferred. Read next: `minibuild.imagetools.reconfigu
 
 import argparse
 
-from minibuild.cli.attributes import assignment
+from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_edit import Place, edit_parser, edited
 from minibuild.cli.parser import Parser

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
-from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
@@ -38,6 +37,7 @@ from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.registry.pull import Registry
 from minibuild.registry.transport import patient
+from minibuild.session.registries import registry_access
 from minibuild.startup.tuples import NamedTuple
 
 

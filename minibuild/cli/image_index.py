@@ -7,17 +7,17 @@ the images stay what they are and blobs are mounted. Read next: `minibuild.image
 import argparse
 import threading
 
-from minibuild.cli.attributes import assignment
+from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
-from minibuild.cli.registries import registry_access
 from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.imagetools.index import Together
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
+from minibuild.session.registries import registry_access
 
 
 def _parser() -> Parser:

@@ -38,9 +38,9 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             session.say(line)
         return 0
     wanted = exhibit(options.exhibit)
-    from minibuild.cli.privileges import enter
-    from minibuild.cli.registries import registry_access
     from minibuild.cli.signals import stopping
+    from minibuild.rootless.enter import enter
+    from minibuild.session.registries import registry_access
 
     root, registries = session.root, registry_access(session.environment)
     enter()

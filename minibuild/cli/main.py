@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO, cast
 
 from minibuild.cli.command import Session
-from minibuild.cli.environment import read_environment
 from minibuild.cli.process import complete_streams, insist_on_utf8, stands_nowhere
 from minibuild.errors import BuildError, UsageError, lack
 from minibuild.linux.signals import reap_children
 from minibuild.progress.console import Console
+from minibuild.session.environment import read_environment
 
 Work = Callable[[Session], int]
 

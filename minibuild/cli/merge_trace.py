@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.privileges import enter
 from minibuild.cli.table import table
 from minibuild.errors import ImageError, UsageError
+from minibuild.rootless.enter import enter
 
 if TYPE_CHECKING:
     from minibuild.lab.merge_inputs import Traced

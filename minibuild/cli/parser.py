@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from minibuild.cli.sizes import truth
+from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 
 

@@ -8,12 +8,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.privileges import enter
-from minibuild.cli.sizes import size_bytes
 from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
+from minibuild.rootless.enter import enter
 
 if TYPE_CHECKING:
     from minibuild.worker.prune import Limits

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
-from minibuild.cli.privileges import enter
 from minibuild.cli.signals import stopping
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
 from minibuild.graph.platform import host_platform, parse_platform
+from minibuild.rootless.enter import enter
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -62,14 +62,16 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     name = _name(root, options.image) if options.image else ""
     enter()
     from minibuild.cli.view import failed_view, writable_view
+    from minibuild.session.registries import registry_access
     from minibuild.worker.worker import open_worker
 
     platform = parse_platform(options.platform) if options.platform else host_platform()
+    registries = registry_access(session.environment)
     cancelled = threading.Event()
     with (
         open_worker(root) as worker,
         stopping(cancelled),
-        writable_view(worker, name, platform, session.tell, cancelled)
+        writable_view(worker, name, platform, registries, session.tell, cancelled)
         if name
         else failed_view(worker, session.tell, cancelled) as view,
     ):

@@ -34,7 +34,7 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
     if request.context != "-":
         yield request._replace(file="", dockerfile=_text(head, stream))
         return
-    from minibuild.cli.scratch import scratch_folder
+    from minibuild.session.scratch import scratch_folder
 
     with scratch_folder("minibuild-context-") as folder:
         if is_archive(head):

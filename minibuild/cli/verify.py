@@ -67,8 +67,8 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Build twice, and tell."""
-    from minibuild.cli.scratch import scratch_folder
     from minibuild.cli.verdict import compare, tell
+    from minibuild.session.scratch import scratch_folder
 
     if "-" in (options.path, options.file):
         raise UsageError("what is on standard input can be built only once")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from minibuild.errors import UsageError
 from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.snapshot.api import SnapshotID
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
@@ -31,13 +31,12 @@ def writable_view(
     worker: Worker,
     name: str,
     platform: Platform,
+    registries: RegistryAccess,
     tell: Callable[[str], None],
     cancelled: threading.Event,
 ) -> Iterator[View]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
-    from minibuild.cli.registries import registry_access
-
-    request = BuildRequest(registries=registry_access())
+    request = BuildRequest(registries=registries)
     with open_context(worker, request, {}, cancelled=cancelled) as build:
         sources = Sources(build)
         resolved = sources.finder.resolve(name, platform)

@@ -39,11 +39,20 @@ class Output(NamedTuple):
 
 
 class Secret(NamedTuple):
-    """A secret: its id, and where its value is: a file, or a variable of the environment."""
+    """A secret: its id, and its value or where that is: a file, or a variable of the environment.
+
+    Neither path nor variable stands for a variable of that name, or else a file of that name.
+    """
 
     id: str
     path: str = ""
     env: str = ""
+    value: bytes | None = None
+
+    def __repr__(self) -> str:
+        # It may be printed, logged, or be part of a traceback; the value must not.
+        value = "" if self.value is None else ", value=..."
+        return f"Secret(id={self.id!r}, path={self.path!r}, env={self.env!r}{value})"
 
 
 class SshAgent(NamedTuple):

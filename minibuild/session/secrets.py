@@ -37,15 +37,8 @@ class SecretReader:
         secret = self._secrets.get(secret_id)
         if secret is None:
             return None
-        if secret.env:
-            # The one value of the environment that is read here: because the request names it.
-            found = os.environb.get(os.fsencode(secret.env))
-            if found is None:
-                raise DefinitionError(
-                    f"secret {secret_id}: the variable {secret.env} is not set",
-                    hint=f"export {secret.env}, or give a file with src=",
-                )
-            return found
+        if secret.value is not None:
+            return secret.value
         try:
             with open(secret.path or secret.id, "rb") as file:
                 data = file.read(MAX_BYTES + 1)
@@ -73,11 +66,10 @@ class SshReader:
         agent = self._agents.get(agent_id)
         if agent is None:
             return None
-        paths = agent.paths or tuple(filter(None, (os.environ.get("SSH_AUTH_SOCK"),)))
+        paths = agent.paths
         if not paths:
             raise UsageError(
-                f"ssh agent {agent_id}: SSH_AUTH_SOCK is not set",
-                hint=f"start an agent, or name its socket: --ssh {agent_id}=/path/to/socket",
+                f"ssh agent {agent_id} has no socket", hint="name its socket, or files of keys"
             )
         sockets = [path for path in paths if _is_socket(agent_id, path)]
         if not sockets:

@@ -7,10 +7,10 @@ import pytest
 
 from minibuild.cli.build_flags import UNSUPPORTED, parser
 from minibuild.cli.build_request import request
-from minibuild.cli.environment import Environment
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform
+from minibuild.session.environment import Environment
 from minibuild.session.request import BuildRequest, CachePlace, Output, Secret, SshAgent
 
 NOTHING = Environment({}, 1000)
@@ -146,8 +146,8 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(tmp_path / "token")
     assert made("--secret", "id=a,src=token").secrets == (Secret("a", path),)
     assert made("--secret", "id=token").secrets == (Secret("token", path),)
-    assert made("--secret", "id=token", token="y").secrets == (Secret("token", "", "token"),)
-    assert made("--secret", "id=a,env=B", B="y").secrets == (Secret("a", "", "B"),)
+    assert made("--secret", "id=token", token="y").secrets == (Secret("token", "", "token", b"y"),)
+    assert made("--secret", "id=a,env=B", B="y").secrets == (Secret("a", "", "B", b"y"),)
     with pytest.raises(UsageError, match="there is no file nope"):
         made("--secret", "id=a,src=nope")
     with pytest.raises(UsageError, match="variable B is not set"):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.environment import Environment
-from minibuild.cli.registries import registry_access
 from minibuild.errors import BuildError, RegistryError, UsageError
 from minibuild.oci.reference import parse_reference
 from minibuild.registry.auth import Challenge, parse_challenges
 from minibuild.registry.credentials import Credentials, Login
 from minibuild.registry.hosts import Endpoint, Hosts, is_loopback
 from minibuild.registry.transport import Transport
+from minibuild.session.environment import Environment
+from minibuild.session.registries import registry_access
 from minibuild.session.request import RegistryAccess
 
 SETTINGS = """

@@ -7,8 +7,8 @@ further keys may follow it.
 
 from typing import Literal
 
-from minibuild.cli.attributes import check_reference, fields
-from minibuild.cli.sizes import truth
+from minibuild.buildflags.attributes import check_reference, fields
+from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.layer.compress import compressor
 from minibuild.oci.model import Compression

@@ -1,6 +1,6 @@
 """The process in which a build runs when its caller cannot enter a user namespace.
 
-Started by `library`. Reads a request from the socket, enters a user namespace, builds, and writes
+Started by `parent`. Reads a request from the socket, enters a user namespace, builds, and writes
 ("event", ...), then ("result", ...) or ("error", ...). The end of its input is the order to stop.
 """
 

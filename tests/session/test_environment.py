@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli import environment as module
-from minibuild.cli.environment import Environment, default_root
 from minibuild.errors import HostError
+from minibuild.session import environment as module
+from minibuild.session.environment import Environment, default_root
 
 ME = 1000
 
@@ -70,12 +70,3 @@ def test_no_color() -> None:
     assert Environment({}, ME).colours
     assert Environment({"NO_COLOR": ""}, ME).colours
     assert not Environment({"NO_COLOR": "1"}, ME).colours
-
-
-def test_only_this_module_reads_the_environment() -> None:
-    """One reader means: one page that says what the program listens to."""
-    cli = Path(module.__file__).parent
-    for path in [*cli.glob("*.py"), *(cli.parent / "progress").glob("*.py")]:
-        if path.name != "environment.py":
-            assert "os.environ" not in path.read_text(), path
-            assert "getenv" not in path.read_text(), path

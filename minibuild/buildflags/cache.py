@@ -4,8 +4,8 @@ Comes in: the text of a flag. Goes out: a place, or a `UsageError` that says how
 keys are those of buildx (its reference of `build`, and "Cache storage backends").
 """
 
-from minibuild.cli.attributes import check_reference, fields
-from minibuild.cli.sizes import truth
+from minibuild.buildflags.attributes import check_reference, fields
+from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.layer.compress import compressor
 from minibuild.oci.model import Compression

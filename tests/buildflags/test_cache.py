@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.cli.caches import place
+from minibuild.buildflags.cache import place
 from minibuild.errors import UsageError
 from minibuild.session.request import CachePlace
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.cli.attestations import attestations
+from minibuild.buildflags.attest import attestations
 from minibuild.errors import UsageError
 from minibuild.session.request import Attestations
 

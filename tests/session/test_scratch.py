@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.scratch import scratch_folder
+from minibuild.session.scratch import scratch_folder
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.cli.cache_mounts import place
+from minibuild.buildflags.cache_mount import place
 from minibuild.errors import UsageError
 from minibuild.session.request import CacheMountPlace
 

@@ -7,15 +7,15 @@ come first, then those of podman and skopeo (containers-auth.json(5), containers
 import os
 from collections.abc import Mapping
 
-from minibuild.cli.environment import Environment, read_environment
+from minibuild.session.environment import Environment
 from minibuild.session.request import RegistryAccess
 
 _SETTINGS = "minibuild/config.toml"
 
 
-def registry_access(environment: Environment | None = None) -> RegistryAccess:
-    """How registries are reached, for `environment` or that of this process."""
-    variables = (environment or read_environment()).variables
+def registry_access(environment: Environment) -> RegistryAccess:
+    """How registries are reached."""
+    variables = environment.variables
     home = variables.get("HOME", "")
     config = variables.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(config):

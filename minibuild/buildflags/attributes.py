@@ -3,13 +3,12 @@
 Comes in: the text of one flag. Goes out: the value of the request, or a `UsageError` that says
 how to write it. The syntax is that of `docker buildx build` (its flag reference, and buildx's
 package `util/buildflags`): comma-separated fields as in a CSV file, so that a field may be quoted.
-Nothing here looks at files or at the environment. Read next: `sizes`, `build_flags`.
+Nothing here looks at files or at the environment. Read next: `sizes`, `cache`.
 """
 
-from minibuild.cli.sizes import truth
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.op import Ulimit
-from minibuild.session.request import Output, Secret, SshAgent
+from minibuild.session.request import Output
 
 _OUTPUT_TYPES = ("image", "registry", "oci", "docker", "local", "tar", "cacheonly")
 _LIMITS = frozenset(
@@ -96,45 +95,6 @@ def output(text: str) -> Output:
     raise UsageError(
         f"unknown output type {kind!r}", hint="the types are " + ", ".join(_OUTPUT_TYPES)
     )
-
-
-def secret(text: str) -> Secret:
-    """`id=ID[,src=FILE][,env=NAME][,type=file|env]`; without a place, both paths are empty."""
-    given = attributes(text, "secret")
-    kind = given.pop("type", "")
-    if kind not in ("", "file", "env"):
-        raise UsageError(f"unsupported secret type {kind!r}", hint="the types are file and env")
-    name = given.pop("id", "")
-    path = given.pop("source", "") or given.pop("src", "")
-    given.pop("src", None)
-    variable = given.pop("env", "")
-    if given:
-        raise UsageError(
-            f"unexpected key {next(iter(given))!r} in --secret {text}",
-            hint="the keys are id, src, env and type",
-        )
-    if kind == "env" and not variable:
-        path, variable = "", path
-    if not name:
-        raise UsageError(
-            f"--secret {text} has no id", hint="write it like --secret id=token,src=token.txt"
-        )
-    return Secret(name, path, variable)
-
-
-def ssh(text: str) -> SshAgent:
-    """`default`, `ID`, `ID=SOCKET[,raw=true]` or `ID=KEY[,KEY...]`; no path stands for the
-    caller's agent."""
-    name, _, paths = text.partition("=")
-    if not name:
-        raise UsageError(f"--ssh {text} has no id", hint="write it like --ssh default")
-    found, raw = [], False
-    for path in filter(None, paths.split(",")):
-        if path.startswith("raw="):
-            raw = truth(path.removeprefix("raw="), "ssh raw")
-        else:
-            found.append(path)
-    return SshAgent(name, tuple(found), raw)
 
 
 def ulimit(text: str) -> Ulimit:

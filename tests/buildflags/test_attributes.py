@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.cli import attributes as a
-from minibuild.cli.sizes import size_bytes, truth
+from minibuild.buildflags import attributes as a
+from minibuild.buildflags import secret as s
+from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.session.request import Output, Secret, SshAgent
@@ -45,16 +46,16 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
      Output("image", "", {"name": "a/b:1", "push": "false"})),
     (a.output, 'type=image,"annotation.k=v,w"', Output("image", "", {"annotation.k": "v,w"})),
     (a.output, "type=local,dest=a=b", Output("local", "a=b")),
-    (a.secret, "id=a,src=f", Secret("a", "f")),
-    (a.secret, "id=a,source=f", Secret("a", "f")),
-    (a.secret, "id=a,env=X", Secret("a", "", "X")),
-    (a.secret, "id=a,type=env,src=X", Secret("a", "", "X")),
-    (a.secret, "type=file,id=a,src=f", Secret("a", "f")),
-    (a.secret, "id=a", Secret("a")),
-    (a.ssh, "default", SshAgent("default")),
-    (a.ssh, "default=/run/s", SshAgent("default", ("/run/s",))),
-    (a.ssh, "k=a,b", SshAgent("k", ("a", "b"))),
-    (a.ssh, "k=a,raw=true", SshAgent("k", ("a",), raw=True)),
+    (s.secret, "id=a,src=f", Secret("a", "f")),
+    (s.secret, "id=a,source=f", Secret("a", "f")),
+    (s.secret, "id=a,env=X", Secret("a", "", "X")),
+    (s.secret, "id=a,type=env,src=X", Secret("a", "", "X")),
+    (s.secret, "type=file,id=a,src=f", Secret("a", "f")),
+    (s.secret, "id=a", Secret("a")),
+    (s.ssh, "default", SshAgent("default")),
+    (s.ssh, "default=/run/s", SshAgent("default", ("/run/s",))),
+    (s.ssh, "k=a,b", SshAgent("k", ("a", "b"))),
+    (s.ssh, "k=a,raw=true", SshAgent("k", ("a",), raw=True)),
     (a.ulimit, "nofile=1024:2048", Ulimit("nofile", 1024, 2048)),
     (a.ulimit, "nofile=1024", Ulimit("nofile", 1024, 1024)),
     (a.ulimit, "core=-1", Ulimit("core", -1, -1)),
@@ -94,11 +95,11 @@ BAD: list[tuple[Callable[[str], Any], str, str]] = [
     (a.output, "type=ocii,dest=x", "unknown output type"),
     (a.output, "type=local", "needs one"),
     (a.output, "type=local,dest=-", "needs one"),
-    (a.secret, "src=f", "no id"),
-    (a.secret, "id=a,type=vault", "unsupported secret type"),
-    (a.secret, "id=a,sorce=f", "unexpected key 'sorce'"),
-    (a.secret, "a", "key=value"),
-    (a.ssh, "=x", "no id"),
+    (s.secret, "src=f", "no id"),
+    (s.secret, "id=a,type=vault", "unsupported secret type"),
+    (s.secret, "id=a,sorce=f", "unexpected key 'sorce'"),
+    (s.secret, "a", "key=value"),
+    (s.ssh, "=x", "no id"),
     (a.ulimit, "nofile", "must be NAME=SOFT"),
     (a.ulimit, "nofiles=1", "unknown ulimit"),
     (a.ulimit, "nofile=many", "whole numbers"),
@@ -143,7 +144,7 @@ def test_quoted_fields_come_back(values: list[str]) -> None:
     assert a.fields(text) == values
 
 
-@given(st.text(), st.sampled_from([a.fields, a.output, a.secret, a.ssh, a.ulimit, add_host, size]))
+@given(st.text(), st.sampled_from([a.fields, a.output, s.secret, s.ssh, a.ulimit, add_host, size]))
 def test_any_text_parses_or_is_refused(text: str, parse: Callable[[str], Any]) -> None:
     try:
         parse(text)

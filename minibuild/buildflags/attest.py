@@ -6,8 +6,8 @@ write it. The form is buildx's; a later flag counts more than an earlier one abo
 
 from collections.abc import Iterable, Mapping
 
-from minibuild.cli.attributes import fields
-from minibuild.cli.sizes import truth
+from minibuild.buildflags.attributes import fields
+from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.session.request import Attestations
 

@@ -1,8 +1,8 @@
-"""The environment of the program: the one place that reads it.
+"""The environment of the process: the one place that reads it.
 
 Comes in: `os.environ`, the user's id, which folders exist. Goes out: an `Environment`, plain data
 that tests make by hand. Where state goes by default follows the XDG Base Directory specification
-for people and the Filesystem Hierarchy Standard (/var/lib) for root. Read next: `main`.
+for people and the Filesystem Hierarchy Standard (/var/lib) for root. Read next: `registries`.
 """
 
 import os
@@ -50,13 +50,12 @@ def read_environment() -> Environment:
     return Environment(dict(os.environ), os.getuid())
 
 
-def default_root(environment: Environment | None = None) -> str:
-    """The folder for all state, for `environment` or that of this process.
+def default_root(environment: Environment) -> str:
+    """The folder for all state.
 
     `MINIBUILD_ROOT`, else the system's state folder for root, else the XDG data folder, else one
     below the home folder if that can be written to, else one of the user's own in /var/tmp.
     """
-    environment = environment or read_environment()
     variables = environment.variables
     if root := variables.get("MINIBUILD_ROOT"):
         return os.path.abspath(root)
