@@ -28,6 +28,7 @@ from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
 from minibuild.linux.owner import maps_single_id
+from minibuild.linux.root_mount import contain_mounts
 from minibuild.linux.signals import restore_defaults
 from minibuild.startup.tuples import NamedTuple
 
@@ -123,8 +124,7 @@ def _serve_and_exit(fd: int, folder: str, sandbox: bool, *, dies_with_parent: bo
             os.setsid()
         _close_others(fd)
         restore_defaults()
-        # Mounts of the machine may come in, such as a disk that is plugged in; none goes out.
-        syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
+        contain_mounts()
         # A collection would write to memory that is shared with the children.
         gc.disable()
         gc.freeze()

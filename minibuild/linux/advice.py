@@ -6,6 +6,8 @@ settings under /proc/sys say more, so they are read first. Read next: `namespace
 
 import errno
 
+from minibuild.linux.root_mount import is_mount_point
+
 _SETTINGS = (
     (
         "/proc/sys/user/max_user_namespaces",
@@ -38,6 +40,11 @@ def user_namespace_advice(code: int) -> str:
     if code == errno.EINVAL:
         return "the kernel is built without user namespaces, or this process has several threads"
     if code in (errno.EPERM, errno.EACCES):
+        if not is_mount_point():
+            return (
+                "this is a chroot, and Linux makes no user namespace in one: enter the folder with "
+                "systemd-nspawn(1), bwrap(1) or pivot_root(2), or build as root"
+            )
         return (
             "in a container, start it with `--security-opt seccomp=unconfined --security-opt "
             "apparmor=unconfined --security-opt systempaths=unconfined`, or with --privileged"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from minibuild.linux import idmap, syscalls
 from minibuild.linux.advice import read_setting, user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
+from minibuild.linux.root_mount import contain_mounts
 from minibuild.startup.tuples import NamedTuple
 
 OLDEST_KERNEL = (5, 6)
@@ -239,7 +240,7 @@ def in_namespaces(act: Callable[[], None]) -> str:
                 enter_user_namespace(idmap.plan_id_maps())
             else:
                 syscalls.unshare(syscalls.CLONE_NEWNS)
-                syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+                contain_mounts()
             act()
         except BaseException as error:
             os.write(write_fd, (str(error) or type(error).__name__).encode())

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from minibuild.errors import HostError
 from minibuild.linux import syscalls
+from minibuild.linux.root_mount import contain_mounts
 
 _ATTRIBUTES = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -119,7 +120,7 @@ def open_in_own_namespace(overlay: OverlayMount) -> int:
 
 def _mount_and_open(overlay: OverlayMount) -> int:
     syscalls.unshare(syscalls.CLONE_NEWNS)  # Gives the thread a working directory of its own, too.
-    syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
+    contain_mounts()
     os.chdir(overlay.folder)
     target = os.path.abspath(overlay.folder)
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | (0 if overlay.upper else syscalls.MS_RDONLY)

@@ -15,6 +15,7 @@ from minibuild.executor.points import Points
 from minibuild.executor.system import System
 from minibuild.executor.wire import Ready
 from minibuild.linux import capabilities, syscalls
+from minibuild.linux.root_mount import contain_mounts
 from minibuild.snapshot.api import Mount
 from tests.support import busybox
 
@@ -58,7 +59,7 @@ def test_what_is_left_for_each_step(tmp_path: Path) -> None:
         count = 0
         try:
             syscalls.unshare(namespaces)
-            syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+            contain_mounts()
             ground = Ground(str(tmp_path), sandbox=True, single_id=False)
             check = syscalls._check
 

@@ -108,12 +108,16 @@ def test_a_store_that_is_there_is_not_touched(
     builds: Builds, project: Project, readonly: bool
 ) -> None:
     context, root = project(FILES), builds.cli.root
-    if readonly:
-        for folder in (root, *(f"{root}/{name}" for name in os.listdir(root))):
-            if os.path.isdir(folder) and os.stat(folder).st_uid == os.getuid():
-                os.chmod(folder, 0o555)
+    folders = [root, *(f"{root}/{name}" for name in os.listdir(root))]
+    modes = {path: os.stat(path).st_mode for path in folders if readonly and os.path.isdir(path)}
     before = state(root)
-    check(answers(builds.cli, context))
+    try:
+        for folder in modes:
+            os.chmod(folder, 0o555)
+        check(answers(builds.cli, context))
+    finally:
+        for folder, mode in modes.items():
+            os.chmod(folder, mode & 0o7777)
     assert state(root) == before
 
 

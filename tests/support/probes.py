@@ -11,6 +11,7 @@ import getpass
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -30,9 +31,21 @@ def succeeds(*command: str) -> bool:
         return False
 
 
+_IN_MOUNT_NAMESPACE = """\
+import os, sys
+from minibuild.linux import root_mount, syscalls
+syscalls.unshare(syscalls.CLONE_NEWNS)
+root_mount.contain_mounts()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 def namespaces() -> tuple[str, ...]:
     """The start of a command that runs another where mounts can be tried."""
-    return ("unshare", "--mount") if is_root() else ("unshare", "--map-root-user", "--mount")
+    if is_root():
+        # Not unshare(1), for which the root has to be a mount point: in a chroot it is none.
+        return sys.executable, "-c", _IN_MOUNT_NAMESPACE
+    return "unshare", "--map-root-user", "--mount"
 
 
 def can_mount() -> bool:
@@ -100,7 +113,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "mount": can_mount,
     "overlay": can_overlay,
     "userns": lambda: succeeds("unshare", "--user", "true"),
-    "netns": lambda: succeeds(*namespaces(), "--net", "true"),
+    "netns": lambda: succeeds(*namespaces(), "unshare", "--net", "true"),
     "subids": has_subordinate_ids,
     "trusted_xattr": has_trusted_xattrs,
     "user_xattr": has_user_xattrs,
