@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from minibuild.errors import HostError
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
@@ -23,6 +24,22 @@ class BindTree(NamedTuple):
     mounts: tuple[Mount, ...]
     source: str = "/"
     readonly: bool = True
+    writable_discard: bool = False
+
+
+class BindContext(NamedTuple):
+    """A directory of this machine, or a file in it, at `target`, as part of a build context.
+
+    `source` is its real path below `path`: no symlink in it is followed. Files of `owner`, a user
+    and a group, are shown as those of root. `mask` is a layer of overlayfs that lies over the
+    directory. `writable_discard` is as for `BindTree`.
+    """
+
+    target: str
+    path: str
+    source: str = ""
+    owner: tuple[int, int] = (0, 0)
+    mask: str = ""
     writable_discard: bool = False
 
 
@@ -52,7 +69,7 @@ class SecretFile(NamedTuple):
     gid: int = 0
 
 
-StepMount = BindTree | BindPath | Tmpfs | SecretFile
+StepMount = BindTree | BindContext | BindPath | Tmpfs | SecretFile
 
 
 class Limit(NamedTuple):
@@ -98,6 +115,10 @@ Output = Callable[[int, bytes], None]
 """Called with the stream (1 or 2) and the bytes a process wrote, in the caller's thread."""
 
 
+class CannotShow(HostError):
+    """A `BindContext` that this kernel or a filesystem refuses. Nothing of the step has run."""
+
+
 class Executor(Protocol):
     """Runs steps; safe to call from many threads at once."""
 
@@ -110,9 +131,9 @@ class Executor(Protocol):
     ) -> StepExit:
         """Run one step to its end; when this returns no process of the step is alive.
 
-        Raises `HostError` if the step could not be set up, `DefinitionError` if what it names is
-        not there (user, working directory, program: code 127 or 126 is an exit, not an error),
-        `Cancelled` soon after `cancelled` is set.
+        Raises `HostError` if the step could not be set up, and `CannotShow` if a context is why;
+        `DefinitionError` if what it names is not there (user, working directory, program: code
+        127 or 126 is an exit, not an error); `Cancelled` soon after `cancelled` is set.
         """
         ...
 

@@ -11,8 +11,8 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-from minibuild.errors import Cancelled, DefinitionError, HostError
-from minibuild.executor.api import BindTree, Output, Step, StepExit
+from minibuild.errors import BuildError, Cancelled, DefinitionError, HostError
+from minibuild.executor.api import BindTree, CannotShow, Output, Step, StepExit
 from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
@@ -38,7 +38,9 @@ from minibuild.linux.owner import maps_single_id
 if TYPE_CHECKING:
     from minibuild.executor.seccomp.policy import Watch
 
-_ERRORS = {"HostError": HostError, "DefinitionError": DefinitionError}
+_ERRORS: dict[str, type[BuildError]] = {
+    error.__name__: error for error in (HostError, CannotShow, DefinitionError)
+}
 _POLL_MS = 50
 _CHUNK_BYTES = 1 << 16
 _SIGKILL = 9

@@ -11,7 +11,7 @@ import os
 import stat
 
 from minibuild.errors import DefinitionError, HostError
-from minibuild.executor.api import BindPath, BindTree, SecretFile, StepMount, Tmpfs
+from minibuild.executor.api import BindPath, BindTree, SecretFile, Tmpfs
 from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
 from minibuild.snapshot.api import Mount
@@ -205,7 +205,9 @@ def _first_lower(options: tuple[str, ...]) -> str:
     return ""
 
 
-def detach(mount: StepMount, scratch: Scratch, *, in_userns: bool) -> Detached:
+def detach(
+    mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch, *, in_userns: bool
+) -> Detached:
     """The mount as a descriptor."""
     match mount:
         case BindTree():

@@ -15,6 +15,8 @@ import stat
 
 from minibuild.errors import DefinitionError
 from minibuild.executor import etc_files
+from minibuild.executor.api import BindContext
+from minibuild.executor.context import detach_context
 from minibuild.executor.dev import resize_shm
 from minibuild.executor.mounts import (
     Detached,
@@ -65,7 +67,11 @@ class Rootfs:
         ]
         # By target, so that a mount inside another comes after it, however they were written.
         for mount in sorted(step.mounts, key=lambda m: m.target.rstrip("/")):
-            self._mounts.append(detach(mount, scratch, in_userns=self.request.in_userns))
+            in_userns = self.request.in_userns
+            if isinstance(mount, BindContext):
+                self._mounts.append(detach_context(mount, scratch, in_userns=in_userns))
+            else:
+                self._mounts.append(detach(mount, scratch, in_userns=in_userns))
         if self.request.single_id:
             self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)

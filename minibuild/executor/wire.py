@@ -9,7 +9,7 @@ Read next: `server`.
 import marshal
 from typing import Any
 
-from minibuild.executor.api import BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
+from minibuild.executor.api import BindContext, BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
@@ -87,7 +87,7 @@ Reply = Ready | Failed | Exited | Terminal | Watched
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        *(Request, Step, Mount, BindTree, BindPath, Tmpfs, SecretFile, Limit),
+        *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Limit),
         *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched),
     )
 }

@@ -25,6 +25,7 @@ from minibuild.fileop.fingerprint import (
 )
 from minibuild.fileop.select import Selection
 from minibuild.graph.op import Copy
+from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
 
 __all__ = ["Contents", "DigestMemo", "changed_since", "content_digests", "tree_digests"]
@@ -45,9 +46,10 @@ def content_digests(copy: Copy, tree: SourceTree, memo: DigestMemo | None = None
 
 
 def tree_digests(tree: SourceTree, path: str, memo: DigestMemo | None = None) -> Contents:
-    """The fingerprints of all that a bind mount of `path` shows, owners and all modes included."""
-    selection = Selection(Copy(0, (path or "/",), "/", keep_owner=True), tree)
-    prints = Prints(KEEP_MODE, owners=True, tops=True)
+    """The fingerprints of all that a bind mount of `path` shows, all modes included, and owners
+    too: but a context is shown as root's."""
+    selection = Selection(Copy(0, (escape_glob(path) or "/",), "/", keep_owner=True), tree)
+    prints = Prints(KEEP_MODE, owners=not tree.local, tops=True)
     return _fingerprints(selection, prints, memo)
 
 
@@ -57,7 +59,7 @@ def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     Nobody can set a ctime, so files whose ctime is older are as they were. The clock that stamps
     them is behind by up to a tick; a file of that moment counts as changed.
     """
-    copy = Copy(0, (reader or "/",), "/") if isinstance(reader, str) else reader
+    copy = Copy(0, (escape_glob(reader) or "/",), "/") if isinstance(reader, str) else reader
     selection, limit_ns = Selection(copy, tree), since_ns - _TICK_NS
     try:
         for pick in selection.picks():

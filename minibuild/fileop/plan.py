@@ -30,7 +30,7 @@ _KEEP_MODE = ModeRule(None)
 _ROOT = (0, 0)
 
 
-class _Looks:
+class Looks:
     """How the entries of one source look: owner and mode by the flags, and hardlinks."""
 
     __slots__ = ("_first_names", "_keep_owner", "_owner", "_rule")
@@ -130,7 +130,7 @@ def _directory(
     if not names_directory(copy.dest):
         check_replaceable(top, stat.S_IFDIR, dest.kind(top))
     yield from make_directories(dest, top, _made_mode(copy), owner or _ROOT)
-    looks = _Looks(copy, owner)
+    looks = Looks(copy, owner)
     for found in selection.below(pick):
         keep = found.implied or copy.parents
         entry = looks.entry(found, join(top, found.path), keep)
@@ -159,7 +159,7 @@ def _file(
         target = join(target, clean(pick.named).rpartition("/")[2])
     above = target.rpartition("/")[0]
     yield from make_directories(dest, above, made_mode, made_owner)
-    entry = _Looks(copy, owner).entry(found, target, keep=False)
+    entry = Looks(copy, owner).entry(found, target, keep=False)
     yield entry
     if witness is not None:
         witness.copied(found, entry)

@@ -3,12 +3,13 @@
 Comes in: an open directory and filters. Goes out: what is below it, each directory before its
 contents, sorted by name as bytes. A directory that is excluded itself is still there when a
 pattern brings back something inside it; it comes just before the first such thing, as `implied`.
-Excluded directories that nothing can come back from are not even opened. Read next: `select`.
+Excluded directories that nothing can come back from are not even opened.
+Read next: `select`; and `mask`, which wants to know what was left out.
 """
 
 import os
 import stat
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
@@ -53,7 +54,18 @@ class _Level:
         self.found = found
 
 
-def walk(top_fd: int, filters: Sequence[Filter] = (), *, sockets: bool = False) -> Generator[Found]:
+Omitted = Callable[[str], None]
+"""Called with a path that the filters leave out, all that is below it included. What was reported
+below it before, because something might have come back there, is part of that."""
+
+
+def walk(
+    top_fd: int,
+    filters: Sequence[Filter] = (),
+    *,
+    sockets: bool = False,
+    left_out: Omitted = lambda path: None,
+) -> Generator[Found]:
     """Everything below the directory that the filters leave; `sockets` are there if asked for.
 
     Raises `DefinitionError` for a directory that may not be read.
@@ -65,7 +77,9 @@ def walk(top_fd: int, filters: Sequence[Filter] = (), *, sockets: bool = False) 
         while levels:
             level = levels[-1]
             if not level.names:
-                untold -= levels.pop().found is not None
+                if (implied := levels.pop().found) is not None:
+                    untold -= 1
+                    left_out(implied.path)
                 if levels:
                     levels[-1].fd = stack.pop()
                 continue
@@ -73,6 +87,7 @@ def walk(top_fd: int, filters: Sequence[Filter] = (), *, sockets: bool = False) 
             path = level.prefix + name
             taken = not filters or not _excluded(path, filters)
             if not taken and _prunable(path, filters):
+                left_out(path)
                 continue
             try:
                 status = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
@@ -81,9 +96,9 @@ def walk(top_fd: int, filters: Sequence[Filter] = (), *, sockets: bool = False) 
             except FileNotFoundError:
                 continue  # Gone since the directory was listed, so it might never have been.
             kind = stat.S_IFMT(status.st_mode)
-            # A socket does not outlive its process: no layer keeps one.
-            unwanted = kind == stat.S_IFSOCK and not sockets
-            if unwanted or (not taken and kind != stat.S_IFDIR):
+            # No layer keeps a socket: it does not outlive its process.
+            if (kind == stat.S_IFSOCK and not sockets) or (not taken and kind != stat.S_IFDIR):
+                left_out(path)
                 continue
             found = Found(path, level.fd, name, status, not taken)
             if taken:

@@ -13,6 +13,7 @@ from minibuild.errors import Cancelled, DefinitionError, StepFailed, located
 from minibuild.executor.api import (
     BindPath,
     BindTree,
+    CannotShow,
     Limit,
     SecretFile,
     Step,
@@ -32,7 +33,7 @@ from minibuild.graph.op import (
 )
 from minibuild.graph.vertex import Vertex
 from minibuild.progress.writer import ProgressWriter
-from minibuild.snapshot.api import Mount, SnapshotID
+from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.cachemounts import Seed, SeedOf, cache_directories, named_by_seed
 from minibuild.solver.trees import input_of, open_input
 from minibuild.worker.context import BuildContext
@@ -57,7 +58,8 @@ def run_exec(
     active = build.worker.snapshots.prepare(parent)
     try:
         with located(vertex.note.span):
-            _run(build, vertex, op, inputs, progress, active)
+            while not _run(build, vertex, op, inputs, progress, active):
+                pass
         with build.worker.store.db.transaction():
             build.worker.snapshots.commit(active)
             made = build.worker.diffs.add(base, lower=parent, upper=active)
@@ -79,7 +81,9 @@ def _run(
     inputs: Sequence[VertexResult | None],
     progress: ProgressWriter,
     active: SnapshotID,
-) -> None:
+) -> bool:
+    """Run the process in the snapshot `active`. False if that has to be tried once more, with a
+    context that is shown in another way: nothing has run yet."""
     tail = bytearray()
 
     def output(stream: int, data: bytes) -> None:
@@ -106,9 +110,16 @@ def _run(
             shm_size_bytes=op.shm_size_bytes,
             limits=tuple(Limit(*limit) for limit in op.ulimits),
         )
-        ended = build.worker.executor().run(step, output, build.cancelled)
+        try:
+            ended = build.worker.executor().run(step, output, build.cancelled)
+        except CannotShow as error:
+            if not build.worker.context_mounts().weaken(mounts):
+                raise
+            progress.remark(f"{error.message}; so its files are copied")
+            return False
     if ended.code:
         raise _failure(op, ended, tail, cancelled=build.cancelled.is_set())
+    return True
 
 
 def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> Exception:
@@ -211,44 +222,19 @@ def _bind(
     stack: ExitStack,
 ) -> StepMount:
     solved = input_of(vertex, mount.input, inputs)
-    discard = not mount.readonly
     if solved is not None and solved.local is not None:
-        if solved.local.ignore:
-            # What is ignored must not be seen: the step gets a copy of what is left.
-            snapshot = _filtered(build, vertex, mount, inputs, progress, stack)
-            mounts = tuple(build.worker.snapshots.mounts(snapshot, readonly=True))
-        else:
-            path = os.path.realpath(build.directory(solved.local.name))
-            mounts = (Mount("bind", path, ("rbind", "ro")),)
-    else:
-        found = build.materialiser.snapshot(solved.result if solved else (), progress.remark)
-        if found is None:
-            found = build.worker.snapshots.prepare(None)
-            stack.callback(build.worker.snapshots.remove, found)
-        mounts = tuple(build.worker.snapshots.mounts(found, readonly=True))
+        path = os.path.realpath(build.directory(solved.local.name))
+        with open_input(build, vertex, mount.input, inputs, progress) as tree:
+            return build.worker.context_mounts().mount(tree, path, mount, build.cancelled)
+    found = build.materialiser.snapshot(solved.result if solved else (), progress.remark)
+    if found is None:
+        found = build.worker.snapshots.prepare(None)
+        stack.callback(build.worker.snapshots.remove, found)
+    mounts = tuple(build.worker.snapshots.mounts(found, readonly=True))
+    discard = not mount.readonly
     return BindTree(
         mount.target, mounts, mount.source, readonly=mount.readonly, writable_discard=discard
     )
-
-
-def _filtered(
-    build: BuildContext,
-    vertex: Vertex,
-    mount: BindMount,
-    inputs: Sequence[VertexResult | None],
-    progress: ProgressWriter,
-    stack: ExitStack,
-) -> SnapshotID:
-    """A throw-away snapshot with what the ignore patterns leave of what a mount shows."""
-    snapshot = build.worker.snapshots.prepare(None)
-    stack.callback(build.worker.snapshots.remove, snapshot)
-    with (
-        open_input(build, vertex, mount.input, inputs, progress) as source,
-        build.worker.snapshots.tree(snapshot, readonly=False) as fd,
-    ):
-        copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", parents=True)
-        apply([copy], fd, {0: source}, cancelled=build.cancelled)
-    return snapshot
 
 
 def _seeds(

@@ -25,6 +25,7 @@ from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
     from minibuild.executor.api import Executor
+    from minibuild.worker.context_mounts import ContextMounts
 
 
 class Worker:
@@ -40,6 +41,7 @@ class Worker:
         self.layers = StoreLayers(store, self.content, snapshots)
         self.digests = DigestMemo(store.db)
         self._executor: Executor | None = None
+        self._context_mounts: ContextMounts | None = None
         self._starting = threading.Lock()
 
     def executor(self) -> "Executor":
@@ -50,6 +52,15 @@ class Worker:
 
                 self._executor = start_executor(self.store.path("run"))
             return self._executor
+
+    def context_mounts(self) -> "ContextMounts":
+        """What steps mount of build contexts."""
+        with self._starting:
+            if self._context_mounts is None:
+                from minibuild.worker.context_mounts import ContextMounts
+
+                self._context_mounts = ContextMounts(self.store, self.snapshots.whiteouts)
+            return self._context_mounts
 
     def materialiser(
         self,
@@ -65,6 +76,8 @@ class Worker:
         self.layers.close()
         if self._executor is not None:
             self._executor.close()
+        if self._context_mounts is not None:
+            self._context_mounts.close()
         self.store.close()
 
 

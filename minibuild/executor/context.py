@@ -1,0 +1,113 @@
+"""A build context in a step: the files of this machine as the build sees them, without a copy.
+
+Comes in: a `BindContext`. Goes out: a detached mount. Three things can be in the way, and each has
+a mount that helps:
+
+- the files belong to a user of this machine, and are to belong to root: an idmapped mount;
+- some must not be seen, or cannot be shown as they are: overlayfs lays a *mask* over them, a layer
+  with whiteouts and with replacements;
+- the step may write, but to no effect: a layer in memory on top.
+
+What this kernel or this filesystem refuses is told by `CannotShow`, before anything of the step has
+run: then the files are copied. Read next: `fileop.mask`, which makes the layer.
+"""
+
+import os
+import stat
+
+from minibuild.errors import DefinitionError
+from minibuild.executor.api import BindContext, CannotShow
+from minibuild.executor.mounts import Detached, Scratch, clone_mount, mount_tree
+from minibuild.linux import syscalls
+from minibuild.linux.idmapped import show_as_root
+from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
+from minibuild.snapshot.api import Mount
+
+_LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+_BELOW_TOO = syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE
+
+
+def detach_context(mount: BindContext, scratch: Scratch, *, in_userns: bool) -> Detached:
+    """The context as a descriptor. Raises `CannotShow`, and `DefinitionError` if it is gone."""
+    folder, name, is_dir = _place(mount)
+    layered = bool(mount.mask) or mount.writable_discard
+    try:
+        # An overlay has directories as layers, so a file is taken out of its directory in the end.
+        fd = _opened(mount, folder if layered else mount.source)
+        try:
+            mount_fd = clone_mount(fd, recursive=not layered)
+        finally:
+            os.close(fd)
+        if mount.owner != (0, 0):
+            show_as_root(mount_fd, *mount.owner)
+        if layered:
+            mount_fd = _overlay(mount, mount_fd, name, scratch, in_userns=in_userns)
+        attributes = syscalls.MOUNT_ATTR_NODEV
+        if not mount.writable_discard:
+            attributes |= syscalls.MOUNT_ATTR_RDONLY
+        syscalls.mount_setattr(mount_fd, attr_set=attributes, flags=_BELOW_TOO)
+    except OSError as error:
+        raise CannotShow(
+            f"{mount.path} cannot be mounted for a step in place: {error}",
+            hint="`minibuild doctor` checks this machine",
+        ) from error
+    return Detached(mount.target, mount_fd, is_dir)
+
+
+def _place(mount: BindContext) -> tuple[str, str, bool]:
+    """The directory that is shown, the name in it of a file that is, and whether it is none."""
+    fd = _opened(mount, mount.source)
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            return mount.source, "", True
+    finally:
+        os.close(fd)
+    folder, _, name = mount.source.rpartition("/")
+    return folder, name, False
+
+
+def _opened(mount: BindContext, source: str) -> int:
+    try:
+        root_fd = os.open(mount.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return syscalls.openat2(root_fd, source or ".", os.O_PATH, resolve=_LITERAL)
+        finally:
+            os.close(root_fd)
+    except OSError as error:
+        raise DefinitionError(
+            f"cannot mount /{source} of {mount.path} on {mount.target}: {error.strerror}",
+            hint="did something change the files during the build?",
+        ) from error
+
+
+def _overlay(
+    mount: BindContext, mount_fd: int, name: str, scratch: Scratch, *, in_userns: bool
+) -> int:
+    """The directory under its mask, and under a layer that takes what is written; or the file
+    `name` there."""
+    below, merged = scratch.directory(), scratch.directory()
+    # Attached, because before Linux 6.15 a detached mount could be no layer of an overlay.
+    syscalls.move_mount(mount_fd, below)
+    os.close(mount_fd)
+    layers = [below]
+    if mount.mask:
+        mask = scratch.directory()
+        mount_tree((Mount("bind", mount.mask),), mask)
+        layers.insert(0, mask)
+    options = [f"lowerdir={':'.join(map(os.path.basename, layers))}"]
+    if mount.writable_discard:
+        upper, work = scratch.directory(), scratch.directory()
+        # The root of an overlay is that of its upper layer.
+        found = os.stat(layers[0])
+        os.chown(upper, found.st_uid, found.st_gid)
+        os.chmod(upper, stat.S_IMODE(found.st_mode))
+        options += [f"upperdir={os.path.basename(upper)}", f"workdir={os.path.basename(work)}"]
+    if in_userns:
+        options.append("userxattr")
+    # Names relative to the folder: its own path may hold a colon or a comma.
+    mount_tree((Mount("overlay", "overlay", tuple(options), scratch.path),), merged)
+    fd = os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return clone_mount(fd, name)
+    finally:
+        os.close(fd)

@@ -1,0 +1,228 @@
+"""The mask of a context: a layer to lay over its files, so that a step sees what a build is to see.
+
+Comes in: a directory of this machine, its ignore patterns, and the owner whose files a mount shows
+as those of root. Goes out: a layer of overlayfs. It has a whiteout for each thing that the patterns
+exclude, and a replacement for what cannot be seen as it is: files of other owners, sockets and
+pipes (behind which is a process of this machine), and what is mounted inside the context (overlayfs
+stays on one filesystem). Most contexts need none of this, or a few whiteouts.
+
+All files belong to root then, as in what BuildKit makes of a context.
+Kernel documentation: filesystems/overlayfs. Read next: `write`, and `worker.context_mounts`.
+"""
+
+import os
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from minibuild.fileop.api import Entry, SourceTree
+from minibuild.fileop.dirs import DirStack
+from minibuild.fileop.explain import explained
+from minibuild.fileop.paths import join
+from minibuild.fileop.plan import Looks
+from minibuild.fileop.walk import Filter, Found, walk
+from minibuild.fileop.write import Writer
+from minibuild.graph.op import Copy
+from minibuild.graph.pattern import IgnorePatterns
+from minibuild.linux import xattr
+from minibuild.linux.owner import fchown
+from minibuild.startup.tuples import NamedTuple
+
+Owner = tuple[int, int]
+ROOT: Owner = (0, 0)
+
+Seen = dict[str, int]
+"""Paths of a directory that counted for something, and when they were last changed (ctime)."""
+
+_TICK_NS = 20_000_000
+_NO_COPY = Copy(0, (), "/")
+
+
+class Survey(NamedTuple):
+    """What is in a directory of a context, `top_fd`, whose path there is `top`.
+
+    `hidden` are the paths below it that patterns exclude. `owner` has most of the files. `others`
+    says whether there is something that a mount which shows that owner's files as root's does not
+    show as it should be. `mounted` are the paths of directories on which something else is mounted.
+    """
+
+    top: str
+    hidden: tuple[str, ...]
+    owner: Owner
+    others: bool
+    mounted: frozenset[str]
+    seen: Seen
+
+
+def survey(tree: SourceTree, top_fd: int, top: str, *, maps_owners: bool) -> Survey:
+    """Look at all that a build sees of a directory; without `maps_owners` the owner is root."""
+    patterns = IgnorePatterns(tree.ignore)
+    hidden: list[str] = []
+    uids: Counter[int] = Counter()
+    gids: Counter[int] = Counter()
+    special = False
+    began_ns = time.time_ns()
+    status = os.fstat(top_fd)
+    seen = {"": status.st_ctime_ns}
+
+    def hide(path: str) -> None:
+        while hidden and hidden[-1].startswith(path + "/"):
+            hidden.pop()
+        hidden.append(path)
+
+    with explained("reading the context"):
+        uids[status.st_uid] += 1
+        gids[status.st_gid] += 1
+        for found in walk(top_fd, [Filter(patterns, top)], sockets=True, left_out=hide):
+            uids[found.stat.st_uid] += 1
+            gids[found.stat.st_gid] += 1
+            special = special or is_special(found.stat)
+            if stat.S_ISDIR(found.stat.st_mode):
+                seen[found.path] = found.stat.st_ctime_ns
+    owner = (uids.most_common(1)[0][0], gids.most_common(1)[0][0]) if maps_owners else ROOT
+    others = special or set(uids) != {owner[0]} or set(gids) != {owner[1]}
+    mounted = _mounted_below(f"/proc/self/fd/{top_fd}")
+    return Survey(top, tuple(hidden), owner, others, mounted, _settled(seen, began_ns))
+
+
+def is_special(status: os.stat_result) -> bool:
+    """Whether there is a process of this machine behind it."""
+    return stat.S_ISSOCK(status.st_mode) or stat.S_ISFIFO(status.st_mode)
+
+
+def _settled(seen: Seen, began_ns: int) -> Seen:
+    """Times of change, without those so close to the look that another change could share it."""
+    return {path: ctime if ctime < began_ns - _TICK_NS else -1 for path, ctime in seen.items()}
+
+
+def _mounted_below(directory: str) -> frozenset[str]:
+    """Where something is mounted in a directory, as paths below it."""
+    prefix = os.fsencode(os.path.realpath(directory).rstrip("/") + "/")
+    found = set()
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            # Blanks and the like are written as octal numbers: proc_pid_mountinfo(5).
+            point = line.split(b" ")[4].decode("unicode_escape").encode("latin-1")
+            if point.startswith(prefix):
+                found.add(os.fsdecode(point[len(prefix) :]))
+    return frozenset(found)
+
+
+def needs_mask(found: Survey, *, written: bool) -> bool:
+    """Whether a mount alone does not show the directory as it should be. What is mounted inside
+    comes along with a mount, but not if the step may write: then there is an overlay anyhow."""
+    return bool(found.hidden) or found.others or (written and bool(found.mounted))
+
+
+def is_current(top_fd: int, seen: Mapping[str, int]) -> bool:
+    """Whether all that counted for a survey and a mask is as it was. (Nobody can set a ctime.)"""
+    try:
+        return all(
+            os.stat(path or ".", dir_fd=top_fd, follow_symlinks=False).st_ctime_ns == ctime_ns
+            for path, ctime_ns in seen.items()
+        )
+    except OSError:
+        return False
+
+
+def write_mask(
+    tree: SourceTree, top_fd: int, found: Survey, mask_fd: int, opaque: str, writer: Writer
+) -> Seen:
+    """Make the mask in an empty directory, and say what counted for it.
+
+    `opaque` is the attribute of a directory that hides all below it. `writer` writes to `mask_fd`.
+    """
+    began_ns = time.time_ns()
+    replaced = _replaced(tree, top_fd, found) if found.others or found.mounted else {}
+    with explained("copying files of the context"), DirStack(top_fd) as source:
+        with writer:
+            writer.write(_entries(source, found.hidden, replaced))
+        for path in found.mounted:
+            if path in replaced:
+                # Else what lies under the mount would come to light.
+                xattr.set(xattr.at(mask_fd, path), opaque, b"y")
+        _finish_top(top_fd, mask_fd)
+    seen = {path: status.st_ctime_ns for path, status in replaced.items()}
+    return found.seen | _settled(seen, began_ns)
+
+
+def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, writer: Writer) -> Seen:
+    """Copy all that a build sees of a directory to an empty one, and say what counted for it."""
+    began_ns, status = time.time_ns(), os.fstat(top_fd)
+    seen = {"": status.st_ctime_ns}
+    looks = Looks(_NO_COPY, ROOT)
+
+    def entries() -> Iterator[Entry]:
+        for found in walk(top_fd, [Filter(IgnorePatterns(tree.ignore), top)], sockets=True):
+            seen[found.path] = found.stat.st_ctime_ns
+            yield looks.entry(found, found.path, keep=False)
+
+    with explained("copying files of the context"):
+        with writer:
+            writer.write(entries())
+        _finish_top(top_fd, copy_fd)
+    return _settled(seen, began_ns)
+
+
+def write_file(found: Found, writer: Writer) -> Seen:
+    """Copy one file to an empty directory, and say what counted for it."""
+    began_ns = time.time_ns()
+    with explained("copying files of the context"), writer:
+        writer.put(Looks(_NO_COPY, ROOT).entry(found, found.name, keep=False))
+    return _settled({found.name: found.stat.st_ctime_ns}, began_ns)
+
+
+def _finish_top(top_fd: int, fd: int) -> None:
+    status = os.fstat(top_fd)
+    fchown(fd, *ROOT)
+    os.fchmod(fd, stat.S_IMODE(status.st_mode))
+    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _replaced(tree: SourceTree, top_fd: int, found: Survey) -> dict[str, os.stat_result]:
+    """What cannot be seen as it is."""
+    filters = [Filter(IgnorePatterns(tree.ignore), found.top)]
+    replaced: dict[str, os.stat_result] = {}
+    mount = ""
+    with explained("reading the context"):
+        for one in walk(top_fd, filters, sockets=True):
+            if one.path in found.mounted and not _is_within(one.path, mount):
+                mount = one.path
+            foreign = (one.stat.st_uid, one.stat.st_gid) != found.owner
+            if foreign or is_special(one.stat) or _is_within(one.path, mount):
+                replaced[one.path] = one.stat
+    return replaced
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return bool(directory) and (path == directory or path.startswith(directory + "/"))
+
+
+def _entries(
+    source: DirStack, hidden: tuple[str, ...], replaced: Mapping[str, os.stat_result]
+) -> Iterator[Entry]:
+    """Whiteouts and replacements, in the order of a walk: each directory is finished once. Those
+    above them are as below the mask, for overlayfs shows a directory as its topmost layer has it.
+    """
+    looks = Looks(_NO_COPY, ROOT)
+    made = set[str]()
+    paths = {*hidden, *replaced}
+    for path in sorted(paths, key=lambda path: path.split("/")):
+        above, _, name = path.rpartition("/")
+        yield from _directories(source, above, made)
+        if path in replaced:
+            made.add(path)
+            yield looks.entry(Found(path, source.enter(above), name, replaced[path]), path, False)
+        else:
+            yield Entry(path, stat.S_IFCHR)
+
+
+def _directories(source: DirStack, path: str, made: set[str]) -> Iterator[Entry]:
+    done = ""
+    for name in path.split("/") if path else ():
+        done = join(done, name)
+        if done not in made:
+            made.add(done)
+            status = os.stat(name, dir_fd=source.enter(done.rpartition("/")[0]))
+            yield Entry(done, status.st_mode, *ROOT, status.st_mtime_ns)

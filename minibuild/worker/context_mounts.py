@@ -1,0 +1,186 @@
+"""Build contexts as mounts of steps: in place where that is possible, copied where it is not.
+
+Comes in: a context and a path in it. Goes out: what the executor is to mount. A step sees what a
+copy from the context would take: nothing that is ignored, and all files as root's. How that is
+done is tried from the best way down, and a step that a way fails for has not begun:
+
+1. The files themselves, under a mount that shows one owner's files as root's, and under a mask for
+   the rest. Only real root may have such mounts.
+2. The files themselves, under a mask that replaces all that is not root's.
+3. A copy of all that is to be seen.
+
+A mask, and a copy, are made once and serve all steps of a build: what was looked at is looked at
+again before each step, directories and replaced files only, and made again if it has changed.
+Read next: `fileop.mask`, `executor.context`.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from minibuild.executor.api import BindContext, BindTree, StepMount
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.mask import (
+    ROOT,
+    Owner,
+    is_current,
+    is_special,
+    needs_mask,
+    survey,
+    write_copy,
+    write_file,
+    write_mask,
+)
+from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.walk import Found
+from minibuild.fileop.write import Writer
+from minibuild.graph.op import BindMount, Copy
+from minibuild.graph.pattern import escape_glob
+from minibuild.linux.beneath import open_beneath, remove_tree
+from minibuild.linux.namespace import in_user_namespace
+from minibuild.snapshot.api import Mount, Whiteouts
+from minibuild.startup.tuples import NamedTuple
+from minibuild.store.layout import Store
+
+Way = Literal["owners mapped", "owners replaced", "copied"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+
+class _View(NamedTuple):
+    """How a path of a context is shown: in place, with an owner that is mapped and a mask ("" for
+    none), or as a `copy`. `seen` is what counted for the mask or the copy."""
+
+    owner: Owner = ROOT
+    mask: str = ""
+    copy: str = ""
+    seen: Mapping[str, int] = {}
+
+
+class ContextMounts:
+    """What of contexts the steps of a process mount. Safe in threads; close it at the end."""
+
+    def __init__(self, store: Store, whiteouts: Whiteouts) -> None:
+        self._store = store
+        self._opaque = f"{whiteouts}.overlay.opaque"
+        self._ways: list[Way] = ["copied"]
+        if whiteouts != "plain":
+            self._ways.insert(0, "owners replaced")
+            if not in_user_namespace():
+                self._ways.insert(0, "owners mapped")
+        self._views: dict[tuple[object, ...], _View] = {}
+        self._made: list[str] = []
+        self._making = threading.Lock()
+
+    def weaken(self, refused: Sequence[StepMount]) -> bool:
+        """Take the next way, after the executor could not make one of these mounts; False if
+        there is none."""
+        with self._making:
+            contexts = [mount for mount in refused if isinstance(mount, BindContext)]
+            if not contexts or self._ways[0] == "copied":
+                return False
+            del self._ways[0]
+            if self._ways[0] == "owners replaced" and all(m.owner == ROOT for m in contexts):
+                del self._ways[0]  # It would make the same mounts.
+            self._views.clear()
+            return True
+
+    def mount(
+        self, tree: SourceTree, path: str, mount: BindMount, cancelled: threading.Event
+    ) -> StepMount:
+        """The mount of a step. `tree` is the context, which lies at `path` on this machine.
+
+        Raises `DefinitionError` if its source is not there.
+        """
+        selection = Selection(Copy(0, (escape_glob(mount.source) or "/",), "/"), tree)
+        pick = next(selection.picks())
+        with self._making:
+            view = self._view(_Task(tree, pick, not mount.readonly, cancelled), path)
+        if view.copy:
+            name = "" if pick.is_dir else pick.real.rpartition("/")[2]
+            mounts = (Mount("bind", view.copy, ("rbind", "ro")),)
+            return BindTree(mount.target, mounts, f"/{name}", mount.readonly, not mount.readonly)
+        return BindContext(
+            mount.target,
+            path,
+            pick.real,
+            view.owner,
+            view.mask,
+            writable_discard=not mount.readonly,
+        )
+
+    def _view(self, task: "_Task", path: str) -> _View:
+        """How something is shown now: as before, if what counted for that is as it was."""
+        key = (path, task.tree.ignore, task.pick.real, task.written)
+        folder = task.pick.real if task.pick.is_dir else task.pick.real.rpartition("/")[0]
+        fd = open_beneath(task.tree.fd, folder, _DIRECTORY)
+        try:
+            view = self._views.get(key)
+            if view is None or not is_current(fd, view.seen):
+                make = self._of_directory if task.pick.is_dir else self._of_file
+                view = self._views[key] = make(task, fd)
+            return view
+        finally:
+            os.close(fd)
+
+    def _of_directory(self, task: "_Task", fd: int) -> _View:
+        tree, top, way = task.tree, task.pick.real, self._ways[0]
+        if way == "copied":
+            with self._new_folder() as (made, made_fd):
+                seen = write_copy(tree, fd, top, made_fd, task.writer(made_fd))
+            return _View(copy=made, seen=seen)
+        found = survey(tree, fd, top, maps_owners=way == "owners mapped")
+        if not needs_mask(found, written=task.written):
+            return _View(found.owner, seen=found.seen)
+        with self._new_folder() as (made, made_fd):
+            seen = write_mask(tree, fd, found, made_fd, self._opaque, task.writer(made_fd))
+        return _View(found.owner, made, seen=seen)
+
+    def _of_file(self, task: "_Task", fd: int) -> _View:
+        """The view of a file in the open directory."""
+        status, way = task.pick.stat, self._ways[0]
+        owner = (status.st_uid, status.st_gid)
+        is_shown = owner == ROOT and (way == "owners replaced" or not task.written)
+        if not is_special(status) and (way == "owners mapped" or is_shown):
+            return _View(owner)
+        name = task.pick.real.rpartition("/")[2]
+        with self._new_folder() as (made, made_fd):
+            seen = write_file(Found(task.pick.real, fd, name, status), task.writer(made_fd))
+        return _View(copy=made, seen=seen)
+
+    @contextmanager
+    def _new_folder(self) -> Iterator[tuple[str, int]]:
+        """A new empty directory, which is removed when all is closed, or if this process dies."""
+        path = self._store.ingest_path()
+        os.mkdir(path, 0o700)
+        self._made.append(path)
+        fd = os.open(path, _DIRECTORY)
+        try:
+            yield path, fd
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Remove masks and copies. No step uses them any more."""
+        for path in self._made:
+            folder_fd = os.open(os.path.dirname(path), _DIRECTORY)
+            try:
+                remove_tree(folder_fd, os.path.basename(path))
+            finally:
+                os.close(folder_fd)
+        self._made.clear()
+
+
+class _Task(NamedTuple):
+    """What is to be shown of which context, and whether the step may write to it."""
+
+    tree: SourceTree
+    pick: Pick
+    written: bool
+    cancelled: threading.Event
+
+    def writer(self, fd: int) -> Writer:
+        """What writes to a new directory, until the build is cancelled."""
+        return Writer(fd, cancelled=self.cancelled)
