@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace, session: Session) -> int:
     """Do the build that the options ask for."""
     request = request_of(options, session.environment)
-    request = request._replace(registries=registry_access(session.environment))
+    request = request._replace(
+        registries=registry_access(session.environment, options.stall_timeout)
+    )
     mode = _mode(options, session)
     if options.call or options.check:
         from minibuild.cli.calls import parse_call

@@ -4,7 +4,7 @@ Comes in: nothing. Goes out: the parser, and the reasons for flags of buildx tha
 Read next: `build_request`, which turns the options into a request.
 """
 
-from minibuild.cli.parser import Parser
+from minibuild.cli.parser import Parser, add_stall_timeout
 from minibuild.progress.select import MODES
 
 _LATER = "it is planned; leave it out for now"
@@ -95,6 +95,7 @@ def _add_results(made: Parser) -> None:
         metavar="[=always|missing|never]",
         help="whether to look for newer base images in registries",
     )
+    add_stall_timeout(made)
     many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
     add(
         "--call",

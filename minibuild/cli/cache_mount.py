@@ -232,7 +232,7 @@ def _import(options: argparse.Namespace, session: Session) -> int:
     asked = place(options.place, "cache-mount-from")
     done = []
     with _context(options, session) as build:
-        opened = open_place(asked, build.registries, build.cancelled)
+        opened = open_place(asked, build.registries, build.cancelled, build.report)
         kept = read_mounts(opened)
         if kept is None:
             raise ImageError(f"there are no cache mounts at {opened.name}")

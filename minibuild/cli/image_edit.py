@@ -35,8 +35,8 @@ from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
+from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
-from minibuild.registry.transport import patient
 from minibuild.session.registries import registry_access
 from minibuild.startup.tuples import NamedTuple
 
@@ -78,7 +78,7 @@ def _place(options: argparse.Namespace, session: Session) -> Iterator[Place]:
             words = [options.image, options.name, getattr(options, "onto", "")]
             domains = {_reference(word).domain for word in words if word}
             access = access._replace(insecure=tuple(sorted(domains)))
-        registry = Registry(access, patient(cancelled))
+        registry = Registry(access, patient(cancelled, access.stall_s))
     elif getattr(options, "insecure", False):
         raise UsageError("--insecure is about registries, and is of use with --push only")
     with open_images(session.root) as images, stopping(cancelled):

@@ -63,16 +63,16 @@ def _in_the_store(
 def _in_registries(
     options: argparse.Namespace, session: Session, name: Reference, annotations: dict[str, str]
 ) -> Descriptor:
+    from minibuild.registry.patience import patient
     from minibuild.registry.pull import Registry
     from minibuild.registry.push import push_image
-    from minibuild.registry.transport import patient
 
     access, cancelled = registry_access(session.environment), threading.Event()
     names = [_reference(word) for word in options.image]
     if options.insecure:
         domains = sorted({one.domain for one in (name, *names)})
         access = access._replace(insecure=tuple(domains))
-    registry, together = Registry(access, patient(cancelled)), Together()
+    registry, together = Registry(access, patient(cancelled, access.stall_s)), Together()
     with stopping(cancelled):
         for one in names:
             top, blobs = registry.find(one)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
-from minibuild.cli.parser import Parser
+from minibuild.cli.parser import Parser, add_stall_timeout
 from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
@@ -28,8 +28,8 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.select import MODES, choose
+from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
-from minibuild.registry.transport import patient
 from minibuild.session.registries import registry_access
 from minibuild.startup.tuples import NamedTuple
 
@@ -47,7 +47,7 @@ class Line(NamedTuple):
 @contextmanager
 def _line(options: argparse.Namespace, session: Session, *names: Reference) -> Iterator[Line]:
     """The registries as this session reaches them; progress is shown until the block ends."""
-    access = registry_access(session.environment)
+    access = registry_access(session.environment, options.stall_timeout)
     if options.insecure:
         access = access._replace(insecure=tuple(name.domain for name in names))
     cancelled = threading.Event()
@@ -59,13 +59,16 @@ def _line(options: argparse.Namespace, session: Session, *names: Reference) -> I
     )
     try:
         with stopping(cancelled):
-            yield Line(Registry(access, patient(cancelled)), serialised(renderer), cancelled)
+            report = serialised(renderer)
+            registry = Registry(access, patient(cancelled, access.stall_s, report))
+            yield Line(registry, report, cancelled)
     finally:
         renderer.close()
 
 
 def _add_common(made: Parser) -> None:
     made.switch("--insecure", help="the registry may do without TLS, or with any certificate")
+    add_stall_timeout(made)
     made.add_argument(
         "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
     )

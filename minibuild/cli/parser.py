@@ -110,3 +110,13 @@ def nearest(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
 
     found = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
+
+
+def add_stall_timeout(made: Parser) -> None:
+    """The flag that says how long a server may send next to nothing."""
+    made.add_argument(
+        "--stall-timeout",
+        default="",
+        metavar="TIME",
+        help="give up a server that sends next to nothing for so long (default: 30s)",
+    )

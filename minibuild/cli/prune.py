@@ -14,6 +14,7 @@ from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
 from minibuild.rootless.enter import enter
+from minibuild.session.duration import duration
 
 if TYPE_CHECKING:
     from minibuild.worker.prune import Limits
@@ -23,7 +24,6 @@ _SIZES = {
     "--min-free-space": "shrink it until the disk has this free",
     "--reserved-space": "never shrink it below this",
 }
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def _parser() -> Parser:
@@ -93,22 +93,6 @@ def _agreed(session: Session) -> bool:
     session.stderr.write("Remove the whole cache? Images with a name stay. [y/N] ")
     session.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def duration(text: str) -> float:
-    """The seconds that a time such as `90m`, `1.5h`, `7d` or `2h30m` means."""
-    seconds, number = 0.0, ""
-    for character in text:
-        if character.isdecimal() or character == ".":
-            number += character
-        elif character in _UNITS and number.strip(".").replace(".", "", 1).isdecimal():
-            seconds, number = seconds + float(number) * _UNITS[character], ""
-        else:
-            break
-    else:
-        if text and not number:
-            return seconds
-    raise UsageError(f"invalid time {text!r}", hint="write it like 12h, 7d or 2h30m")
 
 
 COMMANDS = {"prune": Command(_parser, _run)}

@@ -279,7 +279,9 @@ def _push(job: Job, bundle: "Bundle", options: PushOptions) -> None:
 
     meter = VertexMeter(job.build.report, job.progress.vertex)
     source, cancelled = job.build.worker.layers, job.build.cancelled
-    for name in push_bundle(bundle, source, job.build.registries, options, cancelled, meter):
+    for name in push_bundle(
+        bundle, source, job.build.registries, options, cancelled, meter, job.build.report
+    ):
         job.progress.remark(f"pushed {name}")
 
 

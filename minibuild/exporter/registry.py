@@ -9,6 +9,7 @@ Read next: `minibuild.registry.push`.
 import threading
 
 from minibuild.errors import UsageError
+from minibuild.events import Report
 from minibuild.exporter.bundle import Bundle
 from minibuild.exporter.options import NAMELESS, NAMELESS_HINT, PushOptions
 from minibuild.oci.content import BlobSource
@@ -23,14 +24,15 @@ def push_bundle(
     options: PushOptions,
     cancelled: threading.Event,
     meter: Meter,
+    report: Report,
 ) -> list[str]:
     """Push an image or index from `source`; returns what was pushed, as people name it.
 
     Raises `RegistryError`.
     """
+    from minibuild.registry.patience import patient
     from minibuild.registry.pull import Registry
     from minibuild.registry.push import push_image
-    from minibuild.registry.transport import patient
 
     if not bundle.names:
         raise UsageError(NAMELESS, hint=NAMELESS_HINT)
@@ -38,7 +40,7 @@ def push_bundle(
         domains = tuple(name.domain for name in bundle.names)
         access = access._replace(insecure=(*access.insecure, *domains))
     push_image(
-        Registry(access, patient(cancelled)),
+        Registry(access, patient(cancelled, access.stall_s, report)),
         source,
         bundle.top,
         bundle.names,

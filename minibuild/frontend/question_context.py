@@ -34,21 +34,18 @@ class Asking(NamedTuple):
     secret: Callable[[str], bytes | None]
     ssh: Callable[[str], AgentSocket | None]
     cancelled: threading.Event
+    report: Report
 
 
 def with_context(
-    definition: Definition,
-    request: BuildRequest,
-    client: Asking,
-    report: Report,
-    folder: str,
+    definition: Definition, request: BuildRequest, client: Asking, folder: str
 ) -> Definition:
     """The definition with what its context says. Raises `DefinitionError`, and what fetching
     raises."""
     context = definition.context
     assert isinstance(context, ArchiveContext | RemoteContext)
     source = topological([context_vertex(context, "", request.build_args, None)])[0]
-    with reported(report, VertexInfo(source.digest, source.note.name)) as progress:
+    with reported(client.report, VertexInfo(source.digest, source.note.name)) as progress:
         fd = _arrived(definition, source, client, progress, folder)
     try:
         return completed(definition, request.file, SourceTree(fd))

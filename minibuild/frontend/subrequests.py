@@ -51,7 +51,7 @@ def call(
         content,
         ImageStore(content),
         pull=request.pull,
-        connect=lambda: registry_client(request.registries, cancelled),
+        connect=lambda: registry_client(request.registries, cancelled, report),
     )
     try:
         return _answer(request, definition, method, finder, report)
@@ -71,8 +71,8 @@ def _fetched(
     from minibuild.frontend.question_context import Asking, with_context
 
     with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
-        client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled)
-        return with_context(definition, request, client, report, folder)
+        client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled, report)
+        return with_context(definition, request, client, folder)
 
 
 def _answer(

@@ -15,16 +15,9 @@ from minibuild.registry.auth import Authoriser
 from minibuild.registry.credentials import Credentials
 from minibuild.registry.errors import refusal
 from minibuild.registry.hosts import Endpoint, Hosts
-from minibuild.registry.transport import (
-    Body,
-    Patience,
-    Transport,
-    Unreachable,
-    discard,
-    no_address,
-    read_all,
-    reason,
-)
+from minibuild.registry.patience import Patience
+from minibuild.registry.transport import Body, Transport, discard, read_all
+from minibuild.registry.unreachable import Unreachable, no_address, reason
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 
@@ -114,13 +107,15 @@ class Client:
         self, endpoint: Endpoint, call: Call, limit: int
     ) -> "tuple[BaseHTTPResponse, bytes]":
         """A response, and its body of up to `limit` bytes; one that is cut is asked for again."""
-        attempt = 1
+        patience, attempt, silences = self.transport.patience, 1, 0
         while True:
             response = self.call(endpoint, call)
             try:
                 return response, read_all(response, limit, endpoint.host)
-            except Unreachable:
-                if attempt >= self.transport.patience.attempts:
+            except Unreachable as error:
+                silences += error.silent
+                last = attempt >= patience.attempts or silences >= patience.silences
+                if last or not error.temporary:
                     raise
             self.transport.pause(attempt)
             attempt += 1

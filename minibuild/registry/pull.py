@@ -25,7 +25,9 @@ from minibuild.oci.reference import Reference
 from minibuild.registry.client import Call, Client, first_answer
 from minibuild.registry.errors import Refused
 from minibuild.registry.hosts import Endpoint
-from minibuild.registry.transport import Patience, discard, explain, read_all, reason
+from minibuild.registry.patience import Patience
+from minibuild.registry.transport import discard, read_all
+from minibuild.registry.unreachable import explain, reason, stalled
 from minibuild.session.request import RegistryAccess
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 ACCEPT = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))
 _SKIP_BYTES = 1 << 20
+_HOPE_BYTES = 1 << 20
+"""After so much, a transfer that stalls is worth another attempt, and as many as at first."""
 
 
 class Registry:
@@ -182,6 +186,8 @@ class RemoteBlobs:
 
     def broken(self, error: Exception, left: int) -> RegistryError:
         """The error for a transfer that broke off and could not be taken up again."""
+        if stall := stalled(error, self.host):
+            return RegistryError(f"{stall.message}; {left:,} bytes were to come", hint=stall.hint)
         found = explain(error, f"https://{self.host}/", self._client.transport.patience)
         why = found.message if "within" in found.message else reason(error)
         return RegistryError(
@@ -211,6 +217,7 @@ class _Stream:
         self._at = offset
         self._failures = 0
         self._silences = 0
+        self._came = 0
         self._response: BaseHTTPResponse | None = self._ask()
 
     def read(self, size: int = -1) -> bytes:
@@ -229,17 +236,22 @@ class _Stream:
                 self._drop()
                 self._failures += 1
                 self._silences += isinstance(error, urllib3.exceptions.ReadTimeoutError)
-                if not self._blobs.pause(self._failures, self._silences):
+                stalls = self._came < _HOPE_BYTES and stalled(error, self._blobs.host)
+                if stalls or not self._blobs.pause(self._failures, self._silences):
                     left = self._descriptor.size - self._at
                     raise self._blobs.broken(error, left) from None
                 continue
-            # As long as something comes, there is hope.
+            # As long as something comes, there is hope; silence in between takes more of it.
+            self._came += len(data)
             if data:
-                self._failures = self._silences = 0
+                self._failures = 0
+            if self._came >= _HOPE_BYTES:
+                self._silences = 0
             self._at += len(data)
             return data
 
     def _ask(self) -> "BaseHTTPResponse":
+        self._came = 0
         response = self._blobs.request(self._descriptor, self._at)
         if self._at and response.status == 200:
             # This server sends everything or nothing: what we have already is passed over.

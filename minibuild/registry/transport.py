@@ -10,12 +10,20 @@ after a pause that doubles, or after the time that the server asks for (`Retry-A
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
-from minibuild.errors import BuildError, Cancelled, RegistryError
+from minibuild.errors import BuildError, RegistryError
 from minibuild.graph.address import parse_address, same_host
 from minibuild.registry.hosts import Tls
-from minibuild.startup.tuples import NamedTuple
+from minibuild.registry.patience import Patience
+from minibuild.registry.unreachable import (
+    Unreachable,
+    explain,
+    host_of,
+    no_address,
+    reason,
+    stalled,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -28,47 +36,6 @@ _REDIRECTS = 8
 _CONNECTIONS = 8
 _BLOCK_BYTES = 128 << 10
 _PRIVATE = ("authorization", "proxy-authorization", "cookie")
-
-
-class Patience(NamedTuple):
-    """How long to wait for a registry before giving up. `sleep` may raise to stop waiting; all
-    other waiting stops when `cancelled` is set.
-
-    Silence is `connect_s` or `read_s` without a byte, and tried less often: `silences` times. What
-    a registry has to store may take it `store_s` to answer to.
-    """
-
-    attempts: int = 5
-    pause_s: float = 0.5
-    longest_pause_s: float = 60.0
-    connect_s: float = 10.0
-    read_s: float = 30.0
-    sleep: Callable[[float], None] = time.sleep
-    silences: int = 2
-    store_s: float = 300.0
-    cancelled: threading.Event | None = None
-
-
-def patient(cancelled: threading.Event) -> Patience:
-    """The usual patience, which ends at once when `cancelled` is set."""
-
-    def sleep(seconds: float) -> None:
-        if cancelled.wait(seconds):
-            raise Cancelled("cancelled while waiting for a registry")
-
-    return Patience(sleep=sleep, cancelled=cancelled)
-
-
-class Unreachable(RegistryError):
-    """There was no answer at all. `temporary` says whether the next attempt may get one, `silent`
-    whether this one took its time."""
-
-    def __init__(
-        self, message: str, *, hint: str = "", temporary: bool = True, silent: bool = False
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.temporary = temporary
-        self.silent = silent
 
 
 class Transport:
@@ -139,13 +106,13 @@ class Transport:
                 discard(response)
                 url, before = redirect_target(url, location), url
             except ValueError as error:  # of urllib, about an address
-                raise no_address(_host(asked), reason(error)) from None
+                raise no_address(host_of(asked), reason(error)) from None
             if response.status == 303:
                 method, body = "GET", None
             if not same_host(url, before):
                 headers = {k: v for k, v in headers.items() if k.lower() not in _PRIVATE}
         raise Unreachable(
-            f"{_host(asked)} redirects from one address to the next without end", temporary=False
+            f"{host_of(asked)} redirects from one address to the next without end", temporary=False
         )
 
     def _sent(
@@ -203,7 +170,10 @@ class Transport:
         if self.patience.cancelled is not None:
             from minibuild.registry.connection import pools
 
-            made.pool_classes_by_scheme = pools(self.patience.cancelled)
+            patience = self.patience
+            made.pool_classes_by_scheme = pools(
+                self.patience.cancelled, patience.stall_s, patience.report
+            )
         return made
 
     def proxy(self, url: str) -> str:
@@ -273,7 +243,10 @@ def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
             response.release_conn()
     except (urllib3.exceptions.HTTPError, OSError) as error:
         response.close()
-        raise Unreachable(f"{host} broke off its answer: {reason(error)}") from None
+        if stall := stalled(error, host):
+            raise stall from None
+        silent = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+        raise Unreachable(f"{host} broke off its answer: {reason(error)}", silent=silent) from None
     if len(data) <= limit and response.headers.get("Content-Encoding", "") == "gzip":
         data = _inflated(data, limit, host)
     if len(data) > limit:
@@ -305,92 +278,3 @@ def retry_after_s(response: "BaseHTTPResponse") -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
         return 0.0
-
-
-def no_address(host: str, why: str) -> Unreachable:
-    """The error for a server that names an address that is none."""
-    return Unreachable(f"{host} names an address that is none: {why}", temporary=False)
-
-
-def _host(url: str) -> str:
-    """The host of a URL, for messages."""
-    try:
-        return parse_address(url).place
-    except ValueError:
-        return "the server"
-
-
-def explain(error: Exception, url: str, patience: Patience) -> Unreachable:
-    """The failure of a connection as a sentence for people."""
-    from http.client import BadStatusLine, RemoteDisconnected
-
-    import urllib3.exceptions as library
-
-    host, inner = _host(url), cast(object, error)
-    while isinstance(found := getattr(inner, "reason", None), Exception):
-        inner = found
-    if about_tls := _explain_tls(error, inner, host):
-        return about_tls
-    if isinstance(inner, library.NameResolutionError):
-        return Unreachable(
-            f"there is no host {host.rpartition(':')[0] or host}, or no name server knows it",
-            hint="check the name and the network",
-            temporary=False,
-        )
-    refused = isinstance(inner, library.NewConnectionError)
-    if isinstance(inner, library.ConnectTimeoutError) and not refused:
-        return Unreachable(
-            f"{host} cannot be reached within {patience.connect_s:g} seconds",
-            hint="is there a firewall, or a proxy to go through? See docs/registries.md",
-            silent=True,
-        )
-    if isinstance(inner, library.ReadTimeoutError):
-        return Unreachable(
-            f"{host} did not answer within {patience.read_s:g} seconds",
-            hint="it is there, and overloaded or stuck: try again later",
-            silent=True,
-        )
-    if isinstance(inner, library.LocationValueError):
-        return no_address(host, reason(error))
-    garbage = _of_kind(BadStatusLine, inner)
-    if garbage and not isinstance(garbage, RemoteDisconnected):
-        return Unreachable(f"{host} does not answer as a registry does: it does not speak HTTP")
-    return Unreachable(
-        f"{host} cannot be reached: {reason(error)}",
-        hint="check the name and the network; an image from a file needs no registry: "
-        "minibuild image load FILE",
-    )
-
-
-def _explain_tls(error: Exception, inner: object, host: str) -> Unreachable | None:
-    """The failure, if it is one of TLS: a certificate, or no TLS at all."""
-    import ssl
-
-    if certificate := _of_kind(ssl.SSLCertVerificationError, inner):
-        fault = getattr(certificate, "verify_message", "") or "it does not fit"
-        return Unreachable(
-            f"the certificate of {host} cannot be trusted: {fault}",
-            hint=f"put the authority's certificate into ~/.docker/certs.d/{host}/ca.crt",
-            temporary=False,
-        )
-    if _of_kind(ssl.SSLError, inner):
-        return Unreachable(f"{host} does not speak TLS as expected: {reason(error)}")
-    return None
-
-
-def _of_kind(kind: type[Exception], error: object) -> Exception | None:
-    """The error of that kind which the library wrapped, if there is one."""
-    for candidate in (error, getattr(error, "__cause__", None), *getattr(error, "args", ())):
-        if isinstance(candidate, kind):
-            return candidate
-    return None
-
-
-def reason(error: BaseException) -> str:
-    """The innermost cause, without the layers that libraries wrap around it."""
-    inner: object = error
-    while isinstance(found := getattr(inner, "reason", None), Exception):
-        inner = found
-    cause = getattr(inner, "__cause__", None)
-    text = str(getattr(cause, "strerror", "") or getattr(inner, "strerror", "") or inner)
-    return (text.rpartition(": ")[2] or text).lower().rstrip(".") if text else type(inner).__name__

@@ -16,14 +16,8 @@ from minibuild.oci.model import Descriptor
 from minibuild.registry.client import Call, Client
 from minibuild.registry.errors import Refused
 from minibuild.registry.hosts import Endpoint
-from minibuild.registry.transport import (
-    TEMPORARY,
-    Unreachable,
-    discard,
-    no_address,
-    reason,
-    redirect_target,
-)
+from minibuild.registry.transport import TEMPORARY, discard, redirect_target
+from minibuild.registry.unreachable import Unreachable, no_address, reason
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -131,6 +125,8 @@ class Uploader:
                 failures = 0
             except (Unreachable, Refused) as error:
                 if isinstance(error, Refused) and error.status not in (416, *TEMPORARY):
+                    raise
+                if isinstance(error, Unreachable) and not error.temporary:
                     raise
                 session.ask()  # raises if the session is lost
                 failures = 0 if session.offset > before else failures + 1

@@ -110,7 +110,7 @@ def _export(
     build = departure.build
     meter = VertexMeter(build.report, progress.vertex)
     source = departure.build.worker.layers
-    place = open_place(asked, build.registries, build.cancelled)
+    place = open_place(asked, build.registries, build.cancelled, build.report)
     top = write_steps(place, document, source, departure.near, meter, drop=asked.reset)
     progress.remark(
         f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"

@@ -91,7 +91,9 @@ class Imports:
         name = place_name(asked)
         try:
             with task(self._build.report, f"importing cache manifest from {name}"):
-                place = open_place(asked, self._build.registries, self._build.cancelled)
+                place = open_place(
+                    asked, self._build.registries, self._build.cancelled, self._build.report
+                )
                 return read_steps(place)
         except Cancelled:
             raise

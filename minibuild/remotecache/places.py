@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from minibuild.digest import digest_bytes
+from minibuild.events import Report, silent
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
@@ -94,19 +95,22 @@ def place_name(asked: CachePlace | CacheMountPlace) -> str:
 
 
 def open_place(
-    asked: CachePlace | CacheMountPlace, access: RegistryAccess, cancelled: threading.Event
+    asked: CachePlace | CacheMountPlace,
+    access: RegistryAccess,
+    cancelled: threading.Event,
+    report: Report = silent,
 ) -> Place:
     """The place that a request names."""
     if asked.type == "local":
         digest = asked.digest if isinstance(asked, CachePlace) else ""
         return FolderPlace(asked.path, asked.tag, digest)
+    from minibuild.registry.patience import patient
     from minibuild.registry.pull import Registry
-    from minibuild.registry.transport import patient
 
     reference = parse_reference(asked.ref)
     if asked.insecure:
         access = access._replace(insecure=(*access.insecure, reference.domain))
-    return RegistryPlace(reference, Registry(access, patient(cancelled)))
+    return RegistryPlace(reference, Registry(access, patient(cancelled, access.stall_s, report)))
 
 
 class FolderPlace:
@@ -219,7 +223,7 @@ class RegistryPlace:
     def try_name(self, manifest: bytes) -> bool:
         """See `Place.try_name`."""
         from minibuild.registry.errors import Refused
-        from minibuild.registry.transport import Unreachable
+        from minibuild.registry.unreachable import Unreachable
 
         tag = self._reference.tag
         try:

@@ -7,14 +7,17 @@ come first, then those of podman and skopeo (containers-auth.json(5), containers
 import os
 from collections.abc import Mapping
 
+from minibuild.errors import UsageError
+from minibuild.session.duration import duration
 from minibuild.session.environment import Environment
-from minibuild.session.request import RegistryAccess
+from minibuild.session.request import STALL_S, RegistryAccess
 
 _SETTINGS = "minibuild/config.toml"
 
 
-def registry_access(environment: Environment) -> RegistryAccess:
-    """How registries are reached."""
+def registry_access(environment: Environment, stall_timeout: str = "") -> RegistryAccess:
+    """How registries are reached. `stall_timeout` is a time as people write it, and wins over the
+    one of the environment."""
     variables = environment.variables
     home = variables.get("HOME", "")
     config = variables.get("XDG_CONFIG_HOME", "")
@@ -39,7 +42,17 @@ def registry_access(environment: Environment) -> RegistryAccess:
         logins=tuple(filter(None, logins)),
         certificates=tuple(filter(None, certificates)),
         proxies=_proxies(variables),
+        stall_s=_stall_s(stall_timeout or variables.get("MINIBUILD_STALL_TIMEOUT", "")),
     )
+
+
+def _stall_s(text: str) -> float:
+    if not text:
+        return STALL_S
+    seconds = duration(text)
+    if seconds < 1:
+        raise UsageError(f"a stall time-out of {text} is too short", hint="give a second at least")
+    return seconds
 
 
 def _settings(given: str, config: str) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from minibuild.graph.flat import FlatGraph
 
 
+STALL_S = 30.0
+"""How long a server may send next to nothing, if nothing else is said."""
+
 ENTITLEMENTS = ("network.host", "security.insecure")
 """What a RUN gets only where the request allows it."""
 
@@ -73,7 +76,8 @@ class RegistryAccess(NamedTuple):
     `logins` are files in the form of Docker's config.json; the first that knows a registry
     counts. `certificates` are folders in the form of /etc/docker/certs.d. `proxies` maps `http`,
     `https` and `no` to the values of the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
-    `insecure` are registries that may go without TLS, whatever the settings say.
+    `insecure` are registries that may go without TLS, whatever the settings say. What brings next
+    to nothing for `stall_s` seconds is given up.
     """
 
     settings: str = ""
@@ -81,6 +85,7 @@ class RegistryAccess(NamedTuple):
     certificates: tuple[str, ...] = ()
     proxies: Mapping[str, str] = {}
     insecure: tuple[str, ...] = ()
+    stall_s: float = STALL_S
 
 
 class CacheMountPlace(NamedTuple):

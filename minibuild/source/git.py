@@ -17,6 +17,7 @@ from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
 from minibuild.progress.writer import ProgressWriter
+from minibuild.registry.pace import LEAST_BYTES_S
 from minibuild.source.web import Client
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
@@ -24,6 +25,8 @@ from minibuild.worker.context import BuildContext
 _SHA256_DIGITS = 64
 _HASH_DIGITS = (40, _SHA256_DIGITS)  # those of SHA-1 are 40
 _HEX = frozenset("0123456789abcdef")
+_PACKING = 10
+"""How many times the stall time a git server may count and pack, before it sends what it packed."""
 
 
 def fetch_git(
@@ -359,8 +362,10 @@ class _Git:
             "GIT_SSH_COMMAND": "ssh -F /dev/null -o BatchMode=yes"
             " -o StrictHostKeyChecking=accept-new",
         }
-        # As for registries; git's own names for them.
-        proxies = self._client.registries.proxies.items()
-        env |= {f"{scheme}_proxy": proxy for scheme, proxy in proxies}
+        # As for registries; git's own names for them. A server may pack for long before it sends.
+        access = self._client.registries
+        env |= {f"{scheme}_proxy": proxy for scheme, proxy in access.proxies.items()}
+        env["GIT_HTTP_LOW_SPEED_LIMIT"] = str(LEAST_BYTES_S)
+        env["GIT_HTTP_LOW_SPEED_TIME"] = f"{_PACKING * access.stall_s:.0f}"
         agent = self._client.ssh("default")
         return env | self._auth() | ({"SSH_AUTH_SOCK": agent.path} if agent else {})

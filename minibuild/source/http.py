@@ -60,7 +60,7 @@ def open_url(client: Client, url: str, validators: dict[str, Any]) -> Any:
     if value := _authorization(client, url):
         headers["Authorization"] = value
     hint = "open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token"
-    return get(url, headers, client.registries, client.cancelled, hint)
+    return get(url, headers, client.registries, client.cancelled, hint, client.report)
 
 
 def _authorization(client: Client, url: str) -> str:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Literal, Protocol
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, ImageError, RegistryError
+from minibuild.events import Report, silent
 from minibuild.graph.frontend import ResolvedImage
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
@@ -76,12 +77,14 @@ class _Kept(NamedTuple):
         return open_at(self.content if here else self.remote, descriptor, offset)
 
 
-def registry_client(access: RegistryAccess, cancelled: threading.Event) -> Remote:
+def registry_client(
+    access: RegistryAccess, cancelled: threading.Event, report: Report = silent
+) -> Remote:
     """The client of registries: what an `ImageFinder` connects with."""
+    from minibuild.registry.patience import patient
     from minibuild.registry.pull import Registry
-    from minibuild.registry.transport import patient
 
-    return Registry(access, patient(cancelled))
+    return Registry(access, patient(cancelled, access.stall_s, report))
 
 
 class ImageFinder:

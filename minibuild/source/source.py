@@ -21,7 +21,7 @@ class Sources:
             build.worker.content,
             build.worker.images,
             pull=build.pull,
-            connect=lambda: registry_client(build.registries, build.cancelled),
+            connect=lambda: registry_client(build.registries, build.cancelled, build.report),
         )
         self.base: set[DiffKey] = set()
         """The diffs that are layers of images; an export may not change these."""

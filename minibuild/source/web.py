@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from minibuild.errors import RegistryError
+from minibuild.events import Report, silent
 from minibuild.graph.address import parse_address, without_credentials
 from minibuild.registry.hosts import Hosts
-from minibuild.registry.transport import Transport, Unreachable, patient, reason
+from minibuild.registry.patience import patient
+from minibuild.registry.transport import Transport
+from minibuild.registry.unreachable import Unreachable, reason, stalled
 from minibuild.session.request import RegistryAccess
 from minibuild.session.secrets import AgentSocket
 
@@ -43,6 +46,11 @@ class Client(Protocol):
         ...
 
     @property
+    def report(self) -> Report:
+        """Hears of what is waited for."""
+        ...
+
+    @property
     def cancelled(self) -> threading.Event:
         """Set when nobody waits any more."""
         ...
@@ -54,11 +62,12 @@ def get(
     access: RegistryAccess,
     cancelled: threading.Event,
     hint: str = "open the address in a browser",
+    report: Report = silent,
 ) -> "BaseHTTPResponse":
     """The answer to a GET: 200, or 304 if the headers ask for that. Raises `RegistryError`, with
     the hint where the server answered something else."""
     shown = without_credentials(url)
-    transport = Transport(patient(cancelled), access.proxies)
+    transport = Transport(patient(cancelled, access.stall_s, report), access.proxies)
     try:
         tls = Hosts(access).tls(parse_address(shown).place)
         response = transport.request("GET", shown, tls, headers)
@@ -82,7 +91,11 @@ def body(response: "BaseHTTPResponse", url: str) -> Iterator[bytes]:
     try:
         yield from response.stream(CHUNK_BYTES)
     except (urllib3.exceptions.HTTPError, OSError) as error:
+        stall = stalled(error, "the server")
         raise RegistryError(
-            f"cannot fetch {without_credentials(url)}: the download broke off: {reason(error)}",
-            hint="run the build again; nothing of the part that came is kept",
+            f"cannot fetch {without_credentials(url)}: "
+            + (stall.message if stall else f"the download broke off: {reason(error)}"),
+            hint=stall.hint
+            if stall
+            else "run the build again; nothing of the part that came is kept",
         ) from error

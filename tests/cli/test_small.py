@@ -11,10 +11,10 @@ from minibuild.cli import doctor
 from minibuild.cli.catalogue import CATALOGUE
 from minibuild.cli.completion import flags
 from minibuild.cli.main import entry
-from minibuild.cli.prune import duration
 from minibuild.cli.table import ago, table
 from minibuild.errors import UsageError
 from minibuild.linux.probe import Finding
+from minibuild.session.duration import duration
 
 
 def test_table() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from minibuild.cli import image_registry
 from minibuild.cli.main import entry
-from minibuild.registry.transport import Patience
+from minibuild.events import Report
+from minibuild.registry.patience import Patience
 from tests.support.faulty import Fault, Faulty, digest
 
 LAYER = os.urandom(300_000)
@@ -40,7 +41,7 @@ def run(
 ) -> Callable[..., Said]:
     """Run a command in this process, with a patience that ends soon if nothing is to come."""
 
-    def impatient(cancelled: threading.Event) -> Patience:
+    def impatient(cancelled: threading.Event, stall_s: float, report: Report) -> Patience:
         silence_s = 0.9 if any(fault.kind == "hang" for fault in server.faults) else 30.0
         return Patience(3, 0.0, 60.0, 30.0, silence_s, lambda seconds: None)
 

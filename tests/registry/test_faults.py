@@ -15,9 +15,9 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import fetch_blob, fetch_image
+from minibuild.registry.patience import Patience, patient
 from minibuild.registry.pull import Registry, RemoteBlobs
 from minibuild.registry.push import Repository, push_image
-from minibuild.registry.transport import Patience, patient
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty
 

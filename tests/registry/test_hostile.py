@@ -21,9 +21,9 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_INDEX, Descriptor
 from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import Arrival, fetch_blob, fetch_image
+from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository
-from minibuild.registry.transport import Patience
 from minibuild.session.request import RegistryAccess
 from minibuild.source.web import get
 from minibuild.store.layout import Store

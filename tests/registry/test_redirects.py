@@ -13,9 +13,9 @@ from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import fetch_blob
+from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository
-from minibuild.registry.transport import Patience
 from minibuild.session.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty, digest

@@ -20,9 +20,9 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.registry.fetch import fetch_image
+from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository, push_image
-from minibuild.registry.transport import Patience
 from minibuild.session.request import RegistryAccess
 from minibuild.store.layout import Store
 from tests.registry.conftest import Authority

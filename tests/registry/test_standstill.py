@@ -13,7 +13,9 @@ from urllib3.exceptions import ReadTimeoutError
 
 from minibuild.errors import Cancelled
 from minibuild.registry.hosts import Tls
-from minibuild.registry.transport import Transport, Unreachable, patient
+from minibuild.registry.patience import patient
+from minibuild.registry.transport import Transport
+from minibuild.registry.unreachable import Unreachable
 from tests.registry.conftest import Authority
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"

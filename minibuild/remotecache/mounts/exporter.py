@@ -58,7 +58,9 @@ def send(
     place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 
-    opened = (open_place(asked, build.registries, build.cancelled) for asked in others)
+    opened = (
+        open_place(asked, build.registries, build.cancelled, build.report) for asked in others
+    )
     parcels = Parcels(build.worker.store, opened)
     changed: dict[str, None] = {}
     try:
@@ -88,7 +90,7 @@ def _export(
     parcels: Parcels,
     progress: ProgressWriter,
 ) -> list[str]:
-    place = open_place(asked, build.registries, build.cancelled)
+    place = open_place(asked, build.registries, build.cancelled, build.report)
     kept = read_mounts(place)
     there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
     layers: dict[str, Descriptor] = {}

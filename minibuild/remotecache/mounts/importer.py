@@ -117,7 +117,9 @@ class _Source:
 
     def _ask(self, build: BuildContext) -> MountCache | None:
         try:
-            found = read_mounts(open_place(self._asked, build.registries, build.cancelled))
+            found = read_mounts(
+                open_place(self._asked, build.registries, build.cancelled, build.report)
+            )
         except Cancelled:
             raise
         except (BuildError, OSError) as error:
