@@ -11,10 +11,18 @@ from typing import Literal
 from minibuild.errors import Span
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Flag, Head
+from minibuild_dockerfile.limits import check_words
 from minibuild_dockerfile.lines import Locate, Logical
 from minibuild_dockerfile.split import Split
 from minibuild_dockerfile.suggest import did_you_mean
-from minibuild_dockerfile.words import NotStrings, Piece, json_array, split_flags
+from minibuild_dockerfile.words import (
+    NotStrings,
+    Piece,
+    json_array,
+    split_flags,
+    split_separated,
+    split_words,
+)
 
 FlagKind = Literal["text", "texts", "bool"]
 """A flag with a value, one that may come several times, one that is true when it stands alone."""
@@ -53,6 +61,7 @@ class Clause:
         self.pieces, self.rest = split_flags(split.rest)
         self.escape = escape
         self.locate = locate
+        check_words(len(self.pieces), logical.span)
 
     def error(self, message: str, hint: str = "", span: Span | None = None) -> DockerfileError:
         """An error about this instruction, or about the part of it that `span` is."""
@@ -70,10 +79,24 @@ class Clause:
                 return comment.text.removeprefix(name + " ")
         return ""
 
+    def words(self) -> list[Piece]:
+        """The arguments as words of a shell."""
+        words = split_words(self.rest, self.escape)
+        check_words(len(words), self.logical.span)
+        return words
+
+    def separated(self) -> list[Piece]:
+        """The arguments where only spaces separate words."""
+        words = split_separated(self.rest)
+        check_words(len(words), self.logical.span)
+        return words
+
     def json(self) -> tuple[str, ...] | None:
         """The arguments as a JSON array, None if they are none."""
         try:
-            return json_array(self.rest.text)
+            words = json_array(self.rest.text)
+            check_words(len(words or ()), self.logical.span)
+            return words
         except NotStrings:
             raise self.error(
                 "when using JSON array syntax, arrays must be comprised of strings only",

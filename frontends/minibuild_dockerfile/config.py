@@ -63,7 +63,7 @@ def arg(state: StageState, item: Arg) -> None:
         elif value is None:
             value = state.conversion.globals.get(name)
         if value is not None and name not in _NOT_IN_ENV:
-            state.env[name] = value
+            state.declare(name, value)
         state.build_args[name] = value
         texts.append(name if value is None else f"{name}={value}")
     state.record(f"ARG {' '.join(texts)}")

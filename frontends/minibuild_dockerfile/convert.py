@@ -28,6 +28,7 @@ from minibuild_dockerfile.checks.rules import BUILDKIT_RULES
 from minibuild_dockerfile.dispatch import dispatch
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
+from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.needs import Needs, Plan, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
@@ -170,7 +171,7 @@ def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, di
         defaults = global_args(args, predefined, {}, parsed.escape)
     except DockerfileError:
         defaults = None
-    scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks)
+    scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks, Budget())
     return make_table(stages, scope, request, named_contexts(request.contexts)), variables
 
 
@@ -183,7 +184,9 @@ def converted(
     target = table.target(request.target)
     check_references(table)
     states: dict[int, StageState] = {}
-    conversion = Conversion(request, platform, variables, escape, table, sources, checks, states)
+    conversion = Conversion(
+        request, platform, variables, escape, table, sources, checks, states, Budget()
+    )
     needs = Needs(table, sources, platform, checks)
     plans = needs.of(*(table.stages if all_stages else (target,)))
     for plan in plans:

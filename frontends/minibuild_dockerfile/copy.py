@@ -331,7 +331,7 @@ def _inline(state: StageState, heredoc: Heredoc, head: Head) -> Vertex:
     """A tree with an inline file."""
     text = heredoc.text
     if heredoc.expand:
-        found = process_heredoc(text, state.env, heredoc.span)
+        found = process_heredoc(text, state.env, heredoc.span, state.conversion.budget)
         state.note_unset(found.unset, head)
         text = found.text
     file = op.Mkfile(f"/{heredoc.name}", text.encode("utf-8", "surrogateescape"))

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from minibuild.errors import Span
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.lexer import Lexer, LexError, RequiredError
+from minibuild_dockerfile.lexer import Lexer, LexError, RequiredError, TooMuchError
+from minibuild_dockerfile.limits import Budget, too_much
 
 
 class Expansion(NamedTuple):
@@ -34,38 +35,56 @@ class Words(NamedTuple):
 
 
 def process_word(
-    word: str, variables: Mapping[str, str], span: Span, escape: str = "\\"
+    word: str,
+    variables: Mapping[str, str],
+    span: Span,
+    escape: str = "\\",
+    budget: Budget | None = None,
 ) -> Expansion:
     """Expand `word` into one text. `span` is for errors alone."""
     lexer = Lexer(word, variables, escape)
-    text, _ = _run(lexer, span)
+    text, _ = _run(lexer, span, budget)
     return Expansion(text, frozenset(lexer.used), frozenset(lexer.unset))
 
 
-def process_words(word: str, variables: Mapping[str, str], span: Span, escape: str = "\\") -> Words:
+def process_words(
+    word: str,
+    variables: Mapping[str, str],
+    span: Span,
+    escape: str = "\\",
+    budget: Budget | None = None,
+) -> Words:
     """Expand `word` and split the result into words, none of them empty."""
     lexer = Lexer(word, variables, escape)
-    _, words = _run(lexer, span)
+    _, words = _run(lexer, span, budget)
     return Words(tuple(words), frozenset(lexer.used), frozenset(lexer.unset))
 
 
-def process_heredoc(content: str, variables: Mapping[str, str], span: Span) -> Expansion:
+def process_heredoc(
+    content: str, variables: Mapping[str, str], span: Span, budget: Budget | None = None
+) -> Expansion:
     """Expand variables in an inline file. Quotes are text; the escape is always a backslash."""
     lexer = Lexer(content, variables, "\\", quotes=False)
-    text, _ = _run(lexer, span)
+    text, _ = _run(lexer, span, budget)
     return Expansion(text, frozenset(lexer.used), frozenset(lexer.unset))
 
 
-def _run(lexer: Lexer, span: Span) -> tuple[str, list[str]]:
+def _run(lexer: Lexer, span: Span, budget: Budget | None) -> tuple[str, list[str]]:
     """Expand everything: the text, and its words. Errors name the whole word."""
+    budget = budget or Budget()
+    lexer.most = budget.left
     try:
-        return lexer.until("")
+        expanded = lexer.until("")
+    except TooMuchError:
+        raise too_much(span) from None
     except LexError as error:
         quoted = json.dumps(lexer.text, ensure_ascii=False)
         hint = _hint(str(error), lexer.text)
         if isinstance(error, RequiredError):
             hint = "give the value with --build-arg, or in an ARG or ENV above this line"
         raise DockerfileError(f"failed to process {quoted}: {error}", span, hint=hint) from None
+    budget.take(lexer.spent, span)
+    return expanded
 
 
 def _hint(message: str, word: str) -> str:

@@ -39,8 +39,6 @@ from minibuild_dockerfile.quantities import duration_ns
 from minibuild_dockerfile.words import (
     SEPARATOR,
     Piece,
-    split_separated,
-    split_words,
     stripped,
 )
 
@@ -50,7 +48,7 @@ _MILLISECOND_NS = 1_000_000
 
 
 def from_(clause: Clause) -> From:
-    words = [word.text for word in split_separated(clause.rest)]
+    words = [word.text for word in clause.separated()]
     if not (len(words) == 1 or (len(words) == 3 and words[1].lower() == "as")):
         dashed = words and words[0].startswith("-")
         hint = "flags begin with two dashes" if dashed else "write FROM image or FROM image AS name"
@@ -71,7 +69,7 @@ def from_(clause: Clause) -> From:
 
 
 def arg(clause: Clause) -> Arg:
-    words = split_words(clause.rest, clause.escape)
+    words = clause.words()
     if not words:
         raise _at_least_one(clause, "ARG NAME or ARG NAME=default")
     flags = clause.flags({})
@@ -97,7 +95,7 @@ def label(clause: Clause) -> Label:
 
 def _key_values(clause: Clause) -> tuple[tuple[KeyValue, ...], bool]:
     """The pairs of ENV or LABEL, and whether they are in the old form without `=`."""
-    words = split_words(clause.rest, clause.escape)
+    words = clause.words()
     if not words:
         raise _at_least_one(clause, f"{clause.instruction} name=value")
     if "=" not in words[0].text:
@@ -159,7 +157,7 @@ def _command(clause: Clause) -> Command:
 
 
 def expose(clause: Clause) -> Expose:
-    ports = tuple(word.text for word in split_separated(clause.rest))
+    ports = tuple(word.text for word in clause.separated())
     if not ports:
         raise _at_least_one(clause, "EXPOSE 8080 or EXPOSE 53/udp")
     return Expose(clause.flags({}).head, ports)
@@ -167,7 +165,7 @@ def expose(clause: Clause) -> Expose:
 
 def volume(clause: Clause) -> Volume:
     array = clause.json()
-    written = array or tuple(word.text for word in split_separated(clause.rest))
+    written = array or tuple(word.text for word in clause.separated())
     if not written or array == ():
         raise _at_least_one(clause, "VOLUME /path")
     flags = clause.flags({})
@@ -190,7 +188,7 @@ def shell(clause: Clause) -> Shell:
 
 
 def healthcheck(clause: Clause) -> Healthcheck:
-    words = split_separated(clause.rest)
+    words = clause.separated()
     if not words:
         raise _at_least_one(clause, "HEALTHCHECK CMD command, or HEALTHCHECK NONE")
     flags = clause.flags(

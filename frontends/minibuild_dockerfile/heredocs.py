@@ -9,7 +9,7 @@ Read next: `lines`.
 
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
-from minibuild_dockerfile.lexer import Lexer, LexError
+from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
 from minibuild_dockerfile.words import NotStrings, json_array, split_flags, split_keyword
 
 _ANNOUNCED = regex(r"([0-9]*)<<(-?)[\t\f\r ]*([^<]*)")
@@ -32,7 +32,7 @@ def announced(line: str) -> list[Announced]:
     lexer = Lexer(line, {}, keep_quotes=True, keep_escapes=True, keep_unset=True)
     try:
         _, words = lexer.until("")
-    except LexError:
+    except (LexError, TooMuchError):
         return []
     return [found for word in words if (found := heredoc_word(word))]
 
@@ -59,7 +59,7 @@ def heredoc_word(word: str) -> Announced | None:
     try:
         _, names = Lexer(match[3], {}, keep_unset=True).until("")
         _, quoted = Lexer(match[3], {}, keep_unset=True, keep_quotes=True).until("")
-    except LexError:
+    except (LexError, TooMuchError):
         return None
     if len(names) != 1 or len(quoted) != 1:
         return None

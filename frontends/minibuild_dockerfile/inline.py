@@ -21,7 +21,6 @@ from minibuild_dockerfile.instructions import (
     ShellForm,
 )
 from minibuild_dockerfile.suggest import did_you_mean
-from minibuild_dockerfile.words import split_separated
 
 _TRANSFER: dict[str, FlagKind] = {
     "chown": "text",
@@ -91,7 +90,7 @@ class _Transfer(NamedTuple):
 def _transfer(clause: Clause) -> _Transfer:
     """Sources and destination. All paths come before all heredocs."""
     array = clause.json()
-    words = array or tuple(word.text for word in split_separated(clause.rest))
+    words = array or tuple(word.text for word in clause.separated())
     if array == () or len(words) < 2:
         count = "only one was provided" if words and array != () else "none was provided"
         raise clause.error(

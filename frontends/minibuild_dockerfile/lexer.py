@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from minibuild.startup.regex import regex
+from minibuild_dockerfile.limits import MOST_EXPANDED
 
 MAX_DEPTH = 50
 """How deep `${a:-${b:-...}}` may be nested; the lexer calls itself for each level."""
@@ -35,6 +36,10 @@ class LexError(ValueError):
     """What is wrong with a word. Becomes a `DockerfileError` where the span is known."""
 
 
+class TooMuchError(Exception):
+    """The text stands for more than may be made of it."""
+
+
 class RequiredError(LexError):
     """A variable that has to have a value, and has none; the author says so with `?`."""
 
@@ -44,11 +49,12 @@ class Lexer:
 
     The `keep_` options leave quotes, escapes and unset variables in the result as written, for
     finding heredocs in a line that the shell is to read later. `quotes=False` makes quotes text.
+    All variables together may stand for `most` characters; `spent` is how many it were.
     """
 
     __slots__ = (
-        "depth", "escape", "keep_escapes", "keep_quotes", "keep_unset", "position",
-        "quotes", "text", "unset", "used", "variables",
+        "depth", "escape", "keep_escapes", "keep_quotes", "keep_unset", "most", "position",
+        "quotes", "spent", "text", "unset", "used", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +79,8 @@ class Lexer:
         self.used: set[str] = set()
         self.unset: set[str] = set()
         self.depth = 0
+        self.most = MOST_EXPANDED
+        self.spent = 0
 
     def peek(self) -> str:
         """The next character, or nothing at the end."""
@@ -198,12 +206,15 @@ class Lexer:
                 raise LexError(f"syntax error: ${{}} nested more than {MAX_DEPTH} deep")
             value = self.braced()
             self.depth -= 1
-            return value
-        name = self.name()
-        if not name:
+        elif name := self.name():
+            found = self.value(name)
+            value = self.unknown(f"${name}") if found is None else found
+        else:
             return "$"
-        found = self.value(name)
-        return self.unknown(f"${name}") if found is None else found
+        self.spent += len(value)
+        if self.spent > self.most:
+            raise TooMuchError
+        return value
 
     def unknown(self, written: str) -> str:
         """What an unset variable stands for."""
@@ -279,7 +290,9 @@ class Lexer:
         from minibuild_dockerfile.patterns import PatternError, replaced
 
         try:
-            return replaced(value or "", pattern, replacement, every)
+            return replaced(value or "", pattern, replacement, every, self.most)
+        except OverflowError:
+            raise TooMuchError from None
         except PatternError as error:
             raise LexError(f"invalid pattern ({pattern}) in substitution: {error}") from None
 

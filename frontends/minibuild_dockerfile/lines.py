@@ -22,6 +22,7 @@ from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.heredocs import Announced, announced
 from minibuild_dockerfile.instructions import Comment, Directive, Directives, Heredoc
 from minibuild_dockerfile.lexer import SPACES
+from minibuild_dockerfile.limits import check_instructions
 
 Locate = Callable[[int, int], Span]
 """Makes a span of a first and a last line, both counted from 1."""
@@ -96,6 +97,7 @@ class _Scanner:
                 self.position += 1
                 continue
             found.append(self.logical(tuple(comments)))
+            check_instructions(len(found), found[-1].span)
             comments = []
         return Scanned(directives, self.escape, tuple(found), tuple(self.lines))
 

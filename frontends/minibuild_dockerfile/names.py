@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterator, Mapping
 from minibuild.graph.platform import Platform
 from minibuild_dockerfile.checks.secrets import may_be_secret
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
-from minibuild_dockerfile.lexer import Lexer, LexError
+from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
 
 _HIDDEN = "****"
+_LONGEST = 1 << 16
+"""A name in which variables stand for more is shown as it is written."""
 
 Variables = Mapping[str, str]
 
@@ -96,9 +98,10 @@ def _written(head: Head) -> str:
 
 def _expanded(lexer: Lexer) -> str:
     """The text expanded, or as it is if it cannot be: the shell may know what it means."""
+    lexer.most = _LONGEST
     try:
         return lexer.until("")[0]
-    except LexError:
+    except (LexError, TooMuchError):
         return lexer.text
 
 

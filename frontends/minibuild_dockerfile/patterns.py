@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from minibuild_dockerfile.limits import MOST_EXPANDED
+
 STAR: Final = None
 """The token of `*`. Other tokens are pieces of a regular expression that match one character."""
 
@@ -99,14 +101,22 @@ def _matches(parts: list[Token], value: str) -> Iterator[re.Match[str]]:
         hopeless = len(value) if newline < 0 else newline
 
 
-def replaced(value: str, pattern: str, replacement: str, every: bool) -> str:
-    """The value with the first match, or every match, replaced by a literal text."""
+def replaced(
+    value: str, pattern: str, replacement: str, every: bool, most: int = MOST_EXPANDED
+) -> str:
+    """The value with the first match, or every match, replaced by a literal text.
+
+    Raises `OverflowError` if the replacements have more than `most` characters.
+    """
     pieces: list[str] = []
     done = 0
     for match in _matches(tokens(pattern), value):
         if pieces and match.start() == match.end() == done:
             continue  # nothing, right after a match: not a match of its own
         pieces += (value[done : match.start()], replacement)
+        most -= len(replacement)
+        if most < 0:
+            raise OverflowError
         done = match.end()
         if not every:
             break

@@ -53,7 +53,7 @@ def run(state: StageState, item: Run) -> None:
     hostname = request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", "")
     exec_op = op.Exec(
         args=tuple(args),
-        env=tuple(state.env.items()),
+        env=state.environment,
         cwd=state.workdir,
         user=state.config.get("User") or "",
         mounts=tuple(all_mounts),
@@ -71,7 +71,9 @@ def run(state: StageState, item: Run) -> None:
     note = note._replace(proxy=proxy_variables(request.build_args))
     state.vertex = Vertex(exec_op, inputs.vertices, note)
     declared = {name: state.env.get(name, value or "") for name, value in state.build_args.items()}
-    state.record(run_text(args, declared), layer=True, mark=True)
+    text = run_text(args, declared)
+    state.spend(len(text), item.head)
+    state.record(text, layer=True, mark=True)
 
 
 def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], list[op.ExecMount]]:

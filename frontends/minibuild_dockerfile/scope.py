@@ -14,6 +14,7 @@ from minibuild.graph.platform import Platform
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg
+from minibuild_dockerfile.limits import Budget
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """PATH of an image that sets none."""
@@ -57,14 +58,15 @@ def global_args(
     A SOURCE_DATE_EPOCH that is no number stands for a time that `given` would hold if it were
     known; `raw` keeps it.
     """
-    variables = dict(predefined)
+    variables, budget = dict(predefined), Budget()
     for arg in args:
         for item in arg.names:
             name = item.name
             if name in given:
                 variables[name] = given[name]
             elif item.default is not None:
-                variables[name] = process_word(item.default, variables, item.span, escape).text
+                default = process_word(item.default, variables, item.span, escape, budget)
+                variables[name] = default.text
     if not raw and not SECONDS.fullmatch(variables.get(EPOCH, "0")):
         del variables[EPOCH]
     return variables

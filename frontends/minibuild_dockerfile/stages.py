@@ -28,6 +28,7 @@ from minibuild_dockerfile.instructions import (
     ParsedFile,
     Run,
 )
+from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.reference import SCRATCH, InvalidReference, full_name
 from minibuild_dockerfile.suggest import did_you_mean
 
@@ -145,6 +146,7 @@ class FromScope(NamedTuple):
     declared: frozenset[str]
     escape: str
     checks: Checks
+    budget: Budget
 
     @property
     def known(self) -> list[str]:
@@ -153,7 +155,7 @@ class FromScope(NamedTuple):
 
     def expand(self, text: str, head: Head) -> Expansion:
         """`text` expanded; a variable that is not declared is a finding."""
-        expansion = process_word(text, self.variables, head.span, self.escape)
+        expansion = process_word(text, self.variables, head.span, self.escape, self.budget)
         for name in sorted(expansion.unset - self.declared):
             near = did_you_mean(name, self.known)
             self.checks.report(

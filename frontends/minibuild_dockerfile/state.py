@@ -21,6 +21,7 @@ from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word, process_words
 from minibuild_dockerfile.history import entry
 from minibuild_dockerfile.instructions import Head
+from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
 from minibuild_dockerfile.needs import Plan
 from minibuild_dockerfile.paths import from_slashes, to_slashes
@@ -44,6 +45,7 @@ class Conversion(NamedTuple):
     sources: Sources
     checks: Checks
     states: "dict[int, StageState]"
+    budget: Budget
 
 
 class StageState:
@@ -54,7 +56,8 @@ class StageState:
     """
 
     __slots__ = (
-        "author", "base_config", "build_args", "cmd_set", "config", "conversion", "env", "env_at",
+        "_environment", "author", "base_config", "build_args", "cmd_set", "config", "conversion",
+        "env", "env_at",
         "guesses", "history", "index", "names", "note_stage", "plan", "platform", "vertex",
         "workdir_set",
     )  # fmt: skip
@@ -66,6 +69,7 @@ class StageState:
         self.vertex: Vertex | None
         self.env: dict[str, str] = {}
         self.build_args: dict[str, str | None] = {}
+        self._environment: tuple[tuple[str, str], ...] | None = None
         self.cmd_set = False
         self.workdir_set = False
         self.guesses = 0
@@ -104,6 +108,7 @@ class StageState:
         self.author = parent.author
         self.platform = parent.platform
         self.env = dict(parent.env)
+        self.spend(len(self.history) + len(self.env), self.plan.stage.source.head)
         self.build_args = dict(parent.build_args)
         self.workdir_set = parent.workdir_set
 
@@ -119,9 +124,21 @@ class StageState:
             self.env[name] = value
             self.env_at.setdefault(name, at)
 
+    @property
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """The variables of a RUN; all RUNs that see the same ones share them."""
+        if self._environment is None:
+            self._environment = tuple(self.env.items())
+        return self._environment
+
+    def declare(self, name: str, value: str) -> None:
+        """Set a variable of the steps alone."""
+        self.env[name] = value
+        self._environment = None
+
     def set_env(self, name: str, value: str) -> None:
         """Set a variable of the config; it keeps its place in the list if it has one."""
-        self.env[name] = value
+        self.declare(name, value)
         listed = self.config.setdefault("Env", [])
         at = self.env_at.setdefault(name, len(listed))
         listed[at : at + 1] = [f"{name}={value}"]
@@ -141,13 +158,16 @@ class StageState:
 
     def word(self, text: str, head: Head, span: Span | None = None) -> str:
         """`text` expanded with the variables of this moment."""
-        found = process_word(text, self.env, span or head.span, self.conversion.escape)
+        conversion = self.conversion
+        where = span or head.span
+        found = process_word(text, self.env, where, conversion.escape, conversion.budget)
         self.note_unset(found.unset, head)
         return found.text
 
     def words(self, text: str, head: Head) -> list[str]:
         """`text` expanded and split into words."""
-        found = process_words(text, self.env, head.span, self.conversion.escape)
+        conversion = self.conversion
+        found = process_words(text, self.env, head.span, conversion.escape, conversion.budget)
         self.note_unset(found.unset, head)
         return list(found.words)
 
@@ -191,7 +211,12 @@ class StageState:
         if head.span == self.plan.stage.source.head.span:  # a trigger, which has no other place
             text = f"ONBUILD {text}"
         name = self.names.same(text) if same_step else self.names.next(text)
+        self.spend(len(name), head)
         return Note(name, head.span, self.note_stage, self.ignore_cache)
+
+    def spend(self, size: int, head: Head) -> None:
+        """Count what is kept of an instruction."""
+        self.conversion.budget.take(size, head.span)
 
     def record(self, created_by: str, *, layer: bool = False, mark: bool = False) -> None:
         """Add an entry to the history."""

@@ -19,6 +19,9 @@ SEPARATOR = regex("[\t\v\f\r ]+")
 """What separates words of FROM, EXPOSE, COPY and such: narrower than white space in quotes."""
 
 
+_SPACES = regex(f"[{SPACES}]*")
+
+
 class Piece(NamedTuple):
     """Part of a logical line, where it begins, and where it ends (not included)."""
 
@@ -69,7 +72,8 @@ def split_flags(rest: Piece) -> tuple[list[Piece], Piece]:
 
 
 def _skip_spaces(text: str, position: int) -> int:
-    return len(text) - len(text[position:].lstrip(SPACES))
+    match = _SPACES.match(text, position)
+    return match.end() if match else position
 
 
 def _take_flag(text: str, position: int) -> tuple[str, int]:
