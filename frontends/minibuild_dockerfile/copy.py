@@ -9,14 +9,16 @@ Read next: `minibuild.graph.op`, class `Copy`; `minibuild.graph.remote` for the 
 
 import posixpath
 import re
+from itertools import takewhile
 
 from minibuild.errors import DefinitionError, RegistryError
 from minibuild.graph import op
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import ImageContext
+from minibuild.graph.ignore import compiled
 from minibuild.graph.mode import parse_mode
 from minibuild.graph.owner import parse_owner
-from minibuild.graph.pattern import IgnorePatterns, clean, escape_glob
+from minibuild.graph.pattern import clean, escape_glob, has_wildcard
 from minibuild.graph.remote import (
     GitUrl,
     InvalidRemote,
@@ -265,19 +267,24 @@ def _relative(path: str) -> str:
 def _check_ignored(
     state: StageState, item: Copy | Add, source: str, ignore: tuple[str, ...]
 ) -> None:
-    """A source that is left out is a finding. Patterns that take files back are too much for this
-    check: of a directory that is left out a part may be there."""
-    if not ignore or any(pattern.startswith("!") for pattern in ignore):
-        return
+    """A source of which the ignore file leaves nothing is a finding."""
     path = clean(source)
-    if path in (".", "/"):
-        excluded = not _EVERYTHING.isdisjoint(ignore)
-    else:
-        excluded = IgnorePatterns(ignore).excluded(path.lstrip("/"))
-    if excluded:
+    if ignore and _all_ignored(path.lstrip("/"), ignore):
         keyword = "Copy" if isinstance(item, Copy) else "Add"
         message = f'Attempting to {keyword} file "{path}" that is excluded by .dockerignore'
         state.conversion.checks.report(rules.COPY_IGNORED_FILE, message, item.head)
+
+
+def _all_ignored(path: str, ignore: tuple[str, ...]) -> bool:
+    """Whether nothing is left of a source, as far as the patterns tell."""
+    brings_back = any(pattern.startswith("!") for pattern in ignore)
+    if path in (".", ""):
+        return not brings_back and not _EVERYTHING.isdisjoint(ignore)
+    if brings_back and has_wildcard(path):
+        # Any of what the wildcard finds may be brought back, so the directory above it counts.
+        parts = path.split("/")
+        path = "/".join(takewhile(lambda part: not has_wildcard(part), parts))
+    return bool(path) and compiled(ignore).may_prune(path)
 
 
 def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:

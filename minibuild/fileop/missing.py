@@ -12,7 +12,7 @@ import stat
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.paths import escapes, join, lstat, real_path
-from minibuild.graph.pattern import IgnorePatterns
+from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.linux.beneath import open_beneath
 
 _SHOWN = 3
@@ -72,7 +72,7 @@ def _left_out(tree: SourceTree, named: str, real: str) -> str:
     """Of a tree that was made without some files it is not known which files they were."""
     if tree.ignore:
         return ""  # All of them are there to be looked at.
-    patterns = IgnorePatterns(tree.ignored.patterns)
+    patterns = compiled(tree.ignored.patterns)
     index = patterns.deciding_pattern(real) if real else None
     if index is None or not patterns.excluded(real):
         return ""

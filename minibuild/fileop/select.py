@@ -18,8 +18,9 @@ from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import clean, join, lstat, real_path
 from minibuild.fileop.walk import Filter, Found, walk
+from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.op import Copy
-from minibuild.graph.pattern import IgnorePatterns, compile_glob
+from minibuild.graph.pattern import compile_glob
 from minibuild.linux import device
 from minibuild.linux.beneath import open_beneath
 from minibuild.startup.regex import regex
@@ -54,7 +55,7 @@ class Selection:
     def __init__(self, copy: Copy, tree: SourceTree) -> None:
         self.copy = copy
         self.tree = tree
-        self._ignore = IgnorePatterns(tree.ignore)
+        self._ignore = compiled(tree.ignore)
         self._exclude = IgnorePatterns(copy.exclude)
 
     def picks(self) -> Iterator[Pick]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join
-from minibuild.graph.pattern import IgnorePatterns
+from minibuild.graph.ignore import IgnorePatterns
 from minibuild.linux import device
 from minibuild.startup.tuples import NamedTuple
 

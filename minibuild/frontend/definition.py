@@ -17,8 +17,8 @@ from minibuild.graph.frontend import (
     LocalContext,
     RemoteContext,
 )
+from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.ignore_file import parse as parse_ignore_file
-from minibuild.graph.pattern import IgnorePatterns
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.startup.tuples import NamedTuple

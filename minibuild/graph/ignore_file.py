@@ -2,10 +2,10 @@
 
 Comes in: the text of `.dockerignore`, or of the `NAME.dockerignore` that belongs to a Dockerfile.
 Goes out: its patterns with their line numbers, cleaned as Docker cleans them, for
-`minibuild.graph.pattern.IgnorePatterns`. Rules: docs.docker.com, "Build context", and the reader
+`minibuild.graph.ignore.IgnorePatterns`. Rules: docs.docker.com, "Build context", and the reader
 in moby/patternmatcher, from which the order of the steps below comes: a comment has its `#` in
 the first column, for white space is trimmed only afterwards.
-Read next: `minibuild.graph.pattern`.
+Read next: `minibuild.graph.ignore`.
 """
 
 from minibuild.graph.pattern import clean

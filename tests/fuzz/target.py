@@ -14,7 +14,7 @@ from minibuild_dockerfile.subrequests import outline, targets
 
 from minibuild.errors import BuildError, SourceText, Span
 from minibuild.graph.frontend import FrontendRequest, LocalContext
-from minibuild.graph.pattern import IgnorePatterns
+from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import IgnoreRules
 from tests.support.resolver import FakeResolver

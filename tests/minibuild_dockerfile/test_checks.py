@@ -201,9 +201,40 @@ def test_sources_that_an_ignore_file_leaves_out() -> None:
         return [rule for rule, _ in findings(text, context=context)]
 
     assert found("docs", "docs/a") == ["CopyIgnoredFile"]
-    assert found("docs !docs/b", "docs/a") == [], "too much for a check"
     assert found("docs", ".") == found("a*", "/") == []
     assert found("*", ".") == found("**", "./") == ["CopyIgnoredFile"]
+
+
+@pytest.mark.parametrize(
+    ("ignore", "source", "left_out"),
+    [
+        ("docs !docs/b", "docs/a", True),
+        ("docs !docs/b", "docs/b", False),
+        ("docs !docs/b", "docs", False),
+        ("docs/b !nothing", "docs/b", True),
+        ("!docs/a docs/a", "docs/a", True),
+        ("** !docs/a", "docs/b", True),
+        ("** !docs/a", "docs/a", False),
+        ("** !docs/a", "docs/a/../b", True),
+        ("* !docs", "docs/sub", False),
+        ("* !docs/sub", "docs", False),
+        ("* !docs/sub", "other", True),
+        ("* !**/keep", "docs", False),
+        ("docs/*", "docs/*", True),
+        ("docs/* !docs/a", "docs/*", False),
+        ("docs !other", "docs/*", True),
+        ("* !docs", "*", False),
+        (".*", ".", False),
+        ("*", ".", True),
+        ("* !docs", ".", False),
+        ("* !docs", "/", False),
+    ],
+)
+def test_ignored_sources(ignore: str, source: str, left_out: bool) -> None:
+    """What is brought back is there, and a ! line about other files changes nothing."""
+    context = LocalContext("context", IgnoreRules(tuple(ignore.split())))
+    expected = [("CopyIgnoredFile", 2)] if left_out else []
+    assert findings(f"FROM busybox\nCOPY {source} /x/\n", context=context) == expected
 
 
 def test_descriptions() -> None:
