@@ -32,12 +32,12 @@ from minibuild.session.request import BuildRequest, BuildResult
 from minibuild.solver.solver import Solver
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.context import BuildContext, CacheMountImporter, open_context
+from minibuild.worker.context import BuildContext, open_context
 from minibuild.worker.worker import open_worker
 
 if TYPE_CHECKING:
-    from minibuild.attest.attestor import Attestor
-    from minibuild.remotecache.caches import Caches
+    from minibuild.exporter.result import Attestor
+    from minibuild.remotecache.caches import RemoteCaches
 
 LAB_MARK = "minibuild.lab"
 """The annotation of an image, and the key of its metadata, that names an old defect."""
@@ -56,14 +56,15 @@ def run_build(
     if request.lab:
         request = _marked(request)
     definition = read_definition(request)
-    importer = _cache_mount_importer(request)
+    caches = _remote_caches(request)
+    importer = None if caches is None else caches.mount_importer
     with (
         open_worker(root) as worker,
         open_context(
             worker, request, definition.directories, report, cancelled, importer
         ) as context,
     ):
-        prepared = _dated(prepare(context, request, definition))
+        prepared = _dated(prepare(context, request, definition))._replace(caches=caches)
         source = prepared.definition.source
         try:
             try:
@@ -79,7 +80,7 @@ def run_build(
 
 class Prepared(NamedTuple):
     """A build before its first step: what is asked, and the frontend that reads it. `known` are
-    vertices that were solved to get the definition."""
+    vertices that were solved to get the definition; `caches` are those of other machines."""
 
     context: BuildContext
     request: BuildRequest
@@ -87,6 +88,7 @@ class Prepared(NamedTuple):
     frontend: Frontend
     sources: Sources
     known: Mapping[Digest, VertexResult] = {}
+    caches: "RemoteCaches | None" = None
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
@@ -124,16 +126,8 @@ def _without_caches(build: Prepared, error: LostLayer) -> Prepared:
     context.report(Warned("CacheNotImported", f"{error.message}; building without it"))
     context.worker.layers.give_back()
     context.cancelled.clear()  # the failure stopped all other steps
-    return build._replace(request=build.request._replace(cache_from=()))
-
-
-def _cache_mount_importer(request: BuildRequest) -> CacheMountImporter | None:
-    """What brings the contents of cache mounts, if they are to come from elsewhere."""
-    if not request.cache_mount_from:
-        return None
-    from minibuild.remotecache.mounts.importer import MountImports
-
-    return MountImports(request.cache_mount_from).import_mounts
+    request = build.request._replace(cache_from=())
+    return build._replace(request=request, caches=_remote_caches(request))
 
 
 def _build(build: Prepared) -> BuildResult:
@@ -141,14 +135,14 @@ def _build(build: Prepared) -> BuildResult:
     started = time.time()
     findings = Findings(context.report, definition.source)
     converted = build.convert(findings.add)
-    caches = _caches(context, request)
+    caches = build.caches
     solver = Solver(
         context,
         build.sources,
         jobs=request.jobs,
         salt=request.lab,
         packing=packing_for(context.worker, request),
-        remote_cache=None if caches is None else caches.imports,
+        remote_cache=None if caches is None else caches.results(context),
         known=build.known,
     )
     done = solver.solve([image.vertex for image in converted.images])
@@ -158,17 +152,13 @@ def _build(build: Prepared) -> BuildResult:
         results,
         build.sources.base,
         request.multi_platform,
-        None if caches is None else caches.inline(solver.steps),
+        None if caches is None else caches.inline(context, solver.steps),
         _attestor(build, done, started),
     )
     made = export(context, request, solved)
     if caches is not None:
-        caches.send(solver.steps, results, made.tags)
-    if request.cache_mount_to:
-        from minibuild.remotecache.mounts.exporter import mounts_of, send
-
-        ids = mounts_of([image.vertex for image in converted.images], done)
-        send(context, request.cache_mount_to, ids, request.cache_mount_from)
+        caches.send(context, solver.steps, results, made.tags)
+        caches.send_mounts(context, [image.vertex for image in converted.images], done)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(
@@ -179,13 +169,14 @@ def _build(build: Prepared) -> BuildResult:
     )
 
 
-def _caches(context: BuildContext, request: BuildRequest) -> "Caches | None":
+def _remote_caches(request: BuildRequest) -> "RemoteCaches | None":
     """The caches of other machines, if this build has anything to do with them."""
-    if not request.cache_from and not request.cache_to:
+    steps = request.cache_from or request.cache_to
+    if not (steps or request.cache_mount_from or request.cache_mount_to):
         return None
-    from minibuild.remotecache.caches import Caches
+    from minibuild.remotecache.caches import RemoteCaches
 
-    return Caches(context, request)
+    return RemoteCaches(request)
 
 
 def _attestor(
@@ -195,10 +186,10 @@ def _attestor(
     request = build.request
     if not (request.attestations.mode or request.attestations.sbom):
         return None
-    from minibuild.attest.attestor import Attestor
+    from minibuild.attest.attestor import ImageAttestor
 
     pins = {vertex: one.resolved_digest for vertex, one in done.items() if one.resolved_digest}
-    return Attestor(request, build.definition.source, build.frontend, pins, started)
+    return ImageAttestor(request, build.definition.source, build.frontend, pins, started)
 
 
 def _marked(request: BuildRequest) -> BuildRequest:

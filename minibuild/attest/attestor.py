@@ -5,7 +5,7 @@ be put into the index beside it. Read next: `statement`.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from minibuild.attest.packages import find_packages
 from minibuild.attest.provenance import Build, provenance
@@ -13,29 +13,20 @@ from minibuild.attest.sbom import sbom
 from minibuild.attest.statement import Predicate, attach
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
+from minibuild.exporter.result import ImageView
 from minibuild.graph.frontend import Built, Frontend
 from minibuild.oci.config import rfc3339
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference
 from minibuild.session.request import BuildRequest
-from minibuild.startup.tuples import NamedTuple
 
 _WORDS = 12
 """Bytes of an invocation's name: enough that no two builds have the same."""
 
 
-class View(NamedTuple):
-    """Where an image is looked at: its tree, if the attestor `looks_inside`, the time that stands
-    for now (SOURCE_DATE_EPOCH), and who is told what could not be seen."""
-
-    tree_fd: int
-    epoch: int | None
-    remark: Callable[[str], None]
-
-
-class Attestor:
-    """Says of the images of one build how they were made."""
+class ImageAttestor:
+    """Implements `exporter.result.Attestor` for the images of one build."""
 
     def __init__(
         self,
@@ -56,7 +47,7 @@ class Attestor:
 
     @property
     def looks_inside(self) -> bool:
-        """Whether the files of the images are wanted."""
+        """See `exporter.result.Attestor.looks_inside`."""
         return self._asked.sbom
 
     def attest(
@@ -65,9 +56,9 @@ class Attestor:
         built: Built,
         image: Descriptor,
         names: Sequence[Reference],
-        view: View,
+        view: ImageView,
     ) -> Descriptor:
-        """The attestations of one image, kept in the store."""
+        """See `exporter.result.Attestor.attest`."""
         said: list[Predicate] = []
         if self._asked.sbom:
             found = find_packages(view.tree_fd)

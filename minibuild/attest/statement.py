@@ -17,9 +17,11 @@ from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import (
     OCI_CONFIG,
     OCI_MANIFEST,
+    REFERENCE_TYPE,
     Descriptor,
     Manifest,
     describe,
+    is_attestation,
     manifest_bytes,
 )
 from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
@@ -29,7 +31,6 @@ from minibuild.startup.tuples import NamedTuple
 STATEMENT = "https://in-toto.io/Statement/v0.1"
 MEDIA_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
-REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 NOBODY = Platform("unknown", "unknown")
 
@@ -70,11 +71,6 @@ def attach(
     return describe(OCI_MANIFEST, data, NOBODY)._replace(
         annotations={REFERENCE_TYPE: "attestation-manifest", REFERENCE_DIGEST: image.digest},
     )
-
-
-def is_attestation(descriptor: Descriptor) -> bool:
-    """Whether an entry of an index is no image, but says something of one."""
-    return descriptor.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
 
 
 class Attestation(NamedTuple):

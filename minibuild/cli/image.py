@@ -8,7 +8,6 @@ import argparse
 import json
 from typing import Any
 
-from minibuild.attest.statement import attestations_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, Version, find, open_images, versions
@@ -98,6 +97,8 @@ def _inspect(options: argparse.Namespace, session: Session) -> int:
 
 def _inspected(images: Images, word: str) -> dict[str, Any]:
     """Everything that is known about an image, as plain data."""
+    from minibuild.attest.statement import attestations_of
+
     name, descriptor = find(images, word)
     names = [str(i.name) for i in images.names.list() if i.descriptor.digest == descriptor.digest]
     return {

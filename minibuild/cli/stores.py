@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from minibuild.attest.statement import is_attestation
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.image.store import ImageStore, StoredImage
 from minibuild.oci.content import ContentStore
-from minibuild.oci.model import Descriptor, Manifest, parse_config
+from minibuild.oci.model import Descriptor, Manifest, is_attestation, parse_config
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.regex import regex

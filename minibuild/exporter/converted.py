@@ -2,14 +2,14 @@
 
 Comes in: a layer, which may still be in a registry or in another machine's cache. Goes out: the
 same or another one; it is fetched if its bytes are needed for that, and not otherwise.
-Read next: `minibuild.imagetools.convert`.
+Read next: `minibuild.layer.convert`.
 """
 
 from collections.abc import Callable
 
 from minibuild.exporter.options import ImageOptions
-from minibuild.imagetools.convert import clamp_times, recompress
 from minibuild.layer.compress import compression_of
+from minibuild.layer.convert import clamp_times, recompress
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.store.database import Database

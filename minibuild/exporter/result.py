@@ -1,11 +1,12 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.graph.frontend import Built
 from minibuild.oci.config import AssembledImage
+from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.oci.reference import Reference
@@ -13,8 +14,34 @@ from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 
-if TYPE_CHECKING:
-    from minibuild.attest.attestor import Attestor
+
+class ImageView(NamedTuple):
+    """What an attestor sees of an image: its tree, if the attestor `looks_inside`, the time that
+    stands for now (SOURCE_DATE_EPOCH), and what to call with a sentence about what it missed."""
+
+    tree_fd: int
+    epoch: int | None
+    remark: Callable[[str], None]
+
+
+class Attestor(Protocol):
+    """Writes statements about the images of a build: how they were made, what is in them."""
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether the files of the images are wanted."""
+        ...
+
+    def attest(
+        self,
+        content: ContentStore,
+        built: Built,
+        image: Descriptor,
+        names: Sequence[Reference],
+        view: ImageView,
+    ) -> Descriptor:
+        """The attestations of one image, kept in the store."""
+        ...
 
 
 class SolveResult(NamedTuple):
@@ -30,7 +57,7 @@ class SolveResult(NamedTuple):
     base: set[DiffKey]
     several: bool = False
     inline: Callable[[Result, Sequence[PackedLayer], int | None], Any] | None = None
-    attestor: "Attestor | None" = None
+    attestor: Attestor | None = None
 
 
 def describe_build(

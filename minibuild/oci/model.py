@@ -37,6 +37,8 @@ Compression = Literal["uncompressed", "gzip", "zstd"]
 INDEXES = (OCI_INDEX, DOCKER_INDEX)
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 
+REFERENCE_TYPE = "vnd.docker.reference.type"
+"""The annotation of an entry of an index that is no image, but about one."""
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 
@@ -289,6 +291,12 @@ def index_bytes(index: Index) -> bytes:
         "manifests": [descriptor_to_json(manifest) for manifest in index.manifests],
     }
     return _write(value, index.annotations)
+
+
+def is_attestation(descriptor: Descriptor) -> bool:
+    """Whether an entry of an index is no image, but holds statements about one. Rule: BuildKit,
+    docs/attestations/attestation-storage.md."""
+    return descriptor.annotations.get(REFERENCE_TYPE) == "attestation-manifest"
 
 
 def describe(media_type: str, data: bytes, platform: Platform | None = None) -> Descriptor:

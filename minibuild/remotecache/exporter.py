@@ -17,7 +17,7 @@ from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.events import Warned
-from minibuild.imagetools.convert import recompress
+from minibuild.layer.convert import recompress
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel

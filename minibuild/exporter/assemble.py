@@ -1,0 +1,175 @@
+"""Results become images: layers packed as the options want them, a config, a manifest.
+
+Comes in: what the solver made, and the options of an output. Goes out: images whose documents and
+layers are in the content store, and the bundle that an archive or a registry gets.
+Read next: `oci.config`, `bundle`.
+"""
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from minibuild.cache.results import DiffKey, Result
+from minibuild.exporter.options import ImageOptions, image_options
+from minibuild.exporter.output import OutputContext
+from minibuild.exporter.result import ImageView
+from minibuild.graph.image import History, ImageConfig
+from minibuild.oci.config import (
+    INLINE_CACHE,
+    AssembledImage,
+    ImageLayer,
+    assemble,
+    store_documents,
+)
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Descriptor
+from minibuild.oci.parallel import in_parallel
+from minibuild.oci.reference import Reference
+from minibuild.session.request import Output
+
+if TYPE_CHECKING:
+    from minibuild.exporter.bundle import Bundle
+    from minibuild.exporter.converted import Converter
+
+PACKERS = 4
+"""Layers packed at once: small ones wait for the disk more than for a processor."""
+
+
+def assemble_all(
+    target: OutputContext, options: ImageOptions, *, remote: bool = False
+) -> tuple[AssembledImage, ...]:
+    """The image of each platform, with its documents and layers in the content store; with
+    `remote`, layers that came from a registry may still be there alone."""
+    from minibuild.exporter.annotations import annotations_for
+
+    images = []
+    for built, result in zip(target.solved.images, target.solved.results, strict=True):
+        layers = _layers(target, result, options, remote)
+        created = [target.build.worker.diffs.get(key).created for key in result]
+        dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
+        config, epoch = built.config, options.epoch
+        if target.solved.inline is not None:
+            cache = {INLINE_CACHE: target.solved.inline(result, layers, epoch)}
+            config = config._replace(extra={**config.extra, **cache})
+        if target.squash:
+            dated, history = _squashed(target, result, dated, config, options)
+            config = config._replace(history=history)
+        image = assemble(
+            config,
+            dated,
+            epoch=epoch,
+            annotations=annotations_for(options.annotations, "manifest", built.platform),
+            oci_mediatypes=options.oci_mediatypes,
+        )
+        store_documents(target.build.worker.content, image)
+        images.append(image)
+    return tuple(images)
+
+
+def _squashed(
+    target: OutputContext,
+    result: Result,
+    layers: list[ImageLayer],
+    config: ImageConfig,
+    options: ImageOptions,
+) -> tuple[list[ImageLayer], tuple[History, ...]]:
+    """The layers of the base, and one for all that is above them."""
+    from minibuild.exporter.squash import squashed
+
+    keep = 0
+    while keep < len(result) and result[keep] in target.solved.base:
+        keep += 1
+    worker, kind = target.build.worker, options.compression or "gzip"
+    parts = (worker.content, worker.layers, layers, keep, config.history, kind)
+    return squashed(*parts, options.epoch)
+
+
+def _layers(
+    target: OutputContext, result: Result, options: ImageOptions, remote: bool
+) -> list[PackedLayer]:
+    """The layers of a result as blobs, as the options want them; with `remote`, those that came
+    from a registry may still be there alone."""
+    started, wanted = time.time(), options.compression or "gzip"
+    make, tell, convert = (
+        target.build.materialiser.blob,
+        target.progress.remark,
+        _converter(target, options),
+    )
+
+    def pack(key: DiffKey) -> PackedLayer:
+        blob = make(key, tell, wanted, options.level, remote=remote)
+        return convert(blob, is_base=key in target.solved.base) if convert else blob
+
+    known = [
+        blob for key in result if (blob := target.build.worker.diffs.get(key).blob) is not None
+    ]
+    if not remote:
+        target.build.worker.layers.prefetch(known)
+    # Where all are packed, looking them up takes less than starting a thread.
+    layers = in_parallel(pack, result, 1 if len(known) == len(result) else PACKERS)
+    size = sum(layer.size_bytes for layer in layers)
+    target.progress.status("exporting layers", size, size, "B", started, done=True)
+    return layers
+
+
+def _converter(target: OutputContext, options: ImageOptions) -> "Converter | None":
+    """What compresses or dates layers otherwise, where the options ask for it."""
+    if not (options.compression or options.force_compression or options.rewrite_timestamp):
+        return None
+    from minibuild.exporter.converted import Converter
+
+    worker = target.build.worker
+    return Converter(worker.content, worker.store.db, worker.layers.fetch, options)
+
+
+def bundle_of(
+    target: OutputContext, options: ImageOptions, images: tuple[AssembledImage, ...]
+) -> "Bundle":
+    """The images with their names, and with what is said of them."""
+    from minibuild.exporter.bundle import make_bundle
+
+    names = tuple(dict.fromkeys((*target.names, *options.names)))
+    said = _attestations(target, options, images, names)
+    return make_bundle(
+        target.build.worker.content,
+        [*(image.manifest for image in images), *said],
+        names,
+        options.annotations,
+        oci_mediatypes=options.oci_mediatypes,
+        index=target.solved.several,
+    )
+
+
+def _attestations(
+    target: OutputContext,
+    options: ImageOptions,
+    images: tuple[AssembledImage, ...],
+    names: tuple[Reference, ...],
+) -> list[Descriptor]:
+    attestor, content = target.solved.attestor, target.build.worker.content
+    if attestor is None:
+        return []
+    from minibuild.exporter.trees import trees_of
+
+    with ExitStack() as stack:
+        trees = [-1] * len(images)
+        if attestor.looks_inside:
+            trees = [fd for _, fd in stack.enter_context(trees_of(target, None))]
+        return [
+            attestor.attest(
+                content,
+                built,
+                image.manifest,
+                names,
+                ImageView(fd, options.epoch, target.progress.remark),
+            )
+            for built, image, fd in zip(target.solved.images, images, trees, strict=True)
+        ]
+
+
+def image_options_of(target: OutputContext, output: Output) -> ImageOptions:
+    """The options of an output; its own annotations win over those for all outputs."""
+    options = image_options(output, target.epoch)
+    if target.solved.attestor is not None:
+        options = options._replace(oci_mediatypes=True)  # Docker's types know no attestations.
+    return options._replace(annotations=(*target.annotations, *options.annotations))

@@ -1,0 +1,44 @@
+"""`type=image` and `type=registry`: the image in the store, under its names, and in registries.
+
+Read next: `assemble`, `registry`.
+"""
+
+from typing import TYPE_CHECKING
+
+from minibuild.exporter.assemble import assemble_all, bundle_of, image_options_of
+from minibuild.exporter.options import PushOptions, full_names
+from minibuild.exporter.output import Exported, OutputContext
+from minibuild.session.request import Output
+
+if TYPE_CHECKING:
+    from minibuild.exporter.bundle import Bundle
+
+
+def export_image(target: OutputContext, output: Output) -> Exported:
+    """The default: the image in the store, under its names; and in registries, if asked for."""
+    options = image_options_of(target, output)
+    # What is only pushed leaves the layers of its base where they are.
+    stored = output.type == "image" and options.store
+    images = assemble_all(target, options, remote=not stored)
+    bundle = bundle_of(target, options, images)
+    for name in full_names(bundle.names, bundle.top.digest, options) if stored else ():
+        target.build.worker.images.tag(name, bundle.top)
+        target.progress.remark(f"naming to {name}")
+    if options.unpack:
+        for result in target.solved.results:
+            target.build.materialiser.snapshot(result, target.progress.remark)
+    if options.push is not None:
+        _push(target, bundle, options.push)
+    return Exported(bundle.top, images, bundle.names)
+
+
+def _push(target: OutputContext, bundle: "Bundle", options: PushOptions) -> None:
+    from minibuild.exporter.registry import push_bundle
+    from minibuild.oci.meter import VertexMeter
+
+    meter = VertexMeter(target.build.report, target.progress.vertex)
+    source, cancelled = target.build.worker.layers, target.build.cancelled
+    for name in push_bundle(
+        bundle, source, target.build.registries, options, cancelled, meter, target.build.report
+    ):
+        target.progress.remark(f"pushed {name}")

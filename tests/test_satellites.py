@@ -1,0 +1,111 @@
+"""The core builds a Dockerfile into the local store and into archives. All else is a satellite.
+
+The core imports a satellite through one module, its seam, and only inside the function that needs
+it. So each satellite can be deleted, and the core still builds: this is tried here.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.test_layers import MODULES, at_start, dotted, imports, parse
+
+SATELLITES = {
+    "minibuild.attest": "minibuild/builder.py",
+    "minibuild.remotecache": "minibuild/builder.py",
+    "minibuild.registry.push": "minibuild/exporter/registry.py",
+    "minibuild.imagetools": "minibuild/exporter/squash.py",
+    "minibuild.lab": None,
+}
+"""Each satellite, and the module of the core that may import it."""
+
+OUTSIDE = ("minibuild.cli", *SATELLITES)
+"""Not part of the core: the command line has a file for each noun, also of satellites."""
+
+CORE_TESTS = (
+    *("tests/cache", "tests/exporter", "tests/graph", "tests/solver/test_schedule.py"),
+    "tests/test_digest.py",
+)
+
+
+def belongs(name: str, package: str) -> bool:
+    """Whether a module is a package or in it."""
+    return name == package or name.startswith(f"{package}.")
+
+
+def core() -> list[Path]:
+    """The modules of the core."""
+    return [p for p in MODULES if not any(belongs(dotted(p), name) for name in OUTSIDE)]
+
+
+@pytest.mark.parametrize("satellite", SATELLITES)
+def test_the_core_knows_one_door(satellite: str) -> None:
+    """At most one module of the core imports it."""
+    doors = {
+        str(path)
+        for path in core()
+        if any(belongs(name, satellite) for name in imports(parse(path).body))
+    }
+    assert doors <= {SATELLITES[satellite]}
+
+
+@pytest.mark.parametrize("path", core(), ids=str)
+def test_satellites_come_when_they_are_needed(path: Path) -> None:
+    """No module of the core imports one when it is imported itself, but for the seam of outputs,
+    which are loaded one by one."""
+    early = {
+        name
+        for name in imports(at_start(parse(path).body))
+        if any(belongs(name, s) and SATELLITES[s] != str(path) for s in SATELLITES)
+    }
+    assert not early
+
+
+@pytest.mark.integration
+@pytest.mark.linters  # one account is enough
+@pytest.mark.needs("mount", "busybox")
+@pytest.mark.parametrize("satellite", SATELLITES)
+def test_the_core_builds_without(satellite: str, tmp_path: Path, busybox_tar: str) -> None:
+    """The satellite is deleted: a Dockerfile becomes an image and an archive, and the tests of the
+    core pass."""
+    for name in ("minibuild", "frontends", "tests", "testdata"):
+        copied = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=copied)
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    lost = tmp_path / satellite.replace(".", "/")
+    if lost.is_dir():
+        shutil.rmtree(lost)
+    else:
+        lost.with_suffix(".py").unlink()
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "a").write_text("a")
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nCOPY a /\nCOPY --link a /b\nRUN cat /a /b > /c\n"
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        path = f"{tmp_path}:{tmp_path}/frontends"
+        return subprocess.run(
+            [sys.executable, "-P", "-m", *words],
+            cwd=tmp_path,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": path, "HOME": "/root",
+                 "MINIBUILD_ROOT": str(tmp_path / "store"), "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+
+    for words in (
+        ("minibuild.cli.main", "image", "import", busybox_tar, "busybox"),
+        ("minibuild.cli.main", "build", "-t", "app", "-o", "type=image",
+         "-o", f"type=oci,dest={tmp_path}/app.tar", str(context)),
+        ("pytest", "-q", "-x", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "t"),
+         "-m", "not integration", *CORE_TESTS),
+    ):  # fmt: skip
+        done = run(*words)
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+    assert (tmp_path / "app.tar").stat().st_size
