@@ -19,7 +19,7 @@ MODULES = sorted(
 
 # Whoever stands higher may import whoever stands lower, never the reverse and never sideways ...
 RANK = {
-    "errors": 0, "digest": 0, "events": 0, "startup": 0,
+    "errors": 0, "digest": 0, "events": 0, "startup": 0, "spelling": 0,
     "graph": 1, "linux": 1, "store": 1, "progress": 1,
     "session": 2,
     "snapshot": 3,
@@ -50,7 +50,7 @@ NEIGHBOURS = {
 }
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.
-FRONTEND_MAY_IMPORT = {"graph", "errors", "digest", "startup"}
+FRONTEND_MAY_IMPORT = {"graph", "errors", "digest", "spelling", "startup"}
 
 # Each costs 10 to 90 ms, and a cached build has less than 100 in all: imported where used.
 HEAVY = frozenset(

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from minibuild.errors import Span
+from minibuild.spelling import did_you_mean
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Flag, Head
 from minibuild_dockerfile.limits import check_words
 from minibuild_dockerfile.lines import Locate, Logical
 from minibuild_dockerfile.split import Split
-from minibuild_dockerfile.suggest import did_you_mean
 from minibuild_dockerfile.words import (
     NotStrings,
     Piece,

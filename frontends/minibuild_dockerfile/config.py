@@ -10,6 +10,7 @@ import posixpath
 from minibuild.graph import image
 from minibuild.graph.op import File, Mkdir
 from minibuild.graph.vertex import Vertex
+from minibuild.spelling import did_you_mean
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import healthcheck_text, plain_list, quoted_list
@@ -34,7 +35,6 @@ from minibuild_dockerfile.instructions import (
 )
 from minibuild_dockerfile.paths import from_slashes
 from minibuild_dockerfile.state import StageState
-from minibuild_dockerfile.suggest import did_you_mean
 
 _SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")

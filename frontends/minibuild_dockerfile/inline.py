@@ -8,6 +8,7 @@ Read next: `mounts` for RUN --mount.
 from typing import Literal
 
 from minibuild.errors import Span
+from minibuild.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.clause import Clause, FlagKind
 from minibuild_dockerfile.heredocs import heredoc_word
@@ -20,7 +21,6 @@ from minibuild_dockerfile.instructions import (
     Run,
     ShellForm,
 )
-from minibuild_dockerfile.suggest import did_you_mean
 
 _TRANSFER: dict[str, FlagKind] = {
     "chown": "text",

@@ -17,12 +17,12 @@ from typing import Literal
 
 from minibuild.errors import Span
 from minibuild.graph.boolean import parse_bool
+from minibuild.spelling import did_you_mean
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import MountField, MountSpec
 from minibuild_dockerfile.quantities import size_bytes
-from minibuild_dockerfile.suggest import did_you_mean
 
 Sharing = Literal["shared", "private", "locked"]
 

@@ -10,6 +10,7 @@ Read next: `convert`, which turns the plans into a graph from the first stage on
 
 from minibuild.errors import RegistryError
 from minibuild.graph.platform import Platform
+from minibuild.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
@@ -25,7 +26,6 @@ from minibuild_dockerfile.instructions import (
 from minibuild_dockerfile.parse import parse_trigger
 from minibuild_dockerfile.sources import Base, Sources, check_name
 from minibuild_dockerfile.stages import Stage, StageTable
-from minibuild_dockerfile.suggest import did_you_mean
 
 _WELL_KNOWN = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
 """Images that names without a registry are often meant to be."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from minibuild.errors import SourceText, Span
 from minibuild.graph.frontend import Finding
+from minibuild.spelling import did_you_mean
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.clause import Clause
 from minibuild_dockerfile.errors import DockerfileError
@@ -17,7 +18,6 @@ from minibuild_dockerfile.grammar import GRAMMAR
 from minibuild_dockerfile.instructions import Arg, From, Instruction, Onbuild, ParsedFile
 from minibuild_dockerfile.lines import Locate, Logical, Scanned, scan
 from minibuild_dockerfile.split import Split, split_all
-from minibuild_dockerfile.suggest import did_you_mean
 
 _NO_UTF8 = regex("[\udc80-\udcff]")
 _UTF16 = ("\udcff\udcfe", "\udcfe\udcff")

@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable, Mapping
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
 from minibuild.graph.platform import Platform, parse_platform
+from minibuild.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
@@ -30,7 +31,6 @@ from minibuild_dockerfile.instructions import (
 )
 from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.reference import SCRATCH, InvalidReference, full_name
-from minibuild_dockerfile.suggest import did_you_mean
 
 _MOST_DIGITS = 20
 """Numbers with more are too large for anything, and slow to read."""

@@ -14,6 +14,7 @@ from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import WINDOWS, Platform
 from minibuild.graph.vertex import Note, Vertex
+from minibuild.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
@@ -28,7 +29,6 @@ from minibuild_dockerfile.paths import from_slashes, to_slashes
 from minibuild_dockerfile.scope import DEFAULT_PATH
 from minibuild_dockerfile.sources import Base, Sources, as_base
 from minibuild_dockerfile.stages import StageTable
-from minibuild_dockerfile.suggest import did_you_mean
 
 _MOST_GUESSES = 100
 """So many unknown variables of a stage get a guess at what was meant; each takes a while."""

@@ -13,11 +13,11 @@ from typing import Any
 from minibuild.buildflags.attributes import fields
 from minibuild.buildflags.sizes import truth
 from minibuild.cli.excerpt import excerpt
-from minibuild.cli.parser import nearest
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
 from minibuild.frontend.subrequests import METHODS, Method
 from minibuild.graph.draw import FORMATS, drawn
+from minibuild.spelling import nearest
 from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
@@ -62,7 +62,7 @@ def parse_call(text: str) -> Call | None:
         return None
     known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
     if name not in known:
-        near = nearest(name, ["build", "check", "outline", "targets", "graph"])
+        near = nearest(name, ["build", "check", "outline", "targets", "graph"], most=2)
         raise UsageError(
             f"unknown method {name!r} for --call", hint=f"did you mean {near}?" if near else _HINT
         )

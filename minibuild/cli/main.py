@@ -149,14 +149,16 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
 
 def _unknown(words: list[str], session: Session) -> int:
     from minibuild.cli.catalogue import CATALOGUE
-    from minibuild.cli.parser import nearest
+    from minibuild.spelling import nearest
 
     group = [name for name in CATALOGUE if name.startswith(words[0] + " ")]
     if group and (len(words) == 1 or words[1] in ("-h", "--help", "help")):
         session.say(_table(group))
         return 0 if len(words) > 1 else UsageError.exit_code
     said = " ".join(words[:2]) if group else words[0]
-    near = nearest(said, [*CATALOGUE, "image"])
+    # Docker has short forms of some: `docker pull`.
+    longer = [name for name in CATALOGUE if name.endswith(f" {said}")]
+    near = longer[0] if longer else nearest(said, [*CATALOGUE, "image"], most=2)
     raise UsageError(
         f"unknown command: minibuild {said}",
         hint=f"did you mean `minibuild {near}`?" if near else "see `minibuild --help`",

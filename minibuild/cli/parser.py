@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
+from minibuild.spelling import nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,11 +88,22 @@ class Parser(argparse.ArgumentParser):
         name = flags[0].partition("=")[0]
         if reason := self._unsupported.get(name):
             raise UsageError(f"{name} is not supported yet", hint=reason)
-        near = nearest(name, self._option_string_actions)
-        raise UsageError(
-            f"unknown flag: {name}",
-            hint=f"did you mean {near}?" if near else f"see `{self.prog} --help`",
-        )
+        raise UsageError(f"unknown flag: {name}", hint=self._meant(name))
+
+    def _meant(self, name: str) -> str:
+        """What to do in place of a flag that there is not. Never its opposite."""
+        word = name.lstrip("-")
+        known = [flag.lstrip("-") for flag in self._option_string_actions if flag.startswith("--")]
+        positive = word.removeprefix("no-")
+        if positive != word and positive in known:
+            return f"leave out --{positive}"
+        negative = word.startswith("no-")
+        same = [flag for flag in known if flag.startswith("no-") == negative]
+        if near := nearest(word, same, most=2):
+            return f"did you mean --{near}?"
+        if longer := [f"--{flag}" for flag in known if flag.startswith(f"{word}-")]:
+            return f"there {'are' if len(longer) > 1 else 'is'} {', '.join(longer)}"
+        return f"see `{self.prog} --help`"
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -102,14 +114,6 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     except (OSError, ValueError):
         columns = 0
     return argparse.RawDescriptionHelpFormatter(prog, width=min(columns or 80, 100) - 2)
-
-
-def nearest(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
-    """What `word` is probably a slip of; empty if nothing known is close."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else ""
 
 
 def add_stall_timeout(made: Parser) -> None:

@@ -125,10 +125,10 @@ def _has_id(images: Images, image: StoredImage, digits: str) -> bool:
 
 
 def _missing(word: str, stored: list[StoredImage]) -> ImageError:
-    from minibuild.cli.parser import nearest
+    from minibuild.spelling import nearest
 
     names = [image.name.familiar for image in stored]
     short = [name.removesuffix(":latest") for name in names]
-    near = nearest(word, [*names, *short])
+    near = nearest(word, [*names, *short], most=2)
     hint = f"did you mean {near}?" if near else "see `minibuild image ls`"
     return ImageError(f"there is no image {word} in the store", hint=hint)

@@ -15,6 +15,7 @@ from minibuild.exporter.annotations import Annotation, is_annotation_key, parse_
 from minibuild.oci.model import Compression
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.session.request import Output
+from minibuild.spelling import nearest
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -283,9 +284,6 @@ class _Values:
 
 
 def _suggest(key: str, known: tuple[str, ...]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(key, known, 1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if near := nearest(key, known, most=2):
+        return f"did you mean {near!r}?"
     return f"it has {', '.join(sorted(known))}" if known else "this type has no attributes"

@@ -41,6 +41,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("version --format json", 0, '"kernel"', ""),
         ("bild", 2, "", "unknown command: minibuild bild\nhint: did you mean `minibuild build`?"),
         ("image lst", 2, "", "did you mean `minibuild image ls`?"),
+        ("pull x", 2, "", "did you mean `minibuild image pull`?"),
+        ("daemon", 2, "", "hint: see `minibuild --help`"),
         ("xyzzy", 2, "", "see `minibuild --help`"),
         ("--fast build", 2, "", "unknown flag before the command: --fast"),
         ("build --progres plain", 2, "", "did you mean --progress?"),

@@ -76,6 +76,17 @@ def test_fields(words: str, fields: dict[str, Any]) -> None:
     [
         ("--progres=plain", "unknown flag: --progres", "did you mean --progress?"),
         ("--no-cach", "unknown flag: --no-cach", "did you mean --no-cache?"),
+        ("--tga x", "unknown flag: --tga", "did you mean --tag?"),
+        ("--squsah", "unknown flag: --squsah", "did you mean --squash?"),
+        # Never what is the opposite, or something else.
+        ("--no-push", "unknown flag: --no-push", "leave out --push"),
+        ("--no-pull", "unknown flag: --no-pull", "leave out --pull"),
+        ("--no-targets", "unknown flag: --no-targets", "see `"),
+        ("--force", "unknown flag: --force", "see `"),
+        ("--layers", "unknown flag: --layers", "see `"),
+        ("--cache-dir x", "unknown flag: --cache-dir", "see `"),
+        ("--cache", "unknown flag: --cache", "there are --cache-from, --cache-to, --cache-mount-"),
+        ("--build", "unknown flag: --build", "there are --build-arg, --build-context"),
         ("--qqqqqq", "unknown flag: --qqqqqq", "--help"),
         ("-z", "unknown flag: -z", "--help"),
         ("--builder x", "--builder is not supported yet", "no daemon"),

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from minibuild_dockerfile.quantities import duration_ns, duration_text, size_bytes
-from minibuild_dockerfile.suggest import did_you_mean, edit_distance
+
+from minibuild.spelling import did_you_mean, edit_distance
 
 
 @pytest.mark.parametrize(

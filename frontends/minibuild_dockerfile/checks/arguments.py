@@ -7,8 +7,8 @@ warning in Docker's words, which is no finding of a rule: no directive makes an 
 from collections.abc import Iterable
 
 from minibuild.graph.frontend import Finding
+from minibuild.spelling import did_you_mean
 from minibuild_dockerfile.scope import is_predefined
-from minibuild_dockerfile.suggest import did_you_mean
 
 
 def unused(given: Iterable[str], declared: Iterable[str]) -> tuple[Finding, ...]:

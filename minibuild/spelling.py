@@ -20,11 +20,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {near}?)" if near else ""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The one of `known` with the fewest slips of the finger, the first of several, or nothing."""
+def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
+    """The one of `known` with the fewest slips of the finger (`most` at most, fewer in a short
+    word), the first of several, or nothing."""
     if len(word) > _LONGEST:
         return ""
-    allowed = 1 if len(word) <= 3 else 2 if len(word) <= 8 else 3
+    allowed = min(most, 1 if len(word) <= 3 else 2 if len(word) <= 8 else 3)
     distance, best = min(
         (
             (edit_distance(word.lower(), other.lower()), other)
