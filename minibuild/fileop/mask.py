@@ -23,8 +23,8 @@ from minibuild.fileop.paths import join
 from minibuild.fileop.plan import Looks
 from minibuild.fileop.walk import Filter, Found, walk
 from minibuild.fileop.write import Writer
+from minibuild.graph.ignore import compiled
 from minibuild.graph.op import Copy
-from minibuild.graph.pattern import IgnorePatterns
 from minibuild.linux import xattr
 from minibuild.linux.owner import fchown
 from minibuild.startup.tuples import NamedTuple
@@ -57,7 +57,7 @@ class Survey(NamedTuple):
 
 def survey(tree: SourceTree, top_fd: int, top: str, *, maps_owners: bool) -> Survey:
     """Look at all that a build sees of a directory; without `maps_owners` the owner is root."""
-    patterns = IgnorePatterns(tree.ignore)
+    patterns = compiled(tree.ignore)
     hidden: list[str] = []
     uids: Counter[int] = Counter()
     gids: Counter[int] = Counter()
@@ -154,7 +154,7 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, writer: Wr
     looks = Looks(_NO_COPY, ROOT)
 
     def entries() -> Iterator[Entry]:
-        for found in walk(top_fd, [Filter(IgnorePatterns(tree.ignore), top)], sockets=True):
+        for found in walk(top_fd, [Filter(compiled(tree.ignore), top)], sockets=True):
             seen[found.path] = found.stat.st_ctime_ns
             yield looks.entry(found, found.path, keep=False)
 
@@ -182,7 +182,7 @@ def _finish_top(top_fd: int, fd: int) -> None:
 
 def _replaced(tree: SourceTree, top_fd: int, found: Survey) -> dict[str, os.stat_result]:
     """What cannot be seen as it is."""
-    filters = [Filter(IgnorePatterns(tree.ignore), found.top)]
+    filters = [Filter(compiled(tree.ignore), found.top)]
     replaced: dict[str, os.stat_result] = {}
     mount = ""
     with explained("reading the context"):
