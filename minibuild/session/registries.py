@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 
 from minibuild.errors import UsageError
-from minibuild.session.duration import duration
 from minibuild.session.environment import Environment
 from minibuild.session.request import STALL_S, RegistryAccess
 
@@ -49,6 +48,8 @@ def registry_access(environment: Environment, stall_timeout: str = "") -> Regist
 def _stall_s(text: str) -> float:
     if not text:
         return STALL_S
+    from minibuild.session.duration import duration
+
     seconds = duration(text)
     if seconds < 1:
         raise UsageError(f"a stall time-out of {text} is too short", hint="give a second at least")
