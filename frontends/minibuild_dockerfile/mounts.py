@@ -58,7 +58,8 @@ class BindMount(NamedTuple):
 
 
 class CacheMount(NamedTuple):
-    """A directory that outlives the build. An empty `id` means: the target as written, cleaned."""
+    """A directory that outlives the build. An empty `id` means: the target as written, cleaned.
+    Mode, uid and gid are None where they are not given: that is another cache than with 0."""
 
     target: str
     id: str = ""
@@ -66,9 +67,9 @@ class CacheMount(NamedTuple):
     from_: str = ""
     sharing: Sharing = "shared"
     readonly: bool = False
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
 
 
 class TmpfsMount(NamedTuple):
@@ -271,7 +272,7 @@ class _Options:
             from_,
             self.sharing or "shared",
             readonly is True,
-            **self.owner(0o755),
+            **{key: self.numbers.get(key) for key in ("mode", "uid", "gid")},
         )
 
     def owner(self, mode: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ table, or mounts in another place. Read next: `minibuild.remotecache.mounts`.
 import argparse
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.signals import stopping
 from minibuild.cli.table import ago, table
-from minibuild.errors import StoreError, UsageError
+from minibuild.errors import BuildError, StoreError, UsageError
 from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 from minibuild.rootless.enter import enter
@@ -168,12 +168,10 @@ def _rm(options: argparse.Namespace, session: Session) -> int:
 
     with open_worker(root) as worker:
         known = [holding.description for holding in cache_mounts_of(worker.store)]
-        for id in options.id:
-            if id not in known:
-                raise _missing(id, known)
+        ids = _named(options.id, known, _missing)
         cancelled = threading.Event()
         with stopping(cancelled):
-            for id in options.id:
+            for id in ids:
                 LocalMount(worker.store, id).remove(_PATIENCE_S, cancelled)
     return 0
 
@@ -199,10 +197,7 @@ def _export(options: argparse.Namespace, session: Session) -> int:
     asked = place(options.place, "cache-mount-to")
     with _context(options, session) as build:
         known = [holding.description for holding in cache_mounts_of(build.worker.store)]
-        ids = (*asked.ids, *options.id) or tuple(sorted(known))
-        for id in ids:
-            if id not in known:
-                raise _missing(id, known)
+        ids = _named((*asked.ids, *options.id) or sorted(known), known, _missing)
         sent = send(build, [asked._replace(ids=())], ids)
     for id in ids:
         session.say(f"{'exported' if id in sent else 'unchanged'}  {id}")
@@ -236,11 +231,11 @@ def _import(options: argparse.Namespace, session: Session) -> int:
         kept = read_mounts(opened)
         if kept is None:
             raise ImageError(f"there are no cache mounts at {opened.name}")
-        ids = (*asked.ids, *options.id) or tuple(sorted(kept.layers))
-        for id in ids:
-            if id not in kept.layers:
-                raise ImageError(f"{opened.name} has no cache mount {id}", hint=_has(kept.layers))
-        for id in ids:
+
+        def missing(id: str, known: Collection[str]) -> ImageError:
+            return ImageError(f"{opened.name} has no cache mount {id}", hint=_has(known))
+
+        for id in _named((*asked.ids, *options.id) or sorted(kept.layers), kept.layers, missing):
             local = LocalMount(build.worker.store, id)
             wanted = asked.force or is_empty(local.path)
             new = wanted and bring(build, local, "", opened.name, kept, _PATIENCE_S)
@@ -248,6 +243,23 @@ def _import(options: argparse.Namespace, session: Session) -> int:
     for line in done:
         session.say(line)
     return 0
+
+
+def _named(
+    names: Sequence[str],
+    known: Collection[str],
+    missing: Callable[[str, Collection[str]], BuildError],
+) -> list[str]:
+    """The ids that are meant: whole ones, or what steps call the mount."""
+    from minibuild.solver.cachemounts import is_called
+
+    found: dict[str, None] = {}
+    for name in names:
+        ids = [name] if name in known else sorted(id for id in known if is_called(id, name))
+        if not ids:
+            raise missing(name, known)
+        found |= dict.fromkeys(ids)
+    return list(found)
 
 
 def _missing(id: str, known: Iterable[str]) -> StoreError:

@@ -83,6 +83,8 @@ class CacheMount(NamedTuple):
     """A directory that outlives builds and is never part of a result.
 
     `input` (with `source` below it) seeds the directory when it is first made; -1 is an empty seed.
+    With any of `mode`, `uid` and `gid` it is a directory of its own with that owner; what is None
+    is as of root's, 0755. All three mean nothing beside a `source`, which brings its own.
     """
 
     target: str
@@ -91,9 +93,9 @@ class CacheMount(NamedTuple):
     readonly: bool = False
     input: int = -1
     source: str = "/"
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
 
 
 class TmpfsMount(NamedTuple):

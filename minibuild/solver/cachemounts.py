@@ -1,11 +1,14 @@
 """Directories of `RUN --mount=type=cache`: they outlive builds and belong to no result.
 
-A cache is known by its id. `shared` users use one directory at the same time; `locked` ones wait
-for each other; a `private` one takes the first directory nobody uses, and makes another if all are
-in use. A directory is seeded, and gets its owner and mode, when it is first made, and only then.
+A cache is known by its id, which says all that makes it another cache: the name that the step
+gives, the tree that it starts from, and the owner that it is made for. So a step that wants a
+cache of its own user never gets that of another. `shared` users use one directory at the same
+time; `locked` ones wait for each other; a `private` one takes the first directory nobody uses, and
+makes another if all are in use. A directory is seeded, and gets its owner and mode, when it is
+first made, and only then.
 
 Whoever uses a cache holds its use lock together with all others who do; whoever packs or replaces
-its contents (`minibuild.remotecache.mounts`) holds it alone.
+its contents (`minibuild.remotecache.mounts`) holds it alone. Read next: `seeds`.
 """
 
 import json
@@ -17,17 +20,24 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import digest_bytes, digest_hex, digest_strings
 from minibuild.graph.op import CacheMount
 from minibuild.graph.vertex import Vertex
-from minibuild.linux.owner import fchown
 from minibuild.solver.trees import input_of
+from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import try_lock
 from minibuild.store.layout import Store
 from minibuild.worker.context import BuildContext
 
-Seed = Callable[[int], None]
-"""Fills a new cache directory, given as an open descriptor."""
 
-SeedOf = Callable[[CacheMount], Seed | None]
-"""What fills the directory of a mount, if something does."""
+class Seed(NamedTuple):
+    """What a new directory starts with. `fill` gets it as an open descriptor, and gives it its
+    owner and mode. `result` names the very result that the files are from, "" if there is none:
+    one that was made again is another, also if its key is the same."""
+
+    fill: Callable[[int], None]
+    result: str = ""
+
+
+SeedOf = Callable[[CacheMount], Seed]
+"""What the directory of a mount starts with."""
 
 
 def folder_of(store: Store, id: str) -> str:
@@ -35,22 +45,43 @@ def folder_of(store: Store, id: str) -> str:
     return store.path("cache-mounts", digest_hex(digest_bytes(id.encode()))[:32])
 
 
-def named_by_seed(
+def has_owner(mount: CacheMount) -> bool:
+    """Whether the directory is made for an owner. A `source` brings its own, as in BuildKit."""
+    return mount.source == "/" and (mount.mode, mount.uid, mount.gid) != (None, None, None)
+
+
+def with_full_id(
     mount: CacheMount, vertex: Vertex, done: Sequence[VertexResult | None]
 ) -> CacheMount:
-    """The mount of a step with an id that tells what its cache started from, if that is something.
+    """The mount of a step with the id of its cache: also what that started from, and its owner.
 
     As in BuildKit: what was made of one tree is no cache of another, even if both have the same
     target; and when a stage changes, its cache starts anew.
     """
-    if mount.input < 0:
-        return mount
-    source, solved = vertex.inputs[mount.input], input_of(vertex, mount.input, done)
-    key = solved.key if solved is not None else None
-    seed = key or (source.digest if source is not None else "scratch")
-    return mount._replace(
-        id=f"{mount.id} from {digest_hex(digest_strings((seed, mount.source)))[:12]}"
-    )
+    id = mount.id
+    if mount.input >= 0:
+        source, solved = vertex.inputs[mount.input], input_of(vertex, mount.input, done)
+        key = solved.key if solved is not None else None
+        seed = key or (source.digest if source is not None else "scratch")
+        id = f"{id} from {digest_hex(digest_strings((seed, mount.source)))[:12]}"
+    if has_owner(mount):
+        mode, uid, gid = owner_of(mount)
+        id = f"{id} of {uid}:{gid} {mode:04o}"
+    return mount._replace(id=id)
+
+
+def is_called(id: str, name: str) -> bool:
+    """Whether `name` means the cache `id`: it is what steps call it, or the whole id."""
+    return id == name or id.startswith((f"{name} from ", f"{name} of "))
+
+
+def owner_of(mount: CacheMount) -> tuple[int, int, int]:
+    """The mode, user and group of a directory that is made for an owner.
+
+    Of the mode only the permission bits count: BuildKit drops the others on the way.
+    """
+    mode = 0o755 if mount.mode is None else mount.mode & 0o777
+    return mode, mount.uid or 0, mount.gid or 0
 
 
 def use_lock(folder: str) -> str:
@@ -93,9 +124,10 @@ def cache_directories(
 
 
 @contextmanager
-def _held(build: BuildContext, mount: CacheMount, seed: Seed | None) -> Iterator[str]:
+def _held(build: BuildContext, mount: CacheMount, seed: Seed) -> Iterator[str]:
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
     folder = folder_of(build.worker.store, mount.id)
+    _leave_older(build, folder, seed)
     with build.worker.store.lock(use_lock(folder), build.cancelled, shared=True):
         make_folder(folder)
         os.utime(folder)  # when it was last used, for pruning
@@ -111,10 +143,33 @@ def _held(build: BuildContext, mount: CacheMount, seed: Seed | None) -> Iterator
             yield path
 
 
+def _leave_older(build: BuildContext, folder: str, seed: Seed) -> None:
+    """Remove a cache that started from another result, such as that of a stage which was built
+    again without the cache. Waits until nobody uses it."""
+    if _started_from(folder) in ("", seed.result):
+        return
+    from minibuild.snapshot.sweep import discard
+
+    with build.worker.store.lock(use_lock(folder), build.cancelled):
+        if _started_from(folder) not in ("", seed.result):
+            discard(build.worker.store, folder)
+
+
+def _seed_note(folder: str) -> str:
+    return os.path.join(folder, "seed")
+
+
+def _started_from(folder: str) -> str:
+    """The result that a cache started from; "" if that is not known, or if there was none."""
+    try:
+        with open(_seed_note(folder), encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
 @contextmanager
-def _first_free(
-    build: BuildContext, folder: str, mount: CacheMount, seed: Seed | None
-) -> Iterator[str]:
+def _first_free(build: BuildContext, folder: str, mount: CacheMount, seed: Seed) -> Iterator[str]:
     number = 0
     while True:
         with try_lock(os.path.join(folder, f"{number}.lock")) as held:
@@ -124,9 +179,7 @@ def _first_free(
         number += 1
 
 
-def _made(
-    build: BuildContext, folder: str, number: int, mount: CacheMount, seed: Seed | None
-) -> str:
+def _made(build: BuildContext, folder: str, number: int, mount: CacheMount, seed: Seed) -> str:
     """The directory `number` of a cache, made and seeded if it is not there."""
     path = os.path.join(folder, str(number))
     if os.path.isdir(path):
@@ -139,12 +192,12 @@ def _made(
         os.mkdir(making, 0o700)
         fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if seed is not None:
-                seed(fd)
-            fchown(fd, mount.uid, mount.gid, mount.target)
-            os.fchmod(fd, mount.mode)
+            seed.fill(fd)
         finally:
             os.close(fd)
         describe(folder, mount.id, mount.target)
+        if seed.result:
+            with open(_seed_note(folder), "w", encoding="utf-8") as file:
+                file.write(seed.result)
         os.rename(making, path)
     return path

@@ -21,11 +21,9 @@ from minibuild.executor.api import (
     StepMount,
     Tmpfs,
 )
-from minibuild.fileop.apply import apply
 from minibuild.graph.op import (
     BindMount,
     CacheMount,
-    Copy,
     Exec,
     SecretMount,
     SshMount,
@@ -34,7 +32,8 @@ from minibuild.graph.op import (
 from minibuild.graph.vertex import Vertex
 from minibuild.progress.writer import ProgressWriter
 from minibuild.snapshot.api import SnapshotID
-from minibuild.solver.cachemounts import Seed, SeedOf, cache_directories, named_by_seed
+from minibuild.solver.cachemounts import cache_directories, with_full_id
+from minibuild.solver.seeds import Seeds
 from minibuild.solver.trees import input_of, open_input
 from minibuild.worker.context import BuildContext
 
@@ -172,7 +171,7 @@ def _mounts(
     """What the mounts of the op are on this machine, held by the stack; secrets may set variables
     in `env` too."""
     wanted = [
-        named_by_seed(mount, vertex, inputs) if isinstance(mount, CacheMount) else mount
+        with_full_id(mount, vertex, inputs) if isinstance(mount, CacheMount) else mount
         for mount in op.mounts
     ]
     cache_mounts = [mount for mount in wanted if isinstance(mount, CacheMount)]
@@ -181,8 +180,8 @@ def _mounts(
         build.cache_mount_importer(build, cache_mounts)
     caches: dict[str, str] = {}
     if cache_mounts:
-        seeds = _seeds(build, vertex, inputs, progress)
-        caches = stack.enter_context(cache_directories(build, cache_mounts, seeds))
+        seeds = Seeds(build, vertex, inputs, progress)
+        caches = stack.enter_context(cache_directories(build, cache_mounts, seeds.of))
     made: list[StepMount] = []
     for mount in wanted:
         if isinstance(mount, CacheMount):
@@ -235,25 +234,6 @@ def _bind(
     return BindTree(
         mount.target, mounts, mount.source, readonly=mount.readonly, writable_discard=discard
     )
-
-
-def _seeds(
-    build: BuildContext,
-    vertex: Vertex,
-    inputs: Sequence[VertexResult | None],
-    progress: ProgressWriter,
-) -> SeedOf:
-    """What fills the directories of caches that are new: the trees they are mounted `from`."""
-
-    def seed_of(mount: CacheMount) -> Seed | None:
-        def seed(fd: int) -> None:
-            with open_input(build, vertex, mount.input, inputs, progress) as source:
-                copy = Copy(0, (mount.source.lstrip("/") or ".",), "/", keep_owner=True)
-                apply([copy], fd, {0: source}, cancelled=build.cancelled)
-
-        return None if mount.input < 0 else seed
-
-    return seed_of
 
 
 def _secret(build: BuildContext, mount: SecretMount, env: dict[str, str]) -> list[StepMount]:

@@ -27,7 +27,7 @@ from minibuild.remotecache.mounts.parcels import Parcels
 from minibuild.remotecache.mounts.tree import is_empty, pack_tree
 from minibuild.remotecache.places import open_place, place_name
 from minibuild.session.request import CacheMountPlace
-from minibuild.solver.cachemounts import named_by_seed
+from minibuild.solver.cachemounts import is_called, with_full_id
 from minibuild.worker.context import BuildContext
 
 _PATIENCE_S = 30.0
@@ -43,7 +43,7 @@ def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, VertexRe
         if isinstance(step.op, Exec):
             inputs = [None if v is None else solved.get(v.digest) for v in step.inputs]
             mounts = [m for m in step.op.mounts if isinstance(m, CacheMount)]
-            found |= {named_by_seed(mount, step, inputs).id: None for mount in mounts}
+            found |= {with_full_id(mount, step, inputs).id: None for mount in mounts}
     return list(found)
 
 
@@ -68,7 +68,7 @@ def send(
             name = f"exporting cache mounts to {place_name(asked)}"
             try:
                 with task(build.report, name) as progress:
-                    new = _export(build, asked, asked.ids or ids, parcels, progress)
+                    new = _export(build, asked, _wanted(asked, ids), parcels, progress)
                     progress.remark("sent" if new else "unchanged")
             except Cancelled:
                 raise
@@ -81,6 +81,14 @@ def send(
     finally:
         discard(build.worker.store, parcels.folder)
     return list(changed)
+
+
+def _wanted(asked: CacheMountPlace, ids: Sequence[str]) -> list[str]:
+    """Which mounts go to a place: all of the build, or those that are asked for, used or not."""
+    if not asked.ids:
+        return list(ids)
+    found = {name: [id for id in ids if is_called(id, name)] or [name] for name in asked.ids}
+    return list(dict.fromkeys(id for named in found.values() for id in named))
 
 
 def _export(

@@ -22,6 +22,7 @@ from minibuild.remotecache.mounts.tree import is_empty
 from minibuild.remotecache.mounts.unpack import is_already, replace
 from minibuild.remotecache.places import open_place
 from minibuild.session.request import CacheMountPlace
+from minibuild.solver.cachemounts import is_called
 from minibuild.worker.context import BuildContext
 
 _PATIENCE_S = 2.0
@@ -106,7 +107,8 @@ class _Source:
 
     def concerns(self, id: str) -> bool:
         """Whether a mount is to be taken from here."""
-        return not self._asked.ids or id in self._asked.ids
+        asked = self._asked.ids
+        return not asked or any(is_called(id, name) for name in asked)
 
     def kept(self, build: BuildContext) -> MountCache | None:
         """What is there; None if nothing is that could be used."""

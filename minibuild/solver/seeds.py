@@ -1,0 +1,80 @@
+"""What the directory of a cache mount starts with: files of a tree, and an owner.
+
+Comes in: a step and its inputs. Goes out: for each of its cache mounts a `Seed`. The rules are
+those of BuildKit. A mount `from` a tree starts with a copy of it, or of `source` in it, which also
+says who owns the directory. With an owner and no source the directory is `/cache` of the tree,
+or a new one if there is none. A mount of no tree starts empty, as root's with mode 0755 or with the
+owner it names.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+
+from minibuild.cache.results import VertexResult
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.apply import apply
+from minibuild.fileop.paths import lstat, real_path
+from minibuild.graph.op import CacheMount, Copy
+from minibuild.graph.pattern import escape_glob
+from minibuild.graph.vertex import Vertex
+from minibuild.linux.owner import fchown
+from minibuild.progress.writer import ProgressWriter
+from minibuild.solver.cachemounts import Seed, has_owner, owner_of
+from minibuild.solver.trees import input_of, open_input
+from minibuild.worker.context import BuildContext
+
+_OWNED = "/cache"
+"""Where in a tree BuildKit makes the directory of a cache that has an owner."""
+
+
+class Seeds:
+    """The seeds of the cache mounts of a step."""
+
+    def __init__(
+        self,
+        build: BuildContext,
+        vertex: Vertex,
+        inputs: Sequence[VertexResult | None],
+        progress: ProgressWriter,
+    ) -> None:
+        self._build = build
+        self._vertex = vertex
+        self._inputs = inputs
+        self._progress = progress
+
+    def of(self, mount: CacheMount) -> Seed:
+        """What the directory of a mount starts with."""
+        if mount.input < 0:
+            return Seed(lambda fd: _own(fd, mount))
+        solved = input_of(self._vertex, mount.input, self._inputs)
+        result = " ".join(map(str, solved.result)) if solved is not None else ""
+        return Seed(lambda fd: self._copy(fd, mount), result)
+
+    def _copy(self, fd: int, mount: CacheMount) -> None:
+        inputs = (self._vertex, mount.input, self._inputs, self._progress)
+        with open_input(self._build, *inputs) as tree:
+            source = _OWNED if has_owner(mount) else mount.source
+            if has_owner(mount) and not _is_directory(tree, source):
+                _own(fd, mount)
+                return
+            copy = Copy(0, (escape_glob(source),), "/", keep_owner=not tree.local)
+            apply([copy], fd, {0: tree}, cancelled=self._build.cancelled)
+            found = lstat(tree.fd, real_path(tree.fd, source))
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                _own(fd, mount)
+                return
+            owner = (0, 0) if tree.local else (found.st_uid, found.st_gid)
+            fchown(fd, *owner, mount.target)
+            os.fchmod(fd, stat.S_IMODE(found.st_mode))
+
+
+def _own(fd: int, mount: CacheMount) -> None:
+    mode, uid, gid = owner_of(mount)
+    fchown(fd, uid, gid, mount.target)
+    os.fchmod(fd, mode)
+
+
+def _is_directory(tree: SourceTree, path: str) -> bool:
+    found = lstat(tree.fd, real_path(tree.fd, path))
+    return found is not None and stat.S_ISDIR(found.st_mode)
