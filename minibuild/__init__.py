@@ -8,10 +8,20 @@ Everything public is here. Names are loaded when they are first used, so that th
 pays only for what it needs. Read next: `builder`, the whole story in one function.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minibuild.api import build
+    from minibuild.api import (
+        build,
+    )
+    from minibuild.buildflags.options import (
+        BuildOptions,
+        CallOptions,
+        GraphOptions,
+    )
+    from minibuild.digest import (
+        Digest,
+    )
     from minibuild.errors import (
         BuildError,
         Cancelled,
@@ -19,17 +29,56 @@ if TYPE_CHECKING:
         HostError,
         ImageError,
         RegistryError,
+        SourceText,
+        Span,
         StepFailed,
         StoreError,
         UsageError,
     )
-    from minibuild.events import Event, Report
+    from minibuild.events import (
+        Completed,
+        Event,
+        Log,
+        Planned,
+        Remark,
+        Report,
+        Started,
+        Status,
+        VertexInfo,
+        Warned,
+    )
+    from minibuild.graph.frontend import (
+        Finding,
+    )
+    from minibuild.graph.image import (
+        ContainerConfig,
+        History,
+        ImageConfig,
+    )
+    from minibuild.graph.op import (
+        Ulimit,
+    )
+    from minibuild.graph.platform import (
+        Platform,
+    )
+    from minibuild.graph.state import (
+        State,
+    )
+    from minibuild.progress.notebook import (
+        Progress,
+    )
+    from minibuild.session.environment import (
+        Environment,
+        read_environment,
+    )
     from minibuild.session.request import (
+        Attestations,
         BuildRequest,
         BuildResult,
         BuiltImage,
         CacheMountPlace,
         CachePlace,
+        LayerInfo,
         Output,
         RegistryAccess,
         Secret,
@@ -39,45 +88,88 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attestations",
     "BuildError",
+    "BuildOptions",
     "BuildRequest",
     "BuildResult",
     "BuiltImage",
     "CacheMountPlace",
     "CachePlace",
+    "CallOptions",
     "Cancelled",
+    "Completed",
+    "ContainerConfig",
     "DefinitionError",
+    "Digest",
+    "Environment",
     "Event",
+    "Finding",
+    "GraphOptions",
+    "History",
     "HostError",
+    "ImageConfig",
     "ImageError",
+    "LayerInfo",
+    "Log",
     "Output",
+    "Planned",
+    "Platform",
+    "Progress",
     "RegistryAccess",
     "RegistryError",
+    "Remark",
     "Report",
     "Secret",
+    "SourceText",
+    "Span",
     "SshAgent",
+    "Started",
+    "State",
+    "Status",
     "StepFailed",
     "StoreError",
+    "Ulimit",
     "UsageError",
+    "VertexInfo",
+    "Warned",
     "build",
+    "read_environment",
 ]
 
+# Where each name is: the same as the imports above, for when the program runs.
 _HOMES = {
-    "errors": "BuildError Cancelled DefinitionError HostError ImageError RegistryError StepFailed "
-    "StoreError UsageError",
-    "events": "Event Report",
     "api": "build",
-    "session.request": "BuildRequest BuildResult BuiltImage CacheMountPlace CachePlace Output "
-    "RegistryAccess Secret SshAgent",
+    "buildflags.options": "BuildOptions CallOptions GraphOptions",
+    "digest": "Digest",
+    "errors": "BuildError Cancelled DefinitionError HostError ImageError RegistryError SourceText "
+    "Span StepFailed StoreError UsageError",
+    "events": "Completed Event Log Planned Remark Report Started Status VertexInfo Warned",
+    "graph.frontend": "Finding",
+    "graph.image": "ContainerConfig History ImageConfig",
+    "graph.op": "Ulimit",
+    "graph.platform": "Platform",
+    "graph.state": "State",
+    "progress.notebook": "Progress",
+    "session.environment": "Environment read_environment",
+    "session.request": "Attestations BuildRequest BuildResult BuiltImage CacheMountPlace "
+    "CachePlace LayerInfo Output RegistryAccess Secret SshAgent",
 }
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names.split():
-            from importlib import import_module
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
 
-            found = getattr(import_module(f"minibuild.{module}"), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module 'minibuild' has no attribute {name!r}")
+
+# Type checkers see the imports above alone: with this function they would believe in any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        for module, names in _HOMES.items():
+            if name in names.split():
+                from importlib import import_module
+
+                found = getattr(import_module(f"minibuild.{module}"), name)
+                globals()[name] = found
+                return found
+        raise AttributeError(f"module 'minibuild' has no attribute {name!r}")

@@ -1,52 +1,81 @@
 """`minibuild.build`: a build from Python, in the caller's thread.
 
-As root, the engine runs right here. Without root it has to run in a user namespace, which a program
-of somebody else cannot enter: then it runs in a process of ours. The caller sees no difference.
-Read next: `rootless.parent`, `builder`.
+Comes in: a request, or a context and options; or a graph and options. Goes out: what was made, or
+a typed error. Nothing is printed. As root, the engine runs right here. Without root it has to run
+in a user namespace, which a program of somebody else cannot enter: then it runs in a process of
+ours, and the caller sees no difference. Read next: `buildflags.request`, `rootless.parent`,
+`builder`.
 """
 
-import os
+import inspect
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Unpack, overload
 
+from minibuild.buildflags.options import BuildOptions, CallOptions, Context, GraphOptions
+from minibuild.buildflags.request import build_request, read_path
+from minibuild.errors import UsageError
 from minibuild.events import Report, silent
+from minibuild.graph.state import State
 from minibuild.session.environment import default_root, read_environment
-from minibuild.session.registries import registry_access
+from minibuild.session.memory import contexts_on_disk
 from minibuild.session.request import BuildRequest, BuildResult
 
-if TYPE_CHECKING:
-    from minibuild.graph.flat import FlatGraph
+
+@overload
+def build(context: Context = ".", **options: Unpack[BuildOptions]) -> BuildResult: ...
+@overload
+def build(request: BuildRequest, /, **options: Unpack[CallOptions]) -> BuildResult: ...
+@overload
+def build(graph: State, /, **options: Unpack[GraphOptions]) -> BuildResult: ...
+def build(context: Any = ".", **options: Any) -> BuildResult:
+    """Build, and return what was made. Nothing is printed.
+
+    `context` is a path or URL; files by their paths, `{"Dockerfile": "FROM ..."}`; a tar, as bytes
+    or as an open file; or a whole `BuildRequest`, or a graph (`minibuild.graph.State`), in its
+    place. The options are keywords: see `BuildOptions` and docs/python-api.md. What is several is a
+    list, whose parts are values such as `Output("oci", "image.tar")`, or the words of the command
+    line, `"type=oci,dest=image.tar"`.
+
+    `root` is the folder of the store. `report` is called with progress events, by the calling
+    thread or by others, one at a time. Setting `cancelled` stops the build. `environment` is what
+    `read_environment` gives, if it is not to be read.
+
+    Raises the errors of `minibuild.errors`, `UsageError` for options that make no sense, and
+    `TypeError` for those that there are not.
+    """
+    call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
+    if isinstance(context, State):
+        options["graph"] = context.flat(options.pop("config", None))
+        context = "."
+    elif isinstance(context, BuildRequest):
+        if options:
+            raise TypeError(f"build() of a request got the argument {min(options)!r}, too")
+        options = context._asdict()
+        context = options.pop("context")
+    contexts = options.get("contexts") or {}
+    if not isinstance(contexts, Mapping):
+        raise UsageError("contexts must be a mapping of names to contexts")
+    with contexts_on_disk(context, contexts) as (path, named):
+        return _run(path, {**options, "contexts": named}, **call)
 
 
-def build(
-    context: str = ".",
+def _run(
+    context: str,
+    options: Mapping[str, Any],
     *,
-    tags: Iterable[str] = (),
-    root: str | None = None,
+    root: Any = None,
     report: Report = silent,
     cancelled: threading.Event | None = None,
-    **fields: Any,
+    environment: Any = None,
 ) -> BuildResult:
-    """Build `context` and return what was made; nothing is printed.
-
-    `fields` are those of `BuildRequest` (`file`, `target`, `build_args`, `outputs`, ...). `root`
-    is the folder of the store; by default the one that the command line uses. `report` is called
-    with progress events, by the calling thread or by others, one at a time. Setting `cancelled`
-    stops the build. Raises the errors of `minibuild.errors`.
-    """
-    unknown = fields.keys() - set(BuildRequest._fields)
-    if unknown:
-        raise TypeError(f"build() got an unexpected argument {min(unknown)!r}")
-    from minibuild.buildflags.secret import with_paths, with_value
-
-    environment = read_environment()
-    fields.setdefault("registries", registry_access(environment))
-    fields["secrets"] = tuple(with_value(one, environment) for one in fields.get("secrets", ()))
-    fields["ssh"] = tuple(with_paths(one, environment) for one in fields.get("ssh", ()))
-    request = BuildRequest(context=os.fspath(context), tags=tuple(tags), **fields)
-    folder = root or default_root(environment)
-    stop = cancelled or threading.Event()
+    """The build of a context that is on disk, or elsewhere on the network."""
+    if not callable(report):
+        raise UsageError("report must be a function of one event")
+    stop = threading.Event() if cancelled is None else cancelled
+    environment = read_environment() if environment is None else environment
+    request = build_request(context, options, environment)
+    folder = default_root(environment) if root is None else read_path("root", root)
     from minibuild.linux.namespace import needs_user_namespace
 
     if needs_user_namespace():
@@ -58,6 +87,17 @@ def build(
     return run_build(request, root=folder, report=report, cancelled=stop)
 
 
-def build_graph(graph: "FlatGraph", **fields: Any) -> BuildResult:
-    """Build a graph that was made without a Dockerfile, see `graph.state`."""
-    return build(graph=graph, **fields)
+def _signature() -> inspect.Signature:
+    """The options as parameters, for `help` and for what completes words."""
+    keyword, either = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    types = BuildOptions.__annotations__
+    return inspect.Signature(
+        [
+            inspect.Parameter("context", either, default=".", annotation=Context),
+            *(inspect.Parameter(n, keyword, default=None, annotation=t) for n, t in types.items()),
+        ],
+        return_annotation=BuildResult,
+    )
+
+
+build.__signature__ = _signature()  # type: ignore[attr-defined]

@@ -1,22 +1,12 @@
-"""The values of flags that hold several things: `type=oci,dest=x`, `id=a,src=f`, `host:ip`.
+"""How flags say several things at once: `type=oci,dest=x`, `a,b`, `KEY=VALUE`.
 
-Comes in: the text of one flag. Goes out: the value of the request, or a `UsageError` that says
-how to write it. The syntax is that of `docker buildx build` (its flag reference, and buildx's
-package `util/buildflags`): comma-separated fields as in a CSV file, so that a field may be quoted.
-Nothing here looks at files or at the environment. Read next: `sizes`, `cache`.
+Comes in: the text of one flag. Goes out: its fields, or a `UsageError` that says how to write it.
+The syntax is that of `docker buildx build` (its flag reference, and buildx's package
+`util/buildflags`): comma-separated fields as in a CSV file, so that a field may be quoted.
+Nothing here looks at files or at the environment. Read next: `sizes`, `output`.
 """
 
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.graph.op import Ulimit
-from minibuild.session.request import Output
-
-_OUTPUT_TYPES = ("image", "registry", "oci", "docker", "local", "tar", "cacheonly")
-_LIMITS = frozenset(
-    (
-        "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime "
-        "sigpending stack"
-    ).split()
-)
 
 
 def fields(text: str) -> list[str]:
@@ -71,89 +61,6 @@ def attributes(text: str, flag: str) -> dict[str, str]:
     return found
 
 
-def output(text: str) -> Output:
-    """`-o DIR`, `-o -`, or `-o type=...,dest=...,...`."""
-    if "=" not in text and "," not in text and text:
-        return Output("tar", "-") if text == "-" else Output("local", text)
-    given = attributes(text, "output")
-    dest = given.pop("dest", "")
-    kind = given.pop("type", "")
-    if not kind:
-        if not dest:
-            raise UsageError(
-                f"--output {text} names no type", hint="add type=" + "|".join(_OUTPUT_TYPES)
-            )
-        kind = "tar" if dest == "-" else "local"
-    if kind == "local" and dest in ("", "-"):
-        raise UsageError(
-            "an output of type local is a directory, and needs one: dest=DIR",
-            hint="for one stream of all files use type=tar,dest=-",
-        )
-    for known in _OUTPUT_TYPES:
-        if kind == known:
-            return Output(known, dest, given)  # type: ignore[arg-type]
-    raise UsageError(
-        f"unknown output type {kind!r}", hint="the types are " + ", ".join(_OUTPUT_TYPES)
-    )
-
-
-def ulimit(text: str) -> Ulimit:
-    """`NAME=SOFT[:HARD]`; -1 is unlimited."""
-    name, equals, rest = text.partition("=")
-    name = name.strip().lower()
-    if not equals:
-        raise UsageError(
-            f"invalid ulimit {text!r}: it must be NAME=SOFT[:HARD]",
-            hint="write it like --ulimit nofile=1024:2048",
-        )
-    if name not in _LIMITS:
-        raise UsageError(f"unknown ulimit {name!r}", hint="there are " + ", ".join(sorted(_LIMITS)))
-    soft_text, colon, hard_text = rest.partition(":")
-    try:
-        soft = int(soft_text)
-        hard = int(hard_text) if colon else soft
-    except ValueError:
-        raise UsageError(
-            f"invalid ulimit {text!r}: the limits must be whole numbers", hint="-1 is unlimited"
-        ) from None
-    if hard != -1 and (soft == -1 or soft > hard):
-        raise UsageError(f"invalid ulimit {text!r}: the soft limit is above the hard one")
-    return Ulimit(name, soft, hard)
-
-
-def add_host(text: str, gateway: str) -> tuple[str, str]:
-    """`HOST:IP` or `HOST=IP`, the address in brackets or not; `host-gateway` is `gateway`."""
-    name, separator, address = text.partition("=")
-    if not separator:
-        name, separator, address = text.partition(":")
-    if not name or not separator or not address:
-        raise UsageError(
-            f"bad format for add-host: {text!r}", hint="write it like --add-host db:10.0.0.7"
-        )
-    if address == "host-gateway":
-        return name, gateway
-    if address.startswith("[") and address.endswith("]"):
-        address = address[1:-1]
-    if not _is_address(address):
-        raise UsageError(
-            f"invalid IP address in add-host: {address!r}",
-            hint="give an IPv4 or IPv6 address, or host-gateway",
-        )
-    return name, address
-
-
-def _is_address(text: str) -> bool:
-    import socket
-
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
-
-
 def build_context(text: str) -> tuple[str, str]:
     """`NAME=PATH|URL`. The name is an image's or a word: its default registry and tag go."""
     name, equals, value = text.partition("=")
@@ -191,15 +98,14 @@ def listed(text: str) -> list[str]:
     return [word for word in (part.strip() for part in fields(text)) if word]
 
 
-def check_reference(ref: str, text: str, flag: str, *, written: bool) -> None:
-    """Raise `UsageError` if a flag's reference cannot be one, or not one that is `written` to."""
+def check_reference(ref: str, what: str, *, written: bool) -> None:
+    """Raise `UsageError` if a reference cannot be one, or not one that is `written` to. `what` is
+    the flag that it stands in."""
     from minibuild.oci.reference import parse_reference
 
     try:
         reference = parse_reference(ref)
     except DefinitionError as error:
-        raise UsageError(f"--{flag} {text}: {error.message}", hint=error.hint) from None
+        raise UsageError(f"{what}: {error.message}", hint=error.hint) from None
     if written and reference.digest is not None:
-        raise UsageError(
-            f"--{flag} {text}: a digest cannot be written to", hint="give a tag: NAME:TAG"
-        )
+        raise UsageError(f"{what}: a digest cannot be written to", hint="give a tag: NAME:TAG")

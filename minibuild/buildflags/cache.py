@@ -52,7 +52,7 @@ def place(text: str, flag: str) -> CachePlace:
                 f"--{flag} {text}: a cache is written as an OCI image manifest and not otherwise",
                 hint=f"leave {key} out",
             )
-    return _checked(_made(kind, given), text, flag)
+    return checked_place(_made(kind, given), flag, text)
 
 
 def _pairs(text: str, flag: str) -> dict[str, str]:
@@ -107,15 +107,19 @@ def _level(given: dict[str, str], compression: Compression) -> int | None:
     return int(text)
 
 
-def _checked(made: CachePlace, text: str, flag: str) -> CachePlace:
-    """The place, if it has what its type needs; a slip is told before the build."""
-    if made.type == "inline":
+def checked_place(made: CachePlace, flag: str, text: str = "") -> CachePlace:
+    """The place, if it has what its type needs: a slip is found before the build. Raises
+    `UsageError`."""
+    what = f"--{flag} {text}" if text else f"{flag.replace('-', '_')}, type={made.type},"
+    if made.type == "inline" and flag == "cache-to":
         return made
+    if (flag, made.type) not in _KEYS:
+        raise UsageError(f"{what}: unknown type {made.type!r}", hint=f"write {_FORM[flag]}")
     if not (made.path if made.type == "local" else made.ref):
-        raise UsageError(f"--{flag} {text} names no place", hint=f"write {_FORM[flag]}")
+        raise UsageError(f"{what} names no place", hint=f"write {_FORM[flag]}")
     if made.type == "local":
         return made
-    check_reference(made.ref, text, flag, written=flag == "cache-to")
+    check_reference(made.ref, what, written=flag == "cache-to")
     return made
 
 

@@ -49,7 +49,7 @@ def place(text: str, flag: str) -> CacheMountPlace:
         insecure=_truth(given, "registry.insecure"),
         ignore_error=_truth(given, "ignore-error"),
     )
-    return _checked(made, text, flag)
+    return checked_place(made, flag, text)
 
 
 def _pairs(text: str, flag: str) -> tuple[dict[str, str], list[str]]:
@@ -73,14 +73,18 @@ def _pairs(text: str, flag: str) -> tuple[dict[str, str], list[str]]:
     return given, ids
 
 
-def _checked(made: CacheMountPlace, text: str, flag: str) -> CacheMountPlace:
-    """The place, if it has what its type needs; a slip is told before the build."""
+def checked_place(made: CacheMountPlace, flag: str, text: str = "") -> CacheMountPlace:
+    """The place, if it has what its type needs: a slip is found before the build. Raises
+    `UsageError`."""
+    what = f"--{flag} {text}" if text else f"{flag.replace('-', '_')}, type={made.type},"
+    if made.type not in _TYPES:
+        raise UsageError(f"{what}: unknown type {made.type!r}", hint=f"write {_FORM[flag]}")
     wrong = made.path and made.ref
     if wrong or not (made.path if made.type == "local" else made.ref):
-        raise UsageError(f"--{flag} {text} names no place", hint=f"write {_FORM[flag]}")
+        raise UsageError(f"{what} names no place", hint=f"write {_FORM[flag]}")
     if made.type == "local":
         return made
-    check_reference(made.ref, text, flag, written=flag == "cache-mount-to")
+    check_reference(made.ref, what, written=flag == "cache-mount-to")
     return made
 
 

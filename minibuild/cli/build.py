@@ -19,7 +19,6 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.signals import stopping
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
 from minibuild.progress.select import MODES, Mode, Renderer, choose
-from minibuild.session.registries import registry_access
 from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace, session: Session) -> int:
     """Do the build that the options ask for."""
     request = request_of(options, session.environment)
-    request = request._replace(
-        registries=registry_access(session.environment, options.stall_timeout)
-    )
     mode = _mode(options, session)
     if options.call or options.check:
         from minibuild.cli.calls import parse_call

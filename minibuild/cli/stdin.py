@@ -15,8 +15,6 @@ from minibuild.errors import DefinitionError, UsageError
 from minibuild.session.request import BuildRequest
 
 MAX_BYTES = 16 * 1024 * 1024
-_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
-_TAR_HEADER_BYTES = 512
 
 
 @contextmanager
@@ -30,7 +28,9 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
         if request.context != "-":
             yield request
             return
-    head = stream.read(_TAR_HEADER_BYTES)
+    from minibuild.session.memory import TAR_HEADER_BYTES, is_archive
+
+    head = stream.read(TAR_HEADER_BYTES)
     if request.context != "-":
         yield request._replace(file="", dockerfile=_text(head, stream))
         return
@@ -55,20 +55,6 @@ def _opened(path: str) -> BinaryIO:
         return open(path, "rb")
     except OSError as error:
         raise UsageError(f"cannot read the Dockerfile {path}: {error.strerror}") from error
-
-
-def is_archive(head: bytes) -> bool:
-    """Whether bytes begin an archive: compressed, or a tar header whose checksum is right."""
-    if head.startswith(_ARCHIVES):
-        return True
-    if len(head) < _TAR_HEADER_BYTES:
-        return False
-    try:
-        stated = int(head[148:156].strip(b" \0") or b"-", 8)
-    except ValueError:
-        return False
-    # The field counts as spaces in its own sum (POSIX.1-2017, pax, ustar format).
-    return stated == sum(head[:148]) + sum(head[156:512]) + 8 * 0x20
 
 
 def _text(head: bytes, stream: BinaryIO) -> str:

@@ -4,6 +4,8 @@ Comes in: a `BuildResult`. Goes out: lines: names and digest, size, a table of t
 instruction that made each, and how to run something in the image. Read next: `build`.
 """
 
+import os
+
 from minibuild.graph.platform import host_platform, matches
 from minibuild.progress.quantity import bytes_text
 from minibuild.session.request import BuildRequest, BuildResult, BuiltImage
@@ -67,9 +69,9 @@ def instruction(created_by: str) -> str:
 
 def _written(request: BuildRequest) -> list[str]:
     return [
-        f"written to {output.dest} (type={output.type})"
+        f"written to {dest} (type={output.type})"
         for output in request.outputs
-        if output.dest not in ("", "-") and not output.dest.startswith("/dev/fd/")
+        if (dest := os.fspath(output.dest)) not in ("", "-") and not dest.startswith("/dev/fd/")
     ]
 
 

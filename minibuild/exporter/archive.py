@@ -3,6 +3,8 @@
 Read next: `assemble`, `oci`, `docker`.
 """
 
+import os
+
 from minibuild.errors import UsageError
 from minibuild.exporter.assemble import assemble_all, bundle_of, image_options_of
 from minibuild.exporter.docker import export_docker
@@ -22,5 +24,5 @@ def export_archive(target: OutputContext, output: Output) -> Exported:
     images = assemble_all(target, options)
     bundle = bundle_of(target, options, images)
     write = export_oci if output.type == "oci" else export_docker
-    write(bundle, output.dest, tar=options.tar)
+    write(bundle, os.fspath(output.dest), tar=options.tar)
     return Exported(bundle.top, images, bundle.names)

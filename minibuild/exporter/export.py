@@ -6,6 +6,7 @@ unless an output is one (`local`, `tar`).
 Read next: `output`, then `image`, `archive`, `trees`; `result` for the result.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, assert_never
 
@@ -40,7 +41,8 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
     epoch, annotations = _epoch(request.build_args), _annotations(request)
     first = Exported()
     for output in request.outputs or (Output("image"),):
-        with task(build.report, _NAMES[output.type], output.type, output.dest) as progress:
+        title, dest = _NAMES[output.type], os.fspath(output.dest)
+        with task(build.report, title, output.type, dest) as progress:
             target = OutputContext(
                 build, solved, names, epoch, progress, annotations, request.squash
             )

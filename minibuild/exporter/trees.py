@@ -34,7 +34,7 @@ def trees_of(target: OutputContext, split: bool | None) -> Iterator[list[tuple[s
 
 def export_directory(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
-    dest = output.dest or "."
+    dest = os.fspath(output.dest) or "."
     with trees_of(target, options.platform_split) as trees:
         for folder, fd in trees:
             done = export_local(
@@ -51,5 +51,5 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
 def export_tarball(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
     with trees_of(target, options.platform_split) as trees:
-        export_tar(trees, output.dest or "-", clamp_epoch=options.epoch)
+        export_tar(trees, os.fspath(output.dest) or "-", clamp_epoch=options.epoch)
     return Exported()

@@ -55,10 +55,7 @@ def read_definition(request: BuildRequest) -> Definition:
     if is_remote(request.context):
         main = RemoteContext(request.context)
     elif os.path.isfile(request.context):
-        # The one file of its directory that is ever read.
-        folder, name = os.path.split(os.path.abspath(request.context))
-        directories["context"] = folder
-        main = ArchiveContext("context", name)
+        main = _archive("context", request.context, directories)
     else:
         return _read_local(request, contexts, directories)
     name = os.path.basename(request.file) or DOCKERFILE
@@ -141,11 +138,13 @@ def _named(name: str, value: str, directories: dict[str, str]) -> Context:
             hint="one build has one Dockerfile: build the target first, then give it as "
             "oci-layout://DIR:TAG or docker-image://REF",
         )
+    if _is_archive(value):
+        return _archive(f"context:{name}", value, directories)
     if not os.path.isdir(value):
         raise UsageError(
             f"the build context {name!r} is not a directory: {value!r}",
-            hint="give a directory, oci-layout://DIR:TAG, docker-image://REF, or the URL of a git "
-            "repository, an archive or a file",
+            hint="give a directory, an archive, oci-layout://DIR:TAG, docker-image://REF, or the "
+            "URL of a git repository, an archive or a file",
         )
     return _local(f"context:{name}", value, directories)
 
@@ -164,6 +163,23 @@ def _local(name: str, path: str, directories: dict[str, str], dockerfile: str = 
             file = os.path.basename(candidate)
             return LocalContext(name, ignore_rules(_read_text(candidate, "ignore file"), file))
     return LocalContext(name)
+
+
+def _archive(name: str, path: str, directories: dict[str, str]) -> ArchiveContext:
+    """An archive as a context: the one file of its directory that is ever read."""
+    folder, filename = os.path.split(os.path.abspath(path))
+    directories[name] = folder
+    return ArchiveContext(name, filename)
+
+
+def _is_archive(path: str) -> bool:
+    """Whether a path is a file that begins as archives do."""
+    if not os.path.isfile(path):
+        return False
+    from minibuild.session.memory import TAR_HEADER_BYTES, is_archive
+
+    with open(path, "rb") as file:
+        return is_archive(file.read(TAR_HEADER_BYTES))
 
 
 def _read_text(path: str, what: str) -> str:

@@ -35,7 +35,8 @@ def context_vertex(
     if isinstance(context, RemoteContext):
         tree = _remote(context.url, name, build_args, span)
     else:
-        note = Note("[internal] unpack build context", span)
+        what = f"[context {name}] unpack" if name else "[internal] unpack build context"
+        note = Note(what, span)
         tree = _unpacked(Vertex(LocalSource(context.name), (), note), context.filename)
     return _without(tree, context.ignore)
 

@@ -185,8 +185,8 @@ class State:
         if output is not None:
             # One output is a tuple, too, so it is known by its field.
             fields["outputs"] = (output,) if hasattr(output, "dest") else tuple(output)
-        # By name and on demand, as the engine looks up a frontend.
-        return import_module("minibuild.api").build_graph(self.flat(config), **fields)
+        # By name and on demand: a graph is data and knows no engine.
+        return import_module("minibuild.api").build(self, config=config, **fields)
 
     def _file(self, actions: tuple[FileAction, ...], name: str, *sources: Vertex | None) -> "State":
         return self._on(Vertex(File(actions), (self.vertex, *sources), Note(name)))

@@ -4,6 +4,7 @@ Comes in: an endpoint and a path. Goes out: a response with one of the expected 
 is an error. Read next: `pull` and `push`, which know what to ask.
 """
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -57,7 +58,8 @@ class Client:
     ) -> None:
         self.hosts = Hosts(access)
         self.transport = Transport(patience, access.proxies)
-        self._authoriser = Authoriser(self.transport, Credentials(access.logins), self.hosts)
+        credentials = Credentials(tuple(os.fspath(path) for path in access.logins))
+        self._authoriser = Authoriser(self.transport, credentials, self.hosts)
         self._schemes: dict[str, str] = {}
         self._choosing = threading.Lock()
 

@@ -120,7 +120,8 @@ class Hosts:
 
     def _rule(self, name: str) -> Rule:
         if self._rules is None:
-            self._rules = read_rules(self._access.settings) if self._access.settings else ()
+            settings = os.fspath(self._access.settings)
+            self._rules = read_rules(settings) if settings else ()
         fitting = [r for r in self._rules if name == r.prefix or name.startswith(r.prefix + "/")]
         return max(fitting, key=lambda rule: len(rule.prefix), default=Rule(name))
 

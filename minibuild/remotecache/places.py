@@ -6,6 +6,7 @@ step: a reader sees the old cache or the new one.
 Read next: `steps`, `mounts.artifact`: what is kept there.
 """
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,7 +91,8 @@ class Place(Protocol):
 def place_name(asked: CachePlace | CacheMountPlace) -> str:
     """A place as people name it."""
     if asked.type == "local":
-        return asked.path if asked.tag == "latest" else f"{asked.path}:{asked.tag}"
+        path = os.fspath(asked.path)
+        return path if asked.tag == "latest" else f"{path}:{asked.tag}"
     return asked.ref
 
 
@@ -103,7 +105,7 @@ def open_place(
     """The place that a request names."""
     if asked.type == "local":
         digest = asked.digest if isinstance(asked, CachePlace) else ""
-        return FolderPlace(asked.path, asked.tag, digest)
+        return FolderPlace(os.fspath(asked.path), asked.tag, digest)
     from minibuild.registry.patience import patient
     from minibuild.registry.pull import Registry
 

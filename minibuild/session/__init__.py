@@ -3,5 +3,5 @@
 Comes in: the caller's values. Goes out: a `BuildRequest`, and the means to get a secret's value or
 an agent's socket while the build runs. BuildKit calls the connection that serves these a session.
 Read in this order: `request`, `environment`, `registries`, `secrets`, `ssh_agent`, `key_agent`,
-`scratch`.
+`scratch`, `memory`.
 """

@@ -5,6 +5,7 @@ text that the engine has to take apart, but for names of images and contexts, wh
 nature. Read next: `builder`.
 """
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,11 @@ STALL_S = 30.0
 ENTITLEMENTS = ("network.host", "security.insecure")
 """What a RUN gets only where the request allows it."""
 
+StrPath = str | os.PathLike[str]
+"""A path as Python programs have it. The engine gets text: see `buildflags.request`."""
+
+Pull = Literal["missing", "always", "never"]
+Network = Literal["default", "none", "host"]
 OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
 
 
@@ -37,7 +43,7 @@ class Output(NamedTuple):
     """
 
     type: OutputType
-    dest: str = ""
+    dest: StrPath = ""
     attributes: Mapping[str, str] = {}
 
 
@@ -48,7 +54,7 @@ class Secret(NamedTuple):
     """
 
     id: str
-    path: str = ""
+    path: StrPath = ""
     env: str = ""
     value: bytes | None = None
 
@@ -65,7 +71,7 @@ class SshAgent(NamedTuple):
     """
 
     id: str
-    paths: tuple[str, ...] = ()
+    paths: tuple[StrPath, ...] = ()
     raw: bool = False
 
 
@@ -80,9 +86,9 @@ class RegistryAccess(NamedTuple):
     to nothing for `stall_s` seconds is given up.
     """
 
-    settings: str = ""
-    logins: tuple[str, ...] = ()
-    certificates: tuple[str, ...] = ()
+    settings: StrPath = ""
+    logins: tuple[StrPath, ...] = ()
+    certificates: tuple[StrPath, ...] = ()
     proxies: Mapping[str, str] = {}
     insecure: tuple[str, ...] = ()
     stall_s: float = STALL_S
@@ -99,7 +105,7 @@ class CacheMountPlace(NamedTuple):
 
     type: Literal["registry", "local"]
     ref: str = ""
-    path: str = ""
+    path: StrPath = ""
     tag: str = "latest"
     ids: tuple[str, ...] = ()
     force: bool = False
@@ -122,7 +128,7 @@ class CachePlace(NamedTuple):
 
     type: Literal["registry", "local", "inline"]
     ref: str = ""
-    path: str = ""
+    path: StrPath = ""
     tag: str = "latest"
     digest: str = ""
     mode: Literal["min", "max"] = "min"
@@ -173,9 +179,9 @@ class BuildRequest(NamedTuple):
     no_cache: bool = False
     no_cache_filter: frozenset[str] = frozenset()
     outputs: tuple[Output, ...] = ()
-    pull: Literal["missing", "always", "never"] = "missing"
+    pull: Pull = "missing"
     platforms: tuple[Platform, ...] = ()
-    network: Literal["default", "none", "host"] = "default"
+    network: Network = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
     ulimits: tuple[Ulimit, ...] = ()

@@ -66,7 +66,7 @@ class SshReader:
         agent = self._agents.get(agent_id)
         if agent is None:
             return None
-        paths = agent.paths
+        paths = tuple(os.fspath(path) for path in agent.paths)
         if not paths:
             raise UsageError(
                 f"ssh agent {agent_id} has no socket", hint="name its socket, or files of keys"

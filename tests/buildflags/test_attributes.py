@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibuild.buildflags import attributes as a
+from minibuild.buildflags import output as o
 from minibuild.buildflags import secret as s
+from minibuild.buildflags import steps as step
 from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
@@ -16,7 +18,7 @@ from minibuild.session.request import Output, Secret, SshAgent
 
 
 def add_host(text: str) -> tuple[str, str]:
-    return a.add_host(text, "10.0.2.2")
+    return step.add_host(text, "10.0.2.2")
 
 
 def label(text: str) -> tuple[str, str | None]:
@@ -34,18 +36,18 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (a.fields, '"a,b",c', ["a,b", "c"]),
     (a.fields, '"say ""hi""",c', ['say "hi"', "c"]),
     (a.fields, '""', [""]),
-    (a.output, "out", Output("local", "out")),
-    (a.output, "./a b", Output("local", "./a b")),
-    (a.output, "-", Output("tar", "-")),
-    (a.output, "dest=out", Output("local", "out")),
-    (a.output, "dest=-", Output("tar", "-")),
-    (a.output, "type=oci,dest=x.tar", Output("oci", "x.tar")),
-    (a.output, "type=oci,dest=d,tar=false", Output("oci", "d", {"tar": "false"})),
-    (a.output, "TYPE=docker,Dest=X", Output("docker", "X")),
-    (a.output, "type=image,name=a/b:1,push=false",
+    (o.output, "out", Output("local", "out")),
+    (o.output, "./a b", Output("local", "./a b")),
+    (o.output, "-", Output("tar", "-")),
+    (o.output, "dest=out", Output("local", "out")),
+    (o.output, "dest=-", Output("tar", "-")),
+    (o.output, "type=oci,dest=x.tar", Output("oci", "x.tar")),
+    (o.output, "type=oci,dest=d,tar=false", Output("oci", "d", {"tar": "false"})),
+    (o.output, "TYPE=docker,Dest=X", Output("docker", "X")),
+    (o.output, "type=image,name=a/b:1,push=false",
      Output("image", "", {"name": "a/b:1", "push": "false"})),
-    (a.output, 'type=image,"annotation.k=v,w"', Output("image", "", {"annotation.k": "v,w"})),
-    (a.output, "type=local,dest=a=b", Output("local", "a=b")),
+    (o.output, 'type=image,"annotation.k=v,w"', Output("image", "", {"annotation.k": "v,w"})),
+    (o.output, "type=local,dest=a=b", Output("local", "a=b")),
     (s.secret, "id=a,src=f", Secret("a", "f")),
     (s.secret, "id=a,source=f", Secret("a", "f")),
     (s.secret, "id=a,env=X", Secret("a", "", "X")),
@@ -56,10 +58,10 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
     (s.ssh, "default=/run/s", SshAgent("default", ("/run/s",))),
     (s.ssh, "k=a,b", SshAgent("k", ("a", "b"))),
     (s.ssh, "k=a,raw=true", SshAgent("k", ("a",), raw=True)),
-    (a.ulimit, "nofile=1024:2048", Ulimit("nofile", 1024, 2048)),
-    (a.ulimit, "nofile=1024", Ulimit("nofile", 1024, 1024)),
-    (a.ulimit, "core=-1", Ulimit("core", -1, -1)),
-    (a.ulimit, "core=0:-1", Ulimit("core", 0, -1)),
+    (step.ulimit, "nofile=1024:2048", Ulimit("nofile", 1024, 2048)),
+    (step.ulimit, "nofile=1024", Ulimit("nofile", 1024, 1024)),
+    (step.ulimit, "core=-1", Ulimit("core", -1, -1)),
+    (step.ulimit, "core=0:-1", Ulimit("core", 0, -1)),
     (add_host, "db:10.0.0.7", ("db", "10.0.0.7")),
     (add_host, "db=10.0.0.7", ("db", "10.0.0.7")),
     (add_host, "db:::1", ("db", "::1")),
@@ -89,22 +91,22 @@ BAD: list[tuple[Callable[[str], Any], str, str]] = [
     (a.fields, '"a', "no end"),
     (a.fields, 'a"b', "quotation mark"),
     (a.fields, '"a"b', "after a quoted field"),
-    (a.output, "", "key=value"),
-    (a.output, "name=x", "names no type"),
-    (a.output, "type=oci,x", "key=value"),
-    (a.output, "type=ocii,dest=x", "unknown output type"),
-    (a.output, "type=local", "needs one"),
-    (a.output, "type=local,dest=-", "needs one"),
+    (o.output, "", "key=value"),
+    (o.output, "name=x", "names no type"),
+    (o.output, "type=oci,x", "key=value"),
+    (o.output, "type=ocii,dest=x", "unknown output type"),
+    (o.output, "type=local", "needs one"),
+    (o.output, "type=local,dest=-", "needs one"),
     (s.secret, "src=f", "no id"),
     (s.secret, "id=a,type=vault", "unsupported secret type"),
     (s.secret, "id=a,sorce=f", "unexpected key 'sorce'"),
     (s.secret, "a", "key=value"),
     (s.ssh, "=x", "no id"),
-    (a.ulimit, "nofile", "must be NAME=SOFT"),
-    (a.ulimit, "nofiles=1", "unknown ulimit"),
-    (a.ulimit, "nofile=many", "whole numbers"),
-    (a.ulimit, "nofile=2:1", "above the hard"),
-    (a.ulimit, "nofile=-1:5", "above the hard"),
+    (step.ulimit, "nofile", "must be NAME=SOFT"),
+    (step.ulimit, "nofiles=1", "unknown ulimit"),
+    (step.ulimit, "nofile=many", "whole numbers"),
+    (step.ulimit, "nofile=2:1", "above the hard"),
+    (step.ulimit, "nofile=-1:5", "above the hard"),
     (add_host, "db", "bad format"),
     (add_host, ":10.0.0.1", "bad format"),
     (add_host, "db:10.0.0", "invalid IP"),
@@ -144,7 +146,10 @@ def test_quoted_fields_come_back(values: list[str]) -> None:
     assert a.fields(text) == values
 
 
-@given(st.text(), st.sampled_from([a.fields, a.output, s.secret, s.ssh, a.ulimit, add_host, size]))
+PARSERS = [a.fields, o.output, s.secret, s.ssh, step.ulimit, add_host, size]
+
+
+@given(st.text(), st.sampled_from(PARSERS))
 def test_any_text_parses_or_is_refused(text: str, parse: Callable[[str], Any]) -> None:
     try:
         parse(text)

@@ -11,6 +11,7 @@ from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.session.environment import Environment
+from minibuild.session.registries import registry_access
 from minibuild.session.request import BuildRequest, CachePlace, Output, Secret, SshAgent
 
 NOTHING = Environment({}, 1000)
@@ -68,7 +69,8 @@ def made(*words: str, **variables: str) -> BuildRequest:
     ],
 )  # fmt: skip
 def test_fields(words: str, fields: dict[str, Any]) -> None:
-    assert made(*words.split()) == BuildRequest()._replace(**fields)
+    registries = registry_access(NOTHING)
+    assert made(*words.split()) == BuildRequest(registries=registries)._replace(**fields)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,149 @@ def test_in_threads_of_the_caller(builds: Builds, project: Project) -> None:
     assert python(builds, program, *contexts).split("\n")[:2] == ["hello 0", "hello 1"]
 
 
+def test_contexts_in_memory(builds: Builds) -> None:
+    """Files, a tar as bytes, and one that is open; the same files make the same layers."""
+    program = """\
+        import io, tarfile, minibuild
+        dockerfile = "FROM busybox\\nCOPY a d/b /\\nCOPY --from=more c /\\n"
+        files = {"Dockerfile": dockerfile, "a": "A", "d/b": b"B", ".dockerignore": "x", "x": ""}
+        more = {"c": "C"}
+        first = minibuild.build(files, contexts={"more": more}, tags=["memory:1"])
+        again = minibuild.build(files, contexts={"more": more}, no_cache=True)
+        assert again.executed and first.images[0].layers == again.images[0].layers
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            for name, data in {**files, "more/c": "C"}.items():
+                data = data.encode() if isinstance(data, str) else data
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+        tar = stream.getvalue()
+        dockerfile = dockerfile.replace("--from=more c", "--from=more more/c")
+        for context in (tar, io.BytesIO(tar)):
+            found = minibuild.build(context, contexts={"more": tar}, dockerfile=dockerfile)
+            assert len(found.images[0].layers) == 3
+        found = minibuild.build({}, dockerfile="FROM busybox\\nRUN touch /x\\n")
+        print(len(found.images[0].layers))
+    """
+    assert python(builds, program) == "2\n"
+    assert builds.cli("run", "memory:1", "cat", "/a", "/b", "/c").stdout == "ABC"
+
+
+def test_words_objects_and_paths(builds: Builds, project: Project, tmp_path: Path) -> None:
+    """As the command line has them, and as Python has them; secrets of three kinds."""
+    program = """\
+        import os, sys, minibuild
+        from pathlib import Path
+        from minibuild import BuildRequest, Environment, Output, Secret
+        out = Path(sys.argv[2])
+        dockerfile = (
+            "FROM busybox\\nARG WHO\\n"
+            "RUN --mount=type=secret,id=a --mount=type=secret,id=b --mount=type=secret,id=c "
+            "cat /run/secrets/* > /all; echo $WHO >> /all; cat /etc/hosts >> /all\\n")
+        (out / "file").write_text("1")
+        os.environ["VARIABLE"] = "2"
+        result = minibuild.build(
+            {"Dockerfile": dockerfile},
+            build_args={"WHO": "me"},
+            secrets=[f"id=a,src={out}/file", "id=b,env=VARIABLE", Secret("c", value=b"3")],
+            outputs=[f"type=oci,dest={out}/image.tar", Output("local", out / "tree")],
+            add_hosts={"db": "10.0.0.7"},
+        )
+        assert (out / "image.tar").stat().st_size > 1000
+        text = (out / "tree/all").read_text()
+        print(text.split()[0], "10.0.0.7" in text)
+        request = BuildRequest(sys.argv[1], tags=("request:1",))
+        assert minibuild.build(request, root=Path(os.environ["MINIBUILD_ROOT"])).tags
+        root = os.environ.pop("MINIBUILD_ROOT")
+        os.environ["HOME"] = "/no/such"
+        environment = Environment({"MINIBUILD_ROOT": root}, os.getuid())
+        assert minibuild.build(sys.argv[1], environment=environment).digest
+    """
+    context = project({"Dockerfile": "FROM busybox\nCOPY Dockerfile /\n"})
+    assert python(builds, program, context, str(tmp_path)) == "123me True\n"
+
+
+def test_mistakes_are_found_before_the_build(builds: Builds) -> None:
+    """By type and sentence; no store is made for them."""
+    program = """\
+        import os, minibuild
+        os.environ["MINIBUILD_ROOT"] += "/none"
+        context = {"Dockerfile": "FROM busybox"}
+        for options in (
+            {"tags": "app"}, {"outputs": minibuild.Output("oci", "x")}, {"report": 3},
+            {"contexts": [1]}, {"root": 3}, {"dockerfile": b""},
+        ):
+            try:
+                minibuild.build(context, **options)
+            except minibuild.UsageError as error:
+                print(error)
+        for wrong in (lambda: minibuild.build(context, tgas=["a"]),
+                      lambda: minibuild.build(minibuild.BuildRequest(), tags=["a"])):
+            try:
+                wrong()
+            except TypeError as error:
+                print(error)
+        assert not os.path.exists(os.environ["MINIBUILD_ROOT"])
+    """
+    assert python(builds, program).splitlines() == [
+        "tags must be a list, and 'app' is text",
+        "outputs must be a list, and got Output",
+        "report must be a function of one event",
+        "contexts must be a mapping of names to contexts",
+        "root must be a path, and got int",
+        "dockerfile must be text, and got bytes",
+        "build() got an unexpected keyword argument 'tgas'; did you mean 'tags'?",
+        "build() of a request got the argument 'tags', too",
+    ]
+
+
+def test_a_graph(builds: Builds) -> None:
+    program = """\
+        import minibuild
+        from minibuild.graph.state import image
+        state = image("busybox").run("echo hi > /x")
+        result = minibuild.build(state, config={"Cmd": ["cat", "/x"]}, tags=["graph:1"])
+        print(result.images[0].config.config["Cmd"])
+    """
+    assert python(builds, program) == "['cat', '/x']\n"
+    assert builds.cli("run", "graph:1", "cat", "/x").stdout == "hi\n"
+
+
+def test_progress_that_can_be_shown(builds: Builds) -> None:
+    """When a notebook asks, and each time that there is something new."""
+    program = """\
+        import minibuild
+        shown = []
+        progress = minibuild.Progress(lambda progress: shown.append(progress._repr_html_()))
+        dockerfile = "FROM busybox\\nRUN echo '<b>&' && exit 3\\n"
+        try:
+            minibuild.build({"Dockerfile": dockerfile}, report=progress)
+        except minibuild.StepFailed:
+            pass
+        assert len(shown) > 3
+        print("<b>" in shown[-1], "&lt;b&gt;&amp;" in shown[-1], "✗" in shown[-1])
+        print([line for line in str(progress).splitlines() if "RUN" in line][0][:9])
+    """
+    assert python(builds, program).splitlines() == ["False True True", "✗ [2/2] R"]
+
+
+def test_as_a_module(builds: Builds, project: Project) -> None:
+    """`python -m minibuild` is the program, and takes no module from the current directory."""
+    trap = dict.fromkeys(("argparse.py", "sqlite3.py", "json.py"), "raise SystemExit('trapped')\n")
+    context = project({"Dockerfile": "FROM busybox\nRUN touch /x\n", **trap})
+    done = subprocess.run(
+        [sys.executable, "-m", "minibuild", "build", "-q", "."],
+        env=builds.cli.environment,
+        cwd=context,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sha256:")
+
+
 def test_typed_errors(builds: Builds, project: Project) -> None:
     """With the place in the Dockerfile and the code of the process."""
     program = """\

@@ -99,7 +99,7 @@ class _Source:
     """A place to import from, asked once, when the first mount is wanted."""
 
     def __init__(self, asked: CacheMountPlace) -> None:
-        self.name = asked.ref or asked.path
+        self.name = asked.ref or os.fspath(asked.path)
         self.force = asked.force
         self._asked = asked
         self._asking = threading.Lock()

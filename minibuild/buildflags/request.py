@@ -1,0 +1,334 @@
+"""From the options of a caller to a `BuildRequest`: the command line and Python programs alike.
+
+Comes in: options by the names of the request's fields, each as the words of a flag or as values,
+and the environment. Goes out: a request that the engine need not look at twice: paths are text,
+words are values, secrets of variables have their values. Raises `UsageError`, and `TypeError` for
+options that there are not. Read next: `builder`.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast, get_args
+
+from minibuild.buildflags.attributes import insist_on_text, listed
+from minibuild.errors import DefinitionError, UsageError
+from minibuild.graph.boolean import parse_bool
+from minibuild.graph.op import Ulimit
+from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.session.environment import Environment
+from minibuild.session.registries import registry_access
+from minibuild.session.request import (
+    ENTITLEMENTS,
+    Attestations,
+    BuildRequest,
+    CacheMountPlace,
+    CachePlace,
+    Network,
+    Output,
+    Pull,
+    RegistryAccess,
+    Secret,
+    SshAgent,
+)
+
+T = TypeVar("T")
+Reader = Callable[[str, Any, Environment], Any]
+"""Makes the value of a field: from its name, what was given, and the environment."""
+
+GATEWAY = "127.0.0.1"
+"""What `host-gateway` means: a step's default network is that of the host."""
+
+
+def build_request(
+    context: str, options: Mapping[str, Any], environment: Environment
+) -> BuildRequest:
+    """The request that the options mean."""
+    made: dict[str, Any] = {}
+    for name, value in options.items():
+        reader = _READERS.get(name)
+        if reader is None:
+            raise TypeError(f"build() got an unexpected keyword argument {name!r}{_near(name)}")
+        made[name] = reader(name, value, environment)
+    request = BuildRequest(context=context, **made)
+    if request.registries == RegistryAccess():
+        request = request._replace(registries=registry_access(environment))
+    if request.network == "host":
+        request = request._replace(allow=request.allow | {"network.host"})
+    if _truth(request.build_args.get("BUILDKIT_INLINE_CACHE", ""), "BUILDKIT_INLINE_CACHE"):
+        # The older way to say cache_to=["type=inline"], which BuildKit still takes.
+        request = request._replace(cache_to=(*request.cache_to, CachePlace("inline")))
+    return request
+
+
+def _near(name: str) -> str:
+    from difflib import get_close_matches
+
+    return "".join(f"; did you mean {near!r}?" for near in get_close_matches(name, _READERS, 1))
+
+
+# --- Plain values ---
+
+
+def _wrong(name: str, value: object, what: str, hint: str = "") -> UsageError:
+    kind = type(value).__name__
+    return UsageError(f"{name} must be {what}, and got {kind}", hint=hint)
+
+
+def _text(name: str, value: Any, environment: Environment) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, value, "text")
+    return value
+
+
+def _text_or_none(name: str, value: Any, environment: Environment) -> str | None:
+    return None if value is None else _text(name, value, environment)
+
+
+def _switch(name: str, value: Any, environment: Environment) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "True or False")
+    return value
+
+
+def _number(name: str, value: Any, environment: Environment) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(name, value, "a number")
+    if value < 0:
+        raise UsageError(f"{name} must not be negative")
+    return value
+
+
+def read_path(name: str, value: Any) -> str:
+    """The text of a path. Raises `UsageError`."""
+    if not isinstance(value, str | os.PathLike):
+        raise _wrong(name, value, "a path")
+    return os.fsdecode(value)
+
+
+def _path(name: str, value: Any, environment: Environment) -> str:
+    return read_path(name, value)
+
+
+def _as_it_is(name: str, value: Any, environment: Environment) -> Any:
+    return value
+
+
+def _choice(*known: str) -> Reader:
+    def read(name: str, value: Any, environment: Environment) -> str:
+        if value not in known:
+            raise UsageError(f"{name} cannot be {value!r}", hint="it is " + ", ".join(known))
+        return cast(str, value)
+
+    return read
+
+
+def _value(kind: type) -> Reader:
+    def read(name: str, value: Any, environment: Environment) -> Any:
+        if not isinstance(value, kind):
+            raise _wrong(name, value, f"a {kind.__name__}")
+        return _with_plain_paths(value)
+
+    return read
+
+
+def _with_plain_paths(value: Any) -> Any:
+    """A value of the request with its paths as text."""
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if not isinstance(value, tuple):
+        return value
+    parts = [_with_plain_paths(part) for part in value]
+    return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+
+
+# --- Several values ---
+
+
+def _parts(name: str, value: Any) -> list[Any]:
+    """The parts of an option that is several values. A text is no list of texts, and a value of the
+    request, which is a tuple, no list either."""
+    if isinstance(value, str):
+        raise UsageError(
+            f"{name} must be a list, and {value!r} is text", hint=f"write {name}=[{value!r}]"
+        )
+    if hasattr(value, "_fields"):
+        raise _wrong(name, value, "a list", f"write {name}=[{value!r}]")
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise _wrong(name, value, "a list")
+    return list(value)
+
+
+def _several(
+    name: str, value: Any, kind: type[T], read: Callable[[str], Iterable[T]] | None = None
+) -> tuple[T, ...]:
+    """The parts of an option: those of `kind` as they are, and words as `read` makes values of
+    them."""
+    found: list[T] = []
+    for part in _parts(name, value):
+        if isinstance(part, kind):
+            found.append(_with_plain_paths(part))
+        elif isinstance(part, str) and read is not None:
+            found += read(part)
+        else:
+            raise _wrong(f"a part of {name}", part, f"{kind.__name__}{' or text' if read else ''}")
+    return tuple(found)
+
+
+def _texts(name: str, value: Any, environment: Environment) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_several(name, value, str)))
+
+
+def _words(name: str, value: Any, environment: Environment) -> frozenset[str]:
+    return frozenset(word for text in _several(name, value, str) for word in listed(text))
+
+
+def _mapping(name: str, value: Any, environment: Environment) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, value, "a mapping", "{'KEY': 'VALUE'}")
+    for key, item in value.items():
+        if not isinstance(key, str) or not isinstance(item, str):
+            wrong = key if not isinstance(key, str) else item
+            raise _wrong(name, wrong, "a mapping of text to text")
+        insist_on_text(item, f"{name}[{key!r}]")
+    return dict(value)
+
+
+def _truth(text: str, name: str) -> bool:
+    try:
+        return bool(text) and parse_bool(text)
+    except ValueError:
+        raise UsageError(f"invalid value {text!r} for {name}", hint="it is true or false") from None
+
+
+# --- Values that flags have words for ---
+
+
+def _annotations(name: str, value: Any, environment: Environment) -> tuple[str, ...]:
+    from minibuild.exporter.annotations import parse_flag
+
+    texts = _several(name, value, str)
+    for text in texts:
+        parse_flag(text)  # a slip is found before the build, and not after it
+    return texts
+
+
+def _outputs(name: str, value: Any, environment: Environment) -> tuple[Output, ...]:
+    from minibuild.buildflags.output import checked_output, output
+
+    made = _several(name, value, Output, lambda text: (output(text),))
+    return tuple(checked_output(one) for one in made)
+
+
+def _platforms(name: str, value: Any, environment: Environment) -> tuple[Platform, ...]:
+    def read(text: str) -> Iterable[Platform]:
+        return [host_platform() if w == "local" else parse_platform(w) for w in listed(text)]
+
+    try:
+        return tuple(dict.fromkeys(_several(name, value, Platform, read)))
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def _hosts(name: str, value: Any, environment: Environment) -> tuple[tuple[str, str], ...]:
+    from minibuild.buildflags.steps import add_host
+
+    parts = value.items() if isinstance(value, Mapping) else _parts(name, value)
+    texts = ["=".join(part) if isinstance(part, tuple) else part for part in parts]
+    words = [word for text in _several(name, texts, str) for word in listed(text)]
+    return tuple(add_host(word, GATEWAY) for word in words)
+
+
+def _ulimits(name: str, value: Any, environment: Environment) -> tuple[Ulimit, ...]:
+    from minibuild.buildflags.steps import ulimit
+
+    return _several(name, value, Ulimit, lambda text: (ulimit(text),))
+
+
+def _secrets(name: str, value: Any, environment: Environment) -> tuple[Secret, ...]:
+    from minibuild.buildflags.secret import secret, with_value
+
+    made = _several(name, value, Secret, lambda text: (secret(text),))
+    return tuple(with_value(one, environment) for one in made)
+
+
+def _agents(name: str, value: Any, environment: Environment) -> tuple[SshAgent, ...]:
+    from minibuild.buildflags.secret import ssh, with_paths
+
+    made = _several(name, value, SshAgent, lambda text: (ssh(text),))
+    return tuple(with_paths(one, environment) for one in made)
+
+
+def _allowed(name: str, value: Any, environment: Environment) -> frozenset[str]:
+    words = _words(name, value, environment)
+    for word in sorted(words - set(ENTITLEMENTS)):
+        raise UsageError(
+            f"unknown entitlement {word!r}", hint="there are " + ", ".join(ENTITLEMENTS)
+        )
+    return words
+
+
+def _caches(name: str, value: Any, environment: Environment) -> tuple[CachePlace, ...]:
+    from minibuild.buildflags.cache import checked_place, place
+
+    flag = name.replace("_", "-")
+    made = _several(name, value, CachePlace, lambda text: (place(text, flag),))
+    return tuple(checked_place(one, flag) for one in made)
+
+
+def _cache_mounts(name: str, value: Any, environment: Environment) -> tuple[CacheMountPlace, ...]:
+    from minibuild.buildflags.cache_mount import checked_place, place
+
+    flag = name.replace("_", "-")
+    made = _several(name, value, CacheMountPlace, lambda text: (place(text, flag),))
+    return tuple(checked_place(one, flag) for one in made)
+
+
+def _attestations(name: str, value: Any, environment: Environment) -> Attestations:
+    if isinstance(value, Attestations):
+        return value
+    from minibuild.buildflags.attest import attestations
+
+    return attestations("", "", _several(name, value, str))
+
+
+def _defect(name: str, value: Any, environment: Environment) -> str:
+    if value:
+        from minibuild.snapshot.defects import policy_for
+
+        policy_for(_text(name, value, environment))  # a slip is found before the build
+    return _text(name, value, environment)
+
+
+_READERS: Mapping[str, Reader] = {
+    "file": _path,
+    "dockerfile": _text_or_none,
+    "tags": _texts,
+    "target": _text,
+    "build_args": _mapping,
+    "contexts": _mapping,
+    "labels": _mapping,
+    "annotations": _annotations,
+    "squash": _switch,
+    "no_cache": _switch,
+    "no_cache_filter": _words,
+    "outputs": _outputs,
+    "pull": _choice(*get_args(Pull)),
+    "platforms": _platforms,
+    "network": _choice(*get_args(Network)),
+    "add_hosts": _hosts,
+    "shm_size_bytes": _number,
+    "ulimits": _ulimits,
+    "secrets": _secrets,
+    "ssh": _agents,
+    "allow": _allowed,
+    "jobs": _number,
+    "keep_failed": _switch,
+    "lab": _defect,
+    "registries": _value(RegistryAccess),
+    "graph": _as_it_is,
+    "cache_to": _caches,
+    "cache_from": _caches,
+    "cache_mount_to": _cache_mounts,
+    "cache_mount_from": _cache_mounts,
+    "attestations": _attestations,
+}

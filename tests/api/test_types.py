@@ -1,0 +1,81 @@
+"""The types of the Python API: what an editor and `mypy --strict` make of right and wrong calls."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import minibuild
+from minibuild.buildflags.options import BuildOptions, CallOptions
+from minibuild.buildflags.request import _READERS
+from minibuild.session.request import BuildRequest
+from tests.conftest import CHECKOUT
+
+SNIPPETS = Path(__file__).parent / "snippets"
+
+
+def complaints(path: Path) -> tuple[set[int], str]:
+    """The lines that mypy finds at fault, and all it said."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary"),
+            *("--config-file=", "--python-version=3.11", "--follow-imports=silent"),
+            *("--cache-dir", str(CHECKOUT / ".mypy_cache/snippets"), str(path)),
+        ],
+        env={"MYPYPATH": f"{CHECKOUT}:{CHECKOUT}/frontends"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    said = done.stdout + done.stderr
+    return {int(line) for line in re.findall(r"snippets/\w+\.py:(\d+): error", said)}, said
+
+
+@pytest.mark.linters
+def test_right_calls() -> None:
+    found, said = complaints(SNIPPETS / "right.py")
+    assert not found and "error" not in said, said
+
+
+@pytest.mark.linters
+def test_wrong_calls() -> None:
+    path = SNIPPETS / "wrong.py"
+    lines = path.read_text().splitlines()
+    marked = {number for number, line in enumerate(lines, 1) if line.endswith("# error")}
+    found, said = complaints(path)
+    assert len(marked) > 20 and found == marked, said
+
+
+def test_every_option_is_a_field_of_a_request() -> None:
+    """And every field an option, and each is read in some way."""
+    options = set(get_type_hints(BuildOptions)) - set(get_type_hints(CallOptions))
+    fields = set(BuildRequest._fields)
+    assert options == fields - {"context", "graph"}
+    assert set(_READERS) == fields - {"context"}
+
+
+def test_the_signature_says_all_options() -> None:
+    """For `help` and for the completion of notebooks."""
+    import inspect
+
+    parameters = inspect.signature(minibuild.build).parameters
+    assert next(iter(parameters)) == "context"
+    assert set(parameters) - {"context"} == set(get_type_hints(BuildOptions))
+
+
+def test_every_public_name_is_there() -> None:
+    """What is declared for type checkers is what a program gets, and `dir` shows it."""
+    names = {name for listed in minibuild._HOMES.values() for name in listed.split()}
+    assert sorted(names) == minibuild.__all__ == sorted(minibuild.__all__)
+    text = Path(minibuild.__file__).read_text()
+    for module, listed in minibuild._HOMES.items():
+        declared = re.search(rf"from minibuild\.{module} import (\(.*?\)|\w+\n)", text, re.S)
+        assert declared is not None
+        assert set(re.findall(r"\w+", declared[1])) == set(listed.split())
+        assert all(getattr(minibuild, name) is not None for name in listed.split())
+    assert names <= set(dir(minibuild))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        minibuild.nothing  # noqa: B018
