@@ -141,31 +141,32 @@ def _build(build: Prepared) -> BuildResult:
         build.sources,
         jobs=request.jobs,
         salt=request.lab,
-        packing=packing_for(context.worker, request),
+        packing=packing_for(request),
         remote_cache=None if caches is None else caches.results(context),
         known=build.known,
     )
-    done = solver.solve([image.vertex for image in converted.images])
+    solution = solver.solve([image.vertex for image in converted.images])
+    done = solution.results
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
     solved = SolveResult(
         converted.images,
         results,
         build.sources.base,
         request.multi_platform,
-        None if caches is None else caches.inline(context, solver.steps),
+        None if caches is None else caches.inline(context, solution.steps),
         _attestor(build, done, started),
     )
     made = export(context, request, solved)
     if caches is not None:
-        caches.send(context, solver.steps, results, made.tags)
+        caches.send(context, solution.steps, results, made.tags)
         caches.send_mounts(context, [image.vertex for image in converted.images], done)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
     return made._replace(
         findings=tuple(findings.found),
         source=definition.source,
-        cached=solver.cached,
-        executed=solver.executed,
+        cached=solution.cached,
+        executed=solution.executed,
     )
 
 

@@ -8,7 +8,7 @@ How a list becomes a snapshot: if the last diff was made on exactly the list bef
 tree is the answer (unpacked from its blob, if need be). Otherwise this is a merge: the longest
 prefix that exists as a tree, or can without a merge, is the parent, and the rest is applied to it
 by the merge snapshotter. What was merged is remembered by its list.
-Read next: `solver.cachekey`.
+Read next: `solver.keys`.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The build cache: which key produced which result, and what each key was made of.
 
-Two kinds of key lead to a record (see `cachekey`): *fast* keys, made of definitions, and
+Two kinds of key lead to a record (see `solver.keys`): *fast* keys, made of definitions, and
 *canonical* ones, made of contents. A record is only as good as what it points at: one whose diffs
-have been pruned counts as a miss. Read next: `solver.cachekey`.
+have been pruned counts as a miss. Read next: `solver.lookup`.
 """
 
 import json

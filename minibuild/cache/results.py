@@ -32,6 +32,7 @@ Result = tuple[DiffKey, ...]
 class VertexResult(NamedTuple):
     """A vertex that is done: its result, and the canonical key by which others know it.
 
+    `fast_key` is the key by which it was looked up before contents were read, where it has one.
     `forced` says that it was executed on request although a record may exist; `cached`, that it
     came from one, and `origin` from whose, if that was another machine's. Of a local source nothing
     is kept: it is read where it is used. `resolved_digest` is that of what came from the web: the
@@ -40,6 +41,7 @@ class VertexResult(NamedTuple):
 
     result: Result
     key: Digest | None
+    fast_key: Digest | None = None
     forced: bool = False
     cached: bool = False
     local: LocalSource | None = None

@@ -17,9 +17,8 @@ from minibuild.exporter.result import SolveResult, describe_build
 from minibuild.oci.reference import parse_reference
 from minibuild.progress.writer import task
 from minibuild.session.request import BuildRequest, BuildResult, Output, OutputType
-from minibuild.solver.packing import Packing
+from minibuild.solver.layers import Packing
 from minibuild.worker.context import BuildContext
-from minibuild.worker.worker import Worker
 
 if TYPE_CHECKING:
     from minibuild.exporter.annotations import Annotation
@@ -56,15 +55,15 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
     return describe_build(build, solved, first.images, first.top, first.names or names)
 
 
-def packing_for(worker: Worker, request: BuildRequest) -> Packing | None:
+def packing_for(request: BuildRequest) -> Packing | None:
     """How layers may be packed before the export asks for them; None if it will ask for trees."""
     outputs = request.outputs or (Output("image"),)
     if any(output.type in ("local", "tar") for output in outputs):
         return None
     if outputs[0].type == "cacheonly":
-        return Packing(worker.layers, wanted=False)
+        return Packing(wanted=False)
     options = image_options(outputs[0])
-    return Packing(worker.layers, options.compression or "gzip", options.level)
+    return Packing(options.compression or "gzip", options.level)
 
 
 def _exporter(kind: OutputType) -> Callable[[OutputContext, Output], Exported]:

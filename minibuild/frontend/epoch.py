@@ -15,8 +15,8 @@ from minibuild.fileop.walk import walk
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, Op
 from minibuild.graph.pattern import escape_glob
 from minibuild.graph.vertex import Vertex
+from minibuild.solver.inputs import open_tree
 from minibuild.solver.solver import Solver
-from minibuild.solver.trees import open_tree
 from minibuild.source.source import Sources
 from minibuild.worker.context import BuildContext
 
@@ -29,7 +29,7 @@ def time_of(source: Vertex, build: BuildContext, sources: Sources) -> int | None
     solver = Solver(build, sources)
     for vertex in _candidates(source):
         dated = _with_commit_times(vertex)
-        newest = _newest(dated, solver.solve([dated]), build)
+        newest = _newest(dated, solver.solve([dated]).results, build)
         if newest is not None:
             return newest
     return None
@@ -56,8 +56,8 @@ def _newest(
     vertex: Vertex, solved: Mapping[Digest, VertexResult], build: BuildContext
 ) -> int | None:
     """The newest time of a file, if any has one."""
-    progress = build.progress(vertex.digest)
-    with open_tree(build, vertex, solved[vertex.digest], progress) as tree:
+    tell = build.progress(vertex.digest).remark
+    with open_tree(build, vertex, solved[vertex.digest], tell) as tree:
         times = [
             int(found.stat.st_mtime) for found in walk(tree.fd) if stat.S_ISREG(found.stat.st_mode)
         ]

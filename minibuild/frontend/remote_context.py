@@ -20,8 +20,8 @@ from minibuild.graph.remote import http_filename
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.linux.beneath import open_beneath
 from minibuild.session.request import BuildRequest
+from minibuild.solver.inputs import open_tree
 from minibuild.solver.solver import Solver
-from minibuild.solver.trees import open_tree
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
@@ -50,11 +50,12 @@ def fetch_context(
     span = Span(definition.source.name, 1, 1)
     vertex = context_vertex(context, "", request.build_args, span)
     try:
-        known = Solver(build, sources).solve([vertex])
+        known = Solver(build, sources).solve([vertex]).results
     except BuildError as error:
         error.span = None  # no line of a file asked for the context
         raise
-    with open_tree(build, vertex, known[vertex.digest], build.progress(vertex.digest)) as tree:
+    tell = build.progress(vertex.digest).remark
+    with open_tree(build, vertex, known[vertex.digest], tell) as tree:
         return FetchedContext(completed(definition, request.file, tree), known)
 
 

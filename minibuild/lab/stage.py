@@ -146,7 +146,7 @@ def _prepared(stage: Stage, dockerfile: str) -> Iterator[_Prepared]:
         top = image.vertex
         assert top is not None, "an exhibit has steps"
         before = top.inputs if isinstance(top.op, Exec) else (top,)
-        done = Solver(build, prepared.sources).solve(before)
+        done = Solver(build, prepared.sources).solve(before).results
         yield _Prepared(build, prepared.sources, top, done)
 
 

@@ -8,7 +8,7 @@ diffs that exist as blobs somewhere else, and are fetched when a step or an outp
 A record is kept in the store once all its layers are here, by whatever way; until then it is good
 for this build alone. Whatever goes wrong with a place is a warning: a cache that is missing costs
 time, and never the build.
-Read next: `exporter`; `minibuild.solver.cache_probe`, which makes the most of it.
+Read next: `exporter`; `minibuild.solver.lookup`, which asks for them.
 """
 
 import threading

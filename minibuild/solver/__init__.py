@@ -1,5 +1,7 @@
-"""The solver: a graph in, results out; each vertex from the cache or by doing the work.
+"""The solver: a graph in, a result for each vertex out; each from the cache or by doing the work.
 
-Read in this order: `cachekey` (what a vertex depends on), `solver` (look up, or do), `schedule` (in
-which order), `step` (how one vertex is done).
+What is decided here is apart from what is done. `keys` says what a vertex depends on, `lookup` what
+is known of it, `schedule` in which order vertices are done: none of the three touches a disk.
+Read in this order: `keys`, `lookup`, `schedule`, `solver` (which puts them together), `step` (what
+no look-up finds), `file` and `exec` (the work itself).
 """

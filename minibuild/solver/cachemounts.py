@@ -16,11 +16,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from minibuild.cache.results import VertexResult
 from minibuild.digest import digest_bytes, digest_hex, digest_strings
 from minibuild.graph.op import CacheMount
-from minibuild.graph.vertex import Vertex
-from minibuild.solver.trees import input_of
+from minibuild.solver.keys import ReadyVertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import try_lock
 from minibuild.store.layout import Store
@@ -50,18 +48,16 @@ def has_owner(mount: CacheMount) -> bool:
     return mount.source == "/" and (mount.mode, mount.uid, mount.gid) != (None, None, None)
 
 
-def with_full_id(
-    mount: CacheMount, vertex: Vertex, done: Sequence[VertexResult | None]
-) -> CacheMount:
+def with_full_id(mount: CacheMount, ready: ReadyVertex) -> CacheMount:
     """The mount of a step with the id of its cache: also what that started from, and its owner.
 
     As in BuildKit: what was made of one tree is no cache of another, even if both have the same
-    target; and when a stage changes, its cache starts anew.
+    target; and when a stage changes, its cache starts empty.
     """
     id = mount.id
     if mount.input >= 0:
-        source, solved = vertex.inputs[mount.input], input_of(vertex, mount.input, done)
-        key = solved.key if solved is not None else None
+        found, source = ready.input(mount.input), ready.vertex.inputs[mount.input]
+        key = found.key if found is not None else None
         seed = key or (source.digest if source is not None else "scratch")
         id = f"{id} from {digest_hex(digest_strings((seed, mount.source)))[:12]}"
     if has_owner(mount):

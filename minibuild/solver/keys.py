@@ -1,37 +1,109 @@
-"""The keys of a vertex in a running build: what `cachekey` computes, with the contents read.
+"""Cache keys: what a vertex depends on, and nothing else. Nothing here reads a file.
 
-Contexts are always read: their files are what the person changes between builds. Results of other
-steps are read only when a fast key has no record.
+Comes in: a vertex, the results of its inputs, and a function that reads what it copies or mounts.
+Goes out: a key, and the parts it is made of.
+
+What a vertex depends on is of two kinds. The *base* of a step (the root filesystem of an Exec,
+the tree a File works on) is known by its key: it was made by steps whose keys say everything.
+What is *copied or mounted* is known by its contents: the digest of what the step would read
+(paths, types, modes, owners, data; never times). So touching a file changes nothing, a stage that
+was built again with the same outcome changes nothing, and files that no step reads do not count.
+
+Reading contents has a price where they are the result of another step. So every vertex has two
+keys: a *fast* one, in which such inputs count by their keys, and a *canonical* one, in which they
+count by their contents. Contexts are read for both: their files are what a person changes between
+builds. A fast key that has a record saves the reading; the canonical key is what later steps
+depend on, and it is the same whichever way it was found. BuildKit calls the two definition-based
+and content-based.
+Read next: `lookup`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from minibuild.cache.results import VertexResult
-from minibuild.digest import Digest
-from minibuild.errors import BuildError, located
-from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import (
-    DigestMemo,
-    changed_since,
-    content_digests,
-    tree_digests,
-)
-from minibuild.graph.op import (
-    BindMount,
-    CacheMount,
-    Copy,
-    Exec,
-    File,
-)
-from minibuild.graph.vertex import Vertex
-from minibuild.progress.writer import ProgressWriter
-from minibuild.solver.cachekey import Contents, Part, read_part
-from minibuild.solver.trees import input_of, open_input
+from minibuild.cache.results import Result, VertexResult
+from minibuild.digest import DiffID, Digest, digest_json, digest_strings
+from minibuild.errors import DefinitionError, located
+from minibuild.graph.op import BindMount, CacheMount, Copy, Exec, File, Op
+from minibuild.graph.vertex import Vertex, plain
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.context import BuildContext
+
+VERSION = "2"
+"""Part of every key: raised when a step of equal definition would give another result."""
+
+Contents = tuple[tuple[str, str], ...]
+"""What a step reads from one input: (path, digest of everything about it), sorted by path."""
 
 Reader = Copy | BindMount | CacheMount
-"""A part of an op that reads an input."""
+"""A part of an op that reads an input besides the base."""
+
+Read = Callable[[Reader], Contents]
+"""Reads what a part of an op reads. Raises what reading raises."""
+
+
+class ReadyVertex(NamedTuple):
+    """A vertex whose inputs are solved, with their results; None is scratch."""
+
+    vertex: Vertex
+    inputs: tuple[VertexResult | None, ...]
+
+    @classmethod
+    def of(cls, vertex: Vertex, results: Mapping[Digest, VertexResult]) -> "ReadyVertex":
+        """A vertex with the results of its inputs, out of those of all vertices."""
+        return cls(vertex, tuple(None if v is None else results[v.digest] for v in vertex.inputs))
+
+    @property
+    def base(self) -> Result:
+        """The result of input 0, on which a step stands."""
+        return self.inputs[0].result if self.inputs and self.inputs[0] else ()
+
+    @property
+    def base_key(self) -> Digest | None:
+        """The key of input 0."""
+        return self.inputs[0].key if self.inputs and self.inputs[0] else None
+
+    @property
+    def on_forced(self) -> bool:
+        """Whether an input was made again on request; its key may be that of other contents."""
+        return any(found.forced for found in self.inputs if found)
+
+    @property
+    def must_execute(self) -> bool:
+        """Whether a record would be ignored: on request, or because the base was made again."""
+        base = self.inputs[0] if self.inputs else None
+        return self.vertex.note.ignore_cache or bool(base and base.forced)
+
+    def input(self, index: int) -> VertexResult | None:
+        """Input `index`, checked: a graph from outside may be wrong."""
+        if not 0 <= index < len(self.inputs):
+            with located(self.vertex.note.span):
+                raise DefinitionError(
+                    f"the operation refers to its input {index}, which is not there"
+                )
+        return self.inputs[index]
+
+    def is_context(self, index: int) -> bool:
+        """Whether input `index` is a directory of this machine, and no result."""
+        found = self.input(index)
+        return found is not None and found.local is not None
+
+
+class Part(NamedTuple):
+    """What one input adds to a key: the digest of its contents where they are known, else its own
+    key (None: scratch)."""
+
+    name: str
+    identity: Digest | None = None
+    contents: Contents | None = None
+
+
+def read_part(name: str, contents: Contents) -> Part:
+    """The part of an input whose contents were read. They are hashed here and not again for each
+    of the keys that the part goes into."""
+    return Part(name, digest_strings(word for entry in contents for word in entry), contents)
+
+
+# --- Parts ---
 
 
 def readers(op: File | Exec) -> list[Reader]:
@@ -41,109 +113,52 @@ def readers(op: File | Exec) -> list[Reader]:
     return [m for m in op.mounts if isinstance(m, BindMount | CacheMount) and m.input >= 0]
 
 
-def is_pure(vertex: Vertex | None) -> bool:
-    """Whether a vertex is made of its definition alone, as the files of a heredoc are.
-
-    Its key says all that its contents would, so nobody needs to read it.
-    """
-    return vertex is None or (isinstance(vertex.op, File) and not any(vertex.inputs))
-
-
-def only_contexts(op: File, done: Sequence[VertexResult | None]) -> bool:
-    """Whether a copy reads contexts and nothing else."""
-    found = [done[r.input] if 0 <= r.input < len(done) else None for r in readers(op)]
-    return bool(found) and all(s is not None and s.local is not None for s in found)
-
-
-def names_of(vertex: Vertex, op: File | Exec) -> list[str]:
-    """What people call the parts of a vertex's keys."""
-    return [_name(vertex, reader, number) for number, reader in enumerate(readers(op))]
-
-
-class PrecomputedKey(NamedTuple):
-    """Parts of a fast key that opened nothing, a time before they were read, and the key, which
-    has no record."""
-
-    parts: list[Part]
-    since_ns: int
-    key: Digest
-
-
-def must_execute(vertex: Vertex, inputs: Sequence[VertexResult | None]) -> bool:
-    """Whether a record would be ignored: on request, or because the base was made anew."""
-    return vertex.note.ignore_cache or bool(inputs and inputs[0] and inputs[0].forced)
-
-
-def fast_parts(
-    build: BuildContext,
-    vertex: Vertex,
-    done: Sequence[VertexResult | None],
-    progress: ProgressWriter,
-    digests: DigestMemo | None = None,
-) -> list[Part]:
-    """The parts of the fast key: contents of contexts, keys of everything else. `digests` are
-    those of files that are known, if not those of the store."""
-    assert isinstance(vertex.op, File | Exec)
+def fast_parts(ready: ReadyVertex, op: File | Exec, read: Read) -> list[Part]:
+    """The parts of the fast key: contents of contexts, keys of everything else."""
     parts = []
-    for name, reader in zip(names_of(vertex, vertex.op), readers(vertex.op), strict=True):
-        solved = input_of(vertex, reader.input, done)
-        if solved is not None and solved.local is not None and _by_contents(reader):
-            parts.append(read_part(name, _read(build, vertex, reader, done, progress, digests)))
+    for name, reader in zip(part_names(ready.vertex, op), readers(op), strict=True):
+        found = ready.input(reader.input)
+        if ready.is_context(reader.input) and _by_contents(reader):
+            parts.append(read_part(name, read(reader)))
         else:
-            parts.append(Part(name, None if solved is None else solved.key))
+            parts.append(Part(name, None if found is None else found.key))
     return parts
 
 
 def canonical_parts(
-    build: BuildContext,
-    vertex: Vertex,
-    done: Sequence[VertexResult | None],
-    fast: Sequence[Part],
-    progress: ProgressWriter,
+    ready: ReadyVertex, op: File | Exec, fast: Sequence[Part], read: Read
 ) -> list[Part]:
     """The parts of the canonical key: those of the fast one, with contents instead of keys."""
-    assert isinstance(vertex.op, File | Exec)
-    parts = []
-    for part, reader in zip(fast, readers(vertex.op), strict=True):
-        if (
-            part.contents is None
-            and _by_contents(reader)
-            and not is_pure(vertex.inputs[reader.input])
-        ):
-            part = read_part(part.name, _read(build, vertex, reader, done, progress))
-        parts.append(part)
-    return parts
+    return [
+        read_part(part.name, read(reader))
+        if part.contents is None
+        and _by_contents(reader)
+        and not _is_pure(ready.vertex.inputs[reader.input])
+        else part
+        for part, reader in zip(fast, readers(op), strict=True)
+    ]
 
 
-def inputs_unchanged(
-    build: BuildContext,
-    vertex: Vertex,
-    done: Sequence[VertexResult | None],
-    parts: Sequence[Part],
-    since_ns: int,
-    progress: ProgressWriter,
-) -> bool:
-    """Whether the contexts hold what `parts` say, which were read from them after `since_ns`.
+def reads_only_contexts(ready: ReadyVertex, op: File) -> bool:
+    """Whether a File copies from contexts and does nothing else: its fast key is its canonical
+    one."""
+    return bool(op.actions) and all(
+        isinstance(action, Copy)
+        and not action.unpack
+        and 0 <= action.input < len(ready.inputs)
+        and ready.is_context(action.input)
+        for action in op.actions
+    )
 
-    A person may save a file while a step copies it, or builds from it. What came of that must not
-    be found again under the name of what was there before.
-    """
-    assert isinstance(vertex.op, File | Exec)
-    for part, reader in zip(parts, readers(vertex.op), strict=True):
-        solved = input_of(vertex, reader.input, done)
-        if part.contents is None or solved is None or solved.local is None:
-            continue
-        with open_input(build, vertex, reader.input, done, progress) as tree:
-            what = reader if isinstance(reader, Copy) else reader.source
-            if not changed_since(what, tree, since_ns):
-                continue
-            try:
-                now = _digests(reader, tree, build.worker.digests)
-            except BuildError:
-                return False
-            if now != part.contents:
-                return False
-    return True
+
+def part_names(vertex: Vertex, op: File | Exec) -> list[str]:
+    """What people call the parts of a vertex's keys."""
+    names = []
+    for number, reader in enumerate(readers(op)):
+        source = vertex.inputs[reader.input] if reader.input < len(vertex.inputs) else None
+        label = "scratch" if source is None else source.note.name or type(source.op).__name__
+        names.append(f"{number}: {label}")
+    return names
 
 
 def _by_contents(reader: Reader) -> bool:
@@ -151,33 +166,84 @@ def _by_contents(reader: Reader) -> bool:
     return not isinstance(reader, CacheMount)
 
 
-def _read(
-    build: BuildContext,
-    vertex: Vertex,
-    reader: Reader,
-    done: Sequence[VertexResult | None],
-    progress: ProgressWriter,
-    digests: DigestMemo | None = None,
-) -> Contents:
-    with (
-        located(vertex.note.span),
-        open_input(build, vertex, reader.input, done, progress) as tree,
-    ):
-        return _digests(reader, tree, digests or build.worker.digests)
+def _is_pure(vertex: Vertex | None) -> bool:
+    """Whether a vertex is made of its definition alone, as the files of a heredoc are: its key
+    says all that its contents would, so they need not be read."""
+    return vertex is None or (isinstance(vertex.op, File) and not any(vertex.inputs))
 
 
-def _digests(reader: Reader, tree: SourceTree, digests: DigestMemo) -> Contents:
-    if isinstance(reader, Copy):
-        return content_digests(reader, tree, digests)
-    return tree_digests(tree, reader.source, digests)
+# --- Keys ---
 
 
-def _name(vertex: Vertex, reader: Reader, number: int) -> str:
-    source = vertex.inputs[reader.input]
-    label = "scratch" if source is None else source.note.name or type(source.op).__name__
-    return f"{number}: {label}"
+def step_key(
+    op: Exec | File, base: Digest | None, parts: Sequence[Part], version: str = VERSION
+) -> Digest:
+    """The key of an Exec or File on the base `base` that reads `parts` from other inputs."""
+    return digest_json(
+        {
+            "version": version,
+            "op": plain(_by_effect(op, parts)),
+            "base": base,
+            "parts": [part.identity or "scratch" for part in parts],
+        }
+    )
 
 
-def base_key(done: Sequence[VertexResult | None]) -> Digest | None:
-    """The key of input 0, the base."""
-    return done[0].key if done and done[0] is not None else None
+def shape_key(op: File, base: Digest | None, version: str = VERSION) -> Digest:
+    """What the keys of a copy have in common, whatever files it reads: equal keys are of equal
+    shape. `op` only copies."""
+    parts = [read_part("", ()) for _ in op.actions]
+    return digest_strings(("shape", step_key(op, base, parts, version)))
+
+
+def image_key(diff_ids: Sequence[DiffID]) -> Digest:
+    """The key of an image's root filesystem: its layers, whatever the image is called."""
+    return digest_strings(("image", VERSION, *diff_ids))
+
+
+def merge_key(inputs: Sequence[VertexResult | None]) -> Digest:
+    """The key of a Merge: its inputs in order, no contents needed."""
+    return digest_strings(("merge", VERSION, *_keys(inputs)))
+
+
+def diff_key(inputs: Sequence[VertexResult | None], version: str = VERSION) -> Digest:
+    """The key of a Diff: its two inputs."""
+    return digest_strings(("diff", version, *_keys(inputs)))
+
+
+def _keys(inputs: Sequence[VertexResult | None]) -> list[str]:
+    return [(found.key if found else None) or "scratch" for found in inputs]
+
+
+def explain(op: Exec | File, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any]:
+    """The parts of a key in a form that can be kept and compared with those of another."""
+    return {
+        "op": plain(_by_effect(op, parts)),
+        "base": base,
+        "parts": {
+            part.name: part.identity
+            if part.contents is None
+            # A few digits are enough to see that a file changed.
+            else {path: digest[-16:] for path, digest in part.contents}
+            for part in parts
+        },
+    }
+
+
+def _by_effect(op: Exec | File, parts: Sequence[Part]) -> Op:
+    """The op without what counts only through the contents it selects.
+
+    Patterns of `--exclude` are such: leaving out a file that was never there changes nothing. They
+    count where the contents were not read, for the input's own key does not know of them.
+    """
+    if not isinstance(op, File):
+        return op
+    rest = iter(parts)
+    actions = []
+    for action in op.actions:
+        if isinstance(action, Copy):
+            part = next(rest, None)
+            if part is not None and part.contents is not None:
+                action = action._replace(exclude=())
+        actions.append(action)
+    return File(tuple(actions))

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 
 from minibuild.cache.results import DiffKey
-from minibuild.solver.packing import Packing
+from minibuild.solver.layers import Packing
 from minibuild.worker.context import BuildContext
 
 _GRACE_S = 0.3

@@ -12,22 +12,32 @@ Read next: `solver`.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Generic, TypeVar, cast
 
 from minibuild.digest import Digest
 from minibuild.errors import Cancelled
 from minibuild.graph.vertex import Vertex
 
-if TYPE_CHECKING:
-    from _queue import SimpleQueue
-
 T = TypeVar("T")
-Inputs = Mapping[Digest, T]
+H = TypeVar("H")
+Done = Mapping[Digest, T]
+"""What vertices came to, by their digests."""
+
+
+class Declined(Generic[H]):
+    """A vertex that takes work, and what the quick function found out for it. No `NamedTuple`, for
+    a generic one is dear to define."""
+
+    __slots__ = ("hint", "vertex")
+
+    def __init__(self, vertex: Vertex, hint: H) -> None:
+        self.vertex = vertex
+        self.hint = hint
 
 
 class _Outcome(Generic[T]):
-    """What became of a vertex: no `NamedTuple`, for a generic one is dear to define."""
+    """What became of a vertex."""
 
     __slots__ = ("error", "value", "vertex")
 
@@ -37,133 +47,147 @@ class _Outcome(Generic[T]):
         self.error = error
 
 
-class Scheduler(Generic[T]):
-    """Solves vertices, inputs first; see the module."""
+class Scheduler(Generic[T, H]):
+    """Solves vertices, inputs first; see the module.
+
+    `start_work` is called once, with the vertices that were declined first, just before there are
+    threads: the last moment at which this process may fork. It returns the function that works.
+    """
 
     def __init__(
         self,
-        quick: Callable[[Vertex, Inputs[T]], T | None],
-        work: Callable[[Vertex, Inputs[T]], T],
+        quick: Callable[[Vertex, Done[T]], T | Declined[H]],
+        start_work: Callable[[Sequence[Declined[H]]], Callable[[Declined[H], Done[T]], T]],
         cancelled: threading.Event,
         jobs: int,
-        before_threads: Callable[[], None] = lambda: None,
     ) -> None:
         self._quick = quick
-        self._work = work
+        self._start_work = start_work
         self._cancelled = cancelled
         self._jobs = jobs
-        # Both are made with the first thread.
-        self._tasks: SimpleQueue[Vertex | None] | None = None
-        self._outcomes: SimpleQueue[_Outcome[T]] | None = None
-        self._before_threads: Callable[[], None] | None = before_threads
-        self._waiting: deque[Vertex] = deque()
-        self._threads: list[threading.Thread] = []
+        self._pool: _Pool[T, H] | None = None
+        self._waiting: deque[Declined[H]] = deque()
         self._running: set[Digest] = set()
         self._done: dict[Digest, T] = {}
 
-    def run(self, vertices: Sequence[Vertex], done: Inputs[T] | None = None) -> dict[Digest, T]:
+    def run(self, vertices: Sequence[Vertex], done: Done[T] | None = None) -> dict[Digest, T]:
         """Solve all vertices (given inputs first); those of `done` are. Raises the first error
         that is not a consequence of another."""
         self._done.update(done or {})
-        missing = {
-            v.digest: {i.digest for i in v.inputs if i and i.digest not in self._done}
-            for v in vertices
-        }
-        users: dict[Digest, list[Vertex]] = {}
-        for vertex in vertices:
-            for needed in missing[vertex.digest]:
-                users.setdefault(needed, []).append(vertex)
-        ready = deque(v for v in vertices if not missing[v.digest])
+        order = _Order(vertices, self._done.keys())
         error: BaseException | None = None
         try:
-            while ready or self._waiting or self._running:
-                while ready:
-                    vertex = ready.popleft()
-                    if self._cancelled.is_set():
-                        raise Cancelled("the build was cancelled")
-                    value = self._quick(vertex, self._done)
-                    if value is None:
-                        self._waiting.append(vertex)
-                    else:
-                        self._finish(vertex, value, missing, users, ready)
-                self._start_waiting()
-                if not self._running:
-                    continue
-                assert self._outcomes is not None
-                outcome = self._outcomes.get()
-                self._running.discard(outcome.vertex.digest)
-                if outcome.error is not None:
-                    raise outcome.error
-                assert outcome.value is not None
-                self._finish(outcome.vertex, outcome.value, missing, users, ready)
+            while True:
+                self._try_quick(order)
+                self._hand_out()
+                if self._pool is None or not self._running:
+                    break
+                vertex, value = self._pool.outcome()
+                self._running.discard(vertex.digest)
+                self._finish(order, vertex, value)
         except BaseException as caught:
             error = caught
-        if error is not None:
             self._cancelled.set()
-        self._end_threads()
+        if self._pool is not None:
+            error = self._pool.end(error)
         if error is not None:
-            raise self._cause(error)
+            raise error
         return self._done
 
-    def _finish(
-        self,
-        vertex: Vertex,
-        value: T,
-        missing: dict[Digest, set[Digest]],
-        users: dict[Digest, list[Vertex]],
-        ready: deque[Vertex],
-    ) -> None:
-        self._done[vertex.digest] = value
-        for user in users.get(vertex.digest, ()):
-            left = missing[user.digest]
-            left.discard(vertex.digest)
-            if not left:
-                ready.append(user)
-
-    def _start_waiting(self) -> None:
-        if self._waiting and self._before_threads is not None:
-            # The last moment at which this process may fork without a second thought.
-            self._before_threads()
-            self._before_threads = None
-            # Not by way of `queue`, which loads what its other queues are made of: 1 ms.
-            from _queue import SimpleQueue
-
-            self._tasks, self._outcomes = SimpleQueue(), SimpleQueue()
-        while self._waiting and len(self._running) < self._jobs:
-            assert self._tasks is not None and self._outcomes is not None
-            vertex = self._waiting.popleft()
-            self._running.add(vertex.digest)
-            # Threads stay: a chain of steps has one, with one connection to the database, and not
-            # one for each step (0.6 of 2.9 ms that a step takes of this process).
-            if len(self._threads) < len(self._running):
-                args = (self._tasks, self._outcomes)
-                thread = threading.Thread(target=self._body, args=args, daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._tasks.put(vertex)
-
-    def _body(
-        self, tasks: "SimpleQueue[Vertex | None]", outcomes: "SimpleQueue[_Outcome[T]]"
-    ) -> None:
-        while (vertex := tasks.get()) is not None:
-            try:
-                value = self._work(vertex, self._done)
-            except BaseException as error:
-                outcomes.put(_Outcome(vertex, None, error))
+    def _try_quick(self, order: "_Order") -> None:
+        """Do all that is ready and quick."""
+        while order.ready:
+            vertex = order.ready.popleft()
+            if self._cancelled.is_set():
+                raise Cancelled("the build was cancelled")
+            value = self._quick(vertex, self._done)
+            if isinstance(value, Declined):
+                self._waiting.append(value)
             else:
-                outcomes.put(_Outcome(vertex, value, None))
+                self._finish(order, vertex, value)
 
-    def _end_threads(self) -> None:
-        """Wait for what runs. There is never more to do than there are threads, so none waits."""
+    def _finish(self, order: "_Order", vertex: Vertex, value: T) -> None:
+        self._done[vertex.digest] = value
+        order.finish(vertex)
+
+    def _hand_out(self) -> None:
+        """Give what waits to threads, as many as may run."""
+        if self._waiting and self._pool is None:
+            self._pool = _Pool(self._start_work(self._waiting), self._done)
+        while self._pool is not None and self._waiting and len(self._running) < self._jobs:
+            declined = self._waiting.popleft()
+            self._running.add(declined.vertex.digest)
+            self._pool.add(declined, len(self._running))
+
+
+class _Order:
+    """Which vertices are `ready`: those whose inputs are done."""
+
+    def __init__(self, vertices: Sequence[Vertex], done: Container[Digest]) -> None:
+        self._missing = {
+            v.digest: {i.digest for i in v.inputs if i and i.digest not in done} for v in vertices
+        }
+        self._users: dict[Digest, list[Vertex]] = {}
+        for vertex in vertices:
+            for needed in self._missing[vertex.digest]:
+                self._users.setdefault(needed, []).append(vertex)
+        self.ready = deque(v for v in vertices if not self._missing[v.digest])
+
+    def finish(self, vertex: Vertex) -> None:
+        """Note that a vertex is done."""
+        for user in self._users.get(vertex.digest, ()):
+            missing = self._missing[user.digest]
+            missing.discard(vertex.digest)
+            if not missing:
+                self.ready.append(user)
+
+
+class _Pool(Generic[T, H]):
+    """The threads that work. They stay: a chain of steps has one, with one connection to the
+    database, and not one for each step (0.6 of 2.9 ms that a step takes of this process)."""
+
+    def __init__(self, work: Callable[[Declined[H], Done[T]], T], done: Done[T]) -> None:
+        # Not by way of `queue`, which loads what its other queues are made of: 1 ms.
+        from _queue import SimpleQueue
+
+        self._work = work
+        self._done = done
+        self._tasks: SimpleQueue[Declined[H] | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[_Outcome[T]] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def add(self, declined: Declined[H], running: int) -> None:
+        """Have one more vertex done; with it `running` are."""
+        if len(self._threads) < running:
+            thread = threading.Thread(target=self._body, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._tasks.put(declined)
+
+    def _body(self) -> None:
+        while (declined := self._tasks.get()) is not None:
+            try:
+                value = self._work(declined, self._done)
+            except BaseException as error:
+                self._outcomes.put(_Outcome(declined.vertex, None, error))
+            else:
+                self._outcomes.put(_Outcome(declined.vertex, value, None))
+
+    def outcome(self) -> tuple[Vertex, T]:
+        """The next vertex that is done, and what it came to. Raises its error."""
+        outcome = self._outcomes.get()
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.vertex, cast(T, outcome.value)
+
+    def end(self, error: BaseException | None) -> BaseException | None:
+        """Wait for what runs. There is never more to do than there are threads, so none waits.
+        Returns the first real error, of this one and those that came of stopping."""
         for _ in self._threads:
-            assert self._tasks is not None
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
-
-    def _cause(self, error: BaseException) -> BaseException:
-        """The first real error, of this one and those that came of stopping."""
-        while self._outcomes is not None and not self._outcomes.empty():
+        while error is not None and not self._outcomes.empty():
             other = self._outcomes.get().error
             if isinstance(error, Cancelled) and other and not isinstance(other, Cancelled):
                 error = other

@@ -9,19 +9,16 @@ owner it names.
 
 import os
 import stat
-from collections.abc import Sequence
 
-from minibuild.cache.results import VertexResult
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.fileop.paths import lstat, real_path
 from minibuild.graph.op import CacheMount, Copy
 from minibuild.graph.pattern import escape_glob
-from minibuild.graph.vertex import Vertex
 from minibuild.linux.owner import fchown
-from minibuild.progress.writer import ProgressWriter
 from minibuild.solver.cachemounts import Seed, has_owner, owner_of
-from minibuild.solver.trees import input_of, open_input
+from minibuild.solver.inputs import open_input
+from minibuild.solver.keys import ReadyVertex
 from minibuild.worker.context import BuildContext
 
 _OWNED = "/cache"
@@ -31,29 +28,20 @@ _OWNED = "/cache"
 class Seeds:
     """The seeds of the cache mounts of a step."""
 
-    def __init__(
-        self,
-        build: BuildContext,
-        vertex: Vertex,
-        inputs: Sequence[VertexResult | None],
-        progress: ProgressWriter,
-    ) -> None:
+    def __init__(self, build: BuildContext, ready: ReadyVertex) -> None:
         self._build = build
-        self._vertex = vertex
-        self._inputs = inputs
-        self._progress = progress
+        self._ready = ready
 
     def of(self, mount: CacheMount) -> Seed:
         """What the directory of a mount starts with."""
         if mount.input < 0:
             return Seed(lambda fd: _own(fd, mount))
-        solved = input_of(self._vertex, mount.input, self._inputs)
-        result = " ".join(map(str, solved.result)) if solved is not None else ""
+        found = self._ready.input(mount.input)
+        result = " ".join(map(str, found.result)) if found is not None else ""
         return Seed(lambda fd: self._copy(fd, mount), result)
 
     def _copy(self, fd: int, mount: CacheMount) -> None:
-        inputs = (self._vertex, mount.input, self._inputs, self._progress)
-        with open_input(self._build, *inputs) as tree:
+        with open_input(self._build, self._ready, mount.input) as tree:
             source = _OWNED if has_owner(mount) else mount.source
             if has_owner(mount) and not _is_directory(tree, source):
                 _own(fd, mount)

@@ -75,7 +75,7 @@ def test_c5_58_an_unaffected_link_is_cached_and_put_together_anew(shop: Shop) ->
     assert copy.vertex is not None and state.vertex is not None
     assert done[copy.vertex.digest] is True
     told = [e.text for e in heard if isinstance(e, Remark) and e.vertex == state.vertex.digest]
-    assert told == ["put together anew of 2 results, 1 of them cached; no data was touched"]
+    assert told == ["merged again from 2 results, 1 of them cached; no data was touched"]
     [names] = [e.vertices for e in heard if isinstance(e, Planned)][:1]
     assert [v.name for v in names].count("MERGE") == 1
 

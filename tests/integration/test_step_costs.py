@@ -15,9 +15,9 @@ import os, sqlite3, sys
 from minibuild.cli.main import entry
 from minibuild.linux import syscalls
 from minibuild.cache import records as cache
-from minibuild.solver import keyring
+from minibuild.solver import keys
 
-LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solver.run_exec")
+LATER = ("hashlib", "queue", "minibuild.executor.seccomp.program", "minibuild.solver.exec")
 counts = {"transactions": 0, "looks": 0, "early": 0, "keys": 0, "lookups": 0}
 connect, isdir, clone = sqlite3.connect, os.path.isdir, syscalls.clone
 
@@ -39,7 +39,7 @@ def called(name, function):
         return function(*args)
     return counting
 
-keyring.step_key = called("keys", keyring.step_key)
+keys.step_key = called("keys", keys.step_key)
 cache.Cache.lookup = called("lookups", cache.Cache.lookup)
 
 def cloned(flags):

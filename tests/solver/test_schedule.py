@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -10,7 +10,7 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Note, Vertex, topological
-from minibuild.solver.schedule import Inputs, Scheduler
+from minibuild.solver.schedule import Declined, Done, Scheduler
 
 
 def step(name: str, *inputs: Vertex) -> Vertex:
@@ -19,13 +19,20 @@ def step(name: str, *inputs: Vertex) -> Vertex:
 
 def run(
     target: Vertex,
-    work: Callable[[Vertex, Inputs[str]], str],
+    work: Callable[[Vertex, Done[str]], str],
     *,
     jobs: int = 4,
-    quick: Callable[[Vertex, Inputs[str]], str | None] = lambda vertex, done: None,
+    quick: Callable[[Vertex, Done[str]], str | None] = lambda vertex, done: None,
     cancelled: threading.Event | None = None,
 ) -> dict[Digest, str]:
-    scheduler = Scheduler(quick, work, cancelled or threading.Event(), jobs)
+    def decline(vertex: Vertex, done: Done[str]) -> str | Declined[str]:
+        return quick(vertex, done) or Declined(vertex, f"hint of {vertex.note.name}")
+
+    def do(declined: Declined[str], done: Done[str]) -> str:
+        assert declined.hint == f"hint of {declined.vertex.note.name}"
+        return work(declined.vertex, done)
+
+    scheduler = Scheduler(decline, lambda waiting: do, cancelled or threading.Event(), jobs)
     return scheduler.run(topological([target]))
 
 
@@ -35,7 +42,7 @@ def test_inputs_are_done_before_their_users_and_each_vertex_once() -> None:
     top = step("top", left, right)
     seen: list[str] = []
 
-    def work(vertex: Vertex, done: Inputs[str]) -> str:
+    def work(vertex: Vertex, done: Done[str]) -> str:
         assert all(v is not None and v.digest in done for v in vertex.inputs)
         seen.append(vertex.note.name)
         return vertex.note.name
@@ -51,7 +58,7 @@ def test_independent_vertices_run_at_once_up_to_jobs() -> None:
     sides = [step(f"side{n}", base) for n in range(6)]
     running, most, lock = 0, 0, threading.Lock()
 
-    def work(vertex: Vertex, done: Inputs[str]) -> str:
+    def work(vertex: Vertex, done: Done[str]) -> str:
         nonlocal running, most
         with lock:
             running += 1
@@ -65,19 +72,48 @@ def test_independent_vertices_run_at_once_up_to_jobs() -> None:
     assert most == 3
 
 
-def test_what_is_quick_starts_no_thread_and_nothing_before_threads() -> None:
+def test_what_is_quick_starts_no_thread() -> None:
     top = step("b", step("a"))
     before = threading.active_count()
-    called: list[int] = []
-    scheduler: Scheduler[str] = Scheduler(
+    scheduler: Scheduler[str, None] = Scheduler(
         lambda vertex, done: "quick",
-        lambda vertex, done: pytest.fail("not asked for"),
+        lambda waiting: pytest.fail("not asked for"),
         threading.Event(),
         4,
-        before_threads=lambda: called.append(1),
     )
     assert set(scheduler.run(topological([top])).values()) == {"quick"}
-    assert threading.active_count() == before and not called
+    assert threading.active_count() == before
+
+
+def test_work_starts_once_with_all_that_waits_and_before_there_are_threads() -> None:
+    base = step("base")
+    top = step("top", step("left", base), step("right", base))
+    before, started = threading.active_count(), []
+
+    def start(waiting: Sequence[Declined[int]]) -> Callable[[Declined[int], Done[str]], str]:
+        assert threading.active_count() == before
+        started.append([(declined.vertex.note.name, declined.hint) for declined in waiting])
+        return lambda declined, done: declined.vertex.note.name
+
+    def quick(vertex: Vertex, done: Done[str]) -> str | Declined[int]:
+        return "quick" if vertex is base else Declined(vertex, len(done))
+
+    scheduler = Scheduler(quick, start, threading.Event(), 4)
+    assert scheduler.run(topological([top]))[top.digest] == "top"
+    assert started == [[("left", 1), ("right", 1)]]
+
+
+def test_what_is_done_already_is_not_done_again() -> None:
+    base = step("base")
+    top = step("top", base)
+    scheduler: Scheduler[str, None] = Scheduler(
+        lambda vertex, done: f"{vertex.note.name} on {done[base.digest]}",
+        lambda waiting: pytest.fail("not asked for"),
+        threading.Event(),
+        4,
+    )
+    done = scheduler.run([top], {base.digest: "known"})
+    assert done == {base.digest: "known", top.digest: "top on known"}
 
 
 def test_a_failure_cancels_what_runs_and_starts_nothing_new() -> None:
@@ -86,7 +122,7 @@ def test_a_failure_cancels_what_runs_and_starts_nothing_new() -> None:
     later = step("later", bad, slow)
     ended: list[str] = []
 
-    def work(vertex: Vertex, done: Inputs[str]) -> str:
+    def work(vertex: Vertex, done: Done[str]) -> str:
         if vertex is bad:
             time.sleep(0.02)
             raise BuildError("bad failed")
@@ -104,7 +140,7 @@ def test_the_real_error_is_raised_and_not_the_cancellation_it_caused() -> None:
     cancelled = threading.Event()
     first, second = step("first"), step("second")
 
-    def work(vertex: Vertex, done: Inputs[str]) -> str:
+    def work(vertex: Vertex, done: Done[str]) -> str:
         if vertex is second:
             cancelled.wait(5)
             raise BuildError("the cause")
@@ -138,7 +174,7 @@ def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
         top = step(str(n), top)
     before, seen = threading.active_count(), set()
 
-    def work(vertex: Vertex, done: Inputs[str]) -> str:
+    def work(vertex: Vertex, done: Done[str]) -> str:
         seen.add(threading.get_ident())
         return vertex.note.name
 

@@ -28,6 +28,7 @@ from minibuild.remotecache.mounts.tree import is_empty, pack_tree
 from minibuild.remotecache.places import open_place, place_name
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import is_called, with_full_id
+from minibuild.solver.keys import ReadyVertex
 from minibuild.worker.context import BuildContext
 
 _PATIENCE_S = 30.0
@@ -41,9 +42,10 @@ def mounts_of(targets: Sequence[Vertex | None], solved: Mapping[Digest, VertexRe
     found: dict[str, None] = {}
     for step in topological(targets):
         if isinstance(step.op, Exec):
-            inputs = [None if v is None else solved.get(v.digest) for v in step.inputs]
+            inputs = tuple(None if v is None else solved.get(v.digest) for v in step.inputs)
+            ready = ReadyVertex(step, inputs)
             mounts = [m for m in step.op.mounts if isinstance(m, CacheMount)]
-            found |= {with_full_id(mount, step, inputs).id: None for mount in mounts}
+            found |= {with_full_id(mount, ready).id: None for mount in mounts}
     return list(found)
 
 

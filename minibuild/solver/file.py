@@ -1,0 +1,132 @@
+"""Doing a File: its actions applied to the tree of its base, as a tree, as a layer, or as both.
+
+Comes in: a vertex whose inputs are solved, and the plan that says which form is wanted. Goes out:
+the base's result with one diff more. What only copies can be a layer without ever being a tree;
+where only a tree can tell what the layer is (`Unplannable`), it is written after all.
+
+A file that is there already, equal in all, is not written again (see `fileop.write`). Its time
+counts, as with BuildKit, unless the copies just before put it there: times are no part of their
+keys, so they may come from the cache with the times of other days, and what this layer holds must
+not depend on that.
+Read next: `copiers`, for who copies; `fileop.job`.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from minibuild.cache.results import Result
+from minibuild.errors import located
+from minibuild.fileop.apply import apply
+from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.job import Done, Form, Hooks, Job, Places
+from minibuild.graph.op import Copy, File
+from minibuild.linux.beneath import exists
+from minibuild.snapshot.api import SnapshotID
+from minibuild.solver.copiers import Copiers
+from minibuild.solver.inputs import open_input
+from minibuild.solver.keys import ReadyVertex, readers
+from minibuild.solver.layers import LayerPlan
+from minibuild.worker.context import BuildContext
+
+
+class FileRunner:
+    """Does the Files of one build. Safe in threads."""
+
+    def __init__(self, build: BuildContext, plan: LayerPlan, copiers: Copiers) -> None:
+        self._build = build
+        self._plan = plan
+        self._copiers = copiers
+
+    def run(self, ready: ReadyVertex, op: File, *, watched: bool = False) -> tuple[Result, Done]:
+        """The base's result with one diff more, and what came of copying. `watched`: what is read
+        is to be told, too."""
+        build, base = self._build, ready.base
+        parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
+        with ExitStack() as stack, located(ready.vertex.note.span):
+            sources = {
+                index: stack.enter_context(open_input(build, ready, index))
+                for index in {reader.input for reader in readers(op)}
+            }
+            base_fd = stack.enter_context(build.worker.snapshots.tree(parent)) if parent else None
+            places = Places(-1, base_fd, sources)
+            if self._plan.packing is not None and ready.vertex.digest in self._plan.unread:
+                try:
+                    done = self._do(ready, op, places, "layer", watched)
+                except Unplannable:
+                    pass  # The tree is written below.
+                else:
+                    return (*base, build.worker.diffs.add(base, blob=done.layer)), done
+            return self._write_tree(ready, op, places, parent, watched)
+
+    def _write_tree(
+        self, ready: ReadyVertex, op: File, places: Places, parent: SnapshotID | None, watched: bool
+    ) -> tuple[Result, Done]:
+        """The same as a new snapshot, and as a layer at once if an output wants that."""
+        worker, base = self._build.worker, ready.base
+        form: Form = "both" if ready.vertex.digest in self._plan.layered else "tree"
+        active = worker.snapshots.prepare(parent)
+        try:
+            with worker.snapshots.tree(active, readonly=False) as root_fd:
+                done = self._do(ready, op, places._replace(root_fd=root_fd), form, watched)
+            worker.snapshots.commit(active)
+        except BaseException:
+            worker.snapshots.remove(active)
+            raise
+        made = worker.diffs.add(base, lower=parent, upper=active, blob=done.layer)
+        return (*base, made), done
+
+    def _do(self, ready: ReadyVertex, op: File, places: Places, form: Form, watched: bool) -> Done:
+        """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted."""
+        build, progress = self._build, self._build.progress(ready.vertex.digest)
+        started, doing = time.time(), "packing" if form == "layer" else "copying"
+
+        def count(files: int, size_bytes: int) -> None:
+            progress.status(doing, files, 0, "files", started)
+
+        copied = None
+        if form != "layer" and ready.base:  # On nothing, nothing can be there already.
+            copied = _copied_before(build, ready)
+        hooks = Hooks(count, build.cancelled, copied)
+        copies = tuple(action for action in op.actions if isinstance(action, Copy))
+        if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
+            job = Job(copies, form, watched=watched)
+            if self._plan.packing is not None:
+                compression, level, _ = self._plan.packing
+                job = job._replace(compression=compression, level=level)
+            done = self._copiers.do(job, places, build.worker.content, hooks)
+            if done.layer is not None:
+                build.worker.layers.remember(done.layer)
+            return done
+        if form == "layer":
+            raise Unplannable("only plain copies are known before they are a tree")
+        with self._copiers.here():
+            for skipped in apply(op.actions, places.root_fd, places.sources, **hooks._asdict()):
+                progress.remark(skipped)
+        return Done()
+
+
+def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], bool]:
+    """Tells whether a path was put there by the run of copies just below this one."""
+    copies, snapshots, base = 0, build.worker.snapshots, ready.base
+    below = ready.vertex.inputs[0] if ready.vertex.inputs else None
+    while below is not None and isinstance(below.op, File):
+        copies += 1
+        below = below.inputs[0] if below.inputs else None
+
+    def copied(path: str) -> bool:
+        if snapshots.whiteouts == "plain":
+            return False  # Each snapshot is a whole copy: it does not say what is new in it.
+        rows = [build.worker.diffs.get(key) for key in base[len(base) - copies :]]
+        return any(row.upper and _holds(snapshots.layer_dir(row.upper), path) for row in rows)
+
+    return copied
+
+
+def _holds(folder: str, path: str) -> bool:
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return exists(fd, path, follow_symlinks=False)
+    finally:
+        os.close(fd)

@@ -1,0 +1,134 @@
+"""Inputs of a vertex as something that can be read: an open directory, and what a step reads of it.
+
+A copy may read from a context (a directory of this machine, seen through its ignore patterns) or
+from a result (a snapshot that is mounted for the occasion). What it reads is part of its key.
+Comes in: a vertex whose inputs are solved. Goes out: open trees, and their contents.
+Read next: `fileop.select`, `fileop.checksum`.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from minibuild.cache.materialise import Tell
+from minibuild.cache.results import VertexResult
+from minibuild.errors import BuildError, DefinitionError, located
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.checksum import (
+    DigestMemo,
+    changed_since,
+    content_digests,
+    tree_digests,
+)
+from minibuild.graph.address import without_credentials
+from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
+from minibuild.graph.vertex import IgnoreRules, Vertex
+from minibuild.solver.keys import Contents, Part, Reader, ReadyVertex, readers
+from minibuild.worker.context import BuildContext
+
+# --- Open trees ---
+
+
+@contextmanager
+def open_input(build: BuildContext, ready: ReadyVertex, index: int) -> Iterator[SourceTree]:
+    """The tree of input `index` of a vertex, open while the block runs."""
+    found, tell = ready.input(index), build.progress(ready.vertex.digest).remark
+    with open_tree(build, ready.vertex.inputs[index], found, tell) as tree:
+        yield tree
+
+
+@contextmanager
+def open_tree(
+    build: BuildContext, vertex: Vertex | None, found: VertexResult | None, tell: Tell
+) -> Iterator[SourceTree]:
+    """The tree of a vertex that is done, open while the block runs; None is the empty tree."""
+    ignored = (vertex.note.ignored if vertex else None) or IgnoreRules()
+    if found is not None and found.local is not None:
+        with _open_directory(build, found.local, ignored) as tree:
+            yield tree
+        return
+    snapshots = build.worker.snapshots
+    snapshot = build.materialiser.snapshot(() if found is None else found.result, tell)
+    with ExitStack() as stack:
+        if snapshot is None:
+            # An empty directory that nobody else can see or change: the stage is `scratch`.
+            snapshot = snapshots.prepare(None)
+            stack.callback(snapshots.remove, snapshot)
+        fd = stack.enter_context(snapshots.tree(snapshot))
+        name = "context" if ignored.patterns else _name(vertex)
+        yield SourceTree(fd, name=name, ignored=ignored)
+
+
+@contextmanager
+def _open_directory(
+    build: BuildContext, source: LocalSource, ignored: IgnoreRules
+) -> Iterator[SourceTree]:
+    path = build.directory(source.name)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise DefinitionError(
+            f"cannot open the context {source.name!r}: {path}: {error.strerror}",
+            hint="give a directory that exists and can be read",
+        ) from error
+    try:
+        yield SourceTree(fd, source.ignore, source.name, ignored, local=True)
+    finally:
+        os.close(fd)
+
+
+def _name(vertex: Vertex | None) -> str:
+    """What people call the tree of a vertex."""
+    if vertex is None:
+        return "the empty stage"
+    if isinstance(vertex.op, ImageSource):
+        return f"the image {vertex.op.ref}"
+    if isinstance(vertex.op, HttpSource | GitSource):
+        return without_credentials(vertex.op.url)
+    return f"the stage {vertex.note.stage}" if vertex.note.stage else ""
+
+
+# --- Contents ---
+
+
+def read_contents(
+    build: BuildContext, ready: ReadyVertex, reader: Reader, digests: DigestMemo | None = None
+) -> Contents:
+    """What a part of an op reads. `digests` are those of files that are known, if not those of the
+    store. Raises `DefinitionError` for what is not there, as the step would."""
+    with located(ready.vertex.note.span), open_input(build, ready, reader.input) as tree:
+        return _digests(reader, tree, digests or build.worker.digests)
+
+
+def inputs_unchanged(
+    build: BuildContext,
+    ready: ReadyVertex,
+    op: File | Exec,
+    parts: Sequence[Part],
+    since_ns: int,
+) -> bool:
+    """Whether the contexts hold what `parts` say, which were read from them after `since_ns`.
+
+    A person may save a file while a step copies it, or builds from it. What came of that must not
+    be found again under the name of what was there before.
+    """
+    for part, reader in zip(parts, readers(op), strict=True):
+        if part.contents is None or not ready.is_context(reader.input):
+            continue
+        with open_input(build, ready, reader.input) as tree:
+            what = reader if isinstance(reader, Copy) else reader.source
+            if not changed_since(what, tree, since_ns):
+                continue
+            try:
+                now = _digests(reader, tree, build.worker.digests)
+            except BuildError:
+                return False
+            if now != part.contents:
+                return False
+    return True
+
+
+def _digests(reader: Reader, tree: SourceTree, digests: DigestMemo) -> Contents:
+    if isinstance(reader, Copy):
+        return content_digests(reader, tree, digests)
+    return tree_digests(tree, reader.source, digests)
