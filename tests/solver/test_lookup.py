@@ -1,0 +1,310 @@
+"""What is known of a vertex before anything is done: tables, with records in a dict."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from minibuild.cache.records import Record
+from minibuild.cache.results import DiffKey, Result, VertexResult
+from minibuild.digest import DiffID, Digest, digest_bytes
+from minibuild.graph.op import (
+    Copy,
+    Diff,
+    Exec,
+    File,
+    GitSource,
+    HttpSource,
+    ImageSource,
+    LocalSource,
+    Merge,
+    Op,
+)
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Note, Vertex, topological
+from minibuild.solver import keys
+from minibuild.solver.keys import ReadyVertex, diff_key, image_key, merge_key, read_part, step_key
+from minibuild.solver.lookup import (
+    UNKNOWN,
+    Answer,
+    Lookup,
+    PrecomputedKey,
+    ReadParts,
+    merged,
+    probe,
+)
+
+A, B, C = (digest_bytes(name) for name in (b"a", b"b", b"c"))
+ONE, TWO = VertexResult((DiffKey(1),), A, cached=True), VertexResult((DiffKey(2), DiffKey(3)), B)
+RUN = Exec(("make",))
+PARTS = [read_part("0: context", (("/a", "file"),))]
+RECORD = Record(C, (DiffKey(7),))
+IMAGE_KEY = image_key([DiffID(A), DiffID(B)])
+IMAGE = ImageSource("example.com/a:1", A, Platform("linux", "amd64"))
+
+
+class Records(dict[Digest, Record]):
+    """Records by key, and the keys that were asked for."""
+
+    def __init__(self, found: Mapping[Digest, Record] = {}) -> None:
+        super().__init__(found)
+        self.asked: list[Digest] = []
+
+    def lookup(self, key: Digest) -> Record | None:
+        self.asked.append(key)
+        return self.get(key)
+
+
+class Remote(Records):
+    """The cache of another machine, which may know keys without results."""
+
+    known: Mapping[Digest, Digest] = {}
+
+    def find(self, key: Digest) -> tuple[Record | None, str]:
+        found = self.lookup(key)
+        return found, "there" if found else ""
+
+    def canonical(self, key: Digest) -> Digest | None:
+        return self.known.get(key)
+
+
+def images(source: ImageSource) -> tuple[Result, list[DiffID]]:
+    assert source is IMAGE
+    return (DiffKey(1), DiffKey(2)), [DiffID(A), DiffID(B)]
+
+
+def lookup(records: Records | None = None, remote: Remote | None = None, salt: str = "") -> Lookup:
+    return Lookup(Records() if records is None else records, images, remote, salt)
+
+
+def ready(op: Op, *inputs: VertexResult | None, note: Note = Note()) -> ReadyVertex:  # noqa: B008
+    return ReadyVertex(
+        Vertex(op, [None if i is None else Vertex(RUN) for i in inputs], note), inputs
+    )
+
+
+def read(vertex: ReadyVertex, op: Exec | File) -> ReadParts:
+    return ReadParts(PARTS, 123)
+
+
+def unread(vertex: ReadyVertex, op: Exec | File) -> ReadParts | None:
+    pytest.fail("read")
+
+
+def cannot_read(vertex: ReadyVertex, op: Exec | File) -> ReadParts | None:
+    return None
+
+
+# --- find ---
+
+
+def test_a_record_of_the_store() -> None:
+    remote = Remote({A: Record(B, ())})
+    found = lookup(Records({A: RECORD}), remote).find(A)
+    assert found == VertexResult(RECORD.result, C, A, cached=True)
+    assert remote.asked == [], "what is here is not asked for elsewhere"
+
+
+def test_a_record_of_another_machine() -> None:
+    found = lookup(remote=Remote({A: RECORD})).find(A)
+    assert found == VertexResult(RECORD.result, C, A, cached=True, origin="there")
+
+
+@pytest.mark.parametrize("remote", [None, Remote()])
+def test_no_record(remote: Remote | None) -> None:
+    assert lookup(remote=remote).find(A) is None
+
+
+# --- ask ---
+
+BY_DEFINITION: list[tuple[ReadyVertex, Answer]] = [
+    (
+        ready(LocalSource("context", ("*.o",))),
+        Answer(VertexResult((), None, local=LocalSource("context", ("*.o",)))),
+    ),
+    (
+        ready(IMAGE),
+        Answer(
+            VertexResult((DiffKey(1), DiffKey(2)), image_key([DiffID(A), DiffID(B)]), cached=True)
+        ),
+    ),
+    (ready(HttpSource("http://h/f", "f")), UNKNOWN),
+    (ready(GitSource("https://h/r.git")), UNKNOWN),
+    (ready(Merge(), ONE, TWO), Answer(merged((ONE, TWO)))),
+    (ready(Diff(), ONE, TWO), UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("vertex", "expected"), BY_DEFINITION, ids=lambda v: str(v)[:40])
+def test_what_is_known_without_a_record(vertex: ReadyVertex, expected: Answer) -> None:
+    assert lookup().ask(vertex, unread) == expected
+
+
+def test_a_diff_is_found_by_its_inputs() -> None:
+    key = diff_key((ONE, TWO))
+    found = lookup(Records({key: RECORD})).ask(ready(Diff(), ONE, TWO), unread)
+    assert found == Answer(VertexResult(RECORD.result, C, key, cached=True))
+    forced = TWO._replace(forced=True)
+    assert lookup(Records({key: RECORD})).ask(ready(Diff(), ONE, forced), unread) == UNKNOWN
+
+
+@pytest.mark.parametrize("op", [RUN, File((Copy(1, ("a",), "/"),))])
+def test_a_step_is_found_by_its_fast_key(op: Exec | File) -> None:
+    key = step_key(op, A, PARTS)
+    records = Records({key: RECORD})
+    found = lookup(records).ask(ready(op, ONE, TWO), read)
+    assert found.result == VertexResult(RECORD.result, C, key, cached=True)
+    assert found.whole and records.asked == [key]
+
+
+def test_a_step_without_a_record_keeps_what_was_read() -> None:
+    """So that the work on it begins with its key, and reads nothing again."""
+    found = lookup().ask(ready(RUN, ONE), read)
+    assert found == Answer(
+        None, True, PrecomputedKey(step_key(RUN, A, PARTS), ReadParts(PARTS, 123))
+    )
+
+
+UNASKED: list[ReadyVertex] = [
+    ready(RUN, ONE, note=Note(ignore_cache=True)),
+    ready(RUN, ONE._replace(forced=True)),
+    ready(RUN, ONE, TWO._replace(forced=True)),
+]
+
+
+@pytest.mark.parametrize("vertex", UNASKED, ids=str)
+def test_what_has_to_be_executed_is_not_looked_up(vertex: ReadyVertex) -> None:
+    """A record would be of what was before. Nothing is read for it here."""
+    records = Records({step_key(RUN, A, PARTS): RECORD})
+    assert lookup(records).ask(vertex, unread) == UNKNOWN
+    assert records.asked == []
+
+
+def test_what_cannot_be_read_now_is_left_to_the_step() -> None:
+    records = Records()
+    assert lookup(records).ask(ready(RUN, ONE), cannot_read) == UNKNOWN
+    assert records.asked == []
+
+
+@pytest.mark.parametrize(
+    ("op", "key"), [(RUN, step_key(RUN, A, PARTS)), (Diff(), diff_key((ONE, TWO)))], ids=str
+)
+def test_another_machine_may_know_a_key_and_have_no_result(op: Op, key: Digest) -> None:
+    """That is enough for the steps behind it to be found."""
+    remote = Remote()
+    remote.known = {key: C}
+    found = lookup(remote=remote).ask(ready(op, ONE, TWO), read)
+    assert found.result == VertexResult((), C, key, cached=True)
+    assert not found.whole
+
+
+def test_a_salt_keeps_records_apart() -> None:
+    """What is built with an old defect is not found by other builds, nor theirs by it."""
+    normal, salted = lookup(), lookup(salt="lab")
+    assert normal.version == keys.VERSION
+    for vertex in (ready(RUN, ONE), ready(Diff(), ONE, TWO)):
+        seen = []
+        for which in (normal, salted):
+            records = Records()
+            Lookup(records, images, None, "lab" if which is salted else "").ask(vertex, read)
+            seen.append(records.asked)
+        assert seen[0] != seen[1]
+    assert salted.version != normal.version
+
+
+# --- Merges ---
+
+
+def test_a_merge_is_its_inputs_in_order() -> None:
+    found = merged((TWO, None, ONE))
+    assert found == VertexResult((DiffKey(2), DiffKey(3), DiffKey(1)), merge_key((TWO, None, ONE)))
+    assert merged((ONE, None)).cached and not merged((ONE, TWO)).cached
+    assert merged((ONE, TWO._replace(forced=True))).forced and not merged((ONE, TWO)).forced
+    theirs = TWO._replace(origin="there")
+    assert merged((ONE, theirs)).origin == "there" and merged((ONE, TWO)).origin == ""
+
+
+# --- probe ---
+
+
+def vertex(name: str, *inputs: Vertex | None, op: Op = RUN) -> Vertex:
+    return Vertex(Exec((name,)) if op is RUN else op, inputs, Note(name))
+
+
+def probed(
+    target: Vertex, answers: Mapping[str, Answer], known: Mapping[Digest, VertexResult] = {}
+) -> tuple[set[str], set[str], list[str]]:
+    """Names of vertices with a result, of those whose key is known, and of those that are left."""
+    order = topological([target])
+    names = {v.digest: v.note.name for v in order}
+
+    def ask(ready: ReadyVertex) -> Answer:
+        assert len(ready.inputs) == len(ready.vertex.inputs)
+        return answers.get(ready.vertex.note.name, UNKNOWN)
+
+    found = probe(order, [target, None], ask, known)
+    return (
+        {names[digest] for digest in found.results},
+        {names[digest] for digest in found.known},
+        [v.note.name for v in found.left],
+    )
+
+
+WHOLE, KEY = Answer(ONE), Answer(ONE, whole=False)
+
+
+def graph() -> Vertex:
+    """A stage `image` > `build` > `copy`, which the step `top` on `base` reads from."""
+    build = vertex("build", vertex("image"))
+    return vertex("top", vertex("base"), vertex("copy", build))
+
+
+@pytest.mark.parametrize(
+    ("answers", "results", "known", "left"),
+    [
+        ({}, "", "", "base image build copy top"),
+        ({"image": WHOLE, "base": WHOLE}, "image base", "image base", "build copy top"),
+        # The result of `copy` makes all that it was made of needless.
+        (dict.fromkeys(("image", "build", "copy"), WHOLE), "image build copy",
+         "image build copy", "base top"),
+        # So it is if only keys of that are known.
+        ({"image": KEY, "build": KEY, "copy": WHOLE}, "copy", "image build copy", "base top"),
+        # A key alone is no result: what it needs is left, too.
+        ({"image": WHOLE, "build": KEY}, "image", "image build", "base build copy top"),
+        # Behind an unknown vertex nothing is asked for.
+        ({"image": WHOLE, "copy": WHOLE}, "image", "image", "base build copy top"),
+        (dict.fromkeys(("image", "base", "build", "copy", "top"), WHOLE),
+         "image base build copy top", "image base build copy top", ""),
+        (dict.fromkeys(("image", "base", "build", "copy"), KEY) | {"top": WHOLE}, "top",
+         "image base build copy top", ""),
+    ],
+)  # fmt: skip
+def test_what_is_left_to_do(
+    answers: Mapping[str, Answer], results: str, known: str, left: str
+) -> None:
+    found = probed(graph(), answers)
+    assert found == (set(results.split()), set(known.split()), left.split())
+
+
+def test_a_merge_needs_the_results_of_its_inputs() -> None:
+    """It is nothing but them, and a key alone is not enough."""
+    top = vertex("top", vertex("a"), vertex("b"), op=Merge())
+    assert probed(top, {"a": WHOLE, "b": KEY, "top": WHOLE}) == (
+        {"a"},
+        {"a", "b", "top"},
+        ["b", "top"],
+    )
+    assert probed(top, dict.fromkeys(("a", "b", "top"), WHOLE))[2] == []
+    step = vertex("top", vertex("a"), vertex("b"))
+    assert probed(step, {"a": WHOLE, "b": KEY, "top": WHOLE})[2] == []
+
+
+def test_vertices_that_are_done_are_not_asked_for() -> None:
+    top = graph()
+    copy = top.inputs[1]
+    assert copy is not None
+    found = probed(top, {"copy": UNKNOWN}, {copy.digest: TWO})
+    assert found == ({"copy"}, {"copy"}, ["base", "top"])
+
+
+def test_scratch_is_known() -> None:
+    assert probed(vertex("top", None), {"top": WHOLE}) == ({"top"}, {"top"}, [])
