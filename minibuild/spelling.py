@@ -15,17 +15,20 @@ _MOST_KNOWN = 1000
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)` for the nearest of `known`, or nothing if none is near."""
-    near = nearest(word, known)
+    """` (did you mean X?)` for the nearest of `known`, or nothing if none is near.
+
+    For words of a Dockerfile: like BuildKit it takes two slips in a short word for few.
+    """
+    near = nearest(word, known, short=2)
     return f" (did you mean {near}?)" if near else ""
 
 
-def nearest(word: str, known: Iterable[str], most: int = 3) -> str:
-    """The one of `known` with the fewest slips of the finger (`most` at most, fewer in a short
+def nearest(word: str, known: Iterable[str], most: int = 3, short: int = 1) -> str:
+    """The one of `known` with the fewest slips of the finger (`most` at most, `short` in a short
     word), the first of several, or nothing."""
     if len(word) > _LONGEST:
         return ""
-    allowed = min(most, 1 if len(word) <= 3 else 2 if len(word) <= 8 else 3)
+    allowed = min(most, short if len(word) <= 3 else 2 if len(word) <= 8 else 3)
     distance, best = min(
         (
             (edit_distance(word.lower(), other.lower()), other)

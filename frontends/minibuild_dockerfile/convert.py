@@ -22,9 +22,14 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.platform import Platform, normalised
 from minibuild.startup.tuples import NamedTuple
-from minibuild_dockerfile.checks import written
-from minibuild_dockerfile.checks.report import CheckConfig, Checks, in_order, parse_check
-from minibuild_dockerfile.checks.rules import BUILDKIT_RULES
+from minibuild_dockerfile.checks import rules, written
+from minibuild_dockerfile.checks.report import (
+    CheckConfig,
+    Checks,
+    in_order,
+    parse_check,
+    without_reason,
+)
 from minibuild_dockerfile.dispatch import dispatch
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
@@ -129,7 +134,8 @@ def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Definition:
 def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn) -> Checks:
     """The checks of a file, with what was found while it was read."""
     checks = Checks(_check_config(parsed, request), warn)
-    checks.adopt({rule.name: rule for rule in BUILDKIT_RULES}, parsed.findings)
+    for span in parsed.empty_continuations:
+        checks.report_at(rules.NO_EMPTY_CONTINUATION, "Empty continuation line", span)
     return checks
 
 
@@ -157,7 +163,9 @@ def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
     if text := request.build_args.get(_CHECK_ARGUMENT, ""):
         return parse_check(text, Span(request.source.name, 1, 1))
     directive = parsed.directives.check
-    return parse_check(directive.value, directive.span) if directive else CheckConfig()
+    if directive is None:
+        return CheckConfig()
+    return parse_check(without_reason(directive.value), directive.span)
 
 
 def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, dict[str, str]]:

@@ -20,7 +20,6 @@ that quotes are gone. Which instruction is expanded, and how, is part of the lan
 from typing import Literal
 
 from minibuild.errors import SourceText, Span
-from minibuild.graph.frontend import Finding
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -338,9 +337,9 @@ class Directives(NamedTuple):
 class ParsedFile(NamedTuple):
     """A Dockerfile that was read. `lines` are its lines without line endings.
 
-    `escape` is the character for continuations and for escapes in words. `findings` are of
-    the rules only the parser can check (NoEmptyContinuation). The first instruction that is no
-    ARG is a FROM, but there may be none at all.
+    `escape` is the character for continuations and for escapes in words. `empty_continuations` are
+    where blank lines stand inside instructions. The first instruction that is no ARG is a FROM, but
+    there may be none at all.
     """
 
     source: SourceText
@@ -348,4 +347,4 @@ class ParsedFile(NamedTuple):
     escape: str
     instructions: tuple[Instruction, ...]
     lines: tuple[str, ...]
-    findings: tuple[Finding, ...] = ()
+    empty_continuations: tuple[Span, ...] = ()

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from minibuild.errors import SourceText, Span
-from minibuild.graph.frontend import Finding
-from minibuild.spelling import did_you_mean
+from minibuild.spelling import nearest
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.clause import Clause
 from minibuild_dockerfile.errors import DockerfileError
@@ -23,6 +22,19 @@ _NO_UTF8 = regex("[\udc80-\udcff]")
 _UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
 """The byte order marks of UTF-16. Bytes that are no UTF-8 are surrogates in the text, as above."""
 
+_MEANT = {
+    **dict.fromkeys(("CD", "CHDIR"), "WORKDIR"),
+    **dict.fromkeys(("EXPORT", "SET", "SETENV"), "ENV"),
+    **dict.fromkeys(("EXEC", "SH", "BASH", "SUDO", "DO"), "RUN"),
+    **dict.fromkeys(("CP", "MV"), "COPY"),
+    **dict.fromkeys(("COMMAND", "START"), "CMD"),
+    **dict.fromkeys(("PORT", "PORTS"), "EXPOSE"),
+    **dict.fromkeys(("BASE", "IMAGE"), "FROM"),
+    "MOUNT": "VOLUME",
+}
+"""Words of shells and of other tools that are no misspelling of what they stand for here."""
+
+_PROGRAM = regex(r"[a-z][a-z0-9_.]*(?:-[a-z0-9_.]+)*|[./~].*")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 
@@ -65,18 +77,14 @@ def parse_up_to_error(source: SourceText) -> tuple[ParsedFile, DockerfileError |
             instructions.append(instruction)
     except DockerfileError as error:
         found = error
-    findings = tuple(
-        Finding("NoEmptyContinuation", "Empty continuation line", locate(min(blanks), max(blanks)))
-        for logical in scanned.logical
-        if (blanks := logical.blanks)
-    )
+    blanks = [logical.blanks for logical in scanned.logical if logical.blanks]
     parsed = ParsedFile(
         source,
         scanned.directives,
         scanned.escape,
         tuple(instructions),
         scanned.lines,
-        findings,
+        tuple(locate(lines[0], lines[-1]) for lines in blanks),
     )
     return parsed, found
 
@@ -130,13 +138,17 @@ def parse_trigger(trigger: str, span: Span) -> Instruction:
 def _instruction(logical: Logical, split: Split, escape: str, locate: Locate) -> Instruction:
     read = GRAMMAR.get(split.instruction)
     if read is None:
-        raise DockerfileError(
-            f"unknown instruction: {split.keyword.text}{did_you_mean(split.instruction, GRAMMAR)}",
-            logical.span,
-            hint=_about_unknown(split.keyword.text, escape),
-        )
+        raise _unknown(split.keyword.text, logical, escape)
     _insist_on_text(logical, split, locate)
     return read(Clause(logical, split, escape, locate))
+
+
+def _unknown(keyword: str, logical: Logical, escape: str) -> DockerfileError:
+    """The error about what stands where an instruction should be, and what may have been meant."""
+    meant = _MEANT.get(keyword.upper()) or nearest(keyword.upper(), GRAMMAR, short=2)
+    near = f" (did you mean {meant.lower() if keyword.islower() else meant}?)" if meant else ""
+    message = f"unknown instruction: {keyword}{near}"
+    return DockerfileError(message, logical.span, hint=_about_unknown(keyword, escape))
 
 
 def _about_unknown(keyword: str, escape: str) -> str:
@@ -146,7 +158,10 @@ def _about_unknown(keyword: str, escape: str) -> str:
     unseen = next((c for c in keyword if c.isspace() or not c.isprintable()), "")
     if unseen:
         return f"it holds the character U+{ord(unseen):04X}, which cannot be seen: write it anew"
-    return f"if the line belongs to the instruction before it, end that one with {escape}"
+    belongs = f"if the line belongs to the instruction before it, end that one with {escape}"
+    if _PROGRAM.fullmatch(keyword):
+        return f"write RUN {keyword} to run a program; {belongs}"
+    return belongs
 
 
 def _insist_on_text(logical: Logical, split: Split, locate: Locate) -> None:

@@ -253,6 +253,75 @@ def test_descriptions() -> None:
     assert found("# anything\nFROM scratch") == found("# no\n#\nARG foo") == []
 
 
+def test_every_finding_has_its_page() -> None:
+    """Also those that the parser makes, which knows no rules."""
+    text = "FROM busybox as A\nRUN a \\\n\n b\nMAINTAINER x\nENV A 1\nCMD a\n"
+    found = check(request_for(text), FakeResolver()).findings
+    assert "NoEmptyContinuation" in [finding.rule for finding in found]
+    pages = {rule.name: (rule.url, rule.description) for rule in BUILDKIT_RULES}
+    assert all((f.url, f.description) == pages[f.rule] for f in found)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# check=skip=JSONArgsRecommended",
+        "#check = skip=JSONArgsRecommended // it is a shell that starts it",
+        "# check=skip=JSONArgsRecommended because of the $",
+        "# why\n# check=skip=StageNameCasing,JSONArgsRecommended;error=true // both",
+        "# check=skip=all",
+    ],
+)
+def test_a_comment_is_about_one_instruction(comment: str) -> None:
+    text = f"FROM busybox\n{comment}\nCMD a\nENTRYPOINT b\n"
+    assert [rule for rule, _ in findings(text)] == ["JSONArgsRecommended"]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# check=everything is fine",
+        "# check=skip",
+        "# check=skip=JSONArgsRecommended;;",
+        "# check=skip=JSONArgsRecommended;perhaps=1",
+        "# check=skip=StageNameCasing // JSONArgsRecommended",
+        "# check=skip=StageNameCasing\n# check=skip=JSONArgsRecommended",
+        "# check=",
+        "# recheck=skip=JSONArgsRecommended",
+        "# check=skip=JSONArgsRecommended\n",
+    ],
+)
+def test_a_comment_that_says_nothing_else_spares_nothing(comment: str) -> None:
+    """It is a comment, and so no error, whatever it says."""
+    text = f"FROM busybox\n{comment}\nCMD a\n"
+    assert [rule for rule, _ in findings(text)] == ["JSONArgsRecommended"]
+
+
+def test_a_comment_can_ask_for_more() -> None:
+    text = "FROM busybox\n# nothing\n# check=experimental=InvalidDefinitionDescription\nARG a\n"
+    assert findings(text) == [("InvalidDefinitionDescription", 4)]
+
+
+@pytest.mark.parametrize(
+    ("directive", "rules"),
+    [
+        ("skip=JSONArgsRecommended // reason", ["MaintainerDeprecated"]),
+        ("skip=JSONArgsRecommended,MaintainerDeprecated // reason", []),
+        ("skip=JSONArgsRecommended, MaintainerDeprecated", ["MaintainerDeprecated"]),
+        ("error=false;skip=all why not", []),
+    ],
+)
+def test_a_directive_may_have_a_reason(directive: str, rules: list[str]) -> None:
+    text = f"# check={directive}\nFROM busybox\nMAINTAINER a\nCMD a\n"
+    assert [rule for rule, _ in findings(text)] == rules
+
+
+@pytest.mark.parametrize("directive", ["skip=all;", ";", "skip=all;error=perhaps", "a=b", "x // y"])
+def test_a_directive_that_says_nothing_is_an_error(directive: str) -> None:
+    with pytest.raises(DefinitionError, match="check option"):
+        convert(request_for(f"# check={directive}\nFROM busybox\n"), FakeResolver())
+
+
 def test_one_instruction_can_be_spared() -> None:
     text = "FROM busybox\n# check=skip=JSONArgsRecommended\nCMD a\nENTRYPOINT b\n"
     assert findings(text) == [("JSONArgsRecommended", 4)]

@@ -61,7 +61,7 @@ def dump(parsed: ParsedFile) -> str:
                 out += [f"    {name} {plain(item)}" for item in value]
             elif value != instruction._field_defaults.get(name):
                 out.append(f"    {name} {plain(value)}")
-    out += [f"\n{found.rule} {found.message} {place(found.span)}" for found in parsed.findings]
+    out += [f"\nempty continuation {place(span)}" for span in parsed.empty_continuations]
     return "\n".join(out) + "\n"
 
 
@@ -184,6 +184,47 @@ def test_every_error_has_a_hint() -> None:
 )
 def test_run_command(line: str, command: ShellForm | ExecForm) -> None:
     assert only_run(line).command == command
+
+
+@pytest.mark.parametrize(
+    ("keyword", "meant"),
+    [
+        ("FOO", "FROM"),
+        ("COPPY", "COPY"),
+        ("foo", "from"),
+        ("Fron", "FROM"),
+        ("RNU", "RUN"),
+        ("HEALTHCECKS", "HEALTHCHECK"),
+        ("CD", "WORKDIR"),
+        ("cd", "workdir"),
+        ("EXPORT", "ENV"),
+        ("COMMAND", "CMD"),
+        ("X", ""),
+        ("INCLUDE", ""),
+        ("apt-get", ""),
+    ],
+)
+def test_unknown_instructions_say_what_was_meant(keyword: str, meant: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        after_from(f"{keyword} x")
+    suggestion = f" (did you mean {meant}?)" if meant else ""
+    assert caught.value.message == f"unknown instruction: {keyword}{suggestion}"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "hint"),
+    [
+        ("apt-get", "write RUN apt-get to run a program"),
+        ("./configure", "write RUN ./configure to run a program"),
+        ("&&", "if the line belongs to the instruction before it, end that one with \\"),
+        ("INCLUDE", "if the line belongs"),
+        ("<<<<<<<", "git left a conflict here"),
+    ],
+)
+def test_hints_about_unknown_instructions(keyword: str, hint: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        after_from(f"{keyword} x")
+    assert caught.value.hint.startswith(hint)
 
 
 def test_no_break_space_separates_nothing() -> None:

@@ -3,7 +3,7 @@
 Comes in: the `check` directive (`skip=A,B;error=true;experimental=C`), or the build argument
 BUILDKIT_DOCKERFILE_CHECK, which wins over it. Goes out: the findings, each once, also when a
 stage is converted for several platforms; and each at once to `warn`, because an error may follow.
-A comment `# check=skip=A` right above an instruction spares just that one.
+A comment `# check=skip=A` right above an instruction is about just that one.
 Read next: `written`.
 """
 
@@ -34,11 +34,22 @@ class CheckConfig(NamedTuple):
         names = {rule.name.lower(), _ALL}
         return bool(self.experimental & names) if rule.experimental else not self.skip & names
 
+    def merged(self, other: "CheckConfig") -> "CheckConfig":
+        """This configuration and what another one skips, or asks for, besides."""
+        return self._replace(
+            skip=self.skip | other.skip, experimental=self.experimental | other.experimental
+        )
+
+
+def without_reason(text: str) -> str:
+    """The value of a directive; what follows a space is the author's reason for it."""
+    return text.strip(" ").partition(" ")[0]
+
 
 def parse_check(text: str, span: Span) -> CheckConfig:
     """The configuration that the value of a check directive gives."""
     config = CheckConfig()
-    for part in filter(None, (part.strip() for part in text.split(";"))):
+    for part in text.strip().split(";", 2) if text.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise DockerfileError(f'invalid check option "{part}"', span, hint=_HINT)
@@ -71,15 +82,15 @@ class Checks:
 
     def report(self, rule: Rule, message: str, head: Head, span: Span | None = None) -> None:
         """Note that an instruction breaks a rule; `span` is the place, if not all of it."""
-        if self.config.wants(rule) and not _spared(rule, head):
-            self.add(Finding(rule.name, message, span or head.span, rule.description, rule.url))
+        self.report_at(rule, message, span or head.span, _of_comments(head))
 
-    def adopt(self, rules: dict[str, Rule], findings: tuple[Finding, ...]) -> None:
-        """Take over findings that somebody else made, if they are wanted."""
-        for finding in findings:
-            rule = rules.get(finding.rule)
-            if rule is None or self.config.wants(rule):
-                self.add(finding)
+    def report_at(
+        self, rule: Rule, message: str, span: Span, local: CheckConfig | None = None
+    ) -> None:
+        """Note that some lines break a rule; `local` is what was said about them alone."""
+        config = self.config.merged(local) if local else self.config
+        if config.wants(rule):
+            self.add(Finding(rule.name, message, span, rule.description, rule.url))
 
     def add(self, finding: Finding) -> None:
         """Keep a finding; the same one is kept once."""
@@ -112,15 +123,17 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda found: found.span.first if found.span else 0))
 
 
-def _spared(rule: Rule, head: Head) -> bool:
-    """Whether a comment above the instruction spares it this rule."""
+def _of_comments(head: Head) -> CheckConfig:
+    """What a comment above an instruction says about it alone; one that says nothing that a
+    directive could say is just a comment."""
     for comment in head.comments:
         key, equals, value = comment.text.partition("=")
-        if equals and key.strip().lower() == "check":
-            span = head.span._replace(first=comment.line, last=comment.line)
-            if parse_check(value, span).skip & {rule.name.lower(), _ALL}:
-                return True
-    return False
+        if equals and key.strip().lower() == "check" and value.strip():
+            try:
+                return parse_check(without_reason(value), head.span)
+            except DockerfileError:
+                break
+    return CheckConfig()
 
 
 def _line(finding: Finding) -> str:
