@@ -39,6 +39,8 @@ def run(options: argparse.Namespace, session: Session) -> int:
     for path in filter(None, (options.iidfile, options.metadata_file)):
         _check_folder(path)
 
+    _mention_variables(session, mode, loads=options.load != "false")
+
     def built(complete: BuildRequest) -> int:
         return _build(complete, options, session, mode)
 
@@ -55,6 +57,14 @@ def run(options: argparse.Namespace, session: Session) -> int:
     if said and mode not in ("quiet", "rawjson"):
         session.tell(said)
     return code
+
+
+def _mention_variables(session: Session, mode: Mode, *, loads: bool) -> None:
+    """Say once which variables people have set for another builder."""
+    names = session.environment.unused(loads=loads)
+    if names and mode not in ("quiet", "rawjson"):
+        verb = "are" if len(names) > 1 else "is"
+        session.tell(f"note: {', '.join(names)} {verb} set and not used: there is no daemon here")
 
 
 def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequest], int]) -> int:

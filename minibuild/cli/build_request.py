@@ -1,9 +1,10 @@
 """From the options of `minibuild build` to a `BuildRequest`.
 
 Comes in: parsed options and the environment. Goes out: the request that a Python program gets from
-the same words. What only a command line means is done here: build args without a value and
-SOURCE_DATE_EPOCH come from the environment (as for buildx; proxies are passed only when asked for
-by --build-arg), an archive without a destination goes to standard output.
+the same words. What only a command line means is done here: build args without a value,
+SOURCE_DATE_EPOCH and DOCKER_DEFAULT_PLATFORM come from the environment (as for buildx; proxies are
+passed only when asked for by --build-arg); an archive without a destination goes to standard
+output.
 Read next: `minibuild.buildflags.request`, `build`.
 """
 
@@ -13,6 +14,7 @@ from minibuild.buildflags.attributes import assignment, build_context, insist_on
 from minibuild.buildflags.request import build_request
 from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.errors import UsageError
+from minibuild.graph.platform import Platform
 from minibuild.session.environment import Environment
 from minibuild.session.registries import registry_access
 from minibuild.session.request import Attestations, BuildRequest, Output
@@ -34,7 +36,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         "no_cache_filter": options.no_cache_filter,
         "outputs": _outputs(options),
         "pull": _pull(options.pull),
-        "platforms": options.platform,
+        "platforms": options.platform or _default_platforms(environment),
         "network": options.network,
         "add_hosts": options.add_host,
         "shm_size_bytes": size_bytes(options.shm_size, "shm-size") if options.shm_size else 0,
@@ -74,6 +76,14 @@ def _build_args(texts: list[str], environment: Environment) -> dict[str, str]:
     if environment.source_date_epoch:
         found.setdefault("SOURCE_DATE_EPOCH", environment.source_date_epoch)
     return found
+
+
+def _default_platforms(environment: Environment) -> tuple[Platform, ...]:
+    if not environment.default_platform:
+        return ()
+    from minibuild.buildflags.platform import default_platforms
+
+    return default_platforms(environment)
 
 
 def _attestations(options: argparse.Namespace) -> Attestations:

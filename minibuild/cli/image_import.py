@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, open_images
-from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.errors import ImageError, UsageError
 from minibuild.graph.image import History, ImageConfig
-from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.layer.apply import clean_name
 from minibuild.layer.compress import (
     decompressed,
@@ -48,7 +48,7 @@ def _parser() -> Parser:
 
 def _run(options: argparse.Namespace, session: Session) -> int:
     name = new_name(options.name)
-    platform = _platform(options.platform)
+    platform = platform_of(options.platform, session.environment)
     if options.source == "-" and sys.stdin.isatty():
         raise UsageError("no tar on standard input", hint="name the file, or pipe it in")
     with open_images(session.root) as images, _opened(options.source) as file:
@@ -67,13 +67,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         size = bytes_text(layer.size_bytes)
         session.say(f"imported {name.familiar}  {image.manifest.digest}  {size}")
     return 0
-
-
-def _platform(text: str) -> Platform:
-    try:
-        return parse_platform(text) if text else host_platform()
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 @contextmanager

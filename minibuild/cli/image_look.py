@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.cli.table import table
-from minibuild.errors import DefinitionError, ImageError, UsageError
-from minibuild.graph.platform import host_platform, parse_platform
+from minibuild.errors import ImageError, UsageError
+from minibuild.graph.platform import Platform
 from minibuild.imagetools.compare import FileChange, Side, ValueChange, config_changes, file_changes
 from minibuild.imagetools.edit import Image, read_image
 from minibuild.oci.content import BlobSource, read_document
@@ -33,15 +34,11 @@ _SHOWN_FILES = 200
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 
-def chosen(source: BlobSource, top: Descriptor, platform: str, word: str) -> Image:
-    """One image: of an index, that for `platform`, or for this machine."""
-    try:
-        wanted = parse_platform(platform) if platform else host_platform()
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+def chosen(source: BlobSource, top: Descriptor, platform: Platform, word: str) -> Image:
+    """One image: of an index, that for `platform`."""
     data = read_document(source, top, MAX_DOCUMENT_BYTES)
     if is_index(data, top.media_type, word):
-        top = choose_platform(parse_index(data, word).manifests, wanted, word)
+        top = choose_platform(parse_index(data, word).manifests, platform, word)
     return read_image(source, top)
 
 
@@ -64,8 +61,9 @@ def _history_parser() -> Parser:
 
 
 def _history(options: argparse.Namespace, session: Session) -> int:
+    platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        image = _side(images, options.image, options.platform).image
+        image = _side(images, options.image, platform).image
     entries = list(_entries(image))
     if options.format == "json":
         session.say(json.dumps(entries, indent=2))
@@ -122,8 +120,9 @@ def _diff_parser() -> Parser:
 
 
 def _diff(options: argparse.Namespace, session: Session) -> int:
+    platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        sides = [_side(images, word, options.platform) for word in (options.old, options.new)]
+        sides = [_side(images, word, platform) for word in (options.old, options.new)]
         files = file_changes(*sides, times=not options.no_times)
     old, new = (side.image for side in sides)
     values = config_changes(old.config, new.config)
@@ -144,7 +143,7 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     return DIFFERENT if differs or layers_differ else 0
 
 
-def _side(images: Images, word: str, platform: str) -> Side:
+def _side(images: Images, word: str, platform: Platform) -> Side:
     found = _sources(images, word)
     if len(found) != 1:
         raise UsageError(f"{word} holds {len(found)} images, and one is to be looked at")

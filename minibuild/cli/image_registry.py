@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser, add_stall_timeout
@@ -17,7 +18,7 @@ from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, serialised
-from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.graph.platform import Platform
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
@@ -98,7 +99,9 @@ def _pull(options: argparse.Namespace, session: Session) -> int:
     if options.platform and options.all_platforms:
         raise UsageError("--platform and --all-platforms contradict each other")
     names = [_name(word) for word in options.name]
-    platform = None if options.all_platforms else _platform(options.platform) or host_platform()
+    platform = None
+    if not options.all_platforms:
+        platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images, _line(options, session, *names) as line:
         done = []
         for name in names:
@@ -168,7 +171,9 @@ def _copy(options: argparse.Namespace, session: Session) -> int:
 
     source = _name(options.source)
     names = [new_name(word) for word in options.name]
-    platform = _platform(options.platform)
+    platform = None
+    if options.platform:
+        platform = platform_of(options.platform, session.environment)
     with (
         _line(options, session, source, *names) as line,
         metered(line.report, f"copying {source.familiar}") as meter,
@@ -197,13 +202,6 @@ def _told(
 def _name(word: str) -> Reference:
     try:
         return parse_reference(word)
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
-
-
-def _platform(text: str) -> Platform | None:
-    try:
-        return parse_platform(text) if text else None
     except DefinitionError as error:
         raise UsageError(error.message, hint=error.hint) from None
 

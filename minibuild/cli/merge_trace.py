@@ -9,10 +9,12 @@ import json
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import ImageError, UsageError
+from minibuild.graph.platform import Platform
 from minibuild.rootless.enter import enter
 
 if TYPE_CHECKING:
@@ -62,8 +64,9 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.snapshot.trace import trace_merge
     from minibuild.worker.worker import open_worker
 
+    platform = platform_of(options.platform, session.environment)
     with open_worker(root) as worker:
-        traced = _traced(worker, options.target, options.platform)
+        traced = _traced(worker, options.target, platform)
         snapshots = worker.snapshots
         assert isinstance(snapshots, BaseSnapshotter)
         trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
@@ -76,7 +79,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _traced(worker: "Worker", word: str, platform: str) -> "Traced":
+def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
     """The image that `word` names, or else the step."""
     from minibuild.cli.image_look import chosen
     from minibuild.cli.stores import Images, find

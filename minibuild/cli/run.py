@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
 from minibuild.cli.signals import stopping
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
-from minibuild.graph.platform import host_platform, parse_platform
 from minibuild.rootless.enter import enter
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.session.registries import registry_access
     from minibuild.worker.worker import open_worker
 
-    platform = parse_platform(options.platform) if options.platform else host_platform()
+    platform = platform_of(options.platform, session.environment)
     registries = registry_access(session.environment)
     cancelled = threading.Event()
     with (

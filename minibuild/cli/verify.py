@@ -133,7 +133,12 @@ def _build(
     time.tzset()
     # The id and the summary of one of two builds are nobody's business.
     nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the process ends
-    quiet = session._replace(stdout=Console(nowhere))
+    environment = session.environment
+    if other:  # the first build has mentioned these
+        unused = environment.unused(loads=False)
+        kept = {k: v for k, v in environment.variables.items() if k not in unused}
+        environment = environment._replace(variables=kept)
+    quiet = session._replace(environment=environment, stdout=Console(nowhere))
     try:
         return run_build(argparse.Namespace(**changed), quiet)
     except BuildError as error:

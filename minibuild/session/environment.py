@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from minibuild.errors import HostError
 from minibuild.startup.tuples import NamedTuple
 
+_OF_ENGINES = ("DOCKER_HOST", "DOCKER_CONTEXT")
+_OF_DAEMONS = ("BUILDKIT_HOST", *_OF_ENGINES)
+_ASKS_FOR_LESS = "BUILDX_NO_DEFAULT_ATTESTATIONS"
+"""There are none by default."""
+
 
 class Environment(NamedTuple):
     """Who runs the program, and with which variables. `uid` is the real one on this host."""
@@ -38,6 +43,18 @@ class Environment(NamedTuple):
     def source_date_epoch(self) -> str:
         """The time that reproducible builds pretend it is (reproducible-builds.org)."""
         return self.variables.get("SOURCE_DATE_EPOCH", "")
+
+    @property
+    def default_platform(self) -> str:
+        """The platform that commands mean which are not told one, as for Docker's."""
+        return self.variables.get("DOCKER_DEFAULT_PLATFORM", "")
+
+    def unused(self, *, loads: bool) -> list[str]:
+        """Variables that mean something to Docker's clients and nothing to this program, which a
+        person has set. With `loads` a container engine is called, which may use some of them."""
+        found = [name for name in _OF_DAEMONS if not (loads and name in _OF_ENGINES)]
+        found += [name for name in self.variables if name.startswith("BUILDX_")]
+        return sorted(name for name in found if self.variables.get(name) and name != _ASKS_FOR_LESS)
 
     @property
     def ssh_agent(self) -> str:

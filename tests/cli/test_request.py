@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from minibuild.buildflags.platform import platform
 from minibuild.cli.build_flags import UNSUPPORTED, parser
 from minibuild.cli.build_request import request
 from minibuild.errors import UsageError
@@ -165,3 +166,22 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made("--secret", "id=a,src=nope")
     with pytest.raises(UsageError, match="variable B is not set"):
         made("--secret", "id=a,env=B")
+
+
+def test_the_default_platform() -> None:
+    arm, amd = Platform("linux", "arm64"), Platform("linux", "amd64")
+    set_to = "linux/arm64,linux/amd64"
+    assert made(DOCKER_DEFAULT_PLATFORM="linux/arm64").platforms == (arm,)
+    assert made(DOCKER_DEFAULT_PLATFORM=set_to).platforms == (arm, amd)
+    assert made(DOCKER_DEFAULT_PLATFORM="local").platforms == (host_platform(),)
+    assert made("--platform=linux/amd64", DOCKER_DEFAULT_PLATFORM=set_to).platforms == (amd,)
+    assert made(DOCKER_DEFAULT_PLATFORM="").platforms == ()
+    with pytest.raises(UsageError, match="DOCKER_DEFAULT_PLATFORM: failed to parse platform a/b/c"):
+        made(DOCKER_DEFAULT_PLATFORM="a/b/c/d")
+
+
+def test_one_platform_for_other_commands() -> None:
+    arm = Environment({"DOCKER_DEFAULT_PLATFORM": "linux/arm64"}, 1000)
+    assert platform("", NOTHING) == platform("local", arm) == host_platform()
+    assert platform("", arm) == Platform("linux", "arm64")
+    assert platform("linux/s390x", arm) == Platform("linux", "s390x")

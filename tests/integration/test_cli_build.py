@@ -207,3 +207,19 @@ def test_warnings_come_before_the_error(cli: Cli, tmp_path: Path, text: str, cod
     assert sorted(rules) == ["from-as-casing", "maintainer-deprecated"]
     if "# check" not in text:
         assert "2 warnings found" in cli(*words, "--call=outline", code=code).stderr
+
+
+def test_variables_of_docker(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+    env = {
+        "DOCKER_HOST": "tcp://x:1",
+        "BUILDX_BUILDER": "b",
+        "DOCKER_DEFAULT_PLATFORM": "linux/s390x",
+    }
+    said = cli("build", "-t", "other", str(tmp_path), env=env).stderr
+    note = "note: BUILDX_BUILDER, DOCKER_HOST are set and not used"
+    assert said.count(note) == 1 and said.count("DOCKER_HOST") == 1
+    assert "linux/s390x" in cli("image", "inspect", "other").stdout
+    assert cli("build", "-q", str(tmp_path), env=env).stderr == ""
+    assert "DOCKER_HOST" not in cli("build", "--check", str(tmp_path), env=env).stderr
+    assert cli("verify", str(tmp_path), env=env).stderr.count(note) == 1

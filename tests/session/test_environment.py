@@ -70,3 +70,24 @@ def test_no_color() -> None:
     assert Environment({}, ME).colours
     assert Environment({"NO_COLOR": ""}, ME).colours
     assert not Environment({"NO_COLOR": "1"}, ME).colours
+
+
+@pytest.mark.parametrize(
+    ("variables", "loads", "unused"),
+    [
+        ({"HOME": "/x", "DOCKER_CONFIG": "/y", "BUILDKIT_PROGRESS": "plain"}, False, []),
+        ({"DOCKER_HOST": "tcp://x", "BUILDKIT_HOST": "y"}, False, ["BUILDKIT_HOST", "DOCKER_HOST"]),
+        ({"DOCKER_HOST": "tcp://x", "BUILDKIT_HOST": "y"}, True, ["BUILDKIT_HOST"]),
+        ({"DOCKER_HOST": "", "BUILDX_BUILDER": ""}, False, []),
+        (
+            {"BUILDX_GIT_INFO": "1", "BUILDX_BUILDER": "b"},
+            True,
+            ["BUILDX_BUILDER", "BUILDX_GIT_INFO"],
+        ),
+        ({"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}, False, []),
+    ],
+)
+def test_what_is_for_another_builder(
+    variables: dict[str, str], loads: bool, unused: list[str]
+) -> None:
+    assert Environment(variables, ME).unused(loads=loads) == unused
