@@ -12,6 +12,7 @@ ROOT/owners/, ROOT/locks/                    claims of live processes
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +22,6 @@ from minibuild.errors import Cancelled, HostError
 from minibuild.store.database import Database
 from minibuild.store.owner import Owner
 
-FOLDERS = ("blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
-
 
 class Store:
     """An open store: paths, metadata, this process's claim, and locks between processes."""
@@ -31,8 +30,13 @@ class Store:
         self.root = os.path.abspath(root)
         try:
             if not os.path.exists(os.path.join(self.root, "meta.db")):
-                for folder in FOLDERS:
-                    os.makedirs(os.path.join(self.root, folder), mode=0o755, exist_ok=True)
+                from minibuild.store.private import make_folders
+
+                make_folders(self.root)
+            elif not _is_closed(self.root):
+                from minibuild.store.private import close_to_others
+
+                close_to_others(self.root)
             self.owner = Owner(self.path("owners"))
         except OSError as error:
             raise HostError(
@@ -89,3 +93,15 @@ class Store:
         """Release this process's claim."""
         self.db.close()
         self.owner.release()
+
+
+def _is_closed(root: str) -> bool:
+    """Whether a store is for its account alone, and passes nothing on: see `private`. Two system
+    calls each time a store is opened."""
+    if os.stat(root).st_mode & (stat.S_ISGID | 0o077):
+        return False
+    try:
+        os.getxattr(root, "system.posix_acl_default")
+    except OSError:
+        return True  # none, or none to be had on this filesystem
+    return False
