@@ -10,7 +10,7 @@ LLB, so they stand in `buildConfig.definition`.
 import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from minibuild.attest.statement import Predicate, package_url
 from minibuild.digest import Digest, digest_hex
@@ -18,11 +18,14 @@ from minibuild.errors import DefinitionError, SourceText
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import Built, Frontend
 from minibuild.graph.op import (
+    Diff,
     Exec,
+    File,
     GitSource,
     HttpSource,
     ImageSource,
     LocalSource,
+    Merge,
     Op,
     SecretMount,
     SshMount,
@@ -97,7 +100,13 @@ def _time(seconds: float) -> str:
 
 
 def _is_hermetic(vertex: Vertex) -> bool:
-    return not isinstance(vertex.op, Exec) or vertex.op.network == "none"
+    match vertex.op:
+        case Exec() as op:
+            return op.network == "none"
+        case ImageSource() | LocalSource() | HttpSource() | GitSource() | File() | Merge() | Diff():
+            return True
+        case _ as unknown:
+            assert_never(unknown)
 
 
 def _config(build: Build) -> Json:
@@ -158,14 +167,21 @@ def _material(vertex: Vertex, pin: str) -> Json | None:
         case GitSource() as op:
             uri = without_credentials(op.url) + (f"#{op.ref}" if op.ref else "")
             return {"uri": uri, "digest": {_GIT_DIGESTS.get(len(pin), "sha1"): pin}}
-    return None
+        case LocalSource() | Exec() | File() | Merge() | Diff():
+            return None
+        case _ as unknown:
+            assert_never(unknown)
 
 
 def _shown(op: Op) -> Op:
     """The op as others may see it."""
-    if isinstance(op, HttpSource | GitSource):
-        return op._replace(url=without_credentials(op.url))
-    return op
+    match op:
+        case HttpSource() | GitSource():
+            return op._replace(url=without_credentials(op.url))
+        case ImageSource() | LocalSource() | Exec() | File() | Merge() | Diff():
+            return op
+        case _ as unknown:
+            assert_never(unknown)
 
 
 def _image_uri(op: ImageSource) -> str:

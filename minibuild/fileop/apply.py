@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import assert_never
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Copied, Entry, Planned, Progress, SourceTree
@@ -70,20 +71,23 @@ class _Apply:
         self._dest = OnDisk(root_fd)
         self._names = not _is_empty(root_fd)
 
-    def entries(self, action: FileAction) -> Iterator[Planned]:
+    def entries(self, action: Copy | Mkdir | Mkfile | Symlink) -> Iterator[Planned]:
         """The entries that carry out one action."""
-        if isinstance(action, Copy):
-            owner = self._owner(action.chown) if action.chown else None
-            return plan(action, self._sources[action.input], self._dest, owner, self._witness)
-        if isinstance(action, Mkdir):
-            real = self._dest.resolve(action.path)
-            return make_directories(self._dest, real, action.mode, self._owner(action.owner))
-        if isinstance(action, Mkfile):
-            real = self._dest.resolve(action.path)
-            entry = Entry(real, stat.S_IFREG | action.mode, *self._owner(action.owner))
-            return self._with_parents(entry._replace(data=action.data))
-        assert isinstance(action, Symlink)
-        return self._with_parents(self._symlink(action))
+        match action:
+            case Copy():
+                owner = self._owner(action.chown) if action.chown else None
+                return plan(action, self._sources[action.input], self._dest, owner, self._witness)
+            case Mkdir():
+                real = self._dest.resolve(action.path)
+                return make_directories(self._dest, real, action.mode, self._owner(action.owner))
+            case Mkfile():
+                real = self._dest.resolve(action.path)
+                entry = Entry(real, stat.S_IFREG | action.mode, *self._owner(action.owner))
+                return self._with_parents(entry._replace(data=action.data))
+            case Symlink():
+                return self._with_parents(self._symlink(action))
+            case _ as unknown:
+                assert_never(unknown)
 
     def _owner(self, text: str) -> tuple[int, int]:
         return lookup_owner(self._root_fd, text, names=self._names)

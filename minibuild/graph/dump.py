@@ -16,7 +16,7 @@ from typing import Any
 
 from minibuild.graph.frontend import Built
 from minibuild.graph.image import ImageConfig
-from minibuild.graph.op import File, ImageSource
+from minibuild.graph.op import File, ImageSource, kind_of
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex, topological
 
@@ -36,7 +36,7 @@ def dump(images: Iterable[Built]) -> str:
 
 
 def _vertex(vertex: Vertex, numbers: dict[Any, int]) -> list[str]:
-    kind = type(vertex.op).__name__.removesuffix("Source").lower()
+    kind = kind_of(vertex.op)
     inputs = " ".join("-" if v is None else str(numbers[v.digest]) for v in vertex.inputs)
     head = f"{numbers[vertex.digest]} {kind}" + (f" ({inputs})" if vertex.inputs else "")
     if isinstance(vertex.op, File):

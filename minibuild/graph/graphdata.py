@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.graph.frontend import Built
-from minibuild.graph.vertex import Vertex, plain, topological
+from minibuild.graph.op import kind_of
+from minibuild.graph.vertex import plain, topological
 
 Json = Mapping[str, Any]
 
@@ -27,7 +28,7 @@ def graph_data(images: Iterable[Built]) -> dict[str, Any]:
         "vertices": [
             {
                 "id": number[vertex.digest],
-                "kind": kind_of(vertex),
+                "kind": kind_of(vertex.op),
                 "name": vertex.note.name,
                 "stage": vertex.note.stage,
                 "line": vertex.note.span.first if vertex.note.span else None,
@@ -45,11 +46,6 @@ def graph_data(images: Iterable[Built]) -> dict[str, Any]:
             for image in images
         ],
     }
-
-
-def kind_of(vertex: Vertex) -> str:
-    """The kind of an op in a word: `image`, `local`, `exec`, `file`, `merge`, ..."""
-    return type(vertex.op).__name__.removesuffix("Source").lower()
 
 
 def title(vertex: Json) -> str:

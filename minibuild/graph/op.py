@@ -10,7 +10,7 @@ dataclass, which counts in a program whose cached build should end before one no
 Read next: `graph.vertex`.
 """
 
-from typing import Literal
+from typing import Literal, assert_never
 
 from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
@@ -243,3 +243,28 @@ class Diff(NamedTuple):
 
 
 Op = Source | Exec | File | Merge | Diff
+
+Kind = Literal["image", "local", "http", "git", "exec", "file", "merge", "diff"]
+
+
+def kind_of(op: Op) -> Kind:
+    """The kind of an op in a word."""
+    match op:
+        case ImageSource():
+            return "image"
+        case LocalSource():
+            return "local"
+        case HttpSource():
+            return "http"
+        case GitSource():
+            return "git"
+        case Exec():
+            return "exec"
+        case File():
+            return "file"
+        case Merge():
+            return "merge"
+        case Diff():
+            return "diff"
+        case _ as unknown:
+            assert_never(unknown)

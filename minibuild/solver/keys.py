@@ -19,12 +19,26 @@ Read next: `lookup`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import DiffID, Digest, digest_json, digest_strings
 from minibuild.errors import DefinitionError, located
-from minibuild.graph.op import BindMount, CacheMount, Copy, Exec, File, Op
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    Copy,
+    Exec,
+    File,
+    Mkdir,
+    Mkfile,
+    Op,
+    Rm,
+    SecretMount,
+    SshMount,
+    Symlink,
+    TmpfsMount,
+)
 from minibuild.graph.vertex import Vertex, plain
 from minibuild.startup.tuples import NamedTuple
 
@@ -108,9 +122,19 @@ def read_part(name: str, contents: Contents) -> Part:
 
 def readers(op: File | Exec) -> list[Reader]:
     """What reads inputs besides the base."""
-    if isinstance(op, File):
-        return [action for action in op.actions if isinstance(action, Copy)]
-    return [m for m in op.mounts if isinstance(m, BindMount | CacheMount) and m.input >= 0]
+    found: list[Reader] = []
+    for part in op.actions if isinstance(op, File) else op.mounts:
+        match part:
+            case Copy() | BindMount():
+                found.append(part)
+            case CacheMount():
+                if part.input >= 0:
+                    found.append(part)
+            case Mkdir() | Mkfile() | Symlink() | Rm() | TmpfsMount() | SecretMount() | SshMount():
+                pass
+            case _ as unknown:
+                assert_never(unknown)
+    return found
 
 
 def fast_parts(ready: ReadyVertex, op: File | Exec, read: Read) -> list[Part]:
