@@ -1,7 +1,8 @@
 """Saying of each image of a build what was asked: the one door into this package.
 
 Comes in: a request, and what its build was made from. Goes out: for each image a descriptor, to
-be put into the index beside it. Read next: `statement`.
+be put into the index beside it; for outputs that are files, a file for each statement.
+Read next: `statement`.
 """
 
 import time
@@ -10,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from minibuild.attest.packages import find_packages
 from minibuild.attest.provenance import Build, provenance
 from minibuild.attest.sbom import sbom
-from minibuild.attest.statement import Predicate, attach
+from minibuild.attest.statement import Predicate, attach, statement
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
-from minibuild.exporter.result import ImageView
+from minibuild.exporter.result import ImageView, Subject
 from minibuild.graph.frontend import Built, Frontend
 from minibuild.oci.config import rfc3339
 from minibuild.oci.content import ContentStore
@@ -23,6 +24,9 @@ from minibuild.session.request import BuildRequest
 
 _WORDS = 12
 """Bytes of an invocation's name: enough that no two builds have the same."""
+
+_SBOM_FILE = "sbom.spdx.json"
+_FILES = "files"
 
 
 class ImageAttestor:
@@ -57,16 +61,39 @@ class ImageAttestor:
         image: Descriptor,
         names: Sequence[Reference],
         view: ImageView,
+        *,
+        artifact: bool,
     ) -> Descriptor:
         """See `exporter.result.Attestor.attest`."""
+        predicates = self._predicates(built, str(names[0]) if names else image.digest, view)
+        return attach(content, image, names, predicates, artifact=artifact)
+
+    @property
+    def writes_files(self) -> bool:
+        """See `exporter.result.Attestor.writes_files`."""
+        return self._asked.sbom or (bool(self._asked.mode) and not self._asked.inline_only)
+
+    def files(
+        self, built: Built, subjects: Sequence[Subject], view: ImageView
+    ) -> Mapping[str, bytes]:
+        """See `exporter.result.Attestor.files`."""
+        predicates = self._predicates(built, _FILES, view)
+        return {
+            predicate.file: statement(subjects, predicate)
+            for predicate in predicates
+            if predicate.file
+        }
+
+    def _predicates(self, built: Built, name: str, view: ImageView) -> list[Predicate]:
+        """What was asked to be said of an image, or of files, called `name`."""
         said: list[Predicate] = []
         if self._asked.sbom:
             found = find_packages(view.tree_fd)
             for path in found.unread:
                 view.remark(f"the SBOM lacks the packages in {path}: rpm's database is not read")
             at = rfc3339(int(self._build.finished) if view.epoch is None else view.epoch)
-            name = str(names[0]) if names else image.digest
-            said.append(sbom(found, name, at, self._tool))
+            said.append(sbom(found, name, at, self._tool)._replace(file=_SBOM_FILE))
         if self._asked.mode:
-            said.append(provenance(self._build, built))
-        return attach(content, image, names, said)
+            file = "" if self._asked.inline_only else self._asked.filename
+            said.append(provenance(self._build, built)._replace(file=file))
+        return said

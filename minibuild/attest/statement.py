@@ -1,9 +1,9 @@
 """Attestations as documents: statements about an image, and the manifest that holds them.
 
 Comes in: predicates, and the image they are about. Goes out: a descriptor for the image's index.
-The manifest is an image in form only: its platform is `unknown/unknown`, so that nobody pulls it
-by mistake, and annotations say whose it is. Rules: the Statement of in-toto's attestation
-framework, and BuildKit's docs/attestations/attestation-storage.md.
+The manifest is an OCI artifact, or an image in form only; its platform is `unknown/unknown`, so
+that it is not pulled by mistake, and annotations say which image it is about. Rules: the Statement
+of in-toto's attestation framework, and BuildKit's docs/attestations/attestation-storage.md.
 Read next: `provenance`, `sbom`.
 """
 
@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minibuild.digest import digest_hex
+from minibuild.exporter.result import Subject
 from minibuild.graph.platform import Platform
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import (
+    EMPTY,
+    EMPTY_CONFIG,
     OCI_CONFIG,
     OCI_MANIFEST,
     REFERENCE_TYPE,
@@ -28,18 +31,21 @@ from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.tuples import NamedTuple
 
-STATEMENT = "https://in-toto.io/Statement/v0.1"
+STATEMENT = "https://in-toto.io/Statement/v1"
 MEDIA_TYPE = "application/vnd.in-toto+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
+ARTIFACT_TYPE = "application/vnd.docker.attestation.manifest.v1+json"
 NOBODY = Platform("unknown", "unknown")
 
 
 class Predicate(NamedTuple):
-    """What is said, and the URI of the kind of saying."""
+    """What is said, and the URI of the kind of saying. `file` is the name of the file that it goes
+    into where an output is files."""
 
     type: str
     content: Mapping[str, Any]
+    file: str = ""
 
 
 def attach(
@@ -47,16 +53,34 @@ def attach(
     image: Descriptor,
     names: Sequence[Reference],
     predicates: Sequence[Predicate],
+    *,
+    artifact: bool = True,
 ) -> Descriptor:
     """The attestation manifest about an image, kept in the store with all its parts."""
     layers = []
     for predicate in predicates:
-        data = _json(statement(image, names, predicate))
+        data = statement(image_subjects(image, names), predicate)
         content.put(data)
         layers.append(
             describe(MEDIA_TYPE, data)._replace(annotations={PREDICATE_TYPE: predicate.type})
         )
-    # A config that tools which expect one can read: as many diff ids as layers, and no platform.
+    if artifact:
+        content.put(EMPTY)
+        config = EMPTY_CONFIG._replace(data=EMPTY)
+        subject = Descriptor(image.media_type, image.digest, image.size)
+        manifest = Manifest(config, tuple(layers), artifact_type=ARTIFACT_TYPE, subject=subject)
+    else:
+        manifest = _as_image(content, layers)
+    data = manifest_bytes(manifest)
+    content.put(data)
+    return describe(OCI_MANIFEST, data, NOBODY)._replace(
+        annotations={REFERENCE_TYPE: "attestation-manifest", REFERENCE_DIGEST: image.digest},
+    )
+
+
+def _as_image(content: ContentStore, layers: Sequence[Descriptor]) -> Manifest:
+    """With a config that tools which expect one can read: as many diff ids as layers, and no
+    platform."""
     config = _json(
         {
             "architecture": NOBODY.architecture,
@@ -66,11 +90,7 @@ def attach(
         }
     )
     content.put(config)
-    data = manifest_bytes(Manifest(describe(OCI_CONFIG, config), tuple(layers)))
-    content.put(data)
-    return describe(OCI_MANIFEST, data, NOBODY)._replace(
-        annotations={REFERENCE_TYPE: "attestation-manifest", REFERENCE_DIGEST: image.digest},
-    )
+    return Manifest(describe(OCI_CONFIG, config), tuple(layers))
 
 
 class Attestation(NamedTuple):
@@ -96,18 +116,23 @@ def attestations_of(source: BlobSource, top: Descriptor) -> list[Attestation]:
     ]
 
 
-def statement(
-    image: Descriptor, names: Sequence[Reference], predicate: Predicate
-) -> dict[str, Any]:
-    """The statement: who it is about, by each name and by digest, and what is said."""
-    digest = {"sha256": digest_hex(image.digest)}
-    subjects = [package_url(name, image.platform) for name in names if name.tag] or ["_"]
-    return {
-        "_type": STATEMENT,
-        "predicateType": predicate.type,
-        "subject": [{"name": name, "digest": digest} for name in subjects],
-        "predicate": predicate.content,
-    }
+def image_subjects(image: Descriptor, names: Sequence[Reference]) -> list[Subject]:
+    """An image as the subject of a statement, by each of its names."""
+    known = [package_url(name, image.platform) for name in names if name.tag] or ["_"]
+    return [Subject(name, digest_hex(image.digest)) for name in known]
+
+
+def statement(subjects: Sequence[Subject], predicate: Predicate) -> bytes:
+    """The statement as it is stored: what it is about, and what is said."""
+    about = [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in subjects]
+    return _json(
+        {
+            "_type": STATEMENT,
+            "predicateType": predicate.type,
+            "subject": about,
+            "predicate": predicate.content,
+        }
+    )
 
 
 def package_url(name: Reference, platform: Platform | None) -> str:

@@ -12,14 +12,15 @@ from minibuild.errors import UsageError
 from minibuild.session.request import Attestations
 
 _KEYS = {
-    "provenance": {"type", "disabled", "mode", "version", "builder-id", "reproducible"},
+    "provenance": {
+        *("type", "disabled", "mode", "version", "builder-id", "reproducible"),
+        *("filename", "inline-only"),
+    },
     "sbom": {"type", "disabled"},
 }
 # Keys of buildx that have no meaning here, and why.
 _REASONS = {
     "generator": "packages are found by minibuild itself, and not by an image",
-    "inline-only": "attestations hang in the index of the image, and nowhere else",
-    "filename": "attestations hang in the index of the image, and nowhere else",
 }
 
 
@@ -81,4 +82,14 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
         mode=("max" if mode == "max" else "min") if enabled else "",
         builder_id=given.get("builder-id", ""),
         reproducible=truth(given.get("reproducible", "false"), "reproducible"),
+        filename=_filename(given.get("filename", "") or Attestations().filename, what),
+        inline_only=truth(given.get("inline-only", "false"), "inline-only"),
     )
+
+
+def _filename(text: str, what: str) -> str:
+    if "/" in text or "\0" in text or text in (".", ".."):
+        raise UsageError(
+            f"{what}: {text!r} is no name of a file", hint="the output says in which folder it is"
+        )
+    return text

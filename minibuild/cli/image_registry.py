@@ -18,23 +18,14 @@ from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, serialised
-from minibuild.graph.platform import Platform
-from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
-from minibuild.oci.model import (
-    Descriptor,
-    choose_platform,
-    is_index,
-    parse_index,
-)
+from minibuild.imagetools.index import for_platform
+from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.select import MODES, choose
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
 from minibuild.session.registries import registry_access
 from minibuild.startup.tuples import NamedTuple
-
-_MAX_DEPTH = 4
 
 
 class Line(NamedTuple):
@@ -107,7 +98,8 @@ def _pull(options: argparse.Namespace, session: Session) -> int:
         for name in names:
             with metered(line.report, f"pulling {name.familiar}") as meter:
                 top, blobs = line.registry.find(name)
-                top = _for_platform(blobs, top, platform, name)
+                if platform is not None:
+                    top = for_platform(blobs, top, platform, str(name))
                 fetch_image(images.content, blobs, top, meter=meter, cancelled=line.cancelled)
             images.names.tag(name if name.tag else name._replace(tag=_tag_of(name)), top)
             done.append((name, top))
@@ -179,7 +171,8 @@ def _copy(options: argparse.Namespace, session: Session) -> int:
         metered(line.report, f"copying {source.familiar}") as meter,
     ):
         top, blobs = line.registry.find(source)
-        top = _for_platform(blobs, top, platform, source)
+        if platform is not None:
+            top = for_platform(blobs, top, platform, str(source))
         push_image(line.registry, blobs, top, names, meter=meter)
     return _told(options, session, "copied to", names, top)
 
@@ -204,19 +197,6 @@ def _name(word: str) -> Reference:
         return parse_reference(word)
     except DefinitionError as error:
         raise UsageError(error.message, hint=error.hint) from None
-
-
-def _for_platform(
-    blobs: BlobSource, top: Descriptor, platform: Platform | None, name: Reference
-) -> Descriptor:
-    """The manifest for a platform; the top document itself if none is asked for or it has none."""
-    for _ in range(_MAX_DEPTH if platform is not None else 0):
-        data = read_document(blobs, top, MAX_DOCUMENT_BYTES)
-        if not is_index(data, top.media_type, f"the manifest of {name}"):
-            break
-        assert platform is not None
-        top = choose_platform(parse_index(data, str(name)).manifests, platform, str(name))
-    return top
 
 
 COMMANDS = {

@@ -46,8 +46,9 @@ def assemble_all(
     for built, result in zip(target.solved.images, target.solved.results, strict=True):
         layers = _layers(target, result, options, remote)
         created = [target.build.worker.diffs.get(key).created for key in result]
-        dated = [ImageLayer(layer, at) for layer, at in zip(layers, created, strict=True)]
         config, epoch = built.config, options.epoch
+        marks = [_rewritten(options) if key not in target.solved.base else {} for key in result]
+        dated = list(map(ImageLayer, layers, created, marks))
         if target.solved.inline is not None:
             cache = {INLINE_CACHE: target.solved.inline(result, layers, epoch)}
             config = config._replace(extra={**config.extra, **cache})
@@ -64,6 +65,13 @@ def assemble_all(
         store_documents(target.build.worker.content, image)
         images.append(image)
     return tuple(images)
+
+
+def _rewritten(options: ImageOptions) -> dict[str, str]:
+    """What BuildKit says of a layer whose times were clamped."""
+    if not options.rewrite_timestamp or options.epoch is None:
+        return {}
+    return {"buildkit/rewritten-timestamp": str(options.epoch)}
 
 
 def _squashed(
@@ -162,6 +170,7 @@ def _attestations(
                 image.manifest,
                 names,
                 ImageView(fd, options.epoch, target.progress.remark),
+                artifact=options.oci_artifact,
             )
             for built, image, fd in zip(target.solved.images, images, trees, strict=True)
         ]

@@ -45,10 +45,10 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
             target = OutputContext(
                 build, solved, names, epoch, progress, annotations, request.squash
             )
-            if solved.attestor is not None and output.type not in ("image", "registry", "oci"):
+            if solved.attestor is not None and output.type in ("docker", "cacheonly"):
                 target = target._replace(solved=solved._replace(attestor=None))
                 progress.remark(
-                    f"no attestations: type={output.type} has no index to put them into"
+                    f"no attestations: type={output.type} has no place to put them into"
                 )
             exported = _exporter(output.type)(target, output)
         first = first if first.images else exported

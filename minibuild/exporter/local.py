@@ -12,7 +12,7 @@ import stat
 
 from minibuild.errors import UsageError
 from minibuild.exporter.destination import write_error
-from minibuild.exporter.tar import walk
+from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
 from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
 from minibuild.startup.tuples import NamedTuple
@@ -31,14 +31,15 @@ class LocalExport(NamedTuple):
 
 
 def export_local(
-    tree_fd: int, dest: str, *, clamp_epoch: int | None = None, delete: bool = False
+    tree: Tree, dest: str, *, clamp_epoch: int | None = None, delete: bool = False
 ) -> LocalExport:
-    """Copy the tree into the directory `dest`, which is made if need be.
+    """Copy the tree into the directory `dest`, or into its folder there, which is made if need be.
 
     With `delete`, whatever else is in it goes; places where that is surely a slip are refused.
     """
     if dest == "-":
         raise UsageError("a directory cannot be written to standard output", hint="use type=tar")
+    dest = os.path.join(dest, tree.folder) if tree.folder else dest
     if delete:
         _refuse_precious(dest)
     try:
@@ -48,11 +49,14 @@ def export_local(
         raise UsageError(f"destination {dest} is not a directory") from None
     except OSError as error:
         raise write_error(error, dest) from error
-    copy = _Copy(tree_fd, dest_fd, clamp_epoch, delete)
+    copy = _Copy(tree.fd, dest_fd, clamp_epoch, delete)
     try:
-        for path in walk(tree_fd):
-            copy.add(path)
+        for path in walk(tree.fd):
+            if path not in tree.files:
+                copy.add(path)
         copy.finish()
+        for name, data in tree.files.items():
+            copy.write(name, data)
     except OSError as error:
         raise write_error(error, dest) from error
     finally:
@@ -83,6 +87,7 @@ class _Copy:
         self.written = 0
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree_fd}"
+        self._epoch = clamp_epoch
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
         self._open: list[tuple[str, int, os.stat_result | None]] = [("", dest_fd, None)]
         self._links: dict[tuple[int, int], str] = {}
@@ -99,6 +104,17 @@ class _Copy:
         """Leave all directories, which gives them their modes and times."""
         while len(self._open) > 1:
             self._leave()
+
+    def write(self, name: str, data: bytes) -> None:
+        """A new file in the destination itself."""
+        (_, dest_fd, _), *_ = self._open
+        remove_tree(dest_fd, name)
+        fd = os.open(name, _NEW_FILE, FILE_MODE, dir_fd=dest_fd)
+        with open(fd, "wb", buffering=0) as file:
+            file.write(data)
+            time_ns = file_time(self._epoch) * _NS
+            os.utime(fd, ns=(time_ns, time_ns))
+        self.written += 1
 
     def add(self, path: str) -> None:
         """Copy one entry."""

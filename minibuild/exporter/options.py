@@ -25,6 +25,7 @@ _LAYER_KEYS = (
     "compression-level",
     "force-compression",
     "oci-mediatypes",
+    "oci-artifact",
     "rewrite-timestamp",
     "source-date-epoch",
 )
@@ -35,15 +36,14 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "docker": (*_LAYER_KEYS, "tar"),
     "image": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
     "registry": (*_LAYER_KEYS, *_PUSH_KEYS, *_STORE_KEYS),
-    "local": ("platform-split", "source-date-epoch", "mode"),
-    "tar": ("platform-split", "source-date-epoch"),
+    "local": ("platform-split", "source-date-epoch", "mode", "attestation-prefix"),
+    "tar": ("platform-split", "source-date-epoch", "attestation-prefix"),
     "cacheonly": (),
 }
 # Attributes that buildx documents and that have no meaning here, and what to do instead.
 _REASONS: Mapping[str, str] = {
     "context": "it names a context of docker's: set DOCKER_CONTEXT, and use --load",
     "attestation-inline": "attestations hang in the index of the image: see --provenance",
-    "oci-artifact": "attestations hang in the index of the image: see --provenance",
     "prefer-nondist-layers": "layers are always written as those that may be distributed",
     "compatibility-version": "there is one version: the same input gives the same image",
 }
@@ -66,7 +66,8 @@ class ImageOptions(NamedTuple):
     `force_compression` is about layers that exist with another compression; without it only new
     layers are compressed as asked. `epoch` replaces that of the build. Without `store` the
     image gets no name in the store; with `unpack` its files are laid out there, as for a RUN.
-    `name_canonical` adds names with the digest; an image without any name is called
+    Attestations are an `oci_artifact`, or in the form of an image. `name_canonical` adds names with
+    the digest; an image without any name is called
     `dangling_prefix@DIGEST`, if there is a prefix.
     """
 
@@ -84,17 +85,20 @@ class ImageOptions(NamedTuple):
     unpack: bool = False
     name_canonical: bool = False
     dangling_prefix: str = ""
+    oci_artifact: bool = True
 
 
 class TreeOptions(NamedTuple):
     """How a tree is written. `platform_split` None: a folder for each if there are several.
 
-    With `delete` the destination holds what the result holds, and nothing else.
+    With `delete` the destination holds what the result holds, and nothing else. The names of the
+    files with attestations begin with `attestation_prefix`.
     """
 
     platform_split: bool | None = None
     epoch: int | None = None
     delete: bool = False
+    attestation_prefix: str = ""
 
 
 def check_outputs(outputs: tuple[Output, ...], tags: tuple[str, ...]) -> None:
@@ -159,6 +163,7 @@ def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
         values.boolean("unpack", False),
         values.boolean("name-canonical", False),
         values.text("dangling-name-prefix"),
+        values.boolean("oci-artifact", True),
     )
 
 
@@ -200,7 +205,12 @@ def tree_options(output: Output, epoch: int | None = None) -> TreeOptions:
     values = _Values(output)
     split = values.boolean("platform-split", False) if values.has("platform-split") else None
     mode = values.choice("mode", ("copy", "delete"))
-    return TreeOptions(split, values.epoch(epoch), mode == "delete")
+    prefix = values.text("attestation-prefix")
+    if "/" in prefix or "\0" in prefix:
+        raise UsageError(
+            f"attestation-prefix={prefix} has a slash", hint="it is the beginning of a file's name"
+        )
+    return TreeOptions(split, values.epoch(epoch), mode == "delete", prefix)
 
 
 def _check_level(compression: Compression, level: int | None) -> None:

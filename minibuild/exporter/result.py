@@ -1,6 +1,6 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from minibuild.cache.results import DiffKey, Result
@@ -24,8 +24,15 @@ class ImageView(NamedTuple):
     remark: Callable[[str], None]
 
 
+class Subject(NamedTuple):
+    """What a statement is about: a name, and the digest of what has it."""
+
+    name: str
+    sha256: str
+
+
 class Attestor(Protocol):
-    """Writes statements about the images of a build: how they were made, what is in them."""
+    """Writes statements about what a build made: how it was made, what is in it."""
 
     @property
     def looks_inside(self) -> bool:
@@ -39,8 +46,22 @@ class Attestor(Protocol):
         image: Descriptor,
         names: Sequence[Reference],
         view: ImageView,
+        *,
+        artifact: bool,
     ) -> Descriptor:
-        """The attestations of one image, kept in the store."""
+        """The attestations of one image, kept in the store: as an OCI artifact, or in the form of
+        an image, for tools that know no artifacts."""
+        ...
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether an output that is files gets any more."""
+        ...
+
+    def files(
+        self, built: Built, subjects: Sequence[Subject], view: ImageView
+    ) -> Mapping[str, bytes]:
+        """The statements about files, by the names of the files that they are written into."""
         ...
 
 

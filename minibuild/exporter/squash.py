@@ -38,5 +38,5 @@ def squashed(
     seam = entries_below(entries, keep)
     last: History = {"created_by": CREATED_BY, "comment": f"{len(layers) - keep} layers in one"}
     after = cast(list[History], without_layers(entries[seam:]))
-    made = ImageLayer(packed, layers[-1].created)
+    made = ImageLayer(packed, layers[-1].created, layers[-1].annotations)
     return [*layers[:keep], made], (*entries[:seam], *after, last)

@@ -5,7 +5,8 @@ nothing below. Files that share an inode are links.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 from minibuild.exporter.destination import open_destination
@@ -13,31 +14,51 @@ from minibuild.layer.pack import LayerPacker
 from minibuild.layer.sink import changed
 from minibuild.layer.tar_format import END, Entry, padding
 from minibuild.layer.tar_writer import header
+from minibuild.startup.tuples import NamedTuple
+
+FILE_MODE = 0o600
+"""The mode of a file that the export itself makes, as BuildKit has it."""
 
 _CHUNK_BYTES = 1 << 20
 
 
+class Tree(NamedTuple):
+    """The files of one result: the folder for them (empty: the top), the directory that they are
+    in, open, and further files of its top, which take the place of those with the same names."""
+
+    folder: str
+    fd: int
+    files: Mapping[str, bytes] = {}
+
+
 def export_tar(
-    trees: Iterable[tuple[str, int]],
+    trees: Iterable[Tree],
     dest: str,
     *,
     clamp_epoch: int | None = None,
     stdout_fd: int = 1,
 ) -> None:
-    """Write trees to the file `dest` (`-`: standard output).
-
-    Each tree is a folder in the tar (empty: its top) and a directory descriptor.
-    """
+    """Write trees to the file `dest` (`-`: standard output)."""
     with open_destination(dest, stdout_fd) as file:
         sink = _FileSink(file)
-        for folder, tree_fd in trees:
+        for folder, tree_fd, files in trees:
             packer = LayerPacker(sink, clamp_epoch)
             if folder:
                 file.write(header(Entry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
             for path in walk(tree_fd):
-                packer.add(prefix + path, f"/proc/self/fd/{tree_fd}/{path}")
+                if path not in files:
+                    packer.add(prefix + path, f"/proc/self/fd/{tree_fd}/{path}")
+            for name, data in files.items():
+                mtime_ns = file_time(clamp_epoch) * 1_000_000_000
+                entry = Entry(prefix + name, "file", FILE_MODE, size=len(data), mtime_ns=mtime_ns)
+                file.write(header(entry) + data + bytes(padding(len(data))))
         file.write(END)
+
+
+def file_time(epoch: int | None) -> int:
+    """The time of a file that the export itself makes."""
+    return int(time.time()) if epoch is None else epoch
 
 
 def walk(tree_fd: int) -> Iterator[str]:

@@ -1,18 +1,26 @@
 """`type=local` and `type=tar`: the files of a result, as a directory or as a tar.
 
-Comes in: results. Goes out: files elsewhere. A result is put on disk as a tree here, once.
-Read next: `local`, `tar`.
+Comes in: results. Goes out: files elsewhere. A result is put on disk as a tree here, once. What is
+said of it, its attestations, are files beside those of the result: they say which files they are
+about, by name and digest. Read next: `local`, `tar`.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator
+import stat
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from minibuild.errors import Cancelled
 from minibuild.exporter.local import export_local
-from minibuild.exporter.options import tree_options
+from minibuild.exporter.options import TreeOptions, tree_options
 from minibuild.exporter.output import Exported, OutputContext
-from minibuild.exporter.tar import export_tar
+from minibuild.exporter.result import ImageView, Subject
+from minibuild.exporter.tar import Tree, export_tar, walk
 from minibuild.session.request import Output
+
+_CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -36,13 +44,8 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
     dest = os.fspath(output.dest) or "."
     with trees_of(target, options.platform_split) as trees:
-        for folder, fd in trees:
-            done = export_local(
-                fd,
-                os.path.join(dest, folder) if folder else dest,
-                clamp_epoch=options.epoch,
-                delete=options.delete,
-            )
+        for tree in _with_attestations(target, options, trees):
+            done = export_local(tree, dest, clamp_epoch=options.epoch, delete=options.delete)
             for left_out in done.skipped:
                 target.progress.remark(left_out)
     return Exported()
@@ -51,5 +54,52 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
 def export_tarball(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
     with trees_of(target, options.platform_split) as trees:
-        export_tar(trees, os.fspath(output.dest) or "-", clamp_epoch=options.epoch)
+        whole = _with_attestations(target, options, trees)
+        export_tar(whole, os.fspath(output.dest) or "-", clamp_epoch=options.epoch)
     return Exported()
+
+
+def _with_attestations(
+    target: OutputContext, options: TreeOptions, trees: Sequence[tuple[str, int]]
+) -> Iterator[Tree]:
+    """The trees with what was asked to be said of each."""
+    attestor = target.solved.attestor
+    for built, (folder, fd) in zip(target.solved.images, trees, strict=True):
+        files: Mapping[str, bytes] = {}
+        if attestor is not None and attestor.writes_files:
+            view = ImageView(fd, options.epoch, target.progress.remark)
+            files = attestor.files(built, _subjects(fd, target.build.cancelled), view)
+        # In one folder together, those of several platforms bear the platform in their names.
+        together = target.solved.several and not folder
+        platform = str(built.platform).replace("/", "_") if together else ""
+        yield Tree(
+            folder,
+            fd,
+            {
+                options.attestation_prefix + _named(name, platform): data
+                for name, data in files.items()
+            },
+        )
+
+
+def _named(name: str, platform: str) -> str:
+    stem, extension = os.path.splitext(name)
+    return f"{stem}.{platform}{extension}" if platform else name
+
+
+def _subjects(tree_fd: int, cancelled: threading.Event) -> list[Subject]:
+    """Every regular file of a tree, with the digest of what is in it."""
+    found = []
+    for path in walk(tree_fd):
+        whole = f"/proc/self/fd/{tree_fd}/{path}"
+        if not stat.S_ISREG(os.lstat(whole).st_mode):
+            continue
+        sha = hashlib.sha256()
+        with open(whole, "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                if cancelled.is_set():
+                    raise Cancelled("cancelled while hashing files")
+                sha.update(chunk)
+        # JSON is UTF-8, and names of files need not be.
+        found.append(Subject(os.fsencode(path).decode("utf-8", "replace"), sha.hexdigest()))
+    return found

@@ -1,8 +1,9 @@
 """Images for several platforms, made apart, become one: an index of them.
 
 Comes in: images and indexes, each with a source of its blobs. Goes out: an index, and a source of
-all that is below it. The images stay as they are, down to their digests. Of two for the same
-platform the later one counts; an attestation goes along with the image that it is about.
+all that is below it; or, the other way round, what of an index is about one platform. The images
+stay as they are, down to their digests. Of two for the same platform the later one counts; an
+attestation goes along with the image that it is about.
 Rules: image-spec image-index.md. Read next: `edit`.
 """
 
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from minibuild.digest import Digest
 from minibuild.errors import ImageError
+from minibuild.graph.platform import Platform
 from minibuild.imagetools.edit import read_image
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -21,6 +23,7 @@ from minibuild.oci.model import (
     OCI_INDEX,
     Descriptor,
     Index,
+    choose_platform,
     describe,
     index_bytes,
     is_index,
@@ -28,9 +31,12 @@ from minibuild.oci.model import (
 )
 from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import blobs_of
+from minibuild.registry.pull import RemoteBlobs
 
 ABOUT = "vnd.docker.reference.digest"
 """The annotation of an attestation that names its image, as BuildKit writes it."""
+
+_MAX_DEPTH = 4
 
 
 class Together:
@@ -93,3 +99,28 @@ class Together:
     def document(self) -> bytes:
         """The index itself."""
         return self._document[1]
+
+
+def for_platform(blobs: RemoteBlobs, top: Descriptor, platform: Platform, name: str) -> Descriptor:
+    """The image for a platform with what is said of it: the image itself, or an index of it and of
+    its attestations. That is the index of the registry where it holds nothing else; another one is
+    kept with the blobs."""
+    index, chosen = None, top
+    for _ in range(_MAX_DEPTH):
+        data = read_document(blobs, chosen, MAX_DOCUMENT_BYTES)
+        if not is_index(data, chosen.media_type, f"manifest {chosen.digest} of {name}"):
+            break
+        index = parse_index(data, f"index {chosen.digest} of {name}")
+        top, chosen = chosen, choose_platform(index.manifests, platform, name)
+    if index is None:
+        return top
+    said = [m for m in index.manifests if m.annotations.get(ABOUT) == chosen.digest]
+    if not said:
+        return chosen
+    kept = tuple(m for m in index.manifests if m == chosen or m in said)
+    if kept == index.manifests:
+        return top
+    document = index_bytes(index._replace(manifests=kept))
+    made = describe(index.media_type, document)
+    blobs.keep(made, document)
+    return made

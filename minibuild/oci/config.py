@@ -44,10 +44,12 @@ _CONFIG_ORDER = (
 
 
 class ImageLayer(NamedTuple):
-    """A layer, and when its diff was made, in seconds since the epoch; None if nobody knows."""
+    """A layer, and when its diff was made, in seconds since the epoch; None if nobody knows. The
+    annotations are those of its descriptor, where OCI's types are written: Docker's have none."""
 
     layer: PackedLayer
     created: float | None = None
+    annotations: Mapping[str, str] = {}
 
 
 class AssembledImage(NamedTuple):
@@ -94,9 +96,11 @@ def assemble(
         item.layer._replace(media_type=name_of(item.layer.media_type)) for item in layers
     )
     media_type = OCI_MANIFEST if oci_mediatypes else DOCKER_MANIFEST
-    manifest = manifest_bytes(
-        Manifest(config, tuple(layer.descriptor for layer in packed), annotations, media_type)
+    described_layers = tuple(
+        layer.descriptor._replace(annotations=item.annotations if oci_mediatypes else {})
+        for layer, item in zip(packed, layers, strict=True)
     )
+    manifest = manifest_bytes(Manifest(config, described_layers, annotations, media_type))
     described = describe(media_type, manifest, image.platform)
     return AssembledImage(image, packed, config, data, described, manifest)
 

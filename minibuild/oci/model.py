@@ -75,22 +75,27 @@ def as_docker(media_type: str) -> str:
 
 
 class Descriptor(NamedTuple):
-    """A blob by its digest, and what is known of it without reading it."""
+    """A blob by its digest, and what is known of it without reading it. `data` is a copy of it, to
+    be written where the specification wants one; none that is read is believed."""
 
     media_type: str
     digest: Digest
     size: int
     annotations: Mapping[str, str] = {}
     platform: Platform | None = None
+    data: bytes = b""
 
 
 class Manifest(NamedTuple):
-    """One image: a config and its layers, lowest first."""
+    """One image: a config and its layers, lowest first. With an `artifact_type` it is no image, but
+    something else that has layers; `subject` is what such an artifact is about."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = {}
     media_type: str = OCI_MANIFEST
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
 
 class ConfigDocument(NamedTuple):
@@ -109,6 +114,12 @@ class Index(NamedTuple):
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = {}
     media_type: str = OCI_INDEX
+
+
+EMPTY = b"{}"
+EMPTY_CONFIG = Descriptor("application/vnd.oci.empty.v1+json", digest_bytes(EMPTY), len(EMPTY))
+"""The config of an artifact that needs none (image-spec manifest.md, "Guidance for an Empty
+Descriptor")."""
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -167,6 +178,8 @@ def parse_manifest(data: bytes, what: str = "the manifest") -> Manifest:
         tuple(parse_descriptor(layer) for layer in layers),
         document["annotations"].strings(),
         document["mediaType"].text(OCI_MANIFEST),
+        document["artifactType"].text(),
+        parse_descriptor(document["subject"]) if "subject" in document else None,
     )
 
 
@@ -261,6 +274,10 @@ def descriptor_to_json(descriptor: Descriptor) -> dict[str, Any]:
     }
     if descriptor.annotations:
         value["annotations"] = dict(sorted(descriptor.annotations.items()))
+    if descriptor.data:
+        from base64 import b64encode
+
+        value["data"] = b64encode(descriptor.data).decode()
     if descriptor.platform is not None:
         value["platform"] = platform_to_json(descriptor.platform)
     return value
@@ -274,12 +291,13 @@ def _write(value: dict[str, Any], annotations: Mapping[str, str]) -> bytes:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """A manifest as it is stored: the same value always gives the same bytes."""
-    value = {
-        "schemaVersion": 2,
-        "mediaType": manifest.media_type,
-        "config": descriptor_to_json(manifest.config),
-        "layers": [descriptor_to_json(layer) for layer in manifest.layers],
-    }
+    value: dict[str, Any] = {"schemaVersion": 2, "mediaType": manifest.media_type}
+    if manifest.artifact_type:
+        value["artifactType"] = manifest.artifact_type
+    value["config"] = descriptor_to_json(manifest.config)
+    value["layers"] = [descriptor_to_json(layer) for layer in manifest.layers]
+    if manifest.subject is not None:
+        value["subject"] = descriptor_to_json(manifest.subject)
     return _write(value, manifest.annotations)
 
 

@@ -9,7 +9,13 @@ from minibuild_dockerfile import DockerfileFrontend
 from minibuild.attest.packages import Found, Package
 from minibuild.attest.provenance import Build, provenance
 from minibuild.attest.sbom import purl, sbom
-from minibuild.attest.statement import Predicate, package_url, statement
+from minibuild.attest.statement import (
+    Predicate,
+    attach,
+    image_subjects,
+    package_url,
+    statement,
+)
 from minibuild.digest import Digest
 from minibuild.errors import SourceText, Span
 from minibuild.graph.frontend import Built
@@ -26,9 +32,11 @@ from minibuild.graph.op import (
 )
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex
+from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.oci.reference import parse_reference
 from minibuild.session.request import Attestations, BuildRequest
+from minibuild.store.layout import Store
 
 AMD64 = Platform("linux", "amd64")
 SHA = "ab" * 32
@@ -61,11 +69,44 @@ def test_package_urls_of_images(name: str, url: str) -> None:
 
 
 def test_a_statement_names_the_image_by_its_digest() -> None:
-    made = statement(IMAGE, [parse_reference("app:1")], Predicate("urn:x", {"a": 1}))
-    subject = {"name": "pkg:docker/app@1?platform=linux%2Famd64", "digest": {"sha256": SHA}}
-    assert made["subject"] == [subject]
-    assert (made["predicateType"], made["predicate"]) == ("urn:x", {"a": 1})
-    assert statement(IMAGE, [], Predicate("urn:x", {}))["subject"][0]["name"] == "_"
+    subjects = image_subjects(IMAGE, [parse_reference("app:1")])
+    assert json.loads(statement(subjects, Predicate("urn:x", {"a": 1}))) == {
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": "urn:x",
+        "subject": [{"name": "pkg:docker/app@1?platform=linux%2Famd64", "digest": {"sha256": SHA}}],
+        "predicate": {"a": 1},
+    }
+    assert image_subjects(IMAGE, [])[0].name == "_"
+
+
+@pytest.mark.parametrize("artifact", [True, False])
+def test_the_manifest_of_attestations(artifact: bool, store: Store) -> None:
+    """An OCI artifact about the image, or an image in form only; BuildKit writes both."""
+    content = ContentStore(store)
+    said = attach(content, IMAGE, [], [Predicate("urn:x", {})], artifact=artifact)
+    assert said.platform == Platform("unknown", "unknown")
+    assert said.annotations == {
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": IMAGE.digest,
+    }
+    manifest = json.loads(content.read(said.digest))
+    (layer,) = manifest["layers"]
+    assert layer["mediaType"] == "application/vnd.in-toto+json"
+    assert layer["annotations"] == {"in-toto.io/predicate-type": "urn:x"}
+    config = content.read(manifest["config"]["digest"])
+    if artifact:
+        assert list(manifest) == [
+            "schemaVersion", "mediaType", "artifactType", "config", "layers", "subject",
+        ]  # fmt: skip
+        assert manifest["artifactType"] == "application/vnd.docker.attestation.manifest.v1+json"
+        assert manifest["subject"] == {
+            "mediaType": OCI_MANIFEST, "digest": IMAGE.digest, "size": IMAGE.size,
+        }  # fmt: skip
+        assert manifest["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
+        assert (config, manifest["config"]["data"]) == (b"{}", "e30=")
+    else:
+        assert "artifactType" not in manifest and "subject" not in manifest
+        assert json.loads(config)["rootfs"]["diff_ids"] == [layer["digest"]]
 
 
 @pytest.mark.parametrize(

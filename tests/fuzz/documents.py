@@ -148,7 +148,7 @@ def _use(found: ConfigDocument) -> None:
 
 def _build_on(image: ImageConfig) -> None:
     request = FrontendRequest(
-        SourceText("Dockerfile", _DOCKERFILE), (_AMD64,), _AMD64, context=LocalContext("c", ())
+        SourceText("Dockerfile", _DOCKERFILE), (_AMD64,), _AMD64, context=LocalContext("c")
     )
     try:
         made = convert(request, _Resolver(image))

@@ -1,7 +1,9 @@
 """Attestations hang beside their image, everybody finds the image, and secrets stay secret."""
 
+import hashlib
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -108,10 +110,92 @@ def test_another_tool_finds_the_image_too(layout: str, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["os"] == "linux"
 
 
-def test_where_there_is_no_index_there_are_none(
+def read_statement(text: str | bytes) -> dict[str, str]:
+    """The subjects of a statement, by name, with their digests."""
+    value = json.loads(text)
+    assert value["_type"] == "https://in-toto.io/Statement/v1"
+    return {subject["name"]: subject["digest"]["sha256"] for subject in value["subject"]}
+
+
+@pytest.mark.parametrize("kind", ["local", "tar"])
+@pytest.mark.parametrize(
+    ("flags", "attributes", "names"),
+    [
+        (("--provenance",), "", ["provenance.json"]),
+        (("--provenance=mode=max", "--sbom"), "", ["provenance.json", "sbom.spdx.json"]),
+        (("--provenance", "--sbom"), ",attestation-prefix=x.",
+         ["x.provenance.json", "x.sbom.spdx.json"]),
+        (("--provenance=mode=min,filename=p.json",), "", ["p.json"]),
+        (("--provenance=mode=min,inline-only=true",), "", []),
+        (("--provenance",), ",platform-split=true", ["linux_amd64/provenance.json"]),
+        (("--provenance", "--platform=linux/amd64,linux/arm64"), "",
+         ["linux_amd64/provenance.json", "linux_arm64/provenance.json"]),
+        (("--provenance", "--platform=linux/amd64,linux/arm64"), ",platform-split=false",
+         ["provenance.linux_amd64.json", "provenance.linux_arm64.json"]),
+    ],
+)  # fmt: skip
+def test_files_get_their_attestations_as_files(
+    kind: str,
+    flags: tuple[str, ...],
+    attributes: str,
+    names: list[str],
+    builds: Builds,
+    project: Project,
+    tmp_path: Path,
+) -> None:
+    """As BuildKit names them: about each file of the output, by its name and digest."""
+    out = tmp_path / "out"
+    dest = f"type={kind},dest={out}{attributes}"
+    context = project({"Dockerfile": "FROM scratch\nCOPY a /dir/a\n", "a": "abc"})
+    builds.cli("build", "--build-arg=SOURCE_DATE_EPOCH=5", *flags, "-o", dest, context)
+    if kind == "tar":
+        (tmp_path / "tree").mkdir()
+        subprocess.run(["tar", "-xpf", out, "-C", tmp_path / "tree"], check=True)
+        out = tmp_path / "tree"
+    found = sorted(str(p.relative_to(out)) for p in out.rglob("*.json"))
+    assert found == names
+    for name in names:
+        subjects = read_statement((out / name).read_bytes())
+        assert subjects == {"dir/a": hashlib.sha256(b"abc").hexdigest()}
+        status = (out / name).stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o600, 5)
+
+
+def test_an_attestation_takes_the_place_of_a_file_and_follows_no_link(
     builds: Builds, project: Project, tmp_path: Path
 ) -> None:
-    done = builds.cli("build", "--sbom", "-o", f"type=local,dest={tmp_path}/out", project(FILES))
-    assert "no attestations: type=local has no index" in done.stderr
+    """Whatever the result or the destination has under that name."""
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("untouched")
+    out.mkdir()
+    (out / "sbom.spdx.json").symlink_to(victim)
+    context = Path(project({"Dockerfile": "FROM scratch\nCOPY in /\n"}))
+    (context / "in").mkdir()
+    (context / "in/provenance.json").symlink_to(victim)
+    flags = ("--provenance", "--sbom", "-o", f"type=local,dest={out}")
+    builds.cli("build", *flags, str(context))
+    assert victim.read_text() == "untouched"
+    for name in ("provenance.json", "sbom.spdx.json"):
+        assert not (out / name).is_symlink()
+        assert read_statement((out / name).read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--provenance=mode=min,filename=../x",), "is no name of a file"),
+        (("--provenance", "-o", "type=local,dest=x,attestation-prefix=a/"), "has a slash"),
+    ],
+)
+def test_slips(words: tuple[str, ...], says: str, builds: Builds, project: Project) -> None:
+    done = builds.cli("build", *words, project({"Dockerfile": "FROM scratch\n"}), code=2)
+    assert says in done.stderr
+
+
+def test_where_there_is_no_place_there_are_none(
+    builds: Builds, project: Project, tmp_path: Path
+) -> None:
+    done = builds.cli("build", "--sbom", "-o", f"type=docker,dest={tmp_path}/out", project(FILES))
+    assert "no attestations: type=docker has no place" in done.stderr
     # Scripts that were written for buildx switch off what it does unasked.
     assert len(builds.image(project(FILES), "--provenance=false", "--sbom=false").layers) == 3

@@ -204,6 +204,18 @@ def test_rewrite_timestamp_leaves_the_base_alone(cli: Cli, project: Project) -> 
     kept, clamped = layout(""), layout(",rewrite-timestamp=true")
     assert clamped.layer(0) == kept.layer(0) and times(clamped.layer(0)) != {EPOCH}
     assert times(clamped.layer(1)) == times(clamped.layer(2)) == {EPOCH}
+    # BuildKit says of each layer that it rewrote, when; Docker's types have no place for that.
+    mark = {"buildkit/rewritten-timestamp": str(EPOCH)}
+    assert marks(clamped) == [{}, mark, mark]
+    assert marks(layout(",rewrite-timestamp=true,source-date-epoch=7"))[1] == {
+        "buildkit/rewritten-timestamp": "7"
+    }
+    assert marks(kept) == marks(layout(",rewrite-timestamp=true,oci-mediatypes=false")) == [{}] * 3
+
+
+def marks(layout: Layout) -> list[dict[str, str]]:
+    """The annotations of the layers."""
+    return [layer.get("annotations", {}) for layer in layout.manifest["layers"]]
 
 
 def test_annotations(build: Build) -> None:

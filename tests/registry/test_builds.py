@@ -8,9 +8,12 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from glob import glob
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
+from minibuild.digest import digest_bytes
+from minibuild.oci.model import OCI_INDEX
 from tests.conftest import Cli
 from tests.support.faulty import Fault, Faulty, wait_until
 from tests.support.registry import Registry as Server
@@ -184,6 +187,53 @@ def test_only_this_platform_unless_all_are_wanted(
     assert platforms() == ["linux/arm64"]
     cli("image", "pull", "--all-platforms", name)
     assert platforms() == ["linux/amd64", "linux/arm64"]
+
+
+def test_attestations_come_along(cli: Cli, plain: Server, project: Project) -> None:
+    """A pull keeps what is said of the image that it takes, and of no other."""
+    context = project({"Dockerfile": "FROM scratch\nCOPY a /a\n", "a": "a"})
+    one, two = f"{plain.address}/said/one:1", f"{plain.address}/said/two:1"
+    cli("build", "--provenance", "--sbom", "--push", "-t", one, context)
+    both = "--platform=linux/amd64,linux/arm64"
+    cli("build", "--provenance", both, "--push", "-t", two, context)
+    other = Cli(cli.root + "-other")
+    there = digest_of(one)
+    assert other("image", "pull", "-q", one).stdout == f"{there}\n"  # the index as it is
+    assert other("image", "attestations", one).stdout.count("https://") == 2
+    other("image", "pull", "--platform=linux/arm64", two)
+    listed = json.loads(other("image", "inspect", "--format=json", two).stdout)[0]
+    assert [image["platform"] for image in listed["images"]] == ["linux/arm64"]
+    assert [said["of"] for said in listed["attestations"]] == [listed["images"][0]["digest"]]
+    other("image", "validate", one, two)
+    other("image", "pull", "--all-platforms", two)
+    assert other("image", "attestations", two).stdout.count("https://slsa.dev") == 2
+    # What was taken of an index can be given on, and be built on.
+    other("image", "copy", "--platform=linux/arm64", two, f"{plain.address}/said/three:1")
+    other("image", "pull", "--platform=linux/arm64", f"{plain.address}/said/three:1")
+    assert "slsa" in other("image", "attestations", f"{plain.address}/said/three:1").stdout
+    other("image", "push", f"{plain.address}/said/three:1", f"{plain.address}/said/four:1")
+    other("build", project({"Dockerfile": f"FROM {one}\nCOPY a /b\n", "a": "a"}))
+
+
+def digest_of(name: str) -> str:
+    address, _, path = name.partition("/")
+    repository, _, tag = path.rpartition(":")
+    url = f"http://{address}/v2/{repository}/manifests/{tag}"
+    with urlopen(Request(url, headers={"Accept": OCI_INDEX})) as answer:
+        return str(digest_bytes(answer.read()))
+
+
+def test_the_session_at_the_top_of_the_page(cli: Cli, plain: Server, project: Project) -> None:
+    """docs/attestations.md, line by line, with a registry that is there."""
+    context = project({"Dockerfile": "FROM scratch\nCOPY a /a\n", "a": "a"})
+    text = (Path(__file__).parents[2] / "docs/attestations.md").read_text()
+    lines = [line.split() for line in text.partition("|")[0].splitlines() if line[:4] == "    "]
+    assert len(lines) == 4
+    for program, *words in lines:
+        assert program == "minibuild"
+        here = [word.replace("registry.example", f"{plain.address}/page") for word in words]
+        said = cli(*(context if word == "." else word for word in here)).stdout
+    assert json.loads(said)["predicateType"] == "https://spdx.dev/Document"
 
 
 def test_one_sentence_and_the_exit_code_of_registries(

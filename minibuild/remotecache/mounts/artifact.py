@@ -9,18 +9,18 @@ come in order, so equal contents are an equal manifest.
 Read next: `remotecache.places`, `importer`, `exporter`.
 """
 
-import json
 from collections.abc import Mapping
 
-from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
-    OCI_MANIFEST,
+    EMPTY,
+    EMPTY_CONFIG,
     Descriptor,
-    descriptor_to_json,
+    Manifest,
+    manifest_bytes,
     parse_manifest,
 )
 from minibuild.remotecache.places import Parts, Place
@@ -28,9 +28,6 @@ from minibuild.startup.tuples import NamedTuple
 
 ARTIFACT_TYPE = "application/vnd.minibuild.cache-mounts.v1"
 ID = "minibuild.cache-mount.id"
-
-EMPTY = b"{}"
-EMPTY_CONFIG = Descriptor("application/vnd.oci.empty.v1+json", digest_bytes(EMPTY), len(EMPTY))
 
 _ATTEMPTS = 5
 
@@ -47,16 +44,8 @@ class MountCache(NamedTuple):
 
 def artifact_bytes(layers: Layers) -> bytes:
     """The manifest of these cache mounts."""
-    value = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": ARTIFACT_TYPE,
-        "config": descriptor_to_json(EMPTY_CONFIG),
-        "layers": [
-            descriptor_to_json(layers[id]._replace(annotations={ID: id})) for id in sorted(layers)
-        ],
-    }
-    return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    named = tuple(layers[id]._replace(annotations={ID: id}) for id in sorted(layers))
+    return manifest_bytes(Manifest(EMPTY_CONFIG, named, artifact_type=ARTIFACT_TYPE))
 
 
 def parse_artifact(data: bytes, what: str) -> dict[str, Descriptor]:
