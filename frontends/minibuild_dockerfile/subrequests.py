@@ -6,7 +6,7 @@ Read next: `convert`, whose findings and graph are told here.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minibuild.errors import Span
@@ -16,6 +16,7 @@ from minibuild.graph.vertex import topological
 from minibuild_dockerfile.convert import Converted, Definition, check, converted, read
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg, ArgName, From
+from minibuild_dockerfile.needs import Plan, sources_of
 from minibuild_dockerfile.sources import Sources
 
 Json = dict[str, Any]
@@ -49,9 +50,10 @@ def outline(
     made = converted(definition, request.platforms[0], Sources(request, resolver))
     stage = made.plans[-1].stage.source
     vertices = topological([made.built.vertex])
-    steps = [(v.op, v.note.span) for v in vertices if isinstance(v.op, Exec)]
-    steps.sort(key=lambda step: step[1].first if step[1] else 0)
-    mounts = [(mount, span) for step, span in steps for mount in step.mounts]
+    nearness = {plan.stage.label: place for place, plan in enumerate(_from_target(made))}
+    steps = [(v.op, v.note) for v in vertices if isinstance(v.op, Exec)]
+    steps.sort(key=lambda step: (nearness[step[1].stage], _first(step[1].span)))
+    mounts = [(mount, note.span) for step, note in steps for mount in step.mounts]
     secrets = [_wanted(m.id, m.required, span) for m, span in mounts if isinstance(m, SecretMount)]
     agents = [_wanted(m.id, m.required, span) for m, span in mounts if isinstance(m, SshMount)]
     caches = [
@@ -101,30 +103,73 @@ def _data(request: FrontendRequest) -> str:
 
 
 def _args(definition: Definition, made: Converted) -> list[Json]:
-    """The arguments that the needed stages declare, or take from above the first FROM."""
+    """The arguments that the needed stages declare, or take from above the first FROM.
+
+    One that several stages declare is that of the target, or of the stage nearest to it.
+    """
+    found: dict[str, Json] = {}
+    for plan in _from_target(made):
+        for name, arg in _args_of(plan, definition, made).items():
+            found.setdefault(name, arg)
+    return _by_line(found[name] for name in sorted(found))
+
+
+def _from_target(made: Converted) -> Iterator[Plan]:
+    """The stages from the target on: each before its base, and that before what it reads from."""
+    plans = {plan.stage.number: plan for plan in made.plans}
+    pending, seen = [made.plans[-1].stage.number], set[int]()
+    while pending:
+        number = pending.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        plan = plans[number]
+        yield plan
+        table = made.states[number].conversion.table
+        read = {stage.number for item in plan.instructions for stage in sources_of(item, table)}
+        pending += sorted(read - {number}, reverse=True)
+        if plan.stage.parent is not None and plan.base is None:
+            pending.append(plan.stage.parent)
+
+
+def _args_of(plan: Plan, definition: Definition, made: Converted) -> dict[str, Json]:
+    """The arguments of one stage: those of its FROM and of its bases', and those it declares."""
     given = definition.request.build_args
     above = {item.name: item for arg in definition.args for item in arg.names}
+    state = made.states[plan.stage.number]
+    variables = state.conversion.globals
+    taken = [
+        name
+        for source in _froms(plan, made)
+        for text in (source.image, source.platform)
+        for name in _used(text, variables, definition)
+    ]
     found: dict[str, Json] = {}
-    for plan in made.plans:
-        state = made.states[plan.stage.number]
-        variables = state.conversion.globals
-        source = plan.stage.source
-        taken = _used(source.image, variables, definition)
-        taken += _used(source.platform, variables, definition)
-        for item in plan.instructions:
-            for declared in item.names if isinstance(item, Arg) else ():
-                name = declared.name
-                if declared.default is None and name not in given and name in variables:
-                    taken.append(name)
-                else:
-                    found[name] = _arg(declared, state.build_args.get(name))
-        while taken:
-            name = taken.pop()
-            if name in above and name not in found:
-                found[name] = _arg(above[name], variables.get(name))
-                if name not in given:  # then what its default is made of is taken too
-                    taken += _used(above[name].default or "", variables, definition)
-    return sorted(found.values(), key=lambda arg: arg["location"]["ranges"][0]["start"]["line"])
+    for item in plan.instructions:
+        for declared in item.names if isinstance(item, Arg) else ():
+            name = declared.name
+            if declared.default is None and name not in given and name in variables:
+                taken.append(name)
+            else:
+                found[name] = _arg(declared, state.build_args.get(name))
+    while taken:
+        name = taken.pop()
+        if name in above and name not in found:
+            is_set = name in given or above[name].default is not None
+            found[name] = _arg(above[name], variables.get(name) if is_set else None)
+            if name not in given:  # then what its default is made of is taken too
+                taken += _used(above[name].default or "", variables, definition)
+    return found
+
+
+def _froms(plan: Plan, made: Converted) -> Iterator[From]:
+    """The FROM of a stage, that of the stage it is built on, and so on."""
+    stage = plan.stage
+    yield stage.source
+    stages = made.states[stage.number].conversion.table.stages
+    while stage.parent is not None and stage.context is None:
+        stage = stages[stage.parent]
+        yield stage.source
 
 
 def _used(text: str, variables: Mapping[str, str], definition: Definition) -> list[str]:
@@ -134,9 +179,7 @@ def _used(text: str, variables: Mapping[str, str], definition: Definition) -> li
 
 
 def _arg(declared: ArgName, value: str | None) -> Json:
-    found = _without_empty(name=declared.name, description=declared.comment)
-    if value is not None:
-        found["value"] = value
+    found = _without_empty(name=declared.name, description=declared.comment, value=value or "")
     return {**found, "location": _location(declared.span)}
 
 
@@ -145,13 +188,22 @@ def _wanted(name: str, required: bool, span: Span | None) -> Json:
 
 
 def _each_once(wanted: list[Json], key: str) -> list[Json]:
-    """Each name once, where it stands first; required if any mount requires it."""
+    """Each name once, where the stage nearest to the target has it; required if any mount
+    requires it."""
     found: dict[str, Json] = {}
     for item in wanted:
         first = found.setdefault(item[key], item)
         if item.get("required"):
             first["required"] = True
-    return list(found.values())
+    return _by_line(found.values())
+
+
+def _by_line(items: Iterable[Json]) -> list[Json]:
+    return sorted(items, key=lambda item: item["location"]["ranges"][0]["start"]["line"])
+
+
+def _first(span: Span | None) -> int:
+    return span.first if span else 0
 
 
 def _location(span: Span | None) -> Json:

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 
+import pytest
 from minibuild_dockerfile.subrequests import lint, outline, targets
 
 from minibuild.errors import SourceText
@@ -120,8 +121,8 @@ def test_outline_names_mounts_in_the_order_of_the_file() -> None:
     asked = request()._replace(source=SourceText("Dockerfile", text))
     found = outline(asked, FakeResolver())
     assert found["secrets"] == [
-        {"name": "x", "required": True, "location": at(2)},
         {"name": "y", "location": at(4)},
+        {"name": "x", "required": True, "location": at(6)},
     ]
     assert [agent["name"] for agent in found["ssh"]] == ["default", "k"]
 
@@ -154,3 +155,39 @@ def test_lint_looks_at_all_stages_or_at_one() -> None:
 
     assert details("") == ["$foo", "$bar"]
     assert details("b") == ["$bar"]
+
+
+@pytest.mark.parametrize(
+    ("text", "args"),
+    [
+        # The target's own declaration, else that of its base, else that of a stage it copies from.
+        ("FROM busybox AS a\nARG A=1\nFROM a\nARG A=2\n", [("A", "2", 4)]),
+        (
+            "FROM busybox AS a\nARG A=1\nFROM busybox AS b\nARG A=2 B=3\n"
+            "FROM a\nCOPY --from=b x /\n",
+            [("A", "1", 2), ("B", "3", 4)],
+        ),
+        (
+            "FROM busybox AS a\nARG A=1\nFROM busybox AS b\nARG A=2\n"
+            "FROM busybox\nRUN --mount=from=a,target=/a x\nCOPY --from=b x /\n",
+            [("A", "1", 2)],
+        ),
+        ("ARG A=0\nFROM busybox AS a\nARG A=5\nFROM a\nARG A\n", [("A", "0", 1)]),
+        ("FROM busybox\nARG A=1\nARG A=2\n", [("A", "2", 3)]),
+        ("ARG A=0\nARG B=$A\nFROM busybox:$B\n", [("A", "0", 1), ("B", "0", 2)]),
+        ("ARG A=0\nFROM busybox:$A AS a\nFROM a\nARG A=1\n", [("A", "1", 4)]),
+        # What has no value has none, whatever the platform would give it.
+        ("ARG TARGETOS\nFROM busybox\nARG TARGETOS\n", [("TARGETOS", None, 1)]),
+        ("FROM busybox\nARG A\nARG B=$A\n", [("A", None, 2), ("B", None, 3)]),
+    ],
+)
+def test_arguments_come_from_the_stage_nearest_to_the_target(
+    text: str, args: list[tuple[str, str | None, int]]
+) -> None:
+    source = SourceText("Dockerfile", text)
+    found = outline(FrontendRequest(source, (AMD64,), AMD64), FakeResolver()).get("args", [])
+    listed = [
+        (arg["name"], arg.get("value"), arg["location"]["ranges"][0]["start"]["line"])
+        for arg in found
+    ]
+    assert listed == args
