@@ -13,9 +13,12 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    import threading
 
 
 class Span(NamedTuple):
@@ -126,6 +129,12 @@ class Cancelled(BuildError):
     """The build was stopped: by the person, or because another step failed first."""
 
     exit_code = 130
+
+
+def raise_if_cancelled(cancelled: "threading.Event | None", doing: str) -> None:
+    """Raise `Cancelled` if the event is set: for loops that may take more than a moment."""
+    if cancelled is not None and cancelled.is_set():
+        raise Cancelled(f"cancelled while {doing}")
 
 
 _LACKS = {

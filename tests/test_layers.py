@@ -62,7 +62,7 @@ HEAVY = frozenset(
 )
 
 # Where a build starts: nothing imports these, and all the same they are on its way.
-STARTED = {"minibuild.cli.main", "minibuild.__main__", "minibuild.builder"}
+STARTED = {"minibuild.cli.start", "minibuild.__main__", "minibuild.builder"}
 STARTED |= {"minibuild_dockerfile.convert"}
 
 # One module knows each of these; everybody else asks that module.

@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError, StoreError
+from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
 from minibuild.oci.content import BlobSource, ContentStore, open_at
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.reference import Reference
-from minibuild.snapshot.api import Change, Diff, SnapshotID, Snapshotter
+from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
@@ -106,14 +106,14 @@ class StoreLayers:
         """Write the diff as a layer into the content store."""
         from minibuild.layer.pack import pack
 
-        changes = self._until_cancelled(self._snapshots.changes(diff))
-        return pack(changes, self._content, self._store.db, compression=compression, level=level)
-
-    def _until_cancelled(self, changes: Iterator[Change]) -> Iterator[Change]:
-        for change in changes:
-            if self._cancelled is not None and self._cancelled.is_set():
-                raise Cancelled("cancelled while packing a layer")
-            yield change
+        return pack(
+            self._snapshots.changes(diff),
+            self._content,
+            self._store.db,
+            compression=compression,
+            level=level,
+            cancelled=self._cancelled,
+        )
 
     def remember(self, layer: PackedLayer) -> None:
         """Note which diff a blob of the content store holds."""
@@ -217,6 +217,7 @@ class StoreLayers:
                 fd,
                 self._snapshots.whiteouts,
                 lower,
+                cancelled=self._cancelled,
             )
             if arrival is not None:
                 arrival.wait()

@@ -16,8 +16,8 @@ from minibuild.cli.build_flags import parser
 from minibuild.cli.build_request import is_stream
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
-from minibuild.cli.signals import stopping
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
+from minibuild.linux.signals import stopping
 from minibuild.progress.select import MODES, Mode, Renderer, choose
 from minibuild.session.request import BuildRequest, BuildResult
 

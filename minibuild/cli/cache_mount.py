@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from minibuild.buildflags.cache_mount import place
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.signals import stopping
 from minibuild.cli.table import ago, table
 from minibuild.errors import BuildError, StoreError, UsageError
+from minibuild.linux.signals import stopping
 from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 from minibuild.rootless.enter import enter

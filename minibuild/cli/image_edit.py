@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
-from minibuild.cli.signals import stopping
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.imagetools.edit import (
@@ -31,6 +30,7 @@ from minibuild.imagetools.edit import (
 from minibuild.imagetools.rebase import BASE_DIGEST, BASE_NAME, rebase
 from minibuild.imagetools.squash import squash_layers
 from minibuild.layer.compress import compression_of
+from minibuild.linux.signals import stopping
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference

@@ -11,10 +11,10 @@ from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
-from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.imagetools.index import Together
+from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.session.registries import registry_access

@@ -14,11 +14,11 @@ from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser, add_stall_timeout
-from minibuild.cli.signals import stopping
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, serialised
 from minibuild.imagetools.index import for_platform
+from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.select import MODES, choose

@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             session.say(line)
         return 0
     wanted = exhibit(options.exhibit)
-    from minibuild.cli.signals import stopping
+    from minibuild.linux.signals import stopping
     from minibuild.rootless.enter import enter
     from minibuild.session.registries import registry_access
 

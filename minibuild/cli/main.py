@@ -9,13 +9,14 @@ cached build. Read next: `catalogue`, `build`.
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO, cast
 
 from minibuild.cli.command import Session
-from minibuild.cli.process import complete_streams, insist_on_utf8, stands_nowhere
+from minibuild.cli.process import complete_streams, insist_on_utf8, reap_children, stands_nowhere
 from minibuild.errors import BuildError, UsageError, lack
-from minibuild.linux.signals import reap_children
+from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
 from minibuild.session.environment import read_environment
 
@@ -35,16 +36,16 @@ _ALIASES = {
 
 
 def entry(argv: Sequence[str] | None = None) -> int:
-    """Run the program with the words after its name; what the console script calls.
+    """Run the program with the words after its name.
 
     Called without words, it takes those of the process, and the process ends here.
     """
     if argv is not None:
         return _run(argv, _session())
+    reap_children()
     gc.set_threshold(_GARBAGE_AFTER)
     complete_streams()
     insist_on_utf8()
-    reap_children()
     session = _session()
     # For what Python itself has to say, such as the end of a thread.
     sys.stderr = cast(TextIO, session.stderr)
@@ -73,7 +74,8 @@ def _run(argv: Sequence[str], session: Session) -> int:
     try:
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
-        code = work(session)
+        with stopping(threading.Event()):
+            code = work(session)
         session.flush()
         return code
     except SystemExit as done:  # argparse has printed its help

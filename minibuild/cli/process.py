@@ -1,10 +1,12 @@
-"""What the process has to be like before anything is done: its streams, its encoding, its place.
+"""What the process has to be like before anything is done: its streams, its encoding, its place,
+its signals.
 
 A shell, a service or a cron job may start a program without standard streams, in a locale of the
-last century, or in a directory that is gone.
+last century, in a directory that is gone, or with signals ignored.
 """
 
 import os
+import signal
 import sys
 
 
@@ -24,6 +26,12 @@ def complete_streams() -> None:
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def reap_children() -> None:
+    """Let this process wait for its children: while SIGCHLD is ignored, the kernel drops their
+    exit codes, and waitpid(2) fails with ECHILD."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def insist_on_utf8() -> None:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
-from minibuild.cli.signals import stopping
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
+from minibuild.linux.signals import stopping
 from minibuild.rootless.enter import enter
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -23,7 +23,7 @@ from minibuild.executor.system import System
 from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
 from minibuild.linux import capabilities, owner, syscalls
-from minibuild.linux.signals import restore_ignored_by_python
+from minibuild.linux.dispositions import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.progress.console import visible
 from minibuild.snapshot.api import Mount

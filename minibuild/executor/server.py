@@ -27,9 +27,9 @@ from minibuild.executor.ground import Ground
 from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
+from minibuild.linux.dispositions import restore_defaults
 from minibuild.linux.owner import maps_single_id
 from minibuild.linux.root_mount import contain_mounts
-from minibuild.linux.signals import restore_defaults
 from minibuild.startup.tuples import NamedTuple
 
 _NAMESPACES = (

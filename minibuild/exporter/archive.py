@@ -24,5 +24,5 @@ def export_archive(target: OutputContext, output: Output) -> Exported:
     images = assemble_all(target, options)
     bundle = bundle_of(target, options, images)
     write = export_oci if output.type == "oci" else export_docker
-    write(bundle, os.fspath(output.dest), tar=options.tar)
+    write(bundle, os.fspath(output.dest), tar=options.tar, cancelled=target.build.cancelled)
     return Exported(bundle.top, images, bundle.names)

@@ -127,7 +127,9 @@ def _converter(target: OutputContext, options: ImageOptions) -> "Converter | Non
     from minibuild.exporter.converted import Converter
 
     worker = target.build.worker
-    return Converter(worker.content, worker.store.db, worker.layers.fetch, options)
+    return Converter(
+        worker.content, worker.store.db, worker.layers.fetch, options, target.build.cancelled
+    )
 
 
 def bundle_of(

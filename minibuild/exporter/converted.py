@@ -5,6 +5,7 @@ same or another one; it is fetched if its bytes are needed for that, and not oth
 Read next: `minibuild.layer.convert`.
 """
 
+import threading
 from collections.abc import Callable
 
 from minibuild.exporter.options import ImageOptions
@@ -24,7 +25,9 @@ class Converter:
         db: Database,
         fetch: Callable[[PackedLayer], None],
         options: ImageOptions,
+        cancelled: threading.Event,
     ) -> None:
+        self._cancelled = cancelled
         self._content = content
         self._db = db
         self._fetch = fetch
@@ -36,7 +39,15 @@ class Converter:
         if options.rewrite_timestamp and options.epoch is not None and not is_base:
             self._fetch(blob)
             kind = options.compression or "gzip"
-            return clamp_times(self._content, self._db, blob, options.epoch, kind, options.level)
+            return clamp_times(
+                self._content,
+                self._db,
+                blob,
+                options.epoch,
+                kind,
+                options.level,
+                cancelled=self._cancelled,
+            )
         wanted = options.compression or ("gzip" if options.force_compression else None)
         if wanted is None or (is_base and not options.force_compression):
             return blob
@@ -45,4 +56,4 @@ class Converter:
         if level is None and compression_of(blob.media_type) == wanted:
             return blob
         self._fetch(blob)
-        return recompress(self._content, self._db, blob, wanted, level)
+        return recompress(self._content, self._db, blob, wanted, level, cancelled=self._cancelled)

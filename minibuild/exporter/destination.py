@@ -4,15 +4,20 @@ Comes in: what `dest=` says. Goes out: an open file. Read next: `bundle`.
 """
 
 import errno
+import io
 import os
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from minibuild.errors import HostError, UsageError
+from minibuild.errors import HostError, UsageError, raise_if_cancelled
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _BUFFER_BYTES = 1 << 20
 _TRIES = 20
@@ -20,8 +25,11 @@ _TURN_S = 0.01
 
 
 @contextmanager
-def open_destination(dest: str, stdout_fd: int = 1) -> Iterator[BinaryIO]:
-    """A file to write an archive to; `-` is standard output, which must not be a terminal.
+def open_destination(
+    dest: str, stdout_fd: int = 1, cancelled: threading.Event | None = None
+) -> Iterator[BinaryIO]:
+    """A file to write an archive to; `-` is standard output, which must not be a terminal. Writing
+    raises `Cancelled` once the event is set.
 
     A regular file is written under another name beside `dest` and renamed at the end, so a build
     that fails leaves what was there. Anything else, such as a pipe, is written as it is.
@@ -32,18 +40,30 @@ def open_destination(dest: str, stdout_fd: int = 1) -> Iterator[BinaryIO]:
                 "an archive is not written to a terminal",
                 hint="redirect standard output, or give dest=FILE",
             )
-        with open(stdout_fd, "wb", _BUFFER_BYTES, closefd=False) as file:
+        with _File(io.FileIO(stdout_fd, "wb", closefd=False), cancelled) as file:
             yield file
         return
     try:
-        with _open(dest) as file:
+        with _open(dest, cancelled) as file:
             yield file
     except OSError as error:
         raise write_error(error, dest) from error
 
 
+class _File(io.BufferedWriter):
+    """A file that is not written any further when the build is cancelled."""
+
+    def __init__(self, raw: io.FileIO, cancelled: threading.Event | None) -> None:
+        super().__init__(raw, _BUFFER_BYTES)
+        self._cancelled = cancelled
+
+    def write(self, data: "Buffer", /) -> int:
+        raise_if_cancelled(self._cancelled, "writing an output")
+        return super().write(data)
+
+
 @contextmanager
-def _open(dest: str) -> Iterator[BinaryIO]:
+def _open(dest: str, cancelled: threading.Event | None) -> Iterator[BinaryIO]:
     try:
         mode = os.stat(dest).st_mode
     except FileNotFoundError:
@@ -54,7 +74,7 @@ def _open(dest: str) -> Iterator[BinaryIO]:
             hint="name a file, or use tar=false for an OCI layout as a directory",
         )
     if not stat.S_ISREG(mode):
-        with open(dest, "wb", _BUFFER_BYTES) as file:
+        with _File(io.FileIO(dest, "wb"), cancelled) as file:
             yield file
         return
     # A link stays one: what it points at is replaced.
@@ -62,7 +82,7 @@ def _open(dest: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(dest)
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}")
     try:
-        with _create(folder, temporary) as file:
+        with _File(_create(folder, temporary), cancelled) as file:
             yield file
             file.flush()
             if not os.path.lexists(temporary):
@@ -114,7 +134,7 @@ def _lock(folder_fd: int) -> bool:
     return False
 
 
-def _create(folder: str, temporary: str) -> BinaryIO:
+def _create(folder: str, temporary: str) -> io.FileIO:
     """A new file in the folder, without a name if its filesystem can do that (open(2), O_TMPFILE):
     then nothing is left of it even if this process is killed."""
     flags = os.O_WRONLY | os.O_CLOEXEC
@@ -124,7 +144,7 @@ def _create(folder: str, temporary: str) -> BinaryIO:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise
         fd = os.open(temporary, flags | os.O_CREAT | os.O_EXCL, 0o666)
-    return open(fd, "wb", _BUFFER_BYTES)
+    return io.FileIO(fd, "wb")
 
 
 def write_error(error: OSError, dest: str) -> HostError:

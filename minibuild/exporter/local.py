@@ -9,8 +9,9 @@ land below the destination and nowhere else. Extended attributes are not written
 
 import os
 import stat
+import threading
 
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
 from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
 from minibuild.linux import device
@@ -20,7 +21,7 @@ from minibuild.startup.tuples import NamedTuple
 _NS = 1_000_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = 16 << 20
 
 
 class LocalExport(NamedTuple):
@@ -31,7 +32,12 @@ class LocalExport(NamedTuple):
 
 
 def export_local(
-    tree: Tree, dest: str, *, clamp_epoch: int | None = None, delete: bool = False
+    tree: Tree,
+    dest: str,
+    *,
+    clamp_epoch: int | None = None,
+    delete: bool = False,
+    cancelled: threading.Event | None = None,
 ) -> LocalExport:
     """Copy the tree into the directory `dest`, or into its folder there, which is made if need be.
 
@@ -49,7 +55,7 @@ def export_local(
         raise UsageError(f"destination {dest} is not a directory") from None
     except OSError as error:
         raise write_error(error, dest) from error
-    copy = _Copy(tree.fd, dest_fd, clamp_epoch, delete)
+    copy = _Copy(tree.fd, dest_fd, clamp_epoch, delete, cancelled)
     try:
         for path in walk(tree.fd):
             if path not in tree.files:
@@ -82,8 +88,14 @@ class _Copy:
     so no name is ever looked up twice."""
 
     def __init__(
-        self, tree_fd: int, dest_fd: int, clamp_epoch: int | None, delete: bool = False
+        self,
+        tree_fd: int,
+        dest_fd: int,
+        clamp_epoch: int | None,
+        delete: bool,
+        cancelled: threading.Event | None,
     ) -> None:
+        self._cancelled = cancelled
         self.written = 0
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree_fd}"
@@ -118,6 +130,7 @@ class _Copy:
 
     def add(self, path: str) -> None:
         """Copy one entry."""
+        self._check()
         source = f"{self._source}/{path}"
         found = device.seen(os.lstat(source), source)
         folder, _, name = path.rpartition("/")
@@ -205,13 +218,16 @@ class _Copy:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
             try:
                 while os.sendfile(fd, source_fd, None, _CHUNK_BYTES):
-                    pass
+                    self._check()
                 os.fchmod(fd, stat.S_IMODE(found.st_mode))
                 os.utime(fd, ns=self._times(found))
             finally:
                 os.close(fd)
         finally:
             os.close(source_fd)
+
+    def _check(self) -> None:
+        raise_if_cancelled(self._cancelled, "writing an output")
 
     def _times(self, found: os.stat_result) -> tuple[int, int]:
         mtime_ns = found.st_mtime_ns

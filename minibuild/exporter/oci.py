@@ -6,6 +6,7 @@ Blobs are checked while they are copied, so what is exported is what the manifes
 
 import hashlib
 import os
+import threading
 from typing import BinaryIO
 
 from minibuild.digest import Digest
@@ -26,14 +27,21 @@ from minibuild.oci.content import CHUNK_BYTES, check
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 
 
-def export_oci(bundle: Bundle, dest: str, *, tar: bool = True, stdout_fd: int = 1) -> None:
+def export_oci(
+    bundle: Bundle,
+    dest: str,
+    *,
+    tar: bool = True,
+    stdout_fd: int = 1,
+    cancelled: threading.Event | None = None,
+) -> None:
     """Write the layout to the file `dest` (`-`: standard output), or into the directory `dest`."""
     if not tar:
         if dest == "-":
             raise UsageError("a directory cannot be written to standard output", hint="dest=DIR")
-        _write_directory(bundle, dest)
+        _write_directory(bundle, dest, cancelled)
         return
-    with open_destination(dest, stdout_fd) as file:
+    with open_destination(dest, stdout_fd, cancelled) as file:
         write_archive(bundle, file)
 
 
@@ -75,7 +83,7 @@ def _copy_blob(bundle: Bundle, descriptor: Descriptor, file: BinaryIO) -> None:
 # --- As a directory -------------------------------------------------------------------------------
 
 
-def _write_directory(bundle: Bundle, dest: str) -> None:
+def _write_directory(bundle: Bundle, dest: str, cancelled: threading.Event | None) -> None:
     """Add the image to the layout in `dest`, which may exist; images of other names stay."""
     try:
         os.makedirs(os.path.join(dest, "blobs", "sha256"), exist_ok=True)
@@ -83,7 +91,7 @@ def _write_directory(bundle: Bundle, dest: str) -> None:
         for descriptor in blobs_in_order(bundle):
             path = os.path.join(dest, blob_name(descriptor))
             if not os.path.exists(path) or os.path.getsize(path) != descriptor.size:
-                with open_destination(path) as file:
+                with open_destination(path, cancelled=cancelled) as file:
                     _copy_blob(bundle, descriptor, file)
         for name, data in (
             ("oci-layout", LAYOUT_FILE),

@@ -5,6 +5,7 @@ nothing below. Files that share an inode are links.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
@@ -37,9 +38,10 @@ def export_tar(
     *,
     clamp_epoch: int | None = None,
     stdout_fd: int = 1,
+    cancelled: threading.Event | None = None,
 ) -> None:
     """Write trees to the file `dest` (`-`: standard output)."""
-    with open_destination(dest, stdout_fd) as file:
+    with open_destination(dest, stdout_fd, cancelled) as file:
         sink = _FileSink(file)
         for folder, tree_fd, files in trees:
             packer = LayerPacker(sink, clamp_epoch)

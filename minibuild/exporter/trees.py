@@ -45,7 +45,13 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
     dest = os.fspath(output.dest) or "."
     with trees_of(target, options.platform_split) as trees:
         for tree in _with_attestations(target, options, trees):
-            done = export_local(tree, dest, clamp_epoch=options.epoch, delete=options.delete)
+            done = export_local(
+                tree,
+                dest,
+                clamp_epoch=options.epoch,
+                delete=options.delete,
+                cancelled=target.build.cancelled,
+            )
             for left_out in done.skipped:
                 target.progress.remark(left_out)
     return Exported()
@@ -55,7 +61,8 @@ def export_tarball(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
     with trees_of(target, options.platform_split) as trees:
         whole = _with_attestations(target, options, trees)
-        export_tar(whole, os.fspath(output.dest) or "-", clamp_epoch=options.epoch)
+        dest, cancelled = os.fspath(output.dest) or "-", target.build.cancelled
+        export_tar(whole, dest, clamp_epoch=options.epoch, cancelled=cancelled)
     return Exported()
 
 

@@ -6,9 +6,10 @@ Read next: `digest_cache`, which spares reading files that have not changed.
 """
 
 import os
+import threading
 import time
 
-from minibuild.errors import DefinitionError
+from minibuild.errors import DefinitionError, raise_if_cancelled
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
 from minibuild.fileop.digest_cache import BATCH, DigestMemo, rows_of
@@ -36,21 +37,31 @@ _FIRST_BATCH = 16
 """A memo that raises for what it does not know raises soon: most often all is new, or nothing."""
 
 
-def content_digests(copy: Copy, tree: SourceTree, memo: DigestMemo | None = None) -> Contents:
+def content_digests(
+    copy: Copy,
+    tree: SourceTree,
+    memo: DigestMemo | None = None,
+    cancelled: threading.Event | None = None,
+) -> Contents:
     """The fingerprints of everything that `copy` would take from `tree`.
 
     Raises `DefinitionError` for a source that is not there, as the copy itself would.
     """
     selection = Selection(copy, tree)
-    return _fingerprints(selection, prints_of(copy), memo)
+    return _fingerprints(selection, prints_of(copy), memo, cancelled)
 
 
-def tree_digests(tree: SourceTree, path: str, memo: DigestMemo | None = None) -> Contents:
+def tree_digests(
+    tree: SourceTree,
+    path: str,
+    memo: DigestMemo | None = None,
+    cancelled: threading.Event | None = None,
+) -> Contents:
     """The fingerprints of all that a bind mount of `path` shows, all modes included, and owners
     too: but a context is shown as root's."""
     selection = Selection(Copy(0, (escape_glob(path) or "/",), "/", keep_owner=True), tree)
     prints = Prints(KEEP_MODE, owners=not tree.local, tops=True)
-    return _fingerprints(selection, prints, memo)
+    return _fingerprints(selection, prints, memo, cancelled)
 
 
 def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
@@ -72,9 +83,14 @@ def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     return False
 
 
-def _fingerprints(selection: Selection, prints: Prints, memo: DigestMemo | None) -> Contents:
+def _fingerprints(
+    selection: Selection,
+    prints: Prints,
+    memo: DigestMemo | None,
+    cancelled: threading.Event | None,
+) -> Contents:
     with explained("reading the files of a copy"), DirStack(selection.tree.fd) as dirs:
-        reading = _Reading(dirs, memo)
+        reading = _Reading(dirs, memo, cancelled)
         # All picks first: a source that is not there is told before anything is read.
         for pick in list(selection.picks()):
             labels = Labels(pick, prints)
@@ -91,9 +107,11 @@ class _Reading:
 
     __slots__ = ("_batch", "_began_ns", "_fresh", "_hasher", "_memo", "_size", "_told")
 
-    def __init__(self, dirs: DirStack, memo: DigestMemo | None) -> None:
+    def __init__(
+        self, dirs: DirStack, memo: DigestMemo | None, cancelled: threading.Event | None
+    ) -> None:
         self._memo = memo
-        self._hasher = _Hasher(dirs)
+        self._hasher = _Hasher(dirs, cancelled)
         self._batch: list[Item] = []
         self._size = _FIRST_BATCH
         self._fresh: list[tuple[os.stat_result, bytes]] = []
@@ -133,10 +151,11 @@ class _Reading:
 class _Hasher:
     """Hashes files with one buffer: a fresh one for each file would cost more than the hashing."""
 
-    __slots__ = ("_buffer", "_dirs", "_view")
+    __slots__ = ("_buffer", "_cancelled", "_dirs", "_view")
 
-    def __init__(self, dirs: DirStack) -> None:
+    def __init__(self, dirs: DirStack, cancelled: threading.Event | None) -> None:
         self._dirs = dirs
+        self._cancelled = cancelled
         self._buffer = bytearray(SMALL)
         self._view = memoryview(self._buffer)
 
@@ -160,6 +179,7 @@ class _Hasher:
                 # A filesystem may give less than was asked for before the end, as FUSE can.
                 if count < SMALL and total >= status.st_size:
                     break
+                raise_if_cancelled(self._cancelled, "reading files")
             if CAPABILITY in xattr.names(fd):
                 sha.update(capability_words(xattr.get(fd, CAPABILITY)))
             return status, sha.digest()

@@ -7,8 +7,10 @@ filesystems, and then read and write do it. Holes of sparse files stay holes.
 
 import errno
 import os
+import threading
 
 from minibuild.digest import Hash
+from minibuild.errors import raise_if_cancelled
 
 # O_NONBLOCK: a file that was swapped for a fifo since it was looked at must not hang the build.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -24,9 +26,10 @@ _REFUSED = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPE
 class Copier:
     """Copies file contents. Holds the buffer, because a fresh one costs a page fault per page."""
 
-    __slots__ = ("_buffer", "_view")
+    __slots__ = ("_buffer", "_cancelled", "_view")
 
-    def __init__(self) -> None:
+    def __init__(self, cancelled: threading.Event | None = None) -> None:
+        self._cancelled = cancelled
         self._buffer = bytearray(SMALL)
         self._view = memoryview(self._buffer)
 
@@ -38,6 +41,7 @@ class Copier:
         if sha is not None:
             while count := os.readv(source_fd, [self._buffer]):
                 sha.update(self._view[:count])
+                self._check()
             os.lseek(source_fd, 0, os.SEEK_SET)
         status = os.fstat(source_fd)
         if status.st_blocks * 512 < status.st_size:
@@ -55,6 +59,7 @@ class Copier:
             total += count
             if count < SMALL and total >= size:
                 break  # That was the end; not asking again saves a call for each file.
+            self._check()
         return total
 
     def _rest(self, source_fd: int, target_fd: int, size: int) -> int:
@@ -63,6 +68,7 @@ class Copier:
         try:
             while count := os.copy_file_range(source_fd, target_fd, _CHUNK):
                 total += count
+                self._check()
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
@@ -90,7 +96,11 @@ class Copier:
             count = os.preadv(source_fd, [self._view[: min(SMALL, end - start)]], start)
             if not count:
                 return
+            self._check()
             start += os.pwrite(target_fd, self._view[:count], start)
+
+    def _check(self) -> None:
+        raise_if_cancelled(self._cancelled, "copying files")
 
 
 def capability_words(value: bytes | None) -> bytes:
@@ -98,10 +108,11 @@ def capability_words(value: bytes | None) -> bytes:
     return b"\0" + CAPABILITY.encode() + (value or b"")
 
 
-def same_contents(one_fd: int, other_fd: int) -> bool:
+def same_contents(one_fd: int, other_fd: int, cancelled: threading.Event | None = None) -> bool:
     """Whether two files hold the same bytes. Neither file moves its offset."""
     offset = 0
     while True:
+        raise_if_cancelled(cancelled, "comparing files")
         one = os.pread(one_fd, SMALL, offset)
         if one != os.pread(other_fd, SMALL, offset):
             return False

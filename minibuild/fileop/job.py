@@ -94,7 +94,12 @@ def do(job: Job, places: Places, content: BlobMaker, hooks: Hooks) -> Done:
     else:
         try:
             layer = write_layer(
-                write, content, compression=job.compression, level=job.level, recurs=True
+                write,
+                content,
+                compression=job.compression,
+                level=job.level,
+                recurs=True,
+                cancelled=hooks.cancelled,
             )
         except Unplannable:
             if job.form == "layer":

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from minibuild.errors import Cancelled
+from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.api import Archive, Entry, Planned, Progress, SourceTree
 from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.data import CAPABILITY, READ, capability_words
@@ -242,8 +242,7 @@ class LayerWriter:
     def _count(self, entry: Entry) -> None:
         self._files += not stat.S_ISDIR(entry.mode)
         if self._files % _REPORT_EVERY == 0:
-            if self._cancelled is not None and self._cancelled.is_set():
-                raise Cancelled("cancelled while copying files")
+            raise_if_cancelled(self._cancelled, "copying files")
             self.tell()
 
     def tell(self) -> None:

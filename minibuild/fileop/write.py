@@ -14,7 +14,7 @@ import stat
 import threading
 from collections.abc import Iterable, Sequence
 
-from minibuild.errors import Cancelled, DefinitionError, HostError
+from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
 from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
@@ -74,7 +74,7 @@ class Writer:
     ) -> None:
         self._copied = copied
         self._dirs = _Target(root_fd)
-        self._copier = Copier()
+        self._copier = Copier(cancelled)
         self._births = Births()
         self._progress = progress
         self._cancelled = cancelled
@@ -151,7 +151,7 @@ class Writer:
                 raise unreadable(entry.name, error) from error
         target_fd = -1
         try:
-            target_fd = _create(dir_fd, name, entry, source_fd, self._copied)
+            target_fd = self._create(dir_fd, name, entry, source_fd)
             if target_fd < 0:
                 return
             born = self._births.look(self._dirs.path, target_fd, entry.mode)
@@ -217,52 +217,52 @@ class Writer:
         source_fd = os.open(archive.name, READ, dir_fd=archive.dir_fd)
         try:
             target_fd = self._dirs.enter(archive.path)
-            self.skipped += extract(source_fd, target_fd, owner=archive.owner)
+            self.skipped += extract(
+                source_fd, target_fd, owner=archive.owner, cancelled=self._cancelled
+            )
         finally:
             os.close(source_fd)
         self._count()
 
+    def _create(self, dir_fd: int, name: str, entry: Entry, source_fd: int) -> int:
+        """A new file in place of what is there; -1 if that is the very same already."""
+        mode = birth_mode(entry.mode)
+        try:
+            return os.open(name, _CREATE, mode, dir_fd=dir_fd)
+        except FileExistsError:
+            if self._is_there(dir_fd, name, entry, source_fd):
+                return -1
+        _clear(dir_fd, name, entry)
+        return os.open(name, _CREATE, mode, dir_fd=dir_fd)
+
+    def _is_there(self, dir_fd: int, name: str, entry: Entry, source_fd: int) -> bool:
+        """Whether just this file is there already: then a layer need not repeat it. Its time has to
+        be the same too, unless `copied` says otherwise."""
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size)
+        if looks != (entry.mode, entry.uid, entry.gid, entry.size) or source_fd < 0:
+            return False
+        if status.st_mtime_ns != entry.mtime_ns and not (self._copied and self._copied(entry.path)):
+            return False
+        fd = os.open(name, READ, dir_fd=dir_fd)
+        try:
+            linked = status.st_nlink > 1 or CAPABILITY in (
+                *xattr.names(fd),
+                *xattr.names(source_fd),
+            )
+            return not linked and same_contents(source_fd, fd, self._cancelled)
+        finally:
+            os.close(fd)
+
     def _count(self) -> None:
         self._files += 1
         if self._files % _REPORT_EVERY == 0:
-            if self._cancelled is not None and self._cancelled.is_set():
-                raise Cancelled("cancelled while copying files")
+            raise_if_cancelled(self._cancelled, "copying files")
             self._tell()
 
     def _tell(self) -> None:
         if self._progress is not None and self._files:
             self._progress(self._files, self._size_bytes)
-
-
-def _create(
-    dir_fd: int, name: str, entry: Entry, source_fd: int, copied: Copied | None = None
-) -> int:
-    """A new file in place of what is there; -1 if that is the very same already."""
-    mode = birth_mode(entry.mode)
-    try:
-        return os.open(name, _CREATE, mode, dir_fd=dir_fd)
-    except FileExistsError:
-        if _is_there(dir_fd, name, entry, source_fd, copied):
-            return -1
-    _clear(dir_fd, name, entry)
-    return os.open(name, _CREATE, mode, dir_fd=dir_fd)
-
-
-def _is_there(dir_fd: int, name: str, entry: Entry, source_fd: int, copied: Copied | None) -> bool:
-    """Whether just this file is there already: then a layer need not repeat it. Its time has to
-    be the same too, unless `copied` says otherwise."""
-    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size)
-    if looks != (entry.mode, entry.uid, entry.gid, entry.size) or source_fd < 0:
-        return False
-    if status.st_mtime_ns != entry.mtime_ns and not (copied and copied(entry.path)):
-        return False
-    fd = os.open(name, READ, dir_fd=dir_fd)
-    try:
-        linked = status.st_nlink > 1 or CAPABILITY in (*xattr.names(fd), *xattr.names(source_fd))
-        return not linked and same_contents(source_fd, fd)
-    finally:
-        os.close(fd)
 
 
 def _clear(dir_fd: int, name: str, entry: Entry) -> None:

@@ -8,10 +8,11 @@ root directory, so symlinks in it or in the archive lead nowhere else.
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from minibuild.errors import ImageError
+from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.apply import EntryWriter, clean_name
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, UnusableEntry, file_chunks
@@ -48,7 +49,12 @@ def is_archive(fd: int) -> bool:
 
 
 def extract(
-    fd: int, dest_fd: int, *, owner: tuple[int, int] | None = None, contents_only: bool = False
+    fd: int,
+    dest_fd: int,
+    *,
+    owner: tuple[int, int] | None = None,
+    contents_only: bool = False,
+    cancelled: threading.Event | None = None,
 ) -> list[str]:
     """Unpack an archive into the directory `dest_fd`; existing files are replaced.
 
@@ -71,8 +77,8 @@ def extract(
     name = ""
     try:
         with _open(fd) as file:
-            reader = TarReader(_chunks(file, compression, 256 << 10), "the archive")
-            for entry in reader:
+            chunks = _chunks(file, compression, 256 << 10, cancelled)
+            for entry in (reader := TarReader(chunks, "the archive")):
                 name = clean_name(entry.name)
                 if not name:
                     continue
@@ -99,8 +105,12 @@ def _open(fd: int) -> BinaryIO:
     return cast(BinaryIO, open(f"/proc/self/fd/{fd}", "rb", buffering=0))
 
 
-def _chunks(file: BinaryIO, compression: str, size: int) -> Iterator[bytes]:
+def _chunks(
+    file: BinaryIO, compression: str, size: int, cancelled: threading.Event | None = None
+) -> Iterator[bytes]:
     try:
-        yield from file_chunks(decompressed(file, compression), size)
+        for chunk in file_chunks(decompressed(file, compression), size):
+            raise_if_cancelled(cancelled, "unpacking an archive")
+            yield chunk
     except stream_errors(compression) as error:
         raise ImageError(f"the archive is not sound {compression} data: {error}") from None

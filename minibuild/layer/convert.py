@@ -4,6 +4,8 @@ Comes in: a layer of the store. Goes out: another blob of the same diff, or, wit
 with the same files and other times. What the store knows already is not made again.
 """
 
+import threading
+
 from minibuild.layer.compress import compression_of, layer_media_type
 from minibuild.layer.sink import LayerSink
 from minibuild.layer.stream import LayerStream
@@ -26,6 +28,7 @@ def recompress(
     level: int | None = None,
     *,
     source: BlobSource | None = None,
+    cancelled: threading.Event | None = None,
 ) -> PackedLayer:
     """The same layer, compressed so. With a level it is always compressed anew."""
     if level is None:
@@ -36,7 +39,7 @@ def recompress(
                 return known
     with (
         LayerStream(source or content, layer.descriptor, layer.diff_id) as stream,
-        LayerSink(content, compression, level) as sink,
+        LayerSink(content, compression, level, cancelled=cancelled) as sink,
     ):
         for chunk in stream.chunks():
             sink.write(chunk)
@@ -51,12 +54,14 @@ def clamp_times(
     epoch: int,
     compression: Compression = "gzip",
     level: int | None = None,
+    *,
+    cancelled: threading.Event | None = None,
 ) -> PackedLayer:
     """The layer with every time that is later than `epoch` (seconds) set to it."""
     latest_ns = epoch * _NS
     with (
         LayerStream(content, layer.descriptor, layer.diff_id) as stream,
-        LayerSink(content, compression, level) as sink,
+        LayerSink(content, compression, level, cancelled=cancelled) as sink,
     ):
         reader = TarReader(stream.chunks(), f"layer {layer.digest}")
         for entry in reader:

@@ -13,9 +13,11 @@ Read next: `tar_reader`.
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from minibuild.errors import raise_if_cancelled
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.compress import layer_media_type
 from minibuild.layer.sink import LayerSink, changed
@@ -45,6 +47,7 @@ def pack(
     compression: Compression = "gzip",
     level: int | None = None,
     clamp_epoch: int | None = None,
+    cancelled: threading.Event | None = None,
 ) -> PackedLayer:
     """Write a layer and remember it. `clamp_epoch`: no time in it is later (seconds).
 
@@ -55,12 +58,13 @@ def pack(
     def write(sink: LayerSink) -> None:
         packer = LayerPacker(sink, clamp_epoch)
         for kind, path, source in changes:
+            raise_if_cancelled(cancelled, "packing a layer")
             if kind is ChangeKind.DELETE:
                 packer.whiteout(path)
             elif path:
                 packer.add(path, source)
 
-    layer = write_layer(write, content, compression=compression, level=level)
+    layer = write_layer(write, content, compression=compression, level=level, cancelled=cancelled)
     remember(db, layer)
     return layer
 
@@ -72,6 +76,7 @@ def write_layer(
     compression: Compression = "gzip",
     level: int | None = None,
     recurs: bool = False,
+    cancelled: threading.Event | None = None,
 ) -> PackedLayer:
     """A layer of what `write` writes into a sink; an error leaves nothing behind. Nobody remembers
     yet which diff the blob holds.
@@ -80,7 +85,7 @@ def write_layer(
     copy is; what a step wrote has other times in it whenever the step has to run.
     """
     known = StoredBlocks(content.blobs_path) if recurs else None
-    with LayerSink(content, compression, level, known) as sink:
+    with LayerSink(content, compression, level, known, cancelled) as sink:
         write(sink)
         diff_id, digest, size = sink.commit()
     return PackedLayer(diff_id, digest, size, layer_media_type(compression))

@@ -8,10 +8,11 @@ interpreter lock, in threads, while the next buffer is filled. Read next: `pack`
 
 import hashlib
 import os
+import threading
 from types import TracebackType
 
 from minibuild.digest import DiffID, Digest, Hash
-from minibuild.errors import ImageError
+from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.behind import Behind
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.chunker import BLOCK_BYTES
@@ -53,6 +54,7 @@ class LayerSink:
         "_behind",
         "_blob",
         "_buffer",
+        "_cancelled",
         "_compressor",
         "_hashed",
         "_known",
@@ -66,7 +68,9 @@ class LayerSink:
         compression: Compression,
         level: int | None,
         known: StoredBlocks | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
+        self._cancelled = cancelled
         self._blob = content.writer()
         self._known = known
         try:
@@ -83,6 +87,7 @@ class LayerSink:
 
     def _flush(self) -> None:
         """Hand over what is the next block of a full buffer; the rest begins the one after it."""
+        raise_if_cancelled(self._cancelled, "packing a layer")
         full, length = self._view, self._compressor.cut(self._buffer)
         self._buffer = self._behind.feed(self._buffer, length)
         self._view = memoryview(self._buffer)

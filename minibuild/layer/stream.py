@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from minibuild.digest import DiffID, Digest
-from minibuild.errors import ImageError
+from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
 from minibuild.oci.content import BlobSource, check
 from minibuild.oci.model import Descriptor
@@ -47,9 +47,16 @@ class _HashedBlob:
 class LayerStream:
     """Iterate over `chunks`, then call `verify`. Use as `with LayerStream(...) as stream`."""
 
-    def __init__(self, source: BlobSource, layer: Descriptor, diff_id: DiffID | None) -> None:
+    def __init__(
+        self,
+        source: BlobSource,
+        layer: Descriptor,
+        diff_id: DiffID | None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         import queue
 
+        self._cancelled = cancelled
         self._layer = layer
         self._wanted = diff_id
         self._file = source.open(layer)
@@ -65,6 +72,7 @@ class LayerStream:
         while True:
             item = self._queue.get()
             self._room.release()
+            raise_if_cancelled(self._cancelled, "unpacking a layer")
             if isinstance(item, BaseException):
                 raise item
             if not item:

@@ -17,6 +17,7 @@ Read next: `oci.config`, `image.store`.
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -59,6 +60,8 @@ def unpack(
     layer_fd: int,
     whiteouts: Whiteouts,
     lower_fd: int | None = None,
+    *,
+    cancelled: threading.Event | None = None,
 ) -> Unpacked:
     """Apply a layer to `layer_fd`, the layer_dir of a new snapshot.
 
@@ -69,7 +72,7 @@ def unpack(
     target = LayerTarget(layer_fd, whiteouts, lower_fd, what)
     name = ""
     try:
-        with LayerStream(source, layer, diff_id) as stream:
+        with LayerStream(source, layer, diff_id, cancelled) as stream:
             reader = TarReader(stream.chunks(), what)
             for entry in reader:
                 name = entry.name

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+_TURN_S = 0.1
 
 
 def in_parallel(function: Callable[[A], B], values: Sequence[A], jobs: int) -> list[B]:
@@ -31,8 +32,18 @@ def in_parallel(function: Callable[[A], B], values: Sequence[A], jobs: int) -> l
     threads = [threading.Thread(target=body, daemon=True) for _ in range(min(jobs, len(values)))]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        _join(threads)
+    except BaseException as error:  # Ctrl-C: nothing more is begun.
+        errors.append(error)
+        _join(threads)
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(values))]
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for all. In turns: a signal that comes just before a wait is handled after it."""
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_TURN_S)

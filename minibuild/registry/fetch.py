@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, digest_hex
-from minibuild.errors import Cancelled, ImageError
+from minibuild.errors import Cancelled, ImageError, raise_if_cancelled
 from minibuild.oci.content import (
     CHUNK_BYTES,
     BlobSource,
@@ -206,8 +206,9 @@ class Arrival:
         self._stopped = True
 
     def _check_stop(self) -> None:
-        if self._stopped or (self._cancelled is not None and self._cancelled.is_set()):
-            raise Cancelled("cancelled while fetching a layer")
+        if self._stopped:
+            raise Cancelled("nobody wants the layer any more")
+        raise_if_cancelled(self._cancelled, "fetching a layer")
 
     def _told(self, path: str, size: int) -> None:
         with self._news:

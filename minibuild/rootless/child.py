@@ -6,6 +6,7 @@ Started by `parent`. Reads a request from the socket, enters a user namespace, b
 
 import os
 import pickle
+import signal
 import socket
 import threading
 from typing import Any
@@ -16,9 +17,10 @@ def main(number: int) -> int:
     from minibuild.errors import BuildError
     from minibuild.linux.idmap import plan_id_maps
     from minibuild.linux.namespace import enter_user_namespace
-    from minibuild.linux.signals import reap_children
+    from minibuild.linux.signals import stopping
 
-    reap_children()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # The caller may ignore them.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     connection = socket.socket(fileno=number)
     connection.set_inheritable(False)
     stream = connection.makefile("rwb")
@@ -26,7 +28,7 @@ def main(number: int) -> int:
     os.chdir(folder)
     sending = threading.Lock()
 
-    cancelled = threading.Event()
+    cancelled, finished = threading.Event(), threading.Event()
 
     def send(kind: str, value: Any) -> None:
         try:
@@ -41,22 +43,26 @@ def main(number: int) -> int:
         from minibuild.builder import run_build
 
         # Only now: a process with two threads may not enter a user namespace.
-        _watch(connection, cancelled)
-        result = run_build(
-            request, root=root, report=lambda event: send("event", event), cancelled=cancelled
-        )
+        _watch(connection, finished)
+        with stopping(cancelled, last_word=b""):
+            result = run_build(
+                request, root=root, report=lambda event: send("event", event), cancelled=cancelled
+            )
+        finished.set()
     except BuildError as error:
+        finished.set()
         send("error", error)
         return error.exit_code
     send("result", result)
     return 0
 
 
-def _watch(connection: socket.socket, cancelled: threading.Event) -> None:
-    """Set `cancelled` when the other end says so or is gone."""
+def _watch(connection: socket.socket, finished: threading.Event) -> None:
+    """Interrupt the build when the other end says so or is gone."""
 
     def wait() -> None:
         connection.recv(1)
-        cancelled.set()
+        if not finished.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from minibuild.errors import BuildError, HostError
+from minibuild.errors import BuildError, Cancelled, HostError
 from minibuild.events import Report
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -55,6 +55,10 @@ def build_in_child(
         watcher = _Watcher(cancelled, lambda: ours.shutdown(socket.SHUT_WR))
         try:
             return _listen(stream, report)
+        except HostError as error:
+            if cancelled.is_set():
+                raise Cancelled("the build was cancelled") from error
+            raise
         finally:
             watcher.stop()
             # Closing the socket is the order to stop; the process ends when all is clean.

@@ -11,6 +11,7 @@ directory, and goes when it is closed or the process dies. So a crash leaves no 
 Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
@@ -75,10 +76,12 @@ class Usage(NamedTuple):
 
 
 class Snapshotter(Protocol):
-    """Keeps snapshots in a folder of the store. Safe to use from many threads and processes."""
+    """Keeps snapshots in a folder of the store. Safe to use from many threads and processes.
+    Copies and merges end early when `cancelled` is set."""
 
     name: str
     whiteouts: Whiteouts
+    cancelled: threading.Event | None
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""

@@ -25,9 +25,10 @@ Read next: `merge`.
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterable
 
-from minibuild.errors import StoreError, lack
+from minibuild.errors import StoreError, lack, raise_if_cancelled
 from minibuild.linux import beneath, xattr
 from minibuild.snapshot import entry
 from minibuild.snapshot.api import Applied, Kind, MergePolicy
@@ -70,8 +71,15 @@ class Applier:
     """Writes diffs into `layer_dir`, which lies above the layers of `below`."""
 
     def __init__(
-        self, layer_dir: str, below: View, policy: MergePolicy, *, link: bool = True
+        self,
+        layer_dir: str,
+        below: View,
+        policy: MergePolicy,
+        *,
+        link: bool = True,
+        cancelled: threading.Event | None = None,
     ) -> None:
+        self._cancelled = cancelled
         self._layer_dir = layer_dir
         self._below = below
         self._policy = policy
@@ -94,6 +102,7 @@ class Applier:
             self._way.append(_Open(os.open(self._layer_dir, _DIRECTORY), "", self._below.dirs))
             self._way[0].times = _times(os.fstat(self._way[0].fd))
             for difference in differences:
+                raise_if_cancelled(self._cancelled, "putting a tree together")
                 self._apply(difference)
             while self._way:
                 self._leave()
@@ -209,10 +218,10 @@ class Applier:
             return
         try:
             try:
-                entry.copy(difference.source, parent.fd, name)
+                entry.copy(difference.source, parent.fd, name, self._cancelled)
             except FileExistsError:
                 self._make_room(parent, name, difference)
-                entry.copy(difference.source, parent.fd, name)
+                entry.copy(difference.source, parent.fd, name, self._cancelled)
         except FileExistsError as error:
             raise self._failed("create file", "create", difference, error) from error
         # If it is copied because an inode has all the names it may, this one takes those to come.

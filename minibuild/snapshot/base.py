@@ -5,6 +5,7 @@ shown. A snapshot N has its files in `snapshots/N/fs`. Read next: `overlay`, `na
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
@@ -28,6 +29,7 @@ class BaseSnapshotter:
         self.table = Table(store, name)
         self.whiteouts: WhiteoutStyle = whiteouts
         self.folder = store.path("snapshots")
+        self.cancelled: threading.Event | None = None
         self._there: set[SnapshotID] = set()
         """Layers that were found on disk. They stay: what this program removes nobody uses."""
 

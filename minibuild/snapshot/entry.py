@@ -9,21 +9,26 @@ everything before it touches the times.
 import errno
 import os
 import stat
+import threading
 from contextlib import suppress
 
+from minibuild.errors import raise_if_cancelled
 from minibuild.linux import device, owner, xattr
 from minibuild.snapshot.compare import attributes
 
 _CHUNK_BYTES = 1 << 20
+_COPY_BYTES = 64 << 20
+"""What the kernel copies at once, to be asked in between whether anybody still wants it."""
+
 _NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
-def copy(source: str, dir_fd: int, name: str) -> None:
+def copy(source: str, dir_fd: int, name: str, cancelled: threading.Event | None = None) -> None:
     """Make `name` a copy of `source`, which is no directory. The name must be free."""
     found = os.lstat(source)
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFREG:
-        _copy_file(source, dir_fd, name)
+        _copy_file(source, dir_fd, name, cancelled)
         return
     if kind == stat.S_IFLNK:
         os.symlink(os.readlink(source), name, dir_fd=dir_fd)
@@ -38,7 +43,7 @@ def copy(source: str, dir_fd: int, name: str) -> None:
     os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
 
 
-def _copy_file(source: str, dir_fd: int, name: str) -> None:
+def _copy_file(source: str, dir_fd: int, name: str, cancelled: threading.Event | None) -> None:
     # Not through O_NONBLOCK or O_NOFOLLOW tricks: the layer is ours, and the type was looked at.
     from_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -46,7 +51,7 @@ def _copy_file(source: str, dir_fd: int, name: str) -> None:
         to_fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
             found = os.fstat(from_fd)
-            copy_data(from_fd, to_fd, found.st_size)
+            copy_data(from_fd, to_fd, found.st_size, cancelled)
             _set_metadata(from_fd, to_fd, found, name)
             os.utime(to_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
         finally:
@@ -55,7 +60,9 @@ def _copy_file(source: str, dir_fd: int, name: str) -> None:
         os.close(from_fd)
 
 
-def copy_data(from_fd: int, to_fd: int, size: int) -> None:
+def copy_data(
+    from_fd: int, to_fd: int, size: int, cancelled: threading.Event | None = None
+) -> None:
     """Copy contents: shared blocks (reflink) where the filesystem can, no holes filled."""
     position = 0
     while position < size:
@@ -66,15 +73,19 @@ def copy_data(from_fd: int, to_fd: int, size: int) -> None:
             if error.errno != errno.ENXIO:
                 raise
             break  # Only a hole is left.
-        _copy_extent(from_fd, to_fd, start, end)
+        _copy_extent(from_fd, to_fd, start, end, cancelled)
         position = end
     os.ftruncate(to_fd, size)
 
 
-def _copy_extent(from_fd: int, to_fd: int, start: int, end: int) -> None:
+def _copy_extent(
+    from_fd: int, to_fd: int, start: int, end: int, cancelled: threading.Event | None
+) -> None:
     while start < end:
+        raise_if_cancelled(cancelled, "copying files")
         try:
-            copied = os.copy_file_range(from_fd, to_fd, end - start, start, start)
+            count = min(end - start, _COPY_BYTES)
+            copied = os.copy_file_range(from_fd, to_fd, count, start, start)
         except OSError as error:
             if error.errno not in _NO_COPY_RANGE:
                 raise

@@ -186,7 +186,7 @@ def _hardlink(
         layer_dir = snapshotter.layer_dir(merged)
         if below.dirs:
             entry.inherit_root(below.dirs[0], layer_dir)
-        applier = Applier(layer_dir, below, policy)
+        applier = Applier(layer_dir, below, policy, cancelled=snapshotter.cancelled)
         for diff in diffs:
             lower, upper = view_of(snapshotter, diff.lower), view_of(snapshotter, diff.upper)
             applier.apply(differences(lower, upper))

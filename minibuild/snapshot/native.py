@@ -40,7 +40,8 @@ class NativeSnapshotter(BaseSnapshotter):
         nothing = View((), self.whiteouts)
         whole = View([self.layer_dir(parent)], self.whiteouts)
         try:
-            applier = Applier(self.layer_dir(snapshot), nothing, MergePolicy(), link=False)
+            folder = self.layer_dir(snapshot)
+            applier = Applier(folder, nothing, MergePolicy(), link=False, cancelled=self.cancelled)
             applier.apply(differences(nothing, whole))
         except BaseException:
             self.remove(snapshot)

@@ -7,6 +7,7 @@ Read next: `fileop.select`, `fileop.checksum`.
 """
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -97,7 +98,7 @@ def read_contents(
     """What a part of an op reads. `digests` are those of files that are known, if not those of the
     store. Raises `DefinitionError` for what is not there, as the step would."""
     with located(ready.vertex.note.span), open_input(build, ready, reader.input) as tree:
-        return _digests(reader, tree, digests or build.worker.digests)
+        return _digests(reader, tree, digests or build.worker.digests, build.cancelled)
 
 
 def inputs_unchanged(
@@ -120,7 +121,7 @@ def inputs_unchanged(
             if not changed_since(what, tree, since_ns):
                 continue
             try:
-                now = _digests(reader, tree, build.worker.digests)
+                now = _digests(reader, tree, build.worker.digests, build.cancelled)
             except BuildError:
                 return False
             if now != part.contents:
@@ -128,7 +129,9 @@ def inputs_unchanged(
     return True
 
 
-def _digests(reader: Reader, tree: SourceTree, digests: DigestMemo) -> Contents:
+def _digests(
+    reader: Reader, tree: SourceTree, digests: DigestMemo, cancelled: threading.Event
+) -> Contents:
     if isinstance(reader, Copy):
-        return content_digests(reader, tree, digests)
-    return tree_digests(tree, reader.source, digests)
+        return content_digests(reader, tree, digests, cancelled)
+    return tree_digests(tree, reader.source, digests, cancelled)

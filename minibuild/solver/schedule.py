@@ -19,6 +19,7 @@ from minibuild.digest import Digest
 from minibuild.errors import Cancelled
 from minibuild.graph.vertex import Vertex
 
+_TURN_S = 0.1
 T = TypeVar("T")
 H = TypeVar("H")
 Done = Mapping[Digest, T]
@@ -175,10 +176,20 @@ class _Pool(Generic[T, H]):
 
     def outcome(self) -> tuple[Vertex, T]:
         """The next vertex that is done, and what it came to. Raises its error."""
-        outcome = self._outcomes.get()
+        outcome = self._next()
         if outcome.error is not None:
             raise outcome.error
         return outcome.vertex, cast(T, outcome.value)
+
+    def _next(self) -> _Outcome[T]:
+        """Wait in turns: a signal that comes just before a wait is handled after it."""
+        from _queue import Empty
+
+        while True:
+            try:
+                return self._outcomes.get(timeout=_TURN_S)
+            except Empty:
+                continue
 
     def end(self, error: BaseException | None) -> BaseException | None:
         """Wait for what runs. There is never more to do than there are threads, so none waits.

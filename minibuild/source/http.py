@@ -14,7 +14,7 @@ from typing import Any
 from minibuild.cache.records import Record
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import Cancelled, DefinitionError
+from minibuild.errors import DefinitionError, raise_if_cancelled
 from minibuild.graph.address import credentials, parse_address, without_credentials
 from minibuild.graph.op import HttpSource
 from minibuild.progress.writer import ProgressWriter
@@ -107,8 +107,7 @@ def download(
     fd = os.open(op.filename, flags, 0o600, dir_fd=dir_fd)
     with open(fd, "wb", buffering=0) as file:
         for chunk in body(response, op.url):
-            if client.cancelled.is_set():
-                raise Cancelled("the download was cancelled")
+            raise_if_cancelled(client.cancelled, "downloading")
             sha.update(chunk)
             file.write(chunk)
             size += len(chunk)

@@ -9,13 +9,18 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from minibuild.errors import StoreError
 
 TIMEOUT_S = 60
+_TURN_S = 0.25
+"""How long SQLite itself waits for another process: no signal ends that."""
+
+_PAUSE_S = 0.005
+T = TypeVar("T")
 FORMAT = 2
 """Raised with each change of the tables; those that a store lacks are made when it is opened."""
 
@@ -98,19 +103,17 @@ SCHEMA = (
 )
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL mode. Of those who do it at the same time in a new file all but one are told
-    at once that it is locked: SQLite's timeout does not count for this statement."""
+def _patiently(statement: Callable[[], T]) -> T:
+    """Run a statement, again and again while another process holds the lock that it needs."""
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
+            return statement()
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
                 raise
-        time.sleep(0.005)
+        time.sleep(_PAUSE_S)
 
 
 def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
@@ -173,15 +176,18 @@ class Database:
         """The calling thread's connection."""
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if found is None:
-            found = sqlite3.connect(self.path, timeout=TIMEOUT_S, isolation_level=None)
-            _use_wal(found)
+            found = made = sqlite3.connect(self.path, timeout=_TURN_S, isolation_level=None)
+            # Of those who do this at the same time in a new file all but one are told at once
+            # that it is locked: SQLite's own patience does not count for this statement.
+            _patiently(lambda: made.execute("PRAGMA journal_mode = WAL"))
             found.execute("PRAGMA synchronous = NORMAL")
             self._local.connection = found
         return found
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement on the calling thread's connection."""
-        return self.connection.execute(sql, parameters)
+        connection = self.connection
+        return _patiently(lambda: connection.execute(sql, parameters))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -191,7 +197,7 @@ class Database:
         if connection.in_transaction:
             yield connection
             return
-        connection.execute("BEGIN IMMEDIATE")
+        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             yield connection
         except BaseException:

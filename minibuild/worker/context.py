@@ -74,6 +74,7 @@ def open_context(
     """The context of a build that lasts as long as the block."""
     cancelled = cancelled or threading.Event()
     worker.layers.attend(report, cancelled)
+    worker.snapshots.cancelled = cancelled
     with closing(SshReader(request.ssh)) as ssh:
         yield BuildContext(
             worker,

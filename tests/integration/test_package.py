@@ -41,7 +41,7 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         [entry_points] = [n for n in names if n.endswith("entry_points.txt")]
-        assert "minibuild = minibuild.cli.main:entry" in archive.read(entry_points).decode()
+        assert "minibuild = minibuild.cli.start:start" in archive.read(entry_points).decode()
     expected = {
         str(path.relative_to(home))
         for home, name in (

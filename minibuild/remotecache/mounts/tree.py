@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Mapping
 
-from minibuild.errors import Cancelled, ImageError
+from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.fileop.walk import walk
 from minibuild.layer.apply import EntryWriter, clean_name
 from minibuild.layer.compress import layer_media_type
@@ -68,12 +68,11 @@ def pack_tree(
     cancelled: threading.Event,
 ) -> Descriptor:
     """The tree as a layer in `content`. Raises `ImageError` if a file changes meanwhile."""
-    with LayerSink(content, compression, level) as sink:
+    with LayerSink(content, compression, level, cancelled=cancelled) as sink:
         packer = LayerPacker(sink, xattrs=_xattrs)
         packer.add(".", f"/proc/self/fd/{fd}/.")
         for found in walk(fd):
-            if cancelled.is_set():
-                raise Cancelled("cancelled while packing a cache mount")
+            raise_if_cancelled(cancelled, "packing a cache mount")
             packer.add(found.path, f"/proc/self/fd/{found.dir_fd}/{found.name}")
         _, digest, size = sink.commit()
     return Descriptor(layer_media_type(compression), digest, size)
@@ -93,11 +92,10 @@ def unpack_tree(
     writer = EntryWriter(fd, make_parent, strict=False)
     name = ""
     try:
-        with LayerStream(source, layer, None) as stream:
+        with LayerStream(source, layer, None, cancelled) as stream:
             reader = TarReader(stream.chunks(), what)
             for entry in reader:
-                if cancelled.is_set():
-                    raise Cancelled("cancelled while unpacking a cache mount")
+                raise_if_cancelled(cancelled, "unpacking a cache mount")
                 name = clean_name(entry.name)
                 entry = entry._replace(name=name)
                 if not name:

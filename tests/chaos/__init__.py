@@ -1,0 +1,1 @@
+"""Builds that are ended at random moments, by Ctrl-C or by kill -9: `python -m tests.chaos`."""
