@@ -1,6 +1,6 @@
 """The packages of a tree: what package managers noted down in it about what they installed.
 
-Comes in: a tree, open; it is somebody's image, so every path is resolved inside of it. Goes out:
+Comes in: a tree, open; the image is not ours, so every path is resolved inside of it. Goes out:
 packages, sorted. Known are dpkg (also the folder `status.d` of distroless images), apk, and the
 metadata that Python and npm packages carry. A database of rpm is not read; `unread` names it.
 Formats: deb-control(5), Alpine's "Apk spec", PyPA's "Recording installed projects", and npm's
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 def find_packages(tree_fd: int) -> Found:
-    """Everything that is installed in the tree, as far as its package managers tell."""
+    """Everything that is installed in the tree, as far as its package managers say."""
     release = _release(tree_fd)
     system = release.get("ID", "")
     found = {
@@ -138,7 +138,7 @@ def _apk(tree_fd: int, system: str) -> Iterator[Package]:
 
 
 def _languages(tree_fd: int) -> Iterator[Package]:
-    """Packages whose metadata lies beside them, wherever they were put."""
+    """Packages with their metadata beside them, wherever they were put."""
     for folder, names in _folders(tree_fd):
         top = os.path.basename(folder)
         if top.endswith((".dist-info", ".egg-info")):

@@ -44,7 +44,7 @@ _GIT_DIGESTS = {40: "sha1", 64: "sha256"}
 
 
 class Build(NamedTuple):
-    """One build as its provenance tells it. `pins` are the digests (a commit, the sha256 of a
+    """One build as its provenance describes it. `pins` are the digests (a commit, the sha256 of a
     file) of what came from the web, by the vertex of the source."""
 
     request: BuildRequest
@@ -126,7 +126,7 @@ def _request(build: Build, vertices: Sequence[Vertex]) -> Json:
     request: Json = {"frontend": build.frontend.name} if build.frontend.name else {}
     request["locals"] = [{"name": name} for name in names]
     if given.attestations.mode == "max":
-        # Values of arguments may be what somebody else must not read: only where all is asked for.
+        # Values of arguments may be secret: only where all is asked for.
         request["args"] = dict(sorted(args.items()))
         mounts = [m for v in vertices if isinstance(v.op, Exec) for m in v.op.mounts]
         request["secrets"] = _ids([m for m in mounts if isinstance(m, SecretMount)])
@@ -148,11 +148,11 @@ def _ids(mounts: Sequence[SecretMount | SshMount]) -> list[Json]:
 
 def _materials(build: Build, vertices: Sequence[Vertex]) -> Iterator[Json]:
     """What came from outside, each once, with the digest that pins it."""
-    told = set()
+    listed = set()
     for vertex in vertices:
         made = _material(vertex, build.pins.get(vertex.digest, ""))
-        if made is not None and made["uri"] not in told:
-            told.add(made["uri"])
+        if made is not None and made["uri"] not in listed:
+            listed.add(made["uri"])
             yield made
 
 

@@ -102,7 +102,7 @@ class Attestation(NamedTuple):
 
 
 def attestations_of(source: BlobSource, top: Descriptor) -> list[Attestation]:
-    """What is said of an image, or of the images of an index, by whoever built them."""
+    """What is said of an image, or of the images of an index, by the builder."""
     return [
         Attestation(
             entry.annotations.get(REFERENCE_DIGEST, ""),

@@ -2,7 +2,7 @@
 
 Comes in: a context as the request names it, and the lines that ask for it. Goes out: the vertex
 whose result is the tree of the context, without what its ignore file leaves out. The engine needs
-it before any frontend is known, for a Dockerfile may lie in a context that has to be fetched first.
+it before any frontend is known, for a Dockerfile may be in a context that has to be fetched first.
 Frontends need it for what they copy from. BuildKit calls this part dockerui.
 Read next: `remote`, for the addresses; `frontend`, for the types of contexts.
 """

@@ -65,7 +65,7 @@ class ImageConfig(NamedTuple):
 
 
 def platform_to_json(platform: Platform) -> dict[str, Any]:
-    """The members that tell a platform, in configs and descriptors; empty ones are left out."""
+    """The members that name a platform, in configs and descriptors; empty ones are left out."""
     data: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
     if platform.os_version:
         data["os.version"] = platform.os_version

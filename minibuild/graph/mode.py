@@ -5,8 +5,8 @@ language is that of chmod(1) as BuildKit reads it, by BSD's setmode(3) without a
 differs from GNU's chmod:
 
 - `+w` is for all classes;
-- a `t` counts for a clause that names user, group or nobody, and is ignored for others alone; a
-  clause that names nobody is about the sticky bit alone once it has a `t`;
+- a `t` counts for a clause that names user, group or no class, and is ignored for others alone; a
+  clause that names no class is about the sticky bit alone once it has a `t`;
 - letters of permissions and of classes may be mixed (`g=ru`);
 - directories lose their set-id bits like files.
 

@@ -97,10 +97,10 @@ def _translate(pattern: str, star: Callable[[str], tuple[str, int]]) -> str:
 
 
 def _without_retries(parts: list[str]) -> str:
-    """The parts as one expression that never tries a star anew once what follows it was found.
+    """The parts as one expression that never tries a star again once what follows it was found.
 
     Where another `*` comes next, the first place that fits is as good as any later one: that star
-    takes what lies between. (If no part can be a slash; and before a `**`, which begins at one,
+    takes what is between. (If no part can be a slash; and before a `**`, which begins at one,
     it is not so.) Without this a pattern with many stars takes time without end on some names.
     """
     made: list[str] = []

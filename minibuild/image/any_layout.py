@@ -1,4 +1,4 @@
-"""Whatever kind of layout lies at a path: a directory, or one of the archives.
+"""A layout at a path, of whatever kind: a directory, or one of the archives.
 
 Comes in: a path, from a person. Goes out: a `Layout`. Read next: `layout`, `docker_archive`.
 """

@@ -1,7 +1,7 @@
 """OCI layouts of other people: directories, and tars of them, read in place.
 
 Comes in: a path. Goes out: a layout, which finds images by name or digest, and is a `BlobSource`.
-Nothing is copied until somebody fetches a blob. Rules: image-spec image-layout.md and the
+Nothing is copied until a blob is fetched. Rules: image-spec image-layout.md and the
 annotation org.opencontainers.image.ref.name. Read next: `docker_archive`, and `any_layout`, which
 tells the two apart.
 """

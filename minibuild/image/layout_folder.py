@@ -98,7 +98,7 @@ class LayoutFolder:
         try:
             used = {blob.digest for top in layout.index.manifests for blob in blobs_of(layout, top)}
         except ImageError:
-            return  # Something else in here cannot be read, so nobody knows what it needs.
+            return  # Something else in here cannot be read, so what it needs is not known.
         for digest in candidates - used:
             if os.path.exists(self._blob(digest)):
                 os.unlink(self._blob(digest))

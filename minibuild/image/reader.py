@@ -1,6 +1,6 @@
 """The images of a store that is only looked into, for questions that build nothing.
 
-Comes in: the folder of a store, which may belong to somebody else, lie on a disk that cannot be
+Comes in: the folder of a store, which may belong to another account, be on a disk that cannot be
 written, or not be there. Goes out: documents of images. Nothing is made, claimed or locked; what
 is learnt is kept in memory. Read next: `source.image`, which looks images up.
 """

@@ -1,7 +1,7 @@
 """An image that exists becomes another: its documents taken apart and put together again.
 
 Comes in: a manifest and its config. Goes out: new ones. The config is kept as the JSON that it is,
-so members that nobody here knows survive; what changes is its layers, its history and, in a
+so members that are not known here survive; what changes is its layers, its history and, in a
 rebase, what the base gave it. Nothing is said of when it was done: the same edit of the same image
 gives the same image. Read next: `squash` for layers, `rebase`.
 """
@@ -87,7 +87,7 @@ def entries_below(history: Sequence[Mapping[str, Any]], layers: int) -> int:
 
 
 class Drafts:
-    """New documents, and the blobs that they name: a source for whoever keeps or pushes them.
+    """New documents, and the blobs that they name: a source for a store or a push.
 
     Other blobs are those of `sources`; the first that is said to have a blob is asked for it.
     """

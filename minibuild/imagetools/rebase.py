@@ -1,4 +1,4 @@
-"""A base swapped without building anew: the layers of an image on another base.
+"""A base swapped without a build: the layers of an image on another base.
 
 Comes in: an image, the base that it was made on, and another base. Goes out: the documents of the
 image on the other base; no layer is read or written. It is the idea of `COPY --link`: a layer says

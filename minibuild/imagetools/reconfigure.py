@@ -30,8 +30,8 @@ class Changes(NamedTuple):
 
 def reconfigured(config: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     """The config of an image with the changes."""
-    told = config.get("config")
-    inner: dict[str, Any] = dict(told) if isinstance(told, dict) else {}
+    given = config.get("config")
+    inner: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
     _put(inner, "Env", _env(inner.get("Env"), changes))
     labels = {**_table(inner, "Labels"), **changes.labels}
     _put(inner, "Labels", {k: v for k, v in labels.items() if k not in changes.without_labels})
@@ -52,9 +52,9 @@ def reconfigured(config: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     return {**config, "config": inner}
 
 
-def _env(told: Any, changes: Changes) -> list[str]:
+def _env(given: Any, changes: Changes) -> list[str]:
     """Variables keep their places; new ones come last."""
-    lines = [line for line in told if isinstance(line, str)] if isinstance(told, list) else []
+    lines = [line for line in given if isinstance(line, str)] if isinstance(given, list) else []
     values = {**dict(line.partition("=")[::2] for line in lines), **changes.env}
     return [f"{key}={value}" for key, value in values.items() if key not in changes.without_env]
 

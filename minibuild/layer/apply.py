@@ -1,4 +1,4 @@
-"""The entries of a tar as files below a directory, whoever wrote the tar.
+"""The entries of a tar, of any origin, as files below a directory.
 
 Comes in: entries with clean names, and a directory. Goes out: files, with owner, mode, attributes
 and times. Nothing outside the directory is touched: parents are opened by the kernel inside it

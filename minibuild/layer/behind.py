@@ -1,6 +1,6 @@
 """Work on full buffers in a thread of its own, in order, while the next ones are filled.
 
-Comes in: full buffers. Goes out: empty ones. Whoever makes a tar runs many short calls, and hashing
+Comes in: full buffers. Goes out: empty ones. To make a tar takes many short calls, and hashing
 and writing take long ones outside of the interpreter lock, so the two share two processors well.
 The thread starts with the first buffer: most layers are smaller than one. Read next: `sink`.
 """

@@ -30,7 +30,7 @@ def recompress(
     source: BlobSource | None = None,
     cancelled: threading.Event | None = None,
 ) -> PackedLayer:
-    """The same layer, compressed so. With a level it is always compressed anew."""
+    """The same layer, compressed so. With a level it is always compressed again."""
     if level is None:
         if compression_of(layer.media_type) == compression:
             return layer

@@ -30,7 +30,7 @@ Output = Callable[[bytes | bytearray | memoryview], None]
 
 
 class Deflater(NamedTuple):
-    """A library with zlib's functions, at a level; `name` tells one from all that might give
+    """A library with zlib's functions, at a level; `name` tells it from all that might give
     other bytes."""
 
     level: int

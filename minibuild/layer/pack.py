@@ -5,10 +5,10 @@ give equal bytes: entries come in the order of the walk (names sorted as bytes),
 this machine is written, such as inode numbers or names of users.
 
 A deletion is a regular empty file `.wh.NAME` (image-spec layer.md, "Whiteouts"). A directory that
-was emptied or made anew is written as one whiteout for each old child, as BuildKit does, never as
-an opaque one: then the layer means the same on any base. Files that share an inode within the
-diff are links to the first of them; sockets have no meaning in an image and are left out.
-Read next: `tar_reader`.
+was emptied or created again is written as one whiteout for each old child, as BuildKit does, never
+as an opaque one: then the layer means the same on any base. Files that share an inode within the
+diff are links to the first of them; sockets have no meaning in an image and are left out. Read
+next: `tar_reader`.
 """
 
 import os
@@ -78,8 +78,8 @@ def write_layer(
     recurs: bool = False,
     cancelled: threading.Event | None = None,
 ) -> PackedLayer:
-    """A layer of what `write` writes into a sink; an error leaves nothing behind. Nobody remembers
-    yet which diff the blob holds.
+    """A layer of what `write` writes into a sink; an error leaves nothing behind. It is not
+    remembered yet which diff the blob holds.
 
     `recurs`: the like of it may have been packed before, and will be again with little changed. A
     copy is; what a step wrote has other times in it whenever the step has to run.

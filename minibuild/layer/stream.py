@@ -1,7 +1,7 @@
 """The tar in a layer blob, while both of its digests are checked.
 
 Comes in: a blob. Goes out: chunks of the tar. Reading, decompressing and hashing happen in a
-thread beside whoever makes files from it; zlib and sha256 work outside the interpreter lock.
+thread beside the one that makes files from it; zlib and sha256 work outside the interpreter lock.
 Read next: `unpack`.
 """
 

@@ -120,7 +120,8 @@ class TarReader:
         return self._received - len(self._chunk)
 
     def drain(self) -> None:
-        """Read what follows the end of the archive, so that whoever hashes it sees all of it."""
+        """Read what follows the end of the archive, so that a hash of the stream covers all of
+        it."""
         for _ in self._chunks:
             pass
 

@@ -1,4 +1,4 @@
-"""Paths inside a root that somebody else filled: symlinks stay inside, nothing is raced.
+"""Paths inside a root whose contents are not ours: symlinks stay inside, nothing is raced.
 
 Comes in: a directory descriptor (`root_fd`) and a path. Goes out: descriptors and metadata. The
 kernel resolves (openat2(2) with RESOLVE_IN_ROOT): `..` and absolute symlinks stop at the root,

@@ -1,10 +1,10 @@
-"""Device nodes, also where the kernel lets nobody make them.
+"""Device nodes, also where the kernel refuses to make them.
 
 Comes in: an open directory, a name, a type and a number. Goes out: a device node, or a
-*placeholder* for one. In a user namespace mknod(2) of a device is refused, whoever asks, but a
+*placeholder* for one. In a user namespace mknod(2) of a device is refused to every process, but a
 build without root is to give the image that it gives with root. So an empty file stands for the
 device there. It has the device's owner, mode and times; its type and number are in an extended
-attribute. Whoever packs, copies or compares files takes it for the device, see `seen`.
+attribute. Code that packs, copies or compares files takes it for the device, see `seen`.
 
 A placeholder is empty: one that a step wrote to is an ordinary file from then on.
 A tree with placeholders has a *mark* on its root directory, because few trees have any, and

@@ -375,7 +375,7 @@ def renameat2(
 def load_seccomp_filter(program: bytes, *, listener: bool = False) -> int:
     """Install a filter given as raw BPF (`struct sock_filter`, 8 bytes each) on this thread.
 
-    With `listener` a descriptor is returned that tells of the calls which the filter hands over.
+    With `listener` a descriptor is returned on which the calls arrive that the filter hands over.
     """
     code = ctypes.create_string_buffer(program, len(program))
     fprog = _SockFprog(len(program) // 8, ctypes.cast(code, c_void_p))

@@ -35,7 +35,7 @@ COMMENT = "buildkit.exporter.image.v0"
 
 INLINE_CACHE = "minibuild.cache"
 """The member of a config with what the cache of its builder knows of the image's layers (see
-`minibuild.remotecache`). It is about these layers: whoever changes them takes it out."""
+`minibuild.remotecache`). It is about these layers: a tool that changes them takes it out."""
 
 _CONFIG_ORDER = (
     "User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal ArgsEscaped "
@@ -44,8 +44,9 @@ _CONFIG_ORDER = (
 
 
 class ImageLayer(NamedTuple):
-    """A layer, and when its diff was made, in seconds since the epoch; None if nobody knows. The
-    annotations are those of its descriptor, where OCI's types are written: Docker's have none."""
+    """A layer, and when its diff was made, in seconds since the epoch; None if that is not known.
+    The annotations are those of its descriptor, where OCI's types are written: Docker's have
+    none."""
 
     layer: PackedLayer
     created: float | None = None

@@ -23,10 +23,10 @@ _DAMAGED = "it is damaged where it comes from, or on the way here; nothing of it
 
 
 class BlobSource(Protocol):
-    """Where blobs can be read: the store, somebody's OCI layout, an archive, a registry."""
+    """Where blobs can be read: the store, another OCI layout, an archive, a registry."""
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
-        """The bytes of a blob, which need not be right: whoever keeps them checks them.
+        """The bytes of a blob, which need not be right: they are checked where they are kept.
 
         Raises `ImageError` if the blob is not there.
         """
@@ -262,5 +262,5 @@ def open_at(source: BlobSource, descriptor: Descriptor, offset: int) -> BinaryIO
 def _missing(digest: Digest) -> StoreError:
     return StoreError(
         f"blob {digest} is not in the store",
-        hint="somebody may have removed it by hand: build again with --no-cache",
+        hint="it may have been removed by hand: build again with --no-cache",
     )

@@ -1,4 +1,4 @@
-"""How far transfers are: told to progress, or to nobody.
+"""How far transfers are, reported to progress.
 
 Comes in: blobs and counts of bytes. Goes out: events of one vertex, with a status for each blob.
 A status every tenth of a second is enough for any eye.
@@ -20,7 +20,8 @@ _DIGITS = 12
 
 
 class Meter(Protocol):
-    """Told how many bytes of a blob are there by now. `how` is a word for blobs not sent at all."""
+    """Called with how many bytes of a blob are there by now. `how` is a word for blobs not sent at
+    all."""
 
     def __call__(
         self, descriptor: Descriptor, current: int, *, done: bool = False, how: str = ""

@@ -156,7 +156,7 @@ class MergeReport(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """The fate of one change in a merge, for whoever wants to watch.
+    """The fate of one change in a merge, for `MergePolicy.trace`.
 
     `action` is `linked`, `copied`, `made` (a directory), `kept` (one that was there takes the
     metadata), `opaque` (one that hides what is below), `removed`, `whiteout`, or `skipped`: a
@@ -173,7 +173,8 @@ class Applied(NamedTuple):
 
 
 class MergePolicy(NamedTuple):
-    """How to merge. `trace` is told each path's fate; without it the merge builds no such record.
+    """How to merge. `trace` is called with each path's fate; without it the merge builds no such
+    record.
 
     Two old defects can be switched on, to be shown (see docs/lab.md): `whiteout_links`, that of
     moby/buildkit pull request 4516, and `type_mask`, types compared by one bit.

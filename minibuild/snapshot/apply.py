@@ -1,9 +1,9 @@
 """Applying a diff: its changes, one after the other, onto a new snapshot.
 
 Comes in: differences in walk order. Goes out: files in the layer directory of a snapshot that
-nobody uses yet, and a count of what was done. Files are hardlinked from the snapshot that has
-them: both are immutable. Directories are made anew. The layer is written below any overlay mount,
-so a deletion has to be put there as overlayfs would: as a whiteout.
+is not in use yet, and a count of what was done. Files are hardlinked from the snapshot that has
+them: both are immutable. Directories are created. The layer is written below any overlay mount, so
+a deletion has to be put there as overlayfs would: as a whiteout.
 
 Rules that are easy to get wrong:
 
@@ -13,7 +13,8 @@ Rules that are easy to get wrong:
   path. A whiteout for nothing would show up as a name in directories that are not merged.
 - A directory that takes the place of something else in this layer is made opaque if the layers
   below have a directory there: that one was already hidden. Opaqueness is never copied.
-- FIFOs and sockets are made anew: two containers that share their inode could talk through it.
+- FIFOs and sockets are created, never linked: two containers that share their inode could talk
+  through it.
 - A directory's times are set when the walk leaves it, as each change in it would alter them.
 - Only the innermost directories stay open: a tree may be deeper than a process may have files.
 
@@ -68,7 +69,7 @@ class _Open:
 
 
 class Applier:
-    """Writes diffs into `layer_dir`, which lies above the layers of `below`."""
+    """Writes diffs into `layer_dir`, which goes above the layers of `below`."""
 
     def __init__(
         self,
@@ -206,7 +207,7 @@ class Applier:
         linked = (first or difference.source) and self._link(parent, name, difference, first)
         if not linked:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent.fd)
-        self._tell(difference, "whiteout", "linked to that of the diff" if linked else "made anew")
+        self._tell(difference, "whiteout", "linked to that of the diff" if linked else "created")
 
     def _put(self, parent: _Open, name: str, difference: Difference, first: str | None) -> None:
         kind_may_link = difference.type not in _NEVER_LINKED

@@ -31,7 +31,7 @@ class BaseSnapshotter:
         self.folder = store.path("snapshots")
         self.cancelled: threading.Event | None = None
         self._there: set[SnapshotID] = set()
-        """Layers that were found on disk. They stay: what this program removes nobody uses."""
+        """Layers that were found on disk. They stay: what this program removes is never in use."""
 
     def layer_dir(self, snapshot: SnapshotID) -> str:
         """The directory that holds the snapshot's own files."""
@@ -77,7 +77,7 @@ class BaseSnapshotter:
         snapshot = self.table.insert(parent, stack, merged=merged)
         home = f"{self.folder}/{snapshot}"
         try:
-            os.mkdir(home, 0o700)  # Nobody but us gets at set-id programs in there.
+            os.mkdir(home, 0o700)  # Other accounts must not reach set-id programs in there.
         except FileExistsError:
             discard(self.store, home)  # Of a row that was lost: see `sweep`.
             os.mkdir(home, 0o700)

@@ -1,7 +1,7 @@
-"""Old defects of merges by name, for whoever wants to see one: `--lab=NAME`, and the exhibits.
+"""Old defects of merges by name, for demonstrations: `--lab=NAME`, and the exhibits.
 
 Comes in: a name. Goes out: the policy that brings the old behaviour back. What each policy switches
-is one condition in `apply`, so that no merge may be stacked. docs/lab.md tells the stories.
+is one condition in `apply`, so that no merge may be stacked. docs/lab.md has the stories.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A mount that is in no directory: open as long as somebody holds its descriptor.
+"""A mount that is in no directory: it lasts as long as its descriptor is open.
 
 Comes in: overlay layers as paths. Goes out: a directory descriptor. When it is closed, or the
 process dies, the kernel unmounts. Two ways lead there:

@@ -2,7 +2,7 @@
 
 Comes in: two views. Goes out: differences in walk order: names sorted as bytes, a directory
 before its contents, and before the first change in it also when the directory itself is as it
-was, because whoever applies the change, or writes it into a layer, needs the parent.
+was, because to apply the change, or to write it into a layer, takes the parent.
 
 One walk serves all cases. In each directory the two sides are stacks of real directories, and
 what they share at the bottom cannot differ; so only names found above that have to be compared.
@@ -42,14 +42,14 @@ Pair = tuple[str, Node | None, Node | None]
 
 
 class _Frame:
-    """A directory on the way down: what is left in it, and its own entry until it is told."""
+    """A directory on the way down: what is left in it, and its own entry until it is yielded."""
 
-    __slots__ = ("pairs", "path", "untold")
+    __slots__ = ("pairs", "path", "pending")
 
-    def __init__(self, path: str, pairs: Iterator[Pair], untold: Difference | None) -> None:
+    def __init__(self, path: str, pairs: Iterator[Pair], pending: Difference | None) -> None:
         self.path = path
         self.pairs = pairs
-        self.untold = untold
+        self.pending = pending
 
 
 def differences(lower: View, upper: View) -> Iterator[Difference]:
@@ -70,22 +70,22 @@ def differences(lower: View, upper: View) -> Iterator[Difference]:
             continue
         name, low, up = pair
         path = f"{frame.path}/{name}" if frame.path else name
-        told, descend = _compare(path, low, up)
-        if told is not None:
-            if frame.untold is not None:
+        difference, descend = _compare(path, low, up)
+        if difference is not None:
+            if frame.pending is not None:
                 yield from _tell(frames)
-            yield told
+            yield difference
         if descend and up is not None:
             pairs = _pairs(lower, upper, low.dirs if low else (), up.dirs)
-            untold = None if told else Difference(Kind.MODIFY, path, *_entry(up))
-            frames.append(_Frame(path, pairs, untold))
+            pending = None if difference else Difference(Kind.MODIFY, path, *_entry(up))
+            frames.append(_Frame(path, pairs, pending))
 
 
 def _tell(frames: list[_Frame]) -> Iterator[Difference]:
     for frame in frames:
-        if frame.untold is not None:
-            yield frame.untold
-            frame.untold = None
+        if frame.pending is not None:
+            yield frame.pending
+            frame.pending = None
 
 
 def _entry(node: Node) -> tuple[str, int, int]:

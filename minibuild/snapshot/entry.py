@@ -33,7 +33,7 @@ def copy(source: str, dir_fd: int, name: str, cancelled: threading.Event | None 
     if kind == stat.S_IFLNK:
         os.symlink(os.readlink(source), name, dir_fd=dir_fd)
     else:
-        # A socket's node can be made without a socket; whoever listened is long gone.
+        # A socket's node can be made without a socket; what listened is long gone.
         os.mknod(name, kind | 0o600, found.st_rdev, dir_fd=dir_fd)
     owner.chown(dir_fd, name, found.st_uid, found.st_gid)
     if kind != stat.S_IFLNK:

@@ -55,7 +55,7 @@ class OverlaySnapshotter(BaseSnapshotter):
         if parent is not None and len(below) >= self.max_layers:
             from minibuild.snapshot.merge import flattened
 
-            parent = flattened(self, parent)  # With one layer more nobody could read it.
+            parent = flattened(self, parent)  # With one layer more it could not be mounted.
             below = self.layers(parent)
         snapshot = self.create(parent)
         if below:
@@ -144,7 +144,7 @@ class OverlaySnapshotter(BaseSnapshotter):
 
     def _allow_mount(self, snapshot: SnapshotID) -> None:
         """Remove the marker of an earlier volatile mount."""
-        # Just the marker: somebody may still have the workdir open.
+        # Just the marker: a process may still have the workdir open.
         self._remove(f"{snapshot}/{_WORK}/{_WORK}/incompat", "volatile")
 
     def _remove_workdir(self, snapshot: SnapshotID) -> None:

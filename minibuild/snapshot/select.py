@@ -1,12 +1,12 @@
 """Which snapshotter this host and this store allow.
 
 Comes in: a store. Goes out: a snapshotter. Overlayfs may be missing, forbidden, or unable to use
-the store's filesystem (another overlay, NFS), and no flag tells; so it is tried, by doing once
+the store's filesystem (another overlay, NFS), and no flag says so; it is tried, by doing once
 what builds do: mount, delete a file of the layer below, and find the whiteout; make a directory
 anew, and find that it is opaque, which takes extended attributes (tmpfs has had none of `user.*`
 before Linux 6.6: the mount goes well there, and a mkdir(2) fails much later). That it worked is
 kept in the store, under the kernel's release and the id map, so that later starts need not try.
-A refusal is not kept: somebody may mend the host.
+A refusal is not kept: the host may be mended meanwhile.
 """
 
 import os
@@ -80,7 +80,7 @@ def _try(overlay: OverlaySnapshotter) -> str:
         if not stat.S_ISCHR(found.st_mode) or found.st_rdev != 0:
             return "a deleted file leaves no whiteout"
         if not View([above], overlay.whiteouts).is_opaque(f"{above}/directory"):
-            return "a directory that is made anew is not opaque"
+            return "a directory that is created again is not opaque"
     except (BuildError, OSError) as error:
         return str(error)
     finally:

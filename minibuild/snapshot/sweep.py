@@ -1,4 +1,4 @@
-"""What dead processes left: active snapshots, files in the making, directories nobody knows.
+"""What dead processes left: active snapshots, files in the making, directories without a row.
 
 Comes in: a store. Goes out: the same store, tidy. Runs at each start beside other processes that
 build, so the order matters: first list what could be garbage, then see whose it is. A live process
@@ -15,7 +15,7 @@ from minibuild.store.owner import abandoned
 
 
 def sweep(store: Store) -> int:
-    """Remove what nobody alive is making. Returns how many things were removed."""
+    """Remove what no live process is making. Returns how many things were removed."""
     files = os.listdir(store.path("ingest"))
     directories = os.listdir(store.path("snapshots"))
     rows = store.db.execute("SELECT id, owner FROM snapshots").fetchall()
@@ -42,7 +42,7 @@ def sweep(store: Store) -> int:
 
 
 def _remove(store: Store, path: str) -> int:
-    """Take `path` out of sight, then remove it. 0 if somebody else was first."""
+    """Take `path` out of sight, then remove it. 0 if another process was first."""
     try:
         discard(store, path)
     except FileNotFoundError:

@@ -167,7 +167,7 @@ class Table:
     # Facts that are found once -----------------------------------------------------------------
 
     def portable(self, snapshot: SnapshotID) -> bool | None:
-        """Whether the layer means the same on any base; None if nobody has looked yet."""
+        """Whether the layer means the same on any base; None if that was not looked at yet."""
         row = self.store.db.execute(
             "SELECT portable FROM snapshots WHERE id = ?", (snapshot,)
         ).fetchone()

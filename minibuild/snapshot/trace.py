@@ -1,6 +1,6 @@
 """A merge, watched: for each path who has it last, who lost it, and what was done.
 
-Comes in: diffs. Goes out: the fate of each path. What was done is told by the merge itself, which
+Comes in: diffs. Goes out: the fate of each path. The merge itself reports what it did; it
 is made for this by hardlinks and removed again (see `MergePolicy.trace`); what lies below it, in
 the snapshot that became the parent of the merge, is read from the diffs that made that.
 Read next: `apply`, where the telling is done.
@@ -89,15 +89,15 @@ def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> Trace:
     """Merge by hardlinks, watch, and remove what was made."""
     numbers = [n for n, diff in enumerate(diffs) if diff.lower != diff.upper]
     below, parent = _chain(diffs, numbers)
-    told: list[Applied] = []
-    policy = MergePolicy(Strategy.HARDLINK, trace=told.append)
+    applied: list[Applied] = []
+    policy = MergePolicy(Strategy.HARDLINK, trace=applied.append)
     merged = merge(snapshotter, [diffs[n] for n in numbers], policy, None)
     try:
         acts = _Acts()
         for number in numbers[:below]:
             acts.take(_read(snapshotter, diffs[number], number))
         shared = parent is None or can_stand_on(snapshotter, parent)
-        acts.take(_told(told, numbers[below:], shared=shared))
+        acts.take(_acts_of(applied, numbers[below:], shared=shared))
         fates = tuple(_fates(snapshotter, merged.snapshot, acts.by_path))
     finally:
         if merged.snapshot != parent:
@@ -123,15 +123,15 @@ def _read(snapshotter: "BaseSnapshotter", diff: Diff, number: int) -> Iterator[t
         yield change.path, Act(number, BELOW, "", deletes, directory)
 
 
-def _told(
-    told: Iterable[Applied], numbers: Sequence[int], *, shared: bool
+def _acts_of(
+    done: Iterable[Applied], numbers: Sequence[int], *, shared: bool
 ) -> Iterator[tuple[str, Act]]:
     """What the merge said it did.
 
     Where the merge cannot stand on the parent it begins with all of that, as one diff; who of the
     chain brought what is known already, so only what was done is new.
     """
-    for applied in told:
+    for applied in done:
         number = applied.diff if shared else applied.diff - 1
         act = Act(
             numbers[number] if number >= 0 else -1,

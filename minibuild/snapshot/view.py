@@ -108,7 +108,7 @@ class View:
         return node
 
     def is_opaque(self, directory: str) -> bool:
-        """Whether a directory hides what lies below it."""
+        """Whether a directory hides what is below it."""
         return self._mark(directory) == b"y"
 
     def _mark(self, directory: str) -> bytes | None:

@@ -1,7 +1,7 @@
-"""Regular expressions that are compiled when somebody asks them something.
+"""Regular expressions that are compiled at their first use.
 
 Comes in: an expression. Goes out: what behaves as the compiled one. Python compiles expressions
-anew in each process, 0.02 to 1 ms each: those of the modules of a cached build took 4.6 ms, and it
+again in each process, 0.02 to 1 ms each: those of the modules of a cached build took 4.6 ms, and it
 asks a third of them. For type checkers it is `re.compile`.
 """
 

@@ -63,7 +63,8 @@ _TAKEN = frozenset(
 _UNKNOWN_FIELD = ValueError if sys.version_info < (3, 13) else TypeError
 
 _LATE = frozenset(("__annotate__", "__annotate_func__"))
-"""Where interpreters from 3.14 on keep annotations until somebody asks. typing knows how to ask."""
+"""Where interpreters from 3.14 on keep annotations until they are asked for. typing knows how to
+ask."""
 
 
 class _Record(tuple[Any, ...]):

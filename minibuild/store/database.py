@@ -33,7 +33,7 @@ SCHEMA = (
         owner TEXT,                -- who writes it; NULL once it is committed
         stack TEXT,                -- a stacked merge: JSON list of its layers, lowest first
         created REAL NOT NULL,
-        size_bytes INTEGER,        -- usage, once somebody asked
+        size_bytes INTEGER,        -- usage, once it was asked for
         inodes INTEGER,
         merged INTEGER NOT NULL DEFAULT 0,  -- 1: holds links to files of other snapshots
         portable INTEGER           -- 1: its files mean the same on any base; NULL: not looked at

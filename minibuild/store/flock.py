@@ -10,7 +10,7 @@ from contextlib import contextmanager
 def try_lock(path: str, *, shared: bool = False) -> Iterator[bool]:
     """Hold the lock of the file `path` if that is possible at once; yields whether it is held.
 
-    Works between threads and between processes, because each call opens the file anew.
+    Works between threads and between processes, because each call opens the file again.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -38,7 +38,7 @@ def hold_shared(path: str) -> Iterator[None]:
 
 @contextmanager
 def hold_alone(path: str) -> Iterator[None]:
-    """Hold the lock of the file `path` when nobody else does; waits for all who share it."""
+    """Hold the lock of the file `path` when no other process does; waits for all that share it."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -66,7 +66,7 @@ class Store:
         """Hold the lock `name` (a file name) against other threads and other processes; if
         `shared`, only against those who want it alone.
 
-        Yields whether somebody else held it first: then what they made may be there by now.
+        Yields whether another process held it first: then what it made may be there by now.
         Raises `Cancelled` if `cancelled` is set while waiting.
         """
         fd = os.open(self.path("locks", name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,7 +1,7 @@
-"""Which process is at work on what, so that a crash can be told from a build that is running.
+"""Which process is at work on what, so that a crash differs from a build that is running.
 
 A live process holds flock(2) on a file of its own. The kernel drops the lock when the process
-dies, however it dies, so a claim whose lock can be taken belongs to nobody. Process numbers
+dies, however it dies, so a claim whose lock can be taken has no owner. Process numbers
 would not do: they are used again, and they mean other things in another pid namespace.
 """
 
@@ -17,7 +17,7 @@ class Owner:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        # Created locked: under a temporary name nobody looks at until the lock is held.
+        # Created locked: under a temporary name that no process looks at until the lock is held.
         hidden = os.path.join(folder, "." + self.name)
         self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)

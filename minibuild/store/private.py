@@ -1,4 +1,5 @@
-"""The store's folders belong to their account alone, and take nothing from where they lie.
+"""The store's folders belong to their account alone, and take nothing from the folder that they are
+in.
 
 Comes in: the root of a store. Goes out: the same, closed to others. Images may hold what is nobody
 else's business, and the trees of steps set-user-id programs of root (buildkitd keeps its own 0700,
@@ -36,7 +37,7 @@ def make_folders(root: str) -> None:
 def close_to_others(root: str) -> None:
     """Take from others what they may do in a store, and from its folders what they would pass on.
 
-    A root in which other things lie, such as /tmp, is left as it is, and only what the store has
+    A root that holds other things, such as /tmp, is left as it is, and only what the store has
     there is closed. Nor is anything changed that belongs to another account.
     """
     names = frozenset(os.listdir(root))
