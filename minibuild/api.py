@@ -8,13 +8,14 @@ ours, and the caller sees no difference. Read next: `buildflags.request`, `rootl
 """
 
 import inspect
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any, Unpack, overload
 
 from minibuild.buildflags.options import BuildOptions, CallOptions, Context, GraphOptions
 from minibuild.buildflags.request import build_request, read_path
-from minibuild.errors import UsageError
+from minibuild.errors import DefinitionError, UsageError, explained
 from minibuild.events import Report, silent
 from minibuild.graph.state import State
 from minibuild.session.environment import default_root, read_environment
@@ -57,7 +58,28 @@ def build(context: Any = ".", **options: Any) -> BuildResult:
     if not isinstance(contexts, Mapping):
         raise UsageError("contexts must be a mapping of names to contexts")
     with contexts_on_disk(context, contexts) as (path, named):
-        return _run(path, {**options, "contexts": named}, **call)
+        options["contexts"] = named
+        if isinstance(context, Mapping):
+            options["file"] = _file_in(path, context, options)
+        try:
+            return _run(path, options, **call)
+        except OSError as error:
+            raise explained(error) from error
+
+
+def _file_in(folder: str, files: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """The path of the Dockerfile that is one of the files in memory."""
+    name = read_path("file", options.get("file", ""))
+    if name.startswith(("http://", "https://")):
+        return name
+    names = [name] if name else ["Dockerfile", "dockerfile"]
+    found = [known for known in names if known in files]
+    if options.get("dockerfile") is None and not found:
+        raise DefinitionError(
+            f"there is no {names[0]} among the files of the build context",
+            hint="name another one with file=, or give its text with dockerfile=",
+        )
+    return os.path.join(folder, (found or names)[0])
 
 
 def _run(

@@ -102,7 +102,10 @@ def read_path(name: str, value: Any) -> str:
     """The text of a path. Raises `UsageError`."""
     if not isinstance(value, str | os.PathLike):
         raise _wrong(name, value, "a path")
-    return os.fsdecode(value)
+    path = os.fsdecode(value)
+    if "\0" in path:
+        raise UsageError(f"{name} cannot be {path!r}: a path has no null character")
+    return path
 
 
 def _path(name: str, value: Any, environment: Environment) -> str:

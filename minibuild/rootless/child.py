@@ -2,6 +2,7 @@
 
 Started by `parent`. Reads a request from the socket, enters a user namespace, builds, and writes
 ("event", ...), then ("result", ...) or ("error", ...). The end of its input is the order to stop.
+Read next: `enter`, for the command line.
 """
 
 import os
@@ -53,8 +54,25 @@ def main(number: int) -> int:
         finished.set()
         send("error", error)
         return error.exit_code
+    except Exception as error:
+        finished.set()
+        send("error", _portable(error))
+        return BuildError.exit_code
     send("result", result)
     return 0
+
+
+def _portable(error: Exception) -> Exception:
+    """A mistake of ours, for the caller to see as if it had happened there: with the place where it
+    happened, which pickle drops."""
+    from traceback import format_exc
+
+    error.add_note(f"in the process that ran the build:\n{format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(error.__notes__[-1])
+    return error
 
 
 def _watch(connection: socket.socket, finished: threading.Event) -> None:

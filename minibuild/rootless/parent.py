@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from minibuild.errors import BuildError, Cancelled, HostError
+from minibuild.errors import Cancelled, HostError
 from minibuild.events import Report
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -82,7 +82,7 @@ def _listen(stream: Any, report: Report) -> BuildResult:
             result: BuildResult = value
             return result
         else:
-            assert isinstance(value, BuildError)
+            assert isinstance(value, Exception)
             raise value
 
 

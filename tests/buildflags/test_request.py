@@ -119,6 +119,7 @@ def test_values_and_words(name: str, given: Any, value: Any) -> None:
         ("allow", ["root"], "unknown entitlement 'root'", ""),
         ("file", 3, "file must be a path, and got int", ""),
         ("file", b"a", "file must be a path, and got bytes", ""),
+        ("file", "a\0b", "file cannot be 'a\\x00b'", ""),
         ("target", None, "target must be text, and got NoneType", ""),
         ("lab", "none-such", "none-such", ""),
         ("registries", None, "registries must be a RegistryAccess, and got NoneType", ""),
