@@ -18,7 +18,7 @@ from minibuild.buildflags.request import build_request, read_path
 from minibuild.errors import DefinitionError, UsageError, explained
 from minibuild.events import Report, silent
 from minibuild.graph.state import State
-from minibuild.session.environment import default_root, read_environment
+from minibuild.session.environment import read_environment
 from minibuild.session.memory import contexts_on_disk
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -97,7 +97,7 @@ def _run(
     stop = threading.Event() if cancelled is None else cancelled
     environment = read_environment() if environment is None else environment
     request = build_request(context, options, environment)
-    folder = default_root(environment) if root is None else read_path("root", root)
+    folder = environment.root if root is None else read_path("root", root)
     from minibuild.linux.namespace import needs_user_namespace
 
     if needs_user_namespace():

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
 from minibuild.progress.console import Console, Part
-from minibuild.session.environment import Environment, default_root
+from minibuild.session.environment import Environment
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -27,7 +27,7 @@ class Session(NamedTuple):
     @property
     def root(self) -> str:
         """The folder of the store."""
-        return self.given_root or default_root(self.environment)
+        return self.given_root or self.environment.root
 
     def coloured(self, console: Console) -> bool:
         """Whether to write colours to `console`."""

@@ -25,6 +25,11 @@ class Environment(NamedTuple):
     uid: int
 
     @property
+    def root(self) -> str:
+        """The folder for all state."""
+        return default_root(self)
+
+    @property
     def term(self) -> str:
         """What the terminal calls itself; empty if nobody said."""
         return self.variables.get("TERM", "")

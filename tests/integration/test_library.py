@@ -1,6 +1,7 @@
 """`minibuild.build` from Python: the same as the command line, with no output of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CHECKOUT
 from tests.integration.conftest import Builds
 from tests.support import processes
 
@@ -210,6 +212,30 @@ def test_as_a_module(builds: Builds, project: Project) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("sha256:")
+
+
+def test_the_examples_of_the_page(builds: Builds, tmp_path: Path) -> None:
+    """In order, as one program: each goes on where the one before ended."""
+    page = (CHECKOUT / "docs/python-api.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert len(blocks) == 8
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/program.py").write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        env=builds.cli.environment,
+        cwd=tmp_path / "page",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout
+    assert said.startswith("sha256:") and "COPY app.sh /" in said
+    assert "\nAda\n" in said and "started [3/3] RUN echo 4 > /version" in said
+    assert "✓ [3/3] RUN echo $VERSION > /version cached" in said
+    assert "\nstopped\n3 2 " in said
+    assert builds.cli("run", "app:1", "sh", "/app.sh").stdout == "3\n"
 
 
 def test_typed_errors(builds: Builds, project: Project) -> None:
