@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from minibuild.errors import Span
-from minibuild.spelling import did_you_mean
+from minibuild.graph.spelling import did_you_mean
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Flag, Head
 from minibuild_dockerfile.limits import check_words

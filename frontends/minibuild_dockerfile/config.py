@@ -9,8 +9,8 @@ import posixpath
 
 from minibuild.graph import image
 from minibuild.graph.op import File, Mkdir
+from minibuild.graph.spelling import did_you_mean
 from minibuild.graph.vertex import Vertex
-from minibuild.spelling import did_you_mean
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import healthcheck_text, plain_list, quoted_list

@@ -8,7 +8,7 @@ Read next: `mounts` for RUN --mount.
 from typing import Literal
 
 from minibuild.errors import Span
-from minibuild.spelling import did_you_mean
+from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.clause import Clause, FlagKind
 from minibuild_dockerfile.heredocs import heredoc_word

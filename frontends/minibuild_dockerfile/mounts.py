@@ -17,7 +17,7 @@ from typing import Literal
 
 from minibuild.errors import Span
 from minibuild.graph.boolean import parse_bool
-from minibuild.spelling import did_you_mean
+from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError

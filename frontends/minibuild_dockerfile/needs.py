@@ -10,7 +10,7 @@ Read next: `convert`, which turns the plans into a graph from the first stage on
 
 from minibuild.errors import RegistryError
 from minibuild.graph.platform import Platform
-from minibuild.spelling import did_you_mean
+from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks

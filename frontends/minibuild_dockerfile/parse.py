@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from minibuild.errors import SourceText, Span
-from minibuild.spelling import nearest
+from minibuild.graph.spelling import nearest
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.clause import Clause
 from minibuild_dockerfile.errors import DockerfileError

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Mapping
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
 from minibuild.graph.platform import Platform, parse_platform
-from minibuild.spelling import did_you_mean
+from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks

@@ -13,8 +13,8 @@ from minibuild.errors import Span
 from minibuild.graph.frontend import FrontendRequest
 from minibuild.graph.image import ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import WINDOWS, Platform
+from minibuild.graph.spelling import did_you_mean
 from minibuild.graph.vertex import Note, Vertex
-from minibuild.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks

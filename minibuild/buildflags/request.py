@@ -61,9 +61,10 @@ def build_request(
 
 
 def _near(name: str) -> str:
-    from difflib import get_close_matches
+    from minibuild.graph.spelling import nearest
 
-    return "".join(f"; did you mean {near!r}?" for near in get_close_matches(name, _READERS, 1))
+    near = nearest(name, _READERS)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 # --- Plain values ---

@@ -17,7 +17,7 @@ from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
 from minibuild.frontend.subrequests import METHODS, Method
 from minibuild.graph.draw import FORMATS, drawn
-from minibuild.spelling import nearest
+from minibuild.graph.spelling import nearest
 from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]

@@ -151,7 +151,7 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
 
 def _unknown(words: list[str], session: Session) -> int:
     from minibuild.cli.catalogue import CATALOGUE
-    from minibuild.spelling import nearest
+    from minibuild.graph.spelling import nearest
 
     group = [name for name in CATALOGUE if name.startswith(words[0] + " ")]
     if group and (len(words) == 1 or words[1] in ("-h", "--help", "help")):

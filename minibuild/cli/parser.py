@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
-from minibuild.spelling import nearest
+from minibuild.graph.spelling import nearest
 
 
 class Parser(argparse.ArgumentParser):

@@ -125,7 +125,7 @@ def _has_id(images: Images, image: StoredImage, digits: str) -> bool:
 
 
 def _missing(word: str, stored: list[StoredImage]) -> ImageError:
-    from minibuild.spelling import nearest
+    from minibuild.graph.spelling import nearest
 
     names = [image.name.familiar for image in stored]
     short = [name.removesuffix(":latest") for name in names]

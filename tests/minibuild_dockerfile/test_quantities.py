@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minibuild_dockerfile.quantities import duration_ns, duration_text, size_bytes
 
-from minibuild.spelling import did_you_mean, edit_distance
+from minibuild.graph.spelling import did_you_mean, edit_distance
 
 
 @pytest.mark.parametrize(

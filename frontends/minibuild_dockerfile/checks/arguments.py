@@ -7,7 +7,7 @@ warning in Docker's words, which is no finding of a rule: no directive makes an 
 from collections.abc import Iterable
 
 from minibuild.graph.frontend import Finding
-from minibuild.spelling import did_you_mean
+from minibuild.graph.spelling import did_you_mean
 from minibuild_dockerfile.scope import is_predefined
 
 
