@@ -214,7 +214,6 @@ def become(user: User, *, single_id: bool) -> None:
     except OSError as error:
         raise HostError(
             f"cannot become {user.uid}:{user.gid}: {error.strerror}",
-            hint="the id is not mapped here: this account's ranges in /etc/subuid and /etc/subgid "
-            "have to hold it, or build as root",
+            hint=owner.beyond_map(user.uid, user.gid),
         ) from error
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -5,6 +5,7 @@ inside `explained`, so that no bare OSError leaves it.
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +15,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _RACES = (errno.ENOENT, errno.EBUSY, errno.ESTALE, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 
-def unreadable(path: str, error: OSError) -> DefinitionError:
-    """The error for a source that this process may not read."""
+def unreadable(path: str, error: OSError, dir_fd: int | None = None) -> DefinitionError:
+    """The error for a source that this process may not read; `path` is in its tree, or a name in
+    the open directory `dir_fd`."""
+    if dir_fd is not None:
+        path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+    else:
+        path = path.lstrip("/") or "/"
     return DefinitionError(
         f"cannot read {path}: {error.strerror}",
         hint="make it readable for you, or exclude it in the ignore file",

@@ -213,7 +213,7 @@ class LayerWriter:
         try:
             fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
         except PermissionError as error:
-            raise unreadable(entry.name, error) from error
+            raise unreadable(entry.name, error, entry.dir_fd) from error
         try:
             self.file(entry, fd, xattr.names(fd))
         finally:

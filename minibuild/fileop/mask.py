@@ -74,7 +74,7 @@ def survey(tree: SourceTree, top_fd: int, top: str, *, maps_owners: bool) -> Sur
     with explained("reading the context"):
         uids[status.st_uid] += 1
         gids[status.st_gid] += 1
-        for found in walk(top_fd, [Filter(patterns, top)], sockets=True, left_out=hide):
+        for found in walk(top_fd, [Filter(patterns, top)], sockets=True, left_out=hide, top=top):
             uids[found.stat.st_uid] += 1
             gids[found.stat.st_gid] += 1
             special = special or is_special(found.stat)
@@ -154,7 +154,7 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, writer: Wr
     looks = Looks(_NO_COPY, ROOT)
 
     def entries() -> Iterator[Entry]:
-        for found in walk(top_fd, [Filter(compiled(tree.ignore), top)], sockets=True):
+        for found in walk(top_fd, [Filter(compiled(tree.ignore), top)], sockets=True, top=top):
             seen[found.path] = found.stat.st_ctime_ns
             yield looks.entry(found, found.path, keep=False)
 
@@ -186,7 +186,7 @@ def _replaced(tree: SourceTree, top_fd: int, found: Survey) -> dict[str, os.stat
     replaced: dict[str, os.stat_result] = {}
     mount = ""
     with explained("reading the context"):
-        for one in walk(top_fd, filters, sockets=True):
+        for one in walk(top_fd, filters, sockets=True, top=found.top):
             if one.path in found.mounted and not _is_within(one.path, mount):
                 mount = one.path
             foreign = (one.stat.st_uid, one.stat.st_gid) != found.owner

@@ -92,6 +92,19 @@ def lstat(root_fd: int, real: str) -> os.stat_result | None:
         os.close(fd)
 
 
+def closed_directory(root_fd: int, path: str) -> str:
+    """The last directory on the way to a path before which this process has to stop."""
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        try:
+            lstat(root_fd, real_path(root_fd, "/".join(parts[: count + 1])))
+        except PermissionError:
+            return "/".join(parts[:count])
+        except OSError:
+            break
+    return path
+
+
 def _link_target(root_fd: int, real: str) -> str | None:
     """The text of the symlink at `real`; None for anything else, and for nothing."""
     try:

@@ -16,7 +16,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
-from minibuild.fileop.paths import clean, join, lstat, real_path
+from minibuild.fileop.paths import clean, closed_directory, join, lstat, real_path
 from minibuild.fileop.walk import Filter, Found, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.op import Copy
@@ -75,7 +75,7 @@ class Selection:
         if pick.wanted is not None:
             filters.append(Filter(pick.wanted))
         with self._directory(pick.real) as fd:
-            yield from walk(fd, filters, sockets=self.tree.local)
+            yield from walk(fd, filters, sockets=self.tree.local, top=pick.real)
 
     @contextmanager
     def parent(self, pick: Pick) -> Iterator[tuple[int, str]]:
@@ -87,6 +87,8 @@ class Selection:
     def _pick(self, named: str, written: str) -> Pick:
         try:
             real = real_path(self.tree.fd, named)
+        except PermissionError as error:
+            raise unreadable(closed_directory(self.tree.fd, named), error) from error
         except OSError as error:
             raise DefinitionError(f"cannot copy {written}: {error.strerror}") from error
         status = lstat(self.tree.fd, real)
@@ -102,7 +104,8 @@ class Selection:
             return True
         if not is_dir or self._ignore.may_prune(real):
             return False
-        with self._directory(real) as fd, closing(walk(fd, [Filter(self._ignore, real)])) as below:
+        filters = [Filter(self._ignore, real)]
+        with self._directory(real) as fd, closing(walk(fd, filters, top=real)) as below:
             return next(below, None) is not None
 
     # --- wildcards ---
@@ -131,7 +134,10 @@ class Selection:
                 if self._visible(path, is_dir):
                     yield path
             elif is_dir and not self._ignore.may_prune(path):
-                stack.push(name)
+                try:
+                    stack.push(name)
+                except PermissionError as error:
+                    raise unreadable(path, error) from error
                 yield from self._match(stack, path, patterns[1:])
                 stack.pop()
 

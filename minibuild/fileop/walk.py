@@ -65,11 +65,10 @@ def walk(
     *,
     sockets: bool = False,
     left_out: Omitted = lambda path: None,
+    top: str = "",
 ) -> Generator[Found]:
-    """Everything below the directory that the filters leave; `sockets` are there if asked for.
-
-    Raises `DefinitionError` for a directory that may not be read.
-    """
+    """Everything below the directory `top` that the filters leave; `sockets` if asked for. Raises
+    `DefinitionError` for a directory that may not be read."""
     filters = [f for f in filters if f.patterns]
     with DirStack(top_fd) as stack:
         levels = [_Level(stack.fd, "", None)]
@@ -107,7 +106,7 @@ def walk(
                     untold = 0
                 yield found
             if kind == stat.S_IFDIR:
-                levels.append(_open(stack, found))
+                levels.append(_open(stack, found, top))
                 untold += not taken
 
 
@@ -127,9 +126,9 @@ def _implied(levels: Sequence[_Level]) -> Iterator[Found]:
             level.found = None
 
 
-def _open(stack: DirStack, found: Found) -> _Level:
+def _open(stack: DirStack, found: Found, top: str) -> _Level:
     try:
         fd = stack.push(found.name)
         return _Level(fd, found.path, found if found.implied else None)
     except PermissionError as error:
-        raise unreadable(found.path, error) from error
+        raise unreadable(join(top, found.path), error) from error

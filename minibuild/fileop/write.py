@@ -148,7 +148,7 @@ class Writer:
             try:
                 source_fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
             except PermissionError as error:
-                raise unreadable(entry.name, error) from error
+                raise unreadable(entry.name, error, entry.dir_fd) from error
         target_fd = -1
         try:
             target_fd = self._create(dir_fd, name, entry, source_fd)

@@ -80,6 +80,21 @@ def birth_mode(mode: int) -> int:
     return mode & 0o777 if mode & 0o7000 == 0 else 0o600
 
 
+def beyond_map(uid: int, gid: int) -> str:
+    """What to do about ids that there are not."""
+    uids, gids = mapped_ids()
+    if uid >= uids:
+        known = f"user ids go up to {uids - 1} here: take a smaller one, or"
+    elif gid >= gids:
+        known = f"group ids go up to {gids - 1} here: take a smaller one, or"
+    else:
+        known = "they are not mapped here:"
+    return (
+        f"{known} have more mapped: an account has them from /etc/subuid and /etc/subgid, a "
+        "container from the settings of its runtime; or build as root"
+    )
+
+
 def refused(error: OSError, name: str, uid: int, gid: int) -> None:
     """Return if this refusal belongs to the mode with a single id, otherwise raise."""
     if error.errno not in (errno.EINVAL, errno.EPERM):
@@ -87,7 +102,5 @@ def refused(error: OSError, name: str, uid: int, gid: int) -> None:
     if maps_single_id():
         return
     raise HostError(
-        f"cannot give {name} to {uid}:{gid}: {error.strerror}",
-        hint="the id is not mapped here: add subordinate ids for your user to /etc/subuid and "
-        "/etc/subgid (65536 of them), or run as root",
+        f"cannot give {name} to {uid}:{gid}: {error.strerror}", hint=beyond_map(uid, gid)
     ) from error

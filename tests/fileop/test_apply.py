@@ -489,14 +489,37 @@ def test_passwd_that_leads_out_or_blocks(bench: Bench) -> None:
     assert tell(bench.dest)["f"] == "f"
 
 
-def test_unreadable_source(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("top/f", "top/f"),
+        ("top/f*", "top/f"),
+        ("top/d", "top/d"),
+        ("top/d/in", "top/d"),
+        ("top/d/in/deep", "top/d"),
+        ("top/d*", "top/d"),
+        ("t*/d/*", "top/d"),
+        ("top/*/in", "top/d"),
+        ("top/link/in", "top/link"),
+        ("top", "top/d"),
+        (".", "top/d"),
+    ],
+)
+def test_unreadable_source(bench: Bench, source: str, told: str) -> None:
+    """The error names what is closed, by its path in the context."""
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
-    make(bench.source, {"f": "f", "d/": "0000"})
-    os.chmod(os.path.join(bench.source, "f"), 0)
+    make(bench.source, {"top/f": "f", "top/d/in": "x", "top/link": "-> d"})
     for name in ("f", "d"):
-        with pytest.raises(DefinitionError, match="cannot read"):
-            bench.copy(name, "/x")
+        os.chmod(f"{bench.source}/top/{name}", 0)
+    try:
+        with pytest.raises(DefinitionError) as caught:
+            bench.copy(source, "/x/")
+    finally:
+        os.chmod(f"{bench.source}/top/d", 0o755)
+    message = caught.value.message.replace(f"{bench.source}/", "")
+    assert message == f"cannot read {told}: Permission denied"
+    assert caught.value.hint == "make it readable for you, or exclude it in the ignore file"
 
 
 def test_cancelled_and_progress(bench: Bench) -> None:
