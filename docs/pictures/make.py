@@ -1,7 +1,8 @@
 """The pictures of docs/, made from what the program says: `python docs/pictures/make.py`.
 
 Comes in: the demo, built in a store of its own (it needs a static busybox), and the JSON of
-`merge-trace` and `image inspect`. Goes out: SVG files beside this script. They have no date and no digest in them, so they change only when what they show changes.
+`merge-trace` and `image inspect`. Goes out: SVG files beside this script. They have no date and no
+digest in them, so they change only when what they show changes.
 """
 
 import json
