@@ -12,6 +12,7 @@ from minibuild.graph.op import File, Mkdir
 from minibuild.graph.spelling import did_you_mean
 from minibuild.graph.vertex import Vertex
 from minibuild_dockerfile.checks import rules
+from minibuild_dockerfile.checks.written import check_form, check_once, check_secret
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import healthcheck_text, plain_list, quoted_list
 from minibuild_dockerfile.instructions import (
@@ -57,6 +58,7 @@ def arg(state: StageState, item: Arg) -> None:
     texts = []
     for name_item in item.names:
         name = name_item.name  # which is not expanded
+        check_secret(item, name, state.conversion.checks)
         value = given.get(name)
         if value is None and name_item.default is not None:
             value = state.word(name_item.default, item.head, name_item.span)
@@ -75,7 +77,9 @@ def env(state: StageState, item: Env) -> None:
         (state.word(p.key, item.head, p.span), state.word(p.value, item.head, p.span))
         for p in item.pairs
     ]
+    check_form(item, state.conversion.checks)
     for name, value in pairs:
+        check_secret(item, name, state.conversion.checks)
         state.set_env(name, value)
     state.record("ENV " + " ".join(f"{name}={value}" for name, value in pairs))
 
@@ -87,6 +91,7 @@ def label(state: StageState, item: Label) -> None:
         (state.word(p.key, item.head, p.span), state.word(p.value, item.head, p.span))
         for p in item.pairs
     ]
+    check_form(item, state.conversion.checks)
     labels.update(pairs)
     state.record("LABEL " + " ".join(f"{name}={value}" for name, value in pairs))
 
@@ -124,26 +129,34 @@ def user(state: StageState, item: User) -> None:
 
 def cmd(state: StageState, item: Cmd) -> None:
     """Set the default arguments or command."""
-    _check_form(state, item)
+    _note_use(state, item)
+    _check_shell(state, item)
     args = with_shell(state, item.command)
     state.config["Cmd"] = args
     # Meant for Windows, and set for every image since.
     state.config["ArgsEscaped"] = True
-    state.cmd_set = True
     state.record(f"CMD {quoted_list(args)}")
 
 
 def entrypoint(state: StageState, item: Entrypoint) -> None:
     """Set the command. A CMD of the base was meant for another one, and goes."""
-    _check_form(state, item)
+    _note_use(state, item)
+    _check_shell(state, item)
     args = with_shell(state, item.command)
     state.config["Entrypoint"] = args
-    if not state.cmd_set:
+    if "Cmd" not in state.used:
         state.config.pop("Cmd", None)
     state.record(f"ENTRYPOINT {quoted_list(args)}")
 
 
-def _check_form(state: StageState, item: Cmd | Entrypoint) -> None:
+def _note_use(state: StageState, item: Cmd | Entrypoint | Healthcheck) -> None:
+    """Of these the last one of a stage counts."""
+    kind = type(item).__name__
+    check_once(item, state.used.get(kind), state.conversion.checks)
+    state.used[kind] = item.head
+
+
+def _check_shell(state: StageState, item: Cmd | Entrypoint) -> None:
     """A shell form is worth a word, unless somebody chose a SHELL for it."""
     if isinstance(item.command, ShellForm) and not state.config.get("Shell"):
         message = (
@@ -224,6 +237,7 @@ def stopsignal(state: StageState, item: Stopsignal) -> None:
 
 def healthcheck(state: StageState, item: Healthcheck) -> None:
     """Set or disable the health check. Values of 0 are left out: they stand for the default."""
+    _note_use(state, item)
     if item.command is None:
         check: image.Healthcheck = {"Test": ["NONE"]}
     elif isinstance(item.command, ExecForm):

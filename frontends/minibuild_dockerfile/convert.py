@@ -38,7 +38,7 @@ from minibuild_dockerfile.needs import Needs, Plan, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
 from minibuild_dockerfile.sources import Sources, as_base, named_contexts
-from minibuild_dockerfile.stages import FromScope, StageTable, make_table, split
+from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, make_table, split
 from minibuild_dockerfile.state import Conversion, StageState
 
 _SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
@@ -174,12 +174,14 @@ def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, di
     last = stages[-1][0]
     assert isinstance(last, From)
     predefined = platform_args(request, platform, last.name)
-    variables = global_args(args, predefined, request.build_args, parsed.escape)
     try:
         defaults = global_args(args, predefined, {}, parsed.escape)
     except DockerfileError:
-        defaults = None
-    scope = FromScope(variables, defaults, declared_names(args), parsed.escape, checks, Budget())
+        pass  # Some ARG needs a value (`ARG NAME=${NAME:?message}`), so there are no defaults.
+    else:
+        check_defaults(stages, defaults, parsed.escape, checks)
+    variables = global_args(args, predefined, request.build_args, parsed.escape)
+    scope = FromScope(variables, declared_names(args), parsed.escape, checks, Budget())
     return make_table(stages, scope, request, named_contexts(request.contexts)), variables
 
 
@@ -199,7 +201,6 @@ def converted(
     plans = needs.of(*(table.stages if all_stages else (target,)))
     for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)
-        written.check_stage(plan.instructions, checks)
         for instruction in plan.instructions:
             dispatch(state, instruction)
     state = states[target.number]

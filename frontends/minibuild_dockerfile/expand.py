@@ -34,6 +34,12 @@ class Words(NamedTuple):
     unset: frozenset[str]
 
 
+class ExpansionError(DockerfileError):
+    """A word that cannot be expanded. `unset` are the names without a value up to there."""
+
+    unset: frozenset[str] = frozenset()
+
+
 def process_word(
     word: str,
     variables: Mapping[str, str],
@@ -82,7 +88,9 @@ def _run(lexer: Lexer, span: Span, budget: Budget | None) -> tuple[str, list[str
         hint = _hint(str(error), lexer.text)
         if isinstance(error, RequiredError):
             hint = "give the value with --build-arg, or in an ARG or ENV above this line"
-        raise DockerfileError(f"failed to process {quoted}: {error}", span, hint=hint) from None
+        failed = ExpansionError(f"failed to process {quoted}: {error}", span, hint=hint)
+        failed.unset = frozenset(lexer.unset)
+        raise failed from None
     budget.take(lexer.spent, span)
     return expanded
 

@@ -97,15 +97,15 @@ def _instructions(
     for logical, split in zip(scanned.logical, splits, strict=True):
         instruction = _instruction(logical, split, scanned.escape, locate)
         in_stage = in_stage or isinstance(instruction, From)
+        if isinstance(instruction, Onbuild):
+            parse_trigger(instruction.trigger, logical.span)
+        yield instruction
         if not in_stage and not isinstance(instruction, Arg):
             raise DockerfileError(
                 "no build stage in current context",
                 logical.span,
                 hint="only ARG may stand before the first FROM",
             )
-        if isinstance(instruction, Onbuild):
-            parse_trigger(instruction.trigger, logical.span)
-        yield instruction
 
 
 def parse_trigger(trigger: str, span: Span) -> Instruction:

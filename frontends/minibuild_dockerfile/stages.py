@@ -9,7 +9,7 @@ place of a stage with its name.
 Read next: `needs`, which says which stages a target takes.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
@@ -19,7 +19,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.expand import Expansion, process_word
+from minibuild_dockerfile.expand import Expansion, ExpansionError, process_word
 from minibuild_dockerfile.instructions import (
     Arg,
     Copy,
@@ -30,7 +30,7 @@ from minibuild_dockerfile.instructions import (
     Run,
 )
 from minibuild_dockerfile.limits import Budget
-from minibuild_dockerfile.reference import SCRATCH, InvalidReference, full_name
+from minibuild_dockerfile.reference import InvalidReference, full_name
 
 _MOST_DIGITS = 20
 """Numbers with more are too large for anything, and slow to read."""
@@ -135,14 +135,9 @@ def split(parsed: ParsedFile) -> tuple[list[Arg], list[list[Instruction]]]:
 
 
 class FromScope(NamedTuple):
-    """What FROM is expanded with: `variables`, of which some are `declared` without a value.
-
-    `defaults` are the variables as they would be without build arguments; None if some ARG needs
-    one (`ARG NAME=${NAME:?message}`).
-    """
+    """What FROM is expanded with: `variables`, of which some are `declared` without a value."""
 
     variables: Mapping[str, str]
-    defaults: Mapping[str, str] | None
     declared: frozenset[str]
     escape: str
     checks: Checks
@@ -155,13 +150,21 @@ class FromScope(NamedTuple):
 
     def expand(self, text: str, head: Head) -> Expansion:
         """`text` expanded; a variable that is not declared is a finding."""
-        expansion = process_word(text, self.variables, head.span, self.escape, self.budget)
-        for name in sorted(expansion.unset - self.declared):
+        try:
+            expansion = process_word(text, self.variables, head.span, self.escape, self.budget)
+        except ExpansionError as error:
+            self.note_unset(error.unset, head)
+            raise
+        self.note_unset(expansion.unset, head)
+        return expansion
+
+    def note_unset(self, unset: frozenset[str], head: Head) -> None:
+        """Report variables that no ARG above the first FROM declares."""
+        for name in sorted(unset - self.declared):
             near = did_you_mean(name, self.known)
             self.checks.report(
                 rules.UNDEFINED_ARG_IN_FROM, f"FROM argument '{name}' is not declared{near}", head
             )
-        return expansion
 
     def meant(self, expansion: Expansion) -> str:
         """` (did you mean X?)` for a variable that an expansion did not find, or nothing."""
@@ -169,26 +172,27 @@ class FromScope(NamedTuple):
         near = (did_you_mean(name, self.known) for name in unknown)
         return next(filter(None, near), "")
 
-    def check_default(self, source: From, known: Container[str]) -> None:
-        """A FROM whose defaults name no image is a finding. `known` are names that are no images.
 
-        What has no defaults at all says so with `?`, and is none.
-        """
-        if "$" not in source.image or self.defaults is None:
-            return
+def check_defaults(
+    stages: Iterable[list[Instruction]], defaults: Mapping[str, str], escape: str, checks: Checks
+) -> None:
+    """A FROM that names no image with the `defaults` of all arguments is a finding.
+
+    A stage that says with `?` that it has no default ends the check, as in BuildKit.
+    """
+    for source, *_ in stages:
+        assert isinstance(source, From)
         try:
-            text = process_word(source.image, self.defaults, source.head.span, self.escape).text
+            text = process_word(source.image, defaults, source.head.span, escape).text
         except DockerfileError:
             return
         try:
-            if text in known or full_name(text):
-                return
+            full_name(text)
         except InvalidReference:
-            pass
-        message = (
-            f"Default value for ARG {source.image} results in empty or invalid base image name"
-        )
-        self.checks.report(rules.INVALID_DEFAULT_ARG_IN_FROM, message, source.head)
+            message = (
+                f"Default value for ARG {source.image} results in empty or invalid base image name"
+            )
+            checks.report(rules.INVALID_DEFAULT_ARG_IN_FROM, message, source.head)
 
 
 def make_table(
@@ -204,7 +208,6 @@ def make_table(
         source = instructions[0]
         assert isinstance(source, From)
         head = source.head
-        scope.check_default(source, {*named, *contexts, SCRATCH})
         expansion = scope.expand(source.image, head)
         base = expansion.text
         if not base:

@@ -19,7 +19,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.expand import process_word, process_words
+from minibuild_dockerfile.expand import ExpansionError, process_word, process_words
 from minibuild_dockerfile.history import entry
 from minibuild_dockerfile.instructions import Head
 from minibuild_dockerfile.limits import Budget
@@ -52,14 +52,14 @@ class StageState:
     """One stage. `env` is the environment of its RUNs; ARGs are in it, beside what the config has.
 
     `env_at` says where in the config's list a variable stands. `build_args` are the declared ARGs,
-    with the values they had when they were declared.
+    with the values they had when they were declared. `used` are the instructions of which the last
+    one counts.
     """
 
     __slots__ = (
-        "_environment", "author", "base_config", "build_args", "cmd_set", "config", "conversion",
-        "env", "env_at",
-        "guesses", "history", "index", "names", "note_stage", "plan", "platform", "vertex",
-        "workdir_set",
+        "_environment", "author", "base_config", "build_args", "config", "conversion", "env",
+        "env_at", "guesses", "history", "index", "names", "note_stage", "plan", "platform", "used",
+        "vertex", "workdir_set",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, conversion: Conversion) -> None:
@@ -70,7 +70,7 @@ class StageState:
         self.env: dict[str, str] = {}
         self.build_args: dict[str, str | None] = {}
         self._environment: tuple[tuple[str, str], ...] | None = None
-        self.cmd_set = False
+        self.used: dict[str, Head] = {}
         self.workdir_set = False
         self.guesses = 0
         if plan.base is None:
@@ -160,15 +160,18 @@ class StageState:
         """`text` expanded with the variables of this moment."""
         conversion = self.conversion
         where = span or head.span
-        found = process_word(text, self.env, where, conversion.escape, conversion.budget)
+        try:
+            found = process_word(text, self.env, where, conversion.escape, conversion.budget)
+        except ExpansionError as error:
+            self.note_unset(error.unset, head)
+            raise
         self.note_unset(found.unset, head)
         return found.text
 
     def words(self, text: str, head: Head) -> list[str]:
-        """`text` expanded and split into words."""
+        """`text` expanded and split into words. Unset variables are no finding, as in BuildKit."""
         conversion = self.conversion
         found = process_words(text, self.env, head.span, conversion.escape, conversion.budget)
-        self.note_unset(found.unset, head)
         return list(found.words)
 
     def note_unset(self, unset: frozenset[str], head: Head) -> None:

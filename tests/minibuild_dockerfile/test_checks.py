@@ -8,7 +8,7 @@ from minibuild_dockerfile.checks.rules import BUILDKIT_RULES
 from minibuild_dockerfile.checks.teaching import TEACHING_RULES
 from minibuild_dockerfile.convert import check, convert
 
-from minibuild.errors import DefinitionError, SourceText
+from minibuild.errors import BuildError, DefinitionError, SourceText
 from minibuild.graph.frontend import Finding, FrontendRequest, LocalContext
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import IgnoreRules
@@ -35,7 +35,11 @@ def messages(text: str, **fields: Any) -> list[str]:
 
 def test_there_are_all_rules_of_buildkit() -> None:
     assert len({rule.name for rule in BUILDKIT_RULES}) == 22
-    assert all(rule.url.startswith("https://docs.docker.com/") for rule in BUILDKIT_RULES)
+    without = [rule.name for rule in BUILDKIT_RULES if not rule.url]
+    assert without == ["InvalidBaseImagePlatform"]
+    assert all(
+        rule.url.startswith("https://docs.docker.com/") for rule in BUILDKIT_RULES if rule.url
+    )
 
 
 def test_the_page_has_all_rules() -> None:
@@ -79,7 +83,7 @@ def test_the_page_has_all_rules() -> None:
             [("UndefinedVar", 2), ("UndefinedVar", 3)],
         ),
         ("FROM busybox\nCOPY <<E /e\n$X\nE\n", [("UndefinedVar", 2)]),
-        ("FROM busybox\nEXPOSE $X 80\n", [("UndefinedVar", 2)]),
+        ("FROM busybox\nEXPOSE $X 80\n", []),
         ("FROM busybox\nRUN echo $X\n", []),
         (
             'FROM busybox\nCMD ["a"]\nCMD ["b"]\nCMD ["c"]\n',
@@ -260,6 +264,48 @@ def test_every_finding_has_its_page() -> None:
     assert "NoEmptyContinuation" in [finding.rule for finding in found]
     pages = {rule.name: (rule.url, rule.description) for rule in BUILDKIT_RULES}
     assert all((f.url, f.description) == pages[f.rule] for f in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "message"),
+    [
+        ("MAINTAINER x\nFROM busybox\n", [("MaintainerDeprecated", 1)], "no build stage"),
+        ("FROM busybox as a\nMAINTAINER x\nRNU x\nMAINTAINER y\n", [
+            ("FromAsCasing", 1), ("MaintainerDeprecated", 2),
+        ], "unknown instruction"),
+        ("FROM Upper\n", [("InvalidDefaultArgInFrom", 1)], "lowercase"),
+        ("FROM $NO\nFROM $NE\n", [
+            ("InvalidDefaultArgInFrom", 1), ("UndefinedArgInFrom", 1),
+            ("InvalidDefaultArgInFrom", 2),
+        ], "blank"),
+        ("FROM ${NO:?x}\n", [("UndefinedArgInFrom", 1)], "NO: x"),
+        ("FROM busybox\nARG A=${B:?x}\nCMD a\n", [("UndefinedVar", 2)], "B: x"),
+        ("FROM busybox\nCOPY ${B?x}$C a\n", [("UndefinedVar", 2)], "B: x"),
+        ("FROM busybox\nENV A 1\nSTOPSIGNAL nope\nENV API_KEY 1\nCMD a\n", [
+            ("LegacyKeyValueFormat", 2),
+        ], "invalid signal"),
+        ("FROM busybox\nCMD []\nCMD []\nVOLUME $NO\nCMD []\n", [
+            ("MultipleInstructionsDisallowed", 2), ("UndefinedVar", 4),
+        ], "empty string"),
+        ("# check=error=true\nFROM busybox\nMAINTAINER x\nUSER\n", [
+            ("MaintainerDeprecated", 3),
+        ], "USER requires"),
+        ("FROM busybox AS a\nMAINTAINER x\nCOPY --from=b a /b\nFROM a AS b\n", [
+            ("MaintainerDeprecated", 2),
+        ], "needs to be defined"),
+    ],
+)  # fmt: skip
+def test_what_was_found_before_the_first_mistake(
+    text: str, expected: list[tuple[str, int]], message: str
+) -> None:
+    """In a check and in a build alike."""
+    checked = check(request_for(text), FakeResolver())
+    assert checked.error is not None and message in checked.error.message
+    assert [(f.rule, f.span.first if f.span else 0) for f in checked.findings] == expected
+    told: list[Finding] = []
+    with pytest.raises(BuildError):
+        convert(request_for(text), FakeResolver(), told.append)
+    assert set(told) == set(checked.findings)
 
 
 @pytest.mark.parametrize(

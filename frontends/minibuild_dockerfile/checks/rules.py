@@ -79,7 +79,7 @@ LEGACY_KEY_VALUE_FORMAT = Rule(
 )
 INVALID_BASE_IMAGE_PLATFORM = Rule(
     "InvalidBaseImagePlatform",
-    "invalid-base-image-platform",
+    "",  # BuildKit's documentation has none
     "The base image is for another platform than the one asked for",
 )
 REDUNDANT_TARGET_PLATFORM = Rule(

@@ -47,23 +47,32 @@ def check_instructions(instructions: Iterable[Instruction], checks: Checks) -> N
                 checks.report(rules.MAINTAINER_DEPRECATED, message, item.head)
 
 
-def check_stage(instructions: Sequence[Instruction], checks: Checks) -> None:
-    """Check one stage that is built, the triggers of its base included."""
-    _only_once(instructions, checks)
-    for item in instructions:
-        match item:
-            case Arg():
-                for declared in item.names:
-                    _secret("ARG", declared.name, item.head, checks)
-            case Env():
-                for pair in item.pairs:
-                    _secret("ENV", pair.key, item.head, checks)
-        if isinstance(item, Env | Label) and item.legacy:
-            name = type(item).__name__.upper()
-            message = (
-                f'"{name} key=value" should be used instead of legacy "{name} key value" format'
-            )
-            checks.report(rules.LEGACY_KEY_VALUE_FORMAT, message, item.head)
+def check_form(item: Env | Label, checks: Checks) -> None:
+    """Check that a pair is written with `=`."""
+    if item.legacy:
+        name = type(item).__name__.upper()
+        message = f'"{name} key=value" should be used instead of legacy "{name} key value" format'
+        checks.report(rules.LEGACY_KEY_VALUE_FORMAT, message, item.head)
+
+
+def check_once(item: Cmd | Entrypoint | Healthcheck, earlier: Head | None, checks: Checks) -> None:
+    """Check that an instruction overwrites none of its stage; the `earlier` one is at fault."""
+    if earlier is not None:
+        message = (
+            f"Multiple {type(item).__name__.upper()} instructions should not be used in the same "
+            "stage because only the last one will be used"
+        )
+        checks.report(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, message, earlier)
+
+
+def check_secret(item: Arg | Env, name: str, checks: Checks) -> None:
+    """Check that a variable is not named like one with a secret in it."""
+    from minibuild_dockerfile.checks.secrets import may_be_secret
+
+    if may_be_secret(name):
+        kind = type(item).__name__.upper()
+        message = f'Do not use ARG or ENV instructions for sensitive data ({kind} "{name}")'
+        checks.report(rules.SECRETS_USED_IN_ARG_OR_ENV, message, item.head)
 
 
 def _casing(stages: Sequence[Sequence[Instruction]], checks: Checks) -> None:
@@ -98,17 +107,6 @@ def _stage_names(stages: Sequence[Sequence[Instruction]], checks: Checks) -> Non
         seen.add(name)
 
 
-def _only_once(stage: Sequence[Instruction], checks: Checks) -> None:
-    """CMD, ENTRYPOINT and HEALTHCHECK overwrite an earlier one; the earlier one is at fault."""
-    for kind in (Cmd, Entrypoint, Healthcheck):
-        for item in [item for item in stage if isinstance(item, kind)][:-1]:
-            message = (
-                f"Multiple {kind.__name__.upper()} instructions should not be used in the same "
-                "stage because only the last one will be used"
-            )
-            checks.report(rules.MULTIPLE_INSTRUCTIONS_DISALLOWED, message, item.head)
-
-
 def _from(item: From, checks: Checks) -> None:
     if item.written_name != item.name:
         message = f"Stage name '{item.written_name}' should be lowercase"
@@ -121,14 +119,6 @@ def _from(item: From, checks: Checks) -> None:
         checks.report(rules.FROM_AS_CASING, message, item.head)
     if item.name:
         _described("FROM", (item.name,), item.head, checks)
-
-
-def _secret(instruction: str, name: str, head: Head, checks: Checks) -> None:
-    from minibuild_dockerfile.checks.secrets import may_be_secret
-
-    if may_be_secret(name):
-        message = f'Do not use ARG or ENV instructions for sensitive data ({instruction} "{name}")'
-        checks.report(rules.SECRETS_USED_IN_ARG_OR_ENV, message, head)
 
 
 def _described(instruction: str, names: tuple[str, ...], head: Head, checks: Checks) -> None:
