@@ -64,6 +64,9 @@ if TYPE_CHECKING:
     from minibuild.graph.state import (
         State,
     )
+    from minibuild.linux.resources import (
+        Resources,
+    )
     from minibuild.progress.notebook import (
         Progress,
     )
@@ -120,6 +123,7 @@ __all__ = [
     "RegistryError",
     "Remark",
     "Report",
+    "Resources",
     "Secret",
     "SourceText",
     "Span",
@@ -150,6 +154,7 @@ _HOMES = {
     "graph.op": "Ulimit",
     "graph.platform": "Platform",
     "graph.state": "State",
+    "linux.resources": "Resources",
     "progress.notebook": "Progress",
     "session.environment": "Environment read_environment",
     "session.request": "Attestations BuildRequest BuildResult BuiltImage CacheMountPlace "

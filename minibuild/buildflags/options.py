@@ -14,6 +14,7 @@ from minibuild.events import Report
 from minibuild.graph.image import ContainerConfig
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform
+from minibuild.linux.resources import Resources
 from minibuild.session.environment import Environment
 from minibuild.session.request import (
     Attestations,
@@ -81,6 +82,7 @@ class BuildOptions(CallOptions, total=False):
     add_hosts: Several[tuple[str, str] | str] | Mapping[str, str]
     shm_size_bytes: int
     ulimits: Several[Ulimit | str]
+    resources: Resources | Several[str]
     secrets: Several[Secret | str]
     ssh: Several[SshAgent | str]
     allow: Several[str]

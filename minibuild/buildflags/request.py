@@ -15,6 +15,7 @@ from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.boolean import parse_bool
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.linux.resources import Resources
 from minibuild.session.environment import Environment
 from minibuild.session.registries import registry_access
 from minibuild.session.request import (
@@ -248,6 +249,14 @@ def _ulimits(name: str, value: Any, environment: Environment) -> tuple[Ulimit, .
     return _several(name, value, Ulimit, lambda text: (ulimit(text),))
 
 
+def _resources(name: str, value: Any, environment: Environment) -> Resources:
+    if isinstance(value, Resources):
+        return value
+    from minibuild.buildflags.resources import resources
+
+    return resources(_several(name, value, str))
+
+
 def _secrets(name: str, value: Any, environment: Environment) -> tuple[Secret, ...]:
     from minibuild.buildflags.secret import secret, with_value
 
@@ -322,6 +331,7 @@ _READERS: Mapping[str, Reader] = {
     "add_hosts": _hosts,
     "shm_size_bytes": _number,
     "ulimits": _ulimits,
+    "resources": _resources,
     "secrets": _secrets,
     "ssh": _agents,
     "allow": _allowed,

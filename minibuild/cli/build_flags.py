@@ -4,6 +4,8 @@ Comes in: nothing. Goes out: the parser, and the reasons for flags of buildx tha
 Read next: `build_request`, which turns the options into a request.
 """
 
+import argparse
+
 from minibuild.cli.parser import Parser, add_stall_timeout
 from minibuild.progress.select import MODES
 
@@ -15,15 +17,8 @@ UNSUPPORTED = {
     "--builder": _NO_DAEMON,
     "--cgroup-parent": "limit the program itself instead, with systemd-run or ulimit",
     "--compress": _OUTDATED,
-    "--cpu-period": _OUTDATED,
-    "--cpu-quota": _OUTDATED,
-    "--cpu-shares": _OUTDATED,
-    "--cpuset-cpus": _OUTDATED,
-    "--cpuset-mems": _OUTDATED,
     "--force-rm": _OUTDATED,
     "--isolation": _OUTDATED,
-    "--memory": _OUTDATED,
-    "--memory-swap": _OUTDATED,
     "--policy": _LATER,
     "--rm": _OUTDATED,
     "--security-opt": _OUTDATED,
@@ -130,6 +125,7 @@ def _add_steps(made: Parser) -> None:
     )
     many("--add-host", metavar="HOST:IP", help="line for /etc/hosts of RUN")
     add("--shm-size", default="", metavar="SIZE", help="size of /dev/shm of RUN, such as 64m")
+    add_limits(made)
     many("--ulimit", metavar="NAME=SOFT[:HARD]", help="limit of RUN, such as nofile=1024")
     many("--secret", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount")
     many("--ssh", metavar="ID[=SOCKET|KEY,...]", help="ssh agent, or keys, for RUN --mount")
@@ -145,3 +141,33 @@ def _add_steps(made: Parser) -> None:
     add(
         "--lab", default="", metavar="DEFECT", help="bring an old defect back, to see it: see `lab`"
     )
+
+
+# Flags that are short for --resource KEY=VALUE, and what the help says of them; as with buildx,
+# nothing of most.
+_LIMITS = {
+    "memory": ("-m", "limit of the memory of each RUN, such as 2g"),
+    "memory-swap": ("", ""),
+    "cpu-shares": ("-c", ""),
+    "cpu-period": ("", ""),
+    "cpu-quota": ("", ""),
+    "cpuset-cpus": ("", ""),
+    "cpuset-mems": ("", ""),
+}
+
+
+def add_limits(made: Parser) -> None:
+    """Flags that limit what the process of a step uses."""
+    for key, (short, said) in _LIMITS.items():
+        names = (short, f"--{key}") if short else (f"--{key}",)
+        made.add_argument(*names, default="", metavar="VALUE", help=said or argparse.SUPPRESS)
+    made.add_argument("--cpus", default="", metavar="N", help="CPUs of each RUN, such as 1.5")
+    said = f"limit of each RUN; keys: {', '.join(_LIMITS)}"
+    made.repeated("--resource", metavar="KEY=VALUE", help=said)
+
+
+def limits(options: argparse.Namespace) -> list[str]:
+    """What these flags ask for, as texts of --resource, which counts more than the short ones. So
+    has buildx it."""
+    short = ((key, getattr(options, key.replace("-", "_"))) for key in (*_LIMITS, "cpus"))
+    return [*(f"{key}={text}" for key, text in short if text), *options.resource]

@@ -13,6 +13,7 @@ import argparse
 from minibuild.buildflags.attributes import assignment, build_context, insist_on_text
 from minibuild.buildflags.request import build_request
 from minibuild.buildflags.sizes import size_bytes, truth
+from minibuild.cli.build_flags import limits
 from minibuild.errors import UsageError
 from minibuild.graph.platform import Platform
 from minibuild.session.environment import Environment
@@ -41,6 +42,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         "add_hosts": options.add_host,
         "shm_size_bytes": size_bytes(options.shm_size, "shm-size") if options.shm_size else 0,
         "ulimits": options.ulimit,
+        "resources": limits(options),
         "secrets": options.secret,
         "ssh": options.ssh,
         "allow": options.allow,

@@ -8,6 +8,7 @@ import argparse
 import os
 
 from minibuild.cli.command import Command, Session
+from minibuild.cli.doctor_limits import limits
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
@@ -30,7 +31,7 @@ def _parser() -> Parser:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    findings = [_store(session.root), *check_host(session.root)]
+    findings = [_store(session.root), *check_host(session.root), limits()]
     code = HostError.exit_code if any(verdict(f) == "missing" for f in findings) else 0
     if options.format == "json":
         import json

@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.buildflags.platform import platform as platform_of
+from minibuild.buildflags.resources import resources as limits_of
+from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
+from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping
 from minibuild.rootless.enter import enter
 
@@ -40,6 +43,7 @@ def _parser() -> Parser:
         help="default, none or host",
     )  # fmt: skip
     made.add_argument("--platform", default="", metavar="OS/ARCH", help="default: this machine's")
+    add_limits(made)
     # Docker's habits: they ask for what is done anyway.
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
         made.switch(habit, help=argparse.SUPPRESS)
@@ -59,6 +63,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         options.image = ""
     elif not options.image:
         raise UsageError("no image to run", hint="minibuild run IMAGE [COMMAND], or --failed")
+    resources = limits_of(limits(options))
     name = _name(root, options.image) if options.image else ""
     enter()
     from minibuild.cli.view import failed_view, writable_view
@@ -83,12 +88,18 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             cwd=options.workdir or view.config.config.get("WorkingDir") or "/",
             user=options.user or view.config.config.get("User") or "",
             network=options.network,
+            resources=resources,
             hostname=options.image.rpartition("/")[2].partition(":")[0][:63] or "minibuild",
             tty=interactive,
             tty_size=_size() if interactive else (0, 0),
         )
+        executor = worker.executor(resources)
+        for unkept in executor.unkept(resources):
+            session.tell(f"note: {unkept} cannot be limited here (see `minibuild doctor`, cgroup)")
         with _raw_terminal(interactive):
-            ended: StepExit = worker.executor().run(step, _output, cancelled, stdin=0)
+            ended: StepExit = executor.run(step, _output, cancelled, stdin=0)
+    if ended.oom:
+        session.tell(f"note: {out_of_memory(ended.peak_bytes, resources)}")
     return ended.code
 
 

@@ -1,4 +1,4 @@
-"""The step server as a program of its own: `python -I -S .../__main__.py FD FOLDER SANDBOX`."""
+"""The step server as a program of its own: `python -I -S .../__main__.py FD SETUP`."""
 
 import os
 import sys
@@ -8,4 +8,4 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from minibuild.executor.server import serve_exec
 
-serve_exec(int(sys.argv[1]), sys.argv[2], sandbox=sys.argv[3] == "1")
+serve_exec(int(sys.argv[1]), sys.argv[2])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from minibuild.errors import HostError
+from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
@@ -99,16 +100,22 @@ class Step(NamedTuple):
     etc_hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
     limits: tuple[Limit, ...] = ()
+    resources: Resources = UNLIMITED
     tty: bool = False
     tty_size: tuple[int, int] = (0, 0)
 
 
 class StepExit(NamedTuple):
-    """How the process ended: its exit status, or 128 + N after signal N. `oom` where known."""
+    """How the process ended: its exit status, or 128 + N after signal N.
+
+    `oom`: the kernel killed a process of the step because memory ran out. `peak_bytes` is the most
+    memory that the step had then; 0 where that is not known.
+    """
 
     code: int
     signal: int = 0
     oom: bool = False
+    peak_bytes: int = 0
 
 
 Output = Callable[[int, bytes], None]
@@ -135,6 +142,10 @@ class Executor(Protocol):
         `DefinitionError` if what it names is not there (user, working directory, program: code
         127 or 126 is an exit, not an error); `Cancelled` soon after `cancelled` is set.
         """
+        ...
+
+    def unkept(self, resources: Resources) -> list[str]:
+        """Those of these limits that this host cannot keep, by their names; steps run without."""
         ...
 
     def close(self) -> None:

@@ -4,12 +4,13 @@ Comes in: the machine's devices, before the rootfs is entered. Goes out: a /dev,
 OCI runtime spec (config-linux.md, "Default Devices") lists it, without a console unless there
 is a terminal.
 
-Nothing in a rootfs may be used as a device: a step may call mknod(2), and no device cgroup keeps
-it from the machine's disks. So all its filesystems are mounted `nodev`, and each of the few
-harmless devices is a mount of its own, without that flag. The step gets nodes of its own where
-mknod(2) is allowed: the machine's would show it the owner and mode of the machine's /dev/null, and
-root could change both. In a user namespace mknod(2) is refused, and so is such a change: there the
-machine's nodes are bound.
+A step of root may call mknod(2). Where a cgroup keeps it from opening the machine's disks
+(`devices`), that is all. Elsewhere no node in its tree may be used as a device: all its filesystems
+are mounted `nodev`, and each of the few harmless devices is a mount of its own, without that flag.
+
+The step gets nodes of its own where mknod(2) is allowed: the machine's would show it the owner and
+mode of the machine's /dev/null, and root could change both. In a user namespace mknod(2) is
+refused, and so is such a change: there the machine's nodes are bound.
 """
 
 import errno
@@ -34,20 +35,20 @@ _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
 _REFUSED = (errno.EPERM, errno.EACCES)
 
 
-def mount_dev(path: str, *, sandbox: bool, single_id: bool) -> None:
-    """Mount a new /dev at `path`."""
+def mount_dev(path: str, *, sandbox: bool, nodev: bool, single_id: bool) -> None:
+    """Mount a new /dev at `path`. `nodev`: nodes that the step makes in it are of no use."""
     flags = syscalls.MS_NOSUID | syscalls.MS_STRICTATIME
     syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755,size=65536k")
     names = DEVICES if sandbox else (*DEVICES, *_of_this_machine())
     for name in names:
-        _show(name, path, bind=sandbox)
+        _show(name, path, bind=nodev)
     for name, link in LINKS.items():
         os.symlink(link, f"{path}/{name}")
     if os.path.exists(CORE):
         os.symlink(CORE, f"{path}/core")
     for name, mode in (("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)):
         os.mkdir(f"{path}/{name}", mode)
-    if sandbox:
+    if nodev:
         # Now, and for this mount alone: those of the devices stay as they are.
         syscalls.mount_setattr(syscalls.AT_FDCWD, path, attr_set=syscalls.MOUNT_ATTR_NODEV, flags=0)
     _mount_inner(path, single_id=single_id)

@@ -11,9 +11,11 @@ import os
 
 from minibuild.executor import etc_files
 from minibuild.executor.api import Step
+from minibuild.executor.groups import Groups
 from minibuild.executor.mounts import Scratch
 from minibuild.executor.points import Points
-from minibuild.executor.sysfiles import Masks, bind_protected, mount_sys
+from minibuild.executor.sysfiles import Masks, bind_protected, mount_cgroups, mount_sys
+from minibuild.executor.wire import Setup
 from minibuild.linux import capabilities
 
 SCRATCH = "mnt"
@@ -23,18 +25,22 @@ SCRATCH = "mnt"
 class Ground:
     """Where things are. `root`, `proc`, `proc_readonly`, `dev` and `own` are empty directories for
     the mounts of one step, `masks` what covers files of the kernel; `sys` is mounted. `files` are
-    paths by contents, to be bound read-only as they are, and `points` is a layer on disk."""
+    paths by contents, to be bound read-only as they are, and `points` is a layer on disk. `groups`
+    makes the cgroups of steps. `nodev`: what keeps a step from devices is how its filesystems are
+    mounted."""
 
     __slots__ = (
-        *("dev", "files", "masks", "own", "points", "proc", "proc_readonly"),
-        *("root", "sandbox", "single_id", "sys"),
+        *("dev", "files", "groups", "masks", "own", "points", "proc", "proc_readonly"),
+        *("nodev", "root", "sandbox", "single_id", "sys"),
     )
 
-    def __init__(self, folder: str, *, sandbox: bool, single_id: bool) -> None:
-        self.sandbox = sandbox
+    def __init__(self, setup: Setup, *, single_id: bool) -> None:
+        sandbox = self.sandbox = setup.sandbox
         self.single_id = single_id
-        self.points = Points(folder)
-        scratch = Scratch(os.path.join(folder, SCRATCH))
+        self.groups = Groups(setup.place, sandbox=sandbox)
+        self.nodev = sandbox and not self.groups.guarded
+        self.points = Points(setup.folder)
+        scratch = Scratch(os.path.join(setup.folder, SCRATCH))
         self.root = scratch.directory()
         self.proc = scratch.directory()
         self.proc_readonly = scratch.directory()
@@ -43,6 +49,8 @@ class Ground:
         self.masks = Masks(scratch)
         self.sys = scratch.directory()
         mount_sys(self.sys, self.masks, sandbox=sandbox)
+        if not setup.place.hierarchies:
+            mount_cgroups(self.sys, (), sandbox=sandbox)
         names = etc_files.hosts(Step((), ()).hostname, ()).encode()
         self.files = {text: scratch.file(text) for text in (names, etc_files.resolv_conf())}
         for path in self.files.values():

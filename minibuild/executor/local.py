@@ -18,12 +18,14 @@ from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.server import StepServer
+from minibuild.executor.servers import Servers
 from minibuild.executor.stubs import remove_stubs
 from minibuild.executor.watch import DeviceWatch, can_watch
 from minibuild.executor.wire import (
     MAX_REPLY_BYTES,
     Exited,
     Failed,
+    Order,
     Ready,
     Request,
     Terminal,
@@ -34,6 +36,7 @@ from minibuild.executor.wire import (
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.linux.owner import maps_single_id
+from minibuild.linux.resources import UNLIMITED, Resources
 
 if TYPE_CHECKING:
     from minibuild.executor.seccomp.policy import Watch
@@ -46,8 +49,9 @@ _CHUNK_BYTES = 1 << 16
 _SIGKILL = 9
 
 
-def start_executor(folder: str) -> "LocalExecutor":
-    """An executor that keeps its few files in `folder`."""
+def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecutor":
+    """An executor that keeps its few files in `folder`. `resources` are the limits that steps will
+    most likely have."""
     try:
         os.makedirs(os.path.join(folder, SCRATCH), exist_ok=True)
     except OSError as error:
@@ -55,21 +59,16 @@ def start_executor(folder: str) -> "LocalExecutor":
             f"cannot write to {folder}: {error.strerror}",
             hint="set MINIBUILD_ROOT to a folder that you may write to",
         ) from error
-    return LocalExecutor(folder)
+    return LocalExecutor(folder, resources)
 
 
 class LocalExecutor:
-    """An `api.Executor` over step servers. Safe to use from many threads.
+    """An `api.Executor` over step servers. Safe to use from many threads."""
 
-    The server for confined steps is there from the start, the one for others comes with the first
-    of them.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self._servers = {True: StepServer.start(folder, sandbox=True)}
-        self._starting = threading.Lock()
-        self._folder = folder
+    def __init__(self, folder: str, resources: Resources) -> None:
         self._in_userns = in_user_namespace()
+        self._servers = Servers(folder, resources, root=not self._in_userns)
+        self._folder = folder
         self._single_id = maps_single_id()
         self._oom = OomWatch()
         self._filters: dict[tuple[bool, Watch], bytes] = {}
@@ -87,7 +86,7 @@ class LocalExecutor:
             raise Cancelled("the step was cancelled")
         running = _Running(output, stdin)
         try:
-            running.start(self._server(step), self._request(step))
+            running.start(self._servers.for_step(step), self._request(step))
             exited = running.wait(cancelled)
         except BaseException:
             running.kill()
@@ -104,13 +103,9 @@ class LocalExecutor:
             _tidy(step, running.ready)
         return self._exit(exited)
 
-    def _server(self, step: Step) -> StepServer:
-        """The server for steps of this kind."""
-        sandbox = step.security != "insecure"
-        with self._starting:
-            if sandbox not in self._servers:
-                self._servers[sandbox] = StepServer.start(self._folder, sandbox=sandbox)
-            return self._servers[sandbox]
+    def unkept(self, resources: Resources) -> list[str]:
+        """See `api.Executor.unkept`."""
+        return self._servers.unkept(resources)
 
     def _request(self, step: Step) -> Request:
         program = self._filter(step, "nothing")
@@ -137,15 +132,16 @@ class LocalExecutor:
 
     def _exit(self, exited: Exited) -> StepExit:
         code = 128 + exited.signal if exited.signal else exited.status
-        killed = code == 128 + _SIGKILL
-        return StepExit(code, exited.signal, oom=killed and self._oom.happened())
+        oom = exited.oom_kills > 0
+        if exited.oom_kills < 0:
+            oom = code == 128 + _SIGKILL and self._oom.happened()
+        peak_bytes = max(exited.peak_bytes, 0) if oom else 0
+        return StepExit(code, exited.signal, oom, peak_bytes)
 
     def close(self) -> None:
         """Kill every step and stop the servers."""
         self._closed = True
-        with self._starting:
-            for server in self._servers.values():
-                server.close()
+        self._servers.close()
 
 
 def _may_see_devices(step: Step) -> bool:
@@ -200,7 +196,8 @@ class _Running:
             self._poll.register(self._channel.fileno(), select.POLLIN)
             first, second, third, fourth, fifth = theirs
             fds = (first, second, third, fourth, fifth)
-            server.request(fds, network=request.step.network == "none")
+            step = request.step
+            server.request(Order(step.network == "none", step.resources), fds)
         finally:
             close_all(theirs)
 

@@ -177,7 +177,7 @@ def layer_dirs(mounts: tuple[Mount, ...]) -> list[str]:
     return found
 
 
-def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool) -> str:
+def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool, nodev: bool) -> str:
     """A tree under a layer in memory: it can be written, and nobody sees it afterwards."""
     upper, work, merged = scratch.directory(), scratch.directory(), scratch.directory()
     last = mounts[-1]
@@ -194,7 +194,8 @@ def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool) 
     os.chown(upper, found.st_uid, found.st_gid)
     os.chmod(upper, stat.S_IMODE(found.st_mode))
     options += (f"upperdir={upper}", f"workdir={work}")
-    mount_tree((last._replace(type="overlay", options=options),), merged, syscalls.MS_NODEV)
+    flags = syscalls.MS_NODEV if nodev else 0
+    mount_tree((last._replace(type="overlay", options=options),), merged, flags)
     return merged
 
 
@@ -206,37 +207,43 @@ def _first_lower(options: tuple[str, ...]) -> str:
 
 
 def detach(
-    mount: BindTree | BindPath | Tmpfs | SecretFile, scratch: Scratch, *, in_userns: bool
+    mount: BindTree | BindPath | Tmpfs | SecretFile,
+    scratch: Scratch,
+    *,
+    in_userns: bool,
+    nodev: bool,
 ) -> Detached:
-    """The mount as a descriptor."""
+    """The mount as a descriptor. `nodev`: no node in it can be used as a device."""
     match mount:
         case BindTree():
-            return _detach_tree(mount, scratch, in_userns=in_userns)
+            return _detach_tree(mount, scratch, in_userns=in_userns, nodev=nodev)
         case BindPath():
-            flags = _flags(readonly=mount.readonly)
+            flags = _flags(readonly=mount.readonly, nodev=nodev)
             return _detach_source(mount.target, mount.path, mount.source, flags)
         case Tmpfs():
-            fd = tmpfs(mount.size_bytes, "1777")
+            fd = tmpfs(mount.size_bytes, "1777", nodev=nodev)
             return Detached(mount.target, fd, True)
         case SecretFile():
             path = scratch.file(mount.data, mount.mode, mount.uid, mount.gid)
-            flags = _flags(readonly=True)
+            flags = _flags(readonly=True, nodev=True)
             flags |= syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
             return _detach_source(mount.target, path, "/", flags)
 
 
-def _detach_tree(mount: BindTree, scratch: Scratch, *, in_userns: bool) -> Detached:
+def _detach_tree(mount: BindTree, scratch: Scratch, *, in_userns: bool, nodev: bool) -> Detached:
     if mount.writable_discard:
-        tree = discarding(mount.mounts, scratch, in_userns=in_userns)
+        tree = discarding(mount.mounts, scratch, in_userns=in_userns, nodev=nodev)
     else:
         tree = scratch.directory()
         mount_tree(mount.mounts, tree)
     readonly = mount.readonly and not mount.writable_discard
-    return _detach_source(mount.target, tree, mount.source, _flags(readonly=readonly))
+    flags = _flags(readonly=readonly, nodev=nodev)
+    return _detach_source(mount.target, tree, mount.source, flags)
 
 
-def _flags(*, readonly: bool) -> int:
-    return syscalls.MOUNT_ATTR_NODEV | (syscalls.MOUNT_ATTR_RDONLY if readonly else 0)
+def _flags(*, readonly: bool, nodev: bool) -> int:
+    flags = syscalls.MOUNT_ATTR_NODEV if nodev else 0
+    return flags | (syscalls.MOUNT_ATTR_RDONLY if readonly else 0)
 
 
 def _detach_source(target: str, path: str, source: str, attributes: int) -> Detached:
@@ -282,7 +289,7 @@ def clone_mount(fd: int, path: str = "", *, recursive: bool = False) -> int:
         return syscalls.open_tree(path, flags | syscalls.AT_RECURSIVE, dir_fd=fd)
 
 
-def tmpfs(size_bytes: int, mode: str, *, noexec: bool = False) -> int:
+def tmpfs(size_bytes: int, mode: str, *, nodev: bool) -> int:
     """A detached filesystem in memory."""
     fs_fd = syscalls.fsopen("tmpfs")
     try:
@@ -290,9 +297,7 @@ def tmpfs(size_bytes: int, mode: str, *, noexec: bool = False) -> int:
         if size_bytes:
             syscalls.fsconfig_string(fs_fd, "size", str(size_bytes))
         syscalls.fsconfig_create(fs_fd)
-        attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
-        if noexec:
-            attributes |= syscalls.MOUNT_ATTR_NOEXEC
+        attributes = syscalls.MOUNT_ATTR_NOSUID | (syscalls.MOUNT_ATTR_NODEV if nodev else 0)
         return syscalls.fsmount(fs_fd, attributes)
     finally:
         os.close(fs_fd)

@@ -1,4 +1,4 @@
-"""Whether the kernel killed something because memory ran out.
+"""Whether the kernel killed something because memory ran out, where steps have no cgroup.
 
 It says so only in counters: in the cgroup's memory.events (cgroup-v2.rst), or in /proc/vmstat for
 the whole machine. A counter that grew and a step that ended by SIGKILL are taken for one event.

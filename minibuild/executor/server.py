@@ -11,6 +11,7 @@ them. It has a mount namespace of its own, so what it mounts nobody sees.
 Read next: `child`, what a cloned process does.
 """
 
+import errno
 import gc
 import os
 import select
@@ -24,8 +25,17 @@ from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.executor.ground import Ground
+from minibuild.executor.groups import StepGroup, Usage
 from minibuild.executor.system import System
-from minibuild.executor.wire import Exited, Failed, pack
+from minibuild.executor.wire import (
+    Exited,
+    Failed,
+    Order,
+    Setup,
+    pack,
+    unpack_order,
+    unpack_setup,
+)
 from minibuild.linux import syscalls
 from minibuild.linux.dispositions import restore_defaults
 from minibuild.linux.owner import maps_single_id
@@ -34,12 +44,10 @@ from minibuild.startup.tuples import NamedTuple
 
 _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
-) | syscalls.CLONE_NEWCGROUP
-# The last of them because the server mounts the cgroups that steps see, as they are to see them.
-_SERVER_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWCGROUP
-_USUAL, _OWN_NETWORK = b"usual", b"own network"
+)
+_SERVER_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
 _EXEC_FD = 3
-_MAX_REQUEST_BYTES = 64
+_MAX_ORDER_BYTES = 64 * 1024
 
 
 class StepServer:
@@ -53,18 +61,18 @@ class StepServer:
         self._pid = pid
 
     @classmethod
-    def start(cls, folder: str, *, sandbox: bool) -> "StepServer":
+    def start(cls, setup: Setup) -> "StepServer":
         """Start a server: by a clone of this process while it has a single thread, else by a new
-        interpreter, which takes 30 ms longer. What it needs of `folder` is in `ground`."""
+        interpreter, which takes 30 ms longer. What it makes of the setup is in `ground`."""
         ours, theirs = pair()
         try:
             if len(os.listdir("/proc/self/task")) == 1:
-                pid, pidfd = syscalls.clone(_SERVER_NAMESPACES)
+                pid, pidfd = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
                 if pid == 0:
-                    _serve_and_exit(theirs.fileno(), folder, sandbox, dies_with_parent=True)
+                    _serve_and_exit(theirs.fileno(), setup, dies_with_parent=True)
                 os.close(pidfd)
             else:
-                pid = _spawn(theirs.fileno(), folder, sandbox)
+                pid = _spawn(theirs.fileno(), setup)
         except OSError as error:
             ours.close()
             raise HostError(
@@ -75,11 +83,10 @@ class StepServer:
             theirs.close()
         return cls(ours, pid)
 
-    def request(self, fds: tuple[int, int, int, int, int], *, network: bool) -> None:
-        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket;
-        `network`: in a network namespace of its own."""
+    def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
+        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
         try:
-            self._channel.send(_OWN_NETWORK if network else _USUAL, fds)
+            self._channel.send(pack(order), fds)
         except OSError as error:
             raise HostError(
                 "the step server died", hint="was it killed, or out of memory?"
@@ -94,29 +101,37 @@ class StepServer:
             self._pid = 0
 
 
-def _spawn(fd: int, folder: str, sandbox: bool) -> int:
+def _cgroup_namespace(setup: Setup) -> int:
+    """Without groups of their own steps see the server's as the root of all. With them, a step
+    gets such a namespace once it is in its group: the kernel keeps a process of one from starting
+    another outside of it."""
+    return 0 if setup.place.hierarchies else syscalls.CLONE_NEWCGROUP
+
+
+def _spawn(fd: int, setup: Setup) -> int:
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
     # -I and -S: no environment, no site-packages. Nothing but the standard library is needed.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", program, str(_EXEC_FD), folder, str(int(sandbox))],
+        [sys.executable, "-I", "-S", program, str(_EXEC_FD), pack(setup).hex()],
         {},
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, _EXEC_FD)],
         setsid=True,
     )
 
 
-def serve_exec(fd: int, folder: str, *, sandbox: bool) -> NoReturn:
+def serve_exec(fd: int, packed_setup: str) -> NoReturn:
     """The server in a new interpreter: clone once more, to be number 1 of a pid namespace."""
-    pid, _ = syscalls.clone(_SERVER_NAMESPACES)
+    setup = unpack_setup(bytes.fromhex(packed_setup))
+    pid, _ = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
     if pid == 0:
-        _serve_and_exit(fd, folder, sandbox, dies_with_parent=False)
+        _serve_and_exit(fd, setup, dies_with_parent=False)
     os.close(fd)
     os.waitpid(pid, 0)
     os._exit(0)
 
 
-def _serve_and_exit(fd: int, folder: str, sandbox: bool, *, dies_with_parent: bool) -> NoReturn:
+def _serve_and_exit(fd: int, setup: Setup, *, dies_with_parent: bool) -> NoReturn:
     try:
         if dies_with_parent:
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -128,7 +143,7 @@ def _serve_and_exit(fd: int, folder: str, sandbox: bool, *, dies_with_parent: bo
         # A collection would write to memory that is shared with the children.
         gc.disable()
         gc.freeze()
-        _Server(Channel(fd), folder, sandbox=sandbox).serve()
+        _Server(Channel(fd), setup).serve()
     except BaseException as error:
         os.write(2, f"minibuild: the step server failed: {error!r}\n".encode())
         os._exit(1)
@@ -146,26 +161,33 @@ def _close_others(fd: int) -> None:
     os.closerange(fd + 1, 1 << 20)
 
 
-class _Running(NamedTuple):
+class _Process(NamedTuple):
+    """The process of a step, and its cgroup, if it has one."""
+
     pidfd: int
+    group: StepGroup | None
+
+
+class _Running(NamedTuple):
+    process: _Process
     channel: Channel
 
 
 class _Spare(NamedTuple):
     """A process that waits for a step, and the channel on which to give it one."""
 
-    pidfd: int
+    process: _Process
     channel: Channel
 
 
 class _Server:
     """The loop. Everything it waits for is a descriptor: requests, words on steps, their ends."""
 
-    def __init__(self, requests: Channel, folder: str, *, sandbox: bool) -> None:
+    def __init__(self, requests: Channel, setup: Setup) -> None:
         self._requests = requests
         self._ground: Ground | OSError
         try:
-            self._ground = Ground(folder, sandbox=sandbox, single_id=maps_single_id())
+            self._ground = Ground(setup, single_id=maps_single_id())
         except OSError as error:
             self._ground = error  # Told to the first who wants a step.
         self._spare: _Spare | None = None
@@ -180,87 +202,116 @@ class _Server:
         while True:
             for fd, _ in self._poll.poll():
                 if fd == self._requests.fileno():
-                    data, fds = self._requests.receive(_MAX_REQUEST_BYTES)
+                    data, fds = self._requests.receive(_MAX_ORDER_BYTES)
                     if not data:
                         return
-                    self._start(data == _OWN_NETWORK, fds)
+                    self._start(unpack_order(data), fds)
                 elif fd in self._by_pidfd:
                     self._ended(self._by_pidfd[fd])
                 elif fd in self._by_channel:
                     self._kill(self._by_channel[fd])
 
-    def _start(self, network: bool, fds: list[int]) -> None:
+    def _start(self, order: Order, fds: list[int]) -> None:
         request_fd, stdin, stdout, stderr, control = fds
         channel = Channel(control)
         try:
-            pidfd = -1 if network else self._give_to_spare(fds)
-            if pidfd < 0:
+            process = None if order.network else self._give_to_spare(order, fds)
+            if process is None:
                 given = child.Given(request_fd, stdin, stdout, stderr, channel)
-                pidfd = self._clone(lambda: given, network=network)
+                process = self._clone(lambda: given, order)
+        except HostError as error:
+            _tell(channel, pack(Failed("HostError", error.message, error.hint)))
+            channel.close()
         except OSError as error:
             hint = getattr(error, "hint", "")
             _tell(channel, pack(Failed("HostError", f"cannot start the step: {error}", hint)))
             channel.close()
         else:
-            running = _Running(pidfd, channel)
-            self._by_pidfd[pidfd] = self._by_channel[control] = running
-            self._poll.register(pidfd, select.POLLIN)
+            running = _Running(process, channel)
+            self._by_pidfd[process.pidfd] = self._by_channel[control] = running
+            self._poll.register(process.pidfd, select.POLLIN)
             self._poll.register(control, select.POLLIN)
         close_all((request_fd, stdin, stdout, stderr))
         if self._spare is None:
             self._prepare_spare()
 
-    def _clone(self, receive: Callable[[], child.Given | None], *, network: bool = False) -> int:
-        """Start a process for a step; return its pidfd."""
+    def _clone(self, receive: Callable[[], child.Given | None], order: Order) -> _Process:
+        """Start a process for a step."""
         if isinstance(self._ground, OSError):
             raise self._ground
         ground = self._ground
-        pid, pidfd = syscalls.clone(_NAMESPACES | (syscalls.CLONE_NEWNET if network else 0))
+        group = ground.groups.make()
+        flags = _NAMESPACES | (syscalls.CLONE_NEWNET if order.network else 0)
+        if group is None:
+            flags |= syscalls.CLONE_NEWCGROUP
+        try:
+            if group is not None:
+                group.limit(order.resources)
+            pid, pidfd, inside = _clone_into(group, flags)
+        except (OSError, HostError):
+            if group is not None:
+                group.remove()
+            raise
         if pid == 0:
-            child.run(lambda: System(ground, network=network), receive)
-        return pidfd
+
+            def prepare() -> System:
+                if group is not None:
+                    group.enter(unified=not inside)
+                return System(ground, network=order.network, group=group)
+
+            child.run(prepare, receive)
+        return _Process(pidfd, group)
 
     def _prepare_spare(self) -> None:
         """Have a process ready for the next step of the usual kind."""
         ours, theirs = pair()
         try:
-            self._spare = _Spare(self._clone(lambda: _receive(ours, theirs)), ours)
+            self._spare = _Spare(self._clone(lambda: _receive(ours, theirs), Order()), ours)
         except OSError:
             ours.close()  # The next step will meet the same, and somebody is told.
         finally:
             theirs.close()
 
-    def _give_to_spare(self, fds: list[int]) -> int:
-        """Let the spare process run a step; return its pidfd, or -1 if there is none any more."""
+    def _give_to_spare(self, order: Order, fds: list[int]) -> _Process | None:
+        """Let the spare process run a step; None if there is no such process any more."""
+        if self._spare is None:
+            return None
+        if self._spare.process.group is not None:
+            self._spare.process.group.limit(order.resources)
         spare, self._spare = self._spare, None
-        if spare is None:
-            return -1
         try:
             spare.channel.send(b"go", tuple(fds))
         except OSError:
-            os.waitid(os.P_PIDFD, spare.pidfd, os.WEXITED)
-            os.close(spare.pidfd)
-            return -1
+            os.waitid(os.P_PIDFD, spare.process.pidfd, os.WEXITED)
+            _forget(spare.process)
+            return None
         finally:
             spare.channel.close()
-        return spare.pidfd
+        return spare.process
 
     def _ended(self, running: _Running) -> None:
         """Its process is a zombie: by then the kernel has ended all others of its namespace."""
-        result = os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED)
+        process = running.process
+        result = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
         assert result is not None
         exited = result.si_code == os.CLD_EXITED
         status = result.si_status if exited else 0
-        _tell(running.channel, pack(Exited(status, 0 if exited else result.si_status)))
+        usage = Usage()
+        if process.group is not None and result.si_status:
+            usage = process.group.usage()
+        _tell(running.channel, pack(Exited(status, 0 if exited else result.si_status, *usage)))
         self._forget_channel(running)
         running.channel.close()
-        self._poll.unregister(running.pidfd)
-        del self._by_pidfd[running.pidfd]
-        os.close(running.pidfd)
+        self._poll.unregister(process.pidfd)
+        del self._by_pidfd[process.pidfd]
+        _forget(process)
 
     def _kill(self, running: _Running) -> None:
-        """Number 1 of a pid namespace takes the rest with it."""
-        signal.pidfd_send_signal(running.pidfd, signal.SIGKILL)
+        """Number 1 of a pid namespace takes the rest with it. All at once is quicker, where there
+        are many."""
+        if running.process.group is not None:
+            running.process.group.kill()
+        signal.pidfd_send_signal(running.process.pidfd, signal.SIGKILL)
         self._forget_channel(running)
 
     def _forget_channel(self, running: _Running) -> None:
@@ -269,10 +320,34 @@ class _Server:
             self._poll.unregister(fd)
 
 
+def _clone_into(group: StepGroup | None, flags: int) -> tuple[int, int, bool]:
+    """clone(2), in a cgroup of version 2 if there is one; the last value says whether that worked.
+    To move a process there later takes the kernel ten milliseconds on a machine with many."""
+    group_fd = group.open_unified() if group is not None else -1
+    if group_fd < 0:
+        return *syscalls.clone(flags), False
+    try:
+        return *syscalls.clone(flags, into_cgroup=group_fd), True
+    except OSError as error:
+        # Before Linux 5.7, or in a container whose filter does not know the call.
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.E2BIG):
+            raise
+    finally:
+        os.close(group_fd)
+    return *syscalls.clone(flags), False
+
+
+def _forget(process: _Process) -> None:
+    """Let go of a process that has ended."""
+    os.close(process.pidfd)
+    if process.group is not None:
+        process.group.remove()
+
+
 def _receive(server: Channel, ours: Channel) -> child.Given | None:
     """What a spare process waits for, on its end of a channel; None if the server goes."""
     server.close()
-    data, fds = ours.receive(_MAX_REQUEST_BYTES)
+    data, fds = ours.receive(_MAX_ORDER_BYTES)
     if not data:
         return None
     request_fd, stdin, stdout, stderr, control = fds

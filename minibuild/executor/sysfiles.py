@@ -15,6 +15,7 @@ import os
 from minibuild.executor.dev import make_node
 from minibuild.executor.mounts import Scratch
 from minibuild.linux import syscalls
+from minibuild.linux.cgroup import Hierarchy
 
 MASKED_FOLDERS = (
     "/proc/acpi",
@@ -102,23 +103,37 @@ def mount_proc(path: str, readonly: str, masks: Masks, *, sandbox: bool) -> None
 
 
 def mount_sys(path: str, masks: Masks, *, sandbox: bool) -> None:
-    """Mount /sys at `path`, and the cgroups in it where the machine has version 2.
+    """Mount /sys at `path`.
 
     Only who owns the network namespace may mount a fresh /sys; else the machine's is bound,
     read-only with all that is mounted below it.
     """
     flags = _FLAGS | (syscalls.MOUNT_ATTR_RDONLY if sandbox else 0)
-    if _fresh("sysfs", flags, path):
-        if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-            try:
-                _fresh("cgroup2", flags, path + "/fs/cgroup")
-            except OSError:
-                pass  # A container may forbid it, in several ways; then programs find no limits.
-    else:
+    if not _fresh("sysfs", flags, path):
         syscalls.mount("/sys", path, flags=_BOUND)
         protect(path)
     if sandbox:
         _mask(path, "/sys", masks)
+
+
+def mount_cgroups(sys: str, groups: tuple[Hierarchy, ...], *, sandbox: bool) -> None:
+    """Mount the cgroups in the /sys at `sys`, as programs look for their limits there: those of
+    this process's cgroup namespace. `groups` are the groups of the step, or none."""
+    path = sys + "/fs/cgroup"
+    flags = _FLAGS | (syscalls.MOUNT_ATTR_RDONLY if sandbox else 0)
+    old = [group for group in groups if group.version == 1]
+    try:
+        if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+            _fresh("cgroup2", flags, path)
+        elif old:
+            _fresh("tmpfs", _FLAGS, path)
+            for group in old:
+                point = f"{path}/{','.join(sorted(group.controllers))}"
+                os.mkdir(point)
+                syscalls.mount(group.path, point, flags=syscalls.MS_BIND)
+                syscalls.mount_setattr(syscalls.AT_FDCWD, point, attr_set=flags, flags=0)
+    except OSError:
+        pass  # A container may forbid it, in several ways; then programs find no limits.
 
 
 def _mask(path: str, name: str, masks: Masks) -> None:

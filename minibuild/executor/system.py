@@ -10,19 +10,21 @@ import os
 
 from minibuild.executor.dev import mount_dev
 from minibuild.executor.ground import Ground
+from minibuild.executor.groups import StepGroup
 from minibuild.executor.mounts import Detached, Scratch, clone_mount
-from minibuild.executor.sysfiles import mount_proc, mount_sys, protect
+from minibuild.executor.sysfiles import mount_cgroups, mount_proc, mount_sys, protect
 from minibuild.linux import syscalls
 
 
 class System:
     """The machine's part, in a process with namespaces of its own. `network`: also one of the
-    network, which /sys shows."""
+    network, which /sys shows. `group` is the cgroup that it has entered, if there is one."""
 
-    __slots__ = ("dev", "ground", "host_fd", "proc", "scratch", "sys")
+    __slots__ = ("dev", "ground", "group", "host_fd", "proc", "scratch", "sys")
 
-    def __init__(self, ground: Ground, *, network: bool) -> None:
+    def __init__(self, ground: Ground, *, network: bool, group: StepGroup | None = None) -> None:
         self.ground = ground
+        self.group = group
         # Now, while it can be seen: after pivot_root(2) it is the way back, to unmount it all.
         self.host_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.scratch = Scratch(ground.own)
@@ -33,8 +35,13 @@ class System:
         if network:
             path = self.scratch.directory()
             mount_sys(path, ground.masks, sandbox=sandbox)
+        if group is not None:
+            # From here on the group of the step is the root of all that the step sees.
+            syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+        if group is not None or network:
+            mount_cgroups(path, group.hierarchies if group else (), sandbox=sandbox)
         self.sys = _taken(path)
-        mount_dev(ground.dev, sandbox=sandbox, single_id=ground.single_id)
+        mount_dev(ground.dev, sandbox=sandbox, nodev=ground.nodev, single_id=ground.single_id)
         self.dev = _taken(ground.dev)
         try:
             syscalls.join_session_keyring()

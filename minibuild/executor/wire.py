@@ -10,10 +10,30 @@ import marshal
 from typing import Any
 
 from minibuild.executor.api import BindContext, BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
+from minibuild.executor.place import Place
+from minibuild.linux.cgroup import Hierarchy
+from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
 MAX_REPLY_BYTES = 128 * 1024
+
+
+class Setup(NamedTuple):
+    """What a step server starts with: a folder for its few files, whether its steps are confined,
+    and where their cgroups are made."""
+
+    folder: str
+    sandbox: bool
+    place: Place = Place()
+
+
+class Order(NamedTuple):
+    """What the step server has to know of a step: whether it has a network of its own, and its
+    limits. The kernel lets nobody set those from inside of the step's cgroup namespace."""
+
+    network: bool = False
+    resources: Resources = UNLIMITED
 
 
 class Request(NamedTuple):
@@ -67,10 +87,13 @@ class Failed(NamedTuple):
 
 
 class Exited(NamedTuple):
-    """The process is gone, and every other one of the step with it."""
+    """The process is gone, and every other one of the step with it. The rest is that of
+    `groups.Usage`, if the step failed."""
 
     status: int
     signal: int
+    oom_kills: int = -1
+    peak_bytes: int = -1
 
 
 class Terminal(NamedTuple):
@@ -88,14 +111,29 @@ _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Limit),
+        *(Setup, Order, Place, Hierarchy, Resources),
         *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched),
     )
 }
 
 
-def pack(value: Request | Reply) -> bytes:
+def pack(value: Setup | Order | Request | Reply) -> bytes:
     """The bytes of a message."""
     return marshal.dumps(_flat(value))
+
+
+def unpack_setup(data: bytes) -> Setup:
+    """The setup in these bytes."""
+    setup = _deep(marshal.loads(data))
+    assert isinstance(setup, Setup)
+    return setup
+
+
+def unpack_order(data: bytes) -> Order:
+    """The order in these bytes."""
+    order = _deep(marshal.loads(data))
+    assert isinstance(order, Order)
+    return order
 
 
 def unpack_request(data: bytes) -> Request:

@@ -1,6 +1,10 @@
-"""What to do when a system call fails, by call and errno. Comes in: nothing. Goes out: a table."""
+"""What to do when a system call fails, by call and errno.
+
+Comes in: a call and its errno. Goes out: an error that names the call and says what helps.
+"""
 
 import errno
+import os
 
 HINTS = {
     ("mount", errno.ELOOP): "two of lowerdir, upperdir and workdir overlap",
@@ -23,3 +27,19 @@ HINTS = {
     ("seccomp", errno.EACCES): "set no_new_privs before the filter",
     ("openat2", errno.ENOSYS): "Linux 5.6 or newer is needed",
 }
+
+
+class SyscallError(OSError):
+    """A failed call: `call` and `path` name it, `errno` says why, `hint` what to do (or "")."""
+
+    def __init__(self, code: int, call: str, path: str = "") -> None:
+        super().__init__(code, os.strerror(code), path or None)
+        self.call = call
+        self.path = path
+        self.hint = HINTS.get((call, code), "")
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.path}: {self.strerror}" if self.path else self._short()
+
+    def _short(self) -> str:
+        return f"{self.call}: {self.strerror}"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 
 from minibuild.linux import idmap, syscalls
-from minibuild.linux.advice import read_setting, user_namespace_advice
+from minibuild.linux.advice import user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
 from minibuild.linux.root_mount import contain_mounts
 from minibuild.startup.tuples import NamedTuple
@@ -36,7 +36,7 @@ def check_host(folder: str) -> list[Finding]:
     findings = [kernel(), openat2(), mount_api()]
     if needs_user_namespace():
         findings += [user_namespaces(), subordinate_ids()]
-    findings += [overlay(folder), seccomp(), cgroup(), disk(folder)]
+    findings += [overlay(folder), seccomp(), disk(folder)]
     return findings
 
 
@@ -201,20 +201,6 @@ def seccomp() -> Finding:
         advice = "install libseccomp 2.5 (libseccomp2 in Debian, libseccomp elsewhere)"
         return Finding("seccomp", False, f"libseccomp cannot be loaded: {error}", advice)
     return Finding("seccomp", True, "works")
-
-
-def cgroup() -> Finding:
-    """Which cgroups there are, and whether this process may make its own."""
-    root = "/sys/fs/cgroup"
-    if not os.path.exists(f"{root}/cgroup.controllers"):
-        there = os.path.isdir(f"{root}/memory") or os.path.isdir(f"{root}/unified")
-        return Finding("cgroup", True, "version 1" if there else "none", "not needed to build")
-    own = next(
-        (line[3:] for line in read_setting("/proc/self/cgroup").splitlines() if line[:3] == "0::"),
-        "/",
-    )
-    writable = os.access(f"{root}{own}", os.W_OK)
-    return Finding("cgroup", True, f"version 2, {'writable' if writable else 'read-only'}")
 
 
 def disk(folder: str) -> Finding:

@@ -1,7 +1,7 @@
 """The system calls that Python's `os` does not have: mounts, namespaces, capabilities, filters.
 
 Comes in: plain values. Goes out: file descriptors and numbers, or a `SyscallError` that says
-which call failed on what, and where known what to do about it. The only module that uses ctypes.
+which call failed on what, and where known what to do about it. Only this and `bpf` use ctypes.
 Names and meanings are those of the manual pages, section 2. Read next: `beneath`.
 
 Most functions here are thin on purpose: a caller with a manual page in hand finds no surprise.
@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_void_p
 
-from minibuild.linux.hints import HINTS
+from minibuild.linux.hints import SyscallError as SyscallError
 
 # mount(2), umount2(2)
 MS_RDONLY = 0x1
@@ -39,7 +39,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 # clone(2)
-CLONE_PIDFD = 0x00001000
+CLONE_PIDFD, CLONE_INTO_CGROUP = 0x00001000, 0x200000000
 
 # prctl(2)
 PR_SET_PDEATHSIG = 1
@@ -84,26 +84,10 @@ RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
 
-class SyscallError(OSError):
-    """A failed call: `call` and `path` name it, `errno` says why, `hint` what to do (or "")."""
-
-    def __init__(self, code: int, call: str, path: str = "") -> None:
-        super().__init__(code, os.strerror(code), path or None)
-        self.call = call
-        self.path = path
-        self.hint = HINTS.get((call, code), "")
-
-    def __str__(self) -> str:
-        return f"{self.call} {self.path}: {self.strerror}" if self.path else self._short()
-
-    def _short(self) -> str:
-        return f"{self.call}: {self.strerror}"
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _function(name: str, *argtypes: object) -> "ctypes._NamedFuncPointer":
+def function(name: str, *argtypes: object) -> "ctypes._NamedFuncPointer":
     """A function of libc with declared types. Indexing gives a fresh object each time."""
     function = _libc[name]
     function.argtypes = argtypes  # type: ignore[assignment]
@@ -111,37 +95,38 @@ def _function(name: str, *argtypes: object) -> "ctypes._NamedFuncPointer":
     return function
 
 
-_mount = _function("mount", c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
-_umount2 = _function("umount2", c_char_p, c_int)
-_pivot_root = _function("pivot_root", c_char_p, c_char_p)
-_unshare = _function("unshare", c_int)
-_setns = _function("setns", c_int, c_int)
-_sethostname = _function("sethostname", c_char_p, c_size_t)
-_prctl = _function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
-_capget = _function("capget", c_void_p, c_void_p)
-_capset = _function("capset", c_void_p, c_void_p)
+_mount = function("mount", c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
+_umount2 = function("umount2", c_char_p, c_int)
+_pivot_root = function("pivot_root", c_char_p, c_char_p)
+_unshare = function("unshare", c_int)
+_setns = function("setns", c_int, c_int)
+_sethostname = function("sethostname", c_char_p, c_size_t)
+_prctl = function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_capget = function("capget", c_void_p, c_void_p)
+_capset = function("capset", c_void_p, c_void_p)
 
 # From 424 (Linux 5.1) on, calls have one number on all architectures.
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN = 428, 429, 430
 _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 431, 432, 437, 442
+_SYS_CLONE3 = 435
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 
-_renameat2 = _function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
-_open_tree = _function("syscall", c_long, c_int, c_char_p, c_uint)
-_move_mount = _function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint)
-_fsopen = _function("syscall", c_long, c_char_p, c_uint)
-_fsconfig = _function("syscall", c_long, c_int, c_uint, c_char_p, c_char_p, c_int)
-_fsmount = _function("syscall", c_long, c_int, c_uint, c_uint)
-_openat2 = _function("syscall", c_long, c_int, c_char_p, c_void_p, c_size_t)
-_mount_setattr = _function("syscall", c_long, c_int, c_char_p, c_uint, c_void_p, c_size_t)
+_renameat2 = function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
+_open_tree = function("syscall", c_long, c_int, c_char_p, c_uint)
+_move_mount = function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint)
+_fsopen = function("syscall", c_long, c_char_p, c_uint)
+_fsconfig = function("syscall", c_long, c_int, c_uint, c_char_p, c_char_p, c_int)
+_fsmount = function("syscall", c_long, c_int, c_uint, c_uint)
+_openat2 = function("syscall", c_long, c_int, c_char_p, c_void_p, c_size_t)
+_mount_setattr = function("syscall", c_long, c_int, c_char_p, c_uint, c_void_p, c_size_t)
 # Through PyDLL, which keeps the interpreter lock: the child goes on in Python at once.
 _clone = ctypes.PyDLL(None, use_errno=True)["syscall"]
 _clone.argtypes = (c_long, c_ulong, c_void_p, c_void_p, c_void_p, c_void_p)
 _clone.restype = c_long
-_seccomp = _function("syscall", c_long, c_uint, c_uint, c_void_p)
-_keyctl = _function("syscall", c_long, c_int, c_char_p)
+_seccomp = function("syscall", c_long, c_uint, c_uint, c_void_p)
+_keyctl = function("syscall", c_long, c_int, c_char_p)
 
 
 class _OpenHow(ctypes.Structure):
@@ -161,7 +146,8 @@ class _SockFprog(ctypes.Structure):
     _fields_ = (("len", ctypes.c_ushort), ("filter", c_void_p))
 
 
-def _check(result: int, call: str, path: str = "") -> int:
+def check(result: int, call: str, path: str = "") -> int:
+    """The result of a call, or the error that it set."""
     if result < 0:
         raise SyscallError(ctypes.get_errno(), call, path)
     return result
@@ -169,7 +155,7 @@ def _check(result: int, call: str, path: str = "") -> int:
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2). Empty strings are passed as NULL."""
-    _check(
+    check(
         _mount(
             os.fsencode(source) if source else None,
             os.fsencode(target),
@@ -184,50 +170,56 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
-    _check(_umount2(os.fsencode(target), flags), "umount", target)
+    check(_umount2(os.fsencode(target), flags), "umount", target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """pivot_root(2). `pivot_root(".", ".")` then `umount(".", MNT_DETACH)` needs no old root."""
-    _check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
+    check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
 
 
 def unshare(flags: int) -> None:
     """unshare(2). A user namespace cannot be left by a process with several threads."""
-    _check(_unshare(flags), "unshare")
+    check(_unshare(flags), "unshare")
 
 
-def clone(flags: int) -> tuple[int, int]:
+def clone(flags: int, *, into_cgroup: int = -1) -> tuple[int, int]:
     """clone(2) used like fork(2): the child's number and a pidfd, or (0, -1) in the child.
 
     Only for a process with a single thread, and for a child that soon calls exec: unlike
     `os.fork` this runs none of the interpreter's and libc's fork handlers. It starts the child in
     new namespaces in one call, where fork and unshare would take two processes to get a new pid
-    namespace.
+    namespace. `into_cgroup`: an open cgroup of version 2, to start it there (Linux 5.7).
     """
-    number = _SYS_CLONE.get(os.uname().machine)
-    if number is None:
-        raise SyscallError(errno.ENOSYS, "clone")
     sigchld = 17
     pidfd = c_int(-1)
-    pid = _clone(number, flags | CLONE_PIDFD | sigchld, None, ctypes.byref(pidfd), None, None)
-    return _check(int(pid), "clone"), pidfd.value if pid else -1
+    if into_cgroup >= 0:
+        flags |= CLONE_PIDFD | CLONE_INTO_CGROUP
+        args = (c_uint64 * 11)(flags, ctypes.addressof(pidfd), 0, 0, sigchld)
+        args[10] = into_cgroup
+        pid = _clone(_SYS_CLONE3, ctypes.addressof(args), ctypes.sizeof(args), None, None, None)
+    else:
+        number = _SYS_CLONE.get(os.uname().machine)
+        if number is None:
+            raise SyscallError(errno.ENOSYS, "clone")
+        pid = _clone(number, flags | CLONE_PIDFD | sigchld, None, ctypes.byref(pidfd), None, None)
+    return check(int(pid), "clone"), pidfd.value if pid else -1
 
 
 def setns(fd: int, nstype: int = 0) -> None:
     """setns(2)."""
-    _check(_setns(fd, nstype), "setns")
+    check(_setns(fd, nstype), "setns")
 
 
 def sethostname(name: str) -> None:
     """sethostname(2)."""
     raw = name.encode()
-    _check(_sethostname(raw, len(raw)), "sethostname", name)
+    check(_sethostname(raw, len(raw)), "sethostname", name)
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """prctl(2) with numbers as arguments."""
-    return _check(_prctl(option, arg2, arg3, arg4, arg5), "prctl")
+    return check(_prctl(option, arg2, arg3, arg4, arg5), "prctl")
 
 
 def drop_bounding(numbers: Iterable[int]) -> None:
@@ -239,7 +231,7 @@ def drop_bounding(numbers: Iterable[int]) -> None:
         if _prctl(PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
             if ctypes.get_errno() == errno.EINVAL:
                 return
-            _check(-1, "prctl")
+            check(-1, "prctl")
 
 
 # linux/capability.h: version 3 carries each 64-bit set as two 32-bit words, low word first.
@@ -250,7 +242,7 @@ def capget() -> tuple[int, int, int]:
     """The effective, permitted and inheritable sets of this thread, as bit masks."""
     header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
     data = (c_uint * 6)()
-    _check(_capget(ctypes.byref(header), ctypes.byref(data)), "capget")
+    check(_capget(ctypes.byref(header), ctypes.byref(data)), "capget")
     return (data[0] | data[3] << 32, data[1] | data[4] << 32, data[2] | data[5] << 32)
 
 
@@ -260,7 +252,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     low, high = 0xFFFFFFFF, 32
     sets = (effective, permitted, inheritable)
     data = (c_uint * 6)(*[s & low for s in sets], *[s >> high for s in sets])
-    _check(_capset(ctypes.byref(header), ctypes.byref(data)), "capset")
+    check(_capset(ctypes.byref(header), ctypes.byref(data)), "capset")
 
 
 def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -285,38 +277,38 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: 
 
 def fsopen(fstype: str) -> int:
     """fsopen(2): a filesystem context to configure, close-on-exec."""
-    return _check(_fsopen(_SYS_FSOPEN, fstype.encode(), FSOPEN_CLOEXEC), "fsopen", fstype)
+    return check(_fsopen(_SYS_FSOPEN, fstype.encode(), FSOPEN_CLOEXEC), "fsopen", fstype)
 
 
 def fsconfig_flag(fs_fd: int, key: str) -> None:
     """Set an option that takes no value."""
     result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FLAG, key.encode(), None, 0)
-    _check(result, "fsconfig", key)
+    check(result, "fsconfig", key)
 
 
 def fsconfig_string(fs_fd: int, key: str, value: str) -> None:
     """Set `key` to `value`, which the kernel limits to 255 bytes."""
     raw = os.fsencode(value)
     result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_STRING, key.encode(), raw, 0)
-    _check(result, "fsconfig", f"{key}={value}")
+    check(result, "fsconfig", f"{key}={value}")
 
 
 def fsconfig_fd(fs_fd: int, key: str, fd: int) -> None:
     """Set `key` to an open file or directory; overlayfs takes layers so from Linux 6.13 on."""
     result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FD, key.encode(), None, fd)
-    _check(result, "fsconfig", key)
+    check(result, "fsconfig", key)
 
 
 def fsconfig_create(fs_fd: int) -> None:
     """Make the superblock from what was configured."""
     result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_CMD_CREATE, None, None, 0)
-    _check(result, "fsconfig", "create")
+    check(result, "fsconfig", "create")
 
 
 def fsmount(fs_fd: int, attributes: int = 0) -> int:
     """fsmount(2): a detached mount, which goes when closed. The descriptor is an O_PATH one: open
     "." in it to read. Close-on-exec."""
-    return _check(_fsmount(_SYS_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes), "fsmount")
+    return check(_fsmount(_SYS_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes), "fsmount")
 
 
 def move_mount(
@@ -330,14 +322,14 @@ def move_mount(
     """move_mount(2): attach a detached mount (`from_fd`) at `to_path`."""
     raw_from, raw_to = os.fsencode(from_path), os.fsencode(to_path)
     result = _move_mount(_SYS_MOVE_MOUNT, from_fd, raw_from, to_fd, raw_to, flags)
-    _check(result, "move_mount", to_path)
+    check(result, "move_mount", to_path)
 
 
 def open_tree(path: str, flags: int = OPEN_TREE_CLONE, *, dir_fd: int = AT_FDCWD) -> int:
     """open_tree(2): with OPEN_TREE_CLONE a detached bind mount of `path`; O_PATH as above."""
     raw = os.fsencode(path)
     result = _open_tree(_SYS_OPEN_TREE, dir_fd, raw, flags | OPEN_TREE_CLOEXEC)
-    return _check(result, "open_tree", path)
+    return check(result, "open_tree", path)
 
 
 def mount_setattr(
@@ -354,7 +346,7 @@ def mount_setattr(
     attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
     raw, size = os.fsencode(path), ctypes.sizeof(attr)
     result = _mount_setattr(_SYS_MOUNT_SETATTR, fd, raw, flags, ctypes.byref(attr), size)
-    _check(result, "mount_setattr", path)
+    check(result, "mount_setattr", path)
 
 
 def renameat2(
@@ -381,12 +373,12 @@ def load_seccomp_filter(program: bytes, *, listener: bool = False) -> int:
     fprog = _SockFprog(len(program) // 8, ctypes.cast(code, c_void_p))
     if not listener:
         address = ctypes.addressof(fprog)
-        return _check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
+        return check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
     number = _SYS_SECCOMP.get(os.uname().machine)
     if number is None:
         raise SyscallError(errno.ENOSYS, "seccomp")
     flags = SECCOMP_FILTER_FLAG_NEW_LISTENER
-    return _check(_seccomp(number, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(fprog)), "seccomp")
+    return check(_seccomp(number, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(fprog)), "seccomp")
 
 
 def join_session_keyring(name: str = "") -> None:
@@ -396,4 +388,4 @@ def join_session_keyring(name: str = "") -> None:
         raise SyscallError(errno.ENOSYS, "keyctl")
     keyctl_join_session_keyring = 1
     raw = name.encode() if name else None
-    _check(_keyctl(number, keyctl_join_session_keyring, raw), "keyctl")
+    check(_keyctl(number, keyctl_join_session_keyring, raw), "keyctl")

@@ -16,6 +16,7 @@ from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform
+from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class BuildRequest(NamedTuple):
     add_hosts: tuple[tuple[str, str], ...] = ()
     shm_size_bytes: int = 0
     ulimits: tuple[Ulimit, ...] = ()
+    resources: Resources = UNLIMITED
     secrets: tuple[Secret, ...] = ()
     ssh: tuple[SshAgent, ...] = ()
     allow: frozenset[str] = frozenset()

@@ -31,6 +31,7 @@ from minibuild.graph.op import (
     SshMount,
     TmpfsMount,
 )
+from minibuild.linux.resources import Resources, out_of_memory
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.cachemounts import cache_directories, with_full_id
 from minibuild.solver.inputs import open_input
@@ -96,25 +97,28 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, active: SnapshotID) 
             etc_hosts=op.add_hosts,
             shm_size_bytes=op.shm_size_bytes,
             limits=tuple(Limit(*limit) for limit in op.ulimits),
+            resources=build.resources,
         )
         try:
-            ended = build.worker.executor().run(step, output, build.cancelled)
+            ended = build.executor().run(step, output, build.cancelled)
         except CannotShow as error:
             if not build.worker.context_mounts().weaken(mounts):
                 raise
             progress.remark(f"{error.message}; so its files are copied")
             return False
     if ended.code:
-        raise _failure(op, ended, tail, cancelled=build.cancelled.is_set())
+        raise _failure(op, ended, tail, build.resources, cancelled=build.cancelled.is_set())
     return True
 
 
-def _failure(op: Exec, ended: StepExit, tail: bytearray, *, cancelled: bool) -> Exception:
+def _failure(
+    op: Exec, ended: StepExit, tail: bytearray, resources: Resources, *, cancelled: bool
+) -> Exception:
     if cancelled:
         return Cancelled("the step was cancelled")
     hint = ""
     if ended.oom:
-        hint = "the kernel ran out of memory and killed it"
+        hint = out_of_memory(ended.peak_bytes, resources)
     elif _foreign(tail):
         hint = (
             f"a program for another machine than {os.uname().machine}: install emulation for it "

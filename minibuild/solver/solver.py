@@ -14,7 +14,7 @@ from minibuild.cache.records import RemoteCache, StepKeys
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError
-from minibuild.events import Completed, Planned, Remark, Started, VertexInfo
+from minibuild.events import Completed, Planned, Remark, Started, VertexInfo, Warned
 from minibuild.fileop.digest_cache import DigestMemo, MostlyKnown, Unknown
 from minibuild.graph.op import Exec, File, LocalSource, Merge
 from minibuild.graph.vertex import Vertex, topological
@@ -132,7 +132,7 @@ class Solver:
         """What does the work from now on, until `stack` is closed. This process has one thread."""
         # The step server first: the fewer modules are loaded, the sooner it is there.
         if any(isinstance(vertex.op, Exec) for vertex in left):
-            self._build.worker.executor()
+            self._warn_of_limits(self._build.executor().unkept(self._build.resources))
         from minibuild.solver.copiers import Copiers
         from minibuild.solver.step import Steps
 
@@ -157,6 +157,12 @@ class Solver:
                 )
             )
         )
+
+    def _warn_of_limits(self, unkept: Sequence[str]) -> None:
+        """Say which limits the steps will not have."""
+        for name in unkept:
+            message = f"{name} cannot be limited here: see `minibuild doctor`, cgroup"
+            self._build.report(Warned("ResourceLimits", message))
 
     def _report_found(self, vertex: Vertex, result: VertexResult, remark: str = "") -> None:
         now, report = time.time(), self._build.report

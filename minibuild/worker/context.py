@@ -8,7 +8,7 @@ what is asked. It is made once for each build and never changed. Read next: `sou
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.cache.materialise import Materialiser
 from minibuild.cache.results import Result
@@ -17,12 +17,16 @@ from minibuild.errors import DefinitionError
 from minibuild.events import Report, silent
 from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex
+from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.progress.writer import ProgressWriter
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.session.secrets import AgentSocket, SecretReader, SshReader
 from minibuild.snapshot.api import MergePolicy
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
+
+if TYPE_CHECKING:  # a cached build runs no step
+    from minibuild.executor.api import Executor
 
 
 class BuildContext(NamedTuple):
@@ -32,7 +36,7 @@ class BuildContext(NamedTuple):
     secret, or None for an unknown id; `ssh` says where an agent listens. `registries` says how
     networks are reached, `pull` whether images are looked for there. `cache_mount_importer`
     may bring contents of cache mounts before a step uses them; `keep_failed` gets a step that
-    failed, and the tree that it left.
+    failed, and the tree that it left. `resources` are the limits of each step.
     """
 
     worker: Worker
@@ -46,6 +50,11 @@ class BuildContext(NamedTuple):
     pull: Literal["missing", "always", "never"]
     cache_mount_importer: "CacheMountImporter | None" = None
     keep_failed: Callable[[Vertex, Exec, Result], None] | None = None
+    resources: Resources = UNLIMITED
+
+    def executor(self) -> "Executor":
+        """What runs steps, started if it is not."""
+        return self.worker.executor(self.resources)
 
     def directory(self, name: str) -> str:
         """The path of the directory that the request named `name`."""
@@ -88,6 +97,7 @@ def open_context(
             request.pull,
             cache_mount_importer,
             _keeper(worker) if request.keep_failed else None,
+            request.resources,
         )
 
 

@@ -17,6 +17,7 @@ from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
 from minibuild.fileop.digest_cache import DigestMemo
 from minibuild.image.store import ImageStore
+from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import MergePolicy, MergeSnapshotter
 from minibuild.store.database import explained
@@ -44,13 +45,13 @@ class Worker:
         self._context_mounts: ContextMounts | None = None
         self._starting = threading.Lock()
 
-    def executor(self) -> "Executor":
-        """The executor, started if it is not."""
+    def executor(self, resources: Resources = UNLIMITED) -> "Executor":
+        """The executor, started if it is not. `resources` are the limits of the steps to come."""
         with self._starting:
             if self._executor is None:
                 from minibuild.executor.local import start_executor
 
-                self._executor = start_executor(self.store.path("run"))
+                self._executor = start_executor(self.store.path("run"), resources)
             return self._executor
 
     def context_mounts(self) -> "ContextMounts":

@@ -10,6 +10,7 @@ from minibuild.buildflags.request import build_request
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform
+from minibuild.linux.resources import Resources
 from minibuild.session.environment import Environment
 from minibuild.session.registries import registry_access
 from minibuild.session.request import (
@@ -56,6 +57,8 @@ def made(**options: Any) -> BuildRequest:
         ("add_hosts", {"a": "1.2.3.4"}, (("a", "1.2.3.4"),)),
         ("add_hosts", [("a", "host-gateway")], (("a", "127.0.0.1"),)),
         ("ulimits", ["nofile=1:2"], (Ulimit("nofile", 1, 2),)),
+        ("resources", ["memory=2g", "cpus=.5"], Resources(2 << 30, cpu_quota_us=50_000)),
+        ("resources", Resources(cpu_shares=2), Resources(cpu_shares=2)),
         ("ulimits", [Ulimit("core", 0, 0)], (Ulimit("core", 0, 0),)),
         ("secrets", ["id=x,env=TOKEN"], (Secret("x", "", "TOKEN", b"t\xff"),)),
         ("secrets", [Secret("TOKEN")], (Secret("TOKEN", "", "TOKEN", b"t\xff"),)),

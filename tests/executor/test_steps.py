@@ -20,6 +20,7 @@ from minibuild.executor.api import (
 )
 from minibuild.snapshot.api import Mount
 from tests.executor.steps import LINK, Account, Case, Outcome, account, run, sh
+from tests.support import probes
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "trusted_xattr")]
 
@@ -119,13 +120,38 @@ def test_devices(who: Account) -> None:
 
 
 def test_no_device_of_the_machine(who: Account) -> None:
-    """mknod may work, but what it makes cannot be opened."""
+    """mknod may work, but what it makes cannot be opened. With root and a cgroup the harmless ones
+    can, and the others are refused as runc does it."""
     script = (
-        "for p in /null /dev/null2 /tmp/null; do "
+        "for p in /null /dev/null2 /tmp/null /m/null; do "
         "mknod $p c 1 3 2>/dev/null; (echo x > $p) 2>/dev/null && test -c $p && echo opened $p; "
-        "done; true"
+        "done; mknod /disk b 254 0 && mknod /mem c 1 1 && cat /disk; cat /mem; true"
     )
-    assert good(one(who, sh(script))).out == ""
+    found = good(one(who, sh(script, mounts=(Tmpfs("/m"),))))
+    if who.kind == "own" and probes.able("devices"):
+        assert found.out.split("\n")[:-1] == [
+            f"opened {path}" for path in ("/null", "/dev/null2", "/tmp/null", "/m/null")
+        ]
+        assert found.err.count("Operation not permitted") == 2
+    else:
+        assert found.out == ""
+        assert "Operation not permitted" not in found.err.replace("mknod", "")
+
+
+@pytest.mark.needs("root")
+def test_devices_without_a_group_of_version_2() -> None:
+    """Version 1 has a list of devices as well; without either no device can be opened."""
+    script = "mknod /null c 1 3; echo x > /null && echo opened; mknod /mem c 1 1; cat /mem"
+    for hidden, out, err in (
+        ("cgroup2", "opened\n", "cat: can't open '/mem': Operation not permitted\n"),
+        ("cgroup2 cgroup", "", "cat: can't open '/mem': Permission denied\n"),
+    ):
+        unmount = f"umount -a -t {hidden.replace(' ', ',')}; "
+        inside = ("unshare", "--mount", "sh", "-c", unmount + 'exec "$0" "$@"', sys.executable)
+        found = one(Account("own", inside, 0), sh(script))
+        if hidden == "cgroup2" and not os.path.exists("/sys/fs/cgroup/devices"):
+            continue
+        assert (found.out, found.err.splitlines(keepends=True)[-1]) == (out, err)
 
 
 def test_the_machines_devices_stay_as_they_are(who: Account) -> None:

@@ -42,9 +42,9 @@ def called(name, function):
 keys.step_key = called("keys", keys.step_key)
 cache.Cache.lookup = called("lookups", cache.Cache.lookup)
 
-def cloned(flags):
+def cloned(flags, **rest):
     counts["early"] += sum(name in sys.modules for name in LATER)
-    return clone(flags)
+    return clone(flags, **rest)
 
 sqlite3.connect, os.path.isdir, syscalls.clone = traced, looked, cloned
 code = entry(sys.argv[1:])

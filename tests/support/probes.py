@@ -102,6 +102,30 @@ def has_user_xattrs() -> bool:
     return True
 
 
+def own_groups() -> dict[str, str]:
+    """The group of this process in each tree of cgroups, by the controllers of the tree."""
+    with open("/proc/self/cgroup") as file:
+        lines = [line.rstrip("\n").split(":", 2) for line in file]
+    return {controllers: path for _, controllers, path in lines}
+
+
+def can_limit() -> bool:
+    """A cgroup for others, below that of this process, in which memory can be limited."""
+    own = own_groups()
+    if "memory" in own:
+        return os.access(f"/sys/fs/cgroup/memory{own['memory']}", os.W_OK)
+    if is_root() or not os.path.isdir("/run/systemd/system"):
+        return os.access(f"/sys/fs/cgroup{own.get('', '')}/cgroup.subtree_control", os.W_OK)
+    return succeeds("systemd-run", "--user", "--scope", "-p", "Delegate=yes", "true")
+
+
+def can_list_devices() -> bool:
+    """A group of version 2, to which only root of the machine can give a list of devices."""
+    own = own_groups().get("", "")
+    points = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+    return is_root() and any(os.access(f"{point}{own}/cgroup.procs", os.W_OK) for point in points)
+
+
 def program(name: str) -> Callable[[], bool]:
     """The probe for a program on PATH."""
     return lambda: shutil.which(name) is not None
@@ -117,6 +141,8 @@ PROBES: dict[str, Callable[[], bool]] = {
     "subids": has_subordinate_ids,
     "trusted_xattr": has_trusted_xattrs,
     "user_xattr": has_user_xattrs,
+    "cgroup": can_limit,
+    "devices": can_list_devices,
     "seccomp": lambda: ctypes.util.find_library("seccomp") is not None,
     "busybox": lambda: busybox.find() is not None,
     **{
@@ -127,7 +153,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     },
 }
 
-ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr"})
+ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr", "cgroup", "devices"})
 """What depends on who runs the tests: they run as several accounts, so a skip here is no loss."""
 
 

@@ -25,6 +25,7 @@ result = minibuild.build(
     no_cache_filter=frozenset({"build"}),
     add_hosts={"db": "10.0.0.7"},
     ulimits=["nofile=5", minibuild.Ulimit("nproc", 1, 2)],
+    resources=["memory=2g", "cpus=1.5"],
     cache_to=[minibuild.CachePlace("local", path=here), "type=inline"],
     cache_mount_from=[minibuild.CacheMountPlace("registry", ref="example.com/a")],
     contexts={"base": "docker-image://busybox", "more": {"a": "b"}, "tar": b"..."},

@@ -1,0 +1,104 @@
+"""Limits of the memory and the CPUs of each RUN: `memory=2g`, `cpu-quota=50000`.
+
+Comes in: the texts of `--resource`, as buildx takes them, and `cpus=1.5`, which `docker run` has.
+Goes out: `Resources`. A later text counts more than an earlier one. A number of 0 or below is no
+limit, but for -1 as memory and swap: that is all the swap there is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minibuild.buildflags.sizes import size_bytes
+from minibuild.errors import UsageError
+from minibuild.linux.resources import DEFAULT_PERIOD_US, Resources
+
+KEYS = {
+    "memory": "memory_bytes",
+    "memory-swap": "memory_swap_bytes",
+    "cpu-shares": "cpu_shares",
+    "cpu-period": "cpu_period_us",
+    "cpu-quota": "cpu_quota_us",
+    "cpuset-cpus": "cpuset_cpus",
+    "cpuset-mems": "cpuset_mems",
+}
+_LAST_IN_A_SET = 8192
+_LEAST_QUOTA_US = 1000
+
+
+def resources(texts: Sequence[str]) -> Resources:
+    """The limits that the texts ask for. Raises `UsageError`."""
+    values: dict[str, Any] = {}
+    cpus = ""
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise UsageError(
+                f"invalid resource {text!r}, expected key=value",
+                hint="write it like --resource memory=2g",
+            )
+        if key == "cpus":
+            cpus = value
+            continue
+        if key not in KEYS:
+            raise UsageError(
+                f"unknown resource {key!r}", hint=f"there are {', '.join((*KEYS, 'cpus'))}"
+            )
+        values[KEYS[key]] = _value(key, value)
+    found = Resources(**values)
+    return _checked(_with_cpus(found, cpus) if cpus else found)
+
+
+def _value(key: str, text: str) -> int | str:
+    if key.startswith("cpuset"):
+        return _set(key, text)
+    if key == "memory-swap" and text == "-1":
+        return -1
+    if key.startswith("memory"):
+        return size_bytes(text, key)
+    try:
+        return max(int(text), 0)
+    except ValueError:
+        raise UsageError(
+            f"invalid value {text!r} for resource {key}", hint="it is a whole number"
+        ) from None
+
+
+def _set(key: str, text: str) -> str:
+    """A set of numbers, such as 0-3,5, as it is written."""
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        numbers = [word.strip() for word in ((first, last) if dash else (first,))]
+        sound = all(word.isascii() and word.isdecimal() and len(word) < 6 for word in numbers)
+        if not sound or not int(numbers[0]) <= int(numbers[-1]) <= _LAST_IN_A_SET:
+            raise UsageError(
+                f"invalid value {text!r} for resource {key}",
+                hint="it is a list of numbers and ranges, such as 0-3,5",
+            )
+    return text.strip()
+
+
+def _with_cpus(found: Resources, text: str) -> Resources:
+    """So many CPUs: a quota of so many periods."""
+    try:
+        quota_us = (
+            round(float(text) * DEFAULT_PERIOD_US) if text.replace(".", "").isdecimal() else 0
+        )
+    except (ValueError, OverflowError):
+        quota_us = 0
+    if quota_us < _LEAST_QUOTA_US:
+        raise UsageError(f"invalid value {text!r} for --cpus", hint="it is a number, such as 1.5")
+    if found.cpu_quota_us or found.cpu_period_us:
+        raise UsageError("--cpus and a quota or a period say the same twice", hint="give one")
+    return found._replace(cpu_quota_us=quota_us)
+
+
+def _checked(found: Resources) -> Resources:
+    """Limits that the kernel would refuse together are an error before the build."""
+    memory, both = found.memory_bytes, found.memory_swap_bytes
+    if both > 0 and not memory:
+        raise UsageError("memory-swap is memory and swap together", hint="set memory, too")
+    if 0 < both < memory:
+        raise UsageError(
+            "memory-swap is below memory", hint="it is memory and swap together: the same or more"
+        )
+    return found

@@ -1,0 +1,158 @@
+"""Where the cgroups of steps are made: below the group of this process, if the host lets us.
+
+Comes in: which controllers are wanted. Goes out: a `Place`, plain data for the step server, held
+by a `Claim`. Steps stay below the group of the build, so a limit that somebody set on the build
+holds for them, too.
+
+In version 1 each controller has a tree of its own, and any group may have groups in it. Version 2
+has conditions: see `unified`. Without any controller a group of version 2 still decides which
+devices are opened, and all its processes can be killed at once: root of the machine makes one for
+that.
+
+A claim is an open directory with a lock. Groups whose claim is gone are empty, and removed by the
+next process that looks. Read next: `groups`, which makes one for each step.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+
+from minibuild.executor import unified
+from minibuild.linux import cgroup
+from minibuild.linux.cgroup import Hierarchy, write
+from minibuild.startup.tuples import NamedTuple
+
+_PREFIX = "minibuild-"
+_REFUSED = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EOPNOTSUPP),
+        *(errno.ENOENT, errno.ENODEV, errno.EINVAL),
+    )
+)
+_numbers = itertools.count(1)
+
+
+class Place(NamedTuple):
+    """Groups in which a group for each step is made, one in each tree that counts. `controllers`
+    of each are those that the groups of steps have."""
+
+    hierarchies: tuple[Hierarchy, ...] = ()
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        """What can be limited and counted here."""
+        return frozenset().union(*(h.controllers for h in self.hierarchies))
+
+
+class Claim:
+    """A place that is held. Call `release` when no step runs there any more."""
+
+    __slots__ = ("_locks", "place")
+
+    def __init__(self, place: Place, locks: list[int]) -> None:
+        self.place = place
+        self._locks = locks
+
+    def release(self) -> None:
+        """Remove the groups, and leave that above them as it was."""
+        for hierarchy in self.place.hierarchies:
+            cgroup.remove(hierarchy.path)
+            above = os.path.dirname(hierarchy.path)
+            if hierarchy.version == 2 and not unified.is_unit(above):
+                try:
+                    unified.hand_back(above)
+                except OSError as error:
+                    if error.errno not in _REFUSED:
+                        raise
+        for fd in self._locks:
+            os.close(fd)
+        self._locks.clear()
+
+
+def claim(wanted: frozenset[str], *, insist: bool, root: bool) -> Claim:
+    """A place for steps that are to have the `wanted` controllers, as many of them as can be had;
+    nowhere, if none can. `insist` takes the trouble to get them, `root` says that this process is
+    root of the machine.
+
+    Without insisting none of version 1 is used but where there is no version 2, to guard devices:
+    to move a process into a group there can take ten milliseconds.
+    """
+    found: list[Hierarchy] = []
+    trees = cgroup.hierarchies()
+    if root and all(tree.version == 1 for tree in trees):
+        wanted |= {"devices"}
+        insist = True
+    for tree in trees:
+        use = wanted & tree.controllers
+        if tree.version == 2:
+            group = unified.prepare(tree, use, missing=wanted, insist=insist, root=root)
+            if group is not None:
+                found.append(group)
+        elif use and insist:
+            found.append(tree._replace(controllers=use))
+    return _claimed(found)
+
+
+def _claimed(hierarchies: list[Hierarchy]) -> Claim:
+    name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
+    made, locks = [], []
+    for hierarchy in hierarchies:
+        sweep(hierarchy.path)
+        group = hierarchy.below(name)
+        try:
+            locks.append(_make(group.path))
+            _hand_on(group)
+        except OSError as error:
+            cgroup.remove(group.path)
+            if error.errno not in _REFUSED:
+                raise
+        else:
+            made.append(group)
+    return Claim(Place(tuple(made)), locks)
+
+
+def _make(path: str) -> int:
+    """Make a group and lock it: whoever sweeps between the two removes it, so it is tried again."""
+    while True:
+        os.mkdir(path)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.path.exists(path):
+            return fd
+        os.close(fd)
+
+
+def _hand_on(group: Hierarchy) -> None:
+    """Let the groups in this one have its controllers."""
+    if group.version == 2:
+        unified.enable(group.path, group.controllers)
+    elif "cpuset" in group.controllers:
+        # In version 1 a new set of CPUs is empty, and no process can enter it.
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            above = os.path.dirname(group.path)
+            write(group.file(file), cgroup.read(f"{above}/{file}").strip())
+        write(group.file("cgroup.clone_children"), "1")
+
+
+def sweep(path: str) -> None:
+    """Remove the groups that claims left behind here."""
+    try:
+        names = [name for name in os.listdir(path) if name.startswith(_PREFIX)]
+    except OSError:
+        return
+    for name in names:
+        try:
+            fd = os.open(f"{path}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            cgroup.remove(f"{path}/{name}")
+        except OSError:
+            pass  # Somebody's.
+        finally:
+            os.close(fd)
