@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 
-MAX_MODULES = 259
+MAX_MODULES = 260
 LOGGING_MODULES = 15
 """`logging`, which dockerfile-parse imports, and what that loads."""
 NAMESPACE_MODULES = 3
