@@ -603,3 +603,32 @@ def test_stages_that_stand_on_a_directory(
     assert os.listdir(base / "d") == ["e"]
     build.cli("build", "-t", "a", f"--build-context=base={base}", str(context))
     build.cli("image", "validate", "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM scratch\nCOPY --from=base d /\n", {"e"}),
+        ("FROM base\nCOPY new /\n", {"d/e", "old", "new"}),
+        ('FROM scratch\nCOPY new /\nRUN --mount=from=base,target=/b ["/x"]\n', set()),
+    ],
+)
+def test_an_archive_as_a_named_context(
+    build: Built, tmp_path: Path, text: str, expected: set[str]
+) -> None:
+    """It is what is in it; a file that is no archive is refused."""
+    base, context = tmp_path / "base", tmp_path / "context"
+    (base / "d").mkdir(parents=True)
+    context.mkdir()
+    for file in (base / "old", base / "d/e", context / "new"):
+        file.write_text("")
+    (context / "Dockerfile").write_text(text)
+    with tarfile.open(tmp_path / "base.tar.gz", "w:gz") as tar:
+        tar.add(base, ".")
+    asked = f"--build-context=base={tmp_path}/base.tar.gz"
+    if expected:
+        build(asked, str(context))
+        assert build.files == expected
+    assert "COPY" in build.cli("build", "--call=graph", asked, str(context)).stdout
+    (tmp_path / "base.tar.gz").write_text("text")
+    assert "is not a directory" in build.cli("build", asked, str(context), code=2).stderr
