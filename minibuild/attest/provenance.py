@@ -26,6 +26,7 @@ from minibuild.graph.op import (
     ImageSource,
     LocalSource,
     Merge,
+    MountOutput,
     Op,
     SecretMount,
     SshMount,
@@ -103,7 +104,9 @@ def _is_hermetic(vertex: Vertex) -> bool:
     match vertex.op:
         case Exec() as op:
             return op.network == "none"
-        case ImageSource() | LocalSource() | HttpSource() | GitSource() | File() | Merge() | Diff():
+        case ImageSource() | LocalSource() | HttpSource() | GitSource():
+            return True
+        case MountOutput() | File() | Merge() | Diff():
             return True
         case _ as unknown:
             assert_never(unknown)
@@ -167,7 +170,7 @@ def _material(vertex: Vertex, pin: str) -> Json | None:
         case GitSource() as op:
             uri = without_credentials(op.url) + (f"#{op.ref}" if op.ref else "")
             return {"uri": uri, "digest": {_GIT_DIGESTS.get(len(pin), "sha1"): pin}}
-        case LocalSource() | Exec() | File() | Merge() | Diff():
+        case LocalSource() | Exec() | MountOutput() | File() | Merge() | Diff():
             return None
         case _ as unknown:
             assert_never(unknown)
@@ -178,7 +181,7 @@ def _shown(op: Op) -> Op:
     match op:
         case HttpSource() | GitSource():
             return op._replace(url=without_credentials(op.url))
-        case ImageSource() | LocalSource() | Exec() | File() | Merge() | Diff():
+        case ImageSource() | LocalSource() | Exec() | MountOutput() | File() | Merge() | Diff():
             return op
         case _ as unknown:
             assert_never(unknown)

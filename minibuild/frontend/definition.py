@@ -63,12 +63,12 @@ def read_definition(request: BuildRequest) -> Definition:
 
 
 def _of_graph(request: BuildRequest) -> Definition:
-    """What a graph that needs no Dockerfile starts from: directories by the names it uses."""
-    named = {"context": request.context, **request.contexts}
-    for name, path in named.items():
-        if not os.path.isdir(path):
-            raise UsageError(f"the build context {name!r} is not a directory: {path!r}")
-    return Definition(SourceText("graph", ""), LocalContext("context"), {}, named)
+    """What a graph that needs no Dockerfile starts from: contexts by the names it uses."""
+    if not os.path.isdir(request.context):
+        raise UsageError(f"the build context is not a directory: {request.context!r}")
+    directories = {"context": request.context}
+    contexts = {name: _named(name, value, directories) for name, value in request.contexts.items()}
+    return Definition(SourceText("graph", ""), LocalContext("context"), contexts, directories)
 
 
 def _read_local(

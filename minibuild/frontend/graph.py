@@ -1,19 +1,31 @@
 """The frontend of graphs that were made in Python: there is nothing to read any more.
 
-Comes in: a graph in its flat form. Goes out: the same as vertices, each image that it names without
-a digest resolved. Read next: `graph.state`, which makes such graphs.
+Comes in: a graph in its flat form. Goes out: the same as vertices, with what only the build knows:
+which image a name means, and which context. As with a Dockerfile, a named context counts more than
+an image of that name. Read next: `graph.state`, which makes such graphs.
 """
 
+from collections.abc import Mapping
+
+from minibuild.errors import DefinitionError
+from minibuild.graph.context import context_vertex
 from minibuild.graph.flat import FlatGraph, rebuilt
 from minibuild.graph.frontend import (
     Built,
+    Context,
     Frontend,
     FrontendRequest,
     FrontendResult,
+    ImageContext,
     ImageResolver,
+    LocalContext,
     Warn,
 )
-from minibuild.graph.op import ImageSource, Op
+from minibuild.graph.op import Copy, File, ImageSource, LocalSource
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import IgnoreRules, Vertex
+
+_SCRATCH = "docker-image://scratch"
 
 
 class GraphFrontend(Frontend):
@@ -28,11 +40,74 @@ class GraphFrontend(Frontend):
         self, request: FrontendRequest, resolver: ImageResolver, warn: Warn
     ) -> FrontendResult:
         """The vertices of the graph."""
-
-        def resolved(op: Op) -> Op:
-            if isinstance(op, ImageSource) and not op.digest:
-                return resolver.resolve(op.ref, op.platform).source
-            return op
-
+        sources = _Sources(request, resolver)
         config = self._graph.config
-        return FrontendResult((Built(config.platform, rebuilt(self._graph, resolved), config),))
+        vertex = rebuilt(self._graph, sources.found)
+        return FrontendResult((Built(config.platform, vertex, config),))
+
+
+class _Sources:
+    """What the names in a graph mean in this build."""
+
+    def __init__(self, request: FrontendRequest, resolver: ImageResolver) -> None:
+        self._request = request
+        self._resolver = resolver
+        self._images = {_image_name(name): context for name, context in request.contexts.items()}
+
+    def found(self, vertex: Vertex) -> Vertex | None:
+        """The vertex itself, unless it is a name."""
+        op = vertex.op
+        if isinstance(op, ImageSource) and not op.digest:
+            context = self._images.get(_image_name(op.ref))
+            if context is None:
+                return self._image(op.ref, op.platform, vertex)
+            return self._instead(context, op, vertex)
+        if isinstance(op, LocalSource):
+            return self._tree(self._contexts.get(op.name), op, vertex)
+        return vertex
+
+    @property
+    def _contexts(self) -> Mapping[str, Context]:
+        return {"context": self._request.context, **self._request.contexts}
+
+    def _image(self, ref: str, platform: Platform, vertex: Vertex) -> Vertex:
+        source = self._resolver.resolve(ref, platform).source
+        return Vertex(source, (), vertex.note)
+
+    def _instead(self, context: Context, op: ImageSource, vertex: Vertex) -> Vertex | None:
+        """A context in place of an image. A folder can only be read, so steps run on a copy."""
+        if isinstance(context, ImageContext):
+            if context.url == _SCRATCH:
+                return None
+            return self._image(context.url, op.platform, vertex)
+        tree = context_vertex(context, op.ref, self._request.build_args, vertex.note.span)
+        if not isinstance(tree.op, LocalSource):
+            return tree
+        return Vertex(File((Copy(1, (".",), "/"),)), (None, tree), vertex.note)
+
+    def _tree(self, context: Context | None, op: LocalSource, vertex: Vertex) -> Vertex | None:
+        """A context that the graph names as such, with the patterns that the graph gives."""
+        if context is None:
+            raise DefinitionError(
+                f"there is no context {op.name!r}",
+                hint=f"the build has {', '.join(sorted(self._contexts))}: see build(contexts=...)",
+            )
+        if isinstance(context, ImageContext):
+            if context.url == _SCRATCH:
+                return None
+            return self._image(context.url, self._request.platforms[0], vertex)
+        ignore = IgnoreRules(op.ignore)
+        if isinstance(context, LocalContext):
+            return Vertex(LocalSource(context.name, op.ignore), (), vertex.note)
+        context = context._replace(ignore=ignore)
+        return context_vertex(context, op.name, self._request.build_args, vertex.note.span)
+
+
+def _image_name(name: str) -> str:
+    """The name in full, by which contexts and images are compared; the text if it is none."""
+    from minibuild.oci.reference import parse_reference
+
+    try:
+        return str(parse_reference(name))
+    except DefinitionError:
+        return name

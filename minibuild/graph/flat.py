@@ -43,9 +43,14 @@ def flatten(vertex: Vertex | None, config: ImageConfig) -> FlatGraph:
     )
 
 
-def rebuilt(graph: FlatGraph, change: Callable[[Op], Op] = lambda op: op) -> Vertex | None:
-    """The last vertex of a list, every op passed through `change` on the way."""
-    made: list[Vertex] = []
+Change = Callable[[Vertex], Vertex | None]
+"""What to put in place of a vertex, whose inputs were changed already."""
+
+
+def rebuilt(graph: FlatGraph, change: Change = lambda vertex: vertex) -> Vertex | None:
+    """The last vertex of a list, every vertex passed through `change` on the way."""
+    made: list[Vertex | None] = []
     for op, inputs, note in graph.vertices:
-        made.append(Vertex(change(op), [None if i is None else made[i] for i in inputs], note))
+        vertex = Vertex(op, [None if i is None else made[i] for i in inputs], note)
+        made.append(change(vertex))
     return made[-1] if made else None

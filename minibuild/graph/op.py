@@ -1,6 +1,7 @@
-"""The five kinds of operation a build is made of: pure, frozen data.
+"""The kinds of operation a build is made of: pure, frozen data.
 
-`Source`, `Exec`, `File`, `Merge` and `Diff` are BuildKit's LLB operations under their own names.
+`Source`, `Exec`, `File`, `Merge` and `Diff` are BuildKit's LLB operations under their own names; a
+`MountOutput` is a second output of an Exec.
 Nothing here knows what a Dockerfile is, and nothing here touches a disk. An op refers to what it
 works on by the *index* of an input of its vertex (see `graph.vertex`), so that an op on its own
 is just values and can be hashed.
@@ -71,12 +72,17 @@ Source = ImageSource | LocalSource | HttpSource | GitSource
 
 
 class BindMount(NamedTuple):
-    """The tree of an input, or of `source` below it, at `target`. Writes are discarded."""
+    """The tree of an input, or of `source` below it, at `target`.
+
+    What is written to one that is not `readonly` is discarded; or, with `output`, kept as a result
+    of its own, which a `MountOutput` gets.
+    """
 
     target: str
     input: int
     source: str = "/"
     readonly: bool = True
+    output: bool = False
 
 
 class CacheMount(NamedTuple):
@@ -158,6 +164,16 @@ class Exec(NamedTuple):
     shm_size_bytes: int = 0
     ulimits: tuple[Ulimit, ...] = ()
     platform: Platform | None = None
+
+
+class MountOutput(NamedTuple):
+    """What the Exec that is input 0 left in its mount of this index, which is an `output`.
+
+    In BuildKit an op has several outputs, and edges say which. Here a vertex has one result, that
+    of an Exec is its root filesystem, and what it leaves elsewhere is the result of this one.
+    """
+
+    mount: int
 
 
 # --- File: a base tree with actions applied in order --------------------------------------------
@@ -242,9 +258,9 @@ class Diff(NamedTuple):
     law: Literal["difference"] = "difference"
 
 
-Op = Source | Exec | File | Merge | Diff
+Op = Source | Exec | MountOutput | File | Merge | Diff
 
-Kind = Literal["image", "local", "http", "git", "exec", "file", "merge", "diff"]
+Kind = Literal["image", "local", "http", "git", "exec", "mount", "file", "merge", "diff"]
 
 
 def kind_of(op: Op) -> Kind:
@@ -260,6 +276,8 @@ def kind_of(op: Op) -> Kind:
             return "git"
         case Exec():
             return "exec"
+        case MountOutput():
+            return "mount"
         case File():
             return "file"
         case Merge():

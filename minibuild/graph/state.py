@@ -37,6 +37,7 @@ from minibuild.graph.op import (
     LocalSource,
     Mkdir,
     Mkfile,
+    MountOutput,
     Rm,
     Symlink,
     TmpfsMount,
@@ -52,7 +53,9 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Mount(NamedTuple):
     """A mount of `State.run`: a state bound at `target`, a cache directory, or memory.
 
-    Give one of `state` (with `source` inside it), `cache` (an id), or neither for a tmpfs.
+    Give one of `state` (with `source` inside it), `cache` (an id), or neither for a tmpfs. What is
+    written to a state that is not `readonly` is what `State.get_mount` goes on from; to `local`
+    directories nothing is written, and what a step writes there is gone after it.
     """
 
     target: str
@@ -120,6 +123,21 @@ class State:
             network=network,  # type: ignore[arg-type]
         )
         return self._on(Vertex(op, inputs, Note(f"RUN {' '.join(args)}")))
+
+    def get_mount(self, target: str) -> "State":
+        """What the command of the last `run` left in the mount at `target`: the state that was
+        mounted there, as it is now. The settings are those of this state."""
+        vertex = self.vertex
+        if vertex is not None and isinstance(vertex.op, Exec):
+            for number, mount in enumerate(vertex.op.mounts):
+                if isinstance(mount, BindMount) and mount.output and mount.target == target:
+                    output = Vertex(MountOutput(number), (vertex,), Note(f"MOUNT {target}"))
+                    return self._on(output)
+        raise DefinitionError(
+            f"the last step of this state writes to no mount at {target}",
+            hint=f'mount a state there: run(..., mounts=[Mount("{target}", scratch(), '
+            "readonly=False)])",
+        )
 
     def copy(
         self,
@@ -258,5 +276,8 @@ def _mount(mount: Mount, inputs: list[Vertex | None]) -> ExecMount:
         return CacheMount(mount.target, mount.cache, readonly=False)
     if mount.state is None:
         return TmpfsMount(mount.target)
-    inputs.append(mount.state.vertex)
-    return BindMount(mount.target, len(inputs) - 1, mount.source, mount.readonly)
+    vertex = mount.state.vertex
+    inputs.append(vertex)
+    is_directory = vertex is not None and isinstance(vertex.op, LocalSource)
+    output = not mount.readonly and not is_directory
+    return BindMount(mount.target, len(inputs) - 1, mount.source, mount.readonly, output)

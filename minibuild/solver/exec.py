@@ -7,6 +7,7 @@ Read next: `cachemounts`, `executor.api`.
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import assert_never
 
@@ -35,7 +36,7 @@ from minibuild.linux.resources import Resources, out_of_memory
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.cachemounts import cache_directories, with_full_id
 from minibuild.solver.inputs import open_input
-from minibuild.solver.keys import ReadyVertex
+from minibuild.solver.keys import ReadyVertex, outputs
 from minibuild.solver.seeds import Seeds
 from minibuild.worker.context import BuildContext
 
@@ -43,34 +44,71 @@ TAIL_BYTES = 16 * 1024
 """How much of a step's output is kept for the message about its failure."""
 
 
-def run_exec(build: BuildContext, ready: ReadyVertex, op: Exec) -> Result:
-    """The result of the base with one diff more: what the process changed.
+def run_exec(
+    build: BuildContext, ready: ReadyVertex, op: Exec
+) -> tuple[Result, Mapping[int, Result]]:
+    """The result of the base with one diff more: what the process changed. And the same for each
+    mount that is an output, by its index.
 
     Raises `StepFailed` if the process ended with another code than 0.
     """
-    base, worker = ready.base, build.worker
-    parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
-    active = worker.snapshots.prepare(parent)
+    trees: dict[int | None, _Tree] = {}
     try:
+        trees[None] = _Tree(build, ready, ready.base)
         with located(ready.vertex.note.span):
-            while not _run(build, ready, op, active):
+            for number in outputs(op):
+                trees[number] = _Tree(build, ready, _written(ready, op, number))
+            while not _run(build, ready, op, {n: tree.active for n, tree in trees.items()}):
                 pass
-        with worker.store.db.transaction():
-            worker.snapshots.commit(active)
-            made = worker.diffs.add(base, lower=parent, upper=active)
+        with build.worker.store.db.transaction():
+            results = {number: tree.commit() for number, tree in trees.items()}
     except BaseException as error:
         if isinstance(error, StepFailed) and build.keep_failed is not None:
-            worker.snapshots.commit(active)
-            failed = worker.diffs.add(base, lower=parent, upper=active)
-            build.keep_failed(ready.vertex, op, (*base, failed))
-        else:
-            worker.snapshots.remove(active)
+            build.keep_failed(ready.vertex, op, trees.pop(None).commit())
+        for tree in trees.values():
+            build.worker.snapshots.remove(tree.active)
         raise
-    return (*base, made)
+    return results[None], {n: result for n, result in results.items() if n is not None}
 
 
-def _run(build: BuildContext, ready: ReadyVertex, op: Exec, active: SnapshotID) -> bool:
-    """Run the process in the snapshot `active`. False if that has to be tried once more, with a
+class _Tree:
+    """A tree that a step changes: a new snapshot on that of a result."""
+
+    __slots__ = ("_base", "_build", "_parent", "active")
+
+    def __init__(self, build: BuildContext, ready: ReadyVertex, base: Result) -> None:
+        self._build = build
+        self._base = base
+        self._parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
+        self.active = build.worker.snapshots.prepare(self._parent)
+
+    def commit(self) -> Result:
+        """The result with what changed on top, when the step has ended."""
+        worker = self._build.worker
+        worker.snapshots.commit(self.active)
+        made = worker.diffs.add(self._base, lower=self._parent, upper=self.active)
+        return (*self._base, made)
+
+
+def _written(ready: ReadyVertex, op: Exec, number: int) -> Result:
+    """What the mount of this number holds before the step."""
+    mount = op.mounts[number]
+    assert isinstance(mount, BindMount)
+    if ready.is_context(mount.input):
+        raise DefinitionError(
+            f"the context at {mount.target} can only be read",
+            hint="copy it first, and mount the copy",
+        )
+    found = ready.input(mount.input)
+    return found.result if found is not None else ()
+
+
+Actives = Mapping[int | None, SnapshotID]
+"""The snapshots that a step changes: its root filesystem (None), and mounts by their index."""
+
+
+def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) -> bool:
+    """Run the process in its snapshots. False if that has to be tried once more, with a
     context that is shown in another way: nothing has run yet."""
     progress, tail = build.progress(ready.vertex.digest), bytearray()
 
@@ -80,12 +118,12 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, active: SnapshotID) 
         progress.log(stream, data)
 
     with ExitStack() as stack:
-        held = _Mounts(build, ready, stack, dict(op.env))
+        held = _Mounts(build, ready, stack, dict(op.env), actives)
         mounts = held.all(op)
         for name, value in ready.vertex.note.proxy:
             held.env.setdefault(name, value)
         step = Step(
-            rootfs=tuple(build.worker.snapshots.mounts(active, readonly=False)),
+            rootfs=tuple(build.worker.snapshots.mounts(actives[None], readonly=False)),
             args=op.args,
             env=tuple(held.env.items()),
             cwd=op.cwd,
@@ -156,9 +194,15 @@ class _Mounts:
     agents may set variables in `env`."""
 
     def __init__(
-        self, build: BuildContext, ready: ReadyVertex, stack: ExitStack, env: dict[str, str]
+        self,
+        build: BuildContext,
+        ready: ReadyVertex,
+        stack: ExitStack,
+        env: dict[str, str],
+        actives: Actives,
     ) -> None:
         self._build = build
+        self._actives = actives
         self._ready = ready
         self._stack = stack
         self.env = env
@@ -180,11 +224,14 @@ class _Mounts:
             seeds = Seeds(build, self._ready)
             caches = self._stack.enter_context(cache_directories(build, cache_mounts, seeds.of))
         made: list[StepMount] = []
-        for mount in wanted:
+        for number, mount in enumerate(wanted):
             match mount:
                 case CacheMount():
                     path = caches[mount.id]
                     made.append(BindPath(mount.target, path, readonly=mount.readonly))
+                case BindMount(output=True):
+                    tree = build.worker.snapshots.mounts(self._actives[number], readonly=False)
+                    made.append(BindTree(mount.target, tuple(tree), mount.source, readonly=False))
                 case BindMount():
                     made.append(self._bind(mount))
                 case TmpfsMount():

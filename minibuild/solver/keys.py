@@ -175,6 +175,13 @@ def reads_only_contexts(ready: ReadyVertex, op: File) -> bool:
     )
 
 
+def outputs(op: Exec | File) -> list[int]:
+    """The mounts of an Exec that are results of their own."""
+    if isinstance(op, File):
+        return []
+    return [n for n, mount in enumerate(op.mounts) if isinstance(mount, BindMount) and mount.output]
+
+
 def part_names(vertex: Vertex, op: File | Exec) -> list[str]:
     """What people call the parts of a vertex's keys."""
     names = []
@@ -228,6 +235,11 @@ def image_key(diff_ids: Sequence[DiffID]) -> Digest:
 def merge_key(inputs: Sequence[VertexResult | None]) -> Digest:
     """The key of a Merge: its inputs in order, no contents needed."""
     return digest_strings(("merge", VERSION, *_keys(inputs)))
+
+
+def mount_key(step: Digest, mount: int) -> Digest:
+    """The key of what a step left in one of its mounts."""
+    return digest_strings(("mount", VERSION, step, str(mount)))
 
 
 def diff_key(inputs: Sequence[VertexResult | None], version: str = VERSION) -> Digest:

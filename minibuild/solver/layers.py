@@ -9,9 +9,10 @@ Read next: `file`, `packer`.
 from collections.abc import Sequence
 
 from minibuild.digest import Digest
-from minibuild.graph.op import File, Merge
+from minibuild.graph.op import BindMount, Exec, File, Merge, MountOutput
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import Compression
+from minibuild.solver.keys import outputs
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -59,6 +60,17 @@ def _layered(targets: Sequence[Vertex | None]) -> frozenset[Digest]:
         vertex = left.pop()
         if vertex.digest not in found:
             found.add(vertex.digest)
-            below = vertex.inputs if isinstance(vertex.op, Merge) else vertex.inputs[:1]
-            left += [v for v in below if v is not None]
+            left += [v for v in _below(vertex) if v is not None]
     return frozenset(found)
+
+
+def _below(vertex: Vertex) -> Sequence[Vertex | None]:
+    """The vertices whose layers a vertex has, besides its own."""
+    if isinstance(vertex.op, Merge):
+        return vertex.inputs
+    step = vertex.inputs[0] if vertex.inputs else None
+    if isinstance(vertex.op, MountOutput) and step is not None and isinstance(step.op, Exec):
+        # Not the root filesystem of the step, but what was mounted.
+        mounts = [step.op.mounts[n] for n in outputs(step.op) if n == vertex.op.mount]
+        return [step.inputs[mount.input] for mount in mounts if isinstance(mount, BindMount)]
+    return [step]

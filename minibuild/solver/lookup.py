@@ -25,6 +25,7 @@ from minibuild.graph.op import (
     ImageSource,
     LocalSource,
     Merge,
+    MountOutput,
 )
 from minibuild.graph.vertex import Vertex
 from minibuild.solver.keys import (
@@ -34,6 +35,8 @@ from minibuild.solver.keys import (
     diff_key,
     image_key,
     merge_key,
+    mount_key,
+    outputs,
     step_key,
 )
 from minibuild.startup.tuples import NamedTuple
@@ -93,6 +96,14 @@ class Lookup:
         self.remote = remote
         self.version = f"{VERSION}+{salt}" if salt else VERSION
 
+    def find_step(self, key: Digest, op: Exec | File) -> VertexResult | None:
+        """The same for a step. One that lacks what it left in a mount has to be run again."""
+        found = self.find(key)
+        if found is None or found.key is None:
+            return found
+        left = (self.find(mount_key(found.key, mount)) for mount in outputs(op))
+        return None if None in left else found
+
     def find(self, key: Digest) -> VertexResult | None:
         """What the store has for a key, or the cache of another machine."""
         record, origin = self._records.lookup(key), ""
@@ -115,10 +126,13 @@ class Lookup:
                 return UNKNOWN  # What they are now, a server has to say.
             case Merge():
                 return Answer(merged(ready.inputs))
+            case MountOutput() as op:
+                return self._output(ready, op)
             case Diff():
                 if ready.on_forced:
                     return UNKNOWN
-                return self._by_key(diff_key(ready.inputs, self.version))
+                key = diff_key(ready.inputs, self.version)
+                return self._by_key(key, self.find(key))
             case Exec() | File() as op:
                 return self._step(ready, op, read)
             case _ as unknown:
@@ -132,10 +146,20 @@ class Lookup:
         if done is None:
             return UNKNOWN
         key = step_key(op, ready.base_key, done.parts, self.version)
-        return self._by_key(key)._replace(precomputed=PrecomputedKey(key, done))
+        answer = self._by_key(key, self.find_step(key, op))
+        return answer._replace(precomputed=PrecomputedKey(key, done))
 
-    def _by_key(self, key: Digest) -> Answer:
-        found = self.find(key)
+    def _output(self, ready: ReadyVertex, op: MountOutput) -> Answer:
+        """What a step left in a mount was recorded with the step, under its key."""
+        step = ready.input(0)
+        found = None
+        if step is not None and step.key is not None:
+            found = self.find(mount_key(step.key, op.mount))
+            if found is not None:
+                found = found._replace(forced=step.forced, cached=step.cached)
+        return Answer(found)
+
+    def _by_key(self, key: Digest, found: VertexResult | None) -> Answer:
         if found is None and self.remote is not None:
             canonical = self.remote.canonical(key)
             if canonical is not None:

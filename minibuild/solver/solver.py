@@ -16,7 +16,7 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Remark, Started, VertexInfo, Warned
 from minibuild.fileop.digest_cache import DigestMemo, MostlyKnown, Unknown
-from minibuild.graph.op import Exec, File, LocalSource, Merge
+from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.solver.inputs import read_contents
 from minibuild.solver.keys import ReadyVertex, fast_parts, readers
@@ -184,7 +184,8 @@ class Solver:
             if result.key is not None
         )
         executed = sum(
-            not result.cached and not isinstance(v.op, LocalSource | Merge) for v, result in new
+            not result.cached and not isinstance(v.op, LocalSource | Merge | MountOutput)
+            for v, result in new
         )
         return Solution(results, tuple(steps), sum(result.cached for _, result in new), executed)
 

@@ -13,14 +13,14 @@ Read next: `file` and `exec`, which do the work.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import assert_never
 
 from minibuild.cache.records import Record
 from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import Cancelled, explained, located
+from minibuild.errors import Cancelled, DefinitionError, explained, located
 from minibuild.events import Completed, Started
 from minibuild.graph.op import (
     Diff,
@@ -31,6 +31,7 @@ from minibuild.graph.op import (
     ImageSource,
     LocalSource,
     Merge,
+    MountOutput,
 )
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.file import FileRunner
@@ -42,6 +43,7 @@ from minibuild.solver.keys import (
     diff_key,
     explain,
     fast_parts,
+    mount_key,
     part_names,
     read_part,
     reads_only_contexts,
@@ -53,6 +55,9 @@ from minibuild.solver.lookup import Lookup, PrecomputedKey
 from minibuild.solver.packer import Packer
 from minibuild.source.source import Sources
 from minibuild.worker.context import BuildContext
+
+Outputs = Mapping[int, Result]
+"""What a step left in its mounts, by their index."""
 
 _CHANGED = "files of the context changed meanwhile, so the result is not kept in the cache"
 
@@ -112,6 +117,11 @@ class Steps:
             case HttpSource() | GitSource() as op:
                 progress, ignore = self._build.progress(ready.vertex.digest), ready.vertex.note
                 return self._sources.remote(op, progress, ignore_cache=ignore.ignore_cache)
+            case MountOutput() as op:
+                raise DefinitionError(
+                    f"the step before leaves nothing in its mount {op.mount}",
+                    hint="a mount is a result of its own if it is an output",
+                )
             case Merge() | ImageSource() | LocalSource():
                 raise AssertionError(f"{ready.vertex!r} takes no work")
             case _ as unknown:
@@ -131,36 +141,38 @@ class Steps:
             with self._copiers.here():
                 parts = fast_parts(ready, op, read)
             fast = step_key(op, ready.base_key, parts, lookup.version)
-            if not (forced or ready.on_forced) and (found := lookup.find(fast)) is not None:
-                return found
+            if not (forced or ready.on_forced):
+                found = lookup.find_step(fast, op)
+                if found is not None:
+                    return found
         before, parts = parts, canonical_parts(ready, op, parts, read)
         canonical = fast
         if parts != before:
             canonical = step_key(op, ready.base_key, parts, lookup.version)
         with build.worker.store.lock(f"key-{canonical[7:39]}", build.cancelled):
-            found = None if forced else lookup.find(canonical)
+            found = None if forced else lookup.find_step(canonical, op)
             if found is None:
-                result = self._run(ready, op)
+                result, left = self._run(ready, op)
                 with self._copiers.here():
                     as_before = inputs_unchanged(build, ready, op, parts, since_ns)
                 if not as_before:
-                    return self._unkept(ready, result)
-                self._save(ready, op, parts, {fast}, Record(canonical, result))
+                    return self._unkept(ready, result, left)
+                self._save(ready, op, parts, {fast}, Record(canonical, result), left)
                 return VertexResult(result, canonical, fast, forced=forced)
         if fast != canonical and not found.origin:
             record = Record(canonical, found.result)
             self._cache.save({fast}, record, ready.vertex.note.name)
         return found._replace(fast_key=fast)
 
-    def _run(self, ready: ReadyVertex, op: Exec | File) -> Result:
+    def _run(self, ready: ReadyVertex, op: Exec | File) -> tuple[Result, Outputs]:
         if isinstance(op, File):
-            return self._files.run(ready, op)[0]
+            return self._files.run(ready, op)[0], {}
         from minibuild.solver.exec import run_exec  # a build may only copy
 
-        result = run_exec(self._build, ready, op)
+        result, left = run_exec(self._build, ready, op)
         if self._packer is not None and ready.vertex.digest in self._plan.layered:
             self._packer.add(result[-1])
-        return result
+        return result, left
 
     def _save(
         self,
@@ -169,20 +181,34 @@ class Steps:
         parts: Sequence[Part],
         more: set[Digest],
         record: Record,
+        left: Outputs = {},  # noqa: B006
     ) -> None:
-        """Remember a result by its canonical key and `more`, and that there is one of its shape."""
+        """Remember a result by its canonical key and `more`, that there is one of its shape, and
+        what the step left in its mounts."""
         keys, base, name = {record.canonical, *more}, ready.base_key, ready.vertex.note.name
         if isinstance(op, File):
             keys.add(shape_key(op, base, self._lookup.version))
         with self._build.worker.store.db.transaction():
             self._cache.save_parts(record.canonical, name, explain(op, base, parts))
             self._cache.save(keys, record, name)
+            self._save_outputs(record.canonical, left, name)
 
-    def _unkept(self, ready: ReadyVertex, result: Result) -> VertexResult:
+    def _save_outputs(self, step: Digest, left: Outputs, name: str) -> None:
+        for mount, result in left.items():
+            key = mount_key(step, mount)
+            self._cache.save({key}, Record(key, result), name)
+
+    def _unkept(
+        self,
+        ready: ReadyVertex,
+        result: Result,
+        left: Outputs = {},  # noqa: B006
+    ) -> VertexResult:
         """A result that is not recorded, under a key that no other step has; so nothing that
         depends on it is found again either."""
         self._build.progress(ready.vertex.digest).remark(_CHANGED)
         key = digest_strings(("changed", os.urandom(16).hex()))
+        self._save_outputs(key, left, ready.vertex.note.name)
         return VertexResult(result, key, forced=ready.must_execute)
 
     # --- Copies that may be new ---

@@ -34,7 +34,7 @@ def test_the_examples_of_the_page(builds: Builds) -> None:
     """In order, as one program: each goes on where the one before ended."""
     page = (CHECKOUT / "docs/state.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     assert run(builds, "\n".join(blocks)).startswith("sha256:")
     builds.cli("run", "site:1", "grep", "hello", "/srv/index.html")
 
@@ -63,6 +63,149 @@ for wrong, fields in (
 """
     said = run(builds, program).splitlines()
     assert said == ["root /srv True", "1 0", "StepFailed", "RegistryError", "UsageError"]
+
+
+OTHERS = """
+import os, tarfile
+from minibuild import Output
+from minibuild.errors import BuildError
+from minibuild.graph.state import Mount, image, local, scratch
+os.makedirs("folder/d")
+for name in ("folder/f", "folder/gone", "folder/d/g"):
+    open(name, "w").close()
+with open("folder/.dockerignore", "w") as file:
+    file.write("gone\\n.dockerignore\\n")
+with tarfile.open("archive.tar", "w") as tar:
+    tar.add("folder/f", "from-tar")
+made = scratch().mkfile("/from-layout")
+made.build(Output("oci", "layout", attributes={"tar": "false", "name": "it:1"}))
+
+def files(state, **contexts):
+    state.mkfile("/own").build(Output("local", "out"), contexts=contexts)
+    found = sorted(name for name in os.listdir("out"))
+    __import__("shutil").rmtree("out")
+    return found
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.needs("mount", "busybox")
+def test_contexts_in_place_of_images(builds: Builds) -> None:
+    """What `--build-context` takes, for names of images in any form, and for those of folders."""
+    program = f"""{OTHERS}
+layout = "oci-layout://" + os.path.abspath("layout") + ":it:1"
+print(files(image("busybox"), busybox=layout))
+print(files(image("docker.io/library/busybox:latest"), busybox=layout))
+print(files(image("busybox:1"), **{{"index.docker.io/library/busybox:1": layout}}))
+print(files(image("not/there"), **{{"not/there": "folder"}}))
+print(files(image("busybox"), busybox="archive.tar"))
+print(files(image("busybox"), busybox="docker-image://scratch"))
+print("bin" in files(image("other"), other="docker-image://busybox"))
+print(files(scratch().copy(local("x"), ".", "/"), x="archive.tar"))
+print(files(scratch().copy(local("x"), ".", "/"), x=layout))
+print(files(scratch().copy(local("x", ["f"]), ".", "/"), x="folder"))
+for name, contexts in (("x", {{}}), ("x", {{"x": "oci-layout://nowhere:1"}})):
+    try:
+        files(scratch().copy(local(name), ".", "/"), **contexts)
+    except BuildError as error:
+        print(type(error).__name__, error.message)
+"""
+    assert run(builds, program).splitlines() == [
+        "['from-layout', 'own']",
+        "['from-layout', 'own']",
+        "['from-layout', 'own']",
+        "['d', 'f', 'own']",
+        "['from-tar', 'own']",
+        "['own']",
+        "True",
+        "['from-tar', 'own']",
+        "['from-layout', 'own']",
+        "['.dockerignore', 'd', 'gone', 'own']",
+        "DefinitionError there is no context 'x'",
+        "ImageError nowhere does not exist",
+    ]
+
+
+@pytest.mark.integration
+@pytest.mark.needs("mount", "busybox")
+def test_going_on_from_a_mount(builds: Builds) -> None:
+    program = """
+import os, shutil
+from minibuild import Output
+from minibuild.errors import BuildError
+from minibuild.graph.state import Mount, diff, image, local, merge, scratch
+
+def files(state, top="", **contexts):
+    made = state.build(Output("local", "out"), contexts=contexts)
+    found = {}
+    for folder, _, names in os.walk(os.path.join("out", top)):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.getsize(path) < 100 and not os.path.islink(path):
+                found[os.path.relpath(path, "out")] = open(path).read().strip()
+    shutil.rmtree("out")
+    return made.executed, sorted(found.items())
+
+uuid = "cat /proc/sys/kernel/random/uuid"
+base = scratch().mkdir("/keep").mkfile("/keep/a", b"a").mkfile("/keep/b", b"b")
+mounts = [
+    Mount("/empty", scratch(), readonly=False),
+    Mount("/full", base, readonly=False),
+    Mount("/part", base, source="/keep", readonly=False),
+    Mount("/seen", base),
+]
+ran = image("busybox").run(
+    f"{uuid} | tee /empty/u > /u && rm /full/keep/a && echo new > /full/n && echo c > /part/c",
+    mounts=mounts,
+)
+parts = [ran.get_mount(f"/{name}") for name in ("empty", "full", "part")]
+both = image("busybox").copy(ran, "/u", "/one/root").copy(parts[0], "/u", "/one/mount")
+count, one = files(both, "one")
+print(count, len(one), len({text for _, text in one}))
+for part in parts[1:]:
+    print(files(part))
+print(files(both)[0])
+print([name for name, _ in files(merge([parts[0], diff(base, parts[1])]))[1]])
+
+# A result that is gone has to be made again, and with it what the same run made besides.
+import sqlite3
+with sqlite3.connect(os.environ["MINIBUILD_ROOT"] + "/meta.db") as db:
+    print(db.execute("DELETE FROM records WHERE name LIKE 'RUN%' AND key = canonical").rowcount)
+print(files(parts[2]))
+
+# Steps go on from it, also as a root filesystem.
+writes = Mount("/out", image("busybox"), readonly=False)
+tree = image("busybox").run("echo on > /out/on", mounts=[writes])
+print(dict(files(tree.get_mount("/out").run("test ! -e /u && cat /on > /more"))[1])["more"])
+
+for state, target in ((ran, "/seen"), (ran, "/nowhere"), (base, "/x")):
+    try:
+        state.get_mount(target)
+    except BuildError as error:
+        print(error.message)
+wrong = image("busybox").run("exit 3", mounts=mounts[:1])
+try:
+    wrong.get_mount("/empty").build()
+except BuildError as error:
+    print(type(error).__name__)
+"""
+    said = run(builds, program).splitlines()
+    part = "[('keep/a', 'a'), ('keep/b', 'b'), ('keep/c', 'c')]"
+    assert said == [
+        "6 2 1",
+        "(0, [('keep/b', 'b'), ('n', 'new')])",
+        f"(0, {part})",
+        "0",
+        "['n', 'u']",
+        "4",
+        f"(1, {part})",
+        "on",
+        "the last step of this state writes to no mount at /seen",
+        "the last step of this state writes to no mount at /nowhere",
+        "the last step of this state writes to no mount at /x",
+        "StepFailed",
+    ]
+    assert builds.leftovers() == []
 
 
 def test_a_graph_survives_as_a_list() -> None:
