@@ -2,12 +2,13 @@
 
 Comes in: instructions. Goes out: names in BuildKit's form, so that logs of the two can be read side
 by side. Variables that have a value are shown with it, but for those whose names look secret; in a
-RUN the others stay as they are, for they belong to the shell.
+RUN the others stay as they are, for they belong to the shell. Passwords in addresses are hidden.
 Read next: `state`, which counts the steps.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
+from minibuild.graph.address import without_passwords
 from minibuild.graph.platform import Platform
 from minibuild_dockerfile.checks.secrets import may_be_secret
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
@@ -38,6 +39,7 @@ class StepNames:
 
     def same(self, text: str) -> str:
         """The name of one more vertex of the current step."""
+        text = without_passwords(text)
         if not self._total:
             return text
         width = len(str(self._total))

@@ -7,6 +7,7 @@ lines of the span. Tabs become spaces. Read next: `errors`.
 from collections.abc import Iterator
 
 from minibuild.errors import Span
+from minibuild.graph.address import without_passwords
 from minibuild.progress.lines import shortened
 
 CONTEXT_LINES = 3
@@ -46,4 +47,4 @@ def _selected(lines: list[str], first: int, last: int) -> Iterator[tuple[int, st
 
 
 def _shown(line: str) -> str:
-    return shortened(line.rstrip("\r").expandtabs(4))
+    return shortened(without_passwords(line.rstrip("\r").expandtabs(4)))

@@ -8,6 +8,7 @@ from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
 _USER = regex(r"\A(?P<scheme>https?://)(?P<user>[^/?#]*)@")
+_USERS = regex(r"(?P<scheme>https?://)[^/?#@\s\"']+@")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -26,6 +27,12 @@ def credentials(url: str) -> str:
         return ""
     user, _, password = found["user"].partition(":")
     return f"{unquote(user)}:{unquote(password)}"
+
+
+def without_passwords(text: str) -> str:
+    """A text that may have addresses in it, as it may be shown: their users and passwords, which
+    a log in CI would keep for everybody, are `****`."""
+    return _USERS.sub(r"\g<scheme>****@", text) if "@" in text else text
 
 
 class Address(NamedTuple):

@@ -8,6 +8,7 @@ from minibuild.graph.address import (
     parse_address,
     same_host,
     without_credentials,
+    without_passwords,
 )
 
 
@@ -28,6 +29,23 @@ from minibuild.graph.address import (
 )
 def test_credentials(url: str, shown: str, own: str) -> None:
     assert (without_credentials(url), credentials(url)) == (shown, own)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ADD https://ada:b@h/x http://tok@h/y /z", "ADD https://****@h/x http://****@h/y /z"),
+        ('RUN curl "http://a:b@c"', 'RUN curl "http://****@c"'),
+        (
+            "ADD https://h/x@1 git@h:x ssh://git@h/y a@b",
+            "ADD https://h/x@1 git@h:x ssh://git@h/y a@b",
+        ),
+        ("https://h 'x@y'", "https://h 'x@y'"),
+        ("COPY a b", "COPY a b"),
+    ],
+)
+def test_passwords_are_not_shown(text: str, shown: str) -> None:
+    assert without_passwords(text) == shown
 
 
 @pytest.mark.parametrize(

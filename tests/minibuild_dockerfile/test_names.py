@@ -56,6 +56,7 @@ def test_a_run_keeps_what_the_shell_knows(command: str, shown: str) -> None:
         ("ADD <<'A' <<-\"B\" /\nx\nA\ny\nB", "ADD <<A <<-B /"),
         ('WORKDIR "/a $KNOWN"', "WORKDIR /a 1"),
         ("COPY --link a /b", "LINK COPY --link a /b"),
+        ("ADD https://ada:hush@h/x /y/", "ADD https://****@h/x /y/"),
     ],
 )
 def test_words_of_other_steps_are_expanded(instruction: str, shown: str) -> None:
