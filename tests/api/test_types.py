@@ -1,8 +1,6 @@
 """The types of the Python API: what an editor and `mypy --strict` make of right and wrong calls."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_type_hints
 
@@ -12,26 +10,9 @@ import minibuild
 from minibuild.buildflags.options import BuildOptions, CallOptions
 from minibuild.buildflags.request import _READERS
 from minibuild.session.request import BuildRequest
-from tests.conftest import CHECKOUT
+from tests.support.types import complaints
 
 SNIPPETS = Path(__file__).parent / "snippets"
-
-
-def complaints(path: Path) -> tuple[set[int], str]:
-    """The lines that mypy finds at fault, and all it said."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary"),
-            *("--config-file=", "--python-version=3.11", "--follow-imports=silent"),
-            *("--cache-dir", str(CHECKOUT / ".mypy_cache/snippets"), str(path)),
-        ],
-        env={"MYPYPATH": f"{CHECKOUT}:{CHECKOUT}/frontends"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-    )
-    said = done.stdout + done.stderr
-    return {int(line) for line in re.findall(r"snippets/\w+\.py:(\d+): error", said)}, said
 
 
 @pytest.mark.linters

@@ -23,8 +23,9 @@ from minibuild.graph.op import Exec, File, ImageSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import topological
 from tests.conftest import CHECKOUT
-from tests.support.frontends import RECIPE, install, install_bakery
+from tests.support.frontends import BAKERY, RECIPE, install, install_bakery
 from tests.support.resolver import FakeResolver
+from tests.support.types import complaints
 
 AMD64 = Platform("linux", "amd64")
 
@@ -222,3 +223,10 @@ def test_two_packages(site: Path) -> None:
     install(site, "rival", {"bakery": "rival:Bakery"}, rival="")
     with pytest.raises(BuildError, match=r"several installed packages .* bakery: bakery, rival"):
         chosen(RECIPE)
+
+
+@pytest.mark.linters
+def test_the_example_has_types() -> None:
+    """A frontend is checked against the protocol by mypy, as its author would."""
+    found, said = complaints(BAKERY / "bakery.py")
+    assert not found and "error" not in said, said
