@@ -157,7 +157,8 @@ def _mount(
                 mount.gid,
             )
         case mounts.TmpfsMount():
-            return op.TmpfsMount(_target(state, spec, mount.target), mount.size_bytes)
+            target = _target(state, spec, mount.target)
+            return op.TmpfsMount(target, mount.size_bytes, mount.readonly)
         case mounts.SecretMount():
             target = _target(state, spec, mount.target) if mount.target else ""
             return op.SecretMount(

@@ -58,6 +58,7 @@ class Tmpfs(NamedTuple):
 
     target: str
     size_bytes: int = 0
+    readonly: bool = False
 
 
 class SecretFile(NamedTuple):

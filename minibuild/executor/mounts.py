@@ -221,7 +221,7 @@ def detach(
             flags = _flags(readonly=mount.readonly, nodev=nodev)
             return _detach_source(mount.target, mount.path, mount.source, flags)
         case Tmpfs():
-            fd = tmpfs(mount.size_bytes, "1777", nodev=nodev)
+            fd = tmpfs(mount.size_bytes, "1777", nodev=nodev, readonly=mount.readonly)
             return Detached(mount.target, fd, True)
         case SecretFile():
             path = scratch.file(mount.data, mount.mode, mount.uid, mount.gid)
@@ -289,7 +289,7 @@ def clone_mount(fd: int, path: str = "", *, recursive: bool = False) -> int:
         return syscalls.open_tree(path, flags | syscalls.AT_RECURSIVE, dir_fd=fd)
 
 
-def tmpfs(size_bytes: int, mode: str, *, nodev: bool) -> int:
+def tmpfs(size_bytes: int, mode: str, *, nodev: bool, readonly: bool = False) -> int:
     """A detached filesystem in memory."""
     fs_fd = syscalls.fsopen("tmpfs")
     try:
@@ -297,7 +297,9 @@ def tmpfs(size_bytes: int, mode: str, *, nodev: bool) -> int:
         if size_bytes:
             syscalls.fsconfig_string(fs_fd, "size", str(size_bytes))
         syscalls.fsconfig_create(fs_fd)
-        attributes = syscalls.MOUNT_ATTR_NOSUID | (syscalls.MOUNT_ATTR_NODEV if nodev else 0)
+        attributes = syscalls.MOUNT_ATTR_NOSUID
+        attributes |= syscalls.MOUNT_ATTR_NODEV if nodev else 0
+        attributes |= syscalls.MOUNT_ATTR_RDONLY if readonly else 0
         return syscalls.fsmount(fs_fd, attributes)
     finally:
         os.close(fs_fd)

@@ -109,6 +109,7 @@ class TmpfsMount(NamedTuple):
 
     target: str
     size_bytes: int = 0
+    readonly: bool = False
 
 
 class SecretMount(NamedTuple):

@@ -235,7 +235,7 @@ class _Mounts:
                 case BindMount():
                     made.append(self._bind(mount))
                 case TmpfsMount():
-                    made.append(Tmpfs(mount.target, mount.size_bytes))
+                    made.append(Tmpfs(mount.target, mount.size_bytes, mount.readonly))
                 case SecretMount():
                     made += self._secret(mount)
                 case SshMount():

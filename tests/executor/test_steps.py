@@ -274,6 +274,12 @@ MOUNT_CASES: dict[str, tuple[StepMount, str, str, list[str]]] = {
     "tmpfs deep": (Tmpfs("/a/b/c"), "stat -c %a /a /a/b /a/b/c", "755 755 1777", []),
     "tmpfs used beside": (Tmpfs("/n/t"), "echo y > /n/y", "", ["n", "n/y"]),
     "tmpfs over content": (Tmpfs("/etc"), "ls -A /etc | wc -l", "0", []),
+    "tmpfs readonly": (
+        Tmpfs("/r", readonly=True),
+        "touch /r/x 2>/dev/null || echo refused; ls /r | wc -l",
+        "refused 0",
+        [],
+    ),
     "tmpfs size": (
         Tmpfs("/s", 64 * 1024),
         "dd if=/dev/zero of=/s/big bs=1k count=200 2>/dev/null || echo limited",

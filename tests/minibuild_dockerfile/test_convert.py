@@ -29,6 +29,7 @@ from minibuild.graph.op import (
     ImageSource,
     LocalSource,
     Merge,
+    TmpfsMount,
     Ulimit,
 )
 from minibuild.graph.platform import Platform, parse_platform
@@ -543,6 +544,12 @@ def test_what_goes_to_every_run() -> None:
     assert (found.user, found.cwd, found.hostname) == ("u:g", "/w", "box")
     assert (found.add_hosts, found.shm_size_bytes) == ((("a", "1.2.3.4"),), 5)
     assert found.ulimits == (Ulimit("nofile", 1, 2),)
+
+
+@pytest.mark.parametrize(("option", "readonly"), [("", False), (",ro", True), (",ro=false", False)])
+def test_a_mount_of_memory_may_be_readonly(option: str, readonly: bool) -> None:
+    text = f"FROM busybox\nRUN --mount=type=tmpfs,target=/t,size=1k{option} x\n"
+    assert last_exec(text).mounts == (TmpfsMount("/t", 1024, readonly),)
 
 
 def test_cache_mounts_are_kept_apart_by_a_namespace() -> None:
