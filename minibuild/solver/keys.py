@@ -259,11 +259,22 @@ def explain(op: Exec | File, base: Digest | None, parts: Sequence[Part]) -> dict
         "parts": {
             part.name: part.identity
             if part.contents is None
-            # A few digits are enough to see that a file changed.
-            else {path: digest[-16:] for path, digest in part.contents}
+            else {path: brief(words) for path, words in part.contents}
             for part in parts
         },
     }
+
+
+def brief(words: str) -> str:
+    """A fingerprint with all its words, and of the digest of its data the last digits, which are
+    enough to see that the data changed. Of one with several parts each is cut."""
+    return "; ".join(map(_brief, words.split("; "))) if "; " in words else _brief(words)
+
+
+def _brief(words: str) -> str:
+    head, _, last = words.rpartition(" ")
+    is_digest = len(last) == 64 and not last.strip("0123456789abcdef")
+    return f"{head} {last[-16:]}".lstrip() if is_digest else words
 
 
 def _by_effect(op: Exec | File, parts: Sequence[Part]) -> Op:

@@ -181,8 +181,27 @@ def test_a_key_is_explained() -> None:
     assert told == {
         "op": plain(RUN),
         "base": BASE,
-        "parts": {"0: stage": OTHER, "1: context": {"/a": "01" * 8}},
+        "parts": {"0: stage": OTHER, "1: context": {"/a": "file 0644 " + "01" * 8}},
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("file 0644 " + "ab" * 32, "file 0644 " + "ab" * 8),
+        ("file 0755 1000:1000 " + "ab" * 32, "file 0755 1000:1000 " + "ab" * 8),
+        ("dir 0755", "dir 0755"),
+        ("dir", "dir"),
+        ("symlink ../a/long/target/of/a/link", "symlink ../a/long/target/of/a/link"),
+        ("file 0644 hardlink another/name/of/it", "file 0644 hardlink another/name/of/it"),
+        ("dir; file 0644 " + "ab" * 32, "dir; file 0644 " + "ab" * 8),
+    ],
+)
+def test_only_digests_are_cut(words: str, kept: str) -> None:
+    """A mode, an owner or a target that changed must be seen; records of older versions keep the
+    last 16 characters, which are the last of these as well."""
+    assert keys.brief(words) == kept
+    assert kept.endswith(words[-16:])
 
 
 # --- A vertex whose inputs are solved ---
