@@ -12,6 +12,7 @@ Kernel documentation: filesystems/overlayfs. Read next: `write`, and `worker.con
 
 import os
 import stat
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,14 @@ class Survey(NamedTuple):
     seen: Seen
 
 
-def survey(tree: SourceTree, top_fd: int, top: str, *, maps_owners: bool) -> Survey:
+def survey(
+    tree: SourceTree,
+    top_fd: int,
+    top: str,
+    *,
+    maps_owners: bool,
+    cancelled: threading.Event | None = None,
+) -> Survey:
     """Look at all that a build sees of a directory; without `maps_owners` the owner is root."""
     patterns = compiled(tree.ignore)
     hidden: list[str] = []
@@ -75,6 +83,7 @@ def survey(tree: SourceTree, top_fd: int, top: str, *, maps_owners: bool) -> Sur
         uids[status.st_uid] += 1
         gids[status.st_gid] += 1
         for found in walk(top_fd, [Filter(patterns, top)], sockets=True, left_out=hide, top=top):
+            raise_if_cancelled(cancelled, "looking at a context")
             uids[found.stat.st_uid] += 1
             gids[found.stat.st_gid] += 1
             special = special or is_special(found.stat)
@@ -127,14 +136,20 @@ def is_current(top_fd: int, seen: Mapping[str, int]) -> bool:
 
 
 def write_mask(
-    tree: SourceTree, top_fd: int, found: Survey, mask_fd: int, opaque: str, writer: Writer
+    tree: SourceTree,
+    top_fd: int,
+    found: Survey,
+    mask_fd: int,
+    opaque: str,
+    writer: Writer,
+    cancelled: threading.Event | None = None,
 ) -> Seen:
     """Make the mask in an empty directory, and say what counted for it.
 
     `opaque` is the attribute of a directory that hides all below it. `writer` writes to `mask_fd`.
     """
     began_ns = time.time_ns()
-    replaced = _replaced(tree, top_fd, found) if found.others or found.mounted else {}
+    replaced = _replaced(tree, top_fd, found, cancelled) if found.others or found.mounted else {}
     with explained("copying files of the context"), DirStack(top_fd) as source:
         with writer:
             writer.write(_entries(source, found.hidden, replaced))
@@ -180,13 +195,16 @@ def _finish_top(top_fd: int, fd: int) -> None:
     os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _replaced(tree: SourceTree, top_fd: int, found: Survey) -> dict[str, os.stat_result]:
+def _replaced(
+    tree: SourceTree, top_fd: int, found: Survey, cancelled: threading.Event | None
+) -> dict[str, os.stat_result]:
     """What cannot be seen as it is."""
     filters = [Filter(compiled(tree.ignore), found.top)]
     replaced: dict[str, os.stat_result] = {}
     mount = ""
     with explained("reading the context"):
         for one in walk(top_fd, filters, sockets=True, top=found.top):
+            raise_if_cancelled(cancelled, "looking at a context")
             if one.path in found.mounted and not _is_within(one.path, mount):
                 mount = one.path
             foreign = (one.stat.st_uid, one.stat.st_gid) != found.owner

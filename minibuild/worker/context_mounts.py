@@ -131,11 +131,12 @@ class ContextMounts:
             with self._new_folder() as (made, made_fd):
                 seen = write_copy(tree, fd, top, made_fd, task.writer(made_fd))
             return _View(copy=made, seen=seen)
-        found = survey(tree, fd, top, maps_owners=way == "owners mapped")
+        found = survey(tree, fd, top, maps_owners=way == "owners mapped", cancelled=task.cancelled)
         if not needs_mask(found, written=task.written):
             return _View(found.owner, seen=found.seen)
         with self._new_folder() as (made, made_fd):
-            seen = write_mask(tree, fd, found, made_fd, self._opaque, task.writer(made_fd))
+            writer = task.writer(made_fd)
+            seen = write_mask(tree, fd, found, made_fd, self._opaque, writer, task.cancelled)
         return _View(found.owner, made, seen=seen)
 
     def _of_file(self, task: "_Task", fd: int) -> _View:

@@ -1,5 +1,6 @@
 """The metadata of a store: opened by many at once, on a full disk, damaged."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -114,4 +115,5 @@ def test_a_store_of_an_older_format_gets_the_tables_it_lacks(tmp_path: Path) -> 
 def test_the_format_changes_with_the_tables() -> None:
     """Who comes here with other tables raises `FORMAT`, and writes the new digest down: a store
     that was made before has the old tables until then."""
-    assert (database.FORMAT, digest_strings(database.SCHEMA)[7:19]) == (2, "3c8358fe1141")
+    tables = [re.sub(r" *--.*", "", table) for table in database.SCHEMA]
+    assert (database.FORMAT, digest_strings(tables)[7:19]) == (2, "ef8cd3689b45")
