@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.api import Entry, SourceTree
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import explained
