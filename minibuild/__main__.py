@@ -6,7 +6,7 @@ import sys
 
 def _forget_the_current_directory() -> None:
     """Take it from the path, where `-m` puts it: a build may be started in a directory that
-    somebody else has filled, and a module in it is none of ours. It stays if this package is there.
+    others have filled, and a module in it is none of ours. It stays if this package is there.
     """
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if not sys.flags.safe_path and sys.path[0] != here:

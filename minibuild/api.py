@@ -2,7 +2,7 @@
 
 Comes in: a request, or a context and options; or a graph and options. Goes out: what was made, or
 a typed error. Nothing is printed. As root, the engine runs right here. Without root it has to run
-in a user namespace, which a program of somebody else cannot enter: then it runs in a process of
+in a user namespace, which a caller's program cannot enter: then it runs in a process of
 ours, and the caller sees no difference. Read next: `buildflags.request`, `rootless.parent`,
 `builder`.
 """

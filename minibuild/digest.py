@@ -28,7 +28,7 @@ ChainID = NewType("ChainID", Digest)
 
 
 class Hash(Protocol):
-    """What is told of data to be hashed: a part of what `hashlib` makes."""
+    """What takes data to be hashed: a part of what `hashlib` makes."""
 
     def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""

@@ -151,7 +151,7 @@ _SHOWN_PATH = 120
 def lack(error: BaseException) -> BuildError | None:
     """What the machine has too little of, as an error that a person can act on.
 
-    None if `error` is no such error of the system: then somebody else has to explain it.
+    None if `error` is no such error of the system: then it has to be explained elsewhere.
     """
     if not isinstance(error, OSError):
         return None

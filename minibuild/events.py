@@ -1,4 +1,4 @@
-"""Progress as data: what happens in a build, told to whoever wants to hear.
+"""Progress as data: what happens in a build, reported to its caller.
 
 Comes in: calls from the solver, the executor and the exporters. Goes out: events, handed to a
 `Report`. The library never prints; `progress` turns events into text, bars or JSON lines.
@@ -59,7 +59,7 @@ class Log(NamedTuple):
 
 
 class Status(NamedTuple):
-    """How far a measured part of a vertex is, told by the name `part` within its vertex.
+    """How far a measured part of a vertex is; `part` is its name within the vertex.
 
     `current` and `total` count `unit` ("B" or "files"); `total` is 0 where it is not known.
     """
@@ -96,7 +96,7 @@ Event = Planned | Started | Completed | Log | Status | Remark | Warned
 
 
 class Report(Protocol):
-    """Whoever listens to a build. Must not raise, and must return quickly."""
+    """What listens to a build. Must not raise, and must return quickly."""
 
     def __call__(self, event: Event, /) -> None: ...
 

@@ -14,7 +14,7 @@ _VARIABLE = "DOCKER_DEFAULT_PLATFORM"
 
 
 def default_platforms(environment: Environment) -> tuple[Platform, ...]:
-    """The platforms to build for where no flag names one; none if nobody said."""
+    """The platforms to build for where no flag names one; none if that is not said."""
     words = listed(environment.default_platform)
     return tuple(dict.fromkeys(_parsed(word, _VARIABLE) for word in words))
 

@@ -1,7 +1,7 @@
 """Layers as files, over the content store: how diffs become blobs, and blobs trees.
 
 A blob that is not in the store yet has an origin: the layout, archive or registry in which a
-manifest named it. It is fetched from there when somebody needs its bytes, and not before.
+manifest named it. It is fetched from there when its bytes are needed, and not before.
 """
 
 import os
@@ -53,11 +53,11 @@ class StoreLayers:
         self._cancelled: threading.Event | None = None
 
     def attend(self, report: Report, cancelled: threading.Event) -> None:
-        """Whom to tell about transfers from now on, and who can stop them."""
+        """What hears of transfers from now on, and what can stop them."""
         self._report, self._cancelled = report, cancelled
 
     def close(self) -> None:
-        """Stop transfers that nobody waits for any more."""
+        """Stop transfers that nothing waits for any more."""
         for arrival in self._arrivals.values():
             arrival.stop()
         for thread in self._threads:
@@ -70,8 +70,8 @@ class StoreLayers:
             self._borrowed.pop(layer.digest, None)
 
     def borrow(self, layer: PackedLayer, origin: BlobSource, name: str) -> None:
-        """Remember that a cache called `name` has a blob too. It is fetched from there if nobody
-        else has it; and if that fails, the error is `LostLayer`."""
+        """Remember that a cache called `name` has a blob too. It is fetched from there if no
+        other place has it; and if that fails, the error is `LostLayer`."""
         with self._learning:
             if layer.digest not in self._origins:
                 self._origins[layer.digest] = origin
@@ -159,7 +159,7 @@ class StoreLayers:
 
     @contextmanager
     def _loss_of(self, blob: PackedLayer) -> Iterator[None]:
-        """Tell whoever waits for a borrowed blob that it is the cache that failed."""
+        """Say to what waits for a borrowed blob that it is the cache that failed."""
         try:
             yield
         except (RegistryError, ImageError) as error:
@@ -169,7 +169,7 @@ class StoreLayers:
             raise LostLayer(f"a layer of the cache {name} cannot be had: {error}") from error
 
     def _receive(self, arrivals: "list[Arrival]") -> None:
-        """Fetch several blobs; each keeps its own error for whoever waits for it."""
+        """Fetch several blobs; each keeps its own error for those that wait for it."""
         from minibuild.oci.meter import metered
         from minibuild.oci.parallel import in_parallel
 
@@ -187,7 +187,7 @@ class StoreLayers:
                     if arrival.error is not None:
                         raise arrival.error
         except BaseException:
-            pass  # told above; raised again where somebody waits
+            pass  # reported above; raised again where the blob is waited for
 
     def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
         """Apply a blob to an active snapshot; says what this host had to leave out.

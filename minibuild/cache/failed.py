@@ -1,4 +1,4 @@
-"""What a failed step left, kept for somebody who wants to look around in it.
+"""What a failed step left, kept for people who want to look around in it.
 
 Comes in: the step, and its root filesystem as the process left it. Goes out: both, later. One is
 kept, the last, as a record of the cache under a key that no step has; so `prune` knows how to be
@@ -52,7 +52,7 @@ class FailedSteps:
         return FailedStep(parts["name"], env, parts["cwd"], parts["user"], record.result)
 
     def forget(self) -> None:
-        """Remove the files of the step that is kept, unless somebody is looking at them."""
+        """Remove the files of the step that is kept, unless they are being looked at."""
         record = self._cache.lookup(_KEY)
         if record is None:
             return

@@ -31,7 +31,7 @@ from minibuild.snapshot.api import (
 from minibuild.store.layout import Store
 
 Tell = Callable[[str], None]
-"""Told in a sentence about work that takes time, for progress."""
+"""Called with a sentence about work that takes time, for progress."""
 
 
 class Layers(Protocol):
@@ -150,7 +150,7 @@ class Materialiser:
         return None if found is None or not self._snapshots.intact(found[0]) else found[0]
 
     def _has_tree(self, row: DiffRow) -> bool:
-        """Whether the diff exists as a tree. One that somebody removed does not."""
+        """Whether the diff exists as a tree. One that was removed by hand does not."""
         return row.upper is not None and self._snapshots.intact(row.upper)
 
     def _tree(self, row: DiffRow, tell: Tell) -> SnapshotID:

@@ -43,7 +43,7 @@ class RemoteCache(Protocol):
         ...
 
     def canonical(self, key: Digest) -> Digest | None:
-        """The canonical key behind a key, also where nobody kept the result."""
+        """The canonical key behind a key, also where the result was not kept."""
         ...
 
 
@@ -125,7 +125,7 @@ class Cache:
         """The diff that a layer of an image is on the layers `below`: the one that it was before,
         or a new one.
 
-        A layer is known by what lies below it and by its blob, not by its image.
+        A layer is known by what is below it and by its blob, not by its image.
         """
         key = digest_strings(("layer", *map(str, below), layer.diff_id, layer.digest))
         record = self.lookup(key)

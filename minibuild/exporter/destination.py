@@ -102,7 +102,7 @@ def _publish(fd: int, temporary: str, dest: str) -> None:
 
     link(2) replaces nothing, so it needs another name for the moment before it is renamed. Who is
     killed in that moment leaves the name behind, always the same one, and the next to come here
-    takes it away: a lock on the folder says that nobody is at work there.
+    takes it away: a lock on the folder says that no process is at work there.
     """
     folder_fd = os.open(os.path.dirname(temporary), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -119,7 +119,7 @@ def _publish(fd: int, temporary: str, dest: str) -> None:
 
 
 def _lock(folder_fd: int) -> bool:
-    """Whether this process now has the lock of a folder. It is not waited for long: whoever called
+    """Whether this process now has the lock of a folder. It is not waited for long: what called
     this program may hold it, for as long as we run."""
     import fcntl
 

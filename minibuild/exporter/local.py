@@ -71,7 +71,7 @@ def export_local(
 
 
 def _refuse_precious(dest: str) -> None:
-    """No deletion in directories in which somebody lives or works."""
+    """No deletion in directories in which people live or work."""
     import pwd
 
     real, here = os.path.realpath(dest), os.path.realpath(".")

@@ -184,7 +184,7 @@ def _is_archive(path: str) -> bool:
 
 def _read_text(path: str, what: str) -> str:
     try:
-        # O_NONBLOCK: opening a fifo must not wait for somebody to write.
+        # O_NONBLOCK: opening a fifo must not wait for a writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise DefinitionError(

@@ -109,7 +109,7 @@ def _ignore(tree: SourceTree, path: str) -> IgnoreRules:
 def _read(tree: SourceTree, path: str, what: str) -> str | None:
     """The text of a file of the tree, or None if it is not there. Nothing leads out of the tree."""
     try:
-        # O_NONBLOCK: opening a fifo must not wait for somebody to write.
+        # O_NONBLOCK: opening a fifo must not wait for a writer.
         fd = open_beneath(tree.fd, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except _ABSENT:
         return None

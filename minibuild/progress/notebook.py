@@ -1,6 +1,6 @@
 """Progress as an object that can be shown: as text with `print`, as a table in a notebook.
 
-Comes in: events. Goes out: the state of a build when somebody asks for it, or each time that it
+Comes in: events. Goes out: the state of a build when it is asked for, or each time that it
 changes. Notebooks (IPython, Jupyter) ask by `_repr_html_`; no package of theirs is needed here.
 Read next: `trace`.
 """

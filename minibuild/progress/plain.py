@@ -8,7 +8,7 @@ Comes in: events. Goes out: lines in the form of BuildKit's plain output:
 
 Steps run at the same time, a log is read in one go. So one step has the floor: what it writes
 appears at once, and the others wait until it ends, falls silent or has talked for long enough.
-A header line tells that the floor went to another step. Read next: `tty`.
+A header line says that another step has the floor. Read next: `tty`.
 """
 
 import threading
@@ -27,9 +27,9 @@ from minibuild.startup.tuples import NamedTuple
 # A step loses the floor to one that waits if it was silent for so long, or has held it so long.
 SILENCE_S = 1.0
 PATIENCE_S = 5.0
-# A part of a step (a download) is told again after so long.
+# A part of a step (a download) is shown again after so long.
 STATUS_INTERVAL_S = 5.0
-# A step is named in full at its first line; later ones need no more than to be told apart.
+# A step is named in full at its first line; later ones need only be told from each other.
 _REMINDER = 72
 
 
@@ -65,7 +65,7 @@ class Plain:
         self._open = 0  # the stream whose last line has no end yet
         self._headers = 0
         self._waiting: dict[Digest, list[_Entry]] = {}
-        self._told: dict[tuple[Digest, str], float] = {}
+        self._shown_at: dict[tuple[Digest, str], float] = {}
 
     @property
     def failed(self) -> list[FailedStep]:
@@ -112,10 +112,10 @@ class Plain:
     def _status(self, event: Status) -> None:
         key = (event.vertex, event.part)
         now = self._clock() if event.completed is None else event.completed
-        told = self._told.setdefault(key, event.started)
-        if event.completed is None and now - told < STATUS_INTERVAL_S:
+        shown_at = self._shown_at.setdefault(key, event.started)
+        if event.completed is None and now - shown_at < STATUS_INTERVAL_S:
             return
-        self._told[key] = now
+        self._shown_at[key] = now
         size = amount(event.current, event.total if event.completed is None else 0, event.unit)
         took = f"{now - event.started:.1f}s" if now - event.started > 0.01 else ""
         words = [event.part, size, took, "done" if event.completed is not None else ""]
@@ -125,7 +125,7 @@ class Plain:
     def _completed(self, event: Completed, outputs: list[Output]) -> None:
         step = self.trace.step(event.vertex)
         if event.cancelled and step.number == 0 and step.digest not in self._waiting:
-            return  # nobody has seen it begin, and nobody needs to see it end
+            return  # its beginning was not shown, so its end need not be
         if event.cancelled:
             verdict = "CANCELED"
         elif event.error:
@@ -134,7 +134,7 @@ class Plain:
             verdict = "CACHED"
         else:
             verdict = f"DONE {step.seconds(event.time):.1f}s"
-        # What has ended is told at once, whoever has the floor: it can be read as a whole.
+        # What has ended is shown at once, whichever step has the floor: it can be read as a whole.
         self._take_floor(step, event.time)
         self._write(step, [*(self._logged(step, output) for output in outputs), *_entries(verdict)])
         self._end_line()
@@ -155,7 +155,7 @@ class Plain:
         self._yield_floor(now)
 
     def _yield_floor(self, now: float) -> None:
-        """Let the step speak that waits longest, if nobody does or the holder had its time."""
+        """Let the step speak that waits longest, if none does or the holder had its time."""
         if not self._waiting:
             return
         if self._holder is None or now - self._spoke > SILENCE_S or now - self._since > PATIENCE_S:

@@ -40,7 +40,7 @@ class CachedLayer(NamedTuple):
 
 class CachedStep(NamedTuple):
     """A step by its canonical key, other keys that lead to it, and its layers by their numbers;
-    None if nobody kept them."""
+    None if they were not kept."""
 
     canonical: Digest
     keys: tuple[Digest, ...]

@@ -2,8 +2,8 @@
 
 Comes in: the places that a build may look into, in the order of preference. Goes out: records, as
 if they were the store's own. A place is read when the store lacks a step for the first time, so a
-build that is cached here asks nobody. Then two documents come, and no layer: a record's layers are
-diffs that exist as blobs somewhere else, and are fetched when a step or an output needs them.
+build that is cached here asks no place. Then two documents come, and no layer: a record's layers
+are diffs that exist as blobs somewhere else, and are fetched when a step or an output needs them.
 
 A record is kept in the store once all its layers are here, by whatever way; until then it is good
 for this build alone. Whatever goes wrong with a place is a warning: a cache that is missing costs
@@ -60,7 +60,7 @@ class Imports:
             return next((step.canonical for step in found if step is not None), None)
 
     def settle(self) -> None:
-        """Keep the records of what has come into the store, for builds that ask nobody."""
+        """Keep the records of what has come into the store, for builds that ask no place."""
         here: dict[DiffKey, bool] = {}
         for step, result in self._used.values():
             if all(self._here(key, here) for key in result):

@@ -39,7 +39,7 @@ def build_in_child(
         ours,
         theirs,
         Popen(
-            # The modules of the caller, and none that happen to lie in the current directory.
+            # The modules of the caller, and none that happen to be in the current directory.
             [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), *sys.path],
             pass_fds=[theirs.fileno()],
             stdin=DEVNULL,

@@ -31,7 +31,7 @@ class Environment(NamedTuple):
 
     @property
     def term(self) -> str:
-        """What the terminal calls itself; empty if nobody said."""
+        """What the terminal calls itself; empty if that is not known."""
         return self.variables.get("TERM", "")
 
     @property
@@ -51,7 +51,7 @@ class Environment(NamedTuple):
 
     @property
     def default_platform(self) -> str:
-        """The platform that commands mean which are not told one, as for Docker's."""
+        """The default platform of commands, as for Docker's."""
         return self.variables.get("DOCKER_DEFAULT_PLATFORM", "")
 
     def unused(self, *, loads: bool) -> list[str]:
@@ -94,7 +94,7 @@ def default_root(environment: Environment) -> str:
 
 
 def _private_folder(path: str, uid: int) -> str:
-    """A folder in a place where everybody may write: made, or checked to be nobody else's."""
+    """A folder in a place where every account may write: made, or checked to be our own."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:

@@ -144,7 +144,7 @@ class CachePlace(NamedTuple):
 class Attestations(NamedTuple):
     """What a build says of its images, beside them: see docs/attestations.md.
 
-    `mode` is how much the provenance tells (empty: there is none), `builder_id` and `reproducible`
+    `mode` is how much the provenance says (empty: there is none), `builder_id` and `reproducible`
     are what it says of the builder and of the build. Where an output is files it is one of them,
     `filename`, unless it is `inline_only`. `sbom` asks for the packages of the images.
     """

@@ -1,4 +1,4 @@
-"""Values that a step may see and nobody else: secrets, and sockets of ssh agents.
+"""Values for steps alone: secrets, and sockets of ssh agents.
 
 They are read when a step asks, stay in memory, and take no part in any key, layer, log or report.
 """

@@ -47,7 +47,8 @@ def forwarded(agent: AgentSocket, path: str, mode: int, uid: int, gid: int) -> I
 
 
 def _bind(listener: socket.socket, path: str) -> None:
-    """An address has 107 bytes (unix(7)), and stores may lie deep: by an open directory, then."""
+    """An address has 107 bytes (unix(7)), and stores may be deep: an open directory shortens
+    them."""
     folder, name = os.path.split(path)
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -131,7 +131,7 @@ def _forget_git(folder: str) -> None:
 
     rmtree(os.path.join(folder, ".git"))
     for above, _, files in os.walk(folder):
-        if ".git" in files:  # git lets nobody commit a file of this name
+        if ".git" in files:  # git refuses to commit a file of this name
             os.unlink(os.path.join(above, ".git"))
 
 

@@ -121,7 +121,7 @@ class ImageFinder:
     def image(self, source: ImageSource) -> Found:
         """What was found for a source of the graph.
 
-        A graph made elsewhere names images that nobody asked for here yet.
+        A graph made elsewhere names images that were not looked up here yet.
         """
         found = self._by_digest.get((source.digest, source.platform))
         if found is None:

@@ -52,7 +52,7 @@ class Client(Protocol):
 
     @property
     def cancelled(self) -> threading.Event:
-        """Set when nobody waits any more."""
+        """Set when the answer is no longer waited for."""
         ...
 
 

@@ -90,7 +90,7 @@ class ContextMounts:
     def mount(
         self, tree: SourceTree, path: str, mount: BindMount, cancelled: threading.Event
     ) -> StepMount:
-        """The mount of a step. `tree` is the context, which lies at `path` on this machine.
+        """The mount of a step. `tree` is the context, which is at `path` on this machine.
 
         Raises `DefinitionError` if its source is not there.
         """

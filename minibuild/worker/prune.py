@@ -3,7 +3,7 @@
 Three things need something: a name of an image needs its blobs; a record of the cache needs the
 diffs of its result; a diff needs its snapshots and its blob. Everything else is garbage, left by
 images that lost their names, by records that are gone, by crashes. Which records go is decided
-first, by `beyond`: those that nobody used for long, and the longest unused ones of too many.
+first, by `beyond`: those that were not used for long, and the longest unused ones of too many.
 Read next: `cache.results`, `cache.records`.
 """
 
@@ -168,7 +168,8 @@ def _drop_blobs(worker: Worker, keep: set[Digest]) -> tuple[int, int]:
 
 
 def _drop_partial(worker: Worker) -> int:
-    """Remove what pulls that never ended have left; nobody pulls while the worker is alone."""
+    """Remove what pulls that never ended have left; there are no pulls while the worker is
+    alone."""
     folder = worker.store.path("partial")
     size = 0
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
@@ -179,8 +180,8 @@ def _drop_partial(worker: Worker) -> int:
 
 
 def _tidy(worker: Worker, *, forget_files: bool) -> None:
-    """Remove what has no size of its own and adds up all the same: locks that nobody holds while
-    the worker is alone, and rows about what is gone."""
+    """Remove what has no size of its own and adds up all the same: locks that no process holds
+    while the worker is alone, and rows about what is gone."""
     locks = worker.store.path("locks")
     for name in os.listdir(locks):
         if name != "prune":

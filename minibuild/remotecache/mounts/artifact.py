@@ -4,7 +4,7 @@ Comes in: layers by the ids of their cache mounts. Goes out: the artifact at a `
 Writing replaces the layers of the mounts that are written, and keeps those of all others, so that
 several builds can share one name. An artifact is
 no image: its type says so (image-spec manifest.md, "Guidelines for Artifact Usage"), its config is
-the empty one, and nobody can run it. Each layer bears the id of its mount as an annotation. Ids
+the empty one, and it cannot be run. Each layer bears the id of its mount as an annotation. Ids
 come in order, so equal contents are an equal manifest.
 Read next: `remotecache.places`, `importer`, `exporter`.
 """
@@ -79,7 +79,7 @@ def write_mounts(place: Place, layers: Layers, source: BlobSource, meter: Meter)
 
     Where nothing keeps other writers out, the manifest is read once more when the blobs are there,
     merged and replaced. That leaves two builds that end in the same instant only that instant. Then
-    it is looked at again: a mount that is what it was before has been written back by somebody who
+    it is looked at again: a mount that is what it was before has been written back by a writer that
     had read that, and all is merged and replaced once more.
     """
     with place.locked():

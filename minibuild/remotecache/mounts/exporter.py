@@ -56,7 +56,7 @@ def send(
     others: Sequence[CacheMountPlace] = (),
 ) -> list[str]:
     """Export the mounts `ids`, or those that a place asks for, to all places; returns the ids of
-    what is new there. What lies at the places `others` already comes from there. Raises what a
+    what is new there. What is at the places `others` already comes from there. Raises what a
     place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 

@@ -1,6 +1,6 @@
 """A cache mount in this machine's store: who holds it, and which layer its contents are known as.
 
-Comes in: a store and an id. Goes out: the directory, held alone for as long as somebody packs or
+Comes in: a store and an id. Goes out: the directory, held alone for as long as it is packed or
 replaces it, and a note about the layer that was made of it or that it was made from, which counts
 until anything in the directory changes. Read next: `importer`, `exporter`.
 """

@@ -1,8 +1,8 @@
 """Layers on their way to a place: packed here, or lying at another place already.
 
 Comes in: what is packed, and the places that the build may import from. Goes out: a source of
-blobs. A mount that nobody changed since it was imported is a layer of the place where it came from;
-it goes from there, or is mounted there by the registry, and is not packed again.
+blobs. A mount that has not changed since it was imported is a layer of the place where it came
+from; it goes from there, or is mounted there by the registry, and is not packed again.
 """
 
 import os
@@ -21,7 +21,7 @@ from minibuild.store.layout import Store
 
 class Parcels(ContentStore):
     """A store for what is packed, outside of the store's blobs and gone when the build ends, which
-    can read what lies at the places `others` too. These are asked when there is a use for it."""
+    can read what is at the places `others` too. These are asked when there is a use for it."""
 
     __slots__ = ("_others", "_places", "folder")
 

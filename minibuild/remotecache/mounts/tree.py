@@ -1,6 +1,6 @@
-"""The contents of one cache mount, as a tar and back, and what tells whether they changed.
+"""The contents of one cache mount, as a tar and back, and a fingerprint that changes with them.
 
-Comes in: an open directory that nobody writes to. Goes out: a layer, or files. It is the tar of
+Comes in: an open directory that no process writes to. Goes out: a layer, or files. It is the tar of
 image layers, with three differences, since a cache mount is not part of an image: names such as
 `.wh.x` are just names, attributes of users (`user.*`, and `trusted.*` where they can be seen) are
 kept, and the directory itself has an entry, which brings its owner and mode. Equal contents give
@@ -45,7 +45,7 @@ def fingerprint(fd: int) -> str:
     """A value that is another one after any change to the tree: contents, modes, owners, times.
 
     Made of what stat(2) says: the kernel sets the change time of a file whenever it or its
-    metadata change, and nobody can set it back.
+    metadata change, and cannot be set back.
     """
     sha = hashlib.sha256()
     top = os.fstat(fd)

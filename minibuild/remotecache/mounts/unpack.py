@@ -58,7 +58,7 @@ def replace(
 
 
 class _Metered:
-    """A source that tells how much of a blob was read."""
+    """A source that reports how much of a blob was read."""
 
     def __init__(self, source: BlobSource, meter: Meter) -> None:
         self._source = source
