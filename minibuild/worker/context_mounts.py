@@ -65,27 +65,41 @@ class ContextMounts:
     def __init__(self, store: Store, whiteouts: Whiteouts) -> None:
         self._store = store
         self._opaque = f"{whiteouts}.overlay.opaque"
-        self._ways: list[Way] = ["copied"]
+        self._all_ways: tuple[Way, ...] = ("copied",)
         if whiteouts != "plain":
-            self._ways.insert(0, "owners replaced")
+            self._all_ways = ("owners replaced", *self._all_ways)
             if not in_user_namespace():
-                self._ways.insert(0, "owners mapped")
+                self._all_ways = ("owners mapped", *self._all_ways)
+        self._ways: dict[str, tuple[Way, ...]] = {}  # that are left for a context, by its path
         self._views: dict[tuple[object, ...], _View] = {}
+        self._given: dict[BindContext, Way] = {}
         self._made: list[str] = []
         self._making = threading.Lock()
 
     def weaken(self, refused: Sequence[StepMount]) -> bool:
-        """Take the next way, after the executor could not make one of these mounts; False if
-        there is none."""
+        """Take the next way for the contexts of a step, after the executor could not make one of
+        these mounts; False if there is none. Another step may have done so meanwhile."""
         with self._making:
             contexts = [mount for mount in refused if isinstance(mount, BindContext)]
-            if not contexts or self._ways[0] == "copied":
-                return False
-            del self._ways[0]
-            if self._ways[0] == "owners replaced" and all(m.owner == ROOT for m in contexts):
-                del self._ways[0]  # It would make the same mounts.
-            self._views.clear()
-            return True
+            weaker = False
+            for path in {mount.path for mount in contexts}:
+                given = [mount for mount in contexts if mount.path == path]
+                left = self._ways_of(path)
+                if self._given[given[0]] == left[0]:
+                    left = left[1:]
+                    if left[:1] == ("owners replaced",) and {m.owner for m in given} == {ROOT}:
+                        left = left[1:]  # It would make the same mounts.
+                if left:
+                    weaker = True
+                    self._ways[path] = left
+                    self._forget(path)
+            return weaker
+
+    def _forget(self, path: str) -> None:
+        self._views = {key: view for key, view in self._views.items() if key[0] != path}
+
+    def _ways_of(self, path: str) -> tuple[Way, ...]:
+        return self._ways.get(path, self._all_ways)
 
     def mount(
         self, tree: SourceTree, path: str, mount: BindMount, cancelled: threading.Event
@@ -97,19 +111,16 @@ class ContextMounts:
         selection = Selection(Copy(0, (escape_glob(mount.source) or "/",), "/"), tree)
         pick = next(selection.picks())
         with self._making:
-            view = self._view(_Task(tree, pick, not mount.readonly, cancelled), path)
-        if view.copy:
-            name = "" if pick.is_dir else pick.real.rpartition("/")[2]
-            mounts = (Mount("bind", view.copy, ("rbind", "ro")),)
-            return BindTree(mount.target, mounts, f"/{name}", mount.readonly, not mount.readonly)
-        return BindContext(
-            mount.target,
-            path,
-            pick.real,
-            view.owner,
-            view.mask,
-            writable_discard=not mount.readonly,
-        )
+            way = self._ways_of(path)[0]
+            view = self._view(_Task(tree, pick, not mount.readonly, way, cancelled), path)
+            if not view.copy:
+                where = (mount.target, path, pick.real)
+                made = BindContext(*where, view.owner, view.mask, not mount.readonly)
+                self._given[made] = way
+                return made
+        name = "" if pick.is_dir else pick.real.rpartition("/")[2]
+        mounts = (Mount("bind", view.copy, ("rbind", "ro")),)
+        return BindTree(mount.target, mounts, f"/{name}", mount.readonly, not mount.readonly)
 
     def _view(self, task: "_Task", path: str) -> _View:
         """How something is shown now: as before, if what counted for that is as it was."""
@@ -126,7 +137,7 @@ class ContextMounts:
             os.close(fd)
 
     def _of_directory(self, task: "_Task", fd: int) -> _View:
-        tree, top, way = task.tree, task.pick.real, self._ways[0]
+        tree, top, way = task.tree, task.pick.real, task.way
         if way == "copied":
             with self._new_folder() as (made, made_fd):
                 seen = write_copy(tree, fd, top, made_fd, task.writer(made_fd))
@@ -141,7 +152,7 @@ class ContextMounts:
 
     def _of_file(self, task: "_Task", fd: int) -> _View:
         """The view of a file in the open directory."""
-        status, way = task.pick.stat, self._ways[0]
+        status, way = task.pick.stat, task.way
         owner = (status.st_uid, status.st_gid)
         is_shown = owner == ROOT and (way == "owners replaced" or not task.written)
         if not is_special(status) and (way == "owners mapped" or is_shown):
@@ -175,11 +186,12 @@ class ContextMounts:
 
 
 class _Task(NamedTuple):
-    """What is to be shown of which context, and whether the step may write to it."""
+    """What is to be shown of which context, whether the step may write to it, and how."""
 
     tree: SourceTree
     pick: Pick
     written: bool
+    way: Way
     cancelled: threading.Event
 
     def writer(self, fd: int) -> Writer:

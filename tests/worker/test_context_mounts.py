@@ -185,6 +185,21 @@ def test_a_way_that_would_be_the_same_is_left_out(bench: Bench) -> None:
     assert not bench.mounts.weaken(others)
 
 
+def test_two_steps_that_fail_at_once_go_one_way_down(bench: Bench) -> None:
+    bench.chown(1003, 1004)
+    first, second = bench.mount("/", "a"), bench.mount("/b", "a")
+    assert bench.mounts.weaken([first]) and bench.mounts.weaken([second])
+    assert isinstance(bench.mount("/", "a"), BindContext)
+
+
+def test_a_way_down_is_for_one_context(bench: Bench, tmp_path: Path) -> None:
+    assert bench.mounts.weaken([bench.mount("/", "a")])
+    copied = bench.mount("/", "a")
+    bench.folder = bench.folder / "a"
+    assert isinstance(copied, BindTree)
+    assert isinstance(bench.mount("/", "f"), BindContext)
+
+
 def test_copies_are_made_once_too(bench: Bench) -> None:
     settle()
     bench.mounts.weaken([bench.mount("/", "a")])
