@@ -33,7 +33,7 @@ LABEL b=2
 CMD ["/one/a"]
 """
 FILES = {"Dockerfile": COPIES, "a": "a\n", "b": "b\n", "c/d": "d\n", "c/e": "e\n"}
-DIGEST = "sha256:1d28cd8400c9be807ea494a99c0ce423484704f88cb34fecf23ab51ef083a0d2"
+DIGEST = "sha256:9d0d1c6966f9c72908ab32ee63ee3d0ca359b51dac8e73dd6f66dc85f4bc6eff"
 
 
 def digest_of(cli: Cli, context: str, *flags: str, output: str = "", **env: str) -> str:
