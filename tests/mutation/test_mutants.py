@@ -42,22 +42,22 @@ def test_a_mutant_is_the_changed_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asserted", "killed"), [("text == 'linux/amd64'", 1), ("len(text) >= 0 or True", 0)]
+    ("asserted", "killed"), [("text == 'x'", 1), ("len(text) >= 0 or True", 0)]
 )
 def test_a_test_that_asserts_little_kills_little(
     tmp_path: Path, asserted: str, killed: int
 ) -> None:
-    """`Platform.__str__` is executed and has one mutant, which returns None."""
+    """`as_docker` is executed and has one mutant, which returns None."""
     test = tmp_path / "test_it.py"
     test.write_text(
-        "from minibuild.graph.platform import Platform\n"
+        "from minibuild.oci.model import as_docker\n"
         "def test_it():\n"
-        "    text = Platform('linux', 'amd64').__str__() or ''\n"
+        "    text = as_docker('x') or ''\n"
         f"    assert {asserted}\n"
     )
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "tests.mutation", "minibuild/graph/platform.py"),
+            *(sys.executable, "-m", "tests.mutation", "minibuild/oci/model.py"),
             *("--tests", str(test), "--goal", "0"),
         ],
         cwd=CHECKOUT,
