@@ -37,6 +37,7 @@ from minibuild.worker.worker import open_worker
 
 if TYPE_CHECKING:
     from minibuild.exporter.result import Attestor
+    from minibuild.record.recorder import Recorder
     from minibuild.remotecache.caches import RemoteCaches
 
 LAB_MARK = "minibuild.lab"
@@ -51,6 +52,9 @@ def run_build(
     cancelled: threading.Event | None = None,
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it."""
+    recorder = _recorder(request, root)
+    if recorder is not None:
+        report = recorder.listening(report)
     report, cancelled = serialised(report), cancelled or threading.Event()
     check_outputs(request.outputs, request.tags)
     if request.lab:
@@ -64,7 +68,8 @@ def run_build(
             worker, request, definition.directories, report, cancelled, importer
         ) as context,
     ):
-        prepared = _dated(prepare(context, request, definition))._replace(caches=caches)
+        prepared = _dated(prepare(context, request, definition))
+        prepared = prepared._replace(caches=caches, recorder=recorder)
         source = prepared.definition.source
         try:
             try:
@@ -75,12 +80,15 @@ def run_build(
             # What shows the error can show the lines around it.
             if error.span is not None and error.span.file == source.name:
                 error.source = source
+            if recorder is not None:
+                recorder.keep(error=error)
             raise
 
 
 class Prepared(NamedTuple):
     """A build before its first step: what is asked, and the frontend that reads it. `known` are
-    vertices that were solved to get the definition; `caches` are those of other machines."""
+    vertices that were solved to get the definition; `caches` are those of other machines. The
+    `recorder` hears what happens."""
 
     context: BuildContext
     request: BuildRequest
@@ -89,6 +97,7 @@ class Prepared(NamedTuple):
     sources: Sources
     known: Mapping[Digest, VertexResult] = {}
     caches: "RemoteCaches | None" = None
+    recorder: "Recorder | None" = None
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
@@ -145,7 +154,10 @@ def _build(build: Prepared) -> BuildResult:
         remote_cache=None if caches is None else caches.results(context),
         known=build.known,
     )
-    solution = solver.solve([image.vertex for image in converted.images])
+    targets = [image.vertex for image in converted.images]
+    if build.recorder is not None:
+        build.recorder.watch(definition.source, targets, solver.reached)
+    solution = solver.solve(targets)
     done = solution.results
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
     solved = SolveResult(
@@ -159,9 +171,11 @@ def _build(build: Prepared) -> BuildResult:
     made = export(context, request, solved)
     if caches is not None:
         caches.send(context, solution.steps, results, made.tags)
-        caches.send_mounts(context, [image.vertex for image in converted.images], done)
+        caches.send_mounts(context, targets, done)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
+    if build.recorder is not None:
+        build.recorder.keep(made)
     return made._replace(
         findings=tuple(findings.found),
         source=definition.source,
@@ -178,6 +192,15 @@ def _remote_caches(request: BuildRequest) -> "RemoteCaches | None":
     from minibuild.remotecache.caches import RemoteCaches
 
     return RemoteCaches(request)
+
+
+def _recorder(request: BuildRequest, root: str) -> "Recorder | None":
+    """What keeps a record of the build, unless that is not wanted."""
+    if request.no_record:
+        return None
+    from minibuild.record.recorder import Recorder
+
+    return Recorder(root, request)
 
 
 def _attestor(

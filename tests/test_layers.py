@@ -31,7 +31,7 @@ RANK = {
     "source": 9,
     "solver": 10, "imagetools": 10,
     "frontend": 12, "exporter": 12,
-    "attest": 13, "remotecache": 13,
+    "attest": 13, "record": 13, "remotecache": 13,
     "builder": 14,
     "lab": 15, "rootless": 15,
     "buildflags": 15,
@@ -47,6 +47,7 @@ NEIGHBOURS = {
     ("events", "digest"),
     ("cli", "minibuild"),
     ("attest", "minibuild"),
+    ("record", "minibuild"),
 }
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from minibuild.graph.address import without_passwords
 from minibuild.graph.platform import Platform
-from minibuild_dockerfile.checks.secrets import may_be_secret
+from minibuild.graph.secret_names import may_be_secret
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
 from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
 

@@ -95,6 +95,7 @@ class BuildOptions(CallOptions, total=False):
     cache_mount_to: Several[CacheMountPlace | str]
     cache_mount_from: Several[CacheMountPlace | str]
     attestations: Attestations | Several[str]
+    no_record: bool
 
 
 class GraphOptions(BuildOptions, total=False):

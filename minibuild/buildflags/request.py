@@ -53,6 +53,8 @@ def build_request(
     request = BuildRequest(context=context, **made)
     if request.registries == RegistryAccess():
         request = request._replace(registries=registry_access(environment))
+    if not environment.records:
+        request = request._replace(no_record=True)
     if request.network == "host":
         request = request._replace(allow=request.allow | {"network.host"})
     if _truth(request.build_args.get("BUILDKIT_INLINE_CACHE", ""), "BUILDKIT_INLINE_CACHE"):
@@ -345,4 +347,5 @@ _READERS: Mapping[str, Reader] = {
     "cache_mount_to": _cache_mounts,
     "cache_mount_from": _cache_mounts,
     "attestations": _attestations,
+    "no_record": _switch,
 }

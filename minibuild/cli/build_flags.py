@@ -137,6 +137,7 @@ def _add_steps(made: Parser) -> None:
         metavar="ACTION",
         help="when a RUN fails: exit, keep its files for `run --failed`, or open a shell in them",
     )
+    made.switch("--no-record", help="keep nothing for `why` and `builds`")
     add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
     add(
         "--lab", default="", metavar="DEFECT", help="bring an old defect back, to see it: see `lab`"

@@ -49,6 +49,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         "jobs": options.jobs,
         "keep_failed": options.on_error != "exit",
         "lab": options.lab,
+        "no_record": options.no_record,
         "registries": registry_access(environment, options.stall_timeout),
         "cache_to": options.cache_to,
         "cache_from": options.cache_from,

@@ -6,6 +6,7 @@ made. Images keep what they need as long as they have a name. Read next: `minibu
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from minibuild.buildflags.sizes import size_bytes
@@ -53,15 +54,24 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         return 1
     root = session.root
     enter()
+    from minibuild.record.records import kept_keys, remove_older
     from minibuild.worker.prune import prune
     from minibuild.worker.worker import open_worker
 
     with open_worker(root, alone=True) as worker:
-        freed = prune(worker, limits, cache_mounts=options.cache_mounts or options.all)
+        builds = remove_older(root, limits.unused_for_s, time.time())
+        freed = prune(
+            worker,
+            limits,
+            cache_mounts=options.cache_mounts or options.all,
+            explained=kept_keys(root),
+        )
     session.say(
         f"removed {freed.records} records, {freed.snapshots} snapshots, {freed.blobs} blobs, "
         f"{freed.cache_mounts} cache mounts: {bytes_text(freed.size_bytes)}"
     )
+    if builds:
+        session.say(f"removed {builds} builds, which `minibuild builds` no longer lists")
     return 0
 
 

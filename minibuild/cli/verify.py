@@ -126,6 +126,7 @@ def _build(
         **vars(options),
         "output": [f"type=oci,tar=false,rewrite-timestamp=true,dest={dest}"],
         "no_cache": True,
+        "no_record": True,
         **other,
     }
     os.umask(0o077 if other else 0o022)

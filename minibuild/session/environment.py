@@ -16,6 +16,7 @@ _OF_ENGINES = ("DOCKER_HOST", "DOCKER_CONTEXT")
 _OF_DAEMONS = ("BUILDKIT_HOST", *_OF_ENGINES)
 _ASKS_FOR_LESS = "BUILDX_NO_DEFAULT_ATTESTATIONS"
 """There are none by default."""
+_NO = ("0", "false", "no", "off")
 
 
 class Environment(NamedTuple):
@@ -43,6 +44,11 @@ class Environment(NamedTuple):
     def progress(self) -> str:
         """The kind of progress asked for by a variable, as for BuildKit's clients."""
         return self.variables.get("BUILDKIT_PROGRESS", "")
+
+    @property
+    def records(self) -> bool:
+        """Whether builds leave records."""
+        return self.variables.get("MINIBUILD_RECORD", "").lower() not in _NO
 
     @property
     def source_date_epoch(self) -> str:

@@ -167,7 +167,7 @@ class BuildRequest(NamedTuple):
     has), `always` or `never`. `jobs` 0 lets the scheduler choose. With `keep_failed` the store
     keeps what a failed step left. A `graph` takes the place of a Dockerfile; its local sources are
     `contexts`, and `context` is the one of that name. With `squash` images have one layer on top of
-    their base.
+    their base. With `no_record` nothing is kept that explains the build later.
     """
 
     context: str = "."
@@ -203,6 +203,7 @@ class BuildRequest(NamedTuple):
     cache_mount_to: tuple[CacheMountPlace, ...] = ()
     cache_mount_from: tuple[CacheMountPlace, ...] = ()
     attestations: Attestations = Attestations()
+    no_record: bool = False
 
     @property
     def multi_platform(self) -> bool:

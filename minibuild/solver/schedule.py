@@ -53,6 +53,7 @@ class Scheduler(Generic[T, H]):
 
     `start_work` is called once, with the vertices that were declined first, just before there are
     threads: the last moment at which this process may fork. It returns the function that works.
+    `done` is what vertices came to so far.
     """
 
     def __init__(
@@ -69,13 +70,13 @@ class Scheduler(Generic[T, H]):
         self._pool: _Pool[T, H] | None = None
         self._waiting: deque[Declined[H]] = deque()
         self._running: set[Digest] = set()
-        self._done: dict[Digest, T] = {}
+        self.done: dict[Digest, T] = {}
 
     def run(self, vertices: Sequence[Vertex], done: Done[T] | None = None) -> dict[Digest, T]:
         """Solve all vertices (given inputs first); those of `done` are. Raises the first error
         that is not a consequence of another."""
-        self._done.update(done or {})
-        order = _Order(vertices, self._done.keys())
+        self.done.update(done or {})
+        order = _Order(vertices, self.done.keys())
         error: BaseException | None = None
         try:
             while True:
@@ -93,7 +94,7 @@ class Scheduler(Generic[T, H]):
             error = self._pool.end(error)
         if error is not None:
             raise error
-        return self._done
+        return self.done
 
     def _try_quick(self, order: "_Order") -> None:
         """Do all that is ready and quick."""
@@ -101,20 +102,20 @@ class Scheduler(Generic[T, H]):
             vertex = order.ready.popleft()
             if self._cancelled.is_set():
                 raise Cancelled("the build was cancelled")
-            value = self._quick(vertex, self._done)
+            value = self._quick(vertex, self.done)
             if isinstance(value, Declined):
                 self._waiting.append(value)
             else:
                 self._finish(order, vertex, value)
 
     def _finish(self, order: "_Order", vertex: Vertex, value: T) -> None:
-        self._done[vertex.digest] = value
+        self.done[vertex.digest] = value
         order.finish(vertex)
 
     def _hand_out(self) -> None:
         """Give what waits to threads, as many as may run."""
         if self._waiting and self._pool is None:
-            self._pool = _Pool(self._start_work(self._waiting), self._done)
+            self._pool = _Pool(self._start_work(self._waiting), self.done)
         while self._pool is not None and self._waiting and len(self._running) < self._jobs:
             declined = self._waiting.popleft()
             self._running.add(declined.vertex.digest)

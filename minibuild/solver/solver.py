@@ -68,6 +68,7 @@ class Solver:
         self._packing = packing
         self._lookup = Lookup(build.worker.cache, sources.image, remote_cache, salt)
         self._known = known or {}
+        self._reached: list[Results] = []
 
     def solve(self, targets: Sequence[Vertex | None]) -> Solution:
         """Everything the targets need. Raises the first error of a step."""
@@ -79,8 +80,13 @@ class Solver:
             plan = partial(LayerPlan.of, self._packing, vertices, targets)
             start_work = partial(self._start_work, stack, found.left, plan)
             scheduler = Scheduler(self._quick, start_work, self._build.cancelled, self._jobs)
+            self._reached = [found.known, scheduler.done]
             results = scheduler.run(found.left, found.results)
         return self._solution(vertices, results, {**found.known, **results})
+
+    def reached(self) -> Results:
+        """The results so far, also of a graph in which a step failed."""
+        return {digest: found for part in self._reached for digest, found in part.items()}
 
     def _probe(self, vertices: Sequence[Vertex], targets: Sequence[Vertex | None]) -> Probe:
         """What the caches of other machines make needless, if there are any."""

@@ -4,6 +4,7 @@ ROOT/oci-layout, index.json, blobs/sha256/   an OCI image layout, readable by ot
 ROOT/blocks/                                 where in some of them which block is: hints
 ROOT/snapshots/N/                            trees, by the number of their snapshot
 ROOT/cache-mounts/                           directories of RUN --mount=type=cache
+ROOT/builds/                                 records of builds, see `record`
 ROOT/ingest/                                 files in the making; renamed when whole
 ROOT/meta.db                                 everything that is known about the rest
 ROOT/owners/, ROOT/locks/                    claims of live processes

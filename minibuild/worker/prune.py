@@ -9,8 +9,9 @@ Read next: `cache.results`, `cache.records`.
 
 import json
 import os
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from minibuild.digest import Digest
 from minibuild.layer.chunk_cache import forget_lost
@@ -74,10 +75,17 @@ def _turn(record: Holding) -> tuple[float, float]:
     return record.used, -record.created
 
 
-def prune(worker: Worker, limits: Limits, *, cache_mounts: bool = False) -> Freed:
+def prune(
+    worker: Worker,
+    limits: Limits,
+    *,
+    cache_mounts: bool = False,
+    explained: Collection[Digest] = (),
+) -> Freed:
     """Remove the records of the cache that are beyond the limits, and then all garbage.
 
-    Images with a name keep their blobs. The worker must have been opened with `alone=True`.
+    Images with a name keep their blobs, and of the keys in `explained` stays what they were made
+    of. The worker must have been opened with `alone=True`.
     """
     now = time.time()
     usage = os.statvfs(worker.store.root)
@@ -88,7 +96,7 @@ def prune(worker: Worker, limits: Limits, *, cache_mounts: bool = False) -> Free
         records = sum(
             tx.execute("DELETE FROM records WHERE canonical = ?", (key,)).rowcount for key in gone
         )
-        tx.execute("DELETE FROM key_parts WHERE key NOT IN (SELECT canonical FROM records)")
+        _drop_parts(tx, explained)
     keep = _diffs_in_use(worker)
     keep_trees = _drop_trees(worker, keep)
     snapshots, blobs = _drop_diffs(worker, keep)
@@ -98,6 +106,15 @@ def prune(worker: Worker, limits: Limits, *, cache_mounts: bool = False) -> Free
     mounts, mount_size = _drop_cache_mounts(worker, old) if cache_mounts else (0, 0)
     _tidy(worker, forget_files=not limits.unused_for_s)
     return Freed(records, trees, dropped, mounts, size + blob_size + mount_size)
+
+
+def _drop_parts(tx: sqlite3.Connection, explained: Collection[Digest]) -> None:
+    """Forget what keys were made of that neither have a record nor are to be explained."""
+    rows = tx.execute(
+        "SELECT key FROM key_parts WHERE key NOT IN (SELECT canonical FROM records)"
+    ).fetchall()
+    gone = [row for row in rows if row[0] not in explained]
+    tx.executemany("DELETE FROM key_parts WHERE key = ?", gone)
 
 
 def _diffs_in_use(worker: Worker) -> set[int]:

@@ -67,7 +67,7 @@ def check_once(item: Cmd | Entrypoint | Healthcheck, earlier: Head | None, check
 
 def check_secret(item: Arg | Env, name: str, checks: Checks) -> None:
     """Check that a variable is not named like one with a secret in it."""
-    from minibuild_dockerfile.checks.secrets import may_be_secret
+    from minibuild.graph.secret_names import may_be_secret
 
     if may_be_secret(name):
         kind = type(item).__name__.upper()

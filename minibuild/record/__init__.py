@@ -1,0 +1,10 @@
+"""What builds did: a record of each, and the answers that records give.
+
+A build leaves a record: its graph, the key of each vertex, what happened and how long it took. A
+key leaves its parts (`cache.records`). A result is a list of diffs, each made by one vertex. Every
+question is a join of these three, made when somebody asks.
+
+`recorder` and `writing` make records; `records` reads them; `pairing`, `causes` and `story` say why
+a step ran; `blame` says where a path comes from; `replay` shows a build again; `portable` takes a
+record to another machine. Read next: `recorder`.
+"""

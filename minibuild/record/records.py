@@ -1,0 +1,289 @@
+"""Records, read: the builds of a store, and what was said of each vertex.
+
+Comes in: a folder of records, or a file that was exported; a person's word for one. Goes out:
+`Build`s. Members that are not known are passed over, and so is a file that cannot be read: it may
+be torn, or of a later version.
+Read next: `pairing`.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from minibuild.digest import Digest
+from minibuild.errors import UsageError
+from minibuild.record.recorder import FOLDER
+from minibuild.record.writing import FORMAT, build_id
+from minibuild.startup.tuples import NamedTuple
+
+_MAX_BYTES = 64 << 20
+"""What a record may unpack to; that of a thousand steps, with all logs, is a fraction."""
+
+STEPS = ("exec", "file", "diff")
+"""The kinds of vertices that people call steps."""
+
+
+class Step(NamedTuple):
+    """A vertex in one build. `state` is `ran`, `cached`, `failed`, `stopped` or empty: it was not
+    needed, or never reached. Times are milliseconds since the build began. `asked` says that it was
+    to run in any case, `forced` that it did for that, or for its base."""
+
+    number: int
+    kind: str
+    name: str
+    stage: str
+    lines: tuple[int, ...]
+    inputs: tuple[int | None, ...]
+    digest: str
+    key: Digest | None
+    result: tuple[int, ...]
+    state: str
+    started: int | None
+    ended: int | None
+    error: str
+    remarks: tuple[str, ...]
+    origin: str
+    pin: str
+    asked: bool
+    forced: bool
+    source: Mapping[str, Any]
+    op: Mapping[str, Any] | None
+
+    @property
+    def line(self) -> int:
+        """Its first line in the definition; 0 if it has none."""
+        return self.lines[0] if self.lines else 0
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is one of those that run or are found."""
+        return self.kind in STEPS
+
+    @property
+    def ran(self) -> bool:
+        """Whether work was done for it."""
+        return self.state in ("ran", "failed", "stopped")
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        if self.started is None or self.ended is None:
+            return 0.0
+        return (self.ended - self.started) / 1000
+
+    @property
+    def text(self) -> str:
+        """The instruction, without the stage and number that progress shows before it."""
+        name = " ".join(self.name.split())
+        if name.startswith("[") and not name.startswith("[internal]"):
+            return name.partition("] ")[2] or name
+        return name
+
+
+class Build(NamedTuple):
+    """One record. `used` is when a build last came to the same; `parts` are those of keys, if the
+    record was exported with them."""
+
+    id: str
+    place: str
+    started: float
+    used: float
+    steps: tuple[Step, ...]
+    data: Mapping[str, Any]
+    parts: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The definition."""
+        return str(self.data.get("source", {}).get("text", ""))
+
+    @property
+    def error(self) -> str:
+        """Why it failed; empty if it did not."""
+        return str(self.data.get("error", ""))
+
+    @property
+    def tags(self) -> list[str]:
+        """The names of its images."""
+        return list(self.data.get("tags", ()))
+
+    @property
+    def context(self) -> str:
+        """The build context."""
+        return str(self.data.get("context", ""))
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return float(self.data.get("seconds", 0))
+
+    @property
+    def ran(self) -> list[Step]:
+        """The steps that ran."""
+        return [step for step in self.steps if step.is_step and step.ran]
+
+    @property
+    def outputs(self) -> Sequence[Mapping[str, Any]]:
+        """Its images."""
+        return list(self.data.get("outputs", ()))
+
+
+class Records:
+    """The records of a store, newest first, each read when it is asked for."""
+
+    def __init__(self, root: str) -> None:
+        self.folder = os.path.join(root, FOLDER)
+
+    def all(self) -> Iterator[Build]:
+        """All of them."""
+        names = [(name, place) for place in _names(self.folder) for name in self._in(place)]
+        for name, place in sorted(names, reverse=True):
+            if (found := self._read(place, name)) is not None:
+                yield found
+
+    def of_place(self, place: str) -> list[Build]:
+        """Those of builds of the same thing."""
+        found = (self._read(place, name) for name in sorted(self._in(place), reverse=True))
+        return [build for build in found if build is not None]
+
+    def here(self, folder: str) -> list[Build]:
+        """Those of the thing that was built last in a folder, or else of what was built last."""
+        newest = next((build for build in self.all() if _is_in(build.context, folder)), None)
+        newest = newest or next(self.all(), None)
+        return [] if newest is None else self.of_place(newest.place)
+
+    def find(self, word: str, folder: str) -> Build:
+        """The build that a word means: `^1`, the digits of an id, or a file. Raises UsageError."""
+        if word.startswith("^") and (word[1:] or "0").isdigit():
+            builds, back = self.here(folder), int(word[1:] or "0")
+            if back < len(builds):
+                return builds[back]
+            raise UsageError(
+                f"there is no build {word}: {len(builds)} are kept here", hint=_SEE_BUILDS
+            )
+        if os.path.isfile(word):
+            return read_file(word)
+        found = [build for build in self.all() if word and build.id.startswith(word)]
+        if len(found) == 1:
+            return found[0]
+        problem = "there is no build" if not found else "there are several builds"
+        raise UsageError(f"{problem} {word!r}", hint=_SEE_BUILDS)
+
+    def _in(self, place: str) -> list[str]:
+        return [name for name in _names(os.path.join(self.folder, place)) if "." not in name]
+
+    def _read(self, place: str, name: str) -> Build | None:
+        path = os.path.join(self.folder, place, name)
+        try:
+            with open(path, "rb") as file:
+                used = os.fstat(file.fileno()).st_mtime
+                return _build(_unpacked(file.read(_MAX_BYTES)), place, build_id(place, name), used)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
+            return None
+
+
+_SEE_BUILDS = "see `minibuild builds`"
+
+
+def read_file(path: str) -> Build:
+    """A record that was exported. Raises `UsageError` if it is none."""
+    try:
+        with open(path, "rb") as file:
+            data = json.loads(file.read(_MAX_BYTES))
+        build = _build(data, "", str(data["id"]), float(data["started"]))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UsageError(
+            f"{path} is no record of a build", hint="`minibuild builds export` writes one"
+        ) from error
+    return build
+
+
+def _unpacked(data: bytes) -> Any:
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(data, _MAX_BYTES)
+    if not unpacker.eof:
+        raise ValueError("torn")
+    return json.loads(text)
+
+
+def _build(data: Any, place: str, id: str, used: float) -> Build:
+    if data["format"] > FORMAT:
+        raise ValueError("of a later version")
+    steps: list[Step] = []
+    for number, row in enumerate(data["vertices"]):
+        steps.append(_step(number, row, steps))
+    started = float(data["started"])
+    return Build(id, place, started, used, tuple(steps), data, data.get("key_parts", {}))
+
+
+def _step(number: int, row: Mapping[str, Any], before: Sequence[Step]) -> Step:
+    inputs = tuple(None if i is None else int(i) for i in row.get("inputs", ()))
+    if any(i is not None and not 0 <= i < number for i in inputs):
+        raise ValueError("an input comes after its user")
+    if "result" in row:
+        result = tuple(row["result"])
+    else:
+        below = before[inputs[0]].result if inputs and inputs[0] is not None else ()
+        result = (*below, *row.get("adds", ()))
+    return Step(
+        number,
+        row["kind"],
+        row.get("name", ""),
+        row.get("stage", ""),
+        tuple(row.get("lines", ())),
+        inputs,
+        row.get("digest", ""),
+        row.get("key"),
+        result,
+        row.get("state", ""),
+        row.get("started"),
+        row.get("ended"),
+        row.get("error", ""),
+        tuple(row.get("remarks", ())),
+        row.get("origin", ""),
+        row.get("pin", ""),
+        bool(row.get("asked")),
+        bool(row.get("forced")),
+        row.get("source", {}),
+        row.get("op"),
+    )
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_in(context: str, folder: str) -> bool:
+    """Whether a context is a folder, or lies in it."""
+    folder = os.path.realpath(folder)
+    return (os.path.realpath(context) + "/").startswith(folder.rstrip("/") + "/")
+
+
+# --- What prune asks ---
+
+
+def kept_keys(root: str) -> set[Digest]:
+    """The keys that records name: their parts are needed to explain them."""
+    return {step.key for build in Records(root).all() for step in build.steps if step.key}
+
+
+def remove_older(root: str, unused_for_s: float, now: float) -> int:
+    """Remove the records that no build came to for so long; how many those were."""
+    records, removed = Records(root), 0
+    for place in _names(records.folder):
+        folder = os.path.join(records.folder, place)
+        for name in _names(folder):
+            path = os.path.join(folder, name)
+            if os.stat(path).st_mtime <= now - unused_for_s:
+                os.unlink(path)
+                removed += 1
+        if not _names(folder):
+            os.rmdir(folder)
+    return removed
