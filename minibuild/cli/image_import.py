@@ -24,13 +24,12 @@ from minibuild.layer.apply import clean_name
 from minibuild.layer.compress import (
     decompressed,
     detect_compression,
-    layer_media_type,
     stream_errors,
 )
-from minibuild.layer.sink import LayerSink
 from minibuild.layer.tar_format import padding
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.tar_writer import header
+from minibuild.layer.writer import LayerWriter
 from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.progress.quantity import bytes_text
@@ -96,17 +95,17 @@ def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLa
     """The tar as a layer in the store, and the time of its newest file."""
     compression = detect_compression(file.peek(16)[:16])
     stream = decompressed(cast(BinaryIO, file), compression)
-    with LayerSink(images.content, "gzip", None) as sink:
+    with LayerWriter(images.content) as writer:
         try:
-            newest = _rewrite(TarReader(file_chunks(stream), what), sink, what)
+            newest = _rewrite(TarReader(file_chunks(stream), what), writer, what)
         except stream_errors(compression) as error:
             raise ImageError(f"{what} is not sound {compression} data: {error}") from None
-        packed = PackedLayer(*sink.commit(), layer_media_type("gzip"))
+        packed = writer.commit()
     remember(images.store.db, packed)
     return packed, newest
 
 
-def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> float:
+def _rewrite(reader: TarReader, writer: LayerWriter, what: str) -> float:
     count = newest_ns = 0
     for entry in reader:
         name = clean_name(entry.name)
@@ -114,11 +113,11 @@ def _rewrite(reader: TarReader, sink: LayerSink, what: str) -> float:
             continue  # the root itself: every image has one
         if entry.kind == "link":
             entry = entry._replace(linkname=clean_name(entry.linkname))
-        sink.write(header(entry._replace(name=name)))
+        writer.write(header(entry._replace(name=name)))
         if entry.kind == "file":
             for piece in reader.data():
-                sink.write(piece)
-            sink.write(bytes(padding(entry.size)))
+                writer.write(piece)
+            writer.write(bytes(padding(entry.size)))
         count, newest_ns = count + 1, max(newest_ns, entry.mtime_ns)
     if not count:
         raise ImageError(f"{what} holds no files", hint="is it a tar of a root filesystem?")

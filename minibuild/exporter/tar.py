@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 from minibuild.exporter.destination import open_destination
 from minibuild.layer.pack import LayerPacker
-from minibuild.layer.sink import changed
 from minibuild.layer.tar_format import END, Entry, padding
 from minibuild.layer.tar_writer import header
+from minibuild.layer.writer import changed
 from minibuild.startup.tuples import NamedTuple
 
 FILE_MODE = 0o600
@@ -81,7 +81,7 @@ def _names(source: str, prefix: str) -> list[tuple[str, bool]]:
 
 
 class _FileSink:
-    """A file as a `TarSink`."""
+    """A file as a `TarOutput`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,9 +1,9 @@
-"""Applying the actions of a `File` op to a tree.
+"""Applying the actions of a `File` op: what each of them puts, into a tree or another sink.
 
 Comes in: actions, the root of the destination as a descriptor (an overlay mount or a plain
-directory; an empty one for --link, where all directories are then made anew by themselves), and
-the trees to copy from. Goes out: the changed tree. A failure leaves it half changed,
-and whoever prepared it throws it away. Read next: `plan` for what goes where, `write` for how.
+directory; an empty one for --link, where all directories are made by the copy itself), and the
+trees to copy from. Goes out: the changed tree. A failure leaves it half changed, and the caller
+throws it away. Read next: `plan` for what goes where, `tree` for how.
 """
 
 import os
@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Copied, Entry, Planned, Progress, SourceTree
-from minibuild.fileop.content_hasher import Witness
-from minibuild.fileop.dest import OnDisk
+from minibuild.fileop.api import Copied, Entry, Progress, SourceTree
+from minibuild.fileop.dest import Destination, OnDisk
 from minibuild.fileop.explain import explained
 from minibuild.fileop.owner import lookup_owner
 from minibuild.fileop.paths import clean, join
-from minibuild.fileop.plan import make_directories, plan
-from minibuild.fileop.write import Writer
+from minibuild.fileop.plan import make_directories, put_copy
+from minibuild.fileop.sink import Sink, Tally
+from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import open_beneath, remove_tree
 
@@ -35,48 +35,73 @@ def apply(
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     copied: Copied | None = None,
-    writer: Writer | None = None,
 ) -> list[str]:
     """Do the actions in order. `sources` has the tree of each input that a `Copy` reads, `copied`
-    tells of which files the times do not count. `writer` is another one than usual.
+    tells of which files the times do not count.
 
     Returns a sentence for each entry of an unpacked archive that this host does not permit.
 
     In a tree that is empty at first (as for --link) the names of users cannot be looked up, and
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
-    writer = writer or Writer(root_fd, progress, cancelled, copied)
-    apply_ = _Apply(root_fd, sources, writer.witness)
-    with explained("copying files"), writer:
+    tally = Tally(progress, cancelled)
+    with TreeSink(root_fd, copied=copied, cancelled=cancelled) as tree:
+        put_actions(actions, sources, tree, root_fd, OnDisk(root_fd), tally)
+        return tree.skipped
+
+
+def put_actions(
+    actions: Sequence[FileAction],
+    sources: Mapping[int, SourceTree],
+    sink: Sink,
+    root_fd: int,
+    dest: Destination,
+    tally: Tally,
+) -> None:
+    """Put what the actions make into a sink. `root_fd` is the tree in which owners are looked up
+    (-1: nothing), `dest` shows what is there already."""
+    putting = _Putting(sink, root_fd, dest, tally)
+    with explained("copying files"):
         for action in actions:
-            if isinstance(action, Rm):
-                writer.settle()
-                _remove(root_fd, action)
-            else:
-                writer.write(apply_.entries(action))
-        return writer.skipped
+            match action:
+                case Copy():
+                    putting.copy(action, sources[action.input])
+                case Rm():
+                    sink.settle()
+                    _remove(root_fd, action)
+                case Mkdir() | Mkfile() | Symlink():
+                    putting.made(action)
+                case _ as unknown:
+                    assert_never(unknown)
+        sink.settle()
+        tally.tell()
 
 
-class _Apply:
+class _Putting:
     """What the actions of one op share."""
 
-    __slots__ = ("_dest", "_names", "_root_fd", "_sources", "_witness")
+    __slots__ = ("_dest", "_names", "_root_fd", "_sink", "_tally")
 
-    def __init__(
-        self, root_fd: int, sources: Mapping[int, SourceTree], witness: Witness | None
-    ) -> None:
-        self._witness = witness
+    def __init__(self, sink: Sink, root_fd: int, dest: Destination, tally: Tally) -> None:
+        self._sink = sink
         self._root_fd = root_fd
-        self._sources = sources
-        self._dest = OnDisk(root_fd)
-        self._names = not _is_empty(root_fd)
+        self._dest = dest
+        self._tally = tally
+        self._names = root_fd >= 0 and not _is_empty(root_fd)
 
-    def entries(self, action: Copy | Mkdir | Mkfile | Symlink) -> Iterator[Planned]:
-        """The entries that carry out one action."""
+    def copy(self, action: Copy, tree: SourceTree) -> None:
+        """Put what a copy takes from a tree."""
+        owner = self._owner(action.chown) if action.chown else None
+        put_copy(action, tree, self._dest, self._sink, self._tally, owner)
+
+    def made(self, action: Mkdir | Mkfile | Symlink) -> None:
+        """Put what an action makes of nothing, and the directories above it that are missing."""
+        for entry in self._entries(action):
+            self._sink.put(entry)
+            self._tally.add(entry)
+
+    def _entries(self, action: Mkdir | Mkfile | Symlink) -> Iterator[Entry]:
         match action:
-            case Copy():
-                owner = self._owner(action.chown) if action.chown else None
-                return plan(action, self._sources[action.input], self._dest, owner, self._witness)
             case Mkdir():
                 real = self._dest.resolve(action.path)
                 return make_directories(self._dest, real, action.mode, self._owner(action.owner))

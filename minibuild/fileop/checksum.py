@@ -15,7 +15,7 @@ from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
 from minibuild.fileop.digest_cache import BATCH, DigestMemo, rows_of
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import explained, unreadable
-from minibuild.fileop.fingerprint import (
+from minibuild.fileop.hasher import (
     KEEP_MODE,
     Contents,
     Item,

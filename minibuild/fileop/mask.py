@@ -7,7 +7,7 @@ pipes (behind which is a process of this machine), and what is mounted inside th
 stays on one filesystem). Most contexts need none of this, or a few whiteouts.
 
 All files belong to root then, as in what BuildKit makes of a context.
-Kernel documentation: filesystems/overlayfs. Read next: `write`, and `worker.context_mounts`.
+Kernel documentation: filesystems/overlayfs. Read next: `tree`, and `worker.context_mounts`.
 """
 
 import os
@@ -23,8 +23,8 @@ from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import explained
 from minibuild.fileop.paths import join
 from minibuild.fileop.plan import Looks
+from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import Filter, Found, walk
-from minibuild.fileop.write import Writer
 from minibuild.graph.ignore import compiled
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
@@ -142,18 +142,18 @@ def write_mask(
     found: Survey,
     mask_fd: int,
     opaque: str,
-    writer: Writer,
+    sink: TreeSink,
     cancelled: threading.Event | None = None,
 ) -> Seen:
     """Make the mask in an empty directory, and say what counted for it.
 
-    `opaque` is the attribute of a directory that hides all below it. `writer` writes to `mask_fd`.
+    `opaque` is the attribute of a directory that hides all below it. `sink` writes to `mask_fd`.
     """
     began_ns = time.time_ns()
     replaced = _replaced(tree, top_fd, found, cancelled) if found.others or found.mounted else {}
     with explained("copying files of the context"), DirStack(top_fd) as source:
-        with writer:
-            writer.write(_entries(source, found.hidden, replaced))
+        with sink:
+            sink.put_all(_entries(source, found.hidden, replaced))
         for path in found.mounted:
             if path in replaced:
                 # Else what lies under the mount would come to light.
@@ -163,7 +163,7 @@ def write_mask(
     return found.seen | _settled(seen, began_ns)
 
 
-def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, writer: Writer) -> Seen:
+def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: TreeSink) -> Seen:
     """Copy all that a build sees of a directory to an empty one, and say what counted for it."""
     began_ns, status = time.time_ns(), os.fstat(top_fd)
     seen = {"": status.st_ctime_ns}
@@ -175,17 +175,17 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, writer: Wr
             yield looks.entry(found, found.path, keep=False)
 
     with explained("copying files of the context"):
-        with writer:
-            writer.write(entries())
+        with sink:
+            sink.put_all(entries())
         _finish_top(top_fd, copy_fd)
     return _settled(seen, began_ns)
 
 
-def write_file(found: Found, writer: Writer) -> Seen:
+def write_file(found: Found, sink: TreeSink) -> Seen:
     """Copy one file to an empty directory, and say what counted for it."""
     began_ns = time.time_ns()
-    with explained("copying files of the context"), writer:
-        writer.put(Looks(_NO_COPY, ROOT).entry(found, found.name, keep=False))
+    with explained("copying files of the context"), sink:
+        sink.put(Looks(_NO_COPY, ROOT).entry(found, found.name, keep=False))
     return _settled({found.name: found.stat.st_ctime_ns}, began_ns)
 
 

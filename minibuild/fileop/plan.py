@@ -1,7 +1,8 @@
 """What a copy puts where: the entries of a `Copy`, in order, before anything is written.
 
-Comes in: a `Copy`, the tree it reads and a view of the destination. Goes out: a stream of `Entry`.
-The rules are those of COPY in BuildKit, learned from what it does:
+Comes in: a `Copy`, the tree it reads and a view of the destination. Goes out: entries, which are
+put into a sink one after the other. The rules are those of COPY in BuildKit, learned from what it
+does:
 
 - missing directories of the destination are made with the owner of --chown and, for an octal
   --chmod, its permission bits; otherwise 0755 and root's. Existing ones are left alone;
@@ -9,7 +10,7 @@ The rules are those of COPY in BuildKit, learned from what it does:
 - of a directory only the contents are copied: it is the destination that receives them;
 - hardlinks within one source stay hardlinks, those between two sources do not.
 
-Read next: `write`.
+Read next: `sink`.
 """
 
 import os
@@ -18,10 +19,10 @@ from collections.abc import Iterator
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Entry, Planned, SourceTree, made_directory
-from minibuild.fileop.content_hasher import Witness
 from minibuild.fileop.dest import Destination, check_replaceable, parents
 from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.sink import Sink, Tally
 from minibuild.fileop.walk import Found
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
@@ -70,33 +71,35 @@ class Looks:
         return Entry(path, mode, uid, gid, status.st_mtime_ns, rdev=rdev, keep=keep)
 
 
-def plan(
+def put_copy(
     copy: Copy,
     tree: SourceTree,
     dest: Destination,
+    sink: Sink,
+    tally: Tally,
     owner: tuple[int, int] | None = None,
-    witness: Witness | None = None,
-) -> Iterator[Planned]:
-    """The entries of `copy`, each directory before its contents. `owner` is what --chown means.
-    The witness is told of each after it was written.
+) -> None:
+    """Put the entries of `copy` into the sink, each directory before its contents. `owner` is what
+    --chown means.
 
-    The destination is looked at while the plan is made, so an entry has to be written (or added)
-    before the next one is asked for. Raises `DefinitionError`.
+    The destination is looked at while the plan is made, so it has to show at once what was put.
+    Raises `DefinitionError`, and what the sink raises.
     """
     selection = Selection(copy, tree)
-    if witness is not None:
-        witness.begin(copy)
+    sink.begin(copy)
     for pick in selection.picks():
-        if witness is not None:
-            witness.enter(pick)
+        sink.enter(pick)
         if pick.is_dir:
-            yield from _directory(selection, pick, dest, owner, witness)
-        else:
-            with selection.parent(pick) as (dir_fd, name):
-                found = Found(pick.real, dir_fd, name, pick.stat)
-                if stat.S_ISSOCK(pick.stat.st_mode) and not tree.local:
-                    continue  # no layer keeps one
-                yield from _file(copy, pick, found, dest, owner, witness)
+            _put_directory(selection, pick, dest, sink, tally, owner)
+            continue
+        with selection.parent(pick) as (dir_fd, name):
+            found = Found(pick.real, dir_fd, name, pick.stat)
+            if stat.S_ISSOCK(pick.stat.st_mode) and not tree.local:
+                continue  # no layer keeps one
+            for entry in _file(copy, pick, found, dest, owner):
+                is_new = isinstance(entry, Entry) and not entry.keep
+                sink.put(entry, found if is_new else None)
+                tally.add(entry)
 
 
 def make_directories(
@@ -118,25 +121,25 @@ def _made_mode(copy: Copy) -> int:
     return parse_mode(copy.chmod).made_mode if copy.chmod else 0o755
 
 
-def _directory(
+def _put_directory(
     selection: Selection,
     pick: Pick,
     dest: Destination,
+    sink: Sink,
+    tally: Tally,
     owner: tuple[int, int] | None,
-    witness: Witness | None,
-) -> Iterator[Entry]:
+) -> None:
     copy = selection.copy
     top = dest.resolve(copy.dest)
     if not names_directory(copy.dest):
         check_replaceable(top, stat.S_IFDIR, dest.kind(top))
-    yield from make_directories(dest, top, _made_mode(copy), owner or _ROOT)
-    looks = Looks(copy, owner)
+    for entry in make_directories(dest, top, _made_mode(copy), owner or _ROOT):
+        sink.put(entry)
+    looks, put, count = Looks(copy, owner), sink.put, tally.add
     for found in selection.below(pick):
-        keep = found.implied or copy.parents
-        entry = looks.entry(found, join(top, found.path), keep)
-        yield entry
-        if witness is not None:
-            witness.copied(found, entry)
+        entry = looks.entry(found, join(top, found.path), found.implied or copy.parents)
+        put(entry, found)
+        count(entry)
 
 
 def _file(
@@ -145,8 +148,8 @@ def _file(
     found: Found,
     dest: Destination,
     owner: tuple[int, int] | None,
-    witness: Witness | None,
 ) -> Iterator[Planned]:
+    """The entry of one file, and before it those of directories that it needs."""
     target = dest.resolve(copy.dest)
     made_mode, made_owner = _made_mode(copy), owner or _ROOT
     if copy.unpack and _is_archive(found):
@@ -159,10 +162,7 @@ def _file(
         target = join(target, clean(pick.named).rpartition("/")[2])
     above = target.rpartition("/")[0]
     yield from make_directories(dest, above, made_mode, made_owner)
-    entry = Looks(copy, owner).entry(found, target, keep=False)
-    yield entry
-    if witness is not None:
-        witness.copied(found, entry)
+    yield Looks(copy, owner).entry(found, target, keep=False)
 
 
 def _is_archive(found: Found) -> bool:

@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from minibuild.image.listing import Item, Layer, Tree, add_layer, entries_of
-from minibuild.layer.compress import layer_media_type
-from minibuild.layer.sink import LayerSink
 from minibuild.layer.tar_format import WHITEOUT_PREFIX, Entry, padding
 from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.tar_writer import header
+from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.model import Compression
@@ -40,16 +39,16 @@ def squash_layers(
         if number + 1 == keep:
             base = tree
     changed = {path: item for path, item in tree.items() if base.get(path) != item}
-    with LayerSink(content, compression, None) as sink:
+    with LayerWriter(content, compression, None) as writer:
         for path in _removed(base, tree):
             folder, slash, name = path.rpartition("/")
-            sink.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+            writer.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
         for path in sorted(changed):
             if changed[path].entry.kind == "dir":
-                sink.write(header(changed[path].entry))
+                writer.write(header(changed[path].entry))
         for number, names in sorted(_by_place(changed).items()):
-            _copy(sink, source, layers[number], names)
-        packed = PackedLayer(*sink.commit(), layer_media_type(compression))
+            _copy(writer, source, layers[number], names)
+        packed = writer.commit()
     remember(db, packed)
     return packed
 
@@ -78,19 +77,21 @@ def _by_place(changed: dict[str, Item]) -> _Names:
     return names
 
 
-def _copy(sink: LayerSink, source: BlobSource, layer: Layer, names: dict[int, list[str]]) -> None:
+def _copy(
+    writer: LayerWriter, source: BlobSource, layer: Layer, names: dict[int, list[str]]
+) -> None:
     for ordinal, entry, reader in entries_of(source, layer):
         if ordinal not in names:
             continue
         first, *others = names[ordinal]
-        sink.write(header(entry._replace(name=first)))
+        writer.write(header(entry._replace(name=first)))
         if entry.kind == "file":
-            _copy_data(sink, reader, entry.size)
+            _copy_data(writer, reader, entry.size)
         for other in others:
-            sink.write(header(entry._replace(name=other, kind="link", linkname=first, size=0)))
+            writer.write(header(entry._replace(name=other, kind="link", linkname=first, size=0)))
 
 
-def _copy_data(sink: LayerSink, reader: TarReader, size: int) -> None:
+def _copy_data(writer: LayerWriter, reader: TarReader, size: int) -> None:
     for piece in reader.data():
-        sink.write(piece)
-    sink.write(bytes(padding(size)))
+        writer.write(piece)
+    writer.write(bytes(padding(size)))

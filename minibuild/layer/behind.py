@@ -2,7 +2,7 @@
 
 Comes in: full buffers. Goes out: empty ones. To make a tar takes many short calls, and hashing
 and writing take long ones outside of the interpreter lock, so the two share two processors well.
-The thread starts with the first buffer: most layers are smaller than one. Read next: `sink`.
+The thread starts with the first buffer: most layers are smaller than one. Read next: `writer`.
 """
 
 import threading

@@ -7,7 +7,7 @@ compressing it takes.
 `blocks/` of the store has a file for each layer that was packed from a context, named like its
 blob: one record for each block. Such a file is a hint and no more. What it leads to is checked, for
 the blob may be damaged, cut short or gone, and the file, too: then the block is compressed as if
-it had never been known. Processes need nothing but the two folders. Read next: `sink`.
+it had never been known. Processes need nothing but the two folders. Read next: `writer`.
 """
 
 import os

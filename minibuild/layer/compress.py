@@ -5,7 +5,7 @@ level: no names or times in gzip headers, and cuts that the data chooses, howeve
 work and whatever was compressed before.
 
 gzip levels 1 to 3 are ISA-L's, many times faster than zlib and nearly as small; 0 and 4 to 9 are
-zlib's. Read next: `chunker` and `gzip_writer`, then `sink`.
+zlib's. Read next: `chunker` and `gzip_writer`, then `writer`.
 """
 
 import os

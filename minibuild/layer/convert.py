@@ -6,12 +6,12 @@ with the same files and other times. What the store knows already is not made ag
 
 import threading
 
-from minibuild.layer.compress import compression_of, layer_media_type
-from minibuild.layer.sink import LayerSink
+from minibuild.layer.compress import compression_of
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_format import padding
 from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.tar_writer import header
+from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer, blobs_of, remember
 from minibuild.oci.model import Compression
@@ -39,12 +39,14 @@ def recompress(
                 return known
     with (
         LayerStream(source or content, layer.descriptor, layer.diff_id) as stream,
-        LayerSink(content, compression, level, cancelled=cancelled) as sink,
+        LayerWriter(content, compression, level, cancelled=cancelled) as writer,
     ):
         for chunk in stream.chunks():
-            sink.write(chunk)
+            writer.write(chunk)
         stream.verify()
-        return _keep(sink, db, compression, end=b"")
+        made = writer.commit(end=b"")
+    remember(db, made)
+    return made
 
 
 def clamp_times(
@@ -61,23 +63,16 @@ def clamp_times(
     latest_ns = epoch * _NS
     with (
         LayerStream(content, layer.descriptor, layer.diff_id) as stream,
-        LayerSink(content, compression, level, cancelled=cancelled) as sink,
+        LayerWriter(content, compression, level, cancelled=cancelled) as writer,
     ):
         reader = TarReader(stream.chunks(), f"layer {layer.digest}")
         for entry in reader:
-            sink.write(header(entry._replace(mtime_ns=min(entry.mtime_ns, latest_ns))))
+            writer.write(header(entry._replace(mtime_ns=min(entry.mtime_ns, latest_ns))))
             for piece in reader.data():
-                sink.write(piece)
-            sink.write(bytes(padding(entry.size)))
+                writer.write(piece)
+            writer.write(bytes(padding(entry.size)))
         reader.drain()
         stream.verify()
-        return _keep(sink, db, compression)
-
-
-def _keep(
-    sink: LayerSink, db: Database, compression: Compression, end: bytes | None = None
-) -> PackedLayer:
-    diff_id, digest, size = sink.commit() if end is None else sink.commit(end)
-    made = PackedLayer(diff_id, digest, size, layer_media_type(compression))
+        made = writer.commit()
     remember(db, made)
     return made

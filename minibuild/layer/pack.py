@@ -18,23 +18,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.errors import raise_if_cancelled
-from minibuild.layer.chunk_cache import StoredBlocks
-from minibuild.layer.compress import layer_media_type
-from minibuild.layer.sink import LayerSink, changed
-from minibuild.layer.tar_format import KINDS, WHITEOUT_PREFIX, Entry
+from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, Entry
 from minibuild.layer.tar_writer import header
+from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux import device, xattr
-from minibuild.oci.content import BlobMaker, ContentStore
+from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.model import Compression
 from minibuild.snapshot.api import Change
 from minibuild.snapshot.api import Kind as ChangeKind
 from minibuild.store.database import Database
-
-KEPT_XATTRS = ("security.capability",)
-"""The extended attributes that go into a layer: file capabilities, and no others. So does
-BuildKit: what is in `user.*` is seen by later steps but does not survive into a new layer, and
-`trusted.*` and labels of security modules belong to the machine, not to the image."""
 
 _NS = 1_000_000_000
 
@@ -55,44 +48,21 @@ def pack(
     nothing is left behind.
     """
 
-    def write(sink: LayerSink) -> None:
-        packer = LayerPacker(sink, clamp_epoch)
+    with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
+        packer = LayerPacker(writer, clamp_epoch)
         for kind, path, source in changes:
             raise_if_cancelled(cancelled, "packing a layer")
             if kind is ChangeKind.DELETE:
                 packer.whiteout(path)
             elif path:
                 packer.add(path, source)
-
-    layer = write_layer(write, content, compression=compression, level=level, cancelled=cancelled)
+        layer = writer.commit()
     remember(db, layer)
     return layer
 
 
-def write_layer(
-    write: Callable[[LayerSink], None],
-    content: BlobMaker,
-    *,
-    compression: Compression = "gzip",
-    level: int | None = None,
-    recurs: bool = False,
-    cancelled: threading.Event | None = None,
-) -> PackedLayer:
-    """A layer of what `write` writes into a sink; an error leaves nothing behind. It is not
-    remembered yet which diff the blob holds.
-
-    `recurs`: the like of it may have been packed before, and will be again with little changed. A
-    copy is; what a step wrote has other times in it whenever the step has to run.
-    """
-    known = StoredBlocks(content.blobs_path) if recurs else None
-    with LayerSink(content, compression, level, known, cancelled) as sink:
-        write(sink)
-        diff_id, digest, size = sink.commit()
-    return PackedLayer(diff_id, digest, size, layer_media_type(compression))
-
-
-class TarSink(Protocol):
-    """What a tar is written to: a `LayerSink`, or a file."""
+class TarOutput(Protocol):
+    """What a tar is written to: a `LayerWriter`, or a file."""
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
@@ -104,20 +74,20 @@ class TarSink(Protocol):
 
 
 class LayerPacker:
-    """Writes entries of files on disk to a sink, and keeps track of their inodes.
+    """Writes entries of files on disk to an output, and keeps track of their inodes.
 
     `xattrs` says which attributes of a file go with it.
     """
 
-    __slots__ = ("_clamp_ns", "_first_names", "_sink", "_xattrs")
+    __slots__ = ("_clamp_ns", "_first_names", "_output", "_xattrs")
 
     def __init__(
         self,
-        sink: TarSink,
+        output: TarOutput,
         clamp_epoch: int | None = None,
         xattrs: "Callable[[int | str], Mapping[str, bytes]] | None" = None,
     ) -> None:
-        self._sink = sink
+        self._output = output
         self._xattrs = xattrs or layer_xattrs
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
         self._first_names: dict[tuple[int, int], str] = {}
@@ -125,7 +95,7 @@ class LayerPacker:
     def whiteout(self, path: str) -> None:
         """The entry that hides `path` of the layers below. Its own metadata means nothing."""
         folder, slash, name = path.rpartition("/")
-        self._sink.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+        self._output.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
 
     def add(self, path: str, source: str) -> None:
         """The entry `path` for what is at `source`, with its data."""
@@ -151,17 +121,17 @@ class LayerPacker:
         if found.st_nlink > 1 and kind != "dir":
             first = self._first_names.setdefault((found.st_dev, found.st_ino), path)
             if first is not path:
-                self._sink.write(header(entry._replace(kind="link", linkname=first)))
+                self._output.write(header(entry._replace(kind="link", linkname=first)))
                 return
         if kind == "file":
             self._add_file(entry, source, found)
         elif kind == "symlink":
-            self._sink.write(header(entry._replace(linkname=os.readlink(source))))
+            self._output.write(header(entry._replace(linkname=os.readlink(source))))
         elif kind == "dir":
-            self._sink.write(header(self._with_xattrs(entry, source)))
+            self._output.write(header(self._with_xattrs(entry, source)))
         else:
             number = (os.major(found.st_rdev), os.minor(found.st_rdev))
-            self._sink.write(header(entry._replace(device=number)))
+            self._output.write(header(entry._replace(device=number)))
 
     def _add_file(self, entry: Entry, source: str, found: os.stat_result) -> None:
         try:
@@ -170,9 +140,9 @@ class LayerPacker:
             raise changed(entry.name) from None
         try:
             size = found.st_size
-            self._sink.write(header(self._with_xattrs(entry, fd)._replace(size=size)))
+            self._output.write(header(self._with_xattrs(entry, fd)._replace(size=size)))
             if size:
-                self._sink.write_file(fd, size, entry.name)
+                self._output.write_file(fd, size, entry.name)
         finally:
             os.close(fd)
 

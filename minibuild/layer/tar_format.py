@@ -20,6 +20,11 @@ WHITEOUT_PREFIX = ".wh."
 OPAQUE_WHITEOUT = ".wh..wh..opq"
 XATTR_RECORD = "SCHILY.xattr."
 
+KEPT_XATTRS = ("security.capability",)
+"""The extended attributes that go into a layer: file capabilities, and no others. So does
+BuildKit: what is in `user.*` is seen by later steps but does not survive into a new layer, and
+`trusted.*` and labels of security modules belong to the machine, not to the image."""
+
 Kind = Literal["file", "link", "symlink", "char", "block", "dir", "fifo"]
 
 TYPE_FLAGS: Mapping[Kind, bytes] = {

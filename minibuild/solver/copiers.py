@@ -1,8 +1,8 @@
 """Who copies: this process, one thread at a time, and copy servers beside it.
 
-Comes in: jobs from many threads. Goes out: `Done`. Walking, hashing and copying small files holds
-the interpreter lock between two system calls, so one thread does it here, and others give their
-jobs to whichever server is idle. Read next: `copy_server`.
+Comes in: jobs from many threads. Goes out: `CopyResult`. Walking, hashing and copying small files
+holds the interpreter lock between two system calls, so one thread does it here, and others give
+their jobs to whichever server is idle. Read next: `copy_server`.
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from minibuild.fileop.job import Done, Hooks, Job, Places, do
+from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.oci.content import ContentStore
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ class Copiers:
         finally:
             self._give_back(None)
 
-    def do(self, job: Job, places: Places, content: ContentStore, hooks: Hooks) -> Done:
-        """Do a job, here or elsewhere. Raises what `fileop.job.do` raises."""
+    def do(self, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks) -> CopyResult:
+        """Do a job, here or elsewhere. Raises what `fileop.copy.copy` raises."""
         server = self._take(elsewhere=bool(self._servers) and _can_go(places, hooks))
         try:
             if server is None:
-                return do(job, places, content, hooks)
+                return copy(job, places, content, hooks)
             blobs = content.store.path("blobs", "sha256")
             return server.do(job, places, content.store.ingest_path(), blobs, hooks)
         finally:

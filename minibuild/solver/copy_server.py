@@ -1,13 +1,13 @@
 """The copy server: a process beside this one that copies files.
 
-Comes in: a `Job`, and open directories, over a socket. Goes out: what became of it. Between two
+Comes in: a `CopyJob`, and open directories, over a socket. Goes out: what became of it. Between two
 system calls for a small file the interpreter is busy, and it has one lock: threads that copy side
 by side only take it from each other. A process has a lock of its own.
 
 It is forked while this process has one thread, with all modules loaded, and lives as long as the
 build. It knows directories only as descriptors, so it does not matter who mounted them, and it
 never touches the database: what is to be remembered goes back with the answer. If this process
-dies, the kernel kills it. Read next: `fileop.job`.
+dies, the kernel kills it. Read next: `fileop.copy`.
 """
 
 import gc
@@ -21,7 +21,7 @@ from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
 from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.job import Done, Hooks, Job, Places, do
+from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.linux import syscalls
 from minibuild.oci.content import BlobWriter
 from minibuild.startup.tuples import NamedTuple
@@ -38,7 +38,7 @@ class _Order(NamedTuple):
     """A job as it crosses over. Descriptors come with it: the root and the base, if there are any,
     then the sources in the order of `trees`. `making` and `blobs` are for the layer."""
 
-    job: Job
+    job: CopyJob
     has_root: bool
     has_base: bool
     trees: tuple[tuple[int, SourceTree], ...]
@@ -75,10 +75,10 @@ class CopyServer:
         """Whether it can be given a job."""
         return self._pid > 0
 
-    def do(self, job: Job, places: Places, making: str, blobs: str, hooks: Hooks) -> Done:
+    def do(self, job: CopyJob, places: Places, making: str, blobs: str, hooks: Hooks) -> CopyResult:
         """Have the job done. `making` is where a layer may be written, `blobs` where it is kept.
 
-        Raises what `fileop.job.do` raises, and `HostError` if the server dies.
+        Raises what `fileop.copy.copy` raises, and `HostError` if the server dies.
         """
         sources = places.sources.items()
         order = _Order(
@@ -104,7 +104,7 @@ class CopyServer:
                 _remove(making)
             raise
 
-    def _answer(self, hooks: Hooks) -> Done:
+    def _answer(self, hooks: Hooks) -> CopyResult:
         import select
 
         poll = select.poll()
@@ -126,7 +126,7 @@ class CopyServer:
                 answer: Any = pickle.load(parcel)
             if word == _ERROR:
                 raise answer
-            assert isinstance(answer, Done)
+            assert isinstance(answer, CopyResult)
             return answer
 
     def _died(self) -> HostError:
@@ -199,7 +199,7 @@ def _serve(channel: Channel) -> bool:
     answer: Any
     try:
         places, blobs = _places(order, fds[1:]), _Blobs(order.making, order.blobs)
-        word, answer = _DONE, do(order.job, places, blobs, Hooks(progress))
+        word, answer = _DONE, copy(order.job, places, blobs, Hooks(progress))
     except Exception as error:
         word, answer = _ERROR, error
     finally:

@@ -4,11 +4,11 @@ Comes in: a vertex whose inputs are solved, and the plan that says which form is
 the base's result with one diff more. What only copies can be a layer without ever being a tree;
 where only a tree can tell what the layer is (`Unplannable`), it is written after all.
 
-A file that is there already, equal in all, is not written again (see `fileop.write`). Its time
+A file that is there already, equal in all, is not written again (see `fileop.tree`). Its time
 counts, as with BuildKit, unless the copies just before put it there: times are no part of their
 keys, so they may come from the cache with the times of other days, and what this layer holds must
 not depend on that.
-Read next: `copiers`, for who copies; `fileop.job`.
+Read next: `copiers`, for who copies; `fileop.copy`.
 """
 
 import os
@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from minibuild.cache.results import Result
 from minibuild.errors import located
 from minibuild.fileop.apply import apply
+from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.job import Done, Form, Hooks, Job, Places
 from minibuild.graph.op import Copy, File
 from minibuild.linux.beneath import exists
 from minibuild.snapshot.api import SnapshotID
@@ -39,7 +39,9 @@ class FileRunner:
         self._plan = plan
         self._copiers = copiers
 
-    def run(self, ready: ReadyVertex, op: File, *, watched: bool = False) -> tuple[Result, Done]:
+    def run(
+        self, ready: ReadyVertex, op: File, *, watched: bool = False
+    ) -> tuple[Result, CopyResult]:
         """The base's result with one diff more, and what came of copying. `watched`: what is read
         is to be told, too."""
         build, base = self._build, ready.base
@@ -62,7 +64,7 @@ class FileRunner:
 
     def _write_tree(
         self, ready: ReadyVertex, op: File, places: Places, parent: SnapshotID | None, watched: bool
-    ) -> tuple[Result, Done]:
+    ) -> tuple[Result, CopyResult]:
         """The same as a new snapshot, and as a layer at once if an output wants that."""
         worker, base = self._build.worker, ready.base
         form: Form = "both" if ready.vertex.digest in self._plan.layered else "tree"
@@ -77,7 +79,9 @@ class FileRunner:
         made = worker.diffs.add(base, lower=parent, upper=active, blob=done.layer)
         return (*base, made), done
 
-    def _do(self, ready: ReadyVertex, op: File, places: Places, form: Form, watched: bool) -> Done:
+    def _do(
+        self, ready: ReadyVertex, op: File, places: Places, form: Form, watched: bool
+    ) -> CopyResult:
         """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted."""
         build, progress = self._build, self._build.progress(ready.vertex.digest)
         started, doing = time.time(), "packing" if form == "layer" else "copying"
@@ -91,7 +95,7 @@ class FileRunner:
         hooks = Hooks(count, build.cancelled, copied)
         copies = tuple(action for action in op.actions if isinstance(action, Copy))
         if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
-            job = Job(copies, form, watched=watched)
+            job = CopyJob(copies, form, watched=watched)
             if self._plan.packing is not None:
                 compression, level, _ = self._plan.packing
                 job = job._replace(compression=compression, level=level)
@@ -104,7 +108,7 @@ class FileRunner:
         with self._copiers.here():
             for skipped in apply(op.actions, places.root_fd, places.sources, **hooks._asdict()):
                 progress.remark(skipped)
-        return Done()
+        return CopyResult()
 
 
 def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], bool]:

@@ -34,8 +34,8 @@ from minibuild.fileop.mask import (
     write_mask,
 )
 from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import Found
-from minibuild.fileop.write import Writer
 from minibuild.graph.op import BindMount, Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux.beneath import open_beneath, remove_tree
@@ -140,14 +140,14 @@ class ContextMounts:
         tree, top, way = task.tree, task.pick.real, task.way
         if way == "copied":
             with self._new_folder() as (made, made_fd):
-                seen = write_copy(tree, fd, top, made_fd, task.writer(made_fd))
+                seen = write_copy(tree, fd, top, made_fd, task.sink(made_fd))
             return _View(copy=made, seen=seen)
         found = survey(tree, fd, top, maps_owners=way == "owners mapped", cancelled=task.cancelled)
         if not needs_mask(found, written=task.written):
             return _View(found.owner, seen=found.seen)
         with self._new_folder() as (made, made_fd):
-            writer = task.writer(made_fd)
-            seen = write_mask(tree, fd, found, made_fd, self._opaque, writer, task.cancelled)
+            sink = task.sink(made_fd)
+            seen = write_mask(tree, fd, found, made_fd, self._opaque, sink, task.cancelled)
         return _View(found.owner, made, seen=seen)
 
     def _of_file(self, task: "_Task", fd: int) -> _View:
@@ -159,7 +159,7 @@ class ContextMounts:
             return _View(owner)
         name = task.pick.real.rpartition("/")[2]
         with self._new_folder() as (made, made_fd):
-            seen = write_file(Found(task.pick.real, fd, name, status), task.writer(made_fd))
+            seen = write_file(Found(task.pick.real, fd, name, status), task.sink(made_fd))
         return _View(copy=made, seen=seen)
 
     @contextmanager
@@ -194,6 +194,6 @@ class _Task(NamedTuple):
     way: Way
     cancelled: threading.Event
 
-    def writer(self, fd: int) -> Writer:
+    def sink(self, fd: int) -> TreeSink:
         """What writes to a new directory, until the build is cancelled."""
-        return Writer(fd, cancelled=self.cancelled)
+        return TreeSink(fd, cancelled=self.cancelled)

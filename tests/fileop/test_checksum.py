@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop import checksum, fingerprint
+from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
 from minibuild.fileop.digest_cache import MostlyKnown, Unknown, rows_of
+from minibuild.fileop.hasher import Item
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.store.layout import Store
@@ -193,9 +194,7 @@ class Reads:
         self.count = 0
         original = checksum._Hasher.digest
 
-        def digest(
-            hasher: checksum._Hasher, item: fingerprint.Item
-        ) -> tuple[os.stat_result, bytes]:
+        def digest(hasher: checksum._Hasher, item: Item) -> tuple[os.stat_result, bytes]:
             self.count += 1
             return original(hasher, item)
 

@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Entry, SourceTree
+from minibuild.fileop.api import Entry, Planned, SourceTree
 from minibuild.fileop.dest import InMemory, Unplannable
-from minibuild.fileop.plan import plan
+from minibuild.fileop.plan import put_copy
+from minibuild.fileop.sink import Sink, Tally
+from minibuild.fileop.walk import Found
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import match_glob
 from tests.fileop.trees import Bench, make, opened, paths, tell
@@ -41,16 +43,26 @@ def fill(top: Path, files: list[str]) -> dict[str, str]:
     return made
 
 
+class Entries(Sink):
+    """A sink that keeps the entries, and writes nothing."""
+
+    def __init__(self, base_fd: int | None) -> None:
+        self.dest = InMemory(base_fd)
+        self.digest = b""
+        self.entries: list[Entry] = []
+
+    def put(self, entry: Planned, found: Found | None = None) -> None:
+        self.dest.add(entry)
+        assert isinstance(entry, Entry)
+        self.entries.append(entry)
+
+
 def planned(copies: list[Copy], source: str, base: str | None = None) -> list[Entry]:
     with opened(source, base or source) as (source_fd, base_fd):
-        dest = InMemory(None if base is None else base_fd)
-        entries = []
+        sink = Entries(None if base is None else base_fd)
         for copy in copies:
-            for entry in plan(copy, SourceTree(source_fd), dest):
-                dest.add(entry)
-                assert isinstance(entry, Entry)
-                entries.append(entry)
-    return entries
+            put_copy(copy, SourceTree(source_fd), sink.dest, sink, Tally())
+    return sink.entries
 
 
 @SETTINGS

@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minibuild.digest import DiffID, Digest, digest_bytes
+from minibuild.digest import digest_bytes
 from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
 from minibuild.layer.gzip_writer import Deflater
-from minibuild.layer.sink import LayerSink
 from minibuild.layer.tar_format import Entry, padding
 from minibuild.layer.tar_writer import header
+from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
+from minibuild.oci.layers import PackedLayer
 from minibuild.store.layout import Store
 from tests.support.descriptors import open_descriptors
 
@@ -44,14 +45,14 @@ def data_of(size: int, seed: int) -> bytes:
 
 def pack(
     content: ContentStore, files: Files, level: int | None = None, *, known: bool = True
-) -> tuple[DiffID, Digest, int]:
+) -> PackedLayer:
     """A layer of these files."""
     stored = StoredBlocks(content.blobs_path) if known else None
-    with LayerSink(content, "gzip", level, stored) as sink:
+    with LayerWriter(content, "gzip", level, stored) as writer:
         for name, size, seed in files:
-            sink.write(header(Entry(name, "file", size=size)))
-            sink.write(data_of(size, seed) + bytes(padding(size)))
-        return sink.commit()
+            writer.write(header(Entry(name, "file", size=size)))
+            writer.write(data_of(size, seed) + bytes(padding(size)))
+        return writer.commit()
 
 
 def new_store(path: Path) -> ContentStore:
@@ -79,7 +80,7 @@ def test_a_small_change_compresses_little(store: Store, compressed: list[int]) -
     whole = len(compressed)
     assert whole > 5
     compressed.clear()
-    diff_id, digest, _ = pack(content, CHANGED)
+    diff_id, digest, *_ = pack(content, CHANGED)
     assert 1 <= len(compressed) <= 3
     assert digest_bytes(gzip.decompress(content.read(digest))) == diff_id
     compressed.clear()
@@ -113,10 +114,10 @@ def test_small_layers_leave_nothing(store: Store) -> None:
 
 def test_data_that_does_not_compress_is_not_looked_up(store: Store) -> None:
     content = ContentStore(store)
-    with LayerSink(content, "gzip", None, StoredBlocks(content.blobs_path)) as sink:
+    with LayerWriter(content, "gzip", None, StoredBlocks(content.blobs_path)) as writer:
         for number in range(8):
-            sink.write(random.Random(number).randbytes(1 << 20))
-        sink.commit()
+            writer.write(random.Random(number).randbytes(1 << 20))
+        writer.commit()
     (name,) = os.listdir(store.path("blocks"))
     # Each thread learns it with the first block it takes.
     assert os.path.getsize(store.path("blocks", name)) < 8 * 48
@@ -146,7 +147,7 @@ def test_bytes_are_those_of_an_empty_store(
             files[at : at + (what != "insert")] = [] if what == "delete" else [new]
         again = pack(content, files)
         assert again == pack(new_store(tmp_path_factory.mktemp("empty")), files, known=False)
-        assert digest_bytes(gzip.decompress(content.read(again[1]))) == again[0]
+        assert digest_bytes(gzip.decompress(content.read(again.digest))) == again.diff_id
 
 
 def flip(path: str) -> None:
@@ -198,16 +199,16 @@ def test_damage_does_not_spread(
 
     monkeypatch.setattr(os, "pread", modest)
     content = ContentStore(store)
-    _, old, _ = pack(content, FILES)
+    _, old, *_ = pack(content, FILES)
     damage(os.path.join(store.root, where, old.partition(":")[2]))
     made = pack(content, CHANGED)
     assert made == pack(new_store(tmp_path / "empty"), CHANGED)
-    assert digest_bytes(gzip.decompress(content.read(made[1]))) == made[0]
+    assert digest_bytes(gzip.decompress(content.read(made.digest))) == made.diff_id
 
 
 def test_blocks_outlive_the_layer_they_were_taken_from(store: Store, compressed: list[int]) -> None:
     content = ContentStore(store)
-    _, old, _ = pack(content, FILES)
+    _, old, *_ = pack(content, FILES)
     pack(content, CHANGED)
     content.delete(old)
     forget_lost(content.blobs_path)
@@ -223,7 +224,7 @@ def test_the_newest_layers_are_looked_at(
     monkeypatch.setattr(blocks, "_MOST_LAYERS", 2)
     content = ContentStore(store)
     others = [(name, size, seed + 500) for name, size, seed in FILES]
-    _, old, _ = pack(content, FILES)
+    _, old, *_ = pack(content, FILES)
     pack(content, others)
     pack(content, CHANGED)
     content.delete(old)  # What is noted of it is still there, and older.
@@ -247,10 +248,10 @@ def test_what_is_before_a_block_counts(store: Store, tmp_path: Path) -> None:
         data = bytearray(data_of(3 << 20, 1))
         data[at] ^= 1
         for where in (content, new_store(tmp_path / f"empty{at}")):
-            with LayerSink(where, "gzip", None, StoredBlocks(where.blobs_path)) as sink:
-                sink.write(header(Entry("large", "file", size=len(data))))
-                sink.write(bytes(data))
-                made.append(sink.commit())
+            with LayerWriter(where, "gzip", None, StoredBlocks(where.blobs_path)) as writer:
+                writer.write(header(Entry("large", "file", size=len(data))))
+                writer.write(bytes(data))
+                made.append(writer.commit())
     assert made[0] == made[1] and made[2] == made[3] and made[0] != made[2]
 
 
@@ -259,7 +260,7 @@ def test_nothing_is_noted_where_that_cannot_be_written(store: Store) -> None:
     content = ContentStore(store)
     Path(store.path("blocks")).write_text("a file in its place")
     made = pack(content, FILES)
-    assert content.has(made[1])
+    assert content.has(made.digest)
     assert os.listdir(store.path("ingest")) == []
 
 
@@ -267,7 +268,7 @@ def test_many_at_once(store: Store, tmp_path: Path) -> None:
     """Each reads what others are writing."""
     content = ContentStore(store)
     variants = [[(FILES[0][0], 20_000 + n * 600, n), *FILES[1:]] for n in range(4)]
-    made: dict[tuple[int, int], tuple[DiffID, Digest, int]] = {}
+    made: dict[tuple[int, int], PackedLayer] = {}
 
     def work(number: int) -> None:
         for turn in range(3):
@@ -289,11 +290,11 @@ def test_descriptors_are_closed(store: Store) -> None:
     before = open_descriptors()
     pack(content, FILES)
     pack(content, CHANGED)
-    sink = LayerSink(content, "gzip", None, StoredBlocks(content.blobs_path))
-    with pytest.raises(RuntimeError), sink:
+    writer = LayerWriter(content, "gzip", None, StoredBlocks(content.blobs_path))
+    with pytest.raises(RuntimeError), writer:
         for name, size, seed in FILES:
-            sink.write(header(Entry(name, "file", size=size)))
-            sink.write(data_of(size, seed) + bytes(padding(size)))
+            writer.write(header(Entry(name, "file", size=size)))
+            writer.write(data_of(size, seed) + bytes(padding(size)))
         raise RuntimeError
     assert open_descriptors() == before
     assert os.listdir(store.path("ingest")) == []

@@ -14,7 +14,7 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError
 from minibuild.layer.pack import pack
-from minibuild.layer.sink import LayerSink
+from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer, blobs_of, diff_id_of
 from minibuild.oci.model import Compression
@@ -156,7 +156,7 @@ def test_a_failure_leaves_nothing(store: Store, tmp_path: Path, compression: str
         pack(changes, ContentStore(store), store.db, compression=compression)
     with (
         pytest.raises(ImageError, match="f changed"),
-        LayerSink(ContentStore(store), compression, None) as sink,
+        LayerWriter(ContentStore(store), compression, None) as sink,
         open(os.devnull, "rb") as file,
     ):
         sink.write_file(file.fileno(), 10, "f")
@@ -187,7 +187,7 @@ def test_no_thread_outlives_the_layer(store: Store, compression: Compression) ->
     before = len(os.listdir("/proc/self/task"))
     gc.disable()
     try:
-        with LayerSink(ContentStore(store), compression, None) as sink:
+        with LayerWriter(ContentStore(store), compression, None) as sink:
             sink.write(bytes(5 << 20))
             assert len(os.listdir("/proc/self/task")) > before
             sink.commit()

@@ -13,8 +13,9 @@ import pytest
 from minibuild.errors import Cancelled, DefinitionError, HostError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import content_digests
+from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
+from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.job import Done, Form, Hooks, Job, Places, do
 from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
 from minibuild.solver.copiers import Copiers
@@ -64,8 +65,8 @@ class Target:
 
 
 def _there(
-    server: CopyServer, job: Job, places: Places, content: ContentStore, hooks: Hooks = NO_HOOKS
-) -> Done:
+    server: CopyServer, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks = NO_HOOKS
+) -> CopyResult:
     blobs = content.store.path("blobs", "sha256")
     return server.do(job, places, content.store.ingest_path(), blobs, hooks)
 
@@ -74,7 +75,7 @@ def _there(
 def test_the_outcome_is_that_of_doing_it_here(
     form: Form, server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
 ) -> None:
-    content, job = ContentStore(store), Job((COPY,), form, watched=True)
+    content, job = ContentStore(store), CopyJob((COPY,), form, watched=True)
     here, there = Target(tmp_path / "here"), Target(tmp_path / "there")
     root = -1 if form == "layer" else here.fd
     mine = do(job, Places(root, None, {3: source}), content, Hooks())
@@ -91,7 +92,7 @@ def test_the_outcome_is_that_of_doing_it_here(
 def test_one_job_after_the_other(
     server: CopyServer, source: SourceTree, tmp_path: Path, store: Store
 ) -> None:
-    content, job = ContentStore(store), Job((COPY,), "layer")
+    content, job = ContentStore(store), CopyJob((COPY,), "layer")
     places = Places(-1, None, {3: source})
     layers = {_there(server, job, places, content).layer for _ in range(3)}
     assert len(layers) == 1 and None not in layers
@@ -102,7 +103,7 @@ def test_blocks_of_earlier_layers_are_known_there(
 ) -> None:
     made = random.Random(1)
     make(str(tmp_path / "large"), {f"f{n:02}": made.randbytes(40_000).hex() for n in range(40)})
-    content, job = ContentStore(store), Job((COPY,), "layer")
+    content, job = ContentStore(store), CopyJob((COPY,), "layer")
     fd = os.open(tmp_path / "large", os.O_RDONLY)
     try:
         places = Places(-1, None, {3: SourceTree(fd)})
@@ -120,7 +121,7 @@ def test_a_base_and_its_directories(
 ) -> None:
     base, content = Target(tmp_path / "base"), ContentStore(store)
     (tmp_path / "base/srv").mkdir(mode=0o711)
-    job = Job((COPY._replace(dest="/srv/"),), "layer")
+    job = CopyJob((COPY._replace(dest="/srv/"),), "layer")
     places = Places(-1, base.fd, {3: source})
     assert _there(server, job, places, content).layer is not None
 
@@ -131,14 +132,14 @@ def test_what_goes_wrong_there_goes_wrong_here(
     """And the server is good for another job."""
     content, places = ContentStore(store), Places(-1, None, {3: source})
     with pytest.raises(DefinitionError, match='"/missing": not found') as caught:
-        _there(server, Job((Copy(3, ("missing",), "/"),), "layer"), places, content)
+        _there(server, CopyJob((Copy(3, ("missing",), "/"),), "layer"), places, content)
     assert caught.value.hint
     assert os.listdir(store.path("ingest")) == []
     two = (COPY._replace(dest="/z/"), COPY._replace(dest="/a/"))
     with pytest.raises(Unplannable):
-        _there(server, Job(two, "layer"), places, content)
+        _there(server, CopyJob(two, "layer"), places, content)
     assert server.alive
-    assert _there(server, Job((COPY,), "layer"), places, content).layer is not None
+    assert _there(server, CopyJob((COPY,), "layer"), places, content).layer is not None
 
 
 def test_it_is_killed_when_the_build_is_cancelled(
@@ -154,7 +155,7 @@ def test_it_is_killed_when_the_build_is_cancelled(
 
     hooks = Hooks(progress, cancelled)
     with pytest.raises(Cancelled):
-        _there(server, Job((COPY,), "layer"), Places(-1, None, {3: SourceTree(fd)}),
+        _there(server, CopyJob((COPY,), "layer"), Places(-1, None, {3: SourceTree(fd)}),
                ContentStore(store), hooks)  # fmt: skip
     os.close(fd)
     assert told and time.monotonic() - began < 5
@@ -165,7 +166,9 @@ def test_it_is_killed_when_the_build_is_cancelled(
 def test_a_server_that_dies(server: CopyServer, source: SourceTree, store: Store) -> None:
     os.kill(server._pid, signal.SIGKILL)
     with pytest.raises(HostError, match="died"):
-        _there(server, Job((COPY,), "layer"), Places(-1, None, {3: source}), ContentStore(store))
+        _there(
+            server, CopyJob((COPY,), "layer"), Places(-1, None, {3: source}), ContentStore(store)
+        )
     assert not server.alive
 
 
@@ -179,12 +182,12 @@ def test_copiers_use_all_there_are(
     copiers._idle = list(copiers._servers)
     original = CopyServer.do
 
-    def noted(server: CopyServer, *args: object) -> Done:
+    def noted(server: CopyServer, *args: object) -> CopyResult:
         pids.append(server._pid)
         return original(server, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(CopyServer, "do", noted)
-    places, job = Places(-1, None, {3: source}), Job((COPY,), "layer")
+    places, job = Places(-1, None, {3: source}), CopyJob((COPY,), "layer")
     try:
         with copiers.here():
             done = copiers.do(job, places, content, Hooks())
@@ -218,7 +221,7 @@ def test_a_machine_without_room_for_a_process(
         CopyServer.start()
     copiers.start_servers(jobs=16, at_once=2)
     assert copiers._servers == [] and len(os.listdir("/proc/self/fd")) == before
-    places, job = Places(-1, None, {3: source}), Job((COPY,), "layer")
+    places, job = Places(-1, None, {3: source}), CopyJob((COPY,), "layer")
     assert copiers.do(job, places, ContentStore(store), Hooks()).layer is not None
 
 

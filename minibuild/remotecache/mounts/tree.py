@@ -16,11 +16,10 @@ from collections.abc import Mapping
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.fileop.walk import walk
 from minibuild.layer.apply import EntryWriter, clean_name
-from minibuild.layer.compress import layer_media_type
 from minibuild.layer.pack import LayerPacker
-from minibuild.layer.sink import LayerSink
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_reader import TarReader
+from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
 from minibuild.linux import owner as ownership
 from minibuild.linux.beneath import makedirs_beneath
@@ -68,14 +67,13 @@ def pack_tree(
     cancelled: threading.Event,
 ) -> Descriptor:
     """The tree as a layer in `content`. Raises `ImageError` if a file changes meanwhile."""
-    with LayerSink(content, compression, level, cancelled=cancelled) as sink:
-        packer = LayerPacker(sink, xattrs=_xattrs)
+    with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
+        packer = LayerPacker(writer, xattrs=_xattrs)
         packer.add(".", f"/proc/self/fd/{fd}/.")
         for found in walk(fd):
             raise_if_cancelled(cancelled, "packing a cache mount")
             packer.add(found.path, f"/proc/self/fd/{found.dir_fd}/{found.name}")
-        _, digest, size = sink.commit()
-    return Descriptor(layer_media_type(compression), digest, size)
+        return writer.commit().descriptor
 
 
 def unpack_tree(

@@ -16,9 +16,10 @@ from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.behind import Behind
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.chunker import BLOCK_BYTES
-from minibuild.layer.compress import Compressor, compressor
+from minibuild.layer.compress import Compressor, compressor, layer_media_type
 from minibuild.layer.tar_format import END, padding
 from minibuild.oci.content import BlobMaker
+from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression
 
 _ZEROS = memoryview(bytes(64 << 10))
@@ -44,8 +45,8 @@ class _Hashed:
         self._compressor.finish(buffer, length)
 
 
-class LayerSink:
-    """Use as `with LayerSink(...) as sink`; without `commit` nothing is left.
+class LayerWriter:
+    """Use as `with LayerWriter(...) as writer`; without `commit` nothing is left.
 
     Blocks that are `known` are not compressed again, and those of this layer are known afterwards.
     """
@@ -55,6 +56,7 @@ class LayerSink:
         "_blob",
         "_buffer",
         "_cancelled",
+        "_compression",
         "_compressor",
         "_hashed",
         "_known",
@@ -65,12 +67,13 @@ class LayerSink:
     def __init__(
         self,
         content: BlobMaker,
-        compression: Compression,
-        level: int | None,
+        compression: Compression = "gzip",
+        level: int | None = None,
         known: StoredBlocks | None = None,
         cancelled: threading.Event | None = None,
     ) -> None:
         self._cancelled = cancelled
+        self._compression = compression
         self._blob = content.writer()
         self._known = known
         try:
@@ -132,17 +135,18 @@ class LayerSink:
                 self._flush()
         self.write(_ZEROS[: padding(size)])
 
-    def commit(self, end: bytes = END) -> tuple[DiffID, Digest, int]:
-        """End the tar and keep the blob: its diff id, its digest and its size."""
+    def commit(self, end: bytes = END) -> PackedLayer:
+        """End the tar and keep the blob. Nobody remembers yet which diff it holds."""
         self.write(end)
         self._behind.finish()
         self._hashed.finish(self._buffer, self._used)
         digest = self._blob.commit()
         if self._known is not None:
             self._known.keep(digest, self._blob.path)
-        return DiffID(Digest("sha256:" + self._hashed.sha.hexdigest())), digest, self._blob.size
+        diff_id = DiffID(Digest("sha256:" + self._hashed.sha.hexdigest()))
+        return PackedLayer(diff_id, digest, self._blob.size, layer_media_type(self._compression))
 
-    def __enter__(self) -> "LayerSink":
+    def __enter__(self) -> "LayerWriter":
         return self
 
     def __exit__(

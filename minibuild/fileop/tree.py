@@ -1,11 +1,12 @@
-"""Writing planned entries into a directory.
+"""A tree as a sink: planned entries are written into a directory.
 
-Comes in: a stream of `Entry` and `Archive`, and the root as a descriptor. Goes out: the tree.
+Comes in: entries and archives, and the root as a descriptor. Goes out: the tree.
 No name is ever resolved through a symlink: directories are opened one name at a time, files are
 made with O_EXCL after whatever was there is gone. The order for each entry is create, chown,
 chmod, attributes, times: chown(2) clears set-id bits and file capabilities, and writing changes
-times. A directory gets its own when the writer leaves it.
+times. A directory gets its own when the sink leaves it.
 Of all extended attributes only security.capability comes along: that is what a layer keeps.
+Read next: `data`.
 """
 
 import hashlib
@@ -13,23 +14,24 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
-from minibuild.fileop.api import Archive, Copied, Entry, Planned, Progress
-from minibuild.fileop.content_hasher import Witness
+from minibuild.fileop.api import Archive, Copied, Entry, Planned
 from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.explain import unreadable
+from minibuild.fileop.sink import Sink
+from minibuild.fileop.walk import Found
 from minibuild.linux import device, xattr
 from minibuild.linux.owner import Births, birth_mode, chown, fchown
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_REPORT_EVERY = 256
 
 
 class _Target(DirStack):
-    """Where the writer stands. Directories whose metadata is still to come are `pending`."""
+    """Where the sink stands. Directories whose metadata is still to come are `pending`."""
 
     __slots__ = ("pending",)
 
@@ -44,11 +46,11 @@ class _Target(DirStack):
         return super().pop()
 
 
-class Writer:
+class TreeSink(Sink):
     """Writes entries below one root. Use it in a `with`: leaving it finishes the directories.
 
-    `skipped` has a sentence for each thing in an archive that this host does not permit, `witness`
-    sees what is written.
+    `copied` tells of which files the times do not count. `skipped` has a sentence for each thing in
+    an archive that this host does not permit. With `hashing` the data of files is hashed, too.
     """
 
     __slots__ = (
@@ -57,53 +59,49 @@ class Writer:
         "_copied",
         "_copier",
         "_dirs",
-        "_files",
-        "_progress",
-        "_size_bytes",
+        "_hashing",
+        "digest",
         "skipped",
-        "witness",
     )
 
     def __init__(
         self,
         root_fd: int,
-        progress: Progress | None = None,
-        cancelled: threading.Event | None = None,
+        *,
         copied: Copied | None = None,
-        witness: Witness | None = None,
+        cancelled: threading.Event | None = None,
+        hashing: bool = False,
     ) -> None:
         self._copied = copied
+        self._cancelled = cancelled
+        self._hashing = hashing
         self._dirs = _Target(root_fd)
         self._copier = Copier(cancelled)
         self._births = Births()
-        self._progress = progress
-        self._cancelled = cancelled
-        self._files = 0
-        self._size_bytes = 0
         self.skipped: list[str] = []
-        self.witness = witness
+        self.digest = b""
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *exc_info: object) -> None:
         try:
             if kind is None:
                 self.settle()
-                self._tell()
         finally:
             self._dirs.close()
 
-    def write(self, entries: Iterable[Planned]) -> None:
-        """Write the entries in the order they come. Raises `DefinitionError`, `Cancelled`."""
-        for entry in entries:
-            self.put(entry)
-
     def settle(self) -> None:
-        """Finish all directories: nothing of what was written so far is left undone."""
+        """Finish all directories."""
         self._dirs.enter("")
 
-    def put(self, entry: Planned) -> None:
+    def put_all(self, entries: Iterable[Entry]) -> None:
+        """Put entries that are not counted. Raises `Cancelled`."""
+        for entry in entries:
+            raise_if_cancelled(self._cancelled, "copying files")
+            self.put(entry)
+
+    def put(self, entry: Planned, found: Found | None = None) -> None:
         """Write one entry. The directory above it is there already."""
         if isinstance(entry, Archive):
             self._unpack(entry)
@@ -129,7 +127,6 @@ class Writer:
             if entry.mtime_ns is not None:
                 times = (entry.mtime_ns, entry.mtime_ns)
                 os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
-        self._count()
 
     def _directory(self, dir_fd: int, name: str, entry: Entry) -> None:
         try:
@@ -156,7 +153,10 @@ class Writer:
                 return
             born = self._births.look(self._dirs.path, target_fd, entry.mode)
             attributes = xattr.names(source_fd) if source_fd >= 0 else []
-            self._size_bytes += self.contents(target_fd, entry, source_fd, attributes)
+            if entry.data is not None:
+                _write_all(target_fd, entry.data)
+            else:
+                self._fill(target_fd, entry, source_fd, attributes)
             if born[1:] != (entry.uid, entry.gid):
                 fchown(target_fd, entry.uid, entry.gid, entry.path)
             if born[0] != entry.mode:
@@ -170,20 +170,18 @@ class Writer:
                 if fd >= 0:
                     os.close(fd)
 
-    def contents(
+    def _fill(
         self, target_fd: int, entry: Entry, source_fd: int, attributes: Sequence[str]
-    ) -> int:
-        """Fill a new file; return its size. `attributes` are the names of the source's."""
-        if entry.data is not None:
-            return _write_all(target_fd, entry.data)
-        if self.witness is None:
-            return self._copier.copy(source_fd, target_fd, entry.size)
+    ) -> None:
+        """Fill a new file from its source, whose extended attributes are known by their names."""
+        if not self._hashing:
+            self._copier.copy(source_fd, target_fd, entry.size)
+            return
         sha = hashlib.sha256()
-        size = self._copier.copy(source_fd, target_fd, entry.size, sha)
+        self._copier.copy(source_fd, target_fd, entry.size, sha)
         if CAPABILITY in attributes:
             sha.update(capability_words(xattr.get(source_fd, CAPABILITY)))
-        self.witness.digest = sha.digest()
-        return size
+        self.digest = sha.digest()
 
     def _special(self, dir_fd: int, name: str, kind: int, entry: Entry) -> None:
         if kind == stat.S_IFLNK:
@@ -222,7 +220,6 @@ class Writer:
             )
         finally:
             os.close(source_fd)
-        self._count()
 
     def _create(self, dir_fd: int, name: str, entry: Entry, source_fd: int) -> int:
         """A new file in place of what is there; -1 if that is the very same already."""
@@ -254,16 +251,6 @@ class Writer:
         finally:
             os.close(fd)
 
-    def _count(self) -> None:
-        self._files += 1
-        if self._files % _REPORT_EVERY == 0:
-            raise_if_cancelled(self._cancelled, "copying files")
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._progress is not None and self._files:
-            self._progress(self._files, self._size_bytes)
-
 
 def _clear(dir_fd: int, name: str, entry: Entry) -> None:
     """Remove what is at `name`, unless it is a directory: that is an error."""
@@ -290,8 +277,7 @@ def _copy_capability(source_fd: int, target_fd: int) -> None:
         xattr.set(target_fd, CAPABILITY, value, tolerant=True)
 
 
-def _write_all(fd: int, data: bytes) -> int:
+def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-    return len(data)

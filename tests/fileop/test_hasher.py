@@ -1,24 +1,19 @@
-"""What a witness says of a copy is what reading the files says, word for word."""
+"""What is seen of files while they are copied is what reading them says, word for word."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.apply import apply
 from minibuild.fileop.checksum import content_digests
-from minibuild.fileop.content_hasher import Witness
-from minibuild.fileop.dest import InMemory
+from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
+from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestMemo, MostlyKnown, Unknown
-from minibuild.fileop.fingerprint import Contents
-from minibuild.fileop.layer import LayerWriter, pack_copies
-from minibuild.fileop.tee import Unplannable, apply_and_pack
-from minibuild.fileop.write import Writer
+from minibuild.fileop.hasher import Contents, Seen
 from minibuild.graph.op import Copy
-from minibuild.layer.sink import LayerSink
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
 from tests.fileop.trees import ALL_KINDS, ME, make
@@ -29,31 +24,21 @@ TREE = ALL_KINDS | {
     "sub/deep/x.log": "log",
 }
 
-Way = Callable[[Sequence[Copy], int, SourceTree, Store, Witness], None]
+FORMS: tuple[Form, ...] = ("tree", "layer", "both")
 
 
-def _as_tree(
-    copies: Sequence[Copy], root_fd: int, tree: SourceTree, store: Store, witness: Witness
-) -> None:
-    apply(copies, root_fd, {0: tree}, writer=Writer(root_fd, witness=witness))
-
-
-def _as_layer(
-    copies: Sequence[Copy], root_fd: int, tree: SourceTree, store: Store, witness: Witness
-) -> None:
-    with LayerSink(ContentStore(store), "gzip", None) as sink:
-        pack_copies(copies, None, {0: tree}, sink, witness=witness)
-
-
-def _as_both(
-    copies: Sequence[Copy], root_fd: int, tree: SourceTree, store: Store, witness: Witness
-) -> None:
-    with LayerSink(ContentStore(store), "gzip", None) as sink:
-        layer = LayerWriter(sink, InMemory(None), None, witness=witness)
-        apply_and_pack(copies, root_fd, {0: tree}, layer)
-
-
-WAYS: dict[str, Way] = {"tree": _as_tree, "layer": _as_layer, "both": _as_both}
+def seen_by(
+    form: Form,
+    copies: Sequence[Copy],
+    root_fd: int,
+    tree: SourceTree,
+    store: Store,
+    base_fd: int | None = None,
+) -> Seen | None:
+    """What a hasher sees of copies that become a tree, a layer, or both."""
+    job = CopyJob(tuple(copies), form, watched=True)
+    places = Places(-1 if form == "layer" else root_fd, base_fd, {0: tree})
+    return do(job, places, ContentStore(store), Hooks()).seen
 
 
 @pytest.fixture
@@ -72,8 +57,7 @@ def target(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def _contents(witness: Witness) -> list[Contents] | None:
-    seen = witness.seen()
+def _contents(seen: Seen | None) -> list[Contents] | None:
     return None if seen is None else seen.contents
 
 
@@ -81,7 +65,7 @@ def _expected(copies: Sequence[Copy], tree: SourceTree) -> list[Contents]:
     return [content_digests(copy, tree) for copy in copies]
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     "copies",
     [
@@ -97,36 +81,33 @@ def _expected(copies: Sequence[Copy], tree: SourceTree) -> list[Contents]:
     ids=["all", "below", "file", "wildcard", "chmod", "exclude", "parents", "two"],
 )
 def test_it_says_what_reading_says(
-    way: Way, copies: list[Copy], source: int, target: int, store: Store
+    form: Form, copies: list[Copy], source: int, target: int, store: Store
 ) -> None:
     copies = [copy._replace(chown=ME) for copy in copies]
-    tree, witness = SourceTree(source, ignore=("b",)), Witness()
-    way(copies, target, tree, store, witness)
-    assert _contents(witness) == _expected(copies, tree)
+    tree = SourceTree(source, ignore=("b",))
+    assert _contents(seen_by(form, copies, target, tree, store)) == _expected(copies, tree)
 
 
 def test_a_path_that_is_read_twice(source: int, target: int, store: Store) -> None:
     copies = [Copy(0, ("sub/deep", "sub"), "/d/", chown=ME)]
-    tree, witness = SourceTree(source), Witness()
-    _as_tree(copies, target, tree, store, witness)
-    assert _contents(witness) == _expected(copies, tree)
+    tree = SourceTree(source)
+    assert _contents(seen_by("tree", copies, target, tree, store)) == _expected(copies, tree)
 
 
 def test_the_memo_learns_what_was_read(source: int, tmp_path: Path, store: Store) -> None:
     """Afterwards nobody has to open a file to know its digest."""
     time.sleep(2.1)  # Files that changed just now are not remembered.
     copies, tree = [Copy(0, (".",), "/", chown=ME)], SourceTree(source)
-    for name, way in WAYS.items():
+    for form in FORMS:
         store.db.execute("DELETE FROM digests_of_files")
-        memo, witness = MostlyKnown(store.db), Witness()
+        memo = MostlyKnown(store.db)
         memo._files = 0
         with pytest.raises(Unknown):
             content_digests(copies[0], tree, memo)
-        (tmp_path / name).mkdir()
-        fd = os.open(tmp_path / name, os.O_RDONLY)
-        way(copies, fd, tree, store, witness)
+        (tmp_path / form).mkdir()
+        fd = os.open(tmp_path / form, os.O_RDONLY)
+        seen = seen_by(form, copies, fd, tree, store)
         os.close(fd)
-        seen = witness.seen()
         assert seen is not None
         DigestMemo(store.db).remember(seen.rows)
         memo = MostlyKnown(store.db)
@@ -154,10 +135,8 @@ def test_a_file_that_changes_meanwhile_makes_it_doubt(
         return original(self, source_fd, target_fd, size, *sha)  # type: ignore[arg-type]
 
     monkeypatch.setattr(data.Copier, "copy", copy)
-    witness = Witness()
     copies, tree = [Copy(0, (name,), "/", chown=ME)], SourceTree(source)
-    _as_tree(copies, target, tree, store, witness)
-    seen = _contents(witness)
+    seen = _contents(seen_by("tree", copies, target, tree, store))
     # A small file is hashed while it is copied, so what is said is true of what was copied.
     assert seen is None if name == "big" else seen == _expected(copies, tree)
 
@@ -166,15 +145,11 @@ def test_a_copy_onto_what_is_there_is_not_seen_whole(
     source: int, target: int, tmp_path: Path, store: Store
 ) -> None:
     copies, tree = [Copy(0, ("a",), "/", chown=ME)], SourceTree(source)
-    _as_tree(copies, target, tree, store, Witness())
-    witness = Witness()
-    _as_tree(copies, target, tree, store, witness)  # Equal, so nobody reads it.
-    assert _contents(witness) is None
+    assert seen_by("tree", copies, target, tree, store) is not None
+    # Equal, so it is not read.
+    assert seen_by("tree", copies, target, tree, store) is None
     base_fd = os.open(tmp_path / "to", os.O_RDONLY)
     try:
-        with LayerSink(ContentStore(store), "gzip", None) as sink, pytest.raises(Unplannable):
-            layer = LayerWriter(sink, InMemory(base_fd), base_fd, witness=witness)
-            apply_and_pack(copies, target, {0: tree}, layer)
+        assert seen_by("both", copies, target, tree, store, base_fd) is None
     finally:
         os.close(base_fd)
-    assert _contents(witness) is None
