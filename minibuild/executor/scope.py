@@ -10,19 +10,22 @@ import os
 import time
 
 from minibuild.linux import cgroup
+from minibuild.linux.idmap import parse_id_map
 
 _MANAGER = (
     *("org.freedesktop.systemd1", "/org/freedesktop/systemd1"),
     *("org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"),
 )
 _PATIENCE_S = 3
+_BUSCTL = ("busctl", f"--timeout={_PATIENCE_S}", "--quiet")
 _LOOK_S = 0.005
 
 
 def enter(own: str, *, root: bool) -> bool:
     """Have systemd move this process, whose group is `own`, into a scope; False if it does not."""
     name = f"minibuild-{os.getpid()}.scope"
-    if not _asked(_request(name, _slice(own) if root else "", user=not root)):
+    bus = ["--system"] if root else [f"--address=unix:path={_session_bus()}"]
+    if not _asked([*_BUSCTL, *bus, *_request(name, _slice(own) if root else "")]):
         return False
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
@@ -38,14 +41,28 @@ def _slice(own: str) -> str:
     return next((part for part in reversed(own.split("/")) if part.endswith(".slice")), "")
 
 
-def _request(name: str, slice_: str, *, user: bool) -> list[str]:
+def _session_bus() -> str:
+    """The socket on which the user's manager listens. Not told from the environment, which programs
+    that start builds do not always hand on."""
+    return f"/run/user/{_outer_uid()}/bus"
+
+
+def _outer_uid() -> int:
+    """The user id outside of the user namespace that this process may be in."""
+    own = os.geteuid()
+    for ids in parse_id_map(cgroup.read("/proc/self/uid_map")):
+        if ids.inside <= own < ids.inside + ids.size:
+            return ids.outside + own - ids.inside
+    return own
+
+
+def _request(name: str, slice_: str) -> list[str]:
     """The call, as busctl takes it: each property has its name, its type and its value."""
     properties = [("PIDs", "au", "1", str(os.getpid())), ("Delegate", "b", "true")]
     properties.append(("Description", "s", "Steps of minibuild"))
     if slice_:
         properties.append(("Slice", "s", slice_))
     return [
-        *("busctl", "--user" if user else "--system", f"--timeout={_PATIENCE_S}", "--quiet"),
         *("call", *_MANAGER, name, "fail", str(len(properties))),
         *(word for words in properties for word in words),
         "0",
