@@ -239,6 +239,24 @@ def test_what_is_mounted_in_a_context(builds: Builds, tmp_path: Path) -> None:
         assert image.files["seen"].data == b"over\nover\n" and "copied/over" in image.files
 
 
+@pytest.mark.parametrize("place", [".cache/store", "src/store"])
+def test_a_store_in_the_context(
+    builds: Builds, busybox_tar: str, tmp_path: Path, place: str
+) -> None:
+    """As CI systems have it that keep nothing else. No layer of an overlay may lie in another."""
+    folder = Path(context(tmp_path / "context", ignored=f"{IGNORED}{place}\n"))
+    (folder / "Dockerfile").write_text(
+        f"FROM busybox\nCOPY . /copied\nRUN {LIST.format('/copied')} > /copy\n"
+        f"RUN --mount=target=/src {LIST.format('/src')} > /mounted\n"
+    )
+    builds.cli.root = builds.cli.environment["MINIBUILD_ROOT"] = str(folder / place)
+    builds.cli("image", "import", busybox_tar, "busybox:latest")
+    image = builds.image(str(folder))
+    assert image.files["mounted"].data == image.files["copy"].data
+    said = builds.cli("build", "--progress=plain", "--no-cache", str(folder)).stderr
+    assert "so its files are copied" not in said
+
+
 def test_the_cache_knows_contents_and_not_owners(builds: Builds, tmp_path: Path) -> None:
     """A checkout of another user is the same context; another file in it is not."""
     folder = Path(context(tmp_path / "context"))
