@@ -54,8 +54,8 @@ def parser(
     )
     many("--label", metavar="K=V", help="label of the image")
     many("--annotation", metavar="[TYPE:]K=V", help="annotation of the image's documents")
-    made.switch("--no-cache", help="run every step anew")
-    many("--no-cache-filter", metavar="STAGE,...", help="run the steps of stages anew")
+    made.switch("--no-cache", help="run every step again")
+    many("--no-cache-filter", metavar="STAGE,...", help="run the steps of stages again")
     many(
         "-o",
         "--output",

@@ -1,7 +1,7 @@
 """`minibuild verify`: the same build twice, under other conditions, and whether it comes out alike.
 
 Comes in: the flags of a build. Goes out: the digest that both have; or the first step and the first
-file that differ, and exit code 1. Each build is a process of its own, which runs every step anew.
+file that differ, and exit code 1. Each build is a process of its own, which runs every step again.
 The second has its context in another folder, its files made later and in another order, another
 umask, time zone and number of steps at once, and another second on the clock.
 Read next: `verdict`.
