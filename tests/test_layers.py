@@ -282,6 +282,21 @@ def test_functions_stay_small(path: Path) -> None:
             assert length <= 50, f"{node.name} has {length} lines"
 
 
+# These read what others wrote: images, registries, caches, files of logins.
+READERS = (
+    "attest", "cli", "exporter", "image", "imagetools", "oci", "registry", "remotecache", "source",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if unit(dotted(p)) in READERS], ids=str)
+def test_documents_of_others_are_read_in_one_place(path: Path) -> None:
+    """What `json.loads` gives may be of any type; see `oci.document`."""
+    if path == Path("minibuild/oci/document.py"):
+        return
+    calls = [ast.unparse(node.func) for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+    assert not {"json.load", "json.loads"} & set(calls)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_one_module_writes_to_terminals(path: Path) -> None:
     """Text from outside must not get there but through a console; see `progress.console`."""

@@ -68,7 +68,7 @@ def merge_config(
     for key in dict.fromkeys((*own, *new)):
         sides = [side.get(key, _MISSING) for side in (old, new, own)]
         if key == "Env":
-            value: Any = _merge_variables([_list(side) for side in sides])
+            value: Any = _merge_variables([[] if s in (_MISSING, None) else s for s in sides])
         elif all(side in (_MISSING, None) or isinstance(side, dict) for side in sides):
             value = _merge_maps([side if isinstance(side, dict) else {} for side in sides])
         else:
@@ -103,10 +103,5 @@ def _split(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _list(value: Any) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
 def _object(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = config.get("config")
-    return found if isinstance(found, dict) else {}
+    return config.get("config") or {}

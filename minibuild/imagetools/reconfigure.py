@@ -5,7 +5,7 @@ it different. An entrypoint takes the command of before away, as in a Dockerfile
 another program. Rules: image-spec config.md. Read next: `edit`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minibuild.startup.tuples import NamedTuple
@@ -30,9 +30,8 @@ class Changes(NamedTuple):
 
 def reconfigured(config: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     """The config of an image with the changes."""
-    given = config.get("config")
-    inner: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
-    _put(inner, "Env", _env(inner.get("Env"), changes))
+    inner: dict[str, Any] = dict(config.get("config") or {})
+    _put(inner, "Env", _env(inner.get("Env") or (), changes))
     labels = {**_table(inner, "Labels"), **changes.labels}
     _put(inner, "Labels", {k: v for k, v in labels.items() if k not in changes.without_labels})
     _put(inner, "ExposedPorts", _table(inner, "ExposedPorts") | {p: {} for p in changes.ports})
@@ -52,16 +51,14 @@ def reconfigured(config: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
     return {**config, "config": inner}
 
 
-def _env(given: Any, changes: Changes) -> list[str]:
+def _env(lines: Sequence[str], changes: Changes) -> list[str]:
     """Variables keep their places; new ones come last."""
-    lines = [line for line in given if isinstance(line, str)] if isinstance(given, list) else []
     values = {**dict(line.partition("=")[::2] for line in lines), **changes.env}
     return [f"{key}={value}" for key, value in values.items() if key not in changes.without_env]
 
 
 def _table(inner: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = inner.get(key)
-    return dict(value) if isinstance(value, dict) else {}
+    return dict(inner.get(key) or {})
 
 
 def _put(inner: dict[str, Any], key: str, value: Any) -> None:
