@@ -141,11 +141,14 @@ _LACKS = {
     errno.ENAMETOOLONG: "Linux takes paths of 4,095 bytes; the store's own path is part of them",
     errno.EMFILE: "raise the limit on open files: `ulimit -n`",
     errno.ENFILE: "the whole machine has too many files open: see /proc/sys/fs/file-max",
-    errno.ENOMEM: "the machine has no memory left",
+    errno.ENOMEM: "free memory, or raise the limit of this process: `ulimit -v`",
+    errno.EAGAIN: "raise the limit on processes (`ulimit -u`), or on memory (`ulimit -v`)",
     errno.EIO: "the disk may be broken: see `dmesg`",
     errno.EROFS: "set MINIBUILD_ROOT to a folder that can be written",
 }
 _SHOWN_PATH = 120
+_NO_THREAD, _NO_LIBRARY = "can't start new thread", "failed to map segment"
+"""Words of Python and of the dynamic linker, whose errors have no numbers."""
 
 
 def lack(error: BaseException) -> BuildError | None:
@@ -153,6 +156,12 @@ def lack(error: BaseException) -> BuildError | None:
 
     None if `error` is no such error of the system: then it has to be explained elsewhere.
     """
+    if isinstance(error, MemoryError):
+        return HostError("there is not enough memory", hint=_LACKS[errno.ENOMEM])
+    if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+        return HostError("no further thread can be started", hint=_LACKS[errno.EAGAIN])
+    if isinstance(error, ImportError) and _NO_LIBRARY in str(error):
+        return HostError(f"not enough memory to load {error}", hint=_LACKS[errno.ENOMEM])
     if not isinstance(error, OSError):
         return None
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -181,10 +190,12 @@ def located(span: Span | None) -> Iterator[None]:
 
 def explained(error: BaseException) -> BaseException:
     """An error of the system as one that a person can act on; any other as it is."""
-    if isinstance(error, BuildError) or not isinstance(error, OSError):
+    if isinstance(error, BuildError):
         return error
     found = lack(error)
     if found is None:
+        if not isinstance(error, OSError):
+            return error
         what = f"{error.filename}: " if error.filename else ""
         found = HostError(f"{what}{error.strerror or error}")
     found.__cause__ = error

@@ -141,8 +141,8 @@ class StoreLayers:
         if wanted:
             # Not a thread of the scheduler: a step may wait for one layer and not for the others.
             thread = threading.Thread(target=self._receive, args=(wanted,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def fetch(self, blob: PackedLayer) -> None:
         """Have the blob in the content store afterwards."""

@@ -14,7 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO, cast
 
 from minibuild.cli.command import Session
-from minibuild.cli.process import complete_streams, insist_on_utf8, reap_children, stands_nowhere
+from minibuild.cli.process import (
+    complete_streams,
+    insist_on_room,
+    insist_on_utf8,
+    reap_children,
+    stands_nowhere,
+)
 from minibuild.errors import BuildError, UsageError, lack
 from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
@@ -72,6 +78,7 @@ def _session() -> Session:
 def _run(argv: Sequence[str], session: Session) -> int:
     words = list(argv)
     try:
+        insist_on_room()
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
         with stopping(threading.Event()):
@@ -81,9 +88,7 @@ def _run(argv: Sequence[str], session: Session) -> int:
     except SystemExit as done:  # argparse has printed its help
         return done.code if isinstance(done.code, int) else 0
     except BuildError as error:
-        from minibuild.cli.errors import show
-
-        return show(error, session)
+        return _show(error, session)
     except KeyboardInterrupt:
         session.tell("cancelled")
         return INTERRUPTED
@@ -92,15 +97,27 @@ def _run(argv: Sequence[str], session: Session) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        from minibuild.cli.errors import show, show_internal
-
         if explained := lack(error):
-            return show(explained, session)
+            return _show(explained, session)
         if isinstance(error, FileNotFoundError) and stands_nowhere():
             hint = "change to one that exists"
-            return show(UsageError("the current directory was removed", hint=hint), session)
+            return _show(UsageError("the current directory was removed", hint=hint), session)
+        from minibuild.cli.errors import show_internal
+
         show_internal(error, session)
         return INTERNAL
+
+
+def _show(error: BuildError, session: Session) -> int:
+    """Write the error; return its exit code."""
+    try:
+        from minibuild.cli.errors import show
+
+        return show(error, session)
+    except (ImportError, MemoryError, OSError):
+        # There is no room even for that module: without colours, then.
+        os.write(2, os.fsencode(f"error: {error.message}\nhint: {error.hint}\n"))
+        return error.exit_code
 
 
 def _global_flags(words: list[str], session: Session) -> tuple[list[str], Session]:

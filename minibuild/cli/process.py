@@ -1,13 +1,21 @@
 """What the process has to be like before anything is done: its streams, its encoding, its place,
-its signals.
+its signals, and its limits.
 
 A shell, a service or a cron job may start a program without standard streams, in a locale of the
-last century, in a directory that is gone, or with signals ignored.
+last century, in a directory that is gone, with signals ignored, or with narrow limits.
 """
 
 import os
 import signal
 import sys
+
+from minibuild.errors import HostError
+
+_UNLIMITED = sys.maxsize
+_DESCRIPTORS = 64
+_MEMORY_BYTES = 256 << 20
+_STACK_BYTES = 2 << 20
+_STARTED_FOR_IT = "saving-memory"
 
 
 def complete_streams() -> None:
@@ -42,6 +50,56 @@ def insist_on_utf8() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def insist_on_room() -> None:
+    """Have room for the files that a build opens and for its memory, as far as limits go.
+
+    Raises `HostError` where that is impossible. A build that stops in the middle for the want of
+    it says so less clearly; and Python itself does not survive it everywhere.
+    """
+    try:
+        with open("/proc/self/limits", encoding="ascii") as file:
+            limits = {line[:26].rstrip(): line[26:].split()[:2] for line in file}
+    except OSError:
+        return  # No /proc here, which somebody else will say.
+    soft, hard = map(_number, limits["Max open files"])
+    if soft < _DESCRIPTORS:
+        _raise_descriptors(soft, hard)
+    memory, _ = map(_number, limits["Max address space"])
+    if memory < _MEMORY_BYTES:
+        raise HostError(
+            f"this process may have {memory >> 20} MiB of memory, and needs {_MEMORY_BYTES >> 20}",
+            hint="raise the limit on memory: `ulimit -v unlimited`",
+        )
+    if memory < _UNLIMITED:
+        _save_memory()
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else _UNLIMITED
+
+
+def _raise_descriptors(soft: int, hard: int) -> None:
+    if hard < _DESCRIPTORS:
+        raise HostError(
+            f"this process may open {soft} files at a time, and needs {_DESCRIPTORS}",
+            hint="raise the limit on open files: `ulimit -n 1024`",
+        )
+    import resource
+
+    _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, given))
+
+
+def _save_memory() -> None:
+    """Take less of what is only reserved: the C library reserves 128 MiB for each thread."""
+    import threading
+
+    threading.stack_size(_STACK_BYTES)
+    if _STARTED_FOR_IT not in sys._xoptions:
+        os.putenv("MALLOC_ARENA_MAX", "1")  # It is read once, at the start.
+        os.execv(sys.executable, [sys.executable, "-X", _STARTED_FOR_IT, *sys.orig_argv[1:]])
 
 
 def stands_nowhere() -> bool:

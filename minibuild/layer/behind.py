@@ -56,8 +56,9 @@ class Behind:
         import queue
 
         self._full, self._empty = queue.SimpleQueue(), queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="layer", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _run(self) -> None:
         while (item := self._full.get()) is not None:

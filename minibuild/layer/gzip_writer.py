@@ -153,7 +153,12 @@ class GzipWriter:
         self._tasks = queue.SimpleQueue()
         for _ in range(self._count):
             thread = threading.Thread(target=self._work, name="gzip", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # No more of them for this user: those that there are will do.
+                if not self._threads:
+                    raise
+                return
             self._threads.append(thread)
 
     def _work(self) -> None:

@@ -19,6 +19,8 @@ HINTS = {
     "/proc/sys/kernel/unprivileged_userns_clone and apparmor_restrict_unprivileged_userns",
     ("clone", errno.EPERM): "new namespaces need root or a user namespace; "
     "a container's seccomp profile may forbid them",
+    ("clone", errno.EAGAIN): "raise the limit on processes: `ulimit -u`",
+    ("clone", errno.ENOMEM): "free memory, or raise the limit of this process: `ulimit -v`",
     ("clone", errno.ENOSPC): "too many namespaces; see /proc/sys/user/max_user_namespaces",
     ("unshare", errno.ENOSPC): "too many namespaces; see /proc/sys/user/max_user_namespaces",
     ("unshare", errno.EINVAL): "the process has more than one thread, or the kernel lacks this "

@@ -30,9 +30,8 @@ def in_parallel(function: Callable[[A], B], values: Sequence[A], jobs: int) -> l
                 errors.append(error)
 
     threads = [threading.Thread(target=body, daemon=True) for _ in range(min(jobs, len(values)))]
-    for thread in threads:
-        thread.start()
     try:
+        _start(threads)
         _join(threads)
     except BaseException as error:  # Ctrl-C: nothing more is begun.
         errors.append(error)
@@ -40,6 +39,18 @@ def in_parallel(function: Callable[[A], B], values: Sequence[A], jobs: int) -> l
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(values))]
+
+
+def _start(threads: list[threading.Thread]) -> None:
+    """Start as many as can be started; one is enough."""
+    for number, thread in enumerate(threads):
+        try:
+            thread.start()
+        except RuntimeError:
+            del threads[number:]
+            if not threads:
+                raise
+            return
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:

@@ -7,6 +7,7 @@ can never keep a program alive. Read next: `tty`.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Ticker:
@@ -23,8 +24,10 @@ class Ticker:
     def start(self) -> None:
         """Start ticking; starting twice is the same as once."""
         if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="progress", daemon=True)
+            with suppress(RuntimeError):  # No more threads: what happens is shown all the same.
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """Stop, and wait for a tick that is under way."""

@@ -9,6 +9,7 @@ Read next: `cache.materialise`.
 
 import threading
 from collections import deque
+from contextlib import suppress
 
 from minibuild.cache.results import DiffKey
 from minibuild.solver.layers import Packing
@@ -37,8 +38,10 @@ class Packer:
             self._waiting.append(key)
             self._changed.notify()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, daemon=True)
+                with suppress(RuntimeError):  # No more threads: the export packs it.
+                    thread.start()
+                    self._thread = thread
 
     def stop(self) -> None:
         """Leave what has not been begun, and wait for the layer in the making."""

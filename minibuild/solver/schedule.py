@@ -162,8 +162,12 @@ class _Pool(Generic[T, H]):
         """Have one more vertex done; with it `running` are."""
         if len(self._threads) < running:
             thread = threading.Thread(target=self._body, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+                self._threads.append(thread)
+            except RuntimeError:  # No more of them for this user: those that there are will do.
+                if not self._threads:
+                    raise
         self._tasks.put(declined)
 
     def _body(self) -> None:
@@ -190,7 +194,8 @@ class _Pool(Generic[T, H]):
             try:
                 return self._outcomes.get(timeout=_TURN_S)
             except Empty:
-                continue
+                if not any(thread.is_alive() for thread in self._threads):
+                    raise MemoryError from None  # What else should end them?
 
     def end(self, error: BaseException | None) -> BaseException | None:
         """Wait for what runs. There is never more to do than there are threads, so none waits.

@@ -139,6 +139,11 @@ def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
             f"cannot write to the store's metadata {path}",
             hint="set MINIBUILD_ROOT to a folder that you may write to",
         )
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreError(
+            f"cannot open the store's metadata {path}",
+            hint="raise the limit on open files (`ulimit -n`), or check the disk",
+        )
     return StoreError(
         f"the store's metadata {path}: {error}",
         hint="check the disk, or set MINIBUILD_ROOT to another folder",

@@ -128,13 +128,47 @@ def test_answers_by_machine(machine: int, number: int, expected: int, name: str)
 
 
 @pytest.mark.needs("seccomp")
-def test_a_kept_program_that_is_empty_is_made_anew(tmp_path: Path) -> None:
-    """After a power cut a file may be there without its contents: no step runs unfiltered."""
+@pytest.mark.parametrize("length", [0, 1, 40, 512, -8, -1, None])
+def test_a_kept_program_that_is_not_whole_is_made_again(tmp_path: Path, length: int | None) -> None:
+    """After a power cut a file may be there with a part of its contents, or with other bytes: no
+    step runs unfiltered, and none fails for it."""
     program = filter_program(str(tmp_path), sandbox=True, single_id=False, optional=False)
     (kept,) = tmp_path.iterdir()
-    kept.write_bytes(b"")
+    whole = kept.read_bytes()
+    kept.write_bytes(bytes(len(whole)) if length is None else whole[:length])
     again = filter_program(str(tmp_path), sandbox=True, single_id=False, optional=False)
-    assert again == program == kept.read_bytes()
+    assert again == program
+    assert kept.read_bytes() == whole
+
+
+@pytest.mark.needs("seccomp")
+def test_a_program_need_not_be_kept(tmp_path: Path) -> None:
+    """Where it cannot be written, it is made each time."""
+    folder = str(tmp_path / "gone")
+    assert filter_program(folder, sandbox=True, single_id=False, optional=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("seccomp")
+@pytest.mark.parametrize("optional", [False, True])
+def test_too_little_memory_for_a_filter(tmp_path: Path, optional: bool) -> None:
+    """libseccomp would crash; and no step runs unfiltered because memory is short."""
+    program = f"""
+import resource
+from minibuild.errors import HostError
+from minibuild.executor.seccomp.program import filter_program
+import minibuild.executor.seccomp.policy, ctypes, json, mmap, pyseccomp
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + (3 << 20), -1))
+try:
+    filter_program({str(tmp_path)!r}, sandbox=True, single_id=False, optional={optional})
+except HostError as error:
+    print(error, error.hint)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "memory" in done.stdout and "ulimit -v" in done.stdout
 
 
 def test_root_runs_no_step_without_a_filter(

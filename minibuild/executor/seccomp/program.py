@@ -12,14 +12,19 @@ instructions in front of its program do. runc does the same.
 import os
 import struct
 import threading
+from contextlib import suppress
 from typing import Any
 
 from minibuild.digest import digest_bytes, digest_hex
-from minibuild.errors import HostError
+from minibuild.errors import HostError, lack
 from minibuild.executor.seccomp import policy
 
 _ENOSYS = 38
 _BINARY_TREE = 2
+_SHA_BYTES = 32
+_NEEDED_BYTES = 48 << 20
+"""A thread that gets no arena of its own from the C library takes a page for each small thing."""
+
 
 # linux/filter.h: struct sock_filter, and the instructions that are needed. linux/seccomp.h: where a
 # call's number and the machine's are, and how an answer is written.
@@ -52,6 +57,8 @@ def filter_program(
     try:
         program = compile_filter(sandbox=sandbox, single_id=single_id, watch=watch)
     except (ImportError, OSError, RuntimeError) as error:
+        if lacking := lack(error):
+            raise lacking from error
         if optional:
             return b""
         raise HostError(
@@ -64,20 +71,31 @@ def filter_program(
 
 
 def _kept(path: str) -> bytes:
-    """The program in the file; nothing if there is none, or if a power cut left it empty."""
+    """The program in the file, which begins with its hash: a power cut may have left a part of it,
+    and with half a program no step could start. Nothing if it is not whole."""
     try:
         with open(path, "rb") as file:
-            return file.read()
+            sha, program = file.read(_SHA_BYTES), file.read()
     except FileNotFoundError:
         return b""
+    return program if sha == _sha(program) else b""
 
 
 def _keep(path: str, program: bytes) -> None:
+    """Write the file, if there is room for it: it saves time and no more."""
     # Another thread or process may write the same; each has a name of its own.
     hidden = f"{path}.{os.getpid()}.{threading.get_native_id()}"
-    with open(hidden, "wb") as file:
-        file.write(program)
-    os.rename(hidden, path)
+    try:
+        with open(hidden, "wb") as file:
+            file.write(_sha(program) + program)
+        os.rename(hidden, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(hidden)
+
+
+def _sha(program: bytes) -> bytes:
+    return bytes.fromhex(digest_hex(digest_bytes(program)))
 
 
 def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
@@ -105,9 +123,12 @@ def _library_version() -> str:
 def compile_filter(*, sandbox: bool, single_id: bool, watch: policy.Watch = "nothing") -> bytes:
     """The filter made by libseccomp; without `sandbox` it only pretends, and refuses nothing."""
     import json
+    import mmap
 
     import pyseccomp
 
+    # libseccomp goes on without memory that it did not get, and crashes: so ask for some first.
+    mmap.mmap(-1, _NEEDED_BYTES).close()
     profile = json.loads(policy.profile())
     errno = pyseccomp.ERRNO(profile["defaultErrnoRet"])
     made = pyseccomp.SyscallFilter(errno if sandbox else pyseccomp.ALLOW)
