@@ -157,7 +157,7 @@ def _note_use(state: StageState, item: Cmd | Entrypoint | Healthcheck) -> None:
 
 
 def _check_shell(state: StageState, item: Cmd | Entrypoint) -> None:
-    """A shell form is worth a word, unless somebody chose a SHELL for it."""
+    """A shell form is worth a word, unless a SHELL was chosen for it."""
     if isinstance(item.command, ShellForm) and not state.config.get("Shell"):
         message = (
             f"JSON arguments recommended for {type(item).__name__.upper()} to prevent "

@@ -259,7 +259,7 @@ def _path(state: StageState, item: Copy | Add, source: str) -> str:
 
 def _relative(path: str) -> str:
     """A path below its root. One that tries to leave it keeps a `..`, for the error if it is not
-    there: whoever reads it stops at the root all the same."""
+    there: what reads it stops at the root all the same."""
     inside = clean("/" + path).lstrip("/") or "."
     return f"../{inside}" if f"{clean(path.lstrip('/'))}/".startswith("../") else inside
 
@@ -276,7 +276,7 @@ def _check_ignored(
 
 
 def _all_ignored(path: str, ignore: tuple[str, ...]) -> bool:
-    """Whether nothing is left of a source, as far as the patterns tell."""
+    """Whether nothing is left of a source, as far as the patterns say."""
     brings_back = any(pattern.startswith("!") for pattern in ignore)
     if path in (".", ""):
         return not brings_back and not _EVERYTHING.isdisjoint(ignore)

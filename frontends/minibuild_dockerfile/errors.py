@@ -1,7 +1,7 @@
 """The one exception that reading a Dockerfile raises.
 
 Comes in: what is wrong, where, and what to do about it. Goes out: a `DefinitionError` that
-always has a span, so that whoever prints it can show the lines.
+always has a span, so that the lines can be shown.
 Read next: `parse`.
 """
 

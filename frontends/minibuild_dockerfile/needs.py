@@ -1,7 +1,7 @@
 """Which stages a target takes, and what each of them does.
 
 Comes in: the table of stages and a target. Goes out: a `Plan` for each needed stage: its base, and
-its instructions with the ONBUILD triggers of the base before them. A stage that nobody needs is
+its instructions with the ONBUILD triggers of the base before them. A stage that is not needed is
 not looked at any further; its image is not even looked up.
 
 Stages refer to earlier ones only, so one pass from the target back to the first stage finds all.

@@ -157,7 +157,7 @@ def _about_unknown(keyword: str, escape: str) -> str:
         return "git left a conflict here: keep one of the two sides, and remove the marks"
     unseen = next((c for c in keyword if c.isspace() or not c.isprintable()), "")
     if unseen:
-        return f"it holds the character U+{ord(unseen):04X}, which cannot be seen: write it anew"
+        return f"it holds the character U+{ord(unseen):04X}, which cannot be seen: write it again"
     belongs = f"if the line belongs to the instruction before it, end that one with {escape}"
     if _PROGRAM.fullmatch(keyword):
         return f"write RUN {keyword} to run a program; {belongs}"

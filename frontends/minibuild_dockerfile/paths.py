@@ -16,7 +16,7 @@ def to_slashes(path: str, os: str, *, keep_end: bool = False) -> str:
     """The path below the root of the image; that of a system with slashes is left as it is.
 
     With `keep_end` a path that says that it is a directory still says so. Raises `ValueError` for
-    what lies on no drive that an image has.
+    what is on no drive that an image has.
     """
     if os != WINDOWS:
         return path

@@ -1,7 +1,7 @@
 """The stages of a Dockerfile: what each begins with, and which one a name means.
 
 Comes in: the instructions of a file and the variables FROM sees. Goes out: a `StageTable`. Nothing
-is looked up outside the file yet, so that a stage nobody needs costs nothing and cannot fail.
+is looked up outside the file yet, so that a stage that is not needed costs nothing and cannot fail.
 The rules for names, as BuildKit has them: FROM finds a stage above by its lower-case name;
 `COPY --from` finds one by its name in any case, or by its number; of several stages with one name
 FROM means the last above it, and `COPY --from` the last of the file; a named context takes the

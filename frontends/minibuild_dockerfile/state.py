@@ -151,7 +151,7 @@ class StageState:
 
     @property
     def is_windows(self) -> bool:
-        """Whether the image, by its config, is one of Windows; its stage may be told otherwise."""
+        """Whether the image, by its config, is one of Windows; its stage may say otherwise."""
         return self.base_config.platform.os == WINDOWS
 
     # --- words ---
@@ -175,7 +175,7 @@ class StageState:
         return list(found.words)
 
     def note_unset(self, unset: frozenset[str], head: Head) -> None:
-        """Report variables that nobody declared."""
+        """Report variables that were not declared."""
         for name in sorted(name for name in unset if name not in self.build_args):
             self.guesses += 1
             known = (f"${name}" for name in self.env) if self.guesses <= _MOST_GUESSES else ()
@@ -202,7 +202,7 @@ class StageState:
 
     @property
     def ignore_cache(self) -> bool:
-        """Whether the steps of this stage are to be done anew."""
+        """Whether the steps of this stage are to be done again."""
         request = self.conversion.request
         name = self.plan.stage.source.name
         wanted = {filtered.lower() for filtered in request.no_cache}

@@ -2,7 +2,7 @@
 
 Comes in: a request. Goes out: plain data with the field names of BuildKit's JSON, so that tools
 that read one can read the other.
-Read next: `convert`, whose findings and graph are told here.
+Read next: `convert`, whose findings and graph are shown here.
 """
 
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""`minibuild build`: options in, an image out, and its story told on the way.
+"""`minibuild build`: options in, an image out, progress on the way.
 
 Comes in: options. Goes out: the exit code; progress and summary on standard error, the image id
 on standard output with --quiet, a tar there with `-o -`. Read next: `minibuild.builder`.

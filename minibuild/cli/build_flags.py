@@ -96,7 +96,7 @@ def _add_results(made: Parser) -> None:
         "--call",
         default="",
         metavar="METHOD",
-        help="check, outline, targets or graph, with ,format=json: tell it, do not build",
+        help="check, outline, targets or graph, with ,format=json: show it, do not build",
     )
     made.switch("--check", help="short for --call=check")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR"

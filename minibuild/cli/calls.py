@@ -1,4 +1,4 @@
-"""`--check` and `--call`: what a definition offers, told instead of built.
+"""`--check` and `--call`: what a definition offers, shown instead of built.
 
 Comes in: the value of the flag, and the answer of the frontend. Goes out: on standard output JSON
 with BuildKit's field names, or text in the layout of `docker buildx build`; and the exit code,

@@ -56,7 +56,7 @@ def writing() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever read it has enough, which is no error
+        raise  # the reader has enough, which is no error
     except OSError as error:
         raise HostError(
             f"cannot write to standard output: {error.strerror}",

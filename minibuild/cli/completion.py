@@ -133,14 +133,14 @@ def _zsh() -> Iterator[str]:
 
 
 def _zsh_specs(flag: Flag) -> Iterator[str]:
-    told = flag.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
+    help = flag.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
     for spelling in flag.names:
         value = ""
         if flag.choices:
             value = f":value:({' '.join(flag.choices)})"
         elif flag.valued:
             value = ":value:_files"
-        yield f"*{spelling}[{told}]{value}"
+        yield f"*{spelling}[{help}]{value}"
 
 
 def _fish() -> Iterator[str]:

@@ -99,4 +99,4 @@ def _write(session: Session, lines: Sequence[Line]) -> None:
         session.stderr.write(*(part for line in lines for part in (*line, "\n")))
         session.stderr.flush()
     except OSError:
-        pass  # nobody reads: the exit code has to do
+        pass  # there is no reader: the exit code has to do

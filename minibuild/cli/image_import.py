@@ -1,6 +1,6 @@
 """`minibuild image import`: a root filesystem in a tar becomes an image of one layer.
 
-Comes in: a tar, plain or compressed. Goes out: an image in the store. The tar is written anew on
+Comes in: a tar, plain or compressed. Goes out: an image in the store. The tar is written again on
 the way, entry by entry, so that what is not sound never gets into a layer and the same files
 always give the same layer. Read next: `minibuild.layer.tar_reader`.
 """

@@ -29,7 +29,7 @@ from minibuild.startup.tuples import NamedTuple
 
 
 class Line(NamedTuple):
-    """A connection to registries, whom to tell about it, and who can stop it."""
+    """A connection to registries, with what hears of it and what can stop it."""
 
     registry: Registry
     report: Report

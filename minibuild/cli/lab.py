@@ -50,8 +50,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     cancelled = threading.Event()
     with stopping(cancelled):
         seen = show(wanted, root, registries=registries, keep=options.keep, cancelled=cancelled)
-    told = lab_text.showing_json if options.json else lab_text.showing
-    for line in told(seen, kept=options.keep):
+    shown = lab_text.showing_json if options.json else lab_text.showing
+    for line in shown(seen, kept=options.keep):
         session.say(line)
     if seen.unable:
         return HostError.exit_code

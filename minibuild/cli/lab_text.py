@@ -89,7 +89,7 @@ def _fate(fate: Applied) -> str:
         return "skipped, as no lower has it"
     if fate.action == "whiteout":
         linked = fate.reason.startswith("linked")
-        return "whiteout, cross-linked from the RUN's" if linked else "whiteout, made anew"
+        return "whiteout, cross-linked from the RUN's" if linked else "whiteout, created"
     return fate.action + (f" ({fate.reason})" if fate.reason else "")
 
 

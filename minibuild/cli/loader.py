@@ -21,7 +21,7 @@ from minibuild.startup.tuples import NamedTuple
 
 
 class Engine(NamedTuple):
-    """A container engine: how it is told to load, and the sockets of its daemon, if it has one."""
+    """A container engine: how it loads, and the sockets of its daemon, if it has one."""
 
     argv: tuple[str, ...]
     sockets: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ def _is_there(engine: Engine, variables: Mapping[str, str]) -> bool:
 
 
 def with_load(request: BuildRequest, loader: Loader) -> BuildRequest:
-    """The request with one more output; an image that nobody asked for elsewhere is kept, too.
+    """The request with one more output; an image without another output is kept, too.
 
     Raises `UsageError` for several platforms: the archive is of one image.
     """

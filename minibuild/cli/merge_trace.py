@@ -152,7 +152,7 @@ def _summary(trace: "Trace") -> str:
 
 
 def _row(fate: "Fate", wanted: Container[str] | None) -> list[str]:
-    """A line of the table. What was asked for may not be what was done last: it is told, too."""
+    """A line of the table. What was asked for may not be what was done last: both are shown."""
     last = fate.acts[-1]
     asked = last if wanted is None else [act for act in fate.acts if act.action in wanted][-1]
     before = "" if asked is last else f"{_done(asked)} (layer {asked.diff}), then "

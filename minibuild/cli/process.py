@@ -43,7 +43,7 @@ def reap_children() -> None:
 
 
 def insist_on_utf8() -> None:
-    """Start anew in Python's UTF-8 mode where the locale has another encoding.
+    """Start again in Python's UTF-8 mode where the locale has another encoding.
 
     A Dockerfile is UTF-8, and so are the names in layers and the words of a step: the same
     Dockerfile must not give another image because of LANG. See PEP 540.

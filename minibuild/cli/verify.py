@@ -23,7 +23,7 @@ from minibuild.progress.console import Console
 
 DIFFERENT = 1
 DEFAULT_EPOCH = "315532800"
-"""1980-01-01, the first day that zip archives can have, if nobody says another. Every file of a
+"""1980-01-01, the first day that zip archives can have, if no other is given. Every file of a
 context is younger, so no time of it gets into the image."""
 
 _TAKEN = (
@@ -132,7 +132,7 @@ def _build(
     os.umask(0o077 if other else 0o022)
     os.putenv("TZ", "Pacific/Kiritimati" if other else "UTC")
     time.tzset()
-    # The id and the summary of one of two builds are nobody's business.
+    # The id and the summary of one of two builds are not shown.
     nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the process ends
     environment = session.environment
     if other:  # the first build has mentioned these

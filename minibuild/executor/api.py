@@ -18,7 +18,8 @@ from minibuild.startup.tuples import NamedTuple
 class BindTree(NamedTuple):
     """A tree (its mounts, and the path inside it) at `target`.
 
-    `writable_discard` stacks a throw-away upper layer on it: the step may write, nobody sees it.
+    `writable_discard` stacks a throw-away upper layer on it: the step may write, and what it wrote
+    is dropped.
     """
 
     target: str
@@ -32,7 +33,7 @@ class BindContext(NamedTuple):
     """A directory of this machine, or a file in it, at `target`, as part of a build context.
 
     `source` is its real path below `path`: no symlink in it is followed. Files of `owner`, a user
-    and a group, are shown as those of root. `mask` is a layer of overlayfs that lies over the
+    and a group, are shown as those of root. `mask` is a layer of overlayfs over the
     directory. `writable_discard` is as for `BindTree`.
     """
 

@@ -54,7 +54,7 @@ def run(prepare: Prepare, receive: Callable[[], Given | None]) -> NoReturn:
         system = prepare()
         _rehearse(system)
     except OSError as error:
-        system = error  # To be told when there is somebody to be told.
+        system = error  # Reported as soon as there is an executor to report to.
     given = receive()
     if given is None:
         os._exit(0)
@@ -191,7 +191,8 @@ def confine(request: Request, channel: Channel, root_fd: int) -> None:
 
 
 def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
-    """Load a filter that hands calls over; False where somebody does so for us already (EBUSY)."""
+    """Load a filter that hands calls over; False where another process does so for us already
+    (EBUSY)."""
     try:
         listener = syscalls.load_seccomp_filter(program, listener=True)
     except OSError:

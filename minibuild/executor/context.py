@@ -8,8 +8,8 @@ a mount that helps:
   with whiteouts and with replacements;
 - the step may write, but to no effect: a layer in memory on top.
 
-What this kernel or this filesystem refuses is told by `CannotShow`, before anything of the step has
-run: then the files are copied. Read next: `fileop.mask`, which makes the layer.
+What this kernel or this filesystem refuses is reported by `CannotShow`, before anything of the step
+has run: then the files are copied. Read next: `fileop.mask`, which makes the layer.
 """
 
 import os
@@ -94,7 +94,7 @@ def _overlay(
     if mount.mask:
         mask = scratch.directory()
         if os.path.realpath(mount.mask).startswith(os.path.realpath(mount.path) + "/"):
-            # The store lies in the context. No layer of an overlay may lie in another.
+            # The store is in the context. No layer of an overlay may be in another.
             _copy_layer(mount.mask, mask)
         else:
             mount_tree((Mount("bind", mount.mask),), mask)

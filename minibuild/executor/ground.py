@@ -2,7 +2,7 @@
 
 Comes in: the executor's folder, in the step server, which has a mount namespace of its own. Goes
 out: paths. A process of a step is cloned with a copy of that namespace, so what is mounted here is
-mounted there, and what it mounts on these paths itself nobody else sees. Nothing here can be
+mounted there, and what it mounts on these paths itself is seen by it alone. Nothing here can be
 written by a step: it is read-only, or only a place to mount on.
 Read next: `system`, what each step has of its own.
 """

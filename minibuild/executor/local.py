@@ -165,7 +165,7 @@ def _tidy(step: Step, ready: Ready) -> None:
 
 
 class _Running:
-    """One step that runs: its streams, and the socket on which its end is told."""
+    """One step that runs: its streams, and the socket on which its end is reported."""
 
     def __init__(self, output: Output, stdin: int | None) -> None:
         self.ready: Ready | None = None
@@ -203,7 +203,7 @@ class _Running:
 
     def wait(self, cancelled: threading.Event) -> Exited | None:
         """Serve the step until it has ended and its output is read; None if the server died."""
-        told = False
+        sent = False
         while self._channel is not None or self._streams:
             # Once the step has ended only what is left in the pipes is read: a process outside
             # that got hold of one end, through a socket, does not keep us here.
@@ -213,13 +213,13 @@ class _Running:
             self._fit_terminal()
             if self._channel is None and not events:
                 break
-            if not told and cancelled.is_set() and self._channel is not None:
-                told = True
+            if not sent and cancelled.is_set() and self._channel is not None:
+                sent = True
                 self._tell(b"kill")
         return self._exited
 
     def _tell(self, order: bytes) -> None:
-        """Tell the server something about this step, which may have ended meanwhile."""
+        """Send the server a message about this step, which may have ended meanwhile."""
         if self._channel is not None:
             try:
                 self._channel.send(order)

@@ -178,7 +178,7 @@ def layer_dirs(mounts: tuple[Mount, ...]) -> list[str]:
 
 
 def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool, nodev: bool) -> str:
-    """A tree under a layer in memory: it can be written, and nobody sees it afterwards."""
+    """A tree under a layer in memory: it can be written, and what was written is dropped."""
     upper, work, merged = scratch.directory(), scratch.directory(), scratch.directory()
     last = mounts[-1]
     if last.type == "overlay" and not upperdir(mounts):

@@ -1,7 +1,7 @@
 """Where the cgroups of steps are made: below the group of this process, if the host lets us.
 
 Comes in: which controllers are wanted. Goes out: a `Place`, plain data for the step server, held
-by a `Claim`. Steps stay below the group of the build, so a limit that somebody set on the build
+by a `Claim`. Steps stay below the group of the build, so a limit that is set on the build
 holds for them, too.
 
 In version 1 each controller has a tree of its own, and any group may have groups in it. Version 2
@@ -113,7 +113,7 @@ def _claimed(hierarchies: list[Hierarchy]) -> Claim:
 
 
 def _make(path: str) -> int:
-    """Make a group and lock it: whoever sweeps between the two removes it, so it is tried again."""
+    """Make a group and lock it: a sweep between the two removes it, so it is tried again."""
     while True:
         os.mkdir(path)
         try:
@@ -153,6 +153,6 @@ def sweep(path: str) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             cgroup.remove(f"{path}/{name}")
         except OSError:
-            pass  # Somebody's.
+            pass  # It is in use.
         finally:
             os.close(fd)

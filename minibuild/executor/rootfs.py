@@ -99,7 +99,7 @@ class Rootfs:
     def enter(self) -> None:
         """Make the snapshot "/", leave the machine's filesystems, and mount everything."""
         step = self.request.step
-        # The old root ends up on top of the new one: while it lies there, `..` at the top of an
+        # The old root ends up on top of the new one: while it is there, `..` at the top of an
         # image's symlink leads into it. So it goes before any path of the image is walked.
         syscalls.pivot_root(".", ".")
         os.fchdir(self._system.host_fd)
@@ -157,7 +157,7 @@ def _ordinary_directory(path: str) -> None:
 
 
 def _without_sandbox_of_apt(system: System, root: str) -> list[Detached]:
-    """With a single id, apt cannot become the user `_apt`: tell it, in a file of its own.
+    """With a single id, apt cannot become the user `_apt`: a file of its own tells it so.
 
     The system calls by which it tries seem to succeed (see `seccomp.policy`), but apt looks.
     """

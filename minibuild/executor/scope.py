@@ -42,8 +42,8 @@ def _slice(own: str) -> str:
 
 
 def _session_bus() -> str:
-    """The socket on which the user's manager listens. Not told from the environment, which programs
-    that start builds do not always hand on."""
+    """The socket on which the user's manager listens. Not taken from the environment, which
+    programs that start builds do not always hand on."""
     return f"/run/user/{_outer_uid()}/bus"
 
 

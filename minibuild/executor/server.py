@@ -7,7 +7,7 @@ or a word on it, kills the step; closing the server's socket kills all and ends 
 Why a process of its own? clone(2) copies the page tables of its caller, so steps start quickly
 only from a small process, and a process with threads cannot safely fork in Python at all. It is
 number 1 of a pid namespace, and steps live in namespaces below: however it dies, the kernel kills
-them. It has a mount namespace of its own, so what it mounts nobody sees.
+them. It has a mount namespace of its own, so what it mounts is seen by it alone.
 Read next: `child`, what a cloned process does.
 """
 
@@ -189,7 +189,7 @@ class _Server:
         try:
             self._ground = Ground(setup, single_id=maps_single_id())
         except OSError as error:
-            self._ground = error  # Told to the first who wants a step.
+            self._ground = error  # Reported to the first who wants a step.
         self._spare: _Spare | None = None
         self._poll = select.poll()
         self._poll.register(requests.fileno(), select.POLLIN)
@@ -268,7 +268,7 @@ class _Server:
         try:
             self._spare = _Spare(self._clone(lambda: _receive(ours, theirs), Order()), ours)
         except OSError:
-            ours.close()  # The next step will meet the same, and somebody is told.
+            ours.close()  # The next step will meet the same, and report it.
         finally:
             theirs.close()
 
@@ -358,4 +358,4 @@ def _tell(channel: Channel, message: bytes) -> None:
     try:
         channel.send(message)
     except OSError:
-        pass  # Nobody listens any more.
+        pass  # The other end is closed.

@@ -55,7 +55,7 @@ class Servers:
     def _get(self, kind: _Kind) -> _Started:
         found = self._started.get(kind)
         if found is None:
-            # The memory controller also counts, and tells what was killed for want of memory.
+            # The memory controller also counts, and says what was killed for want of memory.
             wanted = kind.controllers | {"memory"}
             claimed = claim(wanted, insist=bool(kind.controllers), root=self._root)
             try:

@@ -1,4 +1,4 @@
-"""What a step gets of the machine, whatever the step is: made ahead, while nobody waits for it.
+"""What a step gets of the machine, whatever the step is: made ahead, while no step waits for it.
 
 Comes in: what all steps have in common. Goes out: /proc, /sys and /dev as detached mounts. Half of
 the work of starting a step is here, and none of it depends on the step: so the server keeps a

@@ -24,7 +24,7 @@ def take(rows: int, columns: int) -> int:
 
 
 def copy_size(source: int, master: int) -> None:
-    """Make a terminal as large as another one. The kernel tells its programs, by SIGWINCH, if
+    """Make a terminal as large as another one. The kernel informs its programs, by SIGWINCH, if
     that changes anything."""
     try:
         size = termios.tcgetwinsize(source)

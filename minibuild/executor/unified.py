@@ -10,8 +10,8 @@ controllers to the groups in it. The root of the machine is exempt. The ways, in
 3. If limits were asked for, systemd is asked to put this process into a delegated group (`scope`).
 4. If they were, root takes the nearest group above that has no processes, as runc would.
 
-The last two leave our group. Where that has limits of its own they are not taken: nobody expects a
-build to use more than it was given because one of its steps is to use less.
+The last two leave our group. Where that has limits of its own they are not taken: it is not
+expected that a build to use more than it was given because one of its steps is to use less.
 """
 
 import errno
@@ -122,7 +122,7 @@ def _move_into(path: str) -> None:
 
 
 def _has_limits(path: str) -> bool:
-    """Whether somebody limited the group of this process itself."""
+    """Whether the group of this process itself has limits."""
     unlimited = {"memory.max": "max", "memory.high": "max", "cpu.max": "max", "cpuset.cpus": ""}
     found = {name: cgroup.read(f"{path}/{name}").split() for name in unlimited}
     return any(words and words[0] != unlimited[name] for name, words in found.items())

@@ -9,10 +9,10 @@ Comes in: the descriptor on which the kernel hands over the calls that the filte
   or the step may make some, because each such call costs two switches of the process.
 
 All else the kernel goes on with as if nothing had been. That is safe only because nothing depends
-on it: whoever changes its memory or its directories meanwhile (another thread may, at any time)
-gets the kernel's own answer. We ourselves read a path once, and resolve it inside the root
-of the process by its open directory. See seccomp_unotify(2), openat2(2), stat(2).
-Read next: `seccomp.program`.
+on it: a process that changes its memory or its directories meanwhile (another thread may, at any
+time) gets the kernel's own answer. We ourselves read a path once, and resolve it inside the root of
+the process by its open directory. See seccomp_unotify(2), openat2(2), stat(2). Read next:
+`seccomp.program`.
 """
 
 import errno
@@ -130,7 +130,7 @@ class DeviceWatch:
             if name in ("mknod", "mknodat"):
                 result, flags = -(error.errno or errno.EPERM), 0
         except (LookupError, ValueError, OverflowError, struct.error):
-            pass  # /proc says half of it, or numbers that are none: it is about to die, or lies.
+            pass  # /proc says half of it: the process is about to end, or hides something.
         try:
             fcntl.ioctl(self.fd, _SEND, _RESPONSE.pack(id_, 0, result, flags))
         except OSError as error:
@@ -179,7 +179,8 @@ class DeviceWatch:
         may = int(status["CapEff"], 16) >> _CAP_MKNOD & 1
         path = _read_path(call.pid, address)
         parent, _, name = path.rpartition("/")
-        # 0:0 is how overlayfs marks a deletion: nobody may make that in a rootfs, root neither.
+        # 0:0 is how overlayfs marks a deletion: no process may make that in a rootfs, not even
+        # root's.
         if not may or name in ("", ".", "..") or (kind == stat.S_IFCHR and not number):
             return False
         if "/" in path:

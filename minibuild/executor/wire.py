@@ -30,7 +30,7 @@ class Setup(NamedTuple):
 
 class Order(NamedTuple):
     """What the step server has to know of a step: whether it has a network of its own, and its
-    limits. The kernel lets nobody set those from inside of the step's cgroup namespace."""
+    limits. The kernel refuses to set those from inside of the step's cgroup namespace."""
 
     network: bool = False
     resources: Resources = UNLIMITED

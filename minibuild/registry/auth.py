@@ -54,7 +54,7 @@ def parse_challenges(header: str) -> list[Challenge]:
 
 
 class Authoriser:
-    """Tokens and logins of one process. Safe in threads; nobody fetches a token twice."""
+    """Tokens and logins of one process. Safe in threads; no token is fetched twice."""
 
     def __init__(self, transport: Transport, credentials: Credentials, hosts: Hosts) -> None:
         self._transport = transport
@@ -68,7 +68,7 @@ class Authoriser:
         return self._known.get((domain, scopes), "")
 
     def has_login(self, endpoint: Endpoint) -> bool:
-        """Whether somebody logged in to the registry, or for the repository."""
+        """Whether there is a login for the registry, or for the repository."""
         return self._credentials.login(endpoint.domain, endpoint.repository) is not None
 
     def answer(self, endpoint: Endpoint, header: str, scopes: tuple[str, ...], refused: str) -> str:

@@ -33,7 +33,7 @@ class Call(NamedTuple):
     """A request. `path` is relative to the repository, or a URL that the registry gave.
 
     `push` and `also` (other repositories to read from) say which rights it takes; `what` names in
-    errors what it is about. One that is sent `once` is not tried again: whoever sends it has to
+    errors what it is about. One that is sent `once` is not tried again: its sender has to
     find out first how far it came.
     """
 

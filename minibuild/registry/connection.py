@@ -1,4 +1,4 @@
-"""Connections on which nobody waits longer than the build goes on.
+"""Connections that end with their build, whatever the server does.
 
 Comes in: an event that says that the build is cancelled, and how long a transfer may stall. Goes
 out: pools of connections for urllib3, as usual in everything else. urllib3 waits inside of a system

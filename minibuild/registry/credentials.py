@@ -21,7 +21,7 @@ _TOKEN_USER = "<token>"
 
 
 class Login(NamedTuple):
-    """Who to be at a registry: a user with a password, or whoever `identity` was given to."""
+    """Who to be at a registry: a user with a password, or the owner of `identity`."""
 
     user: str = ""
     password: str = ""
@@ -136,7 +136,7 @@ def _ask(helper: str, key: str, path: str) -> Login | None:
         # The latter also if a folder of PATH is closed to this account.
         raise RegistryError(
             f"the credential helper {program} is not installed",
-            hint=f"{path} names it: install it, or take it out there and log in anew",
+            hint=f"{path} names it: install it, or take it out there and log in again",
         ) from None
     except (OSError, TimeoutExpired) as error:
         raise RegistryError(f"the credential helper {program} failed: {error}") from None

@@ -30,8 +30,9 @@ class Refused(RegistryError):
     def temporary(self) -> bool:
         """Whether the same request may get another answer soon.
 
-        docker-registry on a filesystem empties a file before it writes it anew. Who puts a manifest
-        while somebody pushes one of its blobs there may be told that a digest in it is wrong.
+        docker-registry on a filesystem empties a file before it writes it again. A client that puts
+        a manifest while another pushes one of its blobs there may hear that a digest in it is
+        wrong.
         """
         return self.status in TEMPORARY or self.code == "DIGEST_INVALID"
 

@@ -2,7 +2,7 @@
 
 Comes in: a source and a descriptor. Goes out: the blob under its digest, checked; or an error, and
 then what has come so far waits in `partial/` of the store for the next attempt, in this process
-or another. What turns out to be wrong is not kept. Whoever wants to read a blob need not wait for
+or another. What turns out to be wrong is not kept. A reader of a blob need not wait for
 its end: `Arrival.open` reads along. Read next: `minibuild.cache.blobs`, which needs that.
 """
 
@@ -207,7 +207,7 @@ class Arrival:
 
     def _check_stop(self) -> None:
         if self._stopped:
-            raise Cancelled("nobody wants the layer any more")
+            raise Cancelled("the layer is not wanted any more")
         raise_if_cancelled(self._cancelled, "fetching a layer")
 
     def _told(self, path: str, size: int) -> None:

@@ -12,7 +12,7 @@ endpoints in the order in which they are to be asked: mirrors first, the registr
     ca = "/etc/ssl/lab.pem"
 
 The longest name that fits an image counts. A registry on this very machine may do without TLS, as
-for Docker. Certificates lie as in `dockerd`'s certs.d. Read next: `transport`.
+for Docker. Certificates are found as in `dockerd`'s certs.d. Read next: `transport`.
 """
 
 import os
@@ -110,7 +110,7 @@ class Hosts:
         elif not tls.verify:
             schemes = ("https", "http")
         elif is_loopback(domain):
-            # Whoever has a certificate for it wants TLS; else plain, unless it insists on TLS.
+            # A certificate for it means TLS; else plain, unless it insists on TLS.
             schemes = ("https", "http") if tls.authorities else ("http", "https")
         host = _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
         return Endpoint(host, repository, domain, schemes, tls, is_mirror)

@@ -1,4 +1,4 @@
-"""How long a server is waited for, and what is told of it meanwhile.
+"""How long a server is waited for, and what is reported meanwhile.
 
 Comes in: an event that says that the build is cancelled, and the seconds that a person set. Goes
 out: the limits that `transport` and `pull` keep. Read next: `transport`.

@@ -1,8 +1,9 @@
 """Pulling from registries: manifests by name, blobs by digest.
 
-Comes in: references. Goes out: descriptors, and blobs as streams that whoever keeps them checks. A
-stream that breaks off goes on where it was. Rules: "Pull" of the OCI distribution spec, which
-Docker's registry API is the same as. Read next: `fetch` for keeping blobs, `push` for the way back.
+Comes in: references. Goes out: descriptors, and blobs as streams, to be checked where they are
+kept. A stream that breaks off goes on where it was. Rules: "Pull" of the OCI distribution spec,
+which Docker's registry API is the same as. Read next: `fetch` for keeping blobs, `push` for the way
+back.
 """
 
 import io
@@ -109,7 +110,7 @@ class Registry:
         if reference.digest is not None and digest != reference.digest:
             raise RegistryError(
                 f"{endpoint.host} sent {digest} when asked for {what}",
-                hint="the registry or something on the way to it is broken, or lies",
+                hint="the registry or something on the way to it is broken",
             )
         return Descriptor(media_type, digest, len(data)), data
 
@@ -136,7 +137,7 @@ class RemoteBlobs:
         if data := self._documents.get(descriptor.digest):
             return io.BytesIO(data[offset:])
         if descriptor.media_type in INDEXES + MANIFESTS:
-            # Read more than once by whoever walks an image and then copies it; and small.
+            # Read more than once where an image is walked and then copied; and small.
             data = read_all(self.request(descriptor, 0), MAX_DOCUMENT_BYTES, self.host)
             self.keep(descriptor, data)
             return io.BytesIO(data[offset:])

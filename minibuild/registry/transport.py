@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
 Body = Callable[[], BinaryIO] | bytes | None
-"""What to send; a function opens it anew for each attempt."""
+"""What to send; a function opens it again for each attempt."""
 
 TEMPORARY = (408, 429, 500, 502, 503, 504)
 _REDIRECTS = 8
@@ -157,7 +157,7 @@ class Transport:
         import urllib3
 
         if tls is not None and not tls.verify:
-            # Whoever asked for it need not be told so at each request.
+            # The user asked for it, and need not hear so at each request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         settings = {
             "maxsize": _CONNECTIONS,
@@ -256,7 +256,7 @@ def read_all(response: "BaseHTTPResponse", limit: int, host: str) -> bytes:
 
 
 def _inflated(data: bytes, limit: int, host: str) -> bytes:
-    """A document that something on the way has compressed, though nobody asked for that."""
+    """A document that something on the way has compressed, unasked."""
     import zlib
 
     try:

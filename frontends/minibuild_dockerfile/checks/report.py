@@ -29,8 +29,8 @@ class CheckConfig(NamedTuple):
     error: bool = False
 
     def wants(self, rule: Rule) -> bool:
-        """Whether findings of this rule are to be told. Who asks for an experimental one gets it,
-        also beside `skip=all`, as in BuildKit."""
+        """Whether findings of this rule are to be reported. An experimental one has to be asked
+        for, also beside `skip=all`, as in BuildKit."""
         names = {rule.name.lower(), _ALL}
         return bool(self.experimental & names) if rule.experimental else not self.skip & names
 

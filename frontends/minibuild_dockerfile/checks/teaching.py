@@ -1,10 +1,9 @@
 """Checks of our own: habits that are allowed, and cost time, space or secrecy.
 
 Comes in: the stages of a file as written. Goes out: findings. All of these are experimental: they
-are told only to those who ask (`# check=experimental=all`, or by name), so that a file that passes
-BuildKit's checks passes ours. They go by the text and can be wrong; the descriptions say why each
-habit matters.
-Read next: `written`.
+are reported only to those who ask (`# check=experimental=all`, or by name), so that a file that
+passes BuildKit's checks passes ours. They go by the text and can be wrong; the descriptions say why
+each habit matters. Read next: `written`.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Checks of what is written, before anything is expanded or looked up.
 
 Comes in: the parsed file; then each stage that is built. Goes out: findings. Which rule looks at
-stages that nobody needs, and which does not, is as in BuildKit.
+stages that are not needed, and which does not, is as in BuildKit.
 Read next: `names` for what counts as a secret; `stages`, `config` and `copy` for the other rules.
 """
 
