@@ -8,7 +8,6 @@ Read next: `state`, which counts the steps.
 
 from collections.abc import Collection, Iterator, Mapping
 
-from minibuild.graph.address import without_passwords
 from minibuild.graph.platform import Platform
 from minibuild.graph.secret_names import may_be_secret
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
@@ -39,7 +38,10 @@ class StepNames:
 
     def same(self, text: str) -> str:
         """The name of one more vertex of the current step."""
-        text = without_passwords(text)
+        if "@" in text:
+            from minibuild.graph.address import without_passwords
+
+            text = without_passwords(text)
         if not self._total:
             return text
         width = len(str(self._total))
