@@ -13,12 +13,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from minibuild.errors import BuildError, DefinitionError, HostError
-from minibuild.executor import etc_files, program
-from minibuild.executor.api import Step
+from minibuild.executor import program
 from minibuild.executor.channel import Channel
-from minibuild.executor.mounts import mount_tree
 from minibuild.executor.rootfs import Rootfs
-from minibuild.executor.stubs import StubMaker
 from minibuild.executor.system import System
 from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
@@ -26,7 +23,6 @@ from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.dispositions import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.progress.console import visible
-from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -52,42 +48,12 @@ def run(prepare: Prepare, receive: Callable[[], Given | None]) -> NoReturn:
         os.setsid()
         os.umask(0)
         system = prepare()
-        _rehearse(system)
     except OSError as error:
         system = error  # Reported as soon as there is an executor to report to.
     given = receive()
     if given is None:
         os._exit(0)
     _run(system, given)
-
-
-def _rehearse(system: System) -> None:
-    """Go through what is to come, to no effect.
-
-    Memory is shared with the server until it is written to, and Python writes by using a thing: to
-    the kernel each page is a fault. Two hundred of them are half a millisecond, for which somebody
-    waits once there is a step.
-    """
-    mounts = (Mount("overlay", "", ("lowerdir=a", "upperdir=b", "ro")),)
-    request = unpack_request(pack(Request(Step(mounts, ("sh",), (("PATH", ""),)), bytes(1 << 14))))
-    points = system.ground.points
-    points.below(mounts, points.device)
-    mount_tree((), "/")
-    etc_files.hosts("", ())
-    etc_files.resolv_conf()
-    fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        stubs = StubMaker(fd, fd)
-        stubs.make("/", is_dir=True)
-        pack(stubs.ready())
-        lookup_user(fd, "")
-    finally:
-        os.close(fd)
-    syscalls.capget()
-    try:
-        program.find("sh", dict(request.step.env)["PATH"])
-    except program.ProgramError:
-        pass
 
 
 def _run(system: System | OSError, given: Given) -> NoReturn:
