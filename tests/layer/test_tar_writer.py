@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minibuild.layer.tar_format import END, Entry, byte_sum, padding
 from minibuild.layer.tar_reader import TarReader
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_writer import file_header, header
 
 names = st.text(
     st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1
@@ -123,3 +123,168 @@ def test_names_that_are_not_utf8() -> None:
 def test_padding(size: int, expected: int) -> None:
     """Data fills whole blocks."""
     assert padding(size) == expected
+
+
+# --- The bytes: a header that changes has every layer packed and pushed again ---
+
+
+def fields(block: bytes) -> dict[str, bytes]:
+    """The fields of one header by their places in POSIX.1-2017, pax, "ustar Interchange Format"."""
+    ends = {
+        "name": 100, "mode": 108, "uid": 116, "gid": 124, "size": 136, "mtime": 148,
+        "checksum": 156, "type": 157, "link": 257, "magic": 265, "names": 329, "device": 345,
+        "rest": 512,
+    }  # fmt: skip
+    found, at = {}, 0
+    for name, end in ends.items():
+        found[name], at = block[at:end], end
+    return found
+
+
+PLAIN = {
+    "name": b"f".ljust(100, b"\0"),
+    "mode": b"0000644\0",
+    "uid": b"0000000\0",
+    "gid": b"0000000\0",
+    "size": b"00000000000\0",
+    "mtime": b"00000000000\0",
+    "type": b"0",
+    "link": bytes(100),
+    "magic": b"ustar\00000",
+    "names": bytes(64),
+    "device": b"0000000\0" * 2,
+    "rest": bytes(167),
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (Entry("f", "file"), {}),
+        (
+            Entry("f", "file", 0o4755, 0o7777777, 0o7654321, 0o77777777777, 0o77777777777 * 10**9),
+            {
+                **{"mode": b"0004755\0", "uid": b"7777777\0", "gid": b"7654321\0"},
+                **{"size": b"77777777777\0", "mtime": b"77777777777\0"},
+            },
+        ),
+        (Entry("f", "dir"), {"name": b"f/".ljust(100, b"\0"), "type": b"5"}),
+        (Entry("f", "link", linkname="g"), {"link": b"g".ljust(100, b"\0"), "type": b"1"}),
+        (Entry("f", "symlink", linkname="l" * 100), {"link": b"l" * 100, "type": b"2"}),
+        (Entry("f", "char", device=(5, 8)), {"type": b"3", "device": b"0000005\x000000010\0"}),
+        (Entry("f", "block", device=(8, 5)), {"type": b"4", "device": b"0000010\x000000005\0"}),
+        (Entry("f", "fifo", device=(5, 8)), {"type": b"6"}),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Entry) else "",
+)
+def test_the_fields_of_a_header(entry: Entry, expected: dict[str, bytes]) -> None:
+    written = fields(header(entry))
+    # "the simple sum of all bytes in the header", its own field taken as eight spaces.
+    total = sum(header(entry)) - sum(written["checksum"]) + 8 * ord(" ")
+    assert written.pop("checksum") == b"%06o\0 " % total
+    assert written == PLAIN | expected
+
+
+def records(written: bytes) -> bytes:
+    """The PAX records before a header, which all fit into one block here."""
+    front = fields(written)
+    assert front.pop("checksum")
+    size = len(written[512:1024].rstrip(b"\0"))
+    assert front == PLAIN | {
+        "name": b"PaxHeader".ljust(100, b"\0"),
+        "size": b"%011o\0" % size,
+        "type": b"x",
+        "device": bytes(16),
+    }
+    assert not any(written[512 + size : 1024])
+    return written[512 : 512 + size]
+
+
+def test_records_stand_in_the_order_of_their_keys() -> None:
+    """Whatever order a filesystem lists attributes in: else equal trees would be other layers."""
+    entry = Entry(
+        "n" * 101, "file", 0o640, 0o10000000, 0o10000001, 8 << 30, 1_500_000_000,
+        xattrs={"user.z": b"1", "security.capability": b"\0\1\n=", "user.a": b""},
+    )  # fmt: skip
+    written = header(entry)
+    assert records(written) == (
+        b"41 SCHILY.xattr.security.capability=\0\1\n=\n"
+        b"24 SCHILY.xattr.user.a=\n"
+        b"25 SCHILY.xattr.user.z=1\n"
+        b"15 gid=2097153\n"
+        b"13 mtime=1.5\n"
+        b"111 path=" + b"n" * 101 + b"\n"
+        b"19 size=8589934592\n"
+        b"15 uid=2097152\n"
+    )
+    turned = dict(reversed(entry.xattrs.items()))
+    assert header(entry._replace(xattrs=turned)) == written
+    # What stands in a record is 0 in the header, or as much of it as there is room for.
+    found = fields(written[1024:])
+    assert found.pop("checksum")
+    assert found == PLAIN | {
+        **{"name": b"n" * 100, "mode": b"0000640\0", "mtime": b"00000000001\0"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "record", "field"),
+    [
+        (0, b"", 0),
+        (1, b"21 mtime=0.000000001\n", 0),
+        (1_500_000_000, b"13 mtime=1.5\n", 1),
+        (-500_000_000, b"14 mtime=-0.5\n", 0),
+        (-2_000_000_000, b"12 mtime=-2\n", 0),
+        (10 * 10**9, b"", 10),
+        (0o77777777777 * 10**9, b"", 0o77777777777),
+        (0o100000000000 * 10**9, b"20 mtime=8589934592\n", 0),
+    ],
+)
+def test_times(mtime_ns: int, record: bytes, field: int) -> None:
+    """Whole seconds that the header has room for stand there alone."""
+    written = header(Entry("f", "file", mtime_ns=mtime_ns))
+    assert (records(written) if record else b"") == record
+    assert fields(written[-512:])["mtime"] == b"%011o\0" % field
+
+
+def test_the_record_of_a_link_that_is_too_long() -> None:
+    written = header(Entry("f", "symlink", linkname="l" * 101))
+    assert records(written) == b"115 linkpath=" + b"l" * 101 + b"\n"
+    assert fields(written[1024:])["link"] == b"l" * 100
+
+
+FILES = [
+    Entry("f", "file"),
+    Entry("some/file", "file", 0o755, 1000, 100, 12345, 1_600_000_000 * 10**9),
+    Entry("a" * 100, "file"),
+    Entry("a" * 101, "file"),
+    Entry("\xe4" * 50, "file"),
+    Entry("\xe4" * 51, "file"),
+    Entry("\udcff", "file"),
+    Entry("f", "file", 0o7777, 0o7777777, 0o7777777, 0o77777777777, 0o77777777777 * 10**9),
+    Entry("f", "file", uid=0o10000000),
+    Entry("f", "file", gid=0o10000000),
+    Entry("f", "file", size=0o100000000000),
+    Entry("f", "file", mtime_ns=1),
+    Entry("f", "file", mtime_ns=-(10**9)),
+    Entry("f", "file", mtime_ns=0o100000000000 * 10**9),
+    Entry("\xff" * 50, "file", 0o7777, 0o7777777, 0o7777777, 0o77777777777, 0o7777777 * 10**9),
+]
+
+
+@pytest.mark.parametrize("entry", FILES, ids=lambda entry: f"{entry.name[:3]}{len(entry.name)}")
+def test_the_short_way_gives_the_same_header(entry: Entry) -> None:
+    """`file_header` is faster, for it keeps what many headers share; its bytes are the same."""
+    _, _, mode, uid, gid, size, mtime_ns, *_ = entry
+    assert file_header(entry.name, mode, uid, gid, size, mtime_ns) == header(entry)
+
+
+@given(entries)
+def test_the_short_way_gives_the_same_header_for_all_files(entry: Entry) -> None:
+    entry = entry._replace(kind="file", device=(0, 0), xattrs={})
+    _, _, mode, uid, gid, size, mtime_ns, *_ = entry
+    assert file_header(entry.name, mode, uid, gid, size, mtime_ns) == header(entry)
+    mtime_ns -= mtime_ns % 10**9  # Most files of the table above are such.
+    assert file_header(entry.name, mode, uid, gid, size, mtime_ns) == header(
+        entry._replace(mtime_ns=mtime_ns)
+    )

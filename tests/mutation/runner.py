@@ -13,7 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -24,8 +24,9 @@ from _pytest.runner import runtestprotocol
 from tests.mutation.mutants import Mutant, mutants
 
 SLOW_FACTOR = 10
-"""A mutant may loop for ever: one that takes so many times as long as its tests took is killed."""
-
+SLOW_SECONDS = 5
+"""A mutant may loop for ever: one with which a test takes so many times as long as it took before,
+and so many seconds more, is killed."""
 
 BROKEN = 3
 """The status of a child in which the tool failed, and not a test."""
@@ -65,7 +66,7 @@ class Mutations:
         left = [m for path in self._modules for m in mutants(path, Path(path).read_text())]
         left = left[:: self._sample]
         print(f"{len(session.items)} tests, {len(left)} mutants", flush=True)
-        running: dict[int, tuple[Mutant, float]] = {}
+        running: dict[int, Mutant] = {}
         while left or running:
             while left and len(running) < self._jobs:
                 mutant = left.pop(0)
@@ -73,9 +74,9 @@ class Mutations:
                 if not tests:
                     self._note(mutant, "unreached")
                     continue
-                seconds = 5 + SLOW_FACTOR * sum(self._seconds[n] for n in tests)
-                running[self._start(session, mutant, tests)] = mutant, time.monotonic() + seconds
-            self._reap(running)
+                running[self._start(session, mutant, tests)] = mutant
+            if running:
+                self._reap(running)
         return True
 
     @contextmanager
@@ -113,24 +114,28 @@ class Mutations:
             apply(mutant, self._modules[mutant.path])
             # The quickest first: one that fails is enough.
             order = sorted(tests, key=self._seconds.__getitem__)
-            status = 0 if all(_passes(session, n) for n in order) else 1
+            status = 0 if all(self._passes(session, n) for n in order) else 1
         finally:
             os._exit(status)
 
-    def _reap(self, running: dict[int, tuple[Mutant, float]]) -> None:
-        for pid, (mutant, deadline) in list(running.items()):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                known = {0: "survived", BROKEN << 8: "broken"}
-                self._note(mutant, known.get(status, "killed"))
-            elif time.monotonic() > deadline:
-                os.killpg(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                self._note(mutant, "timeout")
-            else:
-                continue
-            del running[pid]
-        time.sleep(0.002)
+    def _passes(self, session: pytest.Session, number: int) -> bool:
+        # What the alarm does by default, to end the process, works in any code.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, SLOW_SECONDS + SLOW_FACTOR * self._seconds[number])
+        item = session.items[number]
+        reports = runtestprotocol(item, nextitem=_next(session, number), log=False)
+        return not any(report.failed for report in reports)
+
+    def _reap(self, running: dict[int, Mutant]) -> None:
+        pid, status = os.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # What a test started, and did not live to end.
+        if os.WIFSIGNALED(status):
+            what = "timeout" if os.WTERMSIG(status) == signal.SIGALRM else "killed"
+        else:
+            known = {0: "survived", BROKEN: "broken"}
+            what = known.get(os.WEXITSTATUS(status), "killed")
+        self._note(running.pop(pid), what)
 
     def _note(self, mutant: Mutant, what: str) -> None:
         self.outcomes.append(Outcome(mutant, what))
@@ -146,11 +151,6 @@ def _next(session: pytest.Session, number: int) -> pytest.Item | None:
     return None if other is session.items[number] else other
 
 
-def _passes(session: pytest.Session, number: int) -> bool:
-    reports = runtestprotocol(session.items[number], nextitem=_next(session, number), log=False)
-    return not any(report.failed for report in reports)
-
-
 def module_of(path: Path, checkout: Path) -> str:
     """The name under which a file of the checkout is imported."""
     parts = path.resolve().relative_to(checkout).with_suffix("").parts
@@ -162,6 +162,8 @@ def apply(mutant: Mutant, module: str) -> None:
     found: Any = sys.modules[module]
     for part in mutant.function.split("."):
         found = found.__dict__[part]
+    if hasattr(found, "cache_clear"):
+        found.cache_clear()  # Else it would answer what it answered before.
     function = _plain(found)
     function.__code__ = _rebound(mutant.code, function.__code__)
 

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.conftest import CHECKOUT
 from tests.mutation.mutants import mutants
+from tests.mutation.runner import apply
 
 SOURCE = '''\
 """A module."""
@@ -66,3 +69,21 @@ def test_a_test_that_asserts_little_kills_little(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith(f"{killed} of "), done.stdout
+
+
+def test_a_function_that_remembers_is_asked_again() -> None:
+    """What it answered before the change is forgotten, or no mutant of it could be killed."""
+
+    @lru_cache
+    def doubled(number: int) -> int:
+        return number * 2
+
+    module = ModuleType("module")
+    module.doubled = doubled  # type: ignore[attr-defined]
+    assert doubled(4) == 8
+    source = "def doubled(number):\n    return number * 2\n"
+    changed = next(m for m in mutants("x.py", source) if m.change == "Mult -> Add")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "module", module)
+        apply(changed, "module")
+    assert doubled(4) == 6

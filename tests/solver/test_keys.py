@@ -163,6 +163,7 @@ def test_keys_are_those_of_other_builds() -> None:
     assert keys.diff_key((None, one)) == digest_strings(("diff", "2", "scratch", BASE))
     layers = [DiffID(BASE), DiffID(OTHER)]
     assert keys.image_key(layers) == digest_strings(("image", "2", BASE, OTHER))
+    assert keys.mount_key(BASE, 1) == digest_strings(("mount", "2", BASE, "1"))
     shape = keys.step_key(File((COPY,)), BASE, [read_part("", ())])
     assert keys.shape_key(File((COPY,)), BASE) == digest_strings(("shape", shape))
 
@@ -195,6 +196,10 @@ def test_a_key_is_explained() -> None:
         ("symlink ../a/long/target/of/a/link", "symlink ../a/long/target/of/a/link"),
         ("file 0644 hardlink another/name/of/it", "file 0644 hardlink another/name/of/it"),
         ("dir; file 0644 " + "ab" * 32, "dir; file 0644 " + "ab" * 8),
+        ("file " + "01" * 32 + "; file " + "ab" * 32, "file " + "01" * 8 + "; file " + "ab" * 8),
+        ("ab" * 32, "ab" * 8),
+        # As long as a digest, and a name.
+        ("symlink " + "target/x" * 8, "symlink " + "target/x" * 8),
     ],
 )
 def test_only_digests_are_cut(words: str, kept: str) -> None:
@@ -351,6 +356,13 @@ def test_copies_whose_key_may_be_made_while_they_are_copied(
     op: File, inputs: tuple[VertexResult | None, ...], expected: bool
 ) -> None:
     assert keys.reads_only_contexts(ready(op, *inputs), op) == expected
+
+
+def test_mounts_that_are_results() -> None:
+    """Only what a step may write to and asks to keep."""
+    mounts = (BIND, TmpfsMount("/t"), BIND._replace(output=True), CACHE)
+    assert keys.outputs(RUN._replace(mounts=mounts)) == [2]
+    assert keys.outputs(File((COPY,))) == []
 
 
 def test_names_of_parts() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.graph.op import Copy, Exec, File, Merge, Op
+from minibuild.graph.op import BindMount, Copy, Exec, File, Merge, MountOutput, Op, TmpfsMount
 from minibuild.graph.vertex import Note, Vertex, topological
 from minibuild.solver.layers import LayerPlan, Packing
 
@@ -35,6 +35,18 @@ def plan(target: Vertex, packing: Packing | None) -> tuple[set[str], set[str]]:
 
 
 BASE = run("base")
+MOUNTED = vertex("mounted", File((Copy(0, ("a",), "/"),)), None)
+WRITES = Vertex(
+    Exec(
+        ("make",),
+        mounts=(
+            *(BindMount("/in", 2, output=True), TmpfsMount("/tmp")),
+            *(BindMount("/out", 1, output=True), BindMount("/ro", 0)),
+        ),
+    ),
+    (BASE, MOUNTED, run("other")),
+    Note("writes"),
+)
 CHAIN = copy("third", copy("second", BASE, run("built")), None)
 
 
@@ -47,6 +59,10 @@ CHAIN = copy("third", copy("second", BASE, run("built")), None)
         (run("top", copy("below", BASE)), set(), {"top", "below", "base"}),
         # What a step mounts or copies from is no layer of the outcome.
         (run("top", BASE, copy("read", None)), set(), {"top", "base"}),
+        # What a step left in a mount lies on what was mounted there, not on the step's root.
+        (vertex("left", MountOutput(2), WRITES), set(), {"left", "mounted"}),
+        (vertex("left", MountOutput(0), WRITES), set(), {"left", "other"}),
+        (vertex("left", MountOutput(3), WRITES), set(), {"left"}),
         # A merge only passes on.
         (merge("top", copy("a", None), copy("b", None)), {"a", "b"}, {"top", "a", "b"}),
         (run("top", merge("m", copy("a", None), copy("b", None))), set(), {"top", "m", "a", "b"}),

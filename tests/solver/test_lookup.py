@@ -8,6 +8,7 @@ from minibuild.cache.records import Record
 from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.graph.op import (
+    BindMount,
     Copy,
     Diff,
     Exec,
@@ -17,12 +18,21 @@ from minibuild.graph.op import (
     ImageSource,
     LocalSource,
     Merge,
+    MountOutput,
     Op,
 )
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Note, Vertex, topological
 from minibuild.solver import keys
-from minibuild.solver.keys import ReadyVertex, diff_key, image_key, merge_key, read_part, step_key
+from minibuild.solver.keys import (
+    ReadyVertex,
+    diff_key,
+    image_key,
+    merge_key,
+    mount_key,
+    read_part,
+    step_key,
+)
 from minibuild.solver.lookup import (
     UNKNOWN,
     Answer,
@@ -162,6 +172,48 @@ def test_a_step_without_a_record_keeps_what_was_read() -> None:
     assert found == Answer(
         None, True, PrecomputedKey(step_key(RUN, A, PARTS), ReadParts(PARTS, 123))
     )
+
+
+WRITES = RUN._replace(mounts=(BindMount("/in", 1), BindMount("/out", 1, output=True)))
+
+
+@pytest.mark.parametrize(
+    ("left", "known"),
+    [({1}, True), ({0, 1}, True), ({0}, False), (set(), False)],
+    ids=str,
+)
+def test_a_step_is_found_with_what_it_left_in_its_mounts(left: set[int], known: bool) -> None:
+    """A record of the step alone is not enough: what lies in the mount would be missing."""
+    key = step_key(WRITES, A, PARTS)
+    records = Records({key: RECORD} | {mount_key(C, n): Record(B, ()) for n in left})
+    found = lookup(records).find_step(key, WRITES)
+    assert found == (VertexResult(RECORD.result, C, key, cached=True) if known else None)
+    assert records.asked == [key, mount_key(C, 1)]
+
+
+def test_a_step_that_is_not_known_is_asked_for_once() -> None:
+    records = Records()
+    assert lookup(records).find_step(A, WRITES) is None
+    assert records.asked == [A]
+
+
+@pytest.mark.parametrize("step", [ONE, ONE._replace(cached=False), TWO._replace(forced=True)])
+def test_what_a_step_left_in_a_mount(step: VertexResult) -> None:
+    """It is found under the key of the step, and is as new as the step is."""
+    assert step.key is not None
+    key = mount_key(step.key, 2)
+    found = lookup(Records({key: RECORD})).ask(ready(MountOutput(2), step, TWO), unread)
+    assert found == Answer(
+        VertexResult(RECORD.result, C, key, cached=step.cached, forced=step.forced)
+    )
+    assert lookup().ask(ready(MountOutput(2), step), unread) == UNKNOWN
+
+
+@pytest.mark.parametrize("step", [None, VertexResult((), None)])
+def test_a_mount_of_a_step_without_a_key_is_not_known(step: VertexResult | None) -> None:
+    records = Records()
+    assert lookup(records).ask(ready(MountOutput(0), step), unread) == UNKNOWN
+    assert records.asked == []
 
 
 UNASKED: list[ReadyVertex] = [

@@ -16,6 +16,7 @@ class Materialiser:
         self.begun: list[int] = []
         self.first = threading.Event()
         self.go = threading.Semaphore(0)
+        self.packed = threading.Semaphore(0)
 
     def blob(self, key: int, tell: object, compression: str, level: int | None) -> None:
         assert (compression, level) == ("zstd", 3)
@@ -24,6 +25,7 @@ class Materialiser:
         assert self.go.acquire(timeout=WAIT_S)
         if key == 13:
             raise OSError("no")
+        self.packed.release()
 
 
 class Bench:
@@ -57,15 +59,17 @@ def test_what_has_not_begun_is_left() -> None:
 
 
 def test_all_are_packed_in_order() -> None:
+    """One that is lost fails the test, and does not hang it: each packing is waited for so long
+    and no longer."""
     made, bench = packer()
     bench.materialiser.go.release(100)
-    for key in range(20):
-        made.add(DiffKey(key)) if key != 13 else None
-    deadline = threading.Event()
-    while len(bench.materialiser.begun) < 19 and not deadline.wait(0.01):
-        pass
+    keys = [key for key in range(20) if key != 13]
+    for key in keys:
+        made.add(DiffKey(key))
+    begun = [bench.materialiser.packed.acquire(timeout=WAIT_S) for _ in keys]
     made.stop()
-    assert bench.materialiser.begun == [key for key in range(20) if key != 13]
+    assert all(begun)
+    assert bench.materialiser.begun == keys
 
 
 def test_an_error_is_for_the_export() -> None:

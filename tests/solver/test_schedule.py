@@ -176,6 +176,9 @@ def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
 
     def work(vertex: Vertex, done: Done[str]) -> str:
         seen.add(threading.get_ident())
+        assert threading.active_count() == before + 1
+        # Of a program that ends in the midst of a build, it does not delay the end.
+        assert threading.current_thread().daemon
         return vertex.note.name
 
     run(top, work)

@@ -1,0 +1,121 @@
+"""The way of bytes into a layer: whatever pieces they come in, the layer is the same."""
+
+import gzip
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from minibuild.digest import digest_bytes
+from minibuild.errors import Cancelled, ImageError
+from minibuild.layer.chunker import BLOCK_BYTES
+from minibuild.layer.sink import LayerSink
+from minibuild.layer.tar_format import END
+from minibuild.oci.content import ContentStore
+from minibuild.oci.model import Compression
+from minibuild.store.layout import Store
+
+
+def pattern(size: int) -> bytes:
+    """Bytes of which none of a megabyte is where another could be."""
+    return b"".join(b"%07d\n" % n for n in range(size // 8 + 1))[:size]
+
+
+def stored(store: Store, compression: Compression, *pieces: bytes) -> tuple[bytes, int]:
+    """What is in a layer of these pieces, and how large its blob is."""
+    content = ContentStore(store)
+    with LayerSink(content, compression, None) as sink:
+        for piece in pieces:
+            sink.write(piece)
+        diff_id, digest, size = sink.commit()
+    data = content.read(digest)
+    assert len(data) == size and digest_bytes(data) == digest
+    tar = gzip.decompress(data) if compression == "gzip" else data
+    assert digest_bytes(tar) == diff_id
+    return tar, size
+
+
+@pytest.mark.parametrize("compression", ["gzip", "uncompressed"])
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [],
+        [1],
+        [BLOCK_BYTES - 1],
+        [BLOCK_BYTES],
+        [BLOCK_BYTES + 1],
+        [512, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES + 512],
+        list(range(0, 3 * BLOCK_BYTES, 300_000)),
+    ],
+    ids=str,
+)
+def test_pieces_of_all_lengths(store: Store, compression: Compression, cuts: list[int]) -> None:
+    data = pattern(3 * BLOCK_BYTES + 700)
+    pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    assert stored(store, compression, *pieces)[0] == data + END
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, BLOCK_BYTES, BLOCK_BYTES + 1, 5_000_001])
+@pytest.mark.parametrize("before", [0, 512, BLOCK_BYTES - 512])
+def test_files(store: Store, tmp_path: Path, size: int, before: int) -> None:
+    """Their data, zeros up to the next block, and a copy and a digest of the data alone."""
+    data, content = pattern(size), ContentStore(store)
+    (tmp_path / "file").write_bytes(data + b"what is behind it")
+    sha = hashlib.sha256()
+    with (
+        LayerSink(content, "uncompressed", None) as sink,
+        open(tmp_path / "file", "rb", buffering=0) as file,
+        open(tmp_path / "copy", "wb", buffering=0) as copy,
+    ):
+        sink.write(bytes(before))
+        sink.write_file(file.fileno(), size, "file", copy.fileno(), sha)
+        file.seek(0)
+        sink.write_file(file.fileno(), size, "file")
+        _, digest, _ = sink.commit()
+    padded = data + bytes(-size % 512)
+    assert content.read(digest) == bytes(before) + padded + padded + END
+    assert (tmp_path / "copy").read_bytes() == data
+    assert sha.digest() == hashlib.sha256(data).digest()
+
+
+def test_a_copy_that_is_written_in_small_pieces(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """write(2) may take less than it is given."""
+    data = pattern(10_000)
+    (tmp_path / "file").write_bytes(data)
+    real = os.write
+    with (
+        LayerSink(ContentStore(store), "uncompressed", None) as sink,
+        open(tmp_path / "file", "rb", buffering=0) as file,
+        open(tmp_path / "copy", "wb", buffering=0) as copy,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(os, "write", lambda fd, piece: real(fd, piece[:3001]))
+        sink.write_file(file.fileno(), len(data), "file", copy.fileno())
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_a_file_that_is_shorter_than_its_header_says(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    with (
+        pytest.raises(ImageError, match=r"^some/file changed while it was packed$"),
+        LayerSink(ContentStore(store), "gzip", None) as sink,
+        open(tmp_path / "file", "rb") as file,
+    ):
+        sink.write_file(file.fileno(), 6, "some/file")
+    assert not os.listdir(store.path("ingest")) and not os.listdir(store.path("blobs/sha256"))
+
+
+def test_a_cancelled_build_packs_no_more(store: Store) -> None:
+    cancelled = threading.Event()
+    with (
+        pytest.raises(Cancelled),
+        LayerSink(ContentStore(store), "gzip", None, None, cancelled) as sink,
+    ):
+        sink.write(bytes(BLOCK_BYTES))
+        cancelled.set()
+        sink.write(bytes(BLOCK_BYTES))
+    assert not os.listdir(store.path("blobs/sha256"))
