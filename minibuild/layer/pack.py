@@ -11,6 +11,7 @@ diff are links to the first of them; sockets have no meaning in an image and are
 next: `tar_reader`.
 """
 
+import errno
 import os
 import stat
 import threading
@@ -30,6 +31,8 @@ from minibuild.snapshot.api import Kind as ChangeKind
 from minibuild.store.database import Database
 
 _NS = 1_000_000_000
+_NO_FILE_NOW = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
+"""What open(2) says of a file that is gone, or is a symlink or a socket by now."""
 
 
 def pack(
@@ -136,7 +139,9 @@ class LayerPacker:
     def _add_file(self, entry: Entry, source: str, found: os.stat_result) -> None:
         try:
             fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _NO_FILE_NOW:
+                raise
             raise changed(entry.name) from None
         try:
             size = found.st_size

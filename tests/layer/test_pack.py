@@ -5,15 +5,20 @@ import gzip
 import io
 import os
 import shutil
+import stat
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from minibuild.digest import digest_bytes
-from minibuild.errors import ImageError
-from minibuild.layer.pack import pack
+from minibuild.errors import Cancelled, ImageError
+from minibuild.layer.pack import LayerPacker, pack
+from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer, blobs_of, diff_id_of
@@ -22,6 +27,7 @@ from minibuild.snapshot.api import Change, Kind
 from minibuild.store.layout import Store
 from tests.conftest import CHECKOUT, Golden
 from tests.layer import trees
+from tests.support.descriptors import open_descriptors
 
 TREE = {
     "a": (None, 0o750),
@@ -161,6 +167,71 @@ def test_a_failure_leaves_nothing(store: Store, tmp_path: Path, compression: str
     ):
         sink.write_file(file.fileno(), 10, "f")
     assert not os.listdir(store.path("ingest")) and not os.listdir(store.path("blobs/sha256"))
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "socket"])
+def test_a_file_that_becomes_something_else(
+    store: Store, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and its opening. A symlink is not followed: it may lead out of the
+    tree. And a FIFO is not waited for."""
+    root = trees.make(str(tmp_path / "tree"), {"f": b"12345"})
+    (tmp_path / "outside").write_bytes(b"54321")
+    real = os.open
+
+    def swapped(path: str, flags: int, *rest: int, **words: int) -> int:
+        if path == f"{root}/f":
+            os.unlink(path)
+            if kind == "symlink":
+                os.symlink(tmp_path / "outside", path)
+            elif kind == "fifo":
+                os.mkfifo(path)
+            else:
+                os.mknod(path, 0o600 | stat.S_IFSOCK)
+        return real(path, flags, *rest, **words)
+
+    monkeypatch.setattr(os, "open", swapped)
+    with pytest.raises(ImageError, match="f changed while it was packed"):
+        trees.pack_tree(store, root)
+
+
+def test_a_cancelled_build_looks_at_no_more_files(store: Store, tmp_path: Path) -> None:
+    root = trees.make(str(tmp_path / "tree"), {"a": b"", "b": b"", "c": b""})
+    cancelled, seen = threading.Event(), []
+
+    def changes() -> Iterator[Change]:
+        for change in trees.additions(root):
+            seen.append(change.path)
+            if change.path == "b":
+                cancelled.set()
+            yield change
+
+    with pytest.raises(Cancelled):
+        pack(changes(), ContentStore(store), store.db, cancelled=cancelled)
+    assert seen == ["a", "b"]
+
+
+def test_files_are_closed(store: Store, tmp_path: Path) -> None:
+    """A layer has more of them than a process may have open."""
+    root = trees.make(str(tmp_path / "tree"), {f"f{n}": b"x" for n in range(20)})
+    trees.pack_tree(store, root)
+    before = open_descriptors()
+    trees.pack_tree(store, root)
+    assert open_descriptors() < before + 20
+
+
+def test_attributes_are_those_of_files_and_directories(tmp_path: Path) -> None:
+    """An output that is a tar has more of them than a layer. FIFOs and links have none."""
+    root = trees.make(
+        str(tmp_path / "tree"), {"d": None, "f": b"", "l": "-> f", "p": "fifo", "z": "= f"}
+    )
+    output = io.BytesIO()
+    packer = LayerPacker(cast(Any, output), xattrs=lambda target: {"user.a": b"1"})
+    for change in trees.additions(root):
+        packer.add(change.path, change.source)
+    with tarfile.open(fileobj=io.BytesIO(output.getvalue() + END)) as archive:
+        kept = {m.name: m.pax_headers.get("SCHILY.xattr.user.a") for m in archive.getmembers()}
+    assert kept == {"d": "1", "f": "1", "l": None, "p": None, "z": None}
 
 
 def test_names_like_whiteouts_are_written_as_they_are(store: Store, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.errors import Cancelled, ImageError
 from minibuild.layer.chunker import BLOCK_BYTES
-from minibuild.layer.sink import LayerSink
+from minibuild.layer.compress import layer_media_type
 from minibuild.layer.tar_format import END
+from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
 from minibuild.store.layout import Store
@@ -23,18 +24,19 @@ def pattern(size: int) -> bytes:
     return b"".join(b"%07d\n" % n for n in range(size // 8 + 1))[:size]
 
 
-def stored(store: Store, compression: Compression, *pieces: bytes) -> tuple[bytes, int]:
-    """What is in a layer of these pieces, and how large its blob is."""
+def stored(store: Store, compression: Compression, *pieces: bytes) -> bytes:
+    """What is in a layer of these pieces."""
     content = ContentStore(store)
-    with LayerSink(content, compression, None) as sink:
+    with LayerWriter(content, compression, None) as writer:
         for piece in pieces:
-            sink.write(piece)
-        diff_id, digest, size = sink.commit()
-    data = content.read(digest)
-    assert len(data) == size and digest_bytes(data) == digest
+            writer.write(piece)
+        layer = writer.commit()
+    data = content.read(layer.digest)
+    assert len(data) == layer.size_bytes and digest_bytes(data) == layer.digest
+    assert layer.media_type == layer_media_type(compression)
     tar = gzip.decompress(data) if compression == "gzip" else data
-    assert digest_bytes(tar) == diff_id
-    return tar, size
+    assert digest_bytes(tar) == layer.diff_id
+    return tar
 
 
 @pytest.mark.parametrize("compression", ["gzip", "uncompressed"])
@@ -54,7 +56,7 @@ def stored(store: Store, compression: Compression, *pieces: bytes) -> tuple[byte
 def test_pieces_of_all_lengths(store: Store, compression: Compression, cuts: list[int]) -> None:
     data = pattern(3 * BLOCK_BYTES + 700)
     pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    assert stored(store, compression, *pieces)[0] == data + END
+    assert stored(store, compression, *pieces) == data + END
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, BLOCK_BYTES, BLOCK_BYTES + 1, 5_000_001])
@@ -65,17 +67,17 @@ def test_files(store: Store, tmp_path: Path, size: int, before: int) -> None:
     (tmp_path / "file").write_bytes(data + b"what is behind it")
     sha = hashlib.sha256()
     with (
-        LayerSink(content, "uncompressed", None) as sink,
+        LayerWriter(content, "uncompressed", None) as writer,
         open(tmp_path / "file", "rb", buffering=0) as file,
         open(tmp_path / "copy", "wb", buffering=0) as copy,
     ):
-        sink.write(bytes(before))
-        sink.write_file(file.fileno(), size, "file", copy.fileno(), sha)
+        writer.write(bytes(before))
+        writer.write_file(file.fileno(), size, "file", copy.fileno(), sha)
         file.seek(0)
-        sink.write_file(file.fileno(), size, "file")
-        _, digest, _ = sink.commit()
+        writer.write_file(file.fileno(), size, "file")
+        layer = writer.commit()
     padded = data + bytes(-size % 512)
-    assert content.read(digest) == bytes(before) + padded + padded + END
+    assert content.read(layer.digest) == bytes(before) + padded + padded + END
     assert (tmp_path / "copy").read_bytes() == data
     assert sha.digest() == hashlib.sha256(data).digest()
 
@@ -88,13 +90,13 @@ def test_a_copy_that_is_written_in_small_pieces(
     (tmp_path / "file").write_bytes(data)
     real = os.write
     with (
-        LayerSink(ContentStore(store), "uncompressed", None) as sink,
+        LayerWriter(ContentStore(store), "uncompressed", None) as writer,
         open(tmp_path / "file", "rb", buffering=0) as file,
         open(tmp_path / "copy", "wb", buffering=0) as copy,
         monkeypatch.context() as patch,
     ):
         patch.setattr(os, "write", lambda fd, piece: real(fd, piece[:3001]))
-        sink.write_file(file.fileno(), len(data), "file", copy.fileno())
+        writer.write_file(file.fileno(), len(data), "file", copy.fileno())
     assert (tmp_path / "copy").read_bytes() == data
 
 
@@ -102,10 +104,10 @@ def test_a_file_that_is_shorter_than_its_header_says(store: Store, tmp_path: Pat
     (tmp_path / "file").write_bytes(b"12345")
     with (
         pytest.raises(ImageError, match=r"^some/file changed while it was packed$"),
-        LayerSink(ContentStore(store), "gzip", None) as sink,
+        LayerWriter(ContentStore(store), "gzip", None) as writer,
         open(tmp_path / "file", "rb") as file,
     ):
-        sink.write_file(file.fileno(), 6, "some/file")
+        writer.write_file(file.fileno(), 6, "some/file")
     assert not os.listdir(store.path("ingest")) and not os.listdir(store.path("blobs/sha256"))
 
 
@@ -113,9 +115,9 @@ def test_a_cancelled_build_packs_no_more(store: Store) -> None:
     cancelled = threading.Event()
     with (
         pytest.raises(Cancelled),
-        LayerSink(ContentStore(store), "gzip", None, None, cancelled) as sink,
+        LayerWriter(ContentStore(store), "gzip", None, None, cancelled) as writer,
     ):
-        sink.write(bytes(BLOCK_BYTES))
+        writer.write(bytes(BLOCK_BYTES))
         cancelled.set()
-        sink.write(bytes(BLOCK_BYTES))
+        writer.write(bytes(BLOCK_BYTES))
     assert not os.listdir(store.path("blobs/sha256"))
