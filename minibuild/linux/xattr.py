@@ -15,10 +15,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Protocol, cast
 
+from minibuild.errors import HostError
+
 Target = int | str | bytes
 """An open file, or a path; a path's last component is not followed."""
 
 _NONE = (errno.ENOTSUP, errno.ENODATA)
+_LARGEST_BYTES = 64 << 10
+"""The largest value that the kernel takes."""
 
 
 def at(dir_fd: int, name: str) -> str:
@@ -98,15 +102,41 @@ def set(target: Target, name: str, value: bytes, *, tolerant: bool = False) -> b
     """Set one attribute. If `tolerant`, say False where the system refuses, instead of raising.
 
     Refusals are ENOTSUP (the filesystem, or user.* on a symlink) and EPERM (trusted.*,
-    security.* or a sticky directory without the privilege).
+    security.* or a sticky directory without the privilege). Raises `HostError` if the file has too
+    many of them: filesystems say that as they say that they are full.
     """
     try:
         _library().set(target, os.fsencode(name), value, nofollow=not isinstance(target, int))
     except OSError as error:
         if tolerant and error.errno in (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL):
             return False
+        if error.errno == errno.ENOSPC and _has_room(target):
+            raise HostError(
+                f"the extended attributes of {_named(target)} do not fit: its filesystem takes a "
+                "few KiB of them for each file",
+                hint="set MINIBUILD_ROOT to a folder on xfs or btrfs, which take more (ext4 does "
+                "with the feature ea_inode), or remove attributes of the file in its image",
+            ) from error
         raise
     return True
+
+
+def _has_room(target: Target) -> bool:
+    """Whether the filesystem of a file is not full: then it is the file that is."""
+    # Of a path, that of its directory: this call follows a symlink, and needs what it points to.
+    place = target if isinstance(target, int) else os.path.dirname(target)
+    found = os.fstatvfs(place) if isinstance(place, int) else os.statvfs(place)
+    return found.f_bavail * found.f_frsize > _LARGEST_BYTES and found.f_favail > 0
+
+
+def _named(target: Target) -> str:
+    if isinstance(target, int):
+        return os.readlink(f"/proc/self/fd/{target}")
+    return (
+        os.path.realpath(os.path.dirname(os.fsdecode(target)))
+        + "/"
+        + os.fsdecode(os.path.basename(target))
+    )
 
 
 def set_all(target: Target, attributes: Mapping[str, bytes], *, tolerant: bool = False) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from minibuild.errors import StoreError
+from minibuild.store import shared_memory
 
 TIMEOUT_S = 60
 _TURN_S = 0.25
@@ -116,6 +117,12 @@ def _patiently(statement: Callable[[], T]) -> T:
         time.sleep(_PAUSE_S)
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Take a transaction back, unless SQLite did so itself, as on a full disk."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
 def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
     """What to tell a person about a failure of SQLite, whose words name no cause.
 
@@ -124,10 +131,7 @@ def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
     # In its lowest byte (sqlite.org/rescode.html); errors of the module itself have no code.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not _room(path)):
-        return StoreError(
-            f"no space left for the store's metadata {path}",
-            hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
-        )
+        return shared_memory.no_space(path)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(
             f"the store's metadata {path} is damaged: {error}",
@@ -161,6 +165,7 @@ class Database:
     def __init__(self, path: str) -> None:
         self.path = path
         self._local = threading.local()
+        shared_memory.insist_on_room(path)
         try:
             with self.transaction() as tx:
                 (version,) = tx.execute("PRAGMA user_version").fetchone()
@@ -173,6 +178,7 @@ class Database:
                     for statement in SCHEMA:
                         tx.execute(statement)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
+            shared_memory.reserve(path)
         except sqlite3.DatabaseError as error:
             raise explained(error, path) from error
 
@@ -205,10 +211,10 @@ class Database:
         _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
-        connection.execute("COMMIT")
 
     def shrink(self) -> None:
         """Give room that deleted rows had back to the disk. On a full one it stays as it is: this

@@ -46,7 +46,11 @@ class Store:
                 if error.errno != errno.ENOSPC
                 else "free some space, or set MINIBUILD_ROOT to a folder on another disk",
             ) from error
-        self.db = Database(self.path("meta.db"))
+        try:
+            self.db = Database(self.path("meta.db"))
+        except BaseException:
+            self.owner.release()
+            raise
         self._counter = 0
         self._counting = threading.Lock()
 

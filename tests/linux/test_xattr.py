@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from minibuild.errors import HostError
 from minibuild.linux import xattr
 from tests.conftest import CHECKOUT
 
@@ -103,3 +104,18 @@ def test_a_package_on_the_path(file: str, tmp_path: Path, text: str) -> None:
         text=True,
     )
     assert (done.stdout, done.stderr) == ("{'user.a': b'1'}\n", "")
+
+
+@pytest.mark.usefixtures("library")
+def test_more_than_a_file_may_have(file: str) -> None:
+    """A filesystem with room that has none for them is not full, and nobody is told so."""
+    fd = os.open(file, os.O_RDONLY)
+    try:
+        for target in (file, fd):
+            with pytest.raises(HostError, match=f"attributes of {file} do not fit") as caught:
+                for number in range(2000):
+                    xattr.set(target, f"user.{number}", bytes(900))
+                pytest.skip("this filesystem takes many")
+            assert "ea_inode" in caught.value.hint
+    finally:
+        os.close(fd)

@@ -1,5 +1,6 @@
 """The metadata of a store: opened by many at once, on a full disk, damaged."""
 
+import os
 import re
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from minibuild.digest import digest_strings
 from minibuild.errors import StoreError
-from minibuild.store import database
+from minibuild.store import database, shared_memory
 from minibuild.store.database import Database, explained
 from minibuild.worker.worker import open_worker
 
@@ -117,3 +118,44 @@ def test_the_format_changes_with_the_tables() -> None:
     that was made before has the old tables until then."""
     tables = [re.sub(r" *--.*", "", table) for table in database.SCHEMA]
     assert (database.FORMAT, digest_strings(tables)[7:19]) == (2, "ef8cd3689b45")
+
+
+def test_shared_memory_is_reserved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where blocks are smaller than pages, before a build fills the disk; and without giving up the
+    locks that this process has on the file."""
+    monkeypatch.setattr(shared_memory, "_is_safe", lambda found: False)
+    allocated: list[tuple[str, int]] = []
+
+    def allocate(fd: int, offset: int, size: int) -> None:
+        allocated.append((os.readlink(f"/proc/self/fd/{fd}"), size))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    path = str(tmp_path / "meta.db")
+    one = Database(path)
+    assert allocated == [(f"{path}-shm", 32768)]
+    with one.transaction():
+        other = sqlite3.connect(path, timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+    one.close()
+
+
+def test_no_room_for_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "_ROOM_BYTES", 1 << 62)
+    Database(str(tmp_path / "safe.db")).close()
+    monkeypatch.setattr(shared_memory, "_is_safe", lambda found: False)
+    with pytest.raises(StoreError, match="no space left for the store's metadata"):
+        Database(str(tmp_path / "meta.db"))
+    assert not (tmp_path / "meta.db").exists()
+
+
+def test_a_commit_that_fails_leaves_no_transaction(tmp_path: Path) -> None:
+    """What comes after it would be a part of what failed."""
+    db = Database(str(tmp_path / "meta.db"))
+    (limit,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {limit}")
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError, match="full"), db.transaction() as tx:
+            tx.execute("INSERT INTO probes VALUES ('x', ?)", ("x" * 100_000,))
+    assert not db.connection.in_transaction
+    db.close()

@@ -53,6 +53,18 @@ def can_mount() -> bool:
     return succeeds(*namespaces(), "mount", "-t", "tmpfs", "none", "/tmp")
 
 
+SMALL_BLOCKS = "truncate -s 16M $1 && mkfs.ext4 -q -F -m 0 -b 1024 $1 && mount -o loop $1 $2"
+"""A filesystem whose blocks are smaller than pages, in the file $1, mounted at $2."""
+
+
+def can_loop() -> bool:
+    """A filesystem in a file, which only root of the machine may mount."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(f"{folder}/at")
+        script = ("sh", "-c", SMALL_BLOCKS, "sh", f"{folder}/image", f"{folder}/at")
+        return succeeds(*namespaces(), *script)
+
+
 def can_overlay() -> bool:
     """An overlay on the filesystem of temporary files."""
     with tempfile.TemporaryDirectory() as folder:
@@ -136,6 +148,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "user": lambda: not is_root(),
     "mount": can_mount,
     "overlay": can_overlay,
+    "loop": can_loop,
     "userns": lambda: succeeds("unshare", "--user", "true"),
     "netns": lambda: succeeds(*namespaces(), "unshare", "--net", "true"),
     "subids": has_subordinate_ids,
@@ -153,8 +166,9 @@ PROBES: dict[str, Callable[[], bool]] = {
     },
 }
 
-ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr", "cgroup", "devices"})
-"""What depends on who runs the tests: they run as several accounts, so a skip here is no loss."""
+ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr", "cgroup", "devices", "loop"})
+"""What depends on who runs the tests: they run as several accounts, so a skip here is no loss. Root
+of a container has no devices for filesystems in files."""
 
 
 @functools.cache
