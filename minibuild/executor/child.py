@@ -114,7 +114,11 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     env.setdefault("HOME", user.home)
     confine(request, channel, rootfs.root_fd)
     channel.send(pack(rootfs.stubs.ready()))
-    become(user, single_id=request.single_id)
+    insecure = step.security == "insecure"
+    become(user, single_id=request.single_id, keep_capabilities=insecure)
+    if insecure:
+        # As BuildKit has it: also for a USER that is not root.
+        capabilities.inherit_all()
     os.umask(0o022)
     restore_ignored_by_python()
     program.execute(step.args, env)
@@ -168,12 +172,15 @@ def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
     return True
 
 
-def become(user: User, *, single_id: bool) -> None:
-    """Take the ids of the user. Leaving uid 0 also leaves all capabilities (capabilities(7))."""
+def become(user: User, *, single_id: bool, keep_capabilities: bool) -> None:
+    """Take the ids of the user. Leaving uid 0 leaves all capabilities (capabilities(7)), or makes
+    them ineffective, if they are to be kept."""
     if single_id:
         if user.uid:
             os.write(2, f"minibuild: uid {user.uid} is not mapped here: running as 0\n".encode())
         return
+    if keep_capabilities:
+        capabilities.keep_through_ids()
     try:
         os.setgroups(user.groups)
         os.setresgid(user.gid, user.gid, user.gid)

@@ -17,10 +17,10 @@ import errno
 import os
 import stat
 
+from minibuild.executor import devices
+from minibuild.executor.devices import Node
 from minibuild.linux import syscalls
 
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-INSECURE = ("kmsg", "cuse", "fuse", "kvm", "net/tun", "loop-control")
 LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -39,9 +39,9 @@ def mount_dev(path: str, *, sandbox: bool, nodev: bool, single_id: bool) -> None
     """Mount a new /dev at `path`. `nodev`: nodes that the step makes in it are of no use."""
     flags = syscalls.MS_NOSUID | syscalls.MS_STRICTATIME
     syscalls.mount("tmpfs", path, "tmpfs", flags, "mode=755,size=65536k")
-    names = DEVICES if sandbox else (*DEVICES, *_of_this_machine())
-    for name in names:
-        _show(name, path, bind=nodev)
+    shown = devices.USUAL if sandbox else devices.USUAL | devices.INSECURE | _loops()
+    for name, node in shown.items():
+        _show(name, node, path, bind=nodev)
     for name, link in LINKS.items():
         os.symlink(link, f"{path}/{name}")
     if os.path.exists(CORE):
@@ -68,23 +68,23 @@ def _mount_inner(path: str, *, single_id: bool) -> None:
         pass  # A kernel without POSIX message queues.
 
 
-def _show(name: str, path: str, *, bind: bool) -> None:
+def _show(name: str, node: Node, path: str, *, bind: bool) -> None:
     """Have a device in the new /dev; with `bind` as a mount of its own."""
     target = f"{path}/{name}"
     if "/" in name:
         os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
-    if not make_node(f"/dev/{name}", target):
+    if make_node(node, target):
+        if bind:
+            syscalls.mount(target, target, flags=syscalls.MS_BIND)
+    elif os.path.exists(f"/dev/{name}"):
         os.mknod(target, stat.S_IFREG | 0o666)
         syscalls.mount(f"/dev/{name}", target, flags=syscalls.MS_BIND)
-    elif bind:
-        syscalls.mount(target, target, flags=syscalls.MS_BIND)
 
 
-def make_node(device: str, path: str) -> bool:
-    """Make a node of our own for a device of the machine; False where that is refused."""
-    found = os.stat(device)
+def make_node(node: Node, path: str) -> bool:
+    """Make a node of our own for a device; False where that is refused."""
     try:
-        os.mknod(path, stat.S_IFMT(found.st_mode) | 0o666, found.st_rdev)
+        os.mknod(path, node.type | 0o666, os.makedev(node.major, node.minor))
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
@@ -92,10 +92,10 @@ def make_node(device: str, path: str) -> bool:
     return True
 
 
-def _of_this_machine() -> list[str]:
-    """What an insecure step gets besides, where it is there: as BuildKit, all loop devices too."""
-    loops = sorted(n for n in os.listdir("/dev") if n.startswith("loop") and n[4:].isdigit())
-    return [name for name in (*INSECURE, *loops) if os.path.exists(f"/dev/{name}")]
+def _loops() -> dict[str, Node]:
+    """The loop devices of this machine."""
+    names = [n for n in os.listdir("/dev") if n.startswith("loop") and n[4:].isdigit()]
+    return {name: Node(7, int(name[4:]), stat.S_IFBLK) for name in sorted(names)}
 
 
 def resize_shm(size_bytes: int) -> None:

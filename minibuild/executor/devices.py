@@ -1,4 +1,4 @@
-"""The devices that a step of root may open, as runc gives them to a container of BuildKit.
+"""The devices of steps: which are in /dev, and which a step of root may open, as BuildKit has it.
 
 Comes in: a cgroup, in which are those of the steps. Goes out: whether the list is in force there.
 A step may make nodes of any device; to open others is refused with EPERM. In a user namespace there
@@ -6,12 +6,42 @@ is no such list, and no need of one: there a node that a step made cannot be ope
 """
 
 import os
+import stat
 
 from minibuild.linux.cgroup import Hierarchy, write
+from minibuild.startup.tuples import NamedTuple
 
-# major, minor: null, zero, full, random, urandom, tty, ptmx, all pseudo-terminals, and net/tun, for
-# which runc makes an exception.
-ALLOWED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, -1), (10, 200))
+
+class Node(NamedTuple):
+    """A device: its numbers, and whether it is one of characters or of blocks. Minor -1: all."""
+
+    major: int
+    minor: int
+    type: int = stat.S_IFCHR
+
+
+USUAL = {
+    "null": Node(1, 3),
+    "zero": Node(1, 5),
+    "full": Node(1, 7),
+    "random": Node(1, 8),
+    "urandom": Node(1, 9),
+    "tty": Node(5, 0),
+}
+"""What is in every /dev."""
+INSECURE = {
+    "kmsg": Node(1, 11),
+    "cuse": Node(10, 203),
+    "fuse": Node(10, 229),
+    "kvm": Node(10, 232),
+    "net/tun": Node(10, 200),
+    "loop-control": Node(10, 237),
+}
+"""What BuildKit gives to steps with `--security=insecure` besides; the kernel may not have all."""
+
+_TERMINALS = (Node(5, 2), Node(136, -1))
+ALLOWED = (*USUAL.values(), *_TERMINALS, INSECURE["net/tun"])
+"""What a confined step may open. runc makes an exception for net/tun."""
 
 
 def guard(group: Hierarchy) -> bool:
@@ -29,7 +59,7 @@ def _guard_unified(group: Hierarchy) -> bool:
 
     fd = os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        attach_to_group(fd, device_program(Device(*numbers) for numbers in ALLOWED))
+        attach_to_group(fd, device_program(Device(node.major, node.minor) for node in ALLOWED))
     finally:
         os.close(fd)
     return True
@@ -38,7 +68,7 @@ def _guard_unified(group: Hierarchy) -> bool:
 def _guard_v1(group: Hierarchy) -> bool:
     """Version 1 has files for it. See cgroup-v1/devices.rst."""
     write(group.file("devices.deny"), "a")
-    rules = [f"c {major}:{'*' if minor < 0 else minor} rwm" for major, minor in ALLOWED]
+    rules = [f"c {node.major}:{'*' if node.minor < 0 else node.minor} rwm" for node in ALLOWED]
     for rule in ("c *:* m", "b *:* m", *rules):
         try:
             write(group.file("devices.allow"), rule)

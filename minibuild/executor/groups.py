@@ -18,7 +18,7 @@ from minibuild.startup.tuples import NamedTuple
 
 class Usage(NamedTuple):
     """How many processes of a step the kernel killed because memory ran out, and the most memory
-    that all of them had at once. -1 is unknown."""
+    that it had. -1 is unknown."""
 
     oom_kills: int = -1
     peak_bytes: int = -1

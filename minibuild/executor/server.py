@@ -164,6 +164,7 @@ def _close_others(fd: int) -> None:
 class _Process(NamedTuple):
     """The process of a step, and its cgroup, if it has one."""
 
+    pid: int
     pidfd: int
     group: StepGroup | None
 
@@ -260,7 +261,7 @@ class _Server:
                 return System(ground, network=order.network, group=group)
 
             child.run(prepare, receive)
-        return _Process(pidfd, group)
+        return _Process(pid, pidfd, group)
 
     def _prepare_spare(self) -> None:
         """Have a process ready for the next step of the usual kind."""
@@ -292,14 +293,15 @@ class _Server:
     def _ended(self, running: _Running) -> None:
         """Its process is a zombie: by then the kernel has ended all others of its namespace."""
         process = running.process
-        result = os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
-        assert result is not None
-        exited = result.si_code == os.CLD_EXITED
-        status = result.si_status if exited else 0
+        _, status, spent = os.wait4(process.pid, 0)
         usage = Usage()
-        if process.group is not None and result.si_status:
+        if status and process.group is not None:
             usage = process.group.usage()
-        _tell(running.channel, pack(Exited(status, 0 if exited else result.si_status, *usage)))
+        if usage.peak_bytes < 0:
+            # Of the largest process, that is, which is mostly the one that was killed.
+            usage = usage._replace(peak_bytes=spent.ru_maxrss * 1024)
+        code, signal_ = (os.WEXITSTATUS(status), 0) if os.WIFEXITED(status) else (0, status & 0x7F)
+        _tell(running.channel, pack(Exited(code, signal_, *usage)))
         self._forget_channel(running)
         running.channel.close()
         self._poll.unregister(process.pidfd)

@@ -13,6 +13,7 @@ import errno
 import os
 
 from minibuild.executor.dev import make_node
+from minibuild.executor.devices import USUAL
 from minibuild.executor.mounts import Scratch
 from minibuild.linux import syscalls
 from minibuild.linux.cgroup import Hierarchy
@@ -53,7 +54,7 @@ class Masks:
         self.folder = scratch.directory()
         bind_protected(self.folder)
         self.file = scratch.name()
-        if make_node("/dev/null", self.file):
+        if make_node(USUAL["null"], self.file):
             # A device is written to on a filesystem that is read-only, too.
             syscalls.mount(self.file, self.file, flags=syscalls.MS_BIND)
             readonly = syscalls.MOUNT_ATTR_RDONLY

@@ -88,7 +88,7 @@ class Failed(NamedTuple):
 
 class Exited(NamedTuple):
     """The process is gone, and every other one of the step with it. The rest is that of
-    `groups.Usage`, if the step failed."""
+    `groups.Usage`."""
 
     status: int
     signal: int

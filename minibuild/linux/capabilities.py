@@ -65,3 +65,17 @@ def inherit_none() -> None:
         pass  # Linux before 4.3 has no ambient set.
     effective, permitted, _ = syscalls.capget()
     syscalls.capset(effective, permitted, 0)
+
+
+def keep_through_ids() -> None:
+    """Stay able to hand capabilities on when this process takes the ids of another user."""
+    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
+
+
+def inherit_all() -> None:
+    """Hand all capabilities that are permitted on to every program, whoever runs it."""
+    _, permitted, _ = syscalls.capget()
+    syscalls.capset(permitted, permitted, permitted)
+    for number in range(_LAST + 1):
+        if permitted >> number & 1:
+            syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)
