@@ -195,11 +195,13 @@ def _remote_caches(request: BuildRequest) -> "RemoteCaches | None":
 
 
 def _recorder(request: BuildRequest, root: str) -> "Recorder | None":
-    """What keeps a record of the build, unless that is not wanted."""
+    """What keeps a record of the build, unless that is not wanted or left out of the program."""
     if request.no_record:
         return None
-    from minibuild.record.recorder import Recorder
-
+    try:
+        from minibuild.record.recorder import Recorder
+    except ModuleNotFoundError:
+        return None
     return Recorder(root, request)
 
 

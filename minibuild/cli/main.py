@@ -38,6 +38,8 @@ _ALIASES = {
     "image list": "image ls",
     "image remove": "image rm",
     "images": "image ls",
+    "builds": "builds ls",
+    "builds list": "builds ls",
 }
 
 
@@ -152,8 +154,9 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
     from minibuild.cli.catalogue import CATALOGUE, load
 
     name, rest = words[0], words[1:]
-    if name not in _ALIASES and name not in CATALOGUE:
-        name, rest = " ".join(words[:2]), words[2:]
+    both = " ".join(words[:2])
+    if both in CATALOGUE or both in _ALIASES or (name not in _ALIASES and name not in CATALOGUE):
+        name, rest = both, words[2:]
     name = _ALIASES.get(name, name)
     if name not in CATALOGUE:
         return lambda session: _unknown(words, session), session

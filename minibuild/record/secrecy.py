@@ -106,10 +106,15 @@ def _of_variables(request: BuildRequest, text: str, vertices: Iterable[Vertex]) 
             value = value[1:-1]
         if not value.startswith("$"):
             pairs.append((found["name"], value))
-    yield from (value for name, value in pairs if value and _is_secret(name))
+    yield from secret_values(pairs)
     addresses = "\n".join((request.context, *request.contexts.values(), text))
     if "@" in addresses:
         yield from (found["password"] for found in _PASSWORD.finditer(addresses))
+
+
+def secret_values(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The values of variables whose names say that they are secret."""
+    yield from (value for name, value in pairs if value and _is_secret(name))
 
 
 def _of_secrets(request: BuildRequest) -> Iterator[str]:

@@ -1,0 +1,274 @@
+"""`minibuild builds`: what was built, shown again.
+
+Comes in: words for builds: `^1`, an id, a file. Goes out: tables, logs as a build writes them, the
+differences of two builds, a record as a file. Read next: `minibuild.record.records`.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.table import ago, table
+from minibuild.errors import UsageError
+from minibuild.rootless.enter import enter
+
+if TYPE_CHECKING:
+    from minibuild.record.records import Build, Records
+
+_WORD = "^1 for the one before the last, an id, or a file of `builds export`"
+
+
+def _records(session: Session) -> "Records":
+    from minibuild.record.records import Records
+
+    root = session.root
+    enter()
+    return Records(root)
+
+
+def _made(name: str, description: str, *, format: bool = True) -> Parser:
+    made = Parser(f"minibuild builds {name}", description=description, epilog=f"BUILD is {_WORD}.")
+    if format:
+        made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    return made
+
+
+def _say_json(session: Session, data: Any) -> int:
+    session.say(json.dumps(data, indent=2))
+    return 0
+
+
+# --- ls ---
+
+
+def _ls_parser() -> Parser:
+    made = _made("ls", "List the builds of which there is a record, newest first.")
+    made.switch("--here", help="only builds of what was built last in this folder")
+    return made
+
+
+def _ls(options: argparse.Namespace, session: Session) -> int:
+    records, folder = _records(session), os.getcwd()
+    here = records.here(folder)
+    back = {build.id: number for number, build in enumerate(here)}
+    builds = here if options.here else list(records.all())
+    if options.format == "json":
+        return _say_json(session, [{**_about(b), "back": back.get(b.id)} for b in builds])
+    rows = [
+        [
+            f"^{back[b.id]}" if b.id in back else "",
+            b.id,
+            ago(b.started),
+            f"{b.seconds:.1f} s",
+            _steps(b),
+            ", ".join(b.tags) or "-",
+            _place(b),
+        ]
+        for b in builds
+    ]
+    for line in table(["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"], rows, right="TIME"):
+        session.say(line)
+    return 0
+
+
+def _steps(build: "Build") -> str:
+    for step in build.steps:
+        if step.state == "failed":
+            return f"failed in line {step.line}" if step.line else "failed"
+    if build.error:
+        return "failed"
+    return f"{len(build.ran)} ran of {sum(step.is_step for step in build.steps)}"
+
+
+def _place(build: "Build") -> str:
+    target = str(build.data.get("target", ""))
+    file = os.path.basename(str(build.data.get("file", ""))) or "Dockerfile"
+    place = os.path.join(build.context, file)
+    return f"{place} ({target})" if target else place
+
+
+def _about(build: "Build") -> dict[str, Any]:
+    """A build in a few members."""
+    return {
+        "id": build.id,
+        "started": build.started,
+        "used": build.used,
+        "seconds": build.seconds,
+        "steps": sum(step.is_step for step in build.steps),
+        "ran": len(build.ran),
+        "error": build.error,
+        "tags": build.tags,
+        "digests": [digest for output in build.outputs for digest in output.get("digests", ())],
+        "context": build.context,
+        "file": build.data.get("file", ""),
+        "target": build.data.get("target", ""),
+    }
+
+
+# --- show ---
+
+
+def _show_parser() -> Parser:
+    made = _made("show", "Show one build: its steps, times, outcomes and images.")
+    made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
+    return made
+
+
+def _show(options: argparse.Namespace, session: Session) -> int:
+    build = _records(session).find(options.build, os.getcwd())
+    if options.format == "json":
+        return _say_json(session, build.data)
+    for line in _shown(build):
+        session.say(line)
+    return 0
+
+
+def _shown(build: "Build") -> Iterator[str]:
+    from minibuild.cli.why_text import short
+
+    yield f"build {build.id}, {ago(build.started)}, {build.seconds:.1f} s: {_steps(build)}"
+    yield f"of {_place(build)}"
+    for name, value in build.data.get("build_args", {}).items():
+        yield short(f"--build-arg {name}={value}")
+    if build.error:
+        yield short(f"error: {build.error}")
+    yield ""
+    rows = [
+        [
+            str(step.line or ""),
+            step.stage,
+            step.state or "-",
+            f"{step.seconds:.1f} s",
+            short(step.text),
+        ]
+        for step in build.steps
+        if step.is_step
+    ]
+    yield from table(["LINE", "STAGE", "STATE", "TIME", "STEP"], rows, right="LINE TIME")
+    for output in build.outputs:
+        layers = output.get("layers", ())
+        size = sum(layer[1] for layer in layers)
+        yield ""
+        yield f"{output.get('platform', '')}  {next(iter(output.get('digests', ())), '')}"
+        yield f"{len(layers)} layers, {size:,} bytes as packed   {', '.join(build.tags)}".rstrip()
+
+
+# --- logs ---
+
+
+def _logs_parser() -> Parser:
+    made = _made("logs", "Show the log of a build again, as --progress=plain did.", format=False)
+    made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
+    made.add_argument(
+        "step", nargs="?", default="", metavar="STEP", help="a line, or words of a step"
+    )
+    made.add_argument(
+        "--format", choices=("text", "json"), default="text", help="text, or json as rawjson has it"
+    )
+    return made
+
+
+def _logs(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.cli.why import ran_in, steps_of
+    from minibuild.record.replay import events
+
+    records = _records(session)
+    build = records.find(options.build, os.getcwd())
+    steps = steps_of(build, options.step) if options.step else build.steps
+    report: Any
+    if options.format == "json":
+        from minibuild.progress.rawjson import RawJson
+
+        report = RawJson(session.stdout)
+    else:
+        from minibuild.progress.plain import Plain
+
+        report = Plain(session.stdout, colours=session.coloured(session.stdout), ticker=False)
+    for event in events(build, steps, lambda step: ran_in(records, build, step)):
+        report(event)
+    report.close()
+    return 0
+
+
+# --- diff ---
+
+
+def _diff_parser() -> Parser:
+    made = _made("diff", "Compare two builds: steps, causes, images.")
+    made.add_argument("old", nargs="?", default="^1", metavar="BUILD", help="old (default: ^1)")
+    made.add_argument("new", nargs="?", default="^0", metavar="BUILD", help="new (default: ^0)")
+    return made
+
+
+def _diff(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.cli import why_text
+    from minibuild.cli.why import known_parts
+    from minibuild.record.pairing import pairs
+    from minibuild.record.story import story
+    from minibuild.worker.worker import open_worker
+
+    records, folder = _records(session), os.getcwd()
+    old, new = records.find(options.old, folder), records.find(options.new, folder)
+    with open_worker(session.root) as worker:
+        told = story(new, old, known_parts(worker, new, old))
+    found = pairs(old, new)
+    fresh = [step for step in new.steps if step.is_step and step.number not in found]
+    kept = set(found.values())
+    gone = [step for step in old.steps if step.is_step and step.number not in kept]
+    images = [_about(build)["digests"][:1] for build in (old, new)]
+    if options.format == "json":
+        data = why_text.as_data(told)
+        data["new"] = [why_text.step_data(told, step, None) for step in fresh]
+        data["gone"] = [{"line": step.line, "instruction": step.text} for step in gone]
+        return _say_json(session, {**data, "images": images})
+    for line in why_text.whole(told, 10):
+        session.say(line)
+    for word, steps in (("new", fresh), ("gone", gone)):
+        for step in steps:
+            session.say(f"{word}: {why_text.place(step)}  {why_text.short(step.text)}")
+    if all(images):
+        verb = "the same image" if images[0] == images[1] else "another image"
+        session.say(f"{verb}: {images[0][0]} -> {images[1][0]}")
+    return 0
+
+
+# --- export ---
+
+
+def _export_parser() -> Parser:
+    made = _made("export", "Write a record with all that explains it, as JSON.", format=False)
+    made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
+    made.add_argument("-o", "--output", default="-", metavar="FILE", help="where to (default: -)")
+    return made
+
+
+def _export(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.cli.why import known_parts
+    from minibuild.record.portable import portable
+    from minibuild.worker.worker import open_worker
+
+    build = _records(session).find(options.build, os.getcwd())
+    with open_worker(session.root) as worker:
+        text = json.dumps(portable(build, known_parts(worker, build)), indent=1)
+    if options.output == "-":
+        session.say(text)
+        return 0
+    try:
+        with open(options.output, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {options.output}: {error.strerror}") from error
+    return 0
+
+
+COMMANDS = {
+    "builds ls": Command(_ls_parser, _ls),
+    "builds show": Command(_show_parser, _show),
+    "builds logs": Command(_logs_parser, _logs),
+    "builds diff": Command(_diff_parser, _diff),
+    "builds export": Command(_export_parser, _export),
+}

@@ -1,0 +1,228 @@
+"""`minibuild why`: why steps ran again, and where a file of an image comes from.
+
+Comes in: nothing, a line or words of a step, a path, or IMAGE:/path. Goes out: causes, or the way
+of the path, as text or JSON. Read next: `minibuild.record.story`, `minibuild.record.blame`.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cli import why_text
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.errors import ImageError, UsageError
+from minibuild.rootless.enter import enter
+
+if TYPE_CHECKING:
+    from minibuild.record.blame import Origin
+    from minibuild.record.causes import Parts
+    from minibuild.record.records import Build, Records, Step
+    from minibuild.record.story import GetParts
+    from minibuild.worker.worker import Worker
+
+_MOST = 10
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild why",
+        description="Say why the steps of the last build ran, or where a file comes from.",
+        epilog="WHAT is a step (a line of the Dockerfile, or words of the instruction), a path in\n"
+        "the image, or IMAGE:/path. Without it: all steps that ran. BUILD is ^1 for the one\n"
+        "before the last, an id of `minibuild builds`, or a file of `minibuild builds export`.",
+    )
+    made.add_argument("what", nargs="?", default="", metavar="WHAT", help="a step, or a path")
+    made.add_argument(
+        "--build", default="^0", metavar="BUILD", help="explain this one (default: ^0)"
+    )
+    made.add_argument(
+        "--against", default="", metavar="BUILD", help="compare with it (default: the one before)"
+    )
+    made.switch("--all", help="all causes, not only the first of many")
+    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    root, what = session.root, options.what
+    enter()
+    from minibuild.record.records import Records
+    from minibuild.worker.worker import open_worker
+
+    records = Records(root)
+    with open_worker(root) as worker:
+        image, _, path = what.rpartition(":/")
+        if image:
+            lines, data = _of_image(worker, records, image, f"/{path}")
+        else:
+            build = _build(records, options.build)
+            parts = known_parts(worker, build)
+            if what.startswith("/"):
+                lines, data = _of_path(worker, build, parts, what)
+            else:
+                against = _against(records, build, options.against)
+                parts = known_parts(worker, *filter(None, (build, against)))
+                most = 1 << 30 if options.all else _MOST
+                lines, data = _of_steps(records, build, against, parts, what, most)
+    for line in [json.dumps(data, indent=2)] if options.format == "json" else lines:
+        session.say(line)
+    return 0
+
+
+Answer = tuple[Sequence[str], Any]
+"""Lines for people, and the same as data."""
+
+
+# --- Builds ---
+
+
+def _build(records: "Records", word: str) -> "Build":
+    folder = os.getcwd()
+    if word == "^0" and not records.here(folder):
+        raise UsageError(
+            "there is no record of a build", hint="build first; --no-record keeps none"
+        )
+    return records.find(word, folder)
+
+
+def _against(records: "Records", build: "Build", word: str) -> "Build | None":
+    """The build to compare with; by default the one before it of the same place."""
+    from minibuild.record.story import newest_before
+
+    if word:
+        return records.find(word, os.getcwd())
+    return newest_before(records.of_place(build.place), build) if build.place else None
+
+
+def known_parts(worker: "Worker", *builds: "Build") -> "GetParts":
+    """What keys were made of: what came with a record, or else what the store has."""
+    from minibuild.digest import Digest
+
+    def known(key: str) -> "Parts | None":
+        for build in builds:
+            if key in build.parts:
+                brought: Parts = build.parts[key]
+                return brought
+        found = worker.cache.parts(Digest(key))
+        return found if found is None or "op" in found else None
+
+    return known
+
+
+# --- Steps ---
+
+
+def _of_steps(
+    records: "Records",
+    build: "Build",
+    against: "Build | None",
+    parts: "GetParts",
+    what: str,
+    most: int,
+) -> Answer:
+    from minibuild.record.story import story
+
+    told = story(build, against, parts)
+    if not what:
+        return list(why_text.whole(told, most)), why_text.as_data(told)
+    steps = steps_of(build, what)
+    lines: list[str] = []
+    data = []
+    for step in steps:
+        earlier = None if step.ran else ran_in(records, build, step)
+        lines += why_text.one(told, step, earlier, most)
+        data.append(why_text.step_data(told, step, earlier))
+    return lines, {"build": build.id, "against": against and against.id, "steps": data}
+
+
+def steps_of(build: "Build", what: str) -> "list[Step]":
+    """The steps that a line or words mean. Raises `UsageError` if there are none."""
+    steps = [step for step in build.steps if step.is_step]
+    if what.isdigit():
+        line = int(what)
+        found = [s for s in steps if s.lines and s.lines[0] <= line <= s.lines[-1]]
+    else:
+        words = " ".join(what.split())
+        found = [step for step in steps if words in " ".join(step.name.split())]
+    if not found:
+        lines = ", ".join(dict.fromkeys(str(step.line) for step in steps if step.line))
+        raise UsageError(
+            f"the build has no step {what!r}",
+            hint=f"its steps are in lines {lines}; a path in the image begins with /",
+        )
+    return found
+
+
+def ran_in(records: "Records", build: "Build", step: "Step") -> "tuple[Build, Step] | None":
+    """The newest build, up to this one, in which a step of this key ran."""
+    if step.key is None:
+        return None
+    for other in records.all():
+        if other.started <= build.started:
+            for found in other.steps:
+                if found.key == step.key and found.state == "ran":
+                    return other, found
+    return None
+
+
+# --- Paths ---
+
+
+def _of_path(worker: "Worker", build: "Build", parts: "GetParts", path: str) -> Answer:
+    from minibuild.record.blame import Blame
+
+    numbers = [output.get("vertex") for output in build.outputs]
+    last = next((n for n in numbers if n is not None), None)
+    if last is None and build.steps:
+        last = next((s.number for s in reversed(build.steps) if s.result), None)
+    if last is None:
+        raise UsageError("the build made no files", hint="see `minibuild builds`")
+    way = list(Blame(worker, build, parts).way(build.steps[last], path))
+    return _told_way(way, path)
+
+
+def _told_way(way: "Sequence[Origin]", path: str) -> Answer:
+    if not way:
+        raise UsageError(f"the image has no {path}", hint="paths begin at the root of the image")
+    return list(why_text.way(way)), [why_text.origin_data(origin) for origin in way]
+
+
+def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Answer:
+    from minibuild.cli.stores import Images, find
+
+    found = find(Images(worker.store, worker.content, worker.images), word).descriptor.digest
+    for build in records.all():
+        for output in build.outputs:
+            if found in output.get("digests", ()) and output.get("vertex") is not None:
+                from minibuild.record.blame import Blame
+
+                step = build.steps[output["vertex"]]
+                way = list(Blame(worker, build, known_parts(worker, build)).way(step, path))
+                return _told_way(way, path)
+    return _from_elsewhere(worker, word, path)
+
+
+def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
+    """Of an image that was not built here: the layer, and the instruction of its history."""
+    from minibuild.cli.image_look import chosen
+    from minibuild.cli.stores import Images, find
+    from minibuild.graph.platform import host_platform
+    from minibuild.image.listing import Layer, tree_of
+
+    top = find(Images(worker.store, worker.content, worker.images), word).descriptor
+    image = chosen(worker.content, top, host_platform(), word)
+    layers = [Layer(layer.blob, layer.diff_id) for layer in image.layers]
+    item = tree_of(worker.content, layers).get(path.strip("/"))
+    if item is None:
+        raise ImageError(f"{word} has no {path}", hint="paths begin at the root of the image")
+    said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
+    made_by = said[item.layer] if item.layer < len(said) else ""
+    data = {"path": path, "layer": item.layer, "digest": layers[item.layer].blob.digest}
+    line = f"{path}  layer {item.layer}  {why_text.short(made_by) or 'its history does not say'}"
+    return [line], [{**data, "instruction": made_by}]
+
+
+COMMANDS = {"why": Command(_parser, _run)}

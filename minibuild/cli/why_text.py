@@ -1,0 +1,250 @@
+"""The words of `minibuild why`: a story, one step of it, the way of a path; and the same as data.
+
+Comes in: what `minibuild.record` found out. Goes out: lines, and plain data for JSON.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cli.table import ago
+from minibuild.progress.console import visible
+
+if TYPE_CHECKING:
+    from minibuild.record.blame import Origin
+    from minibuild.record.causes import Cause
+    from minibuild.record.records import Build, Step
+    from minibuild.record.story import Stop, Story, Told
+
+_CELLS = 72
+_PATHS = 3
+
+
+def short(text: str) -> str:
+    """An instruction in one line of a terminal."""
+    text = visible(" ".join(text.split()))
+    return text if len(text) <= _CELLS else text[: _CELLS - 1] + "…"
+
+
+def seconds(step: "Step") -> str:
+    """How long a step took."""
+    return f"{step.seconds:.1f} s"
+
+
+def length(span_s: float) -> str:
+    """A time between two builds: `2 minutes`."""
+    text = ago(0.0, span_s)
+    if text.endswith(" ago"):
+        return text.removesuffix(" ago")
+    count = max(1, round(span_s))
+    return f"{count} second{'s' if count != 1 else ''}"
+
+
+# --- A story ---
+
+
+def whole(story: "Story", most: int) -> Iterator[str]:
+    """All steps that ran, and why."""
+    build, against = story.build, story.against
+    total = sum(step.is_step for step in build.steps)
+    head = f"{len(story.told)} of {total} steps ran"
+    if build.error:
+        head = f"the build failed; {head}"
+    if against is not None:
+        head += (
+            f", compared with build {against.id} ({length(build.started - against.started)} before)"
+        )
+    yield head
+    if build.used > build.started + build.seconds + 1:
+        yield f"built again since, {ago(build.used)}: all cached"
+    if against is None:
+        yield "there is no earlier build of it to compare with"
+        return
+    followers = _followers(story.told)
+    for told in story.told:
+        if not told.causes:
+            continue
+        yield ""
+        yield _head(told.step)
+        yield from _causes(told.causes, most)
+        for step in told.follows:
+            yield f"      follows from {place(step)} as well"
+        yield from _counted(followers.get(told.step.number, []))
+    alone = followers.get(-1, [])
+    if alone:
+        yield ""
+        yield from _counted(alone)
+    if story.stops:
+        yield ""
+    for stop in story.stops:
+        yield _stopped(stop)
+
+
+def _followers(told: "Sequence[Told]") -> "dict[int, list[Step]]":
+    """The steps that only follow, by the step with a cause that they follow from first."""
+    roots: dict[int, int] = {}
+    found: dict[int, list[Step]] = {}
+    for one in told:
+        if one.causes:
+            roots[one.step.number] = one.step.number
+            continue
+        known = [roots[step.number] for step in one.follows if step.number in roots]
+        root = roots[one.step.number] = known[0] if known else -1
+        found.setdefault(root, []).append(one.step)
+    return found
+
+
+def _counted(steps: "Sequence[Step]") -> Iterator[str]:
+    if steps:
+        took = sum(step.seconds for step in steps)
+        verb = "step follows" if len(steps) == 1 else "steps follow"
+        yield f"      {len(steps)} {verb} ({took:.1f} s): {', '.join(map(place, steps))}"
+
+
+def _head(step: "Step") -> str:
+    where = f"line {step.line}" if step.line else ""
+    state = "" if step.state == "ran" else f"{step.state}  "
+    return f"{where:<9} {seconds(step):>7}  {state}{short(step.text)}"
+
+
+def _causes(causes: "Sequence[Cause]", most: int) -> Iterator[str]:
+    for cause in causes[:most]:
+        yield f"      {visible(str(cause))}"
+    if len(causes) > most:
+        yield f"      and {len(causes) - most} more (--all)"
+
+
+def place(step: "Step") -> str:
+    """What people call a step: its line, or else its words."""
+    return f"line {step.line}" if step.line else short(step.text)
+
+
+def _stopped(stop: "Stop") -> str:
+    paths = ", ".join(visible(path) for path in stop.paths[:_PATHS])
+    if len(stop.paths) > _PATHS:
+        paths += f" and {len(stop.paths) - _PATHS} more"
+    here = place(stop.step)
+    return f"the change of {here} stopped there: {paths} came out the same for {place(stop.reader)}"
+
+
+# --- One step ---
+
+
+def one(
+    story: "Story", step: "Step", earlier: "tuple[Build, Step] | None", most: int
+) -> Iterator[str]:
+    """Why a step ran, or where its result was found."""
+    told = _told(story, step)
+    if told is None:
+        yield _head(step)
+        yield f"      {_found(step, earlier)}"
+        for stop in story.stops:
+            if stop.reader is step:
+                yield f"      {_stopped(stop)}"
+        return
+    yield _head(step)
+    yield from _causes(told.causes, most)
+    for other in told.follows:
+        yield f"      follows from {place(other)}: {short(other.text)}"
+    if step.error:
+        yield f"      {visible(step.error)}"
+
+
+def _told(story: "Story", step: "Step") -> "Told | None":
+    return next((told for told in story.told if told.step.number == step.number), None)
+
+
+def _found(step: "Step", earlier: "tuple[Build, Step] | None") -> str:
+    if not step.state:
+        return "not needed, or not reached"
+    if step.origin:
+        return f"cached: found in {step.origin}"
+    if earlier is None:
+        return "cached: it ran in a build of which no record is kept"
+    build, ran = earlier
+    return f"cached: it ran in build {build.id}, {ago(build.started)}, and took {seconds(ran)}"
+
+
+# --- A path ---
+
+
+def way(origins: "Sequence[Origin]") -> Iterator[str]:
+    """The steps of the way, each one further in."""
+    for depth, origin in enumerate(origins):
+        yield "  " * depth + _origin(origin)
+
+
+def _origin(origin: "Origin") -> str:
+    path = visible(origin.path)
+    if origin.where == "lost":
+        return f"{path}  its files are no longer in the store, perhaps pruned"
+    if origin.where == "context":
+        assert origin.step is not None
+        name = str(origin.step.source.get("name", "context"))
+        context = "the context" if name == "context" else f"the context {name}"
+        return f"from {context}: {path.lstrip('/')}  ({origin.words})"
+    gone = "  (deleted)" if origin.gone else ""
+    if origin.where == "base":
+        name = "" if origin.step is None else str(origin.step.source.get("ref", ""))
+        return f"{path}  in the base image {name}".rstrip() + gone
+    assert origin.step is not None
+    return f"{path}  {place(origin.step)}  {short(origin.step.text)}{gone}"
+
+
+# --- Data ---
+
+
+def as_data(story: "Story") -> Any:
+    """The whole story."""
+    return {
+        "build": story.build.id,
+        "against": story.against.id if story.against else None,
+        "error": story.build.error,
+        "steps": sum(step.is_step for step in story.build.steps),
+        "ran": [step_data(story, told.step, None) for told in story.told],
+        "stopped": [
+            {"line": s.step.line, "reader": s.reader.line, "paths": list(s.paths)}
+            for s in story.stops
+        ],
+    }
+
+
+def step_data(story: "Story", step: "Step", earlier: "tuple[Build, Step] | None") -> Any:
+    """One step."""
+    told = _told(story, step)
+    found: dict[str, Any] = {
+        "line": step.line,
+        "stage": step.stage,
+        "instruction": step.text,
+        "state": step.state,
+        "seconds": step.seconds,
+        "causes": [] if told is None else [_cause_data(cause) for cause in told.causes],
+        "follows": [] if told is None else [other.line for other in told.follows],
+    }
+    if earlier is not None:
+        build, ran = earlier
+        found["ran_in"] = {"build": build.id, "started": build.started, "seconds": ran.seconds}
+    return found
+
+
+def _cause_data(cause: "Cause") -> dict[str, Any]:
+    return {
+        "kind": cause.kind,
+        "text": cause.text,
+        "note": cause.note,
+        "path": cause.path,
+        "line": cause.line,
+        "perhaps": cause.perhaps,
+    }
+
+
+def origin_data(origin: "Origin") -> Any:
+    """One step of the way of a path."""
+    step = origin.step
+    return {
+        "path": origin.path,
+        "from": origin.where,
+        "line": step.line if step else 0,
+        "instruction": step.text if step else "",
+        "fingerprint": origin.words,
+        "deleted": origin.gone,
+    }
