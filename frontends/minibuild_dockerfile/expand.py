@@ -17,6 +17,9 @@ from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.lexer import Lexer, LexError, RequiredError, TooMuchError
 from minibuild_dockerfile.limits import Budget, too_much
 
+_SHOWN = 1000
+"""So many characters of a word are in the error about it."""
+
 
 class Expansion(NamedTuple):
     """A word expanded. `unset` are the names without a value, also where the word has a default."""
@@ -84,7 +87,8 @@ def _run(lexer: Lexer, span: Span, budget: Budget | None) -> tuple[str, list[str
     except TooMuchError:
         raise too_much(span) from None
     except LexError as error:
-        quoted = json.dumps(lexer.text, ensure_ascii=False)
+        text = lexer.text if len(lexer.text) <= _SHOWN else f"{lexer.text[:_SHOWN]}..."
+        quoted = json.dumps(text, ensure_ascii=False)
         hint = _hint(str(error), lexer.text)
         if isinstance(error, RequiredError):
             hint = "give the value with --build-arg, or in an ARG or ENV above this line"

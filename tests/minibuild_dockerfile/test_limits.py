@@ -97,3 +97,10 @@ def test_steps_share_the_variables_that_they_see() -> None:
     first, second, third = (v.op.env for v in topological([image.vertex]) if isinstance(v.op, Exec))
     assert first is second
     assert dict(third) == {**dict(first), "B": "1"}
+
+
+@pytest.mark.parametrize("word", ["${", "'", '"$a'])
+def test_the_error_about_a_long_word_is_short(word: str) -> None:
+    with pytest.raises(DockerfileError, match="failed to process") as caught:
+        build(f"FROM busybox\nENV a={word}{KIB * 1000}\n")
+    assert len(caught.value.message) < 2000
