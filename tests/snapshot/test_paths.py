@@ -337,8 +337,8 @@ def test_c2_32_attributes_that_cannot_be_set_are_left_out(
 
     base, real = world.layer(None, write("x")), library.set
 
-    def refuse(target: object, name: str, value: bytes, *rest: object, **more: object) -> None:
-        if name == "user.test":
+    def refuse(target: object, name: bytes, value: bytes, *rest: object, **more: object) -> None:
+        if name == b"user.test":
             raise OSError(errno.EOPNOTSUPP, "Operation not supported")
         real(target, name, value, *rest, **more)
 
