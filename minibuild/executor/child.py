@@ -14,12 +14,12 @@ from typing import NoReturn
 
 from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor import program
-from minibuild.executor.channel import Channel
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
 from minibuild.executor.users import User, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
 from minibuild.linux import capabilities, owner, syscalls
+from minibuild.linux.channel import Channel
 from minibuild.linux.dispositions import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.progress.console import visible

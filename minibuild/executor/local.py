@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from minibuild.errors import BuildError, Cancelled, DefinitionError, HostError
 from minibuild.executor.api import BindTree, CannotShow, Output, Step, StepExit
-from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
@@ -33,6 +32,7 @@ from minibuild.executor.wire import (
     pack,
     unpack_reply,
 )
+from minibuild.linux.channel import Channel, close_all, memory_file, pair
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.linux.owner import maps_single_id
@@ -182,7 +182,7 @@ class _Running:
         """Hand the step to the server."""
         theirs: list[int] = []
         try:
-            theirs.append(_memory_file(pack(request)))
+            theirs.append(memory_file("step", pack(request)))
             if self._stdin is None or request.step.tty:
                 theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             else:
@@ -329,12 +329,3 @@ class _Running:
         for fd in self._streams:
             os.close(fd)
         self._streams.clear()
-
-
-def _memory_file(data: bytes) -> int:
-    """A file in memory: a socket's messages are limited, a step's environment hardly is."""
-    fd = os.memfd_create("step", os.MFD_CLOEXEC)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-    return fd

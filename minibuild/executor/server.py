@@ -23,7 +23,6 @@ from typing import NoReturn
 
 from minibuild.errors import HostError
 from minibuild.executor import child
-from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.executor.ground import Ground
 from minibuild.executor.groups import StepGroup, Usage
 from minibuild.executor.system import System
@@ -37,6 +36,7 @@ from minibuild.executor.wire import (
     unpack_setup,
 )
 from minibuild.linux import syscalls
+from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.dispositions import restore_defaults
 from minibuild.linux.owner import maps_single_id
 from minibuild.linux.root_mount import contain_mounts

@@ -1,41 +1,45 @@
 """The process in which a build runs when its caller cannot enter a user namespace.
 
-Started by `parent`. Reads a request from the socket, enters a user namespace, builds, and writes
-("event", ...), then ("result", ...) or ("error", ...). The end of its input is the order to stop.
+Started by `parent`. Takes a request, enters a user namespace, builds, and sends events, then the
+result or an error. The end of its input is the order to stop.
 Read next: `enter`, for the command line.
 """
 
 import os
-import pickle
 import signal
-import socket
 import threading
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minibuild.events import Event
+    from minibuild.linux.rpc import Callee
 
 
 def main(number: int) -> int:
-    """Serve one build on the socket with this number."""
+    """Serve one build on the channel with this number."""
     from minibuild.errors import BuildError
+    from minibuild.linux.channel import Channel
     from minibuild.linux.idmap import plan_id_maps
     from minibuild.linux.namespace import enter_user_namespace
+    from minibuild.linux.rpc import Callee
     from minibuild.linux.signals import stopping
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The caller may ignore them.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    connection = socket.socket(fileno=number)
-    connection.set_inheritable(False)
-    stream = connection.makefile("rwb")
-    request, root, folder = pickle.load(stream)
+    os.set_inheritable(number, False)
+    callee = Callee(Channel(number))
+    call = callee.next()
+    if call is None:
+        return 0  # The caller is gone.
+    request, root, folder = call.value
     os.chdir(folder)
-    sending = threading.Lock()
-
     cancelled, finished = threading.Event(), threading.Event()
 
-    def send(kind: str, value: Any) -> None:
+    def report(event: "Event") -> None:
         try:
-            with sending:
-                pickle.dump((kind, value), stream)
-                stream.flush()
+            callee.event(event)
         except OSError:
             cancelled.set()  # The caller is gone.
 
@@ -44,42 +48,41 @@ def main(number: int) -> int:
         from minibuild.builder import run_build
 
         # Only now: a process with two threads may not enter a user namespace.
-        _watch(connection, finished)
+        _watch(callee, finished)
         with stopping(cancelled, last_word=b""):
-            result = run_build(
-                request, root=root, report=lambda event: send("event", event), cancelled=cancelled
-            )
+            result = run_build(request, root=root, report=report, cancelled=cancelled)
         finished.set()
     except BuildError as error:
         finished.set()
-        send("error", error)
+        _answer(callee.error, error)
         return error.exit_code
     except Exception as error:
         finished.set()
-        send("error", _portable(error))
+        _answer(callee.error, noted(error))
         return BuildError.exit_code
-    send("result", result)
+    _answer(callee.result, result)
     return 0
 
 
-def _portable(error: Exception) -> Exception:
+def _answer(send: Callable[[Any], None], value: object) -> None:
+    with suppress(OSError):  # The caller is gone.
+        send(value)
+
+
+def noted(error: Exception) -> Exception:
     """A mistake of ours, for the caller to see as if it had happened there: with the place where it
     happened, which pickle drops."""
     from traceback import format_exc
 
     error.add_note(f"in the process that ran the build:\n{format_exc()}")
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(error.__notes__[-1])
     return error
 
 
-def _watch(connection: socket.socket, finished: threading.Event) -> None:
+def _watch(callee: "Callee", finished: threading.Event) -> None:
     """Interrupt the build when the other end says so or is gone."""
 
     def wait() -> None:
-        connection.recv(1)
+        callee.wait_for_end()
         if not finished.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 

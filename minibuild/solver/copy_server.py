@@ -1,37 +1,32 @@
 """The copy server: a process beside this one that copies files.
 
-Comes in: a `CopyJob`, and open directories, over a socket. Goes out: what became of it. Between two
-system calls for a small file the interpreter is busy, and it has one lock: threads that copy side
-by side only take it from each other. A process has a lock of its own.
+Comes in: a `CopyJob`, and open directories, over a channel. Goes out: what became of it. Between
+two system calls for a small file the interpreter is busy, and it has one lock: threads that copy
+side by side only take it from each other. A process has a lock of its own.
 
 It is forked while this process has one thread, with all modules loaded, and lives as long as the
 build. It knows directories only as descriptors, so it does not matter who mounted them, and it
 never touches the database: what is to be remembered goes back with the answer. If this process
-dies, the kernel kills it. Read next: `fileop.copy`.
+dies, the kernel kills it. Read next: `fileop.copy`, `linux.rpc`.
 """
 
 import gc
 import os
-import pickle
 import signal
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
-from minibuild.executor.channel import Channel, close_all, pair
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.linux import syscalls
+from minibuild.linux.channel import Channel, close_all, pair
+from minibuild.linux.rpc import MAX_FILES, Callee, Caller, Gone
 from minibuild.oci.content import BlobWriter
 from minibuild.startup.tuples import NamedTuple
 
-MAX_DIRECTORIES = 7
-"""With the order itself these are the descriptors that go with one message."""
-
-_POLL_MS = 50
-_WORD_BYTES = 64
-_PROGRESS, _DONE, _ERROR = b"p", b"d", b"e"
+MAX_DIRECTORIES = MAX_FILES
 
 
 class _Order(NamedTuple):
@@ -49,10 +44,10 @@ class _Order(NamedTuple):
 class CopyServer:
     """The client's end. One job at a time."""
 
-    __slots__ = ("_channel", "_pid")
+    __slots__ = ("_caller", "_pid")
 
     def __init__(self, channel: Channel, pid: int) -> None:
-        self._channel = channel
+        self._caller = Caller(channel)
         self._pid = pid
 
     @classmethod
@@ -91,74 +86,44 @@ class CopyServer:
         )
         directories = [fd for fd in (places.root_fd, places.base_fd) if fd is not None and fd >= 0]
         directories += [tree.fd for _, tree in sources]
+
+        def progress(event: tuple[int, int]) -> None:
+            if hooks.progress is not None:
+                hooks.progress(*event)
+
         try:
-            with _parcel(order) as parcel:
-                try:
-                    self._channel.send(b"job", (parcel.fileno(), *directories))
-                except OSError as error:
-                    raise self._died() from error
-            return self._answer(hooks)
-        except BaseException:
-            if job.form != "tree" and os.path.exists(making):
+            result = self._caller.call(
+                order, directories, on_event=progress, cancelled=hooks.cancelled
+            )
+            assert isinstance(result, CopyResult)
+            return result
+        except BaseException as error:
+            unfinished = job.form != "tree" and os.path.exists(making)
+            if unfinished or isinstance(error, Cancelled | Gone):
                 self.close()  # It may be at it still.
                 _remove(making)
+            if isinstance(error, Cancelled):
+                raise Cancelled("cancelled while copying files") from error
+            if isinstance(error, Gone):
+                raise HostError(
+                    "the process that copies files died",
+                    hint="was it killed, or out of memory? See `dmesg`",
+                ) from error
             raise
-
-    def _answer(self, hooks: Hooks) -> CopyResult:
-        import select
-
-        poll = select.poll()
-        poll.register(self._channel.fileno(), select.POLLIN)
-        while True:
-            if hooks.cancelled is not None and hooks.cancelled.is_set():
-                self.close()
-                raise Cancelled("cancelled while copying files")
-            if not poll.poll(_POLL_MS):
-                continue
-            word, fds = self._channel.receive(_WORD_BYTES)
-            if word[:1] == _PROGRESS:
-                if hooks.progress is not None:
-                    hooks.progress(*map(int, word[1:].split()))
-                continue
-            if not fds:
-                raise self._died()
-            with os.fdopen(fds[0], "rb") as parcel:
-                answer: Any = pickle.load(parcel)
-            if word == _ERROR:
-                raise answer
-            assert isinstance(answer, CopyResult)
-            return answer
-
-    def _died(self) -> HostError:
-        self.close()
-        return HostError(
-            "the process that copies files died",
-            hint="was it killed, or out of memory? See `dmesg`",
-        )
 
     def close(self) -> None:
         """Stop it, whatever it does."""
         if self._pid > 0:
             pid, self._pid = self._pid, 0
-            self._channel.close()
+            self._caller.close()
             os.kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
                 os.waitpid(pid, 0)
 
 
 def _remove(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _parcel(value: Any) -> Any:
-    """A file in memory with the value in it: a message has room for some 200 KiB only."""
-    file = os.fdopen(os.memfd_create("job", os.MFD_CLOEXEC), "w+b")
-    pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
-    file.seek(0)
-    return file
 
 
 # --- The other process ----------------------------------------------------------------------------
@@ -177,44 +142,31 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
         keep = channel.fileno()
         os.closerange(3, keep)
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-        while _serve(channel):
-            pass
+        callee = Callee(channel)
+        while (call := callee.next()) is not None:
+            assert isinstance(call.value, _Order)
+            _serve(callee, call.value, call.files)
         status = 0
     finally:
         os._exit(status)
 
 
-def _serve(channel: Channel) -> bool:
-    """One job; False if there are no more."""
-    word, fds = channel.receive(_WORD_BYTES)
-    if not word:
-        return False
-    with os.fdopen(fds[0], "rb") as parcel:
-        order: Any = pickle.load(parcel)
-    assert isinstance(order, _Order)
-
-    def progress(files: int, size_bytes: int) -> None:
-        channel.send(_PROGRESS + b"%d %d" % (files, size_bytes))
-
-    answer: Any
+def _serve(callee: Callee, order: _Order, files: list[int]) -> None:
+    """Do one job."""
+    places, blobs = _places(order, files), _Blobs(order.making, order.blobs)
+    hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
     try:
-        places, blobs = _places(order, fds[1:]), _Blobs(order.making, order.blobs)
-        word, answer = _DONE, copy(order.job, places, blobs, Hooks(progress))
+        result = copy(order.job, places, blobs, hooks)
     except Exception as error:
-        word, answer = _ERROR, error
+        callee.error(error)
+    else:
+        callee.result(result)
     finally:
-        close_all(fds[1:])
-    try:
-        answered = _parcel(answer)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        word, answered = _ERROR, _parcel(RuntimeError(repr(answer)))
-    with answered:
-        channel.send(word, (answered.fileno(),))
-    return True
+        close_all(files)
 
 
-def _places(order: _Order, fds: list[int]) -> Places:
-    left = list(fds)
+def _places(order: _Order, files: list[int]) -> Places:
+    left = list(files)
     root_fd = left.pop(0) if order.has_root else -1
     base_fd = left.pop(0) if order.has_base else None
     trees = zip(order.trees, left, strict=True)

@@ -4,14 +4,15 @@ import pickle
 import threading
 
 from minibuild.errors import StepFailed
-from minibuild.rootless.child import _portable
+from minibuild.linux.rpc import portable
+from minibuild.rootless.child import noted
 
 
 def raised(error: Exception) -> Exception:
     try:
         raise error
     except Exception as caught:
-        return pickle.loads(pickle.dumps(_portable(caught)))  # type: ignore[no-any-return]
+        return pickle.loads(pickle.dumps(portable(noted(caught))))  # type: ignore[no-any-return]
 
 
 def test_it_keeps_its_type_and_says_where_it_happened() -> None:

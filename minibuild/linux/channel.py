@@ -50,6 +50,10 @@ class Channel:
                 fds.append(int.from_bytes(raw[start : start + _FD_BYTES], sys.byteorder))
         return data, fds
 
+    def end(self) -> None:
+        """Say that nothing more is sent. The other end can still be heard."""
+        self._socket.shutdown(_socket.SHUT_WR)
+
     def detach(self) -> int:
         """Give up the descriptor without closing it."""
         return self._socket.detach()
@@ -69,3 +73,12 @@ def close_all(fds: tuple[int, ...] | list[int]) -> None:
     """Close descriptors that came with a message."""
     for fd in fds:
         os.close(fd)
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """A file in memory with the data: a message has room for some 200 KiB only."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
