@@ -87,7 +87,8 @@ def _steps(build: "Build") -> str:
 def _place(build: "Build") -> str:
     target = str(build.data.get("target", ""))
     file = os.path.basename(str(build.data.get("file", ""))) or "Dockerfile"
-    place = os.path.join(build.context, file)
+    graph = not build.data.get("file") and build.data.get("source", {}).get("name") == "graph"
+    place = f"{build.context} (graph)" if graph else os.path.join(build.context, file)
     return f"{place} ({target})" if target else place
 
 

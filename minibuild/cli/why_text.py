@@ -187,7 +187,8 @@ def _origin(origin: "Origin") -> str:
         name = "" if origin.step is None else str(origin.step.source.get("ref", ""))
         return f"{path}  in the base image {name}".rstrip() + gone
     assert origin.step is not None
-    return f"{path}  {place(origin.step)}  {short(origin.step.text)}{gone}"
+    line = f"{place(origin.step)}  " if origin.step.line else ""
+    return f"{path}  {line}{short(origin.step.text)}{gone}"
 
 
 # --- Data ---

@@ -79,6 +79,8 @@ class Mask:
         return value
 
     def _member(self, name: str, value: Any) -> Any:
+        if name == "bytes" and isinstance(value, str):
+            return hashed(value)  # the text of a file in the definition, in which none is found
         return self._assigned(name, value) if isinstance(value, str) else self.data(value, name)
 
     def _assigned(self, name: str, value: str) -> str:

@@ -64,6 +64,17 @@ def test_an_exported_secret_is_compared_by_its_digest() -> None:
     assert said(parts(old), parts({"env": [["API_TOKEN", "other"]]})) != []
 
 
+def test_the_text_of_a_file() -> None:
+    """It may hold a secret, so it is not shown, and an exported record has its digest."""
+    one, two, exported = (
+        parts({"actions": [{"type": "Mkfile", "path": "/a", "data": {"bytes": text}}]})
+        for text in ("6f6e65", "74776f", hashed("6f6e65"))
+    )
+    assert said(one, two) == ["the text of the file is another"]
+    assert said(exported, one) == said(one, exported) == []
+    assert said(exported, two) == ["the text of the file is another"]
+
+
 def test_long_commands_are_shown_where_they_differ() -> None:
     old, new = ({"args": ["/bin/sh", "-c", "x" * 80 + end]} for end in ("-O1", "-O2"))
     assert said(parts(old), parts(new)) == [f"command '…{'x' * 10}-O1' -> '…{'x' * 10}-O2'"]

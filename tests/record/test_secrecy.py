@@ -64,6 +64,12 @@ def test_what_replaces_a_secret_tells_two_of_them_apart() -> None:
     assert one != other
 
 
+def test_the_text_of_a_file_is_a_digest() -> None:
+    data = b"TOKEN=value-in-a-heredoc".hex()
+    kept = mask_of(BuildRequest(), "", []).data({"data": {"bytes": data}})
+    assert kept == {"data": {"bytes": hashed(data)}}
+
+
 def test_harmless_values_of_secret_names_stay_in_text() -> None:
     """`AUTH=true` must not take every `true` out of a record; its own member is hashed."""
     mask = mask_of(BuildRequest(build_args={"AUTH": "true"}), "", [])
