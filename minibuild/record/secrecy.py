@@ -6,6 +6,8 @@ the check SecretsUsedInArgOrEnv has it), and passwords in addresses. A value bec
 `sha256:` and 8 digits, so that two records can be compared.
 """
 
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,7 +17,7 @@ from minibuild.graph.address import without_passwords
 from minibuild.graph.op import Exec
 from minibuild.graph.secret_names import may_be_secret
 from minibuild.graph.vertex import Vertex
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, Secret
 from minibuild.session.secrets import SecretReader
 from minibuild.startup.regex import regex
 
@@ -119,10 +121,25 @@ def secret_values(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield from (value for name, value in pairs if value and _is_secret(name))
 
 
+def all_can_be_read(request: BuildRequest) -> bool:
+    """Whether the values of all secrets are known, and so can be found in logs. One that came
+    through a pipe was read by the step that it was for, and cannot be read again."""
+    return all(secret.value is not None or _is_file(secret) for secret in request.secrets)
+
+
+def _is_file(secret: Secret) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(secret.path or secret.id).st_mode)
+    except OSError:
+        return False
+
+
 def _of_secrets(request: BuildRequest) -> Iterator[str]:
     """The values of secrets, and each of their lines: a step may print one of a key."""
     read = SecretReader(request.secrets)
     for secret in request.secrets:
+        if secret.value is None and not _is_file(secret):
+            continue  # to open a pipe that has no writer would take for ever
         try:
             data = read(secret.id)
         except BuildError:

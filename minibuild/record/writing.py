@@ -19,7 +19,7 @@ from minibuild.errors import BuildError
 from minibuild.events import Completed, Remark, Started
 from minibuild.graph.op import LocalSource, Source, kind_of
 from minibuild.graph.vertex import Vertex, plain
-from minibuild.record.secrecy import Mask, mask_of
+from minibuild.record.secrecy import Mask, all_can_be_read, mask_of
 from minibuild.session.request import BuildResult
 
 if TYPE_CHECKING:
@@ -185,8 +185,11 @@ def _outputs(
 def _logs(
     recorder: "Recorder", vertices: Sequence[Vertex], mask: Mask
 ) -> dict[str, list[tuple[int, int, str]]]:
-    """The end of each step's log by the number of its vertex: milliseconds, stream, text."""
-    found = {}
+    """The end of each step's log by the number of its vertex: milliseconds, stream, text. None
+    is kept where a secret in it could not be found."""
+    found: dict[str, list[tuple[int, int, str]]] = {}
+    if not all_can_be_read(recorder.request):
+        return found
     for number, vertex in enumerate(vertices):
         tail = recorder.logs.get(vertex.digest)
         if tail is not None:

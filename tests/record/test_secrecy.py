@@ -1,13 +1,14 @@
 """No secret is in a record: which values count, and that none of them stays in any member."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from minibuild.graph.op import Exec
 from minibuild.graph.vertex import Vertex
-from minibuild.record.secrecy import hashed, mask_of
+from minibuild.record.secrecy import all_can_be_read, hashed, mask_of
 from minibuild.session.request import BuildRequest, Secret
 
 RUN = Vertex(Exec(("sh",), (("API_TOKEN", "from-the-graph"), ("MODE", "visible"))))
@@ -62,6 +63,19 @@ def test_what_replaces_a_secret_tells_two_of_them_apart() -> None:
     )
     assert one == f"<{hashed('first-value')}>"
     assert one != other
+
+
+def test_a_pipe_is_not_read_again(tmp_path: Path) -> None:
+    """It was read by the step; to open it once more may wait for ever. Then no log is kept."""
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_text("value")
+    piped = BuildRequest(secrets=(Secret("a", path=str(pipe)),))
+    mask_of(piped, "", [])
+    assert not all_can_be_read(piped)
+    assert not all_can_be_read(BuildRequest(secrets=(Secret("a", path=str(tmp_path / "none")),)))
+    assert all_can_be_read(BuildRequest(secrets=(Secret("a", path=str(file)),)))
+    assert all_can_be_read(BuildRequest(secrets=(Secret("a", value=b"x"),)))
 
 
 def test_the_text_of_a_file_is_a_digest() -> None:
