@@ -13,11 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from minibuild.store.layout import Store
 from tests.support import busybox, probes
 
 CHECKOUT = Path(__file__).parent.parent
+
+# How long an example takes, or making it up, is no outcome: a machine may have much else to do.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

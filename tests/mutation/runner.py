@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -162,10 +163,18 @@ def apply(mutant: Mutant, module: str) -> None:
     found: Any = sys.modules[module]
     for part in mutant.function.split("."):
         found = found.__dict__[part]
-    if hasattr(found, "cache_clear"):
-        found.cache_clear()  # Else it would answer what it answered before.
     function = _plain(found)
     function.__code__ = _rebound(mutant.code, function.__code__)
+    # Functions that remember would answer what they answered before, be it this one or a caller.
+    for remembering in _with_cache(module.partition(".")[0]):
+        remembering.cache_clear()
+
+
+def _with_cache(package: str) -> list[Any]:
+    """What `functools.cache` decorates in the modules of a package."""
+    modules = [m for name, m in sys.modules.items() if name.partition(".")[0] == package]
+    values = [value for module in modules for value in vars(module).values()]
+    return [value for value in values if isinstance(value, _lru_cache_wrapper)]
 
 
 def _plain(found: Any) -> FunctionType:

@@ -34,7 +34,9 @@ def copied(folders: tuple[str, int], *edits: Edit) -> tuple[Any, Any]:
     for edit in edits:
         edit(source)
     accessed = os.lstat(f"{source}/e").st_atime_ns
+    before = open_descriptors()
     entry.copy(f"{source}/e", to, "e")
+    assert open_descriptors() == before
     made = f"/proc/self/fd/{to}/e"
     assert os.lstat(made).st_atime_ns == accessed
     found, expected = read_entry(made), read_entry(f"{source}/e")
@@ -70,6 +72,14 @@ def test_owners_and_devices(folders: tuple[str, int], kind: str) -> None:
     found, expected = copied(folders, *edits)
     assert found == expected and found.owner == (11, 22)
     assert kind != "file" or (found.mode, len(found.xattrs)) == (0o6755, 1)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("kind", [kind for kind in TYPES.values() if kind != "dir"])
+def test_attributes_of_all_types(folders: tuple[str, int], kind: str) -> None:
+    """`user.*` is for files and directories only; other namespaces are for all (xattr(7))."""
+    found, expected = copied(folders, node("e", kind), set_xattr("e", "trusted.a", b"1"))
+    assert found == expected and found.xattrs == (("trusted.a", b"1"),)
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "fifo"])
