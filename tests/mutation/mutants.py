@@ -46,7 +46,7 @@ def mutants(path: str, source: str) -> Iterator[Mutant]:
                     continue
                 code = _find(compiled, name)
                 if code is not None:
-                    yield Mutant(path, getattr(node, "lineno", 0), name, change, code)
+                    yield Mutant(path, _line(node), name, change, code)
 
 
 def _functions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -81,6 +81,11 @@ def _twin(tree: ast.AST, mutated: ast.AST, node: ast.AST) -> ast.AST:
         if original is node:
             return twin
     raise AssertionError("the copy has the same nodes")
+
+
+def _line(node: ast.AST) -> int:
+    """The line that is executed; of a condition in brackets that is the one behind the `if`."""
+    return getattr(getattr(node, "test", node), "lineno", 0)
 
 
 def _find(code: CodeType, qualified: str) -> CodeType | None:

@@ -90,6 +90,16 @@ def test_whiteouts_that_are_files(tmp_path: Path) -> None:
     assert kinds["d/a"] is Kind.DELETE and kinds["e/a"] is Kind.MODIFY
 
 
+def test_changes_where_there_is_nothing_to_change(tmp_path: Path) -> None:
+    """Equal layers have none, and a whiteout deletes nothing where nothing is."""
+    view = layers(tmp_path, {"d/a": ""}, {"gone": "gone", "d/gone": "gone", "d/new": ""})
+    below = View(view.dirs[1:], "user")
+    assert list(differences(view, view)) == []
+    assert list(differences(below, below)) == []
+    found = [(d.kind, d.path) for d in differences(below, view)]
+    assert found == [(Kind.MODIFY, ""), (Kind.MODIFY, "d"), (Kind.ADD, "d/new")]
+
+
 def test_a_full_copy_has_no_whiteouts(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     xattr.set(str(tmp_path / "d"), "user.overlay.opaque", b"y")

@@ -1,0 +1,158 @@
+"""What overlayfs is asked to mount, without mounting it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import StoreError
+from minibuild.snapshot import overlay as module
+from minibuild.snapshot.api import Mount, SnapshotID
+from minibuild.snapshot.overlay import OverlaySnapshotter
+from minibuild.store.layout import Store
+from tests.support.descriptors import open_descriptors
+
+OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "uuid=off", "xino=off")
+
+
+@pytest.fixture
+def snapshots(store: Store) -> OverlaySnapshotter:
+    return OverlaySnapshotter(store, user_namespace=False)
+
+
+def layer(snapshots: OverlaySnapshotter, parent: SnapshotID | None, name: str) -> SnapshotID:
+    """A committed snapshot with one file more. It is written below any mount."""
+    made = snapshots.prepare(parent)
+    Path(snapshots.layer_dir(made), name).write_text(name)
+    snapshots.commit(made)
+    return made
+
+
+def test_one_layer_is_bound(snapshots: OverlaySnapshotter) -> None:
+    active = snapshots.prepare(None)
+    fs = snapshots.layer_dir(active)
+    assert snapshots.mounts(active, readonly=True) == [Mount("bind", fs, ("rbind", "ro"))]
+    assert snapshots.mounts(active, readonly=False) == [Mount("bind", fs, ("rbind", "rw"))]
+
+
+@pytest.mark.parametrize(("user_namespace", "more"), [(False, ()), (True, ("userxattr",))])
+def test_several_layers_are_an_overlay(
+    store: Store, user_namespace: bool, more: tuple[str, ...]
+) -> None:
+    """The topmost layer is written to, or is one of the lower ones, which come topmost first."""
+    snapshots = OverlaySnapshotter(store, user_namespace=user_namespace)
+    one = layer(snapshots, None, "one")
+    two = layer(snapshots, one, "two")
+    active = snapshots.prepare(two)
+    lower = f"{two}/fs:{one}/fs"
+    assert snapshots.mounts(active, readonly=False) == [
+        Mount(
+            *("overlay", "overlay"),
+            (
+                *(f"lowerdir={lower}", f"upperdir={active}/fs", f"workdir={active}/work"),
+                *(*OPTIONS, *more, "volatile"),
+            ),
+            snapshots.folder,
+        )
+    ]
+    assert snapshots.mounts(active, readonly=True) == [
+        Mount(
+            *("overlay", "overlay"),
+            (f"lowerdir={active}/fs:{lower}", *OPTIONS, *more, "ro"),
+            snapshots.folder,
+        )
+    ]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_is_committed_is_not_written(snapshots: OverlaySnapshotter, depth: int) -> None:
+    snapshot: SnapshotID | None = None
+    for name in range(depth):
+        snapshot = layer(snapshots, snapshot, str(name))
+    assert snapshot is not None
+    refused = f"snapshot {snapshot} is committed and cannot be written"
+    with pytest.raises(StoreError, match=refused):
+        snapshots.mounts(snapshot, readonly=False)
+    with pytest.raises(StoreError, match=refused), snapshots.tree(snapshot, readonly=False):
+        pass
+
+
+def test_the_tree_of_one_layer_is_its_directory(snapshots: OverlaySnapshotter) -> None:
+    one = layer(snapshots, None, "one")
+    before = open_descriptors()
+    with snapshots.tree(one) as fd:
+        assert os.listdir(fd) == ["one"]
+    assert open_descriptors() == before
+
+
+def marked(snapshots: OverlaySnapshotter, active: SnapshotID) -> Path:
+    """What a volatile mount leaves in the workdir (fs/overlayfs/super.c)."""
+    marker = Path(snapshots.folder, str(active), "work", "work", "incompat", "volatile")
+    marker.mkdir(parents=True)
+    (marker / "dirty").touch()
+    return marker
+
+
+def test_a_second_mount_is_allowed(snapshots: OverlaySnapshotter) -> None:
+    """The marker of the first one, which forbids it, goes. To read needs no workdir."""
+    active = snapshots.prepare(layer(snapshots, None, "one"))
+    marker = marked(snapshots, active)
+    snapshots.mounts(active, readonly=True)
+    assert marker.exists()
+    before = open_descriptors()
+    snapshots.mounts(active, readonly=False)
+    assert not marker.exists() and marker.parent.exists()
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("left", ["nothing", "what is known", "more", "a step's own"])
+def test_a_snapshot_has_no_workdir_once_it_is_committed(
+    snapshots: OverlaySnapshotter, left: str
+) -> None:
+    active = snapshots.prepare(layer(snapshots, None, "one"))
+    work = Path(snapshots.folder, str(active), "work")
+    assert work.is_dir()
+    if left in ("what is known", "more"):
+        marked(snapshots, active)
+    if left in ("more", "a step's own"):
+        (work / "work").mkdir(exist_ok=True)
+        (work / "work" / "#1").write_text("the kernel was copying it up")
+    before = open_descriptors()
+    snapshots.commit(active)
+    assert not work.exists() and not snapshots.table.is_active(active)
+    assert open_descriptors() == before
+
+
+def test_more_layers_than_overlayfs_takes(
+    snapshots: OverlaySnapshotter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is prepared on so many stands on one with all their files."""
+    monkeypatch.setattr(OverlaySnapshotter, "max_layers", 3)
+    one = layer(snapshots, None, "one")
+    two = layer(snapshots, one, "two")
+    three = snapshots.prepare(two)
+    assert snapshots.layers(three) == (one, two, three)
+    snapshots.commit(three)
+    active = snapshots.prepare(three)
+    flat, top = snapshots.layers(active)
+    assert top == active and flat not in (one, two, three)
+    assert sorted(os.listdir(snapshots.layer_dir(flat))) == ["one", "two"]
+
+
+def test_more_lower_layers_than_a_page_has_room_for(
+    snapshots: OverlaySnapshotter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get short names, in a folder of the snapshot, from which all paths go."""
+    one = layer(snapshots, None, "one")
+    two = layer(snapshots, one, "two")
+    active = snapshots.prepare(two)
+    length = len(f"{two}/fs:{one}/fs:")
+    monkeypatch.setattr(module, "_MAX_LOWERDIR_BYTES", length + 1)
+    (mount,) = snapshots.mounts(active, readonly=False)
+    assert mount.cwd == snapshots.folder
+    monkeypatch.setattr(module, "_MAX_LOWERDIR_BYTES", length)
+    for _ in range(2):  # The names of an earlier mount are there, and right.
+        (mount,) = snapshots.mounts(active, readonly=False)
+        assert mount.cwd == f"{snapshots.folder}/{active}/l"
+        assert mount.options[:3] == ("lowerdir=0:1", "upperdir=../fs", "workdir=../work")
+    assert [os.listdir(f"{mount.cwd}/{name}") for name in "01"] == [["two"], ["one"]]
