@@ -15,7 +15,7 @@ _OUTDATED = "docker build itself has no use for it any more; leave it out"
 
 UNSUPPORTED = {
     "--builder": _NO_DAEMON,
-    "--cgroup-parent": "limit the program itself instead, with systemd-run or ulimit",
+    "--cgroup-parent": "start minibuild in that cgroup: those of steps are made below its own",
     "--compress": _OUTDATED,
     "--force-rm": _OUTDATED,
     "--isolation": _OUTDATED,
