@@ -135,7 +135,10 @@ class EntryWriter:
             os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
 
     def write_root(self, entry: Entry) -> None:
-        """Give the root directory the metadata of its entry."""
+        """Give the root directory the metadata of its entry, if that is one of a directory: a
+        name such as `..` may mean the root, too."""
+        if entry.kind != "dir":
+            return
         uid, gid = self._owner or (entry.uid, entry.gid)
         ownership.chown(self.root_fd, ".", uid, gid)
         os.chmod(".", entry.mode, dir_fd=self.root_fd)

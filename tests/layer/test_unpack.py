@@ -273,6 +273,15 @@ def test_dots_in_names(store: Store, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["..", ".", "a/.."])
+def test_the_root_stays_a_directory_with_its_mode(store: Store, tmp_path: Path, name: str) -> None:
+    """Whatever an entry says that names it and is none of a directory."""
+    data = tar(folder(".", 0o750), entry(name, b"x", mode=0), symlink(name, "x"), entry("f"))
+    trees.unpack_into(store, layer_of(store, data), str(tmp_path / "out"))
+    assert trees.names(str(tmp_path / "out")) == {"f": b""}
+    assert os.stat(tmp_path / "out").st_mode & 0o7777 == 0o750
+
+
 def test_overlay_marks_of_others_are_not_taken(store: Store, tmp_path: Path) -> None:
     """A device 0:0 or an opaque attribute in a tar would hide files of lower layers."""
     data = tar(
