@@ -26,6 +26,14 @@ from minibuild.graph.pattern import clean, escape_glob, has_wildcard, match_glob
         ("[!a]x", "!x", True),
         ("[!a]x", "bx", False),
         ("[c-a]x", "bx", False),
+        ("[c-a]x", "x", False),
+        # A range the wrong way round holds nothing, and what is not in it is everything.
+        ("[^c-a]x", "bx", True),
+        ("[^c-a]x", "bxx", False),
+        # A class may hold a slash, as in Go; then the first place that fits is not the only one.
+        ("*[^a]*b", "x/yb", True),
+        ("*[^a]*b", "xyb", True),
+        ("*[^a]*b", "x/y/zb", False),
         ("[a*]", "*", True),
         ("[a*]", "ab", False),
         (r"[\]a]", "]", True),

@@ -64,6 +64,7 @@ class Mutations:
             self._seconds[number] = time.monotonic() - started
             if any(report.failed for report in reports):
                 raise pytest.UsageError(f"{item.nodeid} fails without any mutant")
+        self._control(session)
         left = [m for path in self._modules for m in mutants(path, Path(path).read_text())]
         left = left[:: self._sample]
         print(f"{len(session.items)} tests, {len(left)} mutants", flush=True)
@@ -101,6 +102,19 @@ class Mutations:
         finally:
             sys.settrace(None)
             threading.settrace(None)
+
+    def _control(self, session: pytest.Session) -> None:
+        """All tests again in a child without a mutant: one that fails there would kill all."""
+        sys.stdout.flush()
+        pid = os.fork()
+        if not pid:
+            again = (item for n, item in enumerate(session.items) if not self._passes(session, n))
+            failed = next(again, None)
+            if failed is not None:
+                print(f"{failed.nodeid} fails when it runs a second time", flush=True)
+            os._exit(failed is not None)
+        if os.waitpid(pid, 0)[1]:
+            raise pytest.UsageError("a test fails without any mutant, in a child")
 
     def _start(self, session: pytest.Session, mutant: Mutant, tests: Sequence[int]) -> int:
         pid = os.fork()

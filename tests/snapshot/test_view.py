@@ -34,7 +34,7 @@ def layers(tmp_path: Path, *made: dict[str, str]) -> View:
     dirs: list[str] = []
     for number, files in enumerate(made):
         layer = tmp_path / str(number)
-        layer.mkdir()
+        layer.mkdir(parents=True)
         dirs.insert(0, str(layer))
         for path, text in files.items():
             target = layer / path
@@ -98,6 +98,65 @@ def test_changes_where_there_is_nothing_to_change(tmp_path: Path) -> None:
     assert list(differences(below, below)) == []
     found = [(d.kind, d.path) for d in differences(below, view)]
     assert found == [(Kind.MODIFY, ""), (Kind.MODIFY, "d"), (Kind.ADD, "d/new")]
+
+
+def test_paths_that_lead_to_the_root(tmp_path: Path) -> None:
+    """Empty parts of a path mean nothing, and without layers there is nothing to find."""
+    view = layers(tmp_path, {"d/a": ""}, {"d/b": ""})
+    root, found = view.find(""), view.find("/d//b")
+    assert root is not None and (root.path, root.dirs) == (str(tmp_path / "1"), view.dirs)
+    assert found is not None and found.path == f"{tmp_path}/1/d/b"
+    nothing = View([], "user")
+    assert nothing.find("d/a") is None
+    root = nothing.find("")
+    assert root is not None and (root.path, root.dirs) == ("", ())
+
+
+def test_a_file_whiteout_is_empty(tmp_path: Path) -> None:
+    """One that has contents is a file, whatever attribute it has."""
+    view = layers(tmp_path, {"d/a": "old", "d/b": "old"}, {"d": "x", "d/a": "new", "d/b": ""})
+    xattr.set(str(tmp_path / "1/d/a"), "user.overlay.whiteout", b"")
+    found = view.names_in((f"{tmp_path}/1/d", f"{tmp_path}/0/d"), 1)
+    assert {name: node.type for name, node in found.items()} == {
+        "a": stat.S_IFREG,
+        "b": stat.S_IFREG,
+    }
+    for name in "ab":
+        node = view.find(f"d/{name}")
+        assert node is not None and node.path == f"{tmp_path}/1/d/{name}"
+
+
+def test_types(tmp_path: Path) -> None:
+    """Of all but whiteouts they are those of their modes; the inode tells hardlinks."""
+    view = layers(tmp_path, {"file": "", "dir/in": ""})
+    os.symlink("file", tmp_path / "0/symlink")
+    os.mkfifo(tmp_path / "0/fifo")
+    os.mknod(tmp_path / "0/socket", 0o600 | stat.S_IFSOCK)
+    found = view.names_in(view.dirs, 1)
+    assert {name: node.type for name, node in found.items()} == {
+        "file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK,
+        "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK,
+    }  # fmt: skip
+    for name, node in found.items():
+        assert node == view.find(name) and node.inode == os.lstat(tmp_path / "0" / name).st_ino
+
+
+def test_changes_of_the_root_and_of_types(tmp_path: Path) -> None:
+    """What is of another type is one change, with all that is in a new directory."""
+    view = layers(tmp_path, {"a": "", "b/in": ""}, {"a/new": "", "b": ""})
+    below = View(view.dirs[1:], "user")
+    found = [(d.kind, d.path, d.type) for d in differences(below, view)]
+    assert found == [
+        (Kind.MODIFY, "", stat.S_IFDIR),
+        (Kind.MODIFY, "a", stat.S_IFDIR),
+        (Kind.ADD, "a/new", stat.S_IFREG),
+        (Kind.MODIFY, "b", stat.S_IFREG),
+    ]
+    same = layers(tmp_path / "other", {"f": ""}, {})
+    assert list(differences(View(same.dirs[1:], "user"), same)) == []
+    os.chmod(same.dirs[0], 0o700)
+    found = [(d.kind, d.path, d.type) for d in differences(View(same.dirs[1:], "user"), same)]
+    assert found == [(Kind.MODIFY, "", stat.S_IFDIR)]
 
 
 def test_a_full_copy_has_no_whiteouts(tmp_path: Path) -> None:
