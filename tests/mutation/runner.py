@@ -60,9 +60,9 @@ class Mutations:
         for number, item in enumerate(session.items):
             started = time.monotonic()
             with self._watched(number):
-                reports = runtestprotocol(item, nextitem=_next(session, number), log=False)
+                passed = _run(session, item, next(iter(session.items[number + 1 :]), None))
             self._seconds[number] = time.monotonic() - started
-            if any(report.failed for report in reports):
+            if not passed:
                 raise pytest.UsageError(f"{item.nodeid} fails without any mutant")
         self._control(session)
         left = [m for path in self._modules for m in mutants(path, Path(path).read_text())]
@@ -108,8 +108,7 @@ class Mutations:
         sys.stdout.flush()
         pid = os.fork()
         if not pid:
-            again = (item for n, item in enumerate(session.items) if not self._passes(session, n))
-            failed = next(again, None)
+            failed = self._first_failure(session, self._quickest(range(len(session.items))))
             if failed is not None:
                 print(f"{failed.nodeid} fails when it runs a second time", flush=True)
             os._exit(failed is not None)
@@ -127,19 +126,24 @@ class Mutations:
             for fd in (0, 1, 2):
                 os.dup2(silence, fd)
             apply(mutant, self._modules[mutant.path])
-            # The quickest first: one that fails is enough.
-            order = sorted(tests, key=self._seconds.__getitem__)
-            status = 0 if all(self._passes(session, n) for n in order) else 1
+            status = 0 if self._first_failure(session, self._quickest(tests)) is None else 1
         finally:
             os._exit(status)
 
-    def _passes(self, session: pytest.Session, number: int) -> bool:
+    def _quickest(self, tests: Sequence[int]) -> list[int]:
+        """The quickest first: one that fails is enough."""
+        return sorted(tests, key=self._seconds.__getitem__)
+
+    def _first_failure(self, session: pytest.Session, tests: Sequence[int]) -> pytest.Item | None:
         # What the alarm does by default, to end the process, works in any code.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, SLOW_SECONDS + SLOW_FACTOR * self._seconds[number])
-        item = session.items[number]
-        reports = runtestprotocol(item, nextitem=_next(session, number), log=False)
-        return not any(report.failed for report in reports)
+        items = [session.items[number] for number in tests]
+        for number, item, after in zip(tests, items, [*items[1:], None], strict=True):
+            signal.setitimer(signal.ITIMER_REAL, SLOW_SECONDS + SLOW_FACTOR * self._seconds[number])
+            if not _run(session, item, after):
+                return item
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return None
 
     def _reap(self, running: dict[int, Mutant]) -> None:
         pid, status = os.wait()
@@ -159,11 +163,22 @@ class Mutations:
             print(f"{what} {where}:{mutant.line} {mutant.function}: {mutant.change}", flush=True)
 
 
-def _next(session: pytest.Session, number: int) -> pytest.Item | None:
-    """The test to come, which says what fixtures stay. After the last it is the first: fixtures of
-    the session stay for the mutants, and those of the last test do not."""
-    other = session.items[(number + 1) % len(session.items)]
-    return None if other is session.items[number] else other
+class _Between:
+    """In the place of a test to come: of the fixtures those of the session stay. Any test can come
+    after it; pytest takes what is left of another module for a mistake, and fails the test."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._session = session
+
+    def listchain(self) -> list[pytest.Session]:
+        """What the test to come is part of."""
+        return [self._session]
+
+
+def _run(session: pytest.Session, item: pytest.Item, following: pytest.Item | None) -> bool:
+    """Whether a test passes; `following` is run next, and keeps what it shares with this one."""
+    after: Any = following or _Between(session)
+    return not any(r.failed for r in runtestprotocol(item, nextitem=after, log=False))
 
 
 def module_of(path: Path, checkout: Path) -> str:
