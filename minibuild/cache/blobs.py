@@ -14,7 +14,7 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
 from minibuild.oci.content import BlobSource, ContentStore, open_at
-from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.reference import Reference
 from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
@@ -114,10 +114,6 @@ class StoreLayers:
             level=level,
             cancelled=self._cancelled,
         )
-
-    def remember(self, layer: PackedLayer) -> None:
-        """Note which diff a blob of the content store holds."""
-        remember(self._store.db, layer)
 
     def present(self, blob: PackedLayer) -> bool:
         """Whether the blob is in the content store, or can be fetched."""

@@ -26,9 +26,8 @@ from minibuild.layer.compress import (
     detect_compression,
     stream_errors,
 )
-from minibuild.layer.tar_format import padding
+from minibuild.layer.tar_format import header, padding
 from minibuild.layer.tar_reader import TarReader, file_chunks
-from minibuild.layer.tar_writer import header
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
 from minibuild.oci.layers import PackedLayer, remember

@@ -21,8 +21,7 @@ from minibuild.exporter.bundle import (
 from minibuild.exporter.destination import open_destination, write_error
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
-from minibuild.layer.tar_format import END, Entry, padding
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import END, Entry, header, padding
 from minibuild.oci.content import CHUNK_BYTES, check
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 

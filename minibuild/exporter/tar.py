@@ -12,8 +12,7 @@ from typing import BinaryIO
 
 from minibuild.exporter.destination import open_destination
 from minibuild.layer.pack import LayerPacker
-from minibuild.layer.tar_format import END, Entry, padding
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import END, Entry, header, padding
 from minibuild.layer.writer import changed
 from minibuild.startup.tuples import NamedTuple
 

@@ -1,14 +1,29 @@
-"""The data that the modules of this package hand to each other.
+"""What the modules of this package share: the data they hand to each other, and where it goes.
 
 Comes in: nothing. Goes out: `SourceTree` (what to copy from), `Entry` and `Archive` (what will be
-in the destination). Read next: `select`, which reads trees, and `plan`, which makes entries.
+in the destination), and `Sink`: one protocol for a tree, a layer, both at once, and hashing, which
+takes the entries of a plan one after the other. What the system says of files becomes an error that
+a person can act on: all that touches a disk in this package runs inside `explained`, so that no
+bare OSError leaves it. Read next: `select`, which reads trees, `plan`, which makes entries, and
+`tree`, `layer`, `tee` and `hasher`, which are sinks.
 """
 
+import errno
+import os
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
+from minibuild.errors import BuildError, DefinitionError, StoreError, raise_if_cancelled
+from minibuild.graph.op import Copy
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.fileop.select import Pick
+    from minibuild.fileop.walk import Found
 
 
 class SourceTree(NamedTuple):
@@ -85,3 +100,106 @@ def made_directory(path: str, mode: int, owner: tuple[int, int]) -> Entry:
 
 Copied = Callable[[str], bool]
 """Tells whether the file at a path was put there by a copy whose times are of no account."""
+
+
+# --- Sinks ---
+
+_REPORT_EVERY = 256
+
+
+class Sink(Protocol):
+    """Takes entries. An entry is written before the next one is planned, for a plan looks at what
+    is there already."""
+
+    digest: bytes
+    """That of the file that was put last, if the sink hashes and the file was read."""
+
+    def begin(self, copy: Copy) -> None:
+        """The entries that follow are those of a copy."""
+        return
+
+    def enter(self, pick: "Pick") -> None:
+        """The entries that follow are of one thing that the copy names."""
+        return
+
+    def put(self, entry: Planned, found: "Found | None" = None) -> None:
+        """Take one entry. What it was `found` as is told of what a source has, and not of
+        directories that are made on the way to it."""
+        ...
+
+    def settle(self) -> None:
+        """Finish what was put so far: nothing of it is left undone."""
+        return
+
+
+class Tally:
+    """Counts the files that were put, for progress. Stops when the build is cancelled."""
+
+    __slots__ = ("_cancelled", "_files", "_progress", "_size_bytes")
+
+    def __init__(
+        self, progress: Progress | None = None, cancelled: threading.Event | None = None
+    ) -> None:
+        self._progress = progress
+        self._cancelled = cancelled
+        self._files = 0
+        self._size_bytes = 0
+
+    def add(self, entry: Planned) -> None:
+        """Note that an entry was put. Raises `Cancelled`."""
+        if isinstance(entry, Archive):
+            self._files += 1
+        elif not stat.S_ISDIR(entry.mode):
+            self._files += 1
+            self._size_bytes += entry.size
+        else:
+            return
+        if self._files % _REPORT_EVERY == 0:
+            raise_if_cancelled(self._cancelled, "copying files")
+            self.tell()
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        if self._progress is not None and self._files:
+            self._progress(self._files, self._size_bytes)
+
+
+# --- Errors ---
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RACES = (errno.ENOENT, errno.EBUSY, errno.ESTALE, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+
+
+def unreadable(path: str, error: OSError, dir_fd: int | None = None) -> DefinitionError:
+    """The error for a source that this process may not read; `path` is in its tree, or a name in
+    the open directory `dir_fd`."""
+    if dir_fd is not None:
+        path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+    else:
+        path = path.lstrip("/") or "/"
+    return DefinitionError(
+        f"cannot read {path}: {error.strerror}",
+        hint="make it readable for you, or exclude it in the ignore file",
+    )
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Raise typed errors for what fails in the block, which is busy `doing` something."""
+    try:
+        yield
+    except BuildError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"{doing} failed: {error.strerror}",
+                hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
+            ) from error
+        what = f" at {error.filename}" if error.filename else ""
+        raise DefinitionError(
+            f"{doing} failed{what}: {error.strerror}",
+            hint="did something change the files during the build?"
+            if error.errno in _RACES
+            else "",
+        ) from error

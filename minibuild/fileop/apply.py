@@ -1,4 +1,4 @@
-"""Applying the actions of a `File` op: what each of them puts, into a tree or another sink.
+"""Applying the actions of a `File` op to a tree.
 
 Comes in: actions, the root of the destination as a descriptor (an overlay mount or a plain
 directory; an empty one for --link, where all directories are made by the copy itself), and the
@@ -13,13 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Copied, Entry, Progress, SourceTree
-from minibuild.fileop.dest import Destination, OnDisk
-from minibuild.fileop.explain import explained
-from minibuild.fileop.owner import lookup_owner
+from minibuild.fileop.api import Copied, Entry, Progress, SourceTree, Tally, explained
+from minibuild.fileop.dest import OnDisk
+from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.paths import clean, join
 from minibuild.fileop.plan import make_directories, put_copy
-from minibuild.fileop.sink import Sink, Tally
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import open_beneath, remove_tree
@@ -45,59 +43,48 @@ def apply(
     using one is an error. Raises `DefinitionError`, `HostError`, `StoreError` or `Cancelled`.
     """
     tally = Tally(progress, cancelled)
-    with TreeSink(root_fd, copied=copied, cancelled=cancelled) as tree:
-        put_actions(actions, sources, tree, root_fd, OnDisk(root_fd), tally)
-        return tree.skipped
-
-
-def put_actions(
-    actions: Sequence[FileAction],
-    sources: Mapping[int, SourceTree],
-    sink: Sink,
-    root_fd: int,
-    dest: Destination,
-    tally: Tally,
-) -> None:
-    """Put what the actions make into a sink. `root_fd` is the tree in which owners are looked up
-    (-1: nothing), `dest` shows what is there already."""
-    putting = _Putting(sink, root_fd, dest, tally)
-    with explained("copying files"):
+    with (
+        explained("copying files"),
+        TreeSink(root_fd, copied=copied, cancelled=cancelled) as tree,
+    ):
+        putting = _Putting(tree, root_fd, tally)
         for action in actions:
             match action:
                 case Copy():
                     putting.copy(action, sources[action.input])
                 case Rm():
-                    sink.settle()
+                    tree.settle()
                     _remove(root_fd, action)
                 case Mkdir() | Mkfile() | Symlink():
                     putting.made(action)
                 case _ as unknown:
                     assert_never(unknown)
-        sink.settle()
+        tree.settle()
         tally.tell()
+        return tree.skipped
 
 
 class _Putting:
     """What the actions of one op share."""
 
-    __slots__ = ("_dest", "_names", "_root_fd", "_sink", "_tally")
+    __slots__ = ("_dest", "_names", "_root_fd", "_tally", "_tree")
 
-    def __init__(self, sink: Sink, root_fd: int, dest: Destination, tally: Tally) -> None:
-        self._sink = sink
+    def __init__(self, tree: TreeSink, root_fd: int, tally: Tally) -> None:
+        self._tree = tree
         self._root_fd = root_fd
-        self._dest = dest
+        self._dest = OnDisk(root_fd)
         self._tally = tally
-        self._names = root_fd >= 0 and not _is_empty(root_fd)
+        self._names = has_names(root_fd)
 
     def copy(self, action: Copy, tree: SourceTree) -> None:
         """Put what a copy takes from a tree."""
         owner = self._owner(action.chown) if action.chown else None
-        put_copy(action, tree, self._dest, self._sink, self._tally, owner)
+        put_copy(action, tree, self._dest, self._tree, self._tally, owner)
 
     def made(self, action: Mkdir | Mkfile | Symlink) -> None:
         """Put what an action makes of nothing, and the directories above it that are missing."""
         for entry in self._entries(action):
-            self._sink.put(entry)
+            self._tree.put(entry)
             self._tally.add(entry)
 
     def _entries(self, action: Mkdir | Mkfile | Symlink) -> Iterator[Entry]:
@@ -129,11 +116,6 @@ class _Putting:
         above = entry.path.rpartition("/")[0]
         yield from make_directories(self._dest, above, 0o755, _ROOT)
         yield entry
-
-
-def _is_empty(root_fd: int) -> bool:
-    with os.scandir(root_fd) as entries:
-        return next(entries, None) is None
 
 
 def _remove(root_fd: int, action: Rm) -> None:

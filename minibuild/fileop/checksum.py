@@ -10,11 +10,10 @@ import threading
 import time
 
 from minibuild.errors import DefinitionError, raise_if_cancelled
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import SourceTree, explained, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
 from minibuild.fileop.digest_cache import BATCH, DigestMemo, rows_of
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.explain import explained, unreadable
 from minibuild.fileop.hasher import (
     KEEP_MODE,
     Contents,

@@ -1,19 +1,19 @@
 """Copies to do, as a value: here, or in another process that gets the open directories.
 
 Comes in: a `CopyJob` and open directories. Goes out: a `CopyResult`. The outcome has three forms:
-the tree, the layer, or both from one read. Read next: `apply`, then `sink`.
+the tree, the layer, or both from one read. Read next: `plan`, then the sinks.
 """
 
 import threading
 from collections.abc import Mapping
 from typing import Literal
 
-from minibuild.fileop.api import Copied, Progress, SourceTree
-from minibuild.fileop.apply import put_actions
+from minibuild.fileop.api import Copied, Progress, Sink, SourceTree, Tally, explained
 from minibuild.fileop.dest import Destination, OnDisk
 from minibuild.fileop.hasher import ContentHasher, Seen
 from minibuild.fileop.layer import LayerSink
-from minibuild.fileop.sink import Sink, Tally
+from minibuild.fileop.owner import has_names, lookup_owner
+from minibuild.fileop.plan import put_copy
 from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy
@@ -89,8 +89,15 @@ def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> Copy
 def _put(
     job: CopyJob, places: Places, sink: Sink, root_fd: int, dest: Destination, hooks: Hooks
 ) -> Seen | None:
-    """Put all copies into the sink; what was seen of them, if that is wanted."""
+    """Put all copies into the sink; what was seen of them, if that is wanted. `root_fd` is the tree
+    in which owners are looked up (-1: nothing)."""
     hasher = ContentHasher(sink) if job.watched else None
     tally = Tally(hooks.progress, hooks.cancelled)
-    put_actions(job.copies, places.sources, hasher or sink, root_fd, dest, tally)
+    with explained("copying files"):
+        names = any(one.chown for one in job.copies) and has_names(root_fd)
+        for one in job.copies:
+            owner = lookup_owner(root_fd, one.chown, names=names) if one.chown else None
+            put_copy(one, places.sources[one.input], dest, hasher or sink, tally, owner)
+        sink.settle()
+        tally.tell()
     return None if hasher is None else hasher.seen()

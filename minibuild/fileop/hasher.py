@@ -16,12 +16,11 @@ import os
 import stat
 import time
 
-from minibuild.fileop.api import Entry, Planned
+from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.data import SMALL
 from minibuild.fileop.digest_cache import Row, rows_of
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick
-from minibuild.fileop.sink import Sink
 from minibuild.fileop.walk import Found
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy

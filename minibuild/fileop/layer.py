@@ -17,16 +17,13 @@ import stat
 import time
 from collections.abc import Sequence
 
-from minibuild.fileop.api import Archive, Entry, Planned
+from minibuild.fileop.api import Archive, Entry, Planned, Sink, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, capability_words
 from minibuild.fileop.dest import InMemory, Unplannable, parents
-from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join, lstat
-from minibuild.fileop.sink import Sink
 from minibuild.fileop.walk import Found
 from minibuild.layer import tar_format as tarformat
-from minibuild.layer.tar_format import KEPT_XATTRS
-from minibuild.layer.tar_writer import file_header, header
+from minibuild.layer.tar_format import KEPT_XATTRS, file_header, header
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import xattr
 from minibuild.linux.owner import mapped_ids

@@ -18,9 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from minibuild.errors import raise_if_cancelled
-from minibuild.fileop.api import Entry, SourceTree
+from minibuild.fileop.api import Entry, SourceTree, explained
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.explain import explained
 from minibuild.fileop.paths import join
 from minibuild.fileop.plan import Looks
 from minibuild.fileop.tree import TreeSink

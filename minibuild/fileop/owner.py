@@ -19,11 +19,19 @@ _MAX_FILE = 16 << 20
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
+def has_names(root_fd: int) -> bool:
+    """Whether names of users can be looked up in the tree `root_fd` (-1: nothing), as it is now. An
+    empty one is that of `--link`."""
+    if root_fd < 0:
+        return False
+    with os.scandir(root_fd) as entries:
+        return next(entries, None) is not None
+
+
 def lookup_owner(root_fd: int, text: str, *, names: bool = True) -> tuple[int, int]:
     """The ids that `text` means in the tree `root_fd`.
 
-    Without `names` there is no tree to look a name up in (an empty one, as that of `--link`), and
-    a name is an error. Raises `DefinitionError`.
+    Without `names` (see `has_names`) a name is an error. Raises `DefinitionError`.
     """
     owner = parse_owner(text)
     if owner.name and not names:

@@ -10,7 +10,7 @@ does:
 - of a directory only the contents are copied: it is the destination that receives them;
 - hardlinks within one source stay hardlinks, those between two sources do not.
 
-Read next: `sink`.
+Read next: `tree` and `layer`.
 """
 
 import os
@@ -18,11 +18,10 @@ import stat
 from collections.abc import Iterator
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Archive, Entry, Planned, SourceTree, made_directory
+from minibuild.fileop.api import Archive, Entry, Planned, Sink, SourceTree, Tally, made_directory
 from minibuild.fileop.dest import Destination, check_replaceable, parents
 from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
-from minibuild.fileop.sink import Sink, Tally
 from minibuild.fileop.walk import Found
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy

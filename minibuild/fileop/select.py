@@ -13,9 +13,8 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import clean, closed_directory, join, lstat, real_path
 from minibuild.fileop.walk import Filter, Found, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
@@ -96,7 +95,9 @@ class Selection:
             from minibuild.fileop.missing import not_found
 
             raise not_found(self.tree, self._ignore, written, named, real)
-        return Pick(named, real, device.seen(status, f"/proc/self/fd/{self.tree.fd}/{real}"))
+        if not status.st_size:
+            status = device.seen(status, f"/proc/self/fd/{self.tree.fd}/{real}")
+        return Pick(named, real, status)
 
     def _visible(self, real: str, is_dir: bool) -> bool:
         """Whether the ignore patterns leave this path, or something below it."""

@@ -17,12 +17,10 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
-from minibuild.fileop.api import Archive, Copied, Entry, Planned
+from minibuild.fileop.api import Archive, Copied, Entry, Planned, Sink, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.explain import unreadable
-from minibuild.fileop.sink import Sink
 from minibuild.fileop.walk import Found
 from minibuild.linux import device, xattr
 from minibuild.linux.owner import Births, birth_mode, chown, fchown

@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 
+from minibuild.fileop.api import unreadable
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.explain import unreadable
 from minibuild.fileop.paths import join
 from minibuild.graph.ignore import IgnorePatterns
 from minibuild.linux import device

@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from minibuild.image.listing import Item, Layer, Tree, add_layer, entries_of
-from minibuild.layer.tar_format import WHITEOUT_PREFIX, Entry, padding
+from minibuild.layer.tar_format import WHITEOUT_PREFIX, Entry, header, padding
 from minibuild.layer.tar_reader import TarReader
-from minibuild.layer.tar_writer import header
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer, remember

@@ -8,9 +8,8 @@ import threading
 
 from minibuild.layer.compress import compression_of
 from minibuild.layer.stream import LayerStream
-from minibuild.layer.tar_format import padding
+from minibuild.layer.tar_format import header, padding
 from minibuild.layer.tar_reader import TarReader
-from minibuild.layer.tar_writer import header
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer, blobs_of, remember

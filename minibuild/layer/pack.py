@@ -19,8 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.errors import raise_if_cancelled
-from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, Entry
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, Entry, header
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux import device, xattr
 from minibuild.oci.content import ContentStore

@@ -5,7 +5,7 @@ Read next: `minibuild.events`.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from minibuild.digest import Digest, digest_strings
@@ -36,6 +36,15 @@ class ProgressWriter:
         """How far a measured part is."""
         completed = time.time() if done else None
         self._report(Status(self.vertex, part, current, total, unit, started, completed))
+
+    def counter(self, part: str, unit: str) -> Callable[[int, int], None]:
+        """Tells how many of a part there are by now, and how many bytes they have."""
+        started = time.time()
+
+        def count(number: int, size_bytes: int) -> None:
+            self.status(part, number, 0, unit, started)
+
+        return count
 
 
 @contextmanager

@@ -12,7 +12,6 @@ Read next: `copiers`, for who copies; `fileop.copy`.
 """
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -23,6 +22,7 @@ from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy, File
 from minibuild.linux.beneath import exists
+from minibuild.oci.layers import remember
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
@@ -84,11 +84,7 @@ class FileRunner:
     ) -> CopyResult:
         """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted."""
         build, progress = self._build, self._build.progress(ready.vertex.digest)
-        started, doing = time.time(), "packing" if form == "layer" else "copying"
-
-        def count(files: int, size_bytes: int) -> None:
-            progress.status(doing, files, 0, "files", started)
-
+        count = progress.counter("packing" if form == "layer" else "copying", "files")
         copied = None
         if form != "layer" and ready.base:  # On nothing, nothing can be there already.
             copied = _copied_before(build, ready)
@@ -101,7 +97,7 @@ class FileRunner:
                 job = job._replace(compression=compression, level=level)
             done = self._copiers.do(job, places, build.worker.content, hooks)
             if done.layer is not None:
-                build.worker.layers.remember(done.layer)
+                remember(build.worker.store.db, done.layer)
             return done
         if form == "layer":
             raise Unplannable("only plain copies are known before they are a tree")

@@ -8,7 +8,7 @@ Read next: `fileop.select`, `fileop.checksum`.
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from minibuild.cache.materialise import Tell
@@ -24,7 +24,17 @@ from minibuild.fileop.checksum import (
 from minibuild.graph.address import without_credentials
 from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
 from minibuild.graph.vertex import IgnoreRules, Vertex
-from minibuild.solver.keys import Contents, Part, Reader, ReadyVertex, readers
+from minibuild.solver.keys import (
+    Contents,
+    Part,
+    Reader,
+    ReadyVertex,
+    canonical_parts,
+    canonical_reads,
+    fast_parts,
+    fast_reads,
+    readers,
+)
 from minibuild.worker.context import BuildContext
 
 # --- Open trees ---
@@ -92,13 +102,33 @@ def _name(vertex: Vertex | None) -> str:
 # --- Contents ---
 
 
-def read_contents(
-    build: BuildContext, ready: ReadyVertex, reader: Reader, digests: DigestMemo | None = None
-) -> Contents:
-    """What a part of an op reads. `digests` are those of files that are known, if not those of the
-    store. Raises `DefinitionError` for what is not there, as the step would."""
-    with located(ready.vertex.note.span), open_input(build, ready, reader.input) as tree:
-        return _digests(reader, tree, digests or build.worker.digests, build.cancelled)
+def read_fast_parts(
+    build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: DigestMemo | None = None
+) -> list[Part]:
+    """The parts of a vertex's fast key. `digests` are those of files that are known, if not those
+    of the store. Raises `DefinitionError` for what is not there, as the step would."""
+    return fast_parts(ready, op, _read(build, ready, fast_reads(ready, op), digests))
+
+
+def read_canonical_parts(
+    build: BuildContext, ready: ReadyVertex, op: File | Exec, fast: Sequence[Part]
+) -> list[Part]:
+    """The parts of a vertex's canonical key; `fast` are those of its fast one."""
+    return canonical_parts(fast, _read(build, ready, canonical_reads(ready, op, fast)))
+
+
+def _read(
+    build: BuildContext,
+    ready: ReadyVertex,
+    wanted: Mapping[int, Reader],
+    digests: DigestMemo | None = None,
+) -> dict[int, Contents]:
+    contents = {}
+    for number, reader in wanted.items():
+        with located(ready.vertex.note.span), open_input(build, ready, reader.input) as tree:
+            known = digests or build.worker.digests
+            contents[number] = _digests(reader, tree, known, build.cancelled)
+    return contents
 
 
 def inputs_unchanged(

@@ -1,7 +1,7 @@
 """Cache keys: what a vertex depends on, and nothing else. Nothing here reads a file.
 
-Comes in: a vertex, the results of its inputs, and a function that reads what it copies or mounts.
-Goes out: a key, and the parts it is made of.
+Comes in: a vertex, the results of its inputs, and the contents of what it copies or mounts. Goes
+out: what has to be read, a key, and the parts it is made of.
 
 What a vertex depends on is of two kinds. The *base* of a step (the root filesystem of an Exec,
 the tree a File works on) is known by its key: it was made by steps whose keys say everything.
@@ -18,7 +18,7 @@ and content-based.
 Read next: `lookup`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from minibuild.cache.results import Result, VertexResult
@@ -50,9 +50,6 @@ Contents = tuple[tuple[str, str], ...]
 
 Reader = Copy | BindMount | CacheMount
 """A part of an op that reads an input besides the base."""
-
-Read = Callable[[Reader], Contents]
-"""Reads what a part of an op reads. Raises what reading raises."""
 
 
 class ReadyVertex(NamedTuple):
@@ -114,7 +111,7 @@ class Part(NamedTuple):
 def read_part(name: str, contents: Contents) -> Part:
     """The part of an input whose contents were read. They are hashed here and not again for each
     of the keys that the part goes into."""
-    return Part(name, digest_strings(word for entry in contents for word in entry), contents)
+    return Part(name, digest_strings([word for entry in contents for word in entry]), contents)
 
 
 # --- Parts ---
@@ -137,29 +134,45 @@ def readers(op: File | Exec) -> list[Reader]:
     return found
 
 
-def fast_parts(ready: ReadyVertex, op: File | Exec, read: Read) -> list[Part]:
-    """The parts of the fast key: contents of contexts, keys of everything else."""
+def fast_reads(ready: ReadyVertex, op: File | Exec) -> dict[int, Reader]:
+    """What has to be read for the fast key, by its place among the readers: contexts."""
+    return {
+        number: reader
+        for number, reader in enumerate(readers(op))
+        if ready.is_context(reader.input) and _by_contents(reader)
+    }
+
+
+def fast_parts(ready: ReadyVertex, op: File | Exec, contents: Mapping[int, Contents]) -> list[Part]:
+    """The parts of the fast key: the `contents` of what was read, keys of everything else."""
     parts = []
-    for name, reader in zip(part_names(ready.vertex, op), readers(op), strict=True):
-        found = ready.input(reader.input)
-        if ready.is_context(reader.input) and _by_contents(reader):
-            parts.append(read_part(name, read(reader)))
+    for number, (name, reader) in enumerate(
+        zip(part_names(ready.vertex, op), readers(op), strict=True)
+    ):
+        if number in contents:
+            parts.append(read_part(name, contents[number]))
         else:
+            found = ready.input(reader.input)
             parts.append(Part(name, None if found is None else found.key))
     return parts
 
 
-def canonical_parts(
-    ready: ReadyVertex, op: File | Exec, fast: Sequence[Part], read: Read
-) -> list[Part]:
-    """The parts of the canonical key: those of the fast one, with contents instead of keys."""
-    return [
-        read_part(part.name, read(reader))
+def canonical_reads(ready: ReadyVertex, op: File | Exec, fast: Sequence[Part]) -> dict[int, Reader]:
+    """What has to be read for the canonical key besides what was read for the fast one."""
+    return {
+        number: reader
+        for number, (part, reader) in enumerate(zip(fast, readers(op), strict=True))
         if part.contents is None
         and _by_contents(reader)
         and not _is_pure(ready.vertex.inputs[reader.input])
-        else part
-        for part, reader in zip(fast, readers(op), strict=True)
+    }
+
+
+def canonical_parts(fast: Sequence[Part], contents: Mapping[int, Contents]) -> list[Part]:
+    """The parts of the canonical key: those of the fast one, with contents instead of keys."""
+    return [
+        read_part(part.name, contents[number]) if number in contents else part
+        for number, part in enumerate(fast)
     ]
 
 

@@ -18,8 +18,8 @@ from minibuild.events import Completed, Planned, Remark, Started, VertexInfo, Wa
 from minibuild.fileop.digest_cache import DigestMemo, MostlyKnown, Unknown
 from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.solver.inputs import read_contents
-from minibuild.solver.keys import ReadyVertex, fast_parts, readers
+from minibuild.solver.inputs import read_fast_parts
+from minibuild.solver.keys import ReadyVertex, readers
 from minibuild.solver.layers import LayerPlan, Packing
 from minibuild.solver.lookup import Lookup, PrecomputedKey, Probe, ReadParts, probe
 from minibuild.solver.schedule import Declined, Scheduler
@@ -120,9 +120,9 @@ class Solver:
     def _read(
         self, ready: ReadyVertex, op: Exec | File, digests: DigestMemo | None = None
     ) -> ReadParts | None:
-        since_ns, read = time.time_ns(), partial(read_contents, self._build, ready, digests=digests)
+        since_ns = time.time_ns()
         try:
-            return ReadParts(fast_parts(ready, op, read), since_ns)
+            return ReadParts(read_fast_parts(self._build, ready, op, digests), since_ns)
         except (Unknown, BuildError):
             return None
 

@@ -14,7 +14,6 @@ Read next: `file` and `exec`, which do the work.
 import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import assert_never
 
 from minibuild.cache.records import Record
@@ -35,14 +34,12 @@ from minibuild.graph.op import (
 )
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.file import FileRunner
-from minibuild.solver.inputs import inputs_unchanged, read_contents
+from minibuild.solver.inputs import inputs_unchanged, read_canonical_parts, read_fast_parts
 from minibuild.solver.keys import (
     Part,
     ReadyVertex,
-    canonical_parts,
     diff_key,
     explain,
-    fast_parts,
     mount_key,
     part_names,
     read_part,
@@ -133,19 +130,18 @@ class Steps:
         self, ready: ReadyVertex, op: Exec | File, precomputed: PrecomputedKey | None
     ) -> VertexResult:
         build, lookup, forced = self._build, self._lookup, ready.must_execute
-        read = partial(read_contents, build, ready)
         if precomputed is not None:
             fast, (parts, since_ns) = precomputed
         else:
             since_ns = time.time_ns()
             with self._copiers.here():
-                parts = fast_parts(ready, op, read)
+                parts = read_fast_parts(build, ready, op)
             fast = step_key(op, ready.base_key, parts, lookup.version)
             if not (forced or ready.on_forced):
                 found = lookup.find_step(fast, op)
                 if found is not None:
                     return found
-        before, parts = parts, canonical_parts(ready, op, parts, read)
+        before, parts = parts, read_canonical_parts(build, ready, op, parts)
         canonical = fast
         if parts != before:
             canonical = step_key(op, ready.base_key, parts, lookup.version)
@@ -233,7 +229,7 @@ class Steps:
                 parts = [read_part(n, c) for n, c in zip(names, done.seen.contents, strict=True)]
             else:
                 with self._copiers.here():
-                    parts = fast_parts(ready, op, partial(read_contents, build, ready))
+                    parts = read_fast_parts(build, ready, op)
                     as_before = inputs_unchanged(build, ready, op, parts, since_ns)
                 if not as_before:
                     return self._unkept(ready, result)

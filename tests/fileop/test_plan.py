@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Entry, Planned, SourceTree
+from minibuild.fileop.api import Entry, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import InMemory, Unplannable
 from minibuild.fileop.plan import put_copy
-from minibuild.fileop.sink import Sink, Tally
 from minibuild.fileop.walk import Found
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import match_glob

@@ -32,8 +32,7 @@ from minibuild.imagetools.edit import Drafts, each_image, read_image, write_imag
 from minibuild.imagetools.index import Together
 from minibuild.imagetools.rebase import merge_config
 from minibuild.imagetools.reconfigure import Changes, reconfigured
-from minibuild.layer.tar_format import END, Entry, padding
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import END, Entry, header, padding
 from minibuild.oci.config import config_bytes
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import (

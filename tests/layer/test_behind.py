@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from minibuild.layer.behind import Behind
+from minibuild.layer.writer import Behind
 
 
 def test_all_in_order() -> None:

@@ -20,8 +20,7 @@ from minibuild.digest import digest_bytes
 from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
 from minibuild.layer.gzip_writer import Deflater
-from minibuild.layer.tar_format import Entry, padding
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import Entry, header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer

@@ -4,8 +4,7 @@ import random
 from zlib import crc32
 
 from minibuild.layer.chunker import BLOCK_BYTES, LEAST_BYTES, cut
-from minibuild.layer.tar_format import END, Entry, padding
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import END, Entry, header, padding
 
 
 def tar(files: list[tuple[str, int]], attribute: bytes = b"") -> bytes:

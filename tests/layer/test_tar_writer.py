@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.layer.tar_format import END, Entry, byte_sum, padding
+from minibuild.layer.tar_format import END, Entry, byte_sum, file_header, header, padding
 from minibuild.layer.tar_reader import TarReader
-from minibuild.layer.tar_writer import file_header, header
 
 names = st.text(
     st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1

@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.errors import Cancelled, ImageError
-from minibuild.layer.tar_format import END, Entry
-from minibuild.layer.tar_writer import header
+from minibuild.layer.tar_format import END, Entry, header
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.remotecache.mounts.parcels import Parcels

@@ -281,13 +281,21 @@ BIND = BindMount("/src", 1)
 CACHE = CacheMount("/cache", "id", input=2)
 
 
-def read(reader: Reader) -> Contents:
+def said(reader: Reader) -> Contents:
     """Contents by which one sees who read them."""
     return ((f"/read by {type(reader).__name__} of {reader.input}", ""),)
 
 
-def unread(reader: Reader) -> Contents:
-    pytest.fail(f"{reader} is read")
+def fast(found: ReadyVertex, op: Exec | File) -> list[Part]:
+    """The parts of the fast key, with what has to be read for it."""
+    wanted = keys.fast_reads(found, op)
+    return keys.fast_parts(found, op, {number: said(wanted[number]) for number in wanted})
+
+
+def canonical(found: ReadyVertex, op: Exec | File, parts: list[Part]) -> list[Part]:
+    """The parts of the canonical key, with what has to be read for it besides."""
+    wanted = keys.canonical_reads(found, op, parts)
+    return keys.canonical_parts(parts, {number: said(wanted[number]) for number in wanted})
 
 
 def test_what_reads_inputs() -> None:
@@ -299,8 +307,9 @@ def test_what_reads_inputs() -> None:
 def test_contexts_are_read_for_the_fast_key_and_results_are_not() -> None:
     op = RUN._replace(mounts=(BIND, BindMount("/b", 2), CACHE, BindMount("/c", 3)))
     found = ready(op, None, CONTEXT, STAGE, None)
-    assert keys.fast_parts(found, op, read) == [
-        read_part("0: context", (("/read by BindMount of 1", ""),)),
+    assert keys.fast_reads(found, op) == {0: BIND}
+    assert fast(found, op) == [
+        read_part("0: context", said(BIND)),
         Part("1: RUN", BASE),
         Part("2: RUN", BASE),
         Part("3: scratch", None),
@@ -311,19 +320,20 @@ def test_the_seed_of_a_cache_mount_is_never_read() -> None:
     """It matters when the cache is made, and not for the step's result."""
     op = RUN._replace(mounts=(CacheMount("/c", "c", input=0), CacheMount("/d", "d", input=1)))
     found = ready(op, CONTEXT, STAGE)
-    fast = keys.fast_parts(found, op, unread)
-    assert fast == [Part("0: context", None), Part("1: RUN", BASE)]
-    assert keys.canonical_parts(found, op, fast, unread) == fast
+    parts = fast(found, op)
+    assert keys.fast_reads(found, op) == keys.canonical_reads(found, op, parts) == {}
+    assert parts == [Part("0: context", None), Part("1: RUN", BASE)]
 
 
 def test_results_are_read_for_the_canonical_key() -> None:
     op = File((COPY._replace(input=0), COPY._replace(input=1), COPY._replace(input=2)))
     found = ready(op, CONTEXT, STAGE, None)
-    fast = keys.fast_parts(found, op, read)
-    canonical = keys.canonical_parts(found, op, fast, read)
+    parts = fast(found, op)
     # Contents that are there already are not read again; of scratch there is nothing to read.
-    assert canonical == [fast[0], read_part("1: RUN", (("/read by Copy of 1", ""),)), fast[2]]
-    assert keys.canonical_parts(found, op, canonical, unread) == canonical
+    assert keys.canonical_reads(found, op, parts) == {1: op.actions[1]}
+    whole = canonical(found, op, parts)
+    assert whole == [parts[0], read_part("1: RUN", said(COPY._replace(input=1))), parts[2]]
+    assert keys.canonical_reads(found, op, whole) == {}
 
 
 def test_files_that_a_definition_spells_out_are_not_read() -> None:
@@ -333,8 +343,15 @@ def test_files_that_a_definition_spells_out_are_not_read() -> None:
     for source, is_read in ((heredoc, False), (on_base, True), (Vertex(RUN), True)):
         op = File((COPY,))
         found = ReadyVertex(Vertex(op, (None, source)), (None, STAGE))
-        fast = keys.fast_parts(found, op, unread)
-        assert (keys.canonical_parts(found, op, fast, read) != fast) == is_read
+        assert bool(keys.canonical_reads(found, op, fast(found, op))) == is_read
+
+
+@pytest.mark.parametrize("input", [-1, 2])
+def test_a_reader_of_an_input_that_is_not_there(input: int) -> None:
+    """A graph from outside may be wrong."""
+    for op in (File((COPY._replace(input=input),)), RUN._replace(mounts=(BindMount("/", input),))):
+        with pytest.raises(DefinitionError, match=f"its input {input}"):
+            keys.fast_reads(ready(op, None, CONTEXT), op)
 
 
 @pytest.mark.parametrize(
