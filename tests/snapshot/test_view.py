@@ -159,6 +159,43 @@ def test_changes_of_the_root_and_of_types(tmp_path: Path) -> None:
     assert found == [(Kind.MODIFY, "", stat.S_IFDIR)]
 
 
+def test_changes_between_neighbours(tmp_path: Path) -> None:
+    """Two trees on one layer: what either has above it, each seen with the layer below."""
+    view = layers(
+        tmp_path,
+        {"f": "0", "g": "0", "same": "0"},
+        {"a": "1", "f": "1"},
+        {"b": "2", "g": "2"},
+    )
+    two, one, zero = view.dirs
+    found = list(differences(View([one, zero], "user"), View([two, zero], "user")))
+    assert [(d.kind, d.path, d.source) for d in found] == [
+        (Kind.MODIFY, "", two),
+        (Kind.DELETE, "a", ""),
+        (Kind.ADD, "b", f"{two}/b"),
+        (Kind.MODIFY, "f", f"{zero}/f"),
+        (Kind.MODIFY, "g", f"{two}/g"),
+    ]
+    assert all(d.inode == os.lstat(d.source).st_ino for d in found if d.source)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize(
+    ("mode", "owner", "changed"),
+    [(0o755, (0, 0), False), (0o756, (0, 0), True), (0o755, (1, 0), True), (0o755, (0, 1), True)],
+)
+def test_the_root_of_what_stands_on_nothing(
+    tmp_path: Path, mode: int, owner: tuple[int, int], changed: bool
+) -> None:
+    """It is a change if it is not the root that a new snapshot has."""
+    root = tmp_path / "root"
+    root.mkdir()
+    root.chmod(mode)
+    os.chown(root, *owner)
+    found = list(differences(View([], "user"), View([str(root)], "user")))
+    assert [d.path for d in found] == ([""] if changed else [])
+
+
 def test_a_full_copy_has_no_whiteouts(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     xattr.set(str(tmp_path / "d"), "user.overlay.opaque", b"y")
