@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
-from minibuild.fileop.checksum import DigestMemo, content_digests
+from minibuild.fileop.checksum import DigestCache, content_digests
 from minibuild.fileop.walk import walk
 from minibuild.graph.op import Copy
 from minibuild.store.database import Database
@@ -70,7 +70,7 @@ def measure(top: str, files: int) -> None:
     ignoring = SourceTree(fd, ("**/*.tmp", "node_modules", "!keep.tmp"), "context")
     copy = Copy(0, (".",), "/src/")
     database = Database(os.path.join(top, "meta.db"))
-    memo = DigestMemo(database)
+    memo = DigestCache(database)
     time.sleep(2.1)  # the memo does not trust files that changed just now
 
     def copied(name: str) -> Callable[[], object]:

@@ -133,7 +133,7 @@ def _without_caches(build: Prepared, error: LostLayer) -> Prepared:
     to begin again; what was done meanwhile is in the cache."""
     context = build.context
     context.report(Warned("CacheNotImported", f"{error.message}; building without it"))
-    context.worker.layers.give_back()
+    context.worker.layers.drop_caches()
     context.cancelled.clear()  # the failure stopped all other steps
     request = build.request._replace(cache_from=())
     return build._replace(request=request, caches=_remote_caches(request))

@@ -35,7 +35,7 @@ class Package(NamedTuple):
     source: str = ""
 
 
-class Found(NamedTuple):
+class FoundPackages(NamedTuple):
     """What is installed, and the databases that could not be read."""
 
     packages: tuple[Package, ...]
@@ -43,7 +43,7 @@ class Found(NamedTuple):
     system: str = ""
 
 
-def find_packages(tree_fd: int) -> Found:
+def find_packages(tree_fd: int) -> FoundPackages:
     """Everything that is installed in the tree, as far as its package managers say."""
     release = _release(tree_fd)
     system = release.get("ID", "")
@@ -53,7 +53,7 @@ def find_packages(tree_fd: int) -> Found:
         *_languages(tree_fd),
     }
     unread = tuple(f"/{path}" for path in _RPM if _names(tree_fd, path))
-    return Found(tuple(sorted(found)), unread, release.get("PRETTY_NAME", ""))
+    return FoundPackages(tuple(sorted(found)), unread, release.get("PRETTY_NAME", ""))
 
 
 def _read(tree_fd: int, path: str) -> str:

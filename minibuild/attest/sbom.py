@@ -7,7 +7,7 @@ Rules: the SPDX specification 2.3 in its JSON form, and package URLs (purl) as r
 
 from typing import Any
 
-from minibuild.attest.packages import Found, Package
+from minibuild.attest.packages import FoundPackages, Package
 from minibuild.attest.statement import Predicate
 from minibuild.digest import digest_hex, digest_strings
 from minibuild.startup.regex import regex
@@ -19,7 +19,7 @@ _UNKNOWN = "NOASSERTION"
 _EXPRESSION = regex(r"[A-Za-z0-9.+-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 
 
-def sbom(found: Found, name: str, created: str, tool: str) -> Predicate:
+def sbom(found: FoundPackages, name: str, created: str, tool: str) -> Predicate:
     """The document about the image `name`. `created` is an RFC 3339 time, `tool` names us."""
     identity = digest_hex(digest_strings(("sbom", name, created, *map(repr, found.packages))))
     packages = [_package(number, package) for number, package in enumerate(found.packages)]

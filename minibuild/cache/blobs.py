@@ -1,6 +1,6 @@
 """Layers as files, over the content store: how diffs become blobs, and blobs trees.
 
-A blob that is not in the store yet has an origin: the layout, archive or registry in which a
+A blob that is not in the store yet has a provider: the layout, archive or registry in which a
 manifest named it. It is fetched from there when its bytes are needed, and not before.
 """
 
@@ -43,10 +43,10 @@ class StoreLayers:
         self._store = store
         self._content = self.content = content
         self._snapshots = snapshots
-        self._origins: dict[Digest, BlobSource] = {}
-        self._borrowed: dict[Digest, str] = {}
+        self._providers: dict[Digest, BlobSource] = {}
+        self._of_caches: dict[Digest, str] = {}
         self._arrivals: dict[Digest, Arrival] = {}
-        self._learning = threading.Lock()
+        self._adding = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._slots = threading.Semaphore(PULLS)
         self._report: Report = silent
@@ -63,44 +63,46 @@ class StoreLayers:
         for thread in self._threads:
             thread.join(_CLOSE_S)
 
-    def learn(self, layer: PackedLayer, origin: BlobSource) -> None:
-        """Remember, for this process, where a blob can be fetched from."""
-        with self._learning:
-            self._origins[layer.digest] = origin
-            self._borrowed.pop(layer.digest, None)
+    def add_provider(
+        self, layer: PackedLayer, provider: BlobSource, *, cache: str | None = None
+    ) -> None:
+        """Remember, for this process, where a blob can be fetched from.
 
-    def borrow(self, layer: PackedLayer, origin: BlobSource, name: str) -> None:
-        """Remember that a cache called `name` has a blob too. It is fetched from there if no
-        other place has it; and if that fails, the error is `LostLayer`."""
-        with self._learning:
-            if layer.digest not in self._origins:
-                self._origins[layer.digest] = origin
-                self._borrowed[layer.digest] = name
+        A provider that is the `cache` of another machine, called so, counts only if there is no
+        other; and if it fails, the error is `LostLayer`.
+        """
+        with self._adding:
+            if cache is None:
+                self._providers[layer.digest] = provider
+                self._of_caches.pop(layer.digest, None)
+            elif layer.digest not in self._providers:
+                self._providers[layer.digest] = provider
+                self._of_caches[layer.digest] = cache
 
-    def give_back(self) -> None:
-        """Forget what was borrowed, and what came of it."""
-        with self._learning:
-            for digest in self._borrowed:
-                self._origins.pop(digest, None)
+    def drop_caches(self) -> None:
+        """Forget the caches of other machines as providers, and what came of them."""
+        with self._adding:
+            for digest in self._of_caches:
+                self._providers.pop(digest, None)
                 if (arrival := self._arrivals.pop(digest, None)) is not None:
                     arrival.stop()
-            self._borrowed.clear()
+            self._of_caches.clear()
 
     def location(self, digest: Digest) -> Reference | None:
         """A repository that has the blob, if it came or would come from one."""
-        found = getattr(self._origins.get(digest), "reference", None)
+        found = getattr(self._providers.get(digest), "reference", None)
         return found if isinstance(found, Reference) else None
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
-        """The bytes of a blob, from the store or straight from its origin."""
+        """The bytes of a blob, from the store or straight from its provider."""
         return self.open_at(descriptor, 0)
 
     def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
         """The same from `offset` on. What is not in the store does not get there by this."""
-        origin = self._origins.get(descriptor.digest)
-        if origin is None or self._content.has(descriptor.digest, descriptor.size):
-            origin = self._content
-        return open_at(origin, descriptor, offset)
+        provider = self._providers.get(descriptor.digest)
+        if provider is None or self._content.has(descriptor.digest, descriptor.size):
+            provider = self._content
+        return open_at(provider, descriptor, offset)
 
     def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
         """Write the diff as a layer into the content store."""
@@ -117,7 +119,7 @@ class StoreLayers:
 
     def present(self, blob: PackedLayer) -> bool:
         """Whether the blob is in the content store, or can be fetched."""
-        return self._content.has(blob.digest, blob.size_bytes) or blob.digest in self._origins
+        return self._content.has(blob.digest, blob.size_bytes) or blob.digest in self._providers
 
     def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
         """Begin to fetch blobs, the first ones first, and return at once."""
@@ -127,11 +129,11 @@ class StoreLayers:
         from minibuild.registry.fetch import Arrival
 
         wanted: list[Arrival] = []
-        with self._learning:
+        with self._adding:
             for blob in missing:
-                origin = self._origins.get(blob.digest)
-                if origin is not None and blob.digest not in self._arrivals:
-                    arrival = Arrival(self._content, origin, blob.descriptor, self._cancelled)
+                provider = self._providers.get(blob.digest)
+                if provider is not None and blob.digest not in self._arrivals:
+                    arrival = Arrival(self._content, provider, blob.descriptor, self._cancelled)
                     self._arrivals[blob.digest] = arrival
                     wanted.append(arrival)
         if wanted:
@@ -144,7 +146,7 @@ class StoreLayers:
         """Have the blob in the content store afterwards."""
         if self._content.has(blob.digest, blob.size_bytes):
             return
-        if blob.digest not in self._origins:
+        if blob.digest not in self._providers:
             raise StoreError(
                 f"layer {blob.digest} is not in the store, and this build does not name its image",
                 hint="build with --no-cache once",
@@ -155,11 +157,11 @@ class StoreLayers:
 
     @contextmanager
     def _loss_of(self, blob: PackedLayer) -> Iterator[None]:
-        """Say to what waits for a borrowed blob that it is the cache that failed."""
+        """Say to what waits for a blob of a cache that it is the cache that failed."""
         try:
             yield
         except (RegistryError, ImageError) as error:
-            name = self._borrowed.get(blob.digest)
+            name = self._of_caches.get(blob.digest)
             if name is None:
                 raise
             raise LostLayer(f"a layer of the cache {name} cannot be had: {error}") from error

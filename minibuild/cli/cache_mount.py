@@ -25,7 +25,7 @@ from minibuild.session.registries import registry_access
 
 if TYPE_CHECKING:
     from minibuild.worker.context import BuildContext
-    from minibuild.worker.gc import Holding
+    from minibuild.worker.gc import UsageRecord
 
 _PATIENCE_S = 30.0
 
@@ -58,7 +58,7 @@ def _context(options: argparse.Namespace, session: Session) -> Iterator["BuildCo
         renderer.close()
 
 
-def _holdings(session: Session) -> "list[Holding]":
+def _holdings(session: Session) -> "list[UsageRecord]":
     """The cache mounts of the store; the process has the privileges to look into them then."""
     root = session.root
     enter()

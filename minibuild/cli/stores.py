@@ -30,7 +30,7 @@ class Images(NamedTuple):
     names: ImageStore
 
 
-class Found(NamedTuple):
+class NamedImage(NamedTuple):
     """An image that a word means; `name` is None if the word was a digest or an id."""
 
     name: Reference | None
@@ -66,7 +66,7 @@ def open_images(root: str) -> Iterator[Images]:
         store.close()
 
 
-def find(images: Images, word: str) -> Found:
+def find(images: Images, word: str) -> NamedImage:
     """The image that `word` means: a name, a digest, or the first digits of an id.
 
     Raises `ImageError` if there is none, or if there are several.
@@ -81,7 +81,7 @@ def find(images: Images, word: str) -> Found:
         if len(found) > 1:
             raise ImageError(f"{word} is the beginning of several ids", hint="give more digits")
         for descriptor in found.values():
-            return Found(None, descriptor)
+            return NamedImage(None, descriptor)
     try:
         reference = parse_reference(word)
     except DefinitionError as error:
@@ -91,7 +91,7 @@ def find(images: Images, word: str) -> Found:
     resolved = images.names.resolve(reference)
     if resolved is None:
         raise _missing(word, stored)
-    return Found(reference, resolved)
+    return NamedImage(reference, resolved)
 
 
 def versions(images: Images, descriptor: Descriptor) -> list[Version]:

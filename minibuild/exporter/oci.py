@@ -21,7 +21,7 @@ from minibuild.exporter.bundle import (
 from minibuild.exporter.destination import open_destination, write_error
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
-from minibuild.layer.tar_format import END, Entry, header, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.oci.content import CHUNK_BYTES, check
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 
@@ -46,10 +46,10 @@ def export_oci(
 
 def write_archive(bundle: Bundle, file: BinaryIO, *, docker: bool = False) -> None:
     """Write the layout as a tar, with Docker's `manifest.json` if asked; files sorted by name."""
-    _write_entry(file, Entry("blobs", "dir", 0o755))
-    _write_entry(file, Entry("blobs/sha256", "dir", 0o755))
+    _write_entry(file, TarEntry("blobs", "dir", 0o755))
+    _write_entry(file, TarEntry("blobs/sha256", "dir", 0o755))
     for descriptor in blobs_in_order(bundle):
-        _write_entry(file, Entry(blob_name(descriptor), "file", 0o444, size=descriptor.size))
+        _write_entry(file, TarEntry(blob_name(descriptor), "file", 0o444, size=descriptor.size))
         _copy_blob(bundle, descriptor, file)
         file.write(bytes(padding(descriptor.size)))
     _write_file(file, "index.json", layout_index(bundle))
@@ -59,12 +59,12 @@ def write_archive(bundle: Bundle, file: BinaryIO, *, docker: bool = False) -> No
     file.write(END)
 
 
-def _write_entry(file: BinaryIO, entry: Entry) -> None:
+def _write_entry(file: BinaryIO, entry: TarEntry) -> None:
     file.write(header(entry))
 
 
 def _write_file(file: BinaryIO, name: str, data: bytes) -> None:
-    _write_entry(file, Entry(name, "file", 0o444, size=len(data)))
+    _write_entry(file, TarEntry(name, "file", 0o444, size=len(data)))
     file.write(data)
     file.write(bytes(padding(len(data))))
 

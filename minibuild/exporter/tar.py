@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from minibuild.exporter.destination import open_destination
 from minibuild.layer.pack import LayerPacker
-from minibuild.layer.tar_format import END, Entry, header, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.layer.writer import changed
 from minibuild.startup.tuples import NamedTuple
 
@@ -45,14 +45,16 @@ def export_tar(
         for folder, tree_fd, files in trees:
             packer = LayerPacker(sink, clamp_epoch)
             if folder:
-                file.write(header(Entry(folder, "dir", 0o755)))
+                file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
             for path in walk(tree_fd):
                 if path not in files:
                     packer.add(prefix + path, f"/proc/self/fd/{tree_fd}/{path}")
             for name, data in files.items():
                 mtime_ns = file_time(clamp_epoch) * 1_000_000_000
-                entry = Entry(prefix + name, "file", FILE_MODE, size=len(data), mtime_ns=mtime_ns)
+                entry = TarEntry(
+                    prefix + name, "file", FILE_MODE, size=len(data), mtime_ns=mtime_ns
+                )
                 file.write(header(entry) + data + bytes(padding(len(data))))
         file.write(END)
 

@@ -23,7 +23,7 @@ from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.select import Pick
-    from minibuild.fileop.walk import Found
+    from minibuild.fileop.walk import FoundFile
 
 
 class SourceTree(NamedTuple):
@@ -122,7 +122,7 @@ class Sink(Protocol):
         """The entries that follow are of one thing that the copy names."""
         return
 
-    def put(self, entry: Planned, found: "Found | None" = None) -> None:
+    def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
         """Take one entry. What it was `found` as is told of what a source has, and not of
         directories that are made on the way to it."""
         ...

@@ -12,15 +12,15 @@ import time
 from minibuild.errors import DefinitionError, raise_if_cancelled
 from minibuild.fileop.api import SourceTree, explained, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
-from minibuild.fileop.digest_cache import BATCH, DigestMemo, rows_of
+from minibuild.fileop.digest_cache import BATCH, DigestCache, rows_of
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.hasher import (
     KEEP_MODE,
     Contents,
+    Fingerprints,
     Item,
     Labels,
     Prints,
-    Told,
     prints_of,
 )
 from minibuild.fileop.select import Selection
@@ -28,18 +28,18 @@ from minibuild.graph.op import Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
 
-__all__ = ["Contents", "DigestMemo", "changed_since", "content_digests", "tree_digests"]
+__all__ = ["Contents", "DigestCache", "changed_since", "content_digests", "tree_digests"]
 
 _TICK_NS = 20_000_000
 _ALL_NEW = (None,) * BATCH
 _FIRST_BATCH = 16
-"""A memo that raises for what it does not know raises soon: most often all is new, or nothing."""
+"""A cache that raises for what it does not know raises soon: most often all is new, or nothing."""
 
 
 def content_digests(
     copy: Copy,
     tree: SourceTree,
-    memo: DigestMemo | None = None,
+    digests: DigestCache | None = None,
     cancelled: threading.Event | None = None,
 ) -> Contents:
     """The fingerprints of everything that `copy` would take from `tree`.
@@ -47,20 +47,20 @@ def content_digests(
     Raises `DefinitionError` for a source that is not there, as the copy itself would.
     """
     selection = Selection(copy, tree)
-    return _fingerprints(selection, prints_of(copy), memo, cancelled)
+    return _fingerprints(selection, prints_of(copy), digests, cancelled)
 
 
 def tree_digests(
     tree: SourceTree,
     path: str,
-    memo: DigestMemo | None = None,
+    digests: DigestCache | None = None,
     cancelled: threading.Event | None = None,
 ) -> Contents:
     """The fingerprints of all that a bind mount of `path` shows, all modes included, and owners
     too: but a context is shown as root's."""
     selection = Selection(Copy(0, (escape_glob(path) or "/",), "/", keep_owner=True), tree)
     prints = Prints(KEEP_MODE, owners=not tree.local, tops=True)
-    return _fingerprints(selection, prints, memo, cancelled)
+    return _fingerprints(selection, prints, digests, cancelled)
 
 
 def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
@@ -85,11 +85,11 @@ def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
 def _fingerprints(
     selection: Selection,
     prints: Prints,
-    memo: DigestMemo | None,
+    digests: DigestCache | None,
     cancelled: threading.Event | None,
 ) -> Contents:
     with explained("reading the files of a copy"), DirStack(selection.tree.fd) as dirs:
-        reading = _Reading(dirs, memo, cancelled)
+        reading = _Reading(dirs, digests, cancelled)
         # All picks first: a source that is not there is told before anything is read.
         for pick in list(selection.picks()):
             labels = Labels(pick, prints)
@@ -101,26 +101,26 @@ def _fingerprints(
 
 
 class _Reading:
-    """Puts fingerprints together, batch by batch: the memo is asked for many files at once, and
+    """Puts fingerprints together, batch by batch: the cache is asked for many files at once, and
     nobody holds the metadata of a whole context (1.3 KiB for each of its files)."""
 
-    __slots__ = ("_batch", "_began_ns", "_fresh", "_hasher", "_memo", "_size", "_told")
+    __slots__ = ("_batch", "_began_ns", "_digests", "_fresh", "_hasher", "_prints", "_size")
 
     def __init__(
-        self, dirs: DirStack, memo: DigestMemo | None, cancelled: threading.Event | None
+        self, dirs: DirStack, digests: DigestCache | None, cancelled: threading.Event | None
     ) -> None:
-        self._memo = memo
+        self._digests = digests
         self._hasher = _Hasher(dirs, cancelled)
         self._batch: list[Item] = []
         self._size = _FIRST_BATCH
         self._fresh: list[tuple[os.stat_result, bytes]] = []
-        self._told = Told()
+        self._prints = Fingerprints()
         self._began_ns = time.time_ns()
 
     def add(self, item: Item) -> None:
-        """One item more. Raises what the memo raises for a file that it does not know."""
+        """One item more. Raises what the cache raises for a file that it does not know."""
         if not item.data:
-            self._told.tell(item.label, item.words)
+            self._prints.add(item.label, item.words)
             return
         self._batch.append(item)
         if len(self._batch) == self._size:
@@ -128,23 +128,23 @@ class _Reading:
             self._size = BATCH
 
     def _settle(self) -> None:
-        """The digests of a batch; files the memo knows stay closed."""
+        """The digests of a batch; files that the cache knows stay closed."""
         batch = self._batch
-        known = self._memo.recall([item.stat for item in batch]) if self._memo else _ALL_NEW
-        tell = self._told.tell
+        known = self._digests.recall([item.stat for item in batch]) if self._digests else _ALL_NEW
+        add = self._prints.add
         for item, digest in zip(batch, known, strict=False):
             if digest is None:
                 status, digest = self._hasher.digest(item)
                 self._fresh.append((status, digest))
-            tell(item.label, f"{item.words} {digest.hex()}")
+            add(item.label, f"{item.words} {digest.hex()}")
         batch.clear()
 
     def finish(self) -> Contents:
         """All fingerprints."""
         self._settle()
-        if self._memo is not None and self._fresh:
-            self._memo.remember(rows_of(self._fresh, self._began_ns))
-        return self._told.contents()
+        if self._digests is not None and self._fresh:
+            self._digests.remember(rows_of(self._fresh, self._began_ns))
+        return self._prints.contents()
 
 
 class _Hasher:

@@ -27,7 +27,7 @@ Row = tuple[int, int, int, int, int, bytes]
 """Device, inode, size, mtime, ctime and digest."""
 
 
-class DigestMemo:
+class DigestCache:
     """The table `digests_of_files` of the store. Safe to use from many threads and processes.
 
     Files whose inode numbers are neighbours share a row of the table: those of a directory mostly
@@ -92,7 +92,7 @@ class DigestMemo:
 
 
 def rows_of(files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> list[Row]:
-    """Digests of files as rows for the memo. The metadata of each file was taken after `began_ns`
+    """Digests of files as rows for the cache. The metadata of each file was taken after `began_ns`
     and before the file was read."""
     # A file stamped well before that cannot get the same stamp by a change after it.
     limit = began_ns - _RACY_NS
@@ -111,12 +111,12 @@ def rows_of(files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> lis
 
 
 class Unknown(Exception):
-    """Files whose digests nobody remembers."""
+    """Files whose digests are not known."""
 
 
-class MostlyKnown(DigestMemo):
-    """A memo for whoever has little time to read files now: more than a few small ones that nobody
-    remembers raise `Unknown`. That comes with the batch in which they are, and not after a walk
+class QuickDigestCache(DigestCache):
+    """A cache for a look-up, which has little time to read files: more than a few small ones that
+    are not known raise `Unknown`. That comes with the batch in which they are, and not after a walk
     through all files."""
 
     __slots__ = ("_files", "_size_bytes")

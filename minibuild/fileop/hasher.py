@@ -21,7 +21,7 @@ from minibuild.fileop.data import SMALL
 from minibuild.fileop.digest_cache import Row, rows_of
 from minibuild.fileop.paths import join
 from minibuild.fileop.select import Pick
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
 from minibuild.startup.tuples import NamedTuple
@@ -113,7 +113,7 @@ class Labels:
         words = self._prints.words(pick.stat, "")
         return Item(label, pick.real, pick.stat, words, stat.S_ISREG(pick.stat.st_mode))
 
-    def below(self, found: Found, target: str | None = None) -> Item:
+    def below(self, found: FoundFile, target: str | None = None) -> Item:
         """Something in a picked directory; `target` is what a symlink says, if it was read."""
         status, more, path = found.stat, "", found.path
         kind = stat.S_IFMT(status.st_mode)
@@ -129,7 +129,7 @@ class Labels:
         return Item(self._prefix + path, self._real + path, status, words, data)
 
 
-class Told:
+class Fingerprints:
     """Fingerprints as they become known."""
 
     __slots__ = ("_found",)
@@ -137,7 +137,7 @@ class Told:
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
-    def tell(self, label: str, words: str) -> None:
+    def add(self, label: str, words: str) -> None:
         """Note one."""
         # A path may be read twice, once as itself and once inside another source.
         before = self._found.setdefault(label, words)
@@ -150,7 +150,7 @@ class Told:
 
 
 class Seen(NamedTuple):
-    """The fingerprints of each copy of an op, and rows for the memo of digests."""
+    """The fingerprints of each copy of an op, and rows for the cache of digests."""
 
     contents: list[Contents]
     rows: list[Row]
@@ -175,14 +175,14 @@ class ContentHasher(Sink):
         self._sink = sink
         self.digest = b""
         self._began_ns = time.time_ns()
-        self._copies: list[Told] = []
+        self._copies: list[Fingerprints] = []
         self._fresh: list[tuple[os.stat_result, bytes]] = []
         self._whole = True
 
     def begin(self, copy: Copy) -> None:
         """See `Sink`."""
         self._prints = prints_of(copy)
-        self._copies.append(Told())
+        self._copies.append(Fingerprints())
 
     def enter(self, pick: Pick) -> None:
         """See `Sink`."""
@@ -190,9 +190,9 @@ class ContentHasher(Sink):
         self._labels = Labels(pick, self._prints)
         if pick.is_dir:
             top = self._labels.top()
-            self._copies[-1].tell(top.label, top.words)
+            self._copies[-1].add(top.label, top.words)
 
-    def put(self, entry: Planned, found: Found | None = None) -> None:
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """See `Sink`. Notes the fingerprint of what a source has."""
         sink = self._sink
         sink.put(entry, found)
@@ -202,7 +202,7 @@ class ContentHasher(Sink):
         labels = self._labels
         item = labels.below(found, entry.target) if self._pick.is_dir else labels.top()
         if not item.data:
-            self._copies[-1].tell(item.label, item.words)
+            self._copies[-1].add(item.label, item.words)
             return
         # A large file is read once for its layer and once by the kernel for the tree.
         if not digest or (item.stat.st_size >= SMALL and _touched(found)):
@@ -211,7 +211,7 @@ class ContentHasher(Sink):
         # This stat(2) was before the file was opened. Had another file taken its place between
         # the two, the first would have a new ctime now, and would not be found by this one.
         self._fresh.append((item.stat, digest))
-        self._copies[-1].tell(item.label, f"{item.words} {digest.hex()}")
+        self._copies[-1].add(item.label, f"{item.words} {digest.hex()}")
 
     def settle(self) -> None:
         """See `Sink`."""
@@ -222,10 +222,10 @@ class ContentHasher(Sink):
         if not self._whole:
             return None
         rows = rows_of(self._fresh, self._began_ns)
-        return Seen([told.contents() for told in self._copies], rows)
+        return Seen([prints.contents() for prints in self._copies], rows)
 
 
-def _touched(found: Found) -> bool:
+def _touched(found: FoundFile) -> bool:
     """Whether a file was written while it was copied."""
     try:
         now = os.stat(found.name, dir_fd=found.dir_fd, follow_symlinks=False)

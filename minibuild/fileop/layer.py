@@ -21,7 +21,7 @@ from minibuild.fileop.api import Archive, Entry, Planned, Sink, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, capability_words
 from minibuild.fileop.dest import InMemory, Unplannable, parents
 from minibuild.fileop.paths import join, lstat
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.layer import tar_format as tarformat
 from minibuild.layer.tar_format import KEPT_XATTRS, file_header, header
 from minibuild.layer.writer import LayerWriter
@@ -53,7 +53,7 @@ class LayerSink(Sink):
         self._untouched: set[str] = set()
         self.touched: list[str] = []
 
-    def put(self, entry: Planned, found: Found | None = None) -> None:
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """Write one entry. Raises `Unplannable`."""
         if not self.takes(entry):
             return
@@ -133,7 +133,7 @@ class LayerSink(Sink):
             else:
                 self._untouched.add(folder)
             mode = stat.S_IMODE(found.st_mode)
-            entry = tarformat.Entry(folder, "dir", mode, found.st_uid, found.st_gid, 0, mtime_ns)
+            entry = tarformat.TarEntry(folder, "dir", mode, found.st_uid, found.st_gid, 0, mtime_ns)
             self._writer.write(header(entry))
 
     def write(self, entry: Entry) -> None:
@@ -144,8 +144,8 @@ class LayerSink(Sink):
         if data:
             self._writer.write(data + bytes(tarformat.padding(len(data))))
 
-    def _made(self, entry: Entry, kind: tarformat.Kind, size: int) -> tarformat.Entry:
-        return tarformat.Entry(
+    def _made(self, entry: Entry, kind: tarformat.Kind, size: int) -> tarformat.TarEntry:
+        return tarformat.TarEntry(
             entry.path,
             kind,
             stat.S_IMODE(entry.mode),

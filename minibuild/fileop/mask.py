@@ -23,7 +23,7 @@ from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.paths import join
 from minibuild.fileop.plan import Looks
 from minibuild.fileop.tree import TreeSink
-from minibuild.fileop.walk import Filter, Found, walk
+from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import compiled
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
@@ -180,7 +180,7 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: Tree
     return _settled(seen, began_ns)
 
 
-def write_file(found: Found, sink: TreeSink) -> Seen:
+def write_file(found: FoundFile, sink: TreeSink) -> Seen:
     """Copy one file to an empty directory, and say what counted for it."""
     began_ns = time.time_ns()
     with explained("copying files of the context"), sink:
@@ -231,7 +231,9 @@ def _entries(
         yield from _directories(source, above, made)
         if path in replaced:
             made.add(path)
-            yield looks.entry(Found(path, source.enter(above), name, replaced[path]), path, False)
+            yield looks.entry(
+                FoundFile(path, source.enter(above), name, replaced[path]), path, False
+            )
         else:
             yield Entry(path, stat.S_IFCHR)
 

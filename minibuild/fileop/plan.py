@@ -22,7 +22,7 @@ from minibuild.fileop.api import Archive, Entry, Planned, Sink, SourceTree, Tall
 from minibuild.fileop.dest import Destination, check_replaceable, parents
 from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
 
@@ -41,7 +41,7 @@ class Looks:
         self._owner = owner or _ROOT
         self._first_names: dict[tuple[int, int], str] = {}
 
-    def entry(self, found: Found, path: str, keep: bool) -> Entry:
+    def entry(self, found: FoundFile, path: str, keep: bool) -> Entry:
         status = found.stat
         kind = stat.S_IFMT(status.st_mode)
         mode = kind | (0o777 if kind == stat.S_IFLNK else self._rule.apply(status.st_mode))
@@ -92,7 +92,7 @@ def put_copy(
             _put_directory(selection, pick, dest, sink, tally, owner)
             continue
         with selection.parent(pick) as (dir_fd, name):
-            found = Found(pick.real, dir_fd, name, pick.stat)
+            found = FoundFile(pick.real, dir_fd, name, pick.stat)
             if stat.S_ISSOCK(pick.stat.st_mode) and not tree.local:
                 continue  # no layer keeps one
             for entry in _file(copy, pick, found, dest, owner):
@@ -144,7 +144,7 @@ def _put_directory(
 def _file(
     copy: Copy,
     pick: Pick,
-    found: Found,
+    found: FoundFile,
     dest: Destination,
     owner: tuple[int, int] | None,
 ) -> Iterator[Planned]:
@@ -164,7 +164,7 @@ def _file(
     yield Looks(copy, owner).entry(found, target, keep=False)
 
 
-def _is_archive(found: Found) -> bool:
+def _is_archive(found: FoundFile) -> bool:
     if not stat.S_ISREG(found.stat.st_mode):
         return False
     # Only ADD looks inside, and this loads the decompressors.

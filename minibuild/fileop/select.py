@@ -16,7 +16,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.paths import clean, closed_directory, join, lstat, real_path
-from minibuild.fileop.walk import Filter, Found, walk
+from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import compile_glob
@@ -68,7 +68,7 @@ class Selection:
             else:
                 yield self._pick(clean(path), path)
 
-    def below(self, pick: Pick) -> Generator[Found]:
+    def below(self, pick: Pick) -> Generator[FoundFile]:
         """What of a picked directory is copied."""
         filters = [Filter(self._ignore, pick.real), Filter(self._exclude)]
         if pick.wanted is not None:

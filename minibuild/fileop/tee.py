@@ -20,7 +20,7 @@ from minibuild.fileop.data import SMALL
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.tree import TreeSink
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.linux.beneath import open_beneath
 
 
@@ -44,7 +44,7 @@ class Tee(TreeSink):
         self._root_fd = root_fd
         self.given_up = ""
 
-    def put(self, entry: Planned, found: Found | None = None) -> None:
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """Write one entry into both."""
         if isinstance(entry, Entry) and entry.mtime_ns is None:
             # The clock would give the tree another time than the layer.

@@ -21,7 +21,7 @@ from minibuild.fileop.api import Archive, Copied, Entry, Planned, Sink, unreadab
 from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.linux import device, xattr
 from minibuild.linux.owner import Births, birth_mode, chown, fchown
 
@@ -99,7 +99,7 @@ class TreeSink(Sink):
             raise_if_cancelled(self._cancelled, "copying files")
             self.put(entry)
 
-    def put(self, entry: Planned, found: Found | None = None) -> None:
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """Write one entry. The directory above it is there already."""
         if isinstance(entry, Archive):
             self._unpack(entry)

@@ -19,7 +19,7 @@ from minibuild.linux import device
 from minibuild.startup.tuples import NamedTuple
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """Something below the start of a walk, at `path`: the entry `name` of the directory `dir_fd`.
 
     The descriptor is good until the walk goes on; that of an `implied` directory may not be.
@@ -44,7 +44,7 @@ class _Level:
 
     __slots__ = ("fd", "found", "names", "prefix")
 
-    def __init__(self, fd: int, path: str, found: Found | None) -> None:
+    def __init__(self, fd: int, path: str, found: FoundFile | None) -> None:
         self.names = os.listdir(fd)
         # ASCII sorts the same as text: of a walk's time a tenth was making bytes of names.
         ascii_only = all(map(str.isascii, self.names))
@@ -66,7 +66,7 @@ def walk(
     sockets: bool = False,
     left_out: Omitted = lambda path: None,
     top: str = "",
-) -> Generator[Found]:
+) -> Generator[FoundFile]:
     """Everything below the directory `top` that the filters leave; `sockets` if asked for. Raises
     `DefinitionError` for a directory that may not be read."""
     filters = [f for f in filters if f.patterns]
@@ -99,7 +99,7 @@ def walk(
             if (kind == stat.S_IFSOCK and not sockets) or (not taken and kind != stat.S_IFDIR):
                 left_out(path)
                 continue
-            found = Found(path, level.fd, name, status, not taken)
+            found = FoundFile(path, level.fd, name, status, not taken)
             if taken:
                 if untold:
                     yield from _implied(levels)
@@ -119,14 +119,14 @@ def _prunable(path: str, filters: Sequence[Filter]) -> bool:
     return any(f.patterns.may_prune(join(f.prefix, path)) for f in filters)
 
 
-def _implied(levels: Sequence[_Level]) -> Iterator[Found]:
+def _implied(levels: Sequence[_Level]) -> Iterator[FoundFile]:
     for level in levels:
         if level.found is not None:
             yield level.found
             level.found = None
 
 
-def _open(stack: DirStack, found: Found, top: str) -> _Level:
+def _open(stack: DirStack, found: FoundFile, top: str) -> _Level:
     try:
         fd = stack.push(found.name)
         return _Level(fd, found.path, found if found.implied else None)

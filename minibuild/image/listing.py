@@ -13,7 +13,7 @@ from minibuild.digest import DiffID
 from minibuild.errors import ImageError
 from minibuild.layer.apply import clean_name
 from minibuild.layer.stream import LayerStream
-from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, Entry
+from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
@@ -31,7 +31,7 @@ class Item(NamedTuple):
     """What is at a path. Names of one file (hardlinks) have the same `layer` and `ordinal`: where
     its data is, as the number of a layer and of an entry in it. `sha` is empty unless asked for."""
 
-    entry: Entry
+    entry: TarEntry
     layer: int
     ordinal: int
     sha: str = ""
@@ -44,7 +44,7 @@ class Numbered(NamedTuple):
     """An entry of a layer, with a clean name, its number, and the reader that stands at it."""
 
     ordinal: int
-    entry: Entry
+    entry: TarEntry
     reader: TarReader
 
 
@@ -103,7 +103,7 @@ def sha_of(reader: TarReader) -> str:
     return sha.hexdigest()
 
 
-def _linked(entry: Entry, fresh: Tree, below: Tree) -> Item:
+def _linked(entry: TarEntry, fresh: Tree, below: Tree) -> Item:
     target = clean_name(entry.linkname)
     found = fresh.get(target) or below.get(target)
     if found is None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from minibuild.image.listing import Item, Layer, Tree, entries_of, sha_of, tree_of
 from minibuild.imagetools.edit import Image
-from minibuild.layer.tar_format import Entry
+from minibuild.layer.tar_format import TarEntry
 from minibuild.oci.content import BlobSource
 from minibuild.startup.tuples import NamedTuple
 
@@ -104,8 +104,8 @@ class Difference(NamedTuple):
     file parts, on both sides; it is empty where there is nothing to show."""
 
     change: FileChange
-    old: Entry | None
-    new: Entry | None
+    old: TarEntry | None
+    new: TarEntry | None
     detail: tuple[str, str] | None = None
 
 

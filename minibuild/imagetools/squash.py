@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from minibuild.image.listing import Item, Layer, Tree, add_layer, entries_of
-from minibuild.layer.tar_format import WHITEOUT_PREFIX, Entry, header, padding
+from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry, header, padding
 from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import BlobSource, ContentStore
@@ -41,7 +41,7 @@ def squash_layers(
     with LayerWriter(content, compression, None) as writer:
         for path in _removed(base, tree):
             folder, slash, name = path.rpartition("/")
-            writer.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+            writer.write(header(TarEntry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
         for path in sorted(changed):
             if changed[path].entry.kind == "dir":
                 writer.write(header(changed[path].entry))

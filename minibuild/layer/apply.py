@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from minibuild.errors import ImageError
-from minibuild.layer.tar_format import Entry
+from minibuild.layer.tar_format import TarEntry
 from minibuild.linux import device as devices
 from minibuild.linux import owner as ownership
 from minibuild.linux import xattr
@@ -107,7 +107,7 @@ class EntryWriter:
             self.directory_times[path] = os.fstat(fd).st_mtime_ns
         return fd
 
-    def write(self, entry: Entry, extents: Iterable[tuple[int, memoryview]]) -> None:
+    def write(self, entry: TarEntry, extents: Iterable[tuple[int, memoryview]]) -> None:
         """Make an entry that is no link. Its name is clean and not the root.
 
         `extents` are the data of a file, each piece with its place: what is between is a hole.
@@ -134,7 +134,7 @@ class EntryWriter:
             times = (entry.mtime_ns, entry.mtime_ns)
             os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
 
-    def write_root(self, entry: Entry) -> None:
+    def write_root(self, entry: TarEntry) -> None:
         """Give the root directory the metadata of its entry, if that is one of a directory: a
         name such as `..` may mean the root, too."""
         if entry.kind != "dir":
@@ -145,7 +145,7 @@ class EntryWriter:
         xattr.set_all(xattr.at(self.root_fd, "."), entry.xattrs, tolerant=True)
         self.directory_times[""] = entry.mtime_ns
 
-    def link(self, entry: Entry, target: str) -> None:
+    def link(self, entry: TarEntry, target: str) -> None:
         """Make `entry.name` another name of the file `target`, a clean name too."""
         if entry.name == target:
             raise ImageError(f"{entry.name} is a link to itself")
@@ -171,7 +171,7 @@ class EntryWriter:
             ) from error
         self._restate(dir_fd, name, entry)
 
-    def _restate(self, dir_fd: int, name: str, entry: Entry) -> None:
+    def _restate(self, dir_fd: int, name: str, entry: TarEntry) -> None:
         """Give a file the owner and mode that a further name of it states.
 
         The header of a link has metadata of its own, and what comes last counts, as for
@@ -204,7 +204,7 @@ class EntryWriter:
         self,
         dir_fd: int,
         name: str,
-        entry: Entry,
+        entry: TarEntry,
         ids: tuple[int, int],
         extents: Iterable[tuple[int, memoryview]],
     ) -> None:
@@ -225,7 +225,7 @@ class EntryWriter:
         finally:
             os.close(fd)
 
-    def _check_space(self, entry: Entry) -> None:
+    def _check_space(self, entry: TarEntry) -> None:
         disk = os.fstatvfs(self.root_fd)
         if entry.size > disk.f_bavail * disk.f_frsize:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), entry.name)
@@ -239,7 +239,7 @@ class EntryWriter:
                 os.unlink(name, dir_fd=dir_fd)
                 os.mkdir(name, 0o700, dir_fd=dir_fd)
 
-    def _make_node(self, dir_fd: int, name: str, entry: Entry) -> bool:
+    def _make_node(self, dir_fd: int, name: str, entry: TarEntry) -> bool:
         """Make a fifo or device; False if this host does not permit it."""
         if entry.kind == "fifo":
             _make(dir_fd, name, lambda: os.mkfifo(name, 0o600, dir_fd=dir_fd))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.errors import raise_if_cancelled
-from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, Entry, header
+from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, TarEntry, header
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux import device, xattr
 from minibuild.oci.content import ContentStore
@@ -97,7 +97,9 @@ class LayerPacker:
     def whiteout(self, path: str) -> None:
         """The entry that hides `path` of the layers below. Its own metadata means nothing."""
         folder, slash, name = path.rpartition("/")
-        self._output.write(header(Entry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+        self._output.write(
+            header(TarEntry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0))
+        )
 
     def add(self, path: str, source: str) -> None:
         """The entry `path` for what is at `source`, with its data."""
@@ -111,7 +113,7 @@ class LayerPacker:
         mtime_ns = found.st_mtime_ns
         if self._clamp_ns is not None and mtime_ns > self._clamp_ns:
             mtime_ns = self._clamp_ns
-        entry = Entry(
+        entry = TarEntry(
             path,
             kind,
             stat.S_IMODE(found.st_mode),
@@ -135,7 +137,7 @@ class LayerPacker:
             number = (os.major(found.st_rdev), os.minor(found.st_rdev))
             self._output.write(header(entry._replace(device=number)))
 
-    def _add_file(self, entry: Entry, source: str, found: os.stat_result) -> None:
+    def _add_file(self, entry: TarEntry, source: str, found: os.stat_result) -> None:
         try:
             fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -150,7 +152,7 @@ class LayerPacker:
         finally:
             os.close(fd)
 
-    def _with_xattrs(self, entry: Entry, target: int | str) -> Entry:
+    def _with_xattrs(self, entry: TarEntry, target: int | str) -> TarEntry:
         kept = self._xattrs(target)
         return entry._replace(xattrs=kept) if kept else entry
 

@@ -1,7 +1,8 @@
 """The tar format: blocks of 512 bytes, a header each, numbers in octal.
 
-Comes in: an `Entry`. Goes out: its header as bytes. A header says what the next entry is; what does
-not fit in it (long names, times finer than a second, attributes) stands in a PAX record before it.
+Comes in: a `TarEntry`. Goes out: its header as bytes. A header says what the next entry is; what
+does not fit in it (long names, times finer than a second, attributes) stands in a PAX record before
+it.
 The same entry always gives the same bytes. Written by hand because a layer of 20,000 files has
 20,000 headers, and `tarfile` takes as long for them as gzip for the data.
 Rules: POSIX.1-2017, pax ("ustar Interchange Format", "pax Extended Header"); GNU tar's manual for
@@ -51,7 +52,7 @@ KINDS: Mapping[int, Kind] = {
 """By the type bits of a mode. A socket has no entry in a tar: it means nothing in an image."""
 
 
-class Entry(NamedTuple):
+class TarEntry(NamedTuple):
     """One entry of a tar. `name` is as written, but for the slash at the end of a directory.
 
     `linkname` is a symlink's target, or the name of the entry that a link shares its file with.
@@ -135,7 +136,7 @@ def _decimal_time(mtime_ns: int) -> bytes:
     return f"{sign}{seconds}.{fraction:09d}".rstrip("0").rstrip(".").encode()
 
 
-def _device(entry: Entry) -> bytes:
+def _device(entry: TarEntry) -> bytes:
     if entry.kind not in ("char", "block"):
         return b"0000000\0" * 2
     return b"%07o\0%07o\0" % entry.device
@@ -156,9 +157,9 @@ def file_header(name: str, mode: int, uid: int, gid: int, size: int, mtime_ns: i
     encoded = name.encode("utf-8", "surrogateescape")
     mtime_s, fraction = divmod(mtime_ns, _NS)
     if fraction or len(encoded) > 100 or not 0 <= mtime_s <= _MAX_SIZE or size > _MAX_SIZE:
-        return header(Entry(name, "file", mode, uid, gid, size, mtime_ns))
+        return header(TarEntry(name, "file", mode, uid, gid, size, mtime_ns))
     if uid > _MAX_ID or gid > _MAX_ID:
-        return header(Entry(name, "file", mode, uid, gid, size, mtime_ns))
+        return header(TarEntry(name, "file", mode, uid, gid, size, mtime_ns))
     before, after, frame_sum = _file_frame(mode, uid, gid)
     numbers = b"%011o\0%011o\0" % (size, mtime_s)
     # Adler-32 as in `byte_sum`: neither of these can reach 65521.
@@ -166,7 +167,7 @@ def file_header(name: str, mode: int, uid: int, gid: int, size: int, mtime_ns: i
     return b"%b%b%b%06o\0 %b" % (encoded.ljust(100, b"\0"), before, numbers, total, after)
 
 
-def header(entry: Entry) -> bytes:
+def header(entry: TarEntry) -> bytes:
     """The header of `entry`, with its PAX records before it if it needs any."""
     name = entry.name.encode("utf-8", "surrogateescape")
     if entry.kind == "dir":

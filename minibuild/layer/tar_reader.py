@@ -16,8 +16,8 @@ from minibuild.layer.tar_format import (
     BLOCK,
     TYPE_FLAGS,
     XATTR_RECORD,
-    Entry,
     Kind,
+    TarEntry,
     byte_sum,
     padding,
 )
@@ -59,7 +59,7 @@ class TarReader:
         self._map: SparseMap | None = None  # of the current entry, if it is sparse
         self._globals: dict[str, bytes] = {}
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[TarEntry]:
         records: dict[str, bytes] = {}
         while True:
             self._skip(self._left + self._padding)
@@ -241,7 +241,7 @@ class TarReader:
         if sum(blank) - 256 * sum(byte > 127 for byte in blank) != stored:
             self._fail("a header has a wrong checksum")
 
-    def _entry(self, block: bytes, records: dict[str, bytes]) -> Entry:
+    def _entry(self, block: bytes, records: dict[str, bytes]) -> TarEntry:
         self._check_sum(block)
         (name, mode, uid, gid, size, mtime, _, flag, link, magic, _, _, major, minor, prefix) = (
             _HEADER.unpack(block)
@@ -260,7 +260,7 @@ class TarReader:
         number = self._size(size)
         if "size" in records:
             number = self._decimal(records["size"], "size")
-        return Entry(
+        return TarEntry(
             text,
             kind,
             self._number(mode, "mode") & 0o7777,
@@ -291,7 +291,7 @@ class TarReader:
             return "dir"  # Unix V7 had no type for directories.
         return kind
 
-    def _sparse(self, entry: Entry, header: bytes, records: dict[str, bytes]) -> Entry:
+    def _sparse(self, entry: TarEntry, header: bytes, records: dict[str, bytes]) -> TarEntry:
         """The entry as it is with its holes; what is left to read is its data."""
         try:
             if header[156:157] == b"S":

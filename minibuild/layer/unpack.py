@@ -25,7 +25,7 @@ from minibuild.digest import DiffID
 from minibuild.errors import ImageError
 from minibuild.layer.apply import EntryWriter, clean_name
 from minibuild.layer.stream import LayerStream
-from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, Entry
+from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.linux import device, xattr
 from minibuild.linux.beneath import remove_tree
@@ -113,7 +113,7 @@ class LayerTarget:
         """Set the times of directories."""
         self.writer.finish()
 
-    def apply(self, entry: Entry, reader: TarReader) -> None:
+    def apply(self, entry: TarEntry, reader: TarReader) -> None:
         """Apply one entry of the layer."""
         name = clean_name(entry.name)
         if not name:
@@ -142,7 +142,7 @@ class LayerTarget:
 
     # --- Directories ------------------------------------------------------------------------------
 
-    def _directory(self, entry: Entry) -> None:
+    def _directory(self, entry: TarEntry) -> None:
         hidden = self._is_whiteout(entry.name)
         self.writer.write(entry, ())
         if hidden:
@@ -177,11 +177,11 @@ class LayerTarget:
             done = [] if target.startswith("/") else done[:-1]
             pending[:0] = target.split("/")
 
-    def _parent_entry(self, path: str) -> Entry:
+    def _parent_entry(self, path: str) -> TarEntry:
         """The entry that a parent directory would have: like the lower one, if there is one."""
         found = None if self._lower_fd is None else _lstat(self._lower_fd, path)
         if found is None or not stat.S_ISDIR(found.st_mode):
-            return Entry(path, "dir", 0o755)
+            return TarEntry(path, "dir", 0o755)
         return _entry_of(path, found, f"/proc/self/fd/{self._lower_fd}/{path}")
 
     # --- Whiteouts --------------------------------------------------------------------------------
@@ -301,11 +301,11 @@ def _lstat(root_fd: int, path: str) -> os.stat_result | None:
         os.close(fd)
 
 
-def _entry_of(path: str, found: os.stat_result, source: str) -> Entry:
+def _entry_of(path: str, found: os.stat_result, source: str) -> TarEntry:
     """The entry that would make a file of the lower tree; `source` is where it can be read."""
     found = device.seen(found, source)
     kind = KINDS[stat.S_IFMT(found.st_mode)]
-    entry = Entry(
+    entry = TarEntry(
         path,
         kind,
         stat.S_IMODE(found.st_mode),
@@ -320,7 +320,7 @@ def _entry_of(path: str, found: os.stat_result, source: str) -> Entry:
     return entry._replace(xattrs=_image_xattrs(entry))
 
 
-def _image_xattrs(entry: Entry) -> dict[str, bytes]:
+def _image_xattrs(entry: TarEntry) -> dict[str, bytes]:
     """The attributes of an entry less those by which overlayfs would misread it."""
     return {
         key: value

@@ -139,7 +139,7 @@ class _Document:
             return
         worker, layer = self._worker, self._layers[number]
         base = tuple(self._diffs[below] for below in layer.base)
-        worker.layers.borrow(layer.blob, self._source, self.name)
+        worker.layers.add_provider(layer.blob, self._source, cache=self.name)
         for row in worker.diffs.alike(base, layer.blob.diff_id):
             # The same layer is here already, perhaps compressed otherwise.
             if row.upper is not None or (row.blob and worker.layers.present(row.blob)):

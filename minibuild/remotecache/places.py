@@ -29,7 +29,7 @@ _MOMENT_S = (0.1, 0.3)
 """Longer than it takes from reading a manifest to replacing it; and not the same for all."""
 
 
-class Found(NamedTuple):
+class FoundCache(NamedTuple):
     """What has a name: its manifest or index, and where the blobs below it can be read."""
 
     top: Descriptor
@@ -49,11 +49,11 @@ class Place(Protocol):
 
     name: str
 
-    def get(self) -> Found:
+    def get(self) -> FoundCache:
         """What has the name. Raises `RegistryError` or `ImageError`, also if nothing has."""
         ...
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundCache | None:
         """The same, but None if nothing has the name."""
         ...
 
@@ -128,14 +128,14 @@ class FolderPlace:
         self._tag = tag
         self._digest = digest
 
-    def get(self) -> Found:
+    def get(self) -> FoundCache:
         """See `Place.get`."""
         from minibuild.image.layout import DirectoryLayout
 
         layout = DirectoryLayout(self._folder.path)
-        return Found(layout.find(self._digest or self._tag), layout)
+        return FoundCache(layout.find(self._digest or self._tag), layout)
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundCache | None:
         """See `Place.find`."""
         mine, _ = self._folder.named(self._tag)
         return None if mine is None else self.get()
@@ -181,11 +181,11 @@ class RegistryPlace:
         self._reference = reference
         self._registry = registry
 
-    def get(self) -> Found:
+    def get(self) -> FoundCache:
         """See `Place.get`."""
-        return Found(*self._registry.find(self._reference))
+        return FoundCache(*self._registry.find(self._reference))
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundCache | None:
         """See `Place.find`."""
         from minibuild.registry.errors import Refused
 

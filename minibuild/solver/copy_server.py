@@ -29,7 +29,7 @@ from minibuild.startup.tuples import NamedTuple
 MAX_DIRECTORIES = MAX_FILES
 
 
-class _Order(NamedTuple):
+class _CopyOrder(NamedTuple):
     """A job as it crosses over. Descriptors come with it: the root and the base, if there are any,
     then the sources in the order of `trees`. `making` and `blobs` are for the layer."""
 
@@ -76,7 +76,7 @@ class CopyServer:
         Raises what `fileop.copy.copy` raises, and `HostError` if the server dies.
         """
         sources = places.sources.items()
-        order = _Order(
+        order = _CopyOrder(
             job,
             places.root_fd >= 0,
             places.base_fd is not None,
@@ -144,14 +144,14 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
         os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
         callee = Callee(channel)
         while (call := callee.next()) is not None:
-            assert isinstance(call.value, _Order)
+            assert isinstance(call.value, _CopyOrder)
             _serve(callee, call.value, call.files)
         status = 0
     finally:
         os._exit(status)
 
 
-def _serve(callee: Callee, order: _Order, files: list[int]) -> None:
+def _serve(callee: Callee, order: _CopyOrder, files: list[int]) -> None:
     """Do one job."""
     places, blobs = _places(order, files), _Blobs(order.making, order.blobs)
     hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
@@ -165,7 +165,7 @@ def _serve(callee: Callee, order: _Order, files: list[int]) -> None:
         close_all(files)
 
 
-def _places(order: _Order, files: list[int]) -> Places:
+def _places(order: _CopyOrder, files: list[int]) -> Places:
     left = list(files)
     root_fd = left.pop(0) if order.has_root else -1
     base_fd = left.pop(0) if order.has_base else None

@@ -16,7 +16,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.errors import BuildError, DefinitionError, located
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import (
-    DigestMemo,
+    DigestCache,
     changed_since,
     content_digests,
     tree_digests,
@@ -103,7 +103,7 @@ def _name(vertex: Vertex | None) -> str:
 
 
 def read_fast_parts(
-    build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: DigestMemo | None = None
+    build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: DigestCache | None = None
 ) -> list[Part]:
     """The parts of a vertex's fast key. `digests` are those of files that are known, if not those
     of the store. Raises `DefinitionError` for what is not there, as the step would."""
@@ -121,7 +121,7 @@ def _read(
     build: BuildContext,
     ready: ReadyVertex,
     wanted: Mapping[int, Reader],
-    digests: DigestMemo | None = None,
+    digests: DigestCache | None = None,
 ) -> dict[int, Contents]:
     contents = {}
     for number, reader in wanted.items():
@@ -160,7 +160,7 @@ def inputs_unchanged(
 
 
 def _digests(
-    reader: Reader, tree: SourceTree, digests: DigestMemo, cancelled: threading.Event
+    reader: Reader, tree: SourceTree, digests: DigestCache, cancelled: threading.Event
 ) -> Contents:
     if isinstance(reader, Copy):
         return content_digests(reader, tree, digests, cancelled)

@@ -42,7 +42,7 @@ from minibuild.solver.keys import (
 from minibuild.startup.tuples import NamedTuple
 
 
-class Records(Protocol):
+class RecordReader(Protocol):
     """What is kept of earlier builds, by key: see `cache.records.Cache`."""
 
     def lookup(self, key: Digest) -> Record | None:
@@ -86,7 +86,7 @@ class Lookup:
 
     def __init__(
         self,
-        records: Records,
+        records: RecordReader,
         images: Callable[[ImageSource], tuple[Result, Sequence[DiffID]]],
         remote: RemoteCache | None = None,
         salt: str = "",

@@ -15,7 +15,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Remark, Started, VertexInfo, Warned
-from minibuild.fileop.digest_cache import DigestMemo, MostlyKnown, Unknown
+from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.solver.inputs import read_fast_parts
@@ -115,10 +115,10 @@ class Solver:
 
     def _read_quickly(self, ready: ReadyVertex, op: Exec | File) -> ReadParts | None:
         # Walking a context is quick; hashing files that changed is not, and is left to a thread.
-        return self._read(ready, op, MostlyKnown(self._build.worker.store.db))
+        return self._read(ready, op, QuickDigestCache(self._build.worker.store.db))
 
     def _read(
-        self, ready: ReadyVertex, op: Exec | File, digests: DigestMemo | None = None
+        self, ready: ReadyVertex, op: Exec | File, digests: DigestCache | None = None
     ) -> ReadParts | None:
         since_ns = time.time_ns()
         try:

@@ -37,7 +37,7 @@ MAX_INDEX_DEPTH = 4
 Pull = Literal["missing", "always", "never"]
 
 
-class Found(NamedTuple):
+class FoundImage(NamedTuple):
     """An image that was found: what the frontend gets, its layers, and where their bytes are."""
 
     resolved: ResolvedImage
@@ -103,8 +103,8 @@ class ImageFinder:
         self._pull = pull
         self._connect = connect
         self._remote: Remote | None = None
-        self._by_name: dict[tuple[str, Platform], Found] = {}
-        self._by_digest: dict[tuple[Digest, Platform], Found] = {}
+        self._by_name: dict[tuple[str, Platform], FoundImage] = {}
+        self._by_digest: dict[tuple[Digest, Platform], FoundImage] = {}
         self._asking = threading.Lock()
 
     def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
@@ -118,7 +118,7 @@ class ImageFinder:
                 self._by_digest[source.digest, source.platform] = found
         return found.resolved
 
-    def image(self, source: ImageSource) -> Found:
+    def image(self, source: ImageSource) -> FoundImage:
         """What was found for a source of the graph.
 
         A graph made elsewhere names images that were not looked up here yet.
@@ -131,14 +131,14 @@ class ImageFinder:
             found = self._by_digest[source.digest, source.platform]
         return found
 
-    def _find(self, ref: str, platform: Platform) -> Found:
+    def _find(self, ref: str, platform: Platform) -> FoundImage:
         if ref.startswith("oci-layout://"):
             return self._in_layout(ref, platform)
         reference = parse_reference(ref.removeprefix("docker-image://"))
         descriptor, blobs, origin = self._locate(reference)
         return self._load(str(reference), descriptor, blobs, platform, origin)
 
-    def _in_layout(self, url: str, platform: Platform) -> Found:
+    def _in_layout(self, url: str, platform: Platform) -> FoundImage:
         from minibuild.image.any_layout import open_layout
 
         path, name = split_layout(url)
@@ -182,7 +182,7 @@ class ImageFinder:
 
     def _load(
         self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform, origin: str
-    ) -> Found:
+    ) -> FoundImage:
         """Read and check manifest and config; what is read from elsewhere is kept in the store."""
         manifest_descriptor, data = self._manifest(name, descriptor, blobs, platform)
         manifest = parse_manifest(data, f"manifest {manifest_descriptor.digest} of {name}")
@@ -198,7 +198,7 @@ class ImageFinder:
         if manifest_descriptor.platform is None and config.platform.os != platform.os:
             raise ImageError(f"{name} is an image for {config.platform}, not for {platform}")
         source = ImageSource(name, manifest_descriptor.digest, platform, origin)
-        return Found(ResolvedImage(source, config), layers, blobs)
+        return FoundImage(ResolvedImage(source, config), layers, blobs)
 
     def _manifest(
         self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform

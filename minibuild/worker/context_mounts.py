@@ -35,7 +35,7 @@ from minibuild.fileop.mask import (
 )
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.tree import TreeSink
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import BindMount, Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux.beneath import open_beneath, remove_tree
@@ -159,7 +159,7 @@ class ContextMounts:
             return _View(owner)
         name = task.pick.real.rpartition("/")[2]
         with self._new_folder() as (made, made_fd):
-            seen = write_file(Found(task.pick.real, fd, name, status), task.sink(made_fd))
+            seen = write_file(FoundFile(task.pick.real, fd, name, status), task.sink(made_fd))
         return _View(copy=made, seen=seen)
 
     @contextmanager

@@ -18,7 +18,7 @@ from minibuild.store.layout import Store
 from minibuild.worker.worker import Worker
 
 
-class Holding(NamedTuple):
+class UsageRecord(NamedTuple):
     """One thing in the store. `kind` is `record`, `image`, `cache-mount`, `blob` (one that no image
     with a name has) or `partial` (what has come of one so far); `used` is a time in seconds since
     the epoch. Images may share blobs: see `images_size`."""
@@ -31,7 +31,7 @@ class Holding(NamedTuple):
     used: float
 
 
-def disk_usage(worker: Worker) -> list[Holding]:
+def disk_usage(worker: Worker) -> list[UsageRecord]:
     """Everything in the store, oldest use first."""
     found = [
         *records_of(worker),
@@ -51,7 +51,7 @@ def images_size(worker: Worker) -> int:
 # --- What there is ---
 
 
-def records_of(worker: Worker) -> Iterable[Holding]:
+def records_of(worker: Worker) -> Iterable[UsageRecord]:
     """The records of the cache, each with the size of what its own step made."""
     rows = worker.store.db.execute(
         "SELECT canonical, result, name, min(created), max(used) FROM records GROUP BY canonical"
@@ -67,17 +67,17 @@ def records_of(worker: Worker) -> Iterable[Holding]:
                 size = worker.snapshots.usage(SnapshotID(found[0])).size_bytes
             elif found:
                 size = found[1] or 0
-        yield Holding("record", key, name, size, created, used)
+        yield UsageRecord("record", key, name, size, created, used)
 
 
-def _images(worker: Worker) -> Iterable[Holding]:
+def _images(worker: Worker) -> Iterable[UsageRecord]:
     for name, descriptor in worker.images.list():
         size = sum(d.size for d in blobs_in(worker, descriptor))
         stamp = os.stat(worker.content.path(descriptor.digest)).st_mtime
-        yield Holding("image", descriptor.digest, str(name), size, stamp, stamp)
+        yield UsageRecord("image", descriptor.digest, str(name), size, stamp, stamp)
 
 
-def _other_blobs(worker: Worker) -> Iterable[Holding]:
+def _other_blobs(worker: Worker) -> Iterable[UsageRecord]:
     """Layers that the cache keeps, and what nothing needs any more."""
     rows = worker.store.db.execute("SELECT digest FROM diffs WHERE digest IS NOT NULL").fetchall()
     layers, named = {row[0] for row in rows}, image_blobs(worker)
@@ -86,18 +86,18 @@ def _other_blobs(worker: Worker) -> Iterable[Holding]:
         if digest not in named:
             found = os.stat(worker.content.path(digest))
             what = "a layer of the cache" if digest in layers else "nothing needs it"
-            yield Holding("blob", digest, what, found.st_size, found.st_mtime, found.st_mtime)
+            yield UsageRecord("blob", digest, what, found.st_size, found.st_mtime, found.st_mtime)
 
 
-def _partial(worker: Worker) -> Iterable[Holding]:
+def _partial(worker: Worker) -> Iterable[UsageRecord]:
     folder = worker.store.path("partial")
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         found = os.stat(os.path.join(folder, name))
         what = "a transfer that was cut off"
-        yield Holding("partial", name, what, found.st_size, found.st_ctime, found.st_mtime)
+        yield UsageRecord("partial", name, what, found.st_size, found.st_ctime, found.st_mtime)
 
 
-def cache_mounts_of(store: Store) -> Iterable[Holding]:
+def cache_mounts_of(store: Store) -> Iterable[UsageRecord]:
     """The cache mounts of a store: `id` is the name of the folder, the description their id."""
     top = store.path("cache-mounts")
     for folder in sorted(os.listdir(top)):
@@ -110,7 +110,7 @@ def cache_mounts_of(store: Store) -> Iterable[Holding]:
         except (OSError, BuildError):
             pass
         used = os.stat(path).st_mtime
-        yield Holding("cache-mount", folder, id, _tree_size(path), created or used, used)
+        yield UsageRecord("cache-mount", folder, id, _tree_size(path), created or used, used)
 
 
 def _tree_size(path: str) -> int:

@@ -17,7 +17,7 @@ from minibuild.digest import Digest
 from minibuild.layer.chunk_cache import forget_lost
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
-from minibuild.worker.gc import Holding, cache_mounts_of, image_blobs, records_of
+from minibuild.worker.gc import UsageRecord, cache_mounts_of, image_blobs, records_of
 from minibuild.worker.worker import Worker
 
 FOREVER_S = float("inf")
@@ -51,7 +51,7 @@ class Freed(NamedTuple):
     size_bytes: int
 
 
-def beyond(records: Sequence[Holding], limits: Limits, room: Room) -> list[str]:
+def beyond(records: Sequence[UsageRecord], limits: Limits, room: Room) -> list[str]:
     """The ids of the records that have to go; `records` come in the order in which they would.
 
     The sizes are those of the records' own files, so the sum is what they take together; what
@@ -70,7 +70,7 @@ def beyond(records: Sequence[Holding], limits: Limits, room: Room) -> list[str]:
     return gone
 
 
-def _turn(record: Holding) -> tuple[float, float]:
+def _turn(record: UsageRecord) -> tuple[float, float]:
     """The longest unused first; of those that one build used, what stands on top of the others."""
     return record.used, -record.created
 

@@ -15,7 +15,7 @@ from minibuild.cache.blobs import StoreLayers
 from minibuild.cache.materialise import Materialiser
 from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
-from minibuild.fileop.digest_cache import DigestMemo
+from minibuild.fileop.digest_cache import DigestCache
 from minibuild.image.store import ImageStore
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.oci.content import ContentStore
@@ -40,7 +40,7 @@ class Worker:
         self.diffs = Diffs(store.db)
         self.cache = Cache(store.db, self.diffs)
         self.layers = StoreLayers(store, self.content, snapshots)
-        self.digests = DigestMemo(store.db)
+        self.digests = DigestCache(store.db)
         self._executor: Executor | None = None
         self._context_mounts: ContextMounts | None = None
         self._starting = threading.Lock()

@@ -6,7 +6,7 @@ import json
 import pytest
 from minibuild_dockerfile import DockerfileFrontend
 
-from minibuild.attest.packages import Found, Package
+from minibuild.attest.packages import FoundPackages, Package
 from minibuild.attest.provenance import Build, provenance
 from minibuild.attest.sbom import purl, sbom
 from minibuild.attest.statement import (
@@ -129,7 +129,7 @@ def test_an_sbom_is_whole_and_the_same_each_time() -> None:
         Package("apk", "musl", "1", "alpine", "x86_64", "MIT", "A B <a@b>", "musl-src"),
         Package("pypi", "odd", "2", licence="All rights reserved, and more\nof it"),
     )
-    found = Found(packages, (), "Alpine 3")
+    found = FoundPackages(packages, (), "Alpine 3")
     made = sbom(found, "app:1", "2020-01-01T00:00:00Z", "minibuild-0")
     assert made == sbom(found, "app:1", "2020-01-01T00:00:00Z", "minibuild-0")
     root, musl, odd = made.content["packages"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.attest.packages import Found, Package, find_packages
+from minibuild.attest.packages import FoundPackages, Package, find_packages
 
 STATUS = """\
 Package: bash
@@ -30,7 +30,7 @@ APK = "C:Q1\nP:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\nm:A B <a@b>\nF:lib\n\n
 METADATA = "Metadata-Version: 2.1\nName: My_Package.x\nVersion: 1.0\nLicense: MIT\n\nName: no\n"
 
 
-def found_in(top: Path, files: Mapping[str, str]) -> Found:
+def found_in(top: Path, files: Mapping[str, str]) -> FoundPackages:
     for name, text in files.items():
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,9 @@ import pytest
 from minibuild.cli.verdict import Verdict, tell
 from minibuild.digest import Digest
 from minibuild.imagetools.compare import Difference, FileChange, ValueChange
-from minibuild.layer.tar_format import Entry
+from minibuild.layer.tar_format import TarEntry
 
-ENTRY = Entry("f", "file")
+ENTRY = TarEntry("f", "file")
 
 
 def lines(verdict: Verdict) -> dict[str, str]:

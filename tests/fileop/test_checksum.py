@@ -12,8 +12,8 @@ import pytest
 from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import DigestMemo, changed_since, content_digests, tree_digests
-from minibuild.fileop.digest_cache import MostlyKnown, Unknown, rows_of
+from minibuild.fileop.checksum import DigestCache, changed_since, content_digests, tree_digests
+from minibuild.fileop.digest_cache import QuickDigestCache, Unknown, rows_of
 from minibuild.fileop.hasher import Item
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
@@ -25,7 +25,7 @@ DOT = Copy(0, ("d",), "/")
 
 
 def prints(
-    bench: Bench, copy: Copy = DOT, ignore: tuple[str, ...] = (), memo: DigestMemo | None = None
+    bench: Bench, copy: Copy = DOT, ignore: tuple[str, ...] = (), memo: DigestCache | None = None
 ) -> checksum.Contents:
     with opened(bench.source) as (fd,):
         return content_digests(copy, SourceTree(fd, ignore), memo)
@@ -225,14 +225,14 @@ def test_what_changed_since(bench: Bench) -> None:
 
 def test_the_memo(bench: Bench, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make(bench.source, TREE)
-    reads, memo = Reads(monkeypatch), DigestMemo(store.db)
+    reads, memo = Reads(monkeypatch), DigestCache(store.db)
     fresh = prints(bench, memo=memo)
     assert prints(bench, memo=memo) == fresh
     assert reads.count == 6, "files changed just now must not be remembered"
     age(bench.source)
     assert prints(bench, memo=memo) == fresh
     assert reads.count == 9
-    assert prints(bench, memo=DigestMemo(store.db)) == fresh
+    assert prints(bench, memo=DigestCache(store.db)) == fresh
     assert reads.count == 9
     # The same size and time: only the ctime tells.
     path = os.path.join(bench.source, "d/f")
@@ -245,7 +245,7 @@ def test_the_memo(bench: Bench, store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
-    memo = DigestMemo(store.db)
+    memo = DigestCache(store.db)
     big = (1 << 63) + 5
     times = {"st_mtime_ns": 1, "st_ctime_ns": 1}
     status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
@@ -260,7 +260,7 @@ def _status(inode: int, size: int = 3, device: int = 7) -> os.stat_result:
 
 def test_neighbours_in_the_memo(store: Store) -> None:
     """Inodes that are kept together do not stand for each other, and are added one by one."""
-    memo, late = DigestMemo(store.db), 10 * 10**9
+    memo, late = DigestCache(store.db), 10 * 10**9
     inodes = [1, 2, 63, 64, 65, 1000, 128, (1 << 64) - 1]
     for inode in inodes:
         memo.remember(rows_of([(_status(inode), bytes([inode % 251]) * 32)], late))
@@ -276,7 +276,7 @@ def test_neighbours_in_the_memo(store: Store) -> None:
 
 
 def test_a_damaged_row_of_the_memo_is_not_believed(store: Store) -> None:
-    memo = DigestMemo(store.db)
+    memo = DigestCache(store.db)
     memo.remember(rows_of([(_status(1), b"d" * 32)], 10 * 10**9))
     store.db.execute("UPDATE digests_of_files SET files = substr(files, 1, 20)")
     assert memo.recall([_status(1)]) == [None]
@@ -307,7 +307,7 @@ def test_a_build_without_time_stops_at_the_first_files_that_are_new(
     monkeypatch.setattr(os, "open", count_open)
     try:
         with pytest.raises(Unknown):
-            content_digests(Copy(0, (".",), "/"), SourceTree(fd), MostlyKnown(store.db))
+            content_digests(Copy(0, (".",), "/"), SourceTree(fd), QuickDigestCache(store.db))
     finally:
         os.close(fd)
     assert seen < 30

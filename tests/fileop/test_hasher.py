@@ -11,7 +11,7 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import content_digests
 from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
-from minibuild.fileop.digest_cache import DigestMemo, MostlyKnown, Unknown
+from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.fileop.hasher import Contents, Seen
 from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
@@ -94,13 +94,13 @@ def test_a_path_that_is_read_twice(source: int, target: int, store: Store) -> No
     assert _contents(seen_by("tree", copies, target, tree, store)) == _expected(copies, tree)
 
 
-def test_the_memo_learns_what_was_read(source: int, tmp_path: Path, store: Store) -> None:
+def test_the_cache_of_digests_gets_what_was_read(source: int, tmp_path: Path, store: Store) -> None:
     """Afterwards nobody has to open a file to know its digest."""
     time.sleep(2.1)  # Files that changed just now are not remembered.
     copies, tree = [Copy(0, (".",), "/", chown=ME)], SourceTree(source)
     for form in FORMS:
         store.db.execute("DELETE FROM digests_of_files")
-        memo = MostlyKnown(store.db)
+        memo = QuickDigestCache(store.db)
         memo._files = 0
         with pytest.raises(Unknown):
             content_digests(copies[0], tree, memo)
@@ -109,8 +109,8 @@ def test_the_memo_learns_what_was_read(source: int, tmp_path: Path, store: Store
         seen = seen_by(form, copies, fd, tree, store)
         os.close(fd)
         assert seen is not None
-        DigestMemo(store.db).remember(seen.rows)
-        memo = MostlyKnown(store.db)
+        DigestCache(store.db).remember(seen.rows)
+        memo = QuickDigestCache(store.db)
         memo._files = 0
         assert content_digests(copies[0], tree, memo) == _expected(copies, tree)[0]
 

@@ -13,7 +13,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Entry, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import InMemory, Unplannable
 from minibuild.fileop.plan import put_copy
-from minibuild.fileop.walk import Found
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import match_glob
 from tests.fileop.trees import Bench, make, opened, paths, tell
@@ -50,7 +50,7 @@ class Entries(Sink):
         self.digest = b""
         self.entries: list[Entry] = []
 
-    def put(self, entry: Planned, found: Found | None = None) -> None:
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         self.dest.add(entry)
         assert isinstance(entry, Entry)
         self.entries.append(entry)

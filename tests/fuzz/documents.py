@@ -32,7 +32,7 @@ from minibuild.imagetools.edit import Drafts, each_image, read_image, write_imag
 from minibuild.imagetools.index import Together
 from minibuild.imagetools.rebase import merge_config
 from minibuild.imagetools.reconfigure import Changes, reconfigured
-from minibuild.layer.tar_format import END, Entry, header, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.oci.config import config_bytes
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import (
@@ -239,7 +239,7 @@ def _archive(chance: random.Random) -> None:
     }
     tar = io.BytesIO()
     for name, data in files.items():
-        tar.write(header(Entry(name, "file", 0o644, size=len(data))) + data)
+        tar.write(header(TarEntry(name, "file", 0o644, size=len(data))) + data)
         tar.write(bytes(padding(len(data))))
     tar.write(END)
     with _file(tar.getvalue()) as path:

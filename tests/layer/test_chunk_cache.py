@@ -20,7 +20,7 @@ from minibuild.digest import digest_bytes
 from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
 from minibuild.layer.gzip_writer import Deflater
-from minibuild.layer.tar_format import Entry, header, padding
+from minibuild.layer.tar_format import TarEntry, header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer
@@ -49,7 +49,7 @@ def pack(
     stored = StoredBlocks(content.blobs_path) if known else None
     with LayerWriter(content, "gzip", level, stored) as writer:
         for name, size, seed in files:
-            writer.write(header(Entry(name, "file", size=size)))
+            writer.write(header(TarEntry(name, "file", size=size)))
             writer.write(data_of(size, seed) + bytes(padding(size)))
         return writer.commit()
 
@@ -248,7 +248,7 @@ def test_what_is_before_a_block_counts(store: Store, tmp_path: Path) -> None:
         data[at] ^= 1
         for where in (content, new_store(tmp_path / f"empty{at}")):
             with LayerWriter(where, "gzip", None, StoredBlocks(where.blobs_path)) as writer:
-                writer.write(header(Entry("large", "file", size=len(data))))
+                writer.write(header(TarEntry("large", "file", size=len(data))))
                 writer.write(bytes(data))
                 made.append(writer.commit())
     assert made[0] == made[1] and made[2] == made[3] and made[0] != made[2]
@@ -292,7 +292,7 @@ def test_descriptors_are_closed(store: Store) -> None:
     writer = LayerWriter(content, "gzip", None, StoredBlocks(content.blobs_path))
     with pytest.raises(RuntimeError), writer:
         for name, size, seed in FILES:
-            writer.write(header(Entry(name, "file", size=size)))
+            writer.write(header(TarEntry(name, "file", size=size)))
             writer.write(data_of(size, seed) + bytes(padding(size)))
         raise RuntimeError
     assert open_descriptors() == before

@@ -4,7 +4,7 @@ import random
 from zlib import crc32
 
 from minibuild.layer.chunker import BLOCK_BYTES, LEAST_BYTES, cut
-from minibuild.layer.tar_format import END, Entry, header, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding
 
 
 def tar(files: list[tuple[str, int]], attribute: bytes = b"") -> bytes:
@@ -13,7 +13,7 @@ def tar(files: list[tuple[str, int]], attribute: bytes = b"") -> bytes:
     parts = []
     for name, size in files:
         data = random.Random(name).randbytes(size)
-        parts += [header(Entry(name, "file", size=size, xattrs=xattrs)), data]
+        parts += [header(TarEntry(name, "file", size=size, xattrs=xattrs)), data]
         parts.append(bytes(padding(size)))
     return b"".join((*parts, END))
 
@@ -65,7 +65,7 @@ def test_records_before_a_header_are_no_place_to_cut() -> None:
     """They look alike in front of all files of a context whose times are finer than seconds."""
     # Records of a length that gives their header a rank above all others.
     attribute = max((bytes(size) for size in range(1, 400)), key=lambda value: crc32(
-        header(Entry("f", "file", xattrs={"user.a": value}))[:257]
+        header(TarEntry("f", "file", xattrs={"user.a": value}))[:257]
     ))  # fmt: skip
     data = tar(some(1000), attribute)
     assert len(cuts(data)) > 5

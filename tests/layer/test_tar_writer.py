@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.layer.tar_format import END, Entry, byte_sum, file_header, header, padding
+from minibuild.layer.tar_format import END, TarEntry, byte_sum, file_header, header, padding
 from minibuild.layer.tar_reader import TarReader
 
 names = st.text(
@@ -15,7 +15,7 @@ names = st.text(
 ).filter(lambda name: name not in (".", ".."))
 paths = st.lists(names, min_size=1, max_size=6).map("/".join)
 entries = st.builds(
-    Entry,
+    TarEntry,
     name=paths,
     kind=st.sampled_from(("file", "dir", "symlink", "link", "fifo", "char")),
     mode=st.integers(0, 0o7777),
@@ -32,27 +32,27 @@ entries = st.builds(
 )
 
 
-def normal(entry: Entry) -> Entry:
+def normal(entry: TarEntry) -> TarEntry:
     """Fields that the kind of an entry has no use for, emptied."""
     if entry.kind in ("symlink", "link"):
         entry = entry._replace(linkname="some/target" * 12)
     return entry if entry.kind == "char" else entry._replace(device=(0, 0))
 
 
-def read_back(data: bytes) -> list[Entry]:
+def read_back(data: bytes) -> list[TarEntry]:
     """With our own reader."""
     return list(TarReader(iter([data]), "test"))
 
 
 @given(entries)
-def test_our_reader_reads_what_we_write(entry: Entry) -> None:
+def test_our_reader_reads_what_we_write(entry: TarEntry) -> None:
     """All of it, to the nanosecond."""
     entry = normal(entry)
     assert read_back(header(entry) + END) == [entry]
 
 
 @given(entries)
-def test_tarfile_reads_what_we_write(entry: Entry) -> None:
+def test_tarfile_reads_what_we_write(entry: TarEntry) -> None:
     """As another program sees it; its times are floats."""
     entry = normal(entry)
     with tarfile.open(fileobj=io.BytesIO(header(entry) + END)) as archive:
@@ -79,24 +79,24 @@ def test_byte_sum_of_the_largest_block() -> None:
 
 def test_a_plain_file_needs_one_block() -> None:
     """No PAX records for what the header has room for."""
-    assert len(header(Entry("a" * 100, "file", mtime_ns=10**18))) == 512
+    assert len(header(TarEntry("a" * 100, "file", mtime_ns=10**18))) == 512
 
 
 @pytest.mark.parametrize(
     "entry",
     [
-        Entry("a" * 101, "file"),
-        Entry("a" * 100, "dir"),
-        Entry("x", "file", mtime_ns=1),
-        Entry("x", "file", mtime_ns=-1_000_000_000),
-        Entry("x", "file", uid=2_097_152),
-        Entry("x", "file", size=8 << 30),
-        Entry("x", "symlink", linkname="b" * 101),
-        Entry("x", "file", xattrs={"security.capability": b"\0\1\n="}),
+        TarEntry("a" * 101, "file"),
+        TarEntry("a" * 100, "dir"),
+        TarEntry("x", "file", mtime_ns=1),
+        TarEntry("x", "file", mtime_ns=-1_000_000_000),
+        TarEntry("x", "file", uid=2_097_152),
+        TarEntry("x", "file", size=8 << 30),
+        TarEntry("x", "symlink", linkname="b" * 101),
+        TarEntry("x", "file", xattrs={"security.capability": b"\0\1\n="}),
     ],
     ids=lambda entry: f"{entry.name[:3]}{len(entry.name)}",
 )
-def test_what_does_not_fit_becomes_a_pax_record(entry: Entry) -> None:
+def test_what_does_not_fit_becomes_a_pax_record(entry: TarEntry) -> None:
     """Two blocks of records, then the header."""
     written = header(entry)
     assert len(written) == 3 * 512 and written[156:157] == b"x"
@@ -108,14 +108,14 @@ def test_what_does_not_fit_becomes_a_pax_record(entry: Entry) -> None:
 @pytest.mark.parametrize("length", range(80, 130))
 def test_the_length_of_a_record_counts_itself(length: int) -> None:
     """Around the places where the length gains a digit."""
-    entry = Entry("x", "file", xattrs={"user.a": b"v" * length})
+    entry = TarEntry("x", "file", xattrs={"user.a": b"v" * length})
     assert read_back(header(entry) + END) == [entry]
 
 
 def test_names_that_are_not_utf8() -> None:
     """They come back as they were, short or long."""
     for name in ("\udcff\udcfe", "\udcff" * 150):
-        assert read_back(header(Entry(name, "file")) + END) == [Entry(name, "file")]
+        assert read_back(header(TarEntry(name, "file")) + END) == [TarEntry(name, "file")]
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, 0), (1, 511), (511, 1), (512, 0), (513, 511)])
@@ -159,24 +159,26 @@ PLAIN = {
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        (Entry("f", "file"), {}),
+        (TarEntry("f", "file"), {}),
         (
-            Entry("f", "file", 0o4755, 0o7777777, 0o7654321, 0o77777777777, 0o77777777777 * 10**9),
+            TarEntry(
+                "f", "file", 0o4755, 0o7777777, 0o7654321, 0o77777777777, 0o77777777777 * 10**9
+            ),
             {
                 **{"mode": b"0004755\0", "uid": b"7777777\0", "gid": b"7654321\0"},
                 **{"size": b"77777777777\0", "mtime": b"77777777777\0"},
             },
         ),
-        (Entry("f", "dir"), {"name": b"f/".ljust(100, b"\0"), "type": b"5"}),
-        (Entry("f", "link", linkname="g"), {"link": b"g".ljust(100, b"\0"), "type": b"1"}),
-        (Entry("f", "symlink", linkname="l" * 100), {"link": b"l" * 100, "type": b"2"}),
-        (Entry("f", "char", device=(5, 8)), {"type": b"3", "device": b"0000005\x000000010\0"}),
-        (Entry("f", "block", device=(8, 5)), {"type": b"4", "device": b"0000010\x000000005\0"}),
-        (Entry("f", "fifo", device=(5, 8)), {"type": b"6"}),
+        (TarEntry("f", "dir"), {"name": b"f/".ljust(100, b"\0"), "type": b"5"}),
+        (TarEntry("f", "link", linkname="g"), {"link": b"g".ljust(100, b"\0"), "type": b"1"}),
+        (TarEntry("f", "symlink", linkname="l" * 100), {"link": b"l" * 100, "type": b"2"}),
+        (TarEntry("f", "char", device=(5, 8)), {"type": b"3", "device": b"0000005\x000000010\0"}),
+        (TarEntry("f", "block", device=(8, 5)), {"type": b"4", "device": b"0000010\x000000005\0"}),
+        (TarEntry("f", "fifo", device=(5, 8)), {"type": b"6"}),
     ],
-    ids=lambda value: value.kind if isinstance(value, Entry) else "",
+    ids=lambda value: value.kind if isinstance(value, TarEntry) else "",
 )
-def test_the_fields_of_a_header(entry: Entry, expected: dict[str, bytes]) -> None:
+def test_the_fields_of_a_header(entry: TarEntry, expected: dict[str, bytes]) -> None:
     written = fields(header(entry))
     # "the simple sum of all bytes in the header", its own field taken as eight spaces.
     total = sum(header(entry)) - sum(written["checksum"]) + 8 * ord(" ")
@@ -201,7 +203,7 @@ def records(written: bytes) -> bytes:
 
 def test_records_stand_in_the_order_of_their_keys() -> None:
     """Whatever order a filesystem lists attributes in: else equal trees would be other layers."""
-    entry = Entry(
+    entry = TarEntry(
         "n" * 101, "file", 0o640, 0o10000000, 0o10000001, 8 << 30, 1_500_000_000,
         xattrs={"user.z": b"1", "security.capability": b"\0\1\n=", "user.a": b""},
     )  # fmt: skip
@@ -241,13 +243,13 @@ def test_records_stand_in_the_order_of_their_keys() -> None:
 )
 def test_times(mtime_ns: int, record: bytes, field: int) -> None:
     """Whole seconds that the header has room for stand there alone."""
-    written = header(Entry("f", "file", mtime_ns=mtime_ns))
+    written = header(TarEntry("f", "file", mtime_ns=mtime_ns))
     assert (records(written) if record else b"") == record
     assert fields(written[-512:])["mtime"] == b"%011o\0" % field
 
 
 def test_the_record_of_a_link_that_is_too_long() -> None:
-    written = header(Entry("f", "symlink", linkname="l" * 101))
+    written = header(TarEntry("f", "symlink", linkname="l" * 101))
     assert records(written) == b"115 linkpath=" + b"l" * 101 + b"\n"
     found = fields(written[1024:])
     assert found.pop("checksum")
@@ -255,33 +257,33 @@ def test_the_record_of_a_link_that_is_too_long() -> None:
 
 
 FILES = [
-    Entry("f", "file"),
-    Entry("some/file", "file", 0o755, 1000, 100, 12345, 1_600_000_000 * 10**9),
-    Entry("a" * 100, "file"),
-    Entry("a" * 101, "file"),
-    Entry("\xe4" * 50, "file"),
-    Entry("\xe4" * 51, "file"),
-    Entry("\udcff", "file"),
-    Entry("f", "file", 0o7777, 0o7777777, 0o7777777, 0o77777777777, 0o77777777777 * 10**9),
-    Entry("f", "file", uid=0o10000000),
-    Entry("f", "file", gid=0o10000000),
-    Entry("f", "file", size=0o100000000000),
-    Entry("f", "file", mtime_ns=1),
-    Entry("f", "file", mtime_ns=-(10**9)),
-    Entry("f", "file", mtime_ns=0o100000000000 * 10**9),
-    Entry("\xff" * 50, "file", 0o7777, 0o7777777, 0o7777777, 0o77777777777, 0o7777777 * 10**9),
+    TarEntry("f", "file"),
+    TarEntry("some/file", "file", 0o755, 1000, 100, 12345, 1_600_000_000 * 10**9),
+    TarEntry("a" * 100, "file"),
+    TarEntry("a" * 101, "file"),
+    TarEntry("\xe4" * 50, "file"),
+    TarEntry("\xe4" * 51, "file"),
+    TarEntry("\udcff", "file"),
+    TarEntry("f", "file", 0o7777, 0o7777777, 0o7777777, 0o77777777777, 0o77777777777 * 10**9),
+    TarEntry("f", "file", uid=0o10000000),
+    TarEntry("f", "file", gid=0o10000000),
+    TarEntry("f", "file", size=0o100000000000),
+    TarEntry("f", "file", mtime_ns=1),
+    TarEntry("f", "file", mtime_ns=-(10**9)),
+    TarEntry("f", "file", mtime_ns=0o100000000000 * 10**9),
+    TarEntry("\xff" * 50, "file", 0o7777, 0o7777777, 0o7777777, 0o77777777777, 0o7777777 * 10**9),
 ]
 
 
 @pytest.mark.parametrize("entry", FILES, ids=lambda entry: f"{entry.name[:3]}{len(entry.name)}")
-def test_the_short_way_gives_the_same_header(entry: Entry) -> None:
+def test_the_short_way_gives_the_same_header(entry: TarEntry) -> None:
     """`file_header` is faster, for it keeps what many headers share; its bytes are the same."""
     _, _, mode, uid, gid, size, mtime_ns, *_ = entry
     assert file_header(entry.name, mode, uid, gid, size, mtime_ns) == header(entry)
 
 
 @given(entries)
-def test_the_short_way_gives_the_same_header_for_all_files(entry: Entry) -> None:
+def test_the_short_way_gives_the_same_header_for_all_files(entry: TarEntry) -> None:
     entry = entry._replace(kind="file", device=(0, 0), xattrs={})
     _, _, mode, uid, gid, size, mtime_ns, *_ = entry
     assert file_header(entry.name, mode, uid, gid, size, mtime_ns) == header(entry)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.errors import Cancelled, ImageError
-from minibuild.layer.tar_format import END, Entry, header
+from minibuild.layer.tar_format import END, TarEntry, header
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.remotecache.mounts.parcels import Parcels
@@ -160,12 +160,12 @@ def test_emptiness(tmp_path: Path) -> None:
     assert not is_empty(make(str(tmp_path / "b"), {".hidden": b""}))
 
 
-def mine(entry: Entry) -> Entry:
+def mine(entry: TarEntry) -> TarEntry:
     """The entry, with an owner that this account may give."""
     return entry._replace(uid=os.getuid(), gid=os.getgid())
 
 
-def hostile(content: ContentStore, *entries: Entry) -> Descriptor:
+def hostile(content: ContentStore, *entries: TarEntry) -> Descriptor:
     with content.writer() as blob:
         for entry in entries:
             blob.write(header(entry))
@@ -178,14 +178,14 @@ def hostile(content: ContentStore, *entries: Entry) -> Descriptor:
 @pytest.mark.parametrize(
     "entries",
     [
-        (Entry("a", "link", linkname="../../etc/passwd"),),
-        (Entry("a", "link", linkname="/etc/passwd"),),
-        (Entry("a", "link", linkname="nothing"),),
+        (TarEntry("a", "link", linkname="../../etc/passwd"),),
+        (TarEntry("a", "link", linkname="/etc/passwd"),),
+        (TarEntry("a", "link", linkname="nothing"),),
     ],
     ids=["link", "absolute link", "no target"],
 )
 def test_nothing_leads_out(
-    tmp_path: Path, content: ContentStore, entries: tuple[Entry, ...]
+    tmp_path: Path, content: ContentStore, entries: tuple[TarEntry, ...]
 ) -> None:
     layer = hostile(content, *map(mine, entries))
     with pytest.raises(ImageError):
@@ -194,7 +194,7 @@ def test_nothing_leads_out(
 
 
 def test_dots_end_inside(tmp_path: Path, content: ContentStore) -> None:
-    layer = hostile(content, mine(Entry("../../out", "file")))
+    layer = hostile(content, mine(TarEntry("../../out", "file")))
     unpacked(content, layer, str(tmp_path / "top"))
     assert os.listdir(tmp_path / "top") == ["out"] and "out" not in os.listdir(tmp_path)
 
@@ -203,8 +203,8 @@ def test_symlinks_end_inside(tmp_path: Path, content: ContentStore) -> None:
     (tmp_path / "outside").mkdir()
     layer = hostile(
         content,
-        mine(Entry("d", "symlink", linkname=str(tmp_path / "outside"))),
-        mine(Entry("d/file", "file")),
+        mine(TarEntry("d", "symlink", linkname=str(tmp_path / "outside"))),
+        mine(TarEntry("d/file", "file")),
     )
     try:
         unpacked(content, layer, str(tmp_path / "top"))

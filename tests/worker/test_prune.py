@@ -2,13 +2,13 @@
 
 import pytest
 
-from minibuild.worker.gc import Holding
+from minibuild.worker.gc import UsageRecord
 from minibuild.worker.prune import FOREVER_S, Limits, Room, beyond
 
 NOW = 1000.0
 # The longest unused first, as `prune` sorts them: used 900, 700, 500, 0 seconds ago.
 RECORDS = [
-    Holding("record", name, name, size, 0.0, used)
+    UsageRecord("record", name, name, size, 0.0, used)
     for name, size, used in (("a", 10, 100.0), ("b", 20, 300.0), ("c", 30, 500.0), ("d", 40, NOW))
 ]
 
