@@ -5,6 +5,7 @@ was wrong: one that took too long to end, an internal error, a process or a file
 build after it that failed. Read next: `builds`.
 """
 
+import hashlib
 import os
 import random
 import signal
@@ -123,13 +124,23 @@ class Harness:
             found += [f"mount {line.split()[4]}" for line in file if self.root in line]
         return found
 
+    def damaged(self) -> list[str]:
+        """Blobs that are not what their names say."""
+        folder = Path(self.root, "blobs", "sha256")
+        found = []
+        for path in folder.iterdir():
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != path.name:
+                    found.append(f"blob {path.name} is damaged")
+        return found
+
     def next_build(self) -> list[str]:
         """What is wrong with a build after all that."""
         kind = Kind("FROM busybox\nCOPY many/17 /\nRUN ls /17\n")
         running = self._start(kind)
         out, _ = running.communicate(timeout=120)
         wrong = list(self._wrong(out, running.returncode, signal.SIGINT, early=True))
-        return wrong + self.left()
+        return wrong + self.left() + self.damaged()
 
 
 def prepared(
