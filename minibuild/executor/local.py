@@ -6,12 +6,13 @@ server (`server`), because only a process with one thread can enter namespaces q
 Read next: `server`, then `child`.
 """
 
+import errno
 import os
 import select
 import threading
 from typing import TYPE_CHECKING
 
-from minibuild.errors import BuildError, Cancelled, DefinitionError, HostError
+from minibuild.errors import BuildError, Cancelled, DefinitionError, HostError, StoreError
 from minibuild.executor.api import BindTree, CannotShow, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
@@ -47,6 +48,7 @@ _ERRORS: dict[str, type[BuildError]] = {
 _POLL_MS = 50
 _CHUNK_BYTES = 1 << 16
 _SIGKILL = 9
+_FULL_BYTES = 1 << 20
 
 
 def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecutor":
@@ -88,8 +90,13 @@ class LocalExecutor:
         try:
             running.start(self._servers.for_step(step), self._request(step))
             exited = running.wait(cancelled)
-        except BaseException:
+        except BaseException as error:
             running.kill()
+            if isinstance(error, HostError) and _is_full(self._folder, error):
+                raise StoreError(
+                    "no space left in the store to set up the step",
+                    hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
+                ) from error
             raise
         finally:
             running.close()
@@ -142,6 +149,15 @@ class LocalExecutor:
         """Kill every step and stop the servers."""
         self._closed = True
         self._servers.close()
+
+
+def _is_full(folder: str, error: HostError) -> bool:
+    """Whether a step could not be set up because the disk is full. What cannot make its directories
+    there, the kernel mounts read-only, or it says that there is no room for a mount."""
+    if not any(os.strerror(code) in error.message for code in (errno.ENOSPC, errno.EROFS)):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize < _FULL_BYTES
 
 
 def _may_see_devices(step: Step) -> bool:
