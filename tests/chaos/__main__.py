@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [--times 200] [--seed 1] [--signal INT] [--kind NAME]... [--program PATH]`
+"""`python -m tests.chaos [--times 200] [--seed 1] [--signal INT] [--kind NAME]... [--beside]`
 
 Builds big things and ends them at random moments. Prints a line for each and what was wrong; the
 status is 1 if anything was. Takes some three seconds for each time.
@@ -25,14 +25,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--signal", default="INT")
     parser.add_argument("--kind", action="append", choices=KINDS)
+    parser.add_argument("--beside", action="store_true", help="with another build of it")
     parser.add_argument("--program", default=str(Path(sys.executable).parent / "minibuild"))
     options = parser.parse_args()
     number = signal.Signals[f"SIG{options.signal}"]
+    kinds = options.kind or list(KINDS)
     done, bad, slowest, wrong = 0, 0, 0.0, list[str]()
     with tempfile.TemporaryDirectory(prefix="minibuild-chaos.", ignore_cleanup_errors=True) as name:
         harness = prepared(options.program, Path(name))
-        for kind, after_s in moments(options.seed, options.times, options.kind or list(KINDS)):
-            ended = harness.interrupt(kind, after_s, number)
+        for kind, after_s in moments(options.seed, options.times, kinds):
+            ended = harness.interrupt(kind, after_s, number, beside=options.beside)
             left = harness.left()
             sys.stdout.write(f"{ended}{f', left: {left}' if left else ''}\n")
             sys.stdout.flush()

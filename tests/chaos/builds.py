@@ -4,6 +4,7 @@ Comes in: an empty folder. Goes out: contexts in it, and for each kind a Dockerf
 are big, for small ones are done before anybody can look; those with holes cost no room.
 """
 
+import os
 import random
 import tarfile
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 MIB = 1 << 20
 HOLES_BYTES = 100 << 30
-NAP = "77.1"
+NAP = f"77.{os.getpid()}"
 
 
 class Kind(NamedTuple):
@@ -58,6 +59,10 @@ KINDS = {
     "deaf": Kind(
         'FROM busybox\nRUN trap "" INT TERM HUP; for i in 1 2 3 4 5 6 7 8 9; do '
         f"setsid sleep {NAP} & done; sleep {NAP}\n"
+    ),
+    "much": Kind(
+        "FROM busybox AS one\nCOPY noise /a\nCOPY --link noise /b\nRUN cat a b > /c\n"
+        "FROM big\nCOPY many /many\nRUN cp -a /many /again\nCOPY --from=one /c /\n"
     ),
     "checks": Kind("FROM big\n" + "RUN echo $x\n" * 3000, ("--check",)),
 }

@@ -8,6 +8,7 @@ build after it that failed. Read next: `builds`.
 import hashlib
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -49,6 +50,7 @@ class Harness:
         self, program: str, folder: Path, flags: Sequence[str], limit_s: float = LIMIT_S
     ) -> None:
         self._limit_s = limit_s
+        self._count = 0
         self._command = [program, "build", "--progress=plain", *flags]
         self._program = program
         self._folder = folder
@@ -62,9 +64,18 @@ class Harness:
             "PYTHONFAULTHANDLER": "1",
         }
 
-    def interrupt(self, name: str, after_s: float, number: signal.Signals) -> Ended:
-        """Begin a build, send the signal after a while, and wait for the end."""
-        running = self._start(KINDS[name])
+    def interrupt(
+        self, name: str, after_s: float, number: signal.Signals, *, beside: bool = False
+    ) -> Ended:
+        """Begin a build, send the signal after a while, and wait for the end. `beside`: another
+        build of the same steps, which is left alone, must come to a good end."""
+        kind = KINDS[name]
+        if beside:
+            # New steps each time, and the same ones for both.
+            turn = f"\\1\nENV TURN={self._count}"
+            kind = kind._replace(dockerfile=re.sub("(?m)^(FROM .*)$", turn, kind.dockerfile))
+            other = self._start(kind, cache=True)
+        running = self._start(kind, cache=beside)
         began = time.monotonic()
         early = _wait(running, after_s) is not None
         then = time.monotonic()
@@ -75,15 +86,23 @@ class Harness:
         wrong = list(self._wrong(out, running.returncode, number, early=early))
         if took_s > self._limit_s:
             wrong.append(f"it went on for {took_s:.2f} s")
-        if not processes.gone(self.root, within_s=1) or not processes.gone(NAP, within_s=1):
-            wrong.append("a process is left")
+        if beside:
+            out, _ = other.communicate(timeout=120)
+            wrong += self._wrong(out, other.returncode, number, early=True)
+        for word in (self.root, NAP):
+            if not processes.gone(word, within_s=1):
+                left = map(_command_line, processes.with_word(word))
+                wrong.append(f"a process is left: {', '.join(left)}")
         return Ended(name, then - began, took_s, running.returncode, out, tuple(wrong))
 
-    def _start(self, kind: Kind) -> subprocess.Popen[str]:
-        (self._folder / "Dockerfile").write_text(kind.dockerfile)
-        (self._folder / ".dockerignore").write_text(kind.ignored or "state\n")
+    def _start(self, kind: Kind, *, cache: bool = False) -> subprocess.Popen[str]:
+        self._count += 1
+        dockerfile = self._folder / f"Dockerfile{self._count}"
+        dockerfile.write_text(kind.dockerfile)
+        Path(f"{dockerfile}.dockerignore").write_text(kind.ignored or "state\n")
+        more = () if cache else ("--no-cache",)
         return subprocess.Popen(
-            [*self._command, "--no-cache", *kind.flags, "."],
+            [*self._command, *more, "-f", str(dockerfile), *kind.flags, "."],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -173,6 +192,13 @@ def moments(seed: int, times: int, kinds: Sequence[str]) -> Iterator[tuple[str, 
     chance = random.Random(seed)
     for turn in range(times):
         yield kinds[turn % len(kinds)], 0.05 + LONGEST_S * chance.random() ** 2
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except FileNotFoundError:
+        return "gone meanwhile"
 
 
 def _wait(running: subprocess.Popen[str], seconds: float) -> int | None:
