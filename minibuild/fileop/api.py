@@ -123,8 +123,8 @@ class Sink(Protocol):
         return
 
     def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
-        """Take one entry. What it was `found` as is told of what a source has, and not of
-        directories that are made on the way to it."""
+        """Take one entry. `found` is the file of the source that it stands for; a directory that is
+        made on the way has none."""
         ...
 
     def settle(self) -> None:

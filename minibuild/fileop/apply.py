@@ -35,7 +35,7 @@ def apply(
     copied: Copied | None = None,
 ) -> list[str]:
     """Do the actions in order. `sources` has the tree of each input that a `Copy` reads, `copied`
-    tells of which files the times do not count.
+    says of which files the times do not count.
 
     Returns a sentence for each entry of an unpacked archive that this host does not permit.
 

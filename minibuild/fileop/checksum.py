@@ -66,7 +66,7 @@ def tree_digests(
 def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     """Whether what a copy (or a bind mount of a path) reads may have changed since that time.
 
-    Nobody can set a ctime, so files whose ctime is older are as they were. The clock that stamps
+    No program sets a ctime, so files whose ctime is older are as they were. The clock that stamps
     them is behind by up to a tick; a file of that moment counts as changed.
     """
     copy = Copy(0, (escape_glob(reader) or "/",), "/") if isinstance(reader, str) else reader
@@ -90,7 +90,7 @@ def _fingerprints(
 ) -> Contents:
     with explained("reading the files of a copy"), DirStack(selection.tree.fd) as dirs:
         reading = _Reading(dirs, digests, cancelled)
-        # All picks first: a source that is not there is told before anything is read.
+        # All picks first: a source that is not there is an error before anything is read.
         for pick in list(selection.picks()):
             labels = Labels(pick, prints)
             reading.add(labels.top())
@@ -102,7 +102,7 @@ def _fingerprints(
 
 class _Reading:
     """Puts fingerprints together, batch by batch: the cache is asked for many files at once, and
-    nobody holds the metadata of a whole context (1.3 KiB for each of its files)."""
+    the metadata of a whole context (1.3 KiB for each of its files) is never held at once."""
 
     __slots__ = ("_batch", "_began_ns", "_digests", "_fresh", "_hasher", "_prints", "_size")
 

@@ -48,7 +48,7 @@ class Places(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """What copying asks and tells besides."""
+    """What copying asks, and what it reports to."""
 
     progress: Progress | None = None
     cancelled: threading.Event | None = None
@@ -56,7 +56,7 @@ class Hooks(NamedTuple):
 
 
 class CopyResult(NamedTuple):
-    """`layer` is None if none was wanted, or if only the tree can tell what it is; `seen`, if it
+    """`layer` is None if none was wanted, or if only the tree shows what it is; `seen`, if it
     was not wanted, or if not all was read, or not only once."""
 
     layer: PackedLayer | None = None

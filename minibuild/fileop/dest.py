@@ -2,8 +2,8 @@
 
 Comes in: the root of a tree, or nothing at all. Goes out: `Destination`, in two forms: `OnDisk`
 looks at the tree each time, so it sees what was written a moment ago; `InMemory` starts from a
-tree that is only read (or from nothing) and is told what was planned. With the second one a copy
-becomes a list of entries that nobody has to write. Read next: `plan`.
+tree that is only read (or from nothing) and gets what was planned. With the second one a copy
+is a list of entries that need not be written. Read next: `plan`.
 """
 
 import stat
@@ -50,7 +50,7 @@ class OnDisk:
 class InMemory:
     """A tree as it would be: what is planned, over a base that stays as it is (None: nothing).
 
-    Every entry of the plan has to be told to `add`, which refuses what could not be written.
+    Every entry of the plan goes through `add`, which refuses what could not be written.
     """
 
     __slots__ = ("_base", "_kinds", "_new")

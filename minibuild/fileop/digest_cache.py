@@ -1,7 +1,7 @@
 """Digests of file contents, remembered by what stat(2) says of a file.
 
 Comes in: metadata of files. Goes out: digests of those that have not changed since they were
-hashed: same device, inode, size, mtime and ctime. Nobody can set a ctime, so a change that hides
+hashed: same device, inode, size, mtime and ctime. No program sets a ctime, so a change that hides
 behind an old mtime is seen, attributes included. What it cannot see is a second change within
 the resolution of the clock that stamps files, so a file changed just now is not remembered.
 """

@@ -5,7 +5,7 @@ would give: the same entries in the same order, with directories of the base bef
 into them. Making 20,000 small files takes seconds, packing them half a second; and if no step reads
 the copy, the tree is never needed.
 
-Where the entries cannot tell what the tree would be, `Unplannable` is raised, and the caller writes
+Where the entries do not say what the tree would be, `Unplannable` is raised, and the caller writes
 the tree: several sources that do not come in the order of a walk, a file in place of another,
 archives, devices, owners that this user namespace does not have.
 Rules of the tar: see `layer.pack`. Read next: `layer.writer`.
@@ -49,7 +49,7 @@ class LayerSink(Sink):
         self.now_ns = time.time_ns()
         self._ids = mapped_ids()
         self._above = self._name = ""
-        self._told: set[str] = {""}
+        self._written: set[str] = {""}
         self._untouched: set[str] = set()
         self.touched: list[str] = []
 
@@ -74,9 +74,9 @@ class LayerSink(Sink):
         below = self.dest.add(entry)
         if stat.S_ISDIR(entry.mode):
             if below and entry.keep:
-                return False  # There already; told if something is put into it.
+                return False  # There already; written if something is put into it.
             self._parents(entry.path, new=not below)
-            self._told.add(entry.path)
+            self._written.add(entry.path)
         elif below:
             raise Unplannable("a file takes the place of another")
         else:
@@ -116,18 +116,18 @@ class LayerSink(Sink):
         of the directory it is put into."""
         above = path.rpartition("/")[0]
         if above in self._untouched and new:
-            raise Unplannable("a directory was told before its time changed")
-        if above in self._told:
+            raise Unplannable("a directory was written before its time changed")
+        if above in self._written:
             return
         assert self._base_fd is not None
         for folder in parents(above):
-            if folder in self._told:
+            if folder in self._written:
                 continue
             found = lstat(self._base_fd, folder)
             assert found is not None
             changed = new and folder == above
             mtime_ns = self.now_ns if changed else found.st_mtime_ns
-            self._told.add(folder)
+            self._written.add(folder)
             if changed:
                 self.touched.append(folder)
             else:
@@ -192,6 +192,6 @@ class LayerSink(Sink):
 
 
 def _place(path: str) -> bytes:
-    """What sorts like a walk, which tells a directory and then all that is in it: `/` comes before
+    """What sorts like a walk, which has a directory and then all that is in it: `/` comes before
     every other character."""
     return os.fsencode(path).replace(b"/", b"\0")

@@ -125,7 +125,7 @@ def needs_mask(found: Survey, *, written: bool) -> bool:
 
 
 def is_current(top_fd: int, seen: Mapping[str, int]) -> bool:
-    """Whether all that counted for a survey and a mask is as it was. (Nobody can set a ctime.)"""
+    """Whether all that counted for a survey and a mask is as it was. (No program sets a ctime.)"""
     try:
         return all(
             os.stat(path or ".", dir_fd=top_fd, follow_symlinks=False).st_ctime_ns == ctime_ns

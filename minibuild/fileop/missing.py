@@ -16,7 +16,7 @@ from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.linux.beneath import open_beneath
 
 _SHOWN = 3
-"""So many names are told."""
+"""So many names are shown."""
 
 
 def not_found(

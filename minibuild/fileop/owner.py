@@ -69,7 +69,7 @@ def _id(field: list[bytes]) -> int:
 
 def _read(root_fd: int, path: str) -> bytes:
     try:
-        # O_NONBLOCK: an image may have a fifo here, and nobody writes to it.
+        # O_NONBLOCK: an image may have a fifo here, to which nothing writes.
         fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in _ABSENT:

@@ -3,8 +3,8 @@
 Comes in: a root as a descriptor and a path as a person wrote it. Goes out: the *real* path, which
 names no symlink and does not leave the root. The kernel alone can open such a path safely
 (`linux.beneath` does), but it cannot say where it ended up, and ignore patterns and destinations
-need to know. If somebody renames things meanwhile the answer is stale, never outside: whoever
-uses a real path opens it with `linux.beneath` or one name at a time without following symlinks.
+need to know. If names change meanwhile the answer is stale, never outside: a real path is opened
+with `linux.beneath`, or one name at a time without following symlinks.
 """
 
 import errno

@@ -5,7 +5,7 @@ tar that packing the tree would give. A step that reads a copy needs the tree, a
 the layer. Packing it later opened, looked up and read every file a second time: of 20,000 files
 that a step reads, a sixth of the processor time of the whole build.
 
-The layer is given up where its entries cannot be told before the tree is there (`Unplannable`), or
+The layer is given up where its entries are not known before the tree is there (`Unplannable`), or
 if a file changes meanwhile. The tree is written in any case, and can be packed later.
 Read next: `tree` and `layer`.
 """

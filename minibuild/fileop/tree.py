@@ -47,7 +47,7 @@ class _Target(DirStack):
 class TreeSink(Sink):
     """Writes entries below one root. Use it in a `with`: leaving it finishes the directories.
 
-    `copied` tells of which files the times do not count. `skipped` has a sentence for each thing in
+    `copied` says of which files the times do not count. `skipped` has a sentence for each thing in
     an archive that this host does not permit. With `hashing` the data of files is hashed, too.
     """
 

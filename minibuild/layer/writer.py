@@ -204,7 +204,7 @@ class LayerWriter:
         self.write(_ZEROS[: padding(size)])
 
     def commit(self, end: bytes = END) -> PackedLayer:
-        """End the tar and keep the blob. Nobody remembers yet which diff it holds."""
+        """End the tar and keep the blob. Which diff it holds is not noted yet."""
         self.write(end)
         self._behind.finish()
         self._hashed.finish(self._buffer, self._used)

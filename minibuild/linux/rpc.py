@@ -31,7 +31,7 @@ class Gone(Exception):
 
 
 class Call(NamedTuple):
-    """A call that arrived. Whoever takes it closes the files."""
+    """A call that arrived. The one who takes it closes the files."""
 
     value: Any
     files: list[int]
@@ -122,7 +122,7 @@ class Callee:
         _send(self._channel, _RESULT, value)
 
     def error(self, error: BaseException) -> None:
-        """Answer the call with an error; one that cannot be sent is told in its words."""
+        """Answer the call with an error; of one that cannot be sent, its words."""
         _send(self._channel, _ERROR, portable(error))
 
     def wait_for_end(self) -> None:

@@ -3,12 +3,12 @@
 A cache is known by its id, which says all that makes it another cache: the name that the step
 gives, the tree that it starts from, and the owner that it is made for. So a step that wants a
 cache of its own user never gets that of another. `shared` users use one directory at the same
-time; `locked` ones wait for each other; a `private` one takes the first directory nobody uses, and
+time; `locked` ones wait for each other; a `private` one takes the first directory that is free, and
 makes another if all are in use. A directory is seeded, and gets its owner and mode, when it is
 first made, and only then.
 
-Whoever uses a cache holds its use lock together with all others who do; whoever packs or replaces
-its contents (`minibuild.remotecache.mounts`) holds it alone. Read next: `seeds`.
+Steps that use a cache hold its use lock together; what packs or replaces its contents
+(`minibuild.remotecache.mounts`) holds it alone. Read next: `seeds`.
 """
 
 import json
@@ -86,7 +86,7 @@ def use_lock(folder: str) -> str:
 
 
 def make_folder(folder: str) -> None:
-    """Make the folder of a cache. Nobody but us gets at set-id programs and secrets in there."""
+    """Make the folder of a cache. Only this account gets at set-id programs and secrets there."""
     os.makedirs(folder, exist_ok=True)
     os.chmod(folder, 0o700)
 
@@ -141,7 +141,7 @@ def _held(build: BuildContext, mount: CacheMount, seed: Seed) -> Iterator[str]:
 
 def _leave_older(build: BuildContext, folder: str, seed: Seed) -> None:
     """Remove a cache that started from another result, such as that of a stage which was built
-    again without the cache. Waits until nobody uses it."""
+    again without the cache. Waits until no step uses it."""
     if _started_from(folder) in ("", seed.result):
         return
     from minibuild.snapshot.sweep import discard

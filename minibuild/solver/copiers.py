@@ -21,7 +21,7 @@ _MAX_SERVERS = 3
 
 
 class Copiers:
-    """Whoever can copy. Safe in threads."""
+    """This process and its copy servers. Safe in threads."""
 
     def __init__(self) -> None:
         self._here_is_free = True
@@ -69,7 +69,7 @@ class Copiers:
     def _take(self, *, elsewhere: bool) -> "CopyServer | None":
         with self._changed:
             self._changed.wait_for(lambda: self._here_is_free or (elsewhere and self._idle))
-            # A job that comes alone is done here: it has nobody to share the lock with.
+            # A job that comes alone is done here: it shares the interpreter lock with no other.
             if self._here_is_free:
                 self._here_is_free = False
                 return None

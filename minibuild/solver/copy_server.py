@@ -135,7 +135,7 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # Whoever started it decides when it ends.
+            signal.signal(number, signal.SIG_IGN)  # Its parent decides when it ends.
         # Objects of the other process live on here, with descriptors that are not theirs any more.
         gc.disable()
         gc.freeze()

@@ -2,7 +2,7 @@
 
 Comes in: a vertex whose inputs are solved, and the plan that says which form is wanted. Goes out:
 the base's result with one diff more. What only copies can be a layer without ever being a tree;
-where only a tree can tell what the layer is (`Unplannable`), it is written after all.
+where the layer is only known once there is a tree (`Unplannable`), it is written after all.
 
 A file that is there already, equal in all, is not written again (see `fileop.tree`). Its time
 counts, as with BuildKit, unless the copies just before put it there: times are no part of their
@@ -42,8 +42,8 @@ class FileRunner:
     def run(
         self, ready: ReadyVertex, op: File, *, watched: bool = False
     ) -> tuple[Result, CopyResult]:
-        """The base's result with one diff more, and what came of copying. `watched`: what is read
-        is to be told, too."""
+        """The base's result with one diff more, and what came of copying. `watched`: with the
+        fingerprints of what was read."""
         build, base = self._build, ready.base
         parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
         with ExitStack() as stack, located(ready.vertex.note.span):

@@ -62,7 +62,7 @@ def open_tree(
     snapshot = build.materialiser.snapshot(() if found is None else found.result, tell)
     with ExitStack() as stack:
         if snapshot is None:
-            # An empty directory that nobody else can see or change: the stage is `scratch`.
+            # An empty directory that no other process sees or changes: the stage is `scratch`.
             snapshot = snapshots.prepare(None)
             stack.callback(snapshots.remove, snapshot)
         fd = stack.enter_context(snapshots.tree(snapshot))

@@ -17,8 +17,8 @@ from minibuild.worker.context import BuildContext
 
 _GRACE_S = 0.3
 _AFTER_S = 0.002
-"""How long after a step its layer is begun: until the next step runs, whoever starts it has much
-to do in the interpreter, and then nothing."""
+"""How long after a step its layer is begun: the thread that starts the next step has much to do in
+the interpreter until it runs, and then nothing."""
 
 
 class Packer:
@@ -49,7 +49,7 @@ class Packer:
             self._stopped = True
             self._changed.notify()
         if self._thread is not None:
-            # After a failure nobody wants the layer; the thread ends with the next file of it.
+            # After a failure the layer is not wanted; the thread ends with the next file of it.
             self._thread.join(_GRACE_S if self._build.cancelled.is_set() else None)
 
     def _run(self) -> None:
@@ -59,7 +59,7 @@ class Packer:
                     key, _silently, self._packing.compression, self._packing.level
                 )
             except BaseException:
-                return  # The export meets the same trouble, and has somebody to tell.
+                return  # The export meets the same trouble, and reports it.
 
     def _next(self) -> DiffKey | None:
         with self._changed:
@@ -72,4 +72,4 @@ class Packer:
 
 
 def _silently(text: str) -> None:
-    """What is told about a layer is told by the export."""
+    """What there is to say about a layer, the export says."""

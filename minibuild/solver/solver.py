@@ -149,7 +149,7 @@ class Solver:
         stack.callback(steps.close)
         return lambda declined, done: steps.do(ReadyVertex.of(declined.vertex, done), declined.hint)
 
-    # --- What is told ---
+    # --- Reports ---
 
     def _report_plan(self, vertices: Sequence[Vertex]) -> None:
         self._build.report(
@@ -203,8 +203,8 @@ def _copies_much(declined: Declined[Hint]) -> bool:
 
 
 def _remark(ready: ReadyVertex) -> str:
-    """What to say of a merge that is new while some of its inputs are not, so that nobody thinks
-    that an unchanged `COPY --link` was done again."""
+    """What to say of a merge that is new while some of its inputs are not: an unchanged `COPY
+    --link` was not done again."""
     cached, total = sum(1 for i in ready.inputs if i and i.cached), len(ready.inputs)
     if cached in (0, total):
         return ""

@@ -1,4 +1,4 @@
-"""The work on vertices that no look-up found: done once, by whoever needs it first, and remembered.
+"""The work on vertices that no look-up found: done once, and remembered.
 
 Comes in: a vertex whose inputs are solved, and the fast key that was made of it, if one was. Goes
 out: its `VertexResult`. The key of a step is locked first: of two builds that want the same step
@@ -210,8 +210,8 @@ class Steps:
     # --- Copies that may be new ---
 
     def _may_be_new(self, ready: ReadyVertex, op: File) -> bool:
-        """Whether a copy may turn out to be new before its files are read. What other machines
-        have cannot be told by its shape."""
+        """Whether a copy may turn out to be new before its files are read. The shape
+        says nothing of what other machines have."""
         return self._lookup.remote is None and reads_only_contexts(ready, op)
 
     def _copy_new(self, ready: ReadyVertex, op: File) -> VertexResult | None:
