@@ -11,11 +11,14 @@ comes it is a process that waits; if none comes, the program is never run.
 
 import os
 import select
+import signal
 import sys
 from collections.abc import Mapping
 from types import TracebackType
 
 from minibuild.errors import HostError, UsageError
+from minibuild.linux import syscalls
+from minibuild.linux.dispositions import restore_defaults
 from minibuild.session.request import BuildRequest, Output
 from minibuild.startup.tuples import NamedTuple
 
@@ -91,6 +94,7 @@ class Loader:
     ) -> None:
         self._close()
         if self._pid:
+            os.kill(self._pid, signal.SIGTERM)  # Without `finish` the build failed.
             os.waitpid(self._pid, 0)
         os.close(self._said)
 
@@ -98,7 +102,9 @@ class Loader:
 def _become(
     argv: tuple[str, ...], read_fd: int, said_fd: int, variables: Mapping[str, str]
 ) -> None:
-    """In the child: be the program once there is something to read."""
+    """In the child: be the program once there is something to read. It dies with its parent."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
+    restore_defaults()
     poll = select.poll()
     poll.register(read_fd, select.POLLIN)
     ((_, events),) = poll.poll()

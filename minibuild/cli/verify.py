@@ -10,6 +10,7 @@ Read next: `verdict`.
 import argparse
 import os
 import random
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from minibuild.cli.build_flags import parser as build_parser
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
+from minibuild.linux import syscalls
 from minibuild.progress.console import Console
 
 DIFFERENT = 1
@@ -106,7 +108,8 @@ def _child(
         stream.flush()
     pid = os.fork()
     if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return _wait_for(pid)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     code = 1
     try:
         code = _build(options, session, dest, other)
@@ -114,6 +117,15 @@ def _child(
         for stream in (session.stdout, session.stderr):
             stream.flush()
         os._exit(code)
+
+
+def _wait_for(pid: int) -> int:
+    """The exit code of a child. Ctrl-C is for it, too; a terminal sends it to both."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGINT)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _build(

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minibuild.errors import HostError, UsageError, raise_if_cancelled
 
@@ -60,6 +60,13 @@ class _File(io.BufferedWriter):
     def write(self, data: "Buffer", /) -> int:
         raise_if_cancelled(self._cancelled, "writing an output")
         return super().write(data)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        if kind is None:
+            super().__exit__(kind, *rest)
+        else:
+            # What is held back goes nowhere: who reads a pipe may have stopped reading.
+            self.raw.close()
 
 
 @contextmanager

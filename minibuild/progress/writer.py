@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import lack
+from minibuild.errors import Cancelled, lack
 from minibuild.events import Completed, Log, Planned, Remark, Report, Started, Status, VertexInfo
 
 
@@ -57,7 +57,8 @@ def reported(report: Report, vertex: VertexInfo) -> Iterator[ProgressWriter]:
     except BaseException as error:
         explained = lack(error) or error
         text = str(explained) or type(error).__name__
-        report(Completed(vertex.digest, time.time(), error=text))
+        stopped = isinstance(error, Cancelled | KeyboardInterrupt)
+        report(Completed(vertex.digest, time.time(), error=text, cancelled=stopped))
         if explained is error:
             raise
         raise explained from error
