@@ -151,6 +151,17 @@ _NO_THREAD, _NO_LIBRARY = "can't start new thread", "failed to map segment"
 """Words of Python and of the dynamic linker, whose errors have no numbers."""
 
 
+_FULL_BYTES = 1 << 20
+
+
+def is_full(folder: str) -> bool:
+    """Whether a folder's disk is full, or nearly, or has no room for another file."""
+    found = os.statvfs(folder)
+    # btrfs counts no files.
+    no_file = found.f_files > 0 and not found.f_favail
+    return found.f_bavail * found.f_frsize < _FULL_BYTES or no_file
+
+
 def lack(error: BaseException) -> BuildError | None:
     """What the machine has too little of, as an error that a person can act on.
 

@@ -12,7 +12,14 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-from minibuild.errors import BuildError, Cancelled, DefinitionError, HostError, StoreError
+from minibuild.errors import (
+    BuildError,
+    Cancelled,
+    DefinitionError,
+    HostError,
+    StoreError,
+    is_full,
+)
 from minibuild.executor.api import BindTree, CannotShow, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir
@@ -48,7 +55,6 @@ _ERRORS: dict[str, type[BuildError]] = {
 _POLL_MS = 50
 _CHUNK_BYTES = 1 << 16
 _SIGKILL = 9
-_FULL_BYTES = 1 << 20
 
 
 def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecutor":
@@ -59,7 +65,7 @@ def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecu
     except OSError as error:
         raise HostError(
             f"cannot write to {folder}: {error.strerror}",
-            hint="set MINIBUILD_ROOT to a folder that you may write to",
+            hint="set MINIBUILD_ROOT to a folder that you may write to, with room for more",
         ) from error
     return LocalExecutor(folder, resources)
 
@@ -92,7 +98,7 @@ class LocalExecutor:
             exited = running.wait(cancelled)
         except BaseException as error:
             running.kill()
-            if isinstance(error, HostError) and _is_full(self._folder, error):
+            if isinstance(error, HostError) and _of_a_full_disk(error) and is_full(self._folder):
                 raise StoreError(
                     "no space left in the store to set up the step",
                     hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
@@ -151,13 +157,10 @@ class LocalExecutor:
         self._servers.close()
 
 
-def _is_full(folder: str, error: HostError) -> bool:
-    """Whether a step could not be set up because the disk is full. What cannot make its directories
-    there, the kernel mounts read-only, or it says that there is no room for a mount."""
-    if not any(os.strerror(code) in error.message for code in (errno.ENOSPC, errno.EROFS)):
-        return False
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize < _FULL_BYTES
+def _of_a_full_disk(error: HostError) -> bool:
+    """Whether a step may not have been set up because the disk is full. What cannot make its
+    directories there, the kernel mounts read-only, or it says that there is no room for a mount."""
+    return any(os.strerror(code) in error.message for code in (errno.ENOSPC, errno.EROFS))
 
 
 def _may_see_devices(step: Step) -> bool:

@@ -75,7 +75,14 @@ class BaseSnapshotter:
     ) -> SnapshotID:
         """A new active snapshot with an empty layer directory."""
         snapshot = self.table.insert(parent, stack, merged=merged)
-        home = f"{self.folder}/{snapshot}"
+        try:
+            self._make_home(f"{self.folder}/{snapshot}")
+        except BaseException:
+            self.remove(snapshot)
+            raise
+        return snapshot
+
+    def _make_home(self, home: str) -> None:
         try:
             os.mkdir(home, 0o700)  # Other accounts must not reach set-id programs in there.
         except FileExistsError:
@@ -84,7 +91,6 @@ class BaseSnapshotter:
         layer = f"{home}/fs"
         os.mkdir(layer, 0o755)
         os.chmod(layer, 0o755)
-        return snapshot
 
     def commit(self, active: SnapshotID) -> None:
         """Make an active snapshot immutable. Moves no data. A second commit is an error."""

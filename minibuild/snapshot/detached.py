@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Sequence
 
-from minibuild.errors import HostError
+from minibuild.errors import HostError, is_full
 from minibuild.linux import syscalls
 from minibuild.linux.root_mount import contain_mounts
 
@@ -53,6 +53,8 @@ def open_overlay(overlay: OverlayMount) -> int:
                 raise
             return open_in_own_namespace(overlay)
     except OSError as error:
+        if error.errno == errno.ENOSPC and is_full(overlay.folder):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), overlay.folder) from error
         hint = error.hint if isinstance(error, syscalls.SyscallError) else ""
         raise HostError(
             f"cannot mount an overlay in {overlay.folder}: {error}",

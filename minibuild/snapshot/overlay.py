@@ -61,8 +61,12 @@ class OverlaySnapshotter(BaseSnapshotter):
         if below:
             from minibuild.snapshot.entry import inherit_root
 
-            inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
-            os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
+            try:
+                inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
+                os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
+            except BaseException:
+                self.remove(snapshot)
+                raise
         return snapshot
 
     def commit(self, active: SnapshotID) -> None:

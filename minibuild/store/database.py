@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from minibuild.errors import StoreError
+from minibuild.errors import StoreError, is_full
 from minibuild.store import shared_memory
 
 TIMEOUT_S = 60
@@ -130,7 +130,8 @@ def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
     """
     # In its lowest byte (sqlite.org/rescode.html); errors of the module itself have no code.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and not _room(path)):
+    of_a_full_disk = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    if code == sqlite3.SQLITE_FULL or (of_a_full_disk and is_full(os.path.dirname(path))):
         return shared_memory.no_space(path)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(
@@ -152,11 +153,6 @@ def explained(error: sqlite3.DatabaseError, path: str) -> StoreError:
         f"the store's metadata {path}: {error}",
         hint="check the disk, or set MINIBUILD_ROOT to another folder",
     )
-
-
-def _room(path: str) -> int:
-    found = os.statvfs(os.path.dirname(path))
-    return found.f_bavail * found.f_frsize
 
 
 class Database:

@@ -101,3 +101,40 @@ def test_full_disk(
     assert "no space left" in said.lower()
     assert int(done.stdout.rpartition("first build: ")[2]) in codes, said
     assert "fits" in done.stdout
+
+
+INODES = """\
+set -u
+mkdir -p "$MINIBUILD_ROOT"
+for inodes in 2 8 10 12 13 14 16 18 19 20 21 22 30; do
+    mount -t tmpfs -o size=100m,nr_inodes=$inodes none "$MINIBUILD_ROOT" || exit 90
+    "$1" build --progress=plain "$2" > "$3" 2>&1; code=$?
+    echo "$inodes: $code $(grep '^error: ' "$3")"
+    mount -o remount,nr_inodes=100000 "$MINIBUILD_ROOT"
+    "$1" build -q "$2" > "$3" || exit 92
+    [ -z "$(ls -A "$MINIBUILD_ROOT/ingest" "$MINIBUILD_ROOT/owners" | grep -v :)" ] || exit 93
+    umount "$MINIBUILD_ROOT"
+done
+"""
+
+
+@pytest.mark.needs("root")
+def test_no_room_for_another_file(
+    builds: Builds, project: Project, busybox_tar: str, tmp_path: Path
+) -> None:
+    """That is a full disk, too, though it has room for data."""
+    context = project({"Dockerfile": "FROM scratch\nADD busybox.tar /\nRUN true\n"})
+    os.link(busybox_tar, f"{context}/busybox.tar")
+    arguments = (builds.cli.program, context, f"{tmp_path}/said")
+    done = subprocess.run(
+        [*namespaces(), "sh", "-c", INODES, "sh", *arguments],
+        env=builds.cli.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in done.stdout.splitlines():
+        ended = line.partition(": ")[2]
+        full = ("no space left" in ended.lower()) or ("the disk with the store is full" in ended)
+        assert ended.startswith(("3 ", "8 ")) and full, done.stdout

@@ -25,20 +25,22 @@ def sqlite_error(code: int) -> sqlite3.OperationalError:
 
 
 @pytest.mark.parametrize(
-    ("code", "room", "says"),
+    ("code", "full", "says"),
     [
-        (sqlite3.SQLITE_FULL, 1, "no space left"),
-        (sqlite3.SQLITE_IOERR_SHMSIZE, 0, "no space left"),
-        (sqlite3.SQLITE_IOERR_SHMSIZE, 1, "disk I/O error"),
-        (sqlite3.SQLITE_READONLY_DIRECTORY, 1, "cannot write"),
-        (sqlite3.SQLITE_CORRUPT_INDEX, 1, "is damaged"),
-        (sqlite3.SQLITE_BUSY, 1, "the store's metadata /s/meta.db: "),
+        (sqlite3.SQLITE_FULL, False, "no space left"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, True, "no space left"),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, False, "disk I/O error"),
+        (sqlite3.SQLITE_CANTOPEN, True, "no space left"),
+        (sqlite3.SQLITE_CANTOPEN, False, "cannot open"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, True, "cannot write"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, True, "is damaged"),
+        (sqlite3.SQLITE_BUSY, True, "the store's metadata /s/meta.db: "),
     ],
 )
 def test_failures_are_explained(
-    monkeypatch: pytest.MonkeyPatch, code: int, room: int, says: str
+    monkeypatch: pytest.MonkeyPatch, code: int, full: bool, says: str
 ) -> None:
-    monkeypatch.setattr(database, "_room", lambda path: room)
+    monkeypatch.setattr(database, "is_full", lambda folder: full)
     told = explained(sqlite_error(code), "/s/meta.db")
     assert says in told.message and told.hint
 
