@@ -1,6 +1,7 @@
 """Signals that were ignored or blocked when the program started, as by nohup, cron, or a shell that
 started it with `&`."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
 Project = Callable[[Mapping[str, str]], str]
 ALL = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR1, signal.SIGPIPE)
+
+OF_GLIBC = 1 << 31 | 1 << 32
+"""Signals 32 and 33, which glibc keeps for its threads: sigaction(3) refuses them, and what was
+started by posix_spawn(3), as by make, has them ignored."""
 
 
 def start(builds: Builds, *words: str, ignored: tuple[int, ...] = ()) -> subprocess.Popen[str]:
@@ -83,7 +88,8 @@ def test_a_step_begins_with_the_defaults(builds: Builds, project: Project) -> No
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0, out
     for kind in ("SigIgn", "SigBlk"):
-        assert f"{kind}:\t{'0' * 16}" in out
+        [mask] = re.findall(rf"{kind}:\t([0-9a-f]{{16}})", out)
+        assert int(mask, 16) & ~OF_GLIBC == 0, out
 
 
 @pytest.mark.parametrize("words", ["doctor", "build -q --no-cache .", "verify ."])
