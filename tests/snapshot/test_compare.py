@@ -180,7 +180,7 @@ def test_owners_of_directories(tmp_path: Path, name: str, change: Change, same: 
     assert same_directory(*both(tmp_path, folder, change)) is same
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("root", "trusted_xattr")
 @pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK])
 def test_devices(tmp_path: Path, kind: int) -> None:
     """By their numbers."""

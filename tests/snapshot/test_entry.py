@@ -74,7 +74,7 @@ def test_owners_and_devices(folders: tuple[str, int], kind: str) -> None:
     assert kind != "file" or (found.mode, len(found.xattrs)) == (0o6755, 1)
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("root", "trusted_xattr")
 @pytest.mark.parametrize("kind", [kind for kind in TYPES.values() if kind != "dir"])
 def test_attributes_of_all_types(folders: tuple[str, int], kind: str) -> None:
     """`user.*` is for files and directories only; other namespaces are for all (xattr(7))."""
