@@ -143,6 +143,7 @@ _LACKS = {
     errno.ENFILE: "the whole machine has too many files open: see /proc/sys/fs/file-max",
     errno.ENOMEM: "free memory, or raise the limit of this process: `ulimit -v`",
     errno.EAGAIN: "raise the limit on processes (`ulimit -u`), or on memory (`ulimit -v`)",
+    errno.EFBIG: "raise the limit on the size of files: `ulimit -f`",
     errno.EIO: "the disk may be broken: see `dmesg`",
     errno.EROFS: "set MINIBUILD_ROOT to a folder that can be written",
 }

@@ -32,6 +32,7 @@ _GARBAGE_AFTER = 100_000
 """Objects between two searches for garbage. Loading modules makes many and drops none, so the
 usual 700 would have the collector look through all of them again and again."""
 
+_WITHOUT_A_STORE = ("completion", "doctor", "version")
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
 _ALIASES = {
     "b": "build",
@@ -80,7 +81,6 @@ def _session() -> Session:
 def _run(argv: Sequence[str], session: Session) -> int:
     words = list(argv)
     try:
-        insist_on_room()
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
         with stopping(threading.Event()):
@@ -160,6 +160,8 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
     name = _ALIASES.get(name, name)
     if name not in CATALOGUE:
         return lambda session: _unknown(words, session), session
+    if name not in _WITHOUT_A_STORE:
+        insist_on_room()
     command = load(name)
     options = command.parser().options(rest)
     if options.debug:

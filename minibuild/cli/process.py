@@ -13,7 +13,14 @@ from minibuild.errors import HostError
 
 _UNLIMITED = sys.maxsize
 _DESCRIPTORS = 64
-_MEMORY_BYTES = 256 << 20
+_MEMORY = ("Max address space", "Max data size")
+_NEEDED = (
+    ("Max address space", 256, "have memory of", "-v"),
+    ("Max data size", 256, "have data of", "-d"),
+    ("Max file size", 16, "write files of", "-f"),
+)
+"""Limits in MiB, what they are on, and the flag of `ulimit`."""
+
 _STACK_BYTES = 2 << 20
 _STARTED_FOR_IT = "saving-memory"
 
@@ -66,13 +73,14 @@ def insist_on_room() -> None:
     soft, hard = map(_number, limits["Max open files"])
     if soft < _DESCRIPTORS:
         _raise_descriptors(soft, hard)
-    memory, _ = map(_number, limits["Max address space"])
-    if memory < _MEMORY_BYTES:
-        raise HostError(
-            f"this process may have {memory >> 20} MiB of memory, and needs {_MEMORY_BYTES >> 20}",
-            hint="raise the limit on memory: `ulimit -v unlimited`",
-        )
-    if memory < _UNLIMITED:
+    for name, needed_mib, what, flag in _NEEDED:
+        limit, _ = map(_number, limits[name])
+        if limit >> 20 < needed_mib:
+            raise HostError(
+                f"this process may {what} {limit >> 20} MiB, and needs {needed_mib}",
+                hint=f"raise the limit: `ulimit {flag} unlimited`",
+            )
+    if any(_number(limits[name][0]) < _UNLIMITED for name in _MEMORY):
         _save_memory()
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from minibuild.errors import BuildError, DefinitionError, StoreError, raise_if_cancelled
+from minibuild.errors import BuildError, DefinitionError, StoreError, lack, raise_if_cancelled
 from minibuild.graph.op import Copy
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.startup.tuples import NamedTuple
@@ -167,6 +167,7 @@ class Tally:
 # --- Errors ---
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
 _RACES = (errno.ENOENT, errno.EBUSY, errno.ESTALE, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 
@@ -196,6 +197,8 @@ def explained(doing: str) -> Iterator[None]:
                 f"{doing} failed: {error.strerror}",
                 hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
             ) from error
+        if error.errno in _LIMITS and (lacking := lack(error)):
+            raise lacking from error
         what = f" at {error.filename}" if error.filename else ""
         raise DefinitionError(
             f"{doing} failed{what}: {error.strerror}",

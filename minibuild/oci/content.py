@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, cast, runtime_checkable
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
-from minibuild.errors import ImageError, StoreError
+from minibuild.errors import ImageError, StoreError, lack
 from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 
@@ -49,7 +49,11 @@ def full_disk(error: OSError, what: str) -> StoreError:
             f"no space left in the store for {what}",
             hint="free some space, or set MINIBUILD_ROOT to a folder on another disk",
         )
-    return StoreError(f"cannot write {what} to the store: {os.strerror(error.errno or 0)}")
+    lacking = lack(error)
+    return StoreError(
+        f"cannot write {what} to the store: {os.strerror(error.errno or 0)}",
+        hint=lacking.hint if lacking else "",
+    )
 
 
 class BlobWriter:

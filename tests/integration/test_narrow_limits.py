@@ -1,6 +1,7 @@
 """Too few descriptors, too little memory, too few processes: one sentence and what to do, nothing
 left, and the next build works."""
 
+import os
 import resource
 import subprocess
 from collections.abc import Callable, Mapping
@@ -27,9 +28,12 @@ LIMITS = {
     "five files": (resource.RLIMIT_NOFILE, 5, "may open 5 files at a time, and needs"),
     "few files": (resource.RLIMIT_NOFILE, 40, "may open 40 files at a time, and needs"),
     "files for one step": (resource.RLIMIT_NOFILE, 66, "ulimit -n"),
-    "no library": (resource.RLIMIT_AS, 20 << 20, "may have 20 MiB of memory, and needs"),
-    "no thread": (resource.RLIMIT_AS, 40 << 20, "may have 40 MiB of memory, and needs"),
-    "a few threads": (resource.RLIMIT_AS, 130 << 20, "may have 130 MiB of memory, and needs"),
+    "no library": (resource.RLIMIT_AS, 20 << 20, "may have memory of 20 MiB, and needs"),
+    "no thread": (resource.RLIMIT_AS, 40 << 20, "may have memory of 40 MiB, and needs"),
+    "a few threads": (resource.RLIMIT_AS, 130 << 20, "may have memory of 130 MiB, and needs"),
+    "little data": (resource.RLIMIT_DATA, 100 << 20, "may have data of 100 MiB, and needs"),
+    "enough data": (resource.RLIMIT_DATA, 256 << 20, "ulimit -d"),
+    "tiny files": (resource.RLIMIT_FSIZE, 2000, "may write files of 0 MiB, and needs"),
     "just enough": (resource.RLIMIT_AS, 256 << 20, "ulimit -v"),
 }
 
@@ -68,6 +72,17 @@ def test_too_little(builds: Builds, project: Project, name: str) -> None:
         assert says in done.stderr.rpartition("error: ")[2]
     builds.cli("build", "-t", "x", context)
     assert builds.cli("run", "x", "cat", "/x3/g").stdout == files["f3"]
+    assert builds.leftovers() == []
+
+
+def test_a_file_that_is_too_large(builds: Builds, project: Project) -> None:
+    context = project({"Dockerfile": "FROM busybox\nCOPY big /\n"})
+    with open(f"{context}/big", "wb") as file:
+        file.write(os.urandom(17 << 20))
+    done = limited(builds, resource.RLIMIT_FSIZE, 16 << 20, "build", "-t", "x", context)
+    assert done.returncode == 8, done.stderr
+    assert "File too large" in done.stderr and "ulimit -f" in done.stderr
+    builds.cli("build", "-t", "x", context)
     assert builds.leftovers() == []
 
 
