@@ -165,7 +165,7 @@ def test_what_has_no_contents(
     assert same_file(*both(tmp_path, make, change)) is same
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("owners")
 @pytest.mark.parametrize("make", [file, symlink, fifo])
 @pytest.mark.parametrize(("name", "change", "same"), OWNERS, ids=ids(OWNERS))
 def test_owners(
@@ -174,7 +174,7 @@ def test_owners(
     assert same_file(*both(tmp_path, make, change)) is same
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("owners")
 @pytest.mark.parametrize(("name", "change", "same"), OWNERS, ids=ids(OWNERS))
 def test_owners_of_directories(tmp_path: Path, name: str, change: Change, same: bool) -> None:
     assert same_directory(*both(tmp_path, folder, change)) is same

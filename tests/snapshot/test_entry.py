@@ -61,7 +61,7 @@ def test_copies(folders: tuple[str, int], edits: tuple[Edit, ...]) -> None:
     assert found == expected
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("owners")
 @pytest.mark.parametrize("kind", [kind for kind in TYPES.values() if kind != "dir"])
 def test_owners_and_devices(folders: tuple[str, int], kind: str) -> None:
     """The owner is changed first, for that clears set-id bits and drops capabilities."""
@@ -232,7 +232,7 @@ def test_the_root_of_a_layer_is_like_the_one_below(tmp_path: Path) -> None:
     assert (stat.S_IMODE(made.st_mode), made.st_atime_ns, made.st_mtime_ns) == (0o1777, 5, 6)
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("owners")
 def test_the_owner_of_a_directory(tmp_path: Path) -> None:
     for name in ("from", "to"):
         (tmp_path / name).mkdir()

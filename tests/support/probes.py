@@ -104,6 +104,16 @@ def has_trusted_xattrs() -> bool:
     return True
 
 
+def has_owners() -> bool:
+    """Whether files can be given to other ids: by root, also of a namespace with several of them."""
+    with tempfile.NamedTemporaryFile() as file:
+        try:
+            os.chown(file.name, 11, 22)
+        except OSError:
+            return False
+    return True
+
+
 def has_user_xattrs() -> bool:
     """Attributes of the user namespace, on the filesystem of temporary files."""
     with tempfile.NamedTemporaryFile() as file:
@@ -152,6 +162,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "userns": lambda: succeeds("unshare", "--user", "true"),
     "netns": lambda: succeeds(*namespaces(), "unshare", "--net", "true"),
     "subids": has_subordinate_ids,
+    "owners": has_owners,
     "trusted_xattr": has_trusted_xattrs,
     "user_xattr": has_user_xattrs,
     "cgroup": can_limit,
@@ -166,7 +177,9 @@ PROBES: dict[str, Callable[[], bool]] = {
     },
 }
 
-ACCOUNT_ONLY = frozenset({"root", "user", "subids", "trusted_xattr", "cgroup", "devices", "loop"})
+ACCOUNT_ONLY = frozenset(
+    {"root", "user", "subids", "owners", "trusted_xattr", "cgroup", "devices", "loop"}
+)
 """What depends on who runs the tests: they run as several accounts, so a skip here is no loss. Root
 of a container has no devices for filesystems in files."""
 
