@@ -105,7 +105,7 @@ def has_trusted_xattrs() -> bool:
 
 
 def has_owners() -> bool:
-    """Whether files can be given to other ids: by root, also of a namespace with several of them."""
+    """Whether files can be given to other ids: by root, also of a namespace with several."""
     with tempfile.NamedTemporaryFile() as file:
         try:
             os.chown(file.name, 11, 22)
