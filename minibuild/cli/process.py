@@ -69,7 +69,7 @@ def insist_on_room() -> None:
         with open("/proc/self/limits", encoding="ascii") as file:
             limits = {line[:26].rstrip(): line[26:].split()[:2] for line in file}
     except OSError:
-        return  # No /proc here, which somebody else will say.
+        return  # No /proc here: what needs it says so.
     soft, hard = map(_number, limits["Max open files"])
     if soft < _DESCRIPTORS:
         _raise_descriptors(soft, hard)

@@ -77,7 +77,7 @@ def stopping(cancelled: threading.Event, last_word: bytes = _LAST_WORD) -> Itera
 
 
 def _unraisable(args: "sys.UnraisableHookArgs") -> None:
-    """What Python shows of an exception that nobody can catch. The one of a signal may come while
+    """What Python shows of an exception that no code can catch. The one of a signal may come while
     a module is imported, into a callback; then the process ends when its time is over."""
     if not isinstance(args.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(args)

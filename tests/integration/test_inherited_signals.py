@@ -93,7 +93,7 @@ def test_a_step_begins_with_the_defaults(builds: Builds, project: Project) -> No
 
 
 @pytest.mark.parametrize("words", ["doctor", "build -q --no-cache .", "verify ."])
-def test_children_that_nobody_is_to_wait_for(builds: Builds, project: Project, words: str) -> None:
+def test_children_whose_end_is_not_signalled(builds: Builds, project: Project, words: str) -> None:
     """While SIGCHLD is ignored, no exit code can be had."""
     context = project(
         {"Dockerfile": "FROM busybox\nCOPY a b c /\nRUN ls /a\nRUN ls\n", "a": "", "b": "", "c": ""}

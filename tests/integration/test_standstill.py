@@ -25,7 +25,7 @@ LONG_S = 5
 
 
 class Silent:
-    """A server that accepts and says nothing. `asked` is set when somebody came."""
+    """A server that accepts and says nothing. `asked` is set when a client came."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))

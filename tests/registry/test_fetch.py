@@ -1,4 +1,4 @@
-"""Blobs that an earlier attempt began: whoever reads along gets the right bytes, and no others."""
+"""Blobs that an earlier attempt began: who reads along gets the right bytes, and no others."""
 
 import io
 import os
