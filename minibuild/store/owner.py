@@ -7,8 +7,11 @@ would not do: they are used again, and they mean other things in another pid nam
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+_OLD_S = 3600.0
 
 
 class Owner:
@@ -41,6 +44,7 @@ def abandoned(folder: str) -> Iterator[list[str]]:
     try:
         for name in os.listdir(folder):
             if name.startswith("."):
+                _remove_if_old(os.path.join(folder, name))
                 continue
             try:
                 fd = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CLOEXEC)
@@ -61,3 +65,11 @@ def abandoned(folder: str) -> Iterator[list[str]]:
     finally:
         for _, fd in dead:
             os.close(fd)
+
+
+def _remove_if_old(path: str) -> None:
+    """Remove a claim that was never finished: its process was killed in the moment between its
+    two names, for nothing takes an hour there."""
+    with suppress(FileNotFoundError):
+        if time.time() - os.stat(path).st_mtime > _OLD_S:
+            os.unlink(path)
