@@ -179,7 +179,7 @@ def test_changes_between_neighbours(tmp_path: Path) -> None:
     assert all(d.inode == os.lstat(d.source).st_ino for d in found if d.source)
 
 
-@pytest.mark.needs("root")
+@pytest.mark.needs("owners")
 @pytest.mark.parametrize(
     ("mode", "owner", "changed"),
     [(0o755, (0, 0), False), (0o756, (0, 0), True), (0o755, (1, 0), True), (0o755, (0, 1), True)],
