@@ -16,6 +16,7 @@ from minibuild.solver.layers import Packing
 from minibuild.worker.context import BuildContext
 
 _GRACE_S = 0.3
+_TURN_S = 0.1
 _AFTER_S = 0.002
 """How long after a step its layer is begun: the thread that starts the next step has much to do in
 the interpreter until it runs, and then nothing."""
@@ -31,6 +32,7 @@ class Packer:
         self._changed = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
 
     def add(self, key: DiffKey) -> None:
         """Have a diff packed when there is time."""
@@ -48,11 +50,24 @@ class Packer:
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        if self._thread is not None:
-            # After a failure the layer is not wanted; the thread ends with the next file of it.
-            self._thread.join(_GRACE_S if self._build.cancelled.is_set() else None)
+        if self._thread is None:
+            return
+        try:
+            # In turns: a signal that comes just before a wait is handled after it. And not by
+            # joining the thread, which Python 3.11 takes for ended when that is interrupted.
+            while not (self._ended.wait(_TURN_S) or self._build.cancelled.is_set()):
+                continue
+        finally:
+            # After a failure the layer is not wanted; the thread ends with the next block of it.
+            self._ended.wait(_GRACE_S)
 
     def _run(self) -> None:
+        try:
+            self._pack_all()
+        finally:
+            self._ended.set()
+
+    def _pack_all(self) -> None:
         while (key := self._next()) is not None:
             try:
                 self._build.materialiser.blob(

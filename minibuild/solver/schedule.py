@@ -18,6 +18,7 @@ from typing import Generic, TypeVar, cast
 from minibuild.digest import Digest
 from minibuild.errors import Cancelled
 from minibuild.graph.vertex import Vertex
+from minibuild.oci.parallel import wait_for
 
 _TURN_S = 0.1
 T = TypeVar("T")
@@ -156,6 +157,7 @@ class _Pool(Generic[T, H]):
         self._done = done
         self._tasks: SimpleQueue[Declined[H] | None] = SimpleQueue()
         self._outcomes: SimpleQueue[_Outcome[T]] = SimpleQueue()
+        self._ended: SimpleQueue[None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def add(self, declined: Declined[H], running: int) -> None:
@@ -171,13 +173,17 @@ class _Pool(Generic[T, H]):
         self._tasks.put(declined)
 
     def _body(self) -> None:
-        while (declined := self._tasks.get()) is not None:
-            try:
-                value = self._work(declined, self._done)
-            except BaseException as error:
-                self._outcomes.put(_Outcome(declined.vertex, None, error))
-            else:
-                self._outcomes.put(_Outcome(declined.vertex, value, None))
+        try:
+            while (declined := self._tasks.get()) is not None:
+                self._outcomes.put(self._outcome_of(declined))
+        finally:
+            self._ended.put(None)
+
+    def _outcome_of(self, declined: Declined[H]) -> _Outcome[T]:
+        try:
+            return _Outcome(declined.vertex, self._work(declined, self._done), None)
+        except BaseException as error:
+            return _Outcome(declined.vertex, None, error)
 
     def outcome(self) -> tuple[Vertex, T]:
         """The next vertex that is done, and what it came to. Raises its error."""
@@ -202,8 +208,8 @@ class _Pool(Generic[T, H]):
         Returns the first real error, of this one and those that came of stopping."""
         for _ in self._threads:
             self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
+        interrupts = wait_for(self._threads, self._ended)
+        error = error or (interrupts[0] if interrupts else None)
         while error is not None and not self._outcomes.empty():
             other = self._outcomes.get().error
             if isinstance(error, Cancelled) and other and not isinstance(other, Cancelled):

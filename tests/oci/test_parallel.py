@@ -1,0 +1,70 @@
+"""The same work in threads: results in order, the first error, and Ctrl-C, which waits for what has
+been begun."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from minibuild.oci.parallel import in_parallel
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 50])
+def test_results_are_in_order(jobs: int) -> None:
+    assert in_parallel(lambda n: n * n, range(20), jobs) == [n * n for n in range(20)]
+    assert in_parallel(lambda n: n, [], jobs) == []
+
+
+def test_the_first_error_stops_the_rest() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        raise ValueError(number)
+
+    with pytest.raises(ValueError):
+        in_parallel(work, range(1000), 2)
+    assert len(begun) < 10
+
+
+def test_fewer_threads_than_wished_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may have no more of them."""
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == limit:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    limit = 1
+    assert in_parallel(lambda n: n, range(10), 4) == list(range(10))
+    limit = 0
+    started.clear()
+    with pytest.raises(RuntimeError):
+        in_parallel(lambda n: n, range(10), 4)
+
+
+def test_an_interrupt_waits_for_what_has_been_begun() -> None:
+    """Python 3.11 would take a thread for ended when the wait for it is interrupted."""
+    begun, ended = threading.Semaphore(0), list[int]()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def work(number: int) -> None:
+        begun.release()
+        if number == 0:
+            for _ in range(3):
+                begun.acquire()
+            signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.5)
+        ended.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_parallel(work, range(100), 3)
+    assert 3 <= len(ended) <= 4
+    assert threading.active_count() < 10
