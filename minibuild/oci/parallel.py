@@ -1,5 +1,6 @@
 """The same function on several values at once, in threads: for hashing, compression, transfer."""
 
+import sys
 import threading
 from _queue import Empty, SimpleQueue
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def in_parallel(function: Callable[[A], B], values: Sequence[A], jobs: int) -> l
         _start(threads, body, min(jobs, len(values)))
     except BaseException as error:
         errors.append(error)
-    errors += wait_for(threads, ended)
+    wait_for(threads, ended, errors)
     if errors:
         raise errors[0]
     return [results[number] for number in range(len(values))]
@@ -47,33 +48,44 @@ def in_parallel(function: Callable[[A], B], values: Sequence[A], jobs: int) -> l
 def _start(threads: list[threading.Thread], body: Callable[[], None], count: int) -> None:
     """Start as many threads as can be started."""
     while len(threads) < count:
-        thread = threading.Thread(target=body, daemon=True)
+        threads.append(threading.Thread(target=body, daemon=True))
         try:
-            thread.start()
+            threads[-1].start()
         except RuntimeError:  # No more of them for this user: those that there are will do.
+            threads.pop()
             if not threads:
                 raise
             return
-        threads.append(thread)
 
 
 def wait_for(
-    threads: Sequence[threading.Thread], ended: "SimpleQueue[None]"
-) -> list[BaseException]:
-    """Wait for threads, each of which puts something into `ended` as its last act. Returns what
-    interrupted the wait, which goes on nevertheless.
+    threads: Sequence[threading.Thread],
+    ended: "SimpleQueue[None]",
+    interrupts: list[BaseException],
+) -> None:
+    """Wait for threads, each of which puts something into `ended` as its last act. What interrupts
+    the wait goes into a list, and it goes on.
 
     Not by joining them: Python 3.11 takes a thread for ended when that is interrupted. And in
     turns, for a signal that comes just before a wait is handled after it.
     """
-    left, interrupts = len(threads), list[BaseException]()
+    left = len(threads)
     while left:
         try:
-            ended.get(timeout=_TURN_S)
-            left -= 1
-        except Empty:
-            if not any(thread.is_alive() for thread in threads):
-                break  # For want of memory one may end without its last act.
+            left -= _has_one_ended(threads, ended)
+        except RuntimeError:
+            return
         except KeyboardInterrupt as error:
             interrupts.append(error)
-    return interrupts
+
+
+def _has_one_ended(threads: Sequence[threading.Thread], ended: "SimpleQueue[None]") -> bool:
+    try:
+        ended.get(timeout=_TURN_S)
+    except Empty:
+        # For want of memory one may end without its last act. Not by asking the thread, either.
+        alive = sys._current_frames().keys()
+        if not any(thread.ident in alive for thread in threads):
+            raise RuntimeError("no thread is left") from None
+        return False
+    return True

@@ -208,7 +208,8 @@ class _Pool(Generic[T, H]):
         Returns the first real error, of this one and those that came of stopping."""
         for _ in self._threads:
             self._tasks.put(None)
-        interrupts = wait_for(self._threads, self._ended)
+        interrupts: list[BaseException] = []
+        wait_for(self._threads, self._ended, interrupts)
         error = error or (interrupts[0] if interrupts else None)
         while error is not None and not self._outcomes.empty():
             other = self._outcomes.get().error
