@@ -1,7 +1,7 @@
 """A graph as text and as pictures: a table, JSON, dot, Mermaid, SVG.
 
 Comes in: the data of a graph. Goes out: one of the forms. A picture shows what runs on what, stage
-by stage. Formats: Graphviz's dot language, Mermaid's flowcharts, SVG 1.1. Read next: `svg`.
+by stage. Formats: Graphviz's dot language, Mermaid's flowcharts, SVG 2. Read next: `svg`.
 """
 
 import json

@@ -206,6 +206,14 @@ class State:
         # By name and on demand: a graph is data and knows no engine.
         return import_module("minibuild.api").build(self, config=config, **fields)
 
+    def _repr_html_(self) -> str:
+        """The graph as a picture, for notebooks, which ask by this name."""
+        from minibuild.graph.graphdata import graph_data
+        from minibuild.graph.svg import svg
+
+        picture = svg(graph_data([self.built(host_platform())]))
+        return f'<div style="overflow-x:auto">{picture}</div>'
+
     def _file(self, actions: tuple[FileAction, ...], name: str, *sources: Vertex | None) -> "State":
         return self._on(Vertex(File(actions), (self.vertex, *sources), Note(name)))
 

@@ -1,97 +1,305 @@
-"""A graph as an SVG picture, without any program that draws: boxes in columns, arrows between.
+"""A graph as an SVG picture, without any program that draws: a lane for each stage, top to bottom.
 
-Comes in: the data of `graphdata`. Goes out: one SVG document, which needs nothing else. A
-vertex stands one column right of the last of its inputs, and in its column near the middle of
-them: two rules of layered drawing (Sugiyama, Tagawa and Toda 1981) that do for graphs of builds.
+Comes in: the data of `graphdata`; a vertex may have a `state`, such as `ran` or `cached`. Goes out:
+one SVG document, which needs nothing else and has a light and a dark scheme. Of more stages than
+fit side by side there is an overview, a box for each, and below it each lane on its own.
+Read next: `lanes`, which says where the boxes stand.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-from xml.sax.saxutils import escape
+import html
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from minibuild.graph.graphdata import Json, edges, title
+from minibuild.graph.graphdata import Json
+from minibuild.graph.lanes import (
+    MOST_LANES,
+    Lane,
+    Place,
+    is_context,
+    lane_edges,
+    lanes,
+    places,
+    ranks,
+    words_of,
+)
 from minibuild.startup.tuples import NamedTuple
 
-_BOX = (250, 34)
-_GAP = (46, 14)
-_MARGIN = 16
-_CELLS = 38
-_COLOURS = {"image": "#dbeafe", "exec": "#fef3c7", "file": "#dcfce7", "merge": "#f3e8ff"}
+LANE, ROW, BOX = 260, 62, 48
+_GAP, _HEAD, _MARGIN = 36, 30, 16
+_CELLS = 33
+_PER_ROW = 4
+_SMALL, _SMALL_GAP, _SMALL_PER_ROW = 156, 46, 6
 
-_TIP = (
-    '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
-    'orient="auto"><path d="M0 0 8 4 0 8z" fill="#64748b"/></marker></defs>'
-)
+LIGHT = {
+    "ground": "#ffffff", "lane": "#f1f5f9", "ink": "#0f172a", "dim": "#475569", "line": "#64748b",
+    "image": "#dbeafe", "exec": "#fef3c7", "file": "#dcfce7", "merge": "#f3e8ff", "else": "#e2e8f0",
+}  # fmt: skip
+DARK = {
+    "ground": "#0f172a", "lane": "#1e293b", "ink": "#f1f5f9", "dim": "#cbd5e1", "line": "#94a3b8",
+    "image": "#1e3a5f", "exec": "#4a3a10", "file": "#14432a", "merge": "#3b2a57", "else": "#334155",
+}  # fmt: skip
+SIGNS = {"ran": "▶", "cached": "✓", "failed": "✗", "stopped": "■"}
+
+Href = Callable[[Json], str]
+"""Where a box leads to; empty for nowhere."""
 
 
-class _Box(NamedTuple):
-    vertex: Json
+class _Spot(NamedTuple):
+    """The corner of a box in the picture."""
+
     x: int
     y: int
 
 
-def svg(data: Json) -> str:
+def svg(data: Json, href: Href = lambda vertex: "") -> str:
     """The picture."""
-    boxes = _placed(data)
-    width = max((box.x for box in boxes.values()), default=0) + _BOX[0] + _MARGIN
-    height = max((box.y for box in boxes.values()), default=0) + _BOX[1] + _MARGIN
+    found = lanes(data)
     made = {image["vertex"] for image in data["images"]}
+    drawing = _Drawing(data, href, made)
+    if len(found) <= MOST_LANES:
+        width, height, body = drawing.side_by_side(found)
+    else:
+        width, height, body = drawing.folded(found)
+    count = len(data["vertices"])
+    said = f"Graph of the build: {count} vertices in {len(found)} lanes, inputs above their users"
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-            _TIP,
-            *(_arrow(boxes[source], boxes[user]) for source, user in edges(data)),
-            *(line for id, box in boxes.items() for line in _drawn(box, id in made)),
-            "</svg>",
+            f'viewBox="0 0 {width} {height}" font-family="ui-monospace, monospace" '
+            f'font-size="11" role="group" aria-label="{said}">',
+            f"<title>{said}</title>",
+            f"<style>{_dark()}</style>",
+            "<defs>",
+            '<marker id="mb-tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+            f'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" {_fill("line")}/></marker>',
+            *(_shape(name, width) for name, width in (("mb-box", LANE - 20), ("mb-low", _SMALL))),
+            "</defs>",
+            f'<rect width="{width}" height="{height}" {_fill("ground")}/>',
+            f"<g {_fill('ink')}>",
+            *body,
+            "</g></svg>",
         )
     )
 
 
-def _placed(data: Json) -> Mapping[int, _Box]:
-    columns: dict[int, int] = {}
-    rows: dict[int, float] = {}
-    members: dict[int, list[Json]] = {}
-    for vertex in data["vertices"]:  # inputs come before their users
-        inputs = [i for i in vertex["inputs"] if i is not None]
-        columns[vertex["id"]] = max((columns[i] + 1 for i in inputs), default=0)
-        members.setdefault(columns[vertex["id"]], []).append(vertex)
-    boxes: dict[int, _Box] = {}
-    for column in sorted(members):
-        middles = {v["id"]: _middle(v, rows, number) for number, v in enumerate(members[column])}
-        next_free = 0.0
-        for vertex in sorted(members[column], key=lambda v: middles[v["id"]]):
-            row = max(next_free, middles[vertex["id"]])
-            rows[vertex["id"]], next_free = row, row + 1
-            x = _MARGIN + column * (_BOX[0] + _GAP[0])
-            boxes[vertex["id"]] = _Box(vertex, x, _MARGIN + round(row * (_BOX[1] + _GAP[1])))
-    return boxes
+def _fill(name: str) -> str:
+    """Of the light scheme, by attribute: some viewers drop styles."""
+    return f'class="mb-{name}" fill="{LIGHT[name]}"'
 
 
-def _middle(vertex: Json, rows: Mapping[int, float], otherwise: int) -> float:
-    """The row between the inputs of a vertex."""
-    inputs = [rows[i] for i in vertex["inputs"] if i is not None]
-    return sum(inputs) / len(inputs) if inputs else float(otherwise)
+def _dark() -> str:
+    """The rules of the dark scheme, which paper does not have."""
+    rules = "".join(f".mb-{name}{{fill:{colour}}}" for name, colour in DARK.items())
+    rules += f".mb-edge{{stroke:{DARK['line']}}}"
+    return f"@media screen and (prefers-color-scheme:dark){{{rules}}}"
 
 
-def _arrow(source: _Box, user: _Box) -> str:
-    x1, y1, x2, y2 = source.x + _BOX[0], source.y + _BOX[1] // 2, user.x, user.y + _BOX[1] // 2
-    bend = max(20, (x2 - x1) // 2)
+_Picture = tuple[int, int, list[str]]
+
+
+class _Drawing:
+    """One picture in the making."""
+
+    def __init__(self, data: Json, href: Href, made: set[int]) -> None:
+        self._href, self._made = href, made
+        self._contexts = {
+            v["id"]: str(v["op"].get("name") or "context")
+            for v in data["vertices"]
+            if is_context(v)
+        }
+
+    # --- Few stages: side by side, with all edges ---
+
+    def side_by_side(self, found: Sequence[Lane]) -> _Picture:
+        placed = list(places(found))
+        spots = {
+            place.vertex["id"]: _Spot(
+                _MARGIN + place.lane * (LANE + _GAP) + 10,
+                _MARGIN + _HEAD + place.row * ROW,
+            )
+            for place in placed
+        }
+        width = 2 * _MARGIN + len(found) * (LANE + _GAP) - _GAP
+        height = 2 * _MARGIN + _HEAD + max((p.row + 1 for p in placed), default=0) * ROW
+        body = [
+            line
+            for lane in found
+            for line in _lane(lane, _MARGIN + lane.number * (LANE + _GAP), _MARGIN,
+                              height - 2 * _MARGIN)
+        ]  # fmt: skip
+        lane_of = {place.vertex["id"]: place for place in placed}
+        for place in placed:
+            for source in dict.fromkeys(i for i in place.vertex["inputs"] if i in spots):
+                body.append(_arrow(lane_of[source], place, spots))
+        for place in placed:
+            body += self._box(place.vertex, spots[place.vertex["id"]], ())
+        return max(width, 2 * _MARGIN), height, body
+
+    # --- Many stages: an overview, and each lane below it ---
+
+    def folded(self, found: Sequence[Lane]) -> _Picture:
+        rows = [
+            row[start : start + _SMALL_PER_ROW]
+            for row in ranks(found)
+            for start in range(0, len(row), _SMALL_PER_ROW)
+        ]
+        spots = {
+            lane.number: _Spot(_MARGIN + n * (_SMALL + 20), _MARGIN + r * (BOX + _SMALL_GAP))
+            for r, row in enumerate(rows)
+            for n, lane in enumerate(row)
+        }
+        body = [
+            _curve(spots[source], spots[user], _SMALL)
+            for user, sources in lane_edges(found).items()
+            for source in sources
+        ]
+        for lane in found:
+            body += self._folded_box(lane, spots[lane.number])
+        top = 2 * _MARGIN + len(rows) * (BOX + _SMALL_GAP)
+        height, lines = self._apart(found, top + _GAP)
+        width = 2 * _MARGIN + _PER_ROW * (LANE + _GAP) - _GAP
+        return width, height, [*body, *lines]
+
+    def _folded_box(self, lane: Lane, spot: _Spot) -> Iterator[str]:
+        made = any(vertex["id"] in self._made for vertex in lane.vertices)
+        count = len(lane.vertices)
+        name = lane.name or words_of(lane.vertices[-1])
+        states = [str(vertex.get("state", "")) for vertex in lane.vertices]
+        ran = sum(state in ("ran", "failed", "stopped") for state in states)
+        said = f"{count} step{'s' if count != 1 else ''}" + (f", {ran} ran" if any(states) else "")
+        yield f'<a href="#mb-lane-{lane.number}">'
+        yield _placed("mb-low", spot, "exec" if ran or not any(states) else "file", made)
+        yield _text(spot.x + 8, spot.y + 19, _cut(name, 20), bold=True)
+        yield _text(spot.x + 8, spot.y + 37, said, dim=True)
+        yield "</a>"
+
+    def _apart(self, found: Sequence[Lane], top: int) -> tuple[int, list[str]]:
+        """Each lane on its own; what it takes from others is said in words."""
+        lane_of = {vertex["id"]: lane for lane in found for vertex in lane.vertices}
+        columns, lines = [top] * _PER_ROW, []
+        for lane in found:
+            column = columns.index(min(columns))
+            x, y = _MARGIN + column * (LANE + _GAP), columns[column]
+            height = _HEAD + len(lane.vertices) * ROW
+            columns[column] += height + _GAP
+            lines.append(f'<g id="mb-lane-{lane.number}">')
+            lines += _lane(lane, x, y, height)
+            for row, vertex in enumerate(lane.vertices):
+                others = [
+                    lane_of[i].name or words_of(lane_of[i].vertices[-1])
+                    for i in vertex["inputs"]
+                    if i in lane_of and lane_of[i] is not lane
+                ]
+                lines += self._box(vertex, _Spot(x + 10, y + _HEAD + row * ROW), others)
+            lines.append("</g>")
+        return max(columns), lines
+
+    # --- One vertex ---
+
+    def _box(self, vertex: Json, spot: _Spot, others: Sequence[str]) -> Iterator[str]:
+        words, href = words_of(vertex), self._href(vertex)
+        said = [] if vertex["line"] is None else [f"line {vertex['line']}"]
+        if state := vertex.get("state"):
+            said.append(f"{SIGNS.get(state, '')} {state}".strip())
+        contexts = (self._contexts[i] for i in vertex["inputs"] if i in self._contexts)
+        said += [f"from {name}" for name in dict.fromkeys((*others, *contexts))]
+        kind = vertex["kind"] if vertex["kind"] in LIGHT else "else"
+        lines, below = _wrapped(words), _cut(" · ".join(said), _CELLS)
+        yield f'<a href="{html.escape(href)}">' if href else "<g>"
+        if any(line.endswith("…") for line in (*lines, below)):
+            yield f"<title>{shown(', '.join((words, *said)))}</title>"
+        yield _placed("mb-box", spot, kind, vertex["id"] in self._made)
+        for number, line in enumerate(lines):
+            yield _text(spot.x + 8, spot.y + (14 if lines[1:] else 20) + 13 * number, line)
+        yield _text(spot.x + 8, spot.y + (42 if lines[1:] else 37), below, dim=True)
+        yield "</a>" if href else "</g>"
+
+
+# --- Parts ---
+
+
+def _lane(lane: Lane, x: int, y: int, height: int) -> Iterator[str]:
+    yield f'<rect x="{x}" y="{y}" width="{LANE}" height="{height}" rx="6" {_fill("lane")}/>'
+    if lane.name:
+        yield _text(x + 10, y + 20, _cut(lane.name, _CELLS), bold=True)
+
+
+def _shape(name: str, width: int) -> str:
     return (
-        f'<path d="M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}" fill="none" '
-        'stroke="#64748b" marker-end="url(#tip)"/>'
+        f'<rect id="{name}" width="{width}" height="{BOX}" rx="4" stroke="{LIGHT["line"]}" '
+        'class="mb-edge"/>'
     )
 
 
-def _drawn(box: _Box, is_image: bool) -> Iterator[str]:
-    vertex: Mapping[str, Any] = box.vertex
-    words = title(vertex)
-    short = words if len(words) <= _CELLS else words[: _CELLS - 1] + "…"
-    place = "" if vertex["line"] is None else f", line {vertex['line']}"
-    colour = _COLOURS.get(vertex["kind"], "#e2e8f0")
-    yield f"<g><title>{escape(words + place)}</title>"
-    yield (
-        f'<rect x="{box.x}" y="{box.y}" width="{_BOX[0]}" height="{_BOX[1]}" rx="4" '
-        f'fill="{colour}" stroke="#334155" stroke-width="{3 if is_image else 1}"/>'
+def _placed(shape: str, spot: _Spot, kind: str, is_image: bool) -> str:
+    border = ' stroke-width="3"' if is_image else ""
+    return f'<use href="#{shape}" x="{spot.x}" y="{spot.y}" {_fill(kind)}{border}/>'
+
+
+def _text(x: int, y: int, text: str, *, bold: bool = False, dim: bool = False) -> str:
+    look = f" {_fill('dim')}" if dim else ' font-weight="bold"' if bold else ""
+    return f'<text x="{x}" y="{y}"{look}>{shown(text)}</text>'
+
+
+def _arrow(source: Place, user: Place, spots: Mapping[int, _Spot]) -> str:
+    a, b, wide = spots[source.vertex["id"]], spots[user.vertex["id"]], LANE - 20
+    if source.lane != user.lane:
+        # From the nearer side of the one to the nearer side of the other.
+        to_right = user.lane > source.lane
+        x1, x2 = (a.x + wide, b.x) if to_right else (a.x, b.x + wide)
+        bend = (30 + abs(x2 - x1) // 3) * (1 if to_right else -1)
+        y1, y2 = a.y + BOX // 2, b.y + BOX // 2
+        return _path(f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}")
+    if user.row == source.row + 1:
+        x = a.x + wide // 2
+        return _path(f"M{x} {a.y + BOX}V{b.y}")
+    x, y1, y2 = a.x, a.y + BOX // 2, b.y + BOX // 2
+    return _path(f"M{x} {y1}C{x - 24} {y1} {x - 24} {y2} {x} {y2}")
+
+
+def _curve(source: _Spot, user: _Spot, width: int) -> str:
+    """Between boxes of the overview, from below the one to above the other."""
+    x1, y1, x2, y2 = source.x + width // 2, source.y + BOX, user.x + width // 2, user.y
+    if y2 <= y1:  # Beside it, or above.
+        x1, y1, x2, y2 = source.x + width, source.y + BOX // 2, user.x, user.y + BOX // 2
+    middle = (y1 + y2) // 2
+    return _path(f"M{x1} {y1}C{x1} {middle} {x2} {middle} {x2} {y2}")
+
+
+def _path(d: str) -> str:
+    return (
+        f'<path d="{d}" fill="none" stroke="{LIGHT["line"]}" class="mb-edge" '
+        'marker-end="url(#mb-tip)"/>'
     )
-    yield f'<text x="{box.x + 8}" y="{box.y + 21}">{escape(short)}</text></g>'
+
+
+# --- Words ---
+
+
+def shown(text: str) -> str:
+    """Text in a document of XML or HTML; a character that is not to be seen has a sign."""
+    return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _cells(text: str) -> int:
+    """The width in a font of one width, in which characters of East Asia are two wide."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _cut(text: str, cells: int) -> str:
+    if _cells(text) <= cells:
+        return text
+    while text and _cells(text) > cells - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _wrapped(text: str) -> list[str]:
+    """In two lines, broken between words where there are some."""
+    if _cells(text) <= _CELLS:
+        return [text]
+    first = _cut(text, _CELLS + 1)[:-1]
+    space = first.rfind(" ")
+    if space > _CELLS // 3:
+        first = first[:space]
+    return [first, _cut(text[len(first) :].strip(), _CELLS)]
