@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
-from minibuild.oci.content import BlobSource, ContentStore, open_at
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.oci.reference import Reference
@@ -33,7 +33,7 @@ class LostLayer(BuildError):
     """A cache of another machine names a layer that it has not got: the build can do without."""
 
 
-class StoreLayers:
+class StoreLayers(BlobSource):
     """Implements `materialise.Layers`, and `BlobSource` over all that is here or can be fetched.
 
     Safe in threads.
@@ -90,19 +90,16 @@ class StoreLayers:
 
     def location(self, digest: Digest) -> Reference | None:
         """A repository that has the blob, if it came or would come from one."""
-        found = getattr(self._providers.get(digest), "reference", None)
-        return found if isinstance(found, Reference) else None
+        provider = self._providers.get(digest)
+        return None if provider is None else provider.location(digest)
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        """The bytes of a blob, from the store or straight from its provider."""
-        return self.open_at(descriptor, 0)
-
-    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
-        """The same from `offset` on. What is not in the store does not get there by this."""
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        """The bytes of a blob, from the store or straight from its provider: what is not in the
+        store does not get there by this."""
         provider = self._providers.get(descriptor.digest)
         if provider is None or self._content.has(descriptor.digest, descriptor.size):
             provider = self._content
-        return open_at(provider, descriptor, offset)
+        return provider.open(descriptor, offset)
 
     def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
         """Write the diff as a layer into the content store."""

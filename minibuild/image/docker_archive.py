@@ -135,8 +135,8 @@ class _Archive:
         self._file = file
         self._members = members
 
-    def file(self, name: str) -> BinaryIO:
-        """The file `name`. Raises `ImageError` if it is not there."""
+    def file(self, name: str, offset: int = 0) -> BinaryIO:
+        """The file `name`, from `offset` on. Raises `ImageError` if it is not there."""
         member = self._members.get(name.removeprefix("./"))
         for _ in range(8):
             if member is None or not member.link:
@@ -144,14 +144,15 @@ class _Archive:
             member = self._members.get(member.link)
         if member is None or member.link:
             raise ImageError(f"{name} is missing from {self.path}")
-        return cast(BinaryIO, _Slice(self._file, member.offset, member.size))
+        slice_ = _Slice(self._file, member.offset + offset, member.size - offset)
+        return cast(BinaryIO, slice_)
 
     def document(self, name: str) -> bytes:
         """A small file, whole."""
         return self.file(name).read(MAX_DOCUMENT_BYTES + 1)
 
 
-class ArchiveLayout:
+class ArchiveLayout(Layout):
     """An OCI layout in a tar."""
 
     def __init__(self, path: str, file: BinaryIO, members: Mapping[str, _Member]) -> None:
@@ -163,12 +164,12 @@ class ArchiveLayout:
         """See `Layout.find`."""
         return find_image(self, self.index, name, self._archive.path)
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
-        return self._archive.file("blobs/sha256/" + digest_hex(descriptor.digest))
+        return self._archive.file("blobs/sha256/" + digest_hex(descriptor.digest), offset)
 
 
-class DockerArchive:
+class DockerArchive(Layout):
     """An archive with only a `manifest.json`: a list of configs, layers and names."""
 
     def __init__(self, path: str, file: BinaryIO, members: Mapping[str, _Member]) -> None:
@@ -190,16 +191,16 @@ class DockerArchive:
         """See `Layout.find`."""
         return find_image(self, self.index, name, self._archive.path)
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
         if (document := self._documents.get(descriptor.digest)) is not None:
             import io
 
-            return io.BytesIO(document)
+            return io.BytesIO(document[offset:])
         name = self._files.get(descriptor.digest)
         if name is None:
             raise ImageError(f"blob {descriptor.digest} is missing from {self._archive.path}")
-        return self._archive.file(name)
+        return self._archive.file(name, offset)
 
     def _manifest(self, item: Member) -> Descriptor:
         config = self._archive.document(item["Config"].required().text())

@@ -42,7 +42,7 @@ class Layout(BlobSource, Protocol):
         ...
 
 
-class DirectoryLayout:
+class DirectoryLayout(Layout):
     """A directory with `oci-layout`, `index.json` and `blobs`."""
 
     def __init__(self, path: str) -> None:
@@ -54,9 +54,11 @@ class DirectoryLayout:
         """See `Layout.find`."""
         return find_image(self, self.index, name, self._path)
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
-        return self._open("blobs/sha256/" + digest_hex(descriptor.digest))
+        file = self._open("blobs/sha256/" + digest_hex(descriptor.digest))
+        file.seek(offset)
+        return file
 
     def _open(self, name: str) -> BinaryIO:
         try:

@@ -46,10 +46,10 @@ class ReadOnlyContent(ContentStore):
         known = self._documents.get(digest)
         return super().size(digest) if known is None else len(known)
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `ContentStore.open`."""
         known = self._documents.get(descriptor.digest)
-        return super().open(descriptor) if known is None else io.BytesIO(known)
+        return super().open(descriptor, offset) if known is None else io.BytesIO(known[offset:])
 
     def put(self, data: bytes) -> Digest:
         """Keep a document in memory."""

@@ -86,7 +86,7 @@ def entries_below(history: Sequence[Mapping[str, Any]], layers: int) -> int:
     return len(history)
 
 
-class Drafts:
+class Drafts(BlobSource):
     """New documents, and the blobs that they name: a source for a store or a push.
 
     Other blobs are those of `sources`; the first that is said to have a blob is asked for it.
@@ -106,16 +106,15 @@ class Drafts:
         """A new document."""
         self.documents[describe("", data).digest] = data
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
         if (data := self.documents.get(descriptor.digest)) is not None:
-            return io.BytesIO(data)
-        return self._owner(descriptor.digest).open(descriptor)
+            return io.BytesIO(data[offset:])
+        return self._owner(descriptor.digest).open(descriptor, offset)
 
     def location(self, digest: Digest) -> Reference | None:
-        """In which repository a blob is, if it is in one."""
-        find = getattr(self._owner(digest), "location", None)
-        return None if find is None or digest in self.documents else find(digest)
+        """See `BlobSource.location`."""
+        return None if digest in self.documents else self._owner(digest).location(digest)
 
     def keep(self, content: ContentStore) -> None:
         """Have the new documents in a store."""

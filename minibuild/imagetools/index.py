@@ -39,7 +39,7 @@ ABOUT = "vnd.docker.reference.digest"
 _MAX_DEPTH = 4
 
 
-class Together:
+class Together(BlobSource):
     """An index in the making, and the source of everything below it."""
 
     def __init__(self) -> None:
@@ -83,17 +83,17 @@ class Together:
         self._document = (top.digest, data)
         return top
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
         digest, data = self._document
         if descriptor.digest == digest:
-            return io.BytesIO(data)
-        return self._sources[descriptor.digest].open(descriptor)
+            return io.BytesIO(data[offset:])
+        return self._sources[descriptor.digest].open(descriptor, offset)
 
     def location(self, digest: Digest) -> Reference | None:
-        """In which repository a blob is, if it is in one."""
-        find = getattr(self._sources.get(digest), "location", None)
-        return None if find is None else find(digest)
+        """See `BlobSource.location`."""
+        source = self._sources.get(digest)
+        return None if source is None else source.location(digest)
 
     @property
     def document(self) -> bytes:

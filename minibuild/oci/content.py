@@ -11,11 +11,12 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import BinaryIO, Protocol, cast, runtime_checkable
+from typing import BinaryIO, Protocol, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError, StoreError, lack
 from minibuild.oci.model import Descriptor
+from minibuild.oci.reference import Reference
 from minibuild.store.layout import Store
 
 CHUNK_BYTES = 1 << 20
@@ -25,21 +26,19 @@ _DAMAGED = "it is damaged where it comes from, or on the way here; nothing of it
 class BlobSource(Protocol):
     """Where blobs can be read: the store, another OCI layout, an archive, a registry."""
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        """The bytes of a blob, which need not be right: they are checked where they are kept.
+    __slots__ = ()
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        """The bytes of a blob from `offset` on. They need not be right: they are checked where they
+        are kept.
 
         Raises `ImageError` if the blob is not there.
         """
         ...
 
-
-@runtime_checkable
-class Resumable(BlobSource, Protocol):
-    """A source that need not begin at the beginning."""
-
-    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
-        """The bytes of a blob from `offset` on."""
-        ...
+    def location(self, digest: Digest) -> Reference | None:
+        """A repository that has the blob, if one is known: its registry can mount it elsewhere."""
+        return None
 
 
 def full_disk(error: OSError, what: str) -> StoreError:
@@ -127,7 +126,7 @@ class BlobMaker(Protocol):
         ...
 
 
-class ContentStore:
+class ContentStore(BlobSource):
     """The blobs of a store. Safe to use from many threads and processes."""
 
     __slots__ = ("store",)
@@ -159,12 +158,14 @@ class ContentStore:
         except FileNotFoundError:
             raise _missing(digest) from None
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """The bytes of a blob. Raises `StoreError` if it is not there."""
         try:
-            return cast(BinaryIO, open(self.path(descriptor.digest), "rb", buffering=0))
+            file = open(self.path(descriptor.digest), "rb", buffering=0)  # noqa: SIM115
         except FileNotFoundError:
             raise _missing(descriptor.digest) from None
+        file.seek(offset)
+        return cast(BinaryIO, file)
 
     def read(self, digest: Digest) -> bytes:
         """The bytes of a small blob, such as a manifest, checked against the digest."""
@@ -250,17 +251,6 @@ def read_document(source: BlobSource, descriptor: Descriptor, limit: int) -> byt
     data = b"".join(parts)
     check(digest_bytes(data), len(data), descriptor)
     return data
-
-
-def open_at(source: BlobSource, descriptor: Descriptor, offset: int) -> BinaryIO:
-    """A blob of any source from `offset` on: by asking for the rest, or by reading up to it."""
-    if isinstance(source, Resumable):
-        return source.open_at(descriptor, offset)
-    file = source.open(descriptor)
-    left = offset
-    while left and (passed := len(file.read(min(left, CHUNK_BYTES)))):
-        left -= passed
-    return file
 
 
 def _missing(digest: Digest) -> StoreError:

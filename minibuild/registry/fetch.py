@@ -21,7 +21,6 @@ from minibuild.oci.content import (
     ContentStore,
     check,
     full_disk,
-    open_at,
 )
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import INDEXES, MANIFESTS, Descriptor
@@ -71,7 +70,7 @@ def fetch_image(
         content.fetch(source, document)
 
 
-class Arrival:
+class Arrival(BlobSource):
     """A blob that is being fetched. One thread calls `run`; any other may `open` or `wait`."""
 
     def __init__(
@@ -121,9 +120,9 @@ class Arrival:
     def _descriptor_end(self) -> int:
         return self.descriptor.size + 1
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        """The blob from its beginning, as far as it has come and then as it comes."""
-        self.wait_for(0)
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        """The blob as far as it has come, and then as it comes."""
+        self.wait_for(offset)
         with self._news:
             path = self._path
         if self.error is not None:
@@ -133,7 +132,7 @@ class Arrival:
         except FileNotFoundError:  # renamed this very moment, or given up
             self.wait()
             fd = os.open(self._content.path(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
-        return cast(BinaryIO, _Follower(self, fd))
+        return cast(BinaryIO, _Follower(self, fd, offset))
 
     def _run(self, meter: Meter) -> None:
         content, descriptor = self._content, self.descriptor
@@ -187,7 +186,7 @@ class Arrival:
         """Append what is missing at the end of the file."""
         received, size = self._received, self.descriptor.size
         os.lseek(fd, received.size, os.SEEK_SET)
-        with open_at(self._source, self.descriptor, received.size) as stream:
+        with self._source.open(self.descriptor, received.size) as stream:
             while chunk := stream.read(_READ_BYTES):
                 self._check_stop()
                 if received.size + len(chunk) > size:
@@ -236,10 +235,10 @@ class _Received:
 class _Follower:
     """A file that ends when the arrival does, not where the bytes end for the moment."""
 
-    def __init__(self, arrival: Arrival, fd: int) -> None:
+    def __init__(self, arrival: Arrival, fd: int, offset: int) -> None:
         self._arrival = arrival
         self._fd = fd
-        self._at = 0
+        self._at = os.lseek(fd, offset, os.SEEK_SET)
 
     def read(self, size: int = -1) -> bytes:
         if self._arrival.wait_for(self._at) <= self._at and self._arrival.error is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import RegistryError
-from minibuild.oci.content import ContentStore
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     DOCKER_INDEX,
@@ -115,7 +115,7 @@ class Registry:
         return Descriptor(media_type, digest, len(data)), data
 
 
-class RemoteBlobs:
+class RemoteBlobs(BlobSource):
     """The blobs of one repository, as a `BlobSource`. Safe in threads."""
 
     def __init__(self, client: Client, reference: Reference, endpoints: list[Endpoint]) -> None:
@@ -128,12 +128,8 @@ class RemoteBlobs:
         """Remember a manifest that was read already."""
         self._documents[descriptor.digest] = data
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
-        return self.open_at(descriptor, 0)
-
-    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
-        """The bytes of a blob from `offset` on."""
         if data := self._documents.get(descriptor.digest):
             return io.BytesIO(data[offset:])
         if descriptor.media_type in INDEXES + MANIFESTS:

@@ -13,9 +13,8 @@ spec. The blobs themselves are the work of `upload`.
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO
 
-from minibuild.digest import Digest
 from minibuild.errors import RegistryError
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -41,15 +40,6 @@ if TYPE_CHECKING:
 
 UPLOADS = 4
 """Blobs sent at once, as other clients do: more would be taken for abuse by some registries."""
-
-
-@runtime_checkable
-class Located(Protocol):
-    """A source that knows in which repository a blob is, so that it can be mounted from there."""
-
-    def location(self, digest: Digest) -> Reference | None:
-        """A repository that has the blob, if there is one."""
-        ...
 
 
 class Repository:
@@ -132,14 +122,14 @@ class Repository:
         return self._client.call(self._endpoint, call)
 
 
-class _Bytes:
+class _Bytes(BlobSource):
     """One blob in memory, as a source."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        return io.BytesIO(self._data)
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        return io.BytesIO(self._data[offset:])
 
 
 def push_image(
@@ -153,8 +143,8 @@ def push_image(
 ) -> None:
     """Push an image or index, with all below it, under each of `names`.
 
-    With `by_digest` no tag is set. Blobs of a source that is `Located` are mounted if the
-    registry has them in another repository. Names in one repository cost one push and a tag each.
+    With `by_digest` no tag is set. Blobs are mounted if the source says that the registry has them
+    in another repository. Names in one repository cost one push and a tag each.
     """
     tags: dict[str, list[Reference]] = {}
     for name in names:
@@ -178,8 +168,8 @@ def _push_blobs(
     blobs = [part for part in parts if part.media_type not in (*INDEXES, *MANIFESTS)]
 
     def push(descriptor: Descriptor) -> How:
-        known = source.location(descriptor.digest) if isinstance(source, Located) else None
-        others = [place for place in (before, known) if place is not None]
+        places = (before, source.location(descriptor.digest))
+        others = [place for place in places if place is not None]
         return repository.push_blob(descriptor, source, mount_from=others)
 
     in_parallel(push, blobs, UPLOADS)

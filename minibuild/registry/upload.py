@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from minibuild.errors import RegistryError
-from minibuild.oci.content import BlobSource, open_at
+from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
 from minibuild.registry.client import Call, Client
@@ -217,7 +217,7 @@ class _Part:
     def __init__(
         self, source: BlobSource, descriptor: Descriptor, start: int, length: int, meter: Meter
     ) -> None:
-        self._file = open_at(source, descriptor, start)
+        self._file = source.open(descriptor, start)
         self._descriptor, self._meter = descriptor, meter
         self._at, self._left = start, length
 

@@ -206,12 +206,12 @@ class RegistryPlace:
     ) -> None:
         """See `Place.send`."""
         from minibuild.oci.parallel import in_parallel
-        from minibuild.registry.push import UPLOADS, Located, Repository
+        from minibuild.registry.push import UPLOADS, Repository
 
         repository = Repository(self._registry, self._reference, meter=meter)
 
         def push(layer: Descriptor) -> None:
-            other = source.location(layer.digest) if isinstance(source, Located) else None
+            other = source.location(layer.digest)
             others = [*near, *([] if other is None else [other])]
             repository.push_blob(layer, source, mount_from=others)
 

@@ -17,7 +17,7 @@ from minibuild.graph.frontend import ResolvedImage
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
 from minibuild.image.store import ImageStore
-from minibuild.oci.content import BlobSource, ContentStore, open_at, read_document
+from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
@@ -60,21 +60,21 @@ class Remote(Protocol):
         ...
 
 
-class _Kept(NamedTuple):
+class _Kept(BlobSource):
     """Blobs of a repository whose documents may be in the store from an earlier build."""
 
-    content: ContentStore
-    remote: BlobSource
-    reference: Reference
+    def __init__(self, content: ContentStore, remote: BlobSource) -> None:
+        self._content = content
+        self._remote = remote
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
-        return self.open_at(descriptor, 0)
+        here = self._content.has(descriptor.digest, descriptor.size)
+        return (self._content if here else self._remote).open(descriptor, offset)
 
-    def open_at(self, descriptor: Descriptor, offset: int) -> BinaryIO:
-        """The bytes of a blob from `offset` on."""
-        here = self.content.has(descriptor.digest, descriptor.size)
-        return open_at(self.content if here else self.remote, descriptor, offset)
+    def location(self, digest: Digest) -> Reference | None:
+        """See `BlobSource.location`."""
+        return self._remote.location(digest)
 
 
 def registry_client(
@@ -156,7 +156,7 @@ class ImageFinder:
         if reference.digest is not None and self._content.has(reference.digest):
             # What a digest names cannot change: no question is needed.
             size = self._content.size(reference.digest)
-            kept = _Kept(self._content, self._registry().blobs(reference), reference)
+            kept = _Kept(self._content, self._registry().blobs(reference))
             return Descriptor("", reference.digest, size), kept, "registry"
         try:
             descriptor, blobs = self._registry().find(reference, self._content)
@@ -165,7 +165,7 @@ class ImageFinder:
                 return known, self._content, "store"
             why = f"not found in the store, and {error.message}"
             raise self._unresolved(reference, why, error.hint) from error
-        return descriptor, _Kept(self._content, blobs, reference), "registry"
+        return descriptor, _Kept(self._content, blobs), "registry"
 
     def _registry(self) -> Remote:
         if self._remote is None:

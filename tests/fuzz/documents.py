@@ -34,6 +34,7 @@ from minibuild.imagetools.rebase import merge_config
 from minibuild.imagetools.reconfigure import Changes, reconfigured
 from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.oci.config import config_bytes
+from minibuild.oci.content import BlobSource
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import (
     OCI_CONFIG,
@@ -76,7 +77,7 @@ _CONFIG = {
 }  # fmt: skip
 
 
-class Blobs:
+class Blobs(BlobSource):
     """A source of blobs in memory."""
 
     def __init__(self) -> None:
@@ -88,10 +89,10 @@ class Blobs:
         self.blobs[digest] = data
         return {"mediaType": media_type, "digest": digest, "size": len(data)}
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         if descriptor.digest not in self.blobs:
             raise RegistryError(f"there is no {descriptor.digest}")
-        return io.BytesIO(self.blobs[descriptor.digest])
+        return io.BytesIO(self.blobs[descriptor.digest][offset:])
 
 
 class _Resolver(NamedTuple):

@@ -10,18 +10,19 @@ import pytest
 from minibuild.errors import HostError, ImageError
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.layout_folder import LayoutFolder
+from minibuild.oci.content import BlobSource
 from minibuild.oci.model import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest, describe
 from minibuild.oci.model import manifest_bytes as bytes_of
 
 
-class Said:
+class Said(BlobSource):
     """A source that says these bytes, whatever it is asked for."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        return BytesIO(self.data)
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        return BytesIO(self.data[offset:])
 
 
 def write(folder: LayoutFolder, tag: str, *layers: bytes, drop: bool = True) -> Descriptor:

@@ -9,21 +9,21 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.errors import ImageError, StoreError
 from minibuild.oci import content as content_module
-from minibuild.oci.content import ContentStore
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 
 DATA = b"some bytes" * 1000
 
 
-class Source:
+class Source(BlobSource):
     """A blob source that answers anything with the same bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def open(self, descriptor: Descriptor) -> io.BytesIO:
-        return io.BytesIO(self.data)
+    def open(self, descriptor: Descriptor, offset: int = 0) -> io.BytesIO:
+        return io.BytesIO(self.data[offset:])
 
 
 def described(data: bytes) -> Descriptor:

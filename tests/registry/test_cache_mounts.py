@@ -14,6 +14,7 @@ import pytest
 
 import minibuild
 from minibuild.events import Event, Warned
+from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import unmetered
 from minibuild.oci.model import OCI_LAYER, Descriptor, describe
 from minibuild.remotecache.mounts.artifact import read_mounts, write_mounts
@@ -374,14 +375,14 @@ def test_many_write_to_one_name_at_once(plain: Server) -> None:
     assert ids_of(plain, asked.ref) == [f"m{number}" for number in range(6)]
 
 
-class _Memory:
+class _Memory(BlobSource):
     """One blob."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
-        return io.BytesIO(self._data)
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        return io.BytesIO(self._data[offset:])
 
 
 def test_from_python(stores: Stores, project: Project, tmp_path: Path) -> None:

@@ -5,18 +5,18 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import pytest
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError
-from minibuild.oci.content import ContentStore
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import fetch_blob, fetch_image
 from minibuild.registry.patience import Patience, patient
-from minibuild.registry.pull import Registry, RemoteBlobs
+from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository, push_image
 from minibuild.store.layout import Store
 from tests.support.faulty import LAYER, Fault, Faulty
@@ -333,18 +333,14 @@ def test_blobs_are_sent_side_by_side(server: Faulty, content: ContentStore) -> N
     top, blobs = Client().registry.find(name)
     both = threading.Barrier(2, timeout=5)
 
-    class Meeting(NamedTuple):
-        blobs: RemoteBlobs
-
-        def open(self, descriptor: Descriptor) -> BinaryIO:
+    class Meeting(BlobSource):
+        def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
             if descriptor.media_type == LAYER:
                 both.wait()
-            return self.blobs.open(descriptor)
+            return blobs.open(descriptor, offset)
 
     with Faulty() as other:
-        push_image(
-            Client().registry, Meeting(blobs), top, [parse_reference(f"{other.address}/app:1")]
-        )
+        push_image(Client().registry, Meeting(), top, [parse_reference(f"{other.address}/app:1")])
         assert other.blobs == server.blobs
 
 

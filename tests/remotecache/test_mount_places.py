@@ -12,6 +12,7 @@ import pytest
 from minibuild.digest import digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError
 from minibuild.image.layout import DirectoryLayout
+from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import unmetered
 from minibuild.oci.model import OCI_LAYER, Descriptor, describe
 from minibuild.remotecache.mounts.artifact import (
@@ -25,7 +26,7 @@ from minibuild.remotecache.places import FolderPlace
 from tests.support.probes import is_root
 
 
-class Blobs:
+class Blobs(BlobSource):
     """Layers in memory; counts what is read of them."""
 
     def __init__(self, **layers: bytes) -> None:
@@ -33,9 +34,9 @@ class Blobs:
         self.layers = {id: describe(OCI_LAYER, data) for id, data in layers.items()}
         self.opened: list[str] = []
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         self.opened.append(descriptor.digest)
-        return io.BytesIO(self.data[descriptor.digest])
+        return io.BytesIO(self.data[descriptor.digest][offset:])
 
     def to(self, place: FolderPlace) -> bool:
         return write_mounts(place, self.layers, self, unmetered)

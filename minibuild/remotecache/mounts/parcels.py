@@ -40,15 +40,15 @@ class Parcels(ContentStore):
         """Whether a layer need not be packed."""
         return self.has(digest) or self._other(digest) is not None
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
         other = None if self.has(descriptor.digest) else self._other(descriptor.digest)
-        return super().open(descriptor) if other is None else other.open(descriptor)
+        return super().open(descriptor, offset) if other is None else other.open(descriptor, offset)
 
     def location(self, digest: Digest) -> Reference | None:
-        """A repository that has the blob, if there is one."""
-        find = getattr(self._other(digest), "location", None)
-        return None if find is None else find(digest)
+        """See `BlobSource.location`."""
+        other = self._other(digest)
+        return None if other is None else other.location(digest)
 
     def _other(self, digest: Digest) -> BlobSource | None:
         while digest not in self._others:

@@ -57,16 +57,17 @@ def replace(
     local.remember(local.fingerprint(), layer._replace(annotations={}))
 
 
-class _Metered:
+class _Metered(BlobSource):
     """A source that reports how much of a blob was read."""
 
     def __init__(self, source: BlobSource, meter: Meter) -> None:
         self._source = source
         self._meter = meter
 
-    def open(self, descriptor: Descriptor) -> BinaryIO:
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
-        return cast(BinaryIO, _MeteredFile(self._source.open(descriptor), descriptor, self._meter))
+        file = self._source.open(descriptor, offset)
+        return cast(BinaryIO, _MeteredFile(file, descriptor, self._meter))
 
 
 class _MeteredFile:
