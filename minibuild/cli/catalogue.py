@@ -57,6 +57,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "prune": Entry("prune", "remove what nothing needs any more"),
     "doctor": Entry("doctor", "check what this machine can do, and say how to mend it"),
     "lab": Entry("lab", "reproduce defects of merges, with the fix and without"),
+    "lab try": Entry("lab_try", "work out a merge or diff of small trees, by a model and for real"),
     "version": Entry("version", "show the version of this program and what it runs on"),
     "completion": Entry("completion", "print a completion script for bash, zsh or fish"),
 }

@@ -11,8 +11,8 @@ from typing import Any
 from minibuild import BuildResult, Output
 from minibuild.digest import Digest
 from minibuild.graph.state import State, scratch
-from tests.snapshot.model import Tree
-from tests.snapshot.world import read_tree
+from minibuild.lab.disk import read_tree
+from minibuild.lab.model import Tree
 
 
 class Shop:

@@ -14,9 +14,9 @@ import minibuild
 from minibuild import BuildResult, Output
 from minibuild.events import Completed, Event, Planned, Remark
 from minibuild.graph.state import State, diff, image, local, merge, scratch
+from minibuild.lab.model import Tree, plain
 from tests.conftest import Cli
 from tests.integration.shop import Shop, linked
-from tests.snapshot.model import Tree, plain
 from tests.support.images import read_image
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]

@@ -1,7 +1,7 @@
 """The algebra of merge and diff: rules 1 to 15 of the table in `docs/merge.md`, by number."""
 
+from minibuild.lab.model import plain
 from minibuild.snapshot.api import Diff
-from tests.snapshot.model import plain
 from tests.snapshot.world import World, mkdir, remove, utime, write
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from minibuild.errors import Cancelled
+from minibuild.lab.disk import TYPES, read_entry
 from minibuild.linux import xattr
 from minibuild.snapshot import entry
-from tests.snapshot.world import TYPES, Edit, chmod, node, read_entry, set_xattr, utime, write
+from tests.snapshot.world import Edit, chmod, node, set_xattr, utime, write
 from tests.support.descriptors import open_descriptors
 
 HOLE = 1 << 20

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import StoreError
+from minibuild.lab.model import link_groups
 from minibuild.snapshot.api import Applied, Diff, Kind, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.diff import Difference
 from minibuild.snapshot.view import View
-from tests.snapshot.model import link_groups
 from tests.snapshot.world import World, chmod, link, mkdir, remove, symlink, write
 
 

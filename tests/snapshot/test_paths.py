@@ -8,11 +8,11 @@ import struct
 
 import pytest
 
+from minibuild.lab.disk import TYPES, read_entry
+from minibuild.lab.model import plain
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Diff, Kind, SnapshotID
-from tests.snapshot.model import plain
 from tests.snapshot.world import (
-    TYPES,
     Edit,
     World,
     chmod,
@@ -22,7 +22,6 @@ from tests.snapshot.world import (
     mkdir,
     move,
     node,
-    read_entry,
     remove,
     set_xattr,
     symlink,

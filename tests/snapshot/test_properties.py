@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.cache.blobs import StoreLayers
+from minibuild.lab import model
+from minibuild.lab.model import EMPTY, Entry, Tree
 from minibuild.linux import xattr
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
-from tests.snapshot import model
-from tests.snapshot.model import EMPTY, Entry, Tree
 from tests.snapshot.world import World
 
 NAMES = ["a", "b", "é"]

@@ -10,25 +10,16 @@ import stat
 from collections.abc import Callable
 from typing import Literal
 
+from minibuild.lab.disk import read_tree
+from minibuild.lab.model import Tree
 from minibuild.linux import device, xattr
 from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.snapshot.select import open_snapshotter
 from minibuild.store.layout import Store
-from tests.snapshot.model import Entry, Tree
 
 Edit = Callable[[str], object]
-
-TYPES = {
-    stat.S_IFDIR: "dir",
-    stat.S_IFREG: "file",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "sock",
-    stat.S_IFCHR: "chr",
-    stat.S_IFBLK: "blk",
-}
 
 
 def write(path: str, text: str = "", mode: int = 0o644) -> Edit:
@@ -216,46 +207,3 @@ class World:
     def changed(self, lower: SnapshotID | None, upper: SnapshotID) -> dict[str, Change]:
         """The changes of a diff by path."""
         return {change.path: change for change in self.snapshots.changes(Diff(lower, upper))}
-
-
-def read_tree(root: str) -> Tree:
-    """A directory in the form of the model."""
-    tree = {"": read_entry(root + "/.")}
-    pending = [""]
-    while pending:
-        parent = pending.pop()
-        with os.scandir(f"{root}/{parent}") as entries:
-            for found in entries:
-                path = f"{parent}/{found.name}" if parent else found.name
-                tree[path] = read_entry(f"{root}/{path}")
-                if tree[path].type == "dir":
-                    pending.append(path)
-    return tree
-
-
-def read_entry(path: str) -> Entry:
-    """One entry in the form of the model."""
-    found = device.seen(os.lstat(path), path)
-    kind = TYPES[stat.S_IFMT(found.st_mode)]
-    data: bytes | str | int = b""
-    match kind:
-        case "file":
-            with open(path, "rb") as file:
-                data = file.read()
-        case "symlink":
-            data = os.readlink(path)
-        case "chr" | "blk":
-            data = found.st_rdev
-    # What overlayfs notes for itself shows where a layer is looked at without a mount.
-    own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER)  # and MARK, which is longer
-    names = [n for n in xattr.names(path) if not n.startswith(own)]
-    attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in names))
-    return Entry(
-        kind,
-        0 if kind == "symlink" else stat.S_IMODE(found.st_mode),
-        (found.st_uid, found.st_gid),
-        data,
-        attributes,
-        0 if kind == "dir" else found.st_mtime_ns,
-        found.st_ino,
-    )

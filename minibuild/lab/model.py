@@ -2,12 +2,15 @@
 
 A tree is a dict from path to `Entry`; the root is "". An edit makes a new tree, `diff` says what
 changed from one tree to another, `apply` replays that on any tree, and `merge` does so for a list.
-No layers, no whiteouts, no kernel: what is true of these few lines has to be true on disk.
+No layers, no whiteouts, no kernel: what is true of these few lines has to be true on disk. The
+tests of snapshots compare the two at random, and `lab try` where a person asks.
+Read next: `trees`, `algebra`.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+
+from minibuild.startup.tuples import NamedTuple
 
 
 class Entry(NamedTuple):

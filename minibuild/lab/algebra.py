@@ -1,0 +1,104 @@
+"""Expressions of merge and diff: read from text, and worked out by any engine.
+
+    merge(a, diff(b, c))      names of trees, `scratch` for the empty one, and two functions
+
+Comes in: text. Goes out: an expression; and its value, a list of diffs, which is what a result is
+everywhere here (`cache.results`). What a diff is, the engine knows: the model has pairs of trees in
+memory, the other snapshots on disk. Read next: `trial`.
+"""
+
+import ast
+from collections.abc import Mapping
+from typing import Protocol
+
+from minibuild.errors import UsageError
+from minibuild.startup.tuples import NamedTuple
+
+EMPTY_TREE = "scratch"
+_GRAMMAR = "it is made of names, merge(a, b, ...) and diff(lower, upper)"
+_MAX_LENGTH = 2000
+
+Value = tuple[int, ...]
+"""Diffs in order, lowest first, by the numbers that an engine has for them."""
+
+
+class Engine(Protocol):
+    """What works out a Diff: the diffs that lead from one value to another."""
+
+    def diff(self, lower: Value, upper: Value) -> Value:
+        """What changed from `lower` to `upper`."""
+        ...
+
+
+class Named(NamedTuple):
+    """A tree by its name."""
+
+    name: str
+
+
+class Merged(NamedTuple):
+    """The diffs of all parts, in order."""
+
+    parts: tuple["Expression", ...]
+
+
+class Differing(NamedTuple):
+    """What changed from one to the other."""
+
+    lower: "Expression"
+    upper: "Expression"
+
+
+Expression = Named | Merged | Differing
+
+
+def parse_expression(text: str) -> Expression:
+    """The expression of a text. Raises `UsageError`."""
+    if len(text) > _MAX_LENGTH:
+        raise UsageError("the expression is too long", hint=f"at most {_MAX_LENGTH} characters")
+    try:
+        parsed = ast.parse(text.strip(), mode="eval").body
+        return _expression(parsed)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UsageError(f"the expression {text!r} cannot be read", hint=_GRAMMAR) from None
+
+
+def _expression(node: ast.expr) -> Expression:
+    match node:
+        case ast.Name(id=name):
+            return Named(name)
+        case ast.Call(func=ast.Name(id="merge"), args=parts, keywords=[]):
+            return Merged(tuple(_expression(part) for part in parts))
+        case ast.Call(func=ast.Name(id="diff"), args=[lower, upper], keywords=[]):
+            return Differing(_expression(lower), _expression(upper))
+        case ast.Call(func=ast.Name(id="diff")):
+            raise UsageError("diff takes two trees: diff(lower, upper)")
+    raise UsageError(f"{ast.unparse(node)!r} is no part of an expression", hint=_GRAMMAR)
+
+
+def text_of(expression: Expression) -> str:
+    """The expression as it is written."""
+    match expression:
+        case Named(name):
+            return name
+        case Merged(parts):
+            return f"merge({', '.join(map(text_of, parts))})"
+        case Differing(lower, upper):
+            return f"diff({text_of(lower)}, {text_of(upper)})"
+
+
+def value_of(expression: Expression, known: Mapping[str, Value], engine: Engine) -> Value:
+    """The diffs that an expression comes to. Raises `UsageError` for a name that is not known."""
+    match expression:
+        case Named(name):
+            if name not in known:
+                raise UsageError(
+                    f"there is no tree {name!r}",
+                    hint=f"give it as an argument before it is used: {name}='x y/1'",
+                )
+            return known[name]
+        case Merged(parts):
+            return tuple(diff for part in parts for diff in value_of(part, known, engine))
+        case Differing(lower, upper):
+            values = (value_of(side, known, engine) for side in (lower, upper))
+            return engine.diff(*values)

@@ -1,0 +1,251 @@
+"""`lab try`: an expression worked out twice, by the model and by real snapshots.
+
+Comes in: trees as text and an expression. Goes out: a `Trial`: the tree by each of the two, the
+layers as tars and as upperdirs, how the merge was made and why, and where the two differ. The real
+side is that of every build: the materialiser, the snapshotter, the rule of the solver for a Diff.
+A tree that is made on another is edited through the mount of that, as a RUN does it, so its
+whiteouts are those of the kernel. Read next: `minibuild.snapshot.merge`.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from minibuild.cache.results import DiffKey, Result
+from minibuild.errors import BuildError, UsageError
+from minibuild.image.listing import Layer, entries_of
+from minibuild.lab import model
+from minibuild.lab.algebra import EMPTY_TREE, Expression, Value, parse_expression, text_of, value_of
+from minibuild.lab.disk import edit_tree, read_tree
+from minibuild.lab.model import Tree
+from minibuild.lab.trees import Edit, edited, parse_tree
+from minibuild.snapshot.api import MergePolicy, MergeReport, SnapshotID, Strategy
+from minibuild.snapshot.upperdir import UpperEntry, upper_entries
+from minibuild.solver.diff import difference
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Worker
+
+
+class Given(NamedTuple):
+    """A tree that was given: `below` is what it was made on, if anything, `line` its words."""
+
+    name: str
+    below: Expression | None
+    line: str
+    edits: Sequence[Edit]
+
+
+class TriedLayer(NamedTuple):
+    """One of the diffs. `tar` are the names in its layer; `upperdir` is None if the diff is that of
+    two trees of which neither was made on the other: it lies in no directory of its own."""
+
+    made_by: str
+    tar: tuple[str, ...]
+    upperdir: tuple[UpperEntry, ...] | None
+
+
+class Outcome(NamedTuple):
+    """What came of a merge on disk: the tree and how it was made, or the error. `upperdir` is what
+    lies in the snapshot of the merge itself; `differences` say where it is not what the model has.
+    """
+
+    tree: Tree
+    report: MergeReport | None
+    upperdir: tuple[UpperEntry, ...]
+    error: str
+    differences: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the model and the disk say the same."""
+        return not self.error and not self.differences
+
+
+class Trial(NamedTuple):
+    """All that was found. `chosen` is the merge as a build makes it; `linked` the same by
+    hardlinks, if that is another. Both are None if there are no snapshots here; `unable` says why.
+    """
+
+    given: Sequence[Given]
+    expression: Expression
+    parts: tuple[str, ...]
+    model: Tree
+    layers: tuple[TriedLayer, ...]
+    chosen: Outcome | None
+    linked: Outcome | None
+    unable: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything that was made on disk is what the model says."""
+        return all(made.agrees for made in (self.chosen, self.linked) if made is not None)
+
+
+def parse(expression: str, trees: Sequence[str]) -> tuple[Expression, list[Given]]:
+    """The words of the command. Each tree is `NAME=WORDS`, or `NAME:EXPRESSION=WORDS` for one that
+    is made on what the expression says. Raises `UsageError`."""
+    given: list[Given] = []
+    for word in trees:
+        head, equals, line = word.partition("=")
+        name, colon, below = head.partition(":")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{word!r} names no tree", hint="write NAME='x y/1'")
+        if name in ("merge", "diff", EMPTY_TREE) or name in [g.name for g in given]:
+            raise UsageError(f"the name {name!r} is taken")
+        given.append(
+            Given(name, parse_expression(below) if colon else None, line, parse_tree(line))
+        )
+    return parse_expression(expression), given
+
+
+# --- The model ---
+
+
+class ModelEngine:
+    """Diffs as pairs of trees in memory."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Tree, Tree]] = []
+        self.words: list[str] = []
+
+    def add(self, lower: Tree, upper: Tree, words: str) -> Value:
+        """One more diff, and what it is in words."""
+        self.pairs.append((lower, upper))
+        self.words.append(words)
+        return (len(self.pairs) - 1,)
+
+    def tree(self, value: Value) -> Tree:
+        """What diffs add up to."""
+        return model.merge(self.pairs[number] for number in value)
+
+    def diff(self, lower: Value, upper: Value) -> Value:
+        """What changed; if `upper` goes on from `lower`, the diffs that it adds."""
+        if upper[: len(lower)] == lower:
+            return upper[len(lower) :]
+        return self.add(self.tree(lower), self.tree(upper), "two trees compared")
+
+
+def by_model(expression: Expression, given: Sequence[Given]) -> Trial:
+    """The expression in memory alone. Raises `UsageError`, if something in it cannot be."""
+    engine = ModelEngine()
+    known: dict[str, Value] = {EMPTY_TREE: ()}
+    for number, one in enumerate(given):
+        below = () if one.below is None else value_of(one.below, known, engine)
+        tree = engine.tree(below)
+        made = edited(tree, one.edits, 1000 * (number + 1))
+        words = one.name if one.below is None else f"{one.name}, made on {text_of(one.below)}"
+        known[one.name] = (*below, *engine.add(tree, made, words))
+    value = value_of(expression, known, engine)
+    parts = tuple(engine.words[number] for number in value)
+    return Trial(given, expression, parts, engine.tree(value), (), None, None)
+
+
+# --- Real snapshots ---
+
+
+class DiskEngine:
+    """Diffs as rows of a store, made and merged as builds do it."""
+
+    def __init__(
+        self, worker: Worker, policy: MergePolicy, cancelled: threading.Event | None = None
+    ) -> None:
+        self._worker = worker
+        self._materialiser = worker.materialiser(cancelled, policy)
+
+    def diff(self, lower: Value, upper: Value) -> Value:
+        """What changed, by the rule of the solver."""
+        return difference(_result(lower), _result(upper), self._worker, self._materialiser, _silent)
+
+    def edited(self, below: Value, edits: Sequence[Edit]) -> Value:
+        """What edits change, done through a mount of what is below."""
+        snapshots, result = self._worker.snapshots, _result(below)
+        parent = self._materialiser.snapshot(result, _silent)
+        active = snapshots.prepare(parent)
+        with snapshots.tree(active, readonly=False) as root:
+            edit_tree(root, edits)
+        snapshots.commit(active)
+        return (self._worker.diffs.add(result, lower=parent, upper=active),)
+
+    def layer(self, key: int, words: str) -> TriedLayer:
+        """A diff as a tar and as an upperdir."""
+        worker, row = self._worker, self._worker.diffs.get(DiffKey(key))
+        blob = self._materialiser.blob(DiffKey(key), _silent, "uncompressed")
+        entries = entries_of(worker.content, Layer(blob.descriptor, blob.diff_id))
+        tar = [e.entry.name + "/" * (e.entry.kind == "dir") for e in entries]
+        upperdir = None
+        if row.upper is not None and worker.snapshots.parent(row.upper) == row.lower:
+            upperdir = self._upperdir(row.upper)
+        return TriedLayer(words, tuple(tar), upperdir)
+
+    def merge(self, value: Value, policy: MergePolicy, expected: Tree) -> Outcome:
+        """The tree that diffs add up to, and how it was made."""
+        snapshots = self._worker.snapshots
+        diffs = [self._materialiser.diff(key, _silent) for key in _result(value)]
+        try:
+            merged = snapshots.merge(diffs, policy)
+        except BuildError as error:
+            words = error.message.replace(f"{self._worker.store.root}/", "")
+            return Outcome({}, None, (), words, ())
+        with snapshots.tree(merged.snapshot) as root:
+            tree = read_tree(f"/proc/self/fd/{root}")
+        upperdir = self._upperdir(merged.snapshot)
+        return Outcome(tree, merged.report, upperdir, "", tuple(_differences(expected, tree)))
+
+    def _upperdir(self, snapshot: SnapshotID) -> tuple[UpperEntry, ...]:
+        snapshots = self._worker.snapshots
+        return tuple(upper_entries(snapshots.layer_dir(snapshot), snapshots.whiteouts))
+
+
+def on_disk(
+    trial: Trial,
+    worker: Worker,
+    policy: MergePolicy = MergePolicy(),  # noqa: B008
+    cancelled: threading.Event | None = None,
+) -> Trial:
+    """The same on disk, beside what the model said."""
+    engine = DiskEngine(worker, policy, cancelled)
+    known: dict[str, Value] = {EMPTY_TREE: ()}
+    try:
+        for one in trial.given:
+            below = () if one.below is None else value_of(one.below, known, engine)
+            known[one.name] = (*below, *engine.edited(below, one.edits))
+        value = value_of(trial.expression, known, engine)
+    except UsageError:
+        raise
+    except BuildError as error:
+        words = error.message.replace(f"{worker.store.root}/", "")
+        return trial._replace(chosen=Outcome({}, None, (), words, ()))
+    layers = tuple(engine.layer(key, words) for key, words in zip(value, trial.parts, strict=True))
+    chosen = engine.merge(value, policy, trial.model)
+    linked = None
+    if chosen.report is not None and chosen.report.strategy is Strategy.STACK:
+        by_links = engine.merge(value, policy._replace(strategy=Strategy.HARDLINK), trial.model)
+        if by_links.report is None or by_links.report.strategy is not Strategy.STACK:
+            linked = by_links
+    return trial._replace(layers=layers, chosen=chosen, linked=linked)
+
+
+def _result(value: Value) -> Result:
+    return tuple(DiffKey(key) for key in value)
+
+
+def _silent(_: str) -> None:
+    """Work is not reported: it is over at once."""
+
+
+def _differences(expected: Tree, found: Tree) -> list[str]:
+    """Where two trees differ, in words, the first being that of the model."""
+    one, two = model.plain(expected), model.plain(found)
+    words = []
+    for path in sorted(one.keys() | two.keys()):
+        if path not in two:
+            words.append(f"/{path}: the model has it, the disk has not")
+        elif path not in one:
+            words.append(f"/{path}: the disk has it, the model has not")
+        elif one[path] != two[path]:
+            names = [n for n in one[path]._fields if getattr(one[path], n) != getattr(two[path], n)]
+            words.append(f"/{path}: another {' and '.join(names)}")
+    possible = model.link_groups(expected)
+    for group in model.link_groups(found):
+        if not any(group <= whole for whole in possible):
+            words.append(f"{', '.join(f'/{p}' for p in sorted(group))}: hardlinks on disk alone")
+    return words
