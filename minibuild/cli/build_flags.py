@@ -6,7 +6,8 @@ Read next: `build_request`, which turns the options into a request.
 
 import argparse
 
-from minibuild.cli.parser import Parser, add_stall_timeout
+from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import add_registry_flags
 from minibuild.progress.select import MODES
 
 _LATER = "it is planned; leave it out for now"
@@ -90,7 +91,7 @@ def _add_results(made: Parser) -> None:
         metavar="[=always|missing|never]",
         help="whether to look for newer base images in registries",
     )
-    add_stall_timeout(made)
+    add_registry_flags(made)
     many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
     add(
         "--call",

@@ -14,10 +14,10 @@ from minibuild.buildflags.attributes import assignment, build_context, insist_on
 from minibuild.buildflags.request import build_request
 from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.cli.build_flags import limits
+from minibuild.cli.registry_flags import ALL, access_of, with_login
 from minibuild.errors import UsageError
 from minibuild.graph.platform import Platform
 from minibuild.session.environment import Environment
-from minibuild.session.registries import registry_access
 from minibuild.session.request import Attestations, BuildRequest, Output
 
 
@@ -50,7 +50,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         "keep_failed": options.on_error != "exit",
         "lab": options.lab,
         "no_record": options.no_record,
-        "registries": registry_access(environment, options.stall_timeout),
+        "registries": access_of(options, environment, ALL),
         "cache_to": options.cache_to,
         "cache_from": options.cache_from,
         "attestations": _attestations(options),
@@ -59,7 +59,25 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
     }
     # What was not given need not be read, and most is not given.
     given = {name: value for name, value in asked.items() if value}
-    return build_request(options.path, given, environment)
+    made = build_request(options.path, given, environment)
+    if options.creds:
+        access = with_login(made.registries, options.creds, _registries(made))
+        made = made._replace(registries=access)
+    return made
+
+
+def _registries(request: BuildRequest) -> set[str]:
+    """The registries that the command line itself names, not the Dockerfile."""
+    from minibuild.oci.reference import parse_reference
+
+    names = [place.ref for place in (*request.cache_to, *request.cache_from)]
+    names += [place.ref for place in (*request.cache_mount_to, *request.cache_mount_from)]
+    images = "docker-image://"
+    names += [v.removeprefix(images) for v in request.contexts.values() if v.startswith(images)]
+    for output in request.outputs:
+        if output.type == "registry" or output.attributes.get("push"):
+            names += [*request.tags, *output.attributes.get("name", "").split(",")]
+    return {parse_reference(name).domain for name in names if name}
 
 
 def is_stream(path: str) -> bool:

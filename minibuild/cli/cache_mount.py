@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from minibuild.buildflags.cache_mount import place
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.table import ago, table
 from minibuild.errors import BuildError, StoreError, UsageError
 from minibuild.linux.signals import stopping
+from minibuild.oci.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
 from minibuild.progress.select import MODES, choose
 from minibuild.rootless.enter import enter
-from minibuild.session.registries import registry_access
+from minibuild.session.request import CacheMountPlace
 
 if TYPE_CHECKING:
     from minibuild.worker.context import BuildContext
@@ -31,9 +33,12 @@ _PATIENCE_S = 30.0
 
 
 @contextmanager
-def _context(options: argparse.Namespace, session: Session) -> Iterator["BuildContext"]:
+def _context(
+    options: argparse.Namespace, session: Session, asked: CacheMountPlace
+) -> Iterator["BuildContext"]:
     """An open store, and progress that is shown until the block ends."""
-    root, access = session.root, registry_access(session.environment)
+    domains = [parse_reference(asked.ref).domain] if asked.ref else []
+    root, access = session.root, access_of(options, session.environment, domains)
     enter()
     from minibuild.events import serialised
     from minibuild.session.request import BuildRequest
@@ -187,6 +192,7 @@ def _export_parser() -> Parser:
     made.add_argument("place", metavar="PLACE", help="REF, type=local,dest=DIR: see the manual")
     made.add_argument("id", nargs="*", metavar="ID", help="which (default: all of the store)")
     _add_progress(made)
+    add_registry_flags(made)
     return made
 
 
@@ -195,7 +201,7 @@ def _export(options: argparse.Namespace, session: Session) -> int:
     from minibuild.worker.gc import cache_mounts_of
 
     asked = place(options.place, "cache-mount-to")
-    with _context(options, session) as build:
+    with _context(options, session, asked) as build:
         known = [holding.description for holding in cache_mounts_of(build.worker.store)]
         ids = _named((*asked.ids, *options.id) or sorted(known), known, _missing)
         sent = send(build, [asked._replace(ids=())], ids)
@@ -213,6 +219,7 @@ def _import_parser() -> Parser:
     made.add_argument("place", metavar="PLACE", help="REF, type=local,src=DIR: see the manual")
     made.add_argument("id", nargs="*", metavar="ID", help="which (default: all that are there)")
     _add_progress(made)
+    add_registry_flags(made)
     return made
 
 
@@ -226,7 +233,7 @@ def _import(options: argparse.Namespace, session: Session) -> int:
 
     asked = place(options.place, "cache-mount-from")
     done = []
-    with _context(options, session) as build:
+    with _context(options, session, asked) as build:
         opened = open_place(asked, build.registries, build.cancelled, build.report)
         kept = read_mounts(opened)
         if kept is None:

@@ -41,6 +41,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "image import": Entry("image_import", "make an image of one layer from a tar"),
     "image save": Entry("image_files", "write an image to an archive or OCI layout"),
     "image load": Entry("image_files", "read images from an archive or OCI layout"),
+    "login": Entry("login", "log in to a registry, and keep the login"),
+    "logout": Entry("login", "forget the login for a registry"),
     "cache-mount ls": Entry("cache_mount", "list the directories of RUN --mount=type=cache"),
     "cache-mount show": Entry("cache_mount", "show what is in a cache mount"),
     "cache-mount export": Entry("cache_mount", "write cache mounts to a registry or a folder"),

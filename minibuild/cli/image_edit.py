@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import Images, find, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.imagetools.edit import (
@@ -37,7 +38,6 @@ from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
-from minibuild.session.registries import registry_access
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -73,14 +73,12 @@ def _place(options: argparse.Namespace, session: Session) -> Iterator[Place]:
     cancelled, registry = threading.Event(), None
     remote = getattr(options, "push", False)
     if remote:
-        access = registry_access(session.environment)
-        if options.insecure:
-            words = [options.image, options.name, getattr(options, "onto", "")]
-            domains = {_reference(word).domain for word in words if word}
-            access = access._replace(insecure=tuple(sorted(domains)))
+        words = [options.image, options.name, getattr(options, "onto", "")]
+        domains = {_reference(word).domain for word in words if word}
+        access = access_of(options, session.environment, domains)
         registry = Registry(access, patient(cancelled, access.stall_s))
-    elif getattr(options, "insecure", False):
-        raise UsageError("--insecure is about registries, and is of use with --push only")
+    else:
+        insist_on_push(options)
     with open_images(session.root) as images, stopping(cancelled):
         yield Place(images, registry, cancelled)
 
@@ -98,7 +96,8 @@ def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") 
     made.add_argument("name", metavar="NAME", help="name of the new image")
     if remote:
         made.switch("--push", help="all names are of registries: read there, and push there")
-        made.switch("--insecure", help="the registries may do without TLS, or any certificate")
+        made.switch("--insecure", help="short for --tls-verify=false")
+        add_registry_flags(made)
     made.switch("-q", "--quiet", help="print the digest only")
     return made
 

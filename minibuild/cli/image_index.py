@@ -11,13 +11,13 @@ from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.imagetools.index import Together
 from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
 from minibuild.oci.reference import Reference, parse_reference
-from minibuild.session.registries import registry_access
 
 
 def _parser() -> Parser:
@@ -30,14 +30,15 @@ def _parser() -> Parser:
     made.add_argument("image", nargs="+", metavar="IMAGE", help="an image, or an index to extend")
     made.repeated("--annotation", metavar="K=V", help="annotation of the index")
     made.switch("--push", help="all names are of registries: read there, and push there")
-    made.switch("--insecure", help="the registries may do without TLS, or any certificate")
+    made.switch("--insecure", help="short for --tls-verify=false")
+    add_registry_flags(made)
     made.switch("-q", "--quiet", help="print the digest only")
     return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    if options.insecure and not options.push:
-        raise UsageError("--insecure is about registries, and is of use with --push only")
+    if not options.push:
+        insist_on_push(options)
     name = new_name(options.name)
     pairs = (assignment(text, "annotation") for text in options.annotation)
     annotations = {key: value or "" for key, value in pairs}
@@ -67,11 +68,9 @@ def _in_registries(
     from minibuild.registry.pull import Registry
     from minibuild.registry.push import push_image
 
-    access, cancelled = registry_access(session.environment), threading.Event()
     names = [_reference(word) for word in options.image]
-    if options.insecure:
-        domains = sorted({one.domain for one in (name, *names)})
-        access = access._replace(insecure=tuple(domains))
+    access = access_of(options, session.environment, {one.domain for one in (name, *names)})
+    cancelled = threading.Event()
     registry, together = Registry(access, patient(cancelled, access.stall_s)), Together()
     with stopping(cancelled):
         for one in names:

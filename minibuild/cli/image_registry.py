@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image import new_name
-from minibuild.cli.parser import Parser, add_stall_timeout
+from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import find, open_images
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.events import Report, serialised
@@ -24,7 +25,6 @@ from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.select import MODES, choose
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
-from minibuild.session.registries import registry_access
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -39,9 +39,7 @@ class Line(NamedTuple):
 @contextmanager
 def _line(options: argparse.Namespace, session: Session, *names: Reference) -> Iterator[Line]:
     """The registries as this session reaches them; progress is shown until the block ends."""
-    access = registry_access(session.environment, options.stall_timeout)
-    if options.insecure:
-        access = access._replace(insecure=tuple(name.domain for name in names))
+    access = access_of(options, session.environment, {name.domain for name in names})
     cancelled = threading.Event()
     renderer = choose(
         "quiet" if options.quiet else options.progress,
@@ -59,8 +57,8 @@ def _line(options: argparse.Namespace, session: Session, *names: Reference) -> I
 
 
 def _add_common(made: Parser) -> None:
-    made.switch("--insecure", help="the registry may do without TLS, or with any certificate")
-    add_stall_timeout(made)
+    add_registry_flags(made)
+    made.switch("--insecure", help="short for --tls-verify=false")
     made.add_argument(
         "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
     )

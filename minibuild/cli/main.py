@@ -36,12 +36,22 @@ _WITHOUT_A_STORE = ("completion", "doctor", "version")
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
 _ALIASES = {
     "b": "build",
+    "buildx b": "build",
+    "buildx build": "build",
+    "builder build": "build",
+    "image build": "build",
     "image list": "image ls",
     "image remove": "image rm",
     "images": "image ls",
+    "rmi": "image rm",
+    **{name: f"image {name}" for name in "history import load pull push save tag".split()},
+    "builder prune": "prune",
+    "buildx prune": "prune",
+    "buildx du": "du",
     "builds": "builds ls",
     "builds list": "builds ls",
 }
+"""Other names of commands: those that people know from docker."""
 
 
 def entry(argv: Sequence[str] | None = None) -> int:

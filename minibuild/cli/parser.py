@@ -114,13 +114,3 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     except (OSError, ValueError):
         columns = 0
     return argparse.RawDescriptionHelpFormatter(prog, width=min(columns or 80, 100) - 2)
-
-
-def add_stall_timeout(made: Parser) -> None:
-    """The flag that says how long a server may send next to nothing."""
-    made.add_argument(
-        "--stall-timeout",
-        default="",
-        metavar="TIME",
-        help="give up a server that sends next to nothing for so long (default: 30s)",
-    )

@@ -17,11 +17,13 @@ from minibuild.buildflags.resources import resources as limits_of
 from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
 from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping
+from minibuild.oci.reference import parse_reference
 from minibuild.rootless.enter import enter
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,6 +46,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     made.add_argument("--platform", default="", metavar="OS/ARCH", help="default: this machine's")
     add_limits(made)
+    add_registry_flags(made)
     # Docker's habits: they ask for what is done anyway.
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
         made.switch(habit, help=argparse.SUPPRESS)
@@ -67,11 +70,10 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     name = _name(root, options.image) if options.image else ""
     enter()
     from minibuild.cli.view import failed_view, writable_view
-    from minibuild.session.registries import registry_access
     from minibuild.worker.worker import open_worker
 
     platform = platform_of(options.platform, session.environment)
-    registries = registry_access(session.environment)
+    registries = access_of(options, session.environment, _domains(name))
     cancelled = threading.Event()
     with (
         open_worker(root) as worker,
@@ -101,6 +103,13 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if ended.oom:
         session.tell(f"note: {out_of_memory(ended.peak_bytes, resources)}")
     return ended.code
+
+
+def _domains(name: str) -> list[str]:
+    """The registry that the name of an image leads to."""
+    if not name or "://" in name:
+        return []
+    return [parse_reference(name).domain]
 
 
 def _name(root: str, word: str) -> str:

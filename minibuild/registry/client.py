@@ -58,7 +58,8 @@ class Client:
     ) -> None:
         self.hosts = Hosts(access)
         self.transport = Transport(patience, access.proxies)
-        credentials = Credentials(tuple(os.fspath(path) for path in access.logins))
+        paths = tuple(os.fspath(path) for path in access.logins)
+        credentials = Credentials(paths, access.passwords)
         self._authoriser = Authoriser(self.transport, credentials, self.hosts)
         self._schemes: dict[str, str] = {}
         self._choosing = threading.Lock()
@@ -104,6 +105,11 @@ class Client:
             return same_host(url, base), parse_address(url).place
         except ValueError as error:
             raise no_address(endpoint.host, reason(error)) from None
+
+    def check_login(self, domain: str) -> None:
+        """Ask a registry whether it takes the login that there is. Raises `RegistryError`."""
+        endpoint = self.hosts.registry(domain)
+        discard(self.call(endpoint, Call("GET", "/v2/", what="your account")))
 
     def document(
         self, endpoint: Endpoint, call: Call, limit: int
@@ -158,6 +164,8 @@ class Client:
 
 
 def _scopes(repository: str, push: bool, also: tuple[str, ...]) -> tuple[str, ...]:
+    if not repository:
+        return ()  # no more than who one is
     actions = "pull,push" if push else "pull"
     return (
         f"repository:{repository}:{actions}",

@@ -8,15 +8,14 @@ Read next: `auth`.
 """
 
 import base64
+from collections.abc import Mapping
 
 from minibuild.errors import RegistryError
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_document
+from minibuild.registry import helpers
 from minibuild.startup.tuples import NamedTuple
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
-_HELPER_S = 30
-# What helpers print when they work well and know nothing of a registry.
-_UNKNOWN = "credentials not found"
 _TOKEN_USER = "<token>"
 
 
@@ -42,14 +41,20 @@ class LoginsError(RegistryError):
 
 
 class Credentials:
-    """The logins of some config files; each is read when first asked for."""
+    """The logins of some config files; each is read when first asked for. Those that are `given`,
+    a name and a password by the name of the registry, count before them."""
 
-    def __init__(self, paths: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, paths: tuple[str, ...] = (), given: Mapping[str, tuple[str, str]] | None = None
+    ) -> None:
         self._paths = paths
+        self._given = given or {}
         self._configs: dict[str, Member] = {}
 
     def login(self, domain: str, repository: str = "") -> Login | None:
         """The login for a repository of a registry; the first file that has one counts."""
+        if given := self._given.get(domain):
+            return Login(*given)
         for path in self._paths:
             if found := self._login(path, domain, repository):
                 return found
@@ -57,10 +62,8 @@ class Credentials:
 
     def _login(self, path: str, domain: str, repository: str) -> Login | None:
         config = self._read(path)
-        keys = _keys(domain)
-        helpers = config["credHelpers"]
-        named = next((helpers[key] for key in keys if key in helpers), config["credsStore"])
-        if helper := named.word():
+        keys = keys_of(domain)
+        if helper := helper_of(config, domain):
             for key in keys:
                 if found := _ask(helper, key, path):
                     return found
@@ -72,18 +75,30 @@ class Credentials:
 
     def _read(self, path: str) -> Member:
         if path not in self._configs:
-            try:
-                with open(path, "rb") as file:
-                    data = file.read(MAX_DOCUMENT_BYTES + 1)
-            except (FileNotFoundError, NotADirectoryError):
-                data = b"{}"
-            except OSError as error:
-                raise RegistryError(f"cannot read {path}: {error.strerror}") from None
-            self._configs[path] = parse_document(data, path, error=LoginsError)
+            self._configs[path] = read_logins(path)
         return self._configs[path]
 
 
-def _keys(domain: str) -> tuple[str, ...]:
+def read_logins(path: str) -> Member:
+    """The file of logins at `path`; an empty document if there is none."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        data = b"{}"
+    except OSError as error:
+        raise RegistryError(f"cannot read {path}: {error.strerror}") from None
+    return parse_document(data, path, error=LoginsError)
+
+
+def helper_of(config: Member, domain: str) -> str:
+    """The name of the helper that a file has for a registry; empty if it has none."""
+    named = config["credHelpers"]
+    own = (named[key] for key in keys_of(domain) if key in named)
+    return next(own, config["credsStore"]).word()
+
+
+def keys_of(domain: str) -> tuple[str, ...]:
     """The names under which a registry may stand in a file."""
     if domain == "docker.io":
         return _HUB_KEYS
@@ -121,32 +136,7 @@ def _from_entry(entry: Member) -> Login | None:
 
 def _ask(helper: str, key: str, path: str) -> Login | None:
     """What a credential helper knows of a registry."""
-    from subprocess import TimeoutExpired, run
-
-    program = f"docker-credential-{helper}"
-    try:
-        done = run(
-            [program, "get"],
-            input=key.encode(),
-            capture_output=True,
-            timeout=_HELPER_S,
-            check=False,
-        )
-    except (FileNotFoundError, PermissionError):
-        # The latter also if a folder of PATH is closed to this account.
-        raise RegistryError(
-            f"the credential helper {program} is not installed",
-            hint=f"{path} names it: install it, or take it out there and log in again",
-        ) from None
-    except (OSError, TimeoutExpired) as error:
-        raise RegistryError(f"the credential helper {program} failed: {error}") from None
-    if done.returncode:
-        said = (done.stdout + done.stderr).decode(errors="replace").strip()
-        if _UNKNOWN in said or not said:
-            return None
-        raise RegistryError(f"the credential helper {program} failed: {said.splitlines()[0]}")
-    answer = parse_document(
-        done.stdout, f"the answer of the credential helper {program}", error=RegistryError
-    )
-    user, secret = (answer[key].required().text() for key in ("Username", "Secret"))
-    return Login(identity=secret) if user == _TOKEN_USER else Login(user, secret)
+    found = helpers.get(helper, key, path)
+    if found is None or found.user != _TOKEN_USER:
+        return found and Login(*found)
+    return Login(identity=found.password)

@@ -47,10 +47,7 @@ def refusal(response: "BaseHTTPResponse", host: str, what: str, *, logged_in: bo
     elif status in (401, 403):
         message = f"{host} denies access to {what}"
         if not logged_in:
-            hint = (
-                f"there is no login for {host}: `docker login {host}` writes one to "
-                "~/.docker/config.json"
-            )
+            hint = f"there is no login for {host}: `minibuild login {host}` keeps one"
         elif status == 401:
             hint = f"{host} does not take the login: has its password changed, or expired?"
         else:

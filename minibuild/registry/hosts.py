@@ -84,6 +84,10 @@ class Hosts:
             return self._endpoint(reference.name)
         return self._endpoint(rule.location + reference.name[len(rule.prefix) :])
 
+    def registry(self, domain: str) -> Endpoint:
+        """The registry itself, and none of its repositories."""
+        return self._endpoint(domain)
+
     def tls(self, host: str) -> Tls:
         """What to trust when speaking to `host` (with its port, if it is not the usual one)."""
         rule = self._rule(host)
@@ -116,7 +120,7 @@ class Hosts:
         return Endpoint(host, repository, domain, schemes, tls, is_mirror)
 
     def _is_insecure(self, host: str, rule: Rule) -> bool:
-        return rule.insecure or host in self._access.insecure
+        return rule.insecure or host in self._access.insecure or "*" in self._access.insecure
 
     def _rule(self, name: str) -> Rule:
         if self._rules is None:

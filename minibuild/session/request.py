@@ -83,8 +83,9 @@ class RegistryAccess(NamedTuple):
     `logins` are files in the form of Docker's config.json; the first that knows a registry
     counts. `certificates` are folders in the form of /etc/docker/certs.d. `proxies` maps `http`,
     `https` and `no` to the values of the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
-    `insecure` are registries that may go without TLS, whatever the settings say. What brings next
-    to nothing for `stall_s` seconds is given up.
+    `insecure` are registries that may go without TLS, whatever the settings say; `*` is all. What
+    brings next to nothing for `stall_s` seconds is given up. `passwords` are pairs of name and
+    password for registries by their names, which count before the files.
     """
 
     settings: StrPath = ""
@@ -93,6 +94,14 @@ class RegistryAccess(NamedTuple):
     proxies: Mapping[str, str] = {}
     insecure: tuple[str, ...] = ()
     stall_s: float = STALL_S
+    passwords: Mapping[str, tuple[str, str]] = {}
+
+    def __repr__(self) -> str:
+        # As of a `Secret`: what is printed must not show them.
+        rest = ", ".join(
+            f"{name}={value!r}" for name, value in self._asdict().items() if name != "passwords"
+        )
+        return f"RegistryAccess({rest}, passwords=...)"
 
 
 class CacheMountPlace(NamedTuple):

@@ -137,7 +137,7 @@ def test_a_certificate_that_nobody_vouches_for(guarded: Server) -> None:
 def test_without_a_login(guarded: Server) -> None:
     with pytest.raises(RegistryError, match=r"denies access to a:latest \(401") as caught:
         connect(insecure=(guarded.address,)).find(parse_reference(f"{guarded.address}/a"))
-    assert "docker login" in caught.value.hint
+    assert "minibuild login" in caught.value.hint
 
 
 def test_a_wrong_password(guarded: Server, tmp_path: Path) -> None:

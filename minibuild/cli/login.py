@@ -1,0 +1,135 @@
+"""`minibuild login` and `logout`: the logins for registries.
+
+Comes in: a registry, a name, a password from the terminal or from standard input. Goes out: a login
+that the registry took, where `docker login` would keep it. Read next: `minibuild.registry.logins`.
+"""
+
+import argparse
+import sys
+import threading
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.registry_flags import (
+    access_of,
+    add_registry_flags,
+    ask_password,
+    insist_on_terminal,
+)
+from minibuild.errors import UsageError
+from minibuild.linux.signals import stopping
+from minibuild.registry.credentials import Credentials
+from minibuild.registry.logins import Account, drop, keep, parse_account
+from minibuild.session.registries import registry_access
+
+_MOST_BYTES = 64 << 10
+
+
+def _login_parser() -> Parser:
+    made = Parser(
+        "minibuild login",
+        description="Log in to a registry: ask it, and keep the login for later commands.",
+    )
+    _add_registry(made)
+    made.add_argument("-u", "--username", default="", metavar="USER", help="the name of the user")
+    made.add_argument("-p", "--password", default="", metavar="PASSWORD", help="the password")
+    made.switch("--password-stdin", help="read the password from standard input")
+    add_registry_flags(made, creds=False)
+    return made
+
+
+def _login(options: argparse.Namespace, session: Session) -> int:
+    account = parse_account(options.registry)
+    # The file need not be there yet.
+    file = _file(options, session)
+    options.authfile = ""
+    user, password = _asked(options, session)
+    access = access_of(options, session.environment, [account.domain])
+    access = access._replace(passwords={account.domain: (user, password)})
+    from minibuild.registry.client import Client
+    from minibuild.registry.patience import patient
+
+    cancelled = threading.Event()
+    with stopping(cancelled):
+        Client(access, patient(cancelled, access.stall_s)).check_login(account.domain)
+    helper = keep(file, account, user, password)
+    if not helper:
+        session.tell(f"warning: the password is stored unencrypted in {file}")
+        session.tell('hint: a credential helper ("credsStore" in that file) keeps it encrypted')
+    session.say("Login Succeeded")
+    return 0
+
+
+def _asked(options: argparse.Namespace, session: Session) -> tuple[str, str]:
+    """The name and the password, from wherever they are to come. Raises `UsageError`."""
+    user: str = options.username
+    if options.password_stdin:
+        if options.password:
+            raise UsageError("--password and --password-stdin contradict each other")
+        if not user:
+            raise UsageError("--password-stdin needs --username", hint="add -u USER")
+        data = sys.stdin.buffer.read(_MOST_BYTES)
+        password = data.decode(errors="replace").removesuffix("\n").removesuffix("\r")
+    else:
+        if not user:
+            insist_on_terminal()
+            session.stderr.write("Username: ")
+            session.stderr.flush()
+            user = sys.stdin.readline().strip()
+        password = options.password
+        if password:
+            session.tell(
+                "warning: a password on the command line can be read by others: `ps` shows"
+            )
+            session.tell("it, and the shell may keep it. Use --password-stdin")
+        else:
+            password = ask_password()
+    if not user or ":" in user:
+        raise UsageError(f"{user!r} is no name of a user", hint="say who with -u USER")
+    if not password:
+        raise UsageError("the password is empty")
+    return user, password
+
+
+def _logout_parser() -> Parser:
+    made = Parser("minibuild logout", description="Forget the login for a registry.")
+    _add_registry(made)
+    made.add_argument("--authfile", default="", metavar="FILE", help="file of logins")
+    return made
+
+
+def _logout(options: argparse.Namespace, session: Session) -> int:
+    account = parse_account(options.registry)
+    file = _file(options, session)
+    if drop(file, account):
+        session.say(f"Removed the login for {account} from {file}")
+    else:
+        session.tell(f"Not logged in to {account}: {file} has no login for it")
+    for other in registry_access(session.environment).logins:
+        if not options.authfile and _has(str(other), account):
+            session.tell(f"note: {other} has one too: `--authfile {other}` removes it")
+    return 0
+
+
+def _has(file: str, account: Account) -> bool:
+    return Credentials((file,)).login(account.domain, account.path) is not None
+
+
+def _add_registry(made: Parser) -> None:
+    made.add_argument(
+        "registry", nargs="?", default="", metavar="REGISTRY", help="default: Docker Hub"
+    )
+
+
+def _file(options: argparse.Namespace, session: Session) -> str:
+    """The file that keeps logins: the one that was named, else the first that is read."""
+    files = registry_access(session.environment).logins
+    if not options.authfile and not files:
+        raise UsageError("there is no home folder for logins", hint="name a file with --authfile")
+    return str(options.authfile or files[0])
+
+
+COMMANDS = {
+    "login": Command(_login_parser, _login),
+    "logout": Command(_logout_parser, _logout),
+}
