@@ -15,7 +15,6 @@ from typing import NamedTuple
 import pytest
 
 from minibuild.errors import Cancelled
-from minibuild.exporter import local
 from minibuild.exporter.local import export_local
 from minibuild.exporter.tar import Tree, export_tar
 from minibuild.fileop.api import SourceTree
@@ -178,7 +177,6 @@ def _sha() -> object:
 def little_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The kernel copies much more at once."""
     monkeypatch.setattr(entry, "_COPY_BYTES", 1 << 20)
-    monkeypatch.setattr(local, "_CHUNK_BYTES", 1 << 20)
     monkeypatch.setattr("minibuild.fileop.data._CHUNK", 1 << 20)
     yield
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from minibuild.errors import HostError, UsageError, raise_if_cancelled
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BUFFER_BYTES = 1 << 20
+_ZEROS = memoryview(bytes(_BUFFER_BYTES))
 _TRIES = 20
 _TURN_S = 0.01
 
@@ -27,7 +28,7 @@ _TURN_S = 0.01
 @contextmanager
 def open_destination(
     dest: str, stdout_fd: int = 1, cancelled: threading.Event | None = None
-) -> Iterator[BinaryIO]:
+) -> Iterator["OutputFile"]:
     """A file to write an archive to; `-` is standard output, which must not be a terminal. Writing
     raises `Cancelled` once the event is set.
 
@@ -40,7 +41,7 @@ def open_destination(
                 "an archive is not written to a terminal",
                 hint="redirect standard output, or give dest=FILE",
             )
-        with _File(io.FileIO(stdout_fd, "wb", closefd=False), cancelled) as file:
+        with OutputFile(io.FileIO(stdout_fd, "wb", closefd=False), cancelled) as file:
             yield file
         return
     try:
@@ -50,12 +51,24 @@ def open_destination(
         raise write_error(error, dest) from error
 
 
-class _File(io.BufferedWriter):
-    """A file that is not written any further when the build is cancelled."""
+class OutputFile(io.BufferedWriter):
+    """A file that is not written any further when the build is cancelled. One that is `new` holds
+    nothing yet, so zeros need not be written."""
 
-    def __init__(self, raw: io.FileIO, cancelled: threading.Event | None) -> None:
+    def __init__(
+        self, raw: io.FileIO, cancelled: threading.Event | None, *, new: bool = False
+    ) -> None:
         super().__init__(raw, _BUFFER_BYTES)
         self._cancelled = cancelled
+        self._new = new
+
+    def skip(self, count: int) -> None:
+        """Append zeros, as a hole where that is possible. Something has to be written after it."""
+        if self._new:
+            self.seek(count, os.SEEK_CUR)
+            return
+        while count:
+            count -= self.write(_ZEROS[:count])
 
     def write(self, data: "Buffer", /) -> int:
         raise_if_cancelled(self._cancelled, "writing an output")
@@ -70,7 +83,7 @@ class _File(io.BufferedWriter):
 
 
 @contextmanager
-def _open(dest: str, cancelled: threading.Event | None) -> Iterator[BinaryIO]:
+def _open(dest: str, cancelled: threading.Event | None) -> Iterator["OutputFile"]:
     try:
         mode = os.stat(dest).st_mode
     except FileNotFoundError:
@@ -81,7 +94,7 @@ def _open(dest: str, cancelled: threading.Event | None) -> Iterator[BinaryIO]:
             hint="name a file, or use tar=false for an OCI layout as a directory",
         )
     if not stat.S_ISREG(mode):
-        with _File(io.FileIO(dest, "wb"), cancelled) as file:
+        with OutputFile(io.FileIO(dest, "wb"), cancelled) as file:
             yield file
         return
     # A link stays one: what it points at is replaced.
@@ -89,7 +102,7 @@ def _open(dest: str, cancelled: threading.Event | None) -> Iterator[BinaryIO]:
     folder, name = os.path.split(dest)
     temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}")
     try:
-        with _File(_create(folder, temporary), cancelled) as file:
+        with OutputFile(_create(folder, temporary), cancelled, new=True) as file:
             yield file
             file.flush()
             if not os.path.lexists(temporary):

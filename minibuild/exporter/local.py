@@ -14,6 +14,7 @@ import threading
 from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
 from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
+from minibuild.fileop.data import Copier
 from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
 from minibuild.startup.tuples import NamedTuple
@@ -21,7 +22,6 @@ from minibuild.startup.tuples import NamedTuple
 _NS = 1_000_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CHUNK_BYTES = 16 << 20
 
 
 class LocalExport(NamedTuple):
@@ -96,6 +96,7 @@ class _Copy:
         cancelled: threading.Event | None,
     ) -> None:
         self._cancelled = cancelled
+        self._copier = Copier(cancelled)
         self.written = 0
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree_fd}"
@@ -130,7 +131,7 @@ class _Copy:
 
     def add(self, path: str) -> None:
         """Copy one entry."""
-        self._check()
+        raise_if_cancelled(self._cancelled, "writing an output")
         source = f"{self._source}/{path}"
         found = device.seen(os.lstat(source), source)
         folder, _, name = path.rpartition("/")
@@ -217,17 +218,13 @@ class _Copy:
         try:
             fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
             try:
-                while os.sendfile(fd, source_fd, None, _CHUNK_BYTES):
-                    self._check()
+                self._copier.copy(source_fd, fd, found.st_size)
                 os.fchmod(fd, stat.S_IMODE(found.st_mode))
                 os.utime(fd, ns=self._times(found))
             finally:
                 os.close(fd)
         finally:
             os.close(source_fd)
-
-    def _check(self) -> None:
-        raise_if_cancelled(self._cancelled, "writing an output")
 
     def _times(self, found: os.stat_result) -> tuple[int, int]:
         mtime_ns = found.st_mtime_ns

@@ -8,12 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO
 
-from minibuild.exporter.destination import open_destination
+from minibuild.exporter.destination import OutputFile, open_destination
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.layer.writer import changed
+from minibuild.linux.holes import extents
 from minibuild.startup.tuples import NamedTuple
 
 FILE_MODE = 0o600
@@ -84,7 +84,7 @@ def _names(source: str, prefix: str) -> list[tuple[str, bool]]:
 class _FileSink:
     """A file as a `TarOutput`."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: OutputFile) -> None:
         self._file = file
         self._buffer = memoryview(bytearray(_CHUNK_BYTES))
 
@@ -92,11 +92,15 @@ class _FileSink:
         self._file.write(data)
 
     def write_file(self, fd: int, size: int, name: str) -> None:
-        left = size
-        while left:
-            count = os.readv(fd, [self._buffer[: min(left, _CHUNK_BYTES)]])
-            if not count:
-                raise changed(name)
-            self._file.write(self._buffer[:count])
-            left -= count
+        position = 0
+        for start, end in extents(fd, size):
+            self._file.skip(start - position)
+            position = start
+            while position < end:
+                room = self._buffer[: min(end - position, _CHUNK_BYTES)]
+                count = os.preadv(fd, [room], position)
+                if not count:
+                    raise changed(name)
+                position += self._file.write(room[:count])
+        self._file.skip(size - position)
         self._file.write(bytes(padding(size)))

@@ -11,6 +11,7 @@ import threading
 
 from minibuild.digest import Hash
 from minibuild.errors import raise_if_cancelled
+from minibuild.linux.holes import extents
 
 # O_NONBLOCK: a file that was swapped for a fifo since it was looked at must not hang the build.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -77,18 +78,8 @@ class Copier:
 
     def _sparse(self, source_fd: int, target_fd: int, size: int) -> int:
         os.ftruncate(target_fd, size)
-        end = 0
-        try:
-            while True:
-                start = os.lseek(source_fd, end, os.SEEK_DATA)
-                end = os.lseek(source_fd, start, os.SEEK_HOLE)
-                self._range(source_fd, target_fd, start, end)
-        except OSError as error:
-            if error.errno == errno.EINVAL and not end:  # No SEEK_DATA here: copy the zeros.
-                os.lseek(source_fd, 0, os.SEEK_SET)
-                return self._rest(source_fd, target_fd, size)
-            if error.errno != errno.ENXIO:  # ENXIO: no data after this offset.
-                raise
+        for start, end in extents(source_fd, size):
+            self._range(source_fd, target_fd, start, end)
         return size
 
     def _range(self, source_fd: int, target_fd: int, start: int, end: int) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from minibuild.errors import raise_if_cancelled
 from minibuild.linux import device, owner, xattr
+from minibuild.linux.holes import extents
 from minibuild.snapshot.compare import attributes
 
 _CHUNK_BYTES = 1 << 20
@@ -64,17 +65,8 @@ def copy_data(
     from_fd: int, to_fd: int, size: int, cancelled: threading.Event | None = None
 ) -> None:
     """Copy contents: shared blocks (reflink) where the filesystem can, no holes filled."""
-    position = 0
-    while position < size:
-        try:
-            start = os.lseek(from_fd, position, os.SEEK_DATA)
-            end = os.lseek(from_fd, start, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            break  # Only a hole is left.
+    for start, end in extents(from_fd, size):
         _copy_extent(from_fd, to_fd, start, end, cancelled)
-        position = end
     os.ftruncate(to_fd, size)
 
 
