@@ -20,7 +20,6 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, open_images
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.image import History, ImageConfig
-from minibuild.layer.apply import clean_name
 from minibuild.layer.compress import (
     decompressed,
     detect_compression,
@@ -29,6 +28,7 @@ from minibuild.layer.compress import (
 from minibuild.layer.tar_format import header, padding
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.writer import LayerWriter
+from minibuild.linux.beneath import clean
 from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
 from minibuild.oci.layers import PackedLayer, remember
 from minibuild.progress.quantity import bytes_text
@@ -107,11 +107,11 @@ def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLa
 def _rewrite(reader: TarReader, writer: LayerWriter, what: str) -> float:
     count = newest_ns = 0
     for entry in reader:
-        name = clean_name(entry.name)
+        name = clean(entry.name)
         if not name:
             continue  # the root itself: every image has one
         if entry.kind == "link":
-            entry = entry._replace(linkname=clean_name(entry.linkname))
+            entry = entry._replace(linkname=clean(entry.linkname))
         writer.write(header(entry._replace(name=name)))
         if entry.kind == "file":
             for piece in reader.data():

@@ -5,6 +5,6 @@ digests that stand for what a copy would read. What goes where is decided (`sele
 from the writing. A plan puts its entries into a sink: a `tree`, a `layer`, a `tee` that is both, or
 a `hasher` in front of one of them.
 
-Read in this order: `api`, `owner`, `paths`, `dirs`, `walk`, `select`, `plan`, `tree`, `layer`,
+Read in this order: `api`, `owner`, `walk`, `select`, `plan`, `tree`, `layer`,
 `tee`, `hasher`, `copy`, `apply`, then `checksum`.
 """

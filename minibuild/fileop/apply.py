@@ -16,11 +16,10 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Copied, Entry, Progress, SourceTree, Tally, explained
 from minibuild.fileop.dest import OnDisk
 from minibuild.fileop.owner import has_names, lookup_owner
-from minibuild.fileop.paths import clean, join
 from minibuild.fileop.plan import make_directories, put_copy
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
-from minibuild.linux.beneath import open_beneath, remove_tree
+from minibuild.linux.beneath import clean, join, lstat, open_real, real_path, remove_tree
 
 _ROOT = (0, 0)
 
@@ -122,24 +121,13 @@ def _remove(root_fd: int, action: Rm) -> None:
     head, _, name = clean(action.path).rpartition("/")
     if not name:
         raise DefinitionError("rm /: the root of a tree cannot be removed")
+    above = real_path(root_fd, head)
+    if lstat(root_fd, join(above, name)) is None:
+        if action.missing_ok:
+            return
+        raise DefinitionError(f"rm {action.path}: no such file or directory")
+    fd = open_real(root_fd, above, os.O_PATH | os.O_DIRECTORY)
     try:
-        fd = open_beneath(root_fd, head, os.O_PATH | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        fd = -1
-    try:
-        if fd < 0 or not _is_there(fd, name):
-            if action.missing_ok:
-                return
-            raise DefinitionError(f"rm {action.path}: no such file or directory")
         remove_tree(fd, name)
     finally:
-        if fd >= 0:
-            os.close(fd)
-
-
-def _is_there(dir_fd: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+        os.close(fd)

@@ -13,7 +13,6 @@ from minibuild.errors import DefinitionError, raise_if_cancelled
 from minibuild.fileop.api import SourceTree, explained, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
 from minibuild.fileop.digest_cache import BATCH, DigestCache, rows_of
-from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.hasher import (
     KEEP_MODE,
     Contents,
@@ -27,6 +26,7 @@ from minibuild.fileop.select import Selection
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
+from minibuild.linux.cursor import Cursor
 
 __all__ = ["Contents", "DigestCache", "changed_since", "content_digests", "tree_digests"]
 
@@ -88,7 +88,7 @@ def _fingerprints(
     digests: DigestCache | None,
     cancelled: threading.Event | None,
 ) -> Contents:
-    with explained("reading the files of a copy"), DirStack(selection.tree.fd) as dirs:
+    with explained("reading the files of a copy"), Cursor(selection.tree.fd) as dirs:
         reading = _Reading(dirs, digests, cancelled)
         # All picks first: a source that is not there is an error before anything is read.
         for pick in list(selection.picks()):
@@ -107,7 +107,7 @@ class _Reading:
     __slots__ = ("_batch", "_began_ns", "_digests", "_fresh", "_hasher", "_prints", "_size")
 
     def __init__(
-        self, dirs: DirStack, digests: DigestCache | None, cancelled: threading.Event | None
+        self, dirs: Cursor, digests: DigestCache | None, cancelled: threading.Event | None
     ) -> None:
         self._digests = digests
         self._hasher = _Hasher(dirs, cancelled)
@@ -152,7 +152,7 @@ class _Hasher:
 
     __slots__ = ("_buffer", "_cancelled", "_dirs", "_view")
 
-    def __init__(self, dirs: DirStack, cancelled: threading.Event | None) -> None:
+    def __init__(self, dirs: Cursor, cancelled: threading.Event | None) -> None:
         self._dirs = dirs
         self._cancelled = cancelled
         self._buffer = bytearray(SMALL)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Planned
-from minibuild.fileop.paths import clean, lstat, real_path
+from minibuild.linux.beneath import clean, lstat, real_path
 
 
 class Destination(Protocol):

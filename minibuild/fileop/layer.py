@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from minibuild.fileop.api import Archive, Entry, Planned, Sink, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, capability_words
 from minibuild.fileop.dest import InMemory, Unplannable, parents
-from minibuild.fileop.paths import join, lstat
 from minibuild.fileop.walk import FoundFile
 from minibuild.layer import tar_format as tarformat
 from minibuild.layer.tar_format import KEPT_XATTRS, file_header, header
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import xattr
+from minibuild.linux.beneath import join, lstat
 from minibuild.linux.owner import mapped_ids
 
 _PLAIN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO)

@@ -19,14 +19,14 @@ from collections.abc import Iterator, Mapping
 
 from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.api import Entry, SourceTree, explained
-from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.paths import join
 from minibuild.fileop.plan import Looks
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import compiled
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
+from minibuild.linux.beneath import join
+from minibuild.linux.cursor import Cursor
 from minibuild.linux.owner import fchown
 from minibuild.startup.tuples import NamedTuple
 
@@ -150,7 +150,7 @@ def write_mask(
     """
     began_ns = time.time_ns()
     replaced = _replaced(tree, top_fd, found, cancelled) if found.others or found.mounted else {}
-    with explained("copying files of the context"), DirStack(top_fd) as source:
+    with explained("copying files of the context"), Cursor(top_fd) as source:
         with sink:
             sink.put_all(_entries(source, found.hidden, replaced))
         for path in found.mounted:
@@ -218,7 +218,7 @@ def _is_within(path: str, directory: str) -> bool:
 
 
 def _entries(
-    source: DirStack, hidden: tuple[str, ...], replaced: Mapping[str, os.stat_result]
+    source: Cursor, hidden: tuple[str, ...], replaced: Mapping[str, os.stat_result]
 ) -> Iterator[Entry]:
     """Whiteouts and replacements, in the order of a walk: each directory is finished once. Those
     above them are as below the mask, for overlayfs shows a directory as its topmost layer has it.
@@ -238,7 +238,7 @@ def _entries(
             yield Entry(path, stat.S_IFCHR)
 
 
-def _directories(source: DirStack, path: str, made: set[str]) -> Iterator[Entry]:
+def _directories(source: Cursor, path: str, made: set[str]) -> Iterator[Entry]:
     done = ""
     for name in path.split("/") if path else ():
         done = join(done, name)

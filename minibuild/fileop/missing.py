@@ -7,13 +7,11 @@ that is nearly right. Runs only when a build has failed, so it may look around a
 """
 
 import os
-import stat
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import SourceTree
-from minibuild.fileop.paths import escapes, join, lstat, real_path
+from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.graph.ignore import IgnorePatterns, compiled
-from minibuild.linux.beneath import open_beneath
+from minibuild.linux.beneath import join, lstat, open_beneath, readlink, real_path
 
 _SHOWN = 3
 """So many names are shown."""
@@ -37,6 +35,24 @@ def not_found(
     )
 
 
+def unreadable_directory(tree: SourceTree, named: str, error: OSError) -> DefinitionError:
+    """The error for a path on whose way a directory is closed to this process."""
+    return unreadable(_closed_directory(tree.fd, named), error)
+
+
+def _closed_directory(root_fd: int, path: str) -> str:
+    """The last directory on the way to a path before which this process has to stop."""
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        try:
+            lstat(root_fd, real_path(root_fd, "/".join(parts[: count + 1])))
+        except PermissionError:
+            return "/".join(parts[:count])
+        except OSError:
+            break
+    return path
+
+
 def _real(tree: SourceTree, named: str) -> str:
     try:
         return real_path(tree.fd, named)
@@ -52,12 +68,25 @@ def _place(tree: SourceTree) -> str:
 
 
 def _outside(tree: SourceTree, written: str, named: str) -> str:
-    if not escapes(written):
+    if not _escapes(written):
         return ""
     return (
         f"{written} is outside {_place(tree)}, so it was looked for as /{named} inside it: "
         "use a context that is higher up, or add one with --build-context"
     )
+
+
+def _escapes(path: str) -> bool:
+    """Whether `path` tries to go above its root."""
+    depth = 0
+    for part in path.split("/"):
+        if part == "..":
+            depth -= 1
+        elif part not in ("", "."):
+            depth += 1
+        if depth < 0:
+            return True
+    return False
 
 
 def _ignored(tree: SourceTree, ignore: IgnorePatterns, named: str, real: str) -> str:
@@ -90,17 +119,11 @@ def _dangling(tree: SourceTree, named: str) -> str:
     """Whether the last component is a symlink to nothing."""
     head, _, name = named.rpartition("/")
     try:
-        link = join(real_path(tree.fd, head), name)
-        status = lstat(tree.fd, link)
-        if status is None or not stat.S_ISLNK(status.st_mode):
-            return ""
-        fd = open_beneath(tree.fd, link, os.O_PATH | os.O_NOFOLLOW)
+        target = readlink(tree.fd, join(real_path(tree.fd, head), name))
     except OSError:
         return ""
-    try:
-        target = os.readlink("", dir_fd=fd)
-    finally:
-        os.close(fd)
+    if target is None:
+        return ""
     return f"/{named} is a symlink to {target}, which does not exist in {_place(tree)}"
 
 

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Entry, Planned, Sink, SourceTree, Tally, made_directory
 from minibuild.fileop.dest import Destination, check_replaceable, parents
-from minibuild.fileop.paths import clean, join, names_directory
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
+from minibuild.linux.beneath import clean, join
 
 _KEEP_MODE = ModeRule(None)
 _ROOT = (0, 0)
@@ -130,7 +130,7 @@ def _put_directory(
 ) -> None:
     copy = selection.copy
     top = dest.resolve(copy.dest)
-    if not names_directory(copy.dest):
+    if not _names_directory(copy.dest):
         check_replaceable(top, stat.S_IFDIR, dest.kind(top))
     for entry in make_directories(dest, top, _made_mode(copy), owner or _ROOT):
         sink.put(entry)
@@ -155,13 +155,18 @@ def _file(
         yield from make_directories(dest, target, made_mode, made_owner)
         yield Archive(target, found.dir_fd, found.name, owner)
         return
-    if names_directory(copy.dest):
+    if _names_directory(copy.dest):
         yield from make_directories(dest, target, made_mode, made_owner)
     if dest.kind(target) == stat.S_IFDIR:
         target = join(target, clean(pick.named).rpartition("/")[2])
     above = target.rpartition("/")[0]
     yield from make_directories(dest, above, made_mode, made_owner)
     yield Looks(copy, owner).entry(found, target, keep=False)
+
+
+def _names_directory(path: str) -> bool:
+    """Whether `path` says by its end that it is a directory: `d/` or `d/.`."""
+    return path.endswith(("/", "/.")) or path in ("", ".")
 
 
 def _is_archive(found: FoundFile) -> bool:

@@ -14,14 +14,13 @@ from contextlib import closing, contextmanager
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, unreadable
-from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.paths import clean, closed_directory, join, lstat, real_path
 from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import compile_glob
 from minibuild.linux import device
-from minibuild.linux.beneath import open_beneath
+from minibuild.linux.beneath import clean, join, lstat, open_beneath, real_path
+from minibuild.linux.cursor import Cursor
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -87,7 +86,9 @@ class Selection:
         try:
             real = real_path(self.tree.fd, named)
         except PermissionError as error:
-            raise unreadable(closed_directory(self.tree.fd, named), error) from error
+            from minibuild.fileop.missing import unreadable_directory
+
+            raise unreadable_directory(self.tree, named, error) from error
         except OSError as error:
             raise DefinitionError(f"cannot copy {written}: {error.strerror}") from error
         status = lstat(self.tree.fd, real)
@@ -122,10 +123,10 @@ class Selection:
         top = fixed.real if fixed else ""
         if fixed is not None and not fixed.is_dir:
             return
-        with self._directory(top) as fd, DirStack(fd) as stack:
+        with self._directory(top) as fd, Cursor(fd) as stack:
             yield from self._match(stack, top, parts[first:])
 
-    def _match(self, stack: DirStack, above: str, patterns: Sequence[str]) -> Iterator[str]:
+    def _match(self, stack: Cursor, above: str, patterns: Sequence[str]) -> Iterator[str]:
         matches = compile_glob(patterns[0])
         with os.scandir(stack.fd) as scan:
             entries = [(e.name, e.is_dir(follow_symlinks=False)) for e in scan if matches(e.name)]

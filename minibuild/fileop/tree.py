@@ -20,15 +20,15 @@ from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
 from minibuild.fileop.api import Archive, Copied, Entry, Planned, Sink, unreadable
 from minibuild.fileop.data import CAPABILITY, READ, Copier, capability_words, same_contents
 from minibuild.fileop.dest import check_replaceable
-from minibuild.fileop.dirs import DirStack
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux import device, xattr
+from minibuild.linux.cursor import Cursor
 from minibuild.linux.owner import Births, birth_mode, chown, fchown
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class _Target(DirStack):
+class _Target(Cursor):
     """Where the sink stands. Directories whose metadata is still to come are `pending`."""
 
     __slots__ = ("pending",)
@@ -203,7 +203,7 @@ class TreeSink(Sink):
             os.link(first, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
             return
         # A second cursor: moving this one would finish directories that are still in the making.
-        with DirStack(self._dirs.root_fd) as other:
+        with Cursor(self._dirs.root_fd) as other:
             first_fd = other.enter(above)
             os.link(first, name, src_dir_fd=first_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 

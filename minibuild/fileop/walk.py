@@ -12,10 +12,10 @@ import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from minibuild.fileop.api import unreadable
-from minibuild.fileop.dirs import DirStack
-from minibuild.fileop.paths import join
 from minibuild.graph.ignore import IgnorePatterns
 from minibuild.linux import device
+from minibuild.linux.beneath import join
+from minibuild.linux.cursor import Cursor
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -70,7 +70,7 @@ def walk(
     """Everything below the directory `top` that the filters leave; `sockets` if asked for. Raises
     `DefinitionError` for a directory that may not be read."""
     filters = [f for f in filters if f.patterns]
-    with DirStack(top_fd) as stack:
+    with Cursor(top_fd) as stack:
         levels = [_Level(stack.fd, "", None)]
         untold = 0
         while levels:
@@ -126,7 +126,7 @@ def _implied(levels: Sequence[_Level]) -> Iterator[FoundFile]:
             level.found = None
 
 
-def _open(stack: DirStack, found: FoundFile, top: str) -> _Level:
+def _open(stack: Cursor, found: FoundFile, top: str) -> _Level:
     try:
         fd = stack.push(found.name)
         return _Level(fd, found.path, found if found.implied else None)

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.digest import DiffID
 from minibuild.errors import ImageError
-from minibuild.layer.apply import clean_name
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader
+from minibuild.linux.beneath import clean
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
 from minibuild.startup.tuples import NamedTuple
@@ -57,7 +57,7 @@ def entries_of(source: BlobSource, layer: Layer) -> Iterator[Numbered]:
     with LayerStream(source, layer.blob, layer.diff_id) as stream:
         reader = TarReader(stream.chunks(), what)
         for ordinal, entry in enumerate(reader):
-            if name := clean_name(entry.name):
+            if name := clean(entry.name):
                 yield Numbered(ordinal, entry._replace(name=name), reader)
         reader.drain()
         stream.verify()
@@ -104,7 +104,7 @@ def sha_of(reader: TarReader) -> str:
 
 
 def _linked(entry: TarEntry, fresh: Tree, below: Tree) -> Item:
-    target = clean_name(entry.linkname)
+    target = clean(entry.linkname)
     found = fresh.get(target) or below.get(target)
     if found is None:
         raise ImageError(f"a layer has {entry.name} as a link to {target}, which is not there")

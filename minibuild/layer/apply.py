@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from minibuild.errors import ImageError
@@ -21,7 +22,7 @@ from minibuild.layer.tar_format import TarEntry
 from minibuild.linux import device as devices
 from minibuild.linux import owner as ownership
 from minibuild.linux import xattr
-from minibuild.linux.beneath import parent_beneath, remove_tree
+from minibuild.linux.beneath import open_beneath, remove_tree
 from minibuild.linux.syscalls import (
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -36,23 +37,6 @@ _STRICT = _FOLLOW | RESOLVE_NO_SYMLINKS
 _PATH_DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGE_BYTES = 64 << 20
-
-
-def clean_name(name: str) -> str:
-    """A name relative to the root, without `.` and doubled slashes; "" is the root itself.
-
-    A leading slash means nothing in a tar. `x/../y` is `y`, whatever `x` is, and `..` of the root
-    is the root: containerd and Docker read names so.
-    """
-    if name and name[0] != "/" and name[0] != "." and "/." not in name and "//" not in name:
-        return name[:-1] if name[-1] == "/" else name
-    parts: list[str] = []
-    for part in name.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
 
 
 class EntryWriter:
@@ -151,19 +135,14 @@ class EntryWriter:
             raise ImageError(f"{entry.name} is a link to itself")
         folder, _, name = entry.name.rpartition("/")
         dir_fd = self.parent(folder)
+        above, _, first = target.rpartition("/")
         try:
-            with parent_beneath(self.root_fd, target) as (target_fd, target_name):
-                _make(
-                    dir_fd,
-                    name,
-                    lambda: os.link(
-                        target_name,
-                        name,
-                        src_dir_fd=target_fd,
-                        dst_dir_fd=dir_fd,
-                        follow_symlinks=False,
-                    ),
-                )
+            first_fd = open_beneath(self.root_fd, above, os.O_PATH | os.O_DIRECTORY)
+            try:
+                link = partial(os.link, src_dir_fd=first_fd, dst_dir_fd=dir_fd)
+                _make(dir_fd, name, lambda: link(first, name, follow_symlinks=False))
+            finally:
+                os.close(first_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             # PermissionError is what linking a directory gives.
             raise ImageError(

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from minibuild.errors import ImageError, raise_if_cancelled
-from minibuild.layer.apply import EntryWriter, clean_name
+from minibuild.layer.apply import EntryWriter
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, UnusableEntry, file_chunks
 from minibuild.linux import owner as ownership
-from minibuild.linux.beneath import makedirs_beneath
+from minibuild.linux.beneath import clean, makedirs_beneath
 
 _IMPLIED_MODE = 0o755
 _OWN_MODE = 0o700
@@ -79,14 +79,14 @@ def extract(
         with _open(fd) as file:
             chunks = _chunks(file, compression, 256 << 10, cancelled)
             for entry in (reader := TarReader(chunks, "the archive")):
-                name = clean_name(entry.name)
+                name = clean(entry.name)
                 if not name:
                     continue
                 entry = entry._replace(name=name)
                 if contents_only:
                     entry = entry._replace(mode=_OWN_MODE, xattrs={})
                 if entry.kind == "link":
-                    writer.link(entry, clean_name(entry.linkname))
+                    writer.link(entry, clean(entry.linkname))
                 else:
                     writer.write(entry, reader.extents())
         writer.finish()

@@ -23,12 +23,12 @@ from typing import BinaryIO
 
 from minibuild.digest import DiffID
 from minibuild.errors import ImageError
-from minibuild.layer.apply import EntryWriter, clean_name
+from minibuild.layer.apply import EntryWriter
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.linux import device, xattr
-from minibuild.linux.beneath import remove_tree
+from minibuild.linux.beneath import clean, remove_tree
 from minibuild.linux.syscalls import (
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -115,7 +115,7 @@ class LayerTarget:
 
     def apply(self, entry: TarEntry, reader: TarReader) -> None:
         """Apply one entry of the layer."""
-        name = clean_name(entry.name)
+        name = clean(entry.name)
         if not name:
             self.writer.write_root(entry)
             return
@@ -126,7 +126,7 @@ class LayerTarget:
         if name != entry.name or entry.xattrs:
             entry = entry._replace(name=name, xattrs=_image_xattrs(entry))
         if entry.kind == "link":
-            target = clean_name(entry.linkname)
+            target = clean(entry.linkname)
             self._bring_up(target)
             self.writer.link(entry, target)
         elif entry.kind == "dir":

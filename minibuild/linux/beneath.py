@@ -7,22 +7,57 @@ first and opening it then cannot do that.
 
 openat2 came with Linux 5.6, older than the overlay features this program needs anyway, so there
 is no other way for older kernels. Errors are those of `os`: FileNotFoundError and the like.
-Names are str with surrogate escapes, as os.fsdecode gives them. Read next: `xattr`, `owner`.
+Names are str with surrogate escapes, as os.fsdecode gives them.
+
+The kernel does not say where it ended up. Who needs to know, as ignore patterns and destinations
+do, asks for the *real* path, which has no symlink on the way. If names change meanwhile that is
+stale, but it never leads outside: a real path is opened by the functions here, or one name at a
+time by a `Cursor`, which follows no symlink. Read next: `cursor`.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
-from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from minibuild.linux.cursor import Cursor
+from minibuild.linux.syscalls import (
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
 
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
-_PATH_ONLY = os.O_PATH | os.O_NOFOLLOW
-_MAX_SYMLINKS = 40
-_MAX_OPEN_LEVELS = 64
+_LITERAL = _RESOLVE | RESOLVE_NO_SYMLINKS
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_T = TypeVar("_T")
+_MAX_SYMLINKS = 40  # as the kernel, see path_resolution(7)
+
+
+def clean(path: str) -> str:
+    """`path` without empty parts, `.` and `..`, which stops at the root; no leading slash.
+
+    `x/../y` is `y`, whatever `x` is: so Docker, BuildKit and containerd read destinations of
+    copies and the names in archives.
+    """
+    if path and path[0] not in "/." and "/." not in path and "//" not in path:
+        return path[:-1] if path[-1] == "/" else path
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def join(directory: str, name: str) -> str:
+    """`directory/name`, where the root is the empty string."""
+    if not directory or not name:
+        return directory or name
+    return f"{directory}/{name}"
 
 
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
@@ -30,49 +65,68 @@ def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     return openat2(root_fd, path.lstrip("/") or ".", flags, mode, _RESOLVE)
 
 
-@contextmanager
-def parent_beneath(root_fd: int, path: str) -> Iterator[tuple[int, str]]:
-    """The directory that holds the last component of `path`, and that component, unresolved.
+def open_real(root_fd: int, real: str, flags: int) -> int:
+    """Open a real path. A symlink on the way is an error; one at the end is, too, but it is opened
+    with O_PATH."""
+    return openat2(root_fd, real or ".", flags | os.O_NOFOLLOW, resolve=_LITERAL)
 
-    For the root itself, and for paths that end in `.` or `..`, the name is ".".
-    """
-    head, _, name = path.rstrip("/").rpartition("/")
-    if name in ("", ".", ".."):
-        head, name = path, "."
-    fd = open_beneath(root_fd, head, os.O_PATH | os.O_DIRECTORY)
+
+def lstat(root_fd: int, real: str) -> os.stat_result | None:
+    """The metadata of a real path; None if there is nothing, or a symlink on the way."""
+    return _look(root_fd, real, os.fstat)
+
+
+def readlink(root_fd: int, real: str) -> str | None:
+    """The text of the symlink at a real path; None for anything else, and for nothing."""
+    return _look(root_fd, real, _link_text)
+
+
+def _link_text(fd: int) -> str | None:
+    return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+
+
+def _look(root_fd: int, real: str, ask: Callable[[int], _T]) -> _T | None:
     try:
-        yield fd, name
-    finally:
-        os.close(fd)
-
-
-def lstat_beneath(root_fd: int, path: str) -> os.stat_result:
-    """The metadata of `path`, of the symlink if it is one."""
-    return _stat(root_fd, path, _PATH_ONLY)
-
-
-def stat_beneath(root_fd: int, path: str) -> os.stat_result:
-    """The metadata of `path`, symlinks followed inside the root."""
-    return _stat(root_fd, path, os.O_PATH)
-
-
-def _stat(root_fd: int, path: str, flags: int) -> os.stat_result:
-    fd = open_beneath(root_fd, path, flags)
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)
-
-
-def exists(root_fd: int, path: str, *, follow_symlinks: bool = True) -> bool:
-    """Whether `path` is there. A dangling symlink is, if links are not followed."""
-    try:
-        _stat(root_fd, path, os.O_PATH if follow_symlinks else _PATH_ONLY)
+        fd = open_real(root_fd, real, os.O_PATH)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return False
+        if error.errno in _MISSING:
+            return None
         raise
-    return True
+    try:
+        return ask(fd)
+    finally:
+        os.close(fd)
+
+
+def real_path(root_fd: int, path: str, follows: Callable[[str], bool] = lambda real: True) -> str:
+    """`path` with its symlinks resolved inside the root, the last one too, dangling or not; those
+    at real paths that it does not `follow` are taken as names.
+
+    What is not there is taken as it is written. Raises OSError with ELOOP for a circle.
+    """
+    pending = _components(path)[::-1]
+    done: list[str] = []
+    symlinks = 0
+    while pending:
+        name = pending.pop()
+        if name == "..":
+            del done[-1:]
+            continue
+        done.append(name)
+        real = "/".join(done)
+        target = readlink(root_fd, real)
+        if target is None or not follows(real):
+            continue
+        symlinks += 1
+        if symlinks > _MAX_SYMLINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        done = [] if target.startswith("/") else done[:-1]
+        pending += _components(target)[::-1]
+    return "/".join(done)
+
+
+def _components(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def makedirs_beneath(root_fd: int, path: str, mode: int = 0o755) -> list[str]:
@@ -87,98 +141,22 @@ def makedirs_beneath(root_fd: int, path: str, mode: int = 0o755) -> list[str]:
     except FileNotFoundError:
         pass
     made: list[str] = []
-    pending = _components(path)
-    done: list[str] = []  # Real directories only, so that `..` can be taken off by name.
-    symlinks = 0
-    while pending:
-        name = pending.pop(0)
-        if name == "..":
-            del done[-1:]
-            continue
-        with parent_beneath(root_fd, "/".join([*done, name])) as (dir_fd, _):
-            target = _mkdir_or_readlink(dir_fd, name, mode)
-        if target is None or target == "":
-            done.append(name)
-            if target is None:
-                made.append("/".join(done))
-            continue
-        symlinks += 1
-        if symlinks > _MAX_SYMLINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        if target.startswith("/"):
-            done = []
-        pending[:0] = _components(target)
-    return made
-
-
-def _components(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in ("", ".")]
-
-
-def _mkdir_or_readlink(dir_fd: int, name: str, mode: int) -> str | None:
-    """Make a directory: None if made, "" if it was there, or the target of the symlink there."""
-    try:
-        os.mkdir(name, mode, dir_fd=dir_fd)
-    except FileExistsError:
-        found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
-        if stat.S_ISLNK(found):
-            return os.readlink(name, dir_fd=dir_fd)
-        if not stat.S_ISDIR(found):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from None
-        return ""
-    os.chmod(name, mode, dir_fd=dir_fd)
-    return None
-
-
-class _Level:
-    """A directory that is being emptied: its descriptor, what it is, and what is left in it."""
-
-    __slots__ = ("fd", "identity", "left", "name")
-
-    def __init__(self, dir_fd: int, name: str) -> None:
-        self.name = name
-        self.fd = _open_to_empty(dir_fd, name)
-        found = os.fstat(self.fd)
-        self.identity = (found.st_dev, found.st_ino)
-        self.left: list[str] = []
-        with os.scandir(self.fd) as entries:
-            directories = [(e.name, e.is_dir(follow_symlinks=False)) for e in entries]
-        for entry, is_directory in directories:
-            if is_directory:
-                self.left.append(entry)
+    with Cursor(root_fd) as cursor:
+        for name in real_path(root_fd, path).split("/"):
+            try:
+                os.mkdir(name, 0o700, dir_fd=cursor.fd)
+            except FileExistsError:
+                cursor.push(name)
             else:
-                os.unlink(entry, dir_fd=self.fd)
-
-    def reopen_above(self, child: "_Level") -> None:
-        """Come back by `..` of the child, and make sure that it is the directory we left."""
-        fd = os.open("..", _DIRECTORY | os.O_CLOEXEC, dir_fd=child.fd)
-        found = os.fstat(fd)
-        if (found.st_dev, found.st_ino) != self.identity:
-            os.close(fd)
-            raise OSError(errno.EBUSY, "directory moved while it was being removed", self.name)
-        self.fd = fd
-
-
-def _open_to_empty(dir_fd: int, name: str) -> int:
-    """Open a directory for emptying, also one whose mode keeps its owner out."""
-    flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        fd = os.open(name, flags, dir_fd=dir_fd)
-    except PermissionError:
-        os.chmod(name, 0o700, dir_fd=dir_fd)
-        fd = os.open(name, flags, dir_fd=dir_fd)
-    if stat.S_IMODE(os.fstat(fd).st_mode) & 0o700 != 0o700 and os.geteuid() != 0:
-        os.fchmod(fd, 0o700)
-    return fd
+                os.fchmod(cursor.push(name), mode)
+                made.append(cursor.path)
+    return made
 
 
 def remove_tree(dir_fd: int, name: str) -> bool:
     """Remove `name` and everything in it; symlinks are removed, not followed.
 
     Missing is fine; says whether anything was there.
-
-    A loop with descriptors: neither recursion nor path length limits how deep it goes, and only
-    the innermost levels stay open.
     """
     try:
         os.unlink(name, dir_fd=dir_fd)
@@ -188,27 +166,35 @@ def remove_tree(dir_fd: int, name: str) -> bool:
     except (IsADirectoryError, PermissionError):
         # unlink(2) of a directory is EISDIR on Linux, EPERM in POSIX and on some filesystems.
         pass
-    levels: list[_Level] = []
-    try:
-        levels.append(_Level(dir_fd, name))
-        while levels:
-            level = levels[-1]
-            if level.left:
-                levels.append(_Level(level.fd, level.left.pop()))
-                if len(levels) > _MAX_OPEN_LEVELS:
-                    far = levels[-_MAX_OPEN_LEVELS - 1]
-                    if far.fd >= 0:
-                        os.close(far.fd)
-                        far.fd = -1
+    left = [[name]]  # Directories to be removed, of each level on the way; the last is open.
+    with Cursor(dir_fd) as cursor:
+        while left:
+            if left[-1]:
+                left.append(_remove_files(_open_to_empty(cursor, left[-1][-1])))
                 continue
-            if len(levels) > 1 and levels[-2].fd < 0:
-                levels[-2].reopen_above(level)
-            os.close(level.fd)
-            level.fd = -1
-            levels.pop()
-            os.rmdir(level.name, dir_fd=levels[-1].fd if levels else dir_fd)
-    finally:
-        for level in levels:
-            if level.fd >= 0:
-                os.close(level.fd)
+            left.pop()
+            if left:
+                os.rmdir(left[-1].pop(), dir_fd=cursor.pop())
     return True
+
+
+def _open_to_empty(cursor: Cursor, name: str) -> int:
+    """Open a directory for emptying, also one whose mode keeps its owner out."""
+    try:
+        fd = cursor.push(name)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=cursor.fd)
+        fd = cursor.push(name)
+    if stat.S_IMODE(os.fstat(fd).st_mode) & 0o700 != 0o700 and os.geteuid() != 0:
+        os.fchmod(fd, 0o700)
+    return fd
+
+
+def _remove_files(dir_fd: int) -> list[str]:
+    """Remove all that are in a directory, and return the names of the directories."""
+    with os.scandir(dir_fd) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if not is_directory:
+            os.unlink(name, dir_fd=dir_fd)
+    return [name for name, is_directory in found if is_directory]

@@ -21,7 +21,7 @@ from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy, File
-from minibuild.linux.beneath import exists
+from minibuild.linux.beneath import lstat
 from minibuild.oci.layers import remember
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copiers import Copiers
@@ -127,6 +127,6 @@ def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], b
 def _holds(folder: str, path: str) -> bool:
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return exists(fd, path, follow_symlinks=False)
+        return lstat(fd, path) is not None
     finally:
         os.close(fd)

@@ -12,9 +12,9 @@ import stat
 
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
-from minibuild.fileop.paths import lstat, real_path
 from minibuild.graph.op import CacheMount, Copy
 from minibuild.graph.pattern import escape_glob
+from minibuild.linux.beneath import lstat, real_path
 from minibuild.linux.owner import fchown
 from minibuild.solver.cachemounts import Seed, has_owner, owner_of
 from minibuild.solver.inputs import open_input

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.errors import DefinitionError
+from minibuild.fileop import plan
 from minibuild.fileop.api import Entry, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import InMemory, Unplannable
 from minibuild.fileop.plan import put_copy
@@ -141,3 +142,14 @@ def test_hardlinks_name_their_first(bench: Bench) -> None:
     first, second = planned([Copy(0, ("d",), "/o")], bench.source)[1:]
     assert (first.path, first.hardlink, first.size) == ("o/a", False, 1)
     assert (second.path, second.hardlink, second.target) == ("o/z", True, "o/a")
+
+
+def test_names_of_directories() -> None:
+    assert [plan._names_directory(p) for p in ("/", "/a/", "/a/.", "/a", "/a.", ".")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]

@@ -77,36 +77,111 @@ def test_a_parent_that_is_swapped_never_leads_outside(root: Path, fd: int) -> No
         thread.join()
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [("a/b", "b"), ("a/b/", "b"), ("/b", "b"), ("b", "b"), ("", "."), ("/", "."), ("a/..", ".")],
-)
-def test_parent(root: Path, fd: int, path: str, name: str) -> None:
-    (root / "a").mkdir()
-    with beneath.parent_beneath(fd, path) as (_, found):
-        assert found == name
-
-
-def test_parent_does_not_resolve_the_last_component(root: Path, fd: int) -> None:
-    (root / "real").mkdir()
-    (root / "link").symlink_to("/real")
-    (root / "real" / "last").symlink_to("nowhere")
-    with beneath.parent_beneath(fd, "link/last") as (dir_fd, name):
-        assert os.readlink(name, dir_fd=dir_fd) == "nowhere"
-    with pytest.raises(FileNotFoundError), beneath.parent_beneath(fd, "missing/x"):
-        pass
-
-
-def test_exists_and_stat(root: Path, fd: int) -> None:
-    (root / "f").write_text("four")
+def test_metadata_and_links(root: Path, fd: int) -> None:
+    """Of real paths alone: a symlink on the way hides what is behind it."""
+    (root / "d").mkdir()
+    (root / "d" / "f").write_text("four")
     (root / "dangling").symlink_to("nowhere")
     (root / "loop").symlink_to("loop")
-    assert beneath.exists(fd, "f") and beneath.exists(fd, "") and beneath.exists(fd, "/")
-    assert not beneath.exists(fd, "f/x") and not beneath.exists(fd, "loop")
-    assert not beneath.exists(fd, "dangling")
-    assert beneath.exists(fd, "dangling", follow_symlinks=False)
-    assert beneath.stat_beneath(fd, "f").st_size == 4
-    assert beneath.lstat_beneath(fd, "dangling").st_size == len("nowhere")
+    (root / "link").symlink_to("d")
+    found = {path: beneath.lstat(fd, path) for path in ("d/f", "dangling", "loop", "")}
+    assert [status and status.st_size for status in found.values()][:3] == [4, 7, 4]
+    assert found[""] == os.fstat(fd)
+    for path in ("no", "d/f/x", "link/f", "loop/x"):
+        assert beneath.lstat(fd, path) is None and beneath.readlink(fd, path) is None
+    links = {path: beneath.readlink(fd, path) for path in ("dangling", "loop", "link", "d", "d/f")}
+    assert list(links.values()) == ["nowhere", "loop", "d", None, None]
+
+
+def test_real_paths_are_opened_as_they_are(root: Path, fd: int) -> None:
+    (root / "d").mkdir()
+    (root / "link").symlink_to("d")
+    os.close(beneath.open_real(fd, "d", os.O_RDONLY))
+    os.close(beneath.open_real(fd, "", os.O_RDONLY))
+    for path in ("link", "link/x", "d/../link"):
+        with pytest.raises(OSError) as caught:
+            beneath.open_real(fd, path, os.O_RDONLY)
+        assert caught.value.errno == errno.ELOOP
+
+
+TREE = {
+    "a/b/f": "f",
+    "a/abs": "-> /a/b",
+    "a/rel": "-> b",
+    "a/up": "-> ../../../../a/b",
+    "a/b/chain": "-> /a/rel/f",
+    "dangling": "-> no/such",
+    "loop": "-> loop/x",
+    **{f"many{n}": f"-> many{n + 1}" for n in range(41)},
+}
+
+
+@pytest.fixture
+def planted(root: Path, fd: int) -> int:
+    """A root with symlinks in it."""
+    for path, text in TREE.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        if text.startswith("-> "):
+            (root / path).symlink_to(text[3:])
+        else:
+            (root / path).write_text(text)
+    return fd
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("a/b/f", "a/b/f"),
+        ("/a/./abs//f", "a/b/f"),
+        ("a/rel/f", "a/b/f"),
+        ("a/up/f", "a/b/f"),
+        ("a/abs/chain", "a/b/f"),
+        ("a/abs/..", "a"),
+        ("../../a/abs/../../..", ""),
+        ("dangling", "no/such"),
+        ("dangling/x/../y", "no/such/y"),
+        ("a/b/f/x", "a/b/f/x"),
+        ("many2", "many41"),
+    ],
+)
+def test_real_paths(planted: int, path: str, expected: str) -> None:
+    assert beneath.real_path(planted, path) == expected
+
+
+@pytest.mark.parametrize("path", ["loop", "many0"])
+def test_too_many_symlinks(planted: int, path: str) -> None:
+    with pytest.raises(OSError, match="Too many"):
+        beneath.real_path(planted, path)
+
+
+def test_symlinks_that_are_not_followed_are_names(planted: int) -> None:
+    """Those that a lower layer has, say."""
+    assert beneath.real_path(planted, "a/abs/x", lambda real: real != "a/abs") == "a/abs/x"
+    assert beneath.real_path(planted, "a/up/chain", lambda real: real != "a/rel") == "a/rel/f"
+
+
+@pytest.mark.parametrize(
+    ("path", "cleaned"),
+    [
+        ("", ""),
+        (".", ""),
+        ("..", ""),
+        ("a", "a"),
+        ("a/", "a"),
+        ("/./a//b/", "a/b"),
+        ("a/../../b", "b"),
+        ("../b", "b"),
+        ("a/..", ""),
+        ("a/b/../c/.", "a/c"),
+        ("a//b", "a/b"),
+        (".a/..b", ".a/..b"),
+        ("a./b..", "a./b.."),
+    ],
+)
+def test_cleaning(path: str, cleaned: str) -> None:
+    assert beneath.clean(path) == cleaned
 
 
 @pytest.mark.parametrize(
@@ -120,7 +195,7 @@ def test_exists_and_stat(root: Path, fd: int) -> None:
         ("link/x", ["d/x"]),
         ("dangling/x", ["to", "to/here", "to/here/x"]),
         ("outside/x", ["up", "up/x"]),
-        ("new/../d/x", ["new", "d/x"]),
+        ("new/../d/x", ["d/x"]),
     ],
 )
 def test_makedirs(root: Path, fd: int, path: str, made: list[str]) -> None:

@@ -15,14 +15,14 @@ from collections.abc import Mapping
 
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.fileop.walk import walk
-from minibuild.layer.apply import EntryWriter, clean_name
+from minibuild.layer.apply import EntryWriter
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
 from minibuild.linux import owner as ownership
-from minibuild.linux.beneath import makedirs_beneath
+from minibuild.linux.beneath import clean, makedirs_beneath
 from minibuild.oci.content import BlobSource, ContentStore, full_disk
 from minibuild.oci.model import Compression, Descriptor
 
@@ -94,12 +94,12 @@ def unpack_tree(
             reader = TarReader(stream.chunks(), what)
             for entry in reader:
                 raise_if_cancelled(cancelled, "unpacking a cache mount")
-                name = clean_name(entry.name)
+                name = clean(entry.name)
                 entry = entry._replace(name=name)
                 if not name:
                     writer.write_root(entry)
                 elif entry.kind == "link":
-                    writer.link(entry, clean_name(entry.linkname))
+                    writer.link(entry, clean(entry.linkname))
                 else:
                     writer.write(entry, reader.extents())
             reader.drain()
