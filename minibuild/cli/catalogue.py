@@ -30,6 +30,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "image copy": Entry("image_registry", "copy an image from registry to registry"),
     "image history": Entry("image_look", "show how an image came about"),
     "image diff": Entry("image_look", "compare two images: files, layers, configs"),
+    "image tree": Entry("image_tree", "show where the bytes are, and what is hidden"),
+    "image layer": Entry("image_layer", "show one layer three ways: tar, upperdir, links"),
     "image validate": Entry("image_look", "read all of an image, and say what is wrong"),
     "image attestations": Entry("image_attestations", "show what a build said of its image"),
     "image append": Entry("image_edit", "put tars on top of an image, as layers"),

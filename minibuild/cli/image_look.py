@@ -42,7 +42,8 @@ def chosen(source: BlobSource, top: Descriptor, platform: Platform, word: str) -
     return read_image(source, top)
 
 
-def _add_options(made: Parser) -> None:
+def add_options(made: Parser) -> None:
+    """The flags of all that look into an image."""
     made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
     made.add_argument(
         "--format", choices=("text", "json"), default="text", help="text (default) or json"
@@ -56,14 +57,14 @@ def _history_parser() -> Parser:
     made = Parser("minibuild image history", description="Show how an image came about.")
     made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
     made.switch("--no-trunc", help="show whole instructions and digests")
-    _add_options(made)
+    add_options(made)
     return made
 
 
 def _history(options: argparse.Namespace, session: Session) -> int:
     platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        image = _side(images, options.image, platform).image
+        image = side_of(images, options.image, platform).image
     entries = list(_entries(image))
     if options.format == "json":
         session.say(json.dumps(entries, indent=2))
@@ -115,14 +116,14 @@ def _diff_parser() -> Parser:
     made.add_argument("new", metavar="NEW", help="name, digest, id, or path")
     made.switch("--no-times", help="do not compare the times of files")
     made.switch("--all", help=f"show all files, not the first {_SHOWN_FILES}")
-    _add_options(made)
+    add_options(made)
     return made
 
 
 def _diff(options: argparse.Namespace, session: Session) -> int:
     platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        sides = [_side(images, word, platform) for word in (options.old, options.new)]
+        sides = [side_of(images, word, platform) for word in (options.old, options.new)]
         files = file_changes(*sides, times=not options.no_times)
     old, new = (side.image for side in sides)
     values = config_changes(old.config, new.config)
@@ -143,7 +144,8 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     return DIFFERENT if differs or layers_differ else 0
 
 
-def _side(images: Images, word: str, platform: Platform) -> Side:
+def side_of(images: Images, word: str, platform: Platform) -> Side:
+    """The one image that a word means, and where its blobs are."""
     found = _sources(images, word)
     if len(found) != 1:
         raise UsageError(f"{word} holds {len(found)} images, and one is to be looked at")

@@ -113,10 +113,10 @@ def _name(name: str, below: str | None) -> str:
 
 def _layers(trial: "Trial") -> Iterator[str]:
     if not trial.layers:
-        yield from (f"  {n}  {visible(words)}" for n, words in enumerate(trial.parts, 1))
+        yield from (f"  {n}  {visible(words)}" for n, words in enumerate(trial.parts))
         return
     rows = []
-    for number, layer in enumerate(trial.layers, 1):
+    for number, layer in enumerate(trial.layers):
         beside = ["(in no directory of its own)"] if layer.upperdir is None else _upper(layer)
         height = max(1, len(layer.tar), len(beside))
         for at in range(height):

@@ -155,18 +155,19 @@ def _row(fate: "Fate", wanted: Container[str] | None) -> list[str]:
     """A line of the table. What was asked for may not be what was done last: both are shown."""
     last = fate.acts[-1]
     asked = last if wanted is None else [act for act in fate.acts if act.action in wanted][-1]
-    before = "" if asked is last else f"{_done(asked)} (layer {asked.diff}), then "
+    before = "" if asked is last else f"{act_words(asked)} (layer {asked.diff}), then "
     return [
         _shown(fate.path),
         str(fate.winner),
-        _shown(f"{before}{_done(last)}"),
+        _shown(f"{before}{act_words(last)}"),
         str(fate.inode or "-"),
         str(fate.links or "-"),
         ", ".join(map(str, fate.losers)),
     ]
 
 
-def _done(act: "Act") -> str:
+def act_words(act: "Act") -> str:
+    """What was done to a path, in words."""
     word = _WORDS.get(act.action, act.action)
     if act.action == "below" and act.deletes:
         word = "deleted below the merge"

@@ -7,10 +7,15 @@ Read next: `image.listing`.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from minibuild.image.listing import Layer, Tree, add_layer
 from minibuild.oci.content import BlobSource
 from minibuild.startup.tuples import NamedTuple
+
+How = Literal["deleted", "replaced", "alike"]
+"""Why a file is not seen: it is gone, another is there, or one of the same size, of which perhaps
+only the mode or the owner differs."""
 
 
 class Hidden(NamedTuple):
@@ -20,6 +25,7 @@ class Hidden(NamedTuple):
     size_bytes: int
     layer: int
     by: int
+    how: How
 
 
 class LayerUsage(NamedTuple):
@@ -60,7 +66,7 @@ def usage(source: BlobSource, layers: Sequence[Layer]) -> Usage:
         above = add_layer(tree, number, source, layer)
         after = _files(above)
         hidden += [
-            Hidden(path, tree[path].entry.size, file[0], number)
+            Hidden(path, tree[path].entry.size, file[0], number, _how(path, tree, above))
             for file, path in before.items()
             if file not in after
         ]
@@ -77,6 +83,13 @@ def usage(source: BlobSource, layers: Sequence[Layer]) -> Usage:
         for number, (layer, (size, entries)) in enumerate(zip(layers, brought, strict=True))
     )
     return Usage(tuple(rows), tuple(hidden), tree)
+
+
+def _how(path: str, before: Tree, after: Tree) -> How:
+    if path not in after:
+        return "deleted"
+    old, new = before[path].entry, after[path].entry
+    return "alike" if (old.kind, old.size) == (new.kind, new.size) else "replaced"
 
 
 def _files(tree: Tree) -> dict[tuple[int, int], str]:

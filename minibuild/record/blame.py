@@ -50,7 +50,7 @@ class Blame:
         self._worker = worker
         self._build = build
         self._parts = parts
-        self._makers = _makers(build)
+        self._makers = makers(build)
 
     def way(self, step: Step, path: str) -> Iterator[Origin]:
         """Where a path in the result of a step comes from, nearest first."""
@@ -199,7 +199,7 @@ def _is_copy(view: View, node: Any, below: Any) -> bool:
     return same_file(node.path, below.path)
 
 
-def _makers(build: Build) -> dict[int, Step]:
+def makers(build: Build) -> dict[int, Step]:
     """The vertex that made each diff: of whose result it is the last, or the base image."""
     found: dict[int, Step] = {}
     for step in build.steps:

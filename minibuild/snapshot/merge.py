@@ -62,12 +62,12 @@ def merge(
         return Merged(parent, MergeReport(Strategy.STACK, "already one chain", depth, 0, 0))
     if snapshotter.max_layers == 1:
         reason = f"the {snapshotter.name} snapshotter has no layers to stack"
-        return _hardlink(snapshotter, parent, rest, policy, reason)
+        return by_hardlinks(snapshotter, parent, rest, policy, reason)
     if policy.strategy is Strategy.HARDLINK:
-        return _hardlink(snapshotter, parent, rest, policy, "asked for")
+        return by_hardlinks(snapshotter, parent, rest, policy, "asked for")
     layers, obstacle = _stacked(snapshotter, parent, rest)
     if obstacle:
-        return _hardlink(snapshotter, parent, rest, policy, obstacle)
+        return by_hardlinks(snapshotter, parent, rest, policy, obstacle)
     return _stack(snapshotter, layers)
 
 
@@ -167,10 +167,10 @@ def can_stand_on(snapshotter: "BaseSnapshotter", parent: SnapshotID) -> bool:
 def flattened(snapshotter: "BaseSnapshotter", snapshot: SnapshotID) -> SnapshotID:
     """The tree of a snapshot in one layer, its files linked from where they are."""
     whole = [Diff(None, snapshot)]
-    return _hardlink(snapshotter, None, whole, MergePolicy(), "too many layers").snapshot
+    return by_hardlinks(snapshotter, None, whole, MergePolicy(), "too many layers").snapshot
 
 
-def _hardlink(
+def by_hardlinks(
     snapshotter: "BaseSnapshotter",
     parent: SnapshotID | None,
     diffs: Sequence[Diff],

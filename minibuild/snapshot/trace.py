@@ -20,7 +20,7 @@ from minibuild.snapshot.api import (
     SnapshotID,
     Strategy,
 )
-from minibuild.snapshot.merge import can_stand_on, merge, view_of
+from minibuild.snapshot.merge import by_hardlinks, can_stand_on, merge, view_of
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -103,6 +103,20 @@ def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> Trace:
         if merged.snapshot != parent:
             snapshotter.remove(merged.snapshot)
     return Trace(below, merged.report, fates)
+
+
+def trace_diff(snapshotter: "BaseSnapshotter", diff: Diff) -> list[tuple[str, Act]]:
+    """Put one diff on the tree that it was made on, by hardlinks; watch, and remove what was made.
+    What is done to each path of it, in order."""
+    if diff.lower == diff.upper:
+        return []
+    applied: list[Applied] = []
+    policy = MergePolicy(Strategy.HARDLINK, trace=applied.append)
+    merged = by_hardlinks(snapshotter, diff.lower, [diff], policy, "asked for")
+    snapshotter.remove(merged.snapshot)
+    shared = diff.lower is None or can_stand_on(snapshotter, diff.lower)
+    acts = _acts_of(applied, [0], shared=shared)
+    return [(path, act) for path, act in acts if path and act.diff == 0]
 
 
 def _chain(diffs: Sequence[Diff], numbers: Sequence[int]) -> tuple[int, SnapshotID | None]:

@@ -1,0 +1,168 @@
+"""`minibuild image layer IMAGE N`: one layer three ways, side by side.
+
+Comes in: an image and the number of a layer. Goes out: a row for each path: as the tar has it,
+with whiteout files; as it lies in an upperdir, with devices and opaque attributes; and what becomes
+of it as links in a merge. The first is read from the blob; the others take snapshots, and so root
+or a user namespace: without, they are named. Read next: `minibuild.lab.layer_forms`.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from minibuild.buildflags.platform import platform as platform_of
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image_look import add_options, side_of
+from minibuild.cli.lab_try import upper_data, upper_words
+from minibuild.cli.merge_trace import act_words
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import open_images
+from minibuild.cli.table import table
+from minibuild.errors import HostError, UsageError
+from minibuild.progress.console import visible
+
+if TYPE_CHECKING:
+    from minibuild.lab.layer_forms import Forms, Row
+    from minibuild.layer.tar_format import TarEntry
+
+_SHOWN = 200
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild image layer",
+        description="Show one layer as a tar, as an upperdir, and as links in a merge.",
+        epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
+        "N counts from 0, as in `minibuild image tree`. Without snapshots the tar alone is shown.",
+    )
+    made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
+    made.add_argument("number", metavar="N", help="the number of the layer; the base is 0")
+    made.add_argument("--path", default="", metavar="P", help="only this path and what is below it")
+    made.switch("--all", help=f"show all paths, not the first {_SHOWN}")
+    add_options(made)
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.lab.layer_forms import forms_on_disk, of_tar
+
+    platform = platform_of(options.platform, session.environment)
+    root = session.root
+    with open_images(root) as images:
+        side = side_of(images, options.image, platform)
+        number = _number(options.number, len(side.image.layers))
+        forms = of_tar(side.source, side.image, number)
+    unable = ""
+    try:
+        from minibuild.rootless.enter import enter
+
+        enter()
+    except HostError as error:
+        unable = error.message
+    else:
+        with open_images(root) as images:
+            side = side_of(images, options.image, platform)
+            forms = forms_on_disk(root, forms, side.source, side.image, session.tell)
+    path = options.path.strip("/")
+    rows = [r for r in forms.rows if not path or f"{r.path}/".startswith(f"{path}/")]
+    if options.format == "json":
+        session.say(json.dumps(_as_data(forms, rows, unable), indent=2))
+        return 0
+    for line in _told(forms, rows if options.all else rows[:_SHOWN], unable):
+        session.say(line)
+    if len(rows) > _SHOWN and not options.all:
+        session.say(f"... and {len(rows) - _SHOWN} more: see them with --all")
+    return 0
+
+
+def _number(word: str, layers: int) -> int:
+    if not layers:
+        raise UsageError("the image has no layers")
+    if not (word.isascii() and word.isdigit()) or int(word) >= layers:
+        raise UsageError(f"there is no layer {word}", hint=f"its layers are 0 to {layers - 1}")
+    return int(word)
+
+
+# --- As text ---
+
+
+def _told(forms: "Forms", rows: list["Row"], unable: str) -> Iterator[str]:
+    yield f"layer {forms.number}: {visible(' '.join(forms.instruction.split()) or '(no history)')}"
+    if forms.merge:
+        yield f"the merge: {forms.merge}"
+    yield ""
+    header = ["AS A TAR", "AS AN UPPERDIR", "AS LINKS IN A MERGE"]
+    cells = [[_tar(row), _upper(row), _links(row)] for row in rows]
+    if not cells:
+        yield "no path is like that" if forms.rows else "the layer is empty"
+    elif unable:
+        yield from table(header[:1], [row[:1] for row in cells])
+    else:
+        yield from table(header, cells)
+    if unable:
+        yield ""
+        yield f"its upperdir and its links in a merge take snapshots, and there are none: {unable}"
+    elif not forms.has_upperdir:
+        yield ""
+        yield "it has no upperdir of its own: full copies have none, nor has the diff of two trees"
+
+
+def _tar(row: "Row") -> str:
+    return ", ".join(map(_entry, row.tar))
+
+
+def _entry(entry: "TarEntry") -> str:
+    from minibuild.layer.tar_format import WHITEOUT_PREFIX
+
+    if entry.name.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
+        return entry.name
+    if entry.kind == "link":
+        return f"{entry.name} => {entry.linkname}"
+    if entry.kind == "symlink":
+        return f"{entry.name} -> {entry.linkname}"
+    slash = "/" if entry.kind == "dir" else ""
+    size = f" {entry.size} B" if entry.kind == "file" else ""
+    return f"{entry.name}{slash}  {entry.mode:04o}{size}"
+
+
+def _upper(row: "Row") -> str:
+    return "" if row.upper is None else upper_words(row.upper)
+
+
+def _links(row: "Row") -> str:
+    return "; ".join(map(act_words, row.acts))
+
+
+# --- As data ---
+
+
+def _as_data(forms: "Forms", rows: list["Row"], unable: str) -> dict[str, Any]:
+    return {
+        "layer": forms.number,
+        "digest": forms.digest,
+        "instruction": forms.instruction,
+        "merge": forms.merge or None,
+        "unable": unable or None,
+        "paths": [
+            {
+                "path": row.path,
+                "tar": [
+                    {
+                        "name": e.name,
+                        "type": e.kind,
+                        "mode": f"{e.mode:04o}",
+                        "size": e.size,
+                        "target": e.linkname or None,
+                    }
+                    for e in row.tar
+                ],
+                "upperdir": row.upper and upper_data(row.upper),
+                "merge": [{"action": act.action, "reason": act.reason} for act in row.acts],
+            }
+            for row in rows
+        ],
+    }
+
+
+COMMANDS = {"image layer": Command(_parser, _run)}

@@ -1,0 +1,272 @@
+"""`minibuild image tree`: where the bytes of an image are, and which of them nothing shows.
+
+Comes in: an image, of the store or a path. Goes out: its layers, what is hidden by later ones,
+with the line to mend, and the directories; as text or JSON. With `--max-waste` the exit code is 1
+if more is hidden. Lines are those of the record of the build that made it; of other images the
+history tells. Read next: `minibuild.imagetools.waste`.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.buildflags.platform import platform as platform_of
+from minibuild.buildflags.sizes import size_bytes
+from minibuild.cli.command import Command, Session
+from minibuild.cli.image_look import add_options, side_of
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import open_images
+from minibuild.cli.table import table
+from minibuild.errors import UsageError
+from minibuild.imagetools.usage import Usage, usage
+from minibuild.imagetools.waste import LayerOrigin, Waste, advice, origins, places, wasted
+from minibuild.progress.console import visible
+from minibuild.progress.quantity import bytes_text
+from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.imagetools.edit import Image
+
+TOO_MUCH = 1
+_SHOWN = 10
+_CELLS = 60
+
+
+class Limit(NamedTuple):
+    """The most that may be hidden: so many bytes, or such a part of the bytes of all files."""
+
+    size_bytes: int | None
+    percent: float | None
+
+    def allows(self, used: Usage) -> bool:
+        """Whether an image keeps to it."""
+        if self.size_bytes is not None:
+            return used.hidden_bytes <= self.size_bytes
+        return self.percent is None or percent(used) <= self.percent
+
+
+def _parser() -> Parser:
+    made = Parser(
+        "minibuild image tree",
+        description="Show where the bytes of an image are, and which of them nothing shows.",
+        epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
+        "Hidden bytes are those of files that a later layer deletes or replaces: they are sent\n"
+        "and kept all the same. With --max-waste the exit code is 1 if there are more.",
+    )
+    made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
+    made.add_argument(
+        "-L", "--depth", type=int, default=1, metavar="N", help="show directories so deep (1)"
+    )
+    made.switch("--wasted", help="show all that is hidden, and nothing else")
+    made.add_argument(
+        "--max-waste", default="", metavar="LIMIT", help="how much may be hidden: 5%%, or 10m"
+    )
+    add_options(made)
+    return made
+
+
+def _run(options: argparse.Namespace, session: Session) -> int:
+    limit = _limit(options.max_waste)
+    if options.depth < 1:
+        raise UsageError("-L takes a depth from 1 on")
+    platform = platform_of(options.platform, session.environment)
+    with open_images(session.root) as images:
+        side = side_of(images, options.image, platform)
+        used = usage(side.source, side.image.layers)
+    known = layer_origins(session.root, side.image)
+    if options.format == "json":
+        session.say(json.dumps(_as_data(side.image, used, known, options.depth), indent=2))
+    else:
+        for line in _told(used, known, options.depth, all_hidden=options.wasted):
+            session.say(line)
+    if limit.allows(used):
+        return 0
+    hidden = f"{bytes_text(used.hidden_bytes)} ({percent(used):.1f} %)"
+    session.tell(f"{hidden} are hidden, more than --max-waste={options.max_waste} allows")
+    return TOO_MUCH
+
+
+def _limit(text: str) -> Limit:
+    if not text:
+        return Limit(None, None)
+    if not text.endswith("%"):
+        return Limit(size_bytes(text, "max-waste"), None)
+    try:
+        percent = float(text[:-1])
+    except ValueError:
+        percent = -1
+    if not 0 <= percent <= 100:
+        raise UsageError(f"invalid share {text!r} for --max-waste", hint="write it like 5% or 10m")
+    return Limit(None, percent)
+
+
+def percent(used: Usage) -> float:
+    """The part of all files that nothing shows, in hundredths."""
+    return 100 * used.hidden_bytes / used.file_bytes if used.file_bytes else 0.0
+
+
+def layer_origins(root: str, image: "Image") -> list[LayerOrigin]:
+    """Where each layer comes from: by the record of the build that made it, else by its history."""
+    from minibuild.record.made import build_of, layer_steps
+    from minibuild.record.records import Records
+
+    known = origins(image.history, len(image.layers))
+    digests = {str(image.descriptor.digest), str(image.manifest.config.digest)}
+    found = build_of(Records(root), digests)
+    if found is None:
+        return known
+    steps = layer_steps(*found, len(image.layers))
+    for number, step in enumerate(steps):
+        if step is None:
+            continue
+        if step.kind == "image":
+            known[number] = LayerOrigin("base", known[number].words or step.text, step.line)
+        else:
+            kind = "run" if step.kind == "exec" else known[number].kind
+            known[number] = LayerOrigin(kind, step.text, step.line)
+    return known
+
+
+# --- As text ---
+
+
+def _told(
+    used: Usage, known: Sequence[LayerOrigin], depth: int, *, all_hidden: bool
+) -> Iterator[str]:
+    packed = sum(layer.packed_bytes for layer in used.layers)
+    groups = wasted(used)
+    yield (
+        f"{bytes_text(packed)} packed, {bytes_text(used.file_bytes)} of files, "
+        f"{bytes_text(used.hidden_bytes)} hidden by later layers ({percent(used):.1f} %)"
+    )
+    if not all_hidden:
+        yield from ("", *_layers(used, known))
+    if groups:
+        yield from ("", "hidden")
+        for group in groups if all_hidden else groups[:_SHOWN]:
+            yield from _hidden(group, known)
+        if len(groups) > _SHOWN and not all_hidden:
+            yield f"  ... and {len(groups) - _SHOWN} more: see them with --wasted"
+    if not all_hidden:
+        yield ""
+        yield from _places(used, known, depth)
+
+
+def _layers(used: Usage, known: Sequence[LayerOrigin]) -> list[str]:
+    rows = [
+        [
+            str(number),
+            bytes_text(layer.packed_bytes),
+            bytes_text(layer.file_bytes),
+            bytes_text(layer.hidden_bytes) if layer.hidden_bytes else "",
+            str(layer.entries),
+            str(origin.line or ""),
+            _short(origin.words),
+        ]
+        for number, (layer, origin) in enumerate(zip(used.layers, known, strict=True))
+    ]
+    header = ["LAYER", "PACKED", "FILES", "HIDDEN", "ENTRIES", "LINE", "INSTRUCTION"]
+    return table(header, rows, right="LAYER PACKED FILES HIDDEN ENTRIES LINE")
+
+
+def _hidden(group: Waste, known: Sequence[LayerOrigin]) -> Iterator[str]:
+    verb = "deleted" if group.how == "deleted" else "replaced"
+    more = f" and {group.files - len(group.paths)} more" if group.files > len(group.paths) else ""
+    paths = ", ".join(visible(f"/{path}") for path in group.paths)
+    yield f"  {bytes_text(group.size_bytes):>9}  {paths}{more}"
+    sides = (_layer_words(n, known[n]) for n in (group.layer, group.by))
+    yield f"             of {next(sides)}, {verb} by {next(sides)}"
+    yield f"             {advice(group, known)}"
+
+
+def _layer_words(number: int, origin: LayerOrigin) -> str:
+    return f"layer {number} (line {origin.line})" if origin.line else f"layer {number}"
+
+
+def _places(used: Usage, known: Sequence[LayerOrigin], depth: int) -> list[str]:
+    seen = used.file_bytes - used.hidden_bytes
+    rows = []
+    found = places(used, depth)
+    for place in found[: _SHOWN * depth]:
+        largest = max(place.by_layer, key=lambda n: (place.by_layer[n], -n))
+        more = f" and {len(place.by_layer) - 1} more" if len(place.by_layer) > 1 else ""
+        share = f"{100 * place.size_bytes / seen:.0f} %" if seen else ""
+        path = f"/{place.path}{'/' if place.is_directory else ''}"
+        rows.append(
+            [
+                bytes_text(place.size_bytes),
+                share,
+                path,
+                _layer_words(largest, known[largest]) + more,
+            ]
+        )
+    lines = table(["SIZE", "SHARE", "PATH", "FROM"], rows, right="SIZE SHARE") if rows else []
+    if len(found) > len(rows):
+        lines.append(f"... and {len(found) - len(rows)} more, all of them smaller")
+    return lines
+
+
+def _short(words: str) -> str:
+    words = " ".join(words.split())
+    return words if len(words) <= _CELLS else words[: _CELLS - 1] + "…"
+
+
+# --- As data ---
+
+
+def _as_data(
+    image: "Image", used: Usage, known: Sequence[LayerOrigin], depth: int
+) -> dict[str, Any]:
+    return {
+        "digest": image.descriptor.digest,
+        "packed": sum(layer.packed_bytes for layer in used.layers),
+        "files": used.file_bytes,
+        "hidden": used.hidden_bytes,
+        "percent": round(percent(used), 2),
+        "layers": [
+            {
+                "number": number,
+                "digest": image.layers[number].blob.digest,
+                "packed": layer.packed_bytes,
+                "files": layer.file_bytes,
+                "hidden": layer.hidden_bytes,
+                "entries": layer.entries,
+                "line": origin.line or None,
+                "kind": origin.kind or None,
+                "instruction": origin.words,
+            }
+            for number, (layer, origin) in enumerate(zip(used.layers, known, strict=True))
+        ],
+        "wasted": [_waste_data(group, known) for group in wasted(used)],
+        "places": [
+            {
+                "path": place.path,
+                "directory": place.is_directory,
+                "bytes": place.size_bytes,
+                "layers": [
+                    {"layer": n, "line": known[n].line or None, "bytes": size}
+                    for n, size in sorted(place.by_layer.items())
+                ],
+            }
+            for place in places(used, depth)
+        ],
+    }
+
+
+def _waste_data(group: Waste, known: Sequence[LayerOrigin]) -> dict[str, Any]:
+    return {
+        "layer": group.layer,
+        "line": known[group.layer].line or None,
+        "by": group.by,
+        "by_line": known[group.by].line or None,
+        "how": "replaced" if group.how == "alike" else group.how,
+        "same_size": group.how == "alike",
+        "bytes": group.size_bytes,
+        "files": group.files,
+        "paths": group.paths,
+        "advice": advice(group, known),
+    }
+
+
+COMMANDS = {"image tree": Command(_parser, _run)}

@@ -1,0 +1,128 @@
+"""One layer in its three forms: a tar, an upperdir, links in a merge.
+
+Comes in: an image and the number of a layer. Goes out: for each path its entry in the tar (a
+whiteout is `.wh.NAME`, an opaque directory has `.wh..wh..opq`, see image-spec layer.md), its entry
+in the upperdir (a device 0:0, an attribute), and what a merge by hardlinks does with it. If the
+layer is part of a plain chain, nothing of the image merges it; then it is applied to the tree that
+it was made on. Read next: `minibuild.snapshot.trace`.
+"""
+
+import os
+from collections.abc import Iterable
+
+from minibuild.cache.materialise import Tell
+from minibuild.image.listing import entries_of
+from minibuild.imagetools.edit import Image
+from minibuild.lab.merge_inputs import diffs_of, of_image
+from minibuild.lab.place import own_place
+from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
+from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.layers import PackedLayer
+from minibuild.oci.transfer import copy_image
+from minibuild.snapshot.api import Diff
+from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.snapshot.trace import Act, trace_diff, trace_merge
+from minibuild.snapshot.upperdir import UpperEntry, upper_entries
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Worker, open_worker
+
+
+class Row(NamedTuple):
+    """A path of the layer: its entries in the tar (a directory may have a second one, which says
+    that it is opaque), its entry in the upperdir, and what a merge does with it."""
+
+    path: str
+    tar: tuple[TarEntry, ...] = ()
+    upper: UpperEntry | None = None
+    acts: tuple[Act, ...] = ()
+
+
+class Forms(NamedTuple):
+    """A layer. `merge` says which merge the links are of; empty if none was made."""
+
+    number: int
+    digest: str
+    instruction: str
+    rows: tuple[Row, ...]
+    merge: str = ""
+    has_upperdir: bool = False
+
+
+def of_tar(source: BlobSource, image: Image, number: int) -> Forms:
+    """The layer as its tar has it."""
+    found: dict[str, Row] = {}
+    for _, entry, _ in entries_of(source, image.layers[number]):
+        path = _meant(entry.name)
+        row = found.get(path, Row(path))
+        found[path] = row._replace(tar=(*row.tar, entry))
+    said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
+    words = said[number] if number < len(said) else ""
+    return Forms(number, image.layers[number].blob.digest, words, _in_order(found.values()))
+
+
+def forms_on_disk(root: str, forms: Forms, source: BlobSource, image: Image, tell: Tell) -> Forms:
+    """The same with its upperdir and its links. The image is looked at in the store if it is there,
+    else in a store of its own, into which it is copied."""
+    if isinstance(source, ContentStore):
+        with open_worker(root) as worker:
+            return _on_disk(worker, forms, image, tell)
+    with own_place(root) as (_, place), open_worker(place) as worker:
+        copy_image(worker.content, source, image.descriptor)
+        return _on_disk(worker, forms, image, tell)
+
+
+def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
+    snapshots = worker.snapshots
+    assert isinstance(snapshots, BaseSnapshotter)
+    packed = [PackedLayer(x.diff_id, x.blob.digest, x.blob.size, x.blob.media_type)
+              for x in image.layers]  # fmt: skip
+    result = of_image(worker, "", packed, ()).result
+    diffs = diffs_of(worker, result, tell)
+    diff = diffs[forms.number]
+    acts, merge = _links(snapshots, diffs, forms.number)
+    uppers: dict[str, UpperEntry] = {}
+    own = snapshots.max_layers > 1 and snapshots.parent(diff.upper) == diff.lower
+    if own:
+        listed = upper_entries(snapshots.layer_dir(diff.upper), snapshots.whiteouts)
+        uppers = {entry.path: entry for entry in listed}
+    rows = {row.path: row for row in forms.rows}
+    for path in uppers.keys() | acts.keys():
+        row = rows.get(path, Row(path))
+        rows[path] = row._replace(upper=uppers.get(path), acts=tuple(acts.get(path, ())))
+    return forms._replace(rows=_in_order(rows.values()), merge=merge, has_upperdir=own)
+
+
+def _links(
+    snapshots: BaseSnapshotter, diffs: list[Diff], number: int
+) -> tuple[dict[str, list[Act]], str]:
+    """What is done to each path of a diff, and in which merge."""
+    count, parent = 0, None
+    for diff in diffs:
+        if diff.lower != parent:
+            break
+        count, parent = count + 1, diff.upper
+    acts: dict[str, list[Act]] = {}
+    if number < count or diffs[number].lower == diffs[number].upper:
+        below = f"layer {number - 1}" if number else "nothing"
+        for path, act in trace_diff(snapshots, diffs[number]):
+            acts.setdefault(path, []).append(act)
+        return acts, f"none in this image; here it is put on the tree it was made on, {below}"
+    for fate in trace_merge(snapshots, diffs).fates:
+        own = [act for act in fate.acts if act.diff == number]
+        if own:
+            acts[fate.path] = own
+    last = len(diffs) - 1
+    return acts, f"layers {count} to {last} are put on layer {count - 1}, one after the other"
+
+
+def _meant(name: str) -> str:
+    """The path that an entry of a layer is about."""
+    folder, slash, base = name.rpartition("/")
+    if base == OPAQUE_WHITEOUT:
+        return folder
+    return folder + slash + base.removeprefix(WHITEOUT_PREFIX)
+
+
+def _in_order(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """As a walk has them: a directory, then what is in it, names sorted as bytes."""
+    return tuple(sorted(rows, key=lambda row: [os.fsencode(n) for n in row.path.split("/")]))

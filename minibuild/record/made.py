@@ -1,0 +1,30 @@
+"""Which build made an image, and which step made each of its layers.
+
+Comes in: the digests of an image. Goes out: a build and its last step; steps. Only records are
+read. Read next: `blame`.
+"""
+
+from collections.abc import Collection, Sequence
+
+from minibuild.record.blame import makers
+from minibuild.record.records import Build, Records, Step
+
+
+def build_of(records: Records, digests: Collection[str]) -> tuple[Build, Step] | None:
+    """The newest build that made an image with one of these digests (of its manifest, its config,
+    or an index with it), and the step of which it is the result."""
+    for build in records.all():
+        for output in build.outputs:
+            number = output.get("vertex")
+            if number is not None and not set(digests).isdisjoint(output.get("digests", ())):
+                return build, build.steps[number]
+    return None
+
+
+def layer_steps(build: Build, last: Step, count: int) -> Sequence[Step | None]:
+    """The step that made each of `count` layers. Each layer is a diff of the result, unless the
+    image was squashed: then nothing is known of them."""
+    if len(last.result) != count:
+        return [None] * count
+    made_by = makers(build)
+    return [made_by.get(diff) for diff in last.result]
