@@ -1,7 +1,7 @@
 """The flags of `minibuild build`: those of `docker buildx build` that work here.
 
-Comes in: nothing. Goes out: the parser, and the reasons for flags of buildx that are missing.
-Read next: `build_request`, which turns the options into a request.
+Comes in: nothing. Goes out: the parser. Read next: `build_request`, which turns the options into a
+request, and `foreign_flags` for what is missing.
 """
 
 import argparse
@@ -10,20 +10,14 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import add_registry_flags
 from minibuild.progress.select import MODES
 
-_LATER = "it is planned; leave it out for now"
-_NO_DAEMON = "there is no builder instance to choose or to configure: minibuild has no daemon"
-_OUTDATED = "docker build itself has no use for it any more; leave it out"
-
-UNSUPPORTED = {
-    "--builder": _NO_DAEMON,
-    "--cgroup-parent": "start minibuild in that cgroup: those of steps are made below its own",
-    "--compress": _OUTDATED,
-    "--force-rm": _OUTDATED,
-    "--isolation": _OUTDATED,
-    "--policy": _LATER,
-    "--rm": _OUTDATED,
-    "--security-opt": _OUTDATED,
+_HABITS = {
+    "--compress": "",
+    "--disable-content-trust": "signatures of images are not checked here",
+    "--force-rm": "",
+    "--rm": "a step leaves nothing to keep; --on-error=keep keeps the files of one that failed",
 }
+"""Flags whose meaning is always given here, and why the opposite cannot be had; "" if docker has no
+use for that either."""
 
 _EPILOG = """\
 PATH is a directory, an archive, the URL of a git repository, an archive or a Dockerfile, or - for
@@ -40,7 +34,7 @@ def parser(
     usage: str = "minibuild build [flags] [PATH]",
 ) -> Parser:
     """The parser of `minibuild build`, or of a command that takes the same flags."""
-    made = kind(prog, UNSUPPORTED, description=description, epilog=epilog, usage=usage)
+    made = kind(prog, description=description, epilog=epilog, usage=usage)
     add = made.add_argument
     many = made.repeated
     add("path", nargs="?", default=".", metavar="PATH", help="the build context (default: .)")
@@ -72,6 +66,9 @@ def parser(
         metavar="[=docker|podman|nerdctl|ctr]",
         help="hand the image to a container engine of this machine",
     )
+    # Habits of people who use docker: these ask for what is done anyway.
+    for habit, reason in _HABITS.items():
+        made.habit(habit, reason)
     _add_results(made)
     _add_steps(made)
     return made

@@ -36,6 +36,7 @@ _WITHOUT_A_STORE = ("completion", "doctor", "version")
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
 _ALIASES = {
     "b": "build",
+    "bud": "build",
     "buildx b": "build",
     "buildx build": "build",
     "builder build": "build",
@@ -51,7 +52,7 @@ _ALIASES = {
     "builds": "builds ls",
     "builds list": "builds ls",
 }
-"""Other names of commands: those that people know from docker."""
+"""Other names of commands: those that people know from docker and buildah."""
 
 
 def entry(argv: Sequence[str] | None = None) -> int:
@@ -150,9 +151,12 @@ def _global_flags(words: list[str], session: Session) -> tuple[list[str], Sessio
         elif name in ("-v", "--version"):
             return ["version"], session
         else:
-            raise UsageError(
-                f"unknown flag before the command: {word}", hint="see `minibuild --help`"
-            )
+            from minibuild.cli.foreign_flags import FOREIGN
+
+            hint = "see `minibuild --help`"
+            if instead := FOREIGN["build"].get(name):  # kaniko has no commands
+                hint = f"write `minibuild build` first, and then {instead}"
+            raise UsageError(f"unknown flag before the command: {name}", hint=hint)
         words = rest
     return words, session
 

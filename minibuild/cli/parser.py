@@ -3,12 +3,12 @@
 Comes in: argv. Goes out: options, or a `UsageError` that names what was probably meant. Flags are
 never abbreviated (`--no` would change its meaning with the next release), and those with an
 optional value take it after an equals sign only, as Docker's do.
-Read next: `build_flags`.
+Read next: `build_flags`, `foreign_flags`.
 """
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from minibuild.buildflags.sizes import truth
@@ -17,25 +17,28 @@ from minibuild.graph.spelling import nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of one command. `unsupported` maps flags of Docker's that are missing to reasons."""
+    """A parser of one command."""
 
-    def __init__(
-        self, prog: str, unsupported: Mapping[str, str] | None = None, **rest: Any
-    ) -> None:
+    def __init__(self, prog: str, **rest: Any) -> None:
         super().__init__(
             prog=prog,
             allow_abbrev=False,
             formatter_class=_formatter,
             **rest,
         )
-        self._unsupported = unsupported or {}
         self._optional: dict[str, str] = {}
+        self._habits: dict[str, str] = {}
         self.add_argument("--root", metavar="DIR", default="", help=argparse.SUPPRESS)
         self.switch("-D", "--debug", help=argparse.SUPPRESS)
 
     def switch(self, *names: str, help: str) -> None:
         """A flag that is on or off: `--name`, or `--name=true|false`."""
         self.add_argument(*names, action="store_true", help=help)
+
+    def habit(self, name: str, never_false: str = "") -> None:
+        """A flag that asks for what is done anyway. `never_false` says why not the opposite."""
+        self._habits[name] = never_false
+        self.switch(name, help=argparse.SUPPRESS)
 
     def repeated(self, *names: str, metavar: str, help: str) -> None:
         """A flag that may be given many times; the option is the list of its values."""
@@ -73,6 +76,8 @@ class Parser(argparse.ArgumentParser):
                 word = f"{name}={self._optional[name]}"
             elif equals and isinstance(action, argparse._StoreTrueAction):
                 if not truth(value, name.lstrip("-")):
+                    if reason := self._habits.get(name):
+                        raise UsageError(f"{name}=false is not supported", hint=reason)
                     continue
                 word = name
             found.append(word)
@@ -86,8 +91,10 @@ class Parser(argparse.ArgumentParser):
                 hint=f"see `{self.prog} --help` for what it takes",
             )
         name = flags[0].partition("=")[0]
-        if reason := self._unsupported.get(name):
-            raise UsageError(f"{name} is not supported yet", hint=reason)
+        from minibuild.cli.foreign_flags import FOREIGN
+
+        if instead := FOREIGN.get(self.prog.removeprefix("minibuild "), {}).get(name):
+            raise UsageError(f"there is no flag {name} here", hint=instead)
         raise UsageError(f"unknown flag: {name}", hint=self._meant(name))
 
     def _meant(self, name: str) -> str:

@@ -49,7 +49,7 @@ def _parser() -> Parser:
     add_registry_flags(made)
     # Docker's habits: they ask for what is done anyway.
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
-        made.switch(habit, help=argparse.SUPPRESS)
+        made.habit(habit)
     made.switch("--failed", help="not an image: what the last `build --on-error=keep` kept")
     made.add_argument(
         "image", nargs="?", default="", metavar="IMAGE", help="name, or oci-layout://DIR:TAG"

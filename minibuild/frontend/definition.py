@@ -71,6 +71,16 @@ def _of_graph(request: BuildRequest) -> Definition:
     return Definition(SourceText("graph", ""), LocalContext("context"), contexts, directories)
 
 
+def _instead(context: str) -> str:
+    """What to give in place of a context that is none. Some addresses are those of kaniko."""
+    scheme, found, path = context.partition("://")
+    if found and scheme in ("dir", "tar"):
+        return f"leave out the {scheme}://, and give the path: {path}"
+    if found:
+        return f"{scheme}:// is not read here: fetch it, and give the directory or the archive"
+    return "give the path of the directory with the files to build from"
+
+
 def _read_local(
     request: BuildRequest, contexts: dict[str, Context], directories: dict[str, str]
 ) -> Definition:
@@ -78,7 +88,7 @@ def _read_local(
     if not os.path.isdir(request.context):
         raise DefinitionError(
             f"the build context {request.context!r} is not a directory",
-            hint="give the path of the directory with the files to build from",
+            hint=_instead(request.context),
         )
     path = _casing(request.file or os.path.join(request.context, DOCKERFILE))
     if request.dockerfile is not None:

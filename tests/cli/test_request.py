@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from minibuild.buildflags.platform import platform
-from minibuild.cli.build_flags import UNSUPPORTED, parser
+from minibuild.cli.build_flags import parser
 from minibuild.cli.build_request import request
 from minibuild.errors import UsageError
 from minibuild.graph.op import Ulimit
@@ -82,17 +82,16 @@ def test_fields(words: str, fields: dict[str, Any]) -> None:
         ("--tga x", "unknown flag: --tga", "did you mean --tag?"),
         ("--squsah", "unknown flag: --squsah", "did you mean --squash?"),
         # Never what is the opposite, or something else.
-        ("--no-push", "unknown flag: --no-push", "leave out --push"),
+        ("--no-push", "there is no flag --no-push here", "leave it out"),
+        ("--no-load", "unknown flag: --no-load", "leave out --load"),
         ("--no-pull", "unknown flag: --no-pull", "leave out --pull"),
         ("--no-targets", "unknown flag: --no-targets", "see `"),
-        ("--force", "unknown flag: --force", "see `"),
-        ("--layers", "unknown flag: --layers", "see `"),
-        ("--cache-dir x", "unknown flag: --cache-dir", "see `"),
-        ("--cache", "unknown flag: --cache", "there are --cache-from, --cache-to, --cache-mount-"),
+        ("--layers=false", "there is no flag --layers here", "--no-cache"),
+        ("--cache-mount", "unknown flag", "there are --cache-mount-from, --cache-mount-to"),
         ("--build", "unknown flag: --build", "there are --build-arg, --build-context"),
         ("--qqqqqq", "unknown flag: --qqqqqq", "--help"),
         ("-z", "unknown flag: -z", "--help"),
-        ("--builder x", "--builder is not supported yet", "no daemon"),
+        ("--builder x", "there is no flag --builder here", "no daemon"),
         ("--cache-from=type=s3", "needs a service that minibuild", "type=registry"),
         ("a b", "unexpected argument 'b'", "--help"),
         ("--progress loud", "invalid choice: 'loud'", "--help"),
@@ -120,11 +119,16 @@ def test_an_archive_does_not_replace_a_directory(tmp_path: Path) -> None:
     assert made("-o", f"type=oci,dest={tmp_path},tar=false").outputs[0].dest == str(tmp_path)
 
 
-def test_every_missing_flag_of_buildx_is_explained() -> None:
-    """No flag is both taken and missing, and none is missing without a word."""
-    taken = {name for action in parser()._actions for name in action.option_strings}
-    assert not taken & UNSUPPORTED.keys()
-    assert all(UNSUPPORTED.values())
+@pytest.mark.parametrize("words", ["--rm", "--rm=true", "--force-rm=false", "--compress"])
+def test_habits(words: str) -> None:
+    """What docker's flags ask for, and is done anyway."""
+    assert made(words) == made()
+
+
+@pytest.mark.parametrize("words", ["--rm=false", "--disable-content-trust=false"])
+def test_the_opposite_of_a_habit(words: str) -> None:
+    with pytest.raises(UsageError, match="=false is not supported"):
+        made(words)
 
 
 # --- what comes from the environment --------------------------------------------------------------
