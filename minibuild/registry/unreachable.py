@@ -25,8 +25,8 @@ class Unreachable(RegistryError):
 
 
 def no_address(host: str, why: str) -> Unreachable:
-    """The error for a server that names an address that is none."""
-    return Unreachable(f"{host} names an address that is none: {why}", temporary=False)
+    """The error for a server that sends us to what is no address of a server."""
+    return Unreachable(f"{host} names an invalid address: {why}", temporary=False)
 
 
 def host_of(url: str) -> str:
@@ -120,9 +120,19 @@ def _of_kind(kind: type[Exception], error: object) -> Exception | None:
 
 def reason(error: BaseException) -> str:
     """The innermost cause, without the layers that libraries wrap around it."""
+    from http.client import IncompleteRead
+
     inner: object = error
-    while isinstance(found := getattr(inner, "reason", None), Exception):
+    while isinstance(found := getattr(inner, "reason", None) or _last_argument(inner), Exception):
         inner = found
+    if isinstance(inner, IncompleteRead):
+        return "it ended early"
     cause = getattr(inner, "__cause__", None)
     text = str(getattr(cause, "strerror", "") or getattr(inner, "strerror", "") or inner)
     return (text.rpartition(": ")[2] or text).lower().rstrip(".") if text else type(inner).__name__
+
+
+def _last_argument(error: object) -> object:
+    """Where urllib3's `ProtocolError` has what it stands for."""
+    arguments = getattr(error, "args", ())
+    return arguments[-1] if arguments else None

@@ -61,7 +61,7 @@ FAULTS = [
     (Fault("", 404), "has no "),
     (Fault("", 429, (("Retry-After", "600"),)), "takes no more requests for now"),
     (Fault("", 500), "has trouble of its own with"),
-    (Fault("", "cut", at=20), "broke off"),
+    (Fault("", "cut", at=20), "broke off its answer: it ended early"),
     (Fault("", "loop"), "redirects from one address to the next without end"),
     (Fault("", "hang"), "within 0.9 seconds"),
 ]
