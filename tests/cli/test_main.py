@@ -49,7 +49,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("xyzzy", 2, "", "see `minibuild --help`"),
         ("build gs://bucket/x.tar.gz", 6, "", "gs:// is not read here: fetch it"),
         ("build dir:///none", 6, "", "leave out the dir://, and give the path: /none"),
-        ("--destination x --context .", 2, "", "`minibuild build` first, and then `-t NAME --push`"),
+        (
+            "--destination x --context .",
+            2,
+            "",
+            "`minibuild build` first, and then `-t NAME --push`",
+        ),
         ("images -a", 2, "", "all images are shown"),
         ("--fast build", 2, "", "unknown flag before the command: --fast"),
         ("build --progres plain", 2, "", "did you mean --progress?"),
