@@ -18,7 +18,7 @@ from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
 from minibuild.linux.signals import stopping
-from minibuild.progress.select import MODES, Mode, Renderer, choose
+from minibuild.progress.select import MODES, Mode, Renderer
 from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
     from minibuild.frontend.subrequests import call as asked
     from minibuild.session.scratch import scratch_folder
 
-    colours = session.coloured(session.stderr)
-    renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
+    renderer = session.renderer(mode)
     cancelled = threading.Event()
     try:
         with stopping(cancelled):
@@ -108,8 +107,7 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
     name = os.path.basename(request.file) or "Dockerfile"
     place = _places(request).get(name, name)
     lines, code = shown(call, answer, place)
-    for line in lines:
-        session.say(line)
+    session.say_lines(lines)
     for line in () if call.json else failure(answer, place):
         session.tell(line)
     return code
@@ -126,8 +124,7 @@ def _known_root(session: Session) -> str:
 def _build(request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode) -> int:
     if options.iidfile:
         _remove(options.iidfile)  # a build that fails must not leave the id of an older one
-    colours = session.coloured(session.stderr)
-    renderer = choose(mode, session.stderr, session.environment.term, colours=colours)
+    renderer = session.renderer(mode)
     began = time.monotonic()
     try:
         result = _in_engine(request, session, renderer, mode)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, table
 from minibuild.errors import UsageError
 from minibuild.rootless.enter import enter
@@ -33,13 +34,8 @@ def _records(session: Session) -> "Records":
 def _made(name: str, description: str, *, format: bool = True) -> Parser:
     made = Parser(f"minibuild builds {name}", description=description, epilog=f"BUILD is {_WORD}.")
     if format:
-        made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+        made.add_format()
     return made
-
-
-def _say_json(session: Session, data: Any) -> int:
-    session.say(json.dumps(data, indent=2))
-    return 0
 
 
 # --- ls ---
@@ -51,13 +47,13 @@ def _ls_parser() -> Parser:
     return made
 
 
-def _ls(options: argparse.Namespace, session: Session) -> int:
+def _ls(options: argparse.Namespace, session: Session) -> None:
     records, folder = _records(session), os.getcwd()
     here = records.here(folder)
     back = {build.id: number for number, build in enumerate(here)}
     builds = here if options.here else list(records.all())
     if options.format == "json":
-        return _say_json(session, [{**_about(b), "back": back.get(b.id)} for b in builds])
+        return session.say_json([{**_about(b), "back": back.get(b.id)} for b in builds])
     rows = [
         [
             f"^{back[b.id]}" if b.id in back else "",
@@ -70,9 +66,7 @@ def _ls(options: argparse.Namespace, session: Session) -> int:
         ]
         for b in builds
     ]
-    for line in table(["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"], rows, right="TIME"):
-        session.say(line)
-    return 0
+    session.say_table(["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"], rows, right="TIME")
 
 
 def _steps(build: "Build") -> str:
@@ -119,13 +113,11 @@ def _show_parser() -> Parser:
     return made
 
 
-def _show(options: argparse.Namespace, session: Session) -> int:
+def _show(options: argparse.Namespace, session: Session) -> None:
     build = _records(session).find(options.build, os.getcwd())
     if options.format == "json":
-        return _say_json(session, build.data)
-    for line in _shown(build):
-        session.say(line)
-    return 0
+        return session.say_json(build.data)
+    session.say_lines(_shown(build))
 
 
 def _shown(build: "Build") -> Iterator[str]:
@@ -173,7 +165,7 @@ def _logs_parser() -> Parser:
     return made
 
 
-def _logs(options: argparse.Namespace, session: Session) -> int:
+def _logs(options: argparse.Namespace, session: Session) -> None:
     from minibuild.cli.why import ran_in, steps_of
     from minibuild.record.replay import events
 
@@ -192,7 +184,6 @@ def _logs(options: argparse.Namespace, session: Session) -> int:
     for event in events(build, steps, lambda step: ran_in(records, build, step)):
         report(event)
     report.close()
-    return 0
 
 
 # --- diff ---
@@ -205,16 +196,16 @@ def _diff_parser() -> Parser:
     return made
 
 
-def _diff(options: argparse.Namespace, session: Session) -> int:
+def _diff(options: argparse.Namespace, session: Session) -> None:
     from minibuild.cli import why_text
     from minibuild.cli.why import known_parts
     from minibuild.record.pairing import pairs
+    from minibuild.record.records import Records
     from minibuild.record.story import story
-    from minibuild.worker.worker import open_worker
 
-    records, folder = _records(session), os.getcwd()
-    old, new = records.find(options.old, folder), records.find(options.new, folder)
-    with open_worker(session.root) as worker:
+    with open_store(session) as worker:
+        records, folder = Records(worker.store.root), os.getcwd()
+        old, new = records.find(options.old, folder), records.find(options.new, folder)
         told = story(new, old, known_parts(worker, new, old))
     found = pairs(old, new)
     fresh = [step for step in new.steps if step.is_step and step.number not in found]
@@ -225,16 +216,14 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
         data = why_text.as_data(told)
         data["new"] = [why_text.step_data(told, step, None) for step in fresh]
         data["gone"] = [{"line": step.line, "instruction": step.text} for step in gone]
-        return _say_json(session, {**data, "images": images})
-    for line in why_text.whole(told, 10):
-        session.say(line)
+        return session.say_json({**data, "images": images})
+    session.say_lines(why_text.whole(told, 10))
     for word, steps in (("new", fresh), ("gone", gone)):
         for step in steps:
             session.say(f"{word}: {why_text.place(step)}  {why_text.short(step.text)}")
     if all(images):
         verb = "the same image" if images[0] == images[1] else "another image"
         session.say(f"{verb}: {images[0][0]} -> {images[1][0]}")
-    return 0
 
 
 # --- export ---
@@ -247,23 +236,21 @@ def _export_parser() -> Parser:
     return made
 
 
-def _export(options: argparse.Namespace, session: Session) -> int:
+def _export(options: argparse.Namespace, session: Session) -> None:
     from minibuild.cli.why import known_parts
     from minibuild.record.portable import portable
-    from minibuild.worker.worker import open_worker
+    from minibuild.record.records import Records
 
-    build = _records(session).find(options.build, os.getcwd())
-    with open_worker(session.root) as worker:
+    with open_store(session) as worker:
+        build = Records(worker.store.root).find(options.build, os.getcwd())
         text = json.dumps(portable(build, known_parts(worker, build)), indent=1)
     if options.output == "-":
-        session.say(text)
-        return 0
+        return session.say(text)
     try:
         with open(options.output, "w", encoding="utf-8") as file:
             file.write(text + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {options.output}: {error.strerror}") from error
-    return 0
 
 
 COMMANDS = {

@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING
 
 from minibuild.buildflags.cache_mount import place
 from minibuild.cli.command import Command, Session
-from minibuild.cli.parser import Parser
+from minibuild.cli.parser import Parser, add_progress
 from minibuild.cli.registry_flags import access_of, add_registry_flags
-from minibuild.cli.table import ago, table
+from minibuild.cli.stores import open_store
+from minibuild.cli.table import ago
 from minibuild.errors import BuildError, StoreError, UsageError
 from minibuild.linux.signals import stopping
 from minibuild.oci.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
-from minibuild.progress.select import MODES, choose
-from minibuild.rootless.enter import enter
 from minibuild.session.request import CacheMountPlace
 
 if TYPE_CHECKING:
     from minibuild.worker.context import BuildContext
-    from minibuild.worker.gc import UsageRecord
+    from minibuild.worker.worker import Worker
 
 _PATIENCE_S = 30.0
 
@@ -38,47 +37,26 @@ def _context(
 ) -> Iterator["BuildContext"]:
     """An open store, and progress that is shown until the block ends."""
     domains = [parse_reference(asked.ref).domain] if asked.ref else []
-    root, access = session.root, access_of(options, session.environment, domains)
-    enter()
-    from minibuild.events import serialised
-    from minibuild.session.request import BuildRequest
-    from minibuild.worker.context import open_context
-    from minibuild.worker.worker import open_worker
-
-    cancelled, request = threading.Event(), BuildRequest(registries=access)
-    renderer = choose(
-        "quiet" if options.quiet else options.progress,
-        session.stderr,
-        session.environment.term,
-        colours=session.coloured(session.stderr),
-    )
+    access, cancelled = access_of(options, session.environment, domains), threading.Event()
+    renderer = session.renderer("quiet" if options.quiet else options.progress)
     try:
-        with (
-            stopping(cancelled),
-            open_worker(root) as worker,
-            open_context(worker, request, {}, serialised(renderer), cancelled) as build,
-        ):
-            yield build
+        with stopping(cancelled), open_store(session) as worker:
+            from minibuild.events import serialised
+            from minibuild.session.request import BuildRequest
+            from minibuild.worker.context import open_context
+
+            request, report = BuildRequest(registries=access), serialised(renderer)
+            with open_context(worker, request, {}, report, cancelled) as build:
+                yield build
     finally:
         renderer.close()
 
 
-def _holdings(session: Session) -> "list[UsageRecord]":
-    """The cache mounts of the store; the process has the privileges to look into them then."""
-    root = session.root
-    enter()
+def _known(worker: "Worker") -> list[str]:
+    """The ids of the cache mounts of the store."""
     from minibuild.worker.gc import cache_mounts_of
-    from minibuild.worker.worker import open_worker
 
-    with open_worker(root) as worker:
-        return list(cache_mounts_of(worker.store))
-
-
-def _add_progress(made: Parser) -> None:
-    made.add_argument(
-        "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
-    )
-    made.switch("-q", "--quiet", help="show no progress")
+    return [holding.description for holding in cache_mounts_of(worker.store)]
 
 
 # --- ls -----------------------------------------------------------------------------------------
@@ -87,27 +65,23 @@ def _add_progress(made: Parser) -> None:
 def _ls_parser() -> Parser:
     made = Parser("minibuild cache-mount ls", description="List the cache mounts of the store.")
     made.switch("-q", "--quiet", help="ids only")
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.add_format()
     return made
 
 
-def _ls(options: argparse.Namespace, session: Session) -> int:
-    found = sorted(_holdings(session), key=lambda holding: holding.description)
-    if options.format == "json":
-        import json
+def _ls(options: argparse.Namespace, session: Session) -> None:
+    with open_store(session) as worker:
+        from minibuild.worker.gc import cache_mounts_of
 
+        found = sorted(cache_mounts_of(worker.store), key=lambda holding: holding.description)
+    if options.format == "json":
         keys = ("id", "size_bytes", "created", "used")
         values = [(h.description, h.size_bytes, h.created, h.used) for h in found]
-        session.say(json.dumps([dict(zip(keys, v, strict=True)) for v in values], indent=2))
-        return 0
+        return session.say_json([dict(zip(keys, v, strict=True)) for v in values])
     if options.quiet:
-        for holding in found:
-            session.say(holding.description)
-        return 0
+        return session.say_lines(holding.description for holding in found)
     rows = [[h.description, bytes_text(h.size_bytes), ago(h.used)] for h in found]
-    for line in table(["ID", "SIZE", "LAST USED"], rows, right="SIZE"):
-        session.say(line)
-    return 0
+    session.say_table(["ID", "SIZE", "LAST USED"], rows, right="SIZE")
 
 
 # --- show ---------------------------------------------------------------------------------------
@@ -120,39 +94,29 @@ def _show_parser() -> Parser:
     )
     made.add_argument("id", metavar="ID", help="as `ls` shows it")
     made.add_argument("--depth", type=int, default=1, metavar="N", help="how far down (default: 1)")
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.add_format()
     return made
 
 
-def _show(options: argparse.Namespace, session: Session) -> int:
+def _show(options: argparse.Namespace, session: Session) -> None:
     if options.depth < 1:
         raise UsageError("--depth must be at least 1")
-    root = session.root
-    enter()
-    from minibuild.remotecache.mounts.contents import contents
-    from minibuild.remotecache.mounts.local import LocalMount
-    from minibuild.worker.gc import cache_mounts_of
-    from minibuild.worker.worker import open_worker
+    with open_store(session) as worker:
+        from minibuild.remotecache.mounts.contents import contents
+        from minibuild.remotecache.mounts.local import LocalMount
 
-    with open_worker(root) as worker:
         local = LocalMount(worker.store, options.id)
         if not os.path.isdir(local.path):
-            known = [holding.description for holding in cache_mounts_of(worker.store)]
-            raise _missing(options.id, known)
+            raise _missing(options.id, _known(worker))
         with local.opened() as fd:
             found = contents(fd, options.depth)
     if options.format == "json":
-        import json
-
-        session.say(json.dumps([entry._asdict() for entry in found], indent=2))
-        return 0
+        return session.say_json([entry._asdict() for entry in found])
     rows = [
         [bytes_text(e.size_bytes), str(e.files), ago(e.newest) if e.newest else "", e.path]
         for e in found
     ]
-    for line in table(["SIZE", "FILES", "NEWEST", "PATH"], rows, right="SIZE FILES"):
-        session.say(line)
-    return 0
+    session.say_table(["SIZE", "FILES", "NEWEST", "PATH"], rows, right="SIZE FILES")
 
 
 # --- rm -----------------------------------------------------------------------------------------
@@ -164,21 +128,15 @@ def _rm_parser() -> Parser:
     return made
 
 
-def _rm(options: argparse.Namespace, session: Session) -> int:
-    root = session.root
-    enter()
-    from minibuild.remotecache.mounts.local import LocalMount
-    from minibuild.worker.gc import cache_mounts_of
-    from minibuild.worker.worker import open_worker
+def _rm(options: argparse.Namespace, session: Session) -> None:
+    with open_store(session) as worker:
+        from minibuild.remotecache.mounts.local import LocalMount
 
-    with open_worker(root) as worker:
-        known = [holding.description for holding in cache_mounts_of(worker.store)]
-        ids = _named(options.id, known, _missing)
+        ids = _named(options.id, _known(worker), _missing)
         cancelled = threading.Event()
         with stopping(cancelled):
             for id in ids:
                 LocalMount(worker.store, id).remove(_PATIENCE_S, cancelled)
-    return 0
 
 
 # --- export and import --------------------------------------------------------------------------
@@ -191,23 +149,21 @@ def _export_parser() -> Parser:
     )
     made.add_argument("place", metavar="PLACE", help="REF, type=local,dest=DIR: see the manual")
     made.add_argument("id", nargs="*", metavar="ID", help="which (default: all of the store)")
-    _add_progress(made)
+    add_progress(made, "show no progress")
     add_registry_flags(made)
     return made
 
 
-def _export(options: argparse.Namespace, session: Session) -> int:
+def _export(options: argparse.Namespace, session: Session) -> None:
     from minibuild.remotecache.mounts.exporter import send
-    from minibuild.worker.gc import cache_mounts_of
 
     asked = place(options.place, "cache-mount-to")
     with _context(options, session, asked) as build:
-        known = [holding.description for holding in cache_mounts_of(build.worker.store)]
+        known = _known(build.worker)
         ids = _named((*asked.ids, *options.id) or sorted(known), known, _missing)
         sent = send(build, [asked._replace(ids=())], ids)
     for id in ids:
         session.say(f"{'exported' if id in sent else 'unchanged'}  {id}")
-    return 0
 
 
 def _import_parser() -> Parser:
@@ -218,12 +174,12 @@ def _import_parser() -> Parser:
     )
     made.add_argument("place", metavar="PLACE", help="REF, type=local,src=DIR: see the manual")
     made.add_argument("id", nargs="*", metavar="ID", help="which (default: all that are there)")
-    _add_progress(made)
+    add_progress(made, "show no progress")
     add_registry_flags(made)
     return made
 
 
-def _import(options: argparse.Namespace, session: Session) -> int:
+def _import(options: argparse.Namespace, session: Session) -> None:
     from minibuild.errors import ImageError
     from minibuild.remotecache.mounts.artifact import read_mounts
     from minibuild.remotecache.mounts.importer import bring
@@ -247,9 +203,7 @@ def _import(options: argparse.Namespace, session: Session) -> int:
             wanted = asked.force or is_empty(local.path)
             new = wanted and bring(build, local, "", opened.name, kept, _PATIENCE_S)
             done.append(f"{'imported' if new else 'unchanged' if wanted else 'kept'}  {id}")
-    for line in done:
-        session.say(line)
-    return 0
+    session.say_lines(done)
 
 
 def _named(

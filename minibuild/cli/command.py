@@ -5,14 +5,18 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
 from minibuild.progress.console import Console, Part
 from minibuild.session.environment import Environment
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.progress.select import Mode, Renderer
 
 
 class Session(NamedTuple):
@@ -40,6 +44,32 @@ class Session(NamedTuple):
         with writing():
             self.stdout.write(*parts, "\n")
 
+    def say_lines(self, lines: Iterable[str]) -> None:
+        """Write several lines of the result."""
+        for line in lines:
+            self.say(line)
+
+    def say_table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], right: str = ""
+    ) -> None:
+        """Write rows as the result, see `table`."""
+        from minibuild.cli.table import table
+
+        self.say_lines(table(header, rows, right))
+
+    def say_json(self, data: Any) -> None:
+        """Write plain data as the result, for programs."""
+        from json import dumps
+
+        self.say(dumps(data, indent=2))
+
+    def renderer(self, mode: "Mode") -> "Renderer":
+        """What shows the progress of work on standard error; to be closed."""
+        from minibuild.progress.select import choose
+
+        colours = self.coloured(self.stderr)
+        return choose(mode, self.stderr, self.environment.term, colours=colours)
+
     def flush(self) -> None:
         """Write what is held back of the result."""
         with writing():
@@ -65,7 +95,7 @@ def writing() -> Iterator[None]:
 
 
 class Command(NamedTuple):
-    """A command. `run` returns the exit code, or raises a `BuildError`."""
+    """A command. `run` returns the exit code, None for 0, or raises a `BuildError`."""
 
     parser: Callable[[], Parser]
-    run: Callable[[argparse.Namespace, Session], int]
+    run: Callable[[argparse.Namespace, Session], int | None]

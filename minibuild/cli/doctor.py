@@ -26,7 +26,7 @@ def _parser() -> Parser:
         description="Check what this machine can do, and say how to mend what it cannot. "
         "The exit code is 3 if builds cannot work.",
     )
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.add_format()
     return made
 
 
@@ -34,10 +34,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     findings = [_store(session.root), *check_host(session.root), limits()]
     code = HostError.exit_code if any(verdict(f) == "missing" for f in findings) else 0
     if options.format == "json":
-        import json
-
-        data = [{**f._asdict(), "verdict": verdict(f)} for f in findings]
-        session.say(json.dumps(data, indent=2))
+        session.say_json([{**f._asdict(), "verdict": verdict(f)} for f in findings])
         return code
     rows = [[f.name, verdict(f), f.found] for f in findings]
     _, *lines = table(["CHECK", "", "FOUND"], rows)

@@ -10,15 +10,12 @@ from typing import Any
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, Version, find, open_images, versions
-from minibuild.cli.table import table
-from minibuild.errors import BuildError, DefinitionError, UsageError
+from minibuild.cli.stores import Images, Version, find, new_name, open_images, versions
+from minibuild.cli.table import one_line, short_id, table
+from minibuild.errors import BuildError
 from minibuild.image.store import StoredImage
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.quantity import bytes_text
-
-_INSTRUCTION_CELLS = 68
-
 
 # --- ls -----------------------------------------------------------------------------------------
 
@@ -28,33 +25,28 @@ def _ls_parser() -> Parser:
     made.add_argument("name", nargs="?", default="", help="only images of this name")
     made.switch("-q", "--quiet", help="print names only")
     made.switch("--digests", help="print whole digests")
-    _add_format(made)
+    made.add_format()
     return made
 
 
-def _ls(options: argparse.Namespace, session: Session) -> int:
+def _ls(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
         stored = [image for image in images.names.list() if _is_named(image, options.name)]
         if options.quiet:
-            for image in stored:
-                session.say(image.name.familiar)
-            return 0
+            return session.say_lines(image.name.familiar for image in stored)
         listed = [(image, versions(images, image.descriptor)) for image in stored]
     if options.format == "json":
-        session.say(json.dumps([_listed(image, found) for image, found in listed], indent=2))
-        return 0
+        return session.say_json([_listed(image, found) for image, found in listed])
     rows = [
         [
             image.name.familiar,
-            image.descriptor.digest if options.digests else _short(image.descriptor.digest),
+            image.descriptor.digest if options.digests else short_id(image.descriptor.digest),
             ",".join(version.platform for version in found),
             bytes_text(sum(version.size_bytes for version in found)),
         ]
         for image, found in listed
     ]
-    for line in table(["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], rows, right="SIZE"):
-        session.say(line)
-    return 0
+    session.say_table(["IMAGE", "DIGEST", "PLATFORMS", "SIZE"], rows, right="SIZE")
 
 
 def _is_named(image: StoredImage, name: str) -> bool:
@@ -79,20 +71,17 @@ def _listed(image: StoredImage, found: list[Version]) -> dict[str, Any]:
 def _inspect_parser() -> Parser:
     made = Parser("minibuild image inspect", description="Show manifest and config of images.")
     made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
-    _add_format(made)
+    made.add_format()
     return made
 
 
-def _inspect(options: argparse.Namespace, session: Session) -> int:
+def _inspect(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
         found = [_inspected(images, word) for word in options.image]
     if options.format == "json":
-        session.say(json.dumps(found, indent=2))
-        return 0
+        return session.say_json(found)
     for position, data in enumerate(found):
-        for line in ([""] if position else []) + _told(data):
-            session.say(line)
-    return 0
+        session.say_lines(([""] if position else []) + _told(data))
 
 
 def _inspected(images: Images, word: str) -> dict[str, Any]:
@@ -160,13 +149,11 @@ def _layer_lines(image: dict[str, Any]) -> list[str]:
     layers = iter(image["layers"])
     rows = []
     for entry in image["config"].get("history") or []:
-        words = " ".join(str(entry.get("created_by") or entry.get("comment") or "").split())
-        if len(words) > _INSTRUCTION_CELLS:
-            words = words[: _INSTRUCTION_CELLS - 1] + "…"
+        words = one_line(str(entry.get("created_by") or entry.get("comment") or ""), 68)
         layer = None if entry.get("empty_layer") else next(layers, None)
-        digest, size = (_short(layer["digest"]), bytes_text(layer["size"])) if layer else ("", "")
+        digest, size = (short_id(layer["digest"]), bytes_text(layer["size"])) if layer else ("", "")
         rows.append([digest, size, words])
-    rows += [[_short(layer["digest"]), bytes_text(layer["size"]), ""] for layer in layers]
+    rows += [[short_id(layer["digest"]), bytes_text(layer["size"]), ""] for layer in layers]
     return ["", *table(["LAYER", "SIZE", "INSTRUCTION"], rows, right="SIZE")] if rows else []
 
 
@@ -180,24 +167,12 @@ def _tag_parser() -> Parser:
     return made
 
 
-def _tag(options: argparse.Namespace, session: Session) -> int:
+def _tag(options: argparse.Namespace, session: Session) -> None:
     names = [new_name(word) for word in options.name]
     with open_images(session.root) as images:
         descriptor = find(images, options.image).descriptor
         for name in names:
             images.names.tag(name, descriptor)
-    return 0
-
-
-def new_name(word: str) -> Reference:
-    """A name that an image can be given."""
-    try:
-        name = parse_reference(word)
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
-    if name.digest is not None:
-        raise UsageError(f"{word} has a digest, and a name is to be given", hint="leave it out")
-    return name
 
 
 def _rm_parser() -> Parser:
@@ -210,7 +185,7 @@ def _rm_parser() -> Parser:
     return made
 
 
-def _rm(options: argparse.Namespace, session: Session) -> int:
+def _rm(options: argparse.Namespace, session: Session) -> None:
     failed: BuildError | None = None
     with open_images(session.root) as images:
         for word in options.image:
@@ -222,7 +197,6 @@ def _rm(options: argparse.Namespace, session: Session) -> int:
                 failed = failed or error
     if failed is not None and not options.force:
         raise failed
-    return 0
 
 
 def _names_of(images: Images, word: str) -> list[Reference]:
@@ -232,16 +206,6 @@ def _names_of(images: Images, word: str) -> list[Reference]:
     if name is not None and (name.digest is None or name in [image.name for image in stored]):
         return [name]
     return [image.name for image in stored if image.descriptor.digest == descriptor.digest]
-
-
-def _add_format(made: Parser) -> None:
-    made.add_argument(
-        "--format", choices=("text", "json"), default="text", help="text (default) or json"
-    )
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:12]
 
 
 def _familiar(name: str) -> str:

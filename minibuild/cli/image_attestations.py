@@ -5,14 +5,13 @@ Comes in: the name of an image in the store. Goes out: a table of what is said o
 """
 
 import argparse
-import json
 from typing import Any
 
 from minibuild.attest.statement import Attestation, attestations_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, find, open_images
-from minibuild.cli.table import table
+from minibuild.cli.table import short_id
 from minibuild.errors import ImageError
 from minibuild.oci.content import read_document
 from minibuild.oci.document import parse_document
@@ -34,7 +33,7 @@ def _parser() -> Parser:
     return made
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
+def _run(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
         found = attestations_of(images.content, find(images, options.image).descriptor)
         if not found:
@@ -45,11 +44,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         if options.type:
             wanted = [said for said in found if said.type.startswith(_TYPES[options.type])]
             values = [_statement(images, said.blob) for said in wanted]
-            session.say(json.dumps(values[0] if len(values) == 1 else values, indent=2))
-            return 0
-    for line in table(["IMAGE", "SAYS", "SIZE"], [_row(said) for said in found], right="SIZE"):
-        session.say(line)
-    return 0
+            return session.say_json(values[0] if len(values) == 1 else values)
+    session.say_table(["IMAGE", "SAYS", "SIZE"], [_row(said) for said in found], right="SIZE")
 
 
 def _statement(images: Images, blob: Descriptor) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def _statement(images: Images, blob: Descriptor) -> dict[str, Any]:
 
 
 def _row(said: Attestation) -> list[str]:
-    return [said.image.removeprefix("sha256:")[:12], said.type, bytes_text(said.blob.size)]
+    return [short_id(said.image), said.type, bytes_text(said.blob.size)]
 
 
 COMMANDS = {"image attestations": Command(_parser, _run)}

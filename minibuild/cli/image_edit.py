@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
-from minibuild.cli.stores import Images, find, open_images
-from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.cli.stores import Images, find, new_name, open_images, reference
+from minibuild.errors import ImageError, UsageError
 from minibuild.imagetools.edit import (
     Drafts,
     Image,
@@ -34,7 +33,7 @@ from minibuild.layer.compress import compression_of
 from minibuild.linux.signals import stopping
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
@@ -53,7 +52,7 @@ class Place(NamedTuple):
         if self.registry is None:
             found = find(self.images, word)
             return str(found.name or word), found.descriptor, self.images.content
-        name = _reference(word)
+        name = reference(word)
         top, blobs = self.registry.find(name)
         return str(name), top, blobs
 
@@ -74,20 +73,13 @@ def _place(options: argparse.Namespace, session: Session) -> Iterator[Place]:
     remote = getattr(options, "push", False)
     if remote:
         words = [options.image, options.name, getattr(options, "onto", "")]
-        domains = {_reference(word).domain for word in words if word}
+        domains = {reference(word).domain for word in words if word}
         access = access_of(options, session.environment, domains)
         registry = Registry(access, patient(cancelled, access.stall_s))
     else:
         insist_on_push(options)
     with open_images(session.root) as images, stopping(cancelled):
         yield Place(images, registry, cancelled)
-
-
-def _reference(word: str) -> Reference:
-    try:
-        return parse_reference(word)
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
@@ -194,7 +186,7 @@ def _base_of(image: Image) -> str:
     if not name:
         raise UsageError("the image does not say what it was made on", hint="say it: --from BASE")
     return (
-        str(_reference(name)._replace(tag="")).partition("@")[0] + f"@{digest}" if digest else name
+        str(reference(name)._replace(tag="")).partition("@")[0] + f"@{digest}" if digest else name
     )
 
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, find, open_images
+from minibuild.cli.stores import Images, find, new_name, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import Layout

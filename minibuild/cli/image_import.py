@@ -15,9 +15,8 @@ from typing import BinaryIO, cast
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, open_images
+from minibuild.cli.stores import Images, new_name, open_images
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.image import History, ImageConfig
 from minibuild.layer.compress import (

@@ -9,15 +9,13 @@ import threading
 
 from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image import new_name
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
-from minibuild.cli.stores import find, open_images
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.imagetools.index import Together
 from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference, parse_reference
+from minibuild.oci.reference import Reference
 
 
 def _parser() -> Parser:
@@ -68,7 +66,7 @@ def _in_registries(
     from minibuild.registry.pull import Registry
     from minibuild.registry.push import push_image
 
-    names = [_reference(word) for word in options.image]
+    names = [reference(word) for word in options.image]
     access = access_of(options, session.environment, {one.domain for one in (name, *names)})
     cancelled = threading.Event()
     registry, together = Registry(access, patient(cancelled, access.stall_s)), Together()
@@ -79,13 +77,6 @@ def _in_registries(
         top = together.finish(annotations)
         push_image(registry, together, top, [name])
     return top
-
-
-def _reference(word: str) -> Reference:
-    try:
-        return parse_reference(word)
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 COMMANDS = {"image index": Command(_parser, _run)}

@@ -12,42 +12,25 @@ from typing import Any
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, find, open_images
-from minibuild.cli.table import table
+from minibuild.cli.stores import Images, chosen, find, open_images
+from minibuild.cli.table import one_line, short_id
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
 from minibuild.imagetools.compare import FileChange, Side, ValueChange, config_changes, file_changes
-from minibuild.imagetools.edit import Image, read_image
-from minibuild.oci.content import BlobSource, read_document
-from minibuild.oci.document import MAX_DOCUMENT_BYTES
-from minibuild.oci.model import (
-    Descriptor,
-    choose_platform,
-    is_index,
-    parse_index,
-)
+from minibuild.imagetools.edit import Image
+from minibuild.oci.content import BlobSource
+from minibuild.oci.model import Descriptor
 from minibuild.progress.quantity import bytes_text
 
 DIFFERENT = 1
-_CELLS = 68
 _SHOWN_FILES = 200
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
-
-
-def chosen(source: BlobSource, top: Descriptor, platform: Platform, word: str) -> Image:
-    """One image: of an index, that for `platform`."""
-    data = read_document(source, top, MAX_DOCUMENT_BYTES)
-    if is_index(data, top.media_type, word):
-        top = choose_platform(parse_index(data, word).manifests, platform, word)
-    return read_image(source, top)
 
 
 def add_options(made: Parser) -> None:
     """The flags of all that look into an image."""
     made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
-    made.add_argument(
-        "--format", choices=("text", "json"), default="text", help="text (default) or json"
-    )
+    made.add_format()
 
 
 # --- history ------------------------------------------------------------------------------------
@@ -61,25 +44,21 @@ def _history_parser() -> Parser:
     return made
 
 
-def _history(options: argparse.Namespace, session: Session) -> int:
+def _history(options: argparse.Namespace, session: Session) -> None:
     platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
         image = side_of(images, options.image, platform).image
     entries = list(_entries(image))
     if options.format == "json":
-        session.say(json.dumps(entries, indent=2))
-        return 0
+        return session.say_json(entries)
     rows = []
     for entry in reversed(entries):
         words, digest = " ".join(entry["created_by"].split()), entry["layer"]
         if not options.no_trunc:
-            words = words if len(words) <= _CELLS else words[: _CELLS - 1] + "…"
-            digest = digest.removeprefix("sha256:")[:12]
+            words, digest = one_line(words, 68), short_id(digest)
         size = bytes_text(entry["size"]) if entry["layer"] else ""
         rows.append([entry["created"][:19].replace("T", " "), digest, size, words])
-    for line in table(["CREATED", "LAYER", "SIZE", "CREATED BY"], rows, right="SIZE"):
-        session.say(line)
-    return 0
+    session.say_table(["CREATED", "LAYER", "SIZE", "CREATED BY"], rows, right="SIZE")
 
 
 def _entries(image: Image) -> Iterator[dict[str, Any]]:
@@ -135,10 +114,10 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     differs = old.manifest.config.digest != new.manifest.config.digest or bool(values or files)
     layers_differ = common < max(len(old.layers), len(new.layers))
     if options.format == "json":
-        session.say(json.dumps(_as_json(old, new, common, files, values), indent=2))
+        session.say_json(_as_json(old, new, common, files, values))
     else:
-        for line in _told(old, new, common, files if options.all else files[:_SHOWN_FILES], values):
-            session.say(line)
+        shown = files if options.all else files[:_SHOWN_FILES]
+        session.say_lines(_told(old, new, common, shown, values))
         if len(files) > _SHOWN_FILES and not options.all:
             session.say(f"  ... and {len(files) - _SHOWN_FILES} more: see them with --all")
     return DIFFERENT if differs or layers_differ else 0
@@ -170,8 +149,7 @@ def _told(
     yield f"layers    {counts}"
     for sign, image in (("-", old), ("+", new)):
         for layer in image.layers[common:]:
-            short = layer.blob.digest.removeprefix("sha256:")[:12]
-            yield f"  {sign} {short}  {bytes_text(layer.blob.size):>9}"
+            yield f"  {sign} {short_id(layer.blob.digest)}  {bytes_text(layer.blob.size):>9}"
     if values:
         yield "config"
         for name, before, after in values:
@@ -213,7 +191,7 @@ def _validate_parser() -> Parser:
     return made
 
 
-def _validate(options: argparse.Namespace, session: Session) -> int:
+def _validate(options: argparse.Namespace, session: Session) -> None:
     from minibuild.image.validate import validate
 
     problems: list[str] = []
@@ -229,7 +207,6 @@ def _validate(options: argparse.Namespace, session: Session) -> int:
     if problems:
         count = f"{len(problems)} things are" if len(problems) > 1 else "one thing is"
         raise ImageError(f"{count} wrong with what was validated")
-    return 0
 
 
 def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:

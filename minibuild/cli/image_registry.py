@@ -12,17 +12,16 @@ from contextlib import contextmanager
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image import new_name
-from minibuild.cli.parser import Parser
+from minibuild.cli.parser import Parser, add_progress
 from minibuild.cli.registry_flags import access_of, add_registry_flags
-from minibuild.cli.stores import find, open_images
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.cli.stores import find, new_name, open_images, reference
+from minibuild.cli.table import short_id
+from minibuild.errors import UsageError
 from minibuild.events import Report, serialised
 from minibuild.imagetools.index import for_platform
 from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference, parse_reference
-from minibuild.progress.select import MODES, choose
+from minibuild.oci.reference import Reference
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
 from minibuild.startup.tuples import NamedTuple
@@ -41,12 +40,7 @@ def _line(options: argparse.Namespace, session: Session, *names: Reference) -> I
     """The registries as this session reaches them; progress is shown until the block ends."""
     access = access_of(options, session.environment, {name.domain for name in names})
     cancelled = threading.Event()
-    renderer = choose(
-        "quiet" if options.quiet else options.progress,
-        session.stderr,
-        session.environment.term,
-        colours=session.coloured(session.stderr),
-    )
+    renderer = session.renderer("quiet" if options.quiet else options.progress)
     try:
         with stopping(cancelled):
             report = serialised(renderer)
@@ -59,10 +53,7 @@ def _line(options: argparse.Namespace, session: Session, *names: Reference) -> I
 def _add_common(made: Parser) -> None:
     add_registry_flags(made)
     made.switch("--insecure", help="short for --tls-verify=false")
-    made.add_argument(
-        "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
-    )
-    made.switch("-q", "--quiet", help="show no progress, and print digests only")
+    add_progress(made, "show no progress, and print digests only")
 
 
 def _add_platform(made: Parser, otherwise: str) -> None:
@@ -81,13 +72,13 @@ def _pull_parser() -> Parser:
     return made
 
 
-def _pull(options: argparse.Namespace, session: Session) -> int:
+def _pull(options: argparse.Namespace, session: Session) -> None:
     from minibuild.oci.meter import metered
     from minibuild.registry.fetch import fetch_image
 
     if options.platform and options.all_platforms:
         raise UsageError("--platform and --all-platforms contradict each other")
-    names = [_name(word) for word in options.name]
+    names = [reference(word) for word in options.name]
     platform = None
     if not options.all_platforms:
         platform = platform_of(options.platform, session.environment)
@@ -99,16 +90,12 @@ def _pull(options: argparse.Namespace, session: Session) -> int:
                 if platform is not None:
                     top = for_platform(blobs, top, platform, str(name))
                 fetch_image(images.content, blobs, top, meter=meter, cancelled=line.cancelled)
-            images.names.tag(name if name.tag else name._replace(tag=_tag_of(name)), top)
+            # The store knows images by names: one that was named by its digest alone gets a tag.
+            tag = name.tag or short_id(str(name.digest))
+            images.names.tag(name._replace(tag=tag), top)
             done.append((name, top))
     for name, top in done:
         session.say(top.digest if options.quiet else f"pulled {name.familiar}  {top.digest}")
-    return 0
-
-
-def _tag_of(name: Reference) -> str:
-    """A tag for an image that was named by its digest alone: the store knows images by names."""
-    return str(name.digest).removeprefix("sha256:")[:12]
 
 
 # --- push ---------------------------------------------------------------------------------------
@@ -122,7 +109,7 @@ def _push_parser() -> Parser:
     return made
 
 
-def _push(options: argparse.Namespace, session: Session) -> int:
+def _push(options: argparse.Namespace, session: Session) -> None:
     from minibuild.oci.meter import metered
     from minibuild.registry.push import push_image
 
@@ -137,7 +124,7 @@ def _push(options: argparse.Namespace, session: Session) -> int:
             metered(line.report, f"pushing {names[0].familiar}") as meter,
         ):
             push_image(line.registry, images.content, found.descriptor, names, meter=meter)
-    return _told(options, session, "pushed", names, found.descriptor)
+    _tell(options, session, "pushed", names, found.descriptor)
 
 
 # --- copy ---------------------------------------------------------------------------------------
@@ -155,11 +142,11 @@ def _copy_parser() -> Parser:
     return made
 
 
-def _copy(options: argparse.Namespace, session: Session) -> int:
+def _copy(options: argparse.Namespace, session: Session) -> None:
     from minibuild.oci.meter import metered
     from minibuild.registry.push import push_image
 
-    source = _name(options.source)
+    source = reference(options.source)
     names = [new_name(word) for word in options.name]
     platform = None
     if options.platform:
@@ -172,29 +159,18 @@ def _copy(options: argparse.Namespace, session: Session) -> int:
         if platform is not None:
             top = for_platform(blobs, top, platform, str(source))
         push_image(line.registry, blobs, top, names, meter=meter)
-    return _told(options, session, "copied to", names, top)
+    _tell(options, session, "copied to", names, top)
 
 
-# --- what they share ------------------------------------------------------------------------------
-
-
-def _told(
+def _tell(
     options: argparse.Namespace,
     session: Session,
     verb: str,
     names: list[Reference],
     top: Descriptor,
-) -> int:
+) -> None:
     for name in names:
         session.say(top.digest if options.quiet else f"{verb} {name.familiar}  {top.digest}")
-    return 0
-
-
-def _name(word: str) -> Reference:
-    try:
-        return parse_reference(word)
-    except DefinitionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 COMMANDS = {

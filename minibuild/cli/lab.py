@@ -34,8 +34,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
     if not options.exhibit:
         lines = lab_text.listing_json if options.json else lab_text.listing
-        for line in lines(EXHIBITS.values()):
-            session.say(line)
+        session.say_lines(lines(EXHIBITS.values()))
         return 0
     wanted = exhibit(options.exhibit)
     from minibuild.linux.signals import stopping
@@ -51,8 +50,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     with stopping(cancelled):
         seen = show(wanted, root, registries=registries, keep=options.keep, cancelled=cancelled)
     shown = lab_text.showing_json if options.json else lab_text.showing
-    for line in shown(seen, kept=options.keep):
-        session.say(line)
+    session.say_lines(shown(seen, kept=options.keep))
     if seen.unable:
         return HostError.exit_code
     return 0 if seen.as_expected else UNEXPECTED

@@ -26,7 +26,7 @@ from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
 from minibuild.session.environment import read_environment
 
-Work = Callable[[Session], int]
+Work = Callable[[Session], int | None]
 
 _GARBAGE_AFTER = 100_000
 """Objects between two searches for garbage. Loading modules makes many and drops none, so the
@@ -95,7 +95,7 @@ def _run(argv: Sequence[str], session: Session) -> int:
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
         with stopping(threading.Event()):
-            code = work(session)
+            code = work(session) or 0
         session.flush()
         return code
     except SystemExit as done:  # argparse has printed its help

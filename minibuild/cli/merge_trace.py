@@ -5,24 +5,23 @@ The merge is made once more, watched, and removed again. Read next: `minibuild.s
 """
 
 import argparse
-import json
 from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.table import table
+from minibuild.cli.stores import chosen, find, images_of, open_store
+from minibuild.cli.table import one_line, table
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
-from minibuild.rootless.enter import enter
+from minibuild.progress.console import visible
 
 if TYPE_CHECKING:
     from minibuild.lab.merge_inputs import Traced
     from minibuild.snapshot.trace import Act, Fate, Trace
     from minibuild.worker.worker import Worker
 
-_CELLS = 100
 _WORDS = {
     "below": "below the merge",
     "made": "directory recreated",
@@ -56,37 +55,29 @@ def _parser() -> Parser:
     return made
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
-    root = session.root
-    enter()
-    from minibuild.lab.merge_inputs import diffs_of
-    from minibuild.snapshot.base import BaseSnapshotter
-    from minibuild.snapshot.trace import trace_merge
-    from minibuild.worker.worker import open_worker
-
+def _run(options: argparse.Namespace, session: Session) -> None:
     platform = platform_of(options.platform, session.environment)
-    with open_worker(root) as worker:
+    with open_store(session) as worker:
+        from minibuild.lab.merge_inputs import diffs_of
+        from minibuild.snapshot.base import BaseSnapshotter
+        from minibuild.snapshot.trace import trace_merge
+
         traced = _traced(worker, options.target, platform)
         snapshots = worker.snapshots
         assert isinstance(snapshots, BaseSnapshotter)
         trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
     fates = [fate for fate in trace.fates if _wanted(fate, options.path, options.only)]
     if options.json:
-        session.say(json.dumps(_as_json(traced, trace, fates), indent=2))
-        return 0
-    for line in _lines(traced, trace, fates, options.only):
-        session.say(line)
-    return 0
+        return session.say_json(_as_json(traced, trace, fates))
+    session.say_lines(_lines(traced, trace, fates, options.only))
 
 
 def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
     """The image that `word` names, or else the step."""
-    from minibuild.cli.image_look import chosen
-    from minibuild.cli.stores import Images, find
     from minibuild.lab.merge_inputs import of_image, of_step
 
     try:
-        found = find(Images(worker.store, worker.content, worker.images), word)
+        found = find(images_of(worker), word)
     except (ImageError, UsageError) as error:
         try:
             return of_step(worker, word)
@@ -130,7 +121,7 @@ def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"], only: str)
         yield f"replayed by hardlinks: {report.linked:,} linked, {report.copied:,} copied"
     yield ""
     rows = [
-        [str(n), "parent" if n < trace.below else "applied", _short(instruction)]
+        [str(n), "parent" if n < trace.below else "applied", one_line(instruction, 100)]
         for n, instruction in enumerate(traced.instructions)
     ]
     yield from table(["LAYER", "", "INSTRUCTION"], rows, right="LAYER")
@@ -157,9 +148,9 @@ def _row(fate: "Fate", wanted: Container[str] | None) -> list[str]:
     asked = last if wanted is None else [act for act in fate.acts if act.action in wanted][-1]
     before = "" if asked is last else f"{act_words(asked)} (layer {asked.diff}), then "
     return [
-        _shown(fate.path),
+        visible(fate.path),
         str(fate.winner),
-        _shown(f"{before}{act_words(last)}"),
+        visible(f"{before}{act_words(last)}"),
         str(fate.inode or "-"),
         str(fate.links or "-"),
         ", ".join(map(str, fate.losers)),
@@ -172,17 +163,6 @@ def act_words(act: "Act") -> str:
     if act.action == "below" and act.deletes:
         word = "deleted below the merge"
     return f"{word}: {act.reason}" if act.reason else word
-
-
-def _shown(text: str) -> str:
-    """Names of files, and what images say of themselves, as they may be written to a terminal."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _short(text: str) -> str:
-    text = _shown(" ".join(text.split()))
-    return text if len(text) <= _CELLS else text[: _CELLS - 1] + "…"
 
 
 # --- As JSON ---

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.graph.spelling import nearest
+from minibuild.progress.select import MODES
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +49,10 @@ class Parser(argparse.ArgumentParser):
         """A flag whose value may be left out (then it is `bare`), given as `--name=VALUE`."""
         self._optional[name] = bare
         self.add_argument(name, **rest)
+
+    def add_format(self) -> None:
+        """The choice between a result for people and one for programs."""
+        self.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
 
     def options(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options that `argv` means. Raises `UsageError`."""
@@ -121,3 +126,11 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     except (OSError, ValueError):
         columns = 0
     return argparse.RawDescriptionHelpFormatter(prog, width=min(columns or 80, 100) - 2)
+
+
+def add_progress(made: Parser, quiet: str) -> None:
+    """The flags that say how progress is shown, or that it is not."""
+    made.add_argument(
+        "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
+    )
+    made.switch("-q", "--quiet", help=quiet)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.cli.stores import open_store
 from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
-from minibuild.rootless.enter import enter
 from minibuild.session.duration import duration
 
 if TYPE_CHECKING:
@@ -52,20 +52,14 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     limits = _limits(options)
     if options.all and not options.force and not _agreed(session):
         return 1
-    root = session.root
-    enter()
-    from minibuild.record.records import kept_keys, remove_older
-    from minibuild.worker.prune import prune
-    from minibuild.worker.worker import open_worker
+    with open_store(session, alone=True) as worker:
+        from minibuild.record.records import kept_keys, remove_older
+        from minibuild.worker.prune import prune
 
-    with open_worker(root, alone=True) as worker:
+        root = worker.store.root
         builds = remove_older(root, limits.unused_for_s, time.time())
-        freed = prune(
-            worker,
-            limits,
-            cache_mounts=options.cache_mounts or options.all,
-            explained=kept_keys(root),
-        )
+        mounts = options.cache_mounts or options.all
+        freed = prune(worker, limits, cache_mounts=mounts, explained=kept_keys(root))
     session.say(
         f"removed {freed.records} records, {freed.snapshots} snapshots, {freed.blobs} blobs, "
         f"{freed.cache_mounts} cache mounts: {bytes_text(freed.size_bytes)}"

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.resources import resources as limits_of
@@ -18,13 +18,13 @@ from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session, writing
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
+from minibuild.cli.stores import open_store
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
 from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping
 from minibuild.oci.reference import parse_reference
-from minibuild.rootless.enter import enter
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,7 +59,6 @@ def _parser() -> Parser:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    root = session.root
     if options.failed:
         # There is no image to name: all words are the command.
         options.command = [word for word in (options.image, *options.command) if word]
@@ -67,21 +66,21 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     elif not options.image:
         raise UsageError("no image to run", hint="minibuild run IMAGE [COMMAND], or --failed")
     resources = limits_of(limits(options))
-    name = _name(root, options.image) if options.image else ""
-    enter()
-    from minibuild.cli.view import failed_view, writable_view
-    from minibuild.worker.worker import open_worker
+    name = _name(session.root, options.image) if options.image else ""
 
     platform = platform_of(options.platform, session.environment)
     registries = access_of(options, session.environment, _domains(name))
     cancelled = threading.Event()
-    with (
-        open_worker(root) as worker,
-        stopping(cancelled),
-        writable_view(worker, name, platform, registries, session.tell, cancelled)
-        if name
-        else failed_view(worker, session.tell, cancelled) as view,
-    ):
+    with ExitStack() as stack:
+        worker = stack.enter_context(open_store(session))
+        from minibuild.cli.view import failed_view, writable_view
+
+        stack.enter_context(stopping(cancelled))
+        view = stack.enter_context(
+            writable_view(worker, name, platform, registries, session.tell, cancelled)
+            if name
+            else failed_view(worker, session.tell, cancelled)
+        )
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         step = Step(
             rootfs=tuple(worker.snapshots.mounts(view.snapshot, readonly=False)),

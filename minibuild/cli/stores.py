@@ -1,23 +1,39 @@
-"""The store as the image commands need it: names and blobs, and no machinery of builds.
+"""The store as commands need it, and what their words for images mean.
 
-Comes in: the folder of a store, and words for images. Goes out: descriptors. Nothing here needs
-privileges: documents and blobs are plain files of the user.
+Comes in: the folder of a store, and words. Goes out: descriptors. Images need no privileges:
+documents and blobs are plain files of the user. All else does, and gets a whole `Worker`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from minibuild.cli.command import Session
 from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.graph.platform import Platform
 from minibuild.image.store import ImageStore, StoredImage
-from minibuild.oci.content import ContentStore
-from minibuild.oci.model import Descriptor, Manifest, is_attestation, parse_config
+from minibuild.oci.content import BlobSource, ContentStore, read_document
+from minibuild.oci.document import MAX_DOCUMENT_BYTES
+from minibuild.oci.model import (
+    Descriptor,
+    Manifest,
+    choose_platform,
+    is_attestation,
+    is_index,
+    parse_config,
+    parse_index,
+)
 from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
+from minibuild.rootless.enter import enter
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import hold_shared
 from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.imagetools.edit import Image
+    from minibuild.worker.worker import Worker
 
 _ID = regex(r"(?:sha256:)?([0-9a-f]{6,64})")
 
@@ -66,6 +82,39 @@ def open_images(root: str) -> Iterator[Images]:
         store.close()
 
 
+@contextmanager
+def open_store(session: Session, *, alone: bool = False) -> Iterator["Worker"]:
+    """The store with everything that works on it, and with the privileges that its files need."""
+    root = session.root
+    enter()
+    # Only now: a process with two threads may not enter a user namespace.
+    from minibuild.worker.worker import open_worker
+
+    with open_worker(root, alone=alone) as worker:
+        yield worker
+
+
+def images_of(worker: "Worker") -> Images:
+    """The images of a store that is open."""
+    return Images(worker.store, worker.content, worker.images)
+
+
+def reference(word: str) -> Reference:
+    """The name that a word is. Raises `UsageError`."""
+    try:
+        return parse_reference(word)
+    except DefinitionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def new_name(word: str) -> Reference:
+    """A name that an image can be given."""
+    name = reference(word)
+    if name.digest is not None:
+        raise UsageError(f"{word} has a digest, and a name is to be given", hint="leave it out")
+    return name
+
+
 def find(images: Images, word: str) -> NamedImage:
     """The image that `word` means: a name, a digest, or the first digits of an id.
 
@@ -83,15 +132,25 @@ def find(images: Images, word: str) -> NamedImage:
         for descriptor in found.values():
             return NamedImage(None, descriptor)
     try:
-        reference = parse_reference(word)
-    except DefinitionError as error:
+        name = reference(word)
+    except UsageError:
         if match:
             raise _missing(word, stored) from None
-        raise UsageError(error.message, hint=error.hint) from None
-    resolved = images.names.resolve(reference)
+        raise
+    resolved = images.names.resolve(name)
     if resolved is None:
         raise _missing(word, stored)
-    return NamedImage(reference, resolved)
+    return NamedImage(name, resolved)
+
+
+def chosen(source: BlobSource, top: Descriptor, platform: Platform, word: str) -> "Image":
+    """One image: of an index, that for `platform`."""
+    from minibuild.imagetools.edit import read_image
+
+    data = read_document(source, top, MAX_DOCUMENT_BYTES)
+    if is_index(data, top.media_type, word):
+        top = choose_platform(parse_index(data, word).manifests, platform, word)
+    return read_image(source, top)
 
 
 def versions(images: Images, descriptor: Descriptor) -> list[Version]:

@@ -6,11 +6,10 @@ instruction that made each, and how to run something in the image. Read next: `b
 
 import os
 
+from minibuild.cli.table import one_line, short_id
 from minibuild.graph.platform import host_platform, matches
 from minibuild.progress.quantity import bytes_text
 from minibuild.session.request import BuildRequest, BuildResult, BuiltImage
-
-_INSTRUCTION_CELLS = 68
 
 
 def summary(request: BuildRequest, result: BuildResult, seconds: float) -> list[str]:
@@ -52,11 +51,9 @@ def _image(image: BuiltImage, result: BuildResult, *, several: bool) -> list[str
         lines.append("")
         lines.append(f"  {'layer':<12}  {'size':>9}  instruction")
     for layer in image.layers:
-        words = instruction(layer.instruction)
-        if len(words) > _INSTRUCTION_CELLS:
-            words = words[: _INSTRUCTION_CELLS - 1] + "…"
+        words = one_line(instruction(layer.instruction), 68)
         link = "  (link)" if layer.link else ""
-        short = layer.digest.partition(":")[2][:12]
+        short = short_id(layer.digest)
         lines.append(f"  {short:<12}  {bytes_text(layer.size_bytes):>9}  {words}{link}".rstrip())
     return lines
 

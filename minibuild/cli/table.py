@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from minibuild.progress.cells import cells
+from minibuild.progress.cells import cells, cut
 from minibuild.progress.console import visible
 
 
@@ -21,6 +21,16 @@ def _cells(row: Sequence[str], widths: list[int], to_right: list[bool]) -> list[
         blank = " " * (width - cells(text))
         found.append(blank + text if right else text + blank)
     return found
+
+
+def one_line(text: str, room: int) -> str:
+    """A text in one line of so many cells."""
+    return cut(visible(" ".join(text.split())), room)
+
+
+def short_id(digest: str) -> str:
+    """The first digits of a digest, by which people know it."""
+    return digest.removeprefix("sha256:")[:12]
 
 
 def ago(moment: float, now: float | None = None) -> str:

@@ -95,8 +95,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
         if code := _child(options, session, places[1], other):
             return code
         verdict = compare(*places)
-        for line in tell(verdict, epoch):
-            session.say(line)
+        session.say_lines(tell(verdict, epoch))
     return DIFFERENT if verdict.differs else 0
 
 

@@ -15,11 +15,11 @@ from minibuild.cli.parser import Parser
 def parser() -> Parser:
     """The parser of `minibuild version`."""
     made = Parser("minibuild version", description="Show the version.")
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.add_format()
     return made
 
 
-def run(options: argparse.Namespace, session: Session) -> int:
+def run(options: argparse.Namespace, session: Session) -> None:
     """Print the versions."""
     system = os.uname()
     facts = {
@@ -29,14 +29,10 @@ def run(options: argparse.Namespace, session: Session) -> int:
         "root": session.root,
     }
     if options.format == "json":
-        import json
-
-        session.say(json.dumps(facts, indent=2))
-        return 0
+        return session.say_json(facts)
     session.say(f"minibuild {facts.pop('version')}")
     for name, value in facts.items():
         session.say(f"{name:<8} {value}")
-    return 0
 
 
 COMMANDS = {"version": Command(parser, run)}

@@ -5,7 +5,6 @@ of the path, as text or JSON. Read next: `minibuild.record.story`, `minibuild.re
 """
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from minibuild.cli import why_text
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.cli.stores import chosen, find, images_of, open_store
 from minibuild.errors import ImageError, UsageError
-from minibuild.rootless.enter import enter
 
 if TYPE_CHECKING:
     from minibuild.record.blame import Origin
@@ -42,18 +41,16 @@ def _parser() -> Parser:
         "--against", default="", metavar="BUILD", help="compare with it (default: the one before)"
     )
     made.switch("--all", help="all causes, not only the first of many")
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.add_format()
     return made
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
-    root, what = session.root, options.what
-    enter()
-    from minibuild.record.records import Records
-    from minibuild.worker.worker import open_worker
+def _run(options: argparse.Namespace, session: Session) -> None:
+    what = options.what
+    with open_store(session) as worker:
+        from minibuild.record.records import Records
 
-    records = Records(root)
-    with open_worker(root) as worker:
+        records = Records(worker.store.root)
         image, _, path = what.rpartition(":/")
         if image:
             lines, data = _of_image(worker, records, image, f"/{path}")
@@ -67,9 +64,9 @@ def _run(options: argparse.Namespace, session: Session) -> int:
                 parts = known_parts(worker, *filter(None, (build, against)))
                 most = 1 << 30 if options.all else _MOST
                 lines, data = _of_steps(records, build, against, parts, what, most)
-    for line in [json.dumps(data, indent=2)] if options.format == "json" else lines:
-        session.say(line)
-    return 0
+    if options.format == "json":
+        return session.say_json(data)
+    session.say_lines(lines)
 
 
 Answer = tuple[Sequence[str], Any]
@@ -191,9 +188,7 @@ def _told_way(way: "Sequence[Origin]", path: str) -> Answer:
 
 
 def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Answer:
-    from minibuild.cli.stores import Images, find
-
-    found = find(Images(worker.store, worker.content, worker.images), word).descriptor.digest
+    found = find(images_of(worker), word).descriptor.digest
     for build in records.all():
         for output in build.outputs:
             if found in output.get("digests", ()) and output.get("vertex") is not None:
@@ -207,12 +202,10 @@ def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Ans
 
 def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
     """Of an image that was not built here: the layer, and the instruction of its history."""
-    from minibuild.cli.image_look import chosen
-    from minibuild.cli.stores import Images, find
     from minibuild.graph.platform import host_platform
     from minibuild.image.listing import Layer, tree_of
 
-    top = find(Images(worker.store, worker.content, worker.images), word).descriptor
+    top = find(images_of(worker), word).descriptor
     image = chosen(worker.content, top, host_platform(), word)
     layers = [Layer(layer.blob, layer.diff_id) for layer in image.layers]
     item = tree_of(worker.content, layers).get(path.strip("/"))

@@ -6,7 +6,7 @@ Comes in: what `minibuild.record` found out. Goes out: lines, and plain data for
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minibuild.cli.table import ago
+from minibuild.cli.table import ago, one_line
 from minibuild.progress.console import visible
 
 if TYPE_CHECKING:
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     from minibuild.record.records import Build, Step
     from minibuild.record.story import Stop, Story, Told
 
-_CELLS = 72
 _PATHS = 3
 
 
 def short(text: str) -> str:
     """An instruction in one line of a terminal."""
-    text = visible(" ".join(text.split()))
-    return text if len(text) <= _CELLS else text[: _CELLS - 1] + "…"
+    return one_line(text, 72)
 
 
 def seconds(step: "Step") -> str:
