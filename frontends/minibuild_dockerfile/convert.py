@@ -6,9 +6,12 @@ for what the resolver says of images, and only of those that the target needs.
 
 The way of a Dockerfile: `parse` makes instructions of the text, `stages` a table of stages, `needs`
 says which of them the target takes, and each of these is carried out, instruction by instruction
-(`state`, `dispatch`).
+(`state`, then `config`, `copy` and `run`).
 Read next: `parse`, then `stages`.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from minibuild.errors import BuildError, Span
 from minibuild.graph.frontend import (
@@ -22,6 +25,8 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.platform import Platform, normalised
 from minibuild.startup.tuples import NamedTuple
+from minibuild_dockerfile import config
+from minibuild_dockerfile import instructions as words
 from minibuild_dockerfile.checks import rules, written
 from minibuild_dockerfile.checks.report import (
     CheckConfig,
@@ -30,12 +35,13 @@ from minibuild_dockerfile.checks.report import (
     parse_check,
     without_reason,
 )
-from minibuild_dockerfile.dispatch import dispatch
+from minibuild_dockerfile.copy import copy_or_add
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.needs import Needs, Plan, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
+from minibuild_dockerfile.run import run
 from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
 from minibuild_dockerfile.sources import Sources, as_base, named_contexts
 from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, make_table, split
@@ -43,6 +49,27 @@ from minibuild_dockerfile.state import Conversion, StageState
 
 _SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
 _CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
+
+_CARRY_OUT: dict[type[Any], Callable[[StageState, Any], None]] = {
+    words.Arg: config.arg,
+    words.Env: config.env,
+    words.Label: config.label,
+    words.Maintainer: config.maintainer,
+    words.Workdir: config.workdir,
+    words.User: config.user,
+    words.Copy: copy_or_add,
+    words.Add: copy_or_add,
+    words.Run: run,
+    words.Cmd: config.cmd,
+    words.Entrypoint: config.entrypoint,
+    words.Expose: config.expose,
+    words.Volume: config.volume,
+    words.Stopsignal: config.stopsignal,
+    words.Shell: config.shell,
+    words.Healthcheck: config.healthcheck,
+    words.Onbuild: config.onbuild,
+}
+"""What changes a stage as an instruction says, for all instructions but FROM."""
 
 
 def convert(
@@ -202,7 +229,7 @@ def converted(
     for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)
         for instruction in plan.instructions:
-            dispatch(state, instruction)
+            _CARRY_OUT[type(instruction)](state, instruction)
     state = states[target.number]
     if request.labels:
         state.config["Labels"] = {**state.config.get("Labels", {}), **request.labels}

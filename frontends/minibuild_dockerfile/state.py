@@ -3,7 +3,7 @@
 Comes in: a plan, and what it continues. Goes out: a `StageState` that the instructions change one
 after the other, and in the end a vertex and an image config. This is the one part of the frontend
 where order in time matters; everything it hands out is plain data again.
-Read next: `dispatch`.
+Read next: `config`, `copy`, `run`: what the instructions do.
 """
 
 from collections.abc import Mapping
