@@ -18,13 +18,13 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.op import GitSource, HttpSource
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import SCRATCH
 from minibuild.graph.remote import git_url, http_filename, is_http
 from minibuild.graph.vertex import Note, Vertex
 from minibuild_dockerfile.convert import read
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Add, Arg, From, Instruction
-from minibuild_dockerfile.reference import SCRATCH
 from minibuild_dockerfile.scope import EPOCH, SECONDS, global_args, invalid_epoch, platform_args
 from minibuild_dockerfile.sources import Sources, named_contexts
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from minibuild.graph.literals import duration_ns
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.clause import Clause, Flags
 from minibuild_dockerfile.inline import add, copy, run
@@ -35,7 +36,6 @@ from minibuild_dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from minibuild_dockerfile.quantities import duration_ns
 from minibuild_dockerfile.words import (
     SEPARATOR,
     Piece,

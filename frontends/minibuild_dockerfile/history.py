@@ -9,7 +9,7 @@ Read next: `state`, where the entries are collected.
 from collections.abc import Iterable, Mapping, Sequence
 
 from minibuild.graph.image import Healthcheck, History
-from minibuild_dockerfile.quantities import duration_text
+from minibuild.graph.literals import duration_text
 
 COMMENT = "buildkit.dockerfile.v0"
 """Who wrote an entry; some tools look for it."""

@@ -16,13 +16,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from minibuild.errors import Span
-from minibuild.graph.boolean import parse_bool
+from minibuild.graph.literals import csv_record, parse_bool, size_bytes
 from minibuild.graph.spelling import did_you_mean
-from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import MountField, MountSpec
-from minibuild_dockerfile.quantities import size_bytes
 
 Sharing = Literal["shared", "private", "locked"]
 
@@ -42,7 +40,6 @@ _KEYS = (
 _ALONE = ("readonly", "readwrite", "required")
 _ONLY_FOR = {"required": ("secret", "ssh"), "size": ("tmpfs",), "env": ("secret",)}
 _FILE_TYPES = ("secret", "ssh", "cache")
-_FIELD = regex(r'"((?:[^"]|"")*)"|([^",]*)')
 
 
 class BindMount(NamedTuple):
@@ -108,7 +105,15 @@ Mount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
 
 def parse_mount(text: str, span: Span) -> MountSpec:
     """Cut the value of a --mount into fields."""
-    fields = tuple(_field(field) for field in _csv_record(text, span))
+    try:
+        fields = tuple(_field(field) for field in csv_record(text))
+    except ValueError as error:
+        raise DockerfileError(
+            f"failed to parse csv mounts: {error}",
+            span,
+            hint="put a whole field in double quotes and the flag in single ones, as in "
+            "--mount='target=/x,\"source=a,b\"'; double a quote inside",
+        ) from None
     for field in fields:
         if field.key == "from" and re.search(r"\$.", field.value or ""):
             raise DockerfileError(
@@ -122,26 +127,6 @@ def parse_mount(text: str, span: Span) -> MountSpec:
 def _field(text: str) -> MountField:
     key, equals, value = text.partition("=")
     return MountField(key.lower(), value if equals else None, text)
-
-
-def _csv_record(text: str, span: Span) -> list[str]:
-    """The fields of one CSV record, double quotes resolved."""
-    fields: list[str] = []
-    position = 0
-    while True:
-        match = _FIELD.match(text, position)
-        after = match.end() if match else position
-        if match is None or text[after : after + 1] not in ("", ","):
-            raise DockerfileError(
-                f"failed to parse csv mounts: stray quote in '{text}'",
-                span,
-                hint="put a whole field in double quotes and the flag in single ones, as in "
-                "--mount='target=/x,\"source=a,b\"'; double a quote inside",
-            )
-        fields.append(match[2] if match[1] is None else match[1].replace('""', '"'))
-        if after == len(text):
-            return fields
-        position = after + 1
 
 
 def resolve(spec: MountSpec, expand: Callable[[str], str]) -> Mount:

@@ -8,7 +8,7 @@ Read next: `needs`, which asks for base images; `copy` and `run`, which read con
 
 from collections.abc import Mapping
 
-from minibuild.errors import Span, located
+from minibuild.errors import DefinitionError, Span, located
 from minibuild.graph.context import context_vertex
 from minibuild.graph.frontend import (
     ArchiveContext,
@@ -23,11 +23,11 @@ from minibuild.graph.frontend import (
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.op import Copy, File, LocalSource
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import SCRATCH, familiar_name, parse_reference
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import COMMENT
-from minibuild_dockerfile.reference import SCRATCH, InvalidReference, familiar_name, full_name
 
 _NO_IMAGE = f"docker-image://{SCRATCH}"
 
@@ -53,22 +53,14 @@ def named_contexts(contexts: Mapping[str, Context]) -> dict[str, Context]:
 def check_name(name: str, span: Span) -> None:
     """Raise an error if no image can have this name."""
     try:
-        full_name(name)
-    except InvalidReference as error:
+        parse_reference(name)
+    except DefinitionError as error:
         raise DockerfileError(
             f'failed to parse stage name "{name}": {error}',
             span,
-            hint=f"write {_in_lower_case(name)}"
-            if "lowercase" in str(error)
-            else "a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
+            hint=error.hint
+            or "a name looks like alpine, alpine:3.20 or registry.example/team/app:1",
         ) from None
-
-
-def _in_lower_case(name: str) -> str:
-    """The name of an image, less the capitals, which only its tag may have."""
-    path, slash, last = name.rpartition("/")
-    repository, colon, tag = last.partition(":")
-    return (path + slash + repository).lower() + colon + tag
 
 
 class Sources:
@@ -118,7 +110,7 @@ class Sources:
             name += f"@{found.source.digest}"
         # A new image was made at another time, whatever it is based on.
         config = found.config._replace(created="", extra={})
-        return Base(Vertex(found.source, (), _note(name, span)), config, image=True)
+        return Base(Vertex(found.source, (), Note(name, span)), config, image=True)
 
 
 def as_base(vertex: Vertex | None) -> Vertex | None:
@@ -128,10 +120,6 @@ def as_base(vertex: Vertex | None) -> Vertex | None:
     name = vertex.note.name.replace("load from client", "copy from client")
     copy = File((Copy(1, (".",), "/"),))
     return Vertex(copy, (None, vertex), vertex.note._replace(name=name))
-
-
-def _note(name: str, span: Span) -> Note:
-    return Note(name, span)
 
 
 def _config_of_tree(platform: Platform, title: str) -> ImageConfig:

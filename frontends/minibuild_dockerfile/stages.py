@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
 from minibuild.graph.platform import Platform, parse_platform
+from minibuild.graph.reference import parse_reference
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
@@ -30,7 +31,6 @@ from minibuild_dockerfile.instructions import (
     Run,
 )
 from minibuild_dockerfile.limits import Budget
-from minibuild_dockerfile.reference import InvalidReference, full_name
 
 _MOST_DIGITS = 20
 """Numbers with more are too large for anything, and slow to read."""
@@ -187,8 +187,8 @@ def check_defaults(
         except DockerfileError:
             return
         try:
-            full_name(text)
-        except InvalidReference:
+            parse_reference(text)
+        except DefinitionError:
             message = (
                 f"Default value for ARG {source.image} results in empty or invalid base image name"
             )

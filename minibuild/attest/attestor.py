@@ -16,10 +16,10 @@ from minibuild.digest import Digest
 from minibuild.errors import SourceText
 from minibuild.exporter.result import ImageView, Subject
 from minibuild.graph.frontend import Built, Frontend
+from minibuild.graph.reference import Reference
 from minibuild.oci.config import rfc3339
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.session.request import BuildRequest
 
 _WORDS = 12

@@ -32,8 +32,8 @@ from minibuild.graph.op import (
     SshMount,
 )
 from minibuild.graph.platform import host_platform
+from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import Vertex, plain, topological
-from minibuild.oci.reference import parse_reference
 from minibuild.session.request import BuildRequest
 from minibuild.startup.tuples import NamedTuple
 

@@ -14,6 +14,7 @@ from typing import Any
 from minibuild.digest import digest_hex
 from minibuild.exporter.result import Subject
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import DEFAULT_DOMAIN, Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import (
     EMPTY,
@@ -27,7 +28,6 @@ from minibuild.oci.model import (
     is_attestation,
     manifest_bytes,
 )
-from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.tuples import NamedTuple
 

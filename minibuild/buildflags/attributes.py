@@ -7,44 +7,21 @@ Nothing here looks at files or at the environment. Read next: `sizes`, `output`.
 """
 
 from minibuild.errors import DefinitionError, UsageError
+from minibuild.graph.literals import csv_record
+from minibuild.graph.reference import familiar_name, parse_reference
 
 
 def fields(text: str) -> list[str]:
     """The fields of one CSV record; `"` quotes a field, and `""` inside stands for `"`."""
-    found: list[str] = []
-    position = 0
-    while True:
-        if text.startswith('"', position):
-            field, position = _quoted(text, position + 1)
-        else:
-            end = text.find(",", position)
-            end = len(text) if end < 0 else end
-            field, position = text[position:end], end
-            if '"' in field:
-                raise UsageError(
-                    f"a quotation mark inside a field that does not begin with one: {field}",
-                    hint="quote the whole field, and write a quotation mark in it twice",
-                )
-        found.append(field)
-        if position == len(text):
-            return found
-        position += 1  # the comma
-
-
-def _quoted(text: str, position: int) -> tuple[str, int]:
-    field = ""
-    while True:
-        end = text.find('"', position)
-        if end < 0:
-            raise UsageError(f"a quoted field has no end: {text}")
-        field += text[position:end]
-        if text.startswith('""', end):
-            field += '"'
-            position = end + 2
-            continue
-        if end + 1 < len(text) and text[end + 1] != ",":
-            raise UsageError(f"text after a quoted field: {text[end + 1 :]}", hint="put a comma")
-        return field, end + 1
+    if '"' not in text:
+        return text.split(",")
+    try:
+        return csv_record(text)
+    except ValueError:
+        raise UsageError(
+            f"a quotation mark that does not enclose a field: {text}",
+            hint="quote the whole field, and write a quotation mark in it twice",
+        ) from None
 
 
 def attributes(text: str, flag: str) -> dict[str, str]:
@@ -69,9 +46,7 @@ def build_context(text: str) -> tuple[str, str]:
             f"invalid context value {text!r}: it must be NAME=VALUE",
             hint="write it like --build-context base=docker-image://alpine:3.20",
         )
-    for prefix in ("index.docker.io/", "docker.io/"):
-        name = name.removeprefix(prefix)
-    return name.removeprefix("library/").removesuffix(":latest"), value
+    return familiar_name(name), value
 
 
 def assignment(text: str, flag: str) -> tuple[str, str | None]:
@@ -101,8 +76,6 @@ def listed(text: str) -> list[str]:
 def check_reference(ref: str, what: str, *, written: bool) -> None:
     """Raise `UsageError` if a reference cannot be one, or not one that is `written` to. `what` is
     the flag that it stands in."""
-    from minibuild.oci.reference import parse_reference
-
     try:
         reference = parse_reference(ref)
     except DefinitionError as error:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast, get_args
 
 from minibuild.buildflags.attributes import insist_on_text, listed
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.graph.boolean import parse_bool
+from minibuild.graph.literals import parse_bool
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.linux.resources import Resources

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, ImageError, RegistryError, StoreError
 from minibuild.events import Report, silent
+from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression, Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
 from minibuild.store.layout import Store
 

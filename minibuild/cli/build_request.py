@@ -68,7 +68,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
 
 def _registries(request: BuildRequest) -> set[str]:
     """The registries that the command line itself names, not the Dockerfile."""
-    from minibuild.oci.reference import parse_reference
+    from minibuild.graph.reference import parse_reference
 
     names = [place.ref for place in (*request.cache_to, *request.cache_from)]
     names += [place.ref for place in (*request.cache_mount_to, *request.cache_mount_from)]

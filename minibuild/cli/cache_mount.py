@@ -19,8 +19,8 @@ from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago
 from minibuild.errors import BuildError, StoreError, UsageError
+from minibuild.graph.reference import parse_reference
 from minibuild.linux.signals import stopping
-from minibuild.oci.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
 from minibuild.session.request import CacheMountPlace
 

@@ -13,8 +13,8 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, Version, find, new_name, open_images, versions
 from minibuild.cli.table import one_line, short_id, table
 from minibuild.errors import BuildError
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import StoredImage
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.progress.quantity import bytes_text
 
 # --- ls -----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import Images, find, new_name, open_images, reference
 from minibuild.errors import ImageError, UsageError
+from minibuild.graph.reference import Reference
 from minibuild.imagetools.edit import (
     Drafts,
     Image,
@@ -33,7 +34,6 @@ from minibuild.layer.compress import compression_of
 from minibuild.linux.signals import stopping
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry

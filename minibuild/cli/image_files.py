@@ -14,10 +14,10 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, find, new_name, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import Layout
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import copy_image
 
 _CHUNK_BYTES = 1 << 20

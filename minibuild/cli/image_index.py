@@ -12,10 +12,10 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import find, new_name, open_images, reference
+from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import Together
 from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 
 
 def _parser() -> Parser:

@@ -18,10 +18,10 @@ from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.cli.table import short_id
 from minibuild.errors import UsageError
 from minibuild.events import Report, serialised
+from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import for_platform
 from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
 from minibuild.startup.tuples import NamedTuple

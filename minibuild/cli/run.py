@@ -22,9 +22,9 @@ from minibuild.cli.stores import open_store
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import ContainerConfig
+from minibuild.graph.reference import parse_reference
 from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping
-from minibuild.oci.reference import parse_reference
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from minibuild.cli.command import Session
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import ImageStore, StoredImage
 from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -23,7 +24,6 @@ from minibuild.oci.model import (
     parse_config,
     parse_index,
 )
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.oci.transfer import manifests_of
 from minibuild.rootless.enter import enter
 from minibuild.startup.regex import regex

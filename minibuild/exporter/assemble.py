@@ -14,6 +14,7 @@ from minibuild.exporter.options import ImageOptions, image_options
 from minibuild.exporter.output import OutputContext
 from minibuild.exporter.result import ImageView
 from minibuild.graph.image import History, ImageConfig
+from minibuild.graph.reference import Reference
 from minibuild.oci.config import (
     INLINE_CACHE,
     AssembledImage,
@@ -24,7 +25,6 @@ from minibuild.oci.config import (
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
-from minibuild.oci.reference import Reference
 from minibuild.session.request import Output
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import UsageError
 from minibuild.exporter.annotations import Annotation, annotations_for
+from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import (
     CONTAINERD_NAME,
@@ -21,7 +22,6 @@ from minibuild.oci.model import (
     describe,
     index_bytes,
 )
-from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import blobs_of, manifests_of
 from minibuild.startup.tuples import NamedTuple
 

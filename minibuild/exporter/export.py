@@ -14,7 +14,7 @@ from minibuild.errors import UsageError
 from minibuild.exporter.options import image_options
 from minibuild.exporter.output import Exported, OutputContext
 from minibuild.exporter.result import SolveResult, describe_build
-from minibuild.oci.reference import parse_reference
+from minibuild.graph.reference import parse_reference
 from minibuild.progress.writer import task
 from minibuild.session.request import BuildRequest, BuildResult, Output, OutputType
 from minibuild.solver.layers import Packing

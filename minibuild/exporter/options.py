@@ -12,9 +12,9 @@ from typing import cast
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.exporter.annotations import Annotation, is_annotation_key, parse_attribute
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest
 from minibuild.oci.model import Compression
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.session.request import Output
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple

@@ -6,9 +6,9 @@ Read next: `image`, `archive`, `trees`: an exporter for each kind of output.
 from typing import TYPE_CHECKING
 
 from minibuild.exporter.result import SolveResult
+from minibuild.graph.reference import Reference
 from minibuild.oci.config import AssembledImage
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.progress.writer import ProgressWriter
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext

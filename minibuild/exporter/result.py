@@ -5,11 +5,11 @@ from typing import Any, Protocol
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.graph.frontend import Built
+from minibuild.graph.reference import Reference
 from minibuild.oci.config import AssembledImage
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, descriptor_to_json
-from minibuild.oci.reference import Reference
 from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext

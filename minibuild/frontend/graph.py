@@ -23,9 +23,10 @@ from minibuild.graph.frontend import (
 )
 from minibuild.graph.op import Copy, File, ImageSource, LocalSource
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import SCRATCH, familiar_name
 from minibuild.graph.vertex import IgnoreRules, Vertex
 
-_SCRATCH = "docker-image://scratch"
+_SCRATCH = f"docker-image://{SCRATCH}"
 
 
 class GraphFrontend(Frontend):
@@ -52,13 +53,13 @@ class _Sources:
     def __init__(self, request: FrontendRequest, resolver: ImageResolver) -> None:
         self._request = request
         self._resolver = resolver
-        self._images = {_image_name(name): context for name, context in request.contexts.items()}
+        self._images = {familiar_name(name): context for name, context in request.contexts.items()}
 
     def found(self, vertex: Vertex) -> Vertex | None:
         """The vertex itself, unless it is a name."""
         op = vertex.op
         if isinstance(op, ImageSource) and not op.digest:
-            context = self._images.get(_image_name(op.ref))
+            context = self._images.get(familiar_name(op.ref))
             if context is None:
                 return self._image(op.ref, op.platform, vertex)
             return self._instead(context, op, vertex)
@@ -101,13 +102,3 @@ class _Sources:
             return Vertex(LocalSource(context.name, op.ignore), (), vertex.note)
         context = context._replace(ignore=ignore)
         return context_vertex(context, op.name, self._request.build_args, vertex.note.span)
-
-
-def _image_name(name: str) -> str:
-    """The name in full, by which contexts and images are compared; the text if it is none."""
-    from minibuild.oci.reference import parse_reference
-
-    try:
-        return str(parse_reference(name))
-    except DefinitionError:
-        return name

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.address import without_credentials
-from minibuild.graph.boolean import parse_bool
 from minibuild.graph.frontend import ArchiveContext, LocalContext, RemoteContext
+from minibuild.graph.literals import parse_bool
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, LocalSource
 from minibuild.graph.pattern import escape_glob
 from minibuild.graph.remote import GitUrl, InvalidRemote, git_url, http_filename, is_http

@@ -6,7 +6,7 @@ ends in `.git`. A fragment is `REF:SUBDIR`; a query gives the same by name and m
 Read next: `context`, which makes sources of the graph from them.
 """
 
-from minibuild.graph.boolean import parse_bool
+from minibuild.graph.literals import parse_bool
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError
+from minibuild.graph.reference import parse_reference
 from minibuild.image.layout import Layout, check_version, find_image
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, file_chunks
@@ -31,7 +32,6 @@ from minibuild.oci.model import (
     manifest_bytes,
     parse_index,
 )
-from minibuild.oci.reference import parse_reference
 from minibuild.startup.tuples import NamedTuple
 
 _CHUNK = 1 << 20

@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_hex, parse_digest
 from minibuild.errors import DefinitionError, ImageError
+from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.model import (
@@ -26,7 +27,6 @@ from minibuild.oci.model import (
     is_index,
     parse_index,
 )
-from minibuild.oci.reference import parse_reference
 
 _SUPPORTED_VERSION = "1.0.0"
 

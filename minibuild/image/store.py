@@ -8,6 +8,7 @@ The file is replaced as a whole, under a lock, so readers need none. Read next: 
 import os
 
 from minibuild.errors import DefinitionError, StoreError
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import ContentStore, full_disk
 from minibuild.oci.model import (
     CONTAINERD_NAME,
@@ -18,7 +19,6 @@ from minibuild.oci.model import (
     index_bytes,
     parse_index,
 )
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.startup.tuples import NamedTuple
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import Reference
 from minibuild.image.listing import Layer
 from minibuild.oci.config import INLINE_CACHE
 from minibuild.oci.content import BlobSource, ContentStore, read_document
@@ -34,7 +35,6 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
-from minibuild.oci.reference import Reference
 from minibuild.startup.tuples import NamedTuple
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import Reference
 from minibuild.imagetools.edit import read_image
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -29,7 +30,6 @@ from minibuild.oci.model import (
     is_index,
     parse_index,
 )
-from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import blobs_of
 from minibuild.registry.pull import RemoteBlobs
 

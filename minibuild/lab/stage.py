@@ -21,10 +21,10 @@ from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.frontend.definition import read_definition
 from minibuild.graph.op import Exec
+from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.lab.evidence import MergeCall, Run, Showing, Varied, look, obstacle
 from minibuild.lab.exhibit import Exhibit, Variation
-from minibuild.oci.reference import parse_reference
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.snapshot.api import (
     Applied,

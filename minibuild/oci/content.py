@@ -15,8 +15,8 @@ from typing import BinaryIO, Protocol, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError, StoreError, lack
+from minibuild.graph.reference import Reference
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.store.layout import Store
 
 CHUNK_BYTES = 1 << 20

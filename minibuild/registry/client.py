@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from minibuild.errors import RegistryError
 from minibuild.graph.address import parse_address, same_host
-from minibuild.oci.reference import Reference
+from minibuild.graph.reference import Reference
 from minibuild.registry.auth import Authoriser
 from minibuild.registry.credentials import Credentials
 from minibuild.registry.errors import refusal

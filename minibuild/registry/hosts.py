@@ -20,7 +20,7 @@ from typing import Any
 
 from minibuild.errors import UsageError
 from minibuild.graph.address import parse_address
-from minibuild.oci.reference import DEFAULT_DOMAIN, Reference
+from minibuild.graph.reference import DEFAULT_DOMAIN, Reference
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple

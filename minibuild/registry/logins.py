@@ -15,7 +15,7 @@ from typing import Any
 
 from minibuild.errors import RegistryError, UsageError
 from minibuild.graph.address import parse_address
-from minibuild.oci.reference import DEFAULT_DOMAIN
+from minibuild.graph.reference import DEFAULT_DOMAIN
 from minibuild.registry import helpers
 from minibuild.registry.credentials import helper_of, keys_of, read_logins
 from minibuild.startup.tuples import NamedTuple

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
 from minibuild.errors import RegistryError
+from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
@@ -22,7 +23,6 @@ from minibuild.oci.model import (
     OCI_MANIFEST,
     Descriptor,
 )
-from minibuild.oci.reference import Reference
 from minibuild.registry.client import Call, Client, first_answer
 from minibuild.registry.errors import Refused
 from minibuild.registry.hosts import Endpoint

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.errors import RegistryError
+from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.meter import Meter, unmetered
@@ -27,7 +28,6 @@ from minibuild.oci.model import (
     describe,
 )
 from minibuild.oci.parallel import in_parallel
-from minibuild.oci.reference import Reference
 from minibuild.oci.transfer import blobs_of
 from minibuild.registry.client import Call
 from minibuild.registry.errors import Refused

@@ -14,9 +14,9 @@ from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import UsageError
 from minibuild.events import Warned
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.layers import PackedLayer
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.remotecache.document import document_value
 from minibuild.remotecache.exporter import Departure, document_of, send, steps_of
 from minibuild.remotecache.importer import Imports

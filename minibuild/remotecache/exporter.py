@@ -17,11 +17,11 @@ from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.events import Warned
+from minibuild.graph.reference import Reference
 from minibuild.layer.convert import recompress
 from minibuild.oci.layers import PackedLayer
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
-from minibuild.oci.reference import Reference
 from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from minibuild.digest import digest_bytes
 from minibuild.events import Report, silent
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.session.request import CacheMountPlace, CachePlace, RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 

@@ -9,6 +9,7 @@ Read next: `importer`, `exporter`.
 from collections.abc import Iterator, Sequence
 
 from minibuild.errors import ImageError
+from minibuild.graph.reference import Reference
 from minibuild.oci.config import INLINE_CACHE
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
@@ -22,7 +23,6 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
-from minibuild.oci.reference import Reference
 from minibuild.remotecache.document import (
     CACHE_CONFIG,
     CacheDocument,

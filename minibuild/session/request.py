@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from minibuild.digest import ChainID, DiffID, Digest
 from minibuild.errors import SourceText, UsageError
-from minibuild.graph.boolean import parse_bool
 from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
+from minibuild.graph.literals import parse_bool
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform
 from minibuild.linux.resources import UNLIMITED, Resources

@@ -16,6 +16,7 @@ from minibuild.events import Report, silent
 from minibuild.graph.frontend import ResolvedImage
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import ImageStore
 from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -29,7 +30,6 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 

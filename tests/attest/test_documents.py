@@ -31,10 +31,10 @@ from minibuild.graph.op import (
     SecretMount,
 )
 from minibuild.graph.platform import Platform
+from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
-from minibuild.oci.reference import parse_reference
 from minibuild.session.request import Attestations, BuildRequest
 from minibuild.store.layout import Store
 

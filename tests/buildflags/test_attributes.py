@@ -88,9 +88,9 @@ GOOD: list[tuple[Callable[[str], Any], str, Any]] = [
 BAD: list[tuple[Callable[[str], Any], str, str]] = [
     (label, "name=\udcff", "not UTF-8"),
     (label, "\udcff=value", "not UTF-8"),
-    (a.fields, '"a', "no end"),
+    (a.fields, '"a', "quotation mark"),
     (a.fields, 'a"b', "quotation mark"),
-    (a.fields, '"a"b', "after a quoted field"),
+    (a.fields, '"a"b', "quotation mark"),
     (o.output, "", "key=value"),
     (o.output, "name=x", "names no type"),
     (o.output, "type=oci,x", "key=value"),

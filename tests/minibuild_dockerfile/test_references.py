@@ -1,45 +1,12 @@
-"""Names of images, ports and signals."""
+"""Ports, signals, and what is said of names of images."""
 
 import pytest
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.ports import container_ports
-from minibuild_dockerfile.reference import InvalidReference, familiar_name, full_name
 from minibuild_dockerfile.signals import is_signal
 from minibuild_dockerfile.sources import check_name
 
 from minibuild.errors import Span
-
-DIGEST = "sha256:" + "0a" * 32
-
-
-@pytest.mark.parametrize(
-    ("text", "full", "short"),
-    [
-        ("busybox", "docker.io/library/busybox:latest", "busybox"),
-        ("a/b:1", "docker.io/a/b:1", "a/b:1"),
-        ("index.docker.io/a/b", "docker.io/a/b:latest", "a/b"),
-        ("localhost/x", "localhost/x:latest", "localhost/x"),
-        ("host:5000/x/y:t", "host:5000/x/y:t", "host:5000/x/y:t"),
-        ("Host/x", "Host/x:latest", "Host/x"),
-        ("[::1]:80/x", "[::1]:80/x:latest", "[::1]:80/x"),
-        (f"a@{DIGEST}", f"docker.io/library/a@{DIGEST}", f"a@{DIGEST}"),
-        (f"a:1@{DIGEST}", f"docker.io/library/a:1@{DIGEST}", f"a:1@{DIGEST}"),
-        ("a__b--c.d", "docker.io/library/a__b--c.d:latest", "a__b--c.d"),
-    ],
-)
-def test_references(text: str, full: str, short: str) -> None:
-    assert full_name(text) == full
-    assert familiar_name(text) == short
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "A", "a/B", "a:", "a:b:c", "a//b", "/a", "a@sha256:12", "a b", "-a", "0a" * 32, "é"],
-)
-def test_bad_references(text: str) -> None:
-    with pytest.raises(InvalidReference):
-        full_name(text)
-    assert familiar_name(text) == text
 
 
 @pytest.mark.parametrize(

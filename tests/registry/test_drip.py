@@ -15,9 +15,9 @@ import pytest
 from minibuild.digest import Digest
 from minibuild.errors import RegistryError
 from minibuild.events import Completed, Event, Planned, Remark
+from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import fetch_blob
 from minibuild.registry.pace import LEAST_BYTES_S, Pace, Stalled
 from minibuild.registry.patience import patient

@@ -11,9 +11,9 @@ import pytest
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, ImageError, RegistryError
+from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import fetch_blob, fetch_image
 from minibuild.registry.patience import Patience, patient
 from minibuild.registry.pull import Registry

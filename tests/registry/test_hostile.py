@@ -17,9 +17,9 @@ import pytest
 
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, ImageError, RegistryError
+from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_INDEX, Descriptor
-from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import Arrival, fetch_blob, fetch_image
 from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry

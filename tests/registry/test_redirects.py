@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from minibuild.digest import Digest
+from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import parse_reference
 from minibuild.registry.fetch import fetch_blob
 from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry

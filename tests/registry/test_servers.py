@@ -9,6 +9,7 @@ import pytest
 
 from minibuild.digest import Digest
 from minibuild.errors import RegistryError
+from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import (
     OCI_CONFIG,
@@ -18,7 +19,6 @@ from minibuild.oci.model import (
     describe,
     manifest_bytes,
 )
-from minibuild.oci.reference import Reference, parse_reference
 from minibuild.registry.fetch import fetch_image
 from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry

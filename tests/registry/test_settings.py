@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import BuildError, RegistryError, UsageError
-from minibuild.oci.reference import parse_reference
+from minibuild.graph.reference import parse_reference
 from minibuild.registry.auth import Challenge, parse_challenges
 from minibuild.registry.credentials import Credentials, Login
 from minibuild.registry.hosts import Endpoint, Hosts, is_loopback

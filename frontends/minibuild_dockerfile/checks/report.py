@@ -10,8 +10,8 @@ Read next: `written`.
 from collections.abc import Iterable
 
 from minibuild.errors import DefinitionError, Span
-from minibuild.graph.boolean import parse_bool
 from minibuild.graph.frontend import Finding, Warn, ignore_findings
+from minibuild.graph.literals import parse_bool
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks.rules import Rule
 from minibuild_dockerfile.errors import DockerfileError

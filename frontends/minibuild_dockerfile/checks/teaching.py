@@ -9,6 +9,7 @@ each habit matters. Read next: `written`.
 import re
 from collections.abc import Sequence
 
+from minibuild.graph.reference import SCRATCH
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.checks.rules import Rule
@@ -23,7 +24,6 @@ from minibuild_dockerfile.instructions import (
     ShellForm,
     User,
 )
-from minibuild_dockerfile.reference import SCRATCH
 from minibuild_dockerfile.scope import is_predefined
 
 HEREDOC_WITHOUT_ERREXIT = Rule(

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import BuildError, Cancelled
+from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Descriptor
-from minibuild.oci.reference import Reference
 from minibuild.remotecache.mounts.artifact import read_mounts
 from minibuild.remotecache.places import Place
 from minibuild.store.layout import Store

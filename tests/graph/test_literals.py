@@ -1,10 +1,10 @@
-"""Durations, sizes and misspellings."""
+"""Truth values, durations, sizes, records of CSV, and misspellings."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minibuild_dockerfile.quantities import duration_ns, duration_text, size_bytes
 
+from minibuild.graph.literals import csv_record, duration_ns, duration_text, parse_bool, size_bytes
 from minibuild.graph.spelling import did_you_mean, edit_distance
 
 
@@ -93,3 +93,20 @@ def test_edit_distance(a: str, b: str) -> None:
     assert distance == edit_distance(b, a)
     assert (distance == 0) == (a == b)
     assert abs(len(a) - len(b)) <= distance <= max(len(a), len(b))
+
+
+def test_truth() -> None:
+    assert parse_bool("true") and parse_bool("1") and parse_bool("T")
+    assert not parse_bool("false") and not parse_bool("0")
+
+
+@pytest.mark.parametrize("text", ["", "yes", "tRUE"])
+def test_no_truth(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid syntax"):
+        parse_bool(text)
+
+
+@given(st.lists(st.text('ab,"', max_size=4), min_size=1, max_size=4))
+def test_records_come_back(fields: list[str]) -> None:
+    quoted = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
+    assert csv_record(quoted) == fields

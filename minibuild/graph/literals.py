@@ -1,8 +1,8 @@
-"""Durations and sizes as Go and Docker write them.
+"""Values in text, as Go and Docker write them: truth values, sizes, durations, records of CSV.
 
-Comes in: `1m30s`, `64k`. Goes out: nanoseconds, bytes; `ValueError` with BuildKit's words for
-anything else. The rules are those of Go's `time.ParseDuration` and of Docker's `units.RAMInBytes`.
-Read next: `parse` (HEALTHCHECK) and `mounts`, the users.
+Comes in: `true`, `64k`, `1m30s`, `a,"b,c"`. Goes out: values; `ValueError` with BuildKit's words
+for anything else. Rules: Go's `strconv.ParseBool`, `time.ParseDuration` and `encoding/csv`, and
+Docker's `units.RAMInBytes`.
 """
 
 import re
@@ -21,6 +21,33 @@ _DURATION = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+"
 _PART = r"([0-9]*)\.?([0-9]*)(ns|us|µs|μs|ms|s|m|h)"
 _SIZE = r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?([kmgtp]?)i?b?"
 _MAX_INT64 = 2**63 - 1
+_FIELD = r'"((?:[^"]|"")*)"|([^",]*)'
+_TRUTH = dict.fromkeys("1 t T TRUE true True".split(), True) | dict.fromkeys(
+    "0 f F FALSE false False".split(), False
+)
+
+
+def parse_bool(text: str) -> bool:
+    """The truth value of `true`, `1`, `F` and so on."""
+    if text not in _TRUTH:
+        raise ValueError(f"invalid syntax: '{text}'")
+    return _TRUTH[text]
+
+
+def csv_record(text: str) -> list[str]:
+    """The fields of one record. `"` quotes a whole field; doubled in there, it is one."""
+    field = re.compile(_FIELD)
+    fields: list[str] = []
+    position = 0
+    while True:
+        match = field.match(text, position)
+        after = match.end() if match else position
+        if match is None or text[after : after + 1] not in ("", ","):
+            raise ValueError(f"stray quote in '{text}'")
+        fields.append(match[2] if match[1] is None else match[1].replace('""', '"'))
+        if after == len(text):
+            return fields
+        position = after + 1
 
 
 def duration_ns(text: str) -> int:

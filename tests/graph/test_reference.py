@@ -3,7 +3,7 @@
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.oci.reference import parse_reference
+from minibuild.graph.reference import familiar_name, parse_reference
 
 D = "sha256:" + "a1" * 32
 
@@ -37,9 +37,9 @@ def test_names(text: str, full: str, familiar: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "/", "a/", "/a", "a//b", "a b", "Busybox", "team/App", "a:", "a:b:c", "-a", "a-",
+        "", ":", "/", "a/", "/a", "a//b", "a b", "a:", "a:b:c", "-a", "a-",
         "a..b", "a/../b", "a@", "a@sha256:12", f"a@{D}x", f"a@md5:{'0' * 32}", "a:" + "t" * 129,
-        "a" * 260, "0" * 64, "host:port/a", "ho_st.x/a", "a:.b", "é", "a\n", "docker.io/", "x:1/",
+        "a" * 260, "host:port/a", "ho_st.x/a", "a:.b", "é", "a\n", "docker.io/", "x:1/",
     ],
 )  # fmt: skip
 def test_no_names(text: str) -> None:
@@ -47,10 +47,33 @@ def test_no_names(text: str) -> None:
     with pytest.raises(DefinitionError, match="invalid reference format") as caught:
         parse_reference(text)
     assert repr(text) in caught.value.message
+    assert familiar_name(text) == text
 
 
-def test_upper_case_has_a_hint() -> None:
-    """The commonest mistake."""
-    with pytest.raises(DefinitionError, match="must be lowercase") as caught:
-        parse_reference("MyApp")
-    assert "myapp" in caught.value.hint
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("MyApp", r"repository name \(library/MyApp\) must be lowercase", "write myapp"),
+        ("r.io/Team/App:V1", r"repository name \(Team/App\) must be", "write r.io/team/app:V1"),
+        ("0a" * 32, "cannot specify 64-byte hexadecimal strings", "NAME@sha256:DIGEST"),
+    ],
+)
+def test_words_of_docker(text: str, message: str, hint: str) -> None:
+    """The commonest mistakes are told as Docker tells them."""
+    with pytest.raises(DefinitionError, match=message) as caught:
+        parse_reference(text)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("index.docker.io/library/busybox:latest", "busybox"),
+        ("a/b:1", "a/b:1"),
+        (f"docker.io/a:1@{D}", f"a:1@{D}"),
+        ("No Name", "No Name"),
+    ],
+)
+def test_familiar_names(text: str, short: str) -> None:
+    """By these, names of contexts and of images are compared."""
+    assert familiar_name(text) == short

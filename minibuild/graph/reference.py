@@ -3,7 +3,8 @@
 Comes in: `busybox`, `localhost:5000/team/app:1.2@sha256:...`. Goes out: a `Reference` with all
 parts filled in, as Docker does it: no registry means docker.io, a single word there is below
 `library/`, no tag and no digest means `latest`. Rules: the grammar of the distribution project's
-reference package. Read next: `model`.
+reference package, and its words where people search for them.
+Read next: `oci.model`, whose documents references lead to.
 """
 
 import re
@@ -12,6 +13,9 @@ from minibuild.digest import Digest, InvalidDigest, parse_digest
 from minibuild.errors import DefinitionError
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
+
+SCRATCH = "scratch"
+"""The name of the empty image, which no registry has."""
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
@@ -92,7 +96,10 @@ def parse_reference(text: str) -> Reference:
         if not _TAG.fullmatch(tag):
             raise _invalid(text, "a tag has up to 128 letters, digits, '_', '.' and '-'")
     if re.fullmatch(r"[0-9a-f]{64}", rest):
-        raise _invalid(text, "64 hex digits are an id, not a name", "write NAME@sha256:DIGEST")
+        raise DefinitionError(
+            f"invalid repository name ({rest}), cannot specify 64-byte hexadecimal strings",
+            hint="that is an id, and not a name: write NAME@sha256:DIGEST",
+        )
     domain, path = _split_name(rest)
     if not path.removeprefix("library/"):
         raise _invalid(text, "the name is empty")
@@ -100,8 +107,20 @@ def parse_reference(text: str) -> Reference:
         raise _invalid(text, f"{domain!r} is no registry")
     if not _PATH.fullmatch(path):
         if path.lower() != path:
-            raise _invalid(text, "repository name must be lowercase", f"write {text.lower()}")
+            raise DefinitionError(
+                f"invalid reference format: repository name ({path}) must be lowercase",
+                hint=f"write {rest.lower()}{text[len(rest) :]}",
+            )
         raise _invalid(text, "a name has small letters, digits, and single '.', '_', '-' between")
     if len(domain) + 1 + len(path) > _MAX_NAME:
         raise _invalid(text, f"the name is longer than {_MAX_NAME} characters")
     return Reference(domain, path, tag or ("" if digest else DEFAULT_TAG), digest)
+
+
+def familiar_name(text: str) -> str:
+    """The shortest name that means the same; the text itself if it names no image. By this the
+    name of a named context is compared with that of an image."""
+    try:
+        return parse_reference(text).familiar.removesuffix(f":{DEFAULT_TAG}")
+    except DefinitionError:
+        return text
