@@ -21,7 +21,7 @@ MODULES = sorted(
 RANK = {
     "errors": 0, "digest": 0, "events": 0, "startup": 0,
     "graph": 1, "linux": 1, "store": 1, "progress": 1,
-    "session": 2,
+    "session": 2, "buildkit": 2,
     "snapshot": 3,
     "executor": 4, "oci": 4,
     "layer": 5,

@@ -20,6 +20,7 @@ SATELLITES = {
     "minibuild.remotecache": "minibuild/builder.py",
     "minibuild.registry.push": "minibuild/exporter/registry.py",
     "minibuild.imagetools": "minibuild/exporter/squash.py",
+    "minibuild.buildkit": "minibuild/frontend/subrequests.py",
     "minibuild.lab": None,
 }
 """Each satellite, and the module of the core that may import it."""

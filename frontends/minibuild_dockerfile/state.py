@@ -121,7 +121,7 @@ class StageState:
         self.env_at: dict[str, int] = {}
         for at, item in enumerate(listed):
             name, _, value = item.partition("=")
-            self.env[name] = value
+            self.declare(name, value)
             self.env_at.setdefault(name, at)
 
     @property
@@ -132,7 +132,9 @@ class StageState:
         return self._environment
 
     def declare(self, name: str, value: str) -> None:
-        """Set a variable of the steps alone."""
+        """Set a variable of the steps alone. One that is set again moves to the end, as with
+        BuildKit: the order is part of what a step is."""
+        self.env.pop(name, None)
         self.env[name] = value
         self._environment = None
 

@@ -79,7 +79,7 @@ def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequ
 
 def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> int:
     """Print what the definition offers, or what checks find in it."""
-    from minibuild.cli.calls import failure, shown
+    from minibuild.cli.calls import failure, shown, written
     from minibuild.frontend.subrequests import call as asked
     from minibuild.session.scratch import scratch_folder
 
@@ -106,6 +106,8 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
     _show_warnings(renderer, request, mode, session)
     name = os.path.basename(request.file) or "Dockerfile"
     place = _places(request).get(name, name)
+    if written(call, answer, session):
+        return 0
     lines, code = shown(call, answer, place)
     session.say_lines(lines)
     for line in () if call.json else failure(answer, place):

@@ -12,6 +12,7 @@ from typing import Any
 
 from minibuild.buildflags.attributes import fields
 from minibuild.buildflags.sizes import truth
+from minibuild.cli.command import Session, writing
 from minibuild.cli.excerpt import excerpt
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
@@ -22,8 +23,9 @@ from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
 
-_HINT = "write --call=check, outline, targets or graph, and ,format=json behind it for JSON"
+_HINT = "write --call=check, outline, targets, graph or llb, and ,format=json behind it for JSON"
 _FORMS = ("text", "json")
+_BINARY = "binary"
 _DEFINITION_IS_WRONG = 6
 
 
@@ -45,7 +47,7 @@ def parse_call(text: str) -> Call | None:
 
     A graph can be drawn, too: `format=dot`, `mermaid` or `svg`.
     """
-    name, form, ignore = "", "text", False
+    name, form, ignore = "", "", False
     for field in fields(text):
         key, equals, value = field.partition("=")
         if not equals:
@@ -62,13 +64,27 @@ def parse_call(text: str) -> Call | None:
         return None
     known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
     if name not in known:
-        near = nearest(name, ["build", "check", "outline", "targets", "graph"], most=2)
+        near = nearest(name, ["build", "check", *METHODS[1:]], most=2)
         raise UsageError(
             f"unknown method {name!r} for --call", hint=f"did you mean {near}?" if near else _HINT
         )
-    if form not in _FORMS and name != "graph":
+    if form and form not in _FORMS and name != "graph":
         raise UsageError(f"--call={name} cannot be drawn", hint="format= is text or json")
-    return Call(known[name], form, ignore)
+    return Call(known[name], form or (_BINARY if name == "llb" else "text"), ignore)
+
+
+def written(call: Call, answer: Json, session: Session) -> bool:
+    """Whether the answer is for programs, and was written as bytes: a definition of LLB."""
+    if call.form != _BINARY:
+        return False
+    if session.stdout.isatty():
+        raise UsageError(
+            "a definition of LLB is not written to a terminal",
+            hint="pipe it to `buildctl build`, or read it with --call=llb,format=text",
+        )
+    with writing(), open(session.stdout.fileno(), "wb", closefd=False) as file:
+        file.write(answer["definition"])
+    return True
 
 
 def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:
@@ -78,6 +94,13 @@ def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:
     code = 0 if call.ignore_status else code
     if call.method == "graph":
         return [drawn(answer, call.form)], code
+    if call.method == "llb":
+        from minibuild.buildkit.show import as_json, as_text
+
+        definition = answer["definition"]
+        if call.json:
+            return [json.dumps(as_json(definition), indent=2, ensure_ascii=False)], code
+        return list(as_text(definition)), code
     if call.json:
         return [json.dumps(answer, indent=2)], code
     if call.method == "targets":

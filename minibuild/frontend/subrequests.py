@@ -1,29 +1,32 @@
 """Asking about a definition instead of building it: `--check` and `--call`.
 
-Comes in: a request and a method: `lint`, `outline`, `targets` or `graph`. Goes out: the answer as
-plain data, with BuildKit's field names where BuildKit has the method too. Nothing is built, so no
-privileges are needed, no namespace, and no store: one that is there is looked into for images.
+Comes in: a request and a method: `lint`, `outline`, `targets`, `graph` or `llb`. Goes out: the
+answer as plain data, with BuildKit's field names where BuildKit has the method too. Nothing is
+built, so no privileges are needed, no namespace, and no store: one that is there is looked into
+for images.
 Read next: `minibuild_dockerfile.subrequests`, `graph.draw`.
 """
 
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Any, Literal
 
-from minibuild.errors import BuildError
+from minibuild.digest import digest_bytes
+from minibuild.errors import BuildError, UsageError
 from minibuild.events import Report, serialised, silent
 from minibuild.frontend.bridge import Findings, frontend_of, frontend_request
 from minibuild.frontend.definition import Definition, read_definition
-from minibuild.graph.frontend import LocalContext
+from minibuild.graph.frontend import Built, LocalContext
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
 from minibuild.session.request import ENTITLEMENTS, BuildRequest
 from minibuild.session.secrets import SecretReader, SshReader
 from minibuild.source.image import ImageFinder, registry_client
 
-Method = Literal["lint", "outline", "targets", "graph"]
-METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph")
+Method = Literal["lint", "outline", "targets", "graph", "llb"]
+METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph", "llb")
 Scratch = Callable[[], AbstractContextManager[str]]
 
 
@@ -89,4 +92,30 @@ def _answer(
         from minibuild.graph.graphdata import graph_data
 
         return graph_data(frontend.convert(asked, finder, warn).images)
+    if method == "llb":
+        images = frontend.convert(asked, finder, warn).images
+        return {"definition": _llb(request, definition, images, frontend.language)}
     return frontend.subrequest(method, asked, finder, warn)
+
+
+def _llb(
+    request: BuildRequest, definition: Definition, images: Sequence[Built], language: str
+) -> bytes:
+    """The graph as a definition of BuildKit's, which has one result."""
+    from minibuild.buildkit.encode import encode
+    from minibuild.buildkit.encode_source import LocalAccess
+
+    if len(images) != 1:
+        raise UsageError(
+            "--call=llb writes the graph of one platform",
+            hint="ask for each platform in a command of its own, with --platform",
+        )
+    place = digest_bytes(os.path.abspath(request.context).encode("utf-8", "surrogateescape"))
+    message = encode(
+        images[0].vertex,
+        LocalAccess(unique=place.partition(":")[2]),
+        cache_namespace=request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
+        source=definition.source,
+        language=language,
+    )
+    return bytes(message.SerializeToString(deterministic=True))

@@ -6,7 +6,7 @@ vertex, however often a Dockerfile says the same thing. What people want to know
 Read next: `graph.image`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from minibuild.digest import Digest, digest_json
@@ -104,8 +104,17 @@ def merge(inputs: Iterable[Vertex | None], note: Note = Note()) -> Vertex | None
     return Vertex(Merge(), flat, note)
 
 
-def topological(targets: Iterable[Vertex | None]) -> list[Vertex]:
-    """All vertices the targets need, inputs before their users, each digest once.
+def inputs_of(vertex: Vertex) -> Sequence[Vertex | None]:
+    """The inputs of a vertex, in the order in which its op names them."""
+    return vertex.inputs
+
+
+def topological(
+    targets: Iterable[Vertex | None],
+    inputs: Callable[[Vertex], Sequence[Vertex | None]] = inputs_of,
+) -> list[Vertex]:
+    """All vertices the targets need, inputs before their users, each digest once. `inputs` says in
+    which order those of a vertex come.
 
     Iterative, because a Dockerfile of a thousand RUNs is a chain of a thousand vertices.
     """
@@ -119,5 +128,5 @@ def topological(targets: Iterable[Vertex | None]) -> list[Vertex]:
             order.setdefault(vertex.digest, vertex)
             continue
         entered.add(vertex.digest)
-        stack.extend(v for v in reversed(vertex.inputs) if v and v.digest not in entered)
+        stack.extend(v for v in reversed(inputs(vertex)) if v and v.digest not in entered)
     return list(order.values())

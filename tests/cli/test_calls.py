@@ -30,6 +30,8 @@ CMD run
         ("check,ignorestatus=1", Call("lint", ignore_status=True)),
         ("graph", Call("graph")),
         ("format=svg,graph", Call("graph", "svg")),
+        ("llb", Call("llb", "binary")),
+        ("llb,format=text", Call("llb")),
         ("build", None),
         ("format=json", None),
     ],
@@ -39,7 +41,15 @@ def test_values(text: str, expected: Call | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["chek", "check,outline", "check,format=yaml", "check,x=1", "check,format=dot"]
+    "text",
+    [
+        "chek",
+        "check,outline",
+        "check,format=yaml",
+        "check,x=1",
+        "check,format=dot",
+        "llb,format=svg",
+    ],
 )
 def test_wrong_values(text: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -102,3 +112,16 @@ def test_check_of_a_wrong_file(cli: Cli, tmp_path: Path) -> None:
     answer = json.loads(cli("build", "--call=check,format=json", str(tmp_path), code=6).stdout)
     assert answer["buildError"]["message"].startswith("unknown instruction")
     cli("build", "--call=targets", str(tmp_path), code=6)
+
+
+def test_llb(cli: Cli, context: str) -> None:
+    """Bytes for programs, the same each time; text and JSON for people; one platform at a time."""
+    wanted = ("--target=build", context)
+    first, second = (cli("build", "--call=llb", *wanted).stdout for _ in range(2))
+    assert first == second and first.startswith("\n")
+    text = cli("build", "--call=llb,format=text", *wanted).stdout
+    assert text.startswith("#1  line ") and "\nthe result is #1\n" in text
+    assert json.loads(cli("build", "--call=llb,format=json", *wanted).stdout)["ops"]
+    assert cli("build", "--call=llb,format=text", context).stdout == "the result is empty\n"
+    several = ("--call=llb", "--platform=linux/amd64,linux/arm64", context)
+    assert "writes the graph of one platform" in cli("build", *several, code=2).stderr

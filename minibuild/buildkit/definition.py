@@ -1,0 +1,127 @@
+"""The list of ops that a `Definition` is, and what is said of each beside it.
+
+Comes in: the message of an op, its inputs and its note. Goes out: the op's digest, by which others
+name it. An op is hashed as it is written, so its bytes have to be those that BuildKit's client
+writes in Go: fields by number, maps by key, and the `oneof` after all other fields.
+Rules: moby/buildkit `solver/pb/ops.proto`, https://protobuf.dev/programming-guides/encoding/.
+Read next: `encode`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from minibuild.buildkit.proto import messages
+from minibuild.digest import Digest, digest_bytes
+from minibuild.errors import SourceText, Span
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Note
+from minibuild.startup.tuples import NamedTuple
+
+SCRATCH = -1
+"""In place of a number: an input that is the empty tree, an output that is dropped."""
+
+
+class Output(NamedTuple):
+    """What an op gives. Number 0 is its root filesystem, the others are what it left in mounts."""
+
+    digest: Digest
+    number: int = 0
+
+
+class Inputs:
+    """The inputs of one op; equal ones are one."""
+
+    __slots__ = ("outputs",)
+
+    def __init__(self) -> None:
+        self.outputs: list[Output] = []
+
+    def index(self, output: Output | None) -> int:
+        """The number by which the op names this input; `SCRATCH` is that of the empty tree."""
+        if output is None:
+            return SCRATCH
+        if output not in self.outputs:
+            self.outputs.append(output)
+        return self.outputs.index(output)
+
+
+class Definition:
+    """A definition in the making. `types` are the message classes of `ops.proto`."""
+
+    __slots__ = ("_ignores_cache", "_message", "_written", "types")
+
+    def __init__(self) -> None:
+        self.types = messages("ops")
+        self._message = self.types["Definition"]()
+        self._written: set[Digest] = set()
+        self._ignores_cache = False
+
+    def append(
+        self,
+        kind: str,
+        body: Any,
+        inputs: Inputs,
+        note: Note,
+        *,
+        caps: Iterable[str] = (),
+        platform: Platform | None = None,
+    ) -> Output:
+        """Add an op whose `oneof` is `kind`. One that is there already stays as it is."""
+        op = self.types["Op"](constraints={})
+        for digest, number in inputs.outputs:
+            op.inputs.add(digest=digest, index=number)
+        if platform is not None:
+            op.platform.CopyFrom(self._platform(platform))
+        rest = self.types["Op"](**{kind: body})
+        data = op.SerializeToString(deterministic=True) + rest.SerializeToString(deterministic=True)
+        digest = digest_bytes(data)
+        if digest not in self._written:
+            self._written.add(digest)
+            self._ops.append(data)
+            self._describe(digest, note, caps)
+        return Output(digest)
+
+    @property
+    def _ops(self) -> Any:
+        return getattr(self._message, "def")  # the name is a keyword of Python
+
+    def _platform(self, platform: Platform) -> Any:
+        return self.types["Platform"](
+            Architecture=platform.architecture,
+            OS=platform.os,
+            Variant=platform.variant,
+            OSVersion=platform.os_version,
+        )
+
+    def _describe(self, digest: Digest, note: Note, caps: Iterable[str]) -> None:
+        metadata = self._message.metadata[digest]
+        metadata.ignore_cache = note.ignore_cache
+        self._ignores_cache |= note.ignore_cache
+        if note.name:
+            metadata.description["llb.customname"] = note.name
+        for cap in caps:
+            metadata.caps[cap] = True
+        if note.span is not None:
+            self._locate(digest, note.span)
+
+    def _locate(self, digest: Digest, span: Span) -> None:
+        location = self._message.Source.locations[digest].locations.add()
+        for line in range(span.first, span.last + 1):
+            line_range = location.ranges.add()
+            line_range.start.line = line_range.end.line = line
+
+    def finish(self, result: Output | None, source: SourceText | None, language: str) -> Any:
+        """The whole message. Its last op has no kind, and its one input is the result."""
+        if result is not None:
+            last = self.types["Op"]()
+            last.inputs.add(digest=result.digest, index=result.number)
+            data = last.SerializeToString(deterministic=True)
+            self._ops.append(data)
+            caps = ["constraints", "meta.description", "platform"]
+            caps += ["meta.ignorecache"] if self._ignores_cache else []
+            for cap in caps:
+                self._message.metadata[digest_bytes(data)].caps[cap] = True
+        if source is not None:
+            data = source.text.encode("utf-8", "surrogateescape")
+            self._message.Source.infos.add(filename=source.name, data=data, language=language)
+        return self._message

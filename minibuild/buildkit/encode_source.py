@@ -1,0 +1,154 @@
+"""Sources as LLB: an address, and attributes that say how to read it.
+
+Comes in: a source of the graph. Goes out: its `SourceOp`. A local one is read through a session,
+so it names that; and of all that the graph copies and mounts from it the paths are collected, as
+nothing else has to be sent.
+Rules: moby/buildkit `solver/pb/attr.go` and `client/llb/source.go`.
+Read next: `encode_exec`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import assert_never
+
+from minibuild.buildkit.definition import Definition, Inputs, Output
+from minibuild.graph import op
+from minibuild.graph.pattern import clean
+from minibuild.graph.vertex import Note, Vertex
+from minibuild.startup.tuples import NamedTuple
+
+_EVERYTHING = "/"
+_MAIN = "context"
+
+
+class LocalAccess(NamedTuple):
+    """How a BuildKit reaches the folders of this machine: through the session of this id; or, if
+    the definition is written down, through that of whoever solves it. `unique` then tells two such
+    definitions apart, so that a daemon does not take one's folder for the other's."""
+
+    session: str = ""
+    unique: str = ""
+
+
+class Locals:
+    """The folders of this machine that a graph reads, and which paths of each."""
+
+    __slots__ = ("_access", "_paths")
+
+    def __init__(self, access: LocalAccess, vertices: Iterable[Vertex]) -> None:
+        self._access = access
+        self._paths: dict[str, set[str]] = {}
+        for vertex in vertices:
+            self._read(vertex)
+
+    def _read(self, vertex: Vertex) -> None:
+        match vertex.op:
+            case op.Exec(mounts=mounts):
+                for mount in mounts:
+                    if isinstance(mount, op.BindMount | op.CacheMount) and mount.input >= 0:
+                        self._note(vertex.inputs[mount.input], [mount.source])
+                    elif isinstance(mount, op.TmpfsMount):
+                        # BuildKit's frontend takes its missing source for all of the context.
+                        self._paths.setdefault(_MAIN, set()).add(_EVERYTHING)
+            case op.File(actions=actions):
+                for action in actions:
+                    if isinstance(action, op.Copy):
+                        self._note(vertex.inputs[action.input], action.paths)
+            case _:
+                pass
+
+    def _note(self, source: Vertex | None, paths: Iterable[str]) -> None:
+        if source is not None and isinstance(source.op, op.LocalSource):
+            found = self._paths.setdefault(source.op.name, set())
+            found.update(clean("/" + path) for path in paths)
+
+    def attributes(self, source: op.LocalSource) -> Mapping[str, str]:
+        """The attributes of one folder."""
+        found = {"local.sharedkeyhint": source.name}
+        if self._access.session:
+            found["local.session"] = self._access.session
+        if self._access.unique:
+            found["local.unique"] = self._access.unique
+        paths = self._paths.get(source.name, {_EVERYTHING})
+        if _EVERYTHING not in paths:
+            found["local.followpaths"] = _json(sorted(path.lstrip("/") for path in paths))
+        if source.ignore:
+            found["local.excludepatterns"] = _json(source.ignore)
+        return found
+
+
+def _json(values: Iterable[str]) -> str:
+    """A list as Go's encoding/json writes it."""
+    text = json.dumps(list(values), separators=(",", ":"), ensure_ascii=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def source_op(definition: Definition, vertex: Vertex, source: op.Source, folders: Locals) -> Output:
+    """The op of a source."""
+    match source:
+        case op.ImageSource():
+            return _image(definition, source, vertex.note)
+        case op.LocalSource():
+            identifier, attributes = f"local://{source.name}", folders.attributes(source)
+            caps = [f"source.{name}" for name in attributes if name != "local.unique"]
+            caps = ["source.local", *(c.replace("local.session", "local.sessionid") for c in caps)]
+        case op.HttpSource():
+            identifier, attributes = source.url, _http(source)
+            caps = ["source.http", *(f"source.{name}" for name in attributes)]
+        case op.GitSource():
+            identifier, attributes = _git(source)
+            caps = ["source.git", *(f"source.{name}" for name in attributes)]
+        case _ as unknown:
+            assert_never(unknown)
+    body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
+    return definition.append("source", body, Inputs(), vertex.note, caps=caps)
+
+
+def _image(definition: Definition, source: op.ImageSource, note: Note) -> Output:
+    scheme = "oci-layout" if source.origin.startswith("oci-layout:") else "docker-image"
+    # A name that is pinned already may name an index, and says more than the manifest found in it.
+    name = source.ref if "@" in source.ref else f"{source.ref}@{source.digest}"
+    body = definition.types["SourceOp"](identifier=f"{scheme}://{name}")
+    caps = [f"source.{'ocilayout' if scheme == 'oci-layout' else 'image'}"]
+    return definition.append("source", body, Inputs(), note, caps=caps, platform=source.platform)
+
+
+def _http(source: op.HttpSource) -> Mapping[str, str]:
+    found = {"http.filename": source.filename}
+    if source.checksum:
+        found["http.checksum"] = source.checksum
+    if source.mode != op.HttpSource("", "").mode:
+        found["http.perm"] = f"0{source.mode:o}"
+    return found
+
+
+def _git(source: op.GitSource) -> tuple[str, Mapping[str, str]]:
+    ssh, place = _place(source.url)
+    fragment = f"#{source.ref}" if source.ref or source.subdir else ""
+    fragment += f":{source.subdir}" if source.subdir else ""
+    found = {
+        "git.authheadersecret": "GIT_AUTH_HEADER",
+        "git.authtokensecret": "GIT_AUTH_TOKEN",
+        "git.fullurl": source.url,
+    }
+    if ssh:
+        found["git.mountsshsock"] = "default"
+    if source.checksum:
+        found["git.checksum"] = source.checksum
+    if source.keep_git_dir:
+        found["git.keepgitdir"] = "true"
+    if not source.submodules:
+        found["git.skipsubmodules"] = "true"
+    return f"git://{place}{fragment}", found
+
+
+def _place(url: str) -> tuple[bool, str]:
+    """Whether a repository is reached by ssh, and its address without scheme and user."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:  # user@host:path
+        host, _, path = url.rpartition("@")[2].partition(":")
+        return True, f"{host}/{path.lstrip('/')}"
+    host, slash, path = rest.partition("/")
+    return scheme == "ssh", f"{host.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,132 @@
+"""LLB as BuildKit's own frontend writes it: the digests of its ops were recorded there.
+
+`recorded.json` has Dockerfiles and, for each, the SHA-256 of every op in order. A digest covers the
+bytes of an op and of all ops that it stands on, so one wrong field is seen in all that follow. The
+session that a context is read through was called `session` there.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from minibuild_dockerfile.convert import convert
+
+from minibuild.buildkit.encode import encode
+from minibuild.buildkit.encode_source import LocalAccess
+from minibuild.buildkit.proto import messages
+from minibuild.buildkit.show import as_json, as_text
+from minibuild.digest import Digest, digest_bytes
+from minibuild.errors import SourceText
+from minibuild.graph.frontend import FrontendRequest, LocalContext, ResolvedImage
+from minibuild.graph.ignore_file import ignore_patterns
+from minibuild.graph.op import ImageSource
+from minibuild.graph.platform import Platform
+from minibuild.graph.state import Mount, diff, image, local, merge, scratch
+from minibuild.graph.vertex import IgnoreRules, Vertex
+from tests.support.resolver import FakeResolver
+
+RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text())
+BUSYBOX = Digest("sha256:de68ccc327e508f44a3a150fc877a442581bb03dd53e24b418fbc425ece79d52")
+AMD64 = Platform("linux", "amd64")
+SESSION = LocalAccess(session="session")
+
+
+class Resolver(FakeResolver):
+    """Knows one image, by the digest that it had where the ops were recorded."""
+
+    def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
+        found = super().resolve(ref, platform)
+        return found._replace(source=found.source._replace(digest=BUSYBOX))
+
+
+def vertex_of(dockerfile: str, args: dict[str, str], ignore: str = "") -> Vertex | None:
+    request = FrontendRequest(
+        SourceText("Dockerfile", dockerfile),
+        (AMD64,),
+        AMD64,
+        build_args=args,
+        allow=frozenset(("network.host", "security.insecure")),
+        context=LocalContext("context", IgnoreRules(ignore_patterns(ignore))),
+    )
+    return convert(request, Resolver(), lambda _: None).images[0].vertex
+
+
+def ops(definition: Any) -> list[bytes]:
+    return list(getattr(definition, "def"))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_ops_are_those_of_buildkit(name: str) -> None:
+    case = RECORDED[name]
+    ignore = "*.log\n!keep.log\n/x/<y>&\n" if name == "ignored" else ""
+    vertex = vertex_of("\n".join(case["dockerfile"]) + "\n", case["args"], ignore)
+    namespace = case["args"].get("BUILDKIT_CACHE_MOUNT_NS", "")
+    definition = encode(vertex, SESSION, cache_namespace=namespace)
+    made = [digest_bytes(op).partition(":")[2] for op in ops(definition)]
+    assert made[:-1] == case["ops"]
+
+
+def test_the_last_op_names_the_result() -> None:
+    definition = encode(vertex_of("FROM busybox\nRUN true\n", {}), SESSION)
+    *_, run, last = ops(definition)
+    result = messages("ops")["Op"].FromString(last)
+    assert MessageToDict(result) == {"inputs": [{"digest": digest_bytes(run)}]}
+
+
+def test_scratch_has_no_op() -> None:
+    assert ops(encode(None, SESSION)) == []
+    assert list(as_text(b"")) == ["the result is empty"]
+
+
+def test_the_same_graph_makes_the_same_bytes() -> None:
+    source = SourceText("Dockerfile", "FROM busybox\nRUN --mount=type=cache,target=/c true\n")
+    made = [
+        encode(vertex_of(source.text, {}), SESSION, source=source, language="Dockerfile")
+        for _ in range(2)
+    ]
+    assert len({message.SerializeToString(deterministic=True) for message in made}) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "identifier"),
+    [
+        (ImageSource("docker.io/library/a:1", BUSYBOX, AMD64), f"docker.io/library/a:1@{BUSYBOX}"),
+        (ImageSource(f"a@{BUSYBOX}", Digest("sha256:0"), AMD64), f"a@{BUSYBOX}"),
+    ],
+)
+def test_a_name_that_is_pinned_stays_as_it_is(source: ImageSource, identifier: str) -> None:
+    definition = encode(Vertex(source), SESSION)
+    op = messages("ops")["Op"].FromString(ops(definition)[0])
+    assert op.source.identifier == f"docker-image://{identifier}"
+
+
+def test_what_no_dockerfile_says() -> None:
+    """Graphs made in Python: a flat merge, a diff, outputs of mounts, links and removals."""
+    base = image("busybox")
+    mounts = [Mount("/in", local("src")), Mount("/out", scratch(), readonly=False)]
+    ran = base.run("true", mounts=mounts)
+    made = ran.get_mount("/out").symlink("/l", "t").rm("/x", missing_ok=True).mkfile("/f", b"data")
+    result = merge([made, diff(base, ran), scratch().mkdir("/d")])
+    definition = encode(result.vertex, SESSION)
+    kinds = [next(iter(set(op["op"]) - {"inputs", "platform", "constraints"}), "result")
+             for op in as_json(definition.SerializeToString())["ops"]]  # fmt: skip
+    assert " ".join(kinds) == "source source exec file file file diff file merge result"
+    data = as_json(definition.SerializeToString())["ops"]
+    assert data[2]["op"]["exec"]["mounts"][1:] == [
+        {"input": "1", "dest": "/in", "output": "-1", "readonly": True},
+        {"input": "-1", "dest": "/out", "output": "1"},
+    ]
+    assert data[3]["op"]["inputs"] == [{"digest": data[2]["digest"], "index": "1"}]
+    assert data[6]["op"]["diff"] == {"lower": {}, "upper": {"input": "1"}}
+    assert data[8]["op"]["merge"]["inputs"] == [{}, {"input": "1"}, {"input": "2"}]
+
+
+def test_text_shows_ops_beside_their_lines() -> None:
+    vertex = vertex_of("FROM busybox\n\nRUN true\n", {})
+    lines = list(as_text(encode(vertex, SESSION).SerializeToString()))
+    assert lines[0].startswith("#1  line 1  [1/2] FROM docker.io/library/busybox")
+    assert lines[8].startswith("#2  line 3  [2/2] RUN true")
+    assert "    inputs: #1" in lines and '        args: ["/bin/sh", "-c", "true"]' in lines
+    assert lines[-1] == "the result is #2"
