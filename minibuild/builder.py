@@ -6,9 +6,11 @@ Comes in: a `BuildRequest`. Goes out: a `BuildResult`, or a typed error. Read ne
 `solver`, `exporter.export`.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from minibuild.cache.blobs import LostLayer
@@ -80,8 +82,7 @@ def run_build(
             # What shows the error can show the lines around it.
             if error.span is not None and error.span.file == source.name:
                 error.source = source
-            if recorder is not None:
-                recorder.keep(error=error)
+            _record(prepared, error=error)
             raise
 
 
@@ -174,8 +175,7 @@ def _build(build: Prepared) -> BuildResult:
         caches.send_mounts(context, targets, done)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})
-    if build.recorder is not None:
-        build.recorder.keep(made)
+    _record(build, made)
     return made._replace(
         findings=tuple(findings.found),
         source=definition.source,
@@ -203,6 +203,21 @@ def _recorder(request: BuildRequest, root: str) -> "Recorder | None":
     except ModuleNotFoundError:
         return None
     return Recorder(root, request)
+
+
+def _record(
+    build: Prepared, made: BuildResult | None = None, error: BuildError | None = None
+) -> None:
+    """Keep what there is to say of a build that is over, and write the page about it."""
+    recorder, path = build.recorder, os.fspath(build.request.report_file)
+    if recorder is None:
+        return
+    recorder.keep(made, error)
+    if path:
+        from minibuild.page.write import write_newest
+
+        with suppress(BuildError) if error is not None else nullcontext():
+            write_newest(build.context.worker, recorder.place, recorder.began, path)
 
 
 def _attestor(

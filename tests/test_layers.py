@@ -31,7 +31,7 @@ RANK = {
     "source": 9,
     "solver": 10, "imagetools": 10,
     "frontend": 12, "exporter": 12,
-    "attest": 13, "record": 13, "remotecache": 13,
+    "attest": 13, "page": 13, "record": 13, "remotecache": 13,
     "builder": 14,
     "lab": 15, "rootless": 15,
     "buildflags": 15,
@@ -48,6 +48,7 @@ NEIGHBOURS = {
     ("cli", "minibuild"),
     ("attest", "minibuild"),
     ("record", "minibuild"),
+    ("page", "record"),
 }
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.

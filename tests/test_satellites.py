@@ -16,6 +16,7 @@ from tests.test_layers import MODULES, at_start, dotted, imports, parse
 
 SATELLITES = {
     "minibuild.attest": "minibuild/builder.py",
+    "minibuild.page": "minibuild/builder.py",
     "minibuild.record": "minibuild/builder.py",
     "minibuild.remotecache": "minibuild/builder.py",
     "minibuild.registry.push": "minibuild/exporter/registry.py",

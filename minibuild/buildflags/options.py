@@ -96,6 +96,7 @@ class BuildOptions(CallOptions, total=False):
     cache_mount_from: Several[CacheMountPlace | str]
     attestations: Attestations | Several[str]
     no_record: bool
+    report_file: StrPath
 
 
 class GraphOptions(BuildOptions, total=False):

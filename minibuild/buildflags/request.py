@@ -55,6 +55,11 @@ def build_request(
         request = request._replace(registries=registry_access(environment))
     if not environment.records:
         request = request._replace(no_record=True)
+    if request.report_file and request.no_record:
+        raise UsageError(
+            "a page about the build is made from its record, and none is to be kept",
+            hint="leave --report out, or --no-record and MINIBUILD_RECORD=0",
+        )
     if request.network == "host":
         request = request._replace(allow=request.allow | {"network.host"})
     if _truth(request.build_args.get("BUILDKIT_INLINE_CACHE", ""), "BUILDKIT_INLINE_CACHE"):
@@ -348,4 +353,5 @@ _READERS: Mapping[str, Reader] = {
     "cache_mount_from": _cache_mounts,
     "attestations": _attestations,
     "no_record": _switch,
+    "report_file": _path,
 }

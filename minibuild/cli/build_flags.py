@@ -81,6 +81,7 @@ def _add_results(made: Parser) -> None:
     made.switch("-q", "--quiet", help="print nothing but the image id")
     add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
     add("--metadata-file", default="", metavar="FILE", help="write what was built to FILE, as JSON")
+    add("--report", default="", metavar="FILE", help="write a page about the build to FILE")
     made.add_optional_value(
         "--pull",
         "always",

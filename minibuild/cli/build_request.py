@@ -50,6 +50,7 @@ def request(options: argparse.Namespace, environment: Environment) -> BuildReque
         "keep_failed": options.on_error != "exit",
         "lab": options.lab,
         "no_record": options.no_record,
+        "report_file": options.report,
         "registries": access_of(options, environment, ALL),
         "cache_to": options.cache_to,
         "cache_from": options.cache_from,

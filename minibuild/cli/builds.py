@@ -110,11 +110,20 @@ def _about(build: "Build") -> dict[str, Any]:
 def _show_parser() -> Parser:
     made = _made("show", "Show one build: its steps, times, outcomes and images.")
     made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
+    made.add_argument(
+        "-o", "--output", default="", metavar="FILE", help="write a page about it to FILE, as HTML"
+    )
     return made
 
 
 def _show(options: argparse.Namespace, session: Session) -> None:
-    build = _records(session).find(options.build, os.getcwd())
+    records = _records(session)
+    build = records.find(options.build, os.getcwd())
+    if options.output:
+        with open_store(session) as worker:
+            from minibuild.page.write import write_page
+
+            return write_page(worker, build, options.output)
     if options.format == "json":
         return session.say_json(build.data)
     session.say_lines(_shown(build))
@@ -166,7 +175,8 @@ def _logs_parser() -> Parser:
 
 
 def _logs(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.cli.why import ran_in, steps_of
+    from minibuild.cli.why import steps_of
+    from minibuild.record.lookup import where_ran
     from minibuild.record.replay import events
 
     records = _records(session)
@@ -181,7 +191,8 @@ def _logs(options: argparse.Namespace, session: Session) -> None:
         from minibuild.progress.plain import Plain
 
         report = Plain(session.stdout, colours=session.coloured(session.stdout), ticker=False)
-    for event in events(build, steps, lambda step: ran_in(records, build, step)):
+    known = where_ran(records, build)
+    for event in events(build, steps, lambda step: known.get(step.key or "")):
         report(event)
     report.close()
 
@@ -198,7 +209,7 @@ def _diff_parser() -> Parser:
 
 def _diff(options: argparse.Namespace, session: Session) -> None:
     from minibuild.cli import why_text
-    from minibuild.cli.why import known_parts
+    from minibuild.record.lookup import known_parts
     from minibuild.record.pairing import pairs
     from minibuild.record.records import Records
     from minibuild.record.story import story
@@ -237,7 +248,7 @@ def _export_parser() -> Parser:
 
 
 def _export(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.cli.why import known_parts
+    from minibuild.record.lookup import known_parts
     from minibuild.record.portable import portable
     from minibuild.record.records import Records
 

@@ -20,7 +20,7 @@ from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
 from minibuild.imagetools.usage import Usage, usage
-from minibuild.imagetools.waste import LayerOrigin, Waste, advice, origins, places, wasted
+from minibuild.imagetools.waste import LayerOrigin, Waste, advice, places, wasted
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
 from minibuild.startup.tuples import NamedTuple
@@ -108,24 +108,14 @@ def percent(used: Usage) -> float:
 
 def layer_origins(root: str, image: "Image") -> list[LayerOrigin]:
     """Where each layer comes from: by the record of the build that made it, else by its history."""
-    from minibuild.record.made import build_of, layer_steps
+    from minibuild.record import made
     from minibuild.record.records import Records
 
-    known = origins(image.history, len(image.layers))
+    count = len(image.layers)
     digests = {str(image.descriptor.digest), str(image.manifest.config.digest)}
-    found = build_of(Records(root), digests)
-    if found is None:
-        return known
-    steps = layer_steps(*found, len(image.layers))
-    for number, step in enumerate(steps):
-        if step is None:
-            continue
-        if step.kind == "image":
-            known[number] = LayerOrigin("base", known[number].words or step.text, step.line)
-        else:
-            kind = "run" if step.kind == "exec" else known[number].kind
-            known[number] = LayerOrigin(kind, step.text, step.line)
-    return known
+    found = made.build_of(Records(root), digests)
+    steps = [None] * count if found is None else made.layer_steps(*found, count)
+    return made.layer_origins(image.history, steps)
 
 
 # --- As text ---

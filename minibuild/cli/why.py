@@ -17,7 +17,6 @@ from minibuild.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from minibuild.record.blame import Origin
-    from minibuild.record.causes import Parts
     from minibuild.record.records import Build, Records, Step
     from minibuild.record.story import GetParts
     from minibuild.worker.worker import Worker
@@ -48,6 +47,7 @@ def _parser() -> Parser:
 def _run(options: argparse.Namespace, session: Session) -> None:
     what = options.what
     with open_store(session) as worker:
+        from minibuild.record.lookup import known_parts
         from minibuild.record.records import Records
 
         records = Records(worker.store.root)
@@ -94,21 +94,6 @@ def _against(records: "Records", build: "Build", word: str) -> "Build | None":
     return newest_before(records.of_place(build.place), build) if build.place else None
 
 
-def known_parts(worker: "Worker", *builds: "Build") -> "GetParts":
-    """What keys were made of: what came with a record, or else what the store has."""
-    from minibuild.digest import Digest
-
-    def known(key: str) -> "Parts | None":
-        for build in builds:
-            if key in build.parts:
-                brought: Parts = build.parts[key]
-                return brought
-        found = worker.cache.parts(Digest(key))
-        return found if found is None or "op" in found else None
-
-    return known
-
-
 # --- Steps ---
 
 
@@ -120,16 +105,18 @@ def _of_steps(
     what: str,
     most: int,
 ) -> Answer:
+    from minibuild.record.lookup import where_ran
     from minibuild.record.story import story
 
     told = story(build, against, parts)
     if not what:
         return list(why_text.whole(told, most)), why_text.as_data(told)
     steps = steps_of(build, what)
+    known = where_ran(records, build)
     lines: list[str] = []
     data = []
     for step in steps:
-        earlier = None if step.ran else ran_in(records, build, step)
+        earlier = None if step.ran else known.get(step.key or "")
         lines += why_text.one(told, step, earlier, most)
         data.append(why_text.step_data(told, step, earlier))
     return lines, {"build": build.id, "against": against and against.id, "steps": data}
@@ -151,18 +138,6 @@ def steps_of(build: "Build", what: str) -> "list[Step]":
             hint=f"its steps are in lines {lines}; a path in the image begins with /",
         )
     return found
-
-
-def ran_in(records: "Records", build: "Build", step: "Step") -> "tuple[Build, Step] | None":
-    """The newest build, up to this one, in which a step of this key ran."""
-    if step.key is None:
-        return None
-    for other in records.all():
-        if other.started <= build.started:
-            for found in other.steps:
-                if found.key == step.key and found.state == "ran":
-                    return other, found
-    return None
 
 
 # --- Paths ---
@@ -193,6 +168,7 @@ def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Ans
         for output in build.outputs:
             if found in output.get("digests", ()) and output.get("vertex") is not None:
                 from minibuild.record.blame import Blame
+                from minibuild.record.lookup import known_parts
 
                 step = build.steps[output["vertex"]]
                 way = list(Blame(worker, build, known_parts(worker, build)).way(step, path))

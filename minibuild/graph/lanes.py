@@ -42,8 +42,12 @@ def words_of(vertex: Json) -> str:
     name = vertex["name"] or op.get("ref") or op.get("url") or op.get("name") or vertex["kind"]
     name = " ".join(str(name).split())
     found = _STEP.match(name)
-    words = name[found.end() :] if found else name
-    return str(_DIGEST.sub("", words)).replace("docker.io/library/", "")
+    return familiar(name[found.end() :] if found else name)
+
+
+def familiar(text: str) -> str:
+    """An instruction with names of images as people write them, without digests."""
+    return str(_DIGEST.sub("", text)).replace("docker.io/library/", "")
 
 
 def is_context(vertex: Json) -> bool:

@@ -8,7 +8,7 @@ Read next: `lanes`, which says where the boxes stand.
 
 import html
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from minibuild.graph.graphdata import Json
 from minibuild.graph.lanes import (
@@ -51,11 +51,12 @@ class _Spot(NamedTuple):
     y: int
 
 
-def svg(data: Json, href: Href = lambda vertex: "") -> str:
-    """The picture."""
+def svg(data: Json, href: Href = lambda vertex: "", *, apart: bool = True) -> str:
+    """The picture. Without `apart` an overview stands alone, and its boxes lead where the first
+    vertex of the lane does."""
     found = lanes(data)
     made = {image["vertex"] for image in data["images"]}
-    drawing = _Drawing(data, href, made)
+    drawing = _Drawing(data, href, made, apart=apart)
     if len(found) <= MOST_LANES:
         width, height, body = drawing.side_by_side(found)
     else:
@@ -100,8 +101,8 @@ _Picture = tuple[int, int, list[str]]
 class _Drawing:
     """One picture in the making."""
 
-    def __init__(self, data: Json, href: Href, made: set[int]) -> None:
-        self._href, self._made = href, made
+    def __init__(self, data: Json, href: Href, made: set[int], *, apart: bool) -> None:
+        self._href, self._made, self._is_apart = href, made, apart
         self._contexts = {
             v["id"]: str(v["op"].get("name") or "context")
             for v in data["vertices"]
@@ -127,10 +128,12 @@ class _Drawing:
             for line in _lane(lane, _MARGIN + lane.number * (LANE + _GAP), _MARGIN,
                               height - 2 * _MARGIN)
         ]  # fmt: skip
-        lane_of = {place.vertex["id"]: place for place in placed}
-        for place in placed:
-            for source in dict.fromkeys(i for i in place.vertex["inputs"] if i in spots):
-                body.append(_arrow(lane_of[source], place, spots))
+        by_id = {place.vertex["id"]: place for place in placed}
+        body += _edges(
+            _arrow(by_id[source], place, spots)
+            for place in placed
+            for source in dict.fromkeys(i for i in place.vertex["inputs"] if i in spots)
+        )
         for place in placed:
             body += self._box(place.vertex, spots[place.vertex["id"]], ())
         return max(width, 2 * _MARGIN), height, body
@@ -148,17 +151,19 @@ class _Drawing:
             for r, row in enumerate(rows)
             for n, lane in enumerate(row)
         }
-        body = [
+        body = _edges(
             _curve(spots[source], spots[user], _SMALL)
             for user, sources in lane_edges(found).items()
             for source in sources
-        ]
+        )
         for lane in found:
             body += self._folded_box(lane, spots[lane.number])
-        top = 2 * _MARGIN + len(rows) * (BOX + _SMALL_GAP)
-        height, lines = self._apart(found, top + _GAP)
+        height = 2 * _MARGIN + len(rows) * (BOX + _SMALL_GAP) - _SMALL_GAP
+        if self._is_apart:
+            height, lines = self._apart(found, height + 2 * _GAP)
+            body += lines
         width = 2 * _MARGIN + _PER_ROW * (LANE + _GAP) - _GAP
-        return width, height, [*body, *lines]
+        return width, height, body
 
     def _folded_box(self, lane: Lane, spot: _Spot) -> Iterator[str]:
         made = any(vertex["id"] in self._made for vertex in lane.vertices)
@@ -167,7 +172,8 @@ class _Drawing:
         states = [str(vertex.get("state", "")) for vertex in lane.vertices]
         ran = sum(state in ("ran", "failed", "stopped") for state in states)
         said = f"{count} step{'s' if count != 1 else ''}" + (f", {ran} ran" if any(states) else "")
-        yield f'<a href="#mb-lane-{lane.number}">'
+        href = next(filter(None, map(self._href, lane.vertices)), "")
+        yield f'<a href="{f"#mb-lane-{lane.number}" if self._is_apart else html.escape(href)}">'
         yield _placed("mb-low", spot, "exec" if ran or not any(states) else "file", made)
         yield _text(spot.x + 8, spot.y + 19, _cut(name, 20), bold=True)
         yield _text(spot.x + 8, spot.y + 37, said, dim=True)
@@ -267,10 +273,12 @@ def _curve(source: _Spot, user: _Spot, width: int) -> str:
 
 
 def _path(d: str) -> str:
-    return (
-        f'<path d="{d}" fill="none" stroke="{LIGHT["line"]}" class="mb-edge" '
-        'marker-end="url(#mb-tip)"/>'
-    )
+    return f'<path d="{d}"/>'
+
+
+def _edges(paths: Iterable[str]) -> list[str]:
+    look = f'fill="none" stroke="{LIGHT["line"]}" class="mb-edge" marker-end="url(#mb-tip)"'
+    return [f"<g {look}>", *paths, "</g>"]
 
 
 # --- Words ---

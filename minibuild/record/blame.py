@@ -43,14 +43,24 @@ class Origin(NamedTuple):
     gone: bool = False
 
 
+class Source(NamedTuple):
+    """What a file is a copy of: a path in the result of a step or in a context, and what is known
+    of it there."""
+
+    step: Step
+    path: str
+    words: str
+
+
 class Blame:
-    """Follows paths through one build."""
+    """Follows paths through one build. `makers` are the steps that made its diffs."""
 
     def __init__(self, worker: Worker, build: Build, parts: GetParts) -> None:
         self._worker = worker
         self._build = build
         self._parts = parts
-        self._makers = makers(build)
+        self.makers = makers(build)
+        self._copies: dict[int, Mapping[str, Source]] = {}
 
     def way(self, step: Step, path: str) -> Iterator[Origin]:
         """Where a path in the result of a step comes from, nearest first."""
@@ -61,21 +71,20 @@ class Blame:
                 if trace == "lost":
                     yield Origin("lost", f"/{path}")
                 return
-            maker = self._makers.get(diff)
+            maker = self.makers.get(diff)
             if maker is None or maker.kind == "image":
                 yield Origin("base", f"/{path}", maker, gone=trace == "gone")
                 return
             yield Origin("step", f"/{path}", maker, gone=trace == "gone")
             if trace == "gone" or maker.kind != "file":
                 return
-            found = self._copied(maker, path)
-            if found is None:
+            source = self.copied(maker, path)
+            if source is None:
                 return
-            source, path, words = found
-            if source.kind == "local":
-                yield Origin("context", path, source, words)
+            if source.step.kind == "local":
+                yield Origin("context", source.path, source.step, source.words)
                 return
-            result, path = source.result, path.strip("/")
+            result, path = source.step.result, source.path.strip("/")
 
     # --- Which diff ---
 
@@ -140,22 +149,27 @@ class Blame:
 
     # --- What was copied ---
 
-    def _copied(self, step: Step, path: str) -> tuple[Step, str, str] | None:
-        """The source of a path that a File wrote: a vertex, the path in it, and its fingerprint."""
+    def copied(self, step: Step, path: str) -> Source | None:
+        """What a path that a File wrote is a copy of, if it is one."""
+        if step.number not in self._copies:
+            self._copies[step.number] = dict(self._sources(step))
+        return self._copies[step.number].get(path)
+
+    def _sources(self, step: Step) -> Iterator[tuple[str, Source]]:
+        """All paths that a File may have written; of equal ones the last counts."""
         known = None if step.key is None else self._parts(step.key)
         if known is None:
-            return None
+            return
         actions = known["op"].get("actions") or ()
         copies = [action for action in actions if action["type"] == "Copy"]
-        for part, copy in reversed(list(enumerate(copies))):
+        for part, copy in enumerate(copies):
             files, position = read_files(known, part), input_of(known["op"], part)
             number = None if position is None else step.inputs[position]
             if files is None or number is None:
                 continue
-            for source, words in files.items():
-                if path in destinations(copy, source):
-                    return self._build.steps[number], source, words
-        return None
+            for source, words in list(files.items())[::-1]:
+                for path in destinations(copy, source):
+                    yield path, Source(self._build.steps[number], source, words)
 
 
 def destinations(copy: Mapping[str, Any], source: str) -> set[str]:

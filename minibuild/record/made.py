@@ -1,11 +1,13 @@
 """Which build made an image, and which step made each of its layers.
 
-Comes in: the digests of an image. Goes out: a build and its last step; steps. Only records are
-read. Read next: `blame`.
+Comes in: the digests of an image. Goes out: a build and its last step; steps, and where layers come
+from. Only records are read. Read next: `blame`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
+from minibuild.imagetools.waste import LayerOrigin, origins
 from minibuild.record.blame import makers
 from minibuild.record.records import Build, Records, Step
 
@@ -28,3 +30,19 @@ def layer_steps(build: Build, last: Step, count: int) -> Sequence[Step | None]:
         return [None] * count
     made_by = makers(build)
     return [made_by.get(diff) for diff in last.result]
+
+
+def layer_origins(
+    history: Sequence[Mapping[str, Any]], steps: Sequence[Step | None]
+) -> list[LayerOrigin]:
+    """Where each layer comes from: by the step that made it, else by the history of its image."""
+    known = origins(history, len(steps))
+    for number, step in enumerate(steps):
+        if step is None:
+            continue
+        if step.kind == "image":
+            known[number] = LayerOrigin("base", known[number].words or step.text, step.line)
+        else:
+            kind = "run" if step.kind == "exec" else known[number].kind
+            known[number] = LayerOrigin(kind, step.text, step.line)
+    return known

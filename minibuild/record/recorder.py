@@ -137,7 +137,7 @@ class Recorder:
         results: Mapping[Digest, VertexResult],
     ) -> None:
         vertices = topological(self.targets)
-        folder = os.path.join(self.folder, self._place())
+        folder = os.path.join(self.folder, self.place)
         total = self._sum(vertices, results, made)
         if error is None and not _did_work(vertices, results):
             newest = newest_in(folder)
@@ -148,7 +148,8 @@ class Recorder:
 
         write(self, vertices, results, folder, total, made, error)
 
-    def _place(self) -> str:
+    @property
+    def place(self) -> str:
         """The same for builds of the same thing: the context, its Dockerfile, what is built."""
         request, context = self.request, self.context
         file = os.path.abspath(request.file) if request.file else ""

@@ -177,6 +177,7 @@ class BuildRequest(NamedTuple):
     keeps what a failed step left. A `graph` takes the place of a Dockerfile; its local sources are
     `contexts`, and `context` is the one of that name. With `squash` images have one layer on top of
     their base. With `no_record` nothing is kept that explains the build later.
+    `report_file` is where a page about the build is written, which needs the record.
     """
 
     context: str = "."
@@ -213,6 +214,7 @@ class BuildRequest(NamedTuple):
     cache_mount_from: tuple[CacheMountPlace, ...] = ()
     attestations: Attestations = Attestations()
     no_record: bool = False
+    report_file: StrPath = ""
 
     @property
     def multi_platform(self) -> bool:
@@ -271,3 +273,9 @@ class BuildResult(NamedTuple):
     source: SourceText | None = None
     cached: int = 0
     executed: int = 0
+
+    def _repr_html_(self) -> str:
+        """A summary, for notebooks, which ask by this name."""
+        from minibuild.session.result_html import result_html
+
+        return result_html(self)

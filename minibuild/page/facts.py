@@ -1,0 +1,161 @@
+"""What a page shows of a build, found out once: causes, times, layers, files.
+
+Comes in: a build, the records beside it, and a worker. Goes out: `Facts`. Layers are read from the
+store, one after the other; what is no longer there is left out.
+Read next: `document`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from minibuild.digest import Digest
+from minibuild.errors import ImageError, StoreError
+from minibuild.imagetools.edit import Image, read_image
+from minibuild.imagetools.usage import Usage, usage
+from minibuild.imagetools.waste import LayerOrigin
+from minibuild.oci.model import OCI_MANIFEST, Descriptor
+from minibuild.page.written import Written, of_layers, of_steps
+from minibuild.record.blame import Blame, Source
+from minibuild.record.lookup import known_parts, where_ran
+from minibuild.record.made import layer_origins, layer_steps
+from minibuild.record.records import Build, Records, Step
+from minibuild.record.story import Story, newest_before, story
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Worker
+
+
+class LayerFacts(NamedTuple):
+    """A layer: the step that made it, if that is known, and where it comes from."""
+
+    step: Step | None
+    origin: LayerOrigin
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the base image has it."""
+        return self.origin.kind == "base"
+
+
+class FileFacts(NamedTuple):
+    """A file of an image: the layer that it is in, and what it is a copy of."""
+
+    path: str
+    size_bytes: int
+    layer: int
+    source: Source | None
+
+
+class ImageFacts(NamedTuple):
+    """An image of the build. `files` are those that are seen and not of the base image."""
+
+    image: Image
+    usage: Usage
+    layers: tuple[LayerFacts, ...]
+    files: tuple[FileFacts, ...]
+
+
+class Facts(NamedTuple):
+    """All of it. `chain` are the steps that took longest one after the other; `ran_in` says of a
+    key in which build a step of it ran, `makers` which step made a diff, and `written` what each
+    step wrote."""
+
+    build: Build
+    story: Story
+    chain: tuple[Step, ...]
+    ran_in: Mapping[str, tuple[Build, Step]]
+    makers: Mapping[int, Step]
+    images: tuple[ImageFacts, ...]
+    written: Mapping[int, Sequence[Written]]
+
+    def where(self, step: Step) -> tuple[Build, Step] | None:
+        """The build in which a step ran: this one, or of a cached step an earlier one."""
+        if step.ran:
+            return self.build, step
+        return None if step.key is None else self.ran_in.get(step.key)
+
+
+def facts(worker: Worker, records: Records, build: Build, against: Build | None = None) -> Facts:
+    """Find out what there is to show of a build; by default compared with the one before it."""
+    if against is None and build.place:
+        against = newest_before(records.of_place(build.place), build)
+    parts = known_parts(worker, *filter(None, (build, against)))
+    blame = Blame(worker, build, parts)
+    images = tuple(_images(worker, build, blame))
+    written = dict(_written(images))
+    written.update(of_steps(worker, blame.makers, written))
+    return Facts(
+        build,
+        story(build, against, parts),
+        tuple(longest_chain(build)),
+        where_ran(records, build),
+        blame.makers,
+        images,
+        written,
+    )
+
+
+def longest_chain(build: Build) -> list[Step]:
+    """The steps that had to wait for each other and took longest together, first to last."""
+    longest: list[tuple[float, int | None]] = []
+    for step in build.steps:  # inputs come first
+        before = max(
+            ((longest[i][0], i) for i in step.inputs if i is not None), default=(0.0, None)
+        )
+        longest.append((before[0] + step.seconds, before[1]))
+    chain: list[Step] = []
+    number: int | None = max(range(len(longest)), key=lambda n: longest[n][0], default=None)
+    while number is not None:
+        chain.append(build.steps[number])
+        number = longest[number][1]
+    return [step for step in reversed(chain) if step.seconds]
+
+
+# --- Images ---
+
+
+def _images(worker: Worker, build: Build, blame: Blame) -> Iterator[ImageFacts]:
+    for output in build.outputs:
+        image = _image(worker, output.get("digests", ()))
+        if image is None:
+            continue
+        try:
+            used = usage(worker.content, image.layers)
+        except (ImageError, StoreError, OSError):
+            continue  # A layer is not here: pruned, or never fetched.
+        layers = tuple(_layers(image, build, output.get("vertex")))
+        yield ImageFacts(image, used, layers, tuple(_files(used, layers, blame)))
+
+
+def _image(worker: Worker, digests: Sequence[str]) -> Image | None:
+    """The image whose manifest is the first of some digests, if the store has it."""
+    for digest in map(Digest, digests[:1]):
+        if worker.content.has(digest):
+            size = worker.content.size(digest)
+            try:
+                return read_image(worker.content, Descriptor(OCI_MANIFEST, digest, size))
+            except ImageError:
+                return None
+    return None
+
+
+def _layers(image: Image, build: Build, last: int | None) -> Iterator[LayerFacts]:
+    """The layers with the steps that made them; of a squashed image the history tells."""
+    count = len(image.layers)
+    steps = [None] * count if last is None else layer_steps(build, build.steps[last], count)
+    yield from map(LayerFacts, steps, layer_origins(image.history, steps))
+
+
+def _written(images: Sequence[ImageFacts]) -> Iterator[tuple[int, Sequence[Written]]]:
+    for image in images:
+        for layer, paths in zip(image.layers, of_layers(image.usage), strict=True):
+            if layer.step is not None and not layer.is_base:
+                yield layer.step.number, paths
+
+
+def _files(used: Usage, layers: Sequence[LayerFacts], blame: Blame) -> Iterator[FileFacts]:
+    for path, item in used.tree.items():
+        layer = layers[item.layer]
+        if item.entry.kind == "dir" or layer.is_base:
+            continue
+        copied = layer.step is not None and layer.step.kind == "file"
+        source = blame.copied(layer.step, path) if copied and layer.step else None
+        yield FileFacts(path, item.entry.size, item.layer, source)

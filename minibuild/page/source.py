@@ -1,0 +1,196 @@
+"""The Dockerfile as the index of the page: what became of each line, and why.
+
+Comes in: `Facts`. Goes out: a table, a row for each instruction. What a step said and wrote is
+folded away under it. A graph that had no definition is listed step by step.
+Read next: `timeline`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from minibuild.graph.svg import shown
+from minibuild.page.facts import Facts
+from minibuild.page.markup import (
+    Html,
+    details,
+    line_link,
+    plural,
+    seconds,
+    state,
+    text,
+    words,
+)
+from minibuild.page.written import Written
+from minibuild.record.records import Build, Step
+from minibuild.record.story import Told
+
+_LOG_BYTES = 4 << 10
+_FAILED_LOG_BYTES = 16 << 10
+_CAUSES = 6
+_PATHS = 25
+_SOURCES = ("image", "http", "git")
+_MOST_ROWS = 1500
+
+
+def source(found: Facts) -> Html:
+    """The body of the section."""
+    return _Index(found).table()
+
+
+class _Index:
+    """The table in the making."""
+
+    def __init__(self, found: Facts) -> None:
+        self._facts = found
+        self._told = {told.step.number: told for told in found.story.told}
+
+    def table(self) -> Html:
+        build = self._facts.build
+        lines = build.text.split("\n")
+        while lines and not lines[-1].strip():
+            lines.pop()
+        rows = list(self._of_lines(lines) if lines else self._of_steps())
+        more = len(rows) - _MOST_ROWS
+        note = f'<p class="dim">and {plural(more, "more row")}</p>' if more > 0 else ""
+        return (
+            '<table class="src"><colgroup><col class="c1"><col><col class="c3"></colgroup>'
+            '<thead><tr><th scope="col" class="n">line</th><th scope="col">instruction</th>'
+            '<th scope="col">what happened</th></tr></thead>'
+            f"<tbody>{''.join(rows[:_MOST_ROWS])}</tbody></table>{note}"
+        )
+
+    def _of_lines(self, lines: Sequence[str]) -> Iterator[Html]:
+        steps = [s for s in self._facts.build.steps if s.lines and _is_told(s)]
+        for first, last in _blocks(steps, len(lines)):
+            here = [step for step in steps if first <= step.line <= last]
+            numbers = "<br>".join(map(str, range(first, last + 1)))
+            written = "".join(
+                f'<span id="L{n}">{_instruction(lines[n - 1])}</span>'
+                for n in range(first, last + 1)
+            )
+            yield self._row(numbers, written, here)
+
+    def _of_steps(self) -> Iterator[Html]:
+        for step in self._facts.build.steps:
+            if step.is_step:
+                yield self._row("", f"<span>{_instruction(step.text)}</span>", [step])
+
+    def _row(self, numbers: Html, written: Html, steps: Sequence[Step]) -> Html:
+        folded = "".join(self._folded(step) for step in steps)
+        happened = "".join(self._happened(step, several=len(steps) > 1) for step in steps)
+        return (
+            f'<tr><td class="n">{numbers}</td><td><pre>{written}</pre>{folded}</td>'
+            f'<td class="h">{happened}</td></tr>'
+        )
+
+    # --- What happened ---
+
+    def _happened(self, step: Step, *, several: bool) -> Html:
+        if not step.is_step:
+            pin = str(step.source.get("digest") or step.pin)
+            return f'<div class="dim">{words(pin[:19])}</div>' if pin else ""
+        which = f'<span class="dim">{words(_bracket(step))}</span> ' if several else ""
+        took = f" {seconds(step.seconds)}" if step.ran else ""
+        said = f"<div>{which}{state(step)}{took} {self._earlier(step)}</div>"
+        told = self._told.get(step.number)
+        compared = self._facts.story.against is not None
+        return said + (_why(told) if told is not None and compared else "")
+
+    def _earlier(self, step: Step) -> Html:
+        found = self._facts.where(step) if step.state == "cached" else None
+        if found is None:
+            return ""
+        build, ran = found
+        return f'<span class="dim">took {seconds(ran.seconds)} in build {words(build.id)}</span>'
+
+    # --- What is folded away ---
+
+    def _folded(self, step: Step) -> Html:
+        found = self._facts.where(step) if step.is_step else None
+        log = "" if found is None else _log(*found)
+        wrote = _paths(self._facts.written.get(step.number, ()))
+        names = [name for name, there in (("log", log), ("files", wrote)) if there]
+        if not names:
+            return ""
+        failed = step.state == "failed"
+        key = f'<div class="dim m">key {words(step.key[:23])}</div>' if step.key else ""
+        return details(" and ".join(names), f"{log}{wrote}{key}", is_open=failed)
+
+
+def _why(told: Told) -> Html:
+    causes = [words(str(cause)) for cause in told.causes[:_CAUSES]]
+    if len(told.causes) > _CAUSES:
+        causes.append(f"and {len(told.causes) - _CAUSES} more")
+    if told.follows:
+        causes.append("follows " + ", ".join(line_link(step) for step in told.follows[:_CAUSES]))
+    return '<ul class="c">' + "".join(f"<li>{cause}</li>" for cause in causes) + "</ul>"
+
+
+def _log(build: Build, step: Step) -> Html:
+    """The end of a log."""
+    pieces = build.data.get("logs", {}).get(str(step.number), ())
+    whole = "".join(str(said) for _, _, said in pieces)
+    limit = _FAILED_LOG_BYTES if step.state == "failed" else _LOG_BYTES
+    shown_part = whole[-limit:]
+    if len(shown_part) < len(whole):
+        shown_part = shown_part.partition("\n")[2]
+    lines = [text(line.rpartition("\r")[2]) for line in shown_part.rstrip("\n").split("\n")]
+    cut = '<span class="dim">…</span>\n' if len(shown_part) < len(whole) else ""
+    return f"<pre>{cut}{chr(10).join(lines)}</pre>" if whole else ""
+
+
+def _paths(paths: Sequence[Written]) -> Html:
+    """A tree of files: names below their directories."""
+    if not paths:
+        return ""
+    lines: list[str] = []
+    above: list[str] = []
+    for path, note in paths[:_PATHS]:
+        *folders, name = path.split("/")
+        same = 0
+        while same < min(len(above), len(folders)) and above[same] == folders[same]:
+            same += 1
+        for depth in range(same, len(folders)):
+            lines.append("  " * depth + text(folders[depth]) + "/")
+        lines.append(f'{"  " * len(folders)}{text(name)}  <span class="dim">{shown(note)}</span>')
+        above = folders
+    if len(paths) > _PATHS:
+        lines.append(f'<span class="dim">and {len(paths) - _PATHS:,} more</span>')
+    return f"<pre>{chr(10).join(lines)}</pre>"
+
+
+# --- Lines ---
+
+
+def _is_told(step: Step) -> bool:
+    return step.is_step or step.kind in _SOURCES
+
+
+def _blocks(steps: Sequence[Step], count: int) -> Iterator[tuple[int, int]]:
+    """The lines in groups: those of an instruction together, all others alone."""
+    ends = {n: n for n in range(1, count + 1)}
+    for step in steps:
+        first = min(step.line, count)
+        ends[first] = max(ends[first], min(step.lines[-1], count))
+    line = 1
+    while line <= count:
+        last = ends[line]
+        inner = line
+        while inner <= last:
+            last = max(last, ends[inner])
+            inner += 1
+        yield line, last
+        line = last + 1
+
+
+def _instruction(line: str) -> Html:
+    """A line, with the word that it begins with, if it is in capitals, in bold."""
+    word, blank, rest = line.partition(" ")
+    if word.isupper() and word.isalpha():
+        return f"<b>{text(word)}</b>{blank}{text(rest)}"
+    return text(line)
+
+
+def _bracket(step: Step) -> str:
+    """The stage and platform, as progress shows them."""
+    head, closed, _ = step.name.partition("] ")
+    return head.removeprefix("[") if closed else step.stage

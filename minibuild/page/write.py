@@ -1,0 +1,37 @@
+"""A page, written to a file: of a build that just ended, or of any that there is a record of.
+
+Comes in: a path. Goes out: the file, whole or not at all. Read next: `facts`.
+"""
+
+import os
+
+from minibuild.errors import StoreError, UsageError
+from minibuild.page.document import document
+from minibuild.page.facts import facts
+from minibuild.record.records import Build, Records
+from minibuild.worker.worker import Worker
+
+
+def write_page(worker: Worker, build: Build, path: str, against: Build | None = None) -> None:
+    """Write the page of a build."""
+    page = document(facts(worker, Records(worker.store.root), build, against))
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+            file.write(page)
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_newest(worker: Worker, place: str, since: float, path: str) -> None:
+    """Write the page of the build of a place that began since then, or was found to be the same."""
+    newest = next(iter(Records(worker.store.root).of_place(place)), None)
+    if newest is None or max(newest.started, newest.used) < since:
+        raise StoreError(
+            f"there is no record of the build to make {path} from",
+            hint="records are kept in the folder `builds` of the store: see `minibuild doctor`",
+        )
+    write_page(worker, newest, path)

@@ -1,0 +1,40 @@
+"""What a store knows that explains a build: what keys were made of, and where steps ran.
+
+Comes in: a worker, records, a build. Goes out: functions and tables for `story` and `blame`.
+"""
+
+from collections.abc import Mapping
+
+from minibuild.digest import Digest
+from minibuild.record.causes import Parts
+from minibuild.record.records import Build, Records, Step
+from minibuild.record.story import GetParts
+from minibuild.worker.worker import Worker
+
+
+def known_parts(worker: Worker, *builds: Build) -> GetParts:
+    """What keys were made of: what came with a record, or else what the store has."""
+
+    def known(key: str) -> Parts | None:
+        for build in builds:
+            if key in build.parts:
+                brought: Parts = build.parts[key]
+                return brought
+        found = worker.cache.parts(Digest(key))
+        return found if found is None or "op" in found else None
+
+    return known
+
+
+def where_ran(records: Records, build: Build) -> Mapping[str, tuple[Build, Step]]:
+    """The newest build, up to this one, in which a step of each of its keys ran."""
+    wanted = {step.key for step in build.steps if step.key is not None and step.is_step}
+    found: dict[str, tuple[Build, Step]] = {}
+    for other in records.all():
+        if other.started <= build.started:
+            for step in other.steps:
+                if step.state == "ran" and step.key in wanted and step.key not in found:
+                    found[step.key] = other, step
+        if len(found) == len(wanted):
+            break
+    return found
