@@ -21,16 +21,15 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.fileop.checksum import content_digests, tree_digests
 from minibuild.fileop.copy import CopyJob, Hooks, Places, copy
-from minibuild.fileop.data import Copier, same_contents
 from minibuild.graph.op import Copy
 from minibuild.layer.archive import extract
 from minibuild.layer.convert import clamp_times, recompress
 from minibuild.layer.pack import pack
 from minibuild.layer.unpack import unpack
+from minibuild.linux.contents import Copier, same_contents
 from minibuild.oci.content import ContentStore
 from minibuild.oci.layers import PackedLayer
 from minibuild.registry.fetch import fetch_blob
-from minibuild.snapshot import entry
 from minibuild.snapshot.api import Change, Kind
 from minibuild.store.layout import Store
 
@@ -151,7 +150,6 @@ CASES: dict[str, Callable[[Place, Soon], object]] = {
     "packing many": many_packed,
     "unpacking": unpacked,
     "fetching": fetched,
-    "a snapshot's file": lambda p, soon: entry.copy(str(p.data), target(p), "x", soon),
     "compressing": lambda p, soon: recompress(
         p.content, p.content.store.db, p.layer, "zstd", cancelled=soon
     ),
@@ -176,8 +174,7 @@ def _sha() -> object:
 @pytest.fixture(autouse=True)
 def little_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The kernel copies much more at once."""
-    monkeypatch.setattr(entry, "_COPY_BYTES", 1 << 20)
-    monkeypatch.setattr("minibuild.fileop.data._CHUNK", 1 << 20)
+    monkeypatch.setattr("minibuild.linux.contents._CHUNK", 1 << 20)
     yield
 
 

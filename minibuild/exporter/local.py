@@ -14,9 +14,9 @@ import threading
 from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
 from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
-from minibuild.fileop.data import Copier
 from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
+from minibuild.linux.contents import Copier
 from minibuild.startup.tuples import NamedTuple
 
 _NS = 1_000_000_000

@@ -13,7 +13,7 @@ from minibuild.exporter.destination import OutputFile, open_destination
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.layer.writer import changed
-from minibuild.linux.holes import extents
+from minibuild.linux.contents import extents
 from minibuild.startup.tuples import NamedTuple
 
 FILE_MODE = 0o600

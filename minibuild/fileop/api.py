@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from minibuild.errors import BuildError, DefinitionError, StoreError, lack, raise_if_cancelled
 from minibuild.graph.op import Copy
 from minibuild.graph.vertex import IgnoreRules
+from minibuild.linux.xattr import CAPABILITY
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ Progress = Callable[[int, int], None]
 def made_directory(path: str, mode: int, owner: tuple[int, int]) -> Entry:
     """The entry of a directory that no source has: made if it is missing, else left alone."""
     return Entry(path, stat.S_IFDIR | mode, *owner, keep=True)
+
+
+def capability_words(value: bytes | None) -> bytes:
+    """What the capabilities of a file add to its data where that is hashed."""
+    return b"\0" + CAPABILITY.encode() + (value or b"")
 
 
 Copied = Callable[[str], bool]

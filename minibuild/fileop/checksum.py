@@ -10,8 +10,7 @@ import threading
 import time
 
 from minibuild.errors import DefinitionError, raise_if_cancelled
-from minibuild.fileop.api import SourceTree, explained, unreadable
-from minibuild.fileop.data import CAPABILITY, READ, SMALL, capability_words
+from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
 from minibuild.fileop.digest_cache import BATCH, DigestCache, rows_of
 from minibuild.fileop.hasher import (
     KEEP_MODE,
@@ -26,7 +25,9 @@ from minibuild.fileop.select import Selection
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
+from minibuild.linux.contents import READ, SMALL
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.xattr import CAPABILITY
 
 __all__ = ["Contents", "DigestCache", "changed_since", "content_digests", "tree_digests"]
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Planned
-from minibuild.linux.beneath import clean, lstat, real_path
+from minibuild.linux.beneath import clean, lstat, parents, real_path
 
 
 class Destination(Protocol):
@@ -98,16 +98,6 @@ class InMemory:
 
 class Unplannable(Exception):
     """This copy has to be written to a tree to know what comes of it."""
-
-
-def parents(real: str) -> list[str]:
-    """The path and all paths above it but the root, outermost first."""
-    found = []
-    at = real.find("/")
-    while at >= 0:
-        found.append(real[:at])
-        at = real.find("/", at + 1)
-    return [*found, real] if real else []
 
 
 def check_replaceable(path: str, new: int, old: int) -> None:

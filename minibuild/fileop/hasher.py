@@ -17,13 +17,13 @@ import stat
 import time
 
 from minibuild.fileop.api import Entry, Planned, Sink
-from minibuild.fileop.data import SMALL
 from minibuild.fileop.digest_cache import Row, rows_of
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
 from minibuild.linux.beneath import join
+from minibuild.linux.contents import SMALL
 from minibuild.startup.tuples import NamedTuple
 
 Contents = tuple[tuple[str, str], ...]

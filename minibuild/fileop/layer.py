@@ -17,16 +17,17 @@ import stat
 import time
 from collections.abc import Sequence
 
-from minibuild.fileop.api import Archive, Entry, Planned, Sink, unreadable
-from minibuild.fileop.data import CAPABILITY, READ, capability_words
-from minibuild.fileop.dest import InMemory, Unplannable, parents
+from minibuild.fileop.api import Archive, Entry, Planned, Sink, capability_words, unreadable
+from minibuild.fileop.dest import InMemory, Unplannable
 from minibuild.fileop.walk import FoundFile
 from minibuild.layer import tar_format as tarformat
 from minibuild.layer.tar_format import KEPT_XATTRS, file_header, header
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import xattr
-from minibuild.linux.beneath import join, lstat
+from minibuild.linux.beneath import join, lstat, parents
+from minibuild.linux.contents import READ
 from minibuild.linux.owner import mapped_ids
+from minibuild.linux.xattr import CAPABILITY
 
 _PLAIN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO)
 

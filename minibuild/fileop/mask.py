@@ -27,7 +27,7 @@ from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.beneath import join
 from minibuild.linux.cursor import Cursor
-from minibuild.linux.owner import fchown
+from minibuild.linux.tree_writer import Metadata, set_metadata, times_of
 from minibuild.startup.tuples import NamedTuple
 
 Owner = tuple[int, int]
@@ -190,9 +190,7 @@ def write_file(found: FoundFile, sink: TreeSink) -> Seen:
 
 def _finish_top(top_fd: int, fd: int) -> None:
     status = os.fstat(top_fd)
-    fchown(fd, *ROOT)
-    os.fchmod(fd, stat.S_IMODE(status.st_mode))
-    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+    set_metadata(fd, Metadata(status.st_mode, *ROOT, times_of(status)))
 
 
 def _replaced(

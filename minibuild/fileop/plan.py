@@ -19,12 +19,12 @@ from collections.abc import Iterator
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Archive, Entry, Planned, Sink, SourceTree, Tally, made_directory
-from minibuild.fileop.dest import Destination, check_replaceable, parents
+from minibuild.fileop.dest import Destination, check_replaceable
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import ModeRule, parse_mode
 from minibuild.graph.op import Copy
-from minibuild.linux.beneath import clean, join
+from minibuild.linux.beneath import clean, join, parents
 
 _KEEP_MODE = ModeRule(None)
 _ROOT = (0, 0)

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Copied, Entry, Planned
-from minibuild.fileop.data import SMALL
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux.beneath import open_beneath
+from minibuild.linux.contents import SMALL
 
 
 class Tee(TreeSink):
@@ -67,7 +67,6 @@ class Tee(TreeSink):
                 else:
                     # A big file is copied in the kernel, where the filesystem may share its blocks.
                     self._layer.file(entry, source_fd, attributes)
-                    os.lseek(source_fd, 0, os.SEEK_SET)
                     self._copier.copy(source_fd, target_fd, entry.size)
             except ImageError as reason:  # It changed while it was read.
                 self.given_up = str(reason)

@@ -16,10 +16,8 @@ from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.apply import EntryWriter
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, UnusableEntry, file_chunks
-from minibuild.linux import owner as ownership
-from minibuild.linux.beneath import clean, makedirs_beneath
+from minibuild.linux.beneath import clean
 
-_IMPLIED_MODE = 0o755
 _OWN_MODE = 0o700
 
 
@@ -66,14 +64,10 @@ def extract(
     """
     compression = detect_compression(os.pread(fd, 8, 0))
 
-    def make_parent(path: str) -> None:
-        for made in makedirs_beneath(dest_fd, path, _IMPLIED_MODE):
-            if not contents_only:
-                ownership.chown(dest_fd, made, 0, 0)
-
     if contents_only:
         owner = os.geteuid(), os.getegid()
-    writer = EntryWriter(dest_fd, make_parent, strict=False, owner=owner)
+    parents = owner if contents_only and owner is not None else (0, 0)
+    writer = EntryWriter(dest_fd, owner=owner, parents=parents)
     name = ""
     try:
         with _open(fd) as file:

@@ -28,21 +28,12 @@ from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.linux import device, xattr
-from minibuild.linux.beneath import clean, remove_tree
-from minibuild.linux.syscalls import (
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
-    openat2,
-)
+from minibuild.linux.beneath import clean, lstat, open_real, parents, real_path, remove_tree
 from minibuild.oci.content import BlobSource, full_disk
 from minibuild.oci.model import Descriptor
 from minibuild.snapshot.api import Whiteouts
 from minibuild.startup.tuples import NamedTuple
 
-_LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_MAX_SYMLINKS = 40
 _AUFS_PREFIX = ".wh..wh."
 
 
@@ -97,7 +88,7 @@ class LayerTarget:
     def __init__(
         self, layer_fd: int, whiteouts: Whiteouts, lower_fd: int | None, what: str
     ) -> None:
-        self.writer = EntryWriter(layer_fd, self._make_parent, strict=True)
+        self.writer = EntryWriter(layer_fd, self._make_parent)
         self._fd = layer_fd
         self._whiteouts = whiteouts
         self._lower_fd = lower_fd
@@ -150,36 +141,25 @@ class LayerTarget:
             self._set_opaque(entry.name)
 
     def _is_whiteout(self, path: str) -> bool:
-        found = _lstat(self._fd, path) if self._whiteouts != "plain" else None
+        found = lstat(self._fd, path) if self._whiteouts != "plain" else None
         return found is not None and stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
-    def _make_parent(self, path: str) -> None:
-        """Make every component of `path` a directory: called where one is not."""
-        pending, done, symlinks = path.split("/"), list[str](), 0
-        while pending:
-            part = pending.pop(0)
-            if part in ("", ".", ".."):  # They come from the targets of symlinks.
-                done = done[:-1] if part == ".." else done
-                continue
-            done.append(part)
-            here = "/".join(done)
-            found = _lstat(self._fd, here)
+    def _make_parent(self, path: str) -> str:
+        """Make every component of `path` a directory, and return where that really is: called where
+        one is not, or is a symlink. One that this layer brought is followed, inside the root."""
+        real = real_path(self._fd, path, self._written.__contains__)
+        for here in parents(real):
+            found = lstat(self._fd, here)
             if found is not None and stat.S_ISDIR(found.st_mode):
                 continue
-            if found is None or here not in self._written:
-                self._directory(self._parent_entry(here))
-                continue
-            symlinks += 1
-            if not stat.S_ISLNK(found.st_mode) or symlinks > _MAX_SYMLINKS:
+            if found is not None and here in self._written:
                 raise ImageError(f"{path} of {self._what} is below {here}, which is no directory")
-            # A symlink that this layer brought is followed, inside the root.
-            target = os.readlink(f"/proc/self/fd/{self._fd}/{here}")
-            done = [] if target.startswith("/") else done[:-1]
-            pending[:0] = target.split("/")
+            self._directory(self._parent_entry(here))
+        return real
 
     def _parent_entry(self, path: str) -> TarEntry:
         """The entry that a parent directory would have: like the lower one, if there is one."""
-        found = None if self._lower_fd is None else _lstat(self._lower_fd, path)
+        found = None if self._lower_fd is None else lstat(self._lower_fd, path)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return TarEntry(path, "dir", 0o755)
         return _entry_of(path, found, f"/proc/self/fd/{self._lower_fd}/{path}")
@@ -201,7 +181,7 @@ class LayerTarget:
         path = folder + slash + name
         if path in self._written or path in self._ancestors:
             # The entry of this layer stays; if a directory, what is below it comes to light.
-            found = _lstat(self._fd, path)
+            found = lstat(self._fd, path)
             if found is not None and stat.S_ISDIR(found.st_mode):
                 self._hide_contents(path)
             return
@@ -209,7 +189,7 @@ class LayerTarget:
         remove_tree(dir_fd, name)
         if self._whiteouts == "plain" or self._lower_fd is None:
             return
-        if _lstat(self._lower_fd, path) is not None:
+        if lstat(self._lower_fd, path) is not None:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=dir_fd)
 
     def _hide_contents(self, path: str) -> None:
@@ -244,7 +224,7 @@ class LayerTarget:
         pending = [path]
         while pending:
             path = pending.pop()
-            fd = openat2(self._fd, path or ".", os.O_RDONLY | os.O_DIRECTORY, resolve=_LITERAL)
+            fd = open_real(self._fd, path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 for name in os.listdir(fd):
                     child = f"{path}/{name}" if path else name
@@ -261,9 +241,9 @@ class LayerTarget:
         """Copy the file that a link needs out of the lower tree, if only that has it."""
         if self._lower_fd is None or target in self._written or self._whiteouts == "plain":
             return
-        if _lstat(self._fd, target) is not None:
+        if lstat(self._fd, target) is not None:
             return
-        found = _lstat(self._lower_fd, target)
+        found = lstat(self._lower_fd, target)
         if found is None or stat.S_ISDIR(found.st_mode):
             return
         self._copy_up(self._lower_fd, target, found)
@@ -275,7 +255,7 @@ class LayerTarget:
         if entry.kind != "file":
             self.writer.write(entry, ())
             return
-        fd = openat2(lower_fd, path, os.O_RDONLY | os.O_NOFOLLOW, resolve=_LITERAL)
+        fd = open_real(lower_fd, path, os.O_RDONLY)
         with open(fd, "rb", buffering=0) as file:
             self.writer.write(entry, _extents(file))
 
@@ -287,25 +267,11 @@ def _extents(file: BinaryIO) -> Iterator[tuple[int, memoryview]]:
         offset += len(chunk)
 
 
-def _lstat(root_fd: int, path: str) -> os.stat_result | None:
-    """The metadata of a path without any symlink in it; None if it is not there."""
-    try:
-        fd = openat2(root_fd, path, os.O_PATH | os.O_NOFOLLOW, resolve=_LITERAL)
-    except OSError as error:
-        if error.errno in _NOT_THERE:
-            return None
-        raise
-    try:
-        return os.fstat(fd)
-    finally:
-        os.close(fd)
-
-
 def _entry_of(path: str, found: os.stat_result, source: str) -> TarEntry:
     """The entry that would make a file of the lower tree; `source` is where it can be read."""
     found = device.seen(found, source)
     kind = KINDS[stat.S_IFMT(found.st_mode)]
-    entry = TarEntry(
+    return TarEntry(
         path,
         kind,
         stat.S_IMODE(found.st_mode),
@@ -317,13 +283,8 @@ def _entry_of(path: str, found: os.stat_result, source: str) -> TarEntry:
         (os.major(found.st_rdev), os.minor(found.st_rdev)),
         xattr.get_all(source),
     )
-    return entry._replace(xattrs=_image_xattrs(entry))
 
 
 def _image_xattrs(entry: TarEntry) -> dict[str, bytes]:
     """The attributes of an entry less those by which overlayfs would misread it."""
-    return {
-        key: value
-        for key, value in entry.xattrs.items()
-        if not key.startswith(("trusted.overlay.", "user.overlay."))
-    }
+    return {key: value for key, value in entry.xattrs.items() if not key.startswith(xattr.OVERLAY)}

@@ -60,6 +60,16 @@ def join(directory: str, name: str) -> str:
     return f"{directory}/{name}"
 
 
+def parents(real: str) -> list[str]:
+    """The path and all paths above it but the root, outermost first."""
+    found = []
+    at = real.find("/")
+    while at >= 0:
+        found.append(real[:at])
+        at = real.find("/", at + 1)
+    return [*found, real] if real else []
+
+
 def open_beneath(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` inside the root, following symlinks there; add O_NOFOLLOW for the last one."""
     return openat2(root_fd, path.lstrip("/") or ".", flags, mode, _RESOLVE)

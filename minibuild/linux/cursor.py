@@ -3,7 +3,7 @@
 Comes in: an open directory, then names. Goes out: open directories, all below the first one.
 Neither PATH_MAX nor the limit of open files bounds how deep it goes: directories far above are
 closed, and found again by `..`. That has to be the directory that was left, or another process has
-moved one of them, and the way back could lead out of the tree. Read next: `owner`.
+moved one of them, and the way back could lead out of the tree. Read next: `tree_writer`.
 """
 
 import errno

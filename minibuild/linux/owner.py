@@ -48,38 +48,6 @@ def fchown(fd: int, uid: int, gid: int, name: str = "") -> None:
         refused(error, name or f"fd {fd}", uid, gid)
 
 
-class Births:
-    """Mode, owner and group that new files have by themselves, in the directory being filled.
-
-    They hang on the directory (set-group-id, default ACLs), the mode asked for and the umask, and
-    are the same for the next file: one look for each directory and mode spares a chown and a chmod
-    for each file, each of which writes the inode again (8 of 55 microseconds for a small file).
-    """
-
-    __slots__ = ("_folder", "_known")
-
-    def __init__(self) -> None:
-        self._folder: str | None = None
-        self._known: dict[int, tuple[int, int, int]] = {}
-
-    def look(self, folder: str, fd: int, mode: int) -> tuple[int, int, int]:
-        """What a file has that was just made in `folder` for this mode, with `birth_mode`."""
-        if folder != self._folder:
-            self._folder = folder
-            self._known.clear()
-        born = self._known.get(mode)
-        if born is None:
-            status = os.fstat(fd)
-            born = self._known[mode] = (status.st_mode, status.st_uid, status.st_gid)
-        return born
-
-
-def birth_mode(mode: int) -> int:
-    """The mode to make a file with that is to have `mode` in the end. Set-id bits come last: they
-    are worth something only with the right owner."""
-    return mode & 0o777 if mode & 0o7000 == 0 else 0o600
-
-
 def beyond_map(uid: int, gid: int) -> str:
     """What to do about ids that there are not."""
     uids, gids = mapped_ids()

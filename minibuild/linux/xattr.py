@@ -20,6 +20,12 @@ from minibuild.errors import HostError
 Target = int | str | bytes
 """An open file, or a path; a path's last component is not followed."""
 
+CAPABILITY = "security.capability"
+"""What a program may do without root: the one attribute that belongs to the data of a file."""
+
+OVERLAY = ("trusted.overlay.", "user.overlay.")
+"""How the names of overlayfs's own attributes begin. They make sense in one stack only."""
+
 _NONE = (errno.ENOTSUP, errno.ENODATA)
 _LARGEST_BYTES = 64 << 10
 """The largest value that the kernel takes."""
@@ -89,13 +95,9 @@ def names(target: Target) -> list[str]:
 
 
 def get_all(target: Target) -> dict[str, bytes]:
-    """All attributes and their values."""
-    found: dict[str, bytes] = {}
-    for name in names(target):
-        value = get(target, name)
-        if value is not None:
-            found[name] = value
-    return found
+    """All attributes and their values, without the notes that overlayfs keeps in them."""
+    found = {name: get(target, name) for name in names(target) if not name.startswith(OVERLAY)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def set(target: Target, name: str, value: bytes, *, tolerant: bool = False) -> bool:

@@ -8,15 +8,13 @@ a deletion has to be put there as overlayfs would: as a whiteout.
 Rules that are easy to get wrong:
 
 - Nothing in the destination is followed. Parents of a change come first as directories of the
-  diff, so the way to each name is made of directories that were opened here, with O_NOFOLLOW.
+  diff, so the writer stands in the directory of each name: see `linux.tree_writer`.
 - A deletion removes what this layer has; a whiteout is written only if the layers below have the
   path. A whiteout for nothing would show up as a name in directories that are not merged.
 - A directory that takes the place of something else in this layer is made opaque if the layers
   below have a directory there: that one was already hidden. Opaqueness is never copied.
 - FIFOs and sockets are created, never linked: two containers that share their inode could talk
   through it.
-- A directory's times are set when the walk leaves it, as each change in it would alter them.
-- Only the innermost directories stay open: a tree may be deeper than a process may have files.
 
 Hardlinks inside a diff stay: an inode that was seen before in the same diff is linked from the
 path to which it was applied. Whiteouts take no part in that; see `_applied_before`.
@@ -30,7 +28,11 @@ import threading
 from collections.abc import Iterable
 
 from minibuild.errors import StoreError, lack, raise_if_cancelled
-from minibuild.linux import beneath, xattr
+from minibuild.linux import xattr
+from minibuild.linux.beneath import remove_tree
+from minibuild.linux.contents import Copier
+from minibuild.linux.cursor import DIRECTORY
+from minibuild.linux.tree_writer import TreeWriter
 from minibuild.snapshot import entry
 from minibuild.snapshot.api import Applied, Kind, MergePolicy
 from minibuild.snapshot.diff import Difference
@@ -39,8 +41,6 @@ from minibuild.startup.tuples import NamedTuple
 
 _NEVER_LINKED = (stat.S_IFIFO, stat.S_IFSOCK)
 _CANNOT_LINK = (errno.EXDEV, errno.EMLINK)
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_OPEN_LEVELS = 100
 
 
 class Counts(NamedTuple):
@@ -48,24 +48,6 @@ class Counts(NamedTuple):
 
     linked: int
     copied: int
-
-
-class _Open:
-    """A directory of the destination: its descriptor, and what it is merged with from below."""
-
-    __slots__ = ("below", "fd", "path", "times")
-
-    def __init__(self, fd: int, path: str, below: tuple[str, ...]) -> None:
-        self.fd = fd
-        self.path = path
-        self.below = below
-        self.times = (0, 0)
-
-    def close(self) -> None:
-        """Let go of the descriptor, if it is not gone yet."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
 
 
 class Applier:
@@ -87,7 +69,7 @@ class Applier:
         self._link_files = link
         self._diffs = 0
         self._applied: dict[int, str] = {}
-        self._way: list[_Open] = []
+        self._copier = Copier(cancelled)
         self._linked = 0
         self._copied = 0
 
@@ -99,35 +81,37 @@ class Applier:
     def apply(self, differences: Iterable[Difference]) -> None:
         """Apply one diff."""
         self._applied = {}
+        layer_fd = os.open(self._layer_dir, DIRECTORY)
         try:
-            self._way.append(_Open(os.open(self._layer_dir, _DIRECTORY), "", self._below.dirs))
-            self._way[0].times = _times(os.fstat(self._way[0].fd))
-            for difference in differences:
-                raise_if_cancelled(self._cancelled, "putting a tree together")
-                self._apply(difference)
-            while self._way:
-                self._leave()
-            self._diffs += 1
+            with TreeWriter(layer_fd, self._make_room, exact=True) as tree:
+                tree.keep_times()
+                merged = [self._below.dirs]
+                for difference in differences:
+                    raise_if_cancelled(self._cancelled, "putting a tree together")
+                    self._apply(tree, merged, difference)
+                tree.finish()
         finally:
-            for directory in self._way:
-                directory.close()
-            self._way.clear()
+            os.close(layer_fd)
+        self._diffs += 1
 
-    def _apply(self, difference: Difference) -> None:
+    def _apply(
+        self, tree: TreeWriter, merged: list[tuple[str, ...]], difference: Difference
+    ) -> None:
+        """Apply one change. `merged` has the directories below for each that the writer is in."""
         if not difference.path:
-            self._like(self._way[0], difference)
+            tree.describe(entry.metadata_of(difference.source))
             return
         parent, _, name = difference.path.rpartition("/")
-        while self._way[-1].path != parent:
-            self._leave()
-        directory = self._way[-1]
+        while tree.path != parent:
+            tree.pop()
+            merged.pop()
         first = self._applied_before(difference)
         if difference.kind is Kind.DELETE:
-            self._delete(directory, name, difference, first)
+            self._delete(tree, merged[-1], name, difference, first)
         elif difference.type == stat.S_IFDIR:
-            self._make_directory(directory, name, difference)
+            merged.append(self._make_directory(tree, merged[-1], name, difference))
         else:
-            self._put(directory, name, difference, first)
+            self._put(tree, name, difference, first)
 
     def _applied_before(self, difference: Difference) -> str | None:
         """Where the inode of this change was applied before, in this diff.
@@ -143,88 +127,54 @@ class Applier:
         first = self._applied.setdefault(difference.inode, difference.path)
         return None if first is difference.path else first
 
-    # Directories -----------------------------------------------------------------------------
-
-    def _make_directory(self, parent: _Open, name: str, difference: Difference) -> None:
-        node = self._below.lookup(parent.below, name)
+    def _make_directory(
+        self, tree: TreeWriter, below: tuple[str, ...], name: str, difference: Difference
+    ) -> tuple[str, ...]:
+        """Make a directory and stand in it; returns those with which it is merged from below."""
+        node = self._below.lookup(below, name)
         below = node.dirs if node is not None else ()
-        action, opaque = "made", False
         try:
-            os.mkdir(name, 0o700, dir_fd=parent.fd)
-        except FileExistsError:
-            if self._make_room(parent, name, difference):
-                os.mkdir(name, 0o700, dir_fd=parent.fd)
-                opaque = bool(below)
-            else:
-                action = "kept"
-        directory = self._enter(parent, name, difference, below)
-        if opaque:
-            xattr.set(directory.fd, self._opaque_name(), b"y")
-            action = "opaque"
-        if below and (opaque or (action == "kept" and self._is_opaque(directory.fd))):
-            directory.below = ()
-        self._like(directory, difference)
-        self._tell(difference, action)
-
-    def _enter(
-        self, parent: _Open, name: str, difference: Difference, below: tuple[str, ...]
-    ) -> _Open:
-        try:
-            fd = os.open(name, _DIRECTORY, dir_fd=parent.fd)
+            done = tree.directory(name, entry.metadata_of(difference.source))
         except OSError as error:
             raise self._failed("create directory", "mkdir", difference, error) from error
-        self._way.append(_Open(fd, difference.path, below))
-        if len(self._way) > _MAX_OPEN_LEVELS:
-            self._way[-1 - _MAX_OPEN_LEVELS].close()  # `_leave` comes back by "..".
-        return self._way[-1]
+        opaque = f"{self._below.whiteouts}.overlay.opaque"
+        action: str = "made" if done == "replaced" else done
+        if below and done == "replaced":
+            xattr.set(tree.fd, opaque, b"y")
+            action, below = "opaque", ()
+        elif below and done == "kept" and xattr.get(tree.fd, opaque) == b"y":
+            below = ()
+        self._tell(difference, action)
+        return below
 
-    def _opaque_name(self) -> str:
-        return f"{self._below.whiteouts}.overlay.opaque"
-
-    def _is_opaque(self, fd: int) -> bool:
-        return xattr.get(fd, self._opaque_name()) == b"y"
-
-    def _like(self, directory: _Open, difference: Difference) -> None:
-        directory.times = _times(entry.like_directory(difference.source, directory.fd))
-
-    def _leave(self) -> None:
-        directory = self._way.pop()
-        try:
-            os.utime(directory.fd, ns=directory.times)
-            if self._way and self._way[-1].fd < 0:
-                self._way[-1].fd = os.open("..", _DIRECTORY, dir_fd=directory.fd)
-        finally:
-            directory.close()
-
-    # Everything else -------------------------------------------------------------------------
-
-    def _delete(self, parent: _Open, name: str, difference: Difference, first: str | None) -> None:
-        removed = beneath.remove_tree(parent.fd, name)
-        if not parent.below or self._below.lookup(parent.below, name) is None:
+    def _delete(
+        self,
+        tree: TreeWriter,
+        below: tuple[str, ...],
+        name: str,
+        difference: Difference,
+        first: str | None,
+    ) -> None:
+        removed = remove_tree(tree.fd, name)
+        if not below or self._below.lookup(below, name) is None:
             self._tell(difference, "removed" if removed else "skipped", "nothing lies below")
             return
         # One more name for the whiteout of the other snapshot costs no inode.
-        linked = (first or difference.source) and self._link(parent, name, difference, first)
+        linked = (first or difference.source) and self._link(tree, name, difference, first)
         if not linked:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent.fd)
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=tree.fd)
         self._tell(difference, "whiteout", "linked to that of the diff" if linked else "created")
 
-    def _put(self, parent: _Open, name: str, difference: Difference, first: str | None) -> None:
+    def _put(self, tree: TreeWriter, name: str, difference: Difference, first: str | None) -> None:
         kind_may_link = difference.type not in _NEVER_LINKED
         may_link = first is not None or (self._link_files and kind_may_link)
-        if may_link and self._link(parent, name, difference, first):
+        if may_link and self._link(tree, name, difference, first):
             if first is None:
                 self._linked += 1
             self._tell(difference, "linked", "" if first is None else f"to /{first}")
             return
-        try:
-            try:
-                entry.copy(difference.source, parent.fd, name, self._cancelled)
-            except FileExistsError:
-                self._make_room(parent, name, difference)
-                entry.copy(difference.source, parent.fd, name, self._cancelled)
-        except FileExistsError as error:
-            raise self._failed("create file", "create", difference, error) from error
+        if not entry.copy(difference.source, tree, name, self._copier):
+            raise self._failed("create file", "create", difference, _in_the_way())
         # If it is copied because an inode has all the names it may, this one takes those to come.
         self._applied[difference.inode] = difference.path
         self._copied += 1
@@ -235,34 +185,30 @@ class Applier:
         )
         self._tell(difference, "copied", reason)
 
-    def _make_room(self, parent: _Open, name: str, difference: Difference) -> bool:
+    def _make_room(self, dir_fd: int, name: str, wanted: int) -> bool:
         """Remove what a change finds at its name; False if that stays, and is merged with it.
 
         A directory stays where a directory comes. The types are compared whole: a test of the
         directory bit alone would take a block device and a socket for a directory, too.
         """
-        wanted = difference.type
-        found = stat.S_IFMT(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode)
+        found = stat.S_IFMT(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
         if self._policy.type_mask:
             both_directories = wanted & found == stat.S_IFDIR
         else:
             both_directories = wanted == found == stat.S_IFDIR
         if not both_directories:
-            beneath.remove_tree(parent.fd, name)
+            remove_tree(dir_fd, name)
         return not both_directories
 
-    def _link(self, parent: _Open, name: str, difference: Difference, first: str | None) -> bool:
+    def _link(self, tree: TreeWriter, name: str, difference: Difference, first: str | None) -> bool:
         """Hardlink, from where the inode was applied before or else across snapshots.
 
         False if the filesystem cannot: it is another one, or the inode has all the names it may.
         """
         source = f"{self._layer_dir}/{first}" if first is not None else difference.source
         try:
-            try:
-                os.link(source, name, dst_dir_fd=parent.fd, follow_symlinks=False)
-            except FileExistsError:
-                self._make_room(parent, name, difference)
-                os.link(source, name, dst_dir_fd=parent.fd, follow_symlinks=False)
+            if not tree.link(name, source, kind=difference.type):
+                raise _in_the_way()
         except OSError as error:
             if error.errno in _CANNOT_LINK:
                 return False
@@ -288,5 +234,5 @@ class Applier:
             self._policy.trace(Applied(path, kind, action, source, reason, self._diffs))
 
 
-def _times(found: os.stat_result) -> tuple[int, int]:
-    return (found.st_atime_ns, found.st_mtime_ns)
+def _in_the_way() -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

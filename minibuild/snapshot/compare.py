@@ -13,24 +13,13 @@ import os
 import stat
 
 from minibuild.linux import xattr
-
-_CHUNK_BYTES = 1 << 18
-_OVERLAY = ("trusted.overlay.", "user.overlay.")
-
-
-def attributes(target: xattr.Target) -> dict[str, bytes]:
-    """The extended attributes of an entry, without the notes that overlayfs keeps in them."""
-    names = xattr.names(target)
-    if not names:
-        return {}
-    found = {n: xattr.get(target, n) for n in names if not n.startswith(_OVERLAY)}
-    return {name: value for name, value in found.items() if value is not None}
+from minibuild.linux.contents import same_contents
 
 
 def same_directory(one: str, other: str) -> bool:
     """Whether two directories have the same metadata; their contents are not looked at."""
     a, b = os.lstat(one), os.lstat(other)
-    return _same_owner_and_mode(a, b) and attributes(one) == attributes(other)
+    return _same_owner_and_mode(a, b) and xattr.get_all(one) == xattr.get_all(other)
 
 
 def same_file(one: str, other: str) -> bool:
@@ -47,7 +36,7 @@ def same_file(one: str, other: str) -> bool:
         return False
     if kind == stat.S_IFREG and a.st_size != b.st_size:
         return False
-    if attributes(one) != attributes(other):
+    if xattr.get_all(one) != xattr.get_all(other):
         return False
     return kind != stat.S_IFREG or _same_content(one, other)
 
@@ -59,9 +48,4 @@ def _same_owner_and_mode(a: os.stat_result, b: os.stat_result) -> bool:
 def _same_content(one: str, other: str) -> bool:
     # Equal size and time do not prove it: a program may write and set the time back.
     with open(one, "rb", buffering=0) as a, open(other, "rb", buffering=0) as b:
-        while True:
-            chunk = a.read(_CHUNK_BYTES)
-            if chunk != b.read(_CHUNK_BYTES):
-                return False
-            if not chunk:
-                return True
+        return same_contents(a.fileno(), b.fileno())

@@ -7,7 +7,6 @@ or a new one if there is none. A mount of no tree starts empty, as root's with m
 owner it names.
 """
 
-import os
 import stat
 
 from minibuild.fileop.api import SourceTree
@@ -15,7 +14,7 @@ from minibuild.fileop.apply import apply
 from minibuild.graph.op import CacheMount, Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux.beneath import lstat, real_path
-from minibuild.linux.owner import fchown
+from minibuild.linux.tree_writer import Metadata, set_metadata
 from minibuild.solver.cachemounts import Seed, has_owner, owner_of
 from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex
@@ -53,14 +52,11 @@ class Seeds:
                 _own(fd, mount)
                 return
             owner = (0, 0) if tree.local else (found.st_uid, found.st_gid)
-            fchown(fd, *owner, mount.target)
-            os.fchmod(fd, stat.S_IMODE(found.st_mode))
+            set_metadata(fd, Metadata(found.st_mode, *owner), mount.target)
 
 
 def _own(fd: int, mount: CacheMount) -> None:
-    mode, uid, gid = owner_of(mount)
-    fchown(fd, uid, gid, mount.target)
-    os.fchmod(fd, mode)
+    set_metadata(fd, Metadata(*owner_of(mount)), mount.target)
 
 
 def _is_directory(tree: SourceTree, path: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from minibuild.exporter.destination import open_destination
 from minibuild.exporter.local import export_local
 from minibuild.exporter.tar import Tree, export_tar
-from minibuild.linux.holes import extents
+from minibuild.linux.contents import extents
 
 SIZE = 8 << 20
 PIECES = {0: b"start", 3 << 20: b"middle" * 1000, SIZE - 3: b"end"}

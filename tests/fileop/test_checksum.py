@@ -17,6 +17,7 @@ from minibuild.fileop.digest_cache import QuickDigestCache, Unknown, rows_of
 from minibuild.fileop.hasher import Item
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
+from minibuild.linux.contents import SMALL
 from minibuild.store.layout import Store
 from tests.fileop.trees import Bench, make, opened
 
@@ -312,3 +313,16 @@ def test_a_build_without_time_stops_at_the_first_files_that_are_new(
         os.close(fd)
     assert seen < 30
     assert opened_files == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 5007, SMALL - 1, SMALL, SMALL + 1, 3 * SMALL])
+def test_a_filesystem_that_gives_little_at_once(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FUSE may."""
+    (tmp_path / "f").write_bytes(os.urandom(size))
+    with opened(str(tmp_path)) as (fd,):
+        usual = content_digests(Copy(0, ("f",), "/"), SourceTree(fd))
+        readv = os.readv
+        monkeypatch.setattr(os, "readv", lambda fd, into: readv(fd, [memoryview(into[0])[:1000]]))
+        assert content_digests(Copy(0, ("f",), "/"), SourceTree(fd)) == usual

@@ -14,6 +14,7 @@ from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.fileop.hasher import Contents, Seen
 from minibuild.graph.op import Copy
+from minibuild.linux.contents import Copier
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
 from tests.fileop.trees import ALL_KINDS, ME, make
@@ -125,16 +126,14 @@ def test_a_file_that_changes_meanwhile_makes_it_doubt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It grows while it is copied: what was hashed is not what is in the tree."""
-    from minibuild.fileop import data
+    original = Copier.copy
 
-    original = data.Copier.copy
-
-    def copy(self: data.Copier, source_fd: int, target_fd: int, size: int, *sha: object) -> int:
+    def copy(self: Copier, source_fd: int, target_fd: int, size: int, *sha: object) -> None:
         with open(tmp_path / "from" / name, "ab") as file:
             file.write(b"more")
-        return original(self, source_fd, target_fd, size, *sha)  # type: ignore[arg-type]
+        original(self, source_fd, target_fd, size, *sha)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(data.Copier, "copy", copy)
+    monkeypatch.setattr(Copier, "copy", copy)
     copies, tree = [Copy(0, (name,), "/", chown=ME)], SourceTree(source)
     seen = _contents(seen_by("tree", copies, target, tree, store))
     # A small file is hashed while it is copied, so what is said is true of what was copied.

@@ -119,3 +119,13 @@ def test_more_than_a_file_may_have(file: str) -> None:
             assert "ea_inode" in caught.value.hint
     finally:
         os.close(fd)
+
+
+def test_those_of_overlayfs_are_its_own(tmp_path: Path) -> None:
+    """What it notes in them is no part of a file."""
+    path = str(tmp_path / "f")
+    (tmp_path / "f").touch()
+    xattr.set(path, "user.overlay.opaque", b"y")
+    assert xattr.get_all(path) == {}
+    xattr.set(path, "user.overlays", b"2")
+    assert xattr.get_all(path) == {"user.overlays": b"2"}

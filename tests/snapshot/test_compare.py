@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.linux import xattr
-from minibuild.snapshot.compare import attributes, same_directory, same_file
+from minibuild.snapshot.compare import same_directory, same_file
 
 TIME = 1_000_000_007
 SIZE = (1 << 18) * 2 + 5
@@ -192,14 +192,3 @@ def test_devices(tmp_path: Path, kind: int) -> None:
     one = made("one", 3)
     assert same_file(one, made("same", 3)) is True
     assert same_file(one, made("other", 5)) is False
-
-
-def test_attributes_are_those_that_a_layer_has(tmp_path: Path) -> None:
-    """What overlayfs notes in them for itself is no part of a layer."""
-    path = file(tmp_path / "f")
-    xattr.set(path, "user.overlay.opaque", b"y")
-    xattr.set(path, "user.overlays", b"2")
-    assert attributes(path) == {"user.a": b"1", "user.overlays": b"2"}
-    xattr.remove(path, "user.a")
-    xattr.remove(path, "user.overlays")
-    assert attributes(path) == {}

@@ -21,14 +21,12 @@ from minibuild.layer.stream import LayerStream
 from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
-from minibuild.linux import owner as ownership
-from minibuild.linux.beneath import clean, makedirs_beneath
+from minibuild.linux.beneath import clean
 from minibuild.oci.content import BlobSource, ContentStore, full_disk
 from minibuild.oci.model import Compression, Descriptor
 
 _KEPT = ("user.", "trusted.")
 _OURS = (device.PLACEHOLDER, device.MARK)
-_PARENT_MODE = 0o755
 
 
 def is_empty(path: str) -> bool:
@@ -83,11 +81,7 @@ def unpack_tree(
     did not permit to make. Raises `ImageError` for a layer that is not what it should be."""
     what = f"cache mount {layer.digest}"
 
-    def make_parent(path: str) -> None:
-        for made in makedirs_beneath(fd, path, _PARENT_MODE):
-            ownership.chown(fd, made, 0, 0)
-
-    writer = EntryWriter(fd, make_parent, strict=False)
+    writer = EntryWriter(fd)
     name = ""
     try:
         with LayerStream(source, layer, None, cancelled) as stream:
