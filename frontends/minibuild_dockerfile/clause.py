@@ -103,8 +103,8 @@ class Clause:
                 'put every element in double quotes, as in ["echo", "1"]',
             ) from None
 
-    def flags(self, known: Mapping[str, FlagKind]) -> "Flags":
-        """The flags, if all of them are known and rightly used."""
+    def head(self, known: Mapping[str, FlagKind]) -> Head:
+        """What all instructions have, with the flags, which are known and rightly used."""
         found = tuple(self.flag(piece, known) for piece in self.pieces)
         seen: set[str] = set()
         for flag in found:
@@ -113,10 +113,8 @@ class Clause:
                     f"duplicate flag specified: {flag.name}", "give it once only", flag.span
                 )
             seen.add(flag.name)
-        head = Head(
-            self.logical.span, self.keyword, self.logical.text, found, self.logical.comments
-        )
-        return Flags(head)
+        line = self.logical
+        return Head(line.span, self.keyword, line.text, found, line.comments)
 
     def flag(self, piece: Piece, known: Mapping[str, FlagKind]) -> Flag:
         """One flag, checked."""
@@ -145,27 +143,3 @@ class Clause:
                 f"missing a value on flag: --{name}", f"write --{name}=VALUE, without spaces", span
             )
         return Flag(name, value if equals else None, span)
-
-
-class Flags:
-    """The flags of one instruction, by type; and its head."""
-
-    __slots__ = ("head",)
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """All values of a flag."""
-        return tuple(flag.value or "" for flag in self.head.flags if flag.name == name)
-
-    def text(self, name: str) -> str:
-        """The value of a flag, nothing if it is absent."""
-        return next(iter(self.texts(name)), "")
-
-    def truth(self, name: str) -> bool | None:
-        """The truth of a flag, None if it is absent."""
-        for flag in self.head.flags:
-            if flag.name == name:
-                return (flag.value or "true").lower() == "true"
-        return None

@@ -4,8 +4,7 @@ Comes in: a word as written, the variables of that moment, the escape character.
 the word means, which names it used, and which of them were not set.
 Read next: `lexer` for the rules, `convert` for who knows the variables.
 
-One expansion keeps spaces (`process_word`), one splits at them after expansion
-(`process_words`), one leaves quotes alone (`process_heredoc`).
+Two ways: `process_word` takes quotes away, `process_heredoc` leaves them alone.
 """
 
 import json
@@ -22,16 +21,10 @@ _SHOWN = 1000
 
 
 class Expansion(NamedTuple):
-    """A word expanded. `unset` are the names without a value, also where the word has a default."""
+    """What a word stands for: a text, and its words, split at the spaces that were not quoted.
+    `unset` are the names without a value, also where the word has a default."""
 
     text: str
-    used: frozenset[str]
-    unset: frozenset[str]
-
-
-class Words(NamedTuple):
-    """A word expanded and split at the spaces that were not quoted."""
-
     words: tuple[str, ...]
     used: frozenset[str]
     unset: frozenset[str]
@@ -50,40 +43,23 @@ def process_word(
     escape: str = "\\",
     budget: Budget | None = None,
 ) -> Expansion:
-    """Expand `word` into one text. `span` is for errors alone."""
-    lexer = Lexer(word, variables, escape)
-    text, _ = _run(lexer, span, budget)
-    return Expansion(text, frozenset(lexer.used), frozenset(lexer.unset))
-
-
-def process_words(
-    word: str,
-    variables: Mapping[str, str],
-    span: Span,
-    escape: str = "\\",
-    budget: Budget | None = None,
-) -> Words:
-    """Expand `word` and split the result into words, none of them empty."""
-    lexer = Lexer(word, variables, escape)
-    _, words = _run(lexer, span, budget)
-    return Words(tuple(words), frozenset(lexer.used), frozenset(lexer.unset))
+    """Expand a word. `span` is for errors alone."""
+    return _expanded(Lexer(word, variables, escape), span, budget)
 
 
 def process_heredoc(
     content: str, variables: Mapping[str, str], span: Span, budget: Budget | None = None
 ) -> Expansion:
     """Expand variables in an inline file. Quotes are text; the escape is always a backslash."""
-    lexer = Lexer(content, variables, "\\", quotes=False)
-    text, _ = _run(lexer, span, budget)
-    return Expansion(text, frozenset(lexer.used), frozenset(lexer.unset))
+    return _expanded(Lexer(content, variables, "\\", quotes=False), span, budget)
 
 
-def _run(lexer: Lexer, span: Span, budget: Budget | None) -> tuple[str, list[str]]:
-    """Expand everything: the text, and its words. Errors name the whole word."""
+def _expanded(lexer: Lexer, span: Span, budget: Budget | None) -> Expansion:
+    """Expand everything. Errors name the whole word."""
     budget = budget or Budget()
     lexer.most = budget.left
     try:
-        expanded = lexer.until("")
+        expanded, words = lexer.until("")
     except TooMuchError:
         raise too_much(span) from None
     except LexError as error:
@@ -96,7 +72,7 @@ def _run(lexer: Lexer, span: Span, budget: Budget | None) -> tuple[str, list[str
         failed.unset = frozenset(lexer.unset)
         raise failed from None
     budget.take(lexer.spent, span)
-    return expanded
+    return Expansion(expanded, tuple(words), frozenset(lexer.used), frozenset(lexer.unset))
 
 
 def _hint(message: str, word: str) -> str:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from minibuild.graph.literals import duration_ns
 from minibuild.startup.regex import regex
-from minibuild_dockerfile.clause import Clause, Flags
+from minibuild_dockerfile.clause import Clause
 from minibuild_dockerfile.inline import add, copy, run
 from minibuild_dockerfile.instructions import (
     Arg,
@@ -23,6 +23,7 @@ from minibuild_dockerfile.instructions import (
     ExecForm,
     Expose,
     From,
+    Head,
     Healthcheck,
     Instruction,
     KeyValue,
@@ -45,6 +46,8 @@ from minibuild_dockerfile.words import (
 _STAGE_NAME = regex(r"[a-z][a-z0-9-_.]*")
 _ONBUILD = regex(r"\s*ONBUILD\s*", re.IGNORECASE)
 _MILLISECOND_NS = 1_000_000
+Read = Callable[[Clause], Instruction]
+"""Reads one instruction."""
 
 
 def from_(clause: Clause) -> From:
@@ -53,9 +56,9 @@ def from_(clause: Clause) -> From:
         dashed = words and words[0].startswith("-")
         hint = "flags begin with two dashes" if dashed else "write FROM image or FROM image AS name"
         raise clause.error("FROM requires either one or three arguments", hint)
-    flags = clause.flags({"platform": "text"})
+    head = clause.head({"platform": "text"})
     if len(words) == 1:
-        return From(flags.head, words[0], flags.text("platform"))
+        return From(head, words[0], head.text("platform"))
     image, as_keyword, written = words
     name = written.lower()
     if not _STAGE_NAME.fullmatch(name):
@@ -64,15 +67,15 @@ def from_(clause: Clause) -> From:
             "name can't start with a number or contain symbols",
             "begin with a letter, go on with letters, digits, '-', '_' or '.'",
         )
-    platform, comment = flags.text("platform"), clause.comment_about(name)
-    return From(flags.head, image, platform, name, written, as_keyword, comment)
+    platform, comment = head.text("platform"), clause.comment_about(name)
+    return From(head, image, platform, name, written, as_keyword, comment)
 
 
 def arg(clause: Clause) -> Arg:
     words = clause.words()
     if not words:
         raise _at_least_one(clause, "ARG NAME or ARG NAME=default")
-    flags = clause.flags({})
+    head = clause.head({})
     names: list[ArgName] = []
     for word in words:
         name, equals, default = word.text.partition("=")
@@ -80,17 +83,17 @@ def arg(clause: Clause) -> Arg:
             raise _blank_name(clause, word)
         span, comment = clause.span_of(word), clause.comment_about(name)
         names.append(ArgName(name, default if equals else None, span, comment))
-    return Arg(flags.head, tuple(names))
+    return Arg(head, tuple(names))
 
 
-def env(clause: Clause) -> Env:
-    flags = clause.flags({})
-    return Env(flags.head, *_key_values(clause))
+def _of_pairs(make: Callable[[Head, tuple[KeyValue, ...], bool], Instruction]) -> Read:
+    """Reads ENV or LABEL."""
 
+    def read(clause: Clause) -> Instruction:
+        head = clause.head({})
+        return make(head, *_key_values(clause))
 
-def label(clause: Clause) -> Label:
-    flags = clause.flags({})
-    return Label(flags.head, *_key_values(clause))
+    return read
 
 
 def _key_values(clause: Clause) -> tuple[tuple[KeyValue, ...], bool]:
@@ -121,34 +124,28 @@ def _key_values(clause: Clause) -> tuple[tuple[KeyValue, ...], bool]:
     return tuple(pairs), False
 
 
-def maintainer(clause: Clause) -> Maintainer:
-    author = _one_text(clause)
-    return Maintainer(clause.flags({}).head, author)
+def _of_text(make: Callable[[Head, str], Instruction]) -> Read:
+    """Reads an instruction that takes all of its line for one value."""
+
+    def read(clause: Clause) -> Instruction:
+        if not clause.rest.text:
+            raise clause.error(
+                f"{clause.instruction} requires exactly one argument",
+                f"write {clause.instruction} and a value",
+            )
+        return make(clause.head({}), clause.rest.text)
+
+    return read
 
 
-def workdir(clause: Clause) -> Workdir:
-    path = _one_text(clause)
-    return Workdir(clause.flags({}).head, path)
+def _of_command(make: Callable[[Head, Command], Instruction]) -> Read:
+    """Reads CMD or ENTRYPOINT."""
 
+    def read(clause: Clause) -> Instruction:
+        head = clause.head({})
+        return make(head, _command(clause))
 
-def user(clause: Clause) -> User:
-    name = _one_text(clause)
-    return User(clause.flags({}).head, name)
-
-
-def stopsignal(clause: Clause) -> Stopsignal:
-    signal = _one_text(clause)
-    return Stopsignal(clause.flags({}).head, signal)
-
-
-def cmd(clause: Clause) -> Cmd:
-    flags = clause.flags({})
-    return Cmd(flags.head, _command(clause))
-
-
-def entrypoint(clause: Clause) -> Entrypoint:
-    flags = clause.flags({})
-    return Entrypoint(flags.head, _command(clause))
+    return read
 
 
 def _command(clause: Clause) -> Command:
@@ -160,7 +157,7 @@ def expose(clause: Clause) -> Expose:
     ports = tuple(word.text for word in clause.separated())
     if not ports:
         raise _at_least_one(clause, "EXPOSE 8080 or EXPOSE 53/udp")
-    return Expose(clause.flags({}).head, ports)
+    return Expose(clause.head({}), ports)
 
 
 def volume(clause: Clause) -> Volume:
@@ -168,15 +165,15 @@ def volume(clause: Clause) -> Volume:
     written = array or tuple(word.text for word in clause.separated())
     if not written or array == ():
         raise _at_least_one(clause, "VOLUME /path")
-    flags = clause.flags({})
+    head = clause.head({})
     paths = tuple(stripped(path).text for path in written)
     if "" in paths:
         raise clause.error("VOLUME specified can not be an empty string", "remove the empty string")
-    return Volume(flags.head, paths, array is not None)
+    return Volume(head, paths, array is not None)
 
 
 def shell(clause: Clause) -> Shell:
-    flags = clause.flags({})
+    head = clause.head({})
     argv = clause.json()
     if argv is None and clause.rest.text:
         raise clause.error(
@@ -184,14 +181,14 @@ def shell(clause: Clause) -> Shell:
         )
     if not argv:
         raise _at_least_one(clause, 'SHELL ["/bin/sh", "-c"]')
-    return Shell(flags.head, argv)
+    return Shell(head, argv)
 
 
 def healthcheck(clause: Clause) -> Healthcheck:
     words = clause.separated()
     if not words:
         raise _at_least_one(clause, "HEALTHCHECK CMD command, or HEALTHCHECK NONE")
-    flags = clause.flags(
+    head = clause.head(
         {
             "interval": "text",
             "timeout": "text",
@@ -217,19 +214,19 @@ def healthcheck(clause: Clause) -> Healthcheck:
                 "Missing command after HEALTHCHECK CMD", "write HEALTHCHECK CMD command"
             )
     return Healthcheck(
-        flags.head,
+        head,
         command,
-        _interval_ns(clause, flags, "interval"),
-        _interval_ns(clause, flags, "timeout"),
-        _interval_ns(clause, flags, "start-period"),
-        _interval_ns(clause, flags, "start-interval"),
-        _retries(clause, flags),
+        _interval_ns(clause, head, "interval"),
+        _interval_ns(clause, head, "timeout"),
+        _interval_ns(clause, head, "start-period"),
+        _interval_ns(clause, head, "start-interval"),
+        _retries(clause, head),
     )
 
 
-def _interval_ns(clause: Clause, flags: Flags, name: str) -> int:
+def _interval_ns(clause: Clause, head: Head, name: str) -> int:
     """The duration in a flag, 0 if there is none."""
-    text, span = flags.text(name), flags.head.flag_span(name)
+    text, span = head.text(name), head.flag_span(name)
     if not text:
         return 0
     try:
@@ -243,8 +240,8 @@ def _interval_ns(clause: Clause, flags: Flags, name: str) -> int:
     return duration
 
 
-def _retries(clause: Clause, flags: Flags) -> int:
-    text, span = flags.text("retries"), flags.head.flag_span("retries")
+def _retries(clause: Clause, head: Head) -> int:
+    text, span = head.text("retries"), head.flag_span("retries")
     if not re.fullmatch("[+-]?[0-9]{1,10}|", text) or int(text or 0) >= 2**31:
         raise clause.error(
             f'invalid value "{text}" for flag --retries: invalid syntax', "write a number", span
@@ -258,7 +255,7 @@ def onbuild(clause: Clause) -> Onbuild:
     """Only the trigger's first word is looked at here; `parse` reads the whole of it."""
     if not clause.rest.text:
         raise _at_least_one(clause, "ONBUILD RUN command")
-    flags = clause.flags({})
+    head = clause.head({})
     trigger = SEPARATOR.split(clause.rest.text, maxsplit=1)[0].upper()
     if trigger == "ONBUILD":
         raise clause.error(
@@ -271,16 +268,7 @@ def onbuild(clause: Clause) -> Onbuild:
         )
     text = _ONBUILD.sub("", clause.logical.text, count=1)
     bodies = "".join(f"\n{doc.content}{doc.name}" for doc in clause.logical.heredocs)
-    return Onbuild(flags.head, text + bodies)
-
-
-def _one_text(clause: Clause) -> str:
-    if not clause.rest.text:
-        raise clause.error(
-            f"{clause.instruction} requires exactly one argument",
-            f"write {clause.instruction} and a value",
-        )
-    return clause.rest.text
+    return Onbuild(head, text + bodies)
 
 
 def _at_least_one(clause: Clause, example: str) -> Exception:
@@ -295,26 +283,26 @@ def _blank_name(clause: Clause, word: Piece) -> Exception:
     )
 
 
-GRAMMAR: Mapping[str, Callable[[Clause], Instruction]] = MappingProxyType(
+GRAMMAR: Mapping[str, Read] = MappingProxyType(
     {
         "ADD": add,
         "ARG": arg,
-        "CMD": cmd,
+        "CMD": _of_command(Cmd),
         "COPY": copy,
-        "ENTRYPOINT": entrypoint,
-        "ENV": env,
+        "ENTRYPOINT": _of_command(Entrypoint),
+        "ENV": _of_pairs(Env),
         "EXPOSE": expose,
         "FROM": from_,
         "HEALTHCHECK": healthcheck,
-        "LABEL": label,
-        "MAINTAINER": maintainer,
+        "LABEL": _of_pairs(Label),
+        "MAINTAINER": _of_text(Maintainer),
         "ONBUILD": onbuild,
         "RUN": run,
         "SHELL": shell,
-        "STOPSIGNAL": stopsignal,
-        "USER": user,
+        "STOPSIGNAL": _of_text(Stopsignal),
+        "USER": _of_text(User),
         "VOLUME": volume,
-        "WORKDIR": workdir,
+        "WORKDIR": _of_text(Workdir),
     }
 )
 """The function that reads each instruction."""

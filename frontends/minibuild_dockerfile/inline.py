@@ -46,29 +46,29 @@ def _mount(text: str, span: Span) -> MountSpec:
 
 
 def run(clause: Clause) -> Run:
-    flags = clause.flags({"mount": "texts", "network": "text", "security": "text"})
-    network = flags.text("network") or "default"
+    head = clause.head({"mount": "texts", "network": "text", "security": "text"})
+    network = head.text("network") or "default"
     if network not in _NETWORKS:
         raise clause.error(
             f'invalid network mode "{network}"{did_you_mean(network, _NETWORKS)}',
             "it may be default, none or host",
-            flags.head.flag_span("network"),
+            head.flag_span("network"),
         )
-    security = flags.text("security") or "sandbox"
+    security = head.text("security") or "sandbox"
     if security not in _SECURITY:
         raise clause.error(
             f'security "{security}" is not valid{did_you_mean(security, _SECURITY)}',
             "it may be sandbox or insecure",
-            flags.head.flag_span("security"),
+            head.flag_span("security"),
         )
     mounts = tuple(
-        _mount(flag.value or "", flag.span) for flag in flags.head.flags if flag.name == "mount"
+        _mount(flag.value or "", flag.span) for flag in head.flags if flag.name == "mount"
     )
     argv = clause.json()
     heredocs = clause.logical.heredocs
     script = bool(heredocs) and heredoc_word(clause.rest.text) is not None
     return Run(
-        flags.head,
+        head,
         ShellForm(clause.rest.text) if argv is None else ExecForm(argv),
         heredocs,
         script,
@@ -125,32 +125,30 @@ def _transfer(clause: Clause) -> _Transfer:
 
 def copy(clause: Clause) -> Copy:
     transfer = _transfer(clause)
-    flags = clause.flags({"from": "text", **_TRANSFER, "parents": "bool"})
+    head = clause.head({"from": "text", **_TRANSFER, "parents": "bool"})
     return Copy(
-        flags.head,
+        head,
         *transfer,
-        from_=flags.text("from"),
-        chown=flags.text("chown"),
-        chmod=flags.text("chmod"),
-        link=flags.truth("link") or False,
-        parents=flags.truth("parents") or False,
-        exclude=flags.texts("exclude"),
+        from_=head.text("from"),
+        chown=head.text("chown"),
+        chmod=head.text("chmod"),
+        link=head.truth("link") or False,
+        parents=head.truth("parents") or False,
+        exclude=head.texts("exclude"),
     )
 
 
 def add(clause: Clause) -> Add:
     transfer = _transfer(clause)
-    flags = clause.flags(
-        {**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"}
-    )
+    head = clause.head({**_TRANSFER, "checksum": "text", "keep-git-dir": "bool", "unpack": "bool"})
     return Add(
-        flags.head,
+        head,
         *transfer,
-        chown=flags.text("chown"),
-        chmod=flags.text("chmod"),
-        link=flags.truth("link") or False,
-        exclude=flags.texts("exclude"),
-        checksum=flags.text("checksum"),
-        keep_git_dir=flags.truth("keep-git-dir"),
-        unpack=flags.truth("unpack"),
+        chown=head.text("chown"),
+        chmod=head.text("chmod"),
+        link=head.truth("link") or False,
+        exclude=head.texts("exclude"),
+        checksum=head.text("checksum"),
+        keep_git_dir=head.truth("keep-git-dir"),
+        unpack=head.truth("unpack"),
     )

@@ -11,7 +11,7 @@ that quotes are gone. Which instruction is expanded, and how, is part of the lan
 - each word by `process_word`: ARG, ENV and LABEL (keys and values), WORKDIR, USER, STOPSIGNAL,
   VOLUME, sources and destination of COPY and ADD, their --chown, --chmod, --checksum and
   --exclude, FROM and its --platform (with global ARGs only), the values of RUN --mount;
-- each word by `process_words`, which may make several of one: EXPOSE;
+- each word by the same, which is split at spaces afterwards: EXPOSE;
 - by `process_heredoc`: a heredoc of COPY or ADD whose `expand` is true;
 - never: RUN, CMD, ENTRYPOINT, SHELL, HEALTHCHECK, ONBUILD, MAINTAINER, and --from, --link and
   the other flags.
@@ -78,6 +78,21 @@ class Head(NamedTuple):
     def flag_span(self, name: str) -> Span:
         """Where the flag `name` stands, or the whole instruction if it is not there."""
         return next((flag.span for flag in self.flags if flag.name == name), self.span)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """All values of a flag."""
+        return tuple(flag.value or "" for flag in self.flags if flag.name == name)
+
+    def text(self, name: str) -> str:
+        """The value of a flag, nothing if it is absent."""
+        return next(iter(self.texts(name)), "")
+
+    def truth(self, name: str) -> bool | None:
+        """The truth of a flag, None if it is absent."""
+        for flag in self.flags:
+            if flag.name == name:
+                return (flag.value or "true").lower() == "true"
+        return None
 
 
 class ShellForm(NamedTuple):

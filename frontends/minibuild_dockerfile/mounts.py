@@ -1,10 +1,10 @@
 """`RUN --mount`: from its text to a typed mount, in two steps.
 
 Comes in: the value of the flag. Goes out: first a `MountSpec` (when the file is read: only the
-form is checked), then, once the variables are known, a `BindMount`, `CacheMount`, `TmpfsMount`,
-`SecretMount` or `SshMount`. BuildKit works in the same two steps, so a bad mount in a stage
-that is not built is no error, and `type` may be a variable.
-Read next: `convert`, which makes these mounts of an Exec.
+form is checked), then, once the variables are known, a mount of the graph. BuildKit works in the
+same two steps, so a bad mount in a stage that is not built is no error, and `type` may be a
+variable.
+Read next: `run`, which gives the mounts their places in an Exec.
 
 The fields are one record of CSV (RFC 4180): a field with a comma in it is put in double quotes,
 and these in single quotes, which the flag itself takes away. An option that means nothing for a
@@ -17,6 +17,14 @@ from typing import Literal
 
 from minibuild.errors import Span
 from minibuild.graph.literals import csv_record, parse_bool, size_bytes
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    ExecMount,
+    SecretMount,
+    SshMount,
+    TmpfsMount,
+)
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError
@@ -42,65 +50,16 @@ _ONLY_FOR = {"required": ("secret", "ssh"), "size": ("tmpfs",), "env": ("secret"
 _FILE_TYPES = ("secret", "ssh", "cache")
 
 
-class BindMount(NamedTuple):
-    """A tree of the context, a stage or an image. `from_` is empty for the context.
+class Resolved(NamedTuple):
+    """A mount whose values are known, and `from_`, what it reads: empty for the context.
 
-    `target` is relative to the working directory, here and below: an empty one is that directory.
+    Its target is as written, relative to the working directory (an empty one is that directory, or
+    the usual place of an agent), and so is its source; it has no input yet, and the id of a cache
+    may be empty. The mode, uid and gid of a cache are None where they are not given.
     """
 
-    target: str
-    source: str = ""
+    mount: ExecMount
     from_: str = ""
-    readonly: bool = True
-
-
-class CacheMount(NamedTuple):
-    """A directory that outlives the build. An empty `id` means: the target as written, cleaned.
-    Mode, uid and gid are None where they are not given: that is another cache than with 0."""
-
-    target: str
-    id: str = ""
-    source: str = ""
-    from_: str = ""
-    sharing: Sharing = "shared"
-    readonly: bool = False
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-
-
-class TmpfsMount(NamedTuple):
-    """Memory. `size_bytes` 0 means no limit but the kernel's."""
-
-    target: str
-    size_bytes: int = 0
-    readonly: bool = False
-
-
-class SecretMount(NamedTuple):
-    """A secret as a file at `target`, as a variable `env`, or both; one of them may be empty."""
-
-    id: str
-    target: str = ""
-    env: str = ""
-    required: bool = False
-    mode: int = 0o400
-    uid: int = 0
-    gid: int = 0
-
-
-class SshMount(NamedTuple):
-    """A socket of an SSH agent. An empty `target` means /run/buildkit/ssh_agent.N."""
-
-    id: str = "default"
-    target: str = ""
-    required: bool = False
-    mode: int = 0o600
-    uid: int = 0
-    gid: int = 0
-
-
-Mount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
 
 
 def parse_mount(text: str, span: Span) -> MountSpec:
@@ -129,8 +88,8 @@ def _field(text: str) -> MountField:
     return MountField(key.lower(), value if equals else None, text)
 
 
-def resolve(spec: MountSpec, expand: Callable[[str], str]) -> Mount:
-    """The typed mount, its values expanded. Raises `DockerfileError` with the mount's span."""
+def resolve(spec: MountSpec, expand: Callable[[str], str]) -> Resolved:
+    """The mount, its values expanded. Raises `DockerfileError` with the mount's span."""
     options = _Options(spec.span)
     for field in spec.fields:
         options.take(field, expand)
@@ -230,7 +189,7 @@ class _Options:
             raise self.wrong(f"invalid value {value} for {key}", hint)
         return number
 
-    def mount(self) -> Mount:
+    def mount(self) -> Resolved:
         """The mount, once all options are known."""
         for key in ("mode", "uid", "gid"):
             if key in self.numbers and self.kind not in _FILE_TYPES:
@@ -239,26 +198,21 @@ class _Options:
                     f"{key} is for mounts of the types " + ", ".join(_FILE_TYPES),
                 )
         if self.kind == "secret":
-            return self.secret()
+            return Resolved(self.secret())
         if self.sharing and self.kind != "cache":
             raise self.wrong(f"invalid cache sharing set for {self.kind} mount")
         if self.kind == "ssh":
-            return self.ssh()
+            return Resolved(self.ssh())
         target, readonly = self.texts.get("target", ""), self.readonly
         source, from_ = self.texts.get("source", ""), self.texts.get("from", "")
         if self.kind == "bind":
-            return BindMount(target, source, from_, readonly is not False)
+            return Resolved(BindMount(target, -1, source, readonly is not False), from_)
         if self.kind == "tmpfs":
-            return TmpfsMount(target, self.numbers.get("size", 0), readonly is True)
-        return CacheMount(
-            target,
-            self.texts.get("id", ""),
-            source,
-            from_,
-            self.sharing or "shared",
-            readonly is True,
-            **{key: self.numbers.get(key) for key in ("mode", "uid", "gid")},
-        )
+            return Resolved(TmpfsMount(target, self.numbers.get("size", 0), readonly is True))
+        id, sharing = self.texts.get("id", ""), self.sharing or "shared"
+        mode, uid, gid = (self.numbers.get(key) for key in ("mode", "uid", "gid"))
+        cache = CacheMount(target, id, sharing, readonly is True, -1, source, mode, uid, gid)
+        return Resolved(cache, from_)
 
     def owner(self, mode: int) -> dict[str, int]:
         """Mode, uid and gid, with the default for the mode."""

@@ -13,11 +13,11 @@ from minibuild.errors import RegistryError
 from minibuild.graph import op
 from minibuild.graph.pattern import clean
 from minibuild.graph.vertex import Note, Vertex
-from minibuild_dockerfile import mounts
 from minibuild_dockerfile.config import with_shell
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import run_text
 from minibuild_dockerfile.instructions import ExecForm, Head, MountSpec, Run, ShellForm
+from minibuild_dockerfile.mounts import Resolved, resolve
 from minibuild_dockerfile.names import run_step_text
 from minibuild_dockerfile.needs import suggested
 from minibuild_dockerfile.scope import proxy_variables
@@ -120,60 +120,30 @@ def _entitled(state: StageState, entitlement: str, head: Head, flag: str) -> Non
 def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]:
     made: list[op.ExecMount] = []
     for spec in item.mounts:
-        mount = mounts.resolve(spec, lambda text: state.word(text, item.head))
+        found = resolve(spec, lambda text: state.word(text, item.head))
         agents = sum(isinstance(other, op.SshMount) for other in made)
-        made.append(_mount(state, item, spec, mount, inputs, agents))
+        made.append(_placed(state, item, spec, found, inputs, agents))
     return made
 
 
-def _mount(
-    state: StageState,
-    item: Run,
-    spec: MountSpec,
-    mount: mounts.Mount,
-    inputs: _Inputs,
-    agents: int,
+def _placed(
+    state: StageState, item: Run, spec: MountSpec, found: Resolved, inputs: _Inputs, agents: int
 ) -> op.ExecMount:
-    """One mount of the op. `agents` counts the ssh mounts before it."""
-    match mount:
-        case mounts.BindMount():
-            return op.BindMount(
-                _target(state, spec, mount.target),
-                inputs.add(_tree(state, item, spec, mount.from_)),
-                _rooted(mount.source),
-                mount.readonly,
-            )
-        case mounts.CacheMount():
-            seed = inputs.add(_tree(state, item, spec, mount.from_)) if mount.from_ else -1
-            return op.CacheMount(
-                _target(state, spec, mount.target),
-                _cache_id(state, mount),
-                mount.sharing,
-                mount.readonly,
-                seed,
-                _rooted(mount.source),
-                mount.mode,
-                mount.uid,
-                mount.gid,
-            )
-        case mounts.TmpfsMount():
-            target = _target(state, spec, mount.target)
-            return op.TmpfsMount(target, mount.size_bytes, mount.readonly)
-        case mounts.SecretMount():
-            target = _target(state, spec, mount.target) if mount.target else ""
-            return op.SecretMount(
-                mount.id, target, mount.env, mount.required, mount.mode, mount.uid, mount.gid
-            )
-        case mounts.SshMount():
-            target = mount.target or f"/run/buildkit/ssh_agent.{agents}"
-            return op.SshMount(
-                mount.id,
-                _target(state, spec, target),
-                mount.required,
-                mount.mode,
-                mount.uid,
-                mount.gid,
-            )
+    """A mount with its place and its input. `agents` counts the ssh mounts before it."""
+    mount, from_ = found
+    if isinstance(mount, op.SecretMount) and not mount.target:
+        return mount  # a variable
+    if isinstance(mount, op.SshMount) and not mount.target:
+        mount = mount._replace(target=f"/run/buildkit/ssh_agent.{agents}")
+    mount = mount._replace(target=_target(state, spec, mount.target))
+    if isinstance(mount, op.BindMount):
+        tree = inputs.add(_tree(state, item, spec, from_))
+        return mount._replace(input=tree, source=_rooted(mount.source))
+    if isinstance(mount, op.CacheMount):
+        seed = inputs.add(_tree(state, item, spec, from_)) if from_ else -1
+        id = _cache_id(state, mount.id or clean(found.mount.target))
+        return mount._replace(id=id, input=seed, source=_rooted(mount.source))
+    return mount
 
 
 def _tree(state: StageState, item: Run, spec: MountSpec, name: str) -> Vertex | None:
@@ -206,8 +176,7 @@ def _rooted(path: str) -> str:
     return "/" + posixpath.normpath("/" + path).lstrip("/")
 
 
-def _cache_id(state: StageState, mount: mounts.CacheMount) -> str:
-    """The name of the cache, with the namespace that the caller may set."""
-    name = mount.id or clean(mount.target)
+def _cache_id(state: StageState, name: str) -> str:
+    """The name of a cache, with the namespace that the caller may set."""
     namespace = state.conversion.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
     return f"{namespace}/{name}" if namespace else name

@@ -19,7 +19,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.expand import ExpansionError, process_word, process_words
+from minibuild_dockerfile.expand import ExpansionError, process_word
 from minibuild_dockerfile.history import entry
 from minibuild_dockerfile.instructions import Head
 from minibuild_dockerfile.limits import Budget
@@ -173,7 +173,7 @@ class StageState:
     def words(self, text: str, head: Head) -> list[str]:
         """`text` expanded and split into words. Unset variables are no finding, as in BuildKit."""
         conversion = self.conversion
-        found = process_words(text, self.env, head.span, conversion.escape, conversion.budget)
+        found = process_word(text, self.env, head.span, conversion.escape, conversion.budget)
         return list(found.words)
 
     def note_unset(self, unset: frozenset[str], head: Head) -> None:

@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from minibuild_dockerfile.checks.rules import BUILDKIT_RULES
+from minibuild_dockerfile.checks import rules
+from minibuild_dockerfile.checks.rules import Rule
 from minibuild_dockerfile.checks.teaching import TEACHING_RULES
 from minibuild_dockerfile.convert import check, convert
 
@@ -16,6 +17,7 @@ from tests.conftest import CHECKOUT
 from tests.support.resolver import FakeResolver
 
 AMD64 = Platform("linux", "amd64")
+BUILDKIT_RULES = [rule for rule in vars(rules).values() if isinstance(rule, Rule)]
 
 
 def request_for(text: str, **fields: Any) -> FrontendRequest:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.expand import process_heredoc, process_word, process_words
+from minibuild_dockerfile.expand import process_heredoc, process_word
 from minibuild_dockerfile.patterns import replaced, without_prefix, without_suffix
 
 from minibuild.errors import Span
@@ -176,7 +176,7 @@ def test_error_shows_the_word_as_buildkit_does() -> None:
     ],
 )
 def test_words(word: str, words: list[str]) -> None:
-    assert list(process_words(word, VARIABLES, SPAN).words) == words
+    assert list(process_word(word, VARIABLES, SPAN).words) == words
 
 
 @pytest.mark.parametrize(

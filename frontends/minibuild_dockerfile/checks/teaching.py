@@ -26,65 +26,44 @@ from minibuild_dockerfile.instructions import (
 )
 from minibuild_dockerfile.scope import is_predefined
 
-HEREDOC_WITHOUT_ERREXIT = Rule(
-    "HeredocWithoutErrexit",
-    "",
-    "A shell goes on after a failed command; begin the script with set -e",
-    experimental=True,
+
+def _habit(name: str, description: str) -> Rule:
+    """A rule about a habit."""
+    return Rule(name, description, experimental=True, page=False)
+
+
+HEREDOC_WITHOUT_ERREXIT = _habit(
+    "HeredocWithoutErrexit", "A shell goes on after a failed command; begin the script with set -e"
 )
-UPDATE_WITHOUT_INSTALL = Rule(
+UPDATE_WITHOUT_INSTALL = _habit(
     "UpdateWithoutInstall",
-    "",
     "The package list is cached as a layer and grows old; update and install in one RUN",
-    experimental=True,
 )
-COPY_ALL_BEFORE_INSTALL = Rule(
+COPY_ALL_BEFORE_INSTALL = _habit(
     "CopyAllBeforeInstall",
-    "",
     "Any changed file makes the install run again; copy the list of dependencies first",
-    experimental=True,
 )
-REMOVE_IN_LATER_LAYER = Rule(
+REMOVE_IN_LATER_LAYER = _habit(
     "RemoveInLaterLayer",
-    "",
     "What an earlier layer holds stays in the image; remove it in the RUN that made it",
-    experimental=True,
 )
-LINK_WITH_CHMOD = Rule(
-    "LinkWithChmod",
-    "",
-    "A copy that changes modes is not linked, as in BuildKit",
-    experimental=True,
+LINK_WITH_CHMOD = _habit("LinkWithChmod", "A copy that changes modes is not linked, as in BuildKit")
+LINK_INTO_SYMLINK = _habit(
+    "LinkIntoSymlink", "A linked copy follows no symlinks: it puts a directory in the place of one"
 )
-LINK_INTO_SYMLINK = Rule(
-    "LinkIntoSymlink",
-    "",
-    "A linked copy follows no symlinks: it puts a directory in the place of one",
-    experimental=True,
-)
-ARG_BEFORE_USE = Rule(
+ARG_BEFORE_USE = _habit(
     "ArgBeforeUse",
-    "",
     "Every RUN below an ARG runs again when its value changes; declare it right above its use",
-    experimental=True,
 )
-CACHE_MOUNT_OWNER = Rule(
+CACHE_MOUNT_OWNER = _habit(
     "CacheMountOwner",
-    "",
     "A cache belongs to root unless the mount names a uid, and another USER cannot write to it",
-    experimental=True,
 )
-UNPINNED_BASE = Rule(
-    "UnpinnedBase",
-    "",
-    "Without a version the base changes under you; name a tag, or better a digest",
-    experimental=True,
+UNPINNED_BASE = _habit(
+    "UnpinnedBase", "Without a version the base changes under you; name a tag, or better a digest"
 )
-SECRET_FILE_COPIED = Rule(
-    "SecretFileCopied",
-    "",
-    "A file stays in its layer for all to read; use RUN --mount=type=secret",
-    experimental=True,
+SECRET_FILE_COPIED = _habit(
+    "SecretFileCopied", "A file stays in its layer for all to read; use RUN --mount=type=secret"
 )
 
 TEACHING_RULES = (
