@@ -6,7 +6,7 @@ write it. The form is buildx's; a later flag counts more than an earlier one abo
 
 from collections.abc import Iterable, Mapping
 
-from minibuild.buildflags.attributes import fields
+from minibuild.buildflags.attributes import attributes
 from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.session.request import Attestations
@@ -28,7 +28,7 @@ def attestations(provenance: str, sbom: str, attest: Iterable[str]) -> Attestati
     """What the flags ask for together; empty texts are flags that were not given."""
     made = Attestations()
     for text in attest:
-        given = _pairs(text, "attest")
+        given = attributes(text, "attest")
         made = _with(made, given.get("type", ""), given, f"--attest {text}")
     for flag, text in (("provenance", provenance), ("sbom", sbom)):
         if text:
@@ -39,22 +39,10 @@ def attestations(provenance: str, sbom: str, attest: Iterable[str]) -> Attestati
 def _short(text: str, flag: str) -> Mapping[str, str]:
     """`--provenance=true` and `--sbom=false` say just whether; anything else is pairs."""
     if "=" in text:
-        return _pairs(text, flag)
+        return attributes(text, flag)
     if flag == "provenance" and text in ("min", "max"):
         return {"mode": text}
     return {"disabled": "false" if truth(text, flag) else "true"}
-
-
-def _pairs(text: str, flag: str) -> Mapping[str, str]:
-    given = {}
-    for field in fields(text):
-        key, equals, value = field.partition("=")
-        if not equals:
-            raise UsageError(
-                f"--{flag} {text}: invalid field {field!r}", hint="it must be key=value"
-            )
-        given[key.strip().lower()] = value
-    return given
 
 
 def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) -> Attestations:

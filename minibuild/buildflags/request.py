@@ -288,18 +288,18 @@ def _allowed(name: str, value: Any, environment: Environment) -> frozenset[str]:
 
 
 def _caches(name: str, value: Any, environment: Environment) -> tuple[CachePlace, ...]:
-    from minibuild.buildflags.cache import checked_place, place
+    from minibuild.buildflags.places import cache_place, checked_place
 
     flag = name.replace("_", "-")
-    made = _several(name, value, CachePlace, lambda text: (place(text, flag),))
+    made = _several(name, value, CachePlace, lambda text: (cache_place(text, flag),))
     return tuple(checked_place(one, flag) for one in made)
 
 
 def _cache_mounts(name: str, value: Any, environment: Environment) -> tuple[CacheMountPlace, ...]:
-    from minibuild.buildflags.cache_mount import checked_place, place
+    from minibuild.buildflags.places import cache_mount_place, checked_place
 
     flag = name.replace("_", "-")
-    made = _several(name, value, CacheMountPlace, lambda text: (place(text, flag),))
+    made = _several(name, value, CacheMountPlace, lambda text: (cache_mount_place(text, flag),))
     return tuple(checked_place(one, flag) for one in made)
 
 

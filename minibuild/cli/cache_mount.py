@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from minibuild.buildflags.cache_mount import place
+from minibuild.buildflags.places import cache_mount_place
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser, add_progress
 from minibuild.cli.registry_flags import access_of, add_registry_flags
@@ -157,7 +157,7 @@ def _export_parser() -> Parser:
 def _export(options: argparse.Namespace, session: Session) -> None:
     from minibuild.remotecache.mounts.exporter import send
 
-    asked = place(options.place, "cache-mount-to")
+    asked = cache_mount_place(options.place, "cache-mount-to")
     with _context(options, session, asked) as build:
         known = _known(build.worker)
         ids = _named((*asked.ids, *options.id) or sorted(known), known, _missing)
@@ -187,7 +187,7 @@ def _import(options: argparse.Namespace, session: Session) -> None:
     from minibuild.remotecache.mounts.tree import is_empty
     from minibuild.remotecache.places import open_place
 
-    asked = place(options.place, "cache-mount-from")
+    asked = cache_mount_place(options.place, "cache-mount-from")
     done = []
     with _context(options, session, asked) as build:
         opened = open_place(asked, build.registries, build.cancelled, build.report)

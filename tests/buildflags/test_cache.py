@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.buildflags.cache import place
+from minibuild.buildflags.places import cache_place as place
 from minibuild.errors import UsageError
 from minibuild.session.request import CachePlace
 

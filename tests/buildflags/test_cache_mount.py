@@ -2,7 +2,7 @@
 
 import pytest
 
-from minibuild.buildflags.cache_mount import place
+from minibuild.buildflags.places import cache_mount_place as place
 from minibuild.errors import UsageError
 from minibuild.session.request import CacheMountPlace
 
@@ -32,18 +32,18 @@ def test_values(text: str, flag: str, made: CacheMountPlace) -> None:
 @pytest.mark.parametrize(
     ("text", "flag", "says"),
     [
-        ("", TO, "unknown field"),
-        ("type=s3,ref=x", TO, "unknown type 's3'"),
+        ("", TO, "must be key=value"),
+        ("type=s3,ref=x", TO, "type=s3 needs a service"),
         ("id=x", TO, "no type"),
         ("type=registry", TO, "names no place"),
-        ("id=x,team/app", TO, "unknown field 'team/app'"),
-        ("type=local,ref=x", FROM, "names no place"),
-        ("type=local,src=x,ref=y", FROM, "names no place"),
-        ("type=local,dest=x", FROM, "unknown field 'dest=x'"),
-        ("type=local,src=x", TO, "unknown field 'src=x'"),
-        ("ref=x,force=true", TO, "unknown field 'force=true'"),
+        ("id=x,team/app", TO, "'team/app' must be key=value"),
+        ("type=local,ref=x", FROM, "unknown field 'ref'"),
+        ("type=local,src=x,ref=y", FROM, "unknown field 'ref'"),
+        ("type=local,dest=x", FROM, "unknown field 'dest'"),
+        ("type=local,src=x", TO, "unknown field 'src'"),
+        ("ref=x,force=true", TO, "unknown field 'force'"),
         ("ref=x,force=perhaps", FROM, "perhaps"),
-        ("ref=x,mode=max", TO, "unknown field 'mode=max'"),
+        ("ref=x,mode=max", TO, "unknown field 'mode'"),
         ("a/UPPER", TO, "lowercase"),
         ("x@sha256:" + 64 * "0", TO, "a digest cannot be written to"),
         ("ref=x,compression=lzma", TO, "unknown compression"),

@@ -1,0 +1,166 @@
+"""Where caches travel to: the values of `--cache-to`, `--cache-from`, and of `--cache-mount-to`,
+`--cache-mount-from`.
+
+Comes in: the text of a flag. Goes out: a place, or a `UsageError` that says how to write it. The
+keys are those of buildx (its reference of `build`, and "Cache storage backends"); places of cache
+mounts have some of these, and a few of their own.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar, cast, get_args
+
+from minibuild.buildflags.attributes import check_reference, fields
+from minibuild.buildflags.sizes import truth
+from minibuild.errors import UsageError
+from minibuild.layer.compress import compressor
+from minibuild.oci.model import Compression
+from minibuild.session.request import CacheMountPlace, CachePlace
+from minibuild.startup.tuples import NamedTuple
+
+_NAME = {"ref", "registry.insecure"}
+_EXPORT = {"compression", "compression-level", "ignore-error"}
+_STEPS = _EXPORT | {"mode", "force-compression", "image-manifest", "oci-mediatypes"}
+_KEYS = {
+    ("cache-to", "registry"): _NAME | _STEPS,
+    ("cache-to", "local"): {"dest", "tag", "reset"} | _STEPS,
+    ("cache-to", "inline"): set[str](),
+    ("cache-from", "registry"): _NAME,
+    ("cache-from", "local"): {"src", "tag", "digest"},
+    ("cache-mount-to", "registry"): {"id", "tag"} | _NAME | _EXPORT,
+    ("cache-mount-to", "local"): {"id", "dest", "tag"} | _EXPORT,
+    ("cache-mount-from", "registry"): {"id", "tag", "force"} | _NAME,
+    ("cache-mount-from", "local"): {"id", "src", "tag", "force"},
+}
+_SERVICES = ("gha", "s3", "azblob")
+
+Place = TypeVar("Place", CachePlace, CacheMountPlace)
+
+
+class _Given(NamedTuple):
+    """The fields of a flag, and its ids, of which there may be several."""
+
+    type: str
+    values: Mapping[str, str]
+    ids: tuple[str, ...]
+
+    def truth(self, key: str, default: str = "false") -> bool:
+        return truth(self.values.get(key, default), key)
+
+    def compression(self) -> Compression | None:
+        asked, known = self.values.get("compression"), get_args(Compression)
+        if asked is not None and asked not in known:
+            raise UsageError(f"unknown compression {asked!r}", hint="there are " + ", ".join(known))
+        return cast(Compression | None, asked)
+
+    def level(self, compression: Compression) -> int | None:
+        text = self.values.get("compression-level")
+        if text is None:
+            return None
+        if not text.isascii() or not text.isdigit():
+            raise UsageError(f"compression-level {text!r} is no number")
+        # Refuses what the algorithm does not have.
+        compressor(compression, int(text), lambda data: None).close()
+        return int(text)
+
+
+def cache_place(text: str, flag: str) -> CachePlace:
+    """The place that the value of `flag` (`cache-to`, `cache-from`) names."""
+    given = _read(text, flag)
+    for key in ("image-manifest", "oci-mediatypes"):
+        if not given.truth(key, "true"):
+            raise UsageError(
+                f"--{flag} {text}: a cache is written as an OCI image manifest and not otherwise",
+                hint=f"leave {key} out",
+            )
+    mode, compression = given.values.get("mode", "min"), given.compression()
+    if mode not in ("min", "max"):
+        raise UsageError(f"unknown mode {mode!r}", hint="it is min or max")
+    made = CachePlace(
+        "local" if given.type == "local" else "inline" if given.type == "inline" else "registry",
+        ref=given.values.get("ref", ""),
+        path=given.values.get("dest", "") or given.values.get("src", ""),
+        tag=given.values.get("tag", "latest"),
+        digest=given.values.get("digest", ""),
+        mode="max" if mode == "max" else "min",
+        compression=compression,
+        level=given.level(compression or "gzip"),
+        force_compression=given.truth("force-compression"),
+        insecure=given.truth("registry.insecure"),
+        ignore_error=given.truth("ignore-error"),
+        reset=given.truth("reset", "true"),
+    )
+    return checked_place(made, flag, text)
+
+
+def cache_mount_place(text: str, flag: str) -> CacheMountPlace:
+    """The place that the value of `flag` (`cache-mount-to`, `cache-mount-from`) names."""
+    given = _read(text, flag)
+    compression = given.compression() or "zstd"
+    made = CacheMountPlace(
+        "local" if given.type == "local" else "registry",
+        ref=given.values.get("ref", ""),
+        path=given.values.get("dest", "") or given.values.get("src", ""),
+        tag=given.values.get("tag", "latest"),
+        ids=given.ids,
+        force=given.truth("force"),
+        compression=compression,
+        level=given.level(compression),
+        insecure=given.truth("registry.insecure"),
+        ignore_error=given.truth("ignore-error"),
+    )
+    return checked_place(made, flag, text)
+
+
+def _read(text: str, flag: str) -> _Given:
+    """The fields, of which a name in a registry needs no key; if the type has them all."""
+    values: dict[str, str] = {}
+    ids: list[str] = []
+    for number, field in enumerate(fields(text)):
+        key, equals, value = field.partition("=")
+        if not number and field and not equals:
+            key, equals, value = "ref", "=", field
+        key = key.strip().lower()
+        if not equals:
+            raise _wrong(f"--{flag} {text}: {field!r} must be key=value", flag)
+        if key == "id" and flag.startswith("cache-mount"):
+            ids.append(value)
+        else:
+            values[key] = value
+    kind = values.pop("type", "registry" if "ref" in values else "")
+    if (flag, kind) == ("cache-from", "inline"):
+        raise UsageError(
+            f"--{flag} {text}: a cache that is in an image is read by the name of the image",
+            hint="write --cache-from REGISTRY/NAME:TAG",
+        )
+    if (flag, kind) not in _KEYS:
+        what = f"unknown type {kind!r}" if kind else "no type"
+        if kind in _SERVICES:
+            what = f"type={kind} needs a service that minibuild has no client for"
+        raise _wrong(f"--{flag} {text}: {what}", flag)
+    for key in values:
+        if key not in _KEYS[flag, kind]:
+            known = ", ".join(sorted(_KEYS[flag, kind])) or "no others"
+            raise UsageError(f"--{flag} {text}: unknown field {key!r}", hint=f"there are {known}")
+    return _Given(kind, values, tuple(ids))
+
+
+def _wrong(message: str, flag: str) -> UsageError:
+    folder = "src" if flag.endswith("-from") else "dest"
+    more = ",mode=max, type=inline" if flag == "cache-to" else ""
+    form = f"type=registry,ref=REGISTRY/NAME:TAG{more} or type=local,{folder}=DIR"
+    return UsageError(message, hint=f"write {form}")
+
+
+def checked_place(made: Place, flag: str, text: str = "") -> Place:
+    """The place, if it has what its type needs: a slip is found before the build. Raises
+    `UsageError`."""
+    what = f"--{flag} {text}" if text else f"{flag.replace('-', '_')}, type={made.type},"
+    if (flag, made.type) not in _KEYS:
+        raise _wrong(f"{what}: unknown type {made.type!r}", flag)
+    if made.type == "inline":
+        return made
+    if (made.path and made.ref) or not (made.path if made.type == "local" else made.ref):
+        raise _wrong(f"{what} names no place", flag)
+    if made.type == "registry":
+        check_reference(made.ref, what, written=flag.endswith("-to"))
+    return made
