@@ -46,7 +46,7 @@ def build_request(
     """The request that the options mean."""
     made: dict[str, Any] = {}
     for name, value in options.items():
-        reader = _READERS.get(name)
+        reader = READERS.get(name)
         if reader is None:
             raise TypeError(f"build() got an unexpected keyword argument {name!r}{_near(name)}")
         made[name] = reader(name, value, environment)
@@ -71,7 +71,7 @@ def build_request(
 def _near(name: str) -> str:
     from minibuild.graph.spelling import nearest
 
-    near = nearest(name, _READERS)
+    near = nearest(name, READERS)
     return f"; did you mean {near!r}?" if near else ""
 
 
@@ -319,7 +319,7 @@ def _defect(name: str, value: Any, environment: Environment) -> str:
     return _text(name, value, environment)
 
 
-_READERS: Mapping[str, Reader] = {
+READERS: Mapping[str, Reader] = {
     "file": _path,
     "dockerfile": _text_or_none,
     "tags": _texts,
@@ -355,3 +355,4 @@ _READERS: Mapping[str, Reader] = {
     "no_record": _switch,
     "report_file": _path,
 }
+"""How each option is read."""

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
         if call is not None:
             return _defined(request, session, lambda full: _ask(full, call, session, mode))
     _check_streams(request, session)
-    for path in filter(None, (options.iidfile, options.metadata_file, options.report)):
+    for path in filter(None, (options.iidfile, options.metadata_file, options.report_file)):
         _check_folder(path)
 
     _mention_variables(session, mode, loads=options.load != "false")

@@ -1,6 +1,7 @@
 """The flags of `minibuild build`: those of `docker buildx build` that work here.
 
-Comes in: nothing. Goes out: the parser. Read next: `build_request`, which turns the options into a
+Comes in: nothing. Goes out: the parser. What a flag says goes to the option of `minibuild.build`
+that its `dest` names, if there is one. Read next: `build_request`, which turns the options into a
 request, and `foreign_flags` for what is missing.
 """
 
@@ -39,7 +40,7 @@ def parser(
     many = made.repeated
     add("path", nargs="?", default=".", metavar="PATH", help="the build context (default: .)")
     add("-f", "--file", default="", metavar="FILE", help="Dockerfile (default: PATH/Dockerfile)")
-    many("-t", "--tag", metavar="NAME", help="name of the image")
+    many("-t", "--tag", dest="tags", metavar="NAME", help="name of the image")
     add("--target", default="", metavar="STAGE", help="stage to build (default: the last)")
     many("--build-arg", metavar="K[=V]", help="value of an ARG; K alone: from environment")
     many(
@@ -48,7 +49,12 @@ def parser(
         help="DIR, URL, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
     )
     many("--label", metavar="K=V", help="label of the image")
-    many("--annotation", metavar="[TYPE:]K=V", help="annotation of the image's documents")
+    many(
+        "--annotation",
+        dest="annotations",
+        metavar="[TYPE:]K=V",
+        help="annotation of the image's documents",
+    )
     made.switch("--no-cache", help="run every step again")
     many("--no-cache-filter", metavar="STAGE,...", help="run the steps of stages again")
     many(
@@ -81,7 +87,13 @@ def _add_results(made: Parser) -> None:
     made.switch("-q", "--quiet", help="print nothing but the image id")
     add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
     add("--metadata-file", default="", metavar="FILE", help="write what was built to FILE, as JSON")
-    add("--report", default="", metavar="FILE", help="write a page about the build to FILE")
+    add(
+        "--report",
+        dest="report_file",
+        default="",
+        metavar="FILE",
+        help="write a page about the build to FILE",
+    )
     made.add_optional_value(
         "--pull",
         "always",
@@ -122,11 +134,18 @@ def _add_steps(made: Parser) -> None:
         metavar="MODE",
         help="network of RUN: default, none or host",
     )
-    many("--add-host", metavar="HOST:IP", help="line for /etc/hosts of RUN")
+    many("--add-host", dest="add_hosts", metavar="HOST:IP", help="line for /etc/hosts of RUN")
     add("--shm-size", default="", metavar="SIZE", help="size of /dev/shm of RUN, such as 64m")
     add_limits(made)
-    many("--ulimit", metavar="NAME=SOFT[:HARD]", help="limit of RUN, such as nofile=1024")
-    many("--secret", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount")
+    many(
+        "--ulimit",
+        dest="ulimits",
+        metavar="NAME=SOFT[:HARD]",
+        help="limit of RUN, such as nofile=1024",
+    )
+    many(
+        "--secret", dest="secrets", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount"
+    )
     many("--ssh", metavar="ID[=SOCKET|KEY,...]", help="ssh agent, or keys, for RUN --mount")
     many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
     add(

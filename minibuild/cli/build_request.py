@@ -11,7 +11,7 @@ Read next: `minibuild.buildflags.request`, `build`.
 import argparse
 
 from minibuild.buildflags.attributes import assignment, build_context, insist_on_text
-from minibuild.buildflags.request import build_request
+from minibuild.buildflags.request import READERS, build_request
 from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.cli.build_flags import limits
 from minibuild.cli.registry_flags import ALL, access_of, with_login
@@ -24,43 +24,24 @@ from minibuild.session.request import Attestations, BuildRequest, Output
 def request(options: argparse.Namespace, environment: Environment) -> BuildRequest:
     """The request that the options mean. Raises `UsageError`."""
     labels = (assignment(text, "label") for text in options.label)
+    given = vars(options)
     asked = {
-        "file": options.file,
-        "tags": options.tag,
-        "target": options.target,
+        **{name: given[name] for name in READERS if name in given},
         "build_args": _build_args(options.build_arg, environment),
         "contexts": dict(build_context(text) for text in options.build_context),
         "labels": {key: value or "" for key, value in labels},
-        "annotations": options.annotation,
-        "squash": options.squash,
-        "no_cache": options.no_cache,
-        "no_cache_filter": options.no_cache_filter,
         "outputs": _outputs(options),
         "pull": _pull(options.pull),
         "platforms": options.platform or _default_platforms(environment),
-        "network": options.network,
-        "add_hosts": options.add_host,
         "shm_size_bytes": size_bytes(options.shm_size, "shm-size") if options.shm_size else 0,
-        "ulimits": options.ulimit,
         "resources": limits(options),
-        "secrets": options.secret,
-        "ssh": options.ssh,
-        "allow": options.allow,
-        "jobs": options.jobs,
         "keep_failed": options.on_error != "exit",
-        "lab": options.lab,
-        "no_record": options.no_record,
-        "report_file": options.report,
         "registries": access_of(options, environment, ALL),
-        "cache_to": options.cache_to,
-        "cache_from": options.cache_from,
         "attestations": _attestations(options),
-        "cache_mount_to": options.cache_mount_to,
-        "cache_mount_from": options.cache_mount_from,
     }
     # What was not given need not be read, and most is not given.
-    given = {name: value for name, value in asked.items() if value}
-    made = build_request(options.path, given, environment)
+    wanted = {name: value for name, value in asked.items() if value}
+    made = build_request(options.path, wanted, environment)
     if options.creds:
         access = with_login(made.registries, options.creds, _registries(made))
         made = made._replace(registries=access)

@@ -7,7 +7,6 @@ or a user namespace: without, they are named. Read next: `minibuild.lab.layer_fo
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     path = options.path.strip("/")
     rows = [r for r in forms.rows if not path or f"{r.path}/".startswith(f"{path}/")]
     if options.format == "json":
-        session.say(json.dumps(_as_data(forms, rows, unable), indent=2))
+        session.say_json(_as_data(forms, rows, unable))
         return 0
     for line in _told(forms, rows if options.all else rows[:_SHOWN], unable):
         session.say(line)

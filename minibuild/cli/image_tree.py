@@ -7,7 +7,6 @@ history tells. Read next: `minibuild.imagetools.waste`.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +75,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         used = usage(side.source, side.image.layers)
     known = layer_origins(session.root, side.image)
     if options.format == "json":
-        session.say(json.dumps(_as_data(side.image, used, known, options.depth), indent=2))
+        session.say_json(_as_data(side.image, used, known, options.depth))
     else:
         for line in _told(used, known, options.depth, all_hidden=options.wasted):
             session.say(line)

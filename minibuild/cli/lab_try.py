@@ -6,7 +6,6 @@ is 1 if they differ. Read next: `minibuild.lab.trial`.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +72,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         with own_place(root) as (_, place), open_worker(place) as worker:
             trial = on_disk(trial, worker, policy)
     if options.format == "json":
-        session.say(json.dumps(_as_data(trial), indent=2))
+        session.say_json(_as_data(trial))
     else:
         for line in _told(trial):
             session.say(line)

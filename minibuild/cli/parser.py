@@ -41,9 +41,9 @@ class Parser(argparse.ArgumentParser):
         self._habits[name] = never_false
         self.switch(name, help=argparse.SUPPRESS)
 
-    def repeated(self, *names: str, metavar: str, help: str) -> None:
+    def repeated(self, *names: str, **rest: Any) -> None:
         """A flag that may be given many times; the option is the list of its values."""
-        self.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
+        self.add_argument(*names, action="append", default=[], **rest)
 
     def add_optional_value(self, name: str, bare: str, **rest: Any) -> None:
         """A flag whose value may be left out (then it is `bare`), given as `--name=VALUE`."""

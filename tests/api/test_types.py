@@ -8,7 +8,7 @@ import pytest
 
 import minibuild
 from minibuild.buildflags.options import BuildOptions, CallOptions
-from minibuild.buildflags.request import _READERS
+from minibuild.buildflags.request import READERS
 from minibuild.session.request import BuildRequest
 from tests.support.types import complaints
 
@@ -35,7 +35,7 @@ def test_every_option_is_a_field_of_a_request() -> None:
     options = set(get_type_hints(BuildOptions)) - set(get_type_hints(CallOptions))
     fields = set(BuildRequest._fields)
     assert options == fields - {"context", "graph"}
-    assert set(_READERS) == fields - {"context"}
+    assert set(READERS) == fields - {"context"}
 
 
 def test_the_signature_says_all_options() -> None:
