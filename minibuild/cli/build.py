@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from minibuild.cli.build_flags import parser
+from minibuild.cli.build_flags import with_insight
 from minibuild.cli.build_request import is_stream
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
@@ -29,12 +29,14 @@ def run(options: argparse.Namespace, session: Session) -> int:
     """Do the build that the options ask for."""
     request = request_of(options, session.environment)
     mode = _mode(options, session)
-    if options.call or options.check:
-        from minibuild.cli.calls import parse_call
+    asked = (options.call, options.check, options.plan, options.changed, options.links)
+    if any(asked) or options.format:
+        from minibuild.cli.calls import call_of, check_format
 
-        call = parse_call("check" if options.check else options.call)
+        check_format(options)
+        call = call_of(options)
         if call is not None:
-            return _defined(request, session, lambda full: _ask(full, call, session, mode))
+            return _defined(request, session, lambda full: _ask(full, options, call, session, mode))
     _check_streams(request, session)
     for path in filter(None, (options.iidfile, options.metadata_file, options.report_file)):
         _check_folder(path)
@@ -77,24 +79,18 @@ def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequ
     return go_on(request)
 
 
-def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> int:
-    """Print what the definition offers, or what checks find in it."""
-    from minibuild.cli.calls import failure, shown, written
-    from minibuild.frontend.subrequests import call as asked
-    from minibuild.session.scratch import scratch_folder
+def _ask(
+    request: BuildRequest, options: argparse.Namespace, call: "Call", session: Session, mode: Mode
+) -> int:
+    """Print what the definition offers, what checks find in it, or what would run."""
+    from minibuild.cli.calls import answer
 
     renderer = session.renderer(mode)
     cancelled = threading.Event()
     try:
         with stopping(cancelled):
-            answer = asked(
-                request,
-                call.method,
-                root=_known_root(session),
-                scratch=lambda: scratch_folder("minibuild-context-"),
-                report=renderer,
-                cancelled=cancelled,
-            )
+            root = _known_root(session)
+            written = answer(request, call, options, root, renderer, cancelled)
     except BuildError as error:
         from minibuild.cli.errors import show
 
@@ -105,14 +101,7 @@ def _ask(request: BuildRequest, call: "Call", session: Session, mode: Mode) -> i
         renderer.close()
     _show_warnings(renderer, request, mode, session)
     name = os.path.basename(request.file) or "Dockerfile"
-    place = _places(request).get(name, name)
-    if written(call, answer, session):
-        return 0
-    lines, code = shown(call, answer, place)
-    session.say_lines(lines)
-    for line in () if call.json else failure(answer, place):
-        session.tell(line)
-    return code
+    return written(session, _places(request).get(name, name))
 
 
 def _known_root(session: Session) -> str:
@@ -275,4 +264,4 @@ def _show_warnings(renderer: Renderer, request: BuildRequest, mode: Mode, sessio
         session.tell(line)
 
 
-COMMANDS = {"build": Command(parser, run)}
+COMMANDS = {"build": Command(with_insight, run)}

@@ -80,6 +80,20 @@ def parser(
     return made
 
 
+def with_insight() -> Parser:
+    """The parser of `minibuild build`, with the flags that only it takes: about the build itself,
+    and not about what is built."""
+    made = parser()
+    made.switch("--plan", help="show what would run, and why, and run nothing (--call=plan)")
+    made.add_argument(
+        "--if", dest="changed", action="append", default=[], metavar="FILE",
+        help="--plan as if this file of the context had changed",
+    )  # fmt: skip
+    made.switch("--links", help="--plan, and for which COPY --link would do the same, and spare")
+    made.add_argument("--format", default="", metavar="KIND", help="of --plan: text or json")
+    return made
+
+
 def _add_results(made: Parser) -> None:
     """Flags about what is printed and written, and what is looked up."""
     add, many = made.add_argument, made.repeated
@@ -107,7 +121,7 @@ def _add_results(made: Parser) -> None:
         "--call",
         default="",
         metavar="METHOD",
-        help="check, outline, targets or graph, with ,format=json: show it, do not build",
+        help="check, outline, targets, graph or plan, with ,format=json: do not build",
     )
     made.switch("--check", help="short for --call=check")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR"

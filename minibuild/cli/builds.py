@@ -217,7 +217,7 @@ def _diff(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
         records, folder = Records(worker.store.root), os.getcwd()
         old, new = records.find(options.old, folder), records.find(options.new, folder)
-        told = story(new, old, known_parts(worker, new, old))
+        told = story(new, old, known_parts(worker.cache, new, old))
     found = pairs(old, new)
     fresh = [step for step in new.steps if step.is_step and step.number not in found]
     kept = set(found.values())
@@ -254,7 +254,7 @@ def _export(options: argparse.Namespace, session: Session) -> None:
 
     with open_store(session) as worker:
         build = Records(worker.store.root).find(options.build, os.getcwd())
-        text = json.dumps(portable(build, known_parts(worker, build)), indent=1)
+        text = json.dumps(portable(build, known_parts(worker.cache, build)), indent=1)
     if options.output == "-":
         return session.say(text)
     try:

@@ -6,9 +6,12 @@ which is 1 if checks found something. A graph is minibuild's own, and can be dra
 Read next: `minibuild.frontend.subrequests`.
 """
 
+import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
 
 from minibuild.buildflags.attributes import fields
 from minibuild.buildflags.sizes import truth
@@ -16,14 +19,20 @@ from minibuild.cli.command import Session, writing
 from minibuild.cli.excerpt import excerpt
 from minibuild.cli.table import table
 from minibuild.errors import Span, UsageError
+from minibuild.events import Report
 from minibuild.frontend.subrequests import METHODS, Method
+from minibuild.frontend.subrequests import call as asked
 from minibuild.graph.draw import FORMATS, drawn
 from minibuild.graph.spelling import nearest
+from minibuild.session.request import BuildRequest
+from minibuild.session.scratch import scratch_folder
 from minibuild.startup.tuples import NamedTuple
 
 Json = Mapping[str, Any]
 
-_HINT = "write --call=check, outline, targets, graph or llb, and ,format=json behind it for JSON"
+_HINT = (
+    "write --call=check, outline, targets, graph, llb or plan, and ,format=json behind it for JSON"
+)
 _FORMS = ("text", "json")
 _BINARY = "binary"
 _DEFINITION_IS_WRONG = 6
@@ -32,7 +41,7 @@ _DEFINITION_IS_WRONG = 6
 class Call(NamedTuple):
     """What is asked, and how the answer is to look."""
 
-    method: Method
+    method: Method | Literal["plan"]
     form: str = "text"
     ignore_status: bool = False
 
@@ -62,9 +71,11 @@ def parse_call(text: str) -> Call | None:
             raise UsageError(f"invalid field {field!r} in --call {text}", hint=_HINT)
     if name in ("", "build"):
         return None
+    if name == "plan" and form in ("", *_FORMS):
+        return Call("plan", form or "text")
     known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
-    if name not in known:
-        near = nearest(name, ["build", "check", *METHODS[1:]], most=2)
+    if name not in (*known, "plan"):
+        near = nearest(name, ["build", "check", "plan", *METHODS[1:]], most=2)
         raise UsageError(
             f"unknown method {name!r} for --call", hint=f"did you mean {near}?" if near else _HINT
         )
@@ -85,6 +96,70 @@ def written(call: Call, answer: Json, session: Session) -> bool:
     with writing(), open(session.stdout.fileno(), "wb", closefd=False) as file:
         file.write(answer["definition"])
     return True
+
+
+def call_of(options: argparse.Namespace) -> Call | None:
+    """What the options of a build ask instead of it. Raises `UsageError`."""
+    asked = "check" if options.check else options.call
+    call = parse_call(asked) if asked else Call("plan") if options.plan else None
+    of_plan = {"--plan": options.plan, "--if": options.changed, "--links": options.links}
+    if call is None or call.method != "plan":
+        for name in (name for name, value in of_plan.items() if value):
+            other = f"--call={asked}" if asked else "a build"
+            raise UsageError(
+                f"{name} belongs to --plan, and not to {other}" if name != "--plan"
+                else f"--plan and {other} contradict each other",
+                hint="write --plan with it" if name != "--plan" else "leave one out",
+            )  # fmt: skip
+        return call
+    return call._replace(form=options.format) if options.format else call
+
+
+def check_format(options: argparse.Namespace) -> None:
+    """Raise `UsageError` for a --format that is not of what is asked. To podman and buildah it is
+    that of the image."""
+    if options.format and not (options.format in _FORMS and (options.plan or options.call)):
+        raise UsageError(
+            f"--format {options.format}: it is that of --plan, text or json",
+            hint="of the image, leave it out for oci; `-o type=image,oci-mediatypes=false` for "
+            "docker",
+        )
+
+
+def answer(
+    request: BuildRequest,
+    call: Call,
+    options: argparse.Namespace,
+    root: str,
+    report: Report,
+    cancelled: threading.Event,
+) -> Callable[[Session, str], int]:
+    """Find the answer out. What is returned writes it, and returns the exit code; it takes the
+    Dockerfile as the reader opens it."""
+    scratch = partial(scratch_folder, "minibuild-context-")
+    if call.method == "plan":
+        from minibuild.cli.plan import lines_of
+        from minibuild.record.planning import plan
+
+        made = plan(
+            request, root=root, scratch=scratch, changed=options.changed, links=options.links,
+            report=report, cancelled=cancelled,
+        )  # fmt: skip
+        return lambda session, _: session.say_lines(lines_of(made, call.form)) or 0
+    found = asked(
+        request, call.method, root=root, scratch=scratch, report=report, cancelled=cancelled
+    )
+    return lambda session, place: _written(call, found, session, place)
+
+
+def _written(call: Call, found: Json, session: Session, place: str) -> int:
+    if written(call, found, session):
+        return 0
+    lines, code = shown(call, found, place)
+    session.say_lines(lines)
+    for line in () if call.json else failure(found, place):
+        session.tell(line)
+    return code
 
 
 def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:

@@ -131,7 +131,6 @@ _BUILDAH = {
     "--dns-search": _DNS,
     "--env": "ENV in the Dockerfile, or `minibuild image config --env K=V` on the image",
     "--force-compression": "`-o type=image,force-compression=true`",
-    "--format": "leave it out for oci; `-o type=image,oci-mediatypes=false` for docker",
     "--from": "`--build-context NAME=docker-image://REF` is another base in place of NAME",
     "--group-add": "leave it out: a step has the groups that /etc/group gives its user",
     "--hooks-dir": _NO_RUNTIME,

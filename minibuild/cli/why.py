@@ -56,12 +56,12 @@ def _run(options: argparse.Namespace, session: Session) -> None:
             lines, data = _of_image(worker, records, image, f"/{path}")
         else:
             build = _build(records, options.build)
-            parts = known_parts(worker, build)
+            parts = known_parts(worker.cache, build)
             if what.startswith("/"):
                 lines, data = _of_path(worker, build, parts, what)
             else:
                 against = _against(records, build, options.against)
-                parts = known_parts(worker, *filter(None, (build, against)))
+                parts = known_parts(worker.cache, *filter(None, (build, against)))
                 most = 1 << 30 if options.all else _MOST
                 lines, data = _of_steps(records, build, against, parts, what, most)
     if options.format == "json":
@@ -171,7 +171,7 @@ def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Ans
                 from minibuild.record.lookup import known_parts
 
                 step = build.steps[output["vertex"]]
-                way = list(Blame(worker, build, known_parts(worker, build)).way(step, path))
+                way = list(Blame(worker, build, known_parts(worker.cache, build)).way(step, path))
                 return _told_way(way, path)
     return _from_elsewhere(worker, word, path)
 

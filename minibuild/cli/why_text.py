@@ -140,11 +140,18 @@ def one(
                 yield f"      {_stopped(stop)}"
         return
     yield _head(step)
-    yield from _causes(told.causes, most)
-    for other in told.follows:
-        yield f"      follows from {place(other)}: {short(other.text)}"
+    yield from reasons(story, step, most)
     if step.error:
         yield f"      {visible(step.error)}"
+
+
+def reasons(story: "Story", step: "Step", most: int) -> Iterator[str]:
+    """The causes of a step that ran, and what it follows from."""
+    told = _told(story, step)
+    if told is not None:
+        yield from _causes(told.causes, most)
+        for other in told.follows:
+            yield f"      follows from {place(other)}: {short(other.text)}"
 
 
 def _told(story: "Story", step: "Step") -> "Told | None":

@@ -130,7 +130,7 @@ def _put_directory(
 ) -> None:
     copy = selection.copy
     top = dest.resolve(copy.dest)
-    if not _names_directory(copy.dest):
+    if not names_directory(copy.dest):
         check_replaceable(top, stat.S_IFDIR, dest.kind(top))
     for entry in make_directories(dest, top, _made_mode(copy), owner or _ROOT):
         sink.put(entry)
@@ -155,7 +155,7 @@ def _file(
         yield from make_directories(dest, target, made_mode, made_owner)
         yield Archive(target, found.dir_fd, found.name, owner)
         return
-    if _names_directory(copy.dest):
+    if names_directory(copy.dest):
         yield from make_directories(dest, target, made_mode, made_owner)
     if dest.kind(target) == stat.S_IFDIR:
         target = join(target, clean(pick.named).rpartition("/")[2])
@@ -164,7 +164,7 @@ def _file(
     yield Looks(copy, owner).entry(found, target, keep=False)
 
 
-def _names_directory(path: str) -> bool:
+def names_directory(path: str) -> bool:
     """Whether `path` says by its end that it is a directory: `d/` or `d/.`."""
     return path.endswith(("/", "/.")) or path in ("", ".")
 

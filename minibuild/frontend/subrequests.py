@@ -46,22 +46,36 @@ def call(
     report, cancelled = serialised(report), cancelled or threading.Event()
     # Nothing runs, so there is nothing to be allowed.
     request = request._replace(allow=frozenset(ENTITLEMENTS))
-    definition = read_definition(request)
-    if not isinstance(definition.context, LocalContext):
-        definition = _fetched(request, definition, report, cancelled, scratch)
-    content = ReadOnlyContent(root)
-    finder = ImageFinder(
-        content,
-        ImageStore(content),
-        pull=request.pull,
-        connect=lambda: registry_client(request.registries, cancelled, report),
-    )
+    definition = definition_of(request, scratch, report, cancelled)
+    finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
     try:
         return _answer(request, definition, method, finder, report)
     except BuildError as error:
         if error.span is not None and error.span.file == definition.source.name:
             error.source = definition.source
         raise
+
+
+def definition_of(
+    request: BuildRequest, scratch: Scratch, report: Report, cancelled: threading.Event
+) -> Definition:
+    """What a question is about; a context from elsewhere is fetched for it."""
+    definition = read_definition(request)
+    if isinstance(definition.context, LocalContext):
+        return definition
+    return _fetched(request, definition, report, cancelled, scratch)
+
+
+def finder_of(
+    request: BuildRequest, content: ReadOnlyContent, report: Report, cancelled: threading.Event
+) -> ImageFinder:
+    """What finds the images that a question is about, without writing to the store."""
+    return ImageFinder(
+        content,
+        ImageStore(content),
+        pull=request.pull,
+        connect=lambda: registry_client(request.registries, cancelled, report),
+    )
 
 
 def _fetched(

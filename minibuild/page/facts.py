@@ -77,7 +77,7 @@ def facts(worker: Worker, records: Records, build: Build, against: Build | None 
     """Find out what there is to show of a build; by default compared with the one before it."""
     if against is None and build.place:
         against = newest_before(records.of_place(build.place), build)
-    parts = known_parts(worker, *filter(None, (build, against)))
+    parts = known_parts(worker.cache, *filter(None, (build, against)))
     blame = Blame(worker, build, parts)
     images = tuple(_images(worker, build, blame))
     written = dict(_written(images))

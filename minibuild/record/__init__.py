@@ -5,6 +5,7 @@ key leaves its parts (`cache.records`). A result is a list of diffs, each made b
 question is a join of these three, made when somebody asks.
 
 `recorder` and `writing` make records; `records` reads them; `pairing`, `causes` and `story` say why
-a step ran; `blame` says where a path comes from; `replay` shows a build again; `portable` takes a
+a step ran; `planning` says what would run, `foresight` how that is known; `blame` says where a path
+comes from; `replay` shows a build again; `portable` takes a
 record to another machine. Read next: `recorder`.
 """

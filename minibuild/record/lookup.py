@@ -1,18 +1,18 @@
 """What a store knows that explains a build: what keys were made of, and where steps ran.
 
-Comes in: a worker, records, a build. Goes out: functions and tables for `story` and `blame`.
+Comes in: a cache, records, a build. Goes out: functions and tables for `story` and `blame`.
 """
 
 from collections.abc import Mapping
 
+from minibuild.cache.records import Cache
 from minibuild.digest import Digest
 from minibuild.record.causes import Parts
 from minibuild.record.records import Build, Records, Step
 from minibuild.record.story import GetParts
-from minibuild.worker.worker import Worker
 
 
-def known_parts(worker: Worker, *builds: Build) -> GetParts:
+def known_parts(cache: Cache, *builds: Build) -> GetParts:
     """What keys were made of: what came with a record, or else what the store has."""
 
     def known(key: str) -> Parts | None:
@@ -20,7 +20,7 @@ def known_parts(worker: Worker, *builds: Build) -> GetParts:
             if key in build.parts:
                 brought: Parts = build.parts[key]
                 return brought
-        found = worker.cache.parts(Digest(key))
+        found = cache.parts(Digest(key))
         return found if found is None or "op" in found else None
 
     return known

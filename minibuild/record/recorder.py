@@ -86,19 +86,13 @@ class Recorder:
     def __init__(self, root: str, request: BuildRequest) -> None:
         self.folder = os.path.join(os.path.abspath(root), FOLDER)
         self.request = request
+        self.context = context_of(request)
         self.began = time.time()
         self.events: list[Started | Completed | Remark] = []
         self.logs: dict[Digest, LogTail] = {}
         self.source = SourceText("", "")
         self.targets: Sequence[Vertex | None] = ()
         self._reached: Reached | None = None
-
-    @property
-    def context(self) -> str:
-        """The build context, whatever folder it was named in."""
-        given = self.request.context
-        remote = "://" in given or given.startswith("git@")
-        return given if remote else os.path.abspath(given)
 
     def listening(self, report: Report) -> Report:
         """The report, with this one listening as well. It is called by one thread at a time."""
@@ -150,12 +144,8 @@ class Recorder:
 
     @property
     def place(self) -> str:
-        """The same for builds of the same thing: the context, its Dockerfile, what is built."""
-        request, context = self.request, self.context
-        file = os.path.abspath(request.file) if request.file else ""
-        platforms = sorted(map(str, request.platforms))
-        words = (context, file, request.target, *platforms, "", *sorted(request.contexts))
-        return digest_strings(words)[7:23]
+        """See `place_of`."""
+        return place_of(self.request)
 
     def _sum(
         self,
@@ -168,6 +158,21 @@ class Recorder:
         images = [] if made is None else [image.digest for image in made.images]
         words = (*map(_digest, vertices), *keys, *images, self.request.lab, *self.request.tags)
         return digest_strings(words)[7:23]
+
+
+def context_of(request: BuildRequest) -> str:
+    """The build context, whatever folder it was named in."""
+    given = request.context
+    remote = "://" in given or given.startswith("git@")
+    return given if remote else os.path.abspath(given)
+
+
+def place_of(request: BuildRequest) -> str:
+    """The same for builds of the same thing: the context, its Dockerfile, what is built."""
+    file = os.path.abspath(request.file) if request.file else ""
+    platforms = sorted(map(str, request.platforms))
+    words = (context_of(request), file, request.target, *platforms, "", *sorted(request.contexts))
+    return digest_strings(words)[7:23]
 
 
 def newest_in(folder: str) -> str:

@@ -179,7 +179,9 @@ class Records:
         try:
             with open(path, "rb") as file:
                 used = os.fstat(file.fileno()).st_mtime
-                return _build(_unpacked(file.read(_MAX_BYTES)), place, build_id(place, name), used)
+                return build_of(
+                    _unpacked(file.read(_MAX_BYTES)), place, build_id(place, name), used
+                )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error):
             return None
 
@@ -192,7 +194,7 @@ def read_file(path: str) -> Build:
     try:
         with open(path, "rb") as file:
             data = json.loads(file.read(_MAX_BYTES))
-        build = _build(data, "", str(data["id"]), float(data["started"]))
+        build = build_of(data, "", str(data["id"]), float(data["started"]))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -210,7 +212,7 @@ def _unpacked(data: bytes) -> Any:
     return json.loads(text)
 
 
-def _build(data: Any, place: str, id: str, used: float) -> Build:
+def build_of(data: Any, place: str, id: str, used: float) -> Build:
     if data["format"] > FORMAT:
         raise ValueError("of a later version")
     steps: list[Step] = []

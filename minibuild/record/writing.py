@@ -47,7 +47,7 @@ def write(
     made_here = {
         "format": FORMAT,
         "id": build_id(os.path.basename(folder), name),
-        "minibuild": _version(),
+        "minibuild": version(),
         "started": recorder.began,
         "seconds": round(time.time() - recorder.began, 3),
         "error": "" if error is None else str(error),
@@ -83,7 +83,8 @@ def build_id(place: str, name: str) -> str:
     return digest_strings((place, name))[7:15]
 
 
-def _version() -> str:
+def version() -> str:
+    """The version of this program."""
     from minibuild import __version__
 
     return __version__
@@ -109,13 +110,13 @@ def _rows(
             case Remark():
                 heard.setdefault("remarks", []).append(event.text)
     return [
-        _row(vertex, [None if i is None else numbers[i.digest] for i in vertex.inputs],
+        row_of(vertex, [None if i is None else numbers[i.digest] for i in vertex.inputs],
              results, times.get(vertex.digest, {}))
         for vertex in vertices
     ]  # fmt: skip
 
 
-def _row(
+def row_of(
     vertex: Vertex,
     inputs: Sequence[int | None],
     results: Mapping[Digest, VertexResult],

@@ -55,7 +55,7 @@ def open_tree(
     """The tree of a vertex that is done, open while the block runs; None is the empty tree."""
     ignored = (vertex.note.ignored if vertex else None) or IgnoreRules()
     if found is not None and found.local is not None:
-        with _open_directory(build, found.local, ignored) as tree:
+        with open_directory(build.directory(found.local.name), found.local, ignored) as tree:
             yield tree
         return
     snapshots = build.worker.snapshots
@@ -71,10 +71,8 @@ def open_tree(
 
 
 @contextmanager
-def _open_directory(
-    build: BuildContext, source: LocalSource, ignored: IgnoreRules
-) -> Iterator[SourceTree]:
-    path = build.directory(source.name)
+def open_directory(path: str, source: LocalSource, ignored: IgnoreRules) -> Iterator[SourceTree]:
+    """The directory behind a local source, open while the block runs."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -127,7 +125,7 @@ def _read(
     for number, reader in wanted.items():
         with located(ready.vertex.note.span), open_input(build, ready, reader.input) as tree:
             known = digests or build.worker.digests
-            contents[number] = _digests(reader, tree, known, build.cancelled)
+            contents[number] = contents_of(reader, tree, known, build.cancelled)
     return contents
 
 
@@ -151,7 +149,7 @@ def inputs_unchanged(
             if not changed_since(what, tree, since_ns):
                 continue
             try:
-                now = _digests(reader, tree, build.worker.digests, build.cancelled)
+                now = contents_of(reader, tree, build.worker.digests, build.cancelled)
             except BuildError:
                 return False
             if now != part.contents:
@@ -159,9 +157,10 @@ def inputs_unchanged(
     return True
 
 
-def _digests(
+def contents_of(
     reader: Reader, tree: SourceTree, digests: DigestCache, cancelled: threading.Event
 ) -> Contents:
+    """What a reader reads of an open tree."""
     if isinstance(reader, Copy):
         return content_digests(reader, tree, digests, cancelled)
     return tree_digests(tree, reader.source, digests, cancelled)

@@ -1,0 +1,251 @@
+"""What a build would do: what would run, why, and how long it took the last time.
+
+Comes in: a request, and the folder of a store. Goes out: a `Plan`. Nothing runs and nothing is
+written: the store may be on a disk that cannot be written, and no namespace is entered. Files of
+contexts are read for it, as a build would; those of results are not.
+A plan is told with the words of `why`: it is a build whose steps have not run yet.
+Read next: `foresight`, `story`.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from minibuild.cache.records import Cache
+from minibuild.cache.results import Diffs
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, UsageError
+from minibuild.events import Report, silent
+from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
+from minibuild.frontend.definition import Definition
+from minibuild.frontend.subrequests import Scratch, definition_of, finder_of
+from minibuild.graph.op import ImageSource, Merge, MountOutput
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.image.reader import ReadOnlyContent
+from minibuild.record.context_files import Changed, ContextReader, changed_paths
+from minibuild.record.foresight import Foreseen, Foresight
+from minibuild.record.links import LinkAdvice, advice
+from minibuild.record.lookup import known_parts
+from minibuild.record.recorder import context_of, place_of
+from minibuild.record.records import Build, Records, Step, build_of
+from minibuild.record.result_tree import ResultTrees
+from minibuild.record.story import Story, newest_before, story
+from minibuild.record.writing import FORMAT, row_of, version
+from minibuild.session.request import BuildRequest
+from minibuild.solver.lookup import Lookup
+from minibuild.startup.tuples import NamedTuple
+from minibuild.store.read_only import ReadOnlyStore
+
+
+class PlannedStep(NamedTuple):
+    """A step: whether it would be found in the cache, and whether that is `certain`; if not, it
+    depends on what comes of the steps and sources `unless`. `seconds` is how long it took when it
+    ran last, if that is known."""
+
+    step: Step
+    cached: bool
+    certain: bool
+    unless: tuple[Step, ...] = ()
+    seconds: float | None = None
+
+
+class Plan(NamedTuple):
+    """The steps in order, and the causes of those that would run. `unread` are paths taken as
+    changed that no step reads; with `elsewhere` there are caches that were not asked. `links` are
+    for each copy of the last build, if that was asked for."""
+
+    steps: tuple[PlannedStep, ...]
+    story: Story
+    unread: tuple[str, ...] = ()
+    elsewhere: bool = False
+    links: tuple[LinkAdvice, ...] | None = None
+
+    @property
+    def to_run(self) -> list[PlannedStep]:
+        """The steps that are not certain to be found."""
+        return [one for one in self.steps if not (one.cached and one.certain)]
+
+    @property
+    def seconds(self) -> float:
+        """How long these took when they ran last, one after the other."""
+        return sum(one.seconds or 0.0 for one in self.to_run)
+
+    @property
+    def chain_seconds(self) -> float:
+        """How long the longest chain of steps that wait for each other took."""
+        took = {one.step.number: one.seconds or 0.0 for one in self.to_run}
+        ends: list[float] = []
+        for step in self.story.build.steps:
+            before = max((ends[i] for i in step.inputs if i is not None), default=0.0)
+            ends.append(before + took.get(step.number, 0.0))
+        return max(ends, default=0.0)
+
+
+def plan(
+    request: BuildRequest,
+    *,
+    root: str,
+    scratch: Scratch,
+    changed: Sequence[str] = (),
+    links: bool = False,
+    report: Report = silent,
+    cancelled: threading.Event | None = None,
+) -> Plan:
+    """What a build would do. `changed` are paths of contexts, taken as changed. Raises what a build
+    raises before its first step, and for files that a step would not find."""
+    cancelled = cancelled or threading.Event()
+    definition = definition_of(request, scratch, report, cancelled)
+    with closing(ReadOnlyStore(root)) as store:
+        try:
+            planner = _Planner(request, definition, store, report, cancelled)
+            made = planner.plan(changed_paths(changed, request, definition))
+            return made._replace(links=planner.links()) if links else made
+        except BuildError as error:
+            if error.span is not None and error.span.file == definition.source.name:
+                error.source = definition.source
+            raise
+
+
+class _Planner:
+    """One plan."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        definition: Definition,
+        store: ReadOnlyStore,
+        report: Report,
+        cancelled: threading.Event,
+    ) -> None:
+        self._request = request
+        self._definition = definition
+        self._store = store
+        self._report = report
+        self._cancelled = cancelled
+        self._content = ReadOnlyContent(store.root)
+        self._finder = finder_of(request, self._content, report, cancelled)
+        self._cache = Cache(store.db, Diffs(store.db))
+        self._reading = ContextReader(definition.directories, store, cancelled)
+        self._builds = Records(store.root).of_place(place_of(request))
+
+    def plan(self, changed: Changed) -> Plan:
+        self._reading.changed = changed
+        vertices = topological(self._targets())
+        request = self._request
+        lookup = Lookup(self._cache, self._image, None, request.lab)
+        foresight = Foresight(
+            self._store.db,
+            lookup,
+            self._reading.parts,
+            self._builds,
+            elsewhere=bool(request.cache_from),
+        )
+        seen = foresight.of(vertices)
+        build = self._build(vertices, seen)
+        against = newest_before(self._builds, build)
+        told = story(build, against, known_parts(self._cache, build))
+        steps = tuple(self._steps(build, vertices, seen, told))
+        return Plan(steps, told, self._reading.unread(), bool(request.cache_from))
+
+    def links(self) -> tuple[LinkAdvice, ...]:
+        """What `--link` would do for the copies of the last build."""
+        parts, trees = known_parts(self._cache), ResultTrees(self._store, self._content)
+        return tuple(
+            found
+            for build in self._builds[:1]
+            for found in advice(build, self._builds, parts, trees.look)
+        )
+
+    def _targets(self) -> list[Vertex | None]:
+        """The graph, as the build would make it."""
+        request, definition = self._request, self._definition
+        frontend = frontend_of(request, definition)
+        epoch = frontend.epoch(frontend_request(request, definition))
+        if epoch.source is not None:
+            raise UsageError(
+                "the time in SOURCE_DATE_EPOCH is that of a source, which is not fetched here",
+                hint="write it in seconds: --build-arg SOURCE_DATE_EPOCH=0",
+            )
+        asked = frontend_request(with_epoch(request, epoch.seconds), definition)
+        warn = Findings(self._report, definition.source).add
+        return [image.vertex for image in frontend.convert(asked, self._finder, warn).images]
+
+    def _image(self, op: ImageSource) -> Any:
+        return (), [layer.diff_id for layer in self._finder.image(op).layers]
+
+    def _build(self, vertices: Sequence[Vertex], seen: Mapping[Digest, Foreseen]) -> Build:
+        """The plan in the form of a record."""
+        numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
+        results = {digest: foreseen.likely.found for digest, foreseen in seen.items()}
+        rows = []
+        for vertex in vertices:
+            foreseen = seen[vertex.digest]
+            if not foreseen.likely.cached:
+                results[vertex.digest] = foreseen.likely.found._replace(cached=False)
+            inputs = [None if i is None else numbers[i.digest] for i in vertex.inputs]
+            rows.append(row_of(vertex, inputs, results, {}))
+        source, likely = self._definition.source, [f.likely for f in seen.values()]
+        document = {
+            "format": FORMAT,
+            "minibuild": version(),
+            "started": time.time(),
+            "context": context_of(self._request),
+            "file": self._request.file,
+            "target": self._request.target,
+            "build_args": dict(self._request.build_args),
+            "lab": self._request.lab,
+            "source": {"name": source.name, "text": source.text},
+            "vertices": rows,
+            "key_parts": {one.found.key: one.parts for one in likely if one.parts is not None},
+        }
+        return build_of(document, place_of(self._request), "plan", time.time())
+
+    def _steps(
+        self,
+        build: Build,
+        vertices: Sequence[Vertex],
+        seen: Mapping[Digest, Foreseen],
+        told: Story,
+    ) -> Iterator[PlannedStep]:
+        numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
+        before = {one.step.number: one.before for one in told.told}
+        for step, vertex in zip(build.steps, vertices, strict=True):
+            if not step.is_step:
+                continue
+            foreseen = seen[vertex.digest]
+            cached = foreseen.likely.cached
+            hinges: dict[int, Step] = {}
+            if not foreseen.certain:
+                for digest in foreseen.hinges:
+                    hinge = vertices[numbers[digest]]
+                    whole = len(seen[digest].outcomes) == 1
+                    for found in _deciding(hinge, seen, whole=whole):
+                        hinges[numbers[found]] = build.steps[numbers[found]]
+            seconds = self._last_time(step, before.get(step.number))
+            yield PlannedStep(step, cached, foreseen.certain, tuple(hinges.values()), seconds)
+
+    def _last_time(self, step: Step, before: Step | None) -> float | None:
+        """How long it took when it ran last; one whose words changed, before that."""
+        for like in (step, before):
+            for build in self._builds if like is not None else ():
+                for found in build.steps:
+                    same = like and (found.stage, found.text) == (like.stage, like.text)
+                    if same and found.state == "ran":
+                        return found.seconds
+        return None
+
+
+def _deciding(vertex: Vertex, seen: Mapping[Digest, Foreseen], *, whole: bool) -> Iterator[Digest]:
+    """The steps and sources that a vertex stands for: of a merge the inputs that may come out one
+    way or another, or, where its files as a `whole` count, those that would run."""
+    if not isinstance(vertex.op, Merge | MountOutput):
+        yield vertex.digest
+        return
+    for input in vertex.inputs:
+        if input is not None:
+            foreseen = seen[input.digest]
+            open_end = len(foreseen.outcomes) > 1 or (whole and not foreseen.likely.cached)
+            if open_end:
+                yield from _deciding(input, seen, whole=whole)
