@@ -65,13 +65,9 @@ def parser(
     )
     made.switch("--squash", help="one layer for all that is above the base")
     made.switch("--push", help="push the image to its registry, as -o type=registry")
-    made.add_optional_value(
-        "--load",
-        "true",
-        default="false",
-        metavar="[=docker|podman|nerdctl|ctr]",
-        help="hand the image to a container engine of this machine",
-    )
+    said = "hand the image to a container engine of this machine"
+    kinds = "[=docker|podman|nerdctl|ctr]"
+    made.add_optional_value("--load", "true", default="false", metavar=kinds, help=said)
     # Habits of people who use docker: these ask for what is done anyway.
     for habit, reason in _HABITS.items():
         made.habit(habit, reason)
