@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.cache.blobs import LostLayer
+from minibuild.cache.layers import LostLayer
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError

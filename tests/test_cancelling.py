@@ -24,11 +24,11 @@ from minibuild.fileop.copy import CopyJob, Hooks, Places, copy
 from minibuild.graph.op import Copy
 from minibuild.layer.archive import extract
 from minibuild.layer.convert import clamp_times, recompress
+from minibuild.layer.layer import Layer
 from minibuild.layer.pack import pack
 from minibuild.layer.unpack import unpack
 from minibuild.linux.contents import Copier, same_contents
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
 from minibuild.registry.fetch import fetch_blob
 from minibuild.snapshot.api import Change, Kind
 from minibuild.store.layout import Store
@@ -56,7 +56,7 @@ class Place(NamedTuple):
     data: Path
     holes: Path
     content: ContentStore
-    layer: PackedLayer
+    layer: Layer
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def place(tmp_path: Path, store: Store) -> Place:
         tar.add(data, "data")
     content = ContentStore(store)
     change = Change(Kind.ADD, "data", str(data))
-    layer = pack([change], content, store.db, compression="uncompressed")
+    layer = pack([change], content, compression="uncompressed")
     return Place(tmp_path, data, holes, content, layer)
 
 
@@ -108,19 +108,19 @@ def copied(form: str) -> Callable[[Place, Soon], object]:
 
 def packed(place: Place, soon: Soon) -> None:
     change = Change(Kind.ADD, "holes", str(place.holes))
-    pack([change], place.content, place.content.store.db, cancelled=soon)
+    pack([change], place.content, cancelled=soon)
 
 
 def many_packed(place: Place, soon: Soon) -> None:
     small = place.path / "small"
     small.touch()
     changes = (Change(Kind.ADD, f"{number}", str(small)) for number in range(1000))
-    pack(changes, place.content, place.content.store.db, cancelled=soon)
+    pack(changes, place.content, cancelled=soon)
 
 
 def unpacked(place: Place, soon: Soon) -> None:
     layer = place.layer
-    unpack(place.content, layer.descriptor, layer.diff_id, target(place), "plain", cancelled=soon)
+    unpack(layer, target(place), "plain", cancelled=soon)
 
 
 def fetched(place: Place, soon: Soon) -> None:
@@ -150,12 +150,8 @@ CASES: dict[str, Callable[[Place, Soon], object]] = {
     "packing many": many_packed,
     "unpacking": unpacked,
     "fetching": fetched,
-    "compressing": lambda p, soon: recompress(
-        p.content, p.content.store.db, p.layer, "zstd", cancelled=soon
-    ),
-    "dating": lambda p, soon: clamp_times(
-        p.content, p.content.store.db, p.layer, 1, "zstd", cancelled=soon
-    ),
+    "compressing": lambda p, soon: recompress(p.content, p.layer, "zstd", cancelled=soon),
+    "dating": lambda p, soon: clamp_times(p.content, p.layer, 1, "zstd", cancelled=soon),
     "a folder": lambda p, soon: export_local(
         Tree("", opened(p.data.parent)), str(p.path / "out"), cancelled=soon
     ),

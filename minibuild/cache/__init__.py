@@ -6,5 +6,5 @@ records of keys).
 
 Comes in: diffs and cache keys. Goes out: snapshots, layers, and results found by key.
 Read in this order: `results` (what a result is), `materialise` (how it becomes a directory),
-`blobs` (how it becomes layers), `records` (how it is found again).
+`layers` (where these are), `records` (how it is found again).
 """

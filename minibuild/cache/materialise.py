@@ -1,11 +1,11 @@
 """From a list of diffs to something one can stand in, or send: made on demand, and once.
 
-Comes in: a result. Goes out: a snapshot that shows all of it (`snapshot`), or a blob for each of
-its diffs (`blob`). An image that is only exported is never put on disk; a base image that no step
+Comes in: a result. Goes out: a snapshot that shows all of it (`snapshot`), or a layer for each of
+its diffs (`layer`). An image that is only exported is never put on disk; a base image that no step
 runs on is never unpacked; a layer packed or pulled once is never packed again.
 
 How a list becomes a snapshot: if the last diff was made on exactly the list before it, its own
-tree is the answer (unpacked from its blob, if need be). Otherwise this is a merge: the longest
+tree is the answer (unpacked from its layer, if need be). Otherwise this is a merge: the longest
 prefix that exists as a tree, or can without a merge, is the parent, and the rest is applied to it
 by the merge snapshotter. What was merged is remembered by its list.
 Read next: `solver.keys`.
@@ -13,12 +13,12 @@ Read next: `solver.keys`.
 
 import json
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
+from minibuild.cache.layers import LayerStore
 from minibuild.cache.results import DiffKey, DiffRow, Diffs, Result, list_key
 from minibuild.errors import StoreError
-from minibuild.oci.layers import PackedLayer
+from minibuild.layer.layer import Layer
 from minibuild.oci.model import Compression
 from minibuild.snapshot.api import (
     Diff,
@@ -34,30 +34,6 @@ Tell = Callable[[str], None]
 """Called with a sentence about work that takes time, for progress."""
 
 
-class Layers(Protocol):
-    """Layers as files: how a diff becomes a blob and a blob a tree."""
-
-    def pack(self, diff: Diff, compression: Compression, level: int | None) -> PackedLayer:
-        """Write the diff as a layer into the content store."""
-        ...
-
-    def present(self, blob: PackedLayer) -> bool:
-        """Whether the blob is in the content store, or can be fetched from where it came from."""
-        ...
-
-    def fetch(self, blob: PackedLayer) -> None:
-        """Have the blob in the content store afterwards. Raises `RegistryError`, `ImageError`."""
-        ...
-
-    def prefetch(self, blobs: Sequence[PackedLayer]) -> None:
-        """Begin to fetch those that are not here, and return at once."""
-        ...
-
-    def unpack(self, blob: PackedLayer, active: SnapshotID) -> tuple[str, ...]:
-        """Apply a blob, fetched or not, to an active snapshot; says what had to be left out."""
-        ...
-
-
 class Materialiser:
     """Trees and blobs of results. Safe in threads; equal work is done once, also by processes."""
 
@@ -66,7 +42,7 @@ class Materialiser:
         store: Store,
         snapshots: MergeSnapshotter,
         diffs: Diffs,
-        layers: Layers,
+        layers: LayerStore,
         *,
         policy: MergePolicy = MergePolicy(),  # noqa: B008
         cancelled: threading.Event | None = None,
@@ -99,7 +75,7 @@ class Materialiser:
         """Have all layers that will be unpacked on the way: the transfers run side by side, and
         the first layer is unpacked while the others arrive."""
         rows = [self._diffs.get(key) for key in result]
-        self._layers.prefetch([r.blob for r in rows if r.blob and not self._has_tree(r)])
+        self._layers.prefetch([r.layer for r in rows if r.layer and not self._has_tree(r)])
 
     def diff(self, key: DiffKey, tell: Tell) -> Diff:
         """A diff as two snapshots."""
@@ -110,36 +86,26 @@ class Materialiser:
         assert row.upper is not None
         return Diff(row.lower, row.upper)
 
-    def blob(
-        self,
-        key: DiffKey,
-        tell: Tell,
-        compression: Compression = "gzip",
-        level: int | None = None,
-        *,
-        remote: bool = False,
-    ) -> PackedLayer:
-        """A diff as a layer in the content store; compressed so, unless it is a layer already.
-
-        With `remote` a layer that can be fetched stays where it is.
-        """
+    def layer(
+        self, key: DiffKey, compression: Compression = "gzip", level: int | None = None
+    ) -> Layer:
+        """A diff as a layer: one that is known stays as and where it is, and its bytes are fetched
+        by whatever needs them; else the diff is packed and compressed so."""
         row = self._diffs.get(key)
-        if row.blob is not None and (row.upper is None or self._layers.present(row.blob)):
-            if not (remote and self._layers.present(row.blob)):
-                self._layers.fetch(row.blob)
-            return row.blob
+        if row.layer is not None and self._layers.present(row.layer):
+            return row.layer
         with self._store.lock(f"blob-{key}", self._cancelled) as waited:
             row = self._diffs.get(key) if waited else row
-            if row.blob is not None and self._layers.present(row.blob):
-                return row.blob
+            if row.layer is not None and self._layers.present(row.layer):
+                return row.layer
             if row.upper is None:
                 raise StoreError(
                     "a layer is in the cache neither as files nor as a blob",
-                    hint="run `minibuild prune --all`, then build again",
+                    hint="build with --no-cache once",
                 )
-            blob = self._layers.pack(Diff(row.lower, row.upper), compression, level)
-            self._diffs.set_blob(key, blob)
-        return blob
+            made = self._layers.pack(Diff(row.lower, row.upper), compression, level)
+            self._diffs.set_layer(key, made)
+        return made._replace(source=self._layers)
 
     def _known(self, result: Result) -> SnapshotID | None:
         if not self._plain:
@@ -154,10 +120,10 @@ class Materialiser:
         return row.upper is not None and self._snapshots.intact(row.upper)
 
     def _tree(self, row: DiffRow, tell: Tell) -> SnapshotID:
-        """The tree of a diff on its own base, unpacked from its blob if it is gone."""
+        """The tree of a diff on its own base, unpacked from its layer if it is gone."""
         if row.upper is not None and self._has_tree(row):
             return row.upper
-        if row.blob is None:
+        if row.layer is None:
             raise StoreError(
                 f"the files of snapshot {row.upper} are gone, and were in no layer yet",
                 hint="run `minibuild prune --all`, then build again",
@@ -170,7 +136,7 @@ class Materialiser:
                 return now.upper
             active = self._snapshots.prepare(parent)
             try:
-                for left_out in self._layers.unpack(row.blob, active):
+                for left_out in self._layers.unpack(row.layer, active):
                     tell(left_out)
                 self._snapshots.commit(active)
             except BaseException:

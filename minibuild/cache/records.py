@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from minibuild.cache.results import DiffKey, Diffs, Result
 from minibuild.digest import Digest, digest_strings
-from minibuild.oci.layers import PackedLayer
+from minibuild.layer.layer import Layer
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.database import Database
 
@@ -120,7 +120,7 @@ class Cache:
                 )
 
     def layer(
-        self, below: Result, layer: PackedLayer, name: str, created: float | None = None
+        self, below: Result, layer: Layer, name: str, created: float | None = None
     ) -> DiffKey:
         """The diff that a layer of an image is on the layers `below`: the one that it was before,
         or a new one.
@@ -130,6 +130,6 @@ class Cache:
         key = digest_strings(("layer", *map(str, below), layer.diff_id, layer.digest))
         record = self.lookup(key)
         if record is None:
-            record = Record(key, (*below, self._diffs.add(below, blob=layer, created=created)))
+            record = Record(key, (*below, self._diffs.add(below, layer=layer, created=created)))
             self.save({key}, record, name)
         return record.result[-1]

@@ -1,12 +1,12 @@
 """Results: ordered lists of diffs, the central idea of the solver.
 
 A diff is a row of the table `diffs`. It remembers on which list it was made (`base`), and it can
-exist as a tree (`upper`, a snapshot), as a blob (a layer in the content store), or both. Each form
+exist as a tree (`upper`, a snapshot), as a layer (a blob), or both. Each form
 is made only when something asks for it (see `materialise`), and never twice.
 
 - A chain of RUNs is a list in which each diff was made on all those before it.
 - `Merge` is concatenation: it costs nothing and touches no disk.
-- The layers of an image are a list of diffs that exist as blobs.
+- The layers of an image are a list of diffs that exist as layers.
 - An OCI image is a list of diffs, each written as a tar.
 
 Read next: `materialise`.
@@ -19,7 +19,9 @@ from typing import Any, NewType
 
 from minibuild.digest import DiffID, Digest, digest_strings
 from minibuild.graph.op import LocalSource
-from minibuild.oci.layers import PackedLayer
+from minibuild.layer.layer import Layer
+from minibuild.oci.content import BlobSource
+from minibuild.oci.model import Descriptor
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.database import Database
@@ -56,7 +58,7 @@ class DiffRow(NamedTuple):
     base: Result
     lower: SnapshotID | None
     upper: SnapshotID | None
-    blob: PackedLayer | None
+    layer: Layer | None
     created: float
 
 
@@ -68,19 +70,15 @@ def list_key(result: Iterable[DiffKey]) -> str:
     return digest_strings(str(key) for key in result)[7:39]
 
 
-def _row(values: tuple[Any, ...]) -> DiffRow:
-    key, base, lower, upper, diff_id, digest, size, media_type, created = values
-    blob = None if digest is None else PackedLayer(diff_id, digest, size, media_type)
-    return DiffRow(key, tuple(json.loads(base)), lower, upper, blob, created)
-
-
 class Diffs:
-    """The table of diffs. Rows are added and completed, never changed."""
+    """The table of diffs. Rows are added and completed, never changed. `blobs` has the bytes of
+    those that are layers."""
 
-    __slots__ = ("_db",)
+    __slots__ = ("_blobs", "_db")
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, blobs: BlobSource) -> None:
         self._db = db
+        self._blobs = blobs
 
     def add(
         self,
@@ -88,10 +86,10 @@ class Diffs:
         *,
         lower: SnapshotID | None = None,
         upper: SnapshotID | None = None,
-        blob: PackedLayer | None = None,
+        layer: Layer | None = None,
         created: float | None = None,
     ) -> DiffKey:
-        """A new diff made on `base`, as a tree or as a blob."""
+        """A new diff made on `base`, as a tree or as a layer."""
         cursor = self._db.execute(
             "INSERT INTO diffs (base, lower, upper, diff_id, digest, size_bytes, media_type,"
             " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -99,7 +97,7 @@ class Diffs:
                 json.dumps(base),
                 lower,
                 upper,
-                *((None,) * 4 if blob is None else blob),
+                *((None,) * 4 if layer is None else _columns(layer)),
                 time.time() if created is None else created,
             ),
         )
@@ -111,7 +109,7 @@ class Diffs:
         found = self._db.execute(f"SELECT {_COLUMNS} FROM diffs WHERE id = ?", (key,)).fetchone()
         if found is None:
             raise KeyError(key)
-        return _row(found)
+        return self._row(found)
 
     def alike(self, base: Result, diff_id: DiffID) -> list[DiffRow]:
         """The diffs on `base` that are this layer, however it is compressed."""
@@ -119,7 +117,7 @@ class Diffs:
             f"SELECT {_COLUMNS} FROM diffs WHERE diff_id = ? AND base = ? ORDER BY id",
             (diff_id, json.dumps(base)),
         )
-        return [_row(row) for row in rows.fetchall()]
+        return [self._row(row) for row in rows.fetchall()]
 
     def all_present(self, result: Result) -> bool:
         """Whether every diff of the result still exists."""
@@ -135,9 +133,20 @@ class Diffs:
         """The diff now exists as a tree, too."""
         self._db.execute("UPDATE diffs SET lower = ?, upper = ? WHERE id = ?", (lower, upper, key))
 
-    def set_blob(self, key: DiffKey, blob: PackedLayer) -> None:
-        """The diff now exists as a blob, too."""
+    def set_layer(self, key: DiffKey, layer: Layer) -> None:
+        """The diff now exists as a layer, too."""
         self._db.execute(
             "UPDATE diffs SET diff_id = ?, digest = ?, size_bytes = ?, media_type = ? WHERE id = ?",
-            (*blob, key),
+            (*_columns(layer), key),
         )
+
+    def _row(self, values: tuple[Any, ...]) -> DiffRow:
+        key, base, lower, upper, diff_id, digest, size, media_type, created = values
+        layer = None
+        if digest is not None:
+            layer = Layer(diff_id, Descriptor(media_type, digest, size), self._blobs)
+        return DiffRow(key, tuple(json.loads(base)), lower, upper, layer, created)
+
+
+def _columns(layer: Layer) -> tuple[DiffID, Digest, int, str]:
+    return layer.diff_id, layer.digest, layer.size, layer.media_type

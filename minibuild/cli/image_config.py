@@ -12,11 +12,11 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.image_edit import Place, edit_parser, edited
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
-from minibuild.imagetools.edit import Drafts, Image, write_image
+from minibuild.imagetools.edit import Image, write_image
 from minibuild.imagetools.reconfigure import Changes, reconfigured
-from minibuild.oci.content import BlobSource
 from minibuild.oci.document import parse_value
 from minibuild.oci.model import Descriptor
+from minibuild.oci.multi import MultiSource
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
@@ -49,15 +49,14 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if changes == Changes() and not annotations:
         raise UsageError("there is nothing to change", hint="see `minibuild image config --help`")
 
-    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
-        drafts.owns(source, image.layers)
+    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
         entry = {
             "created": image.config.get("created", ""),
             "created_by": "minibuild image config",
             "empty_layer": True,
         }
         return write_image(
-            drafts,
+            blobs,
             image,
             image.layers,
             [*image.history, entry] if image.history else [],

@@ -19,11 +19,10 @@ from minibuild.cli.stores import Images, find, new_name, open_images, reference
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.reference import Reference
 from minibuild.imagetools.edit import (
-    Drafts,
     Image,
-    add_layer,
     each_image,
     entries_below,
+    layer_for,
     read_image,
     without_layers,
     write_image,
@@ -34,6 +33,7 @@ from minibuild.layer.compress import compression_of
 from minibuild.linux.signals import stopping
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
+from minibuild.oci.multi import MultiSource
 from minibuild.oci.transfer import manifests_of
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
@@ -56,15 +56,15 @@ class Place(NamedTuple):
         top, blobs = self.registry.find(name)
         return str(name), top, blobs
 
-    def put(self, drafts: Drafts, top: Descriptor, name: Reference) -> None:
+    def put(self, blobs: MultiSource, top: Descriptor, name: Reference) -> None:
         """Have the new image under its name."""
         if self.registry is None:
-            drafts.keep(self.images.content)
+            blobs.keep(self.images.content)
             self.images.names.tag(name, top)
             return
         from minibuild.registry.push import push_image
 
-        push_image(self.registry, drafts, top, [name])
+        push_image(self.registry, blobs, top, [name])
 
 
 @contextmanager
@@ -98,15 +98,15 @@ def edited(
     options: argparse.Namespace,
     session: Session,
     verb: str,
-    edit: Callable[[Place, Drafts, BlobSource, Image], Descriptor],
+    edit: Callable[[Place, MultiSource, Image], Descriptor],
 ) -> int:
     """Do an edit on the image, or on each image of an index, and keep what comes out."""
     name = new_name(options.name)
     with _place(options, session) as place:
         _, top, source = place.find(options.image)
-        drafts = Drafts(source, place.images.content)
-        made = each_image(drafts, source, top, lambda image: edit(place, drafts, source, image))
-        place.put(drafts, made._replace(annotations={}), name)
+        blobs = MultiSource()
+        made = each_image(blobs, source, top, lambda image: edit(place, blobs, image))
+        place.put(blobs, made._replace(annotations={}), name)
     session.say(made.digest if options.quiet else f"{verb} {name.familiar}  {made.digest}")
     return 0
 
@@ -129,16 +129,14 @@ def _append(options: argparse.Namespace, session: Session) -> int:
     if not options.file:
         raise UsageError("there is nothing to append", hint="name a tar with -f TAR")
 
-    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
         layers, history = list(image.layers), list(image.history)
         for path in options.file:
-            packed, created = layer_of_tar(place.images, path)
-            layer = add_layer(image, packed)
-            drafts.owns(place.images.content, [layer])
-            layers.append(layer)
+            layer, created = layer_of_tar(place.images, path)
+            layers.append(layer_for(image, layer))
             entry = {"created": created, "created_by": f"minibuild image append {path}"}
             history.append(entry | ({"comment": options.message} if options.message else {}))
-        return write_image(drafts, image, layers, history)
+        return write_image(blobs, image, layers, history)
 
     return edited(options, session, "made", edit)
 
@@ -166,15 +164,13 @@ def _rebase_parser() -> Parser:
 
 
 def _rebase(options: argparse.Namespace, session: Session) -> int:
-    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
         old_name = options.base or _base_of(image)
         _, old_top, old_source = place.find(old_name)
         old = _for_image(old_source, old_top, image, old_name)
         name, new_top, new_source = place.find(options.onto)
         new = _for_image(new_source, new_top, image, options.onto)
-        drafts.owns(source, image.layers)
-        drafts.owns(new_source, new.layers)
-        return rebase(drafts, image, old, new, name)
+        return rebase(blobs, image, old, new, name)
 
     return edited(options, session, "rebased", edit)
 
@@ -210,8 +206,8 @@ def _flatten_parser() -> Parser:
 
 
 def _flatten(options: argparse.Namespace, session: Session) -> int:
-    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
-        return _squashed(place, drafts, image, 0, "minibuild image flatten")
+    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
+        return _squashed(place, blobs, image, 0, "minibuild image flatten")
 
     return edited(options, session, "flattened", edit)
 
@@ -235,7 +231,7 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
     if options.base and options.keep >= 0:
         raise UsageError("--from and --keep contradict each other")
 
-    def edit(place: Place, drafts: Drafts, source: BlobSource, image: Image) -> Descriptor:
+    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
         keep = options.keep
         if keep < 0:
             name = options.base or _base_of(image)
@@ -247,22 +243,23 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
                 raise ImageError(f"the image was not made on {name}: its lowest layers are others")
         if keep > len(image.layers):
             raise UsageError(f"the image has {len(image.layers)} layers, and {keep} are to stay")
-        return _squashed(place, drafts, image, keep, "minibuild image squash")
+        return _squashed(place, blobs, image, keep, "minibuild image squash")
 
     return edited(options, session, "squashed", edit)
 
 
-def _squashed(place: Place, drafts: Drafts, image: Image, keep: int, created_by: str) -> Descriptor:
+def _squashed(
+    place: Place, blobs: MultiSource, image: Image, keep: int, created_by: str
+) -> Descriptor:
     """The image with its layers from number `keep` on as one."""
-    content = place.images.content
-    kind = compression_of(image.layers[-1].blob.media_type) if image.layers else "gzip"
-    packed = squash_layers(content, place.images.store.db, content, image.layers, keep, kind)
-    layers = (*image.layers[:keep], add_layer(image, packed))
+    kind = compression_of(image.layers[-1].media_type) if image.layers else "gzip"
+    made = squash_layers(place.images.content, image.layers, keep, kind)
+    layers = (*image.layers[:keep], layer_for(image, made))
     seam = entries_below(image.history, keep)
     comment = f"{len(image.layers) - keep} layers in one"
     last = {"created": image.config.get("created", ""), "created_by": created_by}
     history = [*image.history[:seam], *without_layers(image.history[seam:])]
-    return write_image(drafts, image, layers, [*history, {**last, "comment": comment}])
+    return write_image(blobs, image, layers, [*history, {**last, "comment": comment}])
 
 
 COMMANDS = {

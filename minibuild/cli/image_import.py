@@ -24,12 +24,12 @@ from minibuild.layer.compress import (
     detect_compression,
     stream_errors,
 )
+from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import header, padding
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux.beneath import clean
 from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
-from minibuild.oci.layers import PackedLayer, remember
 from minibuild.progress.quantity import bytes_text
 
 
@@ -55,13 +55,16 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         if options.message:
             history["comment"] = options.message
         # Not the time of the import: the same tar is to give the same image.
-        image = assemble(ImageConfig(platform, {}, (history,)), [ImageLayer(layer, newest)])
+        image = assemble(
+            ImageConfig(platform, {}, (history,)),
+            [ImageLayer(layer.diff_id, layer.descriptor, newest)],
+        )
         store_documents(images.content, image)
         images.names.tag(name, image.manifest)
     if options.quiet:
         session.say(image.config.digest)
     else:
-        size = bytes_text(layer.size_bytes)
+        size = bytes_text(layer.size)
         session.say(f"imported {name.familiar}  {image.manifest.digest}  {size}")
     return 0
 
@@ -82,14 +85,14 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def layer_of_tar(images: Images, path: str) -> tuple[PackedLayer, str]:
+def layer_of_tar(images: Images, path: str) -> tuple[Layer, str]:
     """A tar as a layer in the store, and the time of its newest file as documents have it."""
     with _opened(path) as file:
-        packed, newest = _layer(images, file, path)
-    return packed, rfc3339(newest)
+        layer, newest = _layer(images, file, path)
+    return layer, rfc3339(newest)
 
 
-def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLayer, float]:
+def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[Layer, float]:
     """The tar as a layer in the store, and the time of its newest file."""
     compression = detect_compression(file.peek(16)[:16])
     stream = decompressed(cast(BinaryIO, file), compression)
@@ -98,9 +101,9 @@ def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[PackedLa
             newest = _rewrite(TarReader(file_chunks(stream), what), writer, what)
         except stream_errors(compression) as error:
             raise ImageError(f"{what} is not sound {compression} data: {error}") from None
-        packed = writer.commit()
-    remember(images.store.db, packed)
-    return packed, newest
+        layer = writer.commit()
+    remember(images.content, layer)
+    return layer, newest
 
 
 def _rewrite(reader: TarReader, writer: LayerWriter, what: str) -> float:

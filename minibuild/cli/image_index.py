@@ -13,7 +13,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.graph.reference import Reference
-from minibuild.imagetools.index import Together
+from minibuild.imagetools.index import IndexBuilder
 from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
 
@@ -50,11 +50,11 @@ def _in_the_store(
     options: argparse.Namespace, session: Session, name: Reference, annotations: dict[str, str]
 ) -> Descriptor:
     with open_images(session.root) as images:
-        together = Together()
+        builder = IndexBuilder()
         for word in options.image:
-            together.add(images.content, find(images, word).descriptor)
-        top = together.finish(annotations)
-        images.content.put(together.document)
+            builder.add(images.content, find(images, word).descriptor)
+        top = builder.finish(annotations)
+        builder.blobs.keep(images.content)
         images.names.tag(name, top)
     return top
 
@@ -69,13 +69,13 @@ def _in_registries(
     names = [reference(word) for word in options.image]
     access = access_of(options, session.environment, {one.domain for one in (name, *names)})
     cancelled = threading.Event()
-    registry, together = Registry(access, patient(cancelled, access.stall_s)), Together()
+    registry, builder = Registry(access, patient(cancelled, access.stall_s)), IndexBuilder()
     with stopping(cancelled):
         for one in names:
             top, blobs = registry.find(one)
-            together.add(blobs, top)
-        top = together.finish(annotations)
-        push_image(registry, together, top, [name])
+            builder.add(blobs, top)
+        top = builder.finish(annotations)
+        push_image(registry, builder.blobs, top, [name])
     return top
 
 

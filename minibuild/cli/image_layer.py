@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image_look import add_options, side_of
+from minibuild.cli.image_look import add_options, image_of
 from minibuild.cli.lab_try import upper_data, upper_words
 from minibuild.cli.merge_trace import act_words
 from minibuild.cli.parser import Parser
@@ -49,9 +49,9 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     platform = platform_of(options.platform, session.environment)
     root = session.root
     with open_images(root) as images:
-        side = side_of(images, options.image, platform)
-        number = _number(options.number, len(side.image.layers))
-        forms = of_tar(side.source, side.image, number)
+        image = image_of(images, options.image, platform)
+        number = _number(options.number, len(image.layers))
+        forms = of_tar(image, number)
     unable = ""
     try:
         from minibuild.rootless.enter import enter
@@ -61,8 +61,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         unable = error.message
     else:
         with open_images(root) as images:
-            side = side_of(images, options.image, platform)
-            forms = forms_on_disk(root, forms, side.source, side.image, session.tell)
+            image = image_of(images, options.image, platform)
+            forms = forms_on_disk(root, forms, image, session.tell)
     path = options.path.strip("/")
     rows = [r for r in forms.rows if not path or f"{r.path}/".startswith(f"{path}/")]
     if options.format == "json":

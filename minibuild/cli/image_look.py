@@ -16,7 +16,7 @@ from minibuild.cli.stores import Images, chosen, find, open_images
 from minibuild.cli.table import one_line, short_id
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
-from minibuild.imagetools.compare import FileChange, Side, ValueChange, config_changes, file_changes
+from minibuild.imagetools.compare import FileChange, ValueChange, config_changes, file_changes
 from minibuild.imagetools.edit import Image
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
@@ -47,7 +47,7 @@ def _history_parser() -> Parser:
 def _history(options: argparse.Namespace, session: Session) -> None:
     platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        image = side_of(images, options.image, platform).image
+        image = image_of(images, options.image, platform)
     entries = list(_entries(image))
     if options.format == "json":
         return session.say_json(entries)
@@ -71,8 +71,8 @@ def _entries(image: Image) -> Iterator[dict[str, Any]]:
             "created": str(known.get("created") or ""),
             "created_by": str(known.get("created_by") or known.get("comment") or ""),
             "comment": str(known.get("comment") or ""),
-            "layer": layer.blob.digest if layer else "",
-            "size": layer.blob.size if layer else 0,
+            "layer": layer.digest if layer else "",
+            "size": layer.size if layer else 0,
         }
 
     for known in image.history:
@@ -102,9 +102,8 @@ def _diff_parser() -> Parser:
 def _diff(options: argparse.Namespace, session: Session) -> int:
     platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        sides = [side_of(images, word, platform) for word in (options.old, options.new)]
-        files = file_changes(*sides, times=not options.no_times)
-    old, new = (side.image for side in sides)
+        old, new = (image_of(images, word, platform) for word in (options.old, options.new))
+        files = file_changes(old, new, times=not options.no_times)
     values = config_changes(old.config, new.config)
     values += config_changes(
         {"annotations": dict(old.manifest.annotations)},
@@ -123,13 +122,13 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     return DIFFERENT if differs or layers_differ else 0
 
 
-def side_of(images: Images, word: str, platform: Platform) -> Side:
-    """The one image that a word means, and where its blobs are."""
+def image_of(images: Images, word: str, platform: Platform) -> Image:
+    """The one image that a word means."""
     found = _sources(images, word)
     if len(found) != 1:
         raise UsageError(f"{word} holds {len(found)} images, and one is to be looked at")
     source, top = found[0]
-    return Side(chosen(source, top, platform, word), source)
+    return chosen(source, top, platform, word)
 
 
 def _common_layers(old: Image, new: Image) -> int:
@@ -149,7 +148,7 @@ def _told(
     yield f"layers    {counts}"
     for sign, image in (("-", old), ("+", new)):
         for layer in image.layers[common:]:
-            yield f"  {sign} {short_id(layer.blob.digest)}  {bytes_text(layer.blob.size):>9}"
+            yield f"  {sign} {short_id(layer.digest)}  {bytes_text(layer.size):>9}"
     if values:
         yield "config"
         for name, before, after in values:
@@ -170,8 +169,8 @@ def _as_json(
     return {
         "layers": {
             "common": common,
-            "old": [layer.blob.digest for layer in old.layers],
-            "new": [layer.blob.digest for layer in new.layers],
+            "old": [layer.digest for layer in old.layers],
+            "new": [layer.digest for layer in new.layers],
         },
         "config": [value._asdict() for value in values],
         "files": [change._asdict() for change in files],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image_look import add_options, side_of
+from minibuild.cli.image_look import add_options, image_of
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
@@ -71,11 +71,11 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         raise UsageError("-L takes a depth from 1 on")
     platform = platform_of(options.platform, session.environment)
     with open_images(session.root) as images:
-        side = side_of(images, options.image, platform)
-        used = usage(side.source, side.image.layers)
-    known = layer_origins(session.root, side.image)
+        image = image_of(images, options.image, platform)
+        used = usage(image.layers)
+    known = layer_origins(session.root, image)
     if options.format == "json":
-        session.say_json(_as_data(side.image, used, known, options.depth))
+        session.say_json(_as_data(image, used, known, options.depth))
     else:
         for line in _told(used, known, options.depth, all_hidden=options.wasted):
             session.say(line)
@@ -216,7 +216,7 @@ def _as_data(
         "layers": [
             {
                 "number": number,
-                "digest": image.layers[number].blob.digest,
+                "digest": image.layers[number].digest,
                 "packed": layer.packed_bytes,
                 "files": layer.file_bytes,
                 "hidden": layer.hidden_bytes,

@@ -92,14 +92,8 @@ def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
                 )
             ) from None
     image = chosen(worker.content, found.descriptor, platform, word)
-    from minibuild.oci.layers import PackedLayer
-
-    layers = [
-        PackedLayer(layer.diff_id, layer.blob.digest, layer.blob.size, layer.blob.media_type)
-        for layer in image.layers
-    ]
     said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
-    return of_image(worker, word, layers, said)
+    return of_image(worker, word, image.layers, said)
 
 
 def _wanted(fate: "Fate", path: str, only: str) -> bool:

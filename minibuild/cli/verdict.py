@@ -14,7 +14,6 @@ from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import Layout
 from minibuild.imagetools.compare import Difference, ValueChange, config_changes, first_in
 from minibuild.imagetools.edit import Image, read_image
-from minibuild.oci.content import BlobSource
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
@@ -58,7 +57,7 @@ def compare(first: str, second: str) -> Verdict:
         return Verdict(top.digest)
     pairs = list(zip(_images(one), _images(two), strict=True))
     for old, new in pairs:
-        found = _parted(one, old, two, new)
+        found = _parted(old, new)
         if found is not None:
             several = str(new.platform) if len(pairs) > 1 else ""
             return found._replace(digest=top.digest, platform=several)
@@ -70,7 +69,7 @@ def _images(layout: Layout) -> Iterator[Image]:
         yield read_image(layout, descriptor)
 
 
-def _parted(one: BlobSource, old: Image, two: BlobSource, new: Image) -> Verdict | None:
+def _parted(old: Image, new: Image) -> Verdict | None:
     """Where two images of a platform part; None if they are the same."""
     if old.descriptor.digest == new.descriptor.digest:
         return None
@@ -81,7 +80,7 @@ def _parted(one: BlobSource, old: Image, two: BlobSource, new: Image) -> Verdict
     if differing:
         number = differing[0]
         words = str(made_by[number].get("created_by", "")) if number < len(made_by) else ""
-        file = first_in((one, old.layers[number]), (two, new.layers[number]))
+        file = first_in(old.layers[number], new.layers[number])
         return verdict._replace(step=instruction(words), file=file)
     values = config_changes(old.config, new.config)
     values += config_changes({"history": list(old.history)}, {"history": list(new.history)})

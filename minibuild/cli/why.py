@@ -179,17 +179,16 @@ def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Ans
 def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
     """Of an image that was not built here: the layer, and the instruction of its history."""
     from minibuild.graph.platform import host_platform
-    from minibuild.image.listing import Layer, tree_of
+    from minibuild.image.listing import tree_of
 
     top = find(images_of(worker), word).descriptor
     image = chosen(worker.content, top, host_platform(), word)
-    layers = [Layer(layer.blob, layer.diff_id) for layer in image.layers]
-    item = tree_of(worker.content, layers).get(path.strip("/"))
+    item = tree_of(image.layers).get(path.strip("/"))
     if item is None:
         raise ImageError(f"{word} has no {path}", hint="paths begin at the root of the image")
     said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
     made_by = said[item.layer] if item.layer < len(said) else ""
-    data = {"path": path, "layer": item.layer, "digest": layers[item.layer].blob.digest}
+    data = {"path": path, "layer": item.layer, "digest": image.layers[item.layer].digest}
     line = f"{path}  layer {item.layer}  {why_text.short(made_by) or 'its history does not say'}"
     return [line], [{**data, "instruction": made_by}]
 

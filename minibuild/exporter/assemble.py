@@ -15,6 +15,7 @@ from minibuild.exporter.output import OutputContext
 from minibuild.exporter.result import ImageView
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.reference import Reference
+from minibuild.layer.layer import Layer
 from minibuild.oci.config import (
     INLINE_CACHE,
     AssembledImage,
@@ -22,14 +23,12 @@ from minibuild.oci.config import (
     assemble,
     store_documents,
 )
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.session.request import Output
 
 if TYPE_CHECKING:
     from minibuild.exporter.bundle import Bundle
-    from minibuild.exporter.converted import Converter
 
 PACKERS = 4
 """Layers packed at once: small ones wait for the disk more than for a processor."""
@@ -45,15 +44,15 @@ def assemble_all(
     images = []
     for built, result in zip(target.solved.images, target.solved.results, strict=True):
         layers = _layers(target, result, options, remote)
-        created = [target.build.worker.diffs.get(key).created for key in result]
+        dated = [
+            _dated(target, options, key, layer) for key, layer in zip(result, layers, strict=True)
+        ]
         config, epoch = built.config, options.epoch
-        marks = [_rewritten(options) if key not in target.solved.base else {} for key in result]
-        dated = list(map(ImageLayer, layers, created, marks))
         if target.solved.inline is not None:
             cache = {INLINE_CACHE: target.solved.inline(result, layers, epoch)}
             config = config._replace(extra={**config.extra, **cache})
         if target.squash:
-            dated, history = _squashed(target, result, dated, config, options)
+            dated, history = _squashed(target, result, layers, dated, config, options)
             config = config._replace(history=history)
         image = assemble(
             config,
@@ -67,17 +66,21 @@ def assemble_all(
     return tuple(images)
 
 
-def _rewritten(options: ImageOptions) -> dict[str, str]:
-    """What BuildKit says of a layer whose times were clamped."""
-    if not options.rewrite_timestamp or options.epoch is None:
-        return {}
-    return {"buildkit/rewritten-timestamp": str(options.epoch)}
+def _dated(target: OutputContext, options: ImageOptions, key: DiffKey, layer: Layer) -> ImageLayer:
+    """A layer with the time of its diff, and with what BuildKit says of one whose times were
+    clamped."""
+    descriptor = layer.descriptor
+    if options.rewrite_timestamp and options.epoch is not None and key not in target.solved.base:
+        mark = {"buildkit/rewritten-timestamp": str(options.epoch)}
+        descriptor = descriptor._replace(annotations=mark)
+    return ImageLayer(layer.diff_id, descriptor, target.build.worker.diffs.get(key).created)
 
 
 def _squashed(
     target: OutputContext,
     result: Result,
-    layers: list[ImageLayer],
+    layers: list[Layer],
+    dated: list[ImageLayer],
     config: ImageConfig,
     options: ImageOptions,
 ) -> tuple[list[ImageLayer], tuple[History, ...]]:
@@ -87,49 +90,36 @@ def _squashed(
     keep = 0
     while keep < len(result) and result[keep] in target.solved.base:
         keep += 1
-    worker, kind = target.build.worker, options.compression or "gzip"
-    parts = (worker.content, worker.layers, layers, keep, config.history, kind)
-    return squashed(*parts, options.epoch)
+    content, kind = target.build.worker.content, options.compression or "gzip"
+    return squashed(content, layers, dated, keep, config.history, kind, options.epoch)
 
 
 def _layers(
     target: OutputContext, result: Result, options: ImageOptions, remote: bool
-) -> list[PackedLayer]:
-    """The layers of a result as blobs, as the options want them; with `remote`, those that came
-    from a registry may still be there alone."""
-    started, wanted = time.time(), options.compression or "gzip"
-    make, tell, convert = (
-        target.build.materialiser.blob,
-        target.progress.remark,
-        _converter(target, options),
-    )
+) -> list[Layer]:
+    """The layers of a result, as the options want them."""
+    started, worker, wanted = time.time(), target.build.worker, options.compression or "gzip"
+    converts = options.compression or options.force_compression or options.rewrite_timestamp
 
-    def pack(key: DiffKey) -> PackedLayer:
-        blob = make(key, tell, wanted, options.level, remote=remote)
-        return convert(blob, is_base=key in target.solved.base) if convert else blob
+    def pack(key: DiffKey) -> Layer:
+        layer = target.build.materialiser.layer(key, wanted, options.level)
+        if not remote:
+            worker.layers.fetch(layer)
+        if not converts:
+            return layer
+        from minibuild.exporter.converted import converted
 
-    known = [
-        blob for key in result if (blob := target.build.worker.diffs.get(key).blob) is not None
-    ]
+        is_base = key in target.solved.base
+        return converted(worker, layer, options, target.build.cancelled, is_base=is_base)
+
+    known = [layer for key in result if (layer := worker.diffs.get(key).layer) is not None]
     if not remote:
-        target.build.worker.layers.prefetch(known)
+        worker.layers.prefetch(known)
     # Where all are packed, looking them up takes less than starting a thread.
     layers = in_parallel(pack, result, 1 if len(known) == len(result) else PACKERS)
-    size = sum(layer.size_bytes for layer in layers)
+    size = sum(layer.size for layer in layers)
     target.progress.status("exporting layers", size, size, "B", started, done=True)
     return layers
-
-
-def _converter(target: OutputContext, options: ImageOptions) -> "Converter | None":
-    """What compresses or dates layers otherwise, where the options ask for it."""
-    if not (options.compression or options.force_compression or options.rewrite_timestamp):
-        return None
-    from minibuild.exporter.converted import Converter
-
-    worker = target.build.worker
-    return Converter(
-        worker.content, worker.store.db, worker.layers.fetch, options, target.build.cancelled
-    )
 
 
 def bundle_of(

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 from minibuild.cache.results import DiffKey, Result
 from minibuild.graph.frontend import Built
 from minibuild.graph.reference import Reference
+from minibuild.layer.layer import Layer
 from minibuild.oci.config import AssembledImage
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.startup.tuples import NamedTuple
@@ -77,7 +77,7 @@ class SolveResult(NamedTuple):
     results: Sequence[Result]
     base: set[DiffKey]
     several: bool = False
-    inline: Callable[[Result, Sequence[PackedLayer], int | None], Any] | None = None
+    inline: Callable[[Result, Sequence[Layer], int | None], Any] | None = None
     attestor: Attestor | None = None
 
 
@@ -109,9 +109,9 @@ def _image(
     layers = tuple(
         LayerInfo(
             layer.diff_id,
-            layer.digest,
-            layer.size_bytes,
-            layer.media_type,
+            layer.descriptor.digest,
+            layer.descriptor.size,
+            layer.descriptor.media_type,
             instruction,
             # Made on nothing, and no layer of a base image: so are those of `COPY --link`.
             link=number > 0

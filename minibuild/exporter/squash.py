@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from minibuild.graph.image import History
-from minibuild.image.listing import Layer
 from minibuild.imagetools.edit import entries_below, without_layers
 from minibuild.imagetools.squash import squash_layers
+from minibuild.layer.layer import Layer
 from minibuild.oci.config import ImageLayer, complete_history
-from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
 
 CREATED_BY = "minibuild build --squash"
@@ -22,8 +22,8 @@ CREATED_BY = "minibuild build --squash"
 
 def squashed(
     content: ContentStore,
-    source: BlobSource,
-    layers: Sequence[ImageLayer],
+    layers: Sequence[Layer],
+    dated: Sequence[ImageLayer],
     keep: int,
     history: Sequence[History],
     compression: Compression,
@@ -31,12 +31,12 @@ def squashed(
 ) -> tuple[list[ImageLayer], tuple[History, ...]]:
     """The layers and the history, with all but the lowest `keep` layers as one."""
     if len(layers) - keep < 2:
-        return list(layers), tuple(history)
-    entries = complete_history(history, layers, epoch)
-    read = [Layer(item.layer.descriptor, item.layer.diff_id) for item in layers]
-    packed = squash_layers(content, content.store.db, source, read, keep, compression)
+        return list(dated), tuple(history)
+    entries = complete_history(history, dated, epoch)
+    made = squash_layers(content, layers, keep, compression)
     seam = entries_below(entries, keep)
     last: History = {"created_by": CREATED_BY, "comment": f"{len(layers) - keep} layers in one"}
     after = cast(list[History], without_layers(entries[seam:]))
-    made = ImageLayer(packed, layers[-1].created, layers[-1].annotations)
-    return [*layers[:keep], made], (*entries[:seam], *after, last)
+    descriptor = made.descriptor._replace(annotations=dated[-1].descriptor.annotations)
+    top = ImageLayer(made.diff_id, descriptor, dated[-1].created)
+    return [*dated[:keep], top], (*entries[:seam], *after, last)

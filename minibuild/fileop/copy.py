@@ -18,9 +18,9 @@ from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy
 from minibuild.layer.chunk_cache import StoredBlocks
+from minibuild.layer.layer import Layer
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import BlobMaker
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Compression
 from minibuild.startup.tuples import NamedTuple
 
@@ -59,7 +59,7 @@ class CopyResult(NamedTuple):
     """`layer` is None if none was wanted, or if only the tree shows what it is; `seen`, if it
     was not wanted, or if not all was read, or not only once."""
 
-    layer: PackedLayer | None = None
+    layer: Layer | None = None
     seen: Seen | None = None
 
 

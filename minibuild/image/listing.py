@@ -9,22 +9,12 @@ Read next: `imagetools.squash`, `imagetools.compare`.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from minibuild.digest import DiffID
 from minibuild.errors import ImageError
-from minibuild.layer.stream import LayerStream
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader
 from minibuild.linux.beneath import clean
-from minibuild.oci.content import BlobSource
-from minibuild.oci.model import Descriptor
 from minibuild.startup.tuples import NamedTuple
-
-
-class Layer(NamedTuple):
-    """A layer of an image: its blob, and the digest of the tar in it."""
-
-    blob: Descriptor
-    diff_id: DiffID
 
 
 class Item(NamedTuple):
@@ -48,37 +38,31 @@ class Numbered(NamedTuple):
     reader: TarReader
 
 
-def entries_of(source: BlobSource, layer: Layer) -> Iterator[Numbered]:
+def entries_of(layer: Layer) -> Iterator[Numbered]:
     """The entries of a layer as they come, whiteouts among them; the root is passed over.
 
     Raises `ImageError` if the blob is not what it claims to be, at the latest at its end.
     """
-    what = f"layer {layer.blob.digest}"
-    with LayerStream(source, layer.blob, layer.diff_id) as stream:
-        reader = TarReader(stream.chunks(), what)
-        for ordinal, entry in enumerate(reader):
+    with layer.uncompressed() as stream:
+        for ordinal, entry in enumerate(stream.entries()):
             if name := clean(entry.name):
-                yield Numbered(ordinal, entry._replace(name=name), reader)
-        reader.drain()
-        stream.verify()
+                yield Numbered(ordinal, entry._replace(name=name), stream.reader)
 
 
-def tree_of(source: BlobSource, layers: Sequence[Layer], *, hashed: bool = False) -> Tree:
+def tree_of(layers: Sequence[Layer], *, hashed: bool = False) -> Tree:
     """The files that all layers add up to."""
     tree: Tree = {}
     for number, layer in enumerate(layers):
-        tree = add_layer(tree, number, source, layer, hashed=hashed)
+        tree = add_layer(tree, number, layer, hashed=hashed)
     return tree
 
 
-def add_layer(
-    below: Tree, number: int, source: BlobSource, layer: Layer, *, hashed: bool = False
-) -> Tree:
+def add_layer(below: Tree, number: int, layer: Layer, *, hashed: bool = False) -> Tree:
     """The files with one more layer on top."""
     fresh: dict[str, Item] = {}
     gone: set[str] = set()
     emptied: set[str] = set()
-    for ordinal, entry, reader in entries_of(source, layer):
+    for ordinal, entry, reader in entries_of(layer):
         folder, slash, base = entry.name.rpartition("/")
         if base == OPAQUE_WHITEOUT:
             emptied.add(folder)

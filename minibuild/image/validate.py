@@ -7,11 +7,9 @@ the manifest have as many layers and as many history entries, and that the layer
 
 from collections.abc import Sequence
 
-from minibuild.digest import DiffID
 from minibuild.errors import BuildError
 from minibuild.graph.image import History
-from minibuild.layer.stream import LayerStream
-from minibuild.layer.tar_reader import TarReader
+from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import Descriptor, Manifest, parse_config
@@ -42,7 +40,7 @@ def _manifest_problems(source: BlobSource, descriptor: Descriptor, manifest: Man
         return [f"{what}: {error}"]
     problems = _history_problems(config.image.history, len(config.diff_ids), what)
     for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        problems += _layer_problems(source, layer, diff_id)
+        problems += _layer_problems(Layer(diff_id, layer, source))
     return problems
 
 
@@ -66,14 +64,11 @@ def _history_problems(history: Sequence[History], layers: int, what: str) -> lis
     return []
 
 
-def _layer_problems(source: BlobSource, layer: Descriptor, diff_id: DiffID) -> list[str]:
+def _layer_problems(layer: Layer) -> list[str]:
     try:
-        with LayerStream(source, layer, diff_id) as stream:
-            reader = TarReader(stream.chunks(), f"layer {layer.digest}")
-            for _ in reader:
+        with layer.uncompressed() as stream:
+            for _ in stream.entries():
                 pass
-            reader.drain()
-            stream.verify()
     except BuildError as error:
         return [str(error)]
     return []

@@ -8,10 +8,10 @@ compares two layers entry by entry, for who looks for the cause of a difference.
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from minibuild.image.listing import Item, Layer, Tree, entries_of, sha_of, tree_of
+from minibuild.image.listing import Item, Tree, entries_of, sha_of, tree_of
 from minibuild.imagetools.edit import Image
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import TarEntry
-from minibuild.oci.content import BlobSource
 from minibuild.startup.tuples import NamedTuple
 
 _MAX_READ_BYTES = 16 << 20
@@ -36,18 +36,11 @@ class ValueChange(NamedTuple):
     new: Any
 
 
-class Side(NamedTuple):
-    """An image, and where its blobs are."""
-
-    image: Image
-    source: BlobSource
-
-
-def file_changes(old: Side, new: Side, *, times: bool = True) -> list[FileChange]:
+def file_changes(old: Image, new: Image, *, times: bool = True) -> list[FileChange]:
     """How the files of two images differ, by path."""
-    if [layer.diff_id for layer in old.image.layers] == [x.diff_id for x in new.image.layers]:
+    if [layer.diff_id for layer in old.layers] == [layer.diff_id for layer in new.layers]:
         return []
-    before, after = (tree_of(s.source, s.image.layers, hashed=True) for s in (old, new))
+    before, after = (tree_of(image.layers, hashed=True) for image in (old, new))
     return list(_changes(before, after, times))
 
 
@@ -109,9 +102,9 @@ class Difference(NamedTuple):
     detail: tuple[str, str] | None = None
 
 
-def first_in(old: tuple[BlobSource, Layer], new: tuple[BlobSource, Layer]) -> Difference | None:
+def first_in(old: Layer, new: Layer) -> Difference | None:
     """The first path (by name) in which two layers differ, whiteouts among them."""
-    before, after = _raw(*old), _raw(*new)
+    before, after = _raw(old), _raw(new)
     changes = list(_changes(before, after, times=True))
     if not changes:
         return None
@@ -120,7 +113,7 @@ def first_in(old: tuple[BlobSource, Layer], new: tuple[BlobSource, Layer]) -> Di
     one, two = before.get(change.path), after.get(change.path)
     detail = None
     if one and two and "data" in change.what and one.entry.kind == two.entry.kind == "file":
-        detail = _parting(_data(*old, one.ordinal), _data(*new, two.ordinal))
+        detail = _parting(_data(old, one.ordinal), _data(new, two.ordinal))
     return Difference(change, one and one.entry, two and two.entry, detail)
 
 
@@ -128,19 +121,19 @@ def _is_echo(change: FileChange, tree: Tree) -> bool:
     return change.what == ("time",) and tree[change.path].entry.kind == "dir"
 
 
-def _raw(source: BlobSource, layer: Layer) -> Tree:
+def _raw(layer: Layer) -> Tree:
     """The entries of one layer by name, as they stand in it."""
     found = {}
-    for ordinal, entry, reader in entries_of(source, layer):
+    for ordinal, entry, reader in entries_of(layer):
         sha = sha_of(reader) if entry.kind == "file" else ""
         found[entry.name] = Item(entry, 0, ordinal, sha)
     return found
 
 
-def _data(source: BlobSource, layer: Layer, wanted: int) -> bytes:
+def _data(layer: Layer, wanted: int) -> bytes:
     """The beginning of a file in a layer."""
     data = bytearray()
-    for ordinal, _, reader in entries_of(source, layer):
+    for ordinal, _, reader in entries_of(layer):
         if ordinal == wanted:
             for piece in reader.data():
                 data += piece[: max(0, _MAX_READ_BYTES - len(data))]

@@ -6,19 +6,15 @@ rebase, what the base gave it. Nothing is said of when it was done: the same edi
 gives the same image. Read next: `squash` for layers, `rebase`.
 """
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
-from minibuild.digest import Digest
 from minibuild.graph.platform import Platform
-from minibuild.graph.reference import Reference
-from minibuild.image.listing import Layer
+from minibuild.layer.layer import Layer
 from minibuild.oci.config import INLINE_CACHE
-from minibuild.oci.content import BlobSource, ContentStore, read_document
+from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
     DOCKER_MANIFEST,
     INDEXES,
@@ -35,6 +31,7 @@ from minibuild.oci.model import (
     parse_index,
     parse_manifest,
 )
+from minibuild.oci.multi import MultiSource
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -57,17 +54,20 @@ def read_image(source: BlobSource, descriptor: Descriptor) -> Image:
     manifest = parse_manifest(read_document(source, descriptor, MAX_DOCUMENT_BYTES), what)
     data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
     config = parse_config(data, f"config {manifest.config.digest}", len(manifest.layers))
-    layers = tuple(map(Layer, manifest.layers, config.diff_ids))
+    layers = tuple(
+        Layer(diff_id, blob, source)
+        for diff_id, blob in zip(config.diff_ids, manifest.layers, strict=True)
+    )
     history = tuple(config.value.get("history") or ())
     platform = config.platform._replace(os_version="", os_features=())
     return Image(descriptor, manifest, config.value, layers, history, platform)
 
 
-def add_layer(image: Image, packed: PackedLayer) -> Layer:
+def layer_for(image: Image, layer: Layer) -> Layer:
     """A layer with a media type of the image's kind."""
     name_of = as_docker if image.manifest.media_type == DOCKER_MANIFEST else as_oci
-    blob = packed.descriptor
-    return Layer(blob._replace(media_type=name_of(blob.media_type)), packed.diff_id)
+    descriptor = layer.descriptor._replace(media_type=name_of(layer.media_type))
+    return layer._replace(descriptor=descriptor)
 
 
 def without_layers(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -86,47 +86,8 @@ def entries_below(history: Sequence[Mapping[str, Any]], layers: int) -> int:
     return len(history)
 
 
-class Drafts(BlobSource):
-    """New documents, and the blobs that they name: a source for a store or a push.
-
-    Other blobs are those of `sources`; the first that is said to have a blob is asked for it.
-    """
-
-    def __init__(self, *sources: BlobSource) -> None:
-        self._sources = sources
-        self._owners: dict[str, BlobSource] = {}
-        self.documents: dict[str, bytes] = {}
-
-    def owns(self, source: BlobSource, layers: Sequence[Layer]) -> None:
-        """Have these layers read from `source`."""
-        for layer in layers:
-            self._owners.setdefault(layer.blob.digest, source)
-
-    def add(self, data: bytes) -> None:
-        """A new document."""
-        self.documents[describe("", data).digest] = data
-
-    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
-        """See `BlobSource.open`."""
-        if (data := self.documents.get(descriptor.digest)) is not None:
-            return io.BytesIO(data[offset:])
-        return self._owner(descriptor.digest).open(descriptor, offset)
-
-    def location(self, digest: Digest) -> Reference | None:
-        """See `BlobSource.location`."""
-        return None if digest in self.documents else self._owner(digest).location(digest)
-
-    def keep(self, content: ContentStore) -> None:
-        """Have the new documents in a store."""
-        for data in self.documents.values():
-            content.put(data)
-
-    def _owner(self, digest: Digest) -> BlobSource:
-        return self._owners.get(digest, self._sources[0])
-
-
 def write_image(
-    drafts: Drafts,
+    blobs: MultiSource,
     image: Image,
     layers: Sequence[Layer],
     history: Sequence[Mapping[str, Any]],
@@ -134,23 +95,26 @@ def write_image(
     config: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> Descriptor:
-    """The image with other layers; `config` and `annotations` replace what it has, if given."""
+    """The image with other layers, whose documents `blobs` has afterwards; `config` and
+    `annotations` replace what it has, if given."""
     value = dict(image.config if config is None else config)
     value["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     value["history"] = list(history)
-    if tuple(layers) != image.layers:
+    if [layer.digest for layer in layers] != [layer.digest for layer in image.layers]:
         value.pop(INLINE_CACHE, None)
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     data = text.encode("utf-8", "surrogateescape")
     manifest = Manifest(
         describe(image.manifest.config.media_type, data),
-        tuple(layer.blob for layer in layers),
+        tuple(layer.descriptor for layer in layers),
         image.manifest.annotations if annotations is None else annotations,
         image.manifest.media_type,
     )
     document = manifest_bytes(manifest)
-    drafts.add(data)
-    drafts.add(document)
+    blobs.put(data)
+    blobs.put(document)
+    for layer in layers:
+        blobs.add(layer.digest, layer.source)
     made = describe(manifest.media_type, document)
     return made._replace(
         platform=image.descriptor.platform, annotations=image.descriptor.annotations
@@ -158,23 +122,23 @@ def write_image(
 
 
 def each_image(
-    drafts: Drafts,
+    blobs: MultiSource,
     source: BlobSource,
     top: Descriptor,
     edit: Callable[[Image], Descriptor],
 ) -> Descriptor:
-    """Edit an image, or each image of an index; what an index says of attestations is left out,
-    for they are about the images as they were."""
+    """Edit an image, or each image of an index, which is put into `blobs`; what an index says of
+    attestations is left out, for they are about the images as they were."""
     data = read_document(source, top, MAX_DOCUMENT_BYTES)
     if not is_index(data, top.media_type, f"manifest {top.digest}"):
         return edit(read_image(source, top))
     index = parse_index(data, f"index {top.digest}")
     edited = [
-        each_image(drafts, source, child, edit)
+        each_image(blobs, source, child, edit)
         for child in index.manifests
         if child.platform is None or child.platform.os != "unknown"
     ]
     kind = index.media_type if index.media_type in INDEXES else top.media_type
     document = index_bytes(Index(tuple(edited), index.annotations, kind))
-    drafts.add(document)
+    blobs.put(document)
     return describe(kind, document)

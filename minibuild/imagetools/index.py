@@ -7,14 +7,10 @@ attestation goes along with the image that it is about.
 Rules: image-spec image-index.md. Read next: `edit`.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
 
-from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
-from minibuild.graph.reference import Reference
 from minibuild.imagetools.edit import read_image
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
@@ -30,6 +26,7 @@ from minibuild.oci.model import (
     is_index,
     parse_index,
 )
+from minibuild.oci.multi import MultiSource
 from minibuild.oci.transfer import blobs_of
 from minibuild.registry.pull import RemoteBlobs
 
@@ -39,18 +36,17 @@ ABOUT = "vnd.docker.reference.digest"
 _MAX_DEPTH = 4
 
 
-class Together(BlobSource):
-    """An index in the making, and the source of everything below it."""
+class IndexBuilder:
+    """An index in the making; `blobs` has it, and everything below it."""
 
     def __init__(self) -> None:
         self._members: dict[str, Descriptor] = {}
-        self._sources: dict[str, BlobSource] = {}
-        self._document = (Digest(""), b"")
+        self.blobs = MultiSource()
 
     def add(self, source: BlobSource, top: Descriptor) -> None:
         """Take up an image, or all images of an index. Raises `ImageError`."""
         for blob in blobs_of(source, top):
-            self._sources.setdefault(blob.digest, source)
+            self.blobs.add(blob.digest, source)
         data = read_document(source, top, MAX_DOCUMENT_BYTES)
         if not is_index(data, top.media_type, f"manifest {top.digest}"):
             platform = read_image(source, top).platform
@@ -79,26 +75,8 @@ class Together(BlobSource):
         docker = all(child.media_type == DOCKER_MANIFEST for child in members)
         kind = DOCKER_INDEX if docker and not annotations else OCI_INDEX
         data = index_bytes(Index(tuple(members), annotations, kind))
-        top = describe(kind, data)
-        self._document = (top.digest, data)
-        return top
-
-    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
-        """See `BlobSource.open`."""
-        digest, data = self._document
-        if descriptor.digest == digest:
-            return io.BytesIO(data[offset:])
-        return self._sources[descriptor.digest].open(descriptor, offset)
-
-    def location(self, digest: Digest) -> Reference | None:
-        """See `BlobSource.location`."""
-        source = self._sources.get(digest)
-        return None if source is None else source.location(digest)
-
-    @property
-    def document(self) -> bytes:
-        """The index itself."""
-        return self._document[1]
+        self.blobs.put(data)
+        return describe(kind, data)
 
 
 def for_platform(blobs: RemoteBlobs, top: Descriptor, platform: Platform, name: str) -> Descriptor:

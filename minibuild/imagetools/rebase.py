@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minibuild.errors import ImageError
-from minibuild.imagetools.edit import Drafts, Image, entries_below, write_image
+from minibuild.imagetools.edit import Image, entries_below, write_image
 from minibuild.oci.model import Descriptor
+from minibuild.oci.multi import MultiSource
 
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
@@ -26,7 +27,7 @@ _MISSING = object()
 _MACHINE = ("architecture", "os", "variant", "os.version", "os.features")
 
 
-def rebase(drafts: Drafts, image: Image, old: Image, new: Image, name: str) -> Descriptor:
+def rebase(blobs: MultiSource, image: Image, old: Image, new: Image, name: str) -> Descriptor:
     """The image on `new`, which is called `name`, in place of `old`. Raises `ImageError`."""
     count = len(old.layers)
     ids = [layer.diff_id for layer in image.layers]
@@ -47,7 +48,7 @@ def rebase(drafts: Drafts, image: Image, old: Image, new: Image, name: str) -> D
     while own and own[0] in old.history:
         own = own[1:]
     return write_image(
-        drafts,
+        blobs,
         image,
         (*new.layers, *image.layers[count:]),
         (*new.history, *own),

@@ -10,31 +10,28 @@ Files that share an inode stay links to the first of them. Read next: `edit`.
 from collections import defaultdict
 from collections.abc import Sequence
 
-from minibuild.image.listing import Item, Layer, Tree, add_layer, entries_of
+from minibuild.image.listing import Item, Tree, add_layer, entries_of
+from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry, header, padding
 from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
-from minibuild.oci.content import BlobSource, ContentStore
-from minibuild.oci.layers import PackedLayer, remember
+from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
-from minibuild.store.database import Database
 
 _Names = dict[int, dict[int, list[str]]]
 
 
 def squash_layers(
     content: ContentStore,
-    db: Database,
-    source: BlobSource,
     layers: Sequence[Layer],
     keep: int = 0,
     compression: Compression = "gzip",
-) -> PackedLayer:
+) -> Layer:
     """One layer for all but the lowest `keep`."""
     base: Tree = {}
     tree: Tree = {}
     for number, layer in enumerate(layers):
-        tree = add_layer(tree, number, source, layer)
+        tree = add_layer(tree, number, layer)
         if number + 1 == keep:
             base = tree
     changed = {path: item for path, item in tree.items() if base.get(path) != item}
@@ -46,10 +43,10 @@ def squash_layers(
             if changed[path].entry.kind == "dir":
                 writer.write(header(changed[path].entry))
         for number, names in sorted(_by_place(changed).items()):
-            _copy(writer, source, layers[number], names)
-        packed = writer.commit()
-    remember(db, packed)
-    return packed
+            _copy(writer, layers[number], names)
+        made = writer.commit()
+    remember(content, made)
+    return made
 
 
 def _removed(base: Tree, tree: Tree) -> list[str]:
@@ -76,10 +73,8 @@ def _by_place(changed: dict[str, Item]) -> _Names:
     return names
 
 
-def _copy(
-    writer: LayerWriter, source: BlobSource, layer: Layer, names: dict[int, list[str]]
-) -> None:
-    for ordinal, entry, reader in entries_of(source, layer):
+def _copy(writer: LayerWriter, layer: Layer, names: dict[int, list[str]]) -> None:
+    for ordinal, entry, reader in entries_of(layer):
         if ordinal not in names:
             continue
         first, *others = names[ordinal]

@@ -9,8 +9,8 @@ Read next: `image.listing`.
 from collections.abc import Sequence
 from typing import Literal
 
-from minibuild.image.listing import Layer, Tree, add_layer
-from minibuild.oci.content import BlobSource
+from minibuild.image.listing import Tree, add_layer
+from minibuild.layer.layer import Layer
 from minibuild.startup.tuples import NamedTuple
 
 How = Literal["deleted", "replaced", "alike"]
@@ -56,14 +56,14 @@ class Usage(NamedTuple):
         return sum(layer.hidden_bytes for layer in self.layers)
 
 
-def usage(source: BlobSource, layers: Sequence[Layer]) -> Usage:
+def usage(layers: Sequence[Layer]) -> Usage:
     """Read the layers, and add up."""
     tree: Tree = {}
     hidden: list[Hidden] = []
     before: dict[tuple[int, int], str] = {}
     brought: list[tuple[int, int]] = []
     for number, layer in enumerate(layers):
-        above = add_layer(tree, number, source, layer)
+        above = add_layer(tree, number, layer)
         after = _files(above)
         hidden += [
             Hidden(path, tree[path].entry.size, file[0], number, _how(path, tree, above))
@@ -79,7 +79,7 @@ def usage(source: BlobSource, layers: Sequence[Layer]) -> Usage:
     for one in hidden:
         lost[one.layer] += one.size_bytes
     rows = (
-        LayerUsage(layer.blob.size, size, lost[number], entries)
+        LayerUsage(layer.size, size, lost[number], entries)
         for number, (layer, (size, entries)) in enumerate(zip(layers, brought, strict=True))
     )
     return Usage(tuple(rows), tuple(hidden), tree)

@@ -16,8 +16,7 @@ from minibuild.imagetools.edit import Image
 from minibuild.lab.merge_inputs import diffs_of, of_image
 from minibuild.lab.place import own_place
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
-from minibuild.oci.content import BlobSource, ContentStore
-from minibuild.oci.layers import PackedLayer
+from minibuild.oci.content import ContentStore
 from minibuild.oci.transfer import copy_image
 from minibuild.snapshot.api import Diff
 from minibuild.snapshot.base import BaseSnapshotter
@@ -48,21 +47,22 @@ class Forms(NamedTuple):
     has_upperdir: bool = False
 
 
-def of_tar(source: BlobSource, image: Image, number: int) -> Forms:
+def of_tar(image: Image, number: int) -> Forms:
     """The layer as its tar has it."""
     found: dict[str, Row] = {}
-    for _, entry, _ in entries_of(source, image.layers[number]):
+    for _, entry, _ in entries_of(image.layers[number]):
         path = _meant(entry.name)
         row = found.get(path, Row(path))
         found[path] = row._replace(tar=(*row.tar, entry))
     said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
     words = said[number] if number < len(said) else ""
-    return Forms(number, image.layers[number].blob.digest, words, _in_order(found.values()))
+    return Forms(number, image.layers[number].digest, words, _in_order(found.values()))
 
 
-def forms_on_disk(root: str, forms: Forms, source: BlobSource, image: Image, tell: Tell) -> Forms:
+def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:
     """The same with its upperdir and its links. The image is looked at in the store if it is there,
     else in a store of its own, into which it is copied."""
+    source = image.layers[forms.number].source
     if isinstance(source, ContentStore):
         with open_worker(root) as worker:
             return _on_disk(worker, forms, image, tell)
@@ -74,9 +74,7 @@ def forms_on_disk(root: str, forms: Forms, source: BlobSource, image: Image, tel
 def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
     snapshots = worker.snapshots
     assert isinstance(snapshots, BaseSnapshotter)
-    packed = [PackedLayer(x.diff_id, x.blob.digest, x.blob.size, x.blob.media_type)
-              for x in image.layers]  # fmt: skip
-    result = of_image(worker, "", packed, ()).result
+    result = of_image(worker, "", image.layers, ()).result
     diffs = diffs_of(worker, result, tell)
     diff = diffs[forms.number]
     acts, merge = _links(snapshots, diffs, forms.number)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from minibuild.cache.materialise import Tell
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import UsageError
-from minibuild.oci.layers import PackedLayer
+from minibuild.layer.layer import Layer
 from minibuild.snapshot.api import Diff
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -30,9 +30,7 @@ class Traced(NamedTuple):
     instructions: tuple[str, ...]
 
 
-def of_image(
-    worker: Worker, name: str, layers: Sequence[PackedLayer], history: Sequence[str]
-) -> Traced:
+def of_image(worker: Worker, name: str, layers: Sequence[Layer], history: Sequence[str]) -> Traced:
     """The diffs that became the layers of an image; `history` names the instruction of each."""
     result: Result = ()
     for layer in layers:
@@ -45,7 +43,7 @@ def of_image(
                 "SELECT id FROM diffs WHERE digest = ? ORDER BY id LIMIT 1", (layer.digest,)
             ).fetchone()
         )
-        key = DiffKey(rows[0]) if rows else worker.diffs.add(result, blob=layer)
+        key = DiffKey(rows[0]) if rows else worker.diffs.add(result, layer=layer)
         result = (*result, key)
     known = _instructions(worker, result)
     said = [*history, *[""] * len(result)]

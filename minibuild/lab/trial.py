@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import BuildError, UsageError
-from minibuild.image.listing import Layer, entries_of
+from minibuild.image.listing import entries_of
 from minibuild.lab import model
 from minibuild.lab.algebra import EMPTY_TREE, Expression, Value, parse_expression, text_of, value_of
 from minibuild.lab.disk import edit_tree, read_tree
@@ -168,8 +168,7 @@ class DiskEngine:
     def layer(self, key: int, words: str) -> TriedLayer:
         """A diff as a tar and as an upperdir."""
         worker, row = self._worker, self._worker.diffs.get(DiffKey(key))
-        blob = self._materialiser.blob(DiffKey(key), _silent, "uncompressed")
-        entries = entries_of(worker.content, Layer(blob.descriptor, blob.diff_id))
+        entries = entries_of(self._materialiser.layer(DiffKey(key), "uncompressed"))
         tar = [e.entry.name + "/" * (e.entry.kind == "dir") for e in entries]
         upperdir = None
         if row.upper is not None and worker.snapshots.parent(row.upper) == row.lower:

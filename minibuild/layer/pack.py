@@ -19,15 +19,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from minibuild.errors import raise_if_cancelled
+from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, TarEntry, header
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux import device, xattr
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer, remember
 from minibuild.oci.model import Compression
 from minibuild.snapshot.api import Change
 from minibuild.snapshot.api import Kind as ChangeKind
-from minibuild.store.database import Database
 
 _NS = 1_000_000_000
 _NO_FILE_NOW = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
@@ -37,13 +36,12 @@ _NO_FILE_NOW = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
 def pack(
     changes: Iterable[Change],
     content: ContentStore,
-    db: Database,
     *,
     compression: Compression = "gzip",
     level: int | None = None,
     clamp_epoch: int | None = None,
     cancelled: threading.Event | None = None,
-) -> PackedLayer:
+) -> Layer:
     """Write a layer and remember it. `clamp_epoch`: no time in it is later (seconds).
 
     Raises `StoreError` if the disk is full, `ImageError` if a file changes meanwhile; then
@@ -59,7 +57,7 @@ def pack(
             elif path:
                 packer.add(path, source)
         layer = writer.commit()
-    remember(db, layer)
+    remember(content, layer)
     return layer
 
 

@@ -1,7 +1,8 @@
 """The tar in a layer blob, while both of its digests are checked.
 
-Comes in: a blob. Goes out: chunks of the tar. Reading, decompressing and hashing happen in a
-thread beside the one that makes files from it; zlib and sha256 work outside the interpreter lock.
+Comes in: a blob. Goes out: chunks of the tar, or its entries. Reading, decompressing and hashing
+happen in a thread beside the one that makes files from it; zlib and sha256 work outside the
+interpreter lock.
 Read next: `unpack`.
 """
 
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO, cast
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
+from minibuild.layer.tar_format import TarEntry
+from minibuild.layer.tar_reader import TarReader
 from minibuild.oci.content import BlobSource, check
 from minibuild.oci.model import Descriptor
 
@@ -45,7 +48,8 @@ class _HashedBlob:
 
 
 class LayerStream:
-    """Iterate over `chunks`, then call `verify`. Use as `with LayerStream(...) as stream`."""
+    """The tar of one blob, read once: by `entries`, whose data `reader` has, or by `chunks`. Use as
+    `with layer.uncompressed() as stream`. Without a `diff_id` the digest of the tar may be any."""
 
     def __init__(
         self,
@@ -63,12 +67,19 @@ class LayerStream:
         self._queue: Any = queue.SimpleQueue()
         self._room = threading.Semaphore(_CHUNKS_AHEAD)
         self._stop = False
-        self._diff_id: DiffID | None = None
+        self.reader = TarReader(self.chunks(), f"layer {layer.digest}")
         self._thread = threading.Thread(target=self._read, name="layer", daemon=True)
         self._thread.start()
 
+    def entries(self) -> Iterator[TarEntry]:
+        """The entries of the tar. Raises `ImageError` for a damaged blob, at the latest at its end:
+        what was made of the entries before may have to be removed."""
+        yield from self.reader
+        self.reader.drain()
+
     def chunks(self) -> Iterator[bytes]:
-        """The bytes of the tar. Raises `ImageError` for a damaged blob."""
+        """The bytes of the tar. Raises `ImageError` for a damaged blob, at the latest at its
+        end."""
         while True:
             item = self._queue.get()
             self._room.release()
@@ -78,18 +89,6 @@ class LayerStream:
             if not item:
                 return
             yield item
-
-    def verify(self) -> DiffID:
-        """The diff id, after all chunks were read. Raises `ImageError` if it is not as it should
-        be; the blob's own size and digest were checked before the last chunk came."""
-        found = cast(DiffID, self._diff_id)
-        if self._wanted is not None and found != self._wanted:
-            raise ImageError(
-                f"layer {self._layer.digest} has the diff id {found}, and its image says "
-                f"{self._wanted}",
-                hint="the image is damaged or was tampered with",
-            )
-        return found
 
     def close(self) -> None:
         """Stop reading."""
@@ -130,11 +129,19 @@ class LayerStream:
             sha.update(chunk)
             if not chunk:
                 check(blob.finish(), blob.size, self._layer)
-                self._diff_id = DiffID(Digest("sha256:" + sha.hexdigest()))
+                self._verify(DiffID(Digest("sha256:" + sha.hexdigest())))
             self._room.acquire()
             self._queue.put(chunk)
             if not chunk:
                 return
+
+    def _verify(self, found: DiffID) -> None:
+        if self._wanted is not None and found != self._wanted:
+            raise ImageError(
+                f"layer {self._layer.digest} has the diff id {found}, and its image says "
+                f"{self._wanted}",
+                hint="the image is damaged or was tampered with",
+            )
 
 
 class _Replayed:

@@ -21,55 +21,41 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from minibuild.digest import DiffID
 from minibuild.errors import ImageError
 from minibuild.layer.apply import EntryWriter
-from minibuild.layer.stream import LayerStream
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.linux import device, xattr
 from minibuild.linux.beneath import clean, lstat, open_real, parents, real_path, remove_tree
-from minibuild.oci.content import BlobSource, full_disk
-from minibuild.oci.model import Descriptor
+from minibuild.oci.content import full_disk
 from minibuild.snapshot.api import Whiteouts
-from minibuild.startup.tuples import NamedTuple
 
 _AUFS_PREFIX = ".wh..wh."
 
 
-class Unpacked(NamedTuple):
-    """What unpacking found: the diff id, and a sentence for each entry that was left out."""
-
-    diff_id: DiffID
-    skipped: tuple[str, ...]
-
-
 def unpack(
-    source: BlobSource,
-    layer: Descriptor,
-    diff_id: DiffID | None,
+    layer: Layer,
     layer_fd: int,
     whiteouts: Whiteouts,
     lower_fd: int | None = None,
     *,
     cancelled: threading.Event | None = None,
-) -> Unpacked:
+) -> tuple[str, ...]:
     """Apply a layer to `layer_fd`, the layer_dir of a new snapshot.
 
     `whiteouts` says how that directory marks deletions. `lower_fd` is the tree of the parent; a
-    `plain` layer_dir begins as a copy of it. Raises `ImageError` or `StoreError`.
+    `plain` layer_dir begins as a copy of it. Returns a sentence for each entry that was left out.
+    Raises `ImageError` or `StoreError`.
     """
     what = f"layer {layer.digest}"
     target = LayerTarget(layer_fd, whiteouts, lower_fd, what)
     name = ""
     try:
-        with LayerStream(source, layer, diff_id, cancelled) as stream:
-            reader = TarReader(stream.chunks(), what)
-            for entry in reader:
+        with layer.uncompressed(cancelled) as stream:
+            for entry in stream.entries():
                 name = entry.name
-                target.apply(entry, reader)
-            reader.drain()
-            found = stream.verify()
+                target.apply(entry, stream.reader)
         target.finish()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -79,7 +65,7 @@ def unpack(
         ) from error
     finally:
         target.close()
-    return Unpacked(found, tuple(target.writer.skipped))
+    return tuple(target.writer.skipped)
 
 
 class LayerTarget:

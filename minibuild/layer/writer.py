@@ -18,10 +18,10 @@ from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import Compressor, compressor, layer_media_type
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import END, padding
 from minibuild.oci.content import BlobMaker
-from minibuild.oci.layers import PackedLayer
-from minibuild.oci.model import Compression
+from minibuild.oci.model import Compression, Descriptor
 
 _ZEROS = memoryview(bytes(64 << 10))
 
@@ -126,6 +126,7 @@ class LayerWriter:
         "_cancelled",
         "_compression",
         "_compressor",
+        "_content",
         "_hashed",
         "_known",
         "_used",
@@ -142,6 +143,7 @@ class LayerWriter:
     ) -> None:
         self._cancelled = cancelled
         self._compression = compression
+        self._content = content
         self._blob = content.writer()
         self._known = known
         try:
@@ -203,7 +205,7 @@ class LayerWriter:
                 self._flush()
         self.write(_ZEROS[: padding(size)])
 
-    def commit(self, end: bytes = END) -> PackedLayer:
+    def commit(self, end: bytes = END) -> Layer:
         """End the tar and keep the blob. Which diff it holds is not noted yet."""
         self.write(end)
         self._behind.finish()
@@ -212,7 +214,8 @@ class LayerWriter:
         if self._known is not None:
             self._known.keep(digest, self._blob.path)
         diff_id = DiffID(Digest("sha256:" + self._hashed.sha.hexdigest()))
-        return PackedLayer(diff_id, digest, self._blob.size, layer_media_type(self._compression))
+        media_type = layer_media_type(self._compression)
+        return Layer(diff_id, Descriptor(media_type, digest, self._blob.size), self._content)
 
     def __enter__(self) -> "LayerWriter":
         return self

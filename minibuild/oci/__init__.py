@@ -2,5 +2,5 @@
 
 Comes in: bytes and digests. Goes out: descriptors, manifests, configs, and blobs in the store.
 Nothing here knows how an image was built.
-Read in this order: `model`, `content`, `layers`, `config`, `transfer`.
+Read in this order: `model`, `content`, `multi`, `config`, `transfer`.
 """

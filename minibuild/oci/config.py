@@ -12,10 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from minibuild.digest import Digest
+from minibuild.digest import DiffID, Digest
 from minibuild.graph.image import History, ImageConfig, config_to_json
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
     DOCKER_CONFIG,
     DOCKER_MANIFEST,
@@ -44,20 +43,20 @@ _CONFIG_ORDER = (
 
 
 class ImageLayer(NamedTuple):
-    """A layer, and when its diff was made, in seconds since the epoch; None if that is not known.
-    The annotations are those of its descriptor, where OCI's types are written: Docker's have
-    none."""
+    """A layer as the documents of an image name it, and when its diff was made, in seconds since
+    the epoch; None if that is not known. Annotations of the descriptor are written with OCI's types
+    alone: Docker's have none."""
 
-    layer: PackedLayer
+    diff_id: DiffID
+    descriptor: Descriptor
     created: float | None = None
-    annotations: Mapping[str, str] = {}
 
 
 class AssembledImage(NamedTuple):
     """The documents of an image. `image` is the config with all times filled in."""
 
     image: ImageConfig
-    layers: tuple[PackedLayer, ...]
+    layers: tuple[ImageLayer, ...]
     config: Descriptor
     config_bytes: bytes
     manifest: Descriptor
@@ -71,7 +70,7 @@ class AssembledImage(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """What a registry stores for the image."""
-        return self.manifest.size + self.config.size + sum(s.size_bytes for s in self.layers)
+        return self.manifest.size + self.config.size + sum(x.descriptor.size for x in self.layers)
 
 
 def assemble(
@@ -90,20 +89,23 @@ def assemble(
     elif not created:
         created = next((h["created"] for h in reversed(history) if h.get("created")), "")
     image = image._replace(history=history, created=created)
-    data = config_bytes(image, [item.layer.diff_id for item in layers])
+    data = config_bytes(image, [layer.diff_id for layer in layers])
     config = describe(OCI_CONFIG if oci_mediatypes else DOCKER_CONFIG, data)
     name_of = as_oci if oci_mediatypes else as_docker
-    packed = tuple(
-        item.layer._replace(media_type=name_of(item.layer.media_type)) for item in layers
+    named = tuple(
+        layer._replace(
+            descriptor=layer.descriptor._replace(
+                media_type=name_of(layer.descriptor.media_type),
+                annotations=layer.descriptor.annotations if oci_mediatypes else {},
+            )
+        )
+        for layer in layers
     )
     media_type = OCI_MANIFEST if oci_mediatypes else DOCKER_MANIFEST
-    described_layers = tuple(
-        layer.descriptor._replace(annotations=item.annotations if oci_mediatypes else {})
-        for layer, item in zip(packed, layers, strict=True)
-    )
-    manifest = manifest_bytes(Manifest(config, described_layers, annotations, media_type))
+    descriptors = tuple(layer.descriptor for layer in named)
+    manifest = manifest_bytes(Manifest(config, descriptors, annotations, media_type))
     described = describe(media_type, manifest, image.platform)
-    return AssembledImage(image, packed, config, data, described, manifest)
+    return AssembledImage(image, named, config, data, described, manifest)
 
 
 def store_documents(content: ContentStore, assembled: AssembledImage) -> None:

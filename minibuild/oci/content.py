@@ -113,7 +113,7 @@ class BlobWriter:
             os.unlink(self.path)
 
 
-class BlobMaker(Protocol):
+class BlobMaker(BlobSource, Protocol):
     """Where blobs can be kept: a `ContentStore`, or a part of one in another process."""
 
     @property

@@ -118,7 +118,7 @@ def _images(worker: Worker, build: Build, blame: Blame) -> Iterator[ImageFacts]:
         if image is None:
             continue
         try:
-            used = usage(worker.content, image.layers)
+            used = usage(image.layers)
         except (ImageError, StoreError, OSError):
             continue  # A layer is not here: pruned, or never fetched.
         layers = tuple(_layers(image, build, output.get("vertex")))

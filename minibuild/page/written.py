@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from minibuild.cache.results import DiffKey
 from minibuild.errors import BuildError
-from minibuild.image.listing import Layer, entries_of
+from minibuild.image.listing import entries_of
 from minibuild.imagetools.usage import Usage
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.progress.quantity import bytes_text
@@ -61,8 +61,8 @@ def _of_diff(worker: Worker, key: DiffKey) -> Iterator[Written]:
     row = worker.diffs.get(key)
     if row.upper is not None:
         yield from _of_tree(worker, Diff(row.lower, row.upper))
-    elif row.blob is not None:
-        for _, entry, _ in entries_of(worker.content, Layer(row.blob.descriptor, row.blob.diff_id)):
+    elif row.layer is not None:
+        for _, entry, _ in entries_of(row.layer):
             folder, slash, name = entry.name.rpartition("/")
             if name.startswith(WHITEOUT_PREFIX) and name != OPAQUE_WHITEOUT:
                 yield Written(folder + slash + name.removeprefix(WHITEOUT_PREFIX), DELETED)

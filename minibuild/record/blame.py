@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from minibuild.cache.results import DiffKey
-from minibuild.image.listing import Layer, entries_of
+from minibuild.image.listing import entries_of
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.record.causes import read_files
 from minibuild.record.records import Build, Step
@@ -111,8 +112,8 @@ class Blame:
             return "lost"
         if row.upper is not None:
             return self._in_tree(row.lower, row.upper, path)
-        assert row.blob is not None
-        return self._in_layer(Layer(row.blob.descriptor, row.blob.diff_id), path)
+        assert row.layer is not None
+        return self._in_layer(row.layer, path)
 
     def _in_tree(self, lower: SnapshotID | None, upper: SnapshotID, path: str) -> Trace:
         snapshots = self._worker.snapshots
@@ -130,11 +131,10 @@ class Blame:
         return "directory" if is_dir else "file"
 
     def _in_layer(self, layer: Layer, path: str) -> Trace:
-        content = self._worker.content
-        if not content.has(layer.blob.digest):
+        if not self._worker.content.has(layer.digest):
             return "lost"
         found: Trace = ""
-        for _, entry, _ in entries_of(content, layer):
+        for _, entry, _ in entries_of(layer):
             folder, _, base = entry.name.rpartition("/")
             if entry.name == path:
                 found = "directory" if entry.kind == "dir" else "file"

@@ -3,7 +3,7 @@
 Comes in: a source and a descriptor. Goes out: the blob under its digest, checked; or an error, and
 then what has come so far waits in `partial/` of the store for the next attempt, in this process
 or another. What turns out to be wrong is not kept. A reader of a blob need not wait for
-its end: `Arrival.open` reads along. Read next: `minibuild.cache.blobs`, which needs that.
+its end: `BlobFetch.open` reads along. Read next: `minibuild.cache.layers`, which needs that.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ def fetch_blob(
     cancelled: threading.Event | None = None,
 ) -> None:
     """Have a blob in the store. Raises `ImageError` if it is not what the descriptor says."""
-    arrival = Arrival(content, source, descriptor, cancelled)
-    arrival.run(meter)
-    arrival.wait()
+    fetch = BlobFetch(content, source, descriptor, cancelled)
+    fetch.run(meter)
+    fetch.wait()
 
 
 def fetch_image(
@@ -70,7 +70,7 @@ def fetch_image(
         content.fetch(source, document)
 
 
-class Arrival(BlobSource):
+class BlobFetch(BlobSource):
     """A blob that is being fetched. One thread calls `run`; any other may `open` or `wait`."""
 
     def __init__(
@@ -233,16 +233,16 @@ class _Received:
 
 
 class _Follower:
-    """A file that ends when the arrival does, not where the bytes end for the moment."""
+    """A file that ends when the fetch does, not where the bytes end for the moment."""
 
-    def __init__(self, arrival: Arrival, fd: int, offset: int) -> None:
-        self._arrival = arrival
+    def __init__(self, fetch: BlobFetch, fd: int, offset: int) -> None:
+        self._fetch = fetch
         self._fd = fd
         self._at = os.lseek(fd, offset, os.SEEK_SET)
 
     def read(self, size: int = -1) -> bytes:
-        if self._arrival.wait_for(self._at) <= self._at and self._arrival.error is not None:
-            raise self._arrival.error
+        if self._fetch.wait_for(self._at) <= self._at and self._fetch.error is not None:
+            raise self._fetch.error
         data = os.read(self._fd, size if size >= 0 else _READ_BYTES)
         self._at += len(data)
         return data

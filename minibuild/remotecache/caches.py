@@ -16,7 +16,7 @@ from minibuild.errors import UsageError
 from minibuild.events import Warned
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.vertex import Vertex
-from minibuild.oci.layers import PackedLayer
+from minibuild.layer.layer import Layer
 from minibuild.remotecache.document import document_value
 from minibuild.remotecache.exporter import Departure, document_of, send, steps_of
 from minibuild.remotecache.importer import Imports
@@ -52,7 +52,7 @@ class RemoteCaches:
 
     def inline(
         self, build: BuildContext, keys: Sequence[StepKeys]
-    ) -> Callable[[Result, Sequence[PackedLayer], int | None], Any] | None:
+    ) -> Callable[[Result, Sequence[Layer], int | None], Any] | None:
         """What says what a config is to say of its layers; None if it is to say nothing."""
         if not any(asked.type == "inline" for asked in self._request.cache_to):
             return None
@@ -62,9 +62,9 @@ class RemoteCaches:
             return None
         steps = steps_of(build.worker, self._imports, keys)
 
-        def value(result: Result, layers: Sequence[PackedLayer], epoch: int | None) -> Any:
-            blobs = dict(zip(result, layers, strict=True))
-            return document_value(document_of(build.worker, steps, blobs, epoch))
+        def value(result: Result, layers: Sequence[Layer], epoch: int | None) -> Any:
+            known = dict(zip(result, layers, strict=True))
+            return document_value(document_of(build.worker, steps, known, epoch))
 
         return value
 

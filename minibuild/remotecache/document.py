@@ -17,9 +17,10 @@ from typing import Any
 
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError
+from minibuild.layer.layer import Layer
 from minibuild.oci.config import rfc3339
+from minibuild.oci.content import BlobSource
 from minibuild.oci.document import Member
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import Descriptor, as_oci
 from minibuild.startup.tuples import NamedTuple
 
@@ -33,7 +34,7 @@ class CachedLayer(NamedTuple):
     """A layer, the layers it was made on (by their numbers), and when a step made it; None for
     those of a base image."""
 
-    blob: PackedLayer
+    layer: Layer
     base: tuple[int, ...]
     created: float | None
 
@@ -70,19 +71,19 @@ def document_bytes(document: CacheDocument) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _layer_value(document: CacheDocument, layer: CachedLayer) -> dict[str, Any]:
-    parent = layer.base[-1] if layer.base else -1
-    value: dict[str, Any] = {"blob": layer.blob.digest, "parent": parent}
-    if layer.base and layer.base != (*document.layers[parent].base, parent):
-        value["base"] = list(layer.base)
+def _layer_value(document: CacheDocument, cached: CachedLayer) -> dict[str, Any]:
+    parent = cached.base[-1] if cached.base else -1
+    value: dict[str, Any] = {"blob": cached.layer.digest, "parent": parent}
+    if cached.base and cached.base != (*document.layers[parent].base, parent):
+        value["base"] = list(cached.base)
     value["annotations"] = {
-        "diffID": layer.blob.diff_id,
-        "mediaType": layer.blob.media_type,
-        "size": layer.blob.size_bytes,
+        "diffID": cached.layer.diff_id,
+        "mediaType": cached.layer.media_type,
+        "size": cached.layer.size,
     }
-    if layer.created is not None:
-        value["annotations"]["createdAt"] = rfc3339(layer.created)
-        value["created"] = layer.created
+    if cached.created is not None:
+        value["annotations"]["createdAt"] = rfc3339(cached.created)
+        value["created"] = cached.created
     return value
 
 
@@ -104,8 +105,10 @@ def _step_value(document: CacheDocument, step: CachedStep) -> dict[str, Any]:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def parse_cache(document: Member, blobs: Mapping[Digest, Descriptor], what: str) -> CacheDocument:
-    """The cache in a document, or in a member of one, whose layers are `blobs`. Raises
+def parse_cache(
+    document: Member, blobs: Mapping[Digest, Descriptor], source: BlobSource, what: str
+) -> CacheDocument:
+    """The cache in a document, or in a member of one, whose layers are `blobs` of a source. Raises
     `ImageError`."""
     if document[MARK].value != _VERSION:
         raise ImageError(
@@ -114,13 +117,16 @@ def parse_cache(document: Member, blobs: Mapping[Digest, Descriptor], what: str)
         )
     layers: list[CachedLayer] = []
     for member in document["layers"].required().items():
-        layers.append(_layer(member, layers, blobs))
+        layers.append(_layer(member, layers, blobs, source))
     steps = (_step(member, len(layers)) for member in document["records"].required().items())
     return CacheDocument(tuple(layers), tuple(steps))
 
 
 def _layer(
-    member: Member, before: list[CachedLayer], blobs: Mapping[Digest, Descriptor]
+    member: Member,
+    before: list[CachedLayer],
+    blobs: Mapping[Digest, Descriptor],
+    source: BlobSource,
 ) -> CachedLayer:
     blob = blobs.get(member["blob"].digest())
     if blob is None:
@@ -134,9 +140,9 @@ def _layer(
         below = parent.whole(0, len(before) - 1)
         base = (*before[below].base, below)
     diff_id = DiffID(member["annotations"]["diffID"].digest())
-    packed = PackedLayer(diff_id, blob.digest, blob.size, as_oci(blob.media_type))
+    descriptor = Descriptor(as_oci(blob.media_type), blob.digest, blob.size)
     created = member["created"].seconds() if "created" in member else None
-    return CachedLayer(packed, base, created)
+    return CachedLayer(Layer(diff_id, descriptor, source), base, created)
 
 
 def _step(member: Member, layers: int) -> CachedStep:

@@ -19,7 +19,7 @@ from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.events import Warned
 from minibuild.graph.reference import Reference
 from minibuild.layer.convert import recompress
-from minibuild.oci.layers import PackedLayer
+from minibuild.layer.layer import Layer
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
 from minibuild.progress.writer import ProgressWriter, task
@@ -102,8 +102,7 @@ def _export(
     progress: ProgressWriter,
 ) -> None:
     chosen = steps if asked.mode == "max" else [_without_others(step, final) for step in steps]
-    blobs = _blobs(departure, asked, chosen, progress)
-    document = document_of(departure.build.worker, chosen, blobs)
+    document = document_of(departure.build.worker, chosen, _layers(departure, asked, chosen))
     if not document.steps:
         departure.build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
         return
@@ -123,10 +122,10 @@ def _without_others(step: Known, final: set[DiffKey]) -> Known:
     return step if whole else step._replace(result=None)
 
 
-def _blobs(
-    departure: Departure, asked: CachePlace, steps: Sequence[Known], progress: ProgressWriter
-) -> dict[DiffKey, PackedLayer]:
-    """The layers of the steps as blobs; what cannot be had any more is left out."""
+def _layers(
+    departure: Departure, asked: CachePlace, steps: Sequence[Known]
+) -> dict[DiffKey, Layer]:
+    """The layers of the steps; what cannot be had any more is left out."""
     diffs, kind = departure.build.worker.diffs, asked.compression or "gzip"
     pending = [key for step in steps for key in step.result or ()]
     wanted: dict[DiffKey, None] = {}
@@ -135,28 +134,26 @@ def _blobs(
             wanted[key] = None
             pending.extend(diffs.get(key).base)
 
-    def pack(key: DiffKey) -> PackedLayer | None:
+    def pack(key: DiffKey) -> Layer | None:
         try:
-            blob = departure.build.materialiser.blob(
-                key, progress.remark, kind, asked.level, remote=True
-            )
+            layer = departure.build.materialiser.layer(key, kind, asked.level)
         except StoreError:
             return None
         if not asked.force_compression:
-            return blob
+            return layer
         worker = departure.build.worker
-        worker.layers.fetch(blob)
-        return recompress(worker.content, worker.store.db, blob, kind, asked.level)
+        worker.layers.fetch(layer)
+        return recompress(worker.content, layer, kind, asked.level)
 
     keys = list(wanted)
     packed = in_parallel(pack, keys, _PACKERS)
-    return {key: blob for key, blob in zip(keys, packed, strict=True) if blob is not None}
+    return {key: layer for key, layer in zip(keys, packed, strict=True) if layer is not None}
 
 
 def document_of(
     worker: Worker,
     steps: Sequence[Known],
-    blobs: dict[DiffKey, PackedLayer],
+    known: dict[DiffKey, Layer],
     epoch: int | None = None,
 ) -> CacheDocument:
     """The document about these steps. One with a layer that is no blob goes by its keys alone. With
@@ -171,12 +168,12 @@ def document_of(
         row = worker.diffs.get(key)
         if key in numbers:
             return True
-        if key not in blobs or not all(map(place, row.base)):
+        if key not in known or not all(map(place, row.base)):
             return False
         base = tuple(numbers[below] for below in row.base)
         numbers[key] = len(layers)
         created = None if key not in tops else row.created if epoch is None else float(epoch)
-        layers.append(CachedLayer(blobs[key], base, created))
+        layers.append(CachedLayer(known[key], base, created))
         return True
 
     made = []

@@ -19,11 +19,10 @@ from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.events import Warned
-from minibuild.oci.content import BlobSource
 from minibuild.progress.writer import task
 from minibuild.remotecache.document import CacheDocument, CachedStep
 from minibuild.remotecache.places import open_place, place_name
-from minibuild.remotecache.steps import StepCache, read_steps
+from minibuild.remotecache.steps import read_steps
 from minibuild.session.request import CachePlace
 from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
@@ -71,8 +70,8 @@ class Imports:
         """Whether a diff is in the store with all that it was made on; `here` is what is known."""
         if key not in here:
             row = self._worker.diffs.get(key)
-            blob = row.blob
-            kept = blob is not None and self._worker.content.has(blob.digest, blob.size_bytes)
+            layer = row.layer
+            kept = layer is not None and self._worker.content.has(layer.digest, layer.size)
             below = all(self._here(other, here) for other in row.base)
             here[key] = row.upper is not None or (kept and below)
         return here[key]
@@ -80,14 +79,13 @@ class Imports:
     def _read(self) -> "list[_Document]":
         if self._documents is None:
             self._documents = [
-                _Document(self._worker, place_name(asked), document, kept.source)
+                _Document(self._worker, place_name(asked), document)
                 for asked in self._places
-                if (kept := self._ask(asked)) is not None
-                for document in kept.documents
+                for document in self._ask(asked)
             ]
         return self._documents
 
-    def _ask(self, asked: CachePlace) -> StepCache | None:
+    def _ask(self, asked: CachePlace) -> Sequence[CacheDocument]:
         name = place_name(asked)
         try:
             with task(self._build.report, f"importing cache manifest from {name}"):
@@ -99,15 +97,13 @@ class Imports:
             raise
         except BuildError as error:
             self._build.report(Warned(_RULE, f"no cache from {name}: {error}"))
-            return None
+            return ()
 
 
 class _Document:
     """A document with its steps by all their keys, and its layers as diffs of this store."""
 
-    def __init__(
-        self, worker: Worker, name: str, document: CacheDocument, source: BlobSource
-    ) -> None:
+    def __init__(self, worker: Worker, name: str, document: CacheDocument) -> None:
         self.name = name
         self.steps: dict[Digest, CachedStep] = {}
         for step in document.steps:
@@ -115,7 +111,6 @@ class _Document:
                 self.steps.setdefault(key, step)
         self._worker = worker
         self._layers = document.layers
-        self._source = source
         self._diffs: dict[int, DiffKey] = {}
 
     def result(self, numbers: Sequence[int]) -> Result:
@@ -137,12 +132,12 @@ class _Document:
     def _make(self, number: int) -> None:
         if number in self._diffs:
             return
-        worker, layer = self._worker, self._layers[number]
-        base = tuple(self._diffs[below] for below in layer.base)
-        worker.layers.add_provider(layer.blob, self._source, cache=self.name)
-        for row in worker.diffs.alike(base, layer.blob.diff_id):
+        worker, cached = self._worker, self._layers[number]
+        base = tuple(self._diffs[below] for below in cached.base)
+        worker.layers.add(cached.layer, cache=self.name)
+        for row in worker.diffs.alike(base, cached.layer.diff_id):
             # The same layer is here already, perhaps compressed otherwise.
-            if row.upper is not None or (row.blob and worker.layers.present(row.blob)):
+            if row.upper is not None or (row.layer and worker.layers.present(row.layer)):
                 self._diffs[number] = row.key
                 return
-        self._diffs[number] = worker.cache.layer(base, layer.blob, self.name, layer.created)
+        self._diffs[number] = worker.cache.layer(base, cached.layer, self.name, cached.created)

@@ -30,20 +30,12 @@ from minibuild.remotecache.document import (
     parse_cache,
 )
 from minibuild.remotecache.places import Parts, Place
-from minibuild.startup.tuples import NamedTuple
 
 _MAX_IMAGES = 64
 
 
-class StepCache(NamedTuple):
-    """The documents at a place, and where the blobs that they name can be read."""
-
-    documents: tuple[CacheDocument, ...]
-    source: BlobSource
-
-
-def read_steps(place: Place) -> StepCache:
-    """What is at a place. Raises `ImageError` if there is no cache, and `RegistryError`."""
+def read_steps(place: Place) -> tuple[CacheDocument, ...]:
+    """The documents at a place. Raises `ImageError` if there is no cache, and `RegistryError`."""
     found = place.get()
     documents = tuple(_documents(found.source, found.top, place.name))
     if not documents:
@@ -51,7 +43,7 @@ def read_steps(place: Place) -> StepCache:
             f"{place.name} is an image without a cache in it",
             hint="build it with --cache-to type=inline, or export the cache to a name of its own",
         )
-    return StepCache(documents, found.source)
+    return documents
 
 
 def _documents(source: BlobSource, top: Descriptor, name: str) -> Iterator[CacheDocument]:
@@ -73,11 +65,11 @@ def _of_manifest(source: BlobSource, manifest: Manifest, name: str) -> Iterator[
     data = read_document(source, manifest.config, MAX_DOCUMENT_BYTES)
     what = f"config {manifest.config.digest} of {name}"
     if manifest.config.media_type == CACHE_CONFIG:
-        yield parse_cache(parse_document(data, what), blobs, name)
+        yield parse_cache(parse_document(data, what), blobs, source, name)
         return
     inline = parse_document(data, what)[INLINE_CACHE]
     if inline.value is not None:
-        yield parse_cache(inline, blobs, name)
+        yield parse_cache(inline, blobs, source, name)
 
 
 def write_steps(
@@ -91,7 +83,7 @@ def write_steps(
 ) -> Descriptor:
     """Have a document at a place, with all that it names; returns its manifest. See `Place`."""
     config = document_bytes(document)
-    layers = tuple({x.blob.digest: x.blob.descriptor for x in document.layers}.values())
+    layers = tuple({x.layer.digest: x.layer.descriptor for x in document.layers}.values())
     with place.locked():
         place.send(Parts(layers, config, CACHE_CONFIG), source, near, meter)
         manifest = manifest_bytes(Manifest(describe(CACHE_CONFIG, config), layers))

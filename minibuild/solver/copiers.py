@@ -61,8 +61,7 @@ class Copiers:
         try:
             if server is None:
                 return copy(job, places, content, hooks)
-            blobs = content.store.path("blobs", "sha256")
-            return server.do(job, places, content.store.ingest_path(), blobs, hooks)
+            return server.do(job, places, content, hooks)
         finally:
             self._give_back(server)
 

@@ -14,7 +14,7 @@ import gc
 import os
 import signal
 from contextlib import suppress
-from typing import NoReturn
+from typing import BinaryIO, NoReturn, cast
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
@@ -23,7 +23,8 @@ from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.rpc import MAX_FILES, Callee, Caller, Gone
-from minibuild.oci.content import BlobWriter
+from minibuild.oci.content import BlobMaker, BlobWriter, ContentStore
+from minibuild.oci.model import Descriptor
 from minibuild.startup.tuples import NamedTuple
 
 MAX_DIRECTORIES = MAX_FILES
@@ -70,19 +71,19 @@ class CopyServer:
         """Whether it can be given a job."""
         return self._pid > 0
 
-    def do(self, job: CopyJob, places: Places, making: str, blobs: str, hooks: Hooks) -> CopyResult:
-        """Have the job done. `making` is where a layer may be written, `blobs` where it is kept.
+    def do(self, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks) -> CopyResult:
+        """Have the job done. A layer is a blob in `content` afterwards.
 
         Raises what `fileop.copy.copy` raises, and `HostError` if the server dies.
         """
-        sources = places.sources.items()
+        sources, making = places.sources.items(), content.store.ingest_path()
         order = _CopyOrder(
             job,
             places.root_fd >= 0,
             places.base_fd is not None,
             tuple((number, tree._replace(fd=-1)) for number, tree in sources),
             making,
-            blobs,
+            content.blobs_path,
         )
         directories = [fd for fd in (places.root_fd, places.base_fd) if fd is not None and fd >= 0]
         directories += [tree.fd for _, tree in sources]
@@ -96,7 +97,8 @@ class CopyServer:
                 order, directories, on_event=progress, cancelled=hooks.cancelled
             )
             assert isinstance(result, CopyResult)
-            return result
+            layer = result.layer and result.layer._replace(source=content)
+            return result._replace(layer=layer)
         except BaseException as error:
             unfinished = job.form != "tree" and os.path.exists(making)
             if unfinished or isinstance(error, Cancelled | Gone):
@@ -173,16 +175,27 @@ def _places(order: _CopyOrder, files: list[int]) -> Places:
     return Places(root_fd, base_fd, {n: tree._replace(fd=fd) for (n, tree), fd in trees})
 
 
-class _Blobs:
-    """A `BlobMaker` for one blob."""
+class _Blobs(BlobMaker):
+    """The folder of the blobs, for one new blob."""
 
     def __init__(self, making: str, folder: str) -> None:
         self._making = making
-        self.blobs_path = folder
+        self._folder = folder
+
+    @property
+    def blobs_path(self) -> str:
+        """See `BlobMaker.blobs_path`."""
+        return self._folder
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        """See `BlobSource.open`."""
+        file = open(self._place(descriptor.digest), "rb", buffering=0)  # noqa: SIM115
+        file.seek(offset)
+        return cast(BinaryIO, file)
 
     def writer(self) -> BlobWriter:
         """The blob."""
         return BlobWriter(self._making, self._place)
 
     def _place(self, digest: Digest) -> str:
-        return os.path.join(self.blobs_path, digest_hex(digest))
+        return os.path.join(self._folder, digest_hex(digest))

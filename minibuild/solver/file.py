@@ -21,8 +21,8 @@ from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy, File
+from minibuild.layer.layer import remember
 from minibuild.linux.beneath import lstat
-from minibuild.oci.layers import remember
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
@@ -59,7 +59,7 @@ class FileRunner:
                 except Unplannable:
                     pass  # The tree is written below.
                 else:
-                    return (*base, build.worker.diffs.add(base, blob=done.layer)), done
+                    return (*base, build.worker.diffs.add(base, layer=done.layer)), done
             return self._write_tree(ready, op, places, parent, watched)
 
     def _write_tree(
@@ -76,7 +76,7 @@ class FileRunner:
         except BaseException:
             worker.snapshots.remove(active)
             raise
-        made = worker.diffs.add(base, lower=parent, upper=active, blob=done.layer)
+        made = worker.diffs.add(base, lower=parent, upper=active, layer=done.layer)
         return (*base, made), done
 
     def _do(
@@ -97,7 +97,7 @@ class FileRunner:
                 job = job._replace(compression=compression, level=level)
             done = self._copiers.do(job, places, build.worker.content, hooks)
             if done.layer is not None:
-                remember(build.worker.store.db, done.layer)
+                remember(build.worker.content, done.layer)
             return done
         if form == "layer":
             raise Unplannable("only plain copies are known before they are a tree")

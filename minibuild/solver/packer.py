@@ -70,9 +70,7 @@ class Packer:
     def _pack_all(self) -> None:
         while (key := self._next()) is not None:
             try:
-                self._build.materialiser.blob(
-                    key, _silently, self._packing.compression, self._packing.level
-                )
+                self._build.materialiser.layer(key, self._packing.compression, self._packing.level)
             except BaseException:
                 return  # The export meets the same trouble, and reports it.
 
@@ -84,7 +82,3 @@ class Packer:
             if idle:
                 self._changed.wait_for(lambda: self._stopped, _AFTER_S)
             return None if self._stopped else self._waiting.popleft()
-
-
-def _silently(text: str) -> None:
-    """What there is to say about a layer, the export says."""

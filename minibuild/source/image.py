@@ -18,9 +18,9 @@ from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import ImageStore
+from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import (
     Descriptor,
     as_oci,
@@ -38,11 +38,10 @@ Pull = Literal["missing", "always", "never"]
 
 
 class FoundImage(NamedTuple):
-    """An image that was found: what the frontend gets, its layers, and where their bytes are."""
+    """An image that was found: what the frontend gets, and its layers."""
 
     resolved: ResolvedImage
-    layers: tuple[PackedLayer, ...]
-    blobs: BlobSource
+    layers: tuple[Layer, ...]
 
 
 class Remote(Protocol):
@@ -192,13 +191,13 @@ class ImageFinder:
         config = document.image
         self._content.put(raw)
         layers = tuple(
-            PackedLayer(diff_id, layer.digest, layer.size, as_oci(layer.media_type))
-            for diff_id, layer in zip(document.diff_ids, manifest.layers, strict=True)
+            Layer(diff_id, Descriptor(as_oci(blob.media_type), blob.digest, blob.size), blobs)
+            for diff_id, blob in zip(document.diff_ids, manifest.layers, strict=True)
         )
         if manifest_descriptor.platform is None and config.platform.os != platform.os:
             raise ImageError(f"{name} is an image for {config.platform}, not for {platform}")
         source = ImageSource(name, manifest_descriptor.digest, platform, origin)
-        return FoundImage(ResolvedImage(source, config), layers, blobs)
+        return FoundImage(ResolvedImage(source, config), layers)
 
     def _manifest(
         self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform

@@ -31,7 +31,7 @@ class Sources:
         worker, found = self._build.worker, self.finder.image(op)
         result: Result = ()
         for layer in found.layers:
-            worker.layers.add_provider(layer, found.blobs)
+            worker.layers.add(layer)
             result = (*result, worker.cache.layer(result, layer, op.ref))
         self.base.update(result)
         return result, [layer.diff_id for layer in found.layers]

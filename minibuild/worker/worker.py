@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from minibuild.cache.blobs import StoreLayers
+from minibuild.cache.layers import LayerStore
 from minibuild.cache.materialise import Materialiser
 from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
@@ -37,9 +37,9 @@ class Worker:
         self.snapshots = snapshots
         self.content = ContentStore(store)
         self.images = ImageStore(self.content)
-        self.diffs = Diffs(store.db)
+        self.layers = LayerStore(self.content, snapshots)
+        self.diffs = Diffs(store.db, self.layers)
         self.cache = Cache(store.db, self.diffs)
-        self.layers = StoreLayers(store, self.content, snapshots)
         self.digests = DigestCache(store.db)
         self._executor: Executor | None = None
         self._context_mounts: ContextMounts | None = None

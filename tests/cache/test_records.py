@@ -9,6 +9,7 @@ import pytest
 from minibuild.cache.records import USED_FINENESS_S, Cache, Record
 from minibuild.cache.results import Diffs
 from minibuild.digest import digest_bytes
+from minibuild.oci.multi import MultiSource
 from minibuild.store.database import Database
 
 KEY = digest_bytes(b"key")
@@ -30,7 +31,7 @@ def used(db: Database) -> float:
 
 def use(db: Database) -> None:
     """What a build does that has the record."""
-    cache = Cache(db, Diffs(db))
+    cache = Cache(db, Diffs(db, MultiSource()))
     assert cache.lookup(KEY) == Record(KEY, ())
     cache.flush()
 
@@ -42,7 +43,7 @@ def wal_bytes(db: Database) -> int:
 
 def test_use_is_noted(db: Database) -> None:
     """If the last one that was noted is long ago."""
-    Cache(db, Diffs(db)).save({KEY}, Record(KEY, ()), "RUN true")
+    Cache(db, Diffs(db, MultiSource())).save({KEY}, Record(KEY, ()), "RUN true")
     long_ago = time.time() - USED_FINENESS_S - 5
     db.execute("UPDATE records SET used = ?", (long_ago,))
     use(db)
@@ -52,7 +53,7 @@ def test_use_is_noted(db: Database) -> None:
 def test_use_that_is_no_news_writes_nothing(tmp_path: Path) -> None:
     """Two builds one after the other: the second has nothing to wait for."""
     before = Database(str(tmp_path / "meta.db"))
-    Cache(before, Diffs(before)).save({KEY}, Record(KEY, ()), "RUN true")
+    Cache(before, Diffs(before, MultiSource())).save({KEY}, Record(KEY, ()), "RUN true")
     noted = used(before)
     before.close()
     again = Database(before.path)

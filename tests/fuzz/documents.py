@@ -28,8 +28,8 @@ from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import check_version, find_image
 from minibuild.image.validate import validate
 from minibuild.imagetools.compare import config_changes
-from minibuild.imagetools.edit import Drafts, each_image, read_image, write_image
-from minibuild.imagetools.index import Together
+from minibuild.imagetools.edit import each_image, read_image, write_image
+from minibuild.imagetools.index import IndexBuilder
 from minibuild.imagetools.rebase import merge_config
 from minibuild.imagetools.reconfigure import Changes, reconfigured
 from minibuild.layer.tar_format import END, TarEntry, header, padding
@@ -47,6 +47,7 @@ from minibuild.oci.model import (
     parse_config,
     parse_index,
 )
+from minibuild.oci.multi import MultiSource
 from minibuild.registry.auth import token_in
 from minibuild.registry.credentials import Credentials
 from minibuild.remotecache.document import document_bytes, parse_cache
@@ -207,14 +208,12 @@ def _check(blobs: Blobs, data: bytes) -> None:
 
 
 def _edit(blobs: Blobs, data: bytes) -> None:
-    drafts = Drafts(blobs)
-    each_image(
-        drafts, blobs, describe(OCI_INDEX, data), lambda i: write_image(drafts, i, i.layers, ())
-    )
+    made = MultiSource()
+    each_image(made, blobs, describe(OCI_INDEX, data), lambda i: write_image(made, i, i.layers, ()))
 
 
 def _gather(blobs: Blobs, data: bytes) -> None:
-    made = Together()
+    made = IndexBuilder()
     made.add(blobs, describe(OCI_INDEX, data))
     made.finish({})
 
@@ -265,10 +264,10 @@ def _cache(chance: random.Random) -> None:
     step = {"digest": DIGEST, "keys": [DIGEST], "chains": [{"layers": [0, 1]}], "name": "x"}
     value = {"layers": [layer, {**layer, "base": [0]}], "records": [step, step], "minibuild": 1}
     document = parse_document(mutated(value, chance), "it")
-    found = parse_cache(document, {blob.digest: blob}, "it")
+    found = parse_cache(document, {blob.digest: blob}, Blobs(), "it")
     written = document_bytes(found)
     with _our_own():
-        again = parse_cache(parse_document(written, "it"), {blob.digest: blob}, "it")
+        again = parse_cache(parse_document(written, "it"), {blob.digest: blob}, Blobs(), "it")
     assert document_bytes(again) == written
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from minibuild.errors import ImageError
 from minibuild.graph.platform import Platform
-from minibuild.imagetools.index import ABOUT, Together
+from minibuild.imagetools.index import ABOUT, IndexBuilder
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import (
     DOCKER_MANIFEST,
@@ -50,9 +50,9 @@ def index(content: ContentStore, *members: Descriptor) -> Descriptor:
     return describe(OCI_INDEX, data)
 
 
-def members(together: Together) -> list[str]:
-    top = together.finish({})
-    with together.open(top) as file:
+def members(builder: IndexBuilder) -> list[str]:
+    top = builder.finish({})
+    with builder.blobs.open(top) as file:
         return [child.digest for child in parse_index(file.read()).manifests]
 
 
@@ -62,10 +62,10 @@ def test_the_later_one_of_a_platform_counts(content: ContentStore) -> None:
         image(content, "linux/arm64"),
         image(content, "linux/amd64", "new"),
     )
-    together = Together()
+    builder = IndexBuilder()
     for top in (one, two, new):
-        together.add(content, top)
-    assert members(together) == [two.digest, new.digest]
+        builder.add(content, top)
+    assert members(builder) == [two.digest, new.digest]
 
 
 def test_attestations_go_along_with_their_image(content: ContentStore) -> None:
@@ -74,7 +74,7 @@ def test_attestations_go_along_with_their_image(content: ContentStore) -> None:
         image(content, "unknown/unknown", about.digest)._replace(annotations={ABOUT: about.digest})
         for about in (one, two)
     ]
-    old = Together()
+    old = IndexBuilder()
     old.add(content, index(content, *notes))
     assert members(old) == []  # what they are about is not there
 
@@ -84,23 +84,23 @@ def test_attestations_go_along_with_their_image(content: ContentStore) -> None:
         two._replace(platform=Platform("linux", "arm64")),
         *notes,
     )
-    together = Together()
-    together.add(content, listed)
-    together.add(content, other)
-    assert set(members(together)) == {d.digest for d in (one, two, other, *notes)}
-    together.add(content, image(content, "linux/arm64", "new"))
-    assert notes[0].digest in members(together)
-    assert notes[1].digest not in members(together)
+    builder = IndexBuilder()
+    builder.add(content, listed)
+    builder.add(content, other)
+    assert set(members(builder)) == {d.digest for d in (one, two, other, *notes)}
+    builder.add(content, image(content, "linux/arm64", "new"))
+    assert notes[0].digest in members(builder)
+    assert notes[1].digest not in members(builder)
 
 
 def test_the_media_type_is_that_of_the_images(content: ContentStore) -> None:
-    together = Together()
-    together.add(content, image(content, "linux/amd64", kind=DOCKER_MANIFEST))
-    assert "docker" in together.finish({}).media_type
-    together.add(content, image(content, "linux/arm64"))
-    assert together.finish({}).media_type == OCI_INDEX
+    builder = IndexBuilder()
+    builder.add(content, image(content, "linux/amd64", kind=DOCKER_MANIFEST))
+    assert "docker" in builder.finish({}).media_type
+    builder.add(content, image(content, "linux/arm64"))
+    assert builder.finish({}).media_type == OCI_INDEX
 
 
 def test_an_image_for_no_platform_is_refused(content: ContentStore) -> None:
     with pytest.raises(ImageError, match="names no platform"):
-        Together().add(content, image(content, ""))
+        IndexBuilder().add(content, image(content, ""))

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minibuild.digest import DiffID, digest_bytes
+from minibuild.digest import DiffID
 from minibuild.errors import ImageError
-from minibuild.image.listing import Layer, tree_of
+from minibuild.image.listing import tree_of
 from minibuild.imagetools.rebase import merge_config
 from minibuild.imagetools.squash import squash_layers
 from minibuild.layer.compress import layer_media_type
+from minibuild.layer.layer import Layer
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
+from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 from tests.support.images import File, apply_layer
 
@@ -91,16 +92,14 @@ def _sound(ops: list[Op]) -> list[Op]:
 def stored(content: ContentStore, ops: Sequence[Op]) -> Layer:
     data = tar_of(ops)
     digest = content.put(data)
-    packed = PackedLayer(
-        DiffID(digest_bytes(data)), digest, len(data), layer_media_type("uncompressed")
-    )
-    return Layer(packed.descriptor, packed.diff_id)
+    descriptor = Descriptor(layer_media_type("uncompressed"), digest, len(data))
+    return Layer(DiffID(digest), descriptor, content)
 
 
 def files_of(content: ContentStore, layers: Sequence[Layer]) -> dict[str, File]:
     files: dict[str, File] = {}
     for layer in layers:
-        apply_layer(content.read(layer.blob.digest), files)
+        apply_layer(content.read(layer.digest), files)
     return files
 
 
@@ -112,12 +111,12 @@ def test_the_files_stay_the_same(store: Store, changes: list[list[Op]], cut: int
     content = ContentStore(store)
     layers = [stored(content, ops) for ops in changes]
     keep = min(cut, len(layers))
-    one = squash_layers(content, store.db, content, layers, keep, "uncompressed")
-    made = [*layers[:keep], Layer(one.descriptor, one.diff_id)]
+    one = squash_layers(content, layers, keep, "uncompressed")
+    made = [*layers[:keep], one]
     assert files_of(content, made) == files_of(content, layers)
-    assert set(tree_of(content, made)) == set(files_of(content, layers))
+    assert set(tree_of(made)) == set(files_of(content, layers))
     # All of it again from what came out: nothing is left to be said.
-    again = squash_layers(content, store.db, content, made, len(made), "uncompressed")
+    again = squash_layers(content, made, len(made), "uncompressed")
     assert tarfile.open(fileobj=io.BytesIO(content.read(again.digest))).getnames() == []  # noqa: SIM115
 
 
@@ -148,7 +147,7 @@ def test_what_the_layer_says(
 ) -> None:
     content = ContentStore(store)
     found = [stored(content, ops) for ops in layers]
-    one = squash_layers(content, store.db, content, found, keep, "uncompressed")
+    one = squash_layers(content, found, keep, "uncompressed")
     with tarfile.open(fileobj=io.BytesIO(content.read(one.digest))) as archive:
         assert archive.getnames() == names
         assert not any(member.islnk() for member in archive)
@@ -157,7 +156,7 @@ def test_what_the_layer_says(
 def test_a_link_to_nothing_is_refused(store: Store) -> None:
     content = ContentStore(store)
     with pytest.raises(ImageError, match="which is not there"):
-        tree_of(content, [stored(content, [("link", "a", "b")])])
+        tree_of([stored(content, [("link", "a", "b")])])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +192,6 @@ def test_files_of_the_same_inode_stay_links(store: Store, tmp_path: Path) -> Non
         stored(content, [("file", "a", "1"), ("link", "b", "a"), ("link", "c", "a")]),
         stored(content, [("gone", "a", "")]),
     ]
-    one = squash_layers(content, store.db, content, layers, 0, "uncompressed")
+    one = squash_layers(content, layers, 0, "uncompressed")
     with tarfile.open(fileobj=io.BytesIO(content.read(one.digest))) as archive:
         assert [(m.name, m.linkname) for m in archive] == [("b", ""), ("c", "b")]

@@ -13,7 +13,7 @@ from tests.imagetools.test_squash import Op, layers_of_changes, stored
 
 def of(store: Store, *layers: Sequence[Op]) -> Usage:
     content = ContentStore(store)
-    return usage(content, [stored(content, ops) for ops in layers])
+    return usage([stored(content, ops) for ops in layers])
 
 
 def file(path: str, size: int) -> Op:

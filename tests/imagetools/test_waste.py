@@ -82,7 +82,7 @@ def test_places(store: Store) -> None:
         stored(content, [("dir", "d", ""), ("dir", "d/e", ""), file("d/e/f", 10), file("top", 3)]),
         stored(content, [file("d/g", 4), ("link", "same", "d/g")]),
     ]
-    used = usage(content, layers)
+    used = usage(layers)
     one = [(p.path, p.is_directory, p.size_bytes, dict(p.by_layer)) for p in places(used, 1)]
     assert one == [("d", True, 14, {0: 10, 1: 4}), ("top", False, 3, {0: 3})]
     two = [(p.path, p.is_directory, p.size_bytes) for p in places(used, 2)]

@@ -7,9 +7,9 @@ import tarfile
 from typing import Any
 
 from minibuild.digest import DiffID, Digest
+from minibuild.layer.layer import Layer
 from minibuild.oci import model
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
 from minibuild.store.layout import Store
 
 TYPES = {
@@ -59,8 +59,9 @@ def folder(name: str, mode: int = 0o755, **values: Any) -> dict[str, Any]:
     return entry(name, kind="dir", **{"mode": mode, **values})
 
 
-def layer_of(store: Store, data: bytes, media_type: str = model.OCI_LAYER) -> PackedLayer:
+def layer_of(store: Store, data: bytes, media_type: str = model.OCI_LAYER) -> Layer:
     """Bytes as a layer of the store. The diff id is that of the bytes as they are."""
-    digest = ContentStore(store).put(data)
+    content = ContentStore(store)
+    digest = content.put(data)
     diff_id = DiffID(Digest("sha256:" + hashlib.sha256(data).hexdigest()))
-    return PackedLayer(diff_id, digest, len(data), media_type)
+    return Layer(diff_id, model.Descriptor(media_type, digest, len(data)), content)

@@ -20,10 +20,10 @@ from minibuild.digest import digest_bytes
 from minibuild.layer import chunk_cache as blocks
 from minibuild.layer.chunk_cache import StoredBlocks, forget_lost
 from minibuild.layer.gzip_writer import Deflater
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import TarEntry, header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
 from minibuild.store.layout import Store
 from tests.support.descriptors import open_descriptors
 
@@ -44,7 +44,7 @@ def data_of(size: int, seed: int) -> bytes:
 
 def pack(
     content: ContentStore, files: Files, level: int | None = None, *, known: bool = True
-) -> PackedLayer:
+) -> Layer:
     """A layer of these files."""
     stored = StoredBlocks(content.blobs_path) if known else None
     with LayerWriter(content, "gzip", level, stored) as writer:
@@ -79,9 +79,9 @@ def test_a_small_change_compresses_little(store: Store, compressed: list[int]) -
     whole = len(compressed)
     assert whole > 5
     compressed.clear()
-    diff_id, digest, *_ = pack(content, CHANGED)
+    made = pack(content, CHANGED)
     assert 1 <= len(compressed) <= 3
-    assert digest_bytes(gzip.decompress(content.read(digest))) == diff_id
+    assert digest_bytes(gzip.decompress(content.read(made.digest))) == made.diff_id
     compressed.clear()
     pack(content, CHANGED)
     assert not compressed
@@ -198,7 +198,7 @@ def test_damage_does_not_spread(
 
     monkeypatch.setattr(os, "pread", modest)
     content = ContentStore(store)
-    _, old, *_ = pack(content, FILES)
+    old = pack(content, FILES).digest
     damage(os.path.join(store.root, where, old.partition(":")[2]))
     made = pack(content, CHANGED)
     assert made == pack(new_store(tmp_path / "empty"), CHANGED)
@@ -207,7 +207,7 @@ def test_damage_does_not_spread(
 
 def test_blocks_outlive_the_layer_they_were_taken_from(store: Store, compressed: list[int]) -> None:
     content = ContentStore(store)
-    _, old, *_ = pack(content, FILES)
+    old = pack(content, FILES).digest
     pack(content, CHANGED)
     content.delete(old)
     forget_lost(content.blobs_path)
@@ -223,7 +223,7 @@ def test_the_newest_layers_are_looked_at(
     monkeypatch.setattr(blocks, "_MOST_LAYERS", 2)
     content = ContentStore(store)
     others = [(name, size, seed + 500) for name, size, seed in FILES]
-    _, old, *_ = pack(content, FILES)
+    old = pack(content, FILES).digest
     pack(content, others)
     pack(content, CHANGED)
     content.delete(old)  # What is noted of it is still there, and older.
@@ -267,7 +267,7 @@ def test_many_at_once(store: Store, tmp_path: Path) -> None:
     """Each reads what others are writing."""
     content = ContentStore(store)
     variants = [[(FILES[0][0], 20_000 + n * 600, n), *FILES[1:]] for n in range(4)]
-    made: dict[tuple[int, int], PackedLayer] = {}
+    made: dict[tuple[int, int], Layer] = {}
 
     def work(number: int) -> None:
         for turn in range(3):

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibuild.errors import ImageError
-from minibuild.image.listing import Layer
 from minibuild.imagetools.squash import squash_layers
 from minibuild.layer.archive import detect, extract
 from minibuild.layer.tar_format import BLOCK, padding
@@ -95,12 +94,12 @@ def test_layers(store: Store, tmp_path: Path, way: str) -> None:
     (tmp_path / "in").mkdir()
     write(tmp_path / "in/s", size, parts)
     layer = layer_of(store, packed(tmp_path / "in", way))
-    trees.unpack_into(store, layer, str(tmp_path / "out"))
+    trees.unpack_into(layer, str(tmp_path / "out"))
     assert same(str(tmp_path / "out/s"), size, parts)
 
     content = ContentStore(store)
-    again = squash_layers(content, store.db, content, [Layer(layer.descriptor, layer.diff_id)])
-    trees.unpack_into(store, again, str(tmp_path / "again"))
+    again = squash_layers(content, [layer])
+    trees.unpack_into(again, str(tmp_path / "again"))
     assert (tmp_path / "again/s").read_bytes() == (tmp_path / "in/s").read_bytes()
 
 

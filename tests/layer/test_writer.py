@@ -33,7 +33,7 @@ def stored(store: Store, compression: Compression, *pieces: bytes) -> bytes:
             writer.write(piece)
         layer = writer.commit()
     data = content.read(layer.digest)
-    assert len(data) == layer.size_bytes and digest_bytes(data) == layer.digest
+    assert len(data) == layer.size and digest_bytes(data) == layer.digest
     assert layer.media_type == layer_media_type(compression)
     tar = gzip.decompress(data) if compression == "gzip" else data
     assert digest_bytes(tar) == layer.diff_id

@@ -5,10 +5,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minibuild.layer.layer import Layer
 from minibuild.layer.pack import pack
-from minibuild.layer.unpack import Unpacked, unpack
+from minibuild.layer.unpack import unpack
 from minibuild.oci.content import ContentStore
-from minibuild.oci.layers import PackedLayer
 from minibuild.snapshot.api import Change, Kind, Whiteouts
 from minibuild.store.layout import Store
 
@@ -93,24 +93,23 @@ def names(root: str) -> dict[str, Any]:
     }
 
 
-def pack_tree(store: Store, root: str, **options: Any) -> PackedLayer:
+def pack_tree(store: Store, root: str, **options: Any) -> Layer:
     """A layer with everything in a directory."""
-    return pack(additions(root), ContentStore(store), store.db, **options)
+    return pack(additions(root), ContentStore(store), **options)
 
 
 def unpack_into(
-    store: Store,
-    layer: PackedLayer,
+    layer: Layer,
     target: str,
     whiteouts: Whiteouts = "plain",
     lower: str | None = None,
-) -> Unpacked:
-    """Apply a layer of the store to a directory, which is made if need be."""
+) -> tuple[str, ...]:
+    """Apply a layer to a directory, which is made if need be."""
     os.makedirs(target, exist_ok=True)
     fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     lower_fd = None if lower is None else os.open(lower, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return unpack(ContentStore(store), layer.descriptor, layer.diff_id, fd, whiteouts, lower_fd)
+        return unpack(layer, fd, whiteouts, lower_fd)
     finally:
         os.close(fd)
         if lower_fd is not None:

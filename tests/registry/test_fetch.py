@@ -10,7 +10,7 @@ import pytest
 from minibuild.digest import digest_bytes
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import OCI_LAYER, Descriptor
-from minibuild.registry.fetch import Arrival, fetch_blob
+from minibuild.registry.fetch import BlobFetch, fetch_blob
 from minibuild.store.layout import Store
 
 BLOB = bytes(range(256)) * 5000
@@ -57,19 +57,19 @@ def test_it_goes_on_or_starts_over(content: ContentStore, begun: str) -> None:
 
 
 def test_who_reads_along_never_sees_wrong_bytes(content: ContentStore, begun: str) -> None:
-    arrival = Arrival(content, Source(), DESCRIPTOR)
+    fetch = BlobFetch(content, Source(), DESCRIPTOR)
     offsets = (0, 0, 12_345, len(BLOB))
     read: dict[int, bytes] = {}
 
     def follow(offset: int) -> None:
-        with arrival.open(DESCRIPTOR, offset) as file:
+        with fetch.open(DESCRIPTOR, offset) as file:
             read[offset] = b"".join(iter(lambda: file.read(10_000), b""))
 
     readers = [threading.Thread(target=follow, args=(offset,)) for offset in offsets]
     for reader in readers:
         reader.start()
-    arrival.run()
+    fetch.run()
     for reader in readers:
         reader.join(20)
-    assert arrival.error is None
+    assert fetch.error is None
     assert read == {offset: BLOB[offset:] for offset in offsets}

@@ -20,7 +20,7 @@ from minibuild.errors import BuildError, ImageError, RegistryError
 from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_INDEX, Descriptor
-from minibuild.registry.fetch import Arrival, fetch_blob, fetch_image
+from minibuild.registry.fetch import BlobFetch, fetch_blob, fetch_image
 from minibuild.registry.patience import Patience
 from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository
@@ -264,20 +264,20 @@ def test_what_nothing_came_of_leaves_nothing(server: Faulty, content: ContentSto
     descriptor = Descriptor(LAYER, Digest(server.put(BLOB)), len(BLOB))
     server.faults += [Fault("blobs", 404)]
     source = client().blobs(parse_reference(f"{server.address}/app"))
-    arrival = Arrival(content, source, descriptor)
+    fetch = BlobFetch(content, source, descriptor)
     errors: list[BaseException] = []
 
     def follow() -> None:
         try:
-            with arrival.open(descriptor) as file:
+            with fetch.open(descriptor) as file:
                 file.read()
         except BuildError as error:
             errors.append(error)
 
     reader = threading.Thread(target=follow)
     reader.start()
-    arrival.run()
+    fetch.run()
     reader.join(10)
-    assert isinstance(arrival.error, RegistryError)
-    assert errors == [arrival.error]
+    assert isinstance(fetch.error, RegistryError)
+    assert errors == [fetch.error]
     assert os.listdir(content.store.path("partial")) == []

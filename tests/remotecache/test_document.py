@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError
+from minibuild.layer.layer import Layer
 from minibuild.oci.document import parse_document
-from minibuild.oci.layers import PackedLayer
 from minibuild.oci.model import OCI_LAYER_GZIP, Descriptor
+from minibuild.oci.multi import MultiSource
 from minibuild.remotecache.document import (
     CachedLayer,
     CacheDocument,
@@ -23,9 +24,12 @@ from minibuild.remotecache.document import (
     parse_cache,
 )
 
+SOURCE = MultiSource()
+
 
 def parsed(data: bytes, blobs: Mapping[Digest, Descriptor] | None = None) -> CacheDocument:
-    return parse_cache(parse_document(data, "x"), BLOBS if blobs is None else blobs, "x")
+    blobs = BLOBS if blobs is None else blobs
+    return parse_cache(parse_document(data, "x"), blobs, SOURCE, "x")
 
 
 def named(number: int) -> Digest:
@@ -33,8 +37,8 @@ def named(number: int) -> Digest:
 
 
 def layer(number: int, *base: int, created: float | None = 1.5) -> CachedLayer:
-    blob = PackedLayer(DiffID(named(-number)), named(number), 10 + number, OCI_LAYER_GZIP)
-    return CachedLayer(blob, base, created)
+    descriptor = Descriptor(OCI_LAYER_GZIP, named(number), 10 + number)
+    return CachedLayer(Layer(DiffID(named(-number)), descriptor, SOURCE), base, created)
 
 
 DOCUMENT = CacheDocument(
@@ -48,7 +52,7 @@ DOCUMENT = CacheDocument(
         CachedStep(named(105), (named(105),), "nothing changed", ()),
     ),
 )
-BLOBS = {item.blob.digest: item.blob.descriptor for item in DOCUMENT.layers}
+BLOBS = {item.layer.digest: item.layer.descriptor for item in DOCUMENT.layers}
 
 
 def test_there_and_back() -> None:
@@ -81,7 +85,7 @@ def documents(draw: st.DrawFn) -> CacheDocument:
 
 @given(documents())
 def test_any_there_and_back(document: CacheDocument) -> None:
-    blobs = {item.blob.digest: item.blob.descriptor for item in document.layers}
+    blobs = {item.layer.digest: item.layer.descriptor for item in document.layers}
     assert parsed(document_bytes(document), blobs) == document
 
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minibuild.cache.blobs import StoreLayers
+from minibuild.cache.layers import LayerStore
 from minibuild.lab import model
 from minibuild.lab.model import EMPTY, Entry, Tree
 from minibuild.linux import xattr
@@ -399,7 +399,7 @@ def test_what_is_exported_and_unpacked_is_the_tree(
         return  # A tar has no sockets.
     a, b = made[one % len(made)], made[other % len(made)]
     diffs = [(a, b), (Made(None, EMPTY, set()), a), (b, a), (Made(None, EMPTY, set()), b)]
-    layers = StoreLayers(warm.store, ContentStore(warm.store), warm.snapshots)
+    layers = LayerStore(ContentStore(warm.store), warm.snapshots)
     top: SnapshotID | None = None
     for low, up in diffs:
         assert up.snapshot is not None

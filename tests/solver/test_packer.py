@@ -18,7 +18,7 @@ class Materialiser:
         self.go = threading.Semaphore(0)
         self.packed = threading.Semaphore(0)
 
-    def blob(self, key: int, tell: object, compression: str, level: int | None) -> None:
+    def layer(self, key: int, compression: str, level: int | None) -> None:
         assert (compression, level) == ("zstd", 3)
         self.begun.append(key)
         self.first.set()

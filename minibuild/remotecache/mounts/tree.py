@@ -18,7 +18,6 @@ from minibuild.fileop.walk import walk
 from minibuild.layer.apply import EntryWriter
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.stream import LayerStream
-from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
 from minibuild.linux.beneath import clean
@@ -85,8 +84,7 @@ def unpack_tree(
     name = ""
     try:
         with LayerStream(source, layer, None, cancelled) as stream:
-            reader = TarReader(stream.chunks(), what)
-            for entry in reader:
+            for entry in stream.entries():
                 raise_if_cancelled(cancelled, "unpacking a cache mount")
                 name = clean(entry.name)
                 entry = entry._replace(name=name)
@@ -95,9 +93,7 @@ def unpack_tree(
                 elif entry.kind == "link":
                     writer.link(entry, clean(entry.linkname))
                 else:
-                    writer.write(entry, reader.extents())
-            reader.drain()
-            stream.verify()
+                    writer.write(entry, stream.reader.extents())
         writer.finish()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
