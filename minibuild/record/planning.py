@@ -126,7 +126,7 @@ class _Planner:
         self._cancelled = cancelled
         self._content = ReadOnlyContent(store.root)
         self._finder = finder_of(request, self._content, report, cancelled)
-        self._cache = Cache(store.db, Diffs(store.db))
+        self._cache = Cache(store.db, Diffs(store.db, self._content))
         self._reading = ContextReader(definition.directories, store, cancelled)
         self._builds = Records(store.root).of_place(place_of(request))
 

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Sequence
 
 from minibuild.cache.results import DiffKey, DiffRow, Diffs, list_key
-from minibuild.image.listing import Layer, Tree, tree_of
+from minibuild.image.listing import Tree, tree_of
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.linux.idmap import Range, plan_id_maps
 from minibuild.linux.namespace import in_user_namespace
@@ -42,7 +42,7 @@ class ResultTrees:
     def __init__(self, store: ReadOnlyStore, content: ReadOnlyContent) -> None:
         self._store = store
         self._content = content
-        self._diffs = Diffs(store.db)
+        self._diffs = Diffs(store.db, content)
         self._maps = plan_id_maps() if os.geteuid() else None
         self._views: dict[Sequence[int], View | Tree] = {}
 
@@ -81,10 +81,10 @@ class ResultTrees:
         snapshot = self._snapshot(result, rows)
         if snapshot is not None:
             return self._view(snapshot)
-        blobs = [row.blob for row in rows if row.blob is not None]
-        if len(blobs) < len(rows) or not all(self._content.has(blob.digest) for blob in blobs):
+        layers = [row.layer for row in rows if row.layer is not None]
+        if len(layers) < len(rows) or not all(self._content.has(x.digest) for x in layers):
             raise LookupError("the tree of the stage was not made yet")
-        return tree_of(self._content, [Layer(blob.descriptor, blob.diff_id) for blob in blobs])
+        return tree_of(layers)
 
     def _snapshot(self, result: Sequence[int], rows: Sequence[DiffRow]) -> SnapshotID | None:
         """The snapshot that shows all of a result, if there is one."""
