@@ -9,7 +9,7 @@ CONFORMANCE ?= ../shared/conformance
 ARGS ?=
 export VENV PYTHON MAKECMDGOALS
 
-.PHONY: help demo test check lint format conformance bench install install-dev clean
+.PHONY: help demo test check lint format conformance bench install install-dev dist clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -46,6 +46,9 @@ install: ## the virtual environment with minibuild
 install-dev: ## the same with what tests need
 	@.ci/setup dev
 
+dist: install ## a wheel and an sdist in dist/, the same bytes each time
+	@.ci/dist
+
 clean: ## remove what was made here; the image store stays
-	rm -rf .venv build minibuild.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist minibuild.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

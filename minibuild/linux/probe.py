@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from minibuild.linux import idmap, syscalls
+from minibuild.linux import idmap, syscalls, xattr
 from minibuild.linux.advice import user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
 from minibuild.linux.root_mount import contain_mounts
@@ -36,7 +36,7 @@ def check_host(folder: str) -> list[Finding]:
     findings = [kernel(), openat2(), mount_api()]
     if needs_user_namespace():
         findings += [user_namespaces(), subordinate_ids()]
-    findings += [overlay(folder), seccomp(), disk(folder)]
+    findings += [overlay(folder), seccomp(), attributes(), disk(folder)]
     return findings
 
 
@@ -201,6 +201,14 @@ def seccomp() -> Finding:
         advice = "install libseccomp 2.5 (libseccomp2 in Debian, libseccomp elsewhere)"
         return Finding("seccomp", False, f"libseccomp cannot be loaded: {error}", advice)
     return Finding("seccomp", True, "works")
+
+
+def attributes() -> Finding:
+    """The library for extended attributes; that of Python does as well."""
+    if xattr.is_pyxattr():
+        return Finding("attributes", True, "by pyxattr")
+    advice = "`pip install 'minibuild[pyxattr]'` has pyxattr do it, if there is a C compiler"
+    return Finding("attributes", True, "by Python's own calls: there is no pyxattr", advice)
 
 
 def disk(folder: str) -> Finding:

@@ -5,8 +5,9 @@ finds everything in its cache reads no attribute. Filesystems and kinds of files
 attributes (tmpfs of old, symlinks and the `user` namespace) answer ENOTSUP, which counts as
 "has none". See xattr(7).
 
-The module of pyxattr is called `xattr`, and so is that of another package, which hides it where
-both are installed. Then the calls of `os` do the same work.
+pyxattr is compiled where it is installed, so it may be missing. Its module is called `xattr`, and
+so is that of another package, which hides it where both are installed. In both cases the calls of
+`os` do the same work.
 """
 
 import errno
@@ -70,6 +71,11 @@ def _library() -> _Library:
         return _StandardLibrary()
     # The other package has getxattr and listxattr alone.
     return cast(_Library, xattr) if hasattr(xattr, "get_all") else _StandardLibrary()
+
+
+def is_pyxattr() -> bool:
+    """Whether pyxattr is there and used."""
+    return not isinstance(_library(), _StandardLibrary)
 
 
 def get(target: Target, name: str) -> bytes | None:

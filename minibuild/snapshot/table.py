@@ -83,9 +83,9 @@ class Table:
         """Mark a snapshot as going; False if there is none. An error if another stands on it."""
         with self.store.db.transaction() as tx:
             user = tx.execute(
-                "SELECT id FROM snapshots WHERE parent = ?1 OR (stack IS NOT NULL AND EXISTS"
-                " (SELECT 1 FROM json_each(stack) WHERE value = ?1)) LIMIT 1",
-                (snapshot,),
+                "SELECT id FROM snapshots WHERE parent = ? OR (stack IS NOT NULL AND EXISTS"
+                " (SELECT 1 FROM json_each(stack) WHERE value = ?)) LIMIT 1",
+                (snapshot, snapshot),
             ).fetchone()
             if user is not None:
                 raise StoreError(f"snapshot {snapshot} is in use by snapshot {user[0]}")
