@@ -312,11 +312,11 @@ def _attestations(name: str, value: Any, environment: Environment) -> Attestatio
 
 
 def _defect(name: str, value: Any, environment: Environment) -> str:
-    if value:
-        from minibuild.snapshot.defects import policy_for
+    if not value:
+        return _text(name, value, environment)
+    from minibuild.snapshot.defects import defect_named
 
-        policy_for(_text(name, value, environment))  # a slip is found before the build
-    return _text(name, value, environment)
+    return defect_named(_text(name, value, environment))
 
 
 READERS: Mapping[str, Reader] = {

@@ -1,16 +1,20 @@
 """`minibuild lab`: defects of merges, reproduced on this machine with the fix and without.
 
-Comes in: the name of an exhibit, or none for a list. Goes out: what was seen, as text or JSON. The
-exit code is 0 only if all came out as expected: 1 if not, 3 if this machine cannot show it.
-Read next: `minibuild.lab.stage`, and `lab_text` for the words.
+Comes in: the name of an exhibit, the path of a Dockerfile, or none for a list. Goes out: what is
+seen, each part as it happens, or all of it as JSON. The exit code is 0 only if all came out as
+expected: 1 if not, 3 if this machine cannot show it.
+Read next: `minibuild.lab.stage`, and `lab_text` for the words; `lab_build` for any Dockerfile.
 """
 
 import argparse
+import os
+import sys
 import threading
+from collections.abc import Iterable, Iterator
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.errors import HostError
+from minibuild.errors import HostError, UsageError
 
 UNEXPECTED = 1
 
@@ -19,12 +23,25 @@ def _parser() -> Parser:
     made = Parser(
         "minibuild lab",
         description="Reproduce a defect of merges, step by step; without a name, list them.",
-        epilog="The exit code is 0 if the merge failed without the fix and passed with it,\n"
-        "1 if not, and 3 if this machine cannot show it. See docs/lab.md.",
+        epilog="PATH is a Dockerfile, or a folder with one: all its merges are made with the\n"
+        "defect of --defect and without it.\n"
+        "The exit code is 0 if an exhibit failed without the fix and passed with it, and if the\n"
+        "defect makes no difference to a Dockerfile; 1 if not, and 3 if this machine cannot show\n"
+        "it. See docs/lab.md.",
     )
-    made.add_argument("exhibit", nargs="?", default="", metavar="EXHIBIT", help="which to show")
-    made.switch("--json", help="write what was seen as JSON")
+    made.add_argument(
+        "what", nargs="?", default="", metavar="EXHIBIT|PATH", help="what to show: see `lab`"
+    )
+    made.switch("--slow", help="wait for Enter after each part")
     made.switch("--keep", help="keep the snapshots, and say where they are")
+    made.add_argument(
+        "--defect", default="", metavar="NAME", help="of PATH: which (default: whiteout-hardlink)"
+    )
+    made.add_argument("--target", default="", metavar="STAGE", help="of PATH: the stage to build")
+    made.repeated("--build-arg", metavar="K=V", help="of PATH: a build argument")
+    made.switch("--all", help="of PATH: show all paths, not the first of many")
+    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.switch("--json", help="the same as --format=json")
     return made
 
 
@@ -32,11 +49,21 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.cli import lab_text
     from minibuild.lab.catalogue import EXHIBITS, exhibit
 
-    if not options.exhibit:
-        lines = lab_text.listing_json if options.json else lab_text.listing
+    as_json = options.json or options.format == "json"
+    if not options.what:
+        lines = lab_text.listing_json if as_json else lab_text.listing
         session.say_lines(lines(EXHIBITS.values()))
         return 0
-    wanted = exhibit(options.exhibit)
+    if options.what not in EXHIBITS and _is_path(options.what):
+        from minibuild.cli.lab_build import run
+
+        return run(options, session, as_json=as_json)
+    if options.defect or options.target or options.build_arg or options.all:
+        raise UsageError(
+            "--defect, --target, --build-arg and --all are for a Dockerfile",
+            hint="an exhibit has its own; `minibuild lab` lists them",
+        )
+    wanted = exhibit(options.what)
     from minibuild.linux.signals import stopping
     from minibuild.rootless.enter import enter
     from minibuild.session.registries import registry_access
@@ -44,16 +71,50 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     root, registries = session.root, registry_access(session.environment)
     enter()
     # Only now: a process with two threads may not enter a user namespace.
+    from minibuild.lab.evidence import Showing
     from minibuild.lab.stage import show
 
+    pause = Pause(session, options.slow and not as_json)
     cancelled = threading.Event()
+    told = lab_text.Telling(wanted, kept=options.keep)
     with stopping(cancelled):
-        seen = show(wanted, root, registries=registries, keep=options.keep, cancelled=cancelled)
-    shown = lab_text.showing_json if options.json else lab_text.showing
-    session.say_lines(shown(seen, kept=options.keep))
-    if seen.unable:
+        if not as_json:
+            pause.after(told.opening())
+        for part in show(
+            wanted, root, registries=registries, keep=options.keep, cancelled=cancelled
+        ):
+            if not as_json:
+                pause.after(told.part(part))
+    assert isinstance(part, Showing), "the whole comes last"
+    if as_json:
+        session.say_json(lab_text.showing_data(part, kept=options.keep))
+    if part.seen.unable:
         return HostError.exit_code
-    return 0 if seen.as_expected else UNEXPECTED
+    return 0 if part.as_expected else UNEXPECTED
+
+
+def _is_path(word: str) -> bool:
+    return "/" in word or word == "." or os.path.exists(word)
+
+
+class Pause:
+    """Writes parts; if it is to be slow, it waits for a line of standard input between two."""
+
+    def __init__(self, session: Session, slow: bool) -> None:
+        self._session = session
+        self._slow = slow
+        self._first = True
+
+    def after(self, groups: Iterable[Iterator[str]]) -> None:
+        """Write groups of lines, with a pause before each but the very first."""
+        for lines in groups:
+            if self._slow and not self._first:
+                self._session.tell("-- Enter --")
+                if not sys.stdin.readline():
+                    self._slow = False  # The input is at its end.
+            self._first = False
+            self._session.say_lines(lines)
+            self._session.flush()
 
 
 COMMANDS = {"lab": Command(_parser, _run)}

@@ -50,8 +50,12 @@ def _parser() -> Parser:
         "--only", default="", choices=("conflicts", *_ACTIONS),
         metavar="KIND", help="conflicts, whiteouts or copies",
     )  # fmt: skip
+    made.switch("--all", help="also paths that one layer below the merge has, and no other")
     made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
-    made.switch("--json", help="write all of it as JSON")
+    made.add_argument(
+        "--format", choices=("text", "json"), default="text", help="text, or all of it as json"
+    )
+    made.switch("--json", help="the same as --format=json")
     return made
 
 
@@ -67,9 +71,19 @@ def _run(options: argparse.Namespace, session: Session) -> None:
         assert isinstance(snapshots, BaseSnapshotter)
         trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
     fates = [fate for fate in trace.fates if _wanted(fate, options.path, options.only)]
-    if options.json:
+    if options.json or options.format == "json":
         return session.say_json(_as_json(traced, trace, fates))
-    session.say_lines(_lines(traced, trace, fates, options.only))
+    whole = options.all or bool(options.path)
+    shown = fates if whole else [fate for fate in fates if not _untouched(fate)]
+    session.say_lines(_lines(traced, trace, shown, options.only))
+    if len(shown) < len(fates):
+        count = f"{len(fates) - len(shown):,}"
+        session.say(f"... and {count} untouched paths of the layers below: see them with --all")
+
+
+def _untouched(fate: "Fate") -> bool:
+    """Whether one layer of the parent has a path, and nothing else was ever done to it."""
+    return len(fate.acts) == 1 and fate.acts[0].action == "below"
 
 
 def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
@@ -121,7 +135,7 @@ def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"], only: str)
     yield from table(["LAYER", "", "INSTRUCTION"], rows, right="LAYER")
     yield ""
     if not fates:
-        yield "no path is like that"
+        yield "no path is like that" if trace.below < count else "a plain chain: nothing was merged"
         return
     yield from table(
         ["PATH", "LAYER", "WAS DONE", "INODE", "LINKS", "OVER"],

@@ -3,17 +3,33 @@
 from collections.abc import Mapping
 
 from minibuild.errors import UsageError
-from minibuild.lab import type_mask, whiteout_hardlink
+from minibuild.lab import (
+    early_times,
+    link_followed,
+    opaque_copied,
+    owner_last,
+    type_mask,
+    whiteout_hardlink,
+)
 from minibuild.lab.exhibit import Exhibit
+from minibuild.snapshot.defects import OLD_NAMES
 
 EXHIBITS: Mapping[str, Exhibit] = {
-    made.name: made for made in (whiteout_hardlink.EXHIBIT, type_mask.EXHIBIT)
+    made.name: made
+    for made in (
+        whiteout_hardlink.EXHIBIT,
+        type_mask.EXHIBIT,
+        opaque_copied.EXHIBIT,
+        link_followed.EXHIBIT,
+        early_times.EXHIBIT,
+        owner_last.EXHIBIT,
+    )
 }
 
 
 def exhibit(name: str) -> Exhibit:
-    """The exhibit called `name`. Raises `UsageError`."""
-    found = EXHIBITS.get(name)
+    """The exhibit called `name`, now or before. Raises `UsageError`."""
+    found = EXHIBITS.get(OLD_NAMES.get(name, name))
     if found is None:
         raise UsageError(f"there is no exhibit {name!r}", hint="one of " + ", ".join(EXHIBITS))
     return found

@@ -1,61 +1,65 @@
 """What is seen on disk and what came of a run: data, and how it is judged.
 
 Comes in: an upperdir as the kernel left it; how merges ended. Goes out: whether an exhibit showed
-what it says. Read next: `stage`.
+what it says. Read next: `build`, `stage`.
 """
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 
 from minibuild.lab.exhibit import Exhibit, Variation
-from minibuild.snapshot.api import Applied, Diff, SnapshotID
+from minibuild.snapshot.api import Applied, Diff, SnapshotID, Whiteouts
+from minibuild.snapshot.upperdir import UpperEntry, entry_at
 from minibuild.startup.tuples import NamedTuple
-
-_TYPES = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char device",
-    stat.S_IFBLK: "block device",
-}
-
-
-class UpperEntry(NamedTuple):
-    """An entry of an upperdir, as lstat(2) has it; `device` is major:minor of a device node."""
-
-    path: str
-    type: str
-    device: str
-    inode: int
-    links: int
-
-    @property
-    def is_whiteout(self) -> bool:
-        """How overlayfs says that a path is gone."""
-        return (self.type, self.device) == ("char device", "0:0")
-
-
-class Run(NamedTuple):
-    """How the step that needs the merge went: `error` is empty if it went well.
-
-    `merge` says on what was merged what, as the snapshotter was asked; None if it was not.
-    """
-
-    error: str
-    merge: "MergeCall | None"
-    fates: tuple[Applied, ...]
 
 
 class MergeCall(NamedTuple):
-    """What a merge was given: its base, the layer directories of that, lowest last, and diffs."""
+    """A merge: its base, the layer directories of that, topmost first, and diffs with the
+    instruction that made each. `needed_by` is the step that asked for it. `fates` are what became
+    of the paths, and `snapshot` what was made; None if the merge failed."""
 
     base: SnapshotID | None
     lowerdirs: tuple[str, ...]
     diffs: tuple[Diff, ...]
+    made_by: tuple[str, ...] = ()
+    needed_by: str = ""
+    fates: tuple[Applied, ...] = ()
+    snapshot: SnapshotID | None = None
+
+
+class Run(NamedTuple):
+    """How a run went: `error` is empty if it went well; and all merges that were made for it."""
+
+    error: str
+    merges: tuple[MergeCall, ...] = ()
+
+    @property
+    def merge(self) -> MergeCall | None:
+        """The last merge: of an exhibit, the one that its last step needs."""
+        return self.merges[-1] if self.merges else None
+
+    @property
+    def fates(self) -> tuple[Applied, ...]:
+        """What became of the paths in the last merge."""
+        return self.merges[-1].fates if self.merges else ()
+
+
+class Seen(NamedTuple):
+    """The upperdir of the watched instruction, and what lies in it at the paths to look at.
+    `store` is the folder of the store it is in; `unable` says why it is not what it should be."""
+
+    store: str
+    snapshotter: str
+    upperdir: str
+    entries: tuple[UpperEntry, ...]
+    unable: str
+
+
+class MountRow(NamedTuple):
+    """A file that was deleted through the mount of this number, and the whiteout that is left."""
+
+    mount: int
+    entry: UpperEntry
 
 
 class Varied(NamedTuple):
@@ -77,27 +81,25 @@ class Varied(NamedTuple):
 
 
 class Showing(NamedTuple):
-    """All that was seen of an exhibit. `unable` says why this machine cannot show it."""
+    """All that was seen of an exhibit. `mounts` is empty where whiteouts have no part in it."""
 
     exhibit: Exhibit
-    store: str
-    snapshotter: str
-    upperdir: str
-    entries: tuple[UpperEntry, ...]
-    unable: str
+    seen: Seen
+    mounts: tuple[MountRow, ...]
     without_fix: Run
     with_fix: Run
     variations: tuple[Varied, ...]
 
     @property
     def as_expected(self) -> bool:
-        """Whether the merge failed without the fix, in the words of the pull request, and passed
-        with it; and whether each variation did as its conditions say."""
+        """Whether the last step failed without the fix, in the words of the exhibit, and passed
+        with it; each variation did as its conditions say, and each mount made one inode."""
         return (
-            not self.unable
+            not self.seen.unable
             and failed_so(self.exhibit, self.without_fix)
             and not self.with_fix.error
             and all(varied.as_expected(self.exhibit) for varied in self.variations)
+            and one_inode_a_mount(self.mounts)
         )
 
 
@@ -106,27 +108,32 @@ def failed_so(exhibit: Exhibit, run: Run) -> bool:
     return bool(run.error) and re.search(exhibit.error, run.error) is not None
 
 
-def look(upperdir: str, paths: Sequence[str]) -> tuple[UpperEntry, ...]:
+def one_inode_a_mount(rows: Sequence[MountRow]) -> bool:
+    """Whether the whiteouts of one mount are one inode, and those of two mounts are two."""
+    pairs = {(row.mount, row.entry.inode) for row in rows}
+    mounts, inodes = ({pair[side] for pair in pairs} for side in (0, 1))
+    return len(pairs) == len(mounts) == len(inodes)
+
+
+def look(upperdir: str, paths: Sequence[str], whiteouts: Whiteouts) -> tuple[UpperEntry, ...]:
     """The entries of an upperdir at `paths`; those that are not there are left out."""
     found = []
     for path in paths:
         try:
-            seen = os.lstat(os.path.join(upperdir, path))
+            found.append(entry_at(upperdir, path, whiteouts))
         except FileNotFoundError:
             continue
-        is_node = stat.S_ISCHR(seen.st_mode) or stat.S_ISBLK(seen.st_mode)
-        device = f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}" if is_node else ""
-        kind = _TYPES[stat.S_IFMT(seen.st_mode)]
-        found.append(UpperEntry(path, kind, device, seen.st_ino, seen.st_nlink))
     return tuple(found)
 
 
-def obstacle(exhibit: Exhibit, entries: Sequence[UpperEntry]) -> str:
+def obstacle(exhibit: Exhibit, entries: Sequence[UpperEntry], snapshotter: str) -> str:
     """Why the exhibit cannot be seen here, if so: the kernel or the filesystem does otherwise."""
+    if snapshotter != "overlay":
+        return "these snapshots are not overlays: each is a full copy, so a merge has no base"
     if not exhibit.shared_inode:
         return ""
     if len(entries) < len(exhibit.paths) or not all(e.is_whiteout for e in entries):
-        return "a deletion leaves no whiteouts here: these snapshots are not overlays"
+        return "a deletion leaves no whiteouts here"
     if len({entry.inode for entry in entries}) > 1:
         return "whiteouts do not share an inode on this kernel and filesystem"
     return ""

@@ -45,7 +45,7 @@ def of_image(worker: Worker, name: str, layers: Sequence[Layer], history: Sequen
         )
         key = DiffKey(rows[0]) if rows else worker.diffs.add(result, layer=layer)
         result = (*result, key)
-    known = _instructions(worker, result)
+    known = instructions_of(worker, result)
     said = [*history, *[""] * len(result)]
     return Traced(
         name, result, tuple(h or known.get(k, "") for k, h in zip(result, said, strict=False))
@@ -69,7 +69,7 @@ def of_step(worker: Worker, words: str) -> Traced:
             hint="see `minibuild image ls` for images, `minibuild du --verbose` for steps",
         )
     result: Result = tuple(json.loads(found[1]))
-    known = _instructions(worker, result)
+    known = instructions_of(worker, result)
     return Traced(found[0], result, tuple(known.get(key, "") for key in result))
 
 
@@ -79,7 +79,7 @@ def diffs_of(worker: Worker, result: Result, tell: Tell) -> list[Diff]:
     return [materialiser.diff(key, tell) for key in result]
 
 
-def _instructions(worker: Worker, result: Result) -> Mapping[DiffKey, str]:
+def instructions_of(worker: Worker, result: Result) -> Mapping[DiffKey, str]:
     """The step that made each diff: the one of whose result it is the last."""
     marks = ",".join("?" * len(result))
     rows = worker.store.db.execute(

@@ -4,20 +4,22 @@ A socket stands for a block device, so that it can be seen without root as well:
 makes one where the symlink /dev/log points to.
 """
 
-from minibuild.lab.exhibit import Exhibit, Variation
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.snapshot.apply import Applier
 
 _SOCKET = "ln -s /x /dev/log && syslogd && until test -S /x; do usleep 10000; done"
 
 EXHIBIT = Exhibit(
     name="type-mask",
-    defect="type-mask",
     title="a socket or a block device over a directory, taken for a directory",
     story="""\
 The type of a file is a number in its mode: directory 04, block device 06, socket 014 (octal). These
 share a bit. A merge that asks "are both directories?" by AND-ing the two numbers with each other
 takes a socket over a directory for a directory over a directory, does not remove the old one, and
 finds it in the way. The fix is one condition: both numbers have to be that of a directory.""",
-    dockerfile=f"""\
+    condition=Quoted(Applier._make_room, '"type-mask"', 4),
+    buildkit="applyDelete in snapshot/diffapply_linux.go, where the test by one bit still is",
+    recipe=f"""\
 FROM busybox
 COPY --link file1 /x/file1
 RUN rm -r /x && {_SOCKET}

@@ -3,20 +3,36 @@
 The same Dockerfile, with comments, is testdata/whiteout-hardlink.
 """
 
-from minibuild.lab.exhibit import Exhibit, Variation
+from minibuild.graph.state import Mount, State, diff, image, merge, scratch
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.snapshot.apply import Applier
 
 _LAST = "RUN test ! -e /file1 && test ! -e /file2 && ls -l /file3\n"
 
+
+def the_test_of_the_pull_request() -> State:
+    """TestDiffDeleteFilesAfterMerge: a Diff whose upper side is a RUN on a merge. There is no COPY
+    --link in it; the merge puts a file beside one that its base has not."""
+    base = image("busybox").run("mkdir /dir && touch /dir/file1")
+    extra = scratch().mkdir("/dir").mkfile("/dir/file2", b"file2\n")
+    top = merge([base, extra]).run("rm /dir/file1 /dir/file2")
+    changes = diff(base, top)
+    last = "test -d /changes/dir && test ! -e /changes/dir/file1 && test ! -e /changes/dir/file2"
+    return image("busybox").run(last, mounts=[Mount("/changes", changes)])
+
+
 EXHIBIT = Exhibit(
     name="whiteout-hardlink",
-    defect="whiteout-links",
     title="two whiteouts with one inode, taken for hardlinks (moby/buildkit pull request 4516)",
     story="""\
-The kernel gives the whiteouts that one RUN makes the same inode. A merge keeps the hardlinks of a
-diff together, so the second whiteout is to be linked to where the first was applied. But a whiteout
-is written only where a lower layer has the path: the first was left out, and there is nothing to
-link to. The fix is one condition: a deletion never takes part in keeping hardlinks together.""",
-    dockerfile=f"""\
+The kernel gives all whiteouts of one mount, which is that of one RUN, the same inode. A merge keeps
+the hardlinks of a diff together, so the second whiteout is to be linked to where the first was
+applied. But a whiteout is written only where a lower layer has the path: the first was left out,
+and there is nothing to link to. The fix is one condition: a deletion never takes part in keeping
+hardlinks together.""",
+    condition=Quoted(Applier._applied_before, '"whiteout-hardlink"', 2),
+    buildkit="overlayChanges in snapshot/diffapply_linux.go, for what applyHardlink links there",
+    recipe=f"""\
 FROM busybox
 RUN touch /file2
 COPY --link file1 /file1
@@ -30,12 +46,24 @@ COPY --link file3 /file3
     shared_inode=True,
     conditions=(
         "one file is in the merge's base, so its whiteout is needed",
-        "another comes by COPY --link and is not in the base, so its whiteout is not",
-        "one RUN deletes both, so that their whiteouts are one inode",
+        "the other is not below the merge, so its whiteout is not",
+        "one mount sees both deletions, so that their whiteouts are one inode",
         "the name of the whiteout that is not needed sorts first",
-        "after another COPY --link a step needs the files, so there is a merge",
+        "something needs the tree, so there is a merge",
     ),
     variations=(
+        Variation("the pull request's own test, a Diff", the_test_of_the_pull_request),
+        Variation(
+            "one RUN, two processes",
+            """\
+FROM busybox
+RUN touch /file2
+COPY --link file1 /file1
+RUN rm /file1 && sh -c 'rm /file2'; sh -c true
+COPY --link file3 /file3
+"""
+            + _LAST,
+        ),
         Variation(
             "names in the other order",
             """\

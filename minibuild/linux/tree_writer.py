@@ -82,17 +82,26 @@ class TreeWriter(Cursor):
     """A cursor that makes entries in the directory where it stands. Call `finish` at the end.
 
     With `exact` an entry has no other extended attributes than those it is given: what an earlier
-    diff left, or a new file took from its directory, is removed.
+    diff left, or a new file took from its directory, is removed. `defect` brings an old defect of
+    merges back, to be shown: see docs/lab.md.
     """
 
-    __slots__ = ("_exact", "_make_room")
+    __slots__ = ("_defect", "_exact", "_make_room")
 
     _levels: list[_Directory]  # type: ignore[assignment]
 
-    def __init__(self, root_fd: int, make_room: MakeRoom = replace, *, exact: bool = False) -> None:
+    def __init__(
+        self,
+        root_fd: int,
+        make_room: MakeRoom = replace,
+        *,
+        exact: bool = False,
+        defect: str = "",
+    ) -> None:
         super().__init__(root_fd)
         self._make_room = make_room
         self._exact = exact
+        self._defect = defect
 
     def level(self, fd: int, name: str) -> _Directory:
         """See `Cursor`."""
@@ -114,6 +123,8 @@ class TreeWriter(Cursor):
 
     def describe(self, metadata: Metadata) -> None:
         """Give the directory where it stands this metadata in the end."""
+        if self._defect == "early-times":
+            return set_metadata(self.fd, metadata, self.path or "/", exact=self._exact)
         self._levels[-1].metadata = metadata
 
     def keep_times(self) -> None:
@@ -175,9 +186,12 @@ class TreeWriter(Cursor):
             if not self._make_room(self.fd, name, kind):
                 return False
             self._make_special(name, kind, target, rdev)
-        owner.chown(self.fd, name, metadata.uid, metadata.gid)
+        if self._defect != "owner-last":
+            owner.chown(self.fd, name, metadata.uid, metadata.gid)
         if kind != stat.S_IFLNK:
             os.chmod(name, stat.S_IMODE(metadata.mode), dir_fd=self.fd)
+        if self._defect == "owner-last":
+            owner.chown(self.fd, name, metadata.uid, metadata.gid)
         if metadata.xattrs or self._exact:
             _set_xattrs(xattr.at(self.fd, name), metadata.xattrs, self._exact)
         if metadata.times is not None:

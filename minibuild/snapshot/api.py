@@ -172,23 +172,33 @@ class Applied(NamedTuple):
     diff: int = 0
 
 
+Defect = Literal[
+    "",
+    "whiteout-hardlink",
+    "type-mask",
+    "opaque-copied",
+    "link-followed",
+    "early-times",
+    "owner-last",
+]
+"""An old defect of merges, brought back to be shown: see docs/lab.md."""
+
+
 class MergePolicy(NamedTuple):
     """How to merge. `trace` is called with each path's fate; without it the merge builds no such
-    record.
-
-    Two old defects can be switched on, to be shown (see docs/lab.md): `whiteout_links`, that of
-    moby/buildkit pull request 4516, and `type_mask`, types compared by one bit.
+    record. `failed` is called with the layer directory of a merge that fails, before that goes.
+    `defect` is one of those that a merge once had, switched on to be shown.
     """
 
     strategy: Strategy = Strategy.AUTO
-    whiteout_links: bool = False
-    type_mask: bool = False
+    defect: Defect = ""
     trace: Callable[[Applied], None] | None = None
+    failed: Callable[[str], None] | None = None
 
     @property
     def is_normal(self) -> bool:
         """Whether the outcome may be used by other builds, and their short cuts by this one."""
-        return self.strategy is Strategy.AUTO and not (self.whiteout_links or self.type_mask)
+        return self.strategy is Strategy.AUTO and not self.defect
 
 
 class Merged(NamedTuple):

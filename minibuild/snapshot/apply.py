@@ -66,6 +66,7 @@ class Applier:
         self._layer_dir = layer_dir
         self._below = below
         self._policy = policy
+        self._defect = policy.defect
         self._link_files = link
         self._diffs = 0
         self._applied: dict[int, str] = {}
@@ -83,7 +84,7 @@ class Applier:
         self._applied = {}
         layer_fd = os.open(self._layer_dir, DIRECTORY)
         try:
-            with TreeWriter(layer_fd, self._make_room, exact=True) as tree:
+            with TreeWriter(layer_fd, self._make_room, exact=True, defect=self._defect) as tree:
                 tree.keep_times()
                 merged = [self._below.dirs]
                 for difference in differences:
@@ -120,7 +121,7 @@ class Applier:
         hardlinks of each other, and are not: the first may not have been needed and so not be
         there to link from (moby/buildkit pull request 4516).
         """
-        if difference.kind is Kind.DELETE and not self._policy.whiteout_links:
+        if difference.kind is Kind.DELETE and self._defect != "whiteout-hardlink":
             return None
         if not difference.inode or difference.type == stat.S_IFDIR:
             return None
@@ -139,7 +140,10 @@ class Applier:
             raise self._failed("create directory", "mkdir", difference, error) from error
         opaque = f"{self._below.whiteouts}.overlay.opaque"
         action: str = "made" if done == "replaced" else done
-        if below and done == "replaced":
+        hides = done == "replaced"
+        if self._defect == "opaque-copied":
+            hides = hides or self._below.is_opaque(difference.source)
+        if below and hides:
             xattr.set(tree.fd, opaque, b"y")
             action, below = "opaque", ()
         elif below and done == "kept" and xattr.get(tree.fd, opaque) == b"y":
@@ -191,14 +195,22 @@ class Applier:
         A directory stays where a directory comes. The types are compared whole: a test of the
         directory bit alone would take a block device and a socket for a directory, too.
         """
-        found = stat.S_IFMT(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
-        if self._policy.type_mask:
+        found = self._type_of(dir_fd, name)
+        if self._defect == "type-mask":
             both_directories = wanted & found == stat.S_IFDIR
         else:
             both_directories = wanted == found == stat.S_IFDIR
         if not both_directories:
             remove_tree(dir_fd, name)
         return not both_directories
+
+    def _type_of(self, dir_fd: int, name: str) -> int:
+        follow = self._defect == "link-followed"
+        try:
+            found = os.stat(name, dir_fd=dir_fd, follow_symlinks=follow)
+        except FileNotFoundError:
+            return stat.S_IFLNK  # It leads nowhere, which is found out by following it.
+        return stat.S_IFMT(found.st_mode)
 
     def _link(self, tree: TreeWriter, name: str, difference: Difference, first: str | None) -> bool:
         """Hardlink, from where the inode was applied before or else across snapshots.

@@ -182,8 +182,8 @@ def by_hardlinks(
         diffs, parent = [Diff(None, parent), *diffs], None
     below = view_of(snapshotter, parent)
     merged = snapshotter.create(parent, merged=True)
+    layer_dir = snapshotter.layer_dir(merged)
     try:
-        layer_dir = snapshotter.layer_dir(merged)
         if below.dirs:
             entry.inherit_root(below.dirs[0], layer_dir)
         applier = Applier(layer_dir, below, policy, cancelled=snapshotter.cancelled)
@@ -192,6 +192,8 @@ def by_hardlinks(
             applier.apply(differences(lower, upper))
         snapshotter.commit(merged)
     except BaseException:
+        if policy.failed is not None:
+            policy.failed(layer_dir)
         snapshotter.remove(merged)
         raise
     depth = len(snapshotter.layers(merged))

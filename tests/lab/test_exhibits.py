@@ -19,9 +19,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "bu
 PATCHED = """\
 import sys
 from minibuild.cli.main import entry
-from minibuild.lab import evidence
-from minibuild.snapshot import defects
+from minibuild.lab import catalogue, stage
 from minibuild.snapshot.api import MergePolicy, Strategy
+made = catalogue.EXHIBITS["whiteout-hardlink"]
+catalogue.EXHIBITS["whiteout-hardlink"] = made._replace(variations=made.variations[2:3])
 {patch}
 sys.exit(entry(["lab", "whiteout-hardlink", *sys.argv[1:]]))
 """
@@ -53,10 +54,18 @@ def whiteouts(lab: Cli) -> dict[str, Any]:
     return show(lab, "whiteout-hardlink")
 
 
-@pytest.fixture(scope="module")
-def types(lab: Cli) -> dict[str, Any]:
-    """What `type-mask` showed."""
-    return show(lab, "type-mask")
+SHOWN: dict[str, dict[str, Any]] = {}
+
+
+@pytest.fixture(params=EXHIBITS)
+def shown(request: pytest.FixtureRequest, lab: Cli) -> dict[str, Any]:
+    """What each exhibit showed; each is performed once."""
+    name = request.param
+    if name == "whiteout-hardlink":
+        SHOWN[name] = request.getfixturevalue("whiteouts")
+    elif name not in SHOWN:
+        SHOWN[name] = show(lab, name)
+    return SHOWN[name]
 
 
 def fates(run: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,21 +102,30 @@ def test_the_merge_of_the_pull_request(whiteouts: dict[str, Any]) -> None:
     assert seen["as_expected"] and seen["kept"] is None
 
 
-def test_a_socket_over_a_directory(types: dict[str, Any]) -> None:
-    seen = types
-    assert [entry["type"] for entry in seen["entries"]] == ["socket"]
-    assert re.search(r"create \S+/x: file exists$", seen["without_fix"]["error"])
-    assert ("x", "copied") in fates(seen["with_fix"])
-    assert seen["as_expected"]
+LAST_STEP = {
+    "whiteout-hardlink": r"link \S+/file1 \S+/file2: no such file or directory$",
+    "type-mask": r"create \S+/x: file exists$",
+    "opaque-copied": r"test -e /d/base. did not complete successfully: exit code: 1$",
+    "link-followed": r"mkdir \S+/x: not a directory$",
+    "early-times": r"did not complete successfully: exit code: 1$",
+    "owner-last": r"test -u /x. did not complete successfully: exit code: 1$",
+}
 
 
-@pytest.mark.parametrize("name", EXHIBITS)
-def test_each_variation_was_run_and_did_as_its_conditions_say(
-    name: str, request: pytest.FixtureRequest
-) -> None:
-    seen = request.getfixturevalue({"whiteout-hardlink": "whiteouts", "type-mask": "types"}[name])
-    assert [v["name"] for v in seen["variations"]] == [v.name for v in EXHIBITS[name].variations]
-    for varied in seen["variations"]:
+def test_each_exhibit_fails_in_its_own_words_and_passes_with_the_fix(shown: dict[str, Any]) -> None:
+    assert shown["as_expected"]
+    old, new = shown["without_fix"], shown["with_fix"]
+    assert re.search(LAST_STEP[shown["exhibit"]], old["error"].replace('"', "."))
+    assert (old["outcome"], new["outcome"], new["error"]) == ("fails", "passes", None)
+    assert old["merge"] == new["merge"], "both merge the same"
+    assert all(diff["made_by"] for diff in new["merge"]["diffs"])
+    assert {entry["path"] for entry in shown["entries"]} == set(EXHIBITS[shown["exhibit"]].paths)
+
+
+def test_each_variation_was_run_and_did_as_its_conditions_say(shown: dict[str, Any]) -> None:
+    made = EXHIBITS[shown["exhibit"]]
+    assert [v["name"] for v in shown["variations"]] == [v.name for v in made.variations]
+    for varied in shown["variations"]:
         if varied["unable"]:
             assert "needs root" in varied["unable"]
             continue
@@ -115,9 +133,27 @@ def test_each_variation_was_run_and_did_as_its_conditions_say(
         outcomes = varied["without_fix"]["outcome"], varied["with_fix"]["outcome"]
         assert outcomes == (expected, "passes"), varied["name"]
     # A merge is what the others have, and these have not.
-    merged = {v["name"]: bool(v["with_fix"]["merge"]) for v in seen["variations"] if v["with_fix"]}
+    merged = {v["name"]: bool(v["with_fix"]["merge"]) for v in shown["variations"] if v["with_fix"]}
     lacks = {"no second link", "no step after it"}
     assert {name for name, was in merged.items() if not was} == lacks & merged.keys()
+
+
+def test_what_the_defects_do_to_the_tree(shown: dict[str, Any]) -> None:
+    """Where the merge passes, the fates may be the same, and the tree is not."""
+    name, old, new = shown["exhibit"], shown["without_fix"], shown["with_fix"]
+    if name == "type-mask":
+        assert ("x", "copied") in fates(new)
+    elif name == "opaque-copied":
+        assert (fates(old)[0], fates(new)[0]) == (("d", "opaque"), ("d", "made"))
+        assert shown["entries"][0]["opaque"] is True
+    elif name in ("early-times", "owner-last"):
+        assert fates(old) == fates(new)
+
+
+def test_two_mounts_two_inodes(whiteouts: dict[str, Any]) -> None:
+    inodes = [row["inode"] for row in whiteouts["mounts"]]
+    assert [row["mount"] for row in whiteouts["mounts"]] == [1, 1, 2, 2]
+    assert inodes[0] == inodes[1] != inodes[2] == inodes[3]
 
 
 @pytest.mark.usefixtures("whiteouts")
@@ -133,12 +169,17 @@ def test_the_story_in_words(lab: Cli) -> None:
     ):
         assert words in text
     assert re.search(r"names in the other order +4 +passes +passes$", text, re.M)
+    assert re.search(r"the pull request's own test, a Diff +none +fails +passes$", text, re.M)
+    assert "the condition: minibuild/snapshot/apply.py, line " in text
+    assert "in BuildKit: overlayChanges in snapshot/diffapply_linux.go" in text
+    assert "  error: failed to hardlink during apply: link snapshots/" in text
+    assert lab.root not in text
     assert re.search(r"no second link +5 +passes, no merge", text)
 
 
 def test_nothing_is_left_unless_kept(lab: Cli) -> None:
     before = lab("image", "ls", "--digests").stdout, lab("du", "--verbose").stdout
-    show(lab, "whiteout-hardlink")
+    show(lab, "early-times")
     assert os.listdir(f"{lab.root}/ingest") == []  # Right now: the next command would sweep it.
     assert (lab("image", "ls", "--digests").stdout, lab("du", "--verbose").stdout) == before
     assert not os.path.exists(f"{lab.root}/lab")
@@ -150,14 +191,47 @@ def test_what_is_kept_can_be_looked_at(lab: Cli) -> None:
     found = os.lstat(f"{seen['upperdir']}/file1")
     assert stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
     assert found.st_ino == seen["entries"][0]["inode"]
-    lines = lab("lab", "whiteout-hardlink", "--keep").stdout.splitlines()
-    assert f"kept: {lab.root}/lab/whiteout-hardlink-2/store/snapshots" in lines
+    for number in (1, 2):
+        lines = lab("lab", "early-times", "--keep").stdout.splitlines()
+        assert f"kept: {lab.root}/lab/early-times-{number}/store/snapshots" in lines
     assert os.listdir(f"{lab.root}/ingest") == []
+    place = Path(lab.root) / "lab/whiteout-hardlink-1"
+    text = (place / "MAP.txt").read_text()
+    for words in (
+        "RUN rm /file1 /file2",
+        "needs, with the fix",
+        "half-made-merge/: the same merge",
+    ):
+        assert words in text
+    # It stopped where it failed: /file1 was removed again, and nothing came after it.
+    assert os.listdir(place / "half-made-merge") == []
+    kept = Cli(str(place / "store"))
+    traced = kept("merge-trace", "RUN test").stdout
+    assert "file2" in traced and "whiteout written: linked to that of the diff" in traced
+
+
+def test_a_pause_after_each_part(lab: Cli) -> None:
+    """Each part waits for a line: what comes after it is not written before."""
+    pipe = subprocess.PIPE
+    words = [lab.program, "lab", "early-times", "--slow"]
+    with subprocess.Popen(
+        words, env=lab.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stderr.readline() == "-- Enter --\n"
+        for line in process.stdout:
+            assert line != "the Dockerfile\n", "this is the next part"
+            if line.startswith("the time is set when the merge leaves"):
+                break
+        rest, errors = process.communicate("\n" * 4, timeout=60)
+    assert process.returncode == 0
+    assert rest.index("the Dockerfile") < rest.index("without the fix") < rest.index("as expected")
+    assert errors.count("-- Enter --") == 4, "where the input ends, the rest comes at once"
 
 
 @pytest.mark.usefixtures("whiteouts")
 def test_a_defect_that_does_not_show_is_told(lab: Cli) -> None:
-    patch = "defects.DEFECTS['whiteout-links'] = MergePolicy(Strategy.HARDLINK)"
+    patch = "stage.policy_for = lambda name: MergePolicy(Strategy.HARDLINK)"
     done = patched(lab, patch)
     assert done.returncode == 1, done.stderr
     assert "without the fix: it passes" in done.stdout
@@ -169,7 +243,11 @@ def test_a_defect_that_does_not_show_is_told(lab: Cli) -> None:
 
 @pytest.mark.usefixtures("whiteouts")
 def test_a_fix_that_does_not_help_is_told(lab: Cli) -> None:
-    done = patched(lab, "MergePolicy.__new__.__defaults__ = (Strategy.HARDLINK, True, False, None)")
+    done = patched(
+        lab,
+        "defaults = (Strategy.HARDLINK, 'whiteout-hardlink', None, None)\n"
+        "MergePolicy.__new__.__defaults__ = defaults",
+    )
     assert done.returncode == 1, done.stderr
     assert "with the fix: it fails" in done.stdout
     assert "NOT as expected" in done.stdout
@@ -178,9 +256,8 @@ def test_a_fix_that_does_not_help_is_told(lab: Cli) -> None:
 @pytest.mark.usefixtures("whiteouts")
 def test_whiteouts_with_inodes_of_their_own_are_told(lab: Cli) -> None:
     patch = (
-        "look = evidence.look\n"
-        "evidence.look = lambda d, p: tuple(\n"
-        "    e._replace(inode=n) for n, e in enumerate(look(d, p)))"
+        "look = stage.look\n"
+        "stage.look = lambda *a: tuple(e._replace(inode=n) for n, e in enumerate(look(*a)))"
     )
     done = patched(lab, patch)
     assert done.returncode == 3, done.stderr

@@ -60,7 +60,7 @@ class Built:
 def test_the_pull_request_fails_as_it_did(lab: Cli) -> None:
     folder = str(CHECKOUT / "testdata/whiteout-hardlink")
     lab("build", "--output=type=cacheonly", folder)
-    done = lab("build", "--lab=whiteout-links", "--output=type=cacheonly", folder, code=8)
+    done = lab("build", "--lab=whiteout-hardlink", "--output=type=cacheonly", folder, code=8)
     if "failed to hardlink" not in done.stderr:
         pytest.skip("this kernel does not share the inode of whiteouts")
     assert "no such file or directory" in done.stderr
@@ -75,10 +75,10 @@ def test_a_socket_over_a_directory_fails_as_it_did(lab: Cli, context: Path) -> N
     lab("build", "--output=type=cacheonly", str(context))
     done = lab("build", "--lab=type-mask", "--output=type=cacheonly", str(context), code=8)
     assert "file exists" in done.stderr
-    lab("build", "--lab=whiteout-links", "--output=type=cacheonly", str(context))
+    lab("build", "--lab=whiteout-hardlink", "--output=type=cacheonly", str(context))
 
 
-@pytest.mark.parametrize("defect", ["whiteout-links", "type-mask"])
+@pytest.mark.parametrize("defect", ["whiteout-hardlink", "type-mask"])
 def test_images_say_so(lab: Cli, context: Path, defect: str) -> None:
     (context / "Dockerfile").write_text(HARMLESS)
     normal = Built(lab, context, 1)
@@ -91,13 +91,21 @@ def test_images_say_so(lab: Cli, context: Path, defect: str) -> None:
     assert "defect" not in normal.log
 
 
+def test_the_name_of_before_is_the_same_defect(lab: Cli, context: Path) -> None:
+    (context / "Dockerfile").write_text(HARMLESS)
+    one = Built(lab, context, 1, "--lab=whiteout-links")
+    two = Built(lab, context, 2, "--lab=whiteout-hardlink")
+    assert one.metadata[MARK] == two.metadata[MARK] == "whiteout-hardlink"
+    assert two.cached == one.cached + 6
+
+
 def test_neither_uses_what_the_other_made(lab: Cli, context: Path) -> None:
     (context / "Dockerfile").write_text(HARMLESS)
     first = Built(lab, context, 1)
-    odd = Built(lab, context, 2, "--lab=whiteout-links")
+    odd = Built(lab, context, 2, "--lab=whiteout-hardlink")
     other = Built(lab, context, 3, "--lab=type-mask")
     again = Built(lab, context, 4)
-    odd_again = Built(lab, context, 5, "--lab=whiteout-links")
+    odd_again = Built(lab, context, 5, "--lab=whiteout-hardlink")
     # The base image is cached for all. The four steps and two merges at first are not, at last are.
     assert odd.cached == other.cached == first.cached
     assert again.cached == odd_again.cached == first.cached + 6
@@ -107,7 +115,7 @@ def test_neither_uses_what_the_other_made(lab: Cli, context: Path) -> None:
 def test_merges_are_kept_apart_too(lab: Cli, context: Path) -> None:
     """What a build with a defect merged stands in no other build's way, nor the other way round."""
     (context / "Dockerfile").write_text(HARMLESS)
-    odd = Built(lab, context, 1, "--lab=whiteout-links")
+    odd = Built(lab, context, 1, "--lab=whiteout-hardlink")
     normal = Built(lab, context, 2)
     assert "layers: linked" in odd.log and "layers: stacked" not in odd.log
     assert "layers: stacked" in normal.log and "layers: linked" not in normal.log
@@ -115,4 +123,4 @@ def test_merges_are_kept_apart_too(lab: Cli, context: Path) -> None:
 
 def test_a_name_that_is_no_defect(lab: Cli, context: Path) -> None:
     done = lab("build", "--lab=whiteout", str(context), code=2)
-    assert "whiteout-links, type-mask" in done.stderr
+    assert "whiteout-hardlink, type-mask" in done.stderr

@@ -8,7 +8,7 @@ import pytest
 
 from minibuild.errors import StoreError
 from minibuild.lab.model import link_groups
-from minibuild.snapshot.api import Applied, Diff, Kind, MergePolicy, SnapshotID, Strategy
+from minibuild.snapshot.api import Applied, Defect, Diff, Kind, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.diff import Difference
 from minibuild.snapshot.view import View
@@ -204,9 +204,9 @@ class Reproduction:
         if second_link:
             self.diffs.append(Diff(None, second))
 
-    def merge(self, *, whiteout_links: bool) -> list[str]:
+    def merge(self, defect: Defect = "") -> list[str]:
         """Merge with the old behaviour or the new."""
-        policy = MergePolicy(Strategy.HARDLINK, whiteout_links)
+        policy = MergePolicy(Strategy.HARDLINK, defect)
         merged = self.world.snapshots.merge(self.diffs, policy)
         return self.world.paths(merged.snapshot)
 
@@ -228,12 +228,12 @@ def test_c3_44_without_the_fix_the_merge_fails_as_in_the_pull_request(hardlink: 
     before = list(hardlink.snapshots.all())
     message = r"^failed to hardlink during apply: link \S+/file1 \S+/file2: no such file or dir"
     with pytest.raises(StoreError, match=message):
-        case.merge(whiteout_links=True)
+        case.merge("whiteout-hardlink")
     assert list(hardlink.snapshots.all()) == before
 
 
 def test_c3_44_with_the_fix_it_passes_and_both_are_gone(hardlink: World) -> None:
-    assert Reproduction(hardlink).merge(whiteout_links=False) == ["bin", "bin/sh", "other"]
+    assert Reproduction(hardlink).merge() == ["bin", "bin/sh", "other"]
 
 
 @pytest.mark.parametrize("leave_out", ["order", "two_runs", "in_prefix"])
@@ -247,8 +247,8 @@ def test_c3_44_each_condition_is_needed(hardlink: World, leave_out: str) -> None
             case = Reproduction(hardlink)
             low = hardlink.layer(None, write("file1"), write("file2"), write("bin/sh"))
             case.diffs[:2] = [Diff(None, low)]
-    assert case.merge(whiteout_links=True) == ["bin", "bin/sh", "other"]
-    assert case.merge(whiteout_links=False) == ["bin", "bin/sh", "other"]
+    assert case.merge("whiteout-hardlink") == ["bin", "bin/sh", "other"]
+    assert case.merge() == ["bin", "bin/sh", "other"]
 
 
 def test_c3_44_the_fate_of_each_path_is_told(hardlink: World) -> None:

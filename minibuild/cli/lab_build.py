@@ -1,0 +1,156 @@
+"""`minibuild lab PATH`: any Dockerfile, its merges made with an old defect and without.
+
+Comes in: options. Goes out: how each of the two builds ended, and the fates of the paths of their
+merges side by side, as text or JSON. The exit code is 0 if the defect makes no difference, 1 if it
+makes one; a Dockerfile that fails with the fix, too, has the exit code of a failed step.
+Read next: `minibuild.lab.both_ways`.
+"""
+
+import argparse
+import os
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cli.command import Session
+from minibuild.cli.lab_text import fate_data, fate_words, merge_data, merge_lines, short
+from minibuild.cli.table import table
+from minibuild.errors import StepFailed, UsageError
+from minibuild.progress.console import visible
+
+if TYPE_CHECKING:
+    from minibuild.lab.both_ways import BothWays, MergePair, PathFates
+    from minibuild.session.request import BuildRequest
+
+DIFFERENT = 1
+_DEFECT = "whiteout-hardlink"
+_SHOWN = 40
+
+
+def run(options: argparse.Namespace, session: Session, *, as_json: bool) -> int:
+    """Build it both ways, and say what came of it."""
+    from minibuild.linux.signals import stopping
+    from minibuild.rootless.enter import enter
+    from minibuild.snapshot.defects import defect_named
+
+    defect = defect_named(options.defect or _DEFECT)
+    request = _request(options, session)
+    root = session.root
+    enter()
+    from minibuild.lab.both_ways import both_ways
+
+    cancelled = threading.Event()
+    with stopping(cancelled):
+        found = both_ways(request, defect, root, keep=options.keep, cancelled=cancelled)
+    if as_json:
+        session.say_json(_as_data(found, kept=options.keep))
+    else:
+        session.say_lines(_told(found, None if options.all else _SHOWN))
+        if options.keep:
+            session.say(f"kept: {found.store}/snapshots")
+    if found.with_fix.error:
+        return StepFailed.exit_code
+    return DIFFERENT if found.differs else 0
+
+
+def _request(options: argparse.Namespace, session: Session) -> "BuildRequest":
+    from minibuild.buildflags.request import build_request
+
+    path = os.path.abspath(options.what)
+    if not os.path.exists(path):
+        raise UsageError(
+            f"there is no exhibit and no file {options.what!r}",
+            hint="`minibuild lab` lists the exhibits; a path names a Dockerfile",
+        )
+    folder, file = (path, "") if os.path.isdir(path) else (os.path.dirname(path), path)
+    asked = {"file": file, "target": options.target, "build_args": _arguments(options.build_arg)}
+    return build_request(folder, {k: v for k, v in asked.items() if v}, session.environment)
+
+
+def _arguments(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"invalid --build-arg {word!r}", hint="write it NAME=VALUE")
+        found[name] = value
+    return found
+
+
+# --- As text ---
+
+
+def _told(found: "BothWays", most: int | None) -> Iterator[str]:
+    new, old = found.with_fix, found.without_fix
+    count = len(new.merges)
+    yield f"{count or 'no'} merge{'' if count == 1 else 's'}; the defect is {found.defect}"
+    for how, one in (("with the fix", new), ("without the fix", old)):
+        words = f"it fails: {visible(short(one.error, found.store))}" if one.error else "it passes"
+        yield f"  {how + ':':<16} {words}"
+    for pair in found.pairs:
+        yield ""
+        yield from _pair(found, pair, most)
+    yield ""
+    if not found.differs:
+        yield "the defect makes no difference to it"
+    else:
+        yield "the defect makes a difference to it"
+
+
+def _pair(found: "BothWays", pair: "MergePair", most: int | None) -> Iterator[str]:
+    yield f"the merge that {visible(pair.with_fix.needed_by) or 'a step'} needs"
+    yield from (f"  {line}" for line in merge_lines(pair.with_fix, found.store))
+    fates = list(pair.fates)
+    if most is not None and len(fates) > most:
+        fates.sort(key=lambda fate: not fate.differs)  # those that matter come first
+    rows = [_row(fate) for fate in fates[:most]]
+    if rows:
+        yield from table(["  PATH", "FROM", "WITH THE FIX", "WITHOUT", ""], rows)
+    if most is not None and len(fates) > most:
+        yield f"  ... and {len(fates) - most} more: see them with --all"
+    if pair.without_fix is None:
+        yield "  without the fix the build did not come so far"
+    for path in pair.differing:
+        yield f"  the trees differ: /{visible(path)}"
+
+
+def _row(fate: "PathFates") -> list[str]:
+    old = "" if fate.without_fix is None else fate_words(fate.without_fix)
+    new = "" if fate.with_fix is None else fate_words(fate.with_fix)
+    same = "the same" if old == new else old or "did not come to it"
+    return [f"  /{fate.path}", f"diff {fate.diff}", new, same, "<--" if fate.differs else ""]
+
+
+# --- As data ---
+
+
+def _as_data(found: "BothWays", *, kept: bool) -> dict[str, Any]:
+    return {
+        "defect": found.defect,
+        "differs": found.differs,
+        "snapshotter": found.snapshotter,
+        "kept": found.store if kept else None,
+        "with_fix": {"error": found.with_fix.error or None, "merges": len(found.with_fix.merges)},
+        "without_fix": {
+            "error": found.without_fix.error or None,
+            "merges": len(found.without_fix.merges),
+        },
+        "merges": [
+            {
+                "needed_by": pair.with_fix.needed_by,
+                **merge_data(pair.with_fix),
+                "paths": [
+                    {
+                        "path": fate.path,
+                        "diff": fate.diff,
+                        "differs": fate.differs,
+                        "with_fix": fate.with_fix and fate_data(fate.with_fix),
+                        "without_fix": fate.without_fix and fate_data(fate.without_fix),
+                    }
+                    for fate in pair.fates
+                ],
+                "differing": pair.differing,
+            }
+            for pair in found.pairs
+        ],
+    }

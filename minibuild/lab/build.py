@@ -1,0 +1,198 @@
+"""A recipe built for real, and its merges made in two ways.
+
+Comes in: a recipe, a store. Goes out: runs, each with its merges and the fates of their paths. What
+needs no merge is built as always, once. Then the rest is run with a policy: by the solver, the
+materialiser and the merge of every build. The policies to compare are equal but for one switch;
+both ask for hardlinks, so that neither takes a short cut by a tree that is known.
+Read next: `stage`, `both_ways`; `minibuild.snapshot.apply`, where the conditions are.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from minibuild.builder import prepare
+from minibuild.cache.materialise import Materialiser
+from minibuild.cache.results import DiffKey, VertexResult
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled
+from minibuild.frontend.definition import read_definition
+from minibuild.graph.op import Diff as DiffOp
+from minibuild.graph.op import Exec, Merge
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.lab.evidence import MergeCall, Run
+from minibuild.lab.exhibit import Recipe
+from minibuild.session.request import BuildRequest
+from minibuild.snapshot.api import (
+    Applied,
+    Diff,
+    Merged,
+    MergePolicy,
+    MergeSnapshotter,
+    SnapshotID,
+)
+from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.snapshot.merge import can_stand_on
+from minibuild.solver.solver import Solver
+from minibuild.source.source import Sources
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext, open_context
+from minibuild.worker.worker import Worker
+
+Results = Mapping[Digest, VertexResult]
+Beginning = Callable[[Vertex], Sequence[Vertex | None]]
+"""What of a graph is built once, in the usual way."""
+
+
+class Begun(NamedTuple):
+    """A build of which the beginning is done."""
+
+    build: BuildContext
+    sources: Sources
+    top: Vertex
+    done: Results
+
+
+def all_but_the_last_step(top: Vertex) -> Sequence[Vertex | None]:
+    """What the last step stands on, and what it mounts."""
+    return top.inputs if isinstance(top.op, Exec) else (top,)
+
+
+def all_without_merges(top: Vertex) -> Sequence[Vertex | None]:
+    """The vertices that stand on no merge, and read none."""
+    merged: set[Digest] = set()
+    for vertex in topological([top]):
+        if isinstance(vertex.op, Merge | DiffOp) or any(
+            i is not None and i.digest in merged for i in vertex.inputs
+        ):
+            merged.add(vertex.digest)
+    return [vertex for vertex in topological([top]) if vertex.digest not in merged]
+
+
+@contextmanager
+def begun(
+    worker: Worker,
+    request: BuildRequest,
+    cancelled: threading.Event,
+    beginning: Beginning = all_but_the_last_step,
+) -> Iterator[Begun]:
+    """A build whose beginning is done, for as long as the block runs."""
+    definition = read_definition(request)
+    with open_context(worker, request, definition.directories, cancelled=cancelled) as build:
+        prepared = prepare(build, request, definition)
+        (image,) = prepared.convert().images
+        if image.vertex is None:
+            raise BuildError("there is nothing to build: the image is empty")
+        done = Solver(build, prepared.sources).solve(beginning(image.vertex)).results
+        yield Begun(build, prepared.sources, image.vertex, done)
+
+
+def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
+    """The request, with a recipe for what is to be built."""
+    if isinstance(recipe, str):
+        return request._replace(dockerfile=recipe)
+    return request._replace(graph=recipe().flat())
+
+
+def run(begun: Begun, policy: MergePolicy, salt: str) -> Run:
+    """All that is left to do, with a policy for its merges. `salt` keeps the results apart."""
+    build, worker = begun.build, begun.build.worker
+    watched = _Watched(worker.snapshots)
+    materialiser = Materialiser(
+        worker.store,
+        cast(MergeSnapshotter, watched),
+        worker.diffs,
+        worker.layers,
+        policy=policy,
+        cancelled=build.cancelled,
+    )
+    solver = Solver(
+        build._replace(materialiser=materialiser), begun.sources, salt=salt, known=begun.done
+    )
+    error = ""
+    try:
+        solver.solve([begun.top])
+    except Cancelled:
+        raise
+    except BuildError as failure:
+        error = failure.message
+        build.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
+    names = _Names(begun, solver.reached())
+    return Run(error, tuple(names.named(call) for call in watched.calls))
+
+
+class _Watched:
+    """A snapshotter that remembers what it was asked to merge and what came of it."""
+
+    def __init__(self, snapshots: MergeSnapshotter) -> None:
+        self._snapshots = snapshots
+        self._one = threading.Lock()
+        self.calls: list[MergeCall] = []
+
+    def merge(
+        self, diffs: Sequence[Diff], policy: MergePolicy, *, parent: SnapshotID | None = None
+    ) -> Merged:
+        lowerdirs, at = [], parent
+        while at is not None:
+            lowerdirs.append(self._snapshots.layer_dir(at))
+            at = self._snapshots.parent(at)
+        fates: list[Applied] = []
+        made: SnapshotID | None = None
+        with self._one:  # So that the merges of the two runs come in the same order.
+            try:
+                merged = self._snapshots.merge(
+                    diffs, policy._replace(trace=fates.append), parent=parent
+                )
+                made = merged.snapshot
+            finally:
+                own = tuple(_of_diffs(self._snapshots, parent, fates))
+                call = MergeCall(parent, tuple(lowerdirs), tuple(diffs), fates=own, snapshot=made)
+                self.calls.append(call)
+        return merged
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._snapshots, name)
+
+
+def _of_diffs(
+    snapshots: MergeSnapshotter, base: SnapshotID | None, fates: Sequence[Applied]
+) -> Iterator[Applied]:
+    """The fates of what was merged. A snapshotter of full copies begins with all of the base, as
+    one more diff, and that is not what is to be seen."""
+    copies = base is not None and not can_stand_on(cast(BaseSnapshotter, snapshots), base)
+    for fate in fates:
+        if not copies:
+            yield fate
+        elif fate.diff:
+            yield fate._replace(diff=fate.diff - 1)
+
+
+class _Names:
+    """Which instruction made a snapshot, and which needs the merge of some."""
+
+    def __init__(self, begun: Begun, results: Results) -> None:
+        self._diffs = begun.build.worker.diffs
+        self._uppers: dict[SnapshotID, str] = {}
+        self._needs: dict[tuple[SnapshotID, ...], str] = {}
+        for vertex in topological([begun.top]):
+            for number in vertex.inputs if isinstance(vertex.op, Exec) else ():
+                if number is not None and number.digest in results:
+                    uppers = self._uppers_of(results[number.digest].result)
+                    self._needs.setdefault(uppers, vertex.note.name)
+            found = results.get(vertex.digest)
+            if found is not None and found.result and not isinstance(vertex.op, Merge):
+                for upper in self._uppers_of(found.result[-1:]):
+                    self._uppers.setdefault(upper, vertex.note.name)
+
+    def _uppers_of(self, result: Sequence[DiffKey]) -> tuple[SnapshotID, ...]:
+        return tuple(upper for key in result if (upper := self._diffs.get(key).upper) is not None)
+
+    def named(self, call: MergeCall) -> MergeCall:
+        """The merge, with the words of its instructions."""
+        uppers = tuple(diff.upper for diff in call.diffs)
+        needed = (name for all_, name in self._needs.items() if all_[-len(uppers) :] == uppers)
+        return call._replace(
+            made_by=tuple(self._uppers.get(upper, "") for upper in uppers),
+            needed_by=next(needed, ""),
+        )

@@ -1,0 +1,48 @@
+"""What `lab --keep` leaves to be looked at: a map of the snapshots, and the merge that failed.
+
+Comes in: a folder with the store of an exhibit, and the run with the fix. Goes out: `MAP.txt`, and
+`half-made-merge`, the layer directory of the failed merge as far as it came. No command lists or
+prunes them; `rm -r` removes them. Read next: `merge_inputs`.
+"""
+
+import os
+from collections.abc import Callable
+
+from minibuild.cache.results import DiffKey
+from minibuild.lab.evidence import Run
+from minibuild.lab.merge_inputs import instructions_of
+from minibuild.snapshot.api import SnapshotID
+from minibuild.worker.worker import Worker
+
+MAP = "MAP.txt"
+HALF_MADE = "half-made-merge"
+
+
+def keep_half_made(place: str) -> Callable[[str], None]:
+    """What a merge calls when it fails: its layer directory is moved, and nothing else of it."""
+
+    def keep(layer_dir: str) -> None:
+        os.rename(layer_dir, os.path.join(place, HALF_MADE))
+
+    return keep
+
+
+def write_map(worker: Worker, place: str, with_fix: Run) -> None:
+    """Say of each snapshot what made it, and on which it stands."""
+    rows = worker.store.db.execute("SELECT id, upper FROM diffs WHERE upper IS NOT NULL").fetchall()
+    names = instructions_of(worker, tuple(DiffKey(key) for key, _ in rows))
+    made_by = {SnapshotID(upper): names.get(DiffKey(key), "a layer") for key, upper in rows}
+    for call in with_fix.merges:
+        if call.snapshot is not None:
+            made_by[call.snapshot] = f"the merge that {call.needed_by} needs, with the fix"
+    lines = ["SNAPSHOT  PARENT  MADE BY    (the files of snapshot N are in store/snapshots/N/fs)"]
+    for snapshot in sorted(worker.snapshots.all()):
+        parent = worker.snapshots.parent(snapshot)
+        words = made_by.get(snapshot, "a merge that was stacked: it shows the layers of others")
+        lines.append(f"{snapshot:>8}  {'-' if parent is None else parent:>6}  {words}")
+    if os.path.lexists(os.path.join(place, HALF_MADE)):
+        base = next((call.base for call in with_fix.merges), None)
+        lines.append(f"{'-':>8}  {'-' if base is None else base:>6}  {HALF_MADE}/: the same merge "
+                     "without the fix, as far as it came")  # fmt: skip
+    with open(os.path.join(place, MAP), "w", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
