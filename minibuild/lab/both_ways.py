@@ -13,10 +13,10 @@ import threading
 from minibuild.lab.build import all_without_merges, begun, run
 from minibuild.lab.evidence import MergeCall, Run
 from minibuild.lab.place import own_place
+from minibuild.linux import xattr
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import Applied, Defect, MergePolicy, Strategy
 from minibuild.snapshot.base import BaseSnapshotter
-from minibuild.snapshot.compare import attributes
 from minibuild.snapshot.diff import differences
 from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.view import Node
@@ -143,5 +143,5 @@ def _alike(one: Node | None, other: Node | None) -> bool:
     return (
         (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid)
         and (not stat.S_ISREG(a.st_mode) or a.st_size == b.st_size)
-        and attributes(one.path) == attributes(other.path)
+        and xattr.get_all(one.path) == xattr.get_all(other.path)
     )

@@ -1,7 +1,8 @@
 """Old defects of merges by name, for demonstrations: `--lab=NAME`, and the exhibits.
 
 Comes in: a name. Goes out: the policy that brings the old behaviour back. What each switches is one
-condition in `apply` or in `linux.tree_writer`, so that no merge may be stacked. docs/lab.md has the stories.
+condition in `apply` or in `linux.tree_writer`, so no merge may be stacked. docs/lab.md has the
+stories.
 """
 
 from collections.abc import Mapping
