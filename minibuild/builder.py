@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from minibuild.exporter.result import Attestor
     from minibuild.record.recorder import Recorder
     from minibuild.remotecache.caches import RemoteCaches
+    from minibuild.solver.stepper import Stepper
 
 LAB_MARK = "minibuild.lab"
 """The annotation of an image, and the key of its metadata, that names an old defect."""
@@ -52,6 +53,7 @@ def run_build(
     root: str,
     report: Report = silent,
     cancelled: threading.Event | None = None,
+    stepper: "Stepper | None" = None,
 ) -> BuildResult:
     """Do one build on the store in `root`. Needs root, or a user namespace around it."""
     recorder = _recorder(request, root)
@@ -71,7 +73,7 @@ def run_build(
         ) as context,
     ):
         prepared = _dated(prepare(context, request, definition))
-        prepared = prepared._replace(caches=caches, recorder=recorder)
+        prepared = prepared._replace(caches=caches, recorder=recorder, stepper=stepper)
         source = prepared.definition.source
         try:
             try:
@@ -89,7 +91,7 @@ def run_build(
 class Prepared(NamedTuple):
     """A build before its first step: what is asked, and the frontend that reads it. `known` are
     vertices that were solved to get the definition; `caches` are those of other machines. The
-    `recorder` hears what happens."""
+    `recorder` hears what happens, the `stepper` sees it step by step."""
 
     context: BuildContext
     request: BuildRequest
@@ -99,6 +101,7 @@ class Prepared(NamedTuple):
     known: Mapping[Digest, VertexResult] = {}
     caches: "RemoteCaches | None" = None
     recorder: "Recorder | None" = None
+    stepper: "Stepper | None" = None
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
@@ -158,6 +161,9 @@ def _build(build: Prepared) -> BuildResult:
     targets = [image.vertex for image in converted.images]
     if build.recorder is not None:
         build.recorder.watch(definition.source, targets, solver.reached)
+    if build.stepper is not None:
+        solver.stepper = build.stepper
+        build.stepper.begin(context, definition.source, targets)
     solution = solver.solve(targets)
     done = solution.results
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]

@@ -38,6 +38,12 @@ def run(options: argparse.Namespace, session: Session) -> int:
         if call is not None:
             return _defined(request, session, lambda full: _ask(full, options, call, session, mode))
     _check_streams(request, session)
+    if options.step:
+        from minibuild.cli.step import check
+
+        check(request)
+        request = request._replace(keep_failed=True)
+        mode = "plain" if mode in ("auto", "tty") else mode
     for path in filter(None, (options.iidfile, options.metadata_file, options.report_file)):
         _check_folder(path)
 
@@ -118,7 +124,7 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
     renderer = session.renderer(mode)
     began = time.monotonic()
     try:
-        result = _in_engine(request, session, renderer, mode)
+        result = _in_engine(request, options, session, renderer, mode)
     except BuildError as error:
         from minibuild.cli.errors import show
 
@@ -149,16 +155,24 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
 
 
 def _in_engine(
-    request: BuildRequest, session: Session, report: Renderer, mode: Mode
+    request: BuildRequest,
+    options: argparse.Namespace,
+    session: Session,
+    report: Renderer,
+    mode: Mode,
 ) -> BuildResult:
     """The build, in this process; without root, inside a user namespace that it enters for good."""
     root = session.root
     _enter(session, quietly=mode in ("quiet", "rawjson"))
     from minibuild.builder import run_build
 
-    cancelled = threading.Event()
+    cancelled, stepper = threading.Event(), None
+    if options.step:
+        from minibuild.cli.step import Stepping
+
+        stepper = Stepping(request, session, cancelled, as_json=options.format == "json")
     with stopping(cancelled):
-        return run_build(request, root=root, report=report, cancelled=cancelled)
+        return run_build(request, root=root, report=report, cancelled=cancelled, stepper=stepper)
 
 
 def _enter(session: Session, *, quietly: bool) -> None:

@@ -86,7 +86,9 @@ def with_insight() -> Parser:
         help="--plan as if this file of the context had changed",
     )  # fmt: skip
     made.switch("--links", help="--plan, and for which COPY --link would do the same, and spare")
-    made.add_argument("--format", default="", metavar="KIND", help="of --plan: text or json")
+    made.switch("--step", help="stop before each step; ? lists the commands. A pipe is a script")
+    said = "of --plan and --step: text or json"
+    made.add_argument("--format", default="", metavar="KIND", help=said)
     return made
 
 

@@ -102,6 +102,8 @@ def call_of(options: argparse.Namespace) -> Call | None:
     """What the options of a build ask instead of it. Raises `UsageError`."""
     asked = "check" if options.check else options.call
     call = parse_call(asked) if asked else Call("plan") if options.plan else None
+    if call is not None and options.step:
+        raise UsageError("--step is of a build, and this is none", hint="leave one out")
     of_plan = {"--plan": options.plan, "--if": options.changed, "--links": options.links}
     if call is None or call.method != "plan":
         for name in (name for name, value in of_plan.items() if value):
@@ -118,9 +120,10 @@ def call_of(options: argparse.Namespace) -> Call | None:
 def check_format(options: argparse.Namespace) -> None:
     """Raise `UsageError` for a --format that is not of what is asked. To podman and buildah it is
     that of the image."""
-    if options.format and not (options.format in _FORMS and (options.plan or options.call)):
+    asked = options.plan or options.call or options.step
+    if options.format and not (options.format in _FORMS and asked):
         raise UsageError(
-            f"--format {options.format}: it is that of --plan, text or json",
+            f"--format {options.format}: it is that of --plan and --step, text or json",
             hint="of the image, leave it out for oci; `-o type=image,oci-mediatypes=false` for "
             "docker",
         )

@@ -6,16 +6,16 @@ input it gets a terminal of its own. Not a container runtime: no ports, no volum
 """
 
 import argparse
-import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.resources import resources as limits_of
 from minibuild.cli.build_flags import add_limits, limits
-from minibuild.cli.command import Command, Session, writing
+from minibuild.cli.command import Command, Session
+from minibuild.cli.inside import DEFAULT_PATH, output, raw_terminal, terminal_size
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
@@ -26,7 +26,9 @@ from minibuild.graph.reference import parse_reference
 from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+if TYPE_CHECKING:
+    from minibuild.cli.view import View
+    from minibuild.worker.worker import Worker
 
 
 def _parser() -> Parser:
@@ -34,7 +36,10 @@ def _parser() -> Parser:
         "minibuild run",
         description="Run a command in a fresh, writable view of an image. Nothing it writes is "
         "kept. The exit code is that of the command.",
-        usage="minibuild run [flags] IMAGE|--failed [COMMAND [ARGUMENT...]]",
+        usage="minibuild run [flags] IMAGE|--failed|--step STEP [COMMAND [ARGUMENT...]]",
+        epilog="With --step the tree is that of a step, cached or not: a line of the Dockerfile,\n"
+        "or words such as 'RUN make'. It is one of the last build here; with an IMAGE before the\n"
+        "command, of the build that made it; with a folder (./app, or .), of a build of that.",
     )
     made.repeated("-e", "--env", metavar="K[=V]", help="variable; K alone: from the environment")
     made.add_argument("-w", "--workdir", default="", metavar="DIR", help="working directory")
@@ -51,6 +56,7 @@ def _parser() -> Parser:
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
         made.habit(habit)
     made.switch("--failed", help="not an image: what the last `build --on-error=keep` kept")
+    made.add_argument("--step", default="", metavar="STEP", help="not an image: what a step left")
     made.add_argument(
         "image", nargs="?", default="", metavar="IMAGE", help="name, or oci-layout://DIR:TAG"
     )
@@ -59,15 +65,19 @@ def _parser() -> Parser:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    if options.failed:
-        # There is no image to name: all words are the command.
+    if options.failed and options.step:
+        raise UsageError("--failed and --step are two trees", hint="leave one out")
+    if options.failed or options.step:
+        # There need be no image: then all words are the command.
         options.command = [word for word in (options.image, *options.command) if word]
         options.image = ""
     elif not options.image:
-        raise UsageError("no image to run", hint="minibuild run IMAGE [COMMAND], or --failed")
-    resources = limits_of(limits(options))
+        raise UsageError(
+            "no image to run", hint="minibuild run IMAGE [COMMAND], --failed, or --step STEP"
+        )
+    if options.step:
+        return _in_step(options, session)
     name = _name(session.root, options.image) if options.image else ""
-
     platform = platform_of(options.platform, session.environment)
     registries = access_of(options, session.environment, _domains(name))
     cancelled = threading.Event()
@@ -81,24 +91,66 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             if name
             else failed_view(worker, session.tell, cancelled)
         )
-        interactive = sys.stdin.isatty() and sys.stdout.isatty()
-        step = Step(
-            rootfs=tuple(worker.snapshots.mounts(view.snapshot, readonly=False)),
-            args=arguments(view.config.config, options.entrypoint, options.command),
-            env=_environment(view.config.config, options, session, terminal=interactive),
-            cwd=options.workdir or view.config.config.get("WorkingDir") or "/",
-            user=options.user or view.config.config.get("User") or "",
-            network=options.network,
-            resources=resources,
-            hostname=options.image.rpartition("/")[2].partition(":")[0][:63] or "minibuild",
-            tty=interactive,
-            tty_size=_size() if interactive else (0, 0),
-        )
-        executor = worker.executor(resources)
-        for unkept in executor.unkept(resources):
-            session.tell(f"note: {unkept} cannot be limited here (see `minibuild doctor`, cgroup)")
-        with _raw_terminal(interactive):
-            ended: StepExit = executor.run(step, _output, cancelled, stdin=0)
+        return _inside(worker, view, options, session, cancelled)
+
+
+def _in_step(options: argparse.Namespace, session: Session) -> int:
+    """A command in the tree of a step. The first word may be an image, or a folder to build."""
+    first = "".join(options.command[:1])
+    cancelled = threading.Event()
+    with ExitStack() as stack:
+        from minibuild.rootless.enter import enter
+
+        enter()
+        from minibuild.cli.run_step import build_of_image, in_context, is_context, step_view
+
+        if is_context(first):
+            options.command = options.command[1:]
+            access = access_of(options, session.environment, [])
+            stack.enter_context(stopping(cancelled))
+            return in_context(
+                first,
+                options.step,
+                access,
+                session,
+                lambda build, view: _inside(build.worker, view, options, session, build.cancelled),
+            )
+        worker = stack.enter_context(open_store(session))
+        stack.enter_context(stopping(cancelled))
+        build = build_of_image(worker, first) if first else None
+        if build is not None:
+            options.command = options.command[1:]
+        view = stack.enter_context(step_view(worker, build, options.step, session.tell, cancelled))
+        return _inside(worker, view, options, session, cancelled)
+
+
+def _inside(
+    worker: "Worker",
+    view: "View",
+    options: argparse.Namespace,
+    session: Session,
+    cancelled: threading.Event,
+) -> int:
+    """Run the command in a view. Returns its exit code."""
+    resources = limits_of(limits(options))
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    step = Step(
+        rootfs=tuple(worker.snapshots.mounts(view.snapshot, readonly=False)),
+        args=arguments(view.config.config, options.entrypoint, options.command),
+        env=_environment(view.config.config, options, session, terminal=interactive),
+        cwd=options.workdir or view.config.config.get("WorkingDir") or "/",
+        user=options.user or view.config.config.get("User") or "",
+        network=options.network,
+        resources=resources,
+        hostname=options.image.rpartition("/")[2].partition(":")[0][:63] or "minibuild",
+        tty=interactive,
+        tty_size=terminal_size() if interactive else (0, 0),
+    )
+    executor = worker.executor(resources)
+    for unkept in executor.unkept(resources):
+        session.tell(f"note: {unkept} cannot be limited here (see `minibuild doctor`, cgroup)")
+    with raw_terminal(interactive):
+        ended: StepExit = executor.run(step, output, cancelled, stdin=0)
     if ended.oom:
         session.tell(f"note: {out_of_memory(ended.peak_bytes, resources)}")
     return ended.code
@@ -161,36 +213,6 @@ def _environment(
         elif name in session.environment.variables:
             found[name] = session.environment.variables[name]
     return tuple(found.items())
-
-
-def _output(stream: int, data: bytes) -> None:
-    """Pass on what the process writes, byte by byte as it is."""
-    view = memoryview(data)
-    with writing():
-        while view:
-            view = view[os.write(stream, view) :]
-
-
-def _size() -> tuple[int, int]:
-    columns, rows = os.get_terminal_size(0)
-    return rows, columns
-
-
-@contextmanager
-def _raw_terminal(interactive: bool) -> Iterator[None]:
-    """Let the terminal in the step do the editing of lines and the meaning of Ctrl-C."""
-    if not interactive:
-        yield
-        return
-    import termios
-    import tty
-
-    before = termios.tcgetattr(0)
-    tty.setraw(0)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 COMMANDS = {"run": Command(_parser, _run)}

@@ -5,9 +5,11 @@ layers become trees the way a build does it, so a later build finds them made.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from minibuild.cache.results import Result
 from minibuild.errors import UsageError
 from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.platform import Platform, host_platform
@@ -61,11 +63,25 @@ def failed_view(
             "no failed step is kept", hint="build with --on-error=keep, and it is the next to fail"
         )
     tell(f"in what {failed.name} left")
-    env = [f"{name}={value}" for name, value in failed.env]
-    config: ContainerConfig = {"Env": env, "WorkingDir": failed.cwd, "User": failed.user}
-    config["Cmd"] = ["sh"]
-    tree = worker.materialiser(cancelled).snapshot(failed.result, tell)
-    active = worker.snapshots.prepare(tree)
+    like = {"env": failed.env, "cwd": failed.cwd, "user": failed.user}
+    with tree_view(worker, failed.result, like, tell, cancelled) as view:
+        yield view
+
+
+@contextmanager
+def tree_view(
+    worker: Worker,
+    result: Result,
+    like: Mapping[str, Any],
+    tell: Callable[[str], None],
+    cancelled: threading.Event,
+) -> Iterator[View]:
+    """A view of a result, as a step would see it that is `like` an Exec: with its variables, its
+    working directory, its user."""
+    env = [f"{name}={value}" for name, value in like.get("env", ())]
+    config: ContainerConfig = {"Env": env, "WorkingDir": like.get("cwd", "/")}
+    config["User"], config["Cmd"] = like.get("user", ""), ["sh"]
+    active = worker.snapshots.prepare(worker.materialiser(cancelled).snapshot(result, tell))
     try:
         yield View(active, ImageConfig(host_platform(), config))
     finally:

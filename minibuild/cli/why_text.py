@@ -223,7 +223,7 @@ def step_data(story: "Story", step: "Step", earlier: "tuple[Build, Step] | None"
         "instruction": step.text,
         "state": step.state,
         "seconds": step.seconds,
-        "causes": [] if told is None else [_cause_data(cause) for cause in told.causes],
+        "causes": [] if told is None else [cause_data(cause) for cause in told.causes],
         "follows": [] if told is None else [other.line for other in told.follows],
     }
     if earlier is not None:
@@ -232,7 +232,8 @@ def step_data(story: "Story", step: "Step", earlier: "tuple[Build, Step] | None"
     return found
 
 
-def _cause_data(cause: "Cause") -> dict[str, Any]:
+def cause_data(cause: "Cause") -> dict[str, Any]:
+    """A cause."""
     return {
         "kind": cause.kind,
         "text": cause.text,

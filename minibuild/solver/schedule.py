@@ -54,7 +54,8 @@ class Scheduler(Generic[T, H]):
 
     `start_work` is called once, with the vertices that were declined first, just before there are
     threads: the last moment at which this process may fork. It returns the function that works.
-    `done` is what vertices came to so far.
+    `done` is what vertices came to so far. With `after` vertices are done one by one, and it is
+    called after each.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Scheduler(Generic[T, H]):
         start_work: Callable[[Sequence[Declined[H]]], Callable[[Declined[H], Done[T]], T]],
         cancelled: threading.Event,
         jobs: int,
+        after: Callable[[Vertex, T], None] | None = None,
     ) -> None:
+        self._after = after
         self._quick = quick
         self._start_work = start_work
         self._cancelled = cancelled
@@ -77,17 +80,11 @@ class Scheduler(Generic[T, H]):
         """Solve all vertices (given inputs first); those of `done` are. Raises the first error
         that is not a consequence of another."""
         self.done.update(done or {})
-        order = _Order(vertices, self.done.keys())
+        together = [vertices] if self._after is None else [[vertex] for vertex in vertices]
         error: BaseException | None = None
         try:
-            while True:
-                self._try_quick(order)
-                self._hand_out()
-                if self._pool is None or not self._running:
-                    break
-                vertex, value = self._pool.outcome()
-                self._running.discard(vertex.digest)
-                self._finish(order, vertex, value)
+            for some in together:
+                self._run(_Order(some, self.done.keys()))
         except BaseException as caught:
             error = caught
             self._cancelled.set()
@@ -96,6 +93,16 @@ class Scheduler(Generic[T, H]):
         if error is not None:
             raise error
         return self.done
+
+    def _run(self, order: "_Order") -> None:
+        while True:
+            self._try_quick(order)
+            self._hand_out()
+            if self._pool is None or not self._running:
+                break
+            vertex, value = self._pool.outcome()
+            self._running.discard(vertex.digest)
+            self._finish(order, vertex, value)
 
     def _try_quick(self, order: "_Order") -> None:
         """Do all that is ready and quick."""
@@ -112,6 +119,8 @@ class Scheduler(Generic[T, H]):
     def _finish(self, order: "_Order", vertex: Vertex, value: T) -> None:
         self.done[vertex.digest] = value
         order.finish(vertex)
+        if self._after is not None:
+            self._after(vertex, value)
 
     def _hand_out(self) -> None:
         """Give what waits to threads, as many as may run."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from minibuild.cache.records import RemoteCache, StepKeys
 from minibuild.cache.results import VertexResult
@@ -26,6 +27,9 @@ from minibuild.solver.schedule import Declined, Scheduler
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
+
+if TYPE_CHECKING:
+    from minibuild.solver.stepper import Stepper
 
 DEFAULT_JOBS = 16
 """Steps wait for the network and the disk as often as for a processor, so more than there are."""
@@ -48,7 +52,8 @@ class Solver:
     """Solves the graphs of one build. `known` are vertices that an earlier solver of it did: the
     definition was read from them, so its steps must see the same, also if a branch moved since.
 
-    With `packing`, what no step reads becomes a layer at once; without, all are trees.
+    With `packing`, what no step reads becomes a layer at once; without, all are trees. A `stepper`
+    that is set sees each vertex before it is done, and after.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Solver:
         remote_cache: RemoteCache | None = None,
         known: Results | None = None,
     ) -> None:
+        self.stepper: Stepper | None = None
         self._build = build
         self._sources = sources
         self._jobs = jobs or DEFAULT_JOBS
@@ -79,7 +85,8 @@ class Solver:
             stack.callback(self._build.worker.cache.flush)
             plan = partial(LayerPlan.of, self._packing, vertices, targets)
             start_work = partial(self._start_work, stack, found.left, plan)
-            scheduler = Scheduler(self._quick, start_work, self._build.cancelled, self._jobs)
+            after = None if self.stepper is None else self.stepper.after
+            scheduler = Scheduler(self._quick, start_work, self._build.cancelled, self._jobs, after)
             self._reached = [found.known, scheduler.done]
             results = scheduler.run(found.left, found.results)
         return self._solution(vertices, results, {**found.known, **results})
@@ -106,7 +113,10 @@ class Solver:
 
     def _quick(self, vertex: Vertex, done: Results) -> VertexResult | Declined[Hint]:
         ready = ReadyVertex.of(vertex, done)
-        answer = self._lookup.ask(ready, self._read_quickly)
+        read = self._read_quickly if self.stepper is None else self._read
+        answer = self._lookup.ask(ready, read)
+        if self.stepper is not None:
+            self.stepper.before(ready, answer)
         if answer.result is None or not answer.whole:
             return Declined(vertex, answer.precomputed)
         remark = _remark(ready) if isinstance(vertex.op, Merge) else ""

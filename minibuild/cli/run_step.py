@@ -1,0 +1,225 @@
+"""`minibuild run --step STEP`: the tree of any step, cached or not.
+
+Comes in: a line or words of a step; an image or a folder to build from, or neither: then it is a
+step of the last build here. Goes out: a view of its tree. In a folder the build is done up to that
+step, which costs nothing where it is cached; of a build that is over the tree is the one it left.
+Read next: `run`, `minibuild.record.records`.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from minibuild.cache.results import DiffKey, Result, VertexResult
+from minibuild.cli.command import Session
+from minibuild.cli.stores import find, images_of
+from minibuild.cli.view import View, tree_view
+from minibuild.cli.why import steps_of
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, SourceText, UsageError
+from minibuild.graph.op import Diff, Exec, File, Merge
+from minibuild.graph.vertex import Vertex, topological
+from minibuild.record.lookup import known_parts
+from minibuild.record.records import Build, Records, Step
+from minibuild.session.request import BuildRequest, Output, RegistryAccess
+from minibuild.solver.keys import ReadyVertex
+from minibuild.solver.lookup import Answer
+from minibuild.worker.context import BuildContext
+from minibuild.worker.worker import Worker
+
+
+def is_context(word: str) -> bool:
+    """Whether a word is a folder to build from: one that is named with a slash, or `.`."""
+    return (os.sep in word or word in (".", "..")) and os.path.isdir(word)
+
+
+# --- Of a build that is over ---
+
+
+def build_of_image(worker: Worker, word: str) -> Build | None:
+    """The build that made an image, if the word is one and its record is kept."""
+    try:
+        digest = find(images_of(worker), word).descriptor.digest
+    except BuildError:
+        return None
+    for build in Records(worker.store.root).all():
+        if any(digest in output.get("digests", ()) for output in build.outputs):
+            return build
+    return None
+
+
+@contextmanager
+def step_view(
+    worker: Worker,
+    build: Build | None,
+    word: str,
+    tell: Callable[[str], None],
+    cancelled: threading.Event,
+) -> Iterator[View]:
+    """A view of what a step left, in a build or else in the last one here."""
+    if build is None:
+        builds = Records(worker.store.root).here(os.getcwd())
+        if not builds:
+            raise UsageError(
+                "there is no record of a build",
+                hint=f"name the folder to build: minibuild run --step {word!r} . sh",
+            )
+        build = builds[0]
+    step = steps_of(build, word)[-1]
+    below = _below(build, step)
+    result: Result = tuple(DiffKey(key) for at in (*below, step) for key in at.result)
+    if not worker.diffs.all_present(result):
+        raise UsageError(
+            "its files are no longer in the store",
+            hint=f"name the folder to build it again: minibuild run --step {word!r} . sh",
+        )
+    where = f"line {step.line}: " if step.line else ""
+    if step.key is None:
+        tell(f"it did not end well, and this is what it stood on: {where}{step.text}")
+    else:
+        tell(f"in what it left: {where}{step.text}")
+    like = _like(worker, build, (*below, step)[0])
+    with tree_view(worker, result, like, tell, cancelled) as view:
+        yield view
+
+
+def _below(build: Build, step: Step) -> list[Step]:
+    """What a linked copy is laid over: the inputs of its merge that come before it."""
+    for merge in build.steps if step.inputs[:1] == (None,) else ():
+        if merge.kind == "merge" and step.number in merge.inputs:
+            numbers = [n for n in merge.inputs[: merge.inputs.index(step.number)] if n is not None]
+            return [build.steps[number] for number in numbers]
+    return []
+
+
+def _like(worker: Worker, build: Build, at: Step) -> Mapping[str, Any]:
+    """The operation of the step, or of the nearest RUN below it: its variables, folder and user."""
+    parts = known_parts(worker.cache, build)
+    while True:
+        known = parts(at.key) if at.key else None
+        op = at.op if known is None else known["op"]
+        if at.kind == "exec" and op is not None:
+            return op
+        if not at.inputs or at.inputs[0] is None:
+            return {}
+        at = build.steps[at.inputs[0]]
+
+
+# --- Of a build that is done for it ---
+
+
+class Entered(Exception):
+    """The step was reached, and the command has run: there is nothing more to build."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Entering:
+    """The stepper that waits for one step, see `solver.stepper`."""
+
+    def __init__(self, word: str, enter: Callable[[BuildContext, View], int]) -> None:
+        self._word = word
+        self._enter = enter
+
+    def begin(
+        self, build: BuildContext, source: SourceText, targets: Sequence[Vertex | None]
+    ) -> None:
+        build.executor()  # It is to be there before there are threads.
+        self._build = build
+        self._vertices = topological(targets)
+        self._results: dict[Digest, VertexResult] = {}
+        steps = [v for v in self._vertices if isinstance(v.op, Exec | File | Diff)]
+        self._wanted = [vertex.digest for vertex in steps if _is_meant(vertex, self._word)][-1:]
+        if not self._wanted:
+            self._refuse(steps)
+
+    def _refuse(self, steps: Sequence[Vertex]) -> NoReturn:
+        lines = sorted({vertex.note.span.first for vertex in steps if vertex.note.span})
+        raise UsageError(
+            f"the build has no step {self._word!r}",
+            hint=f"its steps are in lines {', '.join(map(str, lines))}",
+        )
+
+    def before(self, ready: ReadyVertex, answer: Answer) -> None:
+        """See `Stepper`."""
+
+    def after(self, vertex: Vertex, found: VertexResult) -> None:
+        self._results[vertex.digest] = found
+        if vertex.digest not in self._wanted:
+            return
+        build, below = self._build, laid_over(self._vertices, vertex)
+        result = stage_result(below, found, self._results)
+        run = nearest_run((*below, vertex)[0])
+        like = {} if run is None else run._asdict()
+        tell = build.progress(vertex.digest).remark
+        with tree_view(build.worker, result, like, tell, build.cancelled) as view:
+            raise Entered(self._enter(build, view))
+
+
+def laid_over(vertices: Sequence[Vertex], vertex: Vertex) -> list[Vertex]:
+    """What a linked copy is laid over: the inputs of its merge that come before it."""
+    for merge in vertices if vertex.inputs[:1] == (None,) else ():
+        if isinstance(merge.op, Merge) and vertex in merge.inputs:
+            return [v for v in merge.inputs[: merge.inputs.index(vertex)] if v is not None]
+    return []
+
+
+def stage_result(
+    below: Sequence[Vertex], found: VertexResult | None, results: Mapping[Digest, VertexResult]
+) -> Result:
+    """The diffs of a step's stage: those that it is laid over, and its own."""
+    known = [results[vertex.digest].result for vertex in below if vertex.digest in results]
+    return tuple(key for part in (*known, found.result if found else ()) for key in part)
+
+
+def nearest_run(vertex: Vertex | None) -> Exec | None:
+    """The step, or the nearest RUN below it: whose variables, folder and user a shell has."""
+    while vertex is not None:
+        if isinstance(vertex.op, Exec):
+            return vertex.op
+        vertex = vertex.inputs[0] if vertex.inputs else None
+    return None
+
+
+def _is_meant(vertex: Vertex, word: str) -> bool:
+    span = vertex.note.span
+    if word.isdigit():
+        return span is not None and span.first <= int(word) <= span.last
+    return " ".join(word.split()) in " ".join(vertex.note.name.split())
+
+
+def in_context(
+    context: str,
+    word: str,
+    access: RegistryAccess,
+    session: Session,
+    enter: Callable[[BuildContext, View], int],
+) -> int:
+    """Build up to a step, and enter its tree. Returns what `enter` does."""
+    from minibuild.builder import run_build
+
+    request = BuildRequest(
+        os.path.abspath(context),
+        outputs=(Output("cacheonly"),),
+        registries=access,
+        no_record=True,
+    )
+    report = session.renderer("plain")
+    cancelled = threading.Event()
+    try:
+        run_build(
+            request,
+            root=session.root,
+            report=report,
+            cancelled=cancelled,
+            stepper=_Entering(word, enter),
+        )
+    except Entered as entered:
+        return entered.code
+    finally:
+        report.close()
+    raise AssertionError("the build has the step, and did not come to it")

@@ -1,0 +1,200 @@
+"""The words of `build --step`: a stop, the end of a step, a diff as a tree, a key; or JSON.
+
+Comes in: what `step` found out. Goes out: lines for people, or one line for programs.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minibuild.cache.results import VertexResult
+from minibuild.cli import why_text
+from minibuild.cli.table import ago
+from minibuild.digest import Digest
+from minibuild.progress.console import visible
+from minibuild.record.changes import Changed
+from minibuild.record.records import Build, Step
+from minibuild.record.story import Told
+from minibuild.solver.lookup import Answer
+from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.record.causes import Parts
+
+_MOST = 40
+_CAUSES = 10
+_DIGITS = 19
+"""Of a key, with the name of its algorithm."""
+
+
+class Stop(NamedTuple):
+    """The next step: what a look-up found, and why it runs or where it ran."""
+
+    step: Step
+    answer: Answer
+    told: Told | None
+    earlier: tuple[Build, Step] | None
+
+
+class Ended(NamedTuple):
+    """A step that is over, and what it changed."""
+
+    step: Step
+    found: VertexResult
+    changed: Sequence[Changed]
+
+
+class Tree(NamedTuple):
+    """What a step changed."""
+
+    changed: Sequence[Changed]
+
+
+class Key(NamedTuple):
+    """A key, and what it is made of, if that is known."""
+
+    key: Digest | None
+    parts: "Parts | None"
+
+
+Said = Stop | Ended | Tree | Key
+
+
+def lines(said: Said) -> Iterator[str]:
+    """What to show of it."""
+    match said:
+        case Stop():
+            yield from ("", title(said.step), *_stop(said))
+        case Ended():
+            how = "found in the cache" if said.found.cached else "ran"
+            yield f"      {how}; {_count(said.changed)}"
+            yield from _tree(said.changed, _MOST)
+        case Tree():
+            yield from _tree(said.changed, len(said.changed)) if said.changed else ["      nothing"]
+        case Key():
+            yield from _key(said)
+
+
+def title(step: Step) -> str:
+    """A step in a line."""
+    stage = f"[{step.stage}] " if step.stage else ""
+    return f"{why_text.place(step):<9} {visible(stage)}{why_text.short(step.text)}"
+
+
+def _stop(stop: Stop) -> Iterator[str]:
+    result, early = stop.answer.result, stop.answer.precomputed
+    key = result.key if result is not None else early.key if early is not None else None
+    shown = f", key {key[:_DIGITS]}" if key else ""
+    if result is not None and stop.answer.whole:
+        yield f"      in the cache{shown}"
+        if result.origin:
+            yield f"      found in {visible(result.origin)}"
+        elif stop.earlier is not None:
+            build, ran = stop.earlier
+            took = why_text.seconds(ran)
+            yield f"      it ran in build {build.id}, {ago(build.started)}, and took {took}"
+        return
+    yield f"      not in the cache{shown}"
+    if stop.told is None:
+        yield "      there is no earlier build to compare with"
+        return
+    for cause in stop.told.causes[:_CAUSES]:
+        yield f"      {visible(str(cause))}"
+    if len(stop.told.causes) > _CAUSES:
+        yield f"      and {len(stop.told.causes) - _CAUSES} more"
+    for other in stop.told.follows:
+        yield f"      follows from {why_text.place(other)}: {why_text.short(other.text)}"
+
+
+def _count(changed: Sequence[Changed]) -> str:
+    count = sum(one.sort != "dir" or bool(one.new) for one in changed)
+    return "it changed nothing" if not count else f"{count} path{'s' if count != 1 else ''}:"
+
+
+def _tree(changed: Sequence[Changed], most: int) -> Iterator[str]:
+    """Paths as a tree; folders that only lead to others are lines of their own, too."""
+    above: list[str] = []
+    for one in changed[:most]:
+        names = one.path.split("/")
+        same = 0
+        while same < min(len(above), len(names) - 1) and above[same] == names[same]:
+            same += 1
+        for depth in range(same, len(names) - 1):
+            yield f"      {'  ' * depth}{visible(names[depth])}/"
+        yield f"      {'  ' * (len(names) - 1)}{_item(one, names[-1])}"
+        above = names
+    if len(changed) > most:
+        yield f"      and {len(changed) - most} more (d shows all)"
+
+
+def _item(one: Changed, name: str) -> str:
+    shown = visible(name)
+    if one.sort == "gone":
+        return f"{shown}  deleted"
+    if one.sort == "dir":
+        return f"{shown}/"
+    size = f"  {one.size:,} B" if one.sort == "file" else f"  {one.sort}"
+    return f"{shown}{size}{'  changed' if one.new is False else ''}"
+
+
+def _key(said: Key) -> Iterator[str]:
+    yield f"      {said.key or 'not known before its files are read'}"
+    if said.parts is None:
+        return
+    yield f"      base    {said.parts.get('base') or 'nothing'}"
+    for name, value in dict(said.parts.get("op", {})).items():
+        if value and name != "type":
+            yield f"      {name:<7} {why_text.short(json.dumps(value))}"
+    for name, part in dict(said.parts.get("parts", {})).items():
+        if isinstance(part, Mapping):
+            yield f"      reads   {visible(name)}"
+            for path, words in list(part.items())[:_MOST]:
+                yield f"        {visible(path)}  {visible(words)}"
+            if len(part) > _MOST:
+                yield f"        and {len(part) - _MOST} more"
+        else:
+            yield f"      reads   {visible(name)}  {part}"
+
+
+# --- As data ---
+
+
+def as_json(said: Said) -> str:
+    """It as a line of JSON."""
+    return json.dumps(_data(said))
+
+
+def _data(said: Said) -> dict[str, Any]:
+    match said:
+        case Stop(step=step, answer=answer, told=told, earlier=earlier):
+            hit = answer.result is not None and answer.whole
+            early = answer.precomputed
+            return {
+                "event": "before",
+                **_step(step),
+                "cached": hit,
+                "key": answer.result.key if answer.result else early.key if early else None,
+                "causes": [why_text.cause_data(cause) for cause in told.causes] if told else [],
+                "follows": [other.line for other in told.follows] if told else [],
+                "ran_in": earlier and earlier[0].id,
+            }
+        case Ended(step=step, found=found, changed=changed):
+            return {
+                "event": "after",
+                **_step(step),
+                "cached": found.cached,
+                "key": found.key,
+                "changes": [_change(one) for one in changed],
+            }
+        case Tree(changed=changed):
+            return {"event": "diff", "changes": [_change(one) for one in changed]}
+        case Key(key=key, parts=parts):
+            return {"event": "key", "key": key, "parts": parts}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {"line": step.line, "stage": step.stage, "instruction": step.text}
+
+
+def _change(one: Changed) -> dict[str, Any]:
+    return {"path": f"/{one.path}", "sort": one.sort, "size": one.size, "new": one.new}

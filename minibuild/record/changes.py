@@ -1,0 +1,66 @@
+"""What a step changed: the paths of its diff, wherever the diff lies.
+
+Comes in: a worker and a diff. Goes out: `Changed` paths in the order of a tree. A diff is read as
+a tree, or as the layer that it became; nothing is unpacked.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import Literal
+
+from minibuild.cache.results import DiffKey
+from minibuild.image.listing import Layer, entries_of
+from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
+from minibuild.snapshot.api import Diff, Kind
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Worker
+
+Sort = Literal["dir", "file", "symlink", "gone", "other"]
+
+_SORTS: dict[int, Sort] = {stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
+_OF_ENTRIES: dict[str, Sort] = {"dir": "dir", "file": "file", "symlink": "symlink", "link": "file"}
+
+
+class Changed(NamedTuple):
+    """A path, relative to the root, and what it is now. A directory that only holds changes is not
+    `new`, nor is what was there before; of a layer alone that is not known."""
+
+    path: str
+    sort: Sort
+    size: int = 0
+    new: bool | None = None
+
+
+def changes(worker: Worker, key: DiffKey) -> list[Changed]:
+    """What a diff changed."""
+    row = worker.diffs.get(key)
+    if row.upper is not None:
+        found = _in_tree(worker, Diff(row.lower, row.upper))
+    else:
+        assert row.blob is not None
+        found = _in_layer(worker, Layer(row.blob.descriptor, row.blob.diff_id))
+    return sorted(found, key=lambda one: one.path.split("/"))
+
+
+def _in_tree(worker: Worker, diff: Diff) -> Iterator[Changed]:
+    for kind, path, source in worker.snapshots.changes(diff):
+        if not path:
+            continue
+        if kind is Kind.DELETE:
+            yield Changed(path, "gone")
+            continue
+        found = os.lstat(source)
+        sort = _SORTS.get(stat.S_IFMT(found.st_mode), "other")
+        yield Changed(path, sort, found.st_size if sort == "file" else 0, kind is Kind.ADD)
+
+
+def _in_layer(worker: Worker, layer: Layer) -> Iterator[Changed]:
+    for _, entry, _ in entries_of(worker.content, layer):
+        folder, slash, base = entry.name.rpartition("/")
+        if base == OPAQUE_WHITEOUT:
+            continue
+        if base.startswith(WHITEOUT_PREFIX):
+            yield Changed(folder + slash + base.removeprefix(WHITEOUT_PREFIX), "gone")
+        else:
+            yield Changed(entry.name, _OF_ENTRIES.get(entry.kind, "other"), entry.size)

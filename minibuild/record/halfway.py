@@ -1,0 +1,98 @@
+"""Why a step runs, told while the build is on its way.
+
+Comes in: the graph of a build, what came of its vertices so far, and the step that is next. Goes
+out: its causes, or where its result was found, in the words of `why`.
+Read next: `story`.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from minibuild.cache.results import VertexResult
+from minibuild.digest import Digest
+from minibuild.errors import SourceText
+from minibuild.graph.op import Exec, File
+from minibuild.graph.vertex import Vertex
+from minibuild.record.lookup import known_parts, where_ran
+from minibuild.record.recorder import context_of, place_of
+from minibuild.record.records import Build, Records, Step, build_of
+from minibuild.record.story import Told, newest_before, story
+from minibuild.record.writing import FORMAT, row_of, version
+from minibuild.session.request import BuildRequest
+from minibuild.solver.keys import ReadyVertex, explain
+from minibuild.solver.lookup import Answer
+from minibuild.worker.worker import Worker
+
+
+class Halfway:
+    """A build that is on its way, compared with the last one of the same place."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        request: BuildRequest,
+        source: SourceText,
+        vertices: Sequence[Vertex],
+    ) -> None:
+        self._worker = worker
+        self._request = request
+        self._source = source
+        self._vertices = vertices
+        self._numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
+        self._records = Records(worker.store.root)
+        self._earlier = self._records.of_place(place_of(request))
+
+    def why(
+        self, ready: ReadyVertex, answer: Answer, done: Mapping[Digest, VertexResult]
+    ) -> Told | None:
+        """Why the next step would run; None if there is nothing to compare it with."""
+        vertex, early = ready.vertex, answer.precomputed
+        key = early.key if early is not None else None
+        results = {**done, vertex.digest: VertexResult((), key, forced=ready.must_execute)}
+        parts = {}
+        if early is not None and isinstance(vertex.op, Exec | File):
+            parts[early.key] = explain(vertex.op, ready.base_key, early.read.parts)
+        build = self._build(results, parts)
+        against = newest_before(self._earlier, build)
+        if against is None:
+            return None
+        told = story(build, against, known_parts(self._worker.cache, build)).told
+        number = self._numbers[vertex.digest]
+        return next((one for one in told if one.step.number == number), None)
+
+    def found(
+        self, vertex: Vertex, result: VertexResult, done: Mapping[Digest, VertexResult]
+    ) -> tuple[Build, Step] | None:
+        """The build in which a step ran whose result was found."""
+        build = self._build({**done, vertex.digest: result}, {})
+        return where_ran(self._records, build).get(result.key or "")
+
+    def step(self, vertex: Vertex) -> Step:
+        """A vertex as a record has it."""
+        return self._build({}, {}).steps[self._numbers[vertex.digest]]
+
+    def _build(
+        self, results: Mapping[Digest, VertexResult], parts: Mapping[Digest, object]
+    ) -> Build:
+        """What is known, in the form of a record."""
+        rows = [
+            row_of(
+                vertex,
+                [None if i is None else self._numbers[i.digest] for i in vertex.inputs],
+                results,
+                {},
+            )
+            for vertex in self._vertices
+        ]
+        document = {
+            "format": FORMAT,
+            "minibuild": version(),
+            "started": time.time(),
+            "context": context_of(self._request),
+            "build_args": dict(self._request.build_args),
+            "lab": self._request.lab,
+            "source": {"name": self._source.name, "text": self._source.text},
+            "vertices": rows,
+            "key_parts": parts,
+        }
+        return build_of(document, place_of(self._request), "", time.time())
