@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from minibuild.cache.results import DiffKey
-from minibuild.image.listing import Layer, entries_of
+from minibuild.image.listing import entries_of
+from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.snapshot.api import Diff, Kind
 from minibuild.startup.tuples import NamedTuple
@@ -38,8 +39,8 @@ def changes(worker: Worker, key: DiffKey) -> list[Changed]:
     if row.upper is not None:
         found = _in_tree(worker, Diff(row.lower, row.upper))
     else:
-        assert row.blob is not None
-        found = _in_layer(worker, Layer(row.blob.descriptor, row.blob.diff_id))
+        assert row.layer is not None
+        found = _in_layer(row.layer)
     return sorted(found, key=lambda one: one.path.split("/"))
 
 
@@ -55,8 +56,8 @@ def _in_tree(worker: Worker, diff: Diff) -> Iterator[Changed]:
         yield Changed(path, sort, found.st_size if sort == "file" else 0, kind is Kind.ADD)
 
 
-def _in_layer(worker: Worker, layer: Layer) -> Iterator[Changed]:
-    for _, entry, _ in entries_of(worker.content, layer):
+def _in_layer(layer: Layer) -> Iterator[Changed]:
+    for _, entry, _ in entries_of(layer):
         folder, slash, base = entry.name.rpartition("/")
         if base == OPAQUE_WHITEOUT:
             continue
