@@ -64,9 +64,8 @@ _TAKEN = frozenset(
 
 _UNKNOWN_FIELD = ValueError if sys.version_info < (3, 13) else TypeError
 
-_LATE = frozenset(("__annotate__", "__annotate_func__"))
-"""Where interpreters from 3.14 on keep annotations until they are asked for. typing knows how to
-ask."""
+_VALUES = 1
+"""The format of annotations that are evaluated (annotationlib.Format.VALUE)."""
 
 
 class _Record(tuple[Any, ...]):
@@ -105,9 +104,9 @@ class _Definition(type):
     """Makes an ordinary class, without metaclass, of what `class X(NamedTuple): ...` says."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
-        annotations = body.get("__annotations__", {})
+        annotations = _annotations(body)
         template = _TEMPLATES.get(len(annotations))
-        if template is None or len(bases) > 1 or not _LATE.isdisjoint(body):
+        if template is None or len(bases) > 1:
             return _by_typing(name, bases, body)
         for taken in _TAKEN.intersection(body):
             raise AttributeError(f"Cannot overwrite NamedTuple attribute {taken}")
@@ -135,6 +134,19 @@ class _Definition(type):
         body["_field_defaults"] = defaults
         body.setdefault("__doc__", f"{name}({', '.join(fields)})")
         return type.__new__(type, name, (_Record,), body)
+
+
+def _annotations(body: dict[str, Any]) -> dict[str, Any]:
+    """The annotations in a class body; none if they name what is defined later."""
+    # From Python 3.14 on they are a function, which is called when they are asked for (PEP 649).
+    evaluate = body.get("__annotate_func__") or body.get("__annotate__")
+    if evaluate is None:
+        found: dict[str, Any] = body.get("__annotations__", {})
+        return found
+    try:
+        return cast(dict[str, Any], evaluate(_VALUES))
+    except NameError:
+        return {}
 
 
 def _by_typing(name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
