@@ -8,6 +8,7 @@ import argparse
 import os
 
 from minibuild.cli.command import Command, Session
+from minibuild.cli.doctor_container import container
 from minibuild.cli.doctor_limits import limits
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
@@ -32,6 +33,10 @@ def _parser() -> Parser:
 
 def _run(options: argparse.Namespace, session: Session) -> int:
     findings = [_store(session.root), *check_host(session.root), limits()]
+    works = not any(f.name in ("mount api", "user namespaces") and not f.ok for f in findings)
+    environment = session.environment
+    if around := container(environment.variables, works=works, uid=environment.uid):
+        findings.append(around)
     code = HostError.exit_code if any(verdict(f) == "missing" for f in findings) else 0
     if options.format == "json":
         session.say_json([{**f._asdict(), "verdict": verdict(f)} for f in findings])
@@ -41,8 +46,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     colours = session.coloured(session.stdout)
     for finding, line in zip(findings, lines, strict=True):
         session.say(*(_painted(line, verdict(finding)) if colours else (line,)))
-        if finding.advice:
-            session.say(f"    {finding.advice}")
+        for said in finding.advice.splitlines():
+            session.say(f"    {said}")
     if code:
         session.say("\nBuilds cannot work here until what is missing is mended.")
     return code

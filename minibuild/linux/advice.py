@@ -46,8 +46,9 @@ def user_namespace_advice(code: int) -> str:
                 "systemd-nspawn(1), bwrap(1) or pivot_root(2), or build as root"
             )
         return (
-            "in a container, start it with `--security-opt seccomp=unconfined --security-opt "
-            "apparmor=unconfined --security-opt systempaths=unconfined`, or with --privileged"
+            "a container has to allow it: docker and podman with `--security-opt "
+            "seccomp=unconfined --security-opt apparmor=unconfined`; `minibuild doctor` has the "
+            "lines for Kubernetes, GitLab and GitHub"
         )
     return "build as root"
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 
 from minibuild.linux import idmap, syscalls, xattr
-from minibuild.linux.advice import user_namespace_advice
+from minibuild.linux.advice import read_setting, user_namespace_advice
 from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
 from minibuild.linux.root_mount import contain_mounts
 from minibuild.startup.tuples import NamedTuple
@@ -139,6 +139,9 @@ def subordinate_ids() -> Finding:
 def _why_single_id() -> tuple[str, str]:
     """What this account lacks, and what gives it that."""
     account = idmap.account_names(os.geteuid())[0]
+    if "\nNoNewPrivs:\t1" in read_setting("/proc/self/status"):
+        # newuidmap(1) is set-user-id root.
+        return "no_new_privs is set", "in a container, run it as uid 0, which has all of its ids"
     installs = "as root: `apt-get install uidmap` (elsewhere the package is shadow-utils)"
     if idmap.has_subordinate_ids():
         return "newuidmap and newgidmap are not installed", installs

@@ -121,6 +121,7 @@ def test_doctor(
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path))
     monkeypatch.setattr(doctor, "check_host", lambda folder: findings)
     monkeypatch.setattr(doctor, "limits", lambda: Finding("cgroup", True, "version 2"))
+    monkeypatch.setattr(doctor, "container", lambda variables, **rest: None)
     assert entry(["doctor"]) == code
     out = capsys.readouterr().out
     for finding in findings:
