@@ -28,7 +28,7 @@ from minibuild.oci.transfer import manifests_of
 from minibuild.rootless.enter import enter
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
-from minibuild.store.flock import hold_shared
+from minibuild.store.flock import hold
 from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def open_images(root: str) -> Iterator[Images]:
     """The images of the store in `root`; nothing is pruned meanwhile."""
     store = Store(root)
     try:
-        with hold_shared(store.path("locks", "prune")):
+        with hold(store.path("locks", "prune"), shared=True):
             content = ContentStore(store)
             yield Images(store, content, ImageStore(content))
     finally:

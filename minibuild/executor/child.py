@@ -17,7 +17,7 @@ from minibuild.executor import program
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
 from minibuild.executor.users import User, lookup_user
-from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack_request
+from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack
 from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.channel import Channel
 from minibuild.linux.dispositions import restore_ignored_by_python
@@ -83,7 +83,7 @@ def _run(system: System | OSError, given: Given) -> NoReturn:
 
 def _read_request(fd: int) -> Request:
     size = os.fstat(fd).st_size
-    return unpack_request(os.pread(fd, size, 0))
+    return unpack(os.pread(fd, size, 0), Request)
 
 
 def _start(request: Request, system: System, channel: Channel) -> NoReturn:

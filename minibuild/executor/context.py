@@ -19,6 +19,7 @@ from minibuild.errors import DefinitionError
 from minibuild.executor.api import BindContext, CannotShow
 from minibuild.executor.mounts import Detached, Scratch, clone_mount, mount_tree
 from minibuild.linux import syscalls
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.idmapped import show_as_root
 from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from minibuild.snapshot.api import Mount
@@ -34,11 +35,8 @@ def detach_context(mount: BindContext, scratch: Scratch, *, in_userns: bool) -> 
     layered = bool(mount.mask) or mount.writable_discard
     try:
         # An overlay has directories as layers, so a file is taken out of its directory in the end.
-        fd = _opened(mount, folder if layered else mount.source)
-        try:
+        with closing_fd(_opened(mount, folder if layered else mount.source)) as fd:
             mount_fd = clone_mount(fd, recursive=not layered)
-        finally:
-            os.close(fd)
         if mount.owner != (0, 0):
             show_as_root(mount_fd, *mount.owner)
         if layered:
@@ -57,23 +55,17 @@ def detach_context(mount: BindContext, scratch: Scratch, *, in_userns: bool) -> 
 
 def _place(mount: BindContext) -> tuple[str, str, bool]:
     """The directory that is shown, the name in it of a file that is, and whether it is none."""
-    fd = _opened(mount, mount.source)
-    try:
+    with closing_fd(_opened(mount, mount.source)) as fd:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             return mount.source, "", True
-    finally:
-        os.close(fd)
     folder, _, name = mount.source.rpartition("/")
     return folder, name, False
 
 
 def _opened(mount: BindContext, source: str) -> int:
     try:
-        root_fd = os.open(mount.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open(mount.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
             return syscalls.openat2(root_fd, source or ".", os.O_PATH, resolve=_LITERAL)
-        finally:
-            os.close(root_fd)
     except OSError as error:
         raise DefinitionError(
             f"cannot mount /{source} of {mount.path} on {mount.target}: {error.strerror}",
@@ -101,21 +93,14 @@ def _overlay(
         layers.insert(0, mask)
     options = [f"lowerdir={':'.join(map(os.path.basename, layers))}"]
     if mount.writable_discard:
-        upper, work = scratch.directory(), scratch.directory()
-        # The root of an overlay is that of its upper layer.
-        found = os.stat(layers[0])
-        os.chown(upper, found.st_uid, found.st_gid)
-        os.chmod(upper, stat.S_IMODE(found.st_mode))
-        options += [f"upperdir={os.path.basename(upper)}", f"workdir={os.path.basename(work)}"]
+        upper, work = map(os.path.basename, scratch.upper_layer(layers[0]))
+        options += [f"upperdir={upper}", f"workdir={work}"]
     if in_userns:
         options.append("userxattr")
     # Names relative to the folder: its own path may hold a colon or a comma.
     mount_tree((Mount("overlay", "overlay", tuple(options), scratch.path),), merged)
-    fd = os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         return clone_mount(fd, name)
-    finally:
-        os.close(fd)
 
 
 def _copy_layer(layer: str, target: str) -> None:

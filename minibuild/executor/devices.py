@@ -9,6 +9,7 @@ import os
 import stat
 
 from minibuild.linux.cgroup import Hierarchy, write
+from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -57,11 +58,8 @@ def guard(group: Hierarchy) -> bool:
 def _guard_unified(group: Hierarchy) -> bool:
     from minibuild.linux.bpf import Device, attach_to_group, device_program
 
-    fd = os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         attach_to_group(fd, device_program(Device(node.major, node.minor) for node in ALLOWED))
-    finally:
-        os.close(fd)
     return True
 
 

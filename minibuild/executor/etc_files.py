@@ -6,6 +6,8 @@ rootfs, read-only, and never get into a layer.
 
 import os
 
+from minibuild.linux.descriptors import read_start
+
 HOST_RESOLV_CONF = "/etc/resolv.conf"
 RESOLVED_UPSTREAM = "/run/systemd/resolve/resolv.conf"
 _STUB_RESOLVER = "127.0.0.53"
@@ -29,9 +31,9 @@ def resolv_conf() -> bytes:
     named instead, as Docker does: some programs ask several servers at once, or speak to them in
     ways that the stub does not know.
     """
-    text = _read(HOST_RESOLV_CONF)
+    text = read_start(HOST_RESOLV_CONF, _MAX_BYTES)
     if nameservers(text) == [_STUB_RESOLVER]:
-        return _read(RESOLVED_UPSTREAM) or text
+        return read_start(RESOLVED_UPSTREAM, _MAX_BYTES) or text
     return text
 
 
@@ -39,14 +41,3 @@ def nameservers(text: bytes) -> list[str]:
     """The addresses that a resolv.conf(5) names."""
     lines = (line.split() for line in os.fsdecode(text).splitlines())
     return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
-
-
-def _read(path: str) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, _MAX_BYTES)
-    finally:
-        os.close(fd)

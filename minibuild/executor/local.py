@@ -41,6 +41,7 @@ from minibuild.executor.wire import (
     unpack_reply,
 )
 from minibuild.linux.channel import Channel, close_all, memory_file, pair
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.linux.owner import maps_single_id
@@ -176,11 +177,8 @@ def _tidy(step: Step, ready: Ready) -> None:
     upper = upperdir(step.rootfs)
     if not upper:
         return
-    fd = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         remove_stubs(fd, ready)
-    finally:
-        os.close(fd)
 
 
 class _Running:

@@ -14,6 +14,7 @@ from minibuild.errors import DefinitionError, HostError
 from minibuild.executor.api import BindPath, BindTree, SecretFile, Tmpfs
 from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
+from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
@@ -72,19 +73,26 @@ class Scratch:
         os.mkdir(path, 0o755)
         return path
 
+    def upper_layer(self, top: str) -> tuple[str, str]:
+        """An upperdir and a workdir for an overlay on `top`, whose looks the upperdir has: the root
+        of an overlay is that of its upper layer."""
+        upper, work, found = self.directory(), self.directory(), os.stat(top)
+        os.chown(upper, found.st_uid, found.st_gid)
+        os.chmod(upper, stat.S_IMODE(found.st_mode))
+        return upper, work
+
     def file(self, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> str:
         """A new file that holds `data`."""
         path = self.name()
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
+        with closing_fd(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        ) as fd:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
             if uid or gid:
                 owner.fchown(fd, uid, gid, path)
             os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
         return path
 
 
@@ -109,11 +117,8 @@ def mount_tree(mounts: tuple[Mount, ...], target: str, flags: int = 0) -> None:
 def _bind(mount: Mount, target: str, flags: int) -> None:
     syscalls.mount(mount.source, target, flags=syscalls.MS_BIND | flags & syscalls.MS_REC)
     if attributes := _attributes(flags):
-        fd = os.open(target, os.O_PATH | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open(target, os.O_PATH | os.O_CLOEXEC)) as fd:
             syscalls.mount_setattr(fd, attr_set=attributes)
-        finally:
-            os.close(fd)
 
 
 def _mount_fs(mount: Mount, target: str, flags: int, data: list[str]) -> None:
@@ -179,8 +184,7 @@ def layer_dirs(mounts: tuple[Mount, ...]) -> list[str]:
 
 def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool, nodev: bool) -> str:
     """A tree under a layer in memory: it can be written, and what was written is dropped."""
-    upper, work, merged = scratch.directory(), scratch.directory(), scratch.directory()
-    last = mounts[-1]
+    merged, last = scratch.directory(), mounts[-1]
     if last.type == "overlay" and not upperdir(mounts):
         # Its layers can take one more: overlays can only be stacked two deep.
         options = tuple(option for option in last.options if option != "ro")
@@ -189,10 +193,7 @@ def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool, 
         top = scratch.directory()
         mount_tree(mounts, top)
         options = (f"lowerdir={top}", *(("userxattr",) if in_userns else ()))
-    # The root of an overlay is that of its upper layer.
-    found = os.stat(top)
-    os.chown(upper, found.st_uid, found.st_gid)
-    os.chmod(upper, stat.S_IMODE(found.st_mode))
+    upper, work = scratch.upper_layer(top)
     options += (f"upperdir={upper}", f"workdir={work}")
     flags = syscalls.MS_NODEV if nodev else 0
     mount_tree((last._replace(type="overlay", options=options),), merged, flags)
@@ -251,11 +252,8 @@ def _detach_source(target: str, path: str, source: str, attributes: int) -> Deta
     fd = -1
     try:
         if source.strip("/"):
-            root_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
+            with closing_fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
                 fd = open_beneath(root_fd, source, os.O_PATH)
-            finally:
-                os.close(root_fd)
         else:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
@@ -291,8 +289,7 @@ def clone_mount(fd: int, path: str = "", *, recursive: bool = False) -> int:
 
 def tmpfs(size_bytes: int, mode: str, *, nodev: bool, readonly: bool = False) -> int:
     """A detached filesystem in memory."""
-    fs_fd = syscalls.fsopen("tmpfs")
-    try:
+    with closing_fd(syscalls.fsopen("tmpfs")) as fs_fd:
         syscalls.fsconfig_string(fs_fd, "mode", mode)
         if size_bytes:
             syscalls.fsconfig_string(fs_fd, "size", str(size_bytes))
@@ -301,5 +298,3 @@ def tmpfs(size_bytes: int, mode: str, *, nodev: bool, readonly: bool = False) ->
         attributes |= syscalls.MOUNT_ATTR_NODEV if nodev else 0
         attributes |= syscalls.MOUNT_ATTR_RDONLY if readonly else 0
         return syscalls.fsmount(fs_fd, attributes)
-    finally:
-        os.close(fs_fd)

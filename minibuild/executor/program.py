@@ -11,6 +11,8 @@ import os
 import stat
 from typing import NoReturn
 
+from minibuild.linux.descriptors import read_start
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -69,7 +71,7 @@ def _executable(found: os.stat_result) -> bool:
 
 def _explained(name: str, path: str, error: OSError) -> ProgramError:
     """execve(2) says little; the first bytes of the file say more."""
-    start = _start_of(path)
+    start = read_start(path, 256)
     reason = (error.strerror or "").lower()
     if error.errno == errno.ENOENT:
         interpreter = _interpreter(start)
@@ -92,17 +94,6 @@ def _explained(name: str, path: str, error: OSError) -> ProgramError:
     if error.errno == errno.E2BIG:
         return ProgramError(126, f'exec: "{name}": arguments and environment are too long')
     return ProgramError(126, f'exec: "{name}": {reason}')
-
-
-def _start_of(path: str) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, 256)
-    finally:
-        os.close(fd)
 
 
 def _interpreter(start: bytes) -> str:

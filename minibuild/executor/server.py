@@ -32,8 +32,7 @@ from minibuild.executor.wire import (
     Order,
     Setup,
     pack,
-    unpack_order,
-    unpack_setup,
+    unpack,
 )
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
@@ -122,7 +121,7 @@ def _spawn(fd: int, setup: Setup) -> int:
 
 def serve_exec(fd: int, packed_setup: str) -> NoReturn:
     """The server in a new interpreter: clone once more, to be number 1 of a pid namespace."""
-    setup = unpack_setup(bytes.fromhex(packed_setup))
+    setup = unpack(bytes.fromhex(packed_setup), Setup)
     pid, _ = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
     if pid == 0:
         _serve_and_exit(fd, setup, dies_with_parent=False)
@@ -206,7 +205,7 @@ class _Server:
                     data, fds = self._requests.receive(_MAX_ORDER_BYTES)
                     if not data:
                         return
-                    self._start(unpack_order(data), fds)
+                    self._start(unpack(data, Order), fds)
                 elif fd in self._by_pidfd:
                     self._ended(self._by_pidfd[fd])
                 elif fd in self._by_channel:

@@ -17,6 +17,7 @@ from minibuild.executor.devices import USUAL
 from minibuild.executor.mounts import Scratch
 from minibuild.linux import syscalls
 from minibuild.linux.cgroup import Hierarchy
+from minibuild.linux.descriptors import closing_fd
 
 MASKED_FOLDERS = (
     "/proc/acpi",
@@ -164,12 +165,9 @@ def _cover(target: str, *sources: str) -> None:
 def _fresh(fstype: str, attributes: int, path: str) -> bool:
     """Mount a filesystem of the kernel; False where this process may not have one."""
     try:
-        fs_fd = syscalls.fsopen(fstype)
-        try:
+        with closing_fd(syscalls.fsopen(fstype)) as fs_fd:
             syscalls.fsconfig_create(fs_fd)
             fd = syscalls.fsmount(fs_fd, attributes)
-        finally:
-            os.close(fs_fd)
     except OSError as error:
         if error.errno != errno.EPERM:
             raise

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from minibuild.errors import DefinitionError
 from minibuild.linux.beneath import open_beneath
+from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.tuples import NamedTuple
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -131,13 +132,9 @@ def read_etc(root_fd: int, path: str) -> bytes:
         fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return b""
-    try:
+    with closing_fd(fd):
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
             return b""
-        data = b""
-        while chunk := os.read(fd, 1 << 16):
-            data += chunk
-        return data
-    finally:
-        os.close(fd)
+        with open(fd, "rb", buffering=0, closefd=False) as file:
+            return file.read()

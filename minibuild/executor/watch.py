@@ -22,6 +22,7 @@ import stat
 import struct
 
 from minibuild.linux import device
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -153,13 +154,10 @@ class DeviceWatch:
 
     def _write(self, call: _Call, address: int, data: bytes) -> bool:
         """Write to the memory of the process, if it still waits."""
-        fd = os.open(f"/proc/{call.pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open(f"/proc/{call.pid}/mem", os.O_WRONLY | os.O_CLOEXEC)) as fd:
             # In this order: what is open is the memory of one process, whatever its number
             # becomes, and of the right one if it still waits now.
             return self._valid(call) and os.pwrite(fd, data, _offset(address)) == len(data)
-        finally:
-            os.close(fd)
 
     def _valid(self, call: _Call) -> bool:
         """Whether the process still waits: else its number may be that of another one by now."""
@@ -218,11 +216,8 @@ class DeviceWatch:
         if not path:
             return _seen(_base(call.pid, directory)) if flags & AT_EMPTY_PATH else None
         last = os.O_NOFOLLOW if flags & AT_SYMLINK_NOFOLLOW else 0
-        fd = _open(call.pid, directory, path, os.O_PATH | last)
-        try:
+        with closing_fd(_open(call.pid, directory, path, os.O_PATH | last)) as fd:
             return _seen(f"/proc/self/fd/{fd}")
-        finally:
-            os.close(fd)
 
     def _packed(self, name: str, found: os.stat_result) -> bytes:
         if name == "statx":
@@ -302,17 +297,13 @@ def _open(pid: int, directory: int, path: str, flags: int) -> int:
             base = f"/proc/{pid}/root"
         finally:
             os.close(base_fd)
-    root_fd = os.open(base, os.O_PATH | os.O_DIRECTORY)
-    try:
+    with closing_fd(os.open(base, os.O_PATH | os.O_DIRECTORY)) as root_fd:
         return openat2(root_fd, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    finally:
-        os.close(root_fd)
 
 
 def _read_path(pid: int, address: int) -> str:
     """A string in the memory of the process. Pages are read one by one: the next may be absent."""
-    fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)) as fd:
         found = b""
         while len(found) < _PATH_MAX:
             start = _offset(address + len(found))
@@ -322,8 +313,6 @@ def _read_path(pid: int, address: int) -> str:
             found += page
             if (end := found.find(b"\0")) >= 0:
                 return os.fsdecode(found[:end])
-    finally:
-        os.close(fd)
     raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 

@@ -7,7 +7,7 @@ Read next: `server`.
 """
 
 import marshal
-from typing import Any
+from typing import Any, TypeVar
 
 from minibuild.executor.api import BindContext, BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
 from minibuild.executor.place import Place
@@ -17,6 +17,7 @@ from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
 MAX_REPLY_BYTES = 128 * 1024
+T = TypeVar("T")
 
 
 class Setup(NamedTuple):
@@ -122,25 +123,11 @@ def pack(value: Setup | Order | Request | Reply) -> bytes:
     return marshal.dumps(_flat(value))
 
 
-def unpack_setup(data: bytes) -> Setup:
-    """The setup in these bytes."""
-    setup = _deep(marshal.loads(data))
-    assert isinstance(setup, Setup)
-    return setup
-
-
-def unpack_order(data: bytes) -> Order:
-    """The order in these bytes."""
-    order = _deep(marshal.loads(data))
-    assert isinstance(order, Order)
-    return order
-
-
-def unpack_request(data: bytes) -> Request:
-    """The request in these bytes."""
-    request = _deep(marshal.loads(data))
-    assert isinstance(request, Request)
-    return request
+def unpack(data: bytes, kind: type[T]) -> T:
+    """The message of this type in these bytes."""
+    message = _deep(marshal.loads(data))
+    assert isinstance(message, kind)
+    return message
 
 
 def unpack_reply(data: bytes) -> Reply:

@@ -21,6 +21,7 @@ from minibuild.graph.op import GitSource, HttpSource
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.layer.archive import extract, is_archive
 from minibuild.linux.beneath import open_beneath
+from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter, reported
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.session.secrets import AgentSocket
@@ -68,12 +69,9 @@ def _arrived(
 
         place = os.path.join(folder, "download")
         os.mkdir(place)
-        fd = _opened(place)
-        try:
-            with closing(open_url(client, source.op.url, {})) as response:
-                download(client, source.op, response, fd, progress)
-        finally:
-            os.close(fd)
+        response = open_url(client, source.op.url, {})
+        with closing(response), closing_fd(_opened(place)) as fd:
+            download(client, source.op, response, fd, progress)
         return _unpacked(place, source.op.filename, folder)
     assert isinstance(definition.context, ArchiveContext)
     name, filename, _ = definition.context
@@ -96,10 +94,8 @@ def _unpacked(place: str, filename: str, folder: str) -> int:
 
 
 def _opened(folder: str, beneath: str = "") -> int:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     if not beneath:
-        return fd
-    try:
-        return open_beneath(fd, beneath, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    finally:
-        os.close(fd)
+        return os.open(folder, flags)
+    with closing_fd(os.open(folder, flags)) as fd:
+        return open_beneath(fd, beneath, flags)

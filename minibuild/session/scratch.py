@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from minibuild.errors import HostError
+from minibuild.linux.descriptors import closing_fd
 
 _PREFIXES = ("minibuild-context-", "minibuild-verify-")
 
@@ -31,8 +32,7 @@ def scratch_folder(prefix: str) -> Iterator[str]:
     _sweep(parent)
     # It gets the name that is looked for when it is locked, and not before.
     hidden = mkdtemp(prefix=".minibuild-", dir=parent)
-    fd = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         fcntl.flock(fd, fcntl.LOCK_EX)
         path = os.path.join(parent, prefix + os.urandom(6).hex())
         os.rename(hidden, path)
@@ -40,8 +40,6 @@ def scratch_folder(prefix: str) -> Iterator[str]:
             yield path
         finally:
             rmtree(path, ignore_errors=True)
-    finally:
-        os.close(fd)
 
 
 def _sweep(parent: str) -> None:
@@ -52,12 +50,11 @@ def _sweep(parent: str) -> None:
         for entry in entries:
             if not entry.name.startswith(_PREFIXES) or not entry.is_dir(follow_symlinks=False):
                 continue
-            with suppress(OSError):
-                fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-                try:
-                    if os.fstat(fd).st_uid != os.geteuid():
-                        continue
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    rmtree(entry.path, ignore_errors=True)
-                finally:
-                    os.close(fd)
+            with (
+                suppress(OSError),
+                closing_fd(os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)) as fd,
+            ):
+                if os.fstat(fd).st_uid != os.geteuid():
+                    continue
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                rmtree(entry.path, ignore_errors=True)

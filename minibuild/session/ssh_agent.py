@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from minibuild.linux.descriptors import closing_fd
 from minibuild.session.secrets import AgentSocket
 
 _LENGTH = struct.Struct(">I")
@@ -50,11 +51,8 @@ def _bind(listener: socket.socket, path: str) -> None:
     """An address has 107 bytes (unix(7)), and stores may be deep: an open directory shortens
     them."""
     folder, name = os.path.split(path)
-    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         listener.bind(f"/proc/self/fd/{fd}/{name}")
-    finally:
-        os.close(fd)
 
 
 def _accept(listener: socket.socket, agent: AgentSocket) -> None:

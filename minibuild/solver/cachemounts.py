@@ -18,9 +18,10 @@ from contextlib import ExitStack, contextmanager
 
 from minibuild.digest import digest_bytes, digest_hex, digest_strings
 from minibuild.graph.op import CacheMount
+from minibuild.linux.descriptors import closing_fd
 from minibuild.solver.keys import ReadyVertex
 from minibuild.startup.tuples import NamedTuple
-from minibuild.store.flock import try_lock
+from minibuild.store.flock import hold
 from minibuild.store.layout import Store
 from minibuild.worker.context import BuildContext
 
@@ -168,7 +169,7 @@ def _started_from(folder: str) -> str:
 def _first_free(build: BuildContext, folder: str, mount: CacheMount, seed: Seed) -> Iterator[str]:
     number = 0
     while True:
-        with try_lock(os.path.join(folder, f"{number}.lock")) as held:
+        with hold(os.path.join(folder, f"{number}.lock"), wait=False) as held:
             if held:
                 yield _made(build, folder, number, mount, seed)
                 return
@@ -186,11 +187,8 @@ def _made(build: BuildContext, folder: str, number: int, mount: CacheMount, seed
         # Seeded under another name: a crash must not leave half a seed that looks whole.
         making = build.worker.store.ingest_path()
         os.mkdir(making, 0o700)
-        fd = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with closing_fd(os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
             seed.fill(fd)
-        finally:
-            os.close(fd)
         describe(folder, mount.id, mount.target)
         if seed.result:
             with open(_seed_note(folder), "w", encoding="utf-8") as file:

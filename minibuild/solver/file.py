@@ -23,6 +23,7 @@ from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
 from minibuild.linux.beneath import lstat
+from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
@@ -125,8 +126,5 @@ def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], b
 
 
 def _holds(folder: str, path: str) -> bool:
-    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with closing_fd(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         return lstat(fd, path) is not None
-    finally:
-        os.close(fd)

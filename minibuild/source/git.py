@@ -16,6 +16,7 @@ from minibuild.fileop.apply import apply
 from minibuild.graph.address import credentials, without_credentials
 from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
+from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter
 from minibuild.registry.pace import LEAST_BYTES_S
 from minibuild.source.web import Client
@@ -94,13 +95,12 @@ def _checkout(build: BuildContext, git: "_Git", op: GitSource, meant: _Meant) ->
         if not op.keep_git_dir:
             _forget_git(folder)
         _check_subdir(folder, op)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with build.worker.snapshots.tree(active, readonly=False) as root:
-                copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
-                apply([copy], root, {0: SourceTree(fd)}, cancelled=build.cancelled)
-        finally:
-            os.close(fd)
+        with (
+            closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
+            build.worker.snapshots.tree(active, readonly=False) as root,
+        ):
+            copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
+            apply([copy], root, {0: SourceTree(fd)}, cancelled=build.cancelled)
         build.worker.snapshots.commit(active)
     except BaseException:
         build.worker.snapshots.remove(active)
@@ -113,16 +113,14 @@ def _checkout(build: BuildContext, git: "_Git", op: GitSource, meant: _Meant) ->
 def _check_subdir(folder: str, op: GitSource) -> None:
     if not op.subdir:
         return
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
-    except OSError as error:
-        raise DefinitionError(
-            f"subdirectory {op.subdir} of {without_credentials(op.url)}: {error.strerror}",
-            hint="the part behind the second colon of #REF:DIR, or subdir=, names a directory",
-        ) from error
-    finally:
-        os.close(fd)
+    with closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+        try:
+            os.close(open_beneath(fd, op.subdir, os.O_PATH | os.O_DIRECTORY))
+        except OSError as error:
+            raise DefinitionError(
+                f"subdirectory {op.subdir} of {without_credentials(op.url)}: {error.strerror}",
+                hint="the part behind the second colon of #REF:DIR, or subdir=, names a directory",
+            ) from error
 
 
 def _forget_git(folder: str) -> None:

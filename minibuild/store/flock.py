@@ -1,4 +1,7 @@
-"""One lock that is taken or not: flock(2) on a file of its own."""
+"""One lock that is taken or not: flock(2) on a file of its own.
+
+Each call opens the file again, so a lock works between threads and between processes alike.
+"""
 
 import fcntl
 import os
@@ -7,41 +10,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def try_lock(path: str, *, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of the file `path` if that is possible at once; yields whether it is held.
+def hold(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of the file `path`: alone, or together with others who share it.
 
-    Works between threads and between processes, because each call opens the file again.
+    Yields whether it is held, which it is not if others have it and `wait` is false.
     """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(fd, how)
+            held = True
         except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def hold_shared(path: str) -> Iterator[None]:
-    """Hold the lock of the file `path` together with others who share it; waits for one who
-    holds it alone."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def hold_alone(path: str) -> Iterator[None]:
-    """Hold the lock of the file `path` when no other process does; waits for all that share it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+            held = False
+        yield held
     finally:
         os.close(fd)

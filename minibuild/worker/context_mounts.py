@@ -39,6 +39,7 @@ from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import BindMount, Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux.beneath import open_beneath, remove_tree
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.snapshot.api import Mount, Whiteouts
 from minibuild.startup.tuples import NamedTuple
@@ -126,15 +127,12 @@ class ContextMounts:
         """How something is shown now: as before, if what counted for that is as it was."""
         key = (path, task.tree.ignore, task.pick.real, task.written)
         folder = task.pick.real if task.pick.is_dir else task.pick.real.rpartition("/")[0]
-        fd = open_beneath(task.tree.fd, folder, _DIRECTORY)
-        try:
+        with closing_fd(open_beneath(task.tree.fd, folder, _DIRECTORY)) as fd:
             view = self._views.get(key)
             if view is None or not is_current(fd, view.seen):
                 make = self._of_directory if task.pick.is_dir else self._of_file
                 view = self._views[key] = make(task, fd)
             return view
-        finally:
-            os.close(fd)
 
     def _of_directory(self, task: "_Task", fd: int) -> _View:
         tree, top, way = task.tree, task.pick.real, task.way
@@ -168,20 +166,14 @@ class ContextMounts:
         path = self._store.ingest_path()
         os.mkdir(path, 0o700)
         self._made.append(path)
-        fd = os.open(path, _DIRECTORY)
-        try:
+        with closing_fd(os.open(path, _DIRECTORY)) as fd:
             yield path, fd
-        finally:
-            os.close(fd)
 
     def close(self) -> None:
         """Remove masks and copies. No step uses them any more."""
         for path in self._made:
-            folder_fd = os.open(os.path.dirname(path), _DIRECTORY)
-            try:
+            with closing_fd(os.open(os.path.dirname(path), _DIRECTORY)) as folder_fd:
                 remove_tree(folder_fd, os.path.basename(path))
-            finally:
-                os.close(folder_fd)
         self._made.clear()
 
 

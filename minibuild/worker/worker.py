@@ -21,7 +21,7 @@ from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import MergePolicy, MergeSnapshotter
 from minibuild.store.database import explained
-from minibuild.store.flock import hold_alone, hold_shared
+from minibuild.store.flock import hold
 from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def open_worker(root: str, *, alone: bool = False) -> Iterator[Worker]:
 
     store = Store(root)
     try:
-        hold = hold_alone if alone else hold_shared
-        with hold(store.path("locks", "prune")):
+        with hold(store.path("locks", "prune"), shared=not alone):
             sweep(store)
             worker = Worker(store, open_snapshotter(store))
             try:

@@ -18,7 +18,7 @@ from minibuild.oci.model import Descriptor, descriptor_to_json, parse_descriptor
 from minibuild.remotecache.mounts.tree import fingerprint
 from minibuild.snapshot.sweep import discard
 from minibuild.solver.cachemounts import folder_of, use_lock
-from minibuild.store.flock import try_lock
+from minibuild.store.flock import hold
 from minibuild.store.layout import Store
 
 _POLL_S = 0.02
@@ -41,7 +41,7 @@ class LocalMount:
         deadline = time.monotonic() + patience_s
         path = self.store.path("locks", use_lock(self.folder))
         while True:
-            with try_lock(path) as held:
+            with hold(path, wait=False) as held:
                 if held or time.monotonic() >= deadline:
                     yield held
                     return
