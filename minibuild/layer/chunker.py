@@ -8,6 +8,7 @@ Nothing but the bytes decides, so equal tars are cut alike, whatever wrote them.
 Read next: `gzip_writer`.
 """
 
+import re
 from zlib import crc32
 
 from minibuild.layer.tar_format import BLOCK
@@ -38,15 +39,11 @@ def cut(buffer: bytearray) -> int:
     size_at = last * BLOCK + _SIZE_AT
     if last > 0 and buffer[size_at : size_at + len(_LARGE)] >= _LARGE:
         return last * BLOCK
-    found, highest = BLOCK_BYTES, -1
-    at = column.find(b"u", LEAST_BYTES // BLOCK)
-    while at >= 0:
-        start = at * BLOCK
-        rank = crc32(buffer[start : start + _MAGIC_AT])
-        if rank > highest and _is_header(buffer, start):
-            found, highest = start, rank
-        at = column.find(b"u", at + 1)
-    return found
+    found = re.finditer(b"u", column[LEAST_BYTES // BLOCK :])
+    places = [LEAST_BYTES + place.start() * BLOCK for place in found]
+    # The first of those with the same rank: sorting keeps their order.
+    places.sort(key=lambda at: crc32(buffer[at : at + _MAGIC_AT]), reverse=True)
+    return next((at for at in places if _is_header(buffer, at)), BLOCK_BYTES)
 
 
 def _is_header(buffer: bytearray, start: int) -> bool:

@@ -3,6 +3,10 @@
 import random
 from zlib import crc32
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from minibuild.layer.chunker import BLOCK_BYTES, LEAST_BYTES, cut
 from minibuild.layer.tar_format import END, TarEntry, header, padding
 
@@ -93,3 +97,48 @@ def test_a_change_moves_few_cuts() -> None:
         shift = len(after) - len(before)
         kept = {at + shift for at in cuts(before)} & set(cuts(after))
         assert len(kept) >= len(cuts(before)) - 6
+
+
+def block_of(*entries: tuple[int, str, int]) -> bytearray:
+    """A full buffer with nothing in it but headers: of a file of some name and size, at a place."""
+    buffer = bytearray(BLOCK_BYTES)
+    for at, name, size in entries:
+        buffer[at : at + 512] = header(TarEntry(name, "file", size=size))
+    return buffer
+
+
+HALF = LEAST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("entries", "at"),
+    [
+        # A file that fills a block begins one, wherever it is but at the very beginning; a byte
+        # less, and it does not.
+        ([(512, "a", BLOCK_BYTES)], 512),
+        ([(512, "a", BLOCK_BYTES - 1)], BLOCK_BYTES),
+        ([(0, "a", BLOCK_BYTES)], BLOCK_BYTES),
+        ([(BLOCK_BYTES - 512, "a", BLOCK_BYTES)], BLOCK_BYTES - 512),
+        # Only the last header can be one of such a file.
+        ([(512, "a", BLOCK_BYTES), (1024, "b", 1)], BLOCK_BYTES),
+        # Other headers count from the middle on.
+        ([(HALF - 512, "a", 1)], BLOCK_BYTES),
+        ([(HALF, "a", 1)], HALF),
+        ([(BLOCK_BYTES - 512, "a", 1)], BLOCK_BYTES - 512),
+        # Of headers that are the same, the first one.
+        ([(HALF + 1024, "a", 1), (HALF + 3072, "a", 1)], HALF + 1024),
+    ],
+)
+def test_limits(entries: list[tuple[int, str, int]], at: int) -> None:
+    assert cut(block_of(*entries)) == at
+
+
+@given(st.data())
+def test_the_highest_rank_wins(data: st.DataObject) -> None:
+    """Headers may stand close together: empty files have nothing in between."""
+    places = st.integers(LEAST_BYTES // 512, BLOCK_BYTES // 512 - 1)
+    chosen = data.draw(st.lists(places, min_size=1, max_size=12, unique=True))
+    entries = [(at * 512, data.draw(st.sampled_from("abcdefgh")), 0) for at in sorted(chosen)]
+    ranks = {at: crc32(header(TarEntry(name, "file"))[:257]) for at, name, _ in entries}
+    highest = max(ranks.values())
+    assert cut(block_of(*entries)) == min(at for at, rank in ranks.items() if rank == highest)
