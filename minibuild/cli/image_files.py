@@ -42,7 +42,6 @@ def _save_parser() -> Parser:
 
 def _save(options: argparse.Namespace, session: Session) -> int:
     from minibuild.exporter.bundle import Bundle
-    from minibuild.exporter.docker import export_docker
     from minibuild.exporter.oci import export_oci
 
     if options.output == "-" and session.stdout.isatty():
@@ -52,7 +51,7 @@ def _save(options: argparse.Namespace, session: Session) -> int:
         names = (name,) if name is not None and name.tag else ()
         bundle = Bundle(descriptor, names, images.content)
         if options.format == "docker":
-            export_docker(bundle, options.output)
+            export_oci(bundle, options.output, docker=True)
         else:
             export_oci(bundle, options.output, tar=options.format == "oci")
     return 0

@@ -5,5 +5,5 @@ archive, a layout, or a directory. The names of types and attributes are those o
 `docker buildx build`.
 
 Read in this order: `options` and `annotations` (what can be asked for), `destination` (where it
-goes), `bundle` (what an image consists of), `oci`, `docker`, `tar`, `local`.
+goes), `bundle` (what an image consists of), `oci`, `tar`, `local`.
 """

@@ -1,13 +1,12 @@
 """`type=oci` and `type=docker`: a file, or a directory in the form of an OCI layout.
 
-Read next: `assemble`, `oci`, `docker`.
+Read next: `assemble`, `oci`.
 """
 
 import os
 
 from minibuild.errors import UsageError
 from minibuild.exporter.assemble import assemble_all, bundle_of, image_options_of
-from minibuild.exporter.docker import export_docker
 from minibuild.exporter.oci import export_oci
 from minibuild.exporter.output import Exported, OutputContext
 from minibuild.session.request import Output
@@ -23,6 +22,11 @@ def export_archive(target: OutputContext, output: Output) -> Exported:
         )
     images = assemble_all(target, options)
     bundle = bundle_of(target, options, images)
-    write = export_oci if output.type == "oci" else export_docker
-    write(bundle, os.fspath(output.dest), tar=options.tar, cancelled=target.build.cancelled)
+    export_oci(
+        bundle,
+        os.fspath(output.dest),
+        tar=options.tar,
+        docker=output.type == "docker",
+        cancelled=target.build.cancelled,
+    )
     return Exported(bundle.top, images, bundle.names)

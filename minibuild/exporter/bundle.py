@@ -2,7 +2,7 @@
 
 Comes in: the manifests of a build. Goes out: a `Bundle`: for one image its manifest, for several
 an index of them. The exporters of layouts and archives write the same files from it, in the same
-order, so the same image always gives the same archive. Read next: `oci`, `docker`.
+order, so the same image always gives the same archive. Read next: `oci`.
 """
 
 import json

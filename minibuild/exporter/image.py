@@ -3,15 +3,10 @@
 Read next: `assemble`, `registry`.
 """
 
-from typing import TYPE_CHECKING
-
 from minibuild.exporter.assemble import assemble_all, bundle_of, image_options_of
-from minibuild.exporter.options import PushOptions, full_names
+from minibuild.exporter.options import full_names
 from minibuild.exporter.output import Exported, OutputContext
 from minibuild.session.request import Output
-
-if TYPE_CHECKING:
-    from minibuild.exporter.bundle import Bundle
 
 
 def export_image(target: OutputContext, output: Output) -> Exported:
@@ -28,17 +23,7 @@ def export_image(target: OutputContext, output: Output) -> Exported:
         for result in target.solved.results:
             target.build.materialiser.snapshot(result, target.progress.remark)
     if options.push is not None:
-        _push(target, bundle, options.push)
+        from minibuild.exporter.registry import push_bundle
+
+        push_bundle(target, bundle, options.push)
     return Exported(bundle.top, images, bundle.names)
-
-
-def _push(target: OutputContext, bundle: "Bundle", options: PushOptions) -> None:
-    from minibuild.exporter.registry import push_bundle
-    from minibuild.oci.meter import VertexMeter
-
-    meter = VertexMeter(target.build.report, target.progress.vertex)
-    source, cancelled = target.build.worker.layers, target.build.cancelled
-    for name in push_bundle(
-        bundle, source, target.build.registries, options, cancelled, meter, target.build.report
-    ):
-        target.progress.remark(f"pushed {name}")

@@ -1,15 +1,14 @@
-"""`type=oci`: an OCI image layout, as a tar or as a directory.
+"""`type=oci` and `type=docker`: an OCI image layout, as a tar or as a directory.
 
-Comes in: a `Bundle`. Goes out: a layout with the image in it. Rules: image-spec image-layout.md.
-Blobs are checked while they are copied, so what is exported is what the manifest says.
+Comes in: a `Bundle`. Goes out: a layout with the image in it; for `docker load` and `podman load`
+with a `manifest.json`, for they need know no OCI layouts. Rules: image-spec image-layout.md. Blobs
+are checked while they are copied, so what is exported is what the manifest says.
 """
 
-import hashlib
 import os
 import threading
 from typing import BinaryIO
 
-from minibuild.digest import Digest
 from minibuild.errors import UsageError
 from minibuild.exporter.bundle import (
     Bundle,
@@ -22,8 +21,8 @@ from minibuild.exporter.destination import open_destination, write_error
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
 from minibuild.layer.tar_format import END, TarEntry, header, padding
-from minibuild.oci.content import CHUNK_BYTES, check
-from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
+from minibuild.oci.content import read_chunks
+from minibuild.oci.model import CONTAINERD_NAME, INDEXES, REF_NAME, Descriptor
 
 
 def export_oci(
@@ -31,26 +30,35 @@ def export_oci(
     dest: str,
     *,
     tar: bool = True,
+    docker: bool = False,
     stdout_fd: int = 1,
     cancelled: threading.Event | None = None,
 ) -> None:
-    """Write the layout to the file `dest` (`-`: standard output), or into the directory `dest`."""
+    """Write the layout to the file `dest` (`-`: standard output), or into the directory `dest`.
+
+    For `docker` it has to be one image.
+    """
+    if docker and bundle.top.media_type in INDEXES:
+        raise UsageError(
+            "docker exporter does not currently support exporting manifest lists",
+            hint="build for one platform, or use type=oci",
+        )
     if not tar:
         if dest == "-":
             raise UsageError("a directory cannot be written to standard output", hint="dest=DIR")
         _write_directory(bundle, dest, cancelled)
         return
     with open_destination(dest, stdout_fd, cancelled) as file:
-        write_archive(bundle, file)
+        _write_archive(bundle, file, docker=docker)
 
 
-def write_archive(bundle: Bundle, file: BinaryIO, *, docker: bool = False) -> None:
+def _write_archive(bundle: Bundle, file: BinaryIO, *, docker: bool) -> None:
     """Write the layout as a tar, with Docker's `manifest.json` if asked; files sorted by name."""
     _write_entry(file, TarEntry("blobs", "dir", 0o755))
     _write_entry(file, TarEntry("blobs/sha256", "dir", 0o755))
     for descriptor in blobs_in_order(bundle):
         _write_entry(file, TarEntry(blob_name(descriptor), "file", 0o444, size=descriptor.size))
-        _copy_blob(bundle, descriptor, file)
+        file.writelines(read_chunks(bundle.blobs, descriptor))
         file.write(bytes(padding(descriptor.size)))
     _write_file(file, "index.json", layout_index(bundle))
     if docker:
@@ -69,16 +77,6 @@ def _write_file(file: BinaryIO, name: str, data: bytes) -> None:
     file.write(bytes(padding(len(data))))
 
 
-def _copy_blob(bundle: Bundle, descriptor: Descriptor, file: BinaryIO) -> None:
-    sha, size = hashlib.sha256(), 0
-    with bundle.blobs.open(descriptor) as blob:
-        while chunk := blob.read(CHUNK_BYTES):
-            sha.update(chunk)
-            size += len(chunk)
-            file.write(chunk)
-    check(Digest("sha256:" + sha.hexdigest()), size, descriptor)
-
-
 # --- As a directory -------------------------------------------------------------------------------
 
 
@@ -91,7 +89,7 @@ def _write_directory(bundle: Bundle, dest: str, cancelled: threading.Event | Non
             path = os.path.join(dest, blob_name(descriptor))
             if not os.path.exists(path) or os.path.getsize(path) != descriptor.size:
                 with open_destination(path, cancelled=cancelled) as file:
-                    _copy_blob(bundle, descriptor, file)
+                    file.writelines(read_chunks(bundle.blobs, descriptor))
         for name, data in (
             ("oci-layout", LAYOUT_FILE),
             ("index.json", layout_index(bundle, others)),

@@ -7,7 +7,6 @@ image-layout.md. Read next: `layout`, which reads.
 """
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
-from minibuild.oci.content import CHUNK_BYTES, BlobSource, check
+from minibuild.oci.content import BlobSource, read_chunks
 from minibuild.oci.model import OCI_INDEX, REF_NAME, Descriptor, Index, index_bytes
 from minibuild.oci.transfer import blobs_of
 
@@ -59,15 +58,12 @@ class LayoutFolder:
 
     def put_blob(self, blob: Descriptor, source: BlobSource) -> None:
         """Have a blob, which is checked on the way: it may have been damaged where it was."""
-        path, sha, size = self._blob(blob.digest), hashlib.sha256(), 0
+        path = self._blob(blob.digest)
         if os.path.exists(path) and os.path.getsize(path) == blob.size:
             return
         try:
-            with source.open(blob) as stream, open(path + ".part", "wb") as file:
-                while chunk := stream.read(CHUNK_BYTES):
-                    size += file.write(chunk)
-                    sha.update(chunk)
-            check(Digest("sha256:" + sha.hexdigest()), size, blob)
+            with open(path + ".part", "wb") as file:
+                file.writelines(read_chunks(source, blob))
             os.rename(path + ".part", path)
         except BaseException:
             with suppress(FileNotFoundError):

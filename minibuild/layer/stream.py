@@ -16,35 +16,30 @@ from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_format import TarEntry
 from minibuild.layer.tar_reader import TarReader
-from minibuild.oci.content import BlobSource, check
+from minibuild.oci.content import BlobSource, Verifier
 from minibuild.oci.model import Descriptor
 
 _CHUNK_BYTES = 256 << 10
 _CHUNKS_AHEAD = 8
 
 
-class _HashedBlob:
-    """The blob as a file that hashes and counts what is read from it."""
+class _VerifiedBlob:
+    """The blob as a file, whose bytes are checked."""
 
-    def __init__(self, file: BinaryIO, limit: int) -> None:
+    def __init__(self, file: BinaryIO, descriptor: Descriptor) -> None:
         self._file = file
-        self._limit = limit
-        self.sha = hashlib.sha256()
-        self.size = 0
+        self._verifier = Verifier(descriptor)
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(_CHUNK_BYTES if size < 0 else size)
-        self.sha.update(data)
-        self.size += len(data)
-        if self.size > self._limit:
-            raise ImageError(f"a layer is larger than the {self._limit} bytes that it should have")
+        self._verifier.update(data)
         return data
 
-    def finish(self) -> Digest:
-        """The digest of the whole blob; reads what a decompressor left over."""
+    def finish(self) -> None:
+        """Read what a decompressor left over, and check all of it."""
         while self.read(_CHUNK_BYTES):
             pass
-        return Digest("sha256:" + self.sha.hexdigest())
+        self._verifier.verify()
 
 
 class LayerStream:
@@ -110,7 +105,7 @@ class LayerStream:
             self._queue.put(error)
 
     def _read_all(self) -> None:
-        blob = _HashedBlob(self._file, self._layer.size)
+        blob = _VerifiedBlob(self._file, self._layer)
         compression: str = compression_of(self._layer.media_type)
         sha = hashlib.sha256()
         start = blob.read(16)
@@ -128,7 +123,7 @@ class LayerStream:
                 ) from None
             sha.update(chunk)
             if not chunk:
-                check(blob.finish(), blob.size, self._layer)
+                blob.finish()
                 self._verify(DiffID(Digest("sha256:" + sha.hexdigest())))
             self._room.acquire()
             self._queue.put(chunk)
@@ -147,7 +142,7 @@ class LayerStream:
 class _Replayed:
     """A file whose first bytes were read already."""
 
-    def __init__(self, start: bytes, rest: _HashedBlob) -> None:
+    def __init__(self, start: bytes, rest: _VerifiedBlob) -> None:
         self._start = start
         self._rest = rest
 

@@ -9,7 +9,7 @@ Read next: `layer.tar_format`.
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO, Protocol, cast
 
@@ -55,6 +55,16 @@ def full_disk(error: OSError, what: str) -> StoreError:
     )
 
 
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Append to a blob in the making. Raises `StoreError` if the disk is full."""
+    try:
+        done = os.write(fd, data)
+        while done < len(data):
+            done += os.write(fd, memoryview(data)[done:])
+    except OSError as error:
+        raise full_disk(error, "a blob") from error
+
+
 class BlobWriter:
     """A blob in the making, at `path`, a name that is free again after `commit`; `place` says where
     it goes by its digest. Leave its `with` block without `commit`, and nothing is left."""
@@ -77,12 +87,7 @@ class BlobWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`. Raises `StoreError` if the disk is full."""
         self._sha.update(data)
-        try:
-            done = os.write(self._fd, data)
-            while done < len(data):
-                done += os.write(self._fd, memoryview(data)[done:])
-        except OSError as error:
-            raise full_disk(error, "a blob") from error
+        write_all(self._fd, data)
         self.size += len(data)
 
     def digest(self) -> Digest:
@@ -194,13 +199,6 @@ class ContentStore(BlobSource):
                 blob.commit()
         return digest
 
-    def put_stream(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
-        """Store what the chunks add up to; returns digest and size."""
-        with self.writer() as blob:
-            for chunk in chunks:
-                blob.write(chunk)
-            return blob.commit(), blob.size
-
     def fetch(self, source: BlobSource, descriptor: Descriptor) -> None:
         """Copy a blob here, unless it is here; a blob that is not what it claims is not kept.
 
@@ -211,10 +209,7 @@ class ContentStore(BlobSource):
         with source.open(descriptor) as stream, self.writer() as blob:
             while chunk := stream.read(CHUNK_BYTES):
                 if blob.size + len(chunk) > descriptor.size:
-                    raise ImageError(
-                        f"blob {descriptor.digest} is larger than the {descriptor.size} bytes "
-                        "that its descriptor says"
-                    )
+                    raise _too_large(descriptor)
                 blob.write(chunk)
             check(blob.digest(), blob.size, descriptor)
             blob.commit()
@@ -225,6 +220,45 @@ class ContentStore(BlobSource):
             os.unlink(self.path(digest))
         except FileNotFoundError:
             pass
+
+
+class Verifier:
+    """What is read of a blob, against what its descriptor says."""
+
+    __slots__ = ("_descriptor", "_sha", "size")
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        import hashlib
+
+        self._descriptor = descriptor
+        self._sha = hashlib.sha256()
+        self.size = 0
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises `ImageError` at the first one too many."""
+        self._sha.update(chunk)
+        self.size += len(chunk)
+        if self.size > self._descriptor.size:
+            raise _too_large(self._descriptor)
+
+    def digest(self) -> Digest:
+        """The digest of what was read so far."""
+        return Digest("sha256:" + self._sha.hexdigest())
+
+    def verify(self) -> None:
+        """Raise `ImageError` unless that was the blob."""
+        check(self.digest(), self.size, self._descriptor)
+
+
+def read_chunks(source: BlobSource, descriptor: Descriptor) -> Iterator[bytes]:
+    """The bytes of a blob of any source, which are checked: raises `ImageError` at the latest at
+    their end."""
+    verifier = Verifier(descriptor)
+    with source.open(descriptor) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            verifier.update(chunk)
+            yield chunk
+    verifier.verify()
 
 
 def check(digest: Digest, size: int, descriptor: Descriptor) -> None:
@@ -251,6 +285,13 @@ def read_document(source: BlobSource, descriptor: Descriptor, limit: int) -> byt
     data = b"".join(parts)
     check(digest_bytes(data), len(data), descriptor)
     return data
+
+
+def _too_large(descriptor: Descriptor) -> ImageError:
+    return ImageError(
+        f"blob {descriptor.digest} is larger than the {descriptor.size} bytes "
+        "that its descriptor says"
+    )
 
 
 def _missing(digest: Digest) -> StoreError:

@@ -6,21 +6,20 @@ or another. What turns out to be wrong is not kept. A reader of a blob need not 
 its end: `BlobFetch.open` reads along. Read next: `minibuild.cache.layers`, which needs that.
 """
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO, cast
 
-from minibuild.digest import Digest, digest_hex
+from minibuild.digest import digest_hex
 from minibuild.errors import Cancelled, ImageError, raise_if_cancelled
 from minibuild.oci.content import (
     CHUNK_BYTES,
     BlobSource,
     ContentStore,
-    check,
-    full_disk,
+    Verifier,
+    write_all,
 )
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import INDEXES, MANIFESTS, Descriptor
@@ -85,7 +84,7 @@ class BlobFetch(BlobSource):
         self._content = content
         self._source = source
         self._cancelled = cancelled
-        self._received = _Received()
+        self._received = Verifier(descriptor)
         self._path = ""
         self._size = 0
         self._done = False
@@ -153,12 +152,12 @@ class BlobFetch(BlobSource):
             if self._received.digest() != self.descriptor.digest:
                 # From the beginning. What an earlier attempt left may be damaged (a power cut),
                 # so those who read along have seen nothing of it.
-                self._received = _Received()
+                self._received = Verifier(self.descriptor)
                 os.ftruncate(fd, 0)
                 self._told(path, 0)
                 self._receive(fd, lambda: self._told(path, self._received.size), meter)
             try:
-                check(self._received.digest(), self._received.size, self.descriptor)
+                self._received.verify()
             except ImageError:
                 os.unlink(path)
                 raise
@@ -178,25 +177,23 @@ class BlobFetch(BlobSource):
             return
         while chunk := os.read(fd, CHUNK_BYTES):
             self._check_stop()
-            self._received.add(chunk)
+            self._received.update(chunk)
         if self._received.size < self.descriptor.size:
             self._receive(fd, lambda: None, meter)
 
     def _receive(self, fd: int, progress: Callable[[], None], meter: Meter) -> None:
         """Append what is missing at the end of the file."""
-        received, size = self._received, self.descriptor.size
+        received = self._received
         os.lseek(fd, received.size, os.SEEK_SET)
         with self._source.open(self.descriptor, received.size) as stream:
             while chunk := stream.read(_READ_BYTES):
                 self._check_stop()
-                if received.size + len(chunk) > size:
+                try:
+                    received.update(chunk)
+                except ImageError:
                     os.ftruncate(fd, 0)
-                    raise ImageError(
-                        f"blob {self.descriptor.digest} is larger than the {size} bytes "
-                        "that its descriptor says"
-                    )
-                _write(fd, chunk)
-                received.add(chunk)
+                    raise
+                write_all(fd, chunk)
                 progress()
                 meter(self.descriptor, received.size)
 
@@ -213,23 +210,6 @@ class BlobFetch(BlobSource):
         with self._news:
             self._path, self._size = path, size
             self._news.notify_all()
-
-
-class _Received:
-    """The size and the hash of what has come so far."""
-
-    __slots__ = ("_sha", "size")
-
-    def __init__(self) -> None:
-        self._sha = hashlib.sha256()
-        self.size = 0
-
-    def add(self, chunk: bytes) -> None:
-        self._sha.update(chunk)
-        self.size += len(chunk)
-
-    def digest(self) -> Digest:
-        return Digest("sha256:" + self._sha.hexdigest())
 
 
 class _Follower:
@@ -255,12 +235,3 @@ class _Follower:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _write(fd: int, data: bytes) -> None:
-    try:
-        done = os.write(fd, data)
-        while done < len(data):
-            done += os.write(fd, memoryview(data)[done:])
-    except OSError as error:
-        raise full_disk(error, "a layer") from error

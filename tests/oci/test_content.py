@@ -51,12 +51,6 @@ def test_put_and_read(store: Store) -> None:
         content.read(digest)
 
 
-def test_put_stream(store: Store) -> None:
-    """Pieces add up."""
-    content = ContentStore(store)
-    assert content.put_stream([DATA, b"", DATA]) == (digest_bytes(DATA * 2), 2 * len(DATA))
-
-
 def test_a_short_file_is_not_the_blob(store: Store) -> None:
     """What a power cut can leave behind."""
     content = ContentStore(store)
