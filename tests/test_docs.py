@@ -15,7 +15,7 @@ HOMES = (CHECKOUT, CHECKOUT / "minibuild", CHECKOUT / "bench", CHECKOUT / "docs"
 PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w-]+\.(?:py|md|svg|json|toml))?)`")
 LINK = re.compile(r"\]\(([^)]+)\)")
 # Not of the checkout: folders of the store and of a layout, a word of `lab try`.
-ELSEWHERE = {"blobs/sha256/", "partial/", "builds/", "d/"}
+ELSEWHERE = {"blobs/sha256/", "partial/", "builds/", "contexts/", "d/"}
 
 
 def prose(page: Path) -> str:

@@ -35,7 +35,7 @@ RANK = {
     "builder": 14,
     "lab": 15, "rootless": 15,
     "buildflags": 15,
-    "api": 16,
+    "api": 16, "serve": 16,
     "cli": 17,
 }  # fmt: skip
 # ... but for these neighbours: (importer, imported). The last ones say by which version a build was
@@ -48,6 +48,7 @@ NEIGHBOURS = {
     ("cli", "minibuild"),
     ("attest", "minibuild"),
     ("record", "minibuild"),
+    ("serve", "minibuild"),
     ("page", "record"),
 }
 

@@ -23,6 +23,7 @@ SATELLITES = {
     "minibuild.imagetools": "minibuild/exporter/squash.py",
     "minibuild.buildkit": "minibuild/frontend/subrequests.py",
     "minibuild.lab": None,
+    "minibuild.serve": None,
 }
 """Each satellite, and the module of the core that may import it."""
 

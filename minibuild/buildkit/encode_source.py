@@ -19,6 +19,7 @@ from minibuild.startup.tuples import NamedTuple
 
 _EVERYTHING = "/"
 _MAIN = "context"
+_NAMED = "context:"
 
 
 class LocalAccess(NamedTuple):
@@ -91,7 +92,9 @@ def source_op(definition: Definition, vertex: Vertex, source: op.Source, folders
         case op.ImageSource():
             return _image(definition, source, vertex.note)
         case op.LocalSource():
-            identifier, attributes = f"local://{source.name}", folders.attributes(source)
+            # A named context is a folder of that name for the client.
+            name = source.name.removeprefix(_NAMED)
+            identifier, attributes = f"local://{name}", folders.attributes(source)
             caps = [f"source.{name}" for name in attributes if name != "local.unique"]
             caps = ["source.local", *(c.replace("local.session", "local.sessionid") for c in caps)]
         case op.HttpSource():

@@ -1,0 +1,59 @@
+"""What a client is told: errors with the lines that they are about, and what outputs are.
+
+Comes in: errors and results of builds. Goes out: failures with BuildKit's details, by which clients
+show an excerpt of the Dockerfile or the log of a step; and the answer to `Control/Solve`.
+Rules: moby/buildkit `solver/errdefs`, `exporter/containerimage/exptypes`.
+Read next: `build`.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from minibuild.digest import Digest
+from minibuild.errors import BuildError, Cancelled, StepFailed
+from minibuild.serve.rpc import CANCELLED, UNKNOWN, Failure
+from minibuild.session.request import BuildResult
+
+
+def failure_of(error: BuildError, failed: Digest | None = None) -> Failure:
+    """A build's error as a client understands it. `failed` is the step that failed."""
+    if isinstance(error, Cancelled):
+        return Failure("context canceled", CANCELLED)
+    details = []
+    if error.span is not None and error.source is not None:
+        line_range = {"start": {"line": error.span.first}, "end": {"line": error.span.last}}
+        info = {
+            "filename": error.source.name,
+            "data": _base64(error.source.text.encode("utf-8", "surrogateescape")),
+            "language": "Dockerfile",
+        }
+        details.append(_detail("errdefs.Source", {"info": info, "ranges": [line_range]}))
+    if failed is not None:
+        details.append(_detail("errdefs.Vertex", {"digest": failed}))
+    if isinstance(error, StepFailed):
+        exit_code = {"Code": error.code}
+        details.append(_detail("frontend/gateway/pb.ExitMessage", exit_code))
+        return Failure(error.message, UNKNOWN, details)
+    hint = f" ({error.hint})" if error.hint else ""
+    return Failure(f"{error.message}{hint}", UNKNOWN, details)
+
+
+def _detail(kind: str, value: Mapping[str, Any]) -> tuple[str, bytes]:
+    return f"{kind}+json", json.dumps(value, separators=(",", ":")).encode()
+
+
+def answer_of(result: BuildResult) -> dict[str, str]:
+    """What the outputs are, by BuildKit's names. All values are text."""
+    found = {}
+    for key, value in result.metadata.items():
+        if isinstance(value, str):
+            found[key] = value
+        elif key == "containerimage.descriptor":
+            found[key] = _base64(json.dumps(value, separators=(",", ":")).encode())
+    return found
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,143 @@
+"""What a client asks of the frontend, as options of a build.
+
+Comes in: the attributes of a call, text by text, as BuildKit's clients send them. Goes out: options
+by the names of `BuildRequest`, in the words of the command line. Attributes that are not known are
+left alone, as BuildKit does: a client sends more of them than any frontend reads.
+Rules: moby/buildkit `frontend/dockerui/config.go`, `frontend/dockerui/attr.go`.
+Read next: `build`.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from minibuild.serve.rpc import Failure
+
+Attributes = Mapping[str, str]
+_NETWORKS = {
+    "": "default",
+    "sandbox": "default",
+    "default": "default",
+    "host": "host",
+    "none": "none",
+}
+_PULLS = {"": "missing", "default": "missing", "pull": "always", "local": "never"}
+_LIMITS = {
+    "memory": "memory",
+    "memswap": "memory-swap",
+    "cpushares": "cpu-shares",
+    "cpuperiod": "cpu-period",
+    "cpuquota": "cpu-quota",
+    "cpusetcpus": "cpuset-cpus",
+    "cpusetmems": "cpuset-mems",
+}
+# Of outputs: what minibuild knows under the same name. BuildKit leaves out what it does not know.
+_IMAGE_KEYS = frozenset(
+    "name compression compression-level force-compression oci-mediatypes oci-artifact "
+    "rewrite-timestamp source-date-epoch".split()
+)
+_OUTPUT_KEYS: Mapping[str, frozenset[str]] = {
+    "oci": _IMAGE_KEYS,
+    "docker": _IMAGE_KEYS,
+    "image": _IMAGE_KEYS
+    | set(
+        "push push-by-digest registry.insecure store name-canonical dangling-name-prefix".split()
+    ),
+    "local": frozenset(("platform-split", "source-date-epoch", "attestation-prefix")),
+    "tar": frozenset(("platform-split", "source-date-epoch", "attestation-prefix")),
+}
+
+
+def options(attributes: Attributes) -> dict[str, Any]:
+    """The options that the attributes mean. Raises `Failure` for values that make no sense."""
+    found: dict[str, Any] = {
+        "target": attributes.get("target", ""),
+        "build_args": dict(_with_prefix(attributes, "build-arg:")),
+        "labels": dict(_with_prefix(attributes, "label:")),
+        "platforms": _listed(attributes.get("platform", "")),
+        "network": _choice(attributes, "force-network-mode", _NETWORKS),
+        "pull": _choice(attributes, "image-resolve-mode", _PULLS),
+        "add_hosts": [_host(item) for item in _listed(attributes.get("add-hosts", ""))],
+        "ulimits": _listed(attributes.get("ulimit", "")),
+        "attestations": [
+            f"type={kind},{value}".rstrip(",") for kind, value in _attests(attributes)
+        ],
+        "resources": [
+            f"{to}={attributes[key]}" for key, to in _LIMITS.items() if attributes.get(key)
+        ],
+    }
+    if "no-cache" in attributes:
+        stages = _listed(attributes["no-cache"])
+        found["no_cache"], found["no_cache_filter"] = not stages, stages
+    if attributes.get("shm-size"):
+        found["shm_size_bytes"] = int(attributes["shm-size"])
+    if attributes.get("multi-platform"):
+        found["build_args"].setdefault("BUILDKIT_MULTI_PLATFORM", attributes["multi-platform"])
+    found["cache_from"] = [_import(item) for item in _imports(attributes)]
+    return {name: value for name, value in found.items() if value not in ("", [], {})}
+
+
+def _with_prefix(attributes: Attributes, prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in attributes.items():
+        if key.startswith(prefix):
+            yield key.removeprefix(prefix), value
+
+
+def _listed(text: str) -> list[str]:
+    """The fields of one record of CSV."""
+    return [field for field in next(csv.reader([text]), []) if field] if text else []
+
+
+def _choice(attributes: Attributes, key: str, known: Mapping[str, str]) -> str:
+    value = attributes.get(key, "")
+    if value not in known:
+        raise Failure(f"invalid value {value!r} for {key}")
+    return known[value]
+
+
+def _host(item: str) -> str:
+    """`name=address` as `name:address`."""
+    name, _, address = item.partition("=")
+    return f"{name}:{address}"
+
+
+def _attests(attributes: Attributes) -> Iterator[tuple[str, str]]:
+    """The attestations that are asked for. Those that hang in no output of a client are not."""
+    for kind, value in _with_prefix(attributes, "attest:"):
+        fields = _listed(value)
+        if "disabled=true" not in fields:
+            yield kind, ",".join(field for field in fields if not field.startswith("generator="))
+
+
+def _imports(attributes: Attributes) -> list[Mapping[str, Any]]:
+    text = attributes.get("cache-imports", "")
+    if not text:
+        return []
+    try:
+        found = json.loads(text)
+        return [dict(item) for item in found]
+    except (ValueError, TypeError):
+        raise Failure(f"invalid cache-imports: {text!r}") from None
+
+
+def _import(item: Mapping[str, Any]) -> str:
+    return cache_place(str(item.get("Type", "")), item.get("Attrs") or {})
+
+
+def cache_place(kind: str, attributes: Mapping[str, str]) -> str:
+    """A place of a cache in the words of the command line. Raises `Failure` for those that lie on
+    the client's disk, which the builder cannot see."""
+    if kind not in ("registry", "inline"):
+        raise Failure(f"a cache of type {kind} is not possible here: use type=registry or inline")
+    return ",".join((f"type={kind}", *(f"{key}={value}" for key, value in attributes.items())))
+
+
+def output_attributes(kind: str, attributes: Attributes) -> dict[str, str]:
+    """Those attributes of an output that mean something here."""
+    known = _OUTPUT_KEYS[kind]
+    return {
+        key: value
+        for key, value in attributes.items()
+        if key in known or (key.startswith("annotation") and kind in ("oci", "docker", "image"))
+    }

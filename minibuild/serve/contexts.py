@@ -1,0 +1,67 @@
+"""Folders of clients, kept from build to build, so that only what changed is sent again.
+
+Comes in: a client's key for its folder. Goes out: a folder of ours that one build at a time has to
+itself; a second one at the same moment gets an empty one, which is removed with the build.
+Read next: `build`.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minibuild.digest import digest_strings
+
+_MAX_KEPT = 64
+
+
+class KeptFolders:
+    """The folders below `path`, of which the most recently used are kept."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        os.makedirs(path, 0o700, exist_ok=True)
+
+    @contextmanager
+    def folder(self, shared_key: str, name: str) -> Iterator[str]:
+        """A folder for what the client calls `name`, as it was left by the last build."""
+        key = digest_strings([shared_key, name]).partition(":")[2]
+        place = os.path.join(self._path, key if shared_key else f"once-{os.urandom(8).hex()}")
+        os.makedirs(place, 0o700, exist_ok=True)
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with self.folder("", name) as other:
+                    yield other
+                return
+            os.utime(place)
+            tree = os.path.join(place, "tree")
+            os.makedirs(tree, 0o755, exist_ok=True)
+            yield tree
+        finally:
+            os.close(fd)
+            if not shared_key:
+                _remove(place)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove the folders that were not used for the longest time."""
+        with os.scandir(self._path) as found:
+            places = sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for entry in places[_MAX_KEPT:]:
+            fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(entry.path)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(fd)
+
+
+def _remove(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,162 @@
+"""The Dockerfile of a client: fetched, read, and what it asks for.
+
+Comes in: the attributes of a call, and the client's session. Goes out: a request without outputs,
+with empty folders in the place of the client's; its graph as LLB, which says what has to be read
+of those; or the answer to a question of `--call`. Nothing is built here.
+Rules: moby/buildkit `frontend/dockerui`, `frontend/subrequests`.
+Read next: `needs`, `build`.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from minibuild.buildflags.request import build_request
+from minibuild.errors import BuildError
+from minibuild.events import Report
+from minibuild.frontend.subrequests import Method, call
+from minibuild.serve.answers import failure_of
+from minibuild.serve.attributes import Attributes, options
+from minibuild.serve.filesync import Wanted, receive
+from minibuild.serve.lending import image_names
+from minibuild.serve.rpc import Failure
+from minibuild.serve.session import Session
+from minibuild.serve.uploads import UPLOADED, fetch_upload
+from minibuild.session.environment import Environment
+from minibuild.session.request import BuildRequest
+from minibuild.session.scratch import scratch_folder
+
+MAIN = "context"
+"""How a client calls the folder of the main context."""
+
+_OFFICIAL = "docker/dockerfile"
+_NAMED = "context:"
+_LOCAL = "local:"
+_QUESTIONS: Mapping[str, Method] = {
+    "frontend.lint": "lint",
+    "frontend.outline": "outline",
+    "frontend.targets": "targets",
+}
+
+
+def check_frontend(frontend: str, attributes: Attributes) -> None:
+    """Raise `Failure` for a frontend that is not here."""
+    source = attributes.get("source", "").removeprefix("docker.io/")
+    if frontend == "dockerfile.v0" or (frontend == "gateway.v0" and source.startswith(_OFFICIAL)):
+        return
+    if frontend == "gateway.v0":
+        raise Failure(f"frontends in images are not possible here: {source}")
+    raise Failure(f"unknown frontend {frontend!r}: minibuild has dockerfile.v0")
+
+
+def question(attributes: Attributes) -> Method | None:
+    """The question that a client asks instead of building; None if it builds. Raises `Failure`."""
+    name = attributes.get("requestid", "")
+    if name and name not in _QUESTIONS:
+        details = [("errdefs.Subrequest+json", json.dumps({"name": name}).encode())]
+        raise Failure(f"unsupported request {name}", details=details)
+    return _QUESTIONS[name] if name else None
+
+
+class Definition:
+    """What a client wants built. `folders` has the names that the client gives to the folders of
+    contexts."""
+
+    def __init__(self, attributes: Attributes, folder: str) -> None:
+        self.attributes = attributes
+        self._url = attributes.get("context", "")
+        self._folder = folder
+        self._uploaded = self._file = ""
+        self.folders = {} if self._url else {MAIN: MAIN}
+        for name, value in self._named(_LOCAL):
+            self.folders[name] = value
+
+    def _named(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """The named contexts whose value begins so, without that beginning. A name that is for one
+        platform alone is for all here."""
+        for key, value in self.attributes.items():
+            if key.startswith(_NAMED) and value.startswith(prefix):
+                name = key.removeprefix(_NAMED).partition("::")[0]
+                yield name, value.removeprefix(prefix)
+
+    def inputs(self) -> dict[str, str]:
+        """Contexts that are results of other builds of the client, and their names there."""
+        return dict(self._named("input:"))
+
+    def layouts(self) -> dict[str, str]:
+        """Contexts that are images in OCI layouts of the client, and their addresses there."""
+        return dict(self._named("oci-layout://"))
+
+    def fetch(self, session: Session) -> None:
+        """Get the Dockerfile and the ignore files that the client has. Raises `Failure`."""
+        if self._url.startswith(UPLOADED):
+            self._uploaded = os.path.join(self._folder, ".uploaded")
+            fetch_upload(session, self._url, self._uploaded)
+        for name, local in self.folders.items():
+            os.makedirs(self._empty(name))
+            receive(session, Wanted(local, [".dockerignore"]), self._empty(name))
+        if not self._url or "dockerfilekey" in self.attributes:
+            self._fetch_dockerfile(session)
+
+    def _fetch_dockerfile(self, session: Session) -> None:
+        place = os.path.join(self._folder, "definition")
+        os.makedirs(place)
+        given = self.attributes.get("filename", "") or "Dockerfile"
+        names = [given, "dockerfile"] if given == "Dockerfile" else [given]
+        local = self.attributes.get("dockerfilekey", "dockerfile")
+        receive(session, Wanted(local, [*names, f"{given}.dockerignore"]), place)
+        for name in names:
+            path = os.path.join(place, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                self._file = path
+                return
+        raise Failure(f"failed to read dockerfile: open {given}: no such file or directory")
+
+    def _empty(self, name: str) -> str:
+        """A folder that has the ignore file of a context and nothing else."""
+        return os.path.join(self._folder, f"context-{list(self.folders).index(name)}")
+
+    def image_names(self) -> Iterator[str]:
+        """What may be names of images in the Dockerfile and among the contexts."""
+        yield from (value for _, value in self._named("docker-image://"))
+        if self._file:
+            with open(self._file, encoding="utf-8", errors="surrogateescape") as file:
+                yield from image_names(file.read())
+
+    def request(self, extra: Mapping[str, Any], environment: Environment) -> BuildRequest:
+        """The request, with these options more. Raises `Failure`."""
+        contexts = dict(self._named())
+        contexts.update((name, self._empty(name)) for name in self.folders if name != MAIN)
+        contexts.update(extra.get("contexts", {}))
+        given = {**options(self.attributes), **extra, "contexts": contexts}
+        given["file"] = self._file or self.attributes.get("filename", "")
+        main = self._uploaded or self._url or self._empty(MAIN)
+        try:
+            return build_request(main, given, environment)
+        except BuildError as error:
+            raise failure_of(error) from None
+
+
+def ask(request: BuildRequest, method: Method, root: str, report: Report) -> Mapping[str, Any]:
+    """The answer to a question about the definition. Raises `Failure`."""
+    try:
+        return call(
+            request,
+            method,
+            root=root,
+            scratch=lambda: scratch_folder("minibuild-context-"),
+            report=report,
+        )
+    except BuildError as error:
+        raise failure_of(error) from None
+
+
+def answer_metadata(answer: Mapping[str, Any], lines: Sequence[str], code: int) -> dict[str, bytes]:
+    """The answer as the metadata of a result: as data, and as lines to print."""
+    return {
+        "result.json": json.dumps(answer, indent=2).encode(),
+        "result.txt": "".join(f"{line}\n" for line in lines).encode(),
+        "result.statuscode": str(code).encode(),
+        "version": b"1.0.0",
+    }

@@ -1,0 +1,137 @@
+"""What a client lends its build: logins, secrets, ssh agents.
+
+Comes in: the session, and what a definition asks for. Goes out: values for a request. A login or a
+secret is fetched once, before the build. An agent is a socket of ours, whose connections are
+carried to the client's.
+Rules: moby/buildkit `session/auth`, `session/secrets`, `session/sshforward`.
+Read next: `build`.
+"""
+
+import os
+import queue
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from minibuild.errors import DefinitionError
+from minibuild.graph.reference import parse_reference
+from minibuild.serve.rpc import Failure
+from minibuild.serve.session import Session, is_absent
+from minibuild.session.request import Secret, SshAgent
+from minibuild.startup.regex import regex
+
+_CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
+_SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"
+_CHECK = "/moby.sshforward.v1.SSH/CheckAgent"
+_FORWARD = "/moby.sshforward.v1.SSH/ForwardAgent"
+_DOCKER_HUB = "docker.io"
+_ITS_REGISTRY = "registry-1.docker.io"
+_CHUNK_BYTES = 32 << 10
+# What may name an image in a Dockerfile; a word too many costs a question to the client.
+_IMAGE = regex(r"(?:^\s*FROM\s+(?:--\S+\s+)*|from=)([^\s,]+)")
+
+
+def image_names(dockerfile: str) -> Iterator[str]:
+    """The words of a Dockerfile that may be names of images."""
+    for line in dockerfile.splitlines():
+        yield from _IMAGE.findall(line)
+
+
+def logins(session: Session, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The client's user and password for the registries of these images."""
+    if not session.offers(_CREDENTIALS):
+        return {}
+    hosts = {_DOCKER_HUB}
+    for name in names:
+        with suppress(DefinitionError):
+            hosts.add(parse_reference(name.removeprefix("docker-image://")).domain)
+    found = {}
+    for host in sorted(hosts):
+        asked = session.types["CredentialsRequest"](
+            Host=_ITS_REGISTRY if host == _DOCKER_HUB else host
+        )
+        answer = session.call(_CREDENTIALS, asked, session.types["CredentialsResponse"])
+        if answer.Secret:
+            found[host] = (answer.Username, answer.Secret)
+    return found
+
+
+def secrets(session: Session, ids: Iterable[str]) -> tuple[Secret, ...]:
+    """The secrets that the client has of these. Raises `Failure`."""
+    found = []
+    for name in sorted(set(ids)) if session.offers(_SECRET) else ():
+        asked = session.types["GetSecretRequest"](ID=name)
+        try:
+            answer = session.call(_SECRET, asked, session.types["GetSecretResponse"])
+        except Failure as failure:
+            if is_absent(failure):
+                continue
+            raise
+        found.append(Secret(name, value=answer.data))
+    return tuple(found)
+
+
+def agents(
+    session: Session, ids: Iterable[str], folder: str, resources: ExitStack
+) -> tuple[SshAgent, ...]:
+    """A socket for each agent that the client has of these, for as long as the resources live."""
+    found = []
+    for number, name in enumerate(sorted(set(ids)) if session.offers(_CHECK) else ()):
+        asked = session.types["CheckAgentRequest"](ID=name)
+        try:
+            session.call(_CHECK, asked, session.types["Empty"])
+        except Failure:
+            continue  # The step says that there is no such agent.
+        path = os.path.join(folder, f"agent-{number}")
+        resources.enter_context(_Agent(session, name, path))
+        found.append(SshAgent(name, (path,)))
+    return tuple(found)
+
+
+class _Agent:
+    """A socket of ours, and the client's agent behind it."""
+
+    def __init__(self, session: Session, name: str, path: str) -> None:
+        self._session = session
+        self._name = name
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        os.chmod(path, 0o600)
+        self._listener.listen()
+
+    def __enter__(self) -> "_Agent":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
+
+    def _carry(self, connection: socket.socket) -> None:
+        import grpc
+
+        kind = self._session.types["BytesMessage"]
+        outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def read() -> None:
+            with suppress(OSError):
+                while data := connection.recv(_CHUNK_BYTES):
+                    outgoing.put(kind(data=data))
+            outgoing.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        with connection, suppress(OSError, grpc.RpcError):
+            metadata = [("buildkit.ssh.id", self._name)]
+            for message in self._session.stream(
+                _FORWARD, iter(outgoing.get, None), (kind, kind), metadata
+            ):
+                connection.sendall(message.data)

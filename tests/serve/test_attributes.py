@@ -1,0 +1,62 @@
+"""What clients ask of the frontend, as options of a build."""
+
+from typing import Any
+
+import pytest
+
+from minibuild.serve.attributes import cache_place, options, output_attributes
+from minibuild.serve.rpc import Failure
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (
+            {"target": "app", "vcs:source": "x", "sharedkey:localdir:context": "y"},
+            {"target": "app"},
+        ),
+        ({"build-arg:A": "1", "build-arg:B": ""}, {"build_args": {"A": "1", "B": ""}}),
+        ({"label:a.b": "c"}, {"labels": {"a.b": "c"}}),
+        ({"platform": "linux/amd64,linux/arm64"}, {"platforms": ["linux/amd64", "linux/arm64"]}),
+        ({"no-cache": ""}, {"no_cache": True}),
+        ({"no-cache": "a,b"}, {"no_cache": False, "no_cache_filter": ["a", "b"]}),
+        ({"force-network-mode": "host"}, {"network": "host"}),
+        ({"image-resolve-mode": "pull"}, {"pull": "always"}),
+        ({"add-hosts": "db=10.0.0.7,x=::1"}, {"add_hosts": ["db:10.0.0.7", "x:::1"]}),
+        ({"ulimit": "nofile=10:20,core=0"}, {"ulimits": ["nofile=10:20", "core=0"]}),
+        ({"shm-size": "65536"}, {"shm_size_bytes": 65536}),
+        ({"memory": "1024", "cpuquota": "5"}, {"resources": ["memory=1024", "cpu-quota=5"]}),
+        (
+            {"attest:provenance": "mode=min,inline-only=true", "attest:sbom": "disabled=true"},
+            {"attestations": ["type=provenance,mode=min,inline-only=true"]},
+        ),
+        (
+            {"cache-imports": '[{"Type":"registry","Attrs":{"ref":"r/x"}}]'},
+            {"cache_from": ["type=registry,ref=r/x"]},
+        ),
+    ],
+)
+def test_options(attributes: dict[str, str], expected: dict[str, Any]) -> None:
+    base = {"network": "default", "pull": "missing"}
+    assert options(attributes) == {**base, **expected}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"force-network-mode": "moon"}, {"cache-imports": "{"}, {"cache-imports": '[{"Type":"gha"}]'}],
+)
+def test_wrong_values(attributes: dict[str, str]) -> None:
+    with pytest.raises(Failure):
+        options(attributes)
+
+
+def test_outputs_keep_what_is_known() -> None:
+    given = {"name": "a", "prefer-image-digest": "true", "annotation.x": "y", "push": "true"}
+    assert output_attributes("oci", given) == {"name": "a", "annotation.x": "y"}
+    assert output_attributes("image", given) == {"name": "a", "annotation.x": "y", "push": "true"}
+    assert output_attributes("local", given) == {}
+
+
+def test_a_cache_on_the_client_is_refused() -> None:
+    with pytest.raises(Failure, match="type local is not possible here"):
+        cache_place("local", {"dest": "x"})

@@ -1,0 +1,183 @@
+"""`minibuild serve`, as a client sees it: builds, outputs, questions, errors, the end."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.conftest import Cli
+from tests.support.buildkit_client import TYPES, Client
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
+
+
+@pytest.fixture
+def server(cli: Cli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    path = str(tmp_path / "s.sock")
+    process = cli.start("serve", "--addr", f"unix://{path}")
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"listening at unix://{path}\n"
+    yield path, process
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a").write_text("a\n")
+    (folder / "sub/b").write_text("b\n")
+    (folder / "not-read").write_text("")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a sub /d/\nCOPY --link sub/b /b\n")
+    return folder
+
+
+def client_of(server: tuple[str, Any], place: Path, context: Path, **lent: Any) -> Client:
+    place.mkdir(exist_ok=True)
+    folders = {"context": context, "dockerfile": context}
+    return Client(server[0], place, folders, **lent)
+
+
+def test_outputs(server: Any, tmp_path: Path, context: Path) -> None:
+    """A folder, an archive and a tar, of one build; only what is read is sent, and only once."""
+    assert stat.S_IMODE(os.stat(server[0]).st_mode) == 0o600
+    client = client_of(server, tmp_path / "one", context)
+    answer = client.build({}, [("local", {}), ("oci", {"name": "x/y:1"}), ("tar", {})])
+    received = client.received
+    assert (received / "output-0/d/b").read_text() == "b\n"
+    assert (received / "output-0/b").read_text() == "b\n"
+    with tarfile.open(received / "output-1") as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+    assert index["manifests"][0]["digest"] == answer["containerimage.digest"]
+    assert answer["image.name"] == "docker.io/x/y:1"
+    with tarfile.open(received / "output-2") as archive:
+        assert "b" in archive.getnames()
+    assert sorted(client.sent) == ["Dockerfile", "a", "sub/b"]
+    names = {v.name for s in client.statuses for v in s.vertexes}
+    assert "[1/2] COPY a sub /d/" in names
+
+    (context / "a").write_text("changed\n")
+    again = client_of(server, tmp_path / "two", context)
+    again.build({}, [("local", {})])
+    assert (again.received / "output-0/d/a").read_text() == "changed\n"
+    assert sorted(again.sent) == ["Dockerfile", "a"]
+
+
+@pytest.mark.needs("busybox")
+def test_steps_secrets_and_their_failure(
+    cli: Cli, server: Any, tmp_path: Path, context: Path, busybox_tar: str
+) -> None:
+    cli("image", "import", busybox_tar, "busybox")
+    (context / "Dockerfile").write_text(
+        "FROM busybox AS good\nARG V\n"
+        "RUN --mount=type=secret,id=s cat /run/secrets/s; echo $V > /v\n"
+        "FROM busybox AS failing\nRUN echo no; exit 7\n"
+    )
+    client = client_of(server, tmp_path / "c", context, secrets={"s": b"hush"})
+    client.build({"build-arg:V": "1", "target": "good"}, [("local", {})])
+    assert (client.received / "output-0/v").read_text() == "1\n"
+    logs = b"".join(log.msg for s in client.statuses for log in s.logs)
+    assert logs == b"hush"
+    with pytest.raises(grpc.RpcError) as failed:
+        client.build({"target": "failing"})
+    assert failed.value.details().endswith("did not complete successfully: exit code: 7")
+    details = (
+        TYPES["RpcStatus"]
+        .FromString(dict(failed.value.trailing_metadata())["grpc-status-details-bin"])
+        .details
+    )
+    kinds = {detail.type_url.rpartition("/")[2]: json.loads(detail.value) for detail in details}
+    assert kinds["errdefs.Source+json"]["ranges"] == [{"start": {"line": 5}, "end": {"line": 5}}]
+    assert kinds["pb.ExitMessage+json"] == {"Code": 7}
+    ended = {v.digest: v.error for s in client.statuses for v in s.vertexes if v.error}
+    assert kinds["errdefs.Vertex+json"]["digest"] in ended
+
+
+def test_a_wrong_dockerfile(server: Any, tmp_path: Path, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nCOPPY a /\n")
+    client = client_of(server, tmp_path / "c", context)
+    with pytest.raises(grpc.RpcError) as failed:
+        client.build({}, [("local", {})])
+    assert "unknown instruction: COPPY (did you mean COPY?)" in failed.value.details()
+    with pytest.raises(grpc.RpcError, match="open other: no such file or directory"):
+        client.build({"filename": "other"})
+
+
+def test_questions(server: Any, tmp_path: Path, context: Path) -> None:
+    (context / "Dockerfile").write_text("ARG A=1\nFROM scratch as x\nCOPY a /\n")
+    client = client_of(server, tmp_path / "c", context)
+    answer = client.build({"requestid": "frontend.lint"})
+    assert json.loads(answer["result.json"])["warnings"][0]["ruleName"] == "FromAsCasing"
+    assert answer["result.statuscode"] == b"1"  # type: ignore[comparison-overlap]
+    assert b"x" in client.build({"requestid": "frontend.targets"})["result.txt"]  # type: ignore[operator]
+
+
+def test_what_the_store_holds(server: Any, tmp_path: Path, context: Path) -> None:
+    client = client_of(server, tmp_path / "c", context)
+    client.build({})
+    asked = TYPES["DiskUsageRequest"]()
+    answer = client.call("/moby.buildkit.v1.Control/DiskUsage", asked, "DiskUsageResponse")
+    assert any("COPY a sub /d/" in record.Description for record in answer.record)
+    pruned = client.channel.unary_stream(
+        "/moby.buildkit.v1.Control/Prune",
+        TYPES["PruneRequest"].SerializeToString,
+        TYPES["UsageRecord"].FromString,
+    )(TYPES["PruneRequest"](all=True))
+    copies = {record.ID for record in answer.record if "COPY" in record.Description}
+    assert {record.ID for record in pruned} >= copies
+
+
+@pytest.mark.needs("busybox")
+def test_the_end_of_the_server_ends_builds(
+    cli: Cli, server: Any, tmp_path: Path, context: Path, busybox_tar: str
+) -> None:
+    cli("image", "import", busybox_tar, "busybox")
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo up; sleep 77\n")
+    client = client_of(server, tmp_path / "c", context)
+    path, process = server
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as hand:
+        built = hand.submit(client.build, {})
+        deadline = time.monotonic() + 30
+        while not _sleeping() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        with pytest.raises(grpc.RpcError):
+            built.result(timeout=30)
+    assert not _sleeping() and not os.path.exists(path)
+    assert process.returncode == 0
+
+
+def _sleeping() -> bool:
+    """Whether the step of the test is running."""
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", b"77"]:
+            return True
+    return False
+
+
+def test_it_ends_by_itself(cli: Cli, tmp_path: Path) -> None:
+    done = cli("serve", "--addr", f"unix://{tmp_path}/s", "--idle-exit", "1s")
+    assert done.stderr.startswith("listening at") and not (tmp_path / "s").exists()
+
+
+def test_two_servers_at_one_address(cli: Cli, server: Any) -> None:
+    done = cli("serve", "--addr", f"unix://{server[0]}", code=2)
+    assert "there is a server at" in done.stderr
+    assert "write the path of a socket" in cli("serve", "--addr", "tcp://0.0.0.0:1", code=2).stderr
