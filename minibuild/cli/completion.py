@@ -83,7 +83,10 @@ def _bash() -> Iterator[str]:
     for first, seconds in _groups().items():
         yield f"    {first})"
         yield f'        if [ "$COMP_CWORD" -eq 2 ]; then words="{" ".join(seconds)}"; fi'
-        yield '        command="$command ${COMP_WORDS[2]}"; at=2 ;;'
+        joined = 'command="$command ${COMP_WORDS[2]}"; at=2'
+        if first in CATALOGUE:  # It is a command itself, and takes other words and flags.
+            joined = f'case "${{COMP_WORDS[2]}}" in {"|".join(seconds)}) {joined} ;; esac'
+        yield f"        {joined} ;;"
     yield "    esac"
     yield f'    if [ "$COMP_CWORD" -eq 1 ]; then words="{" ".join(_first_words())} --help"'
     yield '    elif [ "$COMP_CWORD" -gt "$at" ]; then'
@@ -116,8 +119,13 @@ def _zsh() -> Iterator[str]:
     yield "    if (( CURRENT == 2 )); then _describe command commands; return; fi"
     for first, seconds in _groups().items():
         yield f"    if [[ $name == {first} ]]; then"
-        yield f"        if (( CURRENT == 3 )); then compadd {' '.join(seconds)}; return; fi"
-        yield '        name="$name $words[3]"; at=3'
+        joined, own = 'name="$name $words[3]"; at=3', ""
+        if first in CATALOGUE:
+            joined = f"case $words[3] in {'|'.join(seconds)}) {joined} ;; esac"
+            own = " && [[ $words[3] != -* ]]"
+        offer = f"compadd {' '.join(seconds)}"
+        yield f"        if (( CURRENT == 3 )){own}; then {offer}; return; fi"
+        yield f"        {joined}"
         yield "    fi"
     yield "    shift $(( at - 1 )) words; (( CURRENT -= at - 1 ))"
     yield '    case "$name" in'

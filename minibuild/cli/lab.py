@@ -11,10 +11,15 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from minibuild.lab.exhibit import Exhibit
 
 UNEXPECTED = 1
 
@@ -63,26 +68,31 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             "--defect, --target, --build-arg and --all are for a Dockerfile",
             hint="an exhibit has its own; `minibuild lab` lists them",
         )
-    wanted = exhibit(options.what)
+    return _perform(exhibit(options.what), options, session, as_json=as_json)
+
+
+def _perform(
+    exhibit: "Exhibit", options: argparse.Namespace, session: Session, *, as_json: bool
+) -> int:
+    from minibuild.cli import lab_text
     from minibuild.linux.signals import stopping
     from minibuild.rootless.enter import enter
     from minibuild.session.registries import registry_access
 
     root, registries = session.root, registry_access(session.environment)
+    pause = Pause(session, options.slow and not as_json)
+    told = lab_text.Telling(exhibit, kept=options.keep)
+    if not as_json:
+        pause.after(told.opening())  # This can be told also where nothing can be shown.
     enter()
     # Only now: a process with two threads may not enter a user namespace.
     from minibuild.lab.evidence import Showing
     from minibuild.lab.stage import show
 
-    pause = Pause(session, options.slow and not as_json)
     cancelled = threading.Event()
-    told = lab_text.Telling(wanted, kept=options.keep)
-    with stopping(cancelled):
-        if not as_json:
-            pause.after(told.opening())
-        for part in show(
-            wanted, root, registries=registries, keep=options.keep, cancelled=cancelled
-        ):
+    parts = show(exhibit, root, registries=registries, keep=options.keep, cancelled=cancelled)
+    with stopping(cancelled), closing(parts):
+        for part in parts:
             if not as_json:
                 pause.after(told.part(part))
     assert isinstance(part, Showing), "the whole comes last"

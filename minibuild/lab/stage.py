@@ -9,7 +9,7 @@ Read next: `kept`, what stays with `--keep`.
 import os
 import stat
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 
 from minibuild.graph.reference import parse_reference
@@ -67,7 +67,7 @@ def show(
     registries: RegistryAccess,
     keep: bool = False,
     cancelled: threading.Event | None = None,
-) -> Iterator[Part]:
+) -> Generator[Part]:
     """Perform an exhibit. Needs what a build needs: root, or a user namespace around it."""
     stop = cancelled or threading.Event()
     with own_place(root, exhibit.name if keep else "") as (outer, place):

@@ -88,6 +88,15 @@ def test_bash(script: str) -> None:
     assert completions(script, "minibuild", "build", "") == [], "files, which bash adds itself"
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_a_command_with_commands_below_it(script: str) -> None:
+    assert "try" in completions(script, "minibuild", "lab", "")
+    assert "--slow" in completions(script, "minibuild", "lab", "--")
+    assert "--slow" in completions(script, "minibuild", "lab", "type-mask", "--")
+    assert "--slow" not in completions(script, "minibuild", "lab", "try", "--")
+    assert completions(script, "minibuild", "lab", "try", "--format", "j") == ["json"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_scripts_are_sound_and_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry(["completion", shell]) == 0

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from minibuild.cli.main import entry
+from minibuild.errors import HostError
 from minibuild.lab.catalogue import EXHIBITS
 from tests.conftest import CHECKOUT, Cli
 
@@ -267,7 +269,7 @@ def test_whiteouts_with_inodes_of_their_own_are_told(lab: Cli) -> None:
 def test_a_store_with_an_odd_name(tmp_path: Path, busybox_tar: str) -> None:
     odd = Cli(str(tmp_path / "a:b, c\\d é" / "root"))
     odd("image", "import", busybox_tar, "busybox:latest")
-    assert show(odd, "whiteout-hardlink")["as_expected"]
+    assert show(odd, "opaque-copied")["as_expected"]
 
 
 def test_snapshots_that_are_full_copies_are_told(lab: Cli) -> None:
@@ -290,3 +292,31 @@ def test_the_list_and_names_that_are_none(cli: Cli) -> None:
     assert [found["name"] for found in listed] == list(EXHIBITS)
     done = cli("lab", "whiteout", code=2)
     assert "whiteout-hardlink" in done.stderr
+
+
+def test_where_nothing_can_be_shown_the_story_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refused() -> str:
+        raise HostError("this account may not make user namespaces")
+
+    monkeypatch.setattr("minibuild.rootless.enter.enter", refused)
+    monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path / "store"))
+    assert entry(["lab", "opaque-copied"]) == HostError.exit_code
+    told = capsys.readouterr()
+    assert "the condition: minibuild/snapshot/apply.py" in told.out and "the graph" in told.out
+    assert "may not make user namespaces" in told.err
+
+
+def test_a_reader_that_leaves_early_leaves_nothing_behind(lab: Cli) -> None:
+    """As `| head` does: what was being made is removed before the program ends."""
+    process = lab.start("lab", "owner-last")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("RUN mkfifo"):
+            break
+    process.stdout.close()
+    process.stdout = None
+    process.communicate(timeout=60)
+    assert process.returncode == 141
+    assert os.listdir(f"{lab.root}/ingest") == []
