@@ -11,6 +11,7 @@ import pytest
 from minibuild.cli.main import entry
 from minibuild.errors import HostError
 from tests.conftest import Cli
+from tests.imagetools.test_squash import tar_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("overlay", "busybox")]
 
@@ -156,6 +157,21 @@ def test_a_layer_of_an_archive(built: Cli, cli: Cli) -> None:
     assert [act["action"] for act in found["tmp/cache"]["merge"]] == ["whiteout"]
     assert cli("image", "ls", "-q").stdout == "", "nothing of it stays in the store"
     assert os.listdir(f"{cli.root}/ingest") == []
+
+
+def test_an_opaque_directory_in_a_tar(cli: Cli, busybox_tar: str, tmp_path: Path) -> None:
+    """Other builders mark it by a file, which is about the directory that it lies in."""
+    marked = tmp_path / "marked.tar"
+    marked.write_bytes(tar_of([("dir", "bin", ""), ("opaque", "bin", ""), ("file", "bin/x", "1")]))
+    cli("image", "import", busybox_tar, "busybox:latest")
+    cli("image", "append", "busybox", "marked", "-f", str(marked))
+    rows = layer(cli, "marked", 1)
+    assert [e["name"] for e in rows["bin"]["tar"]] == ["bin", "bin/.wh..wh..opq"]
+    assert rows["bin"]["upperdir"]["opaque"] is True
+    assert rows["bin/sh"]["tar"] == [] and rows["bin/sh"]["merge"][0]["action"] == "whiteout"
+    assert (
+        "bin/  0755, bin/.wh..wh..opq  bin/  opaque" in cli("image", "layer", "marked", "1").stdout
+    )
 
 
 @pytest.mark.parametrize("word", ["7", "-1", "x", "1.5"])
