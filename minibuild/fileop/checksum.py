@@ -9,7 +9,7 @@ import os
 import threading
 import time
 
-from minibuild.errors import DefinitionError, raise_if_cancelled
+from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
 from minibuild.fileop.digest_cache import BATCH, DigestCache, rows_of
 from minibuild.fileop.hasher import (
@@ -25,7 +25,7 @@ from minibuild.fileop.select import Selection
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
-from minibuild.linux.contents import READ, SMALL
+from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.xattr import CAPABILITY
 
@@ -151,13 +151,11 @@ class _Reading:
 class _Hasher:
     """Hashes files with one buffer: a fresh one for each file would cost more than the hashing."""
 
-    __slots__ = ("_buffer", "_cancelled", "_dirs", "_view")
+    __slots__ = ("_copier", "_dirs")
 
     def __init__(self, dirs: Cursor, cancelled: threading.Event | None) -> None:
         self._dirs = dirs
-        self._cancelled = cancelled
-        self._buffer = bytearray(SMALL)
-        self._view = memoryview(self._buffer)
+        self._copier = Copier(cancelled)
 
     def digest(self, item: Item) -> tuple[os.stat_result, bytes]:
         """What the file was before it was read, and the digest of its data and capabilities."""
@@ -171,15 +169,8 @@ class _Hasher:
         except PermissionError as error:
             raise unreadable(item.label, error) from error
         try:
-            status = os.fstat(fd)
-            sha, total = hashlib.sha256(), 0
-            while count := os.readv(fd, [self._buffer]):
-                sha.update(self._view[:count])
-                total += count
-                # A filesystem may give less than was asked for before the end, as FUSE can.
-                if count < SMALL and total >= status.st_size:
-                    break
-                raise_if_cancelled(self._cancelled, "reading files")
+            status, sha = os.fstat(fd), hashlib.sha256()
+            self._copier.read(fd, status.st_size, sha)
             if CAPABILITY in xattr.names(fd):
                 sha.update(capability_words(xattr.get(fd, CAPABILITY)))
             return status, sha.digest()

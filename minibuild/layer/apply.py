@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 
 from minibuild.errors import ImageError
 from minibuild.layer.tar_format import KINDS, TarEntry
-from minibuild.linux.beneath import makedirs_beneath, open_beneath, real_path
+from minibuild.layer.tar_reader import TarReader
+from minibuild.linux.beneath import clean, makedirs_beneath, open_beneath, real_path
 from minibuild.linux.owner import chown
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 
@@ -24,7 +25,7 @@ _LARGE_BYTES = 64 << 20
 
 
 class EntryWriter:
-    """Makes entries below `root_fd`. Call `finish` at the end, and `close` in any case.
+    """Makes entries below `root_fd` with `tree`. Call `finish` at the end, and `close` in any case.
 
     `make_parent` is called with a path that is no directory, or that is reached through symlinks:
     it makes it one, and returns where that really is. Directories keep their times then, whatever
@@ -43,7 +44,7 @@ class EntryWriter:
     ) -> None:
         self.skipped: list[str] = []
         self._root_fd = root_fd
-        self._tree = TreeWriter(root_fd)
+        self.tree = TreeWriter(root_fd)
         self._make_parent = make_parent or self._follow
         self._keeps_times = make_parent is not None
         self._owner = owner
@@ -53,16 +54,16 @@ class EntryWriter:
 
     def close(self) -> None:
         """Close the directories that were kept open."""
-        self._tree.close()
+        self.tree.close()
 
     def finish(self) -> None:
         """Give the last directories their metadata."""
         self._standing = None
-        self._tree.finish()
+        self.tree.finish()
 
     def parent(self, path: str) -> int:
         """The directory `path`, open, made if need be. Valid until the next call."""
-        tree = self._tree
+        tree = self.tree
         if path == self._standing:
             return tree.fd
         self._standing = None
@@ -83,6 +84,13 @@ class EntryWriter:
             chown(self._root_fd, made, *self._parents)
         return real_path(self._root_fd, path)
 
+    def put(self, entry: TarEntry, reader: TarReader) -> None:
+        """Make an entry of any kind. Its name is clean and not the root."""
+        if entry.kind == "link":
+            self.link(entry, clean(entry.linkname))
+        else:
+            self.write(entry, reader.extents())
+
     def write(self, entry: TarEntry, extents: Iterable[tuple[int, memoryview]]) -> None:
         """Make an entry that is no link. Its name is clean and not the root.
 
@@ -94,13 +102,13 @@ class EntryWriter:
             if entry.size > _LARGE_BYTES and not entry.sparse:
                 self._check_space(entry)
             fill = lambda fd: _fill(fd, entry.size, extents)  # noqa: E731
-            self._tree.file(name, self._metadata(entry), fill)
+            self.tree.file(name, self._metadata(entry), fill)
         elif entry.kind == "dir":
             self._standing = None
-            self._tree.directory(name, self._metadata(entry))
+            self.tree.directory(name, self._metadata(entry))
             self._standing = entry.name
             if not self._keeps_times:
-                self._stated.add(self._tree.path)
+                self._stated.add(self.tree.path)
         elif entry.kind == "char" and entry.device == (0, 0):
             self.skipped.append(f"{entry.name}: a device 0:0 is how overlayfs marks a deletion")
         else:
@@ -109,7 +117,7 @@ class EntryWriter:
     def _special(self, name: str, entry: TarEntry) -> None:
         number = os.makedev(*entry.device)
         try:
-            self._tree.special(name, self._metadata(entry), entry.linkname, number)
+            self.tree.special(name, self._metadata(entry), entry.linkname, number)
         except PermissionError:
             if entry.kind not in ("char", "block"):
                 raise
@@ -120,7 +128,7 @@ class EntryWriter:
         name such as `..` may mean the root, too."""
         if entry.kind == "dir":
             self.parent("")
-            self._tree.describe(self._metadata(entry))
+            self.tree.describe(self._metadata(entry))
 
     def link(self, entry: TarEntry, target: str) -> None:
         """Make `entry.name` another name of the file `target`, a clean name too.
@@ -136,7 +144,7 @@ class EntryWriter:
         try:
             first_fd = open_beneath(self._root_fd, above, os.O_PATH | os.O_DIRECTORY)
             try:
-                self._tree.link(name, first, first_fd)
+                self.tree.link(name, first, first_fd)
             finally:
                 os.close(first_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -144,7 +152,7 @@ class EntryWriter:
             raise ImageError(
                 f"{entry.name} links to {target}, which is no file of this tree"
             ) from error
-        self._tree.restate(name, self._metadata(entry))
+        self.tree.restate(name, self._metadata(entry))
 
     def _metadata(self, entry: TarEntry) -> Metadata:
         uid, gid = self._owner or (entry.uid, entry.gid)

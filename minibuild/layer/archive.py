@@ -79,10 +79,7 @@ def extract(
                 entry = entry._replace(name=name)
                 if contents_only:
                     entry = entry._replace(mode=_OWN_MODE, xattrs={})
-                if entry.kind == "link":
-                    writer.link(entry, clean(entry.linkname))
-                else:
-                    writer.write(entry, reader.extents())
+                writer.put(entry, reader)
         writer.finish()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -50,7 +50,7 @@ def pack(
 
     with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
         packer = LayerPacker(writer, clamp_epoch)
-        for kind, path, source in changes:
+        for kind, path, source, *_ in changes:
             raise_if_cancelled(cancelled, "packing a layer")
             if kind is ChangeKind.DELETE:
                 packer.whiteout(path)

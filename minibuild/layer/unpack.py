@@ -18,18 +18,18 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from typing import BinaryIO
 
 from minibuild.errors import ImageError
 from minibuild.layer.apply import EntryWriter
 from minibuild.layer.layer import Layer
-from minibuild.layer.tar_format import KINDS, OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
-from minibuild.layer.tar_reader import TarReader, file_chunks
-from minibuild.linux import device, xattr
+from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
+from minibuild.layer.tar_reader import TarReader
+from minibuild.linux import xattr
 from minibuild.linux.beneath import clean, lstat, open_real, parents, real_path, remove_tree
+from minibuild.linux.contents import Copier
 from minibuild.oci.content import full_disk
 from minibuild.snapshot.api import Whiteouts
+from minibuild.snapshot.entry import copy
 
 _AUFS_PREFIX = ".wh..wh."
 
@@ -49,7 +49,7 @@ def unpack(
     Raises `ImageError` or `StoreError`.
     """
     what = f"layer {layer.digest}"
-    target = LayerTarget(layer_fd, whiteouts, lower_fd, what)
+    target = LayerTarget(layer_fd, whiteouts, lower_fd, what, cancelled)
     name = ""
     try:
         with layer.uncompressed(cancelled) as stream:
@@ -72,13 +72,19 @@ class LayerTarget:
     """The directory that a layer is applied to."""
 
     def __init__(
-        self, layer_fd: int, whiteouts: Whiteouts, lower_fd: int | None, what: str
+        self,
+        layer_fd: int,
+        whiteouts: Whiteouts,
+        lower_fd: int | None,
+        what: str,
+        cancelled: threading.Event | None = None,
     ) -> None:
         self.writer = EntryWriter(layer_fd, self._make_parent)
         self._fd = layer_fd
         self._whiteouts = whiteouts
         self._lower_fd = lower_fd
         self._what = what
+        self._cancelled = cancelled
         self._written: set[str] = set()
         self._ancestors: set[str] = set()  # of what was written
 
@@ -103,13 +109,11 @@ class LayerTarget:
         if name != entry.name or entry.xattrs:
             entry = entry._replace(name=name, xattrs=_image_xattrs(entry))
         if entry.kind == "link":
-            target = clean(entry.linkname)
-            self._bring_up(target)
-            self.writer.link(entry, target)
-        elif entry.kind == "dir":
+            self._bring_up(clean(entry.linkname))
+        if entry.kind == "dir":
             self._directory(entry)
         else:
-            self.writer.write(entry, reader.extents())
+            self.writer.put(entry, reader)
         self._note(name)
 
     def _note(self, name: str) -> None:
@@ -145,10 +149,13 @@ class LayerTarget:
 
     def _parent_entry(self, path: str) -> TarEntry:
         """The entry that a parent directory would have: like the lower one, if there is one."""
-        found = None if self._lower_fd is None else lstat(self._lower_fd, path)
-        if found is None or not stat.S_ISDIR(found.st_mode):
+        lower_fd = self._lower_fd
+        found = None if lower_fd is None else lstat(lower_fd, path)
+        if lower_fd is None or found is None or not stat.S_ISDIR(found.st_mode):
             return TarEntry(path, "dir", 0o755)
-        return _entry_of(path, found, f"/proc/self/fd/{self._lower_fd}/{path}")
+        mode, xattrs = stat.S_IMODE(found.st_mode), xattr.get_all(xattr.at(lower_fd, path))
+        ids, time_ns = (found.st_uid, found.st_gid), found.st_mtime_ns
+        return TarEntry(path, "dir", mode, *ids, mtime_ns=time_ns, xattrs=xattrs)
 
     # --- Whiteouts --------------------------------------------------------------------------------
 
@@ -225,50 +232,18 @@ class LayerTarget:
 
     def _bring_up(self, target: str) -> None:
         """Copy the file that a link needs out of the lower tree, if only that has it."""
-        if self._lower_fd is None or target in self._written or self._whiteouts == "plain":
+        lower_fd = self._lower_fd
+        if lower_fd is None or target in self._written or self._whiteouts == "plain":
             return
         if lstat(self._fd, target) is not None:
             return
-        found = lstat(self._lower_fd, target)
+        found = lstat(lower_fd, target)
         if found is None or stat.S_ISDIR(found.st_mode):
             return
-        self._copy_up(self._lower_fd, target, found)
+        folder, _, name = target.rpartition("/")
+        self.writer.parent(folder)
+        copy(xattr.at(lower_fd, target), self.writer.tree, name, Copier(self._cancelled))
         self._note(target)
-
-    def _copy_up(self, lower_fd: int, path: str, found: os.stat_result) -> None:
-        source = f"/proc/self/fd/{lower_fd}/{path}"
-        entry = _entry_of(path, found, source)
-        if entry.kind != "file":
-            self.writer.write(entry, ())
-            return
-        fd = open_real(lower_fd, path, os.O_RDONLY)
-        with open(fd, "rb", buffering=0) as file:
-            self.writer.write(entry, _extents(file))
-
-
-def _extents(file: BinaryIO) -> Iterator[tuple[int, memoryview]]:
-    offset = 0
-    for chunk in file_chunks(file):
-        yield offset, memoryview(chunk)
-        offset += len(chunk)
-
-
-def _entry_of(path: str, found: os.stat_result, source: str) -> TarEntry:
-    """The entry that would make a file of the lower tree; `source` is where it can be read."""
-    found = device.seen(found, source)
-    kind = KINDS[stat.S_IFMT(found.st_mode)]
-    return TarEntry(
-        path,
-        kind,
-        stat.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
-        found.st_size if kind == "file" else 0,
-        found.st_mtime_ns,
-        os.readlink(source) if kind == "symlink" else "",
-        (os.major(found.st_rdev), os.minor(found.st_rdev)),
-        xattr.get_all(source),
-    )
 
 
 def _image_xattrs(entry: TarEntry) -> dict[str, bytes]:

@@ -55,13 +55,23 @@ class Copier:
         if size < SMALL:
             self._by_buffer(source_fd, target_fd, size, sha)
             return
-        while sha is not None and (count := os.readv(source_fd, [self._buffer])):
-            sha.update(self._view[:count])
-            self._check()
+        if sha is not None:
+            self.read(source_fd, size, sha)
         size = os.fstat(source_fd).st_size
         for start, end in extents(source_fd, size):
             self._copy_extent(source_fd, target_fd, start, end)
         os.ftruncate(target_fd, size)  # There may be a hole at the end.
+
+    def read(self, fd: int, size: int, sha: Hash) -> None:
+        """Hash all of a file."""
+        total = 0
+        while count := os.readv(fd, [self._buffer]):
+            sha.update(self._view[:count])
+            total += count
+            # A filesystem may give less than was asked for before the end, as FUSE can.
+            if count < SMALL and total >= size:
+                break
+            self._check()
 
     def _by_buffer(self, source_fd: int, target_fd: int, size: int, sha: Hash | None) -> None:
         total = 0

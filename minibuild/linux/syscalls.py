@@ -27,7 +27,6 @@ MS_BIND, MS_REC = 0x1000, 0x4000
 MS_PRIVATE, MS_SLAVE = 0x40000, 0x80000
 MS_STRICTATIME = 0x1000000
 MNT_DETACH = 0x2
-UMOUNT_NOFOLLOW = 0x8
 
 # unshare(2), setns(2)
 CLONE_NEWNS = 0x00020000
@@ -70,7 +69,6 @@ FSOPEN_CLOEXEC = 0x1
 FSMOUNT_CLOEXEC = 0x1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
-FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_SYMLINKS = 0x4, 0x10
 MOUNT_ATTR_RDONLY = 0x1
@@ -291,12 +289,6 @@ def fsconfig_string(fs_fd: int, key: str, value: str) -> None:
     raw = os.fsencode(value)
     result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_STRING, key.encode(), raw, 0)
     check(result, "fsconfig", f"{key}={value}")
-
-
-def fsconfig_fd(fs_fd: int, key: str, fd: int) -> None:
-    """Set `key` to an open file or directory; overlayfs takes layers so from Linux 6.13 on."""
-    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FD, key.encode(), None, fd)
-    check(result, "fsconfig", key)
 
 
 def fsconfig_create(fs_fd: int) -> None:

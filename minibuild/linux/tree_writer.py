@@ -218,10 +218,11 @@ class TreeWriter(Cursor):
         """Give an entry another owner and mode. Only a difference is written, for chown(2) takes
         capabilities away."""
         found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        mode, old = stat.S_IMODE(metadata.mode), stat.S_IMODE(found.st_mode)
         if (found.st_uid, found.st_gid) != (metadata.uid, metadata.gid):
             owner.chown(self.fd, name, metadata.uid, metadata.gid)
-        mode = stat.S_IMODE(metadata.mode)
-        if not stat.S_ISLNK(found.st_mode) and stat.S_IMODE(found.st_mode) != mode:
+            old &= 0o777
+        if mode != old and not stat.S_ISLNK(found.st_mode):
             os.chmod(name, mode, dir_fd=self.fd)
 
 

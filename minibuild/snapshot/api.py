@@ -54,13 +54,16 @@ class Change(NamedTuple):
     """One path of a diff, relative to the root and without a leading slash; the root is "".
 
     Parents of a changed path come before it as MODIFY. `source` is an absolute path at which the
-    entry can be read without any mount (in an upperdir or a lower layer); empty for a DELETE.
+    entry can be read without any mount (in an upperdir or a lower layer), and of which `inode` and
+    `type` (as in `st_mode`) are; for a DELETE it is the whiteout that says so, if there is one.
     Within a directory changes are sorted by name as bytes; a directory comes before its contents.
     """
 
     kind: Kind
     path: str
     source: str = ""
+    inode: int = 0
+    type: int = 0
 
 
 Whiteouts = Literal["plain", "trusted", "user"]

@@ -1,6 +1,6 @@
 """Applying a diff: its changes, one after the other, onto a new snapshot.
 
-Comes in: differences in walk order. Goes out: files in the layer directory of a snapshot that
+Comes in: changes in walk order. Goes out: files in the layer directory of a snapshot that
 is not in use yet, and a count of what was done. Files are hardlinked from the snapshot that has
 them: both are immutable. Directories are created. The layer is written below any overlay mount, so
 a deletion has to be put there as overlayfs would: as a whiteout.
@@ -34,8 +34,7 @@ from minibuild.linux.contents import Copier
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.tree_writer import TreeWriter
 from minibuild.snapshot import entry
-from minibuild.snapshot.api import Applied, Kind, MergePolicy
-from minibuild.snapshot.diff import Difference
+from minibuild.snapshot.api import Applied, Change, Kind, MergePolicy
 from minibuild.snapshot.view import View
 from minibuild.startup.tuples import NamedTuple
 
@@ -79,7 +78,7 @@ class Applier:
         """What was done so far."""
         return Counts(self._linked, self._copied)
 
-    def apply(self, differences: Iterable[Difference]) -> None:
+    def apply(self, changes: Iterable[Change]) -> None:
         """Apply one diff."""
         self._applied = {}
         layer_fd = os.open(self._layer_dir, DIRECTORY)
@@ -87,68 +86,66 @@ class Applier:
             with TreeWriter(layer_fd, self._make_room, exact=True, defect=self._defect) as tree:
                 tree.keep_times()
                 merged = [self._below.dirs]
-                for difference in differences:
+                for change in changes:
                     raise_if_cancelled(self._cancelled, "putting a tree together")
-                    self._apply(tree, merged, difference)
+                    self._apply(tree, merged, change)
                 tree.finish()
         finally:
             os.close(layer_fd)
         self._diffs += 1
 
-    def _apply(
-        self, tree: TreeWriter, merged: list[tuple[str, ...]], difference: Difference
-    ) -> None:
+    def _apply(self, tree: TreeWriter, merged: list[tuple[str, ...]], change: Change) -> None:
         """Apply one change. `merged` has the directories below for each that the writer is in."""
-        if not difference.path:
-            tree.describe(entry.metadata_of(difference.source))
+        if not change.path:
+            tree.describe(entry.metadata_of(change.source))
             return
-        parent, _, name = difference.path.rpartition("/")
+        parent, _, name = change.path.rpartition("/")
         while tree.path != parent:
             tree.pop()
             merged.pop()
-        first = self._applied_before(difference)
-        if difference.kind is Kind.DELETE:
-            self._delete(tree, merged[-1], name, difference, first)
-        elif difference.type == stat.S_IFDIR:
-            merged.append(self._make_directory(tree, merged[-1], name, difference))
+        first = self._applied_before(change)
+        if change.kind is Kind.DELETE:
+            self._delete(tree, merged[-1], name, change, first)
+        elif change.type == stat.S_IFDIR:
+            merged.append(self._make_directory(tree, merged[-1], name, change))
         else:
-            self._put(tree, name, difference, first)
+            self._put(tree, name, change, first)
 
-    def _applied_before(self, difference: Difference) -> str | None:
+    def _applied_before(self, change: Change) -> str | None:
         """Where the inode of this change was applied before, in this diff.
 
         The kernel links all whiteouts of an upperdir to one inode, so two of them look like
         hardlinks of each other, and are not: the first may not have been needed and so not be
         there to link from (moby/buildkit pull request 4516).
         """
-        if difference.kind is Kind.DELETE and self._defect != "whiteout-hardlink":
+        if change.kind is Kind.DELETE and self._defect != "whiteout-hardlink":
             return None
-        if not difference.inode or difference.type == stat.S_IFDIR:
+        if not change.inode or change.type == stat.S_IFDIR:
             return None
-        first = self._applied.setdefault(difference.inode, difference.path)
-        return None if first is difference.path else first
+        first = self._applied.setdefault(change.inode, change.path)
+        return None if first is change.path else first
 
     def _make_directory(
-        self, tree: TreeWriter, below: tuple[str, ...], name: str, difference: Difference
+        self, tree: TreeWriter, below: tuple[str, ...], name: str, change: Change
     ) -> tuple[str, ...]:
         """Make a directory and stand in it; returns those with which it is merged from below."""
         node = self._below.lookup(below, name)
         below = node.dirs if node is not None else ()
         try:
-            done = tree.directory(name, entry.metadata_of(difference.source))
+            done = tree.directory(name, entry.metadata_of(change.source))
         except OSError as error:
-            raise self._failed("create directory", "mkdir", difference, error) from error
+            raise self._failed("create directory", "mkdir", change, error) from error
         opaque = f"{self._below.whiteouts}.overlay.opaque"
         action: str = "made" if done == "replaced" else done
         hides = done == "replaced"
         if self._defect == "opaque-copied":
-            hides = hides or self._below.is_opaque(difference.source)
+            hides = hides or self._below.is_opaque(change.source)
         if below and hides:
             xattr.set(tree.fd, opaque, b"y")
             action, below = "opaque", ()
         elif below and done == "kept" and xattr.get(tree.fd, opaque) == b"y":
             below = ()
-        self._tell(difference, action)
+        self._tell(change, action)
         return below
 
     def _delete(
@@ -156,38 +153,38 @@ class Applier:
         tree: TreeWriter,
         below: tuple[str, ...],
         name: str,
-        difference: Difference,
+        change: Change,
         first: str | None,
     ) -> None:
         removed = remove_tree(tree.fd, name)
         if not below or self._below.lookup(below, name) is None:
-            self._tell(difference, "removed" if removed else "skipped", "nothing lies below")
+            self._tell(change, "removed" if removed else "skipped", "nothing lies below")
             return
         # One more name for the whiteout of the other snapshot costs no inode.
-        linked = (first or difference.source) and self._link(tree, name, difference, first)
+        linked = (first or change.source) and self._link(tree, name, change, first)
         if not linked:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=tree.fd)
-        self._tell(difference, "whiteout", "linked to that of the diff" if linked else "created")
+        self._tell(change, "whiteout", "linked to that of the diff" if linked else "created")
 
-    def _put(self, tree: TreeWriter, name: str, difference: Difference, first: str | None) -> None:
-        kind_may_link = difference.type not in _NEVER_LINKED
+    def _put(self, tree: TreeWriter, name: str, change: Change, first: str | None) -> None:
+        kind_may_link = change.type not in _NEVER_LINKED
         may_link = first is not None or (self._link_files and kind_may_link)
-        if may_link and self._link(tree, name, difference, first):
+        if may_link and self._link(tree, name, change, first):
             if first is None:
                 self._linked += 1
-            self._tell(difference, "linked", "" if first is None else f"to /{first}")
+            self._tell(change, "linked", "" if first is None else f"to /{first}")
             return
-        if not entry.copy(difference.source, tree, name, self._copier):
-            raise self._failed("create file", "create", difference, _in_the_way())
+        if not entry.copy(change.source, tree, name, self._copier):
+            raise self._failed("create file", "create", change, _in_the_way())
         # If it is copied because an inode has all the names it may, this one takes those to come.
-        self._applied[difference.inode] = difference.path
+        self._applied[change.inode] = change.path
         self._copied += 1
         reason = (
             "another filesystem, or too many links"
             if kind_may_link
             else "never shared: fifo, socket"
         )
-        self._tell(difference, "copied", reason)
+        self._tell(change, "copied", reason)
 
     def _make_room(self, dir_fd: int, name: str, wanted: int) -> bool:
         """Remove what a change finds at its name; False if that stays, and is merged with it.
@@ -212,22 +209,22 @@ class Applier:
             return stat.S_IFLNK  # It leads nowhere, which is found out by following it.
         return stat.S_IFMT(found.st_mode)
 
-    def _link(self, tree: TreeWriter, name: str, difference: Difference, first: str | None) -> bool:
+    def _link(self, tree: TreeWriter, name: str, change: Change, first: str | None) -> bool:
         """Hardlink, from where the inode was applied before or else across snapshots.
 
         False if the filesystem cannot: it is another one, or the inode has all the names it may.
         """
-        source = f"{self._layer_dir}/{first}" if first is not None else difference.source
+        source = f"{self._layer_dir}/{first}" if first is not None else change.source
         try:
-            if not tree.link(name, source, kind=difference.type):
+            if not tree.link(name, source, kind=change.type):
                 raise _in_the_way()
         except OSError as error:
             if error.errno in _CANNOT_LINK:
                 return False
-            raise self._failed("hardlink", f"link {source}", difference, error) from error
+            raise self._failed("hardlink", f"link {source}", change, error) from error
         return True
 
-    def _failed(self, what: str, call: str, difference: Difference, error: OSError) -> StoreError:
+    def _failed(self, what: str, call: str, change: Change, error: OSError) -> StoreError:
         """An error in BuildKit's words, which people search for."""
         hint = "the store may be damaged: remove it and build again"
         if lacking := lack(error):
@@ -235,14 +232,14 @@ class Applier:
         elif not self._policy.is_normal:
             hint = "this is an old defect, brought back to be seen: see docs/lab.md"
         return StoreError(
-            f"failed to {what} during apply: {call} {self._layer_dir}/{difference.path}: "
+            f"failed to {what} during apply: {call} {self._layer_dir}/{change.path}: "
             f"{os.strerror(error.errno or 0).lower()}",
             hint=hint,
         )
 
-    def _tell(self, difference: Difference, action: str, reason: str = "") -> None:
+    def _tell(self, change: Change, action: str, reason: str = "") -> None:
         if self._policy.trace is not None:
-            kind, path, source, _, _ = difference
+            kind, path, source, _, _ = change
             self._policy.trace(Applied(path, kind, action, source, reason, self._diffs))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from minibuild.errors import StoreError
-from minibuild.snapshot.api import Change, Diff, Kind, Merged, MergePolicy, SnapshotID, Usage
+from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Usage
 from minibuild.snapshot.api import Whiteouts as WhiteoutStyle
 from minibuild.snapshot.sweep import discard
 from minibuild.snapshot.table import Table
@@ -109,14 +109,10 @@ class BaseSnapshotter:
 
     def changes(self, diff: Diff) -> Iterator[Change]:
         """The changes of a diff in walk order; see `diff`."""
-        from minibuild.snapshot.diff import differences
+        from minibuild.snapshot.diff import changes
         from minibuild.snapshot.merge import view_of
 
-        if diff.lower == diff.upper:
-            return
-        lower, upper = view_of(self, diff.lower), view_of(self, diff.upper)
-        for kind, path, source, _, _ in differences(lower, upper):
-            yield Change(kind, path, "" if kind is Kind.DELETE else source)
+        return changes(view_of(self, diff.lower), view_of(self, diff.upper))
 
     def usage(self, snapshot: SnapshotID) -> Usage:
         """What the snapshot itself holds on disk, less what it shares with snapshots before it."""

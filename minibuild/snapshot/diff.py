@@ -1,6 +1,6 @@
 """What changed from one tree to another, by walking both at once.
 
-Comes in: two views. Goes out: differences in walk order: names sorted as bytes, a directory
+Comes in: two views. Goes out: changes in walk order: names sorted as bytes, a directory
 before its contents, and before the first change in it also when the directory itself is as it
 was, because to apply the change, or to write it into a layer, takes the parent.
 
@@ -18,24 +18,9 @@ import os
 import stat
 from collections.abc import Iterator
 
-from minibuild.snapshot.api import Kind
+from minibuild.snapshot.api import Change, Kind
 from minibuild.snapshot.compare import same_directory, same_file
 from minibuild.snapshot.view import WHITEOUT, Node, View
-from minibuild.startup.tuples import NamedTuple
-
-
-class Difference(NamedTuple):
-    """A change, with what applying it needs to know: type and inode of the entry at `source`.
-
-    For a deletion, `source` is the whiteout that says so, if there is one.
-    """
-
-    kind: Kind
-    path: str
-    source: str
-    inode: int
-    type: int
-
 
 Pair = tuple[str, Node | None, Node | None]
 """A name with what it is in lower and in upper; a whiteout only in upper."""
@@ -46,13 +31,13 @@ class _Frame:
 
     __slots__ = ("pairs", "path", "pending")
 
-    def __init__(self, path: str, pairs: Iterator[Pair], pending: Difference | None) -> None:
+    def __init__(self, path: str, pairs: Iterator[Pair], pending: Change | None) -> None:
         self.path = path
         self.pairs = pairs
         self.pending = pending
 
 
-def differences(lower: View, upper: View) -> Iterator[Difference]:
+def changes(lower: View, upper: View) -> Iterator[Change]:
     """The changes that make the tree of `upper` from that of `lower`; no layers mean nothing."""
     if lower.dirs == upper.dirs:
         return
@@ -70,18 +55,18 @@ def differences(lower: View, upper: View) -> Iterator[Difference]:
             continue
         name, low, up = pair
         path = f"{frame.path}/{name}" if frame.path else name
-        difference, descend = _compare(path, low, up)
-        if difference is not None:
+        change, descend = _compare(path, low, up)
+        if change is not None:
             if frame.pending is not None:
                 yield from _tell(frames)
-            yield difference
+            yield change
         if descend and up is not None:
             pairs = _pairs(lower, upper, low.dirs if low else (), up.dirs)
-            pending = None if difference else Difference(Kind.MODIFY, path, *_entry(up))
+            pending = None if change else Change(Kind.MODIFY, path, *_entry(up))
             frames.append(_Frame(path, pairs, pending))
 
 
-def _tell(frames: list[_Frame]) -> Iterator[Difference]:
+def _tell(frames: list[_Frame]) -> Iterator[Change]:
     for frame in frames:
         if frame.pending is not None:
             yield frame.pending
@@ -92,9 +77,9 @@ def _entry(node: Node) -> tuple[str, int, int]:
     return node.path, node.inode, node.type
 
 
-def _root(upper: View) -> Difference:
+def _root(upper: View) -> Change:
     top = upper.dirs[0]
-    return Difference(Kind.MODIFY, "", top, os.lstat(top).st_ino, stat.S_IFDIR)
+    return Change(Kind.MODIFY, "", top, os.lstat(top).st_ino, stat.S_IFDIR)
 
 
 def _root_changed(lower: View, upper: View) -> bool:
@@ -123,22 +108,22 @@ def _pairs(
         yield name, None if low is not None and low.type == WHITEOUT else low, up
 
 
-def _compare(path: str, low: Node | None, up: Node | None) -> tuple[Difference | None, bool]:
-    """The difference at one name, if there is one, and whether to look into the directory."""
+def _compare(path: str, low: Node | None, up: Node | None) -> tuple[Change | None, bool]:
+    """The change at one name, if there is one, and whether to look into the directory."""
     if up is None or up.type == WHITEOUT:
         if low is None:
             return None, False
         source, inode = (up.path, up.inode) if up is not None else ("", 0)
-        return Difference(Kind.DELETE, path, source, inode, WHITEOUT), False
+        return Change(Kind.DELETE, path, source, inode, WHITEOUT), False
     if low is None:
-        return Difference(Kind.ADD, path, *_entry(up)), up.type == stat.S_IFDIR
+        return Change(Kind.ADD, path, *_entry(up)), up.type == stat.S_IFDIR
     is_directory = up.type == stat.S_IFDIR
     if low.type != up.type:
-        return Difference(Kind.MODIFY, path, *_entry(up)), is_directory
+        return Change(Kind.MODIFY, path, *_entry(up)), is_directory
     if is_directory:
         if low.dirs == up.dirs:
             return None, False
         same = low.path == up.path or same_directory(low.path, up.path)
     else:
         same = low.path == up.path or same_file(low.path, up.path)
-    return None if same else Difference(Kind.MODIFY, path, *_entry(up)), is_directory
+    return None if same else Change(Kind.MODIFY, path, *_entry(up)), is_directory

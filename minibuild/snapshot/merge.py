@@ -27,7 +27,7 @@ from minibuild.snapshot.api import (
     Strategy,
 )
 from minibuild.snapshot.apply import Applier
-from minibuild.snapshot.diff import differences
+from minibuild.snapshot.diff import changes
 from minibuild.snapshot.view import WHITEOUT, View
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _brings_nothing(
     snapshotter: "BaseSnapshotter", below: Sequence[SnapshotID], layers: Sequence[SnapshotID]
 ) -> bool:
     # A layer without changes would still show its root directory in place of the base's.
-    found = differences(_view(snapshotter, below), _view(snapshotter, layers))
+    found = changes(_view(snapshotter, below), _view(snapshotter, layers))
     return next(found, None) is None
 
 
@@ -143,7 +143,7 @@ def _all_is_news(lower: View, upper: View) -> bool:
             own.add(path)
             if node.type == stat.S_IFDIR:
                 pending.append(path)
-    return own <= {difference.path for difference in differences(lower, upper)}
+    return own <= {change.path for change in changes(lower, upper)}
 
 
 def _stack(snapshotter: "BaseSnapshotter", layers: list[SnapshotID]) -> Merged:
@@ -189,7 +189,7 @@ def by_hardlinks(
         applier = Applier(layer_dir, below, policy, cancelled=snapshotter.cancelled)
         for diff in diffs:
             lower, upper = view_of(snapshotter, diff.lower), view_of(snapshotter, diff.upper)
-            applier.apply(differences(lower, upper))
+            applier.apply(changes(lower, upper))
         snapshotter.commit(merged)
     except BaseException:
         if policy.failed is not None:

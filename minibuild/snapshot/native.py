@@ -34,7 +34,7 @@ class NativeSnapshotter(BaseSnapshotter):
         if parent is None:
             return snapshot
         from minibuild.snapshot.apply import Applier
-        from minibuild.snapshot.diff import differences
+        from minibuild.snapshot.diff import changes
         from minibuild.snapshot.view import View
 
         nothing = View((), self.whiteouts)
@@ -42,7 +42,7 @@ class NativeSnapshotter(BaseSnapshotter):
         try:
             folder = self.layer_dir(snapshot)
             applier = Applier(folder, nothing, MergePolicy(), link=False, cancelled=self.cancelled)
-            applier.apply(differences(nothing, whole))
+            applier.apply(changes(nothing, whole))
         except BaseException:
             self.remove(snapshot)
             raise

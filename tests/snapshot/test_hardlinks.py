@@ -8,9 +8,17 @@ import pytest
 
 from minibuild.errors import StoreError
 from minibuild.lab.model import link_groups
-from minibuild.snapshot.api import Applied, Defect, Diff, Kind, MergePolicy, SnapshotID, Strategy
+from minibuild.snapshot.api import (
+    Applied,
+    Change,
+    Defect,
+    Diff,
+    Kind,
+    MergePolicy,
+    SnapshotID,
+    Strategy,
+)
 from minibuild.snapshot.apply import Applier
-from minibuild.snapshot.diff import Difference
 from minibuild.snapshot.view import View
 from tests.snapshot.world import World, chmod, link, mkdir, remove, symlink, write
 
@@ -287,10 +295,10 @@ def test_c3_35_the_memory_of_inodes_ends_with_the_diff(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     (tmp_path / "layer").mkdir()
 
-    def add(path: str, source: str) -> Difference:
+    def add(path: str, source: str) -> Change:
         found = os.lstat(tmp_path / source)
         where = str(tmp_path / source)
-        return Difference(Kind.ADD, path, where, found.st_ino, stat.S_IFMT(found.st_mode))
+        return Change(Kind.ADD, path, where, found.st_ino, stat.S_IFMT(found.st_mode))
 
     applier = Applier(str(tmp_path / "layer"), View((), "plain"), MergePolicy())
     applier.apply([add("a", "f")])

@@ -8,7 +8,7 @@ import pytest
 
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Kind
-from minibuild.snapshot.diff import differences
+from minibuild.snapshot.diff import changes
 from minibuild.snapshot.view import WHITEOUT, View
 from tests.snapshot.world import World, mkdir, remove, write
 
@@ -86,7 +86,7 @@ def test_whiteouts_that_are_files(tmp_path: Path) -> None:
     assert tree(view) == ["d", "d/b", "d/c", "e", "e/a"]
     assert view.find("d/a") is None and view.find("e/a") is not None
     below = View(view.dirs[1:], "user")
-    kinds = {d.path: d.kind for d in differences(below, view)}
+    kinds = {d.path: d.kind for d in changes(below, view)}
     assert kinds["d/a"] is Kind.DELETE and kinds["e/a"] is Kind.MODIFY
 
 
@@ -94,9 +94,9 @@ def test_changes_where_there_is_nothing_to_change(tmp_path: Path) -> None:
     """Equal layers have none, and a whiteout deletes nothing where nothing is."""
     view = layers(tmp_path, {"d/a": ""}, {"gone": "gone", "d/gone": "gone", "d/new": ""})
     below = View(view.dirs[1:], "user")
-    assert list(differences(view, view)) == []
-    assert list(differences(below, below)) == []
-    found = [(d.kind, d.path) for d in differences(below, view)]
+    assert list(changes(view, view)) == []
+    assert list(changes(below, below)) == []
+    found = [(d.kind, d.path) for d in changes(below, view)]
     assert found == [(Kind.MODIFY, ""), (Kind.MODIFY, "d"), (Kind.ADD, "d/new")]
 
 
@@ -145,7 +145,7 @@ def test_changes_of_the_root_and_of_types(tmp_path: Path) -> None:
     """What is of another type is one change, with all that is in a new directory."""
     view = layers(tmp_path, {"a": "", "b/in": ""}, {"a/new": "", "b": ""})
     below = View(view.dirs[1:], "user")
-    found = [(d.kind, d.path, d.type) for d in differences(below, view)]
+    found = [(d.kind, d.path, d.type) for d in changes(below, view)]
     assert found == [
         (Kind.MODIFY, "", stat.S_IFDIR),
         (Kind.MODIFY, "a", stat.S_IFDIR),
@@ -153,9 +153,9 @@ def test_changes_of_the_root_and_of_types(tmp_path: Path) -> None:
         (Kind.MODIFY, "b", stat.S_IFREG),
     ]
     same = layers(tmp_path / "other", {"f": ""}, {})
-    assert list(differences(View(same.dirs[1:], "user"), same)) == []
+    assert list(changes(View(same.dirs[1:], "user"), same)) == []
     os.chmod(same.dirs[0], 0o700)
-    found = [(d.kind, d.path, d.type) for d in differences(View(same.dirs[1:], "user"), same)]
+    found = [(d.kind, d.path, d.type) for d in changes(View(same.dirs[1:], "user"), same)]
     assert found == [(Kind.MODIFY, "", stat.S_IFDIR)]
 
 
@@ -168,7 +168,7 @@ def test_changes_between_neighbours(tmp_path: Path) -> None:
         {"b": "2", "g": "2"},
     )
     two, one, zero = view.dirs
-    found = list(differences(View([one, zero], "user"), View([two, zero], "user")))
+    found = list(changes(View([one, zero], "user"), View([two, zero], "user")))
     assert [(d.kind, d.path, d.source) for d in found] == [
         (Kind.MODIFY, "", two),
         (Kind.DELETE, "a", ""),
@@ -192,7 +192,7 @@ def test_the_root_of_what_stands_on_nothing(
     root.mkdir()
     root.chmod(mode)
     os.chown(root, *owner)
-    found = list(differences(View([], "user"), View([str(root)], "user")))
+    found = list(changes(View([], "user"), View([str(root)], "user")))
     assert [d.path for d in found] == ([""] if changed else [])
 
 

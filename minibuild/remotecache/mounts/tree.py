@@ -90,10 +90,8 @@ def unpack_tree(
                 entry = entry._replace(name=name)
                 if not name:
                     writer.write_root(entry)
-                elif entry.kind == "link":
-                    writer.link(entry, clean(entry.linkname))
                 else:
-                    writer.write(entry, stream.reader.extents())
+                    writer.put(entry, stream.reader)
         writer.finish()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
