@@ -53,7 +53,7 @@ class Copier:
         """Copy all of the source to an empty file; `size` is what it is thought to have, and may be
         wrong. With `sha` it is hashed, too: a big file on its own, for the kernel copies it."""
         if size < SMALL:
-            self._by_buffer(source_fd, target_fd, size, sha)
+            self.read(source_fd, size, sha, target_fd)
             return
         if sha is not None:
             self.read(source_fd, size, sha)
@@ -62,28 +62,20 @@ class Copier:
             self._copy_extent(source_fd, target_fd, start, end)
         os.ftruncate(target_fd, size)  # There may be a hole at the end.
 
-    def read(self, fd: int, size: int, sha: Hash) -> None:
-        """Hash all of a file."""
+    def read(self, fd: int, size: int, sha: Hash | None, target_fd: int = -1) -> None:
+        """Read all of a file through the buffer, to hash it, or to write it to another one."""
         total = 0
         while count := os.readv(fd, [self._buffer]):
-            sha.update(self._view[:count])
-            total += count
-            # A filesystem may give less than was asked for before the end, as FUSE can.
-            if count < SMALL and total >= size:
-                break
-            self._check()
-
-    def _by_buffer(self, source_fd: int, target_fd: int, size: int, sha: Hash | None) -> None:
-        total = 0
-        while count := os.readv(source_fd, [self._buffer]):
             if sha is not None:
                 sha.update(self._view[:count])
-            written = os.write(target_fd, self._view[:count])
+            written = 0 if target_fd >= 0 else count
             while written < count:
                 written += os.write(target_fd, self._view[written:count])
             total += count
+            # A filesystem may give less than was asked for before the end, as FUSE can. Not to ask
+            # again at the end saves a call for each file.
             if count < SMALL and total >= size:
-                break  # That was the end; not asking again saves a call for each file.
+                break
             self._check()
 
     def _copy_extent(self, source_fd: int, target_fd: int, start: int, end: int) -> None:
@@ -92,7 +84,7 @@ class Copier:
             self._check()
             if in_kernel:
                 count = _copy_in_kernel(source_fd, target_fd, start, min(end - start, _CHUNK))
-                in_kernel = count > 0
+                in_kernel = bool(count)
             else:
                 count = os.preadv(source_fd, [self._view[: min(end - start, SMALL)]], start)
                 if not count:

@@ -22,7 +22,7 @@ class Level:
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
         self.name = name
-        self.identity = (0, 0)
+        self.identity: tuple[int, int] | None = None
 
 
 class Cursor:

@@ -140,7 +140,7 @@ def test_the_order_of_calls(tree: TreeWriter, name: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("mode", "while_written"), [(0o6755, 0o600), (0o1777, 0o600), (0o640, 0o640)]
+    ("mode", "while_written"), [(0o6755, 0o600), (0o1777, 0o600), (0o640, 0o640), (0o755, 0o755)]
 )
 def test_set_id_bits_wait_for_the_owner(
     root: Path, tree: TreeWriter, mode: int, while_written: int
@@ -287,6 +287,8 @@ def test_anything_is_replaced(root: Path, tree: TreeWriter, name: str, there: st
     done = make(tree, looks(kind, 0o755))
     kept = name == there == "directory"
     assert done == (("kept" if kept else "replaced") if name == "directory" else True)
+    if done == "replaced":
+        assert stat.S_IMODE((root / "e").lstat().st_mode) == 0o700
     tree.finish()
     assert stat.S_IFMT((root / "e").lstat().st_mode) == kind
     assert (root / "e" / "sub").exists() == kept
@@ -315,10 +317,10 @@ def test_what_may_stay(root: Path, name: str) -> None:
 def test_room_for_a_directory_is_made_of_all_else(root: Path) -> None:
     fd = os.open(root, os.O_PATH)
     in_the_way(root, "directory")
-    assert not replace(fd, "e", DIR) and (root / "e" / "sub").exists()
-    assert replace(fd, "e", REG) and not (root / "e").exists()
+    assert replace(fd, "e", DIR) is False and (root / "e" / "sub").exists()
+    assert replace(fd, "e", REG) is True and not (root / "e").exists()
     in_the_way(root, "file")
-    assert replace(fd, "e", DIR) and not (root / "e").exists()
+    assert replace(fd, "e", DIR) is True and not (root / "e").exists()
     os.close(fd)
 
 
@@ -406,6 +408,8 @@ def test_one_more_name(root: Path, tree: TreeWriter) -> None:
     os.close(root_fd)
     assert (root / "a").stat().st_nlink == 3
     assert os.readlink(root / "d" / "s") == "nowhere"
+    (root / "d" / "e").touch()
+    assert tree.link("e", str(root / "s")) and os.readlink(root / "d" / "e") == "nowhere"
     assert state(root / "d" / "b") == (REG | 0o644, *ME, TIMES)
 
 
@@ -432,12 +436,25 @@ def test_devices_and_where_they_cannot_be_made(
 def test_an_entry_restated(root: Path, tree: TreeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner comes before the mode here as well."""
     tree.file("f", looks(REG, 0o644), nothing)
-    tree.special("s", looks(LNK, 0o777), "f")
+    tree.special("s", looks(LNK, 0o777), "nowhere")
     for name, ids, mode in (("f", (11, 22), 0o4711), ("f", (11, 33), 0o4711), ("s", (1, 2), 0o600)):
         tree.restate(name, Metadata(REG | mode, *ids))
         found = (root / name).lstat()
         assert (found.st_uid, found.st_gid) == ids
         assert stat.S_IMODE(found.st_mode) == (0o777 if name == "s" else mode)
-    monkeypatch.setattr(owner, "chown", None)
+    tree.restate("f", Metadata(REG | 0o711, 11, 33))
     monkeypatch.setattr(os, "chmod", None)
-    tree.restate("f", Metadata(REG | 0o4711, 11, 33))  # Nothing to do.
+    tree.restate("f", Metadata(REG | 0o711, 44, 33))  # The mode stays.
+    monkeypatch.setattr(owner, "chown", None)
+    tree.restate("f", Metadata(REG | 0o711, 44, 33))  # Nothing to do.
+
+
+def test_what_is_refused_is_named(tree: TreeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directories by their paths: they are left somewhere else than they are made."""
+    named: list[str] = []
+    monkeypatch.setattr(owner, "fchown", lambda fd, uid, gid, name: named.append(name))
+    tree.describe(looks(DIR, 0o755))
+    tree.directory("d", looks(DIR, 0o755))
+    tree.directory("e", looks(DIR, 0o755))
+    tree.finish()
+    assert named == ["d/e", "d", "/"]
