@@ -17,7 +17,7 @@ from minibuild.linux import xattr
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import Applied, Defect, MergePolicy, Strategy
 from minibuild.snapshot.base import BaseSnapshotter
-from minibuild.snapshot.diff import differences
+from minibuild.snapshot.diff import changes
 from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.view import Node
 from minibuild.startup.tuples import NamedTuple
@@ -130,7 +130,7 @@ def _differing(worker: Worker, new: MergeCall, old: MergeCall | None) -> tuple[s
     snapshots = worker.snapshots
     assert isinstance(snapshots, BaseSnapshotter)
     before, after = view_of(snapshots, old.snapshot), view_of(snapshots, new.snapshot)
-    found = (difference.path for difference in differences(before, after))
+    found = (change.path for change in changes(before, after))
     return tuple(path for path in found if not _alike(before.find(path), after.find(path)))
 
 

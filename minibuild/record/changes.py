@@ -45,7 +45,7 @@ def changes(worker: Worker, key: DiffKey) -> list[Changed]:
 
 
 def _in_tree(worker: Worker, diff: Diff) -> Iterator[Changed]:
-    for kind, path, source in worker.snapshots.changes(diff):
+    for kind, path, source, *_ in worker.snapshots.changes(diff):
         if not path:
             continue
         if kind is Kind.DELETE:
