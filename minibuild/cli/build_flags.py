@@ -89,6 +89,10 @@ def with_insight() -> Parser:
     made.switch("--step", help="stop before each step; ? lists the commands. A pipe is a script")
     said = "of --plan and --step: text or json"
     made.add_argument("--format", default="", metavar="KIND", help=said)
+    made.add_argument(
+        "--report", dest="report_file", default="", metavar="FILE",
+        help="write a page about the build to FILE",
+    )  # fmt: skip
     return made
 
 
@@ -99,13 +103,6 @@ def _add_results(made: Parser) -> None:
     made.switch("-q", "--quiet", help="print nothing but the image id")
     add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
     add("--metadata-file", default="", metavar="FILE", help="write what was built to FILE, as JSON")
-    add(
-        "--report",
-        dest="report_file",
-        default="",
-        metavar="FILE",
-        help="write a page about the build to FILE",
-    )
     made.add_optional_value(
         "--pull",
         "always",

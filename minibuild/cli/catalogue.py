@@ -63,6 +63,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "doctor": Entry("doctor", "check what this machine can do, and say how to mend it"),
     "lab": Entry("lab", "reproduce defects of merges, with the fix and without"),
     "lab try": Entry("lab_try", "work out a merge or diff of small trees, by a model and for real"),
+    "lab learn": Entry("lab_learn", "set the exercise of a lesson of the course"),
+    "lab check": Entry("lab_learn", "mark the exercise of a lesson"),
     "version": Entry("version", "show the version of this program and what it runs on"),
     "completion": Entry("completion", "print a completion script for bash, zsh or fish"),
 }

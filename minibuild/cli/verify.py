@@ -17,6 +17,7 @@ from contextlib import ExitStack
 
 from minibuild.cli.build import run as run_build
 from minibuild.cli.build_flags import parser as build_parser
+from minibuild.cli.build_flags import with_insight
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
@@ -134,6 +135,7 @@ def _build(
     from minibuild.errors import BuildError
 
     changed = {
+        **vars(with_insight().options([])),  # for the flags that this command has not
         **vars(options),
         "output": [f"type=oci,tar=false,rewrite-timestamp=true,dest={dest}"],
         "no_cache": True,

@@ -7,16 +7,14 @@ Read next: `document`.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from minibuild.digest import Digest
 from minibuild.errors import ImageError, StoreError
-from minibuild.imagetools.edit import Image, read_image
+from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import Usage, usage
 from minibuild.imagetools.waste import LayerOrigin
-from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.page.written import Written, of_layers, of_steps
 from minibuild.record.blame import Blame, Source
 from minibuild.record.lookup import known_parts, where_ran
-from minibuild.record.made import layer_origins, layer_steps
+from minibuild.record.made import image_of, layer_origins, layer_steps
 from minibuild.record.records import Build, Records, Step
 from minibuild.record.story import Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
@@ -114,7 +112,7 @@ def longest_chain(build: Build) -> list[Step]:
 
 def _images(worker: Worker, build: Build, blame: Blame) -> Iterator[ImageFacts]:
     for output in build.outputs:
-        image = _image(worker, output.get("digests", ()))
+        image = image_of(worker.content, output)
         if image is None:
             continue
         try:
@@ -123,18 +121,6 @@ def _images(worker: Worker, build: Build, blame: Blame) -> Iterator[ImageFacts]:
             continue  # A layer is not here: pruned, or never fetched.
         layers = tuple(_layers(image, build, output.get("vertex")))
         yield ImageFacts(image, used, layers, tuple(_files(used, layers, blame)))
-
-
-def _image(worker: Worker, digests: Sequence[str]) -> Image | None:
-    """The image whose manifest is the first of some digests, if the store has it."""
-    for digest in map(Digest, digests[:1]):
-        if worker.content.has(digest):
-            size = worker.content.size(digest)
-            try:
-                return read_image(worker.content, Descriptor(OCI_MANIFEST, digest, size))
-            except ImageError:
-                return None
-    return None
 
 
 def _layers(image: Image, build: Build, last: int | None) -> Iterator[LayerFacts]:

@@ -7,7 +7,12 @@ from. Only records are read. Read next: `blame`.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from minibuild.digest import Digest
+from minibuild.errors import ImageError
+from minibuild.imagetools.edit import Image, read_image
 from minibuild.imagetools.waste import LayerOrigin, origins
+from minibuild.oci.content import ContentStore
+from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.record.blame import makers
 from minibuild.record.records import Build, Records, Step
 
@@ -21,6 +26,17 @@ def build_of(records: Records, digests: Collection[str]) -> tuple[Build, Step] |
             if number is not None and not set(digests).isdisjoint(output.get("digests", ())):
                 return build, build.steps[number]
     return None
+
+
+def image_of(content: ContentStore, output: Mapping[str, Any]) -> Image | None:
+    """The image that a record names as an output, if the store has it."""
+    digest = next(map(Digest, output.get("digests", ())), None)
+    if digest is None or not content.has(digest):
+        return None
+    try:
+        return read_image(content, Descriptor(OCI_MANIFEST, digest, content.size(digest)))
+    except ImageError:
+        return None
 
 
 def layer_steps(build: Build, last: Step, count: int) -> Sequence[Step | None]:

@@ -1,0 +1,140 @@
+"""`minibuild lab learn` and `lab check`: the exercises of the course, set and marked.
+
+Comes in: the number of a lesson, a folder. Goes out: the folder of an exercise; or what is right in
+it and what is not, and exit code 1 if something is not. Read next: `minibuild.course.exercise`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+from minibuild.cli.stores import open_store
+from minibuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from minibuild.course.exercise import Exercise, Finding, Ran
+
+WRONG = 1
+_EPILOG = "The lessons are the pages docs/course/1.md to 8.md."
+
+
+def _made(name: str, description: str) -> Parser:
+    made = Parser(f"minibuild lab {name}", description=description, epilog=_EPILOG)
+    made.add_argument("lesson", nargs="?", default="", metavar="N", help="number of the lesson")
+    made.add_argument("folder", nargs="?", default="", metavar="DIR", help="default: lesson-N")
+    made.add_format()
+    return made
+
+
+# --- learn ---
+
+
+def _learn_parser() -> Parser:
+    return _made("learn", "Set the exercise of a lesson: make its folder. Without N, list them.")
+
+
+def _learn(options: argparse.Namespace, session: Session) -> None:
+    from minibuild.course.catalogue import EXERCISES, exercise
+
+    if not options.lesson:
+        if options.format == "json":
+            found = [{"lesson": one.number, "title": one.title} for one in EXERCISES.values()]
+            return session.say_json(found)
+        rows = [[str(one.number), one.title] for one in EXERCISES.values()]
+        return session.say_table(["LESSON", "TITLE"], rows, "LESSON")
+    wanted = exercise(options.lesson)
+    folder = options.folder or _folder(wanted)
+    _write(wanted, folder)
+    if options.format == "json":
+        return session.say_json({"lesson": wanted.number, "folder": folder, "task": wanted.task})
+    session.say(f"{folder}: {wanted.title}")
+    session.say("")
+    session.say_lines(wanted.task.splitlines())
+    session.say("")
+    again = f" {options.folder}" if options.folder else ""
+    session.say(f"then: minibuild lab check {wanted.number}{again}")
+
+
+def _folder(wanted: "Exercise") -> str:
+    return f"lesson-{wanted.number}"
+
+
+def _write(wanted: "Exercise", folder: str) -> None:
+    try:
+        os.mkdir(folder)
+        for name, text in wanted.files.items():
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(text)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{folder} is there already", hint="name another folder, or remove it to begin again"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+# --- check ---
+
+
+def _check_parser() -> Parser:
+    return _made("check", "Mark the exercise of a lesson: 0 if all is right, else 1.")
+
+
+def _check(options: argparse.Namespace, session: Session) -> int:
+    from minibuild.course.catalogue import exercise
+
+    if not options.lesson:
+        raise UsageError("which lesson?", hint="minibuild lab check 1")
+    wanted = exercise(options.lesson)
+    folder = options.folder or _folder(wanted)
+    if not os.path.isdir(folder):
+        raise UsageError(
+            f"there is no folder {folder}", hint=f"minibuild lab learn {wanted.number} makes it"
+        )
+    ran = [_run(words, folder, session) for words in wanted.commands]
+    with open_store(session) as worker:
+        from minibuild.course.exercise import Answer
+
+        findings = wanted.mark(Answer(folder, worker, ran))
+    right = all(found.right for found in findings)
+    if options.format == "json":
+        made = [found._asdict() for found in findings]
+        session.say_json({"lesson": wanted.number, "right": right, "findings": made})
+    else:
+        session.say_lines(_told(wanted, findings, right=right))
+    return 0 if right else WRONG
+
+
+def _told(wanted: "Exercise", findings: "Sequence[Finding]", *, right: bool) -> list[str]:
+    lines = [f"{'yes' if found.right else 'NO '}  {found.said}" for found in findings]
+    last = "all right" if right else "not yet"
+    return [*lines, "", f"lesson {wanted.number}: {last}"]
+
+
+def _run(words: Sequence[str], folder: str, session: Session) -> "Ran":
+    """Another command, in a process of its own: without root a build enters a namespace."""
+    from minibuild.course.exercise import Ran
+
+    done = subprocess.run(
+        [sys.executable, "-m", "minibuild", *words],
+        cwd=folder,
+        env={**session.environment.variables, "MINIBUILD_ROOT": session.root},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
+COMMANDS = {
+    "lab learn": Command(_learn_parser, _learn),
+    "lab check": Command(_check_parser, _check),
+}

@@ -1,0 +1,54 @@
+"""Lesson 6: the algebra. Marked by the model of `lab try`."""
+
+from collections.abc import Iterator
+
+from minibuild.course.exercise import Answer, Exercise, Finding, NotReady
+from minibuild.errors import UsageError
+from minibuild.lab.model import Tree
+from minibuild.lab.trial import by_model, parse
+
+_TASK = """\
+Find two trees for which merge(a, b) and merge(b, a) differ in one path only, while each
+of the trees has two files or more. Write them into the file `trees`, in the words of
+`lab try`, a line for each."""
+
+
+def _check(answer: Answer) -> Iterator[Finding]:
+    lines = [line for line in answer.text("trees").splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("a=", "b="))]
+    if len(named) != len(lines) or len(named) != 2:
+        raise NotReady("the file `trees` is to have a line a=... and a line b=...")
+    try:
+        one, other = (_tree(words, named) for words in ("merge(a, b)", "merge(b, a)"))
+        sizes = [_files(_tree(name, named)) for name in ("a", "b")]
+    except UsageError as error:
+        raise NotReady(error.message) from error
+    yield Finding(min(sizes) >= 2, f"each tree has 2 files or more (they have {sizes})")
+    paths = sorted(p for p in one.keys() | other.keys() if not _same(one, other, p))
+    said = " ".join(paths) or "none"
+    yield Finding(len(paths) == 1, f"the merges differ in one path (they differ in: {said})")
+
+
+def _tree(expression: str, trees: list[str]) -> Tree:
+    return by_model(*parse(expression, trees)).model
+
+
+def _files(tree: Tree) -> int:
+    return sum(entry.type == "file" for entry in tree.values())
+
+
+def _same(one: Tree, other: Tree, path: str) -> bool:
+    """Whether a path is the same in two trees, wherever its file came from."""
+    here, there = one.get(path), other.get(path)
+    if here is None or there is None:
+        return here is there
+    return (here.type, here.mode, here.data) == (there.type, there.mode, there.data)
+
+
+EXERCISE = Exercise(
+    6,
+    "The algebra of layers",
+    _TASK,
+    {"trees": "a=x y/1\nb=z y/2\n"},
+    _check,
+)

@@ -1,0 +1,61 @@
+"""Lesson 4: the graph, not the file. Marked by the longest chain of RUNs, and by the files."""
+
+import hashlib
+from collections.abc import Iterator
+
+from minibuild.course.exercise import Answer, Exercise, Finding
+from minibuild.image.listing import tree_of
+from minibuild.record.records import Build
+
+_TASK = """\
+The four slow RUNs wait for each other. Write the Dockerfile so that they do not: of its
+RUNs no more than 2 may stand on each other, each slow one stays a RUN of its own, and
+/out has the same files."""
+
+_FILES = {"a": "a\n", "b": "b\n", "c": "c\n", "d": "d\n", "all": "a\nb\nc\nd\n"}
+_LONGEST = 2
+
+
+def _check(answer: Answer) -> Iterator[Finding]:
+    build = answer.built()
+    chain = longest_chain(build)
+    said = ", ".join(str(line) for line in chain)
+    yield Finding(
+        len(chain) <= _LONGEST, f"no more than 2 RUNs stand on each other (the most: lines {said})"
+    )
+    slow = [step for step in build.steps if step.kind == "exec" and "sleep" in step.text]
+    single = [step for step in slow if step.text.count("sleep") == 1]
+    yield Finding(len(single) >= 4, "each slow command has a RUN of its own")
+    tree = tree_of(answer.layers(build), hashed=True)
+    for name, text in _FILES.items():
+        item = tree.get(f"out/{name}")
+        same = item is not None and item.sha == hashlib.sha256(text.encode()).hexdigest()
+        yield Finding(same, f"/out/{name} has the same contents")
+
+
+def longest_chain(build: Build) -> list[int]:
+    """The lines of the longest list of RUNs of which each needs the one before."""
+    longest: list[list[int]] = []
+    for step in build.steps:  # inputs come first
+        before = max((longest[i] for i in step.inputs if i is not None), key=len, default=[])
+        longest.append([*before, step.line] if step.kind == "exec" else before)
+    return max(longest, key=len, default=[])
+
+
+EXERCISE = Exercise(
+    4,
+    "The graph, not the file",
+    _TASK,
+    {
+        "Dockerfile": """\
+FROM busybox
+WORKDIR /out
+RUN sleep 1; echo a > a
+RUN sleep 1; echo b > b
+RUN sleep 1; echo c > c
+RUN sleep 1; echo d > d
+RUN cat a b c d > all
+"""
+    },
+    _check,
+)
