@@ -2,11 +2,14 @@
 
 Comes in: cases, and an account. Goes out: for each, how it ended, its output, and what it left in
 the upper layer. A process of its own, because an ordinary account enters a user namespace first,
-which only a process with one thread can, and never leaves it.
+which only a process with one thread can, and never leaves it. It is kept for the next cases: to
+start it takes longer than most of them.
 
-    python -m tests.executor.steps       reads (folder, cases) from stdin, writes the outcomes
+    python -m tests.executor.steps FOLDER   reads lists of cases from stdin, writes their outcomes
 """
 
+import atexit
+import functools
 import os
 import pickle
 import pwd
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,24 +129,57 @@ def _name_with_subordinate_ids() -> str:
     pytest.skip("no account has subordinate ids")
 
 
-def run(who: Account, cases: Sequence[Case]) -> list[Outcome]:
-    """Run the cases one after the other, each in a fresh upper layer."""
-    folder = tempfile.mkdtemp(prefix="minibuild-steps-")
-    os.chown(folder, who.uid, -1)
-    path = os.pathsep.join([str(CHECKOUT), *(p for p in sys.path if p.endswith("-packages"))])
+def run(who: Account, cases: Sequence[Case], *, fresh: bool = False) -> list[Outcome]:
+    """Run the cases one after the other, each in a fresh upper layer. In a `fresh` process where it
+    counts what the kernel killed: it says so for all steps since a process last asked."""
+    if not fresh:
+        return _runner(who).run(cases)
+    runner = Runner(who)
     try:
-        done = subprocess.run(
-            [*who.command, "-m", "tests.executor.steps"],
-            input=pickle.dumps((folder, list(cases))),
+        return runner.run(cases)
+    finally:
+        runner.end()
+
+
+@functools.cache
+def _runner(who: Account) -> "Runner":
+    runner = Runner(who)
+    atexit.register(runner.end)
+    return runner
+
+
+class Runner:
+    """A process of an account that runs cases until this process ends."""
+
+    def __init__(self, who: Account) -> None:
+        self._folder = tempfile.mkdtemp(prefix="minibuild-steps-")
+        os.chown(self._folder, who.uid, -1)
+        path = os.pathsep.join([str(CHECKOUT), *(p for p in sys.path if p.endswith("-packages"))])
+        self._process = subprocess.Popen(
+            [*who.command, "-m", "tests.executor.steps", self._folder],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PYTHONPATH": path, "PATH": os.environ["PATH"]},
-            cwd=folder,
-            check=True,
+            cwd=self._folder,
         )
-        found: list[Outcome] = pickle.loads(done.stdout)
+
+    def run(self, cases: Sequence[Case]) -> list[Outcome]:
+        """The outcomes of the cases."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        pickle.dump(list(cases), stdin)
+        stdin.flush()
+        try:
+            found: list[Outcome] = pickle.load(stdout)
+        except EOFError:
+            _runner.cache_clear()
+            pytest.fail(f"what runs the steps ended with {self._process.wait()}")
         return found
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._process.communicate()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Bench:
@@ -261,13 +298,13 @@ def main() -> None:
     """The program of the module's docstring."""
     if needs_user_namespace():
         enter_user_namespace(plan_id_maps())
-    folder, cases = pickle.load(sys.stdin.buffer)
-    bench = Bench(folder)
-    try:
-        outcomes = [bench.outcome(case) for case in cases]
-    finally:
-        bench.executor.close()
-    sys.stdout.buffer.write(pickle.dumps(outcomes))
+    bench = Bench(sys.argv[1])
+    with suppress(EOFError):
+        while True:
+            cases = pickle.load(sys.stdin.buffer)
+            sys.stdout.buffer.write(pickle.dumps([bench.outcome(case) for case in cases]))
+            sys.stdout.buffer.flush()
+    bench.executor.close()
     for name in ("base", "extra", "upper", "work"):
         shutil.rmtree(bench.path(name), ignore_errors=True)
 

@@ -27,7 +27,7 @@ EAT = "tail /dev/zero"
 def one(script: str, who: Account | None = None, **limits: Any) -> Outcome:
     """A step with limits."""
     step = sh(script, resources=Resources(**limits))
-    return run(who or account("own"), [Case(step)])[0]
+    return run(who or account("own"), [Case(step)], fresh=True)[0]
 
 
 @pytest.mark.needs("cgroup")
@@ -103,7 +103,7 @@ def test_steps_do_not_share_a_limit() -> None:
             resources=Resources(memory_bytes=64 * MIB, memory_swap_bytes=64 * MIB),
         )
     )
-    for found in run(account("own"), [half, half, half]):
+    for found in run(account("own"), [half, half, half], fresh=True):
         assert found.exit is not None and found.exit.code == 0, found
 
 
@@ -138,7 +138,7 @@ def test_a_bomb_ends_with_its_step() -> None:
     mark = f"mark-{os.getpid()}-{time.time_ns()}"
     script = f"bomb() {{ : {mark}; sleep 0.05; bomb & bomb & }}; bomb; sleep 1000"
     step = sh(script, limits=())
-    found = run(account("own"), [Case(step, cancel_after_s=0.6)])[0]
+    found = run(account("own"), [Case(step, cancel_after_s=0.6)], fresh=True)[0]
     assert found.error[0] == "Cancelled"
     assert [p for p in Path("/proc").glob("[0-9]*/cmdline") if mark in text(p)] == []
 
