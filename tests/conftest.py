@@ -4,6 +4,7 @@ Comes in: `@pytest.mark.needs(...)`, `--update-golden`, CI in the environment. R
 `support/probes.py`.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -37,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda number, frame: None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of each later collection of garbage what is there for good: ten thousand tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:
@@ -164,6 +171,18 @@ class Cli:
                 pytrace=False,
             )
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def has_busybox(self, store: str) -> None:
+        """Begin with a copy of `busybox_store`, which is the quickest way to have the image."""
+        shutil.copytree(store, self.root)
+
+
+@pytest.fixture(scope="session")
+def busybox_store(tmp_path_factory: pytest.TempPathFactory, busybox_tar: str) -> str:
+    """A store with busybox:latest. Copy it: tests share it."""
+    root = str(tmp_path_factory.mktemp("busybox-store") / "root")
+    Cli(root)("image", "import", busybox_tar, "busybox:latest")
+    return root
 
 
 @pytest.fixture

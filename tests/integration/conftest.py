@@ -78,9 +78,9 @@ def project(tmp_path: Path) -> Callable[[Mapping[str, str]], str]:
 
 
 @pytest.fixture
-def builds(cli: Cli, busybox_tar: str, tmp_path: Path) -> Builds:
+def builds(cli: Cli, busybox_store: str, tmp_path: Path) -> Builds:
     """A store with busybox:latest, imported from a tar."""
-    cli("image", "import", busybox_tar, "busybox:latest")
+    cli.has_busybox(busybox_store)
     return Builds(cli, tmp_path)
 
 

@@ -24,8 +24,8 @@ RUN --mount=type=secret,id=s cat /run/secrets/s; echo "token $API_TOKEN"
 
 
 @pytest.fixture
-def context(cli: Cli, tmp_path: Path, busybox_tar: str) -> str:
-    cli("image", "import", busybox_tar, "busybox")
+def context(cli: Cli, tmp_path: Path, busybox_store: str) -> str:
+    cli.has_busybox(busybox_store)
     folder = tmp_path / "context"
     folder.mkdir()
     (folder / "Dockerfile").write_text(DOCKERFILE)

@@ -70,12 +70,24 @@ def _children(pid: int) -> list[int]:
     return direct + [found for child in direct for found in _children(child)]
 
 
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A context of so many files that a copy of them takes a while."""
+    folder = tmp_path_factory.mktemp("busy")
+    (folder / "Dockerfile").write_text(_READ)
+    for part in range(_PARTS):
+        os.mkdir(folder / f"part{part}")
+        for number in range(2000):
+            with open(f"{folder}/part{part}/f{number}", "wb") as file:
+                file.write(b"%d" % number * 50)
+    return str(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_and_no_file_stays(
-    builds: Builds, project: Project, number: signal.Signals
+    builds: Builds, project: Project, busy: str, number: signal.Signals
 ) -> None:
-    context = _context(project, _READ, files=4000)
-    running = builds.cli.start("build", "--progress=plain", context)
+    running = builds.cli.start("build", "--progress=plain", busy)
     deadline = time.monotonic() + 20
     while len(below := _children(running.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)

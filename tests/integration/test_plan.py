@@ -90,8 +90,8 @@ class Project:
 
 
 @pytest.fixture
-def project(cli: Cli, tmp_path: Path, busybox_tar: str) -> Project:
-    cli("image", "import", busybox_tar, "busybox")
+def project(cli: Cli, tmp_path: Path, busybox_store: str) -> Project:
+    cli.has_busybox(busybox_store)
     return Project(tmp_path / "context", cli.root)
 
 

@@ -30,8 +30,8 @@ RUN rm /tmp/big && ls /srv
 
 
 @pytest.fixture
-def context(cli: Cli, busybox_tar: str, tmp_path: Path) -> Path:
-    cli("image", "import", busybox_tar, "busybox")
+def context(cli: Cli, busybox_store: str, tmp_path: Path) -> Path:
+    cli.has_busybox(busybox_store)
     for name, text in {"src/a": "a\n", "conf/app.conf": "x\n", "Dockerfile": DOCKERFILE}.items():
         path = tmp_path / "context" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,8 +60,8 @@ class Project:
 
 
 @pytest.fixture
-def project(cli: Cli, tmp_path: Path, busybox_tar: str) -> Project:
-    cli("image", "import", busybox_tar, "busybox")
+def project(cli: Cli, tmp_path: Path, busybox_store: str) -> Project:
+    cli.has_busybox(busybox_store)
     return Project(cli, tmp_path / "context")
 
 

@@ -22,9 +22,9 @@ RUN test -S /x
 
 
 @pytest.fixture
-def lab(cli: Cli, busybox_tar: str) -> Cli:
+def lab(cli: Cli, busybox_store: str) -> Cli:
     """A store with busybox:latest."""
-    cli("image", "import", busybox_tar, "busybox:latest")
+    cli.has_busybox(busybox_store)
     return cli
 
 

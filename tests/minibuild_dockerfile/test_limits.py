@@ -34,11 +34,11 @@ def lines(instruction: str, count: int) -> str:
         f"FROM busybox\nENV a={KIB}\n" + lines("ENV a=" + "$a" * 200, 50),
         f"FROM busybox\nENV a={KIB}\n" + lines("ENV a=${a//x/$a}", 50),
         f"FROM busybox\nENV a={KIB}\n" + lines("ENV a=${a:-1}${a:+$a}", 50),
-        f"FROM busybox\nENV a={KIB}\n" + lines("LABEL b=$a c=$a d=$a", 10_000),
-        f"FROM busybox\nENV a={KIB}\n" + lines("EXPOSE ${a:+1-5000}$a", 10_000),
-        f"FROM busybox\nENV a={KIB}\nCOPY <<E /\n" + lines("$a", 20_000) + "E\n",
-        f"FROM busybox\nENV a={KIB}\n" + lines("COPY $a /", 20_000),
-        f"FROM busybox\nARG a={KIB}\n" + lines("RUN x", 20_000),
+        f"FROM busybox\nENV a={KIB * 16}\n" + lines("LABEL b=$a c=$a d=$a", 700),
+        f"FROM busybox\nENV a={KIB * 16}\n" + lines("EXPOSE ${a:+1-5000}$a", 700),
+        f"FROM busybox\nENV a={KIB * 16}\nCOPY <<E /\n" + lines("$a", 1300) + "E\n",
+        f"FROM busybox\nENV a={KIB * 16}\n" + lines("COPY $a /", 1300),
+        f"FROM busybox\nARG a={KIB * 16}\n" + lines("RUN x", 1300),
         "FROM busybox AS a\n" + lines("ENV a=1", 5000) + lines("FROM a AS a", 5000),
     ],
 )
@@ -57,16 +57,18 @@ def test_what_is_long_and_not_endless_is_built() -> None:
 
 
 def test_each_image_has_its_own_budget() -> None:
-    text = f"FROM busybox AS a\nENV a={KIB}\n" + lines("ENV b=$a$a$a", 2800)
+    text = f"FROM busybox AS a\nENV a={KIB * 16}\n" + lines("ENV b=$a$a$a", 175)
     assert len(build(text, AMD64, Platform("linux", "arm64")).images) == 2
     with pytest.raises(DockerfileError, match="16 MiB"):
         build(text + text.replace("AS a", "AS b") + "COPY --from=a a /\n")
 
 
 @pytest.mark.parametrize("instruction", ["ARG A=1", "ENV A=1", "LABEL A=1", "RUN x", "USER x"])
-def test_too_many_instructions(instruction: str) -> None:
+def test_too_many_instructions(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert limits.MOST_INSTRUCTIONS == 100_000
+    monkeypatch.setattr(limits, "MOST_INSTRUCTIONS", 1000)
     text = "FROM busybox\n" + lines(instruction, limits.MOST_INSTRUCTIONS)
-    with pytest.raises(DockerfileError, match="more than 100000 instructions") as caught:
+    with pytest.raises(DockerfileError, match="more than 1000 instructions") as caught:
         build(text)
     assert caught.value.span is not None
     assert caught.value.span.first == limits.MOST_INSTRUCTIONS + 1

@@ -59,20 +59,12 @@ def project(tmp_path: Path) -> Project:
     return write
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, busybox_tar: str) -> str:
-    """A store that knows nothing but busybox."""
-    cli = Cli(str(tmp_path_factory.mktemp("template") / "store"))
-    cli("image", "import", busybox_tar, "busybox")
-    return cli.root
-
-
 @pytest.fixture
-def stores(tmp_path: Path, template: str) -> Stores:
+def stores(tmp_path: Path, busybox_store: str) -> Stores:
     """`stores(name)` is the command line with a copy of that store."""
 
     def make(name: str) -> Cli:
-        return Cli(shutil.copytree(template, str(tmp_path / "stores" / name)))
+        return Cli(shutil.copytree(busybox_store, str(tmp_path / "stores" / name)))
 
     return make
 

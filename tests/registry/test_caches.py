@@ -40,20 +40,12 @@ RUN {NOW} > /built && rm /last
 FILES = {"Dockerfile": DOCKERFILE, "src": "src", "link": "link", "last": "last"}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory, busybox_tar: str) -> str:
-    """A store that knows nothing but busybox."""
-    cli = Cli(str(tmp_path_factory.mktemp("template") / "store"))
-    cli("image", "import", busybox_tar, "busybox")
-    return cli.root
-
-
 @pytest.fixture
-def stores(tmp_path: Path, template: str) -> Stores:
+def stores(tmp_path: Path, busybox_store: str) -> Stores:
     """`stores(name)` is the command line with a copy of that store: another machine."""
 
     def make(name: str) -> Cli:
-        return Cli(shutil.copytree(template, str(tmp_path / "stores" / name)))
+        return Cli(shutil.copytree(busybox_store, str(tmp_path / "stores" / name)))
 
     return make
 
@@ -83,9 +75,9 @@ def built(cli: Cli, tmp_path: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def layers_in(cli: Cli, template: str) -> int:
+def layers_in(cli: Cli, busybox_store: str) -> int:
     """How many layers a store has, besides those that it began with."""
-    folders = (f"{root}/blobs/sha256" for root in (cli.root, template))
+    folders = (f"{root}/blobs/sha256" for root in (cli.root, busybox_store))
     new, old = ({name for name in os.listdir(folder)} for folder in folders)
     count = 0
     for name in new - old:
@@ -113,7 +105,7 @@ def executed(output: str) -> list[str]:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_another_machine_runs_nothing_and_fetches_no_layer(
-    stores: Stores, project: Project, plain: Server, tmp_path: Path, template: str, mode: str
+    stores: Stores, project: Project, plain: Server, tmp_path: Path, busybox_store: str, mode: str
 ) -> None:
     name, cache = f"{plain.address}/caches/{mode}:1", f"{plain.address}/caches/{mode}:cache"
     to = f"--cache-to=type=registry,ref={cache},mode={mode}"
@@ -128,7 +120,7 @@ def test_another_machine_runs_nothing_and_fetches_no_layer(
     with open(metadata) as file:
         assert json.load(file)["containerimage.digest"] == first["containerimage.digest"]
     assert len(blobs_fetched(plain.requests()[before:])) == 1  # the config of the cache
-    assert layers_in(two, template) == 0
+    assert layers_in(two, busybox_store) == 0
 
 
 @pytest.mark.parametrize(("mode", "again"), [("min", ["COPY src /src", "RUN mkdir"]), ("max", [])])
@@ -146,7 +138,7 @@ def test_max_has_the_steps_that_are_in_no_image(
 
 
 def test_a_link_that_changed_is_all_that_is_made(
-    stores: Stores, project: Project, plain: Server, tmp_path: Path, template: str
+    stores: Stores, project: Project, plain: Server, tmp_path: Path, busybox_store: str
 ) -> None:
     """It lies between others, which stay where they are."""
     name, cache = f"{plain.address}/caches/change:1", f"{plain.address}/caches/change:cache"
@@ -159,7 +151,7 @@ def test_a_link_that_changed_is_all_that_is_made(
     context = project(Dockerfile=links, link="another")
     done = two("build", "--progress=plain", "--push", "-t", name, "--cache-from", cache, context)
     assert executed(done.stderr) == ["COPY --link link /link"]
-    assert layers_in(two, template) == 1
+    assert layers_in(two, busybox_store) == 1
 
 
 def test_many_layers_are_no_tower_of_work(stores: Stores, project: Project, tmp_path: Path) -> None:
@@ -213,7 +205,7 @@ def test_a_cache_goes_on_to_others(
     assert again["containerimage.digest"] == first["containerimage.digest"]
 
 
-def test_a_folder(stores: Stores, project: Project, tmp_path: Path, template: str) -> None:
+def test_a_folder(stores: Stores, project: Project, tmp_path: Path, busybox_store: str) -> None:
     folder, out = tmp_path / "cache", tmp_path / "out"
     to = f"--cache-to=type=local,dest={folder},mode=max"
     stores("one")("build", to, "-o", str(out), project())
@@ -238,7 +230,7 @@ def test_a_folder(stores: Stores, project: Project, tmp_path: Path, template: st
 
 
 def test_in_the_image_itself(
-    stores: Stores, project: Project, plain: Server, tmp_path: Path, template: str
+    stores: Stores, project: Project, plain: Server, tmp_path: Path, busybox_store: str
 ) -> None:
     name = f"{plain.address}/caches/inline:1"
     first = built(
@@ -250,7 +242,7 @@ def test_in_the_image_itself(
         project(),
     )  # fmt: skip
     assert second["containerimage.digest"] == first["containerimage.digest"]
-    assert layers_in(two, template) == 0
+    assert layers_in(two, busybox_store) == 0
     plain_name = f"{plain.address}/caches/inline:plain"
     two("build", "--push", "-t", plain_name, project())
     done = stores("three")("build", "--cache-from", plain_name, project())
