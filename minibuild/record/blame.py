@@ -10,20 +10,21 @@ Read next: `minibuild.snapshot.view`, for what a tree says of a path.
 import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from minibuild.cache.results import DiffKey
 from minibuild.image.listing import entries_of
 from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.record.causes import read_files
+from minibuild.record.copies import placed
 from minibuild.record.records import Build, Step
 from minibuild.record.story import GetParts, input_of
 from minibuild.snapshot.api import SnapshotID
 from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.compare import same_file
 from minibuild.snapshot.merge import view_of
-from minibuild.snapshot.view import View
+from minibuild.snapshot.view import Node
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
@@ -67,7 +68,8 @@ class Blame:
         """Where a path in the result of a step comes from, nearest first."""
         path, result = path.strip("/"), step.result
         while True:
-            diff, trace = self._last(result, path)
+            at, trace = self._last(result, path)
+            diff = None if at is None else result[at]
             if diff is None:
                 if trace == "lost":
                     yield Origin("lost", f"/{path}")
@@ -76,31 +78,40 @@ class Blame:
             if maker is None or maker.kind == "image":
                 yield Origin("base", f"/{path}", maker, gone=trace == "gone")
                 return
-            yield Origin("step", f"/{path}", maker, gone=trace == "gone")
+            again = result[:at].count(diff)
+            yield Origin("step", f"/{path}", self._said_again(maker, again), gone=trace == "gone")
             if trace == "gone" or maker.kind != "file":
                 return
             source = self.copied(maker, path)
-            if source is None:
-                return
+            if source is None or source.words.startswith("dir") != (trace == "directory"):
+                return  # Such as a folder that was made for what was copied into it.
             if source.step.kind == "local":
                 yield Origin("context", source.path, source.step, source.words)
                 return
             result, path = source.step.result, source.path.strip("/")
 
+    def _said_again(self, step: Step, times: int) -> Step:
+        """A step that the definition says several times, which is one vertex, as it is said the
+        time after so many."""
+        lines = self._build.text.splitlines()
+        here = lines[step.line - 1].strip() if 0 < step.line <= len(lines) else ""
+        same = [n for n, text in enumerate(lines, 1) if n >= step.line and text.strip() == here]
+        return step._replace(lines=(same[times],)) if 0 < times < len(same) else step
+
     # --- Which diff ---
 
     def _last(self, result: Sequence[int], path: str) -> tuple[int | None, Trace]:
-        """The diff that made what is there, or that deleted it. A directory is made by the first
-        that has it: others only put something into it."""
+        """Which diff made what is there, or deleted it. A directory is made by the first that has
+        it: others only put something into it."""
         made: int | None = None
-        for key in reversed(result):
-            trace = self._trace(key, path)
+        for at in reversed(range(len(result))):
+            trace = self._trace(result[at], path)
             if trace == "directory":
-                made = key
+                made = at
             elif trace == "lost":
                 return None, trace
             elif trace and made is None:
-                return key, trace
+                return at, trace
             elif trace:
                 break
         return made, "directory" if made is not None else ""
@@ -124,7 +135,7 @@ class Blame:
         if node is None:
             return "gone" if below is not None else ""
         is_dir = node.type == stat.S_IFDIR
-        if below is not None and (node.path == below.path or _is_copy(above, node, below)):
+        if below is not None and (node.path == below.path or _is_copy(node, below)):
             return ""
         if is_dir and below is not None and below.type == stat.S_IFDIR:
             return ""
@@ -167,50 +178,14 @@ class Blame:
             number = None if position is None else step.inputs[position]
             if files is None or number is None:
                 continue
-            for source, words in list(files.items())[::-1]:
-                for path in destinations(copy, source):
-                    yield path, Source(self._build.steps[number], source, words)
+            for path, source in placed(copy, files):
+                yield path, Source(self._build.steps[number], source, files[source])
 
 
-def destinations(copy: Mapping[str, Any], source: str) -> set[str]:
-    """Where a COPY may have put the file at `source` of its input, relative to the root."""
-    dest, source = copy["dest"].strip("/"), source.strip("/")
-    found = {posixpath.join(dest, source)} if copy.get("parents") else set()
-    for named in copy["paths"]:
-        top = _fixed(named)
-        if top and source != top and not source.startswith(f"{top}/"):
-            continue
-        inside = source[len(top) :].strip("/") if top else source
-        wild = named.strip("/") != top
-        if inside and not wild:
-            found.add(posixpath.join(dest, inside))
-        if not inside:
-            found |= {posixpath.join(dest, posixpath.basename(source)), dest}
-        if wild:
-            # What the pattern matched is a prefix of the path: its last name stays, or, of a
-            # directory, what is in it.
-            names = inside.split("/")
-            found |= {posixpath.join(dest, *names[n:]) for n in range(len(names))}
-            found.add(dest)
-    return {path.strip("/") for path in found}
-
-
-def _fixed(pattern: str) -> str:
-    """The leading directories of a pattern that have no wildcard in them."""
-    names = []
-    for name in pattern.strip("/").split("/"):
-        if any(c in name for c in "*?[\\"):
-            break
-        if name not in ("", "."):
-            names.append(name)
-    return "/".join(names)
-
-
-def _is_copy(view: View, node: Any, below: Any) -> bool:
-    """Whether a file is the one below once more, as where each snapshot holds all files."""
-    if view.whiteouts != "plain" or node.type != below.type:
-        return False
-    return same_file(node.path, below.path)
+def _is_copy(node: Node, below: Node) -> bool:
+    """Whether a file is the one below once more: each snapshot may hold all files, and overlayfs
+    copies one up that gets another name. A layer does not repeat it either."""
+    return node.type == below.type and same_file(node.path, below.path)
 
 
 def makers(build: Build) -> dict[int, Step]:

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from minibuild.fileop.plan import names_directory
 from minibuild.record.causes import read_files
+from minibuild.record.copies import destination
 from minibuild.record.records import Build, Step
 from minibuild.record.result_tree import Found, Look
 from minibuild.record.story import GetParts, Told, story
@@ -99,37 +99,14 @@ def _obstacle(
     if copy.get("unpack") and any(words.startswith("file ") for words in files.values()):
         raise LookupError("what ADD unpacks is not looked at")
     for source, words in sorted(files.items()):
-        for path in _written(copy, source, words):
-            if problem := _on_the_way(path, owner, look, result):
-                return problem
-            if problem := _at_the_end(path, copy, words, look(result, path)):
-                return problem
-    return ""
-
-
-def _written(copy: Mapping[str, Any], source: str, words: str) -> Iterator[str]:
-    """Where the copy of a file or folder goes: of a folder that is named, its contents."""
-    dest, names = str(copy["dest"]), source.strip("/").split("/")
-    top, wild = dest.strip("/"), any(c in path for path in copy["paths"] for c in "*?[")
-    into = names_directory(dest) or len(copy["paths"]) > 1 or wild
-    if copy.get("parents"):
-        yield posixpath.join(top, *names)
-        return
-    for named in copy["paths"]:
-        pattern = [name for name in named.split("/") if name not in ("", ".")]
-        rest = names[len(pattern) :]
-        if not all(map(_may_match, pattern, names)) or len(names) < len(pattern):
+        path = destination(copy, source, folder=words.startswith("dir"))
+        if not path:
             continue
-        if rest or words.startswith("dir"):
-            path = posixpath.join(top, *rest)
-        else:
-            path = posixpath.join(top, names[-1]) if into else top
-        if path:
-            yield path
-
-
-def _may_match(pattern: str, name: str) -> bool:
-    return pattern == name or any(c in pattern for c in "*?[\\")
+        if problem := _on_the_way(path, owner, look, result):
+            return problem
+        if problem := _at_the_end(path, copy, words, look(result, path)):
+            return problem
+    return ""
 
 
 def _on_the_way(path: str, owner: tuple[int, int], look: Look, result: Sequence[int]) -> str:

@@ -262,6 +262,7 @@ LINKS = {
 """Arguments of COPY, and whether `--link` gives the same tree."""
 
 
+@pytest.mark.needs("subids")
 def test_links(builds: Builds, tmp_path: Path) -> None:
     """A link that is said to be the same is the same; and one that is said to differ does."""
     context = tmp_path / "links"

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from minibuild.linux.namespace import needs_user_namespace
+from minibuild.snapshot import select
+from minibuild.snapshot.native import NativeSnapshotter
+from tests.blame_cases import Case, check, instruction_lines
 from tests.conftest import Cli
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
@@ -329,6 +333,42 @@ def test_a_path_that_was_deleted_and_one_that_never_was(project: Project) -> Non
     (origin,) = project.why("/etc/conf/x")
     assert (origin["line"], origin["deleted"]) == (MOUNT, True)
     assert "no /nowhere" in project.cli("why", "/nowhere", code=2, cwd=str(project.folder)).stderr
+
+
+BLAMED = """\
+FROM busybox AS build
+COPY src /src
+COPY --chown=1:1 src/a conf/x /two/
+RUN cat /src/* > /src/all; rm /src/b
+FROM busybox AS base
+WORKDIR /srv
+RUN mkdir link.d && ln -s link.d link
+FROM base
+COPY --link src /l
+COPY --from=build /src /srv/src/
+COPY --link --from=build /two/x /l/x
+COPY conf/x /srv/link/
+RUN echo changed > /l/a && mv /srv/src /srv/moved && ln /l/b /l/again
+COPY --link src /l
+ADD conf/*  /srv/link.d/
+"""
+
+
+@pytest.mark.parametrize("snapshots", ["best", "native"])
+def test_each_path_of_an_image(
+    snapshots: str, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line and the file of the context, as the layers of the image have them."""
+    if needs_user_namespace():
+        pytest.skip("the store is read in this process")
+    if snapshots == "native":
+        monkeypatch.setattr(select, "open_snapshotter", NativeSnapshotter)
+    (project.folder / "Dockerfile").write_text(BLAMED)
+    case = Case("all", project.folder, project.folder / "Dockerfile", {})
+    assert instruction_lines(BLAMED, {}) == [6, 7, 9, 10, 11, 12, 13, 14, 15]
+    outcome = check(case, project.cli.root, tmp_path)
+    assert (outcome.wrong, outcome.skipped) == ((), "")
+    assert outcome.paths > 15
 
 
 def test_an_image_from_elsewhere(project: Project) -> None:
