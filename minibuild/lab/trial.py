@@ -21,8 +21,11 @@ from minibuild.lab.trees import Edit, edited, parse_tree
 from minibuild.snapshot.api import MergePolicy, MergeReport, SnapshotID, Strategy
 from minibuild.snapshot.upperdir import UpperEntry, upper_entries
 from minibuild.solver.diff import difference
+from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
+
+_SNAPSHOT = regex(r"snapshot (\d+)")
 
 
 class Given(NamedTuple):
@@ -186,8 +189,11 @@ class DiskEngine:
             return Outcome({}, None, (), words, ())
         with snapshots.tree(merged.snapshot) as root:
             tree = read_tree(f"/proc/self/fd/{root}")
-        upperdir = self._upperdir(merged.snapshot)
-        return Outcome(tree, merged.report, upperdir, "", tuple(_differences(expected, tree)))
+        # A snapshot that one of the diffs made is known here as its layer.
+        layers = {str(diff.upper): f"layer {number}" for number, diff in enumerate(diffs)}
+        reason = _SNAPSHOT.sub(lambda found: layers.get(found[1], found[0]), merged.report.reason)
+        report, upperdir = merged.report._replace(reason=reason), self._upperdir(merged.snapshot)
+        return Outcome(tree, report, upperdir, "", tuple(_differences(expected, tree)))
 
     def _upperdir(self, snapshot: SnapshotID) -> tuple[UpperEntry, ...]:
         snapshots = self._worker.snapshots

@@ -174,7 +174,7 @@ def test_the_command(cli: Cli) -> None:
     words = ["lab", "try", "merge(a, diff(b, c))", "a=x y/1", "b=x", "c:b=-x y/2"]
     text = cli(*words).stdout
     assert "    1  c, made on b  .wh.x     x  c 0:0" in text
-    assert "how   hardlinks: snapshot " in text and "would hide others on this base" in text
+    assert "how   hardlinks: layer 1 hides files, and would hide others on this base;" in text
     assert text.splitlines()[-1] == "the model and the disk say the same"
     data: dict[str, Any] = json.loads(cli(*words, "--format", "json").stdout)
     assert data["agree"] is True
