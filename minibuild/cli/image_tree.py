@@ -129,7 +129,7 @@ def _told(
         f"{bytes_text(packed)} packed, {bytes_text(used.file_bytes)} of files, "
         f"{bytes_text(used.hidden_bytes)} hidden by later layers ({percent(used):.1f} %)"
     )
-    if not all_hidden:
+    if not all_hidden and known:
         yield from ("", *_layers(used, known))
     if groups:
         yield from ("", "hidden")
@@ -137,7 +137,7 @@ def _told(
             yield from _hidden(group, known)
         if len(groups) > _SHOWN and not all_hidden:
             yield f"  ... and {len(groups) - _SHOWN} more: see them with --wasted"
-    if not all_hidden:
+    if not all_hidden and used.tree:
         yield ""
         yield from _places(used, known, depth)
 

@@ -208,6 +208,7 @@ def showing_data(showing: Showing, *, kept: bool) -> dict[str, Any]:
         "unable": seen.unable or None,
         "snapshotter": seen.snapshotter,
         "kept": seen.store if kept else None,
+        "dockerfile": exhibit.recipe if isinstance(exhibit.recipe, str) else None,
         "recipe": text_of(exhibit.recipe),
         "condition": {"file": file, "line": line, "text": text, "buildkit": exhibit.buildkit},
         "upperdir": seen.upperdir,

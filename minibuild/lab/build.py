@@ -16,7 +16,7 @@ from minibuild.builder import prepare
 from minibuild.cache.materialise import Materialiser
 from minibuild.cache.results import DiffKey, VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, Cancelled
+from minibuild.errors import BuildError, Cancelled, UsageError
 from minibuild.frontend.definition import read_definition
 from minibuild.graph.op import Diff as DiffOp
 from minibuild.graph.op import Exec, Merge
@@ -83,7 +83,7 @@ def begun(
         prepared = prepare(build, request, definition)
         (image,) = prepared.convert().images
         if image.vertex is None:
-            raise BuildError("there is nothing to build: the image is empty")
+            raise UsageError("there is nothing to merge: the image is empty")
         done = Solver(build, prepared.sources).solve(beginning(image.vertex)).results
         yield Begun(build, prepared.sources, image.vertex, done)
 

@@ -16,7 +16,6 @@ from minibuild.imagetools.edit import Image
 from minibuild.lab.merge_inputs import diffs_of, of_image
 from minibuild.lab.place import own_place
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
-from minibuild.oci.content import ContentStore
 from minibuild.oci.transfer import copy_image
 from minibuild.snapshot.api import Diff
 from minibuild.snapshot.base import BaseSnapshotter
@@ -60,15 +59,15 @@ def of_tar(image: Image, number: int) -> Forms:
 
 
 def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:
-    """The same with its upperdir and its links. The image is looked at in the store if it is there,
-    else in a store of its own, into which it is copied."""
+    """The same with its upperdir and its links. The image is looked at in the store if its layers
+    are there, also that of an archive; else in a store of its own, into which it is copied."""
     source = image.layers[forms.number].source
-    if isinstance(source, ContentStore):
-        with open_worker(root) as worker:
+    with own_place(root) as (outer, place):
+        if all(outer.content.has(layer.digest) for layer in image.layers):
+            return _on_disk(outer, forms, image, tell)
+        with open_worker(place) as worker:
+            copy_image(worker.content, source, image.descriptor)
             return _on_disk(worker, forms, image, tell)
-    with own_place(root) as (_, place), open_worker(place) as worker:
-        copy_image(worker.content, source, image.descriptor)
-        return _on_disk(worker, forms, image, tell)
 
 
 def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:

@@ -21,7 +21,7 @@ _CHANGE = "rm /x && mkdir /x && echo > /x/file"
 
 EXHIBIT = Exhibit(
     name="link-followed",
-    title="a symlink to a directory, taken for a directory: the way out of the merge",
+    title="a symlink taken for a directory: deletions and writes that leave the merge",
     story="""\
 A merge writes into a directory of the store, and what it finds there comes from images: a symlink
 may lead anywhere, also to the root of this machine. Here a link to `/` is in the way of a
