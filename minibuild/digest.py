@@ -1,11 +1,10 @@
-"""Digests, and the three things they name in an image.
+"""Digests, and the two things they name in an image.
 
-Comes in: bytes or plain data. Goes out: `Digest` values such as `sha256:2c26...`. The three
+Comes in: bytes or plain data. Goes out: `Digest` values such as `sha256:2c26...`. The two
 names follow the OCI image specification, and mixing them up is a type error:
 
 - `Digest`: of a blob as it is stored and transferred (a layer's is that of the *compressed* tar);
-- `DiffID`: of a layer's tar *before* compression ("Layer DiffID" in the image spec's config.md);
-- `ChainID`: of a stack of layers: what the whole stack adds up to ("Layer ChainID", same page).
+- `DiffID`: of a layer's tar *before* compression ("Layer DiffID" in the image spec's config.md).
 
 Read next: `graph.op`.
 """
@@ -13,7 +12,7 @@ Read next: `graph.op`.
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, NewType, Protocol
 
@@ -24,7 +23,6 @@ hashes five times as fast."""
 
 Digest = NewType("Digest", str)
 DiffID = NewType("DiffID", Digest)
-ChainID = NewType("ChainID", Digest)
 
 
 class Hash(Protocol):
@@ -115,14 +113,3 @@ def digest_strings(parts: Iterable[str]) -> Digest:
         return digest_bytes(rest)
     sha.update(rest)
     return Digest("sha256:" + sha.hexdigest())
-
-
-def chain_id(diff_ids: Sequence[DiffID]) -> ChainID | None:
-    """The ChainID of a stack of layers, lowest first; None for no layer.
-
-    ChainID(L0) = DiffID(L0); ChainID(L0|...|Ln) = digest(ChainID(L0|...|Ln-1) + " " + DiffID(Ln)).
-    """
-    chain: Digest | None = None
-    for diff_id in diff_ids:
-        chain = diff_id if chain is None else digest_bytes(f"{chain} {diff_id}".encode())
-    return None if chain is None else ChainID(chain)

@@ -1,7 +1,7 @@
 """A graph as plain data: what other programs read, and what pictures are made from.
 
 Comes in: built images. Goes out: vertices with their inputs, stages and lines, as JSON has them.
-What each step does in full is in `op`; `dump` has it as text. Read next: `draw`.
+What each step does in full is in `op`. Read next: `draw`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -17,7 +17,7 @@ Read next: `graph.flat`, `graph.frontend`.
 
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
@@ -47,7 +47,14 @@ from minibuild.graph.vertex import Note, Vertex
 from minibuild.graph.vertex import merge as merge_vertices
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.buildflags.options import GraphOptions
+    from minibuild.session.request import BuildResult, Output
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+Network = Literal["default", "none", "host"]
 
 
 class Mount(NamedTuple):
@@ -106,13 +113,13 @@ class State:
         command: str | Iterable[str],
         *,
         mounts: Iterable[Mount] = (),
-        network: str = "default",
+        network: Network = "default",
     ) -> "State":
         """After a command (text for `/bin/sh -c`, or arguments) has run in this tree."""
         args = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
         inputs: list[Vertex | None] = [self.vertex]
         op_mounts = tuple(_mount(mount, inputs) for mount in mounts)
-        if network not in ("default", "none", "host"):
+        if network not in get_args(Network):
             raise DefinitionError(f"there is no network mode {network!r}")
         op = Exec(
             args,
@@ -120,7 +127,7 @@ class State:
             self.cwd,
             self.user,
             op_mounts,
-            network=network,  # type: ignore[arg-type]
+            network=network,
         )
         return self._on(Vertex(op, inputs, Note(f"RUN {' '.join(args)}")))
 
@@ -188,23 +195,19 @@ class State:
         return flatten(built.vertex, built.config)
 
     def build(
-        self,
-        output: Any = None,
-        *,
-        config: ContainerConfig | None = None,
-        **fields: Any,
-    ) -> Any:
+        self, output: "Output | Iterable[Output] | None" = None, **options: "Unpack[GraphOptions]"
+    ) -> "BuildResult":
         """Build this state: into the store, or as the `minibuild.Output` (or several) says.
 
-        Returns a `minibuild.BuildResult`; a graph cannot say so, as it knows no engine.
-        `config` is the image's, such as `{"Cmd": ["sh"]}`. `fields` are `tags`, `contexts`,
-        `root`, `report` and whatever else `minibuild.build` takes and a graph can use.
+        The options are those of `minibuild.build`, and `config`, the image's, such as
+        `{"Cmd": ["sh"]}`.
         """
         if output is not None:
-            # One output is a tuple, too, so it is known by its field.
-            fields["outputs"] = (output,) if hasattr(output, "dest") else tuple(output)
+            given: Any = output  # One output is a tuple, too, so it is known by its field.
+            options["outputs"] = (given,) if hasattr(given, "dest") else tuple(given)
         # By name and on demand: a graph is data and knows no engine.
-        return import_module("minibuild.api").build(self, config=config, **fields)
+        made: BuildResult = import_module("minibuild.api").build(self, **options)
+        return made
 
     def _repr_html_(self) -> str:
         """The graph as a picture, for notebooks, which ask by this name."""
@@ -250,11 +253,6 @@ def image(
         cwd=config.get("WorkingDir") or "/",
         user=config.get("User") or "",
     )
-
-
-def image_source(source: ImageSource) -> State:
-    """The root filesystem of an image that is already pinned."""
-    return State(Vertex(source, (), Note(f"FROM {source.ref}")))
 
 
 def local(name: str = "context", ignore: Iterable[str] = ()) -> State:

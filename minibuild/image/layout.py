@@ -19,12 +19,9 @@ from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.model import (
     CONTAINERD_NAME,
     INDEXES,
-    OCI_INDEX,
-    OCI_MANIFEST,
     REF_NAME,
     Descriptor,
     Index,
-    is_index,
     parse_index,
 )
 
@@ -137,9 +134,3 @@ def _all(source: BlobSource, manifests: tuple[Descriptor, ...]) -> Iterator[Desc
         if manifest.media_type in INDEXES:
             data = read_document(source, manifest, MAX_DOCUMENT_BYTES)
             yield from parse_index(data, f"index {manifest.digest}").manifests
-
-
-def document_type(data: bytes, what: str) -> str:
-    """The media type of a manifest or index, from its contents."""
-    declared = parse_document(data, what)["mediaType"].text()
-    return declared or (OCI_INDEX if is_index(data, "", what) else OCI_MANIFEST)

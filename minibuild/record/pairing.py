@@ -5,7 +5,7 @@ is, in the same stage; else the first of a stage that is left over is the first 
 is, if they are of one kind. So a line that was changed is compared with what it was.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from minibuild.record.records import Build, Step
 
@@ -25,9 +25,6 @@ def pairs(old: Build, new: Build) -> dict[int, int]:
             if alike := left.get(mark):
                 found[step.number] = alike.pop(0).number
     return found
-
-
-Likeness = Callable[[Step], Hashable]
 
 
 def _by_key(step: Step) -> Hashable:

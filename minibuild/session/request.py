@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from minibuild.digest import ChainID, DiffID, Digest
+from minibuild.digest import DiffID, Digest
 from minibuild.errors import SourceText, UsageError
 from minibuild.graph.frontend import Finding
 from minibuild.graph.image import ImageConfig
@@ -255,7 +255,6 @@ class BuiltImage(NamedTuple):
     size_bytes: int
     config: ImageConfig
     layers: tuple[LayerInfo, ...]
-    chain: ChainID | None = None
 
 
 class BuildResult(NamedTuple):

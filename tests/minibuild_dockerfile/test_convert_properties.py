@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from minibuild_dockerfile.convert import convert
 
 from minibuild.errors import BuildError, SourceText
-from minibuild.graph.dump import dump
 from minibuild.graph.frontend import Built, FrontendRequest, LocalContext
 from minibuild.graph.op import Exec, File, Merge
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
+from tests.support.dump import dump
 from tests.support.resolver import FakeResolver
 
 AMD64 = Platform("linux", "amd64")

@@ -10,11 +10,11 @@ import pytest
 from minibuild_dockerfile.convert import convert
 
 from minibuild.errors import SourceText
-from minibuild.graph.dump import dump
 from minibuild.graph.frontend import FrontendRequest, LocalContext
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import IgnoreRules
 from tests.conftest import Golden
+from tests.support.dump import dump
 from tests.support.resolver import FakeResolver
 
 CASES = sorted((Path(__file__).parents[2] / "testdata" / "dockerfile").iterdir())

@@ -40,6 +40,8 @@ with open("a.tar", "rb") as archive:
 request = minibuild.BuildRequest(context="path", tags=("app:1",))
 result = minibuild.build(request, root="store", environment=minibuild.Environment({}, 0))
 result = minibuild.build(minibuild.State(), tags=["a"], config={"Cmd": ["sh"]})
+result = minibuild.State().build(minibuild.Output("oci", here), tags=["a"], config={"Cmd": ["sh"]})
+result = minibuild.State().build([minibuild.Output("oci", "a.tar")], root=here, report=print)
 
 
 def report(event: minibuild.Event) -> None:

@@ -27,6 +27,11 @@ minibuild.build({"Dockerfile": 3})  # error
 minibuild.build(minibuild.BuildRequest(), tags=["a"])  # error
 minibuild.build(".", config={"Cmd": ["sh"]})  # error
 minibuild.build(minibuild.State(), config={"Cmd": "sh"})  # error
+minibuild.State().build(tgas=["app"])  # error
+minibuild.State().build(tags="app")  # error
+minibuild.State().build(3)  # error
+minibuild.State().build().digests  # error
+minibuild.State().run("true", network="bridge")  # error
 minibuild.BuildRequest(tags="app")  # error
 minibuild.no_such_name  # error
 minibuild.build(".").digests  # error

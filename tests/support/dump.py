@@ -7,7 +7,6 @@ Comes in: built images. Goes out: text such as
 
 The numbers are those of the order in which the vertices can run; `-` is scratch. Fields that have
 their default are left out. Digests are left out too: they are the same as what is printed.
-Read next: `vertex`.
 """
 
 import json
