@@ -6,6 +6,8 @@ host port EXPOSE accepts and ignores (a check warns of them).
 Read next: `config`.
 """
 
+from minibuild.graph.address import is_ip_address
+
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LAST = 65535
 
@@ -20,7 +22,7 @@ def container_ports(text: str) -> list[str]:
     if not port:
         raise ValueError(f"no port specified: {text}<empty>")
     address, _, host_port = before.rpartition(":")
-    if address and not _is_address(address):
+    if address and not is_ip_address(address.removeprefix("[").removesuffix("]")):
         raise ValueError(f"invalid IP address: {address}")
     numbers = _range("containerPort", port)
     if host_port:
@@ -30,21 +32,6 @@ def container_ports(text: str) -> list[str]:
                 f"invalid ranges specified for container and host Ports: {port} and {host_port}"
             )
     return [f"{number}/{protocol}" for number in numbers]
-
-
-def _is_address(text: str) -> bool:
-    """Whether it is an IPv4 or IPv6 address, the latter in brackets or not."""
-    import socket
-
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 def split_host(text: str) -> tuple[str, str]:

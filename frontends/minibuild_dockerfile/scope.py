@@ -16,9 +16,6 @@ from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg
 from minibuild_dockerfile.limits import Budget
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""PATH of an image that sets none."""
-
 EPOCH = "SOURCE_DATE_EPOCH"
 SECONDS = regex(r"-?[0-9]+")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from minibuild.errors import Span
 from minibuild.graph.frontend import FrontendRequest
-from minibuild.graph.image import ContainerConfig, History, ImageConfig
+from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, History, ImageConfig
 from minibuild.graph.platform import WINDOWS, Platform
 from minibuild.graph.spelling import did_you_mean
 from minibuild.graph.vertex import Note, Vertex
@@ -26,7 +26,6 @@ from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
 from minibuild_dockerfile.needs import Plan
 from minibuild_dockerfile.paths import from_slashes, to_slashes
-from minibuild_dockerfile.scope import DEFAULT_PATH
 from minibuild_dockerfile.sources import Base, Sources, as_base
 from minibuild_dockerfile.stages import StageTable
 

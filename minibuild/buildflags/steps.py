@@ -5,6 +5,7 @@ Comes in: the text of `--ulimit` or `--add-host`. Goes out: the value of the req
 """
 
 from minibuild.errors import UsageError
+from minibuild.graph.address import is_ip_address
 from minibuild.graph.op import Ulimit
 
 _LIMITS = frozenset(
@@ -52,21 +53,9 @@ def add_host(text: str, gateway: str) -> tuple[str, str]:
         return name, gateway
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    if not _is_address(address):
+    if not is_ip_address(address):
         raise UsageError(
             f"invalid IP address in add-host: {address!r}",
             hint="give an IPv4 or IPv6 address, or host-gateway",
         )
     return name, address
-
-
-def _is_address(text: str) -> bool:
-    import socket
-
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False

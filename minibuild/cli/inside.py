@@ -11,11 +11,10 @@ from contextlib import contextmanager
 
 from minibuild.cli.command import writing
 from minibuild.executor.api import Step
+from minibuild.graph.image import DEFAULT_PATH
 from minibuild.graph.op import Exec
 from minibuild.snapshot.api import SnapshotID
 from minibuild.worker.worker import Worker
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def run_inside(

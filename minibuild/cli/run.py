@@ -15,13 +15,13 @@ from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.resources import resources as limits_of
 from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session
-from minibuild.cli.inside import DEFAULT_PATH, output, raw_terminal, terminal_size
+from minibuild.cli.inside import output, raw_terminal, terminal_size
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
-from minibuild.graph.image import ContainerConfig
+from minibuild.graph.image import DEFAULT_PATH, ContainerConfig
 from minibuild.graph.reference import parse_reference
 from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping

@@ -80,3 +80,16 @@ def same_host(one: str, other: str) -> bool:
     first, second = (parse_address(url) for url in (one, other))
     ports = [a.port or _PORTS.get(a.scheme, 0) for a in (first, second)]
     return (first.scheme, first.host, ports[0]) == (second.scheme, second.host, ports[1])
+
+
+def is_ip_address(text: str) -> bool:
+    """Whether a text is an IPv4 or an IPv6 address, the latter without brackets."""
+    import socket
+
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False

@@ -10,6 +10,9 @@ from typing import Any, NotRequired, TypedDict
 from minibuild.graph.platform import Platform
 from minibuild.startup.tuples import NamedTuple
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""PATH of an image that sets none."""
+
 
 class Healthcheck(TypedDict, total=False):
     """Docker's health check; durations are in nanoseconds, and 0 means the inherited one."""

@@ -23,7 +23,7 @@ from minibuild.digest import Digest
 from minibuild.errors import DefinitionError
 from minibuild.graph.flat import FlatGraph, flatten
 from minibuild.graph.frontend import Built, ImageResolver
-from minibuild.graph.image import ContainerConfig, ImageConfig
+from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, ImageConfig
 from minibuild.graph.op import (
     BindMount,
     CacheMount,
@@ -50,8 +50,6 @@ from minibuild.startup.tuples import NamedTuple
 if TYPE_CHECKING:
     from minibuild.buildflags.options import GraphOptions
     from minibuild.session.request import BuildResult, Output
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 Network = Literal["default", "none", "host"]
