@@ -1,9 +1,9 @@
 """One build of a client, from its first call to its last.
 
 Comes in: calls, in any order: the wait for outputs, the wait for progress, the question what a
-Dockerfile means, and its answer handed back. Goes out: a build in a process of its own, its
+definition means, and its answer handed back. Goes out: a build in a process of its own, its
 progress, its outputs through the session.
-Read next: `control`, `bridge`.
+Read next: `gateway`, `control`, `bridge`.
 """
 
 import os
@@ -15,14 +15,13 @@ from typing import Any
 
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
+from minibuild.oci.model import parse_config
 from minibuild.rootless.parent import build_in_child
 from minibuild.serve.answers import answer_of, failure_of
 from minibuild.serve.attributes import output_attributes
 from minibuild.serve.contexts import KeptFolders
-from minibuild.serve.definition import MAIN, Definition
-from minibuild.serve.filesync import Wanted, receive, send_file, send_folder
-from minibuild.serve.lending import agents, secrets
-from minibuild.serve.needs import Needs
+from minibuild.serve.filesync import send_file, send_folder
+from minibuild.serve.prepared import Prepared
 from minibuild.serve.rpc import CANCELLED, Failure, Types
 from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream
@@ -31,6 +30,7 @@ from minibuild.session.request import Attestations, BuildRequest, BuildResult, O
 
 _START_S = 15.0
 _OUTPUTS = ("oci", "docker", "image", "local", "tar")
+_CONFIG = "containerimage.config"
 
 
 class Builder:
@@ -44,7 +44,7 @@ class Builder:
         self.folders = KeptFolders(os.path.join(root, "contexts"))
         self.finished = False
         self._builds: dict[str, Build] = {}
-        self._by_definition: dict[Digest, Build] = {}
+        self._by_definition: dict[Digest, tuple[Build, str]] = {}
         self._lock = threading.Lock()
 
     def build(self, ref: str) -> "Build":
@@ -52,25 +52,22 @@ class Builder:
         with self._lock:
             return self._builds.setdefault(ref, Build(self))
 
-    def offer(self, definition: Any, build: "Build") -> None:
-        """What a build was told to be; another build of the client may stand on it."""
+    def offer(self, definition: Any, build: "Build", result: str) -> None:
+        """What a result of a build is; another build of the client may stand on it."""
         with self._lock:
-            self._by_definition[_identity(definition)] = build
+            self._by_definition[_identity(definition)] = (build, result)
 
-    def offered(self, definition: Any) -> "Build":
-        """The build that has this definition. Raises `Failure`."""
+    def offered(self, definition: Any) -> "tuple[Build, str] | None":
+        """The build that goes on and has this as a result, and which of its results."""
         with self._lock:
-            found = self._by_definition.get(_identity(definition))
-        if found is None:
-            raise Failure("the input is no result of a build that goes on here")
-        return found
+            return self._by_definition.get(_identity(definition))
 
     def forget(self, ref: str) -> None:
         """A build has ended."""
         with self._lock:
             ended = self._builds.pop(ref, None)
-            self.finished |= ended is not None and ended.prepared
-            for definition, build in list(self._by_definition.items()):
+            self.finished |= ended is not None and bool(ended.results)
+            for definition, (build, _) in list(self._by_definition.items()):
                 if build is ended:
                     del self._by_definition[definition]
 
@@ -92,21 +89,20 @@ def _identity(definition: Any) -> Digest:
 
 
 class Build:
-    """One build. `asked` is what `Control/Solve` said."""
+    """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
+    for, by the ids that it was given; `resources` live as long as the build."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
         self.status = StatusStream(builder.types)
         self.asked: Any = None
         self.folder = ""
+        self.results: dict[str, Prepared] = {}
+        self.resources = ExitStack()
         self._cancelled = threading.Event()
         self._returned: Any = None
         self._begun = threading.Event()
         self._ended = threading.Event()
-        self._resources = ExitStack()
-        self._request: BuildRequest | None = None
-        self._definition: Definition | None = None
-        self._needs = Needs(builder.types)
         self._solving = threading.Lock()
 
     # --- its calls ---
@@ -116,7 +112,7 @@ class Build:
         from tempfile import TemporaryDirectory
 
         self.asked = asked
-        self.folder = self._resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
+        self.folder = self.resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
         self._begun.set()
 
     def wait_for_begin(self) -> None:
@@ -145,80 +141,72 @@ class Build:
         """The last call has ended."""
         self._begun.set()
         self.status.close(time.time())
-        self._resources.close()
+        self.resources.close()
 
     @property
     def session(self) -> Session:
         """The client's session. Raises `Failure`."""
         return self.builder.sessions.get(self.asked.Session)
 
+    def session_of(self, local: str) -> Session:
+        """The session that has a folder of the client, by its name there. Raises `Failure`."""
+        other = self.asked.FrontendAttrs.get(f"local-sessionid:{local}", "")
+        return self.builder.sessions.get(other) if other else self.session
+
     # --- its work ---
 
-    @property
-    def prepared(self) -> bool:
-        """Whether it is known what to build."""
-        return self._request is not None
+    def add(self, prepared: Prepared) -> str:
+        """Take a result that the client may ask for. Returns its id."""
+        name = os.urandom(12).hex()
+        self.results[name] = prepared
+        return name
 
-    def prepare(self, definition: Definition, request: BuildRequest, llb: Any) -> None:
-        """Take what is to be built: a request with empty folders, and its graph."""
-        self._definition, self._request = definition, request
-        self._needs.add(llb)
-
-    def run(self) -> dict[str, str]:
-        """Build, and send the outputs. Returns the answer. Raises `Failure`."""
+    def run(self, result: Any) -> dict[str, str]:
+        """Build what the client handed back, and send the outputs. Returns the answer. Raises
+        `Failure`."""
+        if result.WhichOneof("result") == "refs":
+            raise Failure("a client's own results for several platforms are not possible here")
+        if not result.ref.id:
+            return {}
         exporters = self._exporters()
         outputs = [self._output(number, exporter) for number, exporter in enumerate(exporters)]
-        answer = answer_of(self.solve(outputs))
+        self._configure(result.ref.id, result.metadata.get(_CONFIG, b""))
+        answer = answer_of(self.solve(result.ref.id, outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
         return answer
 
-    def solve(self, outputs: Sequence[Output] = ()) -> BuildResult:
-        """Build, in a process of its own; without outputs to fill the cache. Raises `Failure`."""
+    def _configure(self, name: str, config: bytes) -> None:
+        """Take the config of an image whose graph the client made itself."""
+        prepared = self.results.get(name)
+        if prepared is None or prepared.request.graph is None or not config:
+            return
+        try:
+            image = parse_config(config).image
+        except BuildError as error:
+            raise failure_of(error) from None
+        graph = prepared.request.graph._replace(config=image)
+        prepared.request = prepared.request._replace(graph=graph)
+
+    def solve(self, name: str, outputs: Sequence[Output] = ()) -> BuildResult:
+        """Build a result, in a process of its own; without outputs to fill the cache. Raises
+        `Failure`."""
+        if name not in self.results:
+            raise Failure(f"no such ref: {name}")
         with self._solving:
-            request = self._take_from_client()
-            request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
-            if not outputs:
-                request = request._replace(attestations=Attestations())
-            try:
-                return build_in_child(
-                    request,
-                    root=self.builder.root,
-                    report=self.status,
-                    cancelled=self._cancelled,
-                )
-            except BuildError as error:
-                raise failure_of(error, self.status.failed) from None
+            request = self.results[name].complete(self)
+            return self._in_child(request, outputs)
 
-    def _take_from_client(self) -> BuildRequest:
-        """The request with the client's folders, secrets and agents, which are taken once."""
-        if self._request is None:
-            raise Failure("there is nothing to build")
-        if self._definition is None:
-            return self._request
-        folders = self._definition.folders
-        here = {name: self._folder(name, folders[name]) for name in folders}
-        main = here.pop(MAIN, "")
-        session = self.session
-        self._request = self._request._replace(
-            context=main or self._request.context,
-            contexts={**self._request.contexts, **here},
-            secrets=secrets(session, self._needs.secrets),
-            ssh=agents(session, self._needs.agents, self.folder, self._resources),
-        )
-        self._definition = None
-        return self._request
-
-    def _folder(self, name: str, local: str) -> str:
-        """The client's folder of a context, here: what the graph reads of it."""
-        asked = self.asked.FrontendAttrs.get(f"local-sessionid:{local}", "")
-        session = self.builder.sessions.get(asked) if asked else self.session
-        kept = self.builder.folders.folder(session.shared_key, local)
-        place = self._resources.enter_context(kept)
-        wanted = self._needs.wanted.get(name)
-        if wanted is not None:
-            receive(session, Wanted(local, wanted.paths, wanted.exclude), place)
-        return place
+    def _in_child(self, request: BuildRequest, outputs: Sequence[Output]) -> BuildResult:
+        request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
+        if not outputs:
+            request = request._replace(attestations=Attestations())
+        try:
+            return build_in_child(
+                request, root=self.builder.root, report=self.status, cancelled=self._cancelled
+            )
+        except BuildError as error:
+            raise failure_of(error, self.status.failed) from None
 
     # --- its outputs ---
 

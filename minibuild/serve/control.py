@@ -13,9 +13,9 @@ from typing import Any
 from minibuild import __version__
 from minibuild.graph.platform import host_platform
 from minibuild.serve.build import Builder
+from minibuild.serve.gateway import Gateway
 from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.rpc import (
-    UNIMPLEMENTED,
     Failure,
     abort,
     metadata_of,
@@ -33,8 +33,9 @@ _BUILDKIT = "v0.29.0"
 class Control:
     """The calls of the service, for one builder."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, gateway: Gateway) -> None:
         self._builder = builder
+        self._gateway = gateway
         self._types = builder.types
         self._housekeeping = Housekeeping(builder.types, builder.root, builder.environment)
 
@@ -105,13 +106,15 @@ class Control:
         build.begin(request)
         try:
             if request.Frontend or getattr(request.Definition, "def"):
-                raise Failure("definitions come by the gateway: LLBBridge/Solve", UNIMPLEMENTED)
+                # Programs that need no gateway of their own say it all at once.
+                result = self._gateway.result(build, request, dict(request.FrontendAttrs))
+                return self._types["SolveResponse"](ExporterResponse=build.run(result))
             returned = build.wait_for_return()
             if returned.HasField("error"):
                 details = [(a.type_url, a.value) for a in returned.error.details]
                 details = [(url.removeprefix("github.com/moby/buildkit/"), v) for url, v in details]
                 raise Failure(returned.error.message, returned.error.code, details)
-            answer = build.run() if build.prepared and returned.result.ref.id else {}
+            answer = build.run(returned.result)
             return self._types["SolveResponse"](ExporterResponse=answer)
         except Failure as failure:
             abort(context, self._types, failure)

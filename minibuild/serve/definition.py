@@ -20,15 +20,13 @@ from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
 from minibuild.serve.filesync import Wanted, receive
 from minibuild.serve.lending import image_names
+from minibuild.serve.prepared import MAIN
 from minibuild.serve.rpc import Failure
 from minibuild.serve.session import Session
 from minibuild.serve.uploads import UPLOADED, fetch_upload
 from minibuild.session.environment import Environment
 from minibuild.session.request import BuildRequest
 from minibuild.session.scratch import scratch_folder
-
-MAIN = "context"
-"""How a client calls the folder of the main context."""
 
 _OFFICIAL = "docker/dockerfile"
 _NAMED = "context:"

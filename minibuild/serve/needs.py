@@ -1,4 +1,4 @@
-"""What a graph takes from its client: paths of folders, secrets, agents.
+"""What a graph takes from its client: paths of folders, secrets, agents, images.
 
 Comes in: definitions of LLB, one for each platform. Goes out: what has to be asked of the client
 before the build. Read next: `build`.
@@ -22,6 +22,7 @@ class Needs:
         self.wanted: dict[str, Wanted] = {}
         self.secrets: set[str] = set()
         self.agents: set[str] = set()
+        self.images: set[str] = set()
 
     def add(self, definition: Any) -> None:
         """Read a definition."""
@@ -45,6 +46,8 @@ class Needs:
             if before is not None:  # of another platform; no paths are all
                 paths = sorted({*paths, *before.paths}) if paths and before.paths else []
             self.wanted[name] = Wanted(rest, paths, exclude)
+        elif scheme == "docker-image":
+            self.images.add(rest)
         elif scheme in ("git", "http", "https"):
             self._from_the_web(scheme, rest.partition("/")[0].rpartition("@")[2])
             if "git.mountsshsock" in attributes:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from minibuild.errors import HostError, UsageError
-from minibuild.serve import bridge, control
+from minibuild.serve import bridge, control, gateway
 from minibuild.serve.build import Builder
 from minibuild.serve.rpc import OPTIONS, api_types
 from minibuild.session.environment import Environment
@@ -40,7 +40,7 @@ def serve(
     address: str,
     root: str,
     environment: Environment,
-    show: bridge.Show,
+    show: gateway.Show,
     *,
     ready: Callable[[], None],
     idle_s: float | None = None,
@@ -53,11 +53,12 @@ def serve(
     types = api_types()
     path = socket_path(address)
     builder = Builder(types, root, environment)
-    front = control.Control(builder)
+    made = gateway.Gateway(show)
+    front = control.Control(builder, made)
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=OPTIONS)
     for name, handlers in (
         (control.NAME, front.handlers()),
-        (bridge.NAME, bridge.Bridge(builder, front, show).handlers()),
+        (bridge.NAME, bridge.Bridge(builder, front, made).handlers()),
     ):
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
     _claim(path)

@@ -103,6 +103,33 @@ def test_steps_secrets_and_their_failure(
     assert kinds["errdefs.Vertex+json"]["digest"] in ended
 
 
+@pytest.mark.parametrize("gateway", [True, False], ids=["gateway", "one call"])
+def test_definitions(cli: Cli, server: Any, tmp_path: Path, context: Path, gateway: bool) -> None:
+    """What `--call=llb` writes is built, and the same as the Dockerfile."""
+    llb = tmp_path / "llb"
+    with llb.open("wb") as file:
+        words = [cli.program, "build", "--call=llb", str(context)]
+        subprocess.run(words, env=cli.environment, stdout=file, check=True)
+    client = client_of(server, tmp_path / "c", context)
+    client.build({}, [("local", {})], llb.read_bytes(), gateway=gateway)
+    assert (client.received / "output-0/d/b").read_text() == "b\n"
+    assert sorted(client.sent) == ["a", "sub/b"]
+    client = client_of(server, tmp_path / "d", context)
+    client.build({}, [("tar", {})], gateway=gateway)
+    cached = {
+        v.name: v.cached for s in client.statuses for v in s.vertexes if v.HasField("completed")
+    }
+    assert cached["[1/2] COPY a sub /d/"]
+
+
+def test_a_broken_definition(server: Any, tmp_path: Path, context: Path) -> None:
+    client = client_of(server, tmp_path / "c", context)
+    made = TYPES["Definition"]()
+    getattr(made, "def").append(b"\xff\xff")
+    with pytest.raises(grpc.RpcError, match="is no op of LLB"):
+        client.build({}, [("local", {})], made.SerializeToString())
+
+
 def test_a_wrong_dockerfile(server: Any, tmp_path: Path, context: Path) -> None:
     (context / "Dockerfile").write_text("FROM scratch\nCOPPY a /\n")
     client = client_of(server, tmp_path / "c", context)

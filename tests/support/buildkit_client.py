@@ -47,9 +47,16 @@ class Client:
         return made(request, metadata=metadata, timeout=60)
 
     def build(
-        self, attributes: Mapping[str, str], outputs: Sequence[tuple[str, Mapping[str, str]]] = ()
+        self,
+        attributes: Mapping[str, str],
+        outputs: Sequence[tuple[str, Mapping[str, str]]] = (),
+        definition: bytes = b"",
+        *,
+        gateway: bool = True,
     ) -> Mapping[str, str]:
-        """Build as `buildctl build` does. Raises `grpc.RpcError`. Returns the answer."""
+        """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
+        all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
+        """
         ref, session = os.urandom(8).hex(), os.urandom(8).hex()
         hand = ThreadPoolExecutor(4)
         server, listener = self._serve_session(session)
@@ -58,11 +65,15 @@ class Client:
             asked = TYPES["SolveRequest"](Ref=ref, Session=session, FrontendAttrs=attributes)
             for kind, attrs in outputs:
                 asked.Exporters.add(Type=kind, Attrs=attrs)
+            if not gateway:
+                asked.Frontend = "" if definition else "dockerfile.v0"
+                asked.Definition.ParseFromString(definition)
+                return dict(self.call(f"{_CONTROL}/Solve", asked, "SolveResponse").ExporterResponse)
             solved = hand.submit(self.call, f"{_CONTROL}/Solve", asked, "SolveResponse")
             metadata = (("buildkit-controlapi-buildid", ref),)
-            question = TYPES["GatewaySolveRequest"](
-                Frontend="dockerfile.v0", FrontendOpt=attributes, allowResultReturn=True
-            )
+            question = TYPES["GatewaySolveRequest"](allowResultReturn=True, FrontendOpt=attributes)
+            question.Frontend = "" if definition else "dockerfile.v0"
+            question.Definition.ParseFromString(definition)
             returned = TYPES["ReturnRequest"]()
             try:
                 answer = self.call(f"{_BRIDGE}/Solve", question, "GatewaySolveResponse", metadata)

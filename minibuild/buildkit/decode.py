@@ -1,0 +1,187 @@
+"""LLB as a graph: what programs that speak LLB want built.
+
+Comes in: a message `Definition`, from a stranger. Goes out: the vertex of its result, with all that
+it stands on. What a graph of ours cannot say is an error that names the op: some flags of copies,
+ops that build from a definition in a file. Inputs are named by the digest of an op's bytes as they
+came, and come before what uses them.
+Rules: moby/buildkit `solver/pb/ops.proto`, `client/llb`.
+Read next: `decode_exec`, `decode_file`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minibuild.buildkit.decode_exec import decode_exec
+from minibuild.buildkit.decode_file import decode_file
+from minibuild.buildkit.definition import SCRATCH
+from minibuild.buildkit.proto import messages
+from minibuild.digest import Digest, digest_bytes
+from minibuild.errors import DefinitionError, Span
+from minibuild.graph import op
+from minibuild.graph.platform import Platform, host_platform
+from minibuild.graph.remote import http_filename
+from minibuild.graph.vertex import Note, Vertex, merge
+
+_IMAGE = ("docker-image", "oci-layout")
+
+
+def decode(definition: Any) -> Vertex | None:
+    """The result of a definition; None is the empty tree. Raises `DefinitionError`."""
+    decoder = _Decoder(definition)
+    last: Vertex | None = None
+    for data in getattr(definition, "def"):
+        last = decoder.add(data)
+    return last
+
+
+class _Decoder:
+    """The ops so far. Each output of an op is a vertex."""
+
+    def __init__(self, definition: Any) -> None:
+        self._definition = definition
+        self._op = messages("ops")["Op"]
+        self._outputs: dict[tuple[Digest, int], Vertex | None] = {}
+
+    def add(self, data: bytes) -> Vertex | None:
+        """Take one op. The last one has no kind: its input is the result."""
+        digest = digest_bytes(data)
+        try:
+            message = self._op.FromString(data)
+        except Exception:  # the library has its own kind for each of its versions
+            raise DefinitionError(f"{digest} is no op of LLB") from None
+        inputs = [self._input(reference) for reference in message.inputs]
+        kind = message.WhichOneof("op")
+        note = self._note(digest, message, kind)
+        if kind is None:
+            return inputs[0] if inputs else None
+        vertex = self._vertex(kind, digest, message, inputs, note)
+        self._outputs[digest, 0] = vertex
+        return vertex
+
+    def _input(self, reference: Any) -> Vertex | None:
+        try:
+            return self._outputs[Digest(reference.digest), reference.index]
+        except KeyError:
+            raise DefinitionError(
+                f"the definition has no output {reference.index} of {reference.digest!r}",
+                hint="ops have to stand behind those that they use",
+            ) from None
+
+    def _vertex(
+        self, kind: str, digest: Digest, message: Any, inputs: Sequence[Vertex | None], note: Note
+    ) -> Vertex | None:
+        if kind == "exec":
+            vertex, mounts = decode_exec(message, inputs, note)
+            for number, index in mounts.items():
+                output = Vertex(op.MountOutput(index), (vertex,), note)
+                self._outputs[digest, number] = output
+            return vertex
+        if kind == "source":
+            return Vertex(_source(message), (), note)
+        if kind == "file":
+            return decode_file(message.file, inputs, note)
+        if kind == "merge":
+            return merge([pick(inputs, item.input) for item in message.merge.inputs], note)
+        if kind == "diff":
+            lower = pick(inputs, message.diff.lower.input)
+            return Vertex(op.Diff(), (lower, pick(inputs, message.diff.upper.input)), note)
+        raise DefinitionError(f"ops of the kind {kind!r} are not possible here")
+
+    def _note(self, digest: Digest, message: Any, kind: str | None) -> Note:
+        metadata = self._definition.metadata[digest]
+        name = metadata.description.get("llb.customname") or _title(kind, message)
+        proxy = message.exec.meta.proxy_env
+        return Note(
+            name,
+            self._span(digest),
+            ignore_cache=metadata.ignore_cache,
+            proxy=tuple((field.name, value) for field, value in proxy.ListFields()),
+        )
+
+    def _span(self, digest: Digest) -> Span | None:
+        source = self._definition.Source
+        if digest not in source.locations:
+            return None
+        for location in source.locations[digest].locations:
+            lines = [line_range.start.line for line_range in location.ranges]
+            lines += [line_range.end.line for line_range in location.ranges]
+            if lines and location.sourceIndex < len(source.infos):
+                return Span(source.infos[location.sourceIndex].filename, min(lines), max(lines))
+        return None
+
+
+def pick(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
+    """The input of this number; scratch is the empty tree. Raises `DefinitionError`."""
+    if number == SCRATCH:
+        return None
+    if not 0 <= number < len(inputs):
+        raise DefinitionError(f"an op names its input {number}, and has {len(inputs)}")
+    return inputs[number]
+
+
+def _title(kind: str | None, message: Any) -> str:
+    """A name for an op that has none."""
+    if kind == "exec":
+        return " ".join(message.exec.meta.args)
+    if kind == "source":
+        return str(message.source.identifier)
+    return kind or ""
+
+
+def _source(message: Any) -> op.Source:
+    scheme, _, rest = message.source.identifier.partition("://")
+    attributes: Mapping[str, str] = message.source.attrs
+    if scheme in _IMAGE:
+        ref = rest if scheme == "docker-image" else message.source.identifier
+        return op.ImageSource(ref, Digest(""), _platform(message.platform))
+    if scheme == "local":
+        return _local(rest, attributes)
+    if scheme in ("http", "https"):
+        return _http(message.source.identifier, attributes)
+    if scheme == "git":
+        return _git(rest, attributes)
+    raise DefinitionError(f"sources of the kind {scheme!r} are not possible here")
+
+
+def _platform(message: Any) -> Platform:
+    if not message.OS:
+        return host_platform()
+    return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
+
+
+def _local(name: str, attributes: Mapping[str, str]) -> op.LocalSource:
+    if "local.includepattern" in attributes:
+        raise DefinitionError("local sources with patterns of what to include are not possible")
+    try:
+        patterns = json.loads(attributes.get("local.excludepatterns", "[]"))
+        return op.LocalSource(name, tuple(str(pattern) for pattern in patterns))
+    except (ValueError, TypeError):
+        raise DefinitionError(f"the patterns of local source {name!r} are no list") from None
+
+
+def _http(url: str, attributes: Mapping[str, str]) -> op.HttpSource:
+    try:
+        return op.HttpSource(
+            url,
+            attributes.get("http.filename") or http_filename(url),
+            attributes.get("http.checksum", ""),
+            int(attributes.get("http.perm", "0600"), 8),
+            int(attributes.get("http.uid", "0")),
+            int(attributes.get("http.gid", "0")),
+        )
+    except ValueError as error:
+        raise DefinitionError(f"the source {url} makes no sense: {error}") from None
+
+
+def _git(place: str, attributes: Mapping[str, str]) -> op.GitSource:
+    address, _, fragment = place.partition("#")
+    ref, _, subdir = fragment.partition(":")
+    return op.GitSource(
+        attributes.get("git.fullurl") or f"https://{address}",
+        ref,
+        subdir,
+        attributes.get("git.checksum", ""),
+        attributes.get("git.keepgitdir") == "true",
+        attributes.get("git.skipsubmodules") != "true",
+    )

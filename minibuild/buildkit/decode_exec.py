@@ -1,0 +1,165 @@
+"""An `ExecOp` as an Exec.
+
+Comes in: an op and its inputs. Goes out: the vertex, and which of its mounts are outputs.
+Rules: moby/buildkit `solver/pb/ops.proto`, `solver/llbsolver/ops/exec.go`.
+Read next: `decode_file`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from minibuild.buildkit.definition import SCRATCH
+from minibuild.errors import DefinitionError
+from minibuild.graph import op
+from minibuild.graph.platform import Platform
+from minibuild.graph.vertex import Note, Vertex
+
+_BIND, _SECRET, _SSH, _CACHE, _TMPFS = range(5)
+_NETWORKS = ("default", "host", "none")
+_SECURITIES = ("sandbox", "insecure")
+_SHARINGS = ("shared", "private", "locked")
+_SEED = "/cache"
+_AGENT = "SSH_AUTH_SOCK"
+
+
+def decode_exec(
+    message: Any, inputs: Sequence[Vertex | None], note: Note
+) -> tuple[Vertex, dict[int, int]]:
+    """The vertex of an Exec; and the outputs that are mounts, by their number: the index of the
+    mount. Raises `DefinitionError`."""
+    body = message.exec
+    if list(body.meta.validExitCodes) not in ([], [0]):
+        raise DefinitionError("steps that may end with other codes than 0 are not possible here")
+    roots = [mount for mount in body.mounts if mount.dest == "/"]
+    if len(roots) != 1 or roots[0].readonly or roots[0].selector not in ("", "/"):
+        raise DefinitionError("a step needs one root, which it may write to, and all of a tree")
+    mounts = _Mounts(inputs, _at(inputs, roots[0].input))
+    for mount in body.mounts:
+        if mount.dest != "/":
+            mounts.add(mount)
+    for secret in body.secretenv:
+        mounts.made.append(op.SecretMount(secret.ID, env=secret.name, required=not secret.optional))
+    meta = body.meta
+    made = op.Exec(
+        args=tuple(meta.args),
+        env=tuple(_environment(meta.env, mounts.made)),
+        cwd=meta.cwd or "/",
+        user=meta.user,
+        mounts=tuple(mounts.made),
+        network=_choice(_NETWORKS, body.network),
+        security=_choice(_SECURITIES, body.security),
+        hostname=meta.hostname,
+        add_hosts=tuple((host.Host, host.IP) for host in meta.extraHosts),
+        ulimits=tuple(op.Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in meta.ulimit),
+        platform=_platform(message.platform),
+    )
+    return Vertex(made, mounts.inputs, note), mounts.outputs
+
+
+def _at(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
+    if number == SCRATCH:
+        return None
+    if not 0 <= number < len(inputs):
+        raise DefinitionError(f"a mount names input {number}, and the step has {len(inputs)}")
+    return inputs[number]
+
+
+def _choice(known: Sequence[Any], number: int) -> Any:
+    if number >= len(known):
+        raise DefinitionError(f"a step has a setting {number} that is not known here")
+    return known[number]
+
+
+def _platform(message: Any) -> Platform | None:
+    if not message.OS:
+        return None
+    return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
+
+
+def _environment(env: Sequence[str], mounts: Sequence[op.ExecMount]) -> Iterator[tuple[str, str]]:
+    """The variables; that of an agent's socket comes with the mount."""
+    agents = [mount.target for mount in mounts if isinstance(mount, op.SshMount)]
+    for item in env:
+        name, _, value = item.partition("=")
+        if not (agents and name == _AGENT and value == agents[0]):
+            yield name, value
+
+
+class _Mounts:
+    """The mounts of a step, and the inputs that they need: first the root."""
+
+    def __init__(self, given: Sequence[Vertex | None], root: Vertex | None) -> None:
+        self.inputs: list[Vertex | None] = [root]
+        self.made: list[op.ExecMount] = []
+        self.outputs: dict[int, int] = {}
+        self._given = given
+
+    def _index(self, vertex: Vertex | None) -> int:
+        for at, known in enumerate(self.inputs[1:], 1):
+            if known == vertex:
+                return at
+        self.inputs.append(vertex)
+        return len(self.inputs) - 1
+
+    def add(self, mount: Any) -> None:
+        """Take one mount."""
+        target = mount.dest.rstrip("/") or "/"
+        if mount.mountType == _BIND:
+            if mount.output > 0:
+                self.outputs[mount.output] = len(self.made)
+            self.made.append(
+                op.BindMount(
+                    target,
+                    self._index(_at(self._given, mount.input)),
+                    mount.selector or "/",
+                    mount.readonly,
+                    mount.output > 0,
+                )
+            )
+        elif mount.mountType == _CACHE:
+            self.made.append(self._cache(mount, target))
+        elif mount.mountType == _TMPFS:
+            self.made.append(op.TmpfsMount(target, mount.TmpfsOpt.size, mount.readonly))
+        elif mount.mountType == _SECRET:
+            secret = mount.secretOpt
+            self.made.append(
+                op.SecretMount(
+                    secret.ID, target, "", not secret.optional, secret.mode, secret.uid, secret.gid
+                )
+            )
+        elif mount.mountType == _SSH:
+            agent = mount.SSHOpt
+            name = agent.ID or "default"
+            self.made.append(
+                op.SshMount(name, target, not agent.optional, agent.mode, agent.uid, agent.gid)
+            )
+        else:
+            raise DefinitionError(f"mounts of the kind {mount.mountType} are not possible here")
+
+    def _cache(self, mount: Any, target: str) -> op.CacheMount:
+        """A cache. One with an owner starts from a directory that is made for it."""
+        seed, source = _at(self._given, mount.input), mount.selector or "/"
+        mode = uid = gid = None
+        if source == _SEED and seed is not None and _is_owned_seed(seed):
+            (made,) = seed.op.actions  # type: ignore[union-attr]
+            user, _, group = made.owner.partition(":")  # type: ignore[union-attr]
+            mode, uid, gid = made.mode, int(user or 0), int(group or 0)  # type: ignore[union-attr]
+            seed, source = seed.inputs[0], "/"
+        return op.CacheMount(
+            target,
+            mount.cacheOpt.ID.removeprefix("/"),
+            _choice(_SHARINGS, mount.cacheOpt.sharing),
+            mount.readonly,
+            SCRATCH if seed is None else self._index(seed),
+            source,
+            mode,
+            uid,
+            gid,
+        )
+
+
+def _is_owned_seed(vertex: Vertex) -> bool:
+    match vertex.op:
+        case op.File(actions=(op.Mkdir(path=path, owner=owner),)):
+            return path == _SEED and owner.replace(":", "").isdecimal()
+    return False

@@ -1,0 +1,62 @@
+"""What is known of a build before it begins: its request, and what it needs of its client.
+
+Comes in: a request with empty folders in the place of the client's. Goes out: the same with the
+client's folders, secrets and agents, which are asked for once, when they are needed.
+Read next: `build`.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from minibuild.serve.filesync import Wanted, receive
+from minibuild.serve.lending import agents, secrets
+from minibuild.serve.needs import Needs
+from minibuild.session.request import BuildRequest
+
+if TYPE_CHECKING:
+    from minibuild.serve.build import Build
+
+MAIN = "context"
+"""How a client calls the folder of the main context."""
+
+
+class Prepared:
+    """One result that a client may ask for. `folders` maps contexts to the client's names."""
+
+    def __init__(self, request: BuildRequest, folders: Mapping[str, str], needs: Needs) -> None:
+        self.request = request
+        self._folders = folders
+        self._needs = needs
+        self._complete = False
+        self._lock = threading.Lock()
+
+    def complete(self, build: "Build") -> BuildRequest:
+        """The request with all that the client has. Raises `Failure`."""
+        with self._lock:
+            if not self._complete:
+                self._take(build)
+                self._complete = True
+            return self.request
+
+    def _take(self, build: "Build") -> None:
+        here = {name: self._receive(build, name) for name in self._folders}
+        main = here.pop(MAIN, "")
+        self.request = self.request._replace(
+            context=main or self.request.context,
+            contexts={**self.request.contexts, **here},
+            secrets=secrets(build.session, self._needs.secrets),
+            ssh=agents(build.session, self._needs.agents, build.folder, build.resources),
+        )
+
+    def _receive(self, build: "Build", name: str) -> str:
+        """The client's folder of a context, here: what the graph reads of it."""
+        local = self._folders[name]
+        session = build.session_of(local)
+        place = build.resources.enter_context(
+            build.builder.folders.folder(session.shared_key, local)
+        )
+        wanted = self._needs.wanted.get(name)
+        if wanted is not None:
+            receive(session, Wanted(local, wanted.paths, wanted.exclude), place)
+        return place

@@ -1,0 +1,150 @@
+"""LLB read: what is written again is what was read, and what we cannot do is refused by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from minibuild.buildkit.decode import decode
+from minibuild.buildkit.encode import encode
+from minibuild.buildkit.proto import messages
+from minibuild.digest import digest_bytes
+from minibuild.errors import DefinitionError, SourceText
+from minibuild.graph.op import BindMount, CacheMount, Exec
+from minibuild.graph.state import Mount, diff, image, local, merge, scratch
+from tests.buildkit.test_encode import RECORDED, SESSION, ops, vertex_of
+
+TYPES = messages("ops")
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_buildkit_writes_comes_back(name: str) -> None:
+    case = RECORDED[name]
+    text = "\n".join(case["dockerfile"]) + "\n"
+    ignore = "*.log\n!keep.log\n/x/<y>&\n" if name == "ignored" else ""
+    namespace = case["args"].get("BUILDKIT_CACHE_MOUNT_NS", "")
+    source = SourceText("Dockerfile", text)
+    written = encode(
+        vertex_of(text, case["args"], ignore), SESSION, cache_namespace=namespace, source=source
+    )
+    again = encode(decode(written), SESSION, cache_namespace=namespace, source=source)
+    assert ops(again) == ops(written)
+    assert [digest_bytes(op).partition(":")[2] for op in ops(again)][:-1] == case["ops"]
+
+
+def test_graphs_that_no_dockerfile_makes() -> None:
+    base = image("busybox")
+    mounts = [Mount("/in", local("src")), Mount("/out", scratch(), readonly=False)]
+    ran = base.run("true", mounts=mounts)
+    made = ran.get_mount("/out").symlink("/l", "t").rm("/x", missing_ok=True).mkfile("/f", b"d")
+    result = merge([made, diff(base, ran), diff(scratch(), base), scratch().mkdir("/d")])
+    written = encode(result.vertex, SESSION)
+    assert ops(encode(decode(written), SESSION)) == ops(written)
+
+
+def test_names_lines_and_wishes_are_kept() -> None:
+    text = "FROM busybox\n\nRUN true\n"
+    written = encode(vertex_of(text, {}), SESSION, source=SourceText("Dockerfile", text))
+    for metadata in written.metadata.values():
+        metadata.ignore_cache = True
+    vertex = decode(written)
+    assert vertex is not None and vertex.note.name == "[2/2] RUN true" and vertex.note.ignore_cache
+    assert vertex.note.span is not None and vertex.note.span.first == 3
+    written.metadata.clear()
+    vertex = decode(written)
+    assert vertex is not None and vertex.note.name == "/bin/sh -c true"
+
+
+def test_a_cache_with_an_owner_is_one_mount() -> None:
+    text = "FROM busybox\nRUN --mount=type=cache,target=/c,id=x,uid=5,mode=0700 true\n"
+    vertex = decode(encode(vertex_of(text, {}), SESSION))
+    assert vertex is not None and isinstance(vertex.op, Exec)
+    assert vertex.op.mounts == (CacheMount("/c", "x", mode=0o700, uid=5, gid=0),)
+
+
+def test_an_empty_definition_is_scratch() -> None:
+    assert decode(TYPES["Definition"]()) is None
+
+
+def definition(*given: Any) -> Any:
+    """A definition of these ops, each with the ones before as its inputs."""
+    made = TYPES["Definition"]()
+    digests: list[str] = []
+    for op in (*given, TYPES["Op"]()):
+        if not op.inputs:
+            for digest in digests[-1:] if op.WhichOneof("op") is None else digests:
+                op.inputs.add(digest=digest)
+        data = op.SerializeToString(deterministic=True)
+        getattr(made, "def").append(data)
+        digests.append(digest_bytes(data))
+    return made
+
+
+def source(identifier: str = "docker-image://busybox", **attrs: str) -> Any:
+    made = TYPES["Op"]()
+    made.source.identifier = identifier
+    made.source.attrs.update({key.replace("_", "."): value for key, value in attrs.items()})
+    return made
+
+
+def run(change: Callable[[Any], object] = lambda body: None) -> Any:
+    made = TYPES["Op"]()
+    made.exec.meta.args.append("true")
+    made.exec.mounts.add(dest="/")
+    change(made.exec)
+    return made
+
+
+def file(change: Callable[[Any], object]) -> Any:
+    made = TYPES["Op"]()
+    change(made.file)
+    return made
+
+
+def copying(body: Any, **flags: Any) -> None:
+    copy = body.actions.add(secondaryInput=0).copy
+    copy.src, copy.dest, copy.timestamp, copy.mode = "/a", "/b", -1, -1
+    copy.createDestPath = True
+    for name, value in flags.items():
+        setattr(copy, name, value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([source("s3://x")], "sources of the kind 's3' are not possible"),
+        ([source("local://x", local_includepattern="[]")], "patterns of what to include"),
+        ([source("local://x", local_excludepatterns="{")], "are no list"),
+        ([source("https://x/y", http_perm="rwx")], "makes no sense"),
+        ([source(), run(lambda b: b.meta.validExitCodes.append(3))], "other codes than 0"),
+        ([source(), run(lambda b: b.mounts.add(dest="/x", input=7))], "names input 7"),
+        ([source(), run(lambda b: b.mounts.add(dest="/"))], "needs one root"),
+        ([source(), run(lambda b: setattr(b.mounts[0], "readonly", True))], "needs one root"),
+        ([source(), file(lambda b: b.SetInParent())], "a file op without an action"),
+        ([source(), file(lambda b: copying(b, allowWildcard=True))], "with these flags"),
+        ([source(), file(lambda b: copying(b, timestamp=5))], "a time of their own"),
+        ([source(), file(lambda b: (copying(b), copying(b)))], "no chain"),
+        ([source(), file(lambda b: setattr(b.actions.add().rm, "allowWildcard", True))], "rm"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_possible_is_said(given: list[Any], message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        decode(definition(*given))
+
+
+def test_a_copy_of_one_file_and_a_writable_mount() -> None:
+    """The flags of a plain `llb.Copy`, and a mount that is a result."""
+    vertex = decode(definition(source(), file(copying)))
+    assert vertex is not None and vertex.inputs[0] == vertex.inputs[1]
+    vertex = decode(definition(source(), run(lambda b: b.mounts.add(dest="/x", output=1))))
+    assert vertex is not None and isinstance(vertex.op, Exec)
+    assert vertex.op.mounts == (BindMount("/x", 1, readonly=False, output=True),)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\x03abc"], ids=["bytes", "an unknown input"])
+def test_broken_ops(data: bytes) -> None:
+    made = TYPES["Definition"]()
+    getattr(made, "def").append(data)
+    with pytest.raises(DefinitionError):
+        decode(made)
