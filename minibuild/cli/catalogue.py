@@ -69,6 +69,31 @@ CATALOGUE: Mapping[str, Entry] = {
     "completion": Entry("completion", "print a completion script for bash, zsh or fish"),
 }
 
+DOCKERS: Mapping[str, str] = {
+    "images": "image ls",
+    "rmi": "image rm",
+    **{name: f"image {name}" for name in "history import load pull push save tag".split()},
+}
+"""The names that docker has for commands about images."""
+
+ALIASES: Mapping[str, str] = {
+    **DOCKERS,
+    "b": "build",
+    "bud": "build",  # as buildah calls it
+    "buildx b": "build",
+    "buildx build": "build",
+    "builder build": "build",
+    "image build": "build",
+    "image list": "image ls",
+    "image remove": "image rm",
+    "builder prune": "prune",
+    "buildx prune": "prune",
+    "buildx du": "du",
+    "builds": "builds ls",
+    "builds list": "builds ls",
+}
+"""All other names of commands."""
+
 
 def load(name: str) -> Command:
     """Import the command `name` of the catalogue."""

@@ -8,7 +8,7 @@ bash, zsh and fish.
 import argparse
 from collections.abc import Iterator
 
-from minibuild.cli.catalogue import CATALOGUE, load
+from minibuild.cli.catalogue import CATALOGUE, DOCKERS, load
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.startup.tuples import NamedTuple
@@ -57,11 +57,11 @@ def flags(name: str) -> list[Flag]:
 
 
 def _first_words() -> list[str]:
-    return list(dict.fromkeys(name.split()[0] for name in CATALOGUE))
+    return list(dict.fromkeys([*(name.split()[0] for name in CATALOGUE), *DOCKERS]))
 
 
 def _about(first: str) -> str:
-    entry = CATALOGUE.get(first)
+    entry = CATALOGUE.get(DOCKERS.get(first, first))
     return entry.summary if entry else f"commands about {first}s"
 
 
@@ -87,6 +87,8 @@ def _bash() -> Iterator[str]:
         if first in CATALOGUE:  # It is a command itself, and takes other words and flags.
             joined = f'case "${{COMP_WORDS[2]}}" in {"|".join(seconds)}) {joined} ;; esac'
         yield f"        {joined} ;;"
+    for name, meant in DOCKERS.items():
+        yield f'    {name}) command="{meant}" ;;'
     yield "    esac"
     yield f'    if [ "$COMP_CWORD" -eq 1 ]; then words="{" ".join(_first_words())} --help"'
     yield '    elif [ "$COMP_CWORD" -gt "$at" ]; then'
@@ -127,6 +129,8 @@ def _zsh() -> Iterator[str]:
         yield f"        if (( CURRENT == 3 )){own}; then {offer}; return; fi"
         yield f"        {joined}"
         yield "    fi"
+    for name, meant in DOCKERS.items():
+        yield f'    [[ $name == {name} ]] && name="{meant}"'
     yield "    shift $(( at - 1 )) words; (( CURRENT -= at - 1 ))"
     yield '    case "$name" in'
     for name in CATALOGUE:
@@ -163,8 +167,8 @@ def _fish() -> Iterator[str]:
             yield (
                 f"complete -c minibuild -f -n '{pending}{' '.join(seconds)}' -a {second} -d {about}"
             )
-    for name in CATALOGUE:
-        inside = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in name.split())
+    for spelled, name in [*((name, name) for name in CATALOGUE), *DOCKERS.items()]:
+        inside = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in spelled.split())
         for flag in flags(name):
             yield f"complete -c minibuild -n '{inside}' " + _fish_flag(flag)
 

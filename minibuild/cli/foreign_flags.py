@@ -213,23 +213,26 @@ _REGISTRY = {
     "--digestfile": "`-q` prints the digest: `minibuild push -q NAME >FILE`",
     "--src-creds": _BOTH,
 }
-_ALL_SHOWN = "leave it out: all images are shown, and no step makes one of its own"
 _FILTER = "`minibuild images NAME`, or `--format json` for a script to choose from"
+
+_ONE_STEP = "`minibuild run` runs one command, with the files of the image and nothing else"
+_RUN = {
+    name: _ONE_STEP
+    for name in "--detach -d --mount --name --publish -p --restart --volume -v".split()
+}
 
 FOREIGN: Mapping[str, Mapping[str, str]] = {
     "build": _BUILD,
     "verify": _BUILD,
+    "run": _RUN,
     "image pull": _REGISTRY,
     "image push": _REGISTRY,
     "image copy": _REGISTRY,
     "image ls": {
-        "--all": _ALL_SHOWN,
-        "-a": _ALL_SHOWN,
         "--filter": _FILTER,
         "-f": _FILTER,
         "--no-trunc": "`--digests` shows whole digests",
     },
-    "image rm": {"--no-prune": "leave it out: only `minibuild prune` removes what no name needs"},
     "login": {"--cert-dir": _CERTIFICATES},
     "logout": {"--all": "name each registry", "-a": "name each registry"},
 }

@@ -25,6 +25,9 @@ def _ls_parser() -> Parser:
     made.add_argument("name", nargs="?", default="", help="only images of this name")
     made.switch("-q", "--quiet", help="print names only")
     made.switch("--digests", help="print whole digests")
+    # Docker's habits: they ask for what is done anyway.
+    for habit in ("-a", "--all"):
+        made.habit(habit)
     made.add_format()
     return made
 
@@ -182,6 +185,7 @@ def _rm_parser() -> Parser:
     )
     made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
     made.switch("-f", "--force", help="say nothing about images that are not there")
+    made.habit("--no-prune", "what no name needs goes with `minibuild prune`")
     return made
 
 

@@ -34,25 +34,6 @@ usual 700 would have the collector look through all of them again and again."""
 
 _WITHOUT_A_STORE = ("completion", "doctor", "version")
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
-_ALIASES = {
-    "b": "build",
-    "bud": "build",
-    "buildx b": "build",
-    "buildx build": "build",
-    "builder build": "build",
-    "image build": "build",
-    "image list": "image ls",
-    "image remove": "image rm",
-    "images": "image ls",
-    "rmi": "image rm",
-    **{name: f"image {name}" for name in "history import load pull push save tag".split()},
-    "builder prune": "prune",
-    "buildx prune": "prune",
-    "buildx du": "du",
-    "builds": "builds ls",
-    "builds list": "builds ls",
-}
-"""Other names of commands: those that people know from docker and buildah."""
 
 
 def entry(argv: Sequence[str] | None = None) -> int:
@@ -165,13 +146,13 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
     """What the words ask for, and the session as its own flags change it."""
     if not words or words[0] == "help":
         return lambda session: _help(words[1:], session), session
-    from minibuild.cli.catalogue import CATALOGUE, load
+    from minibuild.cli.catalogue import ALIASES, CATALOGUE, load
 
     name, rest = words[0], words[1:]
     both = " ".join(words[:2])
-    if both in CATALOGUE or both in _ALIASES or (name not in _ALIASES and name not in CATALOGUE):
+    if both in CATALOGUE or both in ALIASES or (name not in ALIASES and name not in CATALOGUE):
         name, rest = both, words[2:]
-    name = _ALIASES.get(name, name)
+    name = ALIASES.get(name, name)
     if name not in CATALOGUE:
         return lambda session: _unknown(words, session), session
     if name not in _WITHOUT_A_STORE:
@@ -204,9 +185,9 @@ def _unknown(words: list[str], session: Session) -> int:
 
 
 def _help(words: list[str], session: Session) -> int:
-    from minibuild.cli.catalogue import CATALOGUE, load
+    from minibuild.cli.catalogue import ALIASES, CATALOGUE, DOCKERS, load
 
-    name = _ALIASES.get(" ".join(words), " ".join(words))
+    name = ALIASES.get(" ".join(words), " ".join(words))
     if name in CATALOGUE:
         session.say(load(name).parser().format_help().rstrip())
         return 0
@@ -216,7 +197,8 @@ def _help(words: list[str], session: Session) -> int:
         "usage: minibuild [--root DIR] [-D] COMMAND ...\n\n"
         "Builds OCI images from Dockerfiles, without a daemon and without root.\n\n"
         + _table(list(CATALOGUE))
-        + "\n\nflags of every command:\n"
+        + f"\n\ndocker's names of `minibuild image` commands: {', '.join(DOCKERS)}\n\n"
+        "flags of every command:\n"
         "  --root DIR       where all state is (MINIBUILD_ROOT)\n"
         "  -D, --debug      show the traceback of an error\n"
         "  -h, --help       help about a command: minibuild COMMAND --help"

@@ -55,7 +55,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "",
             "`minibuild build` first, and then `-t NAME --push`",
         ),
-        ("images -a", 2, "", "all images are shown"),
+        ("images -a", 0, "IMAGE", ""),
         ("--fast build", 2, "", "unknown flag before the command: --fast"),
         ("build --progres plain", 2, "", "did you mean --progress?"),
         ("build -q --progress plain .", 2, "", "contradict each other"),

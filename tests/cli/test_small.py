@@ -85,6 +85,8 @@ def test_bash(script: str) -> None:
     assert completions(script, "minibuild", "build", "--progress", "r") == ["rawjson"]
     assert "--digests" in completions(script, "minibuild", "image", "ls", "--")
     assert "--digests" not in completions(script, "minibuild", "image", "rm", "--")
+    assert "--digests" in completions(script, "minibuild", "images", "--")
+    assert completions(script, "minibuild", "rm") == ["rmi"]
     assert completions(script, "minibuild", "build", "") == [], "files, which bash adds itself"
 
 
