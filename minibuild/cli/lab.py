@@ -94,7 +94,7 @@ def _perform(
     with stopping(cancelled), closing(parts):
         for part in parts:
             if not as_json:
-                pause.after(told.part(part))
+                pause.after(told.part(part), wait=not told.goes_on(part))
     assert isinstance(part, Showing), "the whole comes last"
     if as_json:
         session.say_json(lab_text.showing_data(part, kept=options.keep))
@@ -115,10 +115,10 @@ class Pause:
         self._slow = slow
         self._first = True
 
-    def after(self, groups: Iterable[Iterator[str]]) -> None:
-        """Write groups of lines, with a pause before each but the very first."""
+    def after(self, groups: Iterable[Iterator[str]], *, wait: bool = True) -> None:
+        """Write groups of lines, with a pause before each but the very first, if it is to wait."""
         for lines in groups:
-            if self._slow and not self._first:
+            if self._slow and wait and not self._first:
                 self._session.tell("-- Enter --")
                 if not sys.stdin.readline():
                     self._slow = False  # The input is at its end.

@@ -63,12 +63,13 @@ class Telling:
             case WithFix(run):
                 yield self._run("with the fix", run)
             case Varied():
-                if not self._varied:
-                    yield self._conditions()
-                self._varied = True
-                yield iter((self._row(_varied_cells(self._exhibit, part)),))
+                yield self._variation(part)
             case Showing():
                 yield self._end(part)
+
+    def goes_on(self, part: Part) -> bool:
+        """Whether a part is one more row of a table that has begun."""
+        return self._varied and isinstance(part, Varied)
 
     def _recipe(self) -> Group:
         text = text_of(self._exhibit.recipe)
@@ -113,6 +114,12 @@ class Telling:
             yield from table(["  PATH", "FROM", "FATE"], rows)
         if run.error:
             yield f"  error: {visible(self._short(run.error))}"
+
+    def _variation(self, varied: Varied) -> Group:
+        if not self._varied:
+            yield from self._conditions()
+        self._varied = True
+        yield self._row(_varied_cells(self._exhibit, varied))
 
     def _conditions(self) -> Group:
         yield from _section("the conditions, and what becomes of it when one is broken")

@@ -231,6 +231,16 @@ def test_a_pause_after_each_part(lab: Cli) -> None:
     assert errors.count("-- Enter --") == 4, "where the input ends, the rest comes at once"
 
 
+def test_the_table_of_variations_is_one_part(lab: Cli) -> None:
+    done = subprocess.run(
+        [lab.program, "lab", "opaque-copied", "--slow"], env=lab.environment, input="\n" * 20,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("  passes") == 6
+    # The graph, the condition, the upperdir, the merge, two runs, the conditions, the verdict.
+    assert done.stderr.count("-- Enter --") == 8
+
+
 @pytest.mark.usefixtures("whiteouts")
 def test_a_defect_that_does_not_show_is_told(lab: Cli) -> None:
     patch = "stage.policy_for = lambda name: MergePolicy(Strategy.HARDLINK)"
