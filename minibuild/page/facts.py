@@ -15,7 +15,9 @@ from minibuild.page.written import Written, of_layers, of_steps
 from minibuild.record.blame import Blame, Source
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.made import image_of, layer_origins, layer_steps
+from minibuild.record.portable import mask_of_keys, masked
 from minibuild.record.records import Build, Records, Step
+from minibuild.record.secrecy import Mask
 from minibuild.record.story import Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -75,11 +77,15 @@ def facts(worker: Worker, records: Records, build: Build, against: Build | None 
     """Find out what there is to show of a build; by default compared with the one before it."""
     if against is None and build.place:
         against = newest_before(records.of_place(build.place), build)
-    parts = known_parts(worker.cache, *filter(None, (build, against)))
+    builds = tuple(filter(None, (build, against)))
+    kept = known_parts(worker.cache, *builds)
+    mask = mask_of_keys(kept, *builds)
+    parts = masked(kept, mask)
     blame = Blame(worker, build, parts)
-    images = tuple(_images(worker, build, blame))
+    images = tuple(_images(worker, build, blame, mask))
     written = dict(_written(images))
-    written.update(of_steps(worker, blame.makers, written))
+    for number, paths in of_steps(worker, blame.makers, written):
+        written[number] = [one._replace(path=mask.text(one.path)) for one in paths]
     return Facts(
         build,
         story(build, against, parts),
@@ -110,24 +116,34 @@ def longest_chain(build: Build) -> list[Step]:
 # --- Images ---
 
 
-def _images(worker: Worker, build: Build, blame: Blame) -> Iterator[ImageFacts]:
+def _images(worker: Worker, build: Build, blame: Blame, mask: Mask) -> Iterator[ImageFacts]:
     for output in build.outputs:
         image = image_of(worker.content, output)
         if image is None:
             continue
         try:
-            used = usage(image.layers)
+            used = _masked(usage(image.layers), mask)
         except (ImageError, StoreError, OSError):
             continue  # A layer is not here: pruned, or never fetched.
-        layers = tuple(_layers(image, build, output.get("vertex")))
+        layers = tuple(_layers(image, build, output.get("vertex"), mask))
         yield ImageFacts(image, used, layers, tuple(_files(used, layers, blame)))
 
 
-def _layers(image: Image, build: Build, last: int | None) -> Iterator[LayerFacts]:
+def _masked(used: Usage, mask: Mask) -> Usage:
+    """The same where paths have no secrets in them, as they rarely have."""
+    if not mask:
+        return used
+    tree = {mask.text(path): item for path, item in used.tree.items()}
+    hidden = tuple(one._replace(path=mask.text(one.path)) for one in used.hidden)
+    return used._replace(tree=tree, hidden=hidden)
+
+
+def _layers(image: Image, build: Build, last: int | None, mask: Mask) -> Iterator[LayerFacts]:
     """The layers with the steps that made them; of a squashed image the history tells."""
     count = len(image.layers)
     steps = [None] * count if last is None else layer_steps(build, build.steps[last], count)
-    yield from map(LayerFacts, steps, layer_origins(image.history, steps))
+    for step, origin in zip(steps, layer_origins(image.history, steps), strict=True):
+        yield LayerFacts(step, origin._replace(words=mask.text(origin.words)))
 
 
 def _written(images: Sequence[ImageFacts]) -> Iterator[tuple[int, Sequence[Written]]]:

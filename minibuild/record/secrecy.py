@@ -60,6 +60,10 @@ class Mask:
         kept = {v for v in values if len(v) >= _SHORTEST and v.lower() not in _COMMON}
         self._found = [(value, hashed(value)) for value in sorted(kept, key=len, reverse=True)]
 
+    def __bool__(self) -> bool:
+        """Whether there is a value to replace."""
+        return bool(self._found)
+
     def text(self, text: str) -> str:
         """A text without them."""
         for value, instead in self._found:
