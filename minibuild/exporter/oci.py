@@ -22,7 +22,7 @@ from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
 from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.oci.content import read_chunks
-from minibuild.oci.model import CONTAINERD_NAME, INDEXES, REF_NAME, Descriptor
+from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 
 
 def export_oci(
@@ -38,7 +38,7 @@ def export_oci(
 
     For `docker` it has to be one image.
     """
-    if docker and bundle.top.media_type in INDEXES:
+    if docker and bundle.top.is_index:
         raise UsageError(
             "docker exporter does not currently support exporting manifest lists",
             hint="build for one platform, or use type=oci",

@@ -18,7 +18,6 @@ from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.model import (
     CONTAINERD_NAME,
-    INDEXES,
     REF_NAME,
     Descriptor,
     Index,
@@ -131,6 +130,6 @@ def _by_digest(source: BlobSource, index: Index, digest: Digest, what: str) -> D
 def _all(source: BlobSource, manifests: tuple[Descriptor, ...]) -> Iterator[Descriptor]:
     for manifest in manifests:
         yield manifest
-        if manifest.media_type in INDEXES:
+        if manifest.is_index:
             data = read_document(source, manifest, MAX_DOCUMENT_BYTES)
             yield from parse_index(data, f"index {manifest.digest}").manifests

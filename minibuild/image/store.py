@@ -12,7 +12,6 @@ from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import ContentStore, full_disk
 from minibuild.oci.model import (
     CONTAINERD_NAME,
-    INDEXES,
     REF_NAME,
     Descriptor,
     Index,
@@ -96,7 +95,7 @@ class ImageStore:
         return True
 
     def _inner(self, descriptor: Descriptor) -> tuple[Descriptor, ...]:
-        if descriptor.media_type not in INDEXES or not self._content.has(descriptor.digest):
+        if not descriptor.is_index or not self._content.has(descriptor.digest):
             return ()
         return parse_index(
             self._content.read(descriptor.digest), f"index {descriptor.digest}"

@@ -85,6 +85,17 @@ class Descriptor(NamedTuple):
     platform: Platform | None = None
     data: bytes = b""
 
+    @property
+    def is_index(self) -> bool:
+        """Whether it says that it is of an index."""
+        return self.media_type in INDEXES
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it says that it is of a manifest or an index, which registries keep apart from
+        other blobs."""
+        return self.media_type in INDEXES + MANIFESTS
+
 
 class Manifest(NamedTuple):
     """One image: a config and its layers, lowest first. With an `artifact_type` it is no image, but

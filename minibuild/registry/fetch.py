@@ -22,7 +22,7 @@ from minibuild.oci.content import (
     write_all,
 )
 from minibuild.oci.meter import Meter, unmetered
-from minibuild.oci.model import INDEXES, MANIFESTS, Descriptor
+from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.transfer import blobs_of
 
@@ -58,8 +58,8 @@ def fetch_image(
     """Have an image or index, whole and checked, in the store: blobs in parallel, documents after
     them, so that no document is there without what it names."""
     parts = list(blobs_of(source, top))
-    documents = [part for part in parts if part.media_type in (*INDEXES, *MANIFESTS)]
-    blobs = [part for part in parts if part not in documents and part != top]
+    documents = [part for part in parts if part.is_document]
+    blobs = [part for part in parts if not part.is_document and part != top]
 
     def fetch(descriptor: Descriptor) -> None:
         fetch_blob(content, source, descriptor, meter=meter, cancelled=cancelled)

@@ -17,8 +17,6 @@ from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
-    INDEXES,
-    MANIFESTS,
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
@@ -132,7 +130,7 @@ class RemoteBlobs(BlobSource):
         """See `BlobSource.open`."""
         if data := self._documents.get(descriptor.digest):
             return io.BytesIO(data[offset:])
-        if descriptor.media_type in INDEXES + MANIFESTS:
+        if descriptor.is_document:
             # Read more than once where an image is walked and then copied; and small.
             data = read_all(self.request(descriptor, 0), MAX_DOCUMENT_BYTES, self.host)
             self.keep(descriptor, data)
@@ -145,8 +143,7 @@ class RemoteBlobs(BlobSource):
 
     def request(self, descriptor: Descriptor, offset: int) -> "BaseHTTPResponse":
         """The answer to a request for a blob from `offset` on; mirrors that lack it are passed."""
-        is_document = descriptor.media_type in INDEXES + MANIFESTS
-        headers = {"Accept": ACCEPT} if is_document else {"Accept-Encoding": "identity"}
+        headers = {"Accept": ACCEPT} if descriptor.is_document else {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
         errors: list[RegistryError] = []
@@ -156,14 +153,14 @@ class RemoteBlobs(BlobSource):
                     endpoint,
                     Call(
                         "GET",
-                        f"{'manifests' if is_document else 'blobs'}/{descriptor.digest}",
+                        f"{'manifests' if descriptor.is_document else 'blobs'}/{descriptor.digest}",
                         (200, 206),
                         headers=headers,
                         what=f"{endpoint.repository}@{descriptor.digest[:19]}",
                     ),
                 )
             except RegistryError as error:
-                if not is_document and isinstance(error, Refused):
+                if not descriptor.is_document and isinstance(error, Refused):
                     error = _of_blob(error, endpoint.host, descriptor, offset)
                 errors.append(error)
         raise first_answer(errors, self.reference)

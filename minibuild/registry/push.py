@@ -11,9 +11,8 @@ spec. The blobs themselves are the work of `upload`.
     push_image(registry, content, top, [reference, ...])      # all of it at once
 """
 
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from minibuild.errors import RegistryError
 from minibuild.graph.reference import Reference
@@ -21,12 +20,11 @@ from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import (
-    INDEXES,
-    MANIFESTS,
     OCI_MANIFEST,
     Descriptor,
     describe,
 )
+from minibuild.oci.multi import MultiSource
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.transfer import blobs_of
 from minibuild.registry.client import Call
@@ -63,21 +61,34 @@ class Repository:
     ) -> How:
         """Have a blob in the repository; returns whether it was `present`, `mounted` or `sent`.
 
-        `mount_from` are repositories that may have the blob; those of other registries are passed
-        over. `source` is opened only if the blob has to be sent, and again if that breaks off.
+        `mount_from` are repositories that may have the blob, besides the one that the source knows;
+        those of other registries are passed over. `source` is opened only if the blob has to be
+        sent, and again if that breaks off.
         """
-        here = self._endpoint
+        here, known = self._endpoint, source.location(descriptor.digest)
         others = []
-        for reference in mount_from:
+        for reference in (*mount_from, *([] if known is None else [known])):
             there = self._client.hosts.for_push(reference)
             if there.host == here.host and there.repository != here.repository:
                 others.append(there.repository)
         return self._uploader.bring(descriptor, source, others)
 
+    def push_blobs(
+        self, blobs: Sequence[Descriptor], source: BlobSource, mount_from: Sequence[Reference] = ()
+    ) -> None:
+        """The same for several, a few at a time."""
+
+        def push(blob: Descriptor) -> How:
+            return self.push_blob(blob, source, mount_from=mount_from)
+
+        in_parallel(push, blobs, UPLOADS)
+
     def push_bytes(self, data: bytes, media_type: str) -> Descriptor:
         """Have a small blob, such as a config, in the repository."""
         descriptor = describe(media_type, data)
-        self.push_blob(descriptor, _Bytes(data))
+        source = MultiSource()
+        source.put(data)
+        self.push_blob(descriptor, source)
         return descriptor
 
     def push_manifest(
@@ -122,16 +133,6 @@ class Repository:
         return self._client.call(self._endpoint, call)
 
 
-class _Bytes(BlobSource):
-    """One blob in memory, as a source."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
-        return io.BytesIO(self._data[offset:])
-
-
 def push_image(
     registry: Registry,
     source: BlobSource,
@@ -164,15 +165,8 @@ def _push_blobs(
 ) -> None:
     """Everything but the top document: blobs at the same time, then the manifests of an index."""
     parts = [part for part in blobs_of(source, top) if part.digest != top.digest]
-    documents = [part for part in parts if part.media_type in (*INDEXES, *MANIFESTS)]
-    blobs = [part for part in parts if part.media_type not in (*INDEXES, *MANIFESTS)]
-
-    def push(descriptor: Descriptor) -> How:
-        places = (before, source.location(descriptor.digest))
-        others = [place for place in places if place is not None]
-        return repository.push_blob(descriptor, source, mount_from=others)
-
-    in_parallel(push, blobs, UPLOADS)
-    for document in documents:
+    near = () if before is None else (before,)
+    repository.push_blobs([part for part in parts if not part.is_document], source, near)
+    for document in (part for part in parts if part.is_document):
         data = read_document(source, document, MAX_DOCUMENT_BYTES)
         repository.push_manifest(data, document.media_type)

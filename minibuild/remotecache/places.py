@@ -205,17 +205,10 @@ class RegistryPlace:
         self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
         """See `Place.send`."""
-        from minibuild.oci.parallel import in_parallel
-        from minibuild.registry.push import UPLOADS, Repository
+        from minibuild.registry.push import Repository
 
         repository = Repository(self._registry, self._reference, meter=meter)
-
-        def push(layer: Descriptor) -> None:
-            other = source.location(layer.digest)
-            others = [*near, *([] if other is None else [other])]
-            repository.push_blob(layer, source, mount_from=others)
-
-        in_parallel(push, parts.layers, UPLOADS)
+        repository.push_blobs(parts.layers, source, near)
         repository.push_bytes(parts.config, parts.config_type)
 
     def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
