@@ -123,11 +123,8 @@ class ImageStore:
             self._replace(marker, LAYOUT_FILE)
 
     def _replace(self, path: str, data: bytes) -> None:
-        temporary = self._store.ingest_path()
         try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-            os.rename(temporary, path)
+            self._store.write_file(path, data)
         except OSError as error:
             raise full_disk(error, os.path.basename(path)) from error
 

@@ -64,6 +64,13 @@ class Store:
             self._counter += 1
             return self.path("ingest", f"{self.owner.name}.{self._counter}")
 
+    def write_file(self, path: str, data: bytes) -> None:
+        """Have a file of the store with these contents. Readers see the old ones or the new."""
+        making = self.ingest_path()
+        with open(making, "xb") as file:
+            file.write(data)
+        os.rename(making, path)
+
     @contextmanager
     def lock(
         self, name: str, cancelled: threading.Event | None = None, *, shared: bool = False

@@ -90,10 +90,7 @@ class LocalMount:
             "fingerprint": now,
             "layers": [descriptor_to_json(one) for one in (*layers, layer)],
         }
-        making = self.store.ingest_path()
-        with open(making, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-        os.rename(making, self._note)
+        self.store.write_file(self._note, json.dumps(value).encode())
 
     @property
     def _note(self) -> str:
