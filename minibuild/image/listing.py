@@ -43,10 +43,10 @@ def entries_of(layer: Layer) -> Iterator[Numbered]:
 
     Raises `ImageError` if the blob is not what it claims to be, at the latest at its end.
     """
-    with layer.uncompressed() as stream:
-        for ordinal, entry in enumerate(stream.entries()):
+    with layer.tar() as tar:
+        for ordinal, entry in enumerate(tar):
             if name := clean(entry.name):
-                yield Numbered(ordinal, entry._replace(name=name), stream.reader)
+                yield Numbered(ordinal, entry._replace(name=name), tar)
 
 
 def tree_of(layers: Sequence[Layer], *, hashed: bool = False) -> Tree:

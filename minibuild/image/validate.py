@@ -66,8 +66,8 @@ def _history_problems(history: Sequence[History], layers: int, what: str) -> lis
 
 def _layer_problems(layer: Layer) -> list[str]:
     try:
-        with layer.uncompressed() as stream:
-            for _ in stream.entries():
+        with layer.tar() as tar:
+            for _ in tar:
                 pass
     except BuildError as error:
         return [str(error)]

@@ -54,12 +54,12 @@ def clamp_times(
     """The layer with every time that is later than `epoch` (seconds) set to it."""
     latest_ns = epoch * _NS
     with (
-        layer.uncompressed() as stream,
+        layer.tar() as tar,
         LayerWriter(content, compression, level, cancelled=cancelled) as writer,
     ):
-        for entry in stream.entries():
+        for entry in tar:
             writer.write(header(entry._replace(mtime_ns=min(entry.mtime_ns, latest_ns))))
-            for piece in stream.reader.data():
+            for piece in tar.data():
                 writer.write(piece)
             writer.write(bytes(padding(entry.size)))
         made = writer.commit()

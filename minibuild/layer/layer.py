@@ -1,15 +1,17 @@
 """A layer: its names, and its bytes when they are asked for, wherever they are.
 
 Comes in: a descriptor, the digest of the tar, and a source of blobs: the store, a registry, a
-layout, an archive. Goes out: the blob (`compressed`), or the tar in it (`uncompressed`), checked.
-The model is `v1.Layer` of go-containerregistry. A diff that is not packed yet has no digest, so it
-is no `Layer`: `Materialiser.layer` makes one of it.
+layout, an archive. Goes out: the blob (`compressed`), or the tar in it, checked (`uncompressed`,
+and `tar` for its entries). The model is `v1.Layer` of go-containerregistry. A diff that is not
+packed yet has no digest, so it is no `Layer`: `Materialiser.layer` makes one of it.
 
 One diff can have several blobs, one for each compression; the table `layers` of the store says
 which, so what was packed or pulled once is not packed again. Read next: `stream`, `writer`.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.digest import DiffID, Digest
@@ -19,6 +21,7 @@ from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.layer.stream import LayerStream
+    from minibuild.layer.tar_reader import TarReader
 
 
 class Layer(NamedTuple):
@@ -62,6 +65,17 @@ class Layer(NamedTuple):
         from minibuild.layer.stream import LayerStream
 
         return LayerStream(self.source, self.descriptor, self.diff_id, cancelled)
+
+    @contextmanager
+    def tar(self, cancelled: threading.Event | None = None) -> "Iterator[TarReader]":
+        """The entries of the tar, and their data. Raises `ImageError` for a damaged layer, at the
+        latest at its end: what was made of its entries may have to be removed."""
+        from minibuild.layer.tar_reader import TarReader
+
+        with self.uncompressed(cancelled) as stream:
+            reader = TarReader(stream.chunks(), f"layer {self.digest}")
+            yield reader
+            reader.drain()
 
 
 def remember(content: ContentStore, layer: Layer) -> None:

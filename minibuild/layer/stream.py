@@ -1,6 +1,6 @@
 """The tar in a layer blob, while both of its digests are checked.
 
-Comes in: a blob. Goes out: chunks of the tar, or its entries. Reading, decompressing and hashing
+Comes in: a blob. Goes out: chunks of the tar. Reading, decompressing and hashing
 happen in a thread beside the one that makes files from it; zlib and sha256 work outside the
 interpreter lock.
 Read next: `unpack`.
@@ -14,8 +14,6 @@ from typing import Any, BinaryIO, cast
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
-from minibuild.layer.tar_format import TarEntry
-from minibuild.layer.tar_reader import TarReader
 from minibuild.oci.content import BlobSource, Verifier
 from minibuild.oci.model import Descriptor
 
@@ -43,8 +41,8 @@ class _VerifiedBlob:
 
 
 class LayerStream:
-    """The tar of one blob, read once: by `entries`, whose data `reader` has, or by `chunks`. Use as
-    `with layer.uncompressed() as stream`. Without a `diff_id` the digest of the tar may be any."""
+    """The tar of one blob, read once. Use as `with LayerStream(...) as stream`. Without a `diff_id`
+    the digest of the tar may be any."""
 
     def __init__(
         self,
@@ -62,15 +60,8 @@ class LayerStream:
         self._queue: Any = queue.SimpleQueue()
         self._room = threading.Semaphore(_CHUNKS_AHEAD)
         self._stop = False
-        self.reader = TarReader(self.chunks(), f"layer {layer.digest}")
         self._thread = threading.Thread(target=self._read, name="layer", daemon=True)
         self._thread.start()
-
-    def entries(self) -> Iterator[TarEntry]:
-        """The entries of the tar. Raises `ImageError` for a damaged blob, at the latest at its end:
-        what was made of the entries before may have to be removed."""
-        yield from self.reader
-        self.reader.drain()
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes of the tar. Raises `ImageError` for a damaged blob, at the latest at its

@@ -52,10 +52,10 @@ def unpack(
     target = LayerTarget(layer_fd, whiteouts, lower_fd, what, cancelled)
     name = ""
     try:
-        with layer.uncompressed(cancelled) as stream:
-            for entry in stream.entries():
+        with layer.tar(cancelled) as tar:
+            for entry in tar:
                 name = entry.name
-                target.apply(entry, stream.reader)
+                target.apply(entry, tar)
         target.finish()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -18,6 +18,7 @@ from minibuild.fileop.walk import walk
 from minibuild.layer.apply import EntryWriter
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.stream import LayerStream
+from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
 from minibuild.linux.beneath import clean
@@ -84,14 +85,16 @@ def unpack_tree(
     name = ""
     try:
         with LayerStream(source, layer, None, cancelled) as stream:
-            for entry in stream.entries():
+            reader = TarReader(stream.chunks(), what)
+            for entry in reader:
                 raise_if_cancelled(cancelled, "unpacking a cache mount")
                 name = clean(entry.name)
                 entry = entry._replace(name=name)
                 if not name:
                     writer.write_root(entry)
                 else:
-                    writer.put(entry, stream.reader)
+                    writer.put(entry, reader)
+            reader.drain()
         writer.finish()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
