@@ -2,7 +2,7 @@
 
 Comes in: changes of snapshots, or layer blobs of anyone. Goes out: layer blobs, or trees. The
 format is that of the OCI image specification (layer.md).
-Read in this order: `tar_format`, `writer`, `pack` (a tree becomes a layer),
+Read in this order: `layer` (what one is), `tar_format`, `writer`, `pack` (a tree becomes a layer),
 `tar_reader`, `stream`, `apply`, `unpack` (a layer becomes a tree), `chunker` and `chunk_cache`
 (blocks of gzip that are used again).
 """
