@@ -21,6 +21,11 @@ GetParts = Callable[[str], Parts | None]
 
 _SOURCES = ("image", "http", "git")
 _CACHED = "cached from another build"
+_UNREACHED = "the build before did not come to it"
+_UNENDED = {
+    "failed": "it did not end well in the build before, so it was not kept",
+    "stopped": "it was stopped in the build before, when another step failed",
+}
 _UNKEPT = "files of the context changed meanwhile"
 
 
@@ -94,7 +99,11 @@ class _Comparison:
         if before is not None and step.key is not None and step.key == before.key:
             return Told(step, (self._ran_again(step, before),), (), before)
         own = list(self._own(step, before))
-        follows = [] if before is None and step.is_step and own else list(self._follows(step))
+        is_new = before is None and step.is_step and own
+        follows = [] if is_new else list(self._follows(step, before))
+        if follows and before is not None and before.key is None:
+            # That it was not reached before says less than what it follows from.
+            own = [cause for cause in own if cause.kind != "request"]
         causes = [self._placed(cause, step) for cause in own]
         leaves = [number for number in follows if not self._is_told(number)]
         for number in leaves:
@@ -125,7 +134,7 @@ class _Comparison:
         if old and new:
             yield from op_differences(old, new)
         if before.key is None:
-            yield Cause("request", "it did not end well in the build before, so it was not kept")
+            yield Cause("request", _UNENDED.get(before.state, _UNREACHED))
 
     def _operation(self, step: Step) -> Any:
         if step.op is not None:
@@ -136,16 +145,17 @@ class _Comparison:
     def _known(self, step: Step) -> Parts | None:
         return None if step.key is None else self._parts(step.key)
 
-    def _follows(self, step: Step) -> Iterator[int]:
+    def _follows(self, step: Step, before: Step | None) -> Iterator[int]:
         """The changed vertices that it follows from: the base, and what it reads where the files
         that it read are not known. Merges stand for their inputs."""
         known = self._known(step)
         read = known is not None and step.key is not None
+        compared = before is None or before.key is not None
         for position, number in enumerate(step.inputs):
             is_base = position == 0 or step.kind in ("merge", "diff", "mount")
             if number is None or number not in self._changed:
                 continue
-            if is_base or not read or not _has_files(known):
+            if is_base or not read or not compared or not _has_files(known):
                 yield from self._through(number)
 
     def _through(self, number: int) -> Iterator[int]:
@@ -165,6 +175,8 @@ class _Comparison:
         """The causes of a vertex that did not run itself, for what follows from it."""
         told = self._told[number]
         for cause in told.causes:
+            if cause.kind == "request" and told.step.is_step:
+                continue  # It says something of that step alone.
             if told.step.is_step and told.step.line and _CACHED not in cause.note:
                 note = f"{cause.note}; {_CACHED}" if cause.note else _CACHED
                 text = f"line {told.step.line}: {cause.text}"

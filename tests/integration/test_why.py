@@ -292,6 +292,26 @@ def test_a_step_that_failed(project: Project) -> None:
     assert said(failed) == ["it did not end well in the build before, so it was not kept"]
 
 
+def test_after_a_build_that_failed(project: Project) -> None:
+    """What it did not come to is explained by what it follows from, and what ended well in it is
+    cached."""
+    project.build()
+    (project.folder / "src/b").write_text("longer text\n")
+    text = (project.folder / "Dockerfile").read_text()
+    project.replace("cat /src/* > /app/all", "exit 3")
+    project.build(code=5)
+    (project.folder / "Dockerfile").write_text(text)
+    project.build()
+    story = {step["line"]: step for step in project.why()["ran"]}
+    assert said(story[JOIN]) == [
+        "command 'exit 3; wc -c < /app/all > /app/size' -> "
+        "'cat /src/* > /app/all; wc -c < /app/all > /app/size'",
+        "it did not end well in the build before, so it was not kept",
+    ]
+    assert (said(story[LINK]), story[LINK]["follows"]) == ([], [JOIN])
+    assert (said(story[CONF]), story[CONF]["follows"]) == ([], [LINK])
+
+
 def test_after_a_prune(project: Project) -> None:
     """What keys were made of outlives their results, as long as a build is kept that names them."""
     project.build()

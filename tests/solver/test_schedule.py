@@ -185,3 +185,53 @@ def test_a_chain_is_done_by_one_thread_and_none_is_left() -> None:
     assert len(seen) == 1
     assert threading.get_ident() not in seen
     assert threading.active_count() == before
+
+
+def test_what_ends_well_after_a_failure_is_done() -> None:
+    """It is in the cache, and a record of the build has to say so."""
+    base = step("base")
+    slow, bad = step("slow", base), step("bad", base)
+    running = threading.Event()
+
+    def work(declined: Declined[None], done: Done[str]) -> str:
+        if declined.vertex == slow:
+            running.set()
+            assert cancelled.wait(10)
+        if declined.vertex == bad:
+            running.wait(10)
+            raise BuildError("bad")
+        return declined.vertex.note.name
+
+    cancelled = threading.Event()
+    scheduler: Scheduler[str, None] = Scheduler(
+        lambda vertex, done: Declined(vertex, None), lambda waiting: work, cancelled, 4
+    )
+    with pytest.raises(BuildError, match="bad"):
+        scheduler.run(topological([step("top", slow, bad)]))
+    assert sorted(scheduler.done.values()) == ["base", "slow"]
+
+
+def test_one_by_one() -> None:
+    """With something that is called after each vertex, no two are done at once, and in order."""
+    base = step("base")
+    sides = [step(f"side{n}", base) for n in range(4)]
+    seen: list[str] = []
+
+    def work(declined: Declined[None], done: Done[str]) -> str:
+        seen.append(declined.vertex.note.name)
+        return declined.vertex.note.name
+
+    scheduler: Scheduler[str, None] = Scheduler(
+        lambda vertex, done: "quick" if vertex == sides[1] else Declined(vertex, None),
+        lambda waiting: work,
+        threading.Event(),
+        8,
+        lambda vertex, value: seen.append(f"after {vertex.note.name}"),
+    )
+    vertices = topological([step("top", *sides)])
+    scheduler.run(vertices)
+    expected = []
+    for vertex in vertices:
+        name = vertex.note.name
+        expected += ([] if vertex == sides[1] else [name]) + [f"after {name}"]
+    assert seen == expected
