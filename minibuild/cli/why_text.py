@@ -187,7 +187,8 @@ def _origin(origin: "Origin") -> str:
         name = str(origin.step.source.get("name", "context"))
         context = "the context" if name == "context" else f"the context {name}"
         return f"from {context}: {path.lstrip('/')}  ({origin.words})"
-    gone = "  (deleted)" if origin.gone else ""
+    touched = "  (only its owner, mode or time)" if origin.touched else ""
+    gone = "  (deleted)" if origin.gone else touched
     if origin.where == "base":
         name = "" if origin.step is None else str(origin.step.source.get("ref", ""))
         return f"{path}  in the base image {name}".rstrip() + gone
@@ -254,4 +255,5 @@ def origin_data(origin: "Origin") -> Any:
         "instruction": step.text if step else "",
         "fingerprint": origin.words,
         "deleted": origin.gone,
+        "contents": not (origin.gone or origin.touched),
     }

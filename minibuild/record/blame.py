@@ -22,27 +22,29 @@ from minibuild.record.records import Build, Step
 from minibuild.record.story import GetParts, input_of
 from minibuild.snapshot.api import SnapshotID
 from minibuild.snapshot.base import BaseSnapshotter
-from minibuild.snapshot.compare import same_file
+from minibuild.snapshot.compare import same_data, same_file
 from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.view import Node
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
-Trace = Literal["", "file", "directory", "gone", "lost"]
-"""What a diff did to a path: nothing, made it, or deleted it; or the diff is not here any more."""
+Trace = Literal["", "file", "directory", "touched", "gone", "lost"]
+"""What a diff did to a path: nothing, made it, changed its owner, mode or time alone, or deleted
+it; or the diff is not here any more."""
 
 Where = Literal["step", "base", "context", "lost"]
 
 
 class Origin(NamedTuple):
     """One step of the way to where a path comes from. `words` is what is known of the file of a
-    context; `gone` says that the step deleted the path."""
+    context; `gone` says that the step deleted the path, `touched` that its data stayed as it was."""
 
     where: Where
     path: str
     step: Step | None = None
     words: str = ""
     gone: bool = False
+    touched: bool = False
 
 
 class Source(NamedTuple):
@@ -79,7 +81,17 @@ class Blame:
                 yield Origin("base", f"/{path}", maker, gone=trace == "gone")
                 return
             again = result[:at].count(diff)
-            yield Origin("step", f"/{path}", self._said_again(maker, again), gone=trace == "gone")
+            touched = trace == "touched" and maker.kind == "exec"
+            yield Origin(
+                "step",
+                f"/{path}",
+                self._said_again(maker, again),
+                gone=trace == "gone",
+                touched=touched,
+            )
+            if touched:
+                result = result[:at]
+                continue
             if trace == "gone" or maker.kind != "file":
                 return
             source = self.copied(maker, path)
@@ -139,6 +151,8 @@ class Blame:
             return ""
         if is_dir and below is not None and below.type == stat.S_IFDIR:
             return ""
+        if below is not None and not is_dir and same_data(node.path, below.path):
+            return "touched"
         return "directory" if is_dir else "file"
 
     def _in_layer(self, layer: Layer, path: str) -> Trace:

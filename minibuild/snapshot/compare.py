@@ -41,6 +41,17 @@ def same_file(one: str, other: str) -> bool:
     return kind != stat.S_IFREG or _same_content(one, other)
 
 
+def same_data(one: str, other: str) -> bool:
+    """Whether two regular files hold the same, or two symlinks lead to the same, whoever owns them
+    and may read them."""
+    a, b = os.lstat(one), os.lstat(other)
+    if stat.S_ISLNK(a.st_mode) and stat.S_ISLNK(b.st_mode):
+        return os.readlink(one) == os.readlink(other)
+    if not (stat.S_ISREG(a.st_mode) and stat.S_ISREG(b.st_mode)):
+        return False
+    return a.st_size == b.st_size and _same_content(one, other)
+
+
 def _same_owner_and_mode(a: os.stat_result, b: os.stat_result) -> bool:
     return (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid)
 

@@ -391,6 +391,19 @@ def test_each_path_of_an_image(
     assert outcome.paths > 15
 
 
+def test_a_step_that_only_changed_the_mode(project: Project) -> None:
+    """The way goes on to what has the contents."""
+    project.replace("cat /a > /srv/a", "chmod 600 /etc/conf/x && touch /srv/size")
+    project.build()
+    way = project.why("/etc/conf/x")
+    assert [(o["from"], o["contents"]) for o in way] == [
+        ("step", False), ("step", True), ("context", True)
+    ]  # fmt: skip
+    assert [o["line"] for o in project.why("/srv/size")] == [MOUNT, LINK, JOIN]
+    text = project.cli("why", "/etc/conf/x", cwd=str(project.folder)).stdout
+    assert "(only its owner, mode or time)" in text
+
+
 def test_an_image_from_elsewhere(project: Project) -> None:
     (origin,) = project.why("busybox:/bin/sh")
     assert origin["layer"] == 0
