@@ -37,7 +37,7 @@ Where = Literal["step", "base", "context", "lost"]
 
 class Origin(NamedTuple):
     """One step of the way to where a path comes from. `words` is what is known of the file of a
-    context; `gone` says that the step deleted the path, `touched` that its data stayed as it was."""
+    context; `gone` says that the step deleted the path, `touched` that its data stayed the same."""
 
     where: Where
     path: str
