@@ -29,6 +29,9 @@ def main() -> int:
     parser.add_argument("--program", default=str(Path(sys.executable).parent / "minibuild"))
     options = parser.parse_args()
     number = signal.Signals[f"SIG{options.signal}"]
+    if number != signal.SIGKILL and signal.getsignal(number) is signal.SIG_IGN:
+        # As after `python -m tests.chaos &`: builds would ignore it, too.
+        signal.signal(number, signal.SIG_DFL)
     kinds = options.kind or list(KINDS)
     done, bad, slowest, wrong = 0, 0, 0.0, list[str]()
     with tempfile.TemporaryDirectory(prefix="minibuild-chaos.", ignore_cleanup_errors=True) as name:

@@ -16,13 +16,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
 MOMENTS = {
     "layer of holes": 1.0,
-    "tree of holes": 1.0,
-    "bind mount": 1.0,
     "bind mount, some ignored": 1.5,
     "copies": 0.7,
     "step with holes": 1.5,
     "archive": 1.2,
-    "base": 0.5,
     "tar": 1.5,
     "deaf": 1.0,
 }
