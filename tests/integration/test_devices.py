@@ -19,7 +19,7 @@ from minibuild.layer.archive import extract
 from minibuild.linux import device
 from minibuild.snapshot.api import Kind, MergePolicy
 from minibuild.snapshot.apply import Applier
-from minibuild.snapshot.diff import differences
+from minibuild.snapshot.diff import changes
 from minibuild.snapshot.view import View
 
 NODES = {"null": (tarfile.CHRTYPE, 0o666, 1, 3), "d/disk": (tarfile.BLKTYPE, 0o640, 259, 70000)}
@@ -122,9 +122,9 @@ def test_a_merge_keeps_the_mark(tree: int, folder: Path) -> None:
     nothing = View((), "plain")
     applier = Applier(str(folder / "merged"), nothing, MergePolicy())
     for name in ("tree", "plain"):
-        changes = list(differences(nothing, View([str(folder / name)], "plain")))
-        assert all(change.kind is not Kind.DELETE for change in changes)
-        applier.apply(changes)
+        found = list(changes(nothing, View([str(folder / name)], "plain")))
+        assert all(change.kind is not Kind.DELETE for change in found)
+        applier.apply(found)
     assert device.is_marked(str(folder / "merged"))
     fd = os.open(folder / "merged", os.O_RDONLY)
     try:
