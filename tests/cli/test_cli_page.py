@@ -5,8 +5,8 @@ import re
 import pytest
 
 from minibuild.cli.catalogue import CATALOGUE
-from minibuild.cli.completion import flags
 from tests.conftest import CHECKOUT
+from tests.support.flags import flags
 
 _COMMON = {"--help"}
 
@@ -23,7 +23,7 @@ def test_the_page_has_each_command_and_flag(command: str) -> None:
     text = section(command)
     assert text, f"docs/cli.md has no section about `minibuild {command}`"
     assert " " not in command or f"`minibuild {command}" in text
-    names = {flag.names[-1] for flag in flags(command)} - _COMMON
+    names = {flag[-1] for flag in flags(command)} - _COMMON
     missing = [name for name in sorted(names) if not re.search(rf"{name}\b", text)]
     assert not missing, f"docs/cli.md: section `minibuild {command.split()[0]}` lacks {missing}"
 
@@ -31,7 +31,7 @@ def test_the_page_has_each_command_and_flag(command: str) -> None:
 def test_the_page_names_no_flag_that_is_gone() -> None:
     for command in CATALOGUE:
         family = [name for name in CATALOGUE if name.split()[0] == command.split()[0]]
-        known = {name for member in family for flag in flags(member) for name in flag.names}
+        known = {name for member in family for flag in flags(member) for name in flag}
         # Options of instructions (RUN --mount) are named beside those of the program.
         named = set(re.findall(r"`(--[a-z-]+)", section(command)))
         assert named <= known | {"--mount", "--from"}, command

@@ -88,11 +88,12 @@ def test_nothing_has_to_be_compiled(wheel: Path) -> None:
         lines = archive.read(metadata).decode().splitlines()
     asked = [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ")]
     plain = {re.split(r"[<>=]", line)[0] for line in asked if "extra ==" not in line}
-    assert plain == {"dockerfile-parse", "tqdm", "isal", "zstandard", "urllib3", "pyseccomp"}
+    needed = {"dockerfile-parse", "tqdm", "isal", "zstandard", "urllib3", "pyseccomp", "shtab"}
+    assert plain == needed
     assert any(line.startswith("pyxattr") and 'extra == "pyxattr"' in line for line in asked)
 
 
-NEEDED = ("dockerfile_parse", "tqdm", "isal", "zstandard", "urllib3", "pyseccomp.py")
+NEEDED = ("dockerfile_parse", "tqdm", "isal", "zstandard", "urllib3", "pyseccomp.py", "shtab")
 
 
 def test_it_builds_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:

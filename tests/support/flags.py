@@ -1,0 +1,11 @@
+"""What flags a command has, for tests of pages and scripts that must have them all."""
+
+from argparse import SUPPRESS
+
+from minibuild.cli.catalogue import load
+
+
+def flags(command: str) -> list[list[str]]:
+    """The spellings of each flag that the help of `command` lists."""
+    actions = load(command).parser()._actions
+    return [list(it.option_strings) for it in actions if it.option_strings and it.help != SUPPRESS]
