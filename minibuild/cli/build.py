@@ -121,6 +121,8 @@ def _known_root(session: Session) -> str:
 def _build(request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode) -> int:
     if options.iidfile:
         _remove(options.iidfile)  # a build that fails must not leave the id of an older one
+    if os.path.isfile(options.report_file) and not os.path.islink(options.report_file):
+        _remove(options.report_file)  # nor the page of one, if it fails before its first step
     renderer = session.renderer(mode)
     began = time.monotonic()
     try:

@@ -4,6 +4,7 @@ Comes in: a path. Goes out: the file, whole or not at all. Read next: `facts`.
 """
 
 import os
+import stat
 
 from minibuild.errors import StoreError, UsageError
 from minibuild.page.document import document
@@ -15,14 +16,17 @@ from minibuild.worker.worker import Worker
 def write_page(worker: Worker, build: Build, path: str, against: Build | None = None) -> None:
     """Write the page of a build."""
     page = document(facts(worker, Records(worker.store.root), build, against))
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # What is no plain file stays: a pipe, /dev/stdout, a link to where pages are kept.
+    plain = not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode)
+    written = f"{path}.{os.getpid()}.tmp" if plain else path
     try:
-        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+        with open(written, "w", encoding="utf-8", errors="replace") as file:
             file.write(page)
-        os.replace(temporary, path)
+        if plain:
+            os.replace(written, path)
     except OSError as error:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        if plain and os.path.exists(written):
+            os.unlink(written)
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 

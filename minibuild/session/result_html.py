@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from minibuild.session.request import BuildResult, BuiltImage
 
 _CELLS = 100
+_LIBRARY = "docker.io/library/"
 _STYLE = "text-align:left;font-family:monospace;white-space:pre-wrap;vertical-align:top"
 
 
 def result_html(result: "BuildResult") -> str:
     """The summary of a build."""
-    names = ", ".join(map(_text, result.tags)) or "no name"
+    names = ", ".join(_text(tag.removeprefix(_LIBRARY)) for tag in result.tags) or "no name"
     steps = f"{result.executed} steps ran, {result.cached} came from the cache"
     parts = [f"<p><strong>{names}</strong> {_text(result.digest or '')}<br>{steps}</p>"]
     parts += [_image(image) for image in result.images]
@@ -40,7 +41,7 @@ def _image(image: "BuiltImage") -> str:
         for layer in image.layers
     )
     return (
-        f"<table><caption>{_text(head)}</caption><thead><tr><th>size</th>"
+        f"<p>{_text(head)}</p><table><thead><tr><th>size</th>"
         f'<th style="text-align:left">instruction</th></tr></thead><tbody>{rows}</tbody></table>'
     )
 

@@ -107,6 +107,10 @@ def test_the_page_of_a_build_that_failed(cli: Cli, context: Path, tmp_path: Path
     words = read(page).words
     assert "Failed build" in words and "exit code: 3" in words and "look here" in words
     assert {"open": ""} in read(page).all("details")  # the log of what failed is to be seen
+    # One that fails before its first step has no page, and that of an older build is gone.
+    (context / "Dockerfile").write_text("FORM busybox\n")
+    cli("build", "-q", "--report", str(page), str(context), code=6)
+    assert not page.exists()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,17 @@ def test_the_page_of_a_build_that_failed(cli: Cli, context: Path, tmp_path: Path
 )
 def test_what_cannot_be(flags: tuple[str, ...], said: str, cli: Cli, context: Path) -> None:
     assert said in cli("build", *flags, str(context), code=2).stderr
+
+
+def test_what_is_no_file_stays(cli: Cli, context: Path, tmp_path: Path) -> None:
+    """A link leads to the page, and is not replaced by it; /dev/stdout is standard output."""
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    cli("build", "-q", "--report", str(tmp_path / "link.html"), str(context))
+    assert (tmp_path / "link.html").is_symlink()
+    read(tmp_path / "page.html")
+    shown = cli("builds", "show", "-o", "/dev/stdout", cwd=str(context)).stdout
+    assert shown == (tmp_path / "page.html").read_text()
+    assert os.path.islink("/dev/stdout")
 
 
 def test_a_page_for_programs(cli: Cli, context: Path, tmp_path: Path) -> None:
