@@ -6,7 +6,7 @@ prunes them; `rm -r` removes them. Read next: `merge_inputs`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from minibuild.cache.results import DiffKey
 from minibuild.lab.evidence import Run
@@ -27,19 +27,22 @@ def keep_half_made(place: str) -> Callable[[str], None]:
     return keep
 
 
-def write_map(worker: Worker, place: str, with_fix: Run) -> None:
-    """Say of each snapshot what made it, and on which it stands."""
+def write_map(worker: Worker, place: str, with_fix: Run, contexts: Mapping[str, str]) -> None:
+    """Say of each snapshot what made it, and on which it stands. `contexts` are the images of the
+    outer store, by the name that a FROM has for them."""
     rows = worker.store.db.execute("SELECT id, upper FROM diffs WHERE upper IS NOT NULL").fetchall()
     names = instructions_of(worker, tuple(DiffKey(key) for key, _ in rows))
-    made_by = {SnapshotID(upper): names.get(DiffKey(key), "a layer") for key, upper in rows}
+    images = {address: f"FROM {name}" for name, address in contexts.items()}
+    words = {key: images.get(name, name) for key, name in names.items()}
+    made_by = {SnapshotID(upper): words.get(DiffKey(key), "a layer") for key, upper in rows}
     for call in with_fix.merges:
         if call.snapshot is not None:
             made_by[call.snapshot] = f"the merge that {call.needed_by} needs, with the fix"
     lines = ["SNAPSHOT  PARENT  MADE BY    (the files of snapshot N are in store/snapshots/N/fs)"]
     for snapshot in sorted(worker.snapshots.all()):
         parent = worker.snapshots.parent(snapshot)
-        words = made_by.get(snapshot, "a merge that was stacked: it shows the layers of others")
-        lines.append(f"{snapshot:>8}  {'-' if parent is None else parent:>6}  {words}")
+        said = made_by.get(snapshot, "a merge that was stacked: it shows the layers of others")
+        lines.append(f"{snapshot:>8}  {'-' if parent is None else parent:>6}  {said}")
     if os.path.lexists(os.path.join(place, HALF_MADE)):
         base = next((call.base for call in with_fix.merges), None)
         lines.append(f"{'-':>8}  {'-' if base is None else base:>6}  {HALF_MADE}/: the same merge "

@@ -81,7 +81,7 @@ def show(
             stage = Stage(worker, request, stop)
             shown = yield from _shown(stage, exhibit, keep_half_made(place) if keep else None)
             if keep:
-                write_map(worker, place, shown.with_fix)
+                write_map(worker, place, shown.with_fix, request.contexts)
         varied: list[Varied] = []
         with open_worker(os.path.join(place, "variations")) as worker:
             stage = Stage(worker, request, stop)
