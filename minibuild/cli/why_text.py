@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from minibuild.record.story import Stop, Story, Told
 
 _PATHS = 3
+_PIN = 19
+"""Digits of a commit or digest, with the name of its algorithm."""
 
 
 def short(text: str) -> str:
@@ -187,6 +189,12 @@ def _origin(origin: "Origin") -> str:
         name = str(origin.step.source.get("name", "context"))
         context = "the context" if name == "context" else f"the context {name}"
         return f"from {context}: {path.lstrip('/')}  ({origin.words})"
+    if origin.where == "web":
+        assert origin.step is not None
+        source = origin.step.source
+        ref = f"#{source['ref']}" if source.get("ref") else ""
+        pin = f"  ({origin.words[:_PIN]})" if origin.words else ""
+        return f"from {visible(str(source.get('url', '')) + ref)}: {path.lstrip('/')}{pin}"
     touched = "  (only its owner, mode or time)" if origin.touched else ""
     gone = "  (deleted)" if origin.gone else touched
     if origin.where == "base":

@@ -32,12 +32,13 @@ Trace = Literal["", "file", "directory", "touched", "gone", "lost"]
 """What a diff did to a path: nothing, made it, changed its owner, mode or time alone, or deleted
 it; or the diff is not here any more."""
 
-Where = Literal["step", "base", "context", "lost"]
+Where = Literal["step", "base", "context", "web", "lost"]
 
 
 class Origin(NamedTuple):
     """One step of the way to where a path comes from. `words` is what is known of the file of a
-    context; `gone` says that the step deleted the path, `touched` that its data stayed the same."""
+    context, or the commit or digest of what came from the web; `gone` says that the step deleted
+    the path, `touched` that its data stayed the same."""
 
     where: Where
     path: str
@@ -79,6 +80,9 @@ class Blame:
             maker = self.makers.get(diff)
             if maker is None or maker.kind == "image":
                 yield Origin("base", f"/{path}", maker, gone=trace == "gone")
+                return
+            if maker.kind in ("http", "git"):
+                yield Origin("web", f"/{path}", maker, maker.pin)
                 return
             again = result[:at].count(diff)
             touched = trace == "touched" and maker.kind == "exec"

@@ -113,9 +113,10 @@ class Foresight:
         hinges = {digest: None for digest, input in known.items() if len(input.outcomes) > 1}
         for choice in choices:
             ready = ReadyVertex.of(vertex, choice)
-            for outcome in self._outcomes(ready):
+            possible = self._outcomes(ready)
+            for outcome in possible:
                 outcomes.setdefault((outcome.cached, outcome.found.key), outcome)
-            if len(outcomes) > 1:
+            if len(possible) > 1:
                 hinges.update(dict.fromkeys(self._unread(ready)))
         found = tuple(outcomes.values())
         if self._elsewhere and not isinstance(vertex.op, Merge):

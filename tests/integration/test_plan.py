@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from minibuild.snapshot import select
 from minibuild.snapshot.native import NativeSnapshotter
 from tests.conftest import Cli
 from tests.integration.conftest import Builds
+from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "busybox")]
 
@@ -227,6 +229,25 @@ def test_a_stage_that_may_come_out_the_same(project: Project) -> None:
     assert [cause.text for cause in told.causes] == ["VERSION '1' -> '2'"]
     assert 0 < made.chain_seconds <= made.seconds
     assert all(one.seconds is not None for one in made.steps)
+
+
+def test_what_comes_from_the_web(project: Project, cli: Cli) -> None:
+    """It is not asked for: what was got last is expected, and a checksum makes that certain."""
+    with serving() as web:
+        url = web.put("/f", b"first")
+        dockerfile = project.folder / "Dockerfile"
+        for flag in ("", f"--checksum=sha256:{sha256(b'first').hexdigest()} "):
+            dockerfile.write_text(f"FROM busybox\nADD {flag}{url} /got/\nRUN cat /got/f > /out\n")
+            project.build()
+            made = project.plan()
+            assert all(one.cached for one in made.steps)
+            found = {one.step.line: [s.kind for s in one.unless] for one in made.to_run}
+            assert found == ({} if flag else {2: ["http"], 3: ["file"]})
+    way = json.loads(cli("why", "/got/f", "--format", "json", cwd=str(project.folder)).stdout)
+    assert [(origin["from"], origin["path"]) for origin in way] == [
+        ("step", "/got/f"), ("web", "/f")
+    ]  # fmt: skip
+    assert url in cli("why", "/got/f", cwd=str(project.folder)).stdout
 
 
 def test_a_missing_file_is_an_error(project: Project) -> None:
