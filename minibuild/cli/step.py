@@ -21,6 +21,7 @@ from minibuild.graph.op import Diff, Exec, File
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.changes import Changed, changes
 from minibuild.record.halfway import Halfway
+from minibuild.record.secrecy import Mask, secret_values
 from minibuild.session.request import BuildRequest
 from minibuild.solver.inputs import read_fast_parts
 from minibuild.solver.keys import VERSION, ReadyVertex, explain, step_key
@@ -226,10 +227,13 @@ class Stepping:
     def _key(self, ready: ReadyVertex, answer: Answer, found: VertexResult | None) -> step_text.Key:
         op, early = ready.vertex.op, answer.precomputed
         if found is not None and found.key is not None:
-            return step_text.Key(found.key, self._build.worker.cache.parts(found.key))
-        if early is None or not isinstance(op, Exec | File):
+            key, parts = found.key, self._build.worker.cache.parts(found.key)
+        elif early is not None and isinstance(op, Exec | File):
+            key, parts = early.key, explain(op, ready.base_key, early.read.parts)
+        else:
             return step_text.Key(None, None)
-        return step_text.Key(early.key, explain(op, ready.base_key, early.read.parts))
+        mask = Mask(secret_values(parts["op"].get("env", ()) if parts else ()))
+        return step_text.Key(key, mask.data(parts))
 
     # --- Words ---
 

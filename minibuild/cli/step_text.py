@@ -143,7 +143,9 @@ def _key(said: Key) -> Iterator[str]:
         return
     yield f"      base    {said.parts.get('base') or 'nothing'}"
     for name, value in dict(said.parts.get("op", {})).items():
-        if value and name != "type":
+        if name == "env":
+            yield from (f"      env     {why_text.short('='.join(pair))}" for pair in value)
+        elif value and name != "type":
             yield f"      {name:<7} {why_text.short(json.dumps(value))}"
     for name, part in dict(said.parts.get("parts", {})).items():
         if isinstance(part, Mapping):

@@ -122,6 +122,16 @@ def test_looking_around(project: Project) -> None:
     assert "built in" in said
 
 
+def test_a_key_shows_no_secret(project: Project) -> None:
+    """Values of variables whose names say that they are secret, as in records."""
+    text = DOCKERFILE.replace("ENV NAME=value", "ENV NAME=value API_TOKEN=hunter22")
+    (project.folder / "Dockerfile").write_text(text)
+    for flags in ((), ("--format", "json")):
+        out, _ = project.step([f"c {LAST}", "k", "q"], *flags, code=130)
+        assert "API_TOKEN" in out
+        assert "hunter22" not in out
+
+
 def test_a_script_that_ends_and_one_that_quits(project: Project) -> None:
     """As Ctrl-C does: nothing is left, and no record that the next build would compare with."""
     for script in ([], ["n"], ["q"], ["n", "q"]):
