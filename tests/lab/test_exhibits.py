@@ -200,6 +200,7 @@ def test_what_is_kept_can_be_looked_at(lab: Cli) -> None:
     place = Path(lab.root) / "lab/whiteout-hardlink-1"
     text = (place / "MAP.txt").read_text()
     for words in (
+        "FROM busybox",
         "RUN rm /file1 /file2",
         "needs, with the fix",
         "half-made-merge/: the same merge",
