@@ -114,9 +114,9 @@ class Applier:
     def _applied_before(self, change: Change) -> str | None:
         """Where the inode of this change was applied before, in this diff.
 
-        The kernel links all whiteouts of an upperdir to one inode, so two of them look like
-        hardlinks of each other, and are not: the first may not have been needed and so not be
-        there to link from (moby/buildkit pull request 4516).
+        The kernel links all whiteouts of one mount to one inode, so two of them look like hardlinks
+        of each other, and are not: the first may not have been needed and so not be there to link
+        from (moby/buildkit pull request 4516).
         """
         if change.kind is Kind.DELETE and self._defect != "whiteout-hardlink":
             return None
