@@ -42,7 +42,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "image config": Entry("image_config", "change how an image is to be run, without building"),
     "image index": Entry("image_index", "one name for images of several platforms"),
     "image import": Entry("image_import", "make an image of one layer from a tar"),
-    "image save": Entry("image_files", "write an image to an archive or OCI layout"),
+    "image save": Entry("image_files", "write images to an archive or OCI layout"),
     "image load": Entry("image_files", "read images from an archive or OCI layout"),
     "login": Entry("login", "log in to a registry, and keep the login"),
     "logout": Entry("login", "forget the login for a registry"),

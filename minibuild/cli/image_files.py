@@ -27,8 +27,8 @@ _CHUNK_BYTES = 1 << 20
 
 
 def _save_parser() -> Parser:
-    made = Parser("minibuild image save", description="Write an image to an archive or a layout.")
-    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made = Parser("minibuild image save", description="Write images to an archive or a layout.")
+    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
     made.add_argument("-o", "--output", default="-", metavar="PATH", help="file (default: stdout)")
     made.add_argument(
         "--format",
@@ -47,13 +47,13 @@ def _save(options: argparse.Namespace, session: Session) -> int:
     if options.output == "-" and session.stdout.isatty():
         raise UsageError("not writing an archive to the terminal", hint="name a file with -o FILE")
     with open_images(session.root) as images:
-        name, descriptor = find(images, options.image)
-        names = (name,) if name is not None and name.tag else ()
-        bundle = Bundle(descriptor, names, images.content)
-        if options.format == "docker":
-            export_oci(bundle, options.output, docker=True)
-        else:
-            export_oci(bundle, options.output, tar=options.format == "oci")
+        bundles = []
+        for word in options.image:
+            name, descriptor = find(images, word)
+            names = (name,) if name is not None and name.tag else ()
+            bundles.append(Bundle(descriptor, names, images.content))
+        kind = options.format
+        export_oci(bundles, options.output, tar=kind != "dir", docker=kind == "docker")
     return 0
 
 

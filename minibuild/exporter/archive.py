@@ -23,7 +23,7 @@ def export_archive(target: OutputContext, output: Output) -> Exported:
     images = assemble_all(target, options)
     bundle = bundle_of(target, options, images)
     export_oci(
-        bundle,
+        [bundle],
         os.fspath(output.dest),
         tar=options.tar,
         docker=output.type == "docker",

@@ -76,9 +76,15 @@ def make_bundle(
     return Bundle(top, tuple(names), content)
 
 
-def layout_index(bundle: Bundle, others: Sequence[Descriptor] = ()) -> bytes:
+def layout_index(bundles: Sequence[Bundle], others: Sequence[Descriptor] = ()) -> bytes:
     """The `index.json` of a layout: one descriptor for each name, after the `others` in it."""
-    named = [
+    described = [one for bundle in bundles for one in (_named(bundle) or [bundle.top])]
+    return index_bytes(Index((*others, *described)))
+
+
+def _named(bundle: Bundle) -> list[Descriptor]:
+    """The top document once for each of its names."""
+    return [
         bundle.top._replace(
             annotations={
                 **bundle.top.annotations,
@@ -89,10 +95,9 @@ def layout_index(bundle: Bundle, others: Sequence[Descriptor] = ()) -> bytes:
         for name in bundle.names
         if name.tag
     ]
-    return index_bytes(Index((*others, *(named or [bundle.top]))))
 
 
-def docker_manifest(bundle: Bundle) -> bytes:
+def docker_manifest(bundles: Sequence[Bundle]) -> bytes:
     """The `manifest.json` by which `docker load` and `podman load` find their way."""
     images: list[Mapping[str, object]] = [
         {
@@ -100,6 +105,7 @@ def docker_manifest(bundle: Bundle) -> bytes:
             "RepoTags": [name.familiar for name in bundle.names if name.tag],
             "Layers": [blob_name(layer) for layer in manifest.layers],
         }
+        for bundle in bundles
         for _, manifest in manifests_of(bundle.blobs, bundle.top)
     ]
     return json.dumps(images, separators=(",", ":"), ensure_ascii=False).encode()
@@ -110,6 +116,7 @@ def blob_name(descriptor: Descriptor) -> str:
     return "blobs/" + descriptor.digest.replace(":", "/")
 
 
-def blobs_in_order(bundle: Bundle) -> Iterator[Descriptor]:
-    """All blobs of a bundle, sorted by digest."""
-    return iter(sorted(blobs_of(bundle.blobs, bundle.top), key=lambda d: d.digest))
+def blobs_in_order(bundles: Sequence[Bundle]) -> Iterator[tuple[Descriptor, BlobSource]]:
+    """All blobs of bundles, each once and with where it can be read, sorted by digest."""
+    found = {d.digest: (d, b.blobs) for b in bundles for d in blobs_of(b.blobs, b.top)}
+    return (found[digest] for digest in sorted(found))

@@ -1,12 +1,13 @@
 """`type=oci` and `type=docker`: an OCI image layout, as a tar or as a directory.
 
-Comes in: a `Bundle`. Goes out: a layout with the image in it; for `docker load` and `podman load`
+Comes in: bundles. Goes out: a layout with the images in it; for `docker load` and `podman load`
 with a `manifest.json`, for they need know no OCI layouts. Rules: image-spec image-layout.md. Blobs
 are checked while they are copied, so what is exported is what the manifest says.
 """
 
 import os
 import threading
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from minibuild.errors import UsageError
@@ -26,7 +27,7 @@ from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 
 
 def export_oci(
-    bundle: Bundle,
+    bundles: Sequence[Bundle],
     dest: str,
     *,
     tar: bool = True,
@@ -36,9 +37,9 @@ def export_oci(
 ) -> None:
     """Write the layout to the file `dest` (`-`: standard output), or into the directory `dest`.
 
-    For `docker` it has to be one image.
+    For `docker` each has to be one image.
     """
-    if docker and bundle.top.is_index:
+    if docker and any(bundle.top.is_index for bundle in bundles):
         raise UsageError(
             "docker exporter does not currently support exporting manifest lists",
             hint="build for one platform, or use type=oci",
@@ -46,23 +47,24 @@ def export_oci(
     if not tar:
         if dest == "-":
             raise UsageError("a directory cannot be written to standard output", hint="dest=DIR")
-        _write_directory(bundle, dest, cancelled)
+        for bundle in bundles:
+            _write_directory(bundle, dest, cancelled)
         return
     with open_destination(dest, stdout_fd, cancelled) as file:
-        _write_archive(bundle, file, docker=docker)
+        _write_archive(bundles, file, docker=docker)
 
 
-def _write_archive(bundle: Bundle, file: BinaryIO, *, docker: bool) -> None:
+def _write_archive(bundles: Sequence[Bundle], file: BinaryIO, *, docker: bool) -> None:
     """Write the layout as a tar, with Docker's `manifest.json` if asked; files sorted by name."""
     _write_entry(file, TarEntry("blobs", "dir", 0o755))
     _write_entry(file, TarEntry("blobs/sha256", "dir", 0o755))
-    for descriptor in blobs_in_order(bundle):
+    for descriptor, blobs in blobs_in_order(bundles):
         _write_entry(file, TarEntry(blob_name(descriptor), "file", 0o444, size=descriptor.size))
-        file.writelines(read_chunks(bundle.blobs, descriptor))
+        file.writelines(read_chunks(blobs, descriptor))
         file.write(bytes(padding(descriptor.size)))
-    _write_file(file, "index.json", layout_index(bundle))
+    _write_file(file, "index.json", layout_index(bundles))
     if docker:
-        _write_file(file, "manifest.json", docker_manifest(bundle))
+        _write_file(file, "manifest.json", docker_manifest(bundles))
     _write_file(file, "oci-layout", LAYOUT_FILE)
     file.write(END)
 
@@ -85,14 +87,14 @@ def _write_directory(bundle: Bundle, dest: str, cancelled: threading.Event | Non
     try:
         os.makedirs(os.path.join(dest, "blobs", "sha256"), exist_ok=True)
         others = _others(bundle, dest)
-        for descriptor in blobs_in_order(bundle):
+        for descriptor, blobs in blobs_in_order([bundle]):
             path = os.path.join(dest, blob_name(descriptor))
             if not os.path.exists(path) or os.path.getsize(path) != descriptor.size:
                 with open_destination(path, cancelled=cancelled) as file:
-                    file.writelines(read_chunks(bundle.blobs, descriptor))
+                    file.writelines(read_chunks(blobs, descriptor))
         for name, data in (
             ("oci-layout", LAYOUT_FILE),
-            ("index.json", layout_index(bundle, others)),
+            ("index.json", layout_index([bundle], others)),
         ):
             with open_destination(os.path.join(dest, name)) as file:
                 file.write(data)

@@ -56,12 +56,13 @@ def of_step(worker: Worker, words: str) -> Traced:
     """The result of the step that was used last of those whose key or name fits `words`."""
     digits = words.removeprefix("sha256:")
     by_key = len(digits) >= MIN_KEY and not digits.strip("0123456789abcdef")
+    like = f"sha256:{digits}%"
     found = worker.store.db.execute(
         # Layers of images have records, too; only what was executed has parts of its key.
         "SELECT name, result FROM records WHERE canonical IN (SELECT key FROM key_parts) AND"
-        " (instr(name, ?1) OR (?2 AND (key LIKE ?3 OR canonical LIKE ?3)))"
-        " ORDER BY used DESC, name = ?1 DESC LIMIT 1",
-        (words, by_key, f"sha256:{digits}%"),
+        " (instr(name, ?) OR (? AND (key LIKE ? OR canonical LIKE ?)))"
+        " ORDER BY used DESC, name = ? DESC LIMIT 1",
+        (words, by_key, like, like, words),
     ).fetchone()
     if found is None:
         raise UsageError(

@@ -159,6 +159,8 @@ def overlay(folder: str, *, userxattr: bool | None = None) -> Finding:
         userxattr = needs_user_namespace() or in_user_namespace()
     name = "overlay with userxattr" if userxattr else "overlay"
     problem = in_namespaces(lambda: _try_overlay(folder, userxattr))
+    if problem and needs_user_namespace() and errno_of_user_namespace():
+        return Finding(name, False, "needs a user namespace, see above")
     if problem:
         return Finding(
             name,

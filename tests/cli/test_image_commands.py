@@ -144,6 +144,26 @@ def test_save_and_load(tmp_path: Path, run: Run, rootfs: str, form: str) -> None
     run("image", "load", "-i", path, path, code=2)
 
 
+@pytest.mark.parametrize("form", ["docker", "oci", "dir"])
+def test_save_several(tmp_path: Path, run: Run, rootfs: str, form: str) -> None:
+    """In one archive, each under its name; what they share is in it once."""
+    run("image", "import", rootfs, "ghcr.io/team/app:1")
+    run("image", "config", "--label", "a=b", "ghcr.io/team/app:1", "other:2")
+    path, store = str(tmp_path / "saved"), str(tmp_path / "second")
+    run("save", "-o", path, "--format", form, "ghcr.io/team/app:1", "other:2")
+    loaded = run("load", "-i", path, store=store)
+    assert [line.split()[1] for line in loaded.splitlines()] == ["ghcr.io/team/app:1", "other:2"]
+    for name in ("ghcr.io/team/app:1", "other:2"):
+        before = json.loads(run("image", "inspect", "--format=json", name))
+        assert json.loads(run("image", "inspect", "--format=json", name, store=store)) == before
+    if form == "docker":
+        with tarfile.open(path) as archive:
+            blobs = [n for n in archive.getnames() if n.startswith("blobs/sha256/")]
+            assert len(blobs) == len(set(blobs)) == 5  # a layer, two configs, two manifests
+            found = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+        assert [one["RepoTags"] for one in found] == [["ghcr.io/team/app:1"], ["other:2"]]
+
+
 def test_load_what_is_no_archive(tmp_path: Path, run: Run, rootfs: str) -> None:
     run("image", "load", str(tmp_path / "nowhere"), code=7)
     run("image", "load", rootfs, code=7)

@@ -15,6 +15,7 @@ from minibuild.errors import StoreError
 from minibuild.store import database, shared_memory
 from minibuild.store.database import Database, explained
 from minibuild.worker.worker import open_worker
+from tests.conftest import CHECKOUT
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -161,3 +162,13 @@ def test_a_commit_that_fails_leaves_no_transaction(tmp_path: Path) -> None:
             tx.execute("INSERT INTO probes VALUES ('x', ?)", ("x" * 100_000,))
     assert not db.connection.in_transaction
     db.close()
+
+
+def test_parameters_have_no_numbers() -> None:
+    """SQLite numbers `?1`, and Python takes that for a name: from 3.14 on a tuple has none."""
+    numbered = [
+        path.name
+        for path in (CHECKOUT / "minibuild").rglob("*.py")
+        if re.search(r"(?:=|,|\() ?\?\d", path.read_text())
+    ]
+    assert not numbered
