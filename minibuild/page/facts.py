@@ -18,7 +18,7 @@ from minibuild.record.made import image_of, layer_origins, layer_steps
 from minibuild.record.portable import mask_of_keys, masked
 from minibuild.record.records import Build, Records, Step
 from minibuild.record.secrecy import Mask
-from minibuild.record.story import Story, newest_before, story
+from minibuild.record.story import GetParts, Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
@@ -55,13 +55,14 @@ class ImageFacts(NamedTuple):
 
 class Facts(NamedTuple):
     """All of it. `chain` are the steps that took longest one after the other; `ran_in` says of a
-    key in which build a step of it ran, `makers` which step made a diff, and `written` what each
-    step wrote."""
+    key in which build a step of it ran, `parts` what it was made of, without secrets; `makers` says
+    which step made a diff, `written` what each step wrote."""
 
     build: Build
     story: Story
     chain: tuple[Step, ...]
     ran_in: Mapping[str, tuple[Build, Step]]
+    parts: GetParts
     makers: Mapping[int, Step]
     images: tuple[ImageFacts, ...]
     written: Mapping[int, Sequence[Written]]
@@ -91,6 +92,7 @@ def facts(worker: Worker, records: Records, build: Build, against: Build | None 
         story(build, against, parts),
         tuple(longest_chain(build)),
         where_ran(records, build),
+        parts,
         blame.makers,
         images,
         written,

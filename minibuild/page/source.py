@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from minibuild.graph.svg import shown
 from minibuild.page.facts import Facts
+from minibuild.page.keys import key
 from minibuild.page.markup import (
     Html,
     details,
@@ -108,12 +109,12 @@ class _Index:
         found = self._facts.where(step) if step.is_step else None
         log = "" if found is None else _log(*found)
         wrote = _paths(self._facts.written.get(step.number, ()))
-        names = [name for name, there in (("log", log), ("files", wrote)) if there]
+        made_of = key(step, self._facts.parts(step.key or "")) if step.is_step else ""
+        parts = {"log": log, "files": wrote, "key": made_of}
+        names = [name for name, part in parts.items() if part]
         if not names:
             return ""
-        failed = step.state == "failed"
-        key = f'<div class="dim m">key {words(step.key[:23])}</div>' if step.key else ""
-        return details(" and ".join(names), f"{log}{wrote}{key}", is_open=failed)
+        return details(", ".join(names), log + wrote + made_of, is_open=step.state == "failed")
 
 
 def _why(told: Told) -> Html:
