@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from minibuild.attest.packages import find_packages
-from minibuild.attest.provenance import Build, provenance
+from minibuild.attest.provenance import BuildFacts, provenance
 from minibuild.attest.sbom import sbom
 from minibuild.attest.statement import Predicate, attach, statement
 from minibuild.digest import Digest
@@ -46,7 +46,7 @@ class ImageAttestor:
 
         name, now = os.urandom(_WORDS).hex(), time.time()
         self._asked = request.attestations
-        self._build = Build(request, source, frontend, pins, name, started, now)
+        self._build = BuildFacts(request, source, frontend, pins, name, started, now)
         self._tool = f"minibuild-{__version__}"
 
     @property

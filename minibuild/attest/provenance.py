@@ -44,7 +44,7 @@ Json = dict[str, Any]
 _GIT_DIGESTS = {40: "sha1", 64: "sha256"}
 
 
-class Build(NamedTuple):
+class BuildFacts(NamedTuple):
     """One build as its provenance describes it. `pins` are the digests (a commit, the sha256 of a
     file) of what came from the web, by the vertex of the source."""
 
@@ -57,7 +57,7 @@ class Build(NamedTuple):
     finished: float
 
 
-def provenance(build: Build, image: Built) -> Predicate:
+def provenance(build: BuildFacts, image: Built) -> Predicate:
     """The provenance of one image, as `--provenance` asks for it."""
     asked = build.request.attestations
     vertices = topological([image.vertex])
@@ -112,7 +112,7 @@ def _is_hermetic(vertex: Vertex) -> bool:
             assert_never(unknown)
 
 
-def _config(build: Build) -> Json:
+def _config(build: BuildFacts) -> Json:
     """Where the Dockerfile came from: its name, and the address of a context from elsewhere."""
     config: Json = {"path": build.source.name}
     if "://" in build.request.context or build.request.context.startswith("git@"):
@@ -120,7 +120,7 @@ def _config(build: Build) -> Json:
     return config
 
 
-def _request(build: Build, vertices: Sequence[Vertex]) -> Json:
+def _request(build: BuildFacts, vertices: Sequence[Vertex]) -> Json:
     given = build.request
     args = {f"build-arg:{key}": value for key, value in given.build_args.items()}
     args |= {f"label:{key}": value for key, value in given.labels.items()}
@@ -149,7 +149,7 @@ def _ids(mounts: Sequence[SecretMount | SshMount]) -> list[Json]:
     ]
 
 
-def _materials(build: Build, vertices: Sequence[Vertex]) -> Iterator[Json]:
+def _materials(build: BuildFacts, vertices: Sequence[Vertex]) -> Iterator[Json]:
     """What came from outside, each once, with the digest that pins it."""
     listed = set()
     for vertex in vertices:

@@ -46,12 +46,12 @@ def _login(options: argparse.Namespace, session: Session) -> int:
     user, password = _asked(options, session)
     access = access_of(options, session.environment, [account.domain])
     access = access._replace(passwords={account.domain: (user, password)})
-    from minibuild.registry.client import Client
+    from minibuild.registry.client import RegistryClient
     from minibuild.registry.patience import patient
 
     cancelled = threading.Event()
     with stopping(cancelled):
-        Client(access, patient(cancelled, access.stall_s)).check_login(account.domain)
+        RegistryClient(access, patient(cancelled, access.stall_s)).check_login(account.domain)
     helper = keep(file, account, user, password)
     if not helper:
         session.tell(f"warning: the password is stored unencrypted in {file}")

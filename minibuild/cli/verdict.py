@@ -12,7 +12,7 @@ from minibuild.cli.summary import instruction
 from minibuild.digest import Digest
 from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import Layout
-from minibuild.imagetools.compare import Difference, ValueChange, config_changes, first_in
+from minibuild.imagetools.compare import EntryDifference, ValueChange, config_changes, first_in
 from minibuild.imagetools.edit import Image, read_image
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.regex import regex
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
     layers: tuple[int, int] = (0, 0)
     """How many differ, of how many."""
     step: str = ""
-    file: Difference | None = None
+    file: EntryDifference | None = None
     value: ValueChange | None = None
     platform: str = ""
 
@@ -115,7 +115,7 @@ def tell(verdict: Verdict, epoch: str) -> Iterator[str]:
         yield f"second    {new!r}"
 
 
-def _file_lines(found: Difference) -> Iterator[str]:
+def _file_lines(found: EntryDifference) -> Iterator[str]:
     kind, path, what = found.change
     yield f"file      /{path}  ({', '.join(what) or _only(kind)})"
     if found.detail is not None:
@@ -136,7 +136,7 @@ def _entry_text(mode: int, uid: int, gid: int, mtime_ns: int) -> str:
     return f"mode {mode:04o}, owner {uid}:{gid}, time {mtime_ns / 1e9:.9f}".rstrip("0").rstrip(".")
 
 
-def _advice(found: Difference) -> str:
+def _advice(found: EntryDifference) -> str:
     path, what = found.change.path, found.change.what
     for pattern, advice in _KNOWN:
         if fnmatch.fnmatch(path, pattern):

@@ -17,7 +17,7 @@ from minibuild.linux.beneath import clean
 from minibuild.startup.tuples import NamedTuple
 
 
-class Item(NamedTuple):
+class TreeEntry(NamedTuple):
     """What is at a path. Names of one file (hardlinks) have the same `layer` and `ordinal`: where
     its data is, as the number of a layer and of an entry in it. `sha` is empty unless asked for."""
 
@@ -27,7 +27,7 @@ class Item(NamedTuple):
     sha: str = ""
 
 
-Tree = Mapping[str, Item]
+Tree = Mapping[str, TreeEntry]
 
 
 class Numbered(NamedTuple):
@@ -59,7 +59,7 @@ def tree_of(layers: Sequence[Layer], *, hashed: bool = False) -> Tree:
 
 def add_layer(below: Tree, number: int, layer: Layer, *, hashed: bool = False) -> Tree:
     """The files with one more layer on top."""
-    fresh: dict[str, Item] = {}
+    fresh: dict[str, TreeEntry] = {}
     gone: set[str] = set()
     emptied: set[str] = set()
     for ordinal, entry, reader in entries_of(layer):
@@ -72,7 +72,7 @@ def add_layer(below: Tree, number: int, layer: Layer, *, hashed: bool = False) -
             fresh[entry.name] = _linked(entry, fresh, below)
         else:
             sha = sha_of(reader) if hashed and entry.kind == "file" else ""
-            fresh[entry.name] = Item(entry, number, ordinal, sha)
+            fresh[entry.name] = TreeEntry(entry, number, ordinal, sha)
     gone.update(name for name, item in fresh.items() if item.entry.kind != "dir")
     kept = {path: item for path, item in below.items() if not _is_hidden(path, gone, emptied)}
     kept.update(fresh)
@@ -87,7 +87,7 @@ def sha_of(reader: TarReader) -> str:
     return sha.hexdigest()
 
 
-def _linked(entry: TarEntry, fresh: Tree, below: Tree) -> Item:
+def _linked(entry: TarEntry, fresh: Tree, below: Tree) -> TreeEntry:
     target = clean(entry.linkname)
     found = fresh.get(target) or below.get(target)
     if found is None:

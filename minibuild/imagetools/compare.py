@@ -8,7 +8,7 @@ compares two layers entry by entry, for who looks for the cause of a difference.
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from minibuild.image.listing import Item, Tree, entries_of, sha_of, tree_of
+from minibuild.image.listing import Tree, TreeEntry, entries_of, sha_of, tree_of
 from minibuild.imagetools.edit import Image
 from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import TarEntry
@@ -54,7 +54,7 @@ def _changes(before: Tree, after: Tree, times: bool) -> Iterator[FileChange]:
             yield FileChange("changed", path, what)
 
 
-def sides_that_differ(old: Item, new: Item, *, times: bool = True) -> tuple[str, ...]:
+def sides_that_differ(old: TreeEntry, new: TreeEntry, *, times: bool = True) -> tuple[str, ...]:
     """In what two items of the same path differ."""
     one, two = old.entry, new.entry
     sides = {
@@ -92,7 +92,7 @@ def _value_changes(prefix: str, old: Any, new: Any) -> Iterator[ValueChange]:
 # --- One layer against another --------------------------------------------------------------------
 
 
-class Difference(NamedTuple):
+class EntryDifference(NamedTuple):
     """The first entry in which two layers differ. `detail` shows the bytes at which the data of a
     file parts, on both sides; it is empty where there is nothing to show."""
 
@@ -102,7 +102,7 @@ class Difference(NamedTuple):
     detail: tuple[str, str] | None = None
 
 
-def first_in(old: Layer, new: Layer) -> Difference | None:
+def first_in(old: Layer, new: Layer) -> EntryDifference | None:
     """The first path (by name) in which two layers differ, whiteouts among them."""
     before, after = _raw(old), _raw(new)
     changes = list(_changes(before, after, times=True))
@@ -114,7 +114,7 @@ def first_in(old: Layer, new: Layer) -> Difference | None:
     detail = None
     if one and two and "data" in change.what and one.entry.kind == two.entry.kind == "file":
         detail = _parting(_data(old, one.ordinal), _data(new, two.ordinal))
-    return Difference(change, one and one.entry, two and two.entry, detail)
+    return EntryDifference(change, one and one.entry, two and two.entry, detail)
 
 
 def _is_echo(change: FileChange, tree: Tree) -> bool:
@@ -126,7 +126,7 @@ def _raw(layer: Layer) -> Tree:
     found = {}
     for ordinal, entry, reader in entries_of(layer):
         sha = sha_of(reader) if entry.kind == "file" else ""
-        found[entry.name] = Item(entry, 0, ordinal, sha)
+        found[entry.name] = TreeEntry(entry, 0, ordinal, sha)
     return found
 
 

@@ -10,7 +10,7 @@ Files that share an inode stay links to the first of them. Read next: `edit`.
 from collections import defaultdict
 from collections.abc import Sequence
 
-from minibuild.image.listing import Item, Tree, add_layer, entries_of
+from minibuild.image.listing import Tree, TreeEntry, add_layer, entries_of
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry, header, padding
 from minibuild.layer.tar_reader import TarReader
@@ -63,7 +63,7 @@ def _removed(base: Tree, tree: Tree) -> list[str]:
     return found
 
 
-def _by_place(changed: dict[str, Item]) -> _Names:
+def _by_place(changed: dict[str, TreeEntry]) -> _Names:
     """For each layer, and each entry of it that is needed, the paths where it goes."""
     names: _Names = defaultdict(lambda: defaultdict(list))
     for path in sorted(changed):

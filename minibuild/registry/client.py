@@ -29,7 +29,7 @@ _TLS_WANTED = 400
 """What a server that wants TLS answers to plain http, if it answers at all."""
 
 
-class Call(NamedTuple):
+class RegistryRequest(NamedTuple):
     """A request. `path` is relative to the repository, or a URL that the registry gave.
 
     `push` and `also` (other repositories to read from) say which rights it takes; `what` names in
@@ -48,7 +48,7 @@ class Call(NamedTuple):
     once: bool = False
 
 
-class Client:
+class RegistryClient:
     """Connections, tokens and settings of one process. Safe in threads."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Client:
         self._schemes: dict[str, str] = {}
         self._choosing = threading.Lock()
 
-    def call(self, endpoint: Endpoint, call: Call) -> "BaseHTTPResponse":
+    def call(self, endpoint: Endpoint, call: RegistryRequest) -> "BaseHTTPResponse":
         """The response to a request in the repository of `endpoint`, if its status is expected.
 
         Raises `RegistryError`.
@@ -109,10 +109,10 @@ class Client:
     def check_login(self, domain: str) -> None:
         """Ask a registry whether it takes the login that there is. Raises `RegistryError`."""
         endpoint = self.hosts.registry(domain)
-        discard(self.call(endpoint, Call("GET", "/v2/", what="your account")))
+        discard(self.call(endpoint, RegistryRequest("GET", "/v2/", what="your account")))
 
     def document(
-        self, endpoint: Endpoint, call: Call, limit: int
+        self, endpoint: Endpoint, call: RegistryRequest, limit: int
     ) -> "tuple[BaseHTTPResponse, bytes]":
         """A response, and its body of up to `limit` bytes; one that is cut is asked for again."""
         patience, attempt, silences = self.transport.patience, 1, 0

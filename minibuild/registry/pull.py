@@ -21,7 +21,7 @@ from minibuild.oci.model import (
     OCI_MANIFEST,
     Descriptor,
 )
-from minibuild.registry.client import Call, Client, first_answer
+from minibuild.registry.client import RegistryClient, RegistryRequest, first_answer
 from minibuild.registry.errors import Refused
 from minibuild.registry.hosts import Endpoint
 from minibuild.registry.patience import Patience
@@ -46,7 +46,7 @@ class Registry:
         access: RegistryAccess = RegistryAccess(),  # noqa: B008
         patience: Patience = Patience(),  # noqa: B008
     ) -> None:
-        self.client = Client(access, patience)
+        self.client = RegistryClient(access, patience)
 
     def find(
         self, reference: Reference, kept: ContentStore | None = None
@@ -82,7 +82,7 @@ class Registry:
         path = f"manifests/{reference.digest or reference.tag}"
         try:
             response = self.client.call(
-                endpoint, Call("HEAD", path, headers={"Accept": ACCEPT}, once=True)
+                endpoint, RegistryRequest("HEAD", path, headers={"Accept": ACCEPT}, once=True)
             )
             discard(response)
             digest = parse_digest(response.headers.get("Docker-Content-Digest", ""))
@@ -98,7 +98,7 @@ class Registry:
             f"@{reference.digest}" if reference.digest else f":{reference.tag}"
         )
         path = f"manifests/{reference.digest or reference.tag}"
-        call = Call("GET", path, headers={"Accept": ACCEPT}, what=what)
+        call = RegistryRequest("GET", path, headers={"Accept": ACCEPT}, what=what)
         response, data = self.client.document(endpoint, call, MAX_DOCUMENT_BYTES)
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = digest_bytes(data)
@@ -116,7 +116,9 @@ class Registry:
 class RemoteBlobs(BlobSource):
     """The blobs of one repository, as a `BlobSource`. Safe in threads."""
 
-    def __init__(self, client: Client, reference: Reference, endpoints: list[Endpoint]) -> None:
+    def __init__(
+        self, client: RegistryClient, reference: Reference, endpoints: list[Endpoint]
+    ) -> None:
         self._client = client
         self._endpoints = endpoints
         self._documents: dict[str, bytes] = {}
@@ -151,7 +153,7 @@ class RemoteBlobs(BlobSource):
             try:
                 return self._client.call(
                     endpoint,
-                    Call(
+                    RegistryRequest(
                         "GET",
                         f"{'manifests' if descriptor.is_document else 'blobs'}/{descriptor.digest}",
                         (200, 206),

@@ -27,7 +27,7 @@ from minibuild.oci.model import (
 from minibuild.oci.multi import MultiSource
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.transfer import blobs_of
-from minibuild.registry.client import Call
+from minibuild.registry.client import RegistryRequest
 from minibuild.registry.errors import Refused
 from minibuild.registry.pull import Registry
 from minibuild.registry.transport import TEMPORARY, discard
@@ -98,7 +98,7 @@ class Repository:
         again. What it names has to be there already.
         """
         descriptor = describe(media_type, data)
-        call = Call(
+        call = RegistryRequest(
             "PUT",
             f"manifests/{tag or descriptor.digest}",
             (200, 201, 202),
@@ -117,7 +117,7 @@ class Repository:
             )
         return descriptor
 
-    def _put(self, call: Call) -> "BaseHTTPResponse":
+    def _put(self, call: RegistryRequest) -> "BaseHTTPResponse":
         """The answer to a PUT of a manifest.
 
         The transport tries again what is temporary by its status; `Refused` knows of more.

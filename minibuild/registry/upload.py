@@ -13,7 +13,7 @@ from minibuild.errors import RegistryError
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
-from minibuild.registry.client import Call, Client
+from minibuild.registry.client import RegistryClient, RegistryRequest
 from minibuild.registry.errors import Refused
 from minibuild.registry.hosts import Endpoint
 from minibuild.registry.transport import TEMPORARY, discard, redirect_target
@@ -33,7 +33,9 @@ _OCTETS = "application/octet-stream"
 class Uploader:
     """Brings blobs into the repository of one endpoint. Safe in threads."""
 
-    def __init__(self, client: Client, endpoint: Endpoint, meter: Meter = unmetered) -> None:
+    def __init__(
+        self, client: RegistryClient, endpoint: Endpoint, meter: Meter = unmetered
+    ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._meter = meter
@@ -41,7 +43,9 @@ class Uploader:
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the repository has a blob."""
         path = f"blobs/{descriptor.digest}"
-        response = self._client.call(self._endpoint, Call("HEAD", path, (200, 404), push=True))
+        response = self._client.call(
+            self._endpoint, RegistryRequest("HEAD", path, (200, 404), push=True)
+        )
         discard(response)
         size = response.headers.get("Content-Length", "")
         # What an earlier accident left behind with that name is sent again.
@@ -77,7 +81,7 @@ class Uploader:
 
     def _mount(
         self, descriptor: Descriptor, mount_from: Sequence[str]
-    ) -> "Session | Literal['mounted'] | None":
+    ) -> "UploadSession | Literal['mounted'] | None":
         """Mount the blob from another repository. A registry that does not do that opens a session
         to send it in."""
         for other in mount_from:
@@ -89,21 +93,23 @@ class Uploader:
                 continue  # no right to read there, say: then it is sent
             if response.status == 201:
                 return "mounted"
-            return Session(self._client, self._endpoint, response)
+            return UploadSession(self._client, self._endpoint, response)
         return None
 
-    def _begin(self) -> "Session":
-        return Session(self._client, self._endpoint, self._post("blobs/uploads/", ()))
+    def _begin(self) -> "UploadSession":
+        return UploadSession(self._client, self._endpoint, self._post("blobs/uploads/", ()))
 
     def _post(self, path: str, also: tuple[str, ...]) -> "BaseHTTPResponse":
         response = self._client.call(
             self._endpoint,
-            Call("POST", path, (201, 202), headers={"Content-Length": "0"}, push=True, also=also),
+            RegistryRequest(
+                "POST", path, (201, 202), headers={"Content-Length": "0"}, push=True, also=also
+            ),
         )
         discard(response)
         return response
 
-    def _send(self, descriptor: Descriptor, source: BlobSource, session: "Session") -> None:
+    def _send(self, descriptor: Descriptor, source: BlobSource, session: "UploadSession") -> None:
         if descriptor.size > _SMALL_BYTES or session.chunk_bytes:
             self._send_parts(descriptor, source, session)
             session.finish(descriptor)
@@ -111,7 +117,9 @@ class Uploader:
         data = _all_of(source, descriptor)
         session.finish(descriptor, data)
 
-    def _send_parts(self, descriptor: Descriptor, source: BlobSource, session: "Session") -> None:
+    def _send_parts(
+        self, descriptor: Descriptor, source: BlobSource, session: "UploadSession"
+    ) -> None:
         """Send the bytes; after an interruption, those that the registry has not got yet."""
         patience = self._client.transport.patience
         failures = 0
@@ -135,10 +143,12 @@ class Uploader:
                 self._client.transport.pause(failures or 1)
 
 
-class Session:
+class UploadSession:
     """An upload that the registry has opened: where to send to, and how much it has."""
 
-    def __init__(self, client: Client, endpoint: Endpoint, response: "BaseHTTPResponse") -> None:
+    def __init__(
+        self, client: RegistryClient, endpoint: Endpoint, response: "BaseHTTPResponse"
+    ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._location = ""
@@ -166,7 +176,7 @@ class Session:
             headers["Content-Range"] = f"{start}-{start + length - 1}"
         response = self._client.call(
             self._endpoint,
-            Call(
+            RegistryRequest(
                 "PATCH",
                 self._location,
                 (202, 204),
@@ -183,7 +193,7 @@ class Session:
     def ask(self) -> None:
         """Ask how much the registry has got."""
         response = self._client.call(
-            self._endpoint, Call("GET", self._location, (204, 202, 200), push=True)
+            self._endpoint, RegistryRequest("GET", self._location, (204, 202, 200), push=True)
         )
         discard(response)
         if "Location" in response.headers:
@@ -197,7 +207,7 @@ class Session:
         mark = "&" if "?" in self._location else "?"
         response = self._client.call(
             self._endpoint,
-            Call(
+            RegistryRequest(
                 "PUT",
                 f"{self._location}{mark}digest={descriptor.digest}",
                 (201, 204),

@@ -7,7 +7,7 @@ import pytest
 from minibuild_dockerfile import DockerfileFrontend
 
 from minibuild.attest.packages import FoundPackages, Package
-from minibuild.attest.provenance import Build, provenance
+from minibuild.attest.provenance import BuildFacts, provenance
 from minibuild.attest.sbom import purl, sbom
 from minibuild.attest.statement import (
     Predicate,
@@ -154,7 +154,7 @@ def _told(mode: str, *inputs: Vertex, **more: object) -> dict[str, object]:
         **more,  # type: ignore[arg-type]
     )
     pins = {FILE.digest: "sha256:" + "22" * 32, REPO.digest: "33" * 20}
-    build = Build(
+    build = BuildFacts(
         request, SourceText("Dockerfile", "FROM x\n"), DockerfileFrontend(), pins, "abc", 0.0, 60.0
     )
     said = provenance(build, Built(AMD64, top, ImageConfig(AMD64, {})))

@@ -4,7 +4,7 @@ import pytest
 
 from minibuild.cli.verdict import Verdict, tell
 from minibuild.digest import Digest
-from minibuild.imagetools.compare import Difference, FileChange, ValueChange
+from minibuild.imagetools.compare import EntryDifference, FileChange, ValueChange
 from minibuild.layer.tar_format import TarEntry
 
 ENTRY = TarEntry("f", "file")
@@ -26,7 +26,7 @@ def lines(verdict: Verdict) -> dict[str, str]:
 )
 def test_advice(path: str, detail: tuple[str, str], advice: str) -> None:
     change = FileChange("changed", path, ("data",))
-    found = Difference(change, ENTRY, ENTRY, detail)
+    found = EntryDifference(change, ENTRY, ENTRY, detail)
     told = lines(Verdict(Digest("d"), True, (1, 2), "RUN x", found))
     assert told["file"] == f"/{path}  (data)" and told["first"] == detail[0]
     assert advice in told.get("advice", "") and bool(advice) == ("advice" in told)
@@ -34,7 +34,7 @@ def test_advice(path: str, detail: tuple[str, str], advice: str) -> None:
 
 def test_metadata_is_shown_from_both_sides() -> None:
     change = FileChange("changed", "f", ("mode", "owner"))
-    found = Difference(change, ENTRY, ENTRY._replace(mode=0o4755, uid=7))
+    found = EntryDifference(change, ENTRY, ENTRY._replace(mode=0o4755, uid=7))
     told = lines(Verdict(Digest("d"), True, (1, 1), "RUN x", found))
     assert told["first"] == "mode 0644, owner 0:0, time 0"
     assert told["second"].startswith("mode 4755, owner 7:0")
