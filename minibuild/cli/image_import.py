@@ -25,7 +25,6 @@ from minibuild.layer.compress import (
     stream_errors,
 )
 from minibuild.layer.layer import Layer, remember
-from minibuild.layer.tar_format import header, padding
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux.beneath import clean
@@ -114,11 +113,7 @@ def _rewrite(reader: TarReader, writer: LayerWriter, what: str) -> float:
             continue  # the root itself: every image has one
         if entry.kind == "link":
             entry = entry._replace(linkname=clean(entry.linkname))
-        writer.write(header(entry._replace(name=name)))
-        if entry.kind == "file":
-            for piece in reader.data():
-                writer.write(piece)
-            writer.write(bytes(padding(entry.size)))
+        writer.write_entry(entry._replace(name=name), reader.data())
         count, newest_ns = count + 1, max(newest_ns, entry.mtime_ns)
     if not count:
         raise ImageError(f"{what} holds no files", hint="is it a tar of a root filesystem?")

@@ -21,7 +21,7 @@ from minibuild.exporter.bundle import (
 from minibuild.exporter.destination import open_destination, write_error
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
-from minibuild.layer.tar_format import END, TarEntry, header, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file
 from minibuild.oci.content import read_chunks
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 
@@ -56,10 +56,10 @@ def export_oci(
 
 def _write_archive(bundles: Sequence[Bundle], file: BinaryIO, *, docker: bool) -> None:
     """Write the layout as a tar, with Docker's `manifest.json` if asked; files sorted by name."""
-    _write_entry(file, TarEntry("blobs", "dir", 0o755))
-    _write_entry(file, TarEntry("blobs/sha256", "dir", 0o755))
+    file.write(header(TarEntry("blobs", "dir", 0o755)))
+    file.write(header(TarEntry("blobs/sha256", "dir", 0o755)))
     for descriptor, blobs in blobs_in_order(bundles):
-        _write_entry(file, TarEntry(blob_name(descriptor), "file", 0o444, size=descriptor.size))
+        file.write(header(TarEntry(blob_name(descriptor), "file", 0o444, size=descriptor.size)))
         file.writelines(read_chunks(blobs, descriptor))
         file.write(bytes(padding(descriptor.size)))
     _write_file(file, "index.json", layout_index(bundles))
@@ -69,14 +69,8 @@ def _write_archive(bundles: Sequence[Bundle], file: BinaryIO, *, docker: bool) -
     file.write(END)
 
 
-def _write_entry(file: BinaryIO, entry: TarEntry) -> None:
-    file.write(header(entry))
-
-
 def _write_file(file: BinaryIO, name: str, data: bytes) -> None:
-    _write_entry(file, TarEntry(name, "file", 0o444, size=len(data)))
-    file.write(data)
-    file.write(bytes(padding(len(data))))
+    file.write(small_file(TarEntry(name, "file", 0o444), data))
 
 
 # --- As a directory -------------------------------------------------------------------------------

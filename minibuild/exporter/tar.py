@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from minibuild.exporter.destination import OutputFile, open_destination
 from minibuild.layer.pack import LayerPacker
-from minibuild.layer.tar_format import END, TarEntry, header, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file
 from minibuild.layer.writer import changed
 from minibuild.linux.contents import extents
 from minibuild.startup.tuples import NamedTuple
@@ -41,9 +41,9 @@ def export_tar(
 ) -> None:
     """Write trees to the file `dest` (`-`: standard output)."""
     with open_destination(dest, stdout_fd, cancelled) as file:
-        sink = _FileSink(file)
+        output = _FileOutput(file)
         for folder, tree_fd, files in trees:
-            packer = LayerPacker(sink, clamp_epoch)
+            packer = LayerPacker(output, clamp_epoch)
             if folder:
                 file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
@@ -52,10 +52,8 @@ def export_tar(
                     packer.add(prefix + path, f"/proc/self/fd/{tree_fd}/{path}")
             for name, data in files.items():
                 mtime_ns = file_time(clamp_epoch) * 1_000_000_000
-                entry = TarEntry(
-                    prefix + name, "file", FILE_MODE, size=len(data), mtime_ns=mtime_ns
-                )
-                file.write(header(entry) + data + bytes(padding(len(data))))
+                entry = TarEntry(prefix + name, "file", FILE_MODE, mtime_ns=mtime_ns)
+                file.write(small_file(entry, data))
         file.write(END)
 
 
@@ -81,7 +79,7 @@ def _names(source: str, prefix: str) -> list[tuple[str, bool]]:
     return found
 
 
-class _FileSink:
+class _FileOutput:
     """A file as a `TarOutput`."""
 
     def __init__(self, file: OutputFile) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from minibuild.image.listing import Tree, TreeEntry, add_layer, entries_of
 from minibuild.layer.layer import Layer, remember
-from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry, header, padding
-from minibuild.layer.tar_reader import TarReader
+from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
@@ -38,10 +37,10 @@ def squash_layers(
     with LayerWriter(content, compression, None) as writer:
         for path in _removed(base, tree):
             folder, slash, name = path.rpartition("/")
-            writer.write(header(TarEntry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0)))
+            writer.write_entry(TarEntry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0))
         for path in sorted(changed):
             if changed[path].entry.kind == "dir":
-                writer.write(header(changed[path].entry))
+                writer.write_entry(changed[path].entry)
         for number, names in sorted(_by_place(changed).items()):
             _copy(writer, layers[number], names)
         made = writer.commit()
@@ -78,14 +77,6 @@ def _copy(writer: LayerWriter, layer: Layer, names: dict[int, list[str]]) -> Non
         if ordinal not in names:
             continue
         first, *others = names[ordinal]
-        writer.write(header(entry._replace(name=first)))
-        if entry.kind == "file":
-            _copy_data(writer, reader, entry.size)
+        writer.write_entry(entry._replace(name=first), reader.data())
         for other in others:
-            writer.write(header(entry._replace(name=other, kind="link", linkname=first, size=0)))
-
-
-def _copy_data(writer: LayerWriter, reader: TarReader, size: int) -> None:
-    for piece in reader.data():
-        writer.write(piece)
-    writer.write(bytes(padding(size)))
+            writer.write_entry(entry._replace(name=other, kind="link", linkname=first, size=0))

@@ -8,7 +8,6 @@ import threading
 
 from minibuild.layer.compress import compression_of
 from minibuild.layer.layer import Layer, layers_of, remember
-from minibuild.layer.tar_format import header, padding
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
@@ -58,10 +57,8 @@ def clamp_times(
         LayerWriter(content, compression, level, cancelled=cancelled) as writer,
     ):
         for entry in tar:
-            writer.write(header(entry._replace(mtime_ns=min(entry.mtime_ns, latest_ns))))
-            for piece in tar.data():
-                writer.write(piece)
-            writer.write(bytes(padding(entry.size)))
+            entry = entry._replace(mtime_ns=min(entry.mtime_ns, latest_ns))
+            writer.write_entry(entry, tar.data())
         made = writer.commit()
     remember(content, made)
     return made

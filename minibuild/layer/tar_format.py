@@ -167,6 +167,11 @@ def file_header(name: str, mode: int, uid: int, gid: int, size: int, mtime_ns: i
     return b"%b%b%b%06o\0 %b" % (encoded.ljust(100, b"\0"), before, numbers, total, after)
 
 
+def small_file(entry: TarEntry, data: bytes) -> bytes:
+    """A file of these data as it stands in a tar: its header, the data, and the rest of a block."""
+    return header(entry._replace(size=len(data))) + data + bytes(padding(len(data)))
+
+
 def header(entry: TarEntry) -> bytes:
     """The header of `entry`, with its PAX records before it if it needs any."""
     name = entry.name.encode("utf-8", "surrogateescape")

@@ -9,7 +9,7 @@ interpreter lock, in threads, while the next buffer is filled. Read next: `pack`
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +19,7 @@ from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import Compressor, compressor, layer_media_type
 from minibuild.layer.layer import Layer
-from minibuild.layer.tar_format import END, padding
+from minibuild.layer.tar_format import END, TarEntry, header, padding
 from minibuild.oci.content import BlobMaker
 from minibuild.oci.model import Compression, Descriptor
 
@@ -182,6 +182,13 @@ class LayerWriter:
             view = view[len(part) :]
             if self._used == BLOCK_BYTES:
                 self._flush()
+
+    def write_entry(self, entry: TarEntry, data: Iterable[memoryview] = ()) -> None:
+        """Append an entry, and the data of a file that comes from elsewhere, as from a tar."""
+        self.write(header(entry))
+        for piece in data:
+            self.write(piece)
+        self.write(_ZEROS[: padding(entry.size)])
 
     def write_file(
         self, fd: int, size: int, name: str, copy_fd: int = -1, sha: Hash | None = None
