@@ -1,13 +1,16 @@
 """What overlayfs is asked to mount, without mounting it."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from minibuild.errors import StoreError
+from minibuild.snapshot import detached, entry
 from minibuild.snapshot import overlay as module
 from minibuild.snapshot.api import Mount, SnapshotID
+from minibuild.snapshot.detached import OverlayMount
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.store.layout import Store
 from tests.support.descriptors import open_descriptors
@@ -156,3 +159,58 @@ def test_more_lower_layers_than_a_page_has_room_for(
         assert mount.cwd == f"{snapshots.folder}/{active}/l"
         assert mount.options[:3] == ("lowerdir=0:1", "upperdir=../fs", "workdir=../work")
     assert [os.listdir(f"{mount.cwd}/{name}") for name in "01"] == [["two"], ["one"]]
+    assert stat.S_IMODE(os.stat(mount.cwd).st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("user_namespace", "whiteouts"), [(False, "trusted"), (True, "user")])
+def test_how_deletions_are_marked(store: Store, user_namespace: bool, whiteouts: str) -> None:
+    assert OverlaySnapshotter(store, user_namespace=user_namespace).whiteouts == whiteouts
+
+
+def test_a_new_layer_looks_like_the_one_below(snapshots: OverlaySnapshotter) -> None:
+    """The mount shows the root of the topmost layer. The workdir is for this account alone."""
+    one = layer(snapshots, None, "one")
+    os.chmod(snapshots.layer_dir(one), 0o1751)
+    old = os.umask(0)
+    try:
+        active = snapshots.prepare(one)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(os.stat(snapshots.layer_dir(active)).st_mode) == 0o1751
+    assert stat.S_IMODE(os.stat(f"{snapshots.folder}/{active}/work").st_mode) == 0o700
+
+
+def test_a_layer_that_cannot_be_made_is_removed(
+    snapshots: OverlaySnapshotter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = layer(snapshots, None, "one")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "full")
+
+    monkeypatch.setattr(entry, "inherit_root", fails)
+    with pytest.raises(OSError, match="full"):
+        snapshots.prepare(one)
+    assert os.listdir(snapshots.folder) == [str(one)]
+    snapshots.remove(one)  # Nothing stands on it.
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_the_mark_of_a_mount_is_removed_with_it(
+    snapshots: OverlaySnapshotter, readonly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a mount for writing leaves one."""
+    active = snapshots.prepare(layer(snapshots, None, "one"))
+
+    def mounted(overlay: OverlayMount) -> int:
+        assert overlay.upper == (None if readonly else f"{active}/fs")
+        marked(snapshots, active)
+        return os.open(snapshots.folder, os.O_RDONLY)
+
+    monkeypatch.setattr(detached, "open_overlay", mounted)
+    before = open_descriptors()
+    with snapshots.tree(active, readonly=readonly):
+        marker = Path(snapshots.folder, str(active), "work", "work", "incompat", "volatile")
+        assert marker.exists()
+    assert marker.exists() == readonly
+    assert open_descriptors() == before
