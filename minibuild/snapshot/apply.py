@@ -84,7 +84,6 @@ class Applier:
         layer_fd = os.open(self._layer_dir, DIRECTORY)
         try:
             with TreeWriter(layer_fd, self._make_room, exact=True, defect=self._defect) as tree:
-                tree.keep_times()
                 merged = [self._below.dirs]
                 for change in changes:
                     raise_if_cancelled(self._cancelled, "putting a tree together")
