@@ -19,7 +19,7 @@ from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
 from minibuild.imagetools.usage import Usage, usage
-from minibuild.imagetools.waste import LayerOrigin, Waste, advice, places, wasted
+from minibuild.imagetools.waste import LayerOrigin, Place, Waste, advice, places, wasted
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
 from minibuild.startup.tuples import NamedTuple
@@ -55,7 +55,12 @@ def _parser() -> Parser:
     )
     made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
     made.add_argument(
-        "-L", "--depth", type=int, default=1, metavar="N", help="show directories so deep (1)"
+        "-L",
+        "--depth",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many levels of directories to show (1)",
     )
     made.switch("--wasted", help="show all that is hidden, and nothing else")
     made.add_argument(
@@ -174,26 +179,30 @@ def _layer_words(number: int, origin: LayerOrigin) -> str:
 
 
 def _places(used: Usage, known: Sequence[LayerOrigin], depth: int) -> list[str]:
+    """The directories as a tree, the largest first, of each directory no more than a few."""
     seen = used.file_bytes - used.hidden_bytes
-    rows = []
-    found = places(used, depth)
-    for place in found[: _SHOWN * depth]:
-        largest = max(place.by_layer, key=lambda n: (place.by_layer[n], -n))
-        more = f" and {len(place.by_layer) - 1} more" if len(place.by_layer) > 1 else ""
-        share = f"{100 * place.size_bytes / seen:.0f} %" if seen else ""
-        path = f"/{place.path}{'/' if place.is_directory else ''}"
-        rows.append(
-            [
-                bytes_text(place.size_bytes),
-                share,
-                path,
-                _layer_words(largest, known[largest]) + more,
-            ]
-        )
-    lines = table(["SIZE", "SHARE", "PATH", "FROM"], rows, right="SIZE SHARE") if rows else []
-    if len(found) > len(rows):
-        lines.append(f"... and {len(found) - len(rows)} more, all of them smaller")
-    return lines
+    inside: dict[str, list[Place]] = {}
+    for level in range(1, depth + 1):
+        for place in places(used, level):
+            if place.path.count("/") == level - 1:  # Else it is a file that was there before.
+                inside.setdefault(place.path.rpartition("/")[0], []).append(place)
+
+    def rows(parent: str, indent: str) -> Iterator[list[str]]:
+        found = inside.get(parent, [])
+        for place in found[:_SHOWN]:
+            largest = max(place.by_layer, key=lambda n: (place.by_layer[n], -n))
+            more = f" and {len(place.by_layer) - 1} more" if len(place.by_layer) > 1 else ""
+            share = f"{100 * place.size_bytes / seen:.0f} %" if seen else ""
+            name = place.path.rpartition("/")[2] + "/" * place.is_directory
+            path = f"{indent}{name}" if indent else f"/{name}"
+            source = _layer_words(largest, known[largest]) + more
+            yield [bytes_text(place.size_bytes), share, path, source]
+            yield from rows(place.path, f"{indent}  ")
+        if (left := len(found) - _SHOWN) > 0:
+            size = sum(place.size_bytes for place in found[_SHOWN:])
+            yield [bytes_text(size), "", f"{indent}... {left} more", ""]
+
+    return table(["SIZE", "SHARE", "PATH", "FROM"], list(rows("", "")), right="SIZE SHARE")
 
 
 def _short(words: str) -> str:

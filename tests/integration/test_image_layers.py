@@ -76,6 +76,16 @@ def test_as_text(built: Cli) -> None:
     assert "hidden\n" in only and "INSTRUCTION" not in only and "SHARE" not in only
 
 
+def test_directories_as_a_tree(built: Cli) -> None:
+    """Each level is indented; of a directory with many files the largest are shown."""
+    lines = built("image", "tree", "app", "-L", "2").stdout.splitlines()
+    header, *rows = lines[lines.index("", lines.index("hidden")) + 1 :]
+    table = [row[header.index("PATH") :] for row in rows]
+    assert table[0].startswith("/bin/ ") and table[1].startswith("  ")
+    assert any(line.startswith("/d/ ") for line in table)
+    assert any(line.startswith("  new ") and "(line 8)" in line for line in table)
+
+
 @pytest.mark.parametrize(
     ("limit", "code"),
     [("5%", 1), ("100%", 0), ("0%", 1), ("2m", 0), ("899k", 0), ("800k", 1), ("33.5%", 0)],
