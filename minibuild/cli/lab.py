@@ -28,7 +28,8 @@ def _parser() -> Parser:
     made = Parser(
         "minibuild lab",
         description="Reproduce a defect of merges, step by step; without a name, list them.",
-        epilog="PATH is a Dockerfile, or a folder with one: all its merges are made with the\n"
+        epilog="`minibuild lab try` is a calculator for merge and diff.\n"
+        "PATH is a Dockerfile, or a folder with one: all its merges are made with the\n"
         "defect of --defect and without it.\n"
         "The exit code is 0 if an exhibit failed without the fix and passed with it, and if the\n"
         "defect makes no difference to a Dockerfile; 1 if not, and 3 if this machine cannot show\n"
