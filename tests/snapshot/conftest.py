@@ -74,3 +74,4 @@ def store_worlds(tmp_path: Path) -> Iterator[dict[str, World]]:
 
 
 settings.register_profile("deep", max_examples=10_000)
+settings.register_profile("namespace", settings.get_profile("unhurried"), max_examples=40)
