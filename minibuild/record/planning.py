@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from minibuild.cache.records import Cache
@@ -32,7 +33,7 @@ from minibuild.record.recorder import context_of, place_of
 from minibuild.record.records import Build, Records, Step, build_of
 from minibuild.record.result_tree import ResultTrees
 from minibuild.record.story import Story, newest_before, story
-from minibuild.record.writing import FORMAT, row_of, version
+from minibuild.record.writing import FORMAT, MOST_OF_A_PLACE, row_of, version
 from minibuild.session.request import BuildRequest
 from minibuild.solver.lookup import Lookup
 from minibuild.startup.tuples import NamedTuple
@@ -128,7 +129,7 @@ class _Planner:
         self._finder = finder_of(request, self._content, report, cancelled)
         self._cache = Cache(store.db, Diffs(store.db, self._content))
         self._reading = ContextReader(definition.directories, store, cancelled)
-        self._builds = Records(store.root).of_place(place_of(request))
+        self._builds = _earlier(Records(store.root), request)
 
     def plan(self, changed: Changed) -> Plan:
         self._reading.changed = changed
@@ -227,14 +228,27 @@ class _Planner:
             yield PlannedStep(step, cached, foreseen.certain, tuple(hinges.values()), seconds)
 
     def _last_time(self, step: Step, before: Step | None) -> float | None:
-        """How long it took when it ran last; one whose words changed, before that."""
-        for like in (step, before):
-            for build in self._builds if like is not None else ():
-                for found in build.steps:
-                    same = like and (found.stage, found.text) == (like.stage, like.text)
-                    if same and found.state == "ran":
-                        return found.seconds
+        """How long it took when it ran last; one whose words changed, before that; one that is in
+        another stage as well, there."""
+        for like, anywhere in ((step, False), (before, False), (step, True)):
+            if like is None:
+                continue
+            for found in (found for build in self._builds for found in build.steps):
+                same = found.text == like.text and (anywhere or found.stage == like.stage)
+                if same and found.state == "ran":
+                    return found.seconds
         return None
+
+
+def _earlier(records: Records, request: BuildRequest) -> list[Build]:
+    """The builds to compare with, the last first: those of the same thing; or else, as where
+    another target is asked for, those from the same files."""
+    found = records.of_place(place_of(request))
+    if found:
+        return found
+    here = (context_of(request), request.file)
+    same = (b for b in records.all() if (b.context, b.data.get("file", "")) == here)
+    return list(islice(same, MOST_OF_A_PLACE))
 
 
 def _deciding(vertex: Vertex, seen: Mapping[Digest, Foreseen], *, whole: bool) -> Iterator[Digest]:
