@@ -81,11 +81,6 @@ PLACEHOLDERS = ("TODO", "FIXME", "XXX", "TBD")
 # Two know this one: calls of libc have their types in one place, and what bpf(2) takes in another.
 CTYPES = {"minibuild/linux/syscalls.py", "minibuild/linux/bpf.py"}
 
-# A state can be built, as a shortcut: it names the types of its options, for type checkers alone.
-REACHES_UP = {
-    "minibuild/graph/state.py": {"minibuild.buildflags.options", "minibuild.session.request"}
-}
-
 # The doctor tries whether these load, and uses nothing of them.
 TRIED_BY_THE_DOCTOR = {"pyseccomp": "minibuild/linux/probe.py"}
 
@@ -182,7 +177,7 @@ def test_imports_point_down(path: Path) -> None:
         return
     above = {
         name
-        for name in ours - REACHES_UP.get(str(path), set())
+        for name in ours
         if unit(name) != here
         and (here, unit(name)) not in NEIGHBOURS
         and RANK.get(unit(name), 99) >= RANK[here]

@@ -134,7 +134,7 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
         _show_warnings(renderer, request, mode, session)
         if isinstance(error, StepFailed) and not (error.hint or request.keep_failed):
             error.hint = "--on-error=shell opens a shell in what the step left"
-        code = show(error, session, failed=renderer.failed, places=_places(request))
+        code = show(error, session, failed=renderer.trace.failed, places=_places(request))
         if isinstance(error, StepFailed) and request.keep_failed:
             from minibuild.cli.failed import look_around
 

@@ -68,8 +68,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if options.format == "json":
         session.say_json(_as_data(forms, rows, unable))
         return 0
-    for line in _told(forms, rows if options.all else rows[:_SHOWN], unable):
-        session.say(line)
+    session.say_lines(_told(forms, rows if options.all else rows[:_SHOWN], unable))
     if len(rows) > _SHOWN and not options.all:
         session.say(f"... and {len(rows) - _SHOWN} more: see them with --all")
     return 0

@@ -82,8 +82,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if options.format == "json":
         session.say_json(_as_data(image, used, known, options.depth))
     else:
-        for line in _told(used, known, options.depth, all_hidden=options.wasted):
-            session.say(line)
+        session.say_lines(_told(used, known, options.depth, all_hidden=options.wasted))
     if limit.allows(used):
         return 0
     hidden = f"{bytes_text(used.hidden_bytes)} ({percent(used):.1f} %)"

@@ -74,8 +74,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if options.format == "json":
         session.say_json(_as_data(trial))
     else:
-        for line in _told(trial):
-            session.say(line)
+        session.say_lines(_told(trial))
     if trial.unable:
         return HostError.exit_code
     return 0 if trial.agrees else DIFFERENT

@@ -14,7 +14,6 @@ import select
 import signal
 import sys
 from collections.abc import Mapping
-from types import TracebackType
 
 from minibuild.errors import HostError, UsageError
 from minibuild.linux import syscalls
@@ -86,12 +85,7 @@ class Loader:
     def __enter__(self) -> "Loader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
         if self._pid:
             os.kill(self._pid, signal.SIGTERM)  # Without `finish` the build failed.

@@ -10,7 +10,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any
 
 from minibuild.digest import DiffID, Digest, Hash
@@ -227,17 +226,12 @@ class LayerWriter:
     def __enter__(self) -> "LayerWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._behind.close()
         self._compressor.close()
         if self._known is not None:
             self._known.close()
-        self._blob.__exit__(kind, error, trace)
+        self._blob.__exit__(*raised)
 
 
 def changed(name: str) -> ImageError:

@@ -10,7 +10,6 @@ Read next: `layer.tar_format`.
 import errno
 import os
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import BinaryIO, Protocol, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
@@ -107,12 +106,7 @@ class BlobWriter:
     def __enter__(self) -> "BlobWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._fd)
         if not self._committed:
             os.unlink(self.path)

@@ -21,7 +21,7 @@ from minibuild.progress.console import Console, Part, Sink
 from minibuild.progress.lines import coloured, without_colours
 from minibuild.progress.quantity import amount
 from minibuild.progress.ticker import Ticker
-from minibuild.progress.trace import FailedStep, Output, Step, Trace
+from minibuild.progress.trace import Output, Step, Trace
 from minibuild.startup.tuples import NamedTuple
 
 # A step loses the floor to one that waits if it was silent for so long, or has held it so long.
@@ -66,11 +66,6 @@ class Plain:
         self._headers = 0
         self._waiting: dict[Digest, list[_Entry]] = {}
         self._shown_at: dict[tuple[Digest, str], float] = {}
-
-    @property
-    def failed(self) -> list[FailedStep]:
-        """The steps that failed so far."""
-        return self.trace.failed
 
     def __call__(self, event: Event, /) -> None:
         """Take an event in and write what can be written."""

@@ -6,7 +6,7 @@ Comes in: events. Goes out: nothing until the build is over. Read next: `select`
 import threading
 
 from minibuild.events import Event
-from minibuild.progress.trace import FailedStep, Trace
+from minibuild.progress.trace import Trace
 
 
 class Quiet:
@@ -15,11 +15,6 @@ class Quiet:
     def __init__(self) -> None:
         self.trace = Trace(all_output=False)
         self._lock = threading.Lock()
-
-    @property
-    def failed(self) -> list[FailedStep]:
-        """The steps that failed so far."""
-        return self.trace.failed
 
     def __call__(self, event: Event, /) -> None:
         """Take an event in."""

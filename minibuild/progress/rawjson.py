@@ -16,7 +16,7 @@ from typing import Any
 from minibuild.digest import Digest, digest_strings
 from minibuild.events import Completed, Event, Log, Planned, Remark, Started, Status, Warned
 from minibuild.progress.console import Console, Sink
-from minibuild.progress.trace import FailedStep, Step, Trace
+from minibuild.progress.trace import Step, Trace
 
 
 class RawJson:
@@ -27,11 +27,6 @@ class RawJson:
         self._out = Sink(console)
         self._clock = clock
         self._lock = threading.Lock()
-
-    @property
-    def failed(self) -> list[FailedStep]:
-        """The steps that failed so far."""
-        return self.trace.failed
 
     def __call__(self, event: Event, /) -> None:
         """Write the event."""

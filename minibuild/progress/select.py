@@ -8,7 +8,7 @@ from typing import Literal, Protocol, get_args
 
 from minibuild.events import Event
 from minibuild.progress.console import Console
-from minibuild.progress.trace import FailedStep, Trace
+from minibuild.progress.trace import Trace
 
 Mode = Literal["auto", "tty", "plain", "rawjson", "quiet"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -20,11 +20,6 @@ class Renderer(Protocol):
     @property
     def trace(self) -> Trace:
         """All that is known of the build."""
-        ...
-
-    @property
-    def failed(self) -> list[FailedStep]:
-        """The steps that failed so far."""
         ...
 
     def __call__(self, event: Event, /) -> None: ...

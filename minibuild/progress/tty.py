@@ -23,7 +23,7 @@ from minibuild.progress.console import Console, visible
 from minibuild.progress.lines import without_colours
 from minibuild.progress.screen import Line, Screen
 from minibuild.progress.ticker import Ticker
-from minibuild.progress.trace import FailedStep, Step, Trace
+from minibuild.progress.trace import Step, Trace
 
 FRAME_S = 0.1
 _LOG_LINES = 6
@@ -50,11 +50,6 @@ class Tty:
         self._done: list[Line] = []
         self._remarks: dict[Digest, str] = {}
         self._bar: Callable[[Status, float, int], str] | None = None
-
-    @property
-    def failed(self) -> list[FailedStep]:
-        """The steps that failed so far."""
-        return self.trace.failed
 
     def __call__(self, event: Event, /) -> None:
         """Take an event in; the next frame shows it."""

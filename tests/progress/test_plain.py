@@ -125,4 +125,4 @@ def test_a_reader_that_leaves_does_not_stop_the_build(room: int) -> None:
     for event in sample.build():
         plain(event)
     plain.close()
-    assert plain.failed
+    assert plain.trace.failed
