@@ -1,6 +1,6 @@
 """Flags of other tools, and the pages for people who come from these.
 
-The second columns of the tables are written from `minibuild.cli.foreign_flags`:
+The second columns of the tables are written from foreign_flags.toml:
 `pytest --update-golden` does that again.
 """
 
