@@ -140,13 +140,13 @@ def alike(expected: str, printed: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_blocks(
-    page: Path, cli: Cli, busybox_tar: str, tmp_path: Path, request: pytest.FixtureRequest
+    page: Path, cli: Cli, busybox_store: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     path = CHECKOUT / page
     found = blocks(path.read_text())
     if not found:
         pytest.skip("the page shows no commands")
-    cli("image", "import", busybox_tar, "busybox")
+    cli.has_busybox(busybox_store)
     folder = tmp_path / "home"
     folder.mkdir()
     printed = run(cli, str(page), found, folder)

@@ -144,8 +144,8 @@ ONE_ACCOUNT = pytest.mark.linters
 @pytest.mark.parametrize(
     "number", [n if n in (2, 7) else pytest.param(n, marks=ONE_ACCOUNT) for n in ANSWERS]
 )
-def test_answers(number: int, cli: Cli, busybox_tar: str, tmp_path: Path) -> None:
-    cli("image", "import", busybox_tar, "busybox")
+def test_answers(number: int, cli: Cli, busybox_store: str, tmp_path: Path) -> None:
+    cli.has_busybox(busybox_store)
     folder = tmp_path / "lesson"
     cli("lab", "learn", str(number), str(folder))
     for answer in ANSWERS[number]:
