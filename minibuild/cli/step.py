@@ -162,9 +162,13 @@ class Stepping:
     def _command(self) -> tuple[str, str] | None:
         """The next command and its words; None at the end of the input."""
         while True:
-            self._session.stderr.write("(step) ")
-            self._session.stderr.flush()
-            line = self._lines.readline()
+            try:
+                self._session.stderr.write("(step) ")
+                self._session.stderr.flush()
+                line = self._lines.readline()
+            except KeyboardInterrupt:
+                self._tell("")  # What follows is no part of the prompt.
+                raise
             if not line:
                 self._tell("")
                 return None

@@ -253,13 +253,13 @@ def _earlier(records: Records, request: BuildRequest) -> list[Build]:
 
 def _deciding(vertex: Vertex, seen: Mapping[Digest, Foreseen], *, whole: bool) -> Iterator[Digest]:
     """The steps and sources that a vertex stands for: of a merge the inputs that may come out one
-    way or another, or, where its files as a `whole` count, those that would run."""
+    way or another; or, where its files as a `whole` count, those that would run, or all."""
     if not isinstance(vertex.op, Merge | MountOutput):
         yield vertex.digest
         return
-    for input in vertex.inputs:
-        if input is not None:
-            foreseen = seen[input.digest]
-            open_end = len(foreseen.outcomes) > 1 or (whole and not foreseen.likely.cached)
-            if open_end:
-                yield from _deciding(input, seen, whole=whole)
+    inputs = [input for input in vertex.inputs if input is not None]
+    open_ended = [v for v in inputs if len(seen[v.digest].outcomes) > 1]
+    if whole:
+        open_ended += [v for v in inputs if not seen[v.digest].likely.cached]
+    for input in open_ended or inputs:
+        yield from _deciding(input, seen, whole=whole)

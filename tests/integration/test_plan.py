@@ -376,6 +376,22 @@ def test_words_that_make_no_sense(
     assert message in cli("build", *words, str(tmp_path), code=2).stderr
 
 
+def test_a_store_that_can_only_be_read(project: Project, cli: Cli) -> None:
+    context = str(project.folder)
+    cli("build", "-q", context)
+    before = cli("build", "--plan", "--links", "--if", "conf", context).stdout
+    places = [cli.root, *(os.path.join(cli.root, name) for name in os.listdir(cli.root))]
+    modes = {path: os.stat(path).st_mode for path in places}
+    for path, mode in modes.items():
+        os.chmod(path, mode & 0o555)
+    try:
+        assert cli("build", "--plan", "--links", "--if", "conf", context).stdout == before
+    finally:
+        for path, mode in modes.items():
+            os.chmod(path, mode)
+    assert "would run" in before
+
+
 def test_a_store_that_is_not_there_and_one_that_is_not_ours(cli: Cli, tmp_path: Path) -> None:
     """The first is empty, and stays so; of the second that is said."""
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")

@@ -148,7 +148,7 @@ def test_ctrl_c_at_a_stop(project: Project) -> None:
         pass
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert (process.returncode, said.splitlines()[-1]) == (130, "cancelled")
+    assert (process.returncode, said.splitlines()[-1]) == (130, "cancelled"), said
     assert project.builds.leftovers() == []
 
 
