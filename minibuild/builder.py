@@ -23,13 +23,7 @@ from minibuild.exporter.options import check_outputs
 from minibuild.exporter.result import SolveResult
 from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
 from minibuild.frontend.definition import Definition, read_definition
-from minibuild.graph.frontend import (
-    Frontend,
-    FrontendResult,
-    LocalContext,
-    Warn,
-    ignore_findings,
-)
+from minibuild.graph.frontend import Frontend, FrontendResult, LocalContext, Warn, ignore_findings
 from minibuild.session.request import BuildRequest, BuildResult
 from minibuild.solver.solver import Solver
 from minibuild.source.source import Sources

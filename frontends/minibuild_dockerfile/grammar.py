@@ -37,11 +37,7 @@ from minibuild_dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from minibuild_dockerfile.words import (
-    SEPARATOR,
-    Piece,
-    stripped,
-)
+from minibuild_dockerfile.words import SEPARATOR, Piece, stripped
 
 _STAGE_NAME = regex(r"[a-z][a-z0-9-_.]*")
 _ONBUILD = regex(r"\s*ONBUILD\s*", re.IGNORECASE)

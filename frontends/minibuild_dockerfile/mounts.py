@@ -17,14 +17,7 @@ from typing import Literal
 
 from minibuild.errors import Span
 from minibuild.graph.literals import csv_record, parse_bool, size_bytes
-from minibuild.graph.op import (
-    BindMount,
-    CacheMount,
-    ExecMount,
-    SecretMount,
-    SshMount,
-    TmpfsMount,
-)
+from minibuild.graph.op import BindMount, CacheMount, ExecMount, SecretMount, SshMount, TmpfsMount
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.errors import DockerfileError

@@ -15,14 +15,7 @@ from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.instructions import (
-    Add,
-    Copy,
-    Instruction,
-    Onbuild,
-    Run,
-    Workdir,
-)
+from minibuild_dockerfile.instructions import Add, Copy, Instruction, Onbuild, Run, Workdir
 from minibuild_dockerfile.parse import parse_trigger
 from minibuild_dockerfile.sources import Base, Sources, check_name
 from minibuild_dockerfile.stages import Stage, StageTable

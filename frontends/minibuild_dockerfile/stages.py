@@ -21,15 +21,7 @@ from minibuild_dockerfile.checks import rules
 from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import Expansion, ExpansionError, process_word
-from minibuild_dockerfile.instructions import (
-    Arg,
-    Copy,
-    From,
-    Head,
-    Instruction,
-    ParsedFile,
-    Run,
-)
+from minibuild_dockerfile.instructions import Arg, Copy, From, Head, Instruction, ParsedFile, Run
 from minibuild_dockerfile.limits import Budget
 
 _MOST_DIGITS = 20

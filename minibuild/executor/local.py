@@ -12,14 +12,7 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-from minibuild.errors import (
-    BuildError,
-    Cancelled,
-    DefinitionError,
-    HostError,
-    StoreError,
-    is_full,
-)
+from minibuild.errors import BuildError, Cancelled, DefinitionError, HostError, StoreError, is_full
 from minibuild.executor.api import BindTree, CannotShow, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.mounts import layer_dirs, upperdir

@@ -18,14 +18,7 @@ from minibuild.executor import etc_files
 from minibuild.executor.api import BindContext
 from minibuild.executor.context import detach_context
 from minibuild.executor.dev import resize_shm
-from minibuild.executor.mounts import (
-    Detached,
-    Scratch,
-    detach,
-    discarding,
-    mount_tree,
-    upperdir,
-)
+from minibuild.executor.mounts import Detached, Scratch, detach, discarding, mount_tree, upperdir
 from minibuild.executor.stubs import StubMaker
 from minibuild.executor.system import System
 from minibuild.executor.wire import Request

@@ -26,14 +26,7 @@ from minibuild.executor import child
 from minibuild.executor.ground import Ground
 from minibuild.executor.groups import StepGroup, Usage
 from minibuild.executor.system import System
-from minibuild.executor.wire import (
-    Exited,
-    Failed,
-    Order,
-    Setup,
-    pack,
-    unpack,
-)
+from minibuild.executor.wire import Exited, Failed, Order, Setup, pack, unpack
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.dispositions import restore_defaults

@@ -24,14 +24,7 @@ from minibuild.executor.api import (
     StepMount,
     Tmpfs,
 )
-from minibuild.graph.op import (
-    BindMount,
-    CacheMount,
-    Exec,
-    SecretMount,
-    SshMount,
-    TmpfsMount,
-)
+from minibuild.graph.op import BindMount, CacheMount, Exec, SecretMount, SshMount, TmpfsMount
 from minibuild.linux.resources import Resources, out_of_memory
 from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.cachemounts import cache_directories, with_full_id

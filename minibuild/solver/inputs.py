@@ -15,12 +15,7 @@ from minibuild.cache.materialise import Tell
 from minibuild.cache.results import VertexResult
 from minibuild.errors import BuildError, DefinitionError, located
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import (
-    DigestCache,
-    changed_since,
-    content_digests,
-    tree_digests,
-)
+from minibuild.fileop.checksum import DigestCache, changed_since, content_digests, tree_digests
 from minibuild.graph.address import without_credentials
 from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
 from minibuild.graph.vertex import IgnoreRules, Vertex
