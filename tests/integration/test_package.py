@@ -65,7 +65,8 @@ def test_the_same_bytes_each_time(made: Path, tmp_path: Path) -> None:
             copytree(CHECKOUT / name, other / name, copy_function=copyfile)
         else:
             copyfile(CHECKOUT / name, other / name)
-    (other / ".ci/dist").chmod(0o700)
+    for path in other.rglob("*"):
+        path.chmod(0o700)
     assert dist(other, tmp_path / "made", umask=0o077) == {
         path.name: path.read_bytes() for path in made.iterdir()
     }
