@@ -145,7 +145,7 @@ def test_hardlinks_name_their_first(bench: Bench) -> None:
 
 
 def test_names_of_directories() -> None:
-    assert [plan._names_directory(p) for p in ("/", "/a/", "/a/.", "/a", "/a.", ".")] == [
+    assert [plan.names_directory(p) for p in ("/", "/a/", "/a/.", "/a", "/a.", ".")] == [
         True,
         True,
         True,
