@@ -9,6 +9,7 @@ another one. Read next: `step_text`, `minibuild.solver.stepper`.
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
@@ -110,7 +111,9 @@ class Stepping:
         self._next = None
         self._left = [one for one in self._left if one.digest != vertex.digest]
         made = found.result[-1:] if found.result != ready.base else ()
-        changed = [one for key in made for one in changes(self._build.worker, key)]
+        changed: list[Changed] = []
+        with suppress(BuildError):  # What other machines have may be gone.
+            changed = [one for key in made for one in changes(self._build.worker, key)]
         self._done.append(Done(ready, answer, found, changed))
         self._say(step_text.Ended(self._halfway.step(vertex), found, changed))
         if self._until is not None and self._until.startswith("/"):

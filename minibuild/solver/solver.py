@@ -22,7 +22,7 @@ from minibuild.graph.vertex import Vertex, topological
 from minibuild.solver.inputs import read_fast_parts
 from minibuild.solver.keys import ReadyVertex, readers
 from minibuild.solver.layers import LayerPlan, Packing
-from minibuild.solver.lookup import Lookup, PrecomputedKey, Probe, ReadParts, probe
+from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, ReadParts, probe
 from minibuild.solver.schedule import Declined, Scheduler
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
@@ -88,6 +88,8 @@ class Solver:
             after = None if self.stepper is None else self.stepper.after
             scheduler = Scheduler(self._quick, start_work, self._build.cancelled, self._jobs, after)
             self._reached = [found.known, scheduler.done]
+            if self.stepper is not None:
+                self._show_found(self.stepper, vertices, found)
             results = scheduler.run(found.left, found.results)
         return self._solution(vertices, results, {**found.known, **results})
 
@@ -108,6 +110,14 @@ class Solver:
             if vertex.digest in needless:
                 self._report_found(vertex, found.known[vertex.digest])
         return found
+
+    def _show_found(self, stepper: "Stepper", vertices: Sequence[Vertex], found: Probe) -> None:
+        """Let a stepper see what was found before anything is done."""
+        for vertex in vertices:
+            result = found.results.get(vertex.digest)
+            if result is not None and vertex.digest not in self._known:
+                stepper.before(ReadyVertex.of(vertex, found.known), Answer(result))
+                stepper.after(vertex, result)
 
     # --- What needs no thread ---
 

@@ -152,6 +152,19 @@ def test_ctrl_c_at_a_stop(project: Project) -> None:
     assert project.builds.leftovers() == []
 
 
+def test_what_another_machine_has(project: Project, tmp_path: Path, busybox_tar: str) -> None:
+    """Steps that were found there are shown, too; those that are not needed then are not."""
+    cache = f"type=local,%s={tmp_path}/cache"
+    project.cli("build", "-q", "--cache-to", cache % "dest", str(project.folder))
+    project.cli.environment["MINIBUILD_ROOT"] = str(tmp_path / "other")
+    project.cli("image", "import", busybox_tar, "busybox")
+    events = project.events(["n", "n", "n", "c"], "--cache-from", cache % "src")
+    assert [(e["line"], e["cached"]) for e in events if e["event"] == "after"] == [
+        (MKDIR, True), (LINK, True), (LAST, True)
+    ]  # fmt: skip
+    assert [changed(e) for e in events if e["event"] == "after"][1] == {"/app/all": "file"}
+
+
 def test_a_step_that_fails(project: Project) -> None:
     """It ends as always, and what the step left is kept."""
     text = DOCKERFILE.replace("RUN ls /app", "RUN touch /fail")
