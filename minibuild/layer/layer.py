@@ -38,6 +38,9 @@ class Layer(NamedTuple):
             other.digest,
         )
 
+    def __ne__(self, other: object) -> bool:  # that of a tuple does not ask __eq__
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self.digest)
 

@@ -28,8 +28,8 @@ class _VerifiedBlob:
         self._file = file
         self._verifier = Verifier(descriptor)
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(_CHUNK_BYTES if size < 0 else size)
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
         self._verifier.update(data)
         return data
 
@@ -137,7 +137,7 @@ class _Replayed:
         self._start = start
         self._rest = rest
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         if self._start:
             start, self._start = self._start, b""
             return start

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minibuild.cache.layers import LayerStore
-from minibuild.digest import DiffID, Digest, digest_bytes, digest_hex
+from minibuild.digest import DiffID, Digest, digest_hex
 from minibuild.errors import BuildError
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.any_layout import open_layout
@@ -173,18 +173,6 @@ def test_the_first_source_that_is_named_counts() -> None:
     made.add(BLOB.digest, memory())
     made.add(BLOB.digest, empty)
     assert b"".join(read_chunks(made, BLOB)) == DATA
-
-
-def test_layers_are_equal_by_their_names(tmp_path: Path) -> None:
-    """And not by where their bytes are, or what is said of them beside."""
-    one = Layer(DiffID(BLOB.digest), BLOB, memory())
-    same = one._replace(source=stored(tmp_path), descriptor=BLOB._replace(annotations={"a": "b"}))
-    assert one == same and len({one, same}) == 1
-    assert one != one._replace(diff_id=DiffID(NOWHERE.digest))
-    assert one != one._replace(descriptor=NOWHERE)
-    assert (one.digest, one.size, one.media_type) == (BLOB.digest, len(DATA), OCI_LAYER)
-    with one.compressed() as file:
-        assert digest_bytes(file.read()) == one.digest
 
 
 def test_a_layer_that_is_on_its_way_is_read_along(tmp_path: Path) -> None:
