@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from minibuild.buildkit.rpc import CANCELLED, UNKNOWN, Failure
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, StepFailed
-from minibuild.serve.rpc import CANCELLED, UNKNOWN, Failure
 from minibuild.session.request import BuildResult
 
 

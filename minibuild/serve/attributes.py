@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minibuild.serve.rpc import Failure
+from minibuild.buildkit.rpc import Failure
 
 Attributes = Mapping[str, str]
 _NETWORKS = {

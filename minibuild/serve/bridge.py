@@ -9,10 +9,10 @@ Read next: `gateway`.
 
 from typing import Any
 
+from minibuild.buildkit.rpc import Failure, abort, metadata_of, unary
 from minibuild.serve.build import Build, Builder
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway
-from minibuild.serve.rpc import Failure, abort, metadata_of, unary
 
 NAME = "moby.buildkit.v1.frontend.LLBBridge"
 _BUILD_ID = "buildkit-controlapi-buildid"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from minibuild.buildkit.rpc import CANCELLED, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.oci.model import parse_config
@@ -22,7 +23,6 @@ from minibuild.serve.attributes import output_attributes
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.filesync import send_file, send_folder
 from minibuild.serve.prepared import Prepared
-from minibuild.serve.rpc import CANCELLED, Failure, Types
 from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream
 from minibuild.session.environment import Environment

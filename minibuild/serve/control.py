@@ -11,11 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minibuild import __version__
-from minibuild.graph.platform import host_platform
-from minibuild.serve.build import Builder
-from minibuild.serve.gateway import Gateway
-from minibuild.serve.housekeeping import Housekeeping
-from minibuild.serve.rpc import (
+from minibuild.buildkit.rpc import (
     Failure,
     abort,
     metadata_of,
@@ -23,6 +19,10 @@ from minibuild.serve.rpc import (
     two_way,
     unary,
 )
+from minibuild.graph.platform import host_platform
+from minibuild.serve.build import Builder
+from minibuild.serve.gateway import Gateway
+from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.session import Session
 
 NAME = "moby.buildkit.v1.Control"

@@ -13,15 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.buildflags.request import build_request
+from minibuild.buildkit.packets import Wanted
+from minibuild.buildkit.rpc import Failure
 from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
 from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
-from minibuild.serve.filesync import Wanted, receive
+from minibuild.serve.filesync import receive
 from minibuild.serve.lending import image_names
 from minibuild.serve.prepared import MAIN
-from minibuild.serve.rpc import Failure
 from minibuild.serve.session import Session
 from minibuild.serve.uploads import UPLOADED, fetch_upload
 from minibuild.session.environment import Environment

@@ -1,58 +1,37 @@
 """Folders and files between a client and the builder.
 
 Comes in: a session, and the name of a folder of the client, or what a build made. Goes out: the
-folder here, or the files there. The sender lists all entries, sorted; the receiver asks for the
-contents of those files that it has not got, by their number in the list. A folder that was
-received before is kept, so only what changed is sent again.
-Paths, sizes and modes of a client are hostile: see `Receiver`.
+folder here, or the files there. A folder that was received before is kept, so only what changed is
+sent again.
 Rules: moby/buildkit `session/filesync`, tonistiigi/fsutil `send.go`, `receive.go`.
 Read next: `attributes`.
 """
 
 import os
 import queue
-import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from minibuild.buildkit.packets import (
+    CHUNK_BYTES,
+    DATA,
+    ERR,
+    FIN,
+    REQ,
+    STAT,
+    Receiver,
+    Wanted,
+    listing,
+)
+from minibuild.buildkit.rpc import Failure
 from minibuild.linux.cursor import Cursor
-from minibuild.serve.rpc import Failure
 from minibuild.serve.session import Session, failure
-from minibuild.startup.tuples import NamedTuple
 
 _RECEIVE = "/moby.filesync.v1.FileSync/DiffCopy"
 _SEND = "/moby.filesync.v1.FileSend/DiffCopy"
-_CHUNK_BYTES = 32 << 10
 _MAX_QUEUED = 256
 _TURN_S = 0.1
-_STAT, _REQ, _DATA, _FIN, _ERR = range(5)
-
-# The mode of an entry is Go's os.FileMode: permission bits, and a bit for each type.
-_GO_DIR, _GO_SYMLINK, _GO_DEVICE, _GO_FIFO, _GO_SOCKET = (1 << bit for bit in (31, 27, 26, 25, 24))
-_GO_SETUID, _GO_SETGID, _GO_CHAR, _GO_STICKY = (1 << bit for bit in (23, 22, 21, 20))
-_GO_TYPES = _GO_DIR | _GO_SYMLINK | _GO_DEVICE | _GO_FIFO | _GO_SOCKET
-_GO_SPECIAL = ((_GO_SETUID, stat.S_ISUID), (_GO_SETGID, stat.S_ISGID), (_GO_STICKY, stat.S_ISVTX))
-MAX_ENTRIES = 5_000_000
-
-
-class Wanted(NamedTuple):
-    """What is asked of a client's folder: its name, and which paths of it."""
-
-    name: str
-    paths: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-
-    def metadata(self) -> list[tuple[str, str]]:
-        """The words of the call. Values that are not ASCII are escaped, all of their key."""
-        from urllib.parse import quote
-
-        found = [("dir-name", self.name)]
-        for key, values in (("followpaths", self.paths), ("exclude-patterns", self.exclude)):
-            escaped = not all(value.isascii() and value.isprintable() for value in values)
-            found += [(key, quote(value) if escaped else value) for value in values]
-            found += [(f"{key}-encoded", "1")] if escaped else []
-        return found
 
 
 def receive(session: Session, wanted: Wanted, folder: str) -> int:
@@ -82,218 +61,6 @@ def receive(session: Session, wanted: Wanted, folder: str) -> int:
         os.close(root)
 
 
-class Receiver:
-    """One folder as it arrives.
-
-    Nothing is written outside of the folder, whatever the paths are: each has to be relative,
-    without `..`, in a directory that was listed before, and is made by a cursor that follows no
-    symlink. A file takes no more bytes than its entry says.
-    """
-
-    def __init__(self, cursor: Cursor, ask: Callable[..., None]) -> None:
-        self._cursor = cursor
-        self._ask = ask
-        self._entries: list[Any] = []
-        self._directories: dict[str, set[str]] = {"": set()}
-        self._files: dict[str, int] = {}
-        self._wanted: dict[int, _Incoming] = {}
-        self._links: list[Any] = []
-        self._listed = self._finished = False
-        self.received_bytes = 0
-
-    def take(self, packet: Any) -> bool:
-        """Take a message of the client; True if it was the last."""
-        if packet.type == _STAT:
-            if packet.HasField("stat"):
-                self._entry(packet.stat)
-            else:
-                self._listed = True
-        elif packet.type == _DATA:
-            self._data(packet.ID, packet.data)
-        elif packet.type == _ERR:
-            raise Failure(packet.data.decode("utf-8", "replace"))
-        elif packet.type == _FIN:
-            return True
-        if self._listed and not self._wanted and not self._finished:
-            self._finish()
-        return False
-
-    def check_end(self) -> None:
-        """Raise `Failure` if the client ended before all was there."""
-        for incoming in self._wanted.values():
-            incoming.drop()
-        if not self._finished:
-            raise Failure("the client stopped in the middle of a folder")
-
-    def _entry(self, entry: Any) -> None:
-        number = len(self._entries)
-        if number >= MAX_ENTRIES:
-            raise Failure(f"a folder of more than {MAX_ENTRIES:,} entries is refused")
-        self._entries.append(entry)
-        directory, name = self._place(entry.path)
-        self._directories[directory].add(name)
-        fd = self._cursor.enter(directory)
-        kind = entry.mode & _GO_TYPES
-        if kind == _GO_DIR:
-            _make_directory(fd, name)
-            self._directories[entry.path] = set()
-        elif kind == _GO_SYMLINK:
-            _make_symlink(fd, name, entry.linkname)
-        elif kind == 0 and entry.linkname:
-            self._links.append(entry)
-        elif kind == 0:
-            self._files[entry.path] = number
-            if not _is_here(fd, name, entry):
-                self._wanted[number] = _Incoming(directory, name, entry)
-                self._ask(type=_REQ, ID=number)
-        # Sockets, pipes and devices are no part of a context.
-
-    def _place(self, path: str) -> tuple[str, str]:
-        directory, _, name = path.rpartition("/")
-        wrong = not name or name in (".", "..") or "\0" in path
-        if wrong or directory not in self._directories or name in self._directories[directory]:
-            raise Failure(f"the client sent an invalid path: {path!r}")
-        return directory, name
-
-    def _data(self, number: int, data: bytes) -> None:
-        incoming = self._wanted.get(number)
-        if incoming is None:
-            raise Failure("the client sent a file that it was not asked for")
-        self.received_bytes += len(data)
-        fd = self._cursor.enter(incoming.directory)
-        if data:
-            incoming.write(fd, data)
-        else:
-            incoming.finish(fd)
-            del self._wanted[number]
-
-    def _finish(self) -> None:
-        self._finished = True
-        for link in self._links:
-            self._link(link)
-        for directory, names in self._directories.items():
-            fd = self._cursor.enter(directory)
-            for name in set(os.listdir(fd)) - names:
-                _remove(fd, name)
-        for entry in reversed(self._entries):
-            if entry.mode & _GO_TYPES == _GO_DIR:
-                fd = self._cursor.enter(entry.path)
-                os.fchmod(fd, _permissions(entry.mode) | stat.S_IRWXU)
-                os.utime(fd, ns=(entry.modTime, entry.modTime))
-        self._ask(type=_FIN)
-
-    def _link(self, entry: Any) -> None:
-        """A hardlink to a file that was listed before it."""
-        if entry.linkname not in self._files:
-            raise Failure(f"the client sent an invalid link: {entry.path!r}")
-        directory, _, name = entry.linkname.rpartition("/")
-        source = os.dup(self._cursor.enter(directory))
-        try:
-            directory, _, other = entry.path.rpartition("/")
-            fd = self._cursor.enter(directory)
-            _remove(fd, other)
-            os.link(name, other, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
-        finally:
-            os.close(source)
-
-
-class _Incoming:
-    """A file that is on its way. It gets its name when it is whole."""
-
-    __slots__ = ("_fd", "_left", "_temporary", "directory", "entry", "name")
-
-    def __init__(self, directory: str, name: str, entry: Any) -> None:
-        self.directory = directory
-        self.name = name
-        self.entry = entry
-        self._temporary = f".minibuild-{os.urandom(8).hex()}"
-        self._fd = -1
-        self._left = entry.size
-
-    def write(self, directory_fd: int, data: bytes) -> None:
-        self._open(directory_fd)
-        self._left -= len(data)
-        if self._left < 0:
-            raise Failure(f"{self.entry.path!r} is larger than the client said")
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
-
-    def finish(self, directory_fd: int) -> None:
-        self._open(directory_fd)
-        # A file may have become shorter while it was sent: what came is what it is.
-        os.fchmod(self._fd, _permissions(self.entry.mode))
-        os.utime(self._fd, ns=(self.entry.modTime, self.entry.modTime))
-        self.drop()
-        if _type_of(directory_fd, self.name) not in (0, stat.S_IFREG):
-            _remove(directory_fd, self.name)
-        os.rename(self._temporary, self.name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-
-    def drop(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _open(self, directory_fd: int) -> None:
-        if self._fd < 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self._temporary, flags, 0o600, dir_fd=directory_fd)
-
-
-def _permissions(go_mode: int) -> int:
-    special = sum(bits for bit, bits in _GO_SPECIAL if go_mode & bit)
-    return go_mode & 0o777 | special
-
-
-def _type_of(fd: int, name: str) -> int:
-    """The type of what is there; 0 if nothing is."""
-    try:
-        return stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return 0
-
-
-def _is_here(fd: int, name: str, entry: Any) -> bool:
-    """Whether a file that was received before is still what the client has."""
-    try:
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (
-        stat.S_ISREG(found.st_mode)
-        and found.st_size == entry.size
-        and found.st_mtime_ns == entry.modTime
-        and stat.S_IMODE(found.st_mode) == _permissions(entry.mode)
-        and found.st_nlink == 1
-    )
-
-
-def _make_directory(fd: int, name: str) -> None:
-    found = _type_of(fd, name)
-    if found not in (0, stat.S_IFDIR):
-        _remove(fd, name)
-    if found != stat.S_IFDIR:
-        os.mkdir(name, 0o700, dir_fd=fd)
-
-
-def _make_symlink(fd: int, name: str, target: str) -> None:
-    with suppress(OSError):
-        if os.readlink(name, dir_fd=fd) == target:
-            return
-    _remove(fd, name)
-    os.symlink(target, name, dir_fd=fd)
-
-
-def _remove(fd: int, name: str) -> None:
-    import shutil
-
-    if _type_of(fd, name) == stat.S_IFDIR:
-        shutil.rmtree(name, dir_fd=fd)
-    else:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=fd)
-
-
 # --- To the client ---
 
 
@@ -301,7 +68,7 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
     """Send an archive to output `number` of the client. `answer` is what the build answers; a
     client writes it down beside the archive."""
     kind = session.types["BytesMessage"]
-    chunks = (kind(data=data) for data in iter(lambda: file.read(_CHUNK_BYTES), b""))
+    chunks = (kind(data=data) for data in iter(lambda: file.read(CHUNK_BYTES), b""))
     metadata = [("buildkit-attachable-exporter-id", str(number))]
     metadata += [(f"exporter-md-{key}", value) for key, value in answer.items()]
     for _ in session.messages(_SEND, chunks, (kind, kind), metadata):
@@ -324,17 +91,17 @@ def send_folder(session: Session, number: int, folder: str) -> None:
 
     try:
         paths = []
-        for path, entry in _listing(session, folder):
+        for path, entry in listing(session.types, folder):
             paths.append(path)
-            put(type=_STAT, stat=entry)
-        put(type=_STAT)
+            put(type=STAT, stat=entry)
+        put(type=STAT)
         for message in call:
-            if message.type == _REQ:
+            if message.type == REQ:
                 _send_contents(put, message.ID, paths)
-            elif message.type == _ERR:
+            elif message.type == ERR:
                 raise Failure(message.data.decode("utf-8", "replace"))
-            elif message.type == _FIN:
-                put(type=_FIN)
+            elif message.type == FIN:
+                put(type=FIN)
                 outgoing.put(None)
     except grpc.RpcError as error:
         raise failure(error) from None
@@ -346,40 +113,6 @@ def _send_contents(put: Callable[..., None], number: int, paths: Sequence[str]) 
     if number >= len(paths):
         raise Failure("the client asked for a file that is not in the list")
     with open(paths[number], "rb") as file:
-        for data in iter(lambda: file.read(_CHUNK_BYTES), b""):
-            put(type=_DATA, ID=number, data=data)
-    put(type=_DATA, ID=number)
-
-
-def _listing(session: Session, folder: str) -> Iterator[tuple[str, Any]]:
-    """The entries below a folder, in the order of the protocol: bytes compared, `/` lowest."""
-    known: dict[tuple[int, int], str] = {}
-    pending = [("", folder)]
-    while pending:
-        relative, path = pending.pop()
-        if relative:
-            yield path, _stat(session, relative, path, known)
-        if os.path.isdir(path) and not os.path.islink(path):
-            names = sorted(os.listdir(path), key=os.fsencode, reverse=True)
-            pending += [
-                (f"{relative}/{name}".lstrip("/"), os.path.join(path, name)) for name in names
-            ]
-
-
-def _stat(session: Session, relative: str, path: str, known: dict[tuple[int, int], str]) -> Any:
-    found = os.lstat(path)
-    mode = stat.S_IMODE(found.st_mode) & 0o777
-    mode |= sum(bit for bit, bits in _GO_SPECIAL if found.st_mode & bits)
-    entry = session.types["Stat"](path=relative, modTime=found.st_mtime_ns)
-    if stat.S_ISDIR(found.st_mode):
-        mode |= _GO_DIR
-    elif stat.S_ISLNK(found.st_mode):
-        mode |= _GO_SYMLINK
-        entry.linkname = os.readlink(path)
-    else:
-        entry.size = found.st_size
-        first = known.setdefault((found.st_dev, found.st_ino), relative)
-        if found.st_nlink > 1 and first != relative:
-            entry.linkname = first
-    entry.mode = mode
-    return entry
+        for data in iter(lambda: file.read(CHUNK_BYTES), b""):
+            put(type=DATA, ID=number, data=data)
+    put(type=DATA, ID=number)

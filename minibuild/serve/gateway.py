@@ -12,6 +12,7 @@ from typing import Any
 
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.decode import decode
+from minibuild.buildkit.rpc import Failure
 from minibuild.errors import BuildError
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.flat import flatten
@@ -30,7 +31,6 @@ from minibuild.serve.definition import (
 from minibuild.serve.lending import logins
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
-from minibuild.serve.rpc import Failure
 from minibuild.serve.uploads import fetch_layout
 from minibuild.session.request import BuildRequest, Output
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from minibuild.serve.rpc import Failure, Types
+from minibuild.buildkit.rpc import Failure, Types
 from minibuild.session.environment import Environment
 
 _KINDS = {"record": "regular", "blob": "regular", "cache mount": "exec.cachemount"}

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from minibuild.buildkit.rpc import Failure
 from minibuild.errors import DefinitionError
 from minibuild.graph.reference import parse_reference
-from minibuild.serve.rpc import Failure
 from minibuild.serve.session import Session, is_absent
 from minibuild.session.request import Secret, SshAgent
 from minibuild.startup.regex import regex

@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from minibuild.serve.filesync import Wanted
-from minibuild.serve.rpc import Types
+from minibuild.buildkit.packets import Wanted
+from minibuild.buildkit.rpc import Types
 
 _NAMED = "context:"
 

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from minibuild.serve.filesync import Wanted, receive
+from minibuild.buildkit.packets import Wanted
+from minibuild.serve.filesync import receive
 from minibuild.serve.lending import agents, secrets
 from minibuild.serve.needs import Needs
 from minibuild.session.request import BuildRequest

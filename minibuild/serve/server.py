@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from minibuild.buildkit.rpc import OPTIONS, api_types
 from minibuild.errors import HostError, UsageError
 from minibuild.serve import bridge, control, gateway
 from minibuild.serve.build import Builder
-from minibuild.serve.rpc import OPTIONS, api_types
 from minibuild.session.environment import Environment
 
 # A build holds up to six calls open, a client with several builds that many times more.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from minibuild.serve.rpc import (
+from minibuild.buildkit.rpc import (
     NOT_FOUND,
     OPTIONS,
     UNIMPLEMENTED,

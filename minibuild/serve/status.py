@@ -9,6 +9,7 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
+from minibuild.buildkit.rpc import Types
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import SourceText
 from minibuild.events import (
@@ -22,7 +23,6 @@ from minibuild.events import (
     VertexInfo,
     Warned,
 )
-from minibuild.serve.rpc import Types
 
 _LOG_BYTES = 1 << 20
 

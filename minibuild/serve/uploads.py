@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minibuild.serve.rpc import Failure
+from minibuild.buildkit.rpc import Failure
 from minibuild.serve.session import Session
 
 UPLOADED = "http://buildkit-session/"

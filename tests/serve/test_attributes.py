@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from minibuild.buildkit.rpc import Failure
 from minibuild.serve.attributes import cache_place, options, output_attributes
-from minibuild.serve.rpc import Failure
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from minibuild.buildkit.packets import Receiver
+from minibuild.buildkit.rpc import Failure, api_types
 from minibuild.linux.cursor import Cursor
-from minibuild.serve.filesync import Receiver
-from minibuild.serve.rpc import Failure, api_types
 
 TYPES = api_types()
 PACKET, STAT = TYPES["Packet"], TYPES["Stat"]

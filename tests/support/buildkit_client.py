@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from minibuild.serve.rpc import api_types, two_way, unary
+from minibuild.buildkit.rpc import api_types, two_way, unary
 
 TYPES = api_types()
 _CONTROL = "/moby.buildkit.v1.Control"
