@@ -35,7 +35,7 @@ RANK = {
     "builder": 14,
     "lab": 15, "rootless": 15,
     "buildflags": 15,
-    "api": 16, "course": 16, "serve": 16,
+    "api": 16, "course": 16, "serve": 16, "client": 16,
     "cli": 17,
 }  # fmt: skip
 # ... but for these neighbours: (importer, imported). The last ones say by which version a build was

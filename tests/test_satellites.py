@@ -24,6 +24,7 @@ SATELLITES = {
     "minibuild.buildkit": "minibuild/frontend/subrequests.py",
     "minibuild.lab": None,
     "minibuild.serve": None,
+    "minibuild.client": None,
     "minibuild.course": None,
 }
 """Each satellite, and the module of the core that may import it."""

@@ -26,6 +26,12 @@ _GO_DIR, _GO_SYMLINK, _GO_DEVICE, _GO_FIFO, _GO_SOCKET = (1 << bit for bit in (3
 _GO_SETUID, _GO_SETGID, _GO_CHAR, _GO_STICKY = (1 << bit for bit in (23, 22, 21, 20))
 _GO_TYPES = _GO_DIR | _GO_SYMLINK | _GO_DEVICE | _GO_FIFO | _GO_SOCKET
 _GO_SPECIAL = ((_GO_SETUID, stat.S_ISUID), (_GO_SETGID, stat.S_ISGID), (_GO_STICKY, stat.S_ISVTX))
+_GO_KINDS = (
+    (stat.S_IFIFO, _GO_FIFO),
+    (stat.S_IFSOCK, _GO_SOCKET),
+    (stat.S_IFBLK, _GO_DEVICE),
+    (stat.S_IFCHR, _GO_DEVICE | _GO_CHAR),
+)
 MAX_ENTRIES = 5_000_000
 
 
@@ -53,12 +59,16 @@ class Receiver:
 
     Nothing is written outside of the folder, whatever the paths are: each has to be relative,
     without `..`, in a directory that was listed before, and is made by a cursor that follows no
-    symlink. A file takes no more bytes than its entry says.
+    symlink. A file takes no more bytes than its entry says. What the folder has more is removed, or
+    kept with `keeps_others`.
     """
 
-    def __init__(self, cursor: Cursor, ask: Callable[..., None]) -> None:
+    def __init__(
+        self, cursor: Cursor, ask: Callable[..., None], *, keeps_others: bool = False
+    ) -> None:
         self._cursor = cursor
         self._ask = ask
+        self._keeps_others = keeps_others
         self._entries: list[Any] = []
         self._directories: dict[str, set[str]] = {"": set()}
         self._files: dict[str, int] = {}
@@ -139,7 +149,7 @@ class Receiver:
             self._link(link)
         for directory, names in self._directories.items():
             fd = self._cursor.enter(directory)
-            for name in set(os.listdir(fd)) - names:
+            for name in () if self._keeps_others else set(os.listdir(fd)) - names:
                 _remove(fd, name)
         for entry in reversed(self._entries):
             if entry.mode & _GO_TYPES == _GO_DIR:
@@ -267,7 +277,7 @@ def listing(types: Any, folder: str) -> Iterator[tuple[str, Any]]:
     while pending:
         relative, path = pending.pop()
         if relative:
-            yield path, _stat(types, relative, path, known)
+            yield path, entry_of(types, relative, path, None, known)
         if os.path.isdir(path) and not os.path.islink(path):
             names = sorted(os.listdir(path), key=os.fsencode, reverse=True)
             pending += [
@@ -275,8 +285,12 @@ def listing(types: Any, folder: str) -> Iterator[tuple[str, Any]]:
             ]
 
 
-def _stat(types: Any, relative: str, path: str, known: dict[tuple[int, int], str]) -> Any:
-    found = os.lstat(path)
+def entry_of(
+    types: Any, relative: str, path: str, dir_fd: int | None, known: dict[tuple[int, int], str]
+) -> Any:
+    """The message `Stat` of what is at a path, which is `relative` for the other side. `known` has
+    the files that were listed, for hardlinks to them."""
+    found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     mode = stat.S_IMODE(found.st_mode) & 0o777
     mode |= sum(bit for bit, bits in _GO_SPECIAL if found.st_mode & bits)
     entry = types["Stat"](path=relative, modTime=found.st_mtime_ns)
@@ -284,11 +298,13 @@ def _stat(types: Any, relative: str, path: str, known: dict[tuple[int, int], str
         mode |= _GO_DIR
     elif stat.S_ISLNK(found.st_mode):
         mode |= _GO_SYMLINK
-        entry.linkname = os.readlink(path)
-    else:
+        entry.linkname = os.readlink(path, dir_fd=dir_fd)
+    elif stat.S_ISREG(found.st_mode):
         entry.size = found.st_size
         first = known.setdefault((found.st_dev, found.st_ino), relative)
         if found.st_nlink > 1 and first != relative:
             entry.linkname = first
+    else:
+        mode |= next(bit for kind, bit in _GO_KINDS if stat.S_IFMT(found.st_mode) == kind)
     entry.mode = mode
     return entry

@@ -164,6 +164,8 @@ def _in_engine(
     mode: Mode,
 ) -> BuildResult:
     """The build, in this process; without root, inside a user namespace that it enters for good."""
+    if options.builder:
+        return _elsewhere(request, options.builder, session, report)
     root = session.root
     _enter(session, quietly=mode in ("quiet", "rawjson"))
     from minibuild.builder import run_build
@@ -175,6 +177,25 @@ def _in_engine(
         stepper = Stepping(request, session, cancelled, as_json=options.format == "json")
     with stopping(cancelled):
         return run_build(request, root=root, report=report, cancelled=cancelled, stepper=stepper)
+
+
+def _elsewhere(
+    request: BuildRequest, address: str, session: Session, report: Renderer
+) -> BuildResult:
+    """The build, done by a BuildKit."""
+    from minibuild.client.remote import build_remotely
+    from minibuild.session.scratch import scratch_folder
+
+    cancelled = threading.Event()
+    with stopping(cancelled):
+        return build_remotely(
+            request,
+            address,
+            root=_known_root(session),
+            scratch=lambda: scratch_folder("minibuild-context-"),
+            report=report,
+            cancelled=cancelled,
+        )
 
 
 def _enter(session: Session, *, quietly: bool) -> None:

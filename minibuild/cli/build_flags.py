@@ -164,6 +164,7 @@ def _add_steps(made: Parser) -> None:
         metavar="ACTION",
         help="when a RUN fails: exit, keep its files for `run --failed`, or open a shell in them",
     )
+    add("--builder", metavar="ADDRESS", help="have a BuildKit elsewhere build: unix://PATH")
     made.switch("--no-record", help="keep nothing for `why` and `builds`")
     add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
     add(

@@ -38,10 +38,12 @@ def call(
     scratch: Scratch,
     report: Report = silent,
     cancelled: threading.Event | None = None,
+    session: str = "",
 ) -> Mapping[str, Any]:
     """The answer of the frontend. Raises what a build raises before its first step.
 
-    `scratch` makes a folder for a context that has to come from elsewhere.
+    `scratch` makes a folder for a context that has to come from elsewhere. A graph for a BuildKit
+    names the `session` in which it finds the folders.
     """
     report, cancelled = serialised(report), cancelled or threading.Event()
     # Nothing runs, so there is nothing to be allowed.
@@ -49,7 +51,7 @@ def call(
     definition = definition_of(request, scratch, report, cancelled)
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
     try:
-        return _answer(request, definition, method, finder, report)
+        return _answer(request, definition, method, finder, report, session)
     except BuildError as error:
         if error.span is not None and error.span.file == definition.source.name:
             error.source = definition.source
@@ -98,6 +100,7 @@ def _answer(
     method: Method,
     finder: ImageFinder,
     report: Report,
+    session: str,
 ) -> Mapping[str, Any]:
     frontend = frontend_of(request, definition)
     asked = frontend_request(request, definition)
@@ -108,16 +111,21 @@ def _answer(
         return graph_data(frontend.convert(asked, finder, warn).images)
     if method == "llb":
         images = frontend.convert(asked, finder, warn).images
-        return {"definition": _llb(request, definition, images, frontend.language)}
+        return _llb(request, definition, images, frontend.language, session)
     return frontend.subrequest(method, asked, finder, warn)
 
 
 def _llb(
-    request: BuildRequest, definition: Definition, images: Sequence[Built], language: str
-) -> bytes:
-    """The graph as a definition of BuildKit's, which has one result."""
+    request: BuildRequest,
+    definition: Definition,
+    images: Sequence[Built],
+    language: str,
+    session: str,
+) -> Mapping[str, bytes]:
+    """The graph as a definition of BuildKit's, which has one result; and the image's config."""
     from minibuild.buildkit.encode import encode
     from minibuild.buildkit.encode_source import LocalAccess
+    from minibuild.oci.config import config_bytes
 
     if len(images) != 1:
         raise UsageError(
@@ -127,9 +135,12 @@ def _llb(
     place = digest_bytes(os.path.abspath(request.context).encode("utf-8", "surrogateescape"))
     message = encode(
         images[0].vertex,
-        LocalAccess(unique=place.partition(":")[2]),
+        LocalAccess(session, "" if session else place.partition(":")[2]),
         cache_namespace=request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", ""),
         source=definition.source,
         language=language,
     )
-    return bytes(message.SerializeToString(deterministic=True))
+    return {
+        "definition": bytes(message.SerializeToString(deterministic=True)),
+        "config": config_bytes(images[0].config, ()),
+    }

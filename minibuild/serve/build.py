@@ -26,7 +26,7 @@ from minibuild.serve.prepared import Prepared
 from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream
 from minibuild.session.environment import Environment
-from minibuild.session.request import Attestations, BuildRequest, BuildResult, Output
+from minibuild.session.request import Attestations, BuildResult, Output
 
 _START_S = 15.0
 _OUTPUTS = ("oci", "docker", "image", "local", "tar")
@@ -194,10 +194,10 @@ class Build:
         if name not in self.results:
             raise Failure(f"no such ref: {name}")
         with self._solving:
-            request = self.results[name].complete(self)
-            return self._in_child(request, outputs)
+            return self._in_child(self.results[name], outputs)
 
-    def _in_child(self, request: BuildRequest, outputs: Sequence[Output]) -> BuildResult:
+    def _in_child(self, prepared: Prepared, outputs: Sequence[Output]) -> BuildResult:
+        request = prepared.complete(self)
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
         if not outputs:
             request = request._replace(attestations=Attestations())
@@ -206,6 +206,8 @@ class Build:
                 request, root=self.builder.root, report=self.status, cancelled=self._cancelled
             )
         except BuildError as error:
+            if error.source is None and error.span is not None:
+                error.source = prepared.sources.get(error.span.file)
             raise failure_of(error, self.status.failed) from None
 
     # --- its outputs ---

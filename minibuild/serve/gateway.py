@@ -13,7 +13,7 @@ from typing import Any
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.decode import decode
 from minibuild.buildkit.rpc import Failure
-from minibuild.errors import BuildError
+from minibuild.errors import BuildError, SourceText
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.flat import flatten
 from minibuild.graph.image import ImageConfig
@@ -69,7 +69,11 @@ class Gateway:
         graph = flatten(vertex, ImageConfig(host_platform(), {}))
         options = {"allow": list(build.asked.Entitlements), "graph": graph}
         made = build_request(build.folder, options, build.builder.environment)
-        return Prepared(_with_logins(build, made, needs.images), folders, needs)
+        sources = {
+            info.filename: SourceText(info.filename, info.data.decode("utf-8", "surrogateescape"))
+            for info in definition.Source.infos
+        }
+        return Prepared(_with_logins(build, made, needs.images), folders, needs, sources)
 
     # --- Dockerfiles ---
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from minibuild.buildkit.packets import Wanted
+from minibuild.errors import SourceText
 from minibuild.serve.filesync import receive
 from minibuild.serve.lending import agents, secrets
 from minibuild.serve.needs import Needs
@@ -23,10 +24,18 @@ MAIN = "context"
 
 
 class Prepared:
-    """One result that a client may ask for. `folders` maps contexts to the client's names."""
+    """One result that a client may ask for. `folders` maps contexts to the client's names, and
+    `sources` names to the texts that a graph of the client was made from."""
 
-    def __init__(self, request: BuildRequest, folders: Mapping[str, str], needs: Needs) -> None:
+    def __init__(
+        self,
+        request: BuildRequest,
+        folders: Mapping[str, str],
+        needs: Needs,
+        sources: Mapping[str, SourceText] = {},
+    ) -> None:
         self.request = request
+        self.sources = sources
         self._folders = folders
         self._needs = needs
         self._complete = False

@@ -1,0 +1,96 @@
+"""Outputs that a builder sends back: archives and folders.
+
+Comes in: the outputs of a request, and the service `FileSend`. Goes out: files and folders of this
+machine. An archive gets its name when it is whole. What a builder sends is not trusted: a folder is
+written by the receiver that follows no symlink.
+Rules: moby/buildkit `session/filesync/filesync.go`.
+Read next: `progress`.
+"""
+
+import os
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from minibuild.buildkit.packets import Receiver
+from minibuild.buildkit.rpc import Failure, Types
+from minibuild.linux.cursor import Cursor
+from minibuild.session.request import Output
+
+_IS_BYTES = b"\x0a"
+"""The first byte of a message that has bytes of an archive; one of a packet is another."""
+
+
+def file_send(
+    types: Types, outputs: Sequence[Output], stdout_fd: int = 1
+) -> Mapping[str, Mapping[str, Any]]:
+    """The service, for outputs by their numbers."""
+    import grpc
+
+    taker = _Taker(types, outputs, stdout_fd)
+    handler = grpc.stream_stream_rpc_method_handler(taker.take, bytes, bytes)
+    return {"moby.filesync.v1.FileSend": {"DiffCopy": handler}}
+
+
+class _Taker:
+    """The calls of the service."""
+
+    def __init__(self, types: Types, outputs: Sequence[Output], stdout_fd: int) -> None:
+        self._types = types
+        self._outputs = outputs
+        self._stdout_fd = stdout_fd
+
+    def take(self, messages: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        """Take one output."""
+        import grpc
+
+        number = int(dict(context.invocation_metadata())["buildkit-attachable-exporter-id"])
+        dest = os.fspath(self._outputs[number].dest)
+        first = next(messages, b"")
+        try:
+            if first.startswith(_IS_BYTES):
+                self._archive(dest, chain((first,), messages))
+            else:
+                os.makedirs(dest, exist_ok=True)
+                yield from self._folder(dest, chain((first,), messages))
+        except (OSError, Failure) as error:
+            context.abort(grpc.StatusCode.UNKNOWN, f"cannot write {dest}: {error}")
+
+    def _archive(self, dest: str, messages: Iterator[bytes]) -> None:
+        kind = self._types["BytesMessage"]
+        if dest == "-":
+            with open(self._stdout_fd, "wb", closefd=False) as file:
+                for data in messages:
+                    file.write(kind.FromString(data).data)
+            return
+        temporary = f"{dest}.{os.urandom(6).hex()}"
+        try:
+            with open(temporary, "xb") as file:
+                for data in messages:
+                    file.write(kind.FromString(data).data)
+            os.replace(temporary, dest)
+        finally:
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+
+    def _folder(self, dest: str, messages: Iterator[bytes]) -> Iterator[bytes]:
+        packet = self._types["Packet"]
+        wanted: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+        def ask(**fields: Any) -> None:
+            wanted.put(packet(**fields).SerializeToString())
+
+        root = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with Cursor(root) as cursor:
+                receiver = Receiver(cursor, ask, keeps_others=True)
+                for data in messages:
+                    ended = receiver.take(packet.FromString(data))
+                    while not wanted.empty():
+                        yield wanted.get()
+                    if ended:
+                        break
+                receiver.check_end()
+        finally:
+            os.close(root)

@@ -1,0 +1,341 @@
+"""A build that a BuildKit does: the story of it in one function.
+
+Comes in: a request, and the address of a daemon. Goes out: a `BuildResult`, as of a build here, but
+without the images, which stay there. The Dockerfile is converted here, so errors and checks are
+minibuild's. What goes to the daemon is the graph, once for each platform, and the configs of
+images. Rules: moby/buildkit `client/build.go`, `frontend/gateway/grpcclient`. Read next:
+`connection`, `session`.
+"""
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+from minibuild.buildkit.rpc import Types, api_types
+from minibuild.client.connection import connected
+from minibuild.client.folders import file_sync
+from minibuild.client.outputs import file_send
+from minibuild.client.progress import Listener
+from minibuild.client.session import lending, open_session
+from minibuild.digest import Digest
+from minibuild.errors import (
+    BuildError,
+    Cancelled,
+    DefinitionError,
+    SourceText,
+    Span,
+    StepFailed,
+    UsageError,
+)
+from minibuild.events import Report, serialised
+from minibuild.frontend.definition import read_definition
+from minibuild.frontend.subrequests import call
+from minibuild.graph.frontend import LocalContext
+from minibuild.graph.platform import host_platform
+from minibuild.registry.credentials import Credentials
+from minibuild.session.request import BuildRequest, BuildResult, CachePlace, Output
+from minibuild.session.secrets import SecretReader, SshReader
+
+_CONTROL = "/moby.buildkit.v1.Control"
+_BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
+_TURN_S = 0.2
+_SILENCE_S = 5.0
+_DOCKER_HUB = {"registry-1.docker.io": "docker.io", "https://index.docker.io/v1/": "docker.io"}
+
+Scratch = Callable[[], AbstractContextManager[str]]
+
+
+def build_remotely(
+    request: BuildRequest,
+    address: str,
+    *,
+    root: str,
+    scratch: Scratch,
+    report: Report,
+    cancelled: threading.Event,
+) -> BuildResult:
+    """Have a daemon do the build. Raises what a build here raises.
+
+    `root` is the folder of the store, which is only read, for images; `scratch` makes a folder.
+    """
+    types = api_types()
+    report = serialised(report)
+    session = os.urandom(12).hex()
+    graphs = [
+        _Graph(request, platform, call(
+            request._replace(platforms=(platform,)), "llb", root=root, scratch=scratch,
+            report=report, cancelled=cancelled, session=session,
+        ))
+        for platform in request.platforms or (host_platform(),)
+    ]  # fmt: skip
+    outputs = [_with_names(output, request) for output in _outputs(request)]
+    exports = [(place.type, _cache_attributes(place)) for place in request.cache_to]
+    with closing(SshReader(request.ssh)) as agents, connected(address) as channel:
+        lent = lending(types, SecretReader(request.secrets), _agent(agents), _logins(request))
+        services = {
+            **lent,
+            **file_sync(types, _folders(request)),
+            **file_send(types, outputs),
+        }
+        with open_session(channel, types, session, services):
+            remote = _Remote(channel, types, request, session, cancelled, exports)
+            listener = Listener(report)
+            answer = remote.solve(graphs, outputs, listener)
+    return _result(request, answer, listener)
+
+
+class _Graph:
+    """The graph of one platform, and the config of its image."""
+
+    def __init__(self, request: BuildRequest, platform: Any, answer: Mapping[str, Any]) -> None:
+        self.platform = platform
+        self.definition: bytes = answer["definition"]
+        self.config: bytes = answer["config"]
+
+
+class _Remote:
+    """One build of the daemon: its calls, in the order in which BuildKit's clients make them."""
+
+    def __init__(
+        self,
+        channel: Any,
+        types: Types,
+        request: BuildRequest,
+        session: str,
+        cancelled: threading.Event,
+        exports: Sequence[tuple[str, Mapping[str, str]]],
+    ) -> None:
+        self._channel = channel
+        self._types = types
+        self._request = request
+        self._session = session
+        self._cancelled = cancelled
+        self._exports = exports
+        self._ref = os.urandom(12).hex()
+
+    def solve(
+        self, graphs: Sequence[_Graph], outputs: Sequence[Output], listener: Listener
+    ) -> Mapping[str, str]:
+        """Solve graphs, and wait for the outputs. Returns what the daemon says of them."""
+        import grpc
+
+        asked = self._types["SolveRequest"](Ref=self._ref, Session=self._session)
+        asked.Entitlements.extend(sorted(self._request.allow))
+        for output in outputs:
+            kind = "image" if output.type == "registry" else output.type
+            asked.Exporters.add(Type=kind, Attrs=_exporter_attributes(output))
+        for place, attributes in self._exports:
+            asked.Cache.Exports.add(Type=place, Attrs=attributes)
+        with ThreadPoolExecutor(2) as hand:
+            watching = hand.submit(self._watch, listener)
+            solved = self._start("Solve", asked)
+            try:
+                returned = self._returned(graphs)
+                self._call(f"{_BRIDGE}/Return", returned, "Empty")
+                return dict(self._wait(solved).ExporterResponse)
+            except grpc.RpcError as error:
+                raise self._error(error) from None
+            finally:
+                solved.cancel()
+                _settle(watching)
+
+    def _start(self, method: str, request: Any) -> Any:
+        made = self._channel.unary_unary(
+            f"{_CONTROL}/{method}",
+            type(request).SerializeToString,
+            self._types["SolveResponse"].FromString,
+        )
+        return made.future(request)
+
+    def _wait(self, solved: Any) -> Any:
+        """The end of the build; sooner if the caller stops it."""
+        import grpc
+
+        while True:
+            try:
+                return solved.result(_TURN_S)
+            except grpc.FutureTimeoutError:
+                if self._cancelled.is_set():
+                    solved.cancel()
+                    raise Cancelled("the build was cancelled") from None
+
+    def _call(self, method: str, request: Any, answer: str) -> Any:
+        made = self._channel.unary_unary(
+            method, type(request).SerializeToString, self._types[answer].FromString
+        )
+        metadata = (("buildkit-controlapi-buildid", self._ref),)
+        return self._wait(made.future(request, metadata=metadata))
+
+    def _returned(self, graphs: Sequence[_Graph]) -> Any:
+        """The results of the graphs, with the configs of their images, as they are handed back."""
+        returned = self._types["ReturnRequest"]()
+        several = self._request.multi_platform
+        platforms = []
+        for graph in graphs:
+            solve = self._types["GatewaySolveRequest"](
+                allowResultReturn=True, allowResultArrayRef=True
+            )
+            solve.Definition.ParseFromString(graph.definition)
+            for place in self._request.cache_from:
+                solve.CacheImports.add(Type=place.type, Attrs=_cache_attributes(place))
+            result = self._call(f"{_BRIDGE}/Solve", solve, "GatewaySolveResponse").result
+            name = str(graph.platform)
+            key = "containerimage.config"
+            if several:
+                returned.result.refs.refs[name].CopyFrom(result.ref)
+                returned.result.metadata[f"{key}/{name}"] = graph.config
+            else:
+                returned.result.ref.CopyFrom(result.ref)
+                returned.result.metadata[key] = graph.config
+            config = json.loads(graph.config)
+            found = {member: config[member] for member in _PLATFORM if member in config}
+            platforms.append({"ID": name, "Platform": found})
+        returned.result.metadata["refs.platforms"] = json.dumps({"Platforms": platforms}).encode()
+        return returned
+
+    def _watch(self, listener: Listener) -> None:
+        import grpc
+
+        made = self._channel.unary_stream(
+            f"{_CONTROL}/Status",
+            self._types["StatusRequest"].SerializeToString,
+            self._types["StatusResponse"].FromString,
+        )
+        try:
+            for message in made(self._types["StatusRequest"](Ref=self._ref)):
+                listener.take(message)
+        except grpc.RpcError:
+            pass  # What matters is told by the other calls.
+
+    def _error(self, error: Any) -> BuildError:
+        """A failed call as an error of ours, with the lines of the Dockerfile."""
+        if self._cancelled.is_set():
+            return Cancelled("the build was cancelled")
+        message = str(error.details()).removeprefix("failed to solve: ")
+        data = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+        details = {
+            detail.type_url.rpartition("/")[2]: json.loads(detail.value)
+            for detail in self._types["RpcStatus"].FromString(data).details
+            if detail.type_url.endswith("+json")
+        }
+        made: BuildError = DefinitionError(message)
+        if "pb.ExitMessage+json" in details:
+            made = StepFailed(message, code=int(details["pb.ExitMessage+json"].get("Code", 1)))
+        if "errdefs.Source+json" in details:
+            _locate(made, details["errdefs.Source+json"])
+        return made
+
+
+_PLATFORM = ("architecture", "os", "variant", "os.version")
+
+
+def _locate(error: BuildError, source: Mapping[str, Any]) -> None:
+    info, ranges = source.get("info") or {}, source.get("ranges") or ()
+    if not ranges:
+        return
+    first = min(item["start"]["line"] for item in ranges)
+    last = max(item["end"]["line"] for item in ranges)
+    name = str(info.get("filename", "Dockerfile"))
+    text = base64.b64decode(info.get("data", "")).decode("utf-8", "surrogateescape")
+    error.span, error.source = Span(name, first, last), SourceText(name, text)
+
+
+def _settle(watching: "Future[None]") -> None:
+    """Let the progress come to its end."""
+    from concurrent.futures import TimeoutError as TooLate
+
+    try:
+        watching.result(_SILENCE_S)
+    except TooLate:
+        pass
+
+
+def _outputs(request: BuildRequest) -> Sequence[Output]:
+    """The outputs that a daemon can make."""
+    for output in request.outputs:
+        if output.type == "image" and output.attributes.get("push") != "true":
+            raise UsageError(
+                "an image stays with the builder that made it",
+                hint="push it (--push), or write an archive: -o type=oci,dest=image.tar",
+            )
+        if output.attributes.get("tar") == "false":
+            raise UsageError(
+                "a builder elsewhere sends no OCI layout as a folder", hint="leave out tar=false"
+            )
+    return [output for output in request.outputs if output.type != "cacheonly"]
+
+
+def _with_names(output: Output, request: BuildRequest) -> Output:
+    """The output with the names of `--tag`, which a daemon is told with each."""
+    if output.type in ("local", "tar") or not request.tags:
+        return output
+    names = [*request.tags, *filter(None, output.attributes.get("name", "").split(","))]
+    return output._replace(attributes={**output.attributes, "name": ",".join(dict.fromkeys(names))})
+
+
+def _exporter_attributes(output: Output) -> dict[str, str]:
+    found = dict(output.attributes)
+    if output.type == "registry":
+        found["push"] = "true"
+    return found
+
+
+def _cache_attributes(place: CachePlace) -> dict[str, str]:
+    if place.type == "local":
+        raise UsageError(
+            "a cache in a folder cannot be used by a builder elsewhere",
+            hint="use type=registry or type=inline",
+        )
+    found = {"ref": place.ref, "mode": place.mode, "compression": place.compression or ""}
+    found["ignore-error"] = "true" if place.ignore_error else ""
+    return {name: value for name, value in found.items() if value}
+
+
+def _folders(request: BuildRequest) -> dict[str, str]:
+    """The folders that the graph may read, by their names in it."""
+    definition = read_definition(request)
+    if not isinstance(definition.context, LocalContext):
+        return {}
+    found = {name.removeprefix("context:"): path for name, path in definition.directories.items()}
+    return {name: os.fspath(path) for name, path in found.items()}
+
+
+def _agent(agents: SshReader) -> Callable[[str], str | None]:
+    def find(name: str) -> str | None:
+        found = agents(name)
+        return None if found is None else found.path
+
+    return find
+
+
+def _logins(request: BuildRequest) -> Callable[[str], tuple[str, str] | None]:
+    access = request.registries
+    paths = tuple(os.fspath(path) for path in access.logins)
+    credentials = Credentials(paths, access.passwords)
+
+    def find(host: str) -> tuple[str, str] | None:
+        login = credentials.login(_DOCKER_HUB.get(host, host))
+        return None if login is None else (login.user, login.password)
+
+    return find
+
+
+def _result(request: BuildRequest, answer: Mapping[str, str], listener: Listener) -> BuildResult:
+    metadata: dict[str, Any] = dict(answer)
+    if "containerimage.descriptor" in metadata:
+        text = base64.b64decode(metadata["containerimage.descriptor"])
+        metadata["containerimage.descriptor"] = json.loads(text)
+    digest = metadata.get("containerimage.digest")
+    return BuildResult(
+        (),
+        None if digest is None else Digest(digest),
+        request.tags,
+        metadata,
+        cached=listener.cached,
+        executed=listener.executed,
+    )

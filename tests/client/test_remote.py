@@ -1,0 +1,130 @@
+"""`build --builder`: builds that another builder does. The other one is `minibuild serve`."""
+
+import json
+import os
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Cli
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
+
+
+@pytest.fixture
+def builder(tmp_path: Path, cli: Cli) -> Iterator[str]:
+    """The address of a builder with a store of its own."""
+    address = f"unix://{tmp_path}/s.sock"
+    process = cli.start("serve", "--addr", address, env={"MINIBUILD_ROOT": str(tmp_path / "other")})
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"listening at {address}\n"
+    yield f"--builder={address}"
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    (folder / "sub/deep").mkdir(parents=True)
+    (folder / "a").write_text("a\n")
+    (folder / "sub/deep/b.txt").write_text("b\n")
+    (folder / "sub/no.log").write_text("")
+    (folder / "sub/keep.log").write_text("kept\n")
+    (folder / "link").symlink_to("sub/deep")
+    (folder / ".dockerignore").write_text("**/*.log\n!sub/keep.log\n")
+    (folder / "Dockerfile").write_text(
+        "FROM scratch\nCOPY a /d/\nCOPY --link sub /sub/\nCOPY link/*.txt /l/\nLABEL x=y\n"
+    )
+    return folder
+
+
+def test_outputs(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
+    """The same files and the same image as of a build here."""
+    there, here, archive = tmp_path / "there", tmp_path / "here", tmp_path / "image.tar"
+    there.mkdir()
+    (there / "stays").write_text("")
+    metadata = tmp_path / "metadata.json"
+    words = ["-t", "x/y:1", "-o", str(there), "-o", f"type=oci,dest={archive}"]
+    words += ["--build-arg", "SOURCE_DATE_EPOCH=0", "--metadata-file", str(metadata)]
+    done = cli("build", builder, *words, str(context))
+    assert "[1/3] COPY a /d/" in done.stderr
+    cli("build", "-o", str(here), str(context))
+    assert (there / "stays").exists()
+    (there / "stays").unlink()
+    assert subprocess.run(["diff", "-r", str(there), str(here)]).returncode == 0
+    assert sorted(os.listdir(there / "sub")) == ["deep", "keep.log"]
+    with tarfile.open(archive) as opened:
+        index = json.load(opened.extractfile("index.json"))  # type: ignore[arg-type]
+    described = json.loads(metadata.read_text())
+    assert described["containerimage.digest"] == index["manifests"][0]["digest"]
+    cli("image", "load", "-t", "back", str(archive))
+    assert '"x": "y"' in cli("image", "inspect", "--format=json", "back").stdout
+
+
+@pytest.mark.needs("busybox")
+def test_secrets_failures_and_a_stop(
+    cli: Cli, builder: str, context: Path, tmp_path: Path, busybox_tar: str
+) -> None:
+    cli("image", "import", busybox_tar, "busybox")
+    other = {"MINIBUILD_ROOT": str(tmp_path / "other")}
+    cli("image", "import", busybox_tar, "busybox", env=other)
+    (context / "Dockerfile").write_text(
+        "FROM busybox AS secret\nRUN --mount=type=secret,id=s cat /run/secrets/s > /s\n"
+        "FROM busybox AS failing\nRUN exit 7\n"
+        "FROM busybox AS sleeping\nRUN sleep 79\n"
+    )
+    (tmp_path / "value").write_text("hush")
+    secret = f"--secret=id=s,src={tmp_path}/value"
+    cli("build", builder, secret, "--target=secret", "-o", str(tmp_path / "out"), str(context))
+    assert (tmp_path / "out/s").read_text() == "hush"
+    done = cli("build", builder, "--target=failing", "--progress=plain", str(context), code=5)
+    assert "   4 | >>> RUN exit 7" in done.stderr and "exit code: 7" in done.stderr
+    process = cli.start("build", builder, "--target=sleeping", str(context))
+    deadline = time.monotonic() + 30
+    while not _sleeping() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    deadline = time.monotonic() + 10
+    while _sleeping() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _sleeping()
+
+
+def _sleeping() -> bool:
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", b"79"]:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--builder=unix:///nothing/here"], 3, "there is no builder at unix:///nothing/here"),
+        (["--builder=ftp://x"], 2, "invalid address of a builder"),
+        (["--builder=unix:///x", "-t", "a", "-o", "type=image"], 2, "stays with the builder"),
+        (
+            ["--builder=unix:///x", "-o", "type=oci,dest=x,tar=false"],
+            2,
+            "no OCI layout",
+        ),
+        (["--builder=unix:///x", "--cache-to=type=local,dest=x"], 2, "a cache in a folder"),
+        (["--builder=unix:///x", "--target=none"], 6, "none"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_cannot_be(cli: Cli, context: Path, words: Any, code: int, message: str) -> None:
+    assert message in cli("build", *words, str(context), code=code).stderr
