@@ -1,6 +1,7 @@
 """How a merge is put on disk, and why: decided from the layers, with nothing mounted."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,16 @@ def test_linked_if_asked_for(bench: Bench) -> None:
     assert bench.tree(merged) == {"a": "a", "b": "b", "c": "c", "p": "|"}
     assert bench.snapshots.table.usage(merged)[2]  # It shares inodes.
     assert not bench.snapshots.table.is_active(merged)
+
+
+def test_a_merge_that_changes_nothing_looks_like_its_parent(bench: Bench) -> None:
+    """The root of the new layer is what a mount shows."""
+    base = bench.layer(None, {"a": "a"})
+    same, other = bench.layer(base, {}), bench.layer(None, {"o": "o"})
+    os.chmod(bench.snapshots.layer_dir(other), 0o711)
+    merged, _ = bench.merge(Diff(None, other), Diff(base, same), policy=HARDLINK)
+    assert bench.snapshots.layers(merged) == (other, merged)
+    assert stat.S_IMODE(os.stat(bench.snapshots.layer_dir(merged)).st_mode) == 0o711
 
 
 def test_nothing_is_merged_from_nothing(bench: Bench) -> None:
