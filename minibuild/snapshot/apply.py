@@ -215,7 +215,7 @@ class Applier:
         """
         source = f"{self._layer_dir}/{first}" if first is not None else change.source
         try:
-            if not tree.link(name, source, kind=change.type):
+            if not tree.link(name, source, None, change.type):
                 raise _in_the_way()
         except OSError as error:
             if error.errno in _CANNOT_LINK:

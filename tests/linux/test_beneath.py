@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,7 +144,7 @@ def planted(root: Path, fd: int) -> int:
         ("dangling", "no/such"),
         ("dangling/x/../y", "no/such/y"),
         ("a/b/f/x", "a/b/f/x"),
-        ("many2", "many41"),
+        ("many1", "many41"),
     ],
 )
 def test_real_paths(planted: int, path: str, expected: str) -> None:
@@ -230,7 +231,7 @@ def test_remove_tree_does_not_follow(root: Path, fd: int) -> None:
     (root / "d" / "f").write_text("")
     (root / "top").symlink_to("..")
     assert beneath.remove_tree(fd, "d") and beneath.remove_tree(fd, "top")
-    assert not beneath.remove_tree(fd, "d")
+    assert beneath.remove_tree(fd, "d") is False
     assert os.listdir(root) == []
     assert (root.parent / "secret").exists()
 
@@ -271,3 +272,63 @@ def test_remove_tree_says_when_it_cannot(
     with pytest.raises(OSError, match="busy"):
         beneath.remove_tree(fd, "d")
     assert open_descriptors() == before
+
+
+def test_names_and_what_is_above_them() -> None:
+    assert [beneath.join(*pair) for pair in (("a", "b"), ("", "b"), ("a", ""), ("", ""))] == [
+        "a/b",
+        "b",
+        "a",
+        "",
+    ]
+    assert [beneath.parents(path) for path in ("", "a", "a/b/c", "/a")] == [
+        [],
+        ["a"],
+        ["a", "a/b", "a/b/c"],
+        ["", "/a"],
+    ]
+
+
+def test_a_look_leaves_nothing_open(root: Path, fd: int) -> None:
+    (root / "f").touch()
+    before = open_descriptors()
+    assert beneath.lstat(fd, "f") and beneath.readlink(fd, "f") is None
+    beneath.real_path(fd, "f/x")
+    beneath.makedirs_beneath(fd, "a/b")
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize(("mode", "changed"), [(0o500, True), (0o700, False), (0o755, False)])
+@pytest.mark.parametrize("account", [0, 1000])
+def test_directories_are_opened_to_their_owner(
+    root: Path,
+    fd: int,
+    mode: int,
+    changed: bool,
+    account: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Root needs no permission."""
+    (root / "d").mkdir(mode)
+    modes: list[int] = []
+    monkeypatch.setattr(os, "geteuid", lambda: account)
+    monkeypatch.setattr(os, "fchmod", lambda _, given: modes.append(given))
+    assert beneath.remove_tree(fd, "d") is True
+    assert modes == ([0o700] if changed and account else [])
+
+
+def test_a_directory_that_may_not_be_read(
+    root: Path, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner may, after all."""
+    (root / "d" / "e").mkdir(parents=True)
+    (root / "d" / "e").chmod(0o111)
+    real = os.open
+
+    def refuse(name: str, *words: Any, **named: Any) -> int:
+        if name == "e" and os.stat(root / "d" / "e").st_mode & 0o777 != 0o700:
+            raise PermissionError(13, "denied")
+        return real(name, *words, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert beneath.remove_tree(fd, "d") and not (root / "d").exists()
