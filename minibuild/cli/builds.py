@@ -111,7 +111,11 @@ def _show_parser() -> Parser:
     made = _made("show", "Show one build: its steps, times, outcomes and images.")
     made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
     made.add_argument(
-        "-o", "--output", default="", metavar="FILE", help="write a page about it to FILE, as HTML"
+        "-o",
+        "--output",
+        default="",
+        metavar="FILE",
+        help="write a page about it to FILE, or to - for stdout",
     )
     return made
 
@@ -121,8 +125,10 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     build = records.find(options.build, os.getcwd())
     if options.output:
         with open_store(session) as worker:
-            from minibuild.page.write import write_page
+            from minibuild.page.write import page_of, write_page
 
+            if options.output == "-":
+                return session.say(page_of(worker, build).rstrip("\n"))
             return write_page(worker, build, options.output)
     if options.format == "json":
         return session.say_json(build.data)

@@ -13,9 +13,14 @@ from minibuild.record.records import Build, Records
 from minibuild.worker.worker import Worker
 
 
+def page_of(worker: Worker, build: Build, against: Build | None = None) -> str:
+    """The page of a build, by default compared with the one before it."""
+    return document(facts(worker, Records(worker.store.root), build, against))
+
+
 def write_page(worker: Worker, build: Build, path: str, against: Build | None = None) -> None:
     """Write the page of a build."""
-    page = document(facts(worker, Records(worker.store.root), build, against))
+    page = page_of(worker, build, against)
     # What is no plain file stays: a pipe, /dev/stdout, a link to where pages are kept.
     plain = not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode)
     written = f"{path}.{os.getpid()}.tmp" if plain else path

@@ -130,8 +130,9 @@ def test_what_is_no_file_stays(cli: Cli, context: Path, tmp_path: Path) -> None:
     cli("build", "-q", "--report", str(tmp_path / "link.html"), str(context))
     assert (tmp_path / "link.html").is_symlink()
     read(tmp_path / "page.html")
-    shown = cli("builds", "show", "-o", "/dev/stdout", cwd=str(context)).stdout
-    assert shown == (tmp_path / "page.html").read_text()
+    for name in ("/dev/stdout", "-"):
+        shown = cli("builds", "show", "-o", name, cwd=str(context)).stdout
+        assert shown == (tmp_path / "page.html").read_text()
     assert os.path.islink("/dev/stdout")
 
 
