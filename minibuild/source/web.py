@@ -69,7 +69,9 @@ def get(
     shown = without_credentials(url)
     transport = Transport(patient(cancelled, access.stall_s, report), access.proxies)
     try:
-        tls = Hosts(access).tls(parse_address(shown).place)
+        # What is said of all registries is not said of the web.
+        named = tuple(name for name in access.insecure if name != "*")
+        tls = Hosts(access._replace(insecure=named)).tls(parse_address(shown).place)
         response = transport.request("GET", shown, tls, headers)
     except (Unreachable, ValueError) as error:
         raise RegistryError(

@@ -309,6 +309,12 @@ class TestFlags:
         cli("build", "--pull", *flags, context)
         assert "there is no file" in cli("build", "--authfile", "/none", context, code=2).stderr
 
+    def test_the_web_is_no_registry(self, guarded: Server, cli: Cli, tmp_path: Path) -> None:
+        """Certificates of what ADD fetches are checked all the same."""
+        (tmp_path / "Dockerfile").write_text(f"FROM scratch\nADD https://{guarded.address}/ /x\n")
+        said = cli("build", "--tls-verify=false", str(tmp_path), code=4).stderr
+        assert "cannot be trusted" in said
+
     def test_without_push_they_have_no_use(self, cli: Cli) -> None:
         for flag in ("--insecure", "--tls-verify=false", "--creds=a:b", "--authfile=x"):
             said = cli("image", "config", "--label=a=b", flag, "a", "b", code=2).stderr
