@@ -63,7 +63,7 @@ MAKES: dict[str, tuple[int, Callable[[TreeWriter, Metadata], object]]] = {
 
 
 @pytest.mark.parametrize("name", MAKES)
-@pytest.mark.parametrize("mode", [0o644, 0o600, 0o7, 0o6755, 0o1777])
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o407, 0o6755, 0o1777])
 def test_an_entry_has_what_it_is_given(root: Path, tree: TreeWriter, name: str, mode: int) -> None:
     """Whatever the umask is."""
     kind, make = MAKES[name]
