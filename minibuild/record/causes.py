@@ -8,6 +8,7 @@ Read next: `story`, which says where the words come from, and what follows from 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from minibuild.graph.address import without_passwords
 from minibuild.graph.secret_names import may_be_secret
 from minibuild.record.secrecy import hashed
 from minibuild.startup.tuples import NamedTuple
@@ -139,6 +140,11 @@ def _changed(what: str, old: Any, new: Any) -> str:
     if isinstance(old, Mapping) and "bytes" in old:
         return "the text of the file is another"
     one, other = _one_text(old), _one_text(new)
+    if isinstance(one, str) and isinstance(other, str) and "@" in one + other:
+        shown = without_passwords(one), without_passwords(other)
+        if shown[0] == shown[1] and one != other:
+            return f"{what}: another password in an address, which is not shown"
+        one, other = shown
     if isinstance(one, str) and isinstance(other, str) and max(len(one), len(other)) > _SHOWN:
         same = next(
             (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
@@ -164,6 +170,7 @@ def _value(value: Any) -> str:
         return "none"
     if not isinstance(text, str):
         return str(text)
+    text = without_passwords(text)
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 

@@ -16,6 +16,7 @@ from minibuild.graph.vertex import Vertex
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.recorder import context_of, place_of
 from minibuild.record.records import Build, Records, Step, build_of
+from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
 from minibuild.record.writing import FORMAT, row_of, version
 from minibuild.session.request import BuildRequest
@@ -38,6 +39,7 @@ class Halfway:
         self._request = request
         self._source = source
         self._vertices = vertices
+        self._mask = mask_of(request, source.text, vertices)
         self._numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
         self._records = Records(worker.store.root)
         self._earlier = self._records.of_place(place_of(request))
@@ -92,7 +94,7 @@ class Halfway:
             "build_args": dict(self._request.build_args),
             "lab": self._request.lab,
             "source": {"name": self._source.name, "text": self._source.text},
-            "vertices": rows,
+            "vertices": self._mask.data(rows),
             "key_parts": parts,
         }
         return build_of(document, place_of(self._request), "", time.time())

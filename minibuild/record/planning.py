@@ -32,6 +32,7 @@ from minibuild.record.lookup import known_parts
 from minibuild.record.recorder import context_of, place_of
 from minibuild.record.records import Build, Records, Step, build_of
 from minibuild.record.result_tree import ResultTrees
+from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Story, newest_before, story
 from minibuild.record.writing import FORMAT, MOST_OF_A_PLACE, row_of, version
 from minibuild.session.request import BuildRequest
@@ -187,6 +188,7 @@ class _Planner:
                 results[vertex.digest] = foreseen.likely.found._replace(cached=False)
             inputs = [None if i is None else numbers[i.digest] for i in vertex.inputs]
             rows.append(row_of(vertex, inputs, results, {}))
+        mask = mask_of(self._request, self._definition.source.text, vertices)
         source, likely = self._definition.source, [f.likely for f in seen.values()]
         document = {
             "format": FORMAT,
@@ -198,7 +200,7 @@ class _Planner:
             "build_args": dict(self._request.build_args),
             "lab": self._request.lab,
             "source": {"name": source.name, "text": source.text},
-            "vertices": rows,
+            "vertices": mask.data(rows),
             "key_parts": {one.found.key: one.parts for one in likely if one.parts is not None},
         }
         return build_of(document, place_of(self._request), "plan", time.time())

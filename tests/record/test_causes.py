@@ -58,6 +58,17 @@ def test_secret_values_are_not_shown() -> None:
     assert text == "API_TOKEN is new"
 
 
+def test_passwords_in_addresses_are_not_shown() -> None:
+    old, new = "curl http://me:first-pw@host/", "curl http://me:other-pw@host/"
+    (cause,) = differences(parts({"args": old}), parts({"args": new}))
+    assert str(cause) == "command: another password in an address, which is not shown"
+    for member in ({"args": f"{old}; true"}, {"env": [["ADDRESS", old]]}):
+        (cause,) = differences(parts({"args": new, "env": [["ADDRESS", new]], **member}),
+                               parts({"args": new, "env": [["ADDRESS", new]]}))  # fmt: skip
+        assert "-pw" not in str(cause)
+        assert "host" in str(cause)
+
+
 def test_an_exported_secret_is_compared_by_its_digest() -> None:
     old = {"env": [["API_TOKEN", hashed("value")]]}
     assert said(parts(old), parts({"env": [["API_TOKEN", "value"]]})) == []
