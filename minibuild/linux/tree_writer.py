@@ -8,14 +8,14 @@ of calls is fixed, by the kernel for the most part:
    O_EXCL and the like, so a symlink that turns up in between is an error and is not followed.
 2. *Create.* The directory was opened one name at a time, none of them a symlink (`cursor`). A file
    that is to have set-id bits is closed to others until it has its owner; so is each directory.
-3. *Write* the data: all that follows would be undone by it, times and capabilities.
+3. *Write* the data. A write changes times, and drops set-id bits and capabilities.
 4. *Owner.* chown(2) clears set-id bits and drops security.capability, so it comes before both.
 5. *Mode.*
 6. *Attributes.* Access lists (acl(5)) are among them, and chmod(2) would change these.
 7. *Times* last, for everything before changes them.
 
-A directory gets its metadata when the writer leaves it: until then entries are put into it, which
-changes its time, and may need more rights than it gives in the end. Read next: `contents`.
+A directory gets its metadata when the writer leaves it. Until then entries are put into it: that
+changes its time, and may take rights that its mode does not give. Read next: `contents`.
 """
 
 import os

@@ -242,7 +242,7 @@ def failing(*_: object) -> None:
 
 @pytest.mark.parametrize("way", ["stacked", "linked"])
 def test_a_failure_leaves_nothing(bench: Bench, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`failed` is told of the layer while it is still there."""
+    """`failed` is called while the layer is still there."""
     one, two = bench.layer(None, {"a": "a"}), bench.layer(None, {"b": "b"})
     seen: list[bool] = []
     looks: Callable[[str], None] = lambda layer: seen.append(os.path.isdir(layer))  # noqa: E731
