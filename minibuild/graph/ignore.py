@@ -205,6 +205,8 @@ class _Index:
             return True
         wild = _Wild(run, ignore_expression(pattern))
         begin, *_, end = _SPECIAL.split(name)
+        if name.endswith(f"**{end}"):
+            end = end.removeprefix("/")  # `**/` may stand for nothing, and its slash with it
         if begin:
             (self._begin_below if is_below else self._begin).add(begin, wild)
         elif end:

@@ -169,6 +169,15 @@ PATTERNS = st.builds(
 PATHS = st.lists(st.sampled_from(["a", "b", "ab", "c"]), min_size=1, max_size=4).map("/".join)
 
 
+@pytest.mark.parametrize("pattern", ["**/**/a", "a**/b", "**/*/**/a", "?**/b"])
+def test_what_a_double_star_eats_has_no_slash_to_keep(pattern: str) -> None:
+    """`**/` stands for no directory, too: then what follows it is at the beginning, or joined."""
+    paths = ["a", "b/a", "ab", "a/b", "ab/a", "b"]
+    ignore = IgnorePatterns([pattern])
+    for path in paths:
+        assert ignore.excluded(path) is reference_excluded([pattern], path)
+
+
 @given(st.lists(PATTERNS, max_size=5), st.lists(PATHS, min_size=1, max_size=6))
 def test_same_as_the_reference(patterns: list[str], paths: list[str]) -> None:
     ignore = IgnorePatterns(patterns)
