@@ -10,6 +10,7 @@ Read next: `graph.op`.
 """
 
 import threading
+import time
 from typing import Protocol
 
 from minibuild.digest import Digest
@@ -93,6 +94,13 @@ class Warned(NamedTuple):
 
 
 Event = Planned | Started | Completed | Log | Status | Remark | Warned
+
+
+def rfc3339(moment: float) -> str:
+    """A time as documents have it: UTC, with as many decimals as it takes."""
+    whole, micros = divmod(round(moment * 1_000_000), 1_000_000)
+    fraction = f".{micros:06}".rstrip("0") if micros else ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + fraction + "Z"
 
 
 class Report(Protocol):

@@ -14,10 +14,10 @@ from minibuild.attest.sbom import sbom
 from minibuild.attest.statement import Predicate, attach, statement
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
+from minibuild.events import rfc3339
 from minibuild.exporter.result import ImageView, Subject
 from minibuild.graph.frontend import Built, Frontend
 from minibuild.graph.reference import Reference
-from minibuild.oci.config import rfc3339
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.session.request import BuildRequest

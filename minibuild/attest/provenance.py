@@ -8,13 +8,13 @@ LLB, so they stand in `buildConfig.definition`.
 """
 
 import base64
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from minibuild.attest.statement import Predicate, package_url
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import DefinitionError, SourceText
+from minibuild.events import rfc3339
 from minibuild.graph.address import without_credentials
 from minibuild.graph.frontend import Built, Frontend
 from minibuild.graph.op import (
@@ -81,8 +81,8 @@ def provenance(build: BuildFacts, image: Built) -> Predicate:
                 "builder": {"id": asked.builder_id},
                 "metadata": {
                     "invocationID": build.invocation,
-                    "startedOn": _time(build.started),
-                    "finishedOn": _time(build.finished),
+                    "startedOn": rfc3339(int(build.started)),
+                    "finishedOn": rfc3339(int(build.finished)),
                     "buildkit_metadata": buildkit,
                     "buildkit_hermetic": all(_is_hermetic(v) for v in vertices),
                     "buildkit_completeness": {
@@ -94,10 +94,6 @@ def provenance(build: BuildFacts, image: Built) -> Predicate:
             },
         },
     )
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _is_hermetic(vertex: Vertex) -> bool:

@@ -18,6 +18,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, new_name, open_images
 from minibuild.errors import ImageError, UsageError
+from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
 from minibuild.layer.compress import (
     decompressed,
@@ -28,7 +29,7 @@ from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux.beneath import clean
-from minibuild.oci.config import ImageLayer, assemble, rfc3339, store_documents
+from minibuild.oci.config import ImageLayer, assemble, store_documents
 from minibuild.progress.quantity import bytes_text
 
 

@@ -8,11 +8,11 @@ layers give the same image. Rules: image-spec config.md and manifest.md. Read ne
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from minibuild.digest import DiffID, Digest
+from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig, config_to_json
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import (
@@ -128,14 +128,6 @@ def config_bytes(image: ImageConfig, diff_ids: Sequence[str]) -> bytes:
 
 def _sorted(value: Any) -> Any:
     return dict(sorted(value.items())) if isinstance(value, dict) else value
-
-
-def rfc3339(seconds: float) -> str:
-    """A time as image documents have it: UTC, with as many decimals as it takes."""
-    microseconds = round(seconds * 1_000_000)
-    whole, fraction = divmod(microseconds, 1_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-    return text + (f".{fraction:06d}".rstrip("0") if fraction else "") + "Z"
 
 
 def complete_history(

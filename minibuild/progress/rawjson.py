@@ -14,7 +14,17 @@ from collections.abc import Callable
 from typing import Any
 
 from minibuild.digest import Digest, digest_strings
-from minibuild.events import Completed, Event, Log, Planned, Remark, Started, Status, Warned
+from minibuild.events import (
+    Completed,
+    Event,
+    Log,
+    Planned,
+    Remark,
+    Started,
+    Status,
+    Warned,
+    rfc3339,
+)
 from minibuild.progress.console import Console, Sink
 from minibuild.progress.trace import Step, Trace
 
@@ -115,13 +125,6 @@ def _warning(event: Warned) -> dict[str, Any]:
         data["sourceInfo"] = {"filename": event.span.file}
         data["range"] = [{"start": {"line": event.span.first}, "end": {"line": event.span.last}}]
     return data
-
-
-def rfc3339(seconds: float) -> str:
-    """A time since the epoch in RFC 3339, UTC, with the digits of its fraction that count."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    fraction = f".{micros:06}".rstrip("0") if micros else ""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + fraction + "Z"
 
 
 def _base64(data: bytes) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError
+from minibuild.events import rfc3339
 from minibuild.layer.layer import Layer
-from minibuild.oci.config import rfc3339
 from minibuild.oci.content import BlobSource
 from minibuild.oci.document import Member
 from minibuild.oci.model import Descriptor, as_oci

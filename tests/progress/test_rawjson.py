@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from minibuild.events import rfc3339
 from minibuild.progress.console import Console
-from minibuild.progress.rawjson import RawJson, rfc3339
+from minibuild.progress.rawjson import RawJson
 from tests.progress import events_sample as sample
 
 GOLDEN = Path(__file__).parent / "golden"
