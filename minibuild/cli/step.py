@@ -141,6 +141,8 @@ class Stepping:
     def _ask(self, at: int) -> None:
         """Take commands until one goes on. `at` is the step that is looked at: the next one (0), or
         one that is done, counted from the end."""
+        if at and self._next is not None:
+            self._tell(step_text.title(self._halfway.step(self._done[-at].ready.vertex)))
         while True:
             words = self._command()
             if words is None or words[0] == "q":

@@ -98,6 +98,7 @@ def test_where_it_goes_on_to(project: Project) -> None:
     out, said = project.step(script, code=130)
     assert "no step that is left is in line 99" in said
     assert "no step that is left is in a stage nowhere" in said
+    assert f"line {JOIN} " in said
     assert "a\nb\n" in out  # of the second command: the first is in an empty folder
     assert f"line {LINK}" in out
     assert f"line {LAST}" not in out
