@@ -78,7 +78,7 @@ class OutputFile(io.BufferedWriter):
         if kind is None:
             super().__exit__(kind, *rest)
         else:
-            # What is held back goes nowhere: who reads a pipe may have stopped reading.
+            # What is held back is not written: the reader of a pipe may have stopped reading.
             self.raw.close()
 
 
@@ -120,9 +120,9 @@ def _open(dest: str, cancelled: threading.Event | None) -> Iterator["OutputFile"
 def _publish(fd: int, temporary: str, dest: str) -> None:
     """Put a file without a name in the place of `dest`.
 
-    link(2) replaces nothing, so it needs another name for the moment before it is renamed. Who is
-    killed in that moment leaves the name behind, always the same one, and the next to come here
-    takes it away: a lock on the folder says that no process is at work there.
+    link(2) replaces nothing, so the file needs another name for the moment before it is renamed. A
+    process that is killed in that moment leaves the name behind. It is always the same one, and the
+    next export removes it: a lock on the folder says that no process is at work there.
     """
     folder_fd = os.open(os.path.dirname(temporary), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

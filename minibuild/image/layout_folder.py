@@ -1,8 +1,8 @@
 """An OCI layout in a folder that several programs write to: blobs go in, names change.
 
-Comes in: blobs and documents. Goes out: the folder, in which a name means the new manifest. Whoever
-writes holds a lock on the folder itself. Files are written under other names and renamed, and the
-index comes last, so that whoever reads sees the old state or the new one. Rules: image-spec
+Comes in: blobs and documents. Goes out: the folder, in which a name means the new manifest. A
+writer holds a lock on the folder itself. Files are written under other names and renamed, and the
+index comes last, so a reader sees the old state or the new one. Rules: image-spec
 image-layout.md. Read next: `layout`, which reads.
 """
 

@@ -1,6 +1,6 @@
 """Blocks of gzip that were compressed before, and where they are: in layers of the store.
 
-Comes in: the key of a block (see `gzipwrite`). Goes out: its compressed bytes. A layer in which
+Comes in: the key of a block (see `gzip_writer`). Goes out: its compressed bytes. A layer in which
 little is new is mostly made of them, and finding and checking one takes a third of the time that
 compressing it takes.
 
@@ -37,8 +37,8 @@ class _Block(NamedTuple):
 
 
 class StoredBlocks:
-    """Implements `gzipwrite.KnownBlocks` for one layer in the making; `blobs` is the folder of the
-    blobs."""
+    """Implements `gzip_writer.KnownBlocks` for one layer in the making; `blobs` is the folder of
+    the blobs."""
 
     __slots__ = ("_blobs", "_fds", "_folder", "_found", "_lock", "_made")
 
@@ -60,7 +60,7 @@ class StoredBlocks:
             name, block = self._found[key]
             fd = self._open(name)
         if fd < 0 or not 0 < block.size_bytes < _MOST_BYTES:
-            return None  # Nothing at all has a right checksum, too.
+            return None  # A record of zeros would be right about a block of no bytes.
         try:
             data = os.pread(fd, block.size_bytes, block.offset)
         except OSError:

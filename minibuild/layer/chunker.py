@@ -3,8 +3,8 @@
 Comes in: the tar, a full buffer at a time. Goes out: how much of it is the next block. Cuts at
 fixed distances would all move when a file in front of them grows. These are at the header of the
 highest rank in the second half of what a block can take, so that behind a change they soon fall
-onto the places where they were, and the blocks behind are the ones of before (see `blocks`).
-Nothing but the bytes decides, so equal tars are cut alike, whatever wrote them.
+onto the places where they were, and the blocks behind it are the same as before (see
+`chunk_cache`). Nothing but the bytes decides, so equal tars are cut alike, whatever wrote them.
 Read next: `gzip_writer`.
 """
 

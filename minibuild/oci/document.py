@@ -1,12 +1,12 @@
 """Documents that others wrote: JSON, read member by member.
 
-Comes in: bytes of anybody. Goes out: typed values, or an error that names the document and the
+Comes in: bytes from any source. Goes out: typed values, or an error that names the document and the
 member: `config sha256:...: config.Env[2] is a number, not a string`. All documents pass through
 here: manifests, indexes, configs, caches, logins, answers of registries.
 
-What Go's encoding/json takes is taken: null is the same as a member that is missing, and what is no
-UTF-8, such as half of a surrogate pair, becomes U+FFFD. Refused are depths that would exhaust the
-stack of whoever walks the value later, and numbers that JSON cannot write again (NaN, 1e999).
+It accepts what Go's encoding/json accepts: null is the same as a missing member, and what is no
+UTF-8, such as half of a surrogate pair, becomes U+FFFD. It refuses values that are nested so deep
+that code which walks them would run out of stack, and numbers that JSON cannot write (NaN, 1e999).
 Read next: `model`, which knows what the documents of images hold.
 """
 
@@ -154,7 +154,7 @@ class Member:
         return self
 
     def _typed(self, kind: type, name: str) -> Any:
-        # True is an int to Python, and not to anybody else.
+        # True is an int in Python, and not in JSON.
         fits = isinstance(self.value, kind) and (kind is bool or not isinstance(self.value, bool))
         if self.value is not None and not fits:
             raise self.wrong(f"is {_kind(self.value)}, not {name}")

@@ -1,6 +1,6 @@
 """The documents of the OCI image specification: descriptors, manifests, indexes and configs.
 
-Comes in: JSON, from ourselves or from anybody. Goes out: typed values, checked: a manifest that
+Comes in: JSON, from this program or any other. Goes out: typed values, checked: a manifest that
 got through `parse_manifest` holds only digests from which a path can be made, and sizes that are
 numbers; in a config the environment is a list of strings, and so on. Written documents have the
 members in the order in which BuildKit writes them.

@@ -1,7 +1,7 @@
 """Whole images: every document and blob of one, walked, copied and counted.
 
-Comes in: a descriptor and a source. Goes out: descriptors, the lowest first, so that whoever
-copies in this order never has a document whose parts are missing. Read next: `image.validate`.
+Comes in: a descriptor and a source. Goes out: descriptors, the lowest first: a copy in
+this order never has a document whose parts are missing. Read next: `image.validate`.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ def manifests_of(source: BlobSource, top: Descriptor) -> Iterator[tuple[Descript
 def _documents(
     source: BlobSource, top: Descriptor, depth: int, seen: set[Digest]
 ) -> Iterator[tuple[Descriptor, Manifest | None]]:
-    """Manifests, and indexes (as None) after what they list, each index once: a thousand times
-    the same one in another, and that in a third, is soon more than anybody can count."""
+    """Manifests, and indexes (as None) after what they list. Each index comes once: one that lists
+    another a thousand times, and is itself listed a thousand times, would take for ever."""
     if depth > _MAX_DEPTH:
         raise ImageError(f"more than {_MAX_DEPTH} indexes lead to each other")
     data = read_document(source, top, MAX_DOCUMENT_BYTES)

@@ -262,7 +262,7 @@ class _Stream:
             self._response = None
 
     def close(self) -> None:
-        """Be done. A connection in the middle of a blob is of no use to anybody else."""
+        """Be done. A connection in the middle of a blob cannot be used for another request."""
         if self._response is not None and self._at >= self._descriptor.size:
             self._response.release_conn()
             self._response = None

@@ -6,8 +6,8 @@ one know the other; the keys in it are ours, so neither builder finds steps in t
 Two members are additions: `keys`, further keys of a record, and `base`, the layers that a layer was
 made on where these are not just the one below it (`parent`) with all below that.
 
-A document comes from anybody who may write to the place. What is parsed names only layers that are
-there, and a layer stands only on layers before it.
+A document may come from any account that can write to the place. What is parsed names only layers
+that are there, and a layer stands only on layers before it.
 Read next: `places`.
 """
 

@@ -44,8 +44,8 @@ class Departure(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A step by its canonical key, with the keys that lead to it and its result, if anybody has
-    it."""
+    """A step by its canonical key, with the keys that lead to it and its result, if that is in a
+    cache."""
 
     canonical: Digest
     keys: tuple[Digest, ...]
