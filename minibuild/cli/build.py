@@ -36,8 +36,12 @@ def run(options: argparse.Namespace, session: Session) -> int:
         check_format(options)
         call = call_of(options)
         if call is not None:
+            _check_without(options, "a question builds nothing", report_file="report")
             return _defined(request, session, lambda full: _ask(full, options, call, session, mode))
     _check_streams(request, session)
+    if options.builder:
+        why = "a builder elsewhere keeps its steps"
+        _check_without(options, why, report_file="report", step="step", on_error="on-error")
     if options.step:
         from minibuild.cli.step import check
 
@@ -65,6 +69,13 @@ def run(options: argparse.Namespace, session: Session) -> int:
     if said and mode not in ("quiet", "rawjson"):
         session.tell(said)
     return code
+
+
+def _check_without(options: argparse.Namespace, why: str, **flags: str) -> None:
+    """Raise `UsageError` if one of these flags is given, which are of no use here."""
+    for name, flag in flags.items():
+        if getattr(options, name) not in ("", False, "exit"):
+            raise UsageError(f"--{flag} is of no use here: {why}", hint=f"leave out --{flag}")
 
 
 def _mention_variables(session: Session, mode: Mode, *, loads: bool) -> None:

@@ -123,6 +123,9 @@ def _sleeping() -> bool:
         ),
         (["--builder=unix:///x", "--cache-to=type=local,dest=x"], 2, "a cache in a folder"),
         (["--builder=unix:///x", "--target=none"], 6, "none"),
+        (["--builder=unix:///x", "--step"], 2, "--step is of no use here"),
+        (["--builder=unix:///x", "--on-error=keep"], 2, "--on-error is of no use here"),
+        (["--check", "--report=x.html"], 2, "--report is of no use here"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
