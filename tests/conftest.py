@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from minibuild.store.layout import Store
 from tests.support import busybox, probes
 
 CHECKOUT = Path(__file__).parent.parent
+
+# Tests fork. A process that is forked from one with clients of gRPC must not go on with their work.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 # How long an example takes, or making it up, is no outcome: a machine may have much else to do.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -123,6 +127,13 @@ def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = str(tmp_path_factory.mktemp("busybox") / "busybox.tar")
     busybox.write_tar(binary, path)
     return path
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name, for sockets: those of pytest are too deep for one."""
+    with tempfile.TemporaryDirectory(prefix="mb-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 class Cli:

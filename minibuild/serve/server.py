@@ -23,6 +23,7 @@ from minibuild.session.environment import Environment
 # A build holds up to six calls open, a client with several builds that many times more.
 _THREADS = 256
 _TURN_S = 0.2
+_MAX_PATH_BYTES = 107  # unix(7), and a zero behind it
 _GRACE_S = 5.0
 
 
@@ -32,6 +33,11 @@ def socket_path(address: str) -> str:
     if not separator or scheme != "unix" or not path.startswith("/"):
         raise UsageError(
             f"invalid address {address!r}", hint="write the path of a socket: unix:///run/x.sock"
+        )
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise UsageError(
+            f"the path of a socket has {_MAX_PATH_BYTES} bytes at most, and {path} has more",
+            hint="choose a shorter one with --addr",
         )
     return path
 
@@ -64,8 +70,9 @@ def serve(
     _claim(path)
     before = os.umask(0o177)  # the socket is ours alone from its first moment
     try:
-        if not server.add_insecure_port(f"unix:{path}"):
-            raise HostError(f"cannot listen at {path}")
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise HostError(f"cannot listen at {path}: {error}") from None
     finally:
         os.umask(before)
     server.start()

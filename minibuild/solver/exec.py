@@ -7,6 +7,7 @@ Read next: `cachemounts`, `executor.api`.
 """
 
 import os
+import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import assert_never
@@ -96,6 +97,9 @@ def _written(ready: ReadyVertex, op: Exec, number: int) -> Result:
     return found.result if found is not None else ()
 
 
+_BY_SIGNAL = tuple(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+_SIGNAL_S = 0.1
+
 Actives = Mapping[int | None, SnapshotID]
 """The snapshots that a step changes: its root filesystem (None), and mounts by their index."""
 
@@ -138,7 +142,9 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) ->
             progress.remark(f"{error.message}; so its files are copied")
             return False
     if ended.code:
-        raise _failure(op, ended, tail, build.resources, cancelled=build.cancelled.is_set())
+        # A signal for the whole group (Ctrl-C) may end the step before this process has seen it.
+        turn = _SIGNAL_S if ended.code in _BY_SIGNAL else 0
+        raise _failure(op, ended, tail, build.resources, cancelled=build.cancelled.wait(turn))
     return True
 
 

@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
 
 @pytest.fixture
-def builder(tmp_path: Path, cli: Cli) -> Iterator[str]:
+def builder(tmp_path: Path, short_folder: Path, cli: Cli) -> Iterator[str]:
     """The address of a builder with a store of its own."""
-    address = f"unix://{tmp_path}/s.sock"
+    address = f"unix://{short_folder}/s.sock"
     process = cli.start("serve", "--addr", address, env={"MINIBUILD_ROOT": str(tmp_path / "other")})
     assert process.stderr is not None
     assert process.stderr.readline() == f"listening at {address}\n"

@@ -92,7 +92,7 @@ def test_a_directory_that_was_removed(builds: Builds, tmp_path: Path) -> None:
 
 
 SLIPS = {
-    "a tag in capitals": (("-t", "App"), "repository name must be lowercase"),
+    "a tag in capitals": (("-t", "App"), "repository name (library/App) must be lowercase"),
     "a tag with a digest": (("-t", "app@sha256:" + "0" * 64), "a tag cannot contain a digest"),
     "no such folder": (("-o", "type=oci,dest=/no/such/x.tar"), "there is no directory /no/such"),
     "a file as a directory": (("-o", "type=local,dest=/etc/passwd"), "is a file, and type=local"),

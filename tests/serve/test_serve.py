@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
 
 @pytest.fixture
-def server(cli: Cli, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    path = str(tmp_path / "s.sock")
+def server(cli: Cli, short_folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    path = str(short_folder / "s.sock")
     process = cli.start("serve", "--addr", f"unix://{path}")
     assert process.stderr is not None
     assert process.stderr.readline() == f"listening at unix://{path}\n"
@@ -199,12 +199,14 @@ def _sleeping() -> bool:
     return False
 
 
-def test_it_ends_by_itself(cli: Cli, tmp_path: Path) -> None:
-    done = cli("serve", "--addr", f"unix://{tmp_path}/s", "--idle-exit", "1s")
-    assert done.stderr.startswith("listening at") and not (tmp_path / "s").exists()
+def test_it_ends_by_itself(cli: Cli, short_folder: Path) -> None:
+    done = cli("serve", "--addr", f"unix://{short_folder}/s", "--idle-exit", "1s")
+    assert done.stderr.startswith("listening at") and not (short_folder / "s").exists()
 
 
 def test_two_servers_at_one_address(cli: Cli, server: Any) -> None:
     done = cli("serve", "--addr", f"unix://{server[0]}", code=2)
     assert "there is a server at" in done.stderr
+    long = f"unix:///{'x' * 120}"
+    assert "has 107 bytes at most" in cli("serve", "--addr", long, code=2).stderr
     assert "write the path of a socket" in cli("serve", "--addr", "tcp://0.0.0.0:1", code=2).stderr

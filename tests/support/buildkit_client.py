@@ -7,6 +7,7 @@ go through the call `Control/Session`.
 import os
 import queue
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,6 @@ class Client:
         self.received = place / "received"
         self.sent: list[str] = []
         self.statuses: list[Any] = []
-        self._place = place
         self._folders = folders
         self._secrets = secrets
         self.received.mkdir(exist_ok=True)
@@ -86,6 +86,7 @@ class Client:
         finally:
             listener.close()
             server.stop(None).wait()
+            listener.remove()
             hand.shutdown()
 
     def _watch(self, ref: str) -> None:
@@ -112,7 +113,8 @@ class Client:
         server = grpc.server(ThreadPoolExecutor(8))
         for name, handlers in services.items():
             server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
-        path = self._place / f"session-{session}"
+        # A socket has a short name: pytest's folders are too deep for it.
+        path = Path(tempfile.mkdtemp(prefix="mb-", dir="/tmp")) / "s"
         server.add_insecure_port(f"unix:{path}")
         server.start()
         methods = [f"/{name}/{method}" for name, found in services.items() for method in found]
@@ -220,6 +222,7 @@ class _Pump:
     """The call `Control/Session`: carries bytes between the builder and a socket of ours."""
 
     def __init__(self, channel: Any, path: Path, session: str, methods: list[str]) -> None:
+        self._path = path
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(str(path))
         self._outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -251,3 +254,8 @@ class _Pump:
     def close(self) -> None:
         self._outgoing.put(None)
         self._connection.close()
+
+    def remove(self) -> None:
+        """Remove the socket, when nothing listens there any more."""
+        self._path.unlink(missing_ok=True)
+        self._path.parent.rmdir()
