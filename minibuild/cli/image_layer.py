@@ -48,20 +48,12 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
     platform = platform_of(options.platform, session.environment)
     root = session.root
+    unable = _enter()
     with open_images(root) as images:
         image = image_of(images, options.image, platform)
         number = _number(options.number, len(image.layers))
         forms = of_tar(image, number)
-    unable = ""
-    try:
-        from minibuild.rootless.enter import enter
-
-        enter()
-    except HostError as error:
-        unable = error.message
-    else:
-        with open_images(root) as images:
-            image = image_of(images, options.image, platform)
+        if not unable:
             forms = forms_on_disk(root, forms, image, session.tell)
     path = options.path.strip("/")
     rows = [r for r in forms.rows if not path or f"{r.path}/".startswith(f"{path}/")]
@@ -72,6 +64,21 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if len(rows) > _SHOWN and not options.all:
         session.say(f"... and {len(rows) - _SHOWN} more: see them with --all")
     return 0
+
+
+def _enter() -> str:
+    """Enter a user namespace, if snapshots need one. Returns why that cannot be, or nothing.
+
+    This comes before all else: layers are read by several threads, and a process may enter one only
+    while it has a single one.
+    """
+    from minibuild.rootless.enter import enter
+
+    try:
+        enter()
+    except HostError as error:
+        return error.message
+    return ""
 
 
 def _number(word: str, layers: int) -> int:
