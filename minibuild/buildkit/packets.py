@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.rpc import Failure
+from minibuild.linux.contents import write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.startup.tuples import NamedTuple
 
@@ -191,9 +192,7 @@ class _Incoming:
         self._left -= len(data)
         if self._left < 0:
             raise Failure(f"{self.entry.path!r} is larger than the client said")
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        write_all(self._fd, data)
 
     def finish(self, directory_fd: int) -> None:
         self._open(directory_fd)

@@ -14,6 +14,7 @@ from minibuild.errors import DefinitionError, HostError
 from minibuild.executor.api import BindPath, BindTree, SecretFile, Tmpfs
 from minibuild.linux import owner, syscalls
 from minibuild.linux.beneath import open_beneath
+from minibuild.linux.contents import write_all
 from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
@@ -87,9 +88,7 @@ class Scratch:
         with closing_fd(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         ) as fd:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(fd, data)
             if uid or gid:
                 owner.fchown(fd, uid, gid, path)
             os.fchmod(fd, mode)

@@ -16,12 +16,12 @@ from minibuild.exporter.destination import write_error
 from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
 from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
-from minibuild.linux.contents import Copier
+from minibuild.linux.contents import READ, Copier, write_all
+from minibuild.linux.cursor import Cursor
+from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.startup.tuples import NamedTuple
 
 _NS = 1_000_000_000
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LocalExport(NamedTuple):
@@ -55,7 +55,10 @@ def export_local(
         raise UsageError(f"destination {dest} is not a directory") from None
     except OSError as error:
         raise write_error(error, dest) from error
-    copy = _Copy(tree.fd, dest_fd, clamp_epoch, delete, cancelled)
+    try:
+        copy = _Copy(tree.fd, dest_fd, clamp_epoch, delete, cancelled)
+    finally:
+        os.close(dest_fd)
     try:
         for path in walk(tree.fd):
             if path not in tree.files:
@@ -84,8 +87,7 @@ def _refuse_precious(dest: str) -> None:
 
 
 class _Copy:
-    """Copies entries in walk order. Keeps the directories from the root to the current one open,
-    so no name is ever looked up twice."""
+    """Writes entries in walk order. -1 as an owner leaves a file to the caller, see chown(2)."""
 
     def __init__(
         self,
@@ -101,32 +103,24 @@ class _Copy:
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree_fd}"
         self._epoch = clamp_epoch
-        self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
-        self._open: list[tuple[str, int, os.stat_result | None]] = [("", dest_fd, None)]
+        self._writer = TreeWriter(dest_fd)
         self._links: dict[tuple[int, int], str] = {}
         self._delete = delete
-        self._sweep("", dest_fd)
+        self._sweep("")
 
     def close(self) -> None:
         """Close all directories."""
-        for _, fd, _ in self._open:
-            os.close(fd)
-        self._open = []
+        self._writer.close()
 
     def finish(self) -> None:
         """Leave all directories, which gives them their modes and times."""
-        while len(self._open) > 1:
-            self._leave()
+        self._writer.finish()
 
     def write(self, name: str, data: bytes) -> None:
         """A new file in the destination itself."""
-        (_, dest_fd, _), *_ = self._open
-        remove_tree(dest_fd, name)
-        fd = os.open(name, _NEW_FILE, FILE_MODE, dir_fd=dest_fd)
-        with open(fd, "wb", buffering=0) as file:
-            file.write(data)
-            time_ns = file_time(self._epoch) * _NS
-            os.utime(fd, ns=(time_ns, time_ns))
+        time_ns = file_time(self._epoch) * _NS
+        metadata = Metadata(stat.S_IFREG | FILE_MODE, -1, -1, (time_ns, time_ns))
+        self._writer.file(name, metadata, lambda fd: write_all(fd, data))
         self.written += 1
 
     def add(self, path: str) -> None:
@@ -135,99 +129,62 @@ class _Copy:
         source = f"{self._source}/{path}"
         found = device.seen(os.lstat(source), source)
         folder, _, name = path.rpartition("/")
-        while self._open[-1][0] != folder:
-            self._leave()
-        dir_fd = self._open[-1][1]
+        self._writer.enter(folder)
+        metadata = Metadata(found.st_mode, -1, -1, self._times(found))
         if stat.S_ISDIR(found.st_mode):
-            self._enter(path, name, dir_fd, found)
-        elif not self._linked(path, name, dir_fd, found):
-            remove_tree(dir_fd, name)
-            if not self._make(source, name, dir_fd, found):
+            self._writer.directory(name, metadata)
+            # Writable for us until everything is in it, also if it was there already.
+            os.fchmod(self._writer.fd, stat.S_IMODE(found.st_mode) | 0o700)
+            self._sweep(path)
+        elif stat.S_ISSOCK(found.st_mode):
+            return
+        elif not self._linked(path, name, found):
+            if stat.S_ISREG(found.st_mode):
+                self._file(source, name, metadata, found.st_size)
+            elif not self._special(source, name, metadata, found):
                 return
         self.written += 1
 
-    def _enter(self, path: str, name: str, dir_fd: int, found: os.stat_result) -> None:
-        try:
-            fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
-        except OSError:
-            remove_tree(dir_fd, name)
-            os.mkdir(name, 0o700, dir_fd=dir_fd)
-            fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
-        # Writable for us until everything is in it.
-        os.fchmod(fd, stat.S_IMODE(found.st_mode) | 0o700)
-        self._open.append((path, fd, found))
-        self._sweep(path, fd)
-
-    def _sweep(self, path: str, fd: int) -> None:
+    def _sweep(self, path: str) -> None:
         """Remove from a directory what that of the result does not have."""
-        for name in os.listdir(fd) if self._delete else ():
+        for name in os.listdir(self._writer.fd) if self._delete else ():
             if not os.path.lexists(f"{self._source}/{path}/{name}"):
-                remove_tree(fd, name)
+                remove_tree(self._writer.fd, name)
 
-    def _leave(self) -> None:
-        _, fd, found = self._open.pop()
-        assert found is not None
-        os.fchmod(fd, stat.S_IMODE(found.st_mode))
-        os.utime(fd, ns=self._times(found))
-        os.close(fd)
-
-    def _linked(self, path: str, name: str, dir_fd: int, found: os.stat_result) -> bool:
+    def _linked(self, path: str, name: str, found: os.stat_result) -> bool:
         """Make another name of a file that was copied, if this is one."""
         if found.st_nlink < 2 or not stat.S_ISREG(found.st_mode):
             return False
         first = self._links.setdefault((found.st_dev, found.st_ino), path)
         if first == path:
             return False
-        remove_tree(dir_fd, name)
-        # No component can be a symlink: all of them were made, or entered, by this export.
-        os.link(first, name, src_dir_fd=self._open[0][1], dst_dir_fd=dir_fd, follow_symlinks=False)
+        above, _, first_name = first.rpartition("/")
+        with Cursor(self._writer.root_fd) as other:
+            self._writer.link(name, first_name, other.enter(above))
         return True
 
-    def _make(self, source: str, name: str, dir_fd: int, found: os.stat_result) -> bool:
-        mode = found.st_mode
-        if stat.S_ISREG(mode):
-            self._make_file(source, name, dir_fd, found)
-            return True
-        if stat.S_ISLNK(mode):
-            os.symlink(os.readlink(source), name, dir_fd=dir_fd)
-        elif stat.S_ISSOCK(mode):
-            return False
-        else:
-            if not self._make_node(name, dir_fd, found):
-                return False
-            os.chmod(name, stat.S_IMODE(mode), dir_fd=dir_fd)
-        os.utime(name, ns=self._times(found), dir_fd=dir_fd, follow_symlinks=False)
-        return True
-
-    def _make_node(self, name: str, dir_fd: int, found: os.stat_result) -> bool:
-        kind = stat.S_IFMT(found.st_mode)
+    def _file(self, source: str, name: str, metadata: Metadata, size: int) -> None:
+        source_fd = os.open(source, READ)
         try:
-            os.mknod(name, kind | 0o600, found.st_rdev, dir_fd=dir_fd)
+            self._writer.file(name, metadata, lambda fd: self._copier.copy(source_fd, fd, size))
+        finally:
+            os.close(source_fd)
+
+    def _special(self, source: str, name: str, metadata: Metadata, found: os.stat_result) -> bool:
+        target = os.readlink(source) if stat.S_ISLNK(found.st_mode) else ""
+        try:
+            self._writer.special(name, metadata, target, found.st_rdev)
         except PermissionError:
-            try:
-                device.make_placeholder(dir_fd, name, kind, found.st_rdev)
-            except PermissionError:
-                self.skipped.append(f"{name}: making device nodes is not permitted here")
-                return False
+            self.skipped.append(f"{name}: making device nodes is not permitted here")
+            return False
+        made = os.stat(name, dir_fd=self._writer.fd, follow_symlinks=False)
+        if stat.S_ISREG(made.st_mode):
             what = "an empty file with the device's numbers in its attributes"
             self.skipped.append(f"{name}: making device nodes is not permitted here: it is {what}")
         return True
 
-    def _make_file(self, source: str, name: str, dir_fd: int, found: os.stat_result) -> None:
-        source_fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
-            try:
-                self._copier.copy(source_fd, fd, found.st_size)
-                os.fchmod(fd, stat.S_IMODE(found.st_mode))
-                os.utime(fd, ns=self._times(found))
-            finally:
-                os.close(fd)
-        finally:
-            os.close(source_fd)
-
     def _times(self, found: os.stat_result) -> tuple[int, int]:
         mtime_ns = found.st_mtime_ns
-        if self._clamp_ns is not None:
-            mtime_ns = min(mtime_ns, self._clamp_ns)
+        if self._epoch is not None:
+            mtime_ns = min(mtime_ns, self._epoch * _NS)
         return mtime_ns, mtime_ns

@@ -26,7 +26,7 @@ from minibuild.fileop.api import (
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux import xattr
-from minibuild.linux.contents import READ, Copier, same_contents
+from minibuild.linux.contents import READ, Copier, same_contents, write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.linux.xattr import CAPABILITY
@@ -116,7 +116,7 @@ class TreeSink(Sink):
     def _regular(self, name: str, entry: Entry) -> None:
         if entry.data is not None:
             data = entry.data
-            self._tree.file(name, _metadata(entry), lambda fd: _write_all(fd, data))
+            self._tree.file(name, _metadata(entry), lambda fd: write_all(fd, data))
             return
         try:
             source_fd = self._source_fd = os.open(entry.name, READ, dir_fd=entry.dir_fd)
@@ -207,9 +207,3 @@ def _metadata(entry: Entry) -> Metadata:
     mtime_ns = entry.mtime_ns
     times = None if mtime_ns is None else (mtime_ns, mtime_ns)
     return Metadata(entry.mode, entry.uid, entry.gid, times)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -16,6 +16,7 @@ from minibuild.errors import ImageError
 from minibuild.layer.tar_format import KINDS, TarEntry
 from minibuild.layer.tar_reader import TarReader
 from minibuild.linux.beneath import clean, makedirs_beneath, open_beneath, real_path
+from minibuild.linux.contents import write_all
 from minibuild.linux.owner import chown
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 
@@ -172,8 +173,6 @@ def _fill(fd: int, size: int, extents: Iterable[tuple[int, memoryview]]) -> None
         if offset != end:
             os.lseek(fd, offset, os.SEEK_SET)
         end = offset + len(piece)
-        done = os.write(fd, piece)
-        while done < len(piece):
-            done += os.write(fd, piece[done:])
+        write_all(fd, piece)
     if end < size:
         os.ftruncate(fd, size)

@@ -39,6 +39,13 @@ def extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
             raise
 
 
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of it: write(2) may take less, and takes 2 GiB at most."""
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, memoryview(data)[done:])
+
+
 class Copier:
     """Copies file contents. Holds the buffer, because a fresh one costs a page fault per page."""
 

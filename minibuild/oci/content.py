@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, cast
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError, StoreError, lack
 from minibuild.graph.reference import Reference
+from minibuild.linux.contents import write_all
 from minibuild.oci.model import Descriptor
 from minibuild.store.layout import Store
 
@@ -54,12 +55,10 @@ def full_disk(error: OSError, what: str) -> StoreError:
     )
 
 
-def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+def append(fd: int, data: bytes | bytearray | memoryview) -> None:
     """Append to a blob in the making. Raises `StoreError` if the disk is full."""
     try:
-        done = os.write(fd, data)
-        while done < len(data):
-            done += os.write(fd, memoryview(data)[done:])
+        write_all(fd, data)
     except OSError as error:
         raise full_disk(error, "a blob") from error
 
@@ -86,7 +85,7 @@ class BlobWriter:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`. Raises `StoreError` if the disk is full."""
         self._sha.update(data)
-        write_all(self._fd, data)
+        append(self._fd, data)
         self.size += len(data)
 
     def digest(self) -> Digest:

@@ -19,7 +19,7 @@ from minibuild.oci.content import (
     BlobSource,
     ContentStore,
     Verifier,
-    write_all,
+    append,
 )
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
@@ -193,7 +193,7 @@ class BlobFetch(BlobSource):
                 except ImageError:
                     os.ftruncate(fd, 0)
                     raise
-                write_all(fd, chunk)
+                append(fd, chunk)
                 progress()
                 meter(self.descriptor, received.size)
 
