@@ -1,0 +1,105 @@
+"""A tree copied to a directory that may hold something already."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import UsageError
+from minibuild.exporter.local import LocalExport, export_local
+from minibuild.exporter.tar import Tree
+
+
+def export(source: Path, dest: Path, **options: bool) -> LocalExport:
+    fd = os.open(source, os.O_RDONLY)
+    try:
+        return export_local(Tree("", fd), str(dest), **options)
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    tree = tmp_path / "source"
+    (tree / "dir").mkdir(parents=True)
+    (tree / "dir" / "file").write_text("new")
+    (tree / "dir" / "file").chmod(0o640)
+    os.link(tree / "dir" / "file", tree / "name")
+    os.symlink("dir/file", tree / "link")
+    os.utime(tree / "dir" / "file", ns=(5, 7))
+    os.utime(tree / "dir", ns=(5, 9))
+    (tree / "dir").chmod(0o550)
+    return tree
+
+
+def nothing(dest: Path) -> None:
+    pass
+
+
+def link_for_directory(dest: Path) -> None:
+    outside = dest.parent / "outside"
+    outside.mkdir()
+    os.symlink(outside, dest / "dir")
+
+
+def directory_for_file(dest: Path) -> None:
+    (dest / "name" / "deep").mkdir(parents=True)
+
+
+def links_for_files(dest: Path) -> None:
+    outside = dest.parent / "outside-file"
+    outside.write_text("precious")
+    (dest / "dir").mkdir()
+    os.symlink(outside, dest / "dir" / "file")
+    os.symlink(outside, dest / "link")
+
+
+def closed_directory(dest: Path) -> None:
+    (dest / "dir").mkdir()
+    (dest / "dir" / "file").write_text("old")
+    (dest / "dir").chmod(0o500)
+
+
+@pytest.mark.parametrize(
+    "before", [nothing, link_for_directory, directory_for_file, links_for_files, closed_directory]
+)
+def test_what_is_in_the_way_is_replaced(
+    tmp_path: Path, source: Path, before: Callable[[Path], None]
+) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    before(dest)
+    done = export(source, dest)
+    assert done == LocalExport(4, ())
+    assert (dest / "dir" / "file").read_text() == "new"
+    assert (dest / "dir" / "file").stat().st_ino == (dest / "name").stat().st_ino
+    assert stat.S_IMODE((dest / "name").stat().st_mode) == 0o640
+    assert stat.S_IMODE((dest / "dir").lstat().st_mode) == 0o550
+    assert (dest / "name").stat().st_mtime_ns == 7
+    assert (dest / "dir").lstat().st_mtime_ns == 9
+    assert os.readlink(dest / "link") == "dir/file"
+    outside = tmp_path / "outside"
+    assert not outside.exists() or not os.listdir(outside)
+    kept = tmp_path / "outside-file"
+    assert not kept.exists() or kept.read_text() == "precious"
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_other_files_stay_unless_they_are_to_go(tmp_path: Path, source: Path, delete: bool) -> None:
+    dest = tmp_path / "dest"
+    (dest / "dir" / "old").mkdir(parents=True)
+    (dest / "other").write_text("")
+    export(source, dest, delete=delete)
+    assert (dest / "other").exists() is not delete
+    assert (dest / "dir" / "old").exists() is not delete
+
+
+def test_the_working_directory_is_not_emptied(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source)
+    with pytest.raises(UsageError, match="would remove everything else"):
+        export(source, tmp_path, delete=True)
+    assert source.exists()
