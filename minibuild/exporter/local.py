@@ -18,6 +18,7 @@ from minibuild.linux import device
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, write_all
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.startup.tuples import NamedTuple
 
@@ -55,21 +56,12 @@ def export_local(
         raise UsageError(f"destination {dest} is not a directory") from None
     except OSError as error:
         raise write_error(error, dest) from error
-    try:
-        copy = _Copy(tree.fd, dest_fd, clamp_epoch, delete, cancelled)
-    finally:
-        os.close(dest_fd)
-    try:
-        for path in walk(tree.fd):
-            if path not in tree.files:
-                copy.add(path)
-        copy.finish()
-        for name, data in tree.files.items():
-            copy.write(name, data)
-    except OSError as error:
-        raise write_error(error, dest) from error
-    finally:
-        copy.close()
+    with closing_fd(dest_fd), TreeWriter(dest_fd) as writer:
+        copy = _Copy(tree.fd, writer, clamp_epoch, delete, cancelled)
+        try:
+            copy.all_of(tree)
+        except OSError as error:
+            raise write_error(error, dest) from error
     return LocalExport(copy.written, tuple(copy.skipped))
 
 
@@ -92,7 +84,7 @@ class _Copy:
     def __init__(
         self,
         tree_fd: int,
-        dest_fd: int,
+        writer: TreeWriter,
         clamp_epoch: int | None,
         delete: bool,
         cancelled: threading.Event | None,
@@ -103,18 +95,19 @@ class _Copy:
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree_fd}"
         self._epoch = clamp_epoch
-        self._writer = TreeWriter(dest_fd)
+        self._writer = writer
         self._links: dict[tuple[int, int], str] = {}
         self._delete = delete
+
+    def all_of(self, tree: Tree) -> None:
+        """Copy a tree and its further files."""
         self._sweep("")
-
-    def close(self) -> None:
-        """Close all directories."""
-        self._writer.close()
-
-    def finish(self) -> None:
-        """Leave all directories, which gives them their modes and times."""
+        for path in walk(tree.fd):
+            if path not in tree.files:
+                self.add(path)
         self._writer.finish()
+        for name, data in tree.files.items():
+            self.write(name, data)
 
     def write(self, name: str, data: bytes) -> None:
         """A new file in the destination itself."""

@@ -12,10 +12,10 @@ from minibuild.exporter.local import LocalExport, export_local
 from minibuild.exporter.tar import Tree
 
 
-def export(source: Path, dest: Path, **options: bool) -> LocalExport:
+def export(source: Path, dest: Path, *, delete: bool = False) -> LocalExport:
     fd = os.open(source, os.O_RDONLY)
     try:
-        return export_local(Tree("", fd), str(dest), **options)
+        return export_local(Tree("", fd), str(dest), delete=delete)
     finally:
         os.close(fd)
 
