@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minibuild.cli.catalogue import load
-from minibuild.cli.doctor_container import FORMS
+from minibuild.linux.container import FORMS
 from tests.conftest import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/ci.md").read_text()

@@ -210,9 +210,9 @@ def _elsewhere(
 
 
 def _enter(session: Session, *, quietly: bool) -> None:
-    from minibuild.rootless.enter import enter
+    from minibuild.rootless.enter import enter_if_possible
 
-    limits = enter()
+    limits = enter_if_possible()
     if limits and not quietly:
         session.tell(f"note: {limits} (see `minibuild doctor`)")
 

@@ -15,7 +15,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, table
 from minibuild.errors import UsageError
-from minibuild.rootless.enter import enter
+from minibuild.rootless.enter import enter_if_possible
 
 if TYPE_CHECKING:
     from minibuild.record.records import Build, Records
@@ -27,7 +27,7 @@ def _records(session: Session) -> "Records":
     from minibuild.record.records import Records
 
     root = session.root
-    enter()
+    enter_if_possible()
     return Records(root)
 
 

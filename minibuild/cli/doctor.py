@@ -1,7 +1,8 @@
 """`minibuild doctor`: what this machine can do for builds, and how to mend what it cannot.
 
 Comes in: the findings of `minibuild.linux.probe`. Goes out: a table with advice, and the exit
-code: 0 if builds work, even if slower or with fewer ids than they could; 3 if they cannot.
+code: 0 if builds work, even if slower or with fewer ids than they could; 3 if they cannot, or only
+those without a RUN.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from minibuild.linux.probe import Finding, check_host
 from minibuild.progress.console import Part, painted
 
 # Without these no step runs. What else is missing makes builds slower or poorer.
-_NEEDED = frozenset(("store", "kernel", "openat2", "mount api", "user namespaces"))
+_NAMESPACES = "user namespaces"
+_NEEDED = frozenset(("store", "kernel", "openat2", "mount api", _NAMESPACES))
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 
 
@@ -25,7 +27,7 @@ def _parser() -> Parser:
     made = Parser(
         "minibuild doctor",
         description="Check what this machine can do, and say how to mend what it cannot. "
-        "The exit code is 3 if builds cannot work.",
+        "The exit code is 3 if builds cannot work, or only those without a RUN.",
     )
     made.add_format()
     return made
@@ -33,9 +35,11 @@ def _parser() -> Parser:
 
 def _run(options: argparse.Namespace, session: Session) -> int:
     findings = [_store(session.root), *check_host(session.root), limits()]
-    works = not any(f.name in ("mount api", "user namespaces") and not f.ok for f in findings)
+    works = not any(f.name in ("mount api", _NAMESPACES) and not f.ok for f in findings)
     environment = session.environment
     if around := container(environment.variables, works=works, uid=environment.uid):
+        if "namespaces" in around.advice:  # With the lines for this kind of container.
+            findings = [f._replace(advice="") if f.name == _NAMESPACES else f for f in findings]
         findings.append(around)
     code = HostError.exit_code if any(verdict(f) == "missing" for f in findings) else 0
     if options.format == "json":
@@ -49,7 +53,9 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         for said in finding.advice.splitlines():
             session.say(f"    {said}")
     if code:
-        session.say("\nBuilds cannot work here until what is missing is mended.")
+        missing = {finding.name for finding in findings if verdict(finding) == "missing"}
+        what = "Builds with a RUN" if missing == {_NAMESPACES} else "Builds"
+        session.say(f"\n{what} cannot work here until what is missing is mended.")
     return code
 
 

@@ -9,56 +9,9 @@ import os
 from collections.abc import Mapping
 
 from minibuild.linux.advice import read_setting
+from minibuild.linux.container import FORMS, lines
 from minibuild.linux.probe import Finding
 from minibuild.startup.tuples import NamedTuple
-
-
-class Form(NamedTuple):
-    """How a kind of container is configured: `parts` by what they allow, joined between `head` and
-    `tail`; `beside` is a line for what has to be said elsewhere."""
-
-    head: str
-    parts: Mapping[str, str]
-    joint: str = " "
-    tail: str = ""
-    beside: Mapping[str, str] = {}
-
-
-_DOCKER = {
-    "seccomp": "--security-opt seccomp=unconfined",
-    "apparmor": "--security-opt apparmor=unconfined",
-    "selinux": "--security-opt label=disable",
-    "proc": "--security-opt systempaths=unconfined",
-    "ids": "--user 0",
-}
-_KUBERNETES = {
-    "seccomp": "seccompProfile: {type: Unconfined}",
-    "apparmor": "appArmorProfile: {type: Unconfined}",
-    "selinux": "seLinuxOptions: {type: spc_t}",
-    "proc": "procMount: Unmasked",
-    "ids": "runAsUser: 0",
-}
-_POD = {name: "and in the pod's spec, hostUsers: false" for name in ("proc", "ids")}
-FORMS: Mapping[str, Form] = {
-    "Kubernetes": Form("securityContext: {", _KUBERNETES, ", ", "}", _POD),
-    "GitLab on Kubernetes": Form(
-        'patch = """{containers: [{name: build, securityContext: {',
-        _KUBERNETES,
-        ", ",
-        '}}]}""" in a [[runners.kubernetes.pod_spec]] of the runner',
-        _POD,
-    ),
-    "GitLab on docker": Form(
-        "security_opt = [",
-        {"seccomp": '"seccomp:unconfined"', "apparmor": '"apparmor:unconfined"'},
-        ", ",
-        "] in [runners.docker] of the runner",
-        {"ids": 'user = "root" beside it'},
-    ),
-    "GitHub Actions": Form("container: {options: ", _DOCKER, tail="} in the job"),
-    "docker": Form("docker run ", _DOCKER),
-    "podman": Form("podman run ", {**_DOCKER, "proc": "--security-opt unmask=ALL"}),
-}
 
 
 class Around(NamedTuple):
@@ -94,16 +47,6 @@ def container(
     advice = [f"{_why(missing)}. Write"]
     advice += [line for kind in kinds for line in lines(kind, missing)]
     return Finding("container", False, found, "\n".join(advice))
-
-
-def lines(kind: str, missing: list[str]) -> list[str]:
-    """What to write where a container of this kind is configured."""
-    form = FORMS[kind]
-    found = []
-    if parts := [form.parts[name] for name in missing if name in form.parts]:
-        found.append(f"  {kind}: {form.head}{form.joint.join(parts)}{form.tail}")
-    beside = [form.beside[name] for name in missing if name in form.beside]
-    return found + [f"    {line}" for line in beside[:1]]
 
 
 def look_around(variables: Mapping[str, str], root: str = "/") -> Around | None:

@@ -62,7 +62,9 @@ def describe(
     if not (logged and isinstance(error, StepFailed)):
         lines += [("  ", shortened(line)) for line in error.detail.splitlines()]
     if error.hint:
-        lines.append((*_painted("hint:", _YELLOW, colours), " ", shortened(error.hint)))
+        first, *more = error.hint.splitlines()
+        lines.append((*_painted("hint:", _YELLOW, colours), " ", shortened(first)))
+        lines += [(shortened(line),) for line in more]
     return lines
 
 

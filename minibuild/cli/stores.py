@@ -25,7 +25,7 @@ from minibuild.oci.model import (
     parse_index,
 )
 from minibuild.oci.transfer import manifests_of
-from minibuild.rootless.enter import enter
+from minibuild.rootless.enter import enter_if_possible
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import hold
@@ -86,7 +86,7 @@ def open_images(root: str) -> Iterator[Images]:
 def open_store(session: Session, *, alone: bool = False) -> Iterator["Worker"]:
     """The store with everything that works on it, and with the privileges that its files need."""
     root = session.root
-    enter()
+    enter_if_possible()
     # Only now: a process with two threads may not enter a user namespace.
     from minibuild.worker.worker import open_worker
 

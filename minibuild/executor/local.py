@@ -36,7 +36,7 @@ from minibuild.executor.wire import (
 from minibuild.linux.channel import Channel, close_all, memory_file, pair
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.device import is_marked
-from minibuild.linux.namespace import in_user_namespace
+from minibuild.linux.namespace import in_user_namespace, require_namespaces
 from minibuild.linux.owner import maps_single_id
 from minibuild.linux.resources import UNLIMITED, Resources
 
@@ -53,7 +53,8 @@ _SIGKILL = 9
 
 def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecutor":
     """An executor that keeps its few files in `folder`. `resources` are the limits that steps will
-    most likely have."""
+    most likely have. Raises `NamespaceRefused` where no step can run."""
+    require_namespaces()
     try:
         os.makedirs(os.path.join(folder, SCRATCH), exist_ok=True)
     except OSError as error:

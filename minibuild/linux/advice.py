@@ -45,11 +45,10 @@ def user_namespace_advice(code: int) -> str:
                 "this is a chroot, and Linux makes no user namespace in one: enter the folder with "
                 "systemd-nspawn(1), bwrap(1) or pivot_root(2), or build as root"
             )
-        return (
-            "a container has to allow it: docker and podman with `--security-opt "
-            "seccomp=unconfined --security-opt apparmor=unconfined`; `minibuild doctor` has the "
-            "lines for Kubernetes, GitLab and GitHub"
-        )
+        from minibuild.linux.container import FORMS, lines
+
+        found = [line for kind in FORMS for line in lines(kind, ("seccomp", "apparmor"))]
+        return "\n".join(["a container has to allow it. Write", *found])
     return "build as root"
 
 

@@ -8,6 +8,7 @@ processes are forked *before* unshare(2) and wait for it on a pipe. They use for
 more: this runs at every start. Read next: `idmap`, `probe`.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
@@ -21,12 +22,42 @@ if TYPE_CHECKING:
 _FIRST_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO in the kernel's proc_ns.h
 
 
+class NamespaceRefused(HostError):
+    """The host lets this process enter no user namespace that is good for mounting. The process is
+    as it was before."""
+
+
 def needs_user_namespace() -> bool:
     """Whether this process lacks what a build needs and has to enter a user namespace first.
 
     The capabilities are asked, not the user id: root in a container may have few of them.
     """
     return os.geteuid() != 0 or not capabilities.has(capabilities.BUILDER)
+
+
+def require_namespaces() -> None:
+    """Raise `NamespaceRefused` if this process may make no namespaces, nor enter a user namespace
+    for that."""
+    if not needs_user_namespace():
+        return
+    code = errno_of_user_namespace()
+    reason = os.strerror(code) if code else "they may not mount"
+    raise NamespaceRefused(
+        f"a RUN needs namespaces of its own, and this host refuses them: {reason}",
+        hint=advice(code or errno.EPERM),
+    )
+
+
+def errno_of_user_namespace() -> int:
+    """0 if unshare(2) of a user namespace works, else why not."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        except OSError as error:
+            os._exit(error.errno or 255)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def in_user_namespace() -> bool:
@@ -43,7 +74,8 @@ def in_user_namespace() -> bool:
 def enter_user_namespace(plan: "IdMapPlan") -> None:
     """Enter a new user namespace with these maps, and a new mount namespace owned by it.
 
-    The process must have a single thread. Raises `HostError` if the host forbids it.
+    The process must have a single thread. Raises `NamespaceRefused` if the host forbids it, and
+    `HostError` if it allows it and the maps are wrong.
     """
     writers = _start_writers(plan)
     try:
@@ -51,7 +83,7 @@ def enter_user_namespace(plan: "IdMapPlan") -> None:
     except OSError as error:
         for writer in writers:
             writer.abandon()
-        raise HostError(
+        raise NamespaceRefused(
             f"cannot enter a user namespace: {error.strerror}", hint=advice(error.errno or 0)
         ) from error
     if plan.way == "single":

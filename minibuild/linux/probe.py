@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 from minibuild.linux import idmap, syscalls, xattr
 from minibuild.linux.advice import read_setting, user_namespace_advice
-from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
+from minibuild.linux.namespace import (
+    enter_user_namespace,
+    errno_of_user_namespace,
+    in_user_namespace,
+    needs_user_namespace,
+)
 from minibuild.linux.root_mount import contain_mounts
 from minibuild.startup.tuples import NamedTuple
 
@@ -33,9 +38,13 @@ class Finding(NamedTuple):
 def check_host(folder: str) -> list[Finding]:
     """All findings, in an order that is good to read. `folder` or a parent of it must exist."""
     folder = existing_parent(folder)
-    findings = [kernel(), openat2(), mount_api()]
+    findings = [kernel(), openat2()]
     if needs_user_namespace():
-        findings += [user_namespaces(), subordinate_ids()]
+        findings.append(user_namespaces())
+    if findings[-1].ok:
+        findings.append(mount_api())
+        if needs_user_namespace():
+            findings.append(subordinate_ids())
     findings += [overlay(folder), seccomp(), attributes(), disk(folder)]
     return findings
 
@@ -97,24 +106,13 @@ def user_namespaces() -> Finding:
     code = errno_of_user_namespace()
     if code:
         reason = os.strerror(code)
-        return Finding("user namespaces", False, reason, user_namespace_advice(code))
+        found = f"{reason}: all works but a RUN that is not cached"
+        return Finding("user namespaces", False, found, user_namespace_advice(code))
     problem = in_namespaces(lambda: syscalls.mount("tmpfs", "/", "tmpfs"))
     if problem:
         advice = user_namespace_advice(errno.EPERM)
         return Finding("user namespaces", False, f"no mounts inside: {problem}", advice)
     return Finding("user namespaces", True, "work")
-
-
-def errno_of_user_namespace() -> int:
-    """0 if unshare(2) of a user namespace works, else why not."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
-        except OSError as error:
-            os._exit(error.errno or 255)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def subordinate_ids() -> Finding:
@@ -160,7 +158,7 @@ def overlay(folder: str, *, userxattr: bool | None = None) -> Finding:
     name = "overlay with userxattr" if userxattr else "overlay"
     problem = in_namespaces(lambda: _try_overlay(folder, userxattr))
     if problem and needs_user_namespace() and errno_of_user_namespace():
-        return Finding(name, False, "needs a user namespace, see above")
+        return Finding(name, False, "needs a user namespace: snapshots are copies")
     if problem:
         return Finding(
             name,

@@ -21,10 +21,9 @@ def main(number: int) -> int:
     """Serve one build on the channel with this number."""
     from minibuild.errors import BuildError
     from minibuild.linux.channel import Channel
-    from minibuild.linux.idmap import plan_id_maps
-    from minibuild.linux.namespace import enter_user_namespace
     from minibuild.linux.rpc import Callee
     from minibuild.linux.signals import stopping
+    from minibuild.rootless.enter import enter_if_possible
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The caller may ignore them.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -44,7 +43,7 @@ def main(number: int) -> int:
             cancelled.set()  # The caller is gone.
 
     try:
-        enter_user_namespace(plan_id_maps())
+        enter_if_possible()
         from minibuild.builder import run_build
 
         # Only now: a process with two threads may not enter a user namespace.

@@ -2,7 +2,16 @@
 
 A process can enter one only while it has a single thread, and stays in it for the rest of its
 life; a command of the command line has no other plans. See `minibuild.linux.namespace`.
+
+Where there is none to be had, as in most containers, the process stays what it is, and does all
+that takes no process of the image: everything but RUN. Its snapshots are copies then, for it may
+not mount, and as an ordinary user it notes down the owners that it cannot give.
 """
+
+from minibuild.linux.namespace import NamespaceRefused, needs_user_namespace
+
+SINGLE_ID = "this account has one id: all files belong to root, USER and --chown have no effect"
+NO_NAMESPACES = "there are no namespaces here: everything works but a RUN that is not cached"
 
 
 def enter() -> str:
@@ -10,8 +19,6 @@ def enter() -> str:
 
     Returns a sentence about what is limited there, or nothing.
     """
-    from minibuild.linux.namespace import needs_user_namespace
-
     if not needs_user_namespace():
         return ""
     from minibuild.linux.idmap import plan_id_maps
@@ -19,6 +26,12 @@ def enter() -> str:
 
     plan = plan_id_maps()
     enter_user_namespace(plan)
-    if plan.way != "single":
-        return ""
-    return "this account has one id: all files belong to root, USER and --chown have no effect"
+    return SINGLE_ID if plan.way == "single" else ""
+
+
+def enter_if_possible() -> str:
+    """The same, but stay outside where there is no user namespace to be had."""
+    try:
+        return enter()
+    except NamespaceRefused:
+        return NO_NAMESPACES

@@ -14,7 +14,7 @@ import stat
 from typing import Literal
 
 from minibuild.errors import BuildError, HostError
-from minibuild.linux.namespace import in_user_namespace
+from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
 from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.snapshot.view import View
@@ -52,6 +52,8 @@ def _id_map() -> str:
 
 def _problem(store: Store, overlay: OverlaySnapshotter) -> str:
     """Why overlay cannot be used, or ""; tried until it works once."""
+    if needs_user_namespace():  # There was none to be had.
+        return "this process may not mount"
     name = f"overlay {overlay.whiteouts} {os.uname().release} {os.geteuid()} {_id_map()}"
     if store.db.execute("SELECT 1 FROM probes WHERE name = ?", (name,)).fetchone():
         return ""

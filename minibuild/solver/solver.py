@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from minibuild.cache.records import RemoteCache, StepKeys
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import BuildError
+from minibuild.errors import BuildError, located
 from minibuild.events import Completed, Planned, Remark, Started, VertexInfo, Warned
 from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
+from minibuild.linux.namespace import needs_user_namespace
 from minibuild.solver.inputs import read_fast_parts
 from minibuild.solver.keys import ReadyVertex, readers
 from minibuild.solver.layers import LayerPlan, Packing
@@ -158,7 +159,10 @@ class Solver:
         """What does the work from now on, until `stack` is closed. This process has one thread."""
         # The step server first: the fewer modules are loaded, the sooner it is there.
         if any(isinstance(vertex.op, Exec) for vertex in left):
-            self._warn_of_limits(self._build.executor().unkept(self._build.resources))
+            if needs_user_namespace():  # There was none to be had, so all of these are to be known.
+                self._refuse_to_run(left)
+            else:
+                self._warn_of_limits(self._build.executor().unkept(self._build.resources))
         from minibuild.solver.copiers import Copiers
         from minibuild.solver.step import Steps
 
@@ -168,6 +172,16 @@ class Solver:
         steps = Steps(self._build, self._sources, self._lookup, plan(), copiers)
         stack.callback(steps.close)
         return lambda declined, done: steps.do(ReadyVertex.of(declined.vertex, done), declined.hint)
+
+    def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
+        """Raise `NamespaceRefused` if a step is certain to run."""
+        from minibuild.solver.unable import first_to_run
+
+        known = self.reached()
+        step = first_to_run(left, known, lambda ready: self._lookup.ask(ready, self._read))
+        if step is not None:
+            with located(step.note.span):
+                self._build.executor()
 
     # --- Reports ---
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.doctor_container import FORMS, container, lines
+from minibuild.cli.doctor_container import container
+from minibuild.linux.container import FORMS, lines
 
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 MASKED = "23 22 0:21 / /proc rw - proc proc rw\n24 23 0:22 / /proc/kcore rw - tmpfs tmpfs rw\n"
