@@ -77,7 +77,7 @@ def seen(found: os.stat_result, target: str | int) -> os.stat_result:
     if device is None:
         return found
     kind, rdev = device
-    return _with(found, kind | stat.S_IMODE(found.st_mode), rdev)
+    return altered(found, mode=kind | stat.S_IMODE(found.st_mode), rdev=rdev)
 
 
 def _device(target: str | int) -> tuple[int, int] | None:
@@ -91,9 +91,21 @@ def _device(target: str | int) -> tuple[int, int] | None:
         return None  # None, or none of ours.
 
 
-def _with(found: os.stat_result, mode: int, rdev: int) -> os.stat_result:
-    """`found` with another mode and device number; all else stays, nanoseconds included."""
+def altered(
+    found: os.stat_result,
+    *,
+    mode: int | None = None,
+    uid: int | None = None,
+    gid: int | None = None,
+    rdev: int | None = None,
+) -> os.stat_result:
+    """`found` with other values for what is given; all else stays, nanoseconds included."""
     # As copy.replace would do it: what its constructor takes is what it reduces to.
     made_from: Any = found.__reduce__()[1]
-    values, named = made_from
-    return os.stat_result((mode, *values[1:]), {**named, "st_rdev": rdev})
+    values, named = list(made_from[0]), dict(made_from[1])
+    for position, value in ((stat.ST_MODE, mode), (stat.ST_UID, uid), (stat.ST_GID, gid)):
+        if value is not None:
+            values[position] = value
+    if rdev is not None:
+        named["st_rdev"] = rdev
+    return os.stat_result(values, named)

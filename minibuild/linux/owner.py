@@ -10,11 +10,18 @@ import errno
 import os
 
 from minibuild.errors import HostError
+from minibuild.linux import capabilities
 
 
 def maps_single_id() -> bool:
     """Whether this process lives in a user namespace with one mapped user or group id."""
     return _mapped("/proc/self/uid_map") == 1 or _mapped("/proc/self/gid_map") == 1
+
+
+def are_recorded() -> bool:
+    """Whether files can be given to no other owner here, so that owners are recorded beside them
+    (`recorded`): in a user namespace with one single id, and for an account that is in none."""
+    return maps_single_id() or not capabilities.has(("CHOWN",))
 
 
 def mapped_ids() -> tuple[int, int]:

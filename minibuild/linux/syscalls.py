@@ -11,6 +11,7 @@ Every argument type is declared once, below; ctypes guesses wrong for 64-bit val
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Iterable
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_uint, c_uint64, c_ulong, c_void_p
 
@@ -77,7 +78,8 @@ MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_IDMAP = 0x00100000
 
-# renameat2(2)
+# statx(2), renameat2(2)
+STATX_INO, STATX_BTIME = 0x100, 0x800
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
@@ -110,6 +112,7 @@ _SYS_CLONE3 = 435
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_SYS_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
 
 _renameat2 = function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
 _open_tree = function("syscall", c_long, c_int, c_char_p, c_uint)
@@ -123,6 +126,8 @@ _mount_setattr = function("syscall", c_long, c_int, c_char_p, c_uint, c_void_p, 
 _clone = ctypes.PyDLL(None, use_errno=True)["syscall"]
 _clone.argtypes = (c_long, c_ulong, c_void_p, c_void_p, c_void_p, c_void_p)
 _clone.restype = c_long
+_STATX = struct.Struct("=I28xQ40xqI")  # stx_mask, stx_ino, stx_btime
+_statx = function("syscall", c_long, c_int, c_char_p, c_int, c_uint, c_void_p)
 _seccomp = function("syscall", c_long, c_uint, c_uint, c_void_p)
 _keyctl = function("syscall", c_long, c_int, c_char_p)
 
@@ -354,6 +359,18 @@ def renameat2(
     if _renameat2(old_dir_fd, raw_old, new_dir_fd, raw_new, flags) < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), old, None, new)
+
+
+def birth(dir_fd: int, path: str) -> tuple[int, int]:
+    """The inode of a file by statx(2), and when it was made, in nanoseconds; 0 if the filesystem
+    does not know. Follows no symlink. An empty path is the open file itself."""
+    number, found = _SYS_STATX.get(os.uname().machine, -1), ctypes.create_string_buffer(256)
+    flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
+    if _statx(number, dir_fd, os.fsencode(path), flags, STATX_INO | STATX_BTIME, found) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    known, inode, seconds, nanoseconds = _STATX.unpack_from(found)
+    return inode, seconds * 10**9 + nanoseconds if known & STATX_BTIME else 0
 
 
 def load_seccomp_filter(program: bytes, *, listener: bool = False) -> int:
