@@ -20,6 +20,7 @@ class Entry(NamedTuple):
 CATALOGUE: Mapping[str, Entry] = {
     "build": Entry("build", "build an image from a Dockerfile"),
     "serve": Entry("serve", "build for docker buildx, docker compose and buildctl"),
+    "buildkitd": Entry("buildkitd", "serve, with the flags and settings of BuildKit's daemon"),
     "verify": Entry("verify", "build twice, and name the first step and file that differ"),
     "run": Entry("run", "run a command in a fresh, writable view of an image"),
     "image ls": Entry("image", "list the images in the store"),

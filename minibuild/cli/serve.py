@@ -39,13 +39,13 @@ def default_address(session: Session) -> str:
 def run(options: argparse.Namespace, session: Session) -> int:
     """Serve."""
     from minibuild.cli.calls import Call, shown
+    from minibuild.serve.config import Config
     from minibuild.serve.server import serve
 
     address = options.addr or default_address(session)
     serve(
         address,
-        session.root,
-        session.environment,
+        Config(session.root, session.environment),
         lambda method, answer: shown(Call(method), answer, "Dockerfile"),
         ready=lambda: session.tell(f"listening at {address}"),
         idle_s=duration(options.idle_exit) if options.idle_exit else None,

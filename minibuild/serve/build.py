@@ -20,13 +20,13 @@ from minibuild.oci.model import parse_config
 from minibuild.rootless.parent import build_in_child
 from minibuild.serve.answers import answer_of, failure_of
 from minibuild.serve.attributes import output_attributes
+from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.filesync import send_file, send_folder
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream
-from minibuild.session.environment import Environment
-from minibuild.session.request import Attestations, BuildResult, Output
+from minibuild.session.request import ENTITLEMENTS, Attestations, BuildResult, Output
 
 _START_S = 15.0
 _OUTPUTS = ("oci", "docker", "image", "local", "tar")
@@ -36,12 +36,13 @@ _CONFIG = "containerimage.config"
 class Builder:
     """What all builds share: the store, the sessions, the folders that are kept."""
 
-    def __init__(self, types: Types, root: str, environment: Environment) -> None:
+    def __init__(self, types: Types, config: Config) -> None:
         self.types = types
-        self.root = root
-        self.environment = environment
+        self.config = config
+        self.root = config.root
+        self.environment = config.environment
         self.sessions = Sessions()
-        self.folders = KeptFolders(os.path.join(root, "contexts"))
+        self.folders = KeptFolders(os.path.join(self.root, "contexts"))
         self.finished = False
         self._builds: dict[str, Build] = {}
         self._by_definition: dict[Digest, tuple[Build, str]] = {}
@@ -112,8 +113,18 @@ class Build:
         from tempfile import TemporaryDirectory
 
         self.asked = asked
+        self._check_entitlements(asked.Entitlements)
         self.folder = self.resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
         self._begun.set()
+
+    def _check_entitlements(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in ENTITLEMENTS:
+                raise Failure(f"unknown entitlement {name}")
+            if name not in self.builder.config.entitlements:
+                raise Failure(
+                    f"granting entitlement {name} is not allowed by build daemon configuration"
+                )
 
     def wait_for_begin(self) -> None:
         """Wait for `Control/Solve`. Raises `Failure`."""

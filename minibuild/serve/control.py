@@ -68,7 +68,10 @@ class Control:
         )
         return self._types["WorkerRecord"](
             ID="minibuild",
-            Labels={"org.mobyproject.buildkit.worker.executor": "oci"},
+            Labels={
+                "org.mobyproject.buildkit.worker.executor": "oci",
+                **self._builder.config.labels,
+            },
             platforms=[platform],
             BuildkitVersion=self._version(),
         )
@@ -103,8 +106,8 @@ class Control:
         """Wait for the definition that comes by the gateway, build it, and say what was made."""
         build = self._builder.build(request.Ref)
         context.add_callback(build.cancel)
-        build.begin(request)
         try:
+            build.begin(request)
             if request.Frontend or getattr(request.Definition, "def"):
                 # Programs that need no gateway of their own say it all at once.
                 result = self._gateway.result(build, request, dict(request.FrontendAttrs))

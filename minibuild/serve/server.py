@@ -18,7 +18,7 @@ from minibuild.buildkit.rpc import OPTIONS, api_types
 from minibuild.errors import HostError, UsageError
 from minibuild.serve import bridge, control, gateway
 from minibuild.serve.build import Builder
-from minibuild.session.environment import Environment
+from minibuild.serve.config import Config
 
 # A build holds up to six calls open, a client with several builds that many times more.
 _THREADS = 256
@@ -44,8 +44,7 @@ def socket_path(address: str) -> str:
 
 def serve(
     address: str,
-    root: str,
-    environment: Environment,
+    config: Config,
     show: gateway.Show,
     *,
     ready: Callable[[], None],
@@ -58,7 +57,7 @@ def serve(
 
     types = api_types()
     path = socket_path(address)
-    builder = Builder(types, root, environment)
+    builder = Builder(types, config)
     made = gateway.Gateway(show)
     front = control.Control(builder, made)
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=OPTIONS)

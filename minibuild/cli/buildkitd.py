@@ -1,0 +1,63 @@
+"""`minibuild buildkitd`: the server of `serve`, started the way BuildKit's daemon is.
+
+Comes in: flags of `buildkitd` and its settings, a TOML file. Goes out: builds for the clients that
+connect, until a signal. So what starts a `buildkitd`, such as a unit of systemd or BuildKit's own
+test suites, can start this instead. Rules: moby/buildkit `cmd/buildkitd`. Read next:
+`minibuild.serve.config`.
+"""
+
+import argparse
+import os
+
+from minibuild.cli.command import Command, Session
+from minibuild.cli.parser import Parser
+
+_CONFIG = "/etc/buildkit/buildkitd.toml"
+_ADDRESS = "unix:///run/buildkit/buildkitd.sock"
+_THE_WORKER = "minibuild has one worker, which is always there"
+_COLLECTS = "`minibuild prune` removes what is not needed, when it is run"
+
+
+def parser() -> Parser:
+    """The parser of `minibuild buildkitd`."""
+    made = Parser(
+        "minibuild buildkitd",
+        description="Serve as `minibuild serve` does, with flags and settings of buildkitd.",
+        epilog="Of the settings it uses registries, entitlements and labels: see docs/buildkit.md.",
+    )
+    made.add_argument("--addr", default=_ADDRESS, metavar="unix://PATH", help="where to listen")
+    made.add_argument("--config", default="", metavar="FILE", help=f"settings; else {_CONFIG}")
+    made.repeated(
+        "--allow-insecure-entitlement",
+        metavar="NAME",
+        help="what builds may ask for: network.host, security.insecure",
+    )
+    made.repeated("--oci-worker-labels", metavar="KEY=VALUE", help="labels of the worker")
+    made.habit("--oci-worker", _THE_WORKER)
+    made.add_argument("--containerd-worker", choices=("false",), help=argparse.SUPPRESS)
+    made.add_argument("--oci-worker-gc", choices=("false",), help=argparse.SUPPRESS)
+    return made
+
+
+def run(options: argparse.Namespace, session: Session) -> int:
+    """Serve."""
+    from minibuild.cli.calls import Call, shown
+    from minibuild.serve.config import Config, daemon_config
+    from minibuild.serve.server import serve
+
+    path = options.config or (_CONFIG if os.path.exists(_CONFIG) else "")
+    config = Config(session.root, session.environment, frozenset())
+    if path:
+        config = daemon_config(path, session.root, session.environment)
+    granted = config.entitlements | set(options.allow_insecure_entitlement)
+    labels = dict(word.partition("=")[::2] for word in options.oci_worker_labels)
+    serve(
+        options.addr,
+        config._replace(entitlements=granted, labels={**config.labels, **labels}),
+        lambda method, answer: shown(Call(method), answer, "Dockerfile"),
+        ready=lambda: session.tell(f"listening at {options.addr}"),
+    )
+    return 0
+
+
+COMMANDS = {"buildkitd": Command(parser, run)}
