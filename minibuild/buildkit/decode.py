@@ -55,9 +55,10 @@ class _Decoder:
         note = self._note(digest, message, kind)
         if kind is None:
             return inputs[0] if inputs else None
-        vertex = self._vertex(kind, digest, message, inputs, note)
-        self._outputs[digest, 0] = vertex
-        return vertex
+        outputs = self._vertices(kind, message, inputs, note)
+        for number, vertex in outputs.items():
+            self._outputs[digest, number] = vertex
+        return outputs.get(0)
 
     def _input(self, reference: Any) -> Vertex | None:
         try:
@@ -68,19 +69,21 @@ class _Decoder:
                 hint="ops have to stand behind those that they use",
             ) from None
 
-    def _vertex(
-        self, kind: str, digest: Digest, message: Any, inputs: Sequence[Vertex | None], note: Note
-    ) -> Vertex | None:
+    def _vertices(
+        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note
+    ) -> dict[int, Vertex | None]:
+        """The vertices of an op, by the numbers of its outputs."""
         if kind == "exec":
-            vertex, mounts = decode_exec(message, inputs, note)
-            for number, index in mounts.items():
-                output = Vertex(op.MountOutput(index), (vertex,), note)
-                self._outputs[digest, number] = output
-            return vertex
+            return dict(decode_exec(message, inputs, note))
+        if kind == "file":
+            return dict(decode_file(message.file, inputs, note))
+        return {0: self._vertex(kind, message, inputs, note)}
+
+    def _vertex(
+        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note
+    ) -> Vertex | None:
         if kind == "source":
             return Vertex(_source(message), (), note)
-        if kind == "file":
-            return decode_file(message.file, inputs, note)
         if kind == "merge":
             return merge([pick(inputs, item.input) for item in message.merge.inputs], note)
         if kind == "diff":

@@ -5,7 +5,7 @@ Rules: moby/buildkit `solver/pb/ops.proto`, `solver/llbsolver/ops/exec.go`.
 Read next: `decode_file`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.definition import SCRATCH
@@ -22,25 +22,36 @@ _SEED = "/cache"
 _AGENT = "SSH_AUTH_SOCK"
 
 
-def decode_exec(
-    message: Any, inputs: Sequence[Vertex | None], note: Note
-) -> tuple[Vertex, dict[int, int]]:
-    """The vertex of an Exec; and the outputs that are mounts, by their number: the index of the
-    mount. Raises `DefinitionError`."""
+def decode_exec(message: Any, inputs: Sequence[Vertex | None], note: Note) -> Mapping[int, Vertex]:
+    """The vertex of an Exec, and those of mounts that are outputs, by the numbers of the outputs.
+    Raises `DefinitionError`."""
     body = message.exec
-    if list(body.meta.validExitCodes) not in ([], [0]):
-        raise DefinitionError("steps that may end with other codes than 0 are not possible here")
     roots = [mount for mount in body.mounts if mount.dest == "/"]
-    if len(roots) != 1 or roots[0].readonly or roots[0].selector not in ("", "/"):
-        raise DefinitionError("a step needs one root, which it may write to, and all of a tree")
-    mounts = _Mounts(inputs, _at(inputs, roots[0].input))
+    if len(roots) != 1 or roots[0].mountType != _BIND or roots[0].selector not in ("", "/"):
+        raise DefinitionError("a step needs one root, which is all of a tree")
+    root = roots[0]
+    mounts = _Mounts(inputs, _at(inputs, root.input))
     for mount in body.mounts:
         if mount.dest != "/":
             mounts.add(mount)
     for secret in body.secretenv:
         mounts.made.append(op.SecretMount(secret.ID, env=secret.name, required=not secret.optional))
+    vertex = Vertex(_exec(message, mounts, readonly=root.readonly), mounts.inputs, note)
+    outputs = {
+        number: Vertex(op.MountOutput(index), (vertex,), note)
+        for number, index in mounts.outputs.items()
+    }
+    if root.output != SCRATCH:
+        outputs[root.output] = vertex
+    return outputs
+
+
+def _exec(message: Any, mounts: "_Mounts", *, readonly: bool) -> op.Exec:
+    body = message.exec
     meta = body.meta
-    made = op.Exec(
+    if body.cdiDevices:
+        raise DefinitionError("devices of the host are not possible here")
+    return op.Exec(
         args=tuple(meta.args),
         env=tuple(_environment(meta.env, mounts.made)),
         cwd=meta.cwd or "/",
@@ -52,8 +63,9 @@ def decode_exec(
         add_hosts=tuple((host.Host, host.IP) for host in meta.extraHosts),
         ulimits=tuple(op.Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in meta.ulimit),
         platform=_platform(message.platform),
+        readonly=readonly,
+        exit_codes=tuple(meta.validExitCodes) or (0,),
     )
-    return Vertex(made, mounts.inputs, note), mounts.outputs
 
 
 def _at(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
@@ -105,7 +117,7 @@ class _Mounts:
         """Take one mount."""
         target = mount.dest.rstrip("/") or "/"
         if mount.mountType == _BIND:
-            if mount.output > 0:
+            if mount.output != SCRATCH:
                 self.outputs[mount.output] = len(self.made)
             self.made.append(
                 op.BindMount(
@@ -113,7 +125,7 @@ class _Mounts:
                     self._index(_at(self._given, mount.input)),
                     mount.selector or "/",
                     mount.readonly,
-                    mount.output > 0,
+                    mount.output != SCRATCH,
                 )
             )
         elif mount.mountType == _CACHE:

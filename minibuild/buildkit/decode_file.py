@@ -1,149 +1,172 @@
-"""A `FileOp` as a File.
+"""A `FileOp` as Files.
 
-Comes in: an op and its inputs. Goes out: a vertex. An op may be any net of actions; ours is a
-chain, each action on the result of the one before, and so is what BuildKit's frontend and most
-programs make. Copies have the flags of COPY and ADD, or those of a single file. Rules:
-moby/buildkit `solver/pb/ops.proto`, `solver/llbsolver/ops/file.go`. Read next: `decode`.
+Comes in: an op and its inputs. Goes out: a vertex for each of its outputs. The actions of an op are
+a net: each goes on from an input or from the result of another action. A File of ours is a chain,
+so an action that others branch off from is a vertex of its own. Rules: moby/buildkit
+`solver/pb/ops.proto`, `solver/llbsolver/ops/file.go`. Read next: `decode`.
 """
 
+import posixpath
 from collections.abc import Sequence
 from typing import Any
 
 from minibuild.buildkit.definition import SCRATCH
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
-from minibuild.graph.pattern import escape_glob
+from minibuild.graph.pattern import escape_glob, has_wildcard
 from minibuild.graph.vertex import Note, Vertex
+from minibuild.startup.tuples import NamedTuple
 
 _NOW = -1
 _KEEP_MODE = -1
-_AS_COPY = (True, True, True, True, True)
-_AS_ONE_FILE = (False, False, True, False, False)
 
 
-def decode_file(body: Any, inputs: Sequence[Vertex | None], note: Note) -> Vertex:
-    """The vertex of a File. Raises `DefinitionError`."""
+def decode_file(body: Any, inputs: Sequence[Vertex | None], note: Note) -> dict[int, Vertex]:
+    """The vertices of a File, by the numbers of its outputs. Raises `DefinitionError`."""
     if not body.actions:
         raise DefinitionError("a file op without an action")
-    decoder = _Decoder(inputs, body.actions[0].input)
+    decoder = _Decoder(inputs, note)
+    outputs = {}
     for number, action in enumerate(body.actions):
-        decoder.add(number, action, is_last=number == len(body.actions) - 1)
-    return Vertex(op.File(tuple(decoder.actions)), decoder.inputs, note)
+        decoder.add(action)
+        if action.output != SCRATCH:
+            outputs[action.output] = decoder.result(number)
+    return outputs
+
+
+class _Chain(NamedTuple):
+    """Actions on a base. `number` is that of the base among the inputs of the op."""
+
+    number: int
+    actions: tuple[op.FileAction, ...] = ()
+    inputs: tuple[Vertex | None, ...] = ()
 
 
 class _Decoder:
-    """The actions so far, and the inputs that they need: first the base."""
+    """The results of the actions so far."""
 
-    def __init__(self, given: Sequence[Vertex | None], base: int) -> None:
-        self.actions: list[op.FileAction] = []
+    def __init__(self, given: Sequence[Vertex | None], note: Note) -> None:
         self._given = given
-        self._base = base
-        self.inputs: list[Vertex | None] = [self._at(base)]
+        self._note = note
+        self._results: list[_Chain] = []
+
+    def result(self, number: int) -> Vertex:
+        """The result of an action as a vertex."""
+        chain = self._results[number]
+        return Vertex(op.File(chain.actions), chain.inputs, self._note)
 
     def _at(self, number: int) -> Vertex | None:
+        """An input of the op, or what another of its actions made."""
         if number == SCRATCH:
             return None
-        if not 0 <= number < len(self._given):
-            raise DefinitionError(
-                f"a file op names input {number}, and has {len(self._given)}",
-                hint="a copy from the result of another action of the op is not possible here",
-            )
-        return self._given[number]
+        made = number - len(self._given)
+        if number < 0 or made >= len(self._results):
+            raise DefinitionError(f"a file op names input {number}, and has {len(self._given)}")
+        return self._given[number] if made < 0 else self.result(made)
 
-    def add(self, number: int, action: Any, *, is_last: bool) -> None:
+    def add(self, action: Any) -> None:
         """Take one action."""
-        on = self._base if number == 0 else len(self._given) + number - 1
-        if action.input != on or (action.output == 0) != is_last:
-            raise DefinitionError(
-                "actions that are no chain are not possible here",
-                hint="let each action go on from the one before, and the last be the output",
-            )
+        base = self._at(action.input)
+        made = action.input - len(self._given)
+        chain = self._results[made] if made >= 0 else _Chain(action.input, (), (base,))
         kind = action.WhichOneof("action")
         if kind == "copy":
-            self._add_copy(self._copy(action.copy), self._at(action.secondaryInput))
-        elif kind == "mkdir":
-            self._now(action.mkdir)
-            owner = self._owner(action.mkdir)
-            self.actions.append(op.Mkdir(action.mkdir.path, action.mkdir.mode & 0o7777, owner))
-        elif kind == "mkfile":
-            self._now(action.mkfile)
-            owner = self._owner(action.mkfile)
-            made = action.mkfile
-            self.actions.append(op.Mkfile(made.path, made.data, made.mode & 0o7777, owner))
-        elif kind == "symlink":
-            self._now(action.symlink)
-            owner = self._owner(action.symlink)
-            self.actions.append(op.Symlink(action.symlink.newpath, action.symlink.oldpath, owner))
-        elif kind == "rm" and not action.rm.allowWildcard:
-            self.actions.append(op.Rm(action.rm.path, action.rm.allowNotFound))
-        else:
-            raise DefinitionError(f"the action {kind or 'without a kind'} is not possible here")
+            copy = _copy(action.copy, _owner(action.copy, chain.number))
+            self._results.append(_with_copy(chain, copy, self._at(action.secondaryInput)))
+            return
+        self._results.append(chain._replace(actions=(*chain.actions, _made(action, kind, chain))))
 
-    @staticmethod
-    def _now(made: Any) -> None:
-        if made.timestamp != _NOW:
-            raise DefinitionError("actions with a time of their own are not possible here")
 
-    def _add_copy(self, copy: op.Copy, source: Vertex | None) -> None:
-        """Copies from one tree into one directory are one action, as those of an instruction."""
-        own = source is not None and not isinstance(source.op, op.LocalSource)
-        copy = copy._replace(keep_owner=own)
-        last = self.actions[-1] if self.actions else None
-        if isinstance(last, op.Copy) and copy.dest.endswith("/"):
-            same = last == copy._replace(input=last.input, paths=last.paths)
-            if same and self.inputs[last.input] == source:
-                self.actions[-1] = last._replace(paths=(*last.paths, *copy.paths))
-                return
-        self.inputs.append(source)
-        self.actions.append(copy._replace(input=len(self.inputs) - 1))
+def _made(action: Any, kind: str, chain: _Chain) -> op.FileAction:
+    """An action that copies nothing."""
+    if kind == "mkdir":
+        made = action.mkdir
+        owner = _owner(made, chain.number)
+        return op.Mkdir(made.path, made.mode & 0o7777, owner, made.makeParents, _time(made))
+    if kind == "mkfile":
+        made = action.mkfile
+        owner = _owner(made, chain.number)
+        return op.Mkfile(made.path, made.data, made.mode & 0o7777, owner, _time(made))
+    if kind == "symlink":
+        made = action.symlink
+        owner = _owner(made, chain.number)
+        return op.Symlink(made.newpath, made.oldpath, owner, _time(made))
+    if kind == "rm":
+        return op.Rm(action.rm.path, action.rm.allowNotFound, action.rm.allowWildcard)
+    raise DefinitionError(f"the action {kind or 'without a kind'} is not possible here")
 
-    def _copy(self, copy: Any) -> op.Copy:
-        self._now(copy)
-        flags = (
-            copy.followSymlink,
-            copy.dirCopyContents,
-            copy.createDestPath,
-            copy.allowWildcard,
-            copy.allowEmptyWildcard,
-        )
-        if flags not in (_AS_COPY, _AS_ONE_FILE) or copy.alwaysReplaceExistingDestPaths:
-            raise DefinitionError(
-                f"a copy of {copy.src!r} with these flags is not possible here",
-                hint="it has those of COPY (followSymlink, dirCopyContents, createDestPath, "
-                "allowWildcard, allowEmptyWildcard), or createDestPath alone",
-            )
-        return op.Copy(
-            0,
-            tuple(self._paths(copy, is_pattern=flags == _AS_COPY)),
-            copy.dest,
-            self._owner(copy),
-            copy.modeStr or ("" if copy.mode == _KEEP_MODE else f"{copy.mode:o}"),
-            unpack=copy.attemptUnpackDockerCompatibility,
-            parents=bool(copy.include_patterns),
-            exclude=tuple(copy.exclude_patterns),
-        )
 
-    @staticmethod
-    def _paths(copy: Any, *, is_pattern: bool) -> list[str]:
-        path = copy.src.lstrip("/") or "."
-        if not is_pattern:
-            return [escape_glob(path)]
-        if not copy.include_patterns:
-            return [path]
+def _with_copy(chain: _Chain, copy: op.Copy, source: Vertex | None) -> _Chain:
+    """Copies from one tree into one directory are one action, as those of an instruction."""
+    own = source is not None and not isinstance(source.op, op.LocalSource)
+    copy = copy._replace(keep_owner=own)
+    last = chain.actions[-1] if chain.actions else None
+    if isinstance(last, op.Copy) and copy.dest.endswith("/"):
+        same = last == copy._replace(input=last.input, paths=last.paths)
+        if same and chain.inputs[last.input] == source:
+            grown = last._replace(paths=(*last.paths, *copy.paths))
+            return chain._replace(actions=(*chain.actions[:-1], grown))
+    copy = copy._replace(input=len(chain.inputs))
+    return chain._replace(actions=(*chain.actions, copy), inputs=(*chain.inputs, source))
+
+
+def _copy(copy: Any, owner: str) -> op.Copy:
+    rules = op.CopyRules(
+        copy.followSymlink,
+        copy.dirCopyContents,
+        copy.createDestPath,
+        copy.allowEmptyWildcard,
+        copy.alwaysReplaceExistingDestPaths,
+        _time(copy),
+    )
+    path = copy.src.lstrip("/") or "."
+    paths = [path if copy.allowWildcard else escape_glob(path)]
+    parents = bool(copy.include_patterns) and _are_parents(copy)
+    if parents:
         pivot = "" if path == "." else f"{path}/./"
-        return [f"{pivot}{pattern}" for pattern in copy.include_patterns]
+        paths = [f"{pivot}{pattern}" for pattern in copy.include_patterns]
+    elif copy.include_patterns:
+        rules = rules._replace(include=tuple(copy.include_patterns))
+    if not has_wildcard("".join(paths)):
+        rules = rules._replace(allow_empty=True)
+    return op.Copy(
+        0,
+        tuple(paths),
+        copy.dest,
+        owner,
+        copy.modeStr or ("" if copy.mode == _KEEP_MODE else f"{copy.mode:o}"),
+        unpack=copy.attemptUnpackDockerCompatibility,
+        parents=parents,
+        exclude=tuple(copy.exclude_patterns),
+        rules=rules,
+    )
 
-    def _owner(self, made: Any) -> str:
-        """The owner as `--chown` says it. Names are looked up in the base."""
-        if not made.HasField("owner"):
-            return ""
-        user = self._part(made.owner.user)
-        group = self._part(made.owner.group) if made.owner.HasField("group") else None
-        return user if group is None else f"{user}:{group}"
 
-    def _part(self, option: Any) -> str:
-        if option.WhichOneof("user") != "byName":
-            return str(option.byID)
-        if option.byName.input != self._base:
-            raise DefinitionError("names of users of another tree than the base are not possible")
-        return str(option.byName.name)
+def _are_parents(copy: Any) -> bool:
+    """Whether patterns of what to include are the sources of a COPY --parents: those that are no
+    patterns have to be there."""
+    return all(
+        has_wildcard(pattern) or posixpath.join(copy.src, pattern) in copy.required_paths
+        for pattern in copy.include_patterns
+    )
+
+
+def _time(made: Any) -> int | None:
+    return None if made.timestamp == _NOW else int(made.timestamp)
+
+
+def _owner(made: Any, base: int) -> str:
+    """The owner as `--chown` says it. Names are looked up in the base."""
+    if not made.HasField("owner"):
+        return ""
+    user = _part(made.owner.user, base)
+    group = _part(made.owner.group, base) if made.owner.HasField("group") else None
+    return user if group is None else f"{user}:{group}"
+
+
+def _part(option: Any, base: int) -> str:
+    if option.WhichOneof("user") != "byName":
+        return str(option.byID)
+    if option.byName.input != base:
+        raise DefinitionError("names of users of another tree than the base are not possible")
+    return str(option.byName.name)

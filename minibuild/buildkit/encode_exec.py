@@ -39,7 +39,8 @@ def encode_exec(
     """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
     numbers = Inputs()
     body = definition.types["ExecOp"](meta=_meta(definition, vertex.note, exec_op))
-    body.mounts.add(dest="/", input=numbers.index(inputs[0]))
+    root = body.mounts.add(dest="/", input=numbers.index(inputs[0]), readonly=exec_op.readonly)
+    root.output = SCRATCH if exec_op.readonly else 0
     outputs: dict[int, int] = {}
     for index, mount in _sorted_mounts(exec_op):
         message = _mount(definition, mount, inputs, numbers)
@@ -72,6 +73,7 @@ def _meta(definition: Definition, note: Note, exec_op: op.Exec) -> Any:
         cwd=exec_op.cwd,
         user=exec_op.user,
         hostname=exec_op.hostname,
+        validExitCodes=[] if exec_op.exit_codes == (0,) else exec_op.exit_codes,
         removeMountStubsRecursive=True,
     )
     proxy = {name.lower(): value for name, value in note.proxy}

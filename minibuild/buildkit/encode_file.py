@@ -68,27 +68,31 @@ def _encode(message: Any, step: _Action, source: Vertex | None, base: int) -> No
         case op.Mkdir() as action:
             made = message.mkdir
             made.path, made.mode, made.makeParents, made.timestamp = (
-                action.path, action.mode, True, _NOW
+                action.path, action.mode, action.parents, _time(action.time_ns)
             )  # fmt: skip
             _own(made, action.owner, base)
         case op.Mkfile() as action:
             made = message.mkfile
             made.path, made.mode, made.data, made.timestamp = (
-                action.path, action.mode, action.data, _NOW
+                action.path, action.mode, action.data, _time(action.time_ns)
             )  # fmt: skip
             _own(made, action.owner, base)
         case op.Symlink() as action:
             made = message.symlink
-            made.oldpath, made.newpath, made.timestamp = action.target, action.path, _NOW
+            made.oldpath, made.newpath = action.target, action.path
+            made.timestamp = _time(action.time_ns)
             _own(made, action.owner, base)
         case op.Rm() as action:
             message.rm.path, message.rm.allowNotFound = action.path, action.missing_ok
+            message.rm.allowWildcard = action.wildcard
         case _ as unknown:
             assert_never(unknown)
 
 
 def _copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -> None:
-    message.dest, message.timestamp, message.createDestPath = action.dest, _NOW, True
+    rules = action.rules
+    message.dest, message.timestamp = action.dest, _time(rules.time_ns)
+    message.createDestPath, message.alwaysReplaceExistingDestPaths = rules.make_dest, rules.replace
     _mode(message, action.chmod)
     message.attemptUnpackDockerCompatibility = action.unpack
     only = _only_path(source)
@@ -103,8 +107,13 @@ def _copy(message: Any, action: op.Copy, path: str, source: Vertex | None) -> No
         if not has_wildcard(rest):
             message.required_paths.append(posixpath.join(message.src, rest))
     message.exclude_patterns.extend(action.exclude)
-    message.followSymlink = message.dirCopyContents = True
-    message.allowWildcard = message.allowEmptyWildcard = True
+    message.include_patterns.extend(rules.include)
+    message.followSymlink, message.dirCopyContents = rules.follow, rules.contents
+    message.allowWildcard, message.allowEmptyWildcard = True, rules.allow_empty
+
+
+def _time(time_ns: int | None) -> int:
+    return _NOW if time_ns is None else time_ns
 
 
 def _only_path(source: Vertex | None) -> str:

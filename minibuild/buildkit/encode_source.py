@@ -112,7 +112,8 @@ def source_op(definition: Definition, vertex: Vertex, source: op.Source, folders
 def _image(definition: Definition, source: op.ImageSource, note: Note) -> Output:
     scheme = "oci-layout" if source.origin.startswith("oci-layout:") else "docker-image"
     # A name that is pinned already may name an index, and says more than the manifest found in it.
-    name = source.ref if "@" in source.ref else f"{source.ref}@{source.digest}"
+    pinned = "@" in source.ref or not source.digest
+    name = source.ref if pinned else f"{source.ref}@{source.digest}"
     body = definition.types["SourceOp"](identifier=f"{scheme}://{name}")
     caps = [f"source.{'ocilayout' if scheme == 'oci-layout' else 'image'}"]
     return definition.append("source", body, Inputs(), note, caps=caps, platform=source.platform)

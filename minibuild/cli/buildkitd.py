@@ -14,8 +14,6 @@ from minibuild.cli.parser import Parser
 
 _CONFIG = "/etc/buildkit/buildkitd.toml"
 _ADDRESS = "unix:///run/buildkit/buildkitd.sock"
-_THE_WORKER = "minibuild has one worker, which is always there"
-_COLLECTS = "`minibuild prune` removes what is not needed, when it is run"
 
 
 def parser() -> Parser:
@@ -33,9 +31,9 @@ def parser() -> Parser:
         help="what builds may ask for: network.host, security.insecure",
     )
     made.repeated("--oci-worker-labels", metavar="KEY=VALUE", help="labels of the worker")
-    made.habit("--oci-worker", _THE_WORKER)
-    made.add_argument("--containerd-worker", choices=("false",), help=argparse.SUPPRESS)
-    made.add_argument("--oci-worker-gc", choices=("false",), help=argparse.SUPPRESS)
+    made.add_argument("--oci-worker", choices=("true",), help="the one worker is always there")
+    made.add_argument("--containerd-worker", choices=("false",), help="there is no other")
+    made.add_argument("--oci-worker-gc", choices=("false",), help="`minibuild prune` removes")
     return made
 
 

@@ -50,7 +50,8 @@ class Entry(NamedTuple):
     leading slash; the root itself is "". `mode` holds the type and the final permission bits.
     `mtime_ns` None is the time of writing. `target` is the text of a symlink, or the path of the
     earlier entry that a `hardlink` is another name of. A directory with `keep` is only made where
-    there is none: an existing one keeps its mode and owner.
+    there is none: an existing one keeps its mode and owner. One that `replaces` may take the place
+    of a directory, or be one in the place of a file.
 
     The data of a regular file is `data`, or the file `name` of the open directory `dir_fd`, which
     stays open until the next entry is asked for; `size` is what it was when it was looked at.
@@ -69,6 +70,7 @@ class Entry(NamedTuple):
     dir_fd: int = -1
     name: str = ""
     data: bytes | None = None
+    replaces: bool = False
 
     @property
     def is_read(self) -> bool:
@@ -94,9 +96,11 @@ Progress = Callable[[int, int], None]
 """Called now and then with the files and the bytes written so far."""
 
 
-def made_directory(path: str, mode: int, owner: tuple[int, int]) -> Entry:
+def made_directory(
+    path: str, mode: int, owner: tuple[int, int], time_ns: int | None = None
+) -> Entry:
     """The entry of a directory that no source has: made if it is missing, else left alone."""
-    return Entry(path, stat.S_IFDIR | mode, *owner, keep=True)
+    return Entry(path, stat.S_IFDIR | mode, *owner, time_ns, keep=True)
 
 
 def capability_words(value: bytes | None) -> bytes:

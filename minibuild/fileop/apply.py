@@ -17,8 +17,9 @@ from minibuild.fileop.api import Copied, Entry, Progress, SourceTree, Tally, exp
 from minibuild.fileop.dest import OnDisk
 from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.plan import make_directories, put_copy
+from minibuild.fileop.select import Selection
 from minibuild.fileop.tree import TreeSink
-from minibuild.graph.op import Copy, FileAction, Mkdir, Mkfile, Rm, Symlink
+from minibuild.graph.op import Copy, CopyRules, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import clean, join, lstat, open_real, real_path, remove_tree
 
 _ROOT = (0, 0)
@@ -53,7 +54,8 @@ def apply(
                     putting.copy(action, sources[action.input])
                 case Rm():
                     tree.settle()
-                    _remove(root_fd, action)
+                    for path in _removed(root_fd, action):
+                        _remove(root_fd, path, action.missing_ok or action.wildcard)
                 case Mkdir() | Mkfile() | Symlink():
                     putting.made(action)
                 case _ as unknown:
@@ -90,11 +92,16 @@ class _Putting:
         match action:
             case Mkdir():
                 real = self._dest.resolve(action.path)
-                return make_directories(self._dest, real, action.mode, self._owner(action.owner))
+                above = real.rpartition("/")[0]
+                if not action.parents and not self._dest.kind(above):
+                    raise DefinitionError(f"mkdir {action.path}: no such file or directory")
+                owner = self._owner(action.owner)
+                return make_directories(self._dest, real, action.mode, owner, action.time_ns)
             case Mkfile():
                 real = self._dest.resolve(action.path)
                 entry = Entry(real, stat.S_IFREG | action.mode, *self._owner(action.owner))
-                return self._with_parents(entry._replace(data=action.data))
+                entry = entry._replace(data=action.data, mtime_ns=action.time_ns)
+                return self._with_parents(entry)
             case Symlink():
                 return self._with_parents(self._symlink(action))
             case _ as unknown:
@@ -109,7 +116,8 @@ class _Putting:
         if self._dest.kind(real):
             raise DefinitionError(f"symlink {action.path}: file exists")
         owner = self._owner(action.owner)
-        return Entry(real, stat.S_IFLNK | 0o777, *owner, target=action.target)
+        mode = stat.S_IFLNK | 0o777
+        return Entry(real, mode, *owner, mtime_ns=action.time_ns, target=action.target)
 
     def _with_parents(self, entry: Entry) -> Iterator[Entry]:
         above = entry.path.rpartition("/")[0]
@@ -117,15 +125,24 @@ class _Putting:
         yield entry
 
 
-def _remove(root_fd: int, action: Rm) -> None:
-    head, _, name = clean(action.path).rpartition("/")
+def _removed(root_fd: int, action: Rm) -> Sequence[str]:
+    """The paths that an action removes."""
+    if not action.wildcard:
+        return (action.path,)
+    rules = CopyRules(follow=False)
+    copy = Copy(0, (action.path.lstrip("/"),), "/", rules=rules)
+    return [pick.real for pick in Selection(copy, SourceTree(root_fd)).picks()]
+
+
+def _remove(root_fd: int, path: str, missing_ok: bool) -> None:
+    head, _, name = clean(path).rpartition("/")
     if not name:
         raise DefinitionError("rm /: the root of a tree cannot be removed")
     above = real_path(root_fd, head)
     if lstat(root_fd, join(above, name)) is None:
-        if action.missing_ok:
+        if missing_ok:
             return
-        raise DefinitionError(f"rm {action.path}: no such file or directory")
+        raise DefinitionError(f"rm {path}: no such file or directory")
     fd = open_real(root_fd, above, os.O_PATH | os.O_DIRECTORY)
     try:
         remove_tree(fd, name)

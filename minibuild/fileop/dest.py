@@ -89,6 +89,8 @@ class InMemory:
             raise Unplannable("what an archive holds is not known before it is unpacked")
         new, old = stat.S_IFMT(entry.mode), self.kind(entry.path)
         if old:
+            if entry.replaces and old != new:
+                raise Unplannable("a file and a directory take each other's place")
             check_replaceable(entry.path, new, old)
         elif new == stat.S_IFDIR:
             self._new.add(entry.path)

@@ -90,7 +90,8 @@ class Prints:
 def prints_of(copy: Copy) -> Prints:
     """What counts for a copy."""
     rule = parse_mode(copy.chmod) if copy.chmod else KEEP_MODE
-    return Prints(rule, owners=copy.keep_owner and not copy.chown)
+    tops = not copy.rules.contents
+    return Prints(rule, owners=copy.keep_owner and not copy.chown, tops=tops)
 
 
 class Labels:

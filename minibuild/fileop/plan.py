@@ -33,15 +33,22 @@ _ROOT = (0, 0)
 class Looks:
     """How the entries of one source look: owner and mode by the flags, and hardlinks."""
 
-    __slots__ = ("_first_names", "_keep_owner", "_owner", "_rule")
+    __slots__ = ("_first_names", "_keep_owner", "_owner", "_replaces", "_rule", "_time_ns")
 
     def __init__(self, copy: Copy, owner: tuple[int, int] | None) -> None:
+        self._replaces, self._time_ns = copy.rules.replace, copy.rules.time_ns
         self._rule = parse_mode(copy.chmod) if copy.chmod else _KEEP_MODE
         self._keep_owner = copy.keep_owner and owner is None
         self._owner = owner or _ROOT
         self._first_names: dict[tuple[int, int], str] = {}
 
     def entry(self, found: FoundFile, path: str, keep: bool) -> Entry:
+        made = self._copied(found, path, keep)
+        if self._replaces:
+            made = made._replace(replaces=True)
+        return made if self._time_ns is None else made._replace(mtime_ns=self._time_ns)
+
+    def _copied(self, found: FoundFile, path: str, keep: bool) -> Entry:
         status = found.stat
         kind = stat.S_IFMT(status.st_mode)
         mode = kind | (0o777 if kind == stat.S_IFLNK else self._rule.apply(status.st_mode))
@@ -85,6 +92,8 @@ def put_copy(
     Raises `DefinitionError`, and what the sink raises.
     """
     selection = Selection(copy, tree)
+    if not copy.rules.make_dest:
+        _insist_on_parent(copy, dest)
     sink.begin(copy)
     for pick in selection.picks():
         sink.enter(pick)
@@ -101,14 +110,24 @@ def put_copy(
                 tally.add(entry)
 
 
+def _insist_on_parent(copy: Copy, dest: Destination) -> None:
+    above = dest.resolve(copy.dest).rpartition("/")[0]
+    if dest.kind(above) != stat.S_IFDIR:
+        raise DefinitionError(f"failed to stat {copy.dest}: there is no directory /{above}")
+
+
 def make_directories(
-    dest: Destination, real: str, mode: int, owner: tuple[int, int]
+    dest: Destination,
+    real: str,
+    mode: int,
+    owner: tuple[int, int],
+    time_ns: int | None = None,
 ) -> Iterator[Entry]:
     """The missing ones of the directory `real` and those above it."""
     for path in parents(real):
         kind = dest.kind(path)
         if not kind:
-            yield made_directory(path, mode, owner)
+            yield made_directory(path, mode, owner, time_ns)
         elif kind != stat.S_IFDIR:
             raise DefinitionError(
                 f"mkdir /{path}: not a directory",
@@ -128,13 +147,28 @@ def _put_directory(
     tally: Tally,
     owner: tuple[int, int] | None,
 ) -> None:
-    copy = selection.copy
-    top = dest.resolve(copy.dest)
-    if not names_directory(copy.dest):
+    copy, looks = selection.copy, Looks(selection.copy, owner)
+    made = (_made_mode(copy), owner or _ROOT, copy.rules.time_ns)
+    top, itself = dest.resolve(copy.dest), False
+    if not copy.rules.contents:
+        if names_directory(copy.dest):
+            for entry in make_directories(dest, top, *made):
+                sink.put(entry)
+        if dest.kind(top) == stat.S_IFDIR:
+            top = join(top, clean(pick.named).rpartition("/")[2])
+        itself = not dest.kind(top)
+    if not names_directory(copy.dest) and not copy.rules.replace:
         check_replaceable(top, stat.S_IFDIR, dest.kind(top))
-    for entry in make_directories(dest, top, _made_mode(copy), owner or _ROOT):
+    above = top.rpartition("/")[0]
+    if copy.rules.replace and dest.kind(top) not in (0, stat.S_IFDIR):
+        sink.put(made_directory(top, *made)._replace(replaces=True))
+    for entry in make_directories(dest, above if itself else top, *made):
         sink.put(entry)
-    looks, put, count = Looks(copy, owner), sink.put, tally.add
+    if itself:
+        with selection.parent(pick) as (dir_fd, name):
+            found = FoundFile(pick.real, dir_fd, name, pick.stat)
+            sink.put(looks.entry(found, top, keep=False))
+    put, count = sink.put, tally.add
     for found in selection.below(pick):
         entry = looks.entry(found, join(top, found.path), found.implied or copy.parents)
         put(entry, found)
@@ -150,17 +184,17 @@ def _file(
 ) -> Iterator[Planned]:
     """The entry of one file, and before it those of directories that it needs."""
     target = dest.resolve(copy.dest)
-    made_mode, made_owner = _made_mode(copy), owner or _ROOT
+    made = (_made_mode(copy), owner or _ROOT, copy.rules.time_ns)
     if copy.unpack and _is_archive(found):
-        yield from make_directories(dest, target, made_mode, made_owner)
+        yield from make_directories(dest, target, *made)
         yield Archive(target, found.dir_fd, found.name, owner)
         return
     if names_directory(copy.dest):
-        yield from make_directories(dest, target, made_mode, made_owner)
+        yield from make_directories(dest, target, *made)
     if dest.kind(target) == stat.S_IFDIR:
         target = join(target, clean(pick.named).rpartition("/")[2])
     above = target.rpartition("/")[0]
-    yield from make_directories(dest, above, made_mode, made_owner)
+    yield from make_directories(dest, above, *made)
     yield Looks(copy, owner).entry(found, target, keep=False)
 
 

@@ -62,8 +62,12 @@ class Selection:
             if self.copy.parents:
                 yield from self._with_parents(path)
             elif _WILDCARD.match(path):
+                matched = False
                 for named in self._expand(path):
+                    matched = True
                     yield self._pick(named, path)
+                if not matched and not self.copy.rules.allow_empty:
+                    raise DefinitionError(f"nothing matches {path}")
             else:
                 yield self._pick(clean(path), path)
 
@@ -72,6 +76,8 @@ class Selection:
         filters = [Filter(self._ignore, pick.real), Filter(self._exclude)]
         if pick.wanted is not None:
             filters.append(Filter(pick.wanted))
+        if self.copy.rules.include:
+            filters.append(Filter(_only(self.copy.rules.include)))
         with self._directory(pick.real) as fd:
             yield from walk(fd, filters, sockets=self.tree.local, top=pick.real)
 
@@ -84,7 +90,7 @@ class Selection:
 
     def _pick(self, named: str, written: str) -> Pick:
         try:
-            real = real_path(self.tree.fd, named)
+            real = self._real(named)
         except PermissionError as error:
             from minibuild.fileop.missing import unreadable_directory
 
@@ -99,6 +105,12 @@ class Selection:
         if not status.st_size:
             status = device.seen(status, f"/proc/self/fd/{self.tree.fd}/{real}")
         return Pick(named, real, status)
+
+    def _real(self, named: str) -> str:
+        if self.copy.rules.follow:
+            return real_path(self.tree.fd, named)
+        head, _, name = named.rpartition("/")
+        return join(real_path(self.tree.fd, head), name) if name else ""
 
     def _visible(self, real: str, is_dir: bool) -> bool:
         """Whether the ignore patterns leave this path, or something below it."""
@@ -184,4 +196,10 @@ class Selection:
 
 def _wanted(pick: Pick, pattern: str) -> Pick:
     """Only what the pattern means, in a directory."""
-    return pick._replace(wanted=IgnorePatterns(["**", "!" + pattern])) if pattern else pick
+    return pick._replace(wanted=_only([pattern])) if pattern else pick
+
+
+def _only(patterns: Sequence[str]) -> IgnorePatterns:
+    """What leaves out all that the patterns do not match."""
+    opposite = [p[1:] if p.startswith("!") else f"!{p}" for p in patterns]
+    return IgnorePatterns(["**", *opposite])

@@ -26,6 +26,7 @@ from minibuild.fileop.api import (
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux import xattr
+from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, same_contents, write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.tree_writer import Metadata, TreeWriter
@@ -179,6 +180,9 @@ class TreeSink(Sink):
         repeat it. Its time has to be the same too, unless `copied` says otherwise."""
         entry = self._entry
         status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if entry.replaces and _conflict(entry.mode, status.st_mode):
+            remove_tree(dir_fd, name)
+            return True
         check_replaceable(entry.path, stat.S_IFMT(entry.mode), stat.S_IFMT(status.st_mode))
         if kind == stat.S_IFDIR or self._is_same(dir_fd, name, status):
             return False
@@ -201,6 +205,11 @@ class TreeSink(Sink):
             return not linked and same_contents(source_fd, fd, self._cancelled)
         finally:
             os.close(fd)
+
+
+def _conflict(new: int, old: int) -> bool:
+    """Whether one of two is a directory."""
+    return stat.S_ISDIR(new) != stat.S_ISDIR(old)
 
 
 def _metadata(entry: Entry) -> Metadata:

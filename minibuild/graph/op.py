@@ -151,6 +151,7 @@ class Exec(NamedTuple):
 
     `user` is `name-or-id[:group]`, looked up in the root filesystem; empty is root. `env` is the
     whole environment but for HOME, which comes from the user's passwd entry where it is not given.
+    With `readonly` the process cannot write to its root. `exit_codes` are those of success.
     """
 
     args: tuple[str, ...]
@@ -165,6 +166,8 @@ class Exec(NamedTuple):
     shm_size_bytes: int = 0
     ulimits: tuple[Ulimit, ...] = ()
     platform: Platform | None = None
+    readonly: bool = False
+    exit_codes: tuple[int, ...] = (0,)
 
 
 class MountOutput(NamedTuple):
@@ -178,6 +181,26 @@ class MountOutput(NamedTuple):
 
 
 # --- File: a base tree with actions applied in order --------------------------------------------
+
+
+class CopyRules(NamedTuple):
+    """What differs between copies that programs make: the defaults are those of COPY.
+
+    `follow`: of a symlink that is named, what it leads to is copied. `contents`: of a directory
+    that is named only the contents are; without it the directory itself goes into a destination
+    that is there. `make_dest`: missing directories above the destination are made. `allow_empty`: a
+    wildcard may match nothing. `replace`: a directory and a file may take each other's place.
+    `time_ns` is the time of all that is made; None keeps times. Of a directory that is named, only
+    what the patterns of `include` match is copied, if there are any.
+    """
+
+    follow: bool = True
+    contents: bool = True
+    make_dest: bool = True
+    allow_empty: bool = True
+    replace: bool = False
+    time_ns: int | None = None
+    include: tuple[str, ...] = ()
 
 
 class Copy(NamedTuple):
@@ -200,14 +223,20 @@ class Copy(NamedTuple):
     unpack: bool = False
     parents: bool = False
     exclude: tuple[str, ...] = ()
+    rules: CopyRules = CopyRules()
 
 
 class Mkdir(NamedTuple):
-    """Make a directory and its missing parents; existing ones are left as they are."""
+    """Make a directory and its missing parents; existing ones are left as they are.
+
+    Without `parents` they have to be there. `time_ns` None is the time of making, here and below.
+    """
 
     path: str
     mode: int = 0o755
     owner: str = ""
+    parents: bool = True
+    time_ns: int | None = None
 
 
 class Mkfile(NamedTuple):
@@ -217,6 +246,7 @@ class Mkfile(NamedTuple):
     data: bytes
     mode: int = 0o644
     owner: str = ""
+    time_ns: int | None = None
 
 
 class Symlink(NamedTuple):
@@ -225,13 +255,18 @@ class Symlink(NamedTuple):
     path: str
     target: str
     owner: str = ""
+    time_ns: int | None = None
 
 
 class Rm(NamedTuple):
-    """Remove a file or a tree; a missing one is an error unless `missing_ok`."""
+    """Remove a file or a tree; a missing one is an error unless `missing_ok`.
+
+    With `wildcard` the path is a pattern, and all that it matches goes, which may be nothing.
+    """
 
     path: str
     missing_ok: bool = False
+    wildcard: bool = False
 
 
 FileAction = Copy | Mkdir | Mkfile | Symlink | Rm

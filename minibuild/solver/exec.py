@@ -120,7 +120,7 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) ->
         for name, value in ready.vertex.note.proxy:
             held.env.setdefault(name, value)
         step = Step(
-            rootfs=tuple(build.worker.snapshots.mounts(actives[None], readonly=False)),
+            rootfs=tuple(build.worker.snapshots.mounts(actives[None], readonly=op.readonly)),
             args=op.args,
             env=tuple(held.env.items()),
             cwd=op.cwd,
@@ -141,7 +141,7 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) ->
                 raise
             progress.remark(f"{error.message}; so its files are copied")
             return False
-    if ended.code:
+    if ended.code not in op.exit_codes:
         # A signal for the whole group (Ctrl-C) may end the step before this process has seen it.
         turn = _SIGNAL_S if ended.code in _BY_SIGNAL else 0
         raise _failure(op, ended, tail, build.resources, cancelled=build.cancelled.wait(turn))

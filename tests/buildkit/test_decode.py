@@ -10,7 +10,17 @@ from minibuild.buildkit.encode import encode
 from minibuild.buildkit.proto import messages
 from minibuild.digest import digest_bytes
 from minibuild.errors import DefinitionError, SourceText
-from minibuild.graph.op import BindMount, CacheMount, Exec
+from minibuild.graph.op import (
+    BindMount,
+    CacheMount,
+    Copy,
+    CopyRules,
+    Exec,
+    File,
+    Mkdir,
+    MountOutput,
+    Rm,
+)
 from minibuild.graph.state import Mount, diff, image, local, merge, scratch
 from tests.buildkit.test_encode import RECORDED, SESSION, ops, vertex_of
 
@@ -102,11 +112,15 @@ def file(change: Callable[[Any], object]) -> Any:
 
 
 def copying(body: Any, **flags: Any) -> None:
-    copy = body.actions.add(secondaryInput=0).copy
+    copy = body.actions.add(secondaryInput=0, input=flags.pop("input", 0)).copy
     copy.src, copy.dest, copy.timestamp, copy.mode = "/a", "/b", -1, -1
     copy.createDestPath = True
+    body.actions[-1].output = flags.pop("output", 0)
     for name, value in flags.items():
-        setattr(copy, name, value)
+        if isinstance(value, list):
+            getattr(copy, name).extend(value)
+        else:
+            setattr(copy, name, value)
 
 
 @pytest.mark.parametrize(
@@ -116,15 +130,12 @@ def copying(body: Any, **flags: Any) -> None:
         ([source("local://x", local_includepattern="[]")], "patterns of what to include"),
         ([source("local://x", local_excludepatterns="{")], "are no list"),
         ([source("https://x/y", http_perm="rwx")], "makes no sense"),
-        ([source(), run(lambda b: b.meta.validExitCodes.append(3))], "other codes than 0"),
         ([source(), run(lambda b: b.mounts.add(dest="/x", input=7))], "names input 7"),
         ([source(), run(lambda b: b.mounts.add(dest="/"))], "needs one root"),
-        ([source(), run(lambda b: setattr(b.mounts[0], "readonly", True))], "needs one root"),
+        ([source(), run(lambda b: setattr(b.mounts[0], "selector", "/x"))], "needs one root"),
+        ([source(), run(lambda b: b.cdiDevices.add(name="gpu"))], "devices of the host"),
         ([source(), file(lambda b: b.SetInParent())], "a file op without an action"),
-        ([source(), file(lambda b: copying(b, allowWildcard=True))], "with these flags"),
-        ([source(), file(lambda b: copying(b, timestamp=5))], "a time of their own"),
-        ([source(), file(lambda b: (copying(b), copying(b)))], "no chain"),
-        ([source(), file(lambda b: setattr(b.actions.add().rm, "allowWildcard", True))], "rm"),
+        ([source(), file(lambda b: copying(b, input=3))], "names input 3, and has 1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -133,13 +144,70 @@ def test_what_is_not_possible_is_said(given: list[Any], message: str) -> None:
         decode(definition(*given))
 
 
-def test_a_copy_of_one_file_and_a_writable_mount() -> None:
-    """The flags of a plain `llb.Copy`, and a mount that is a result."""
-    vertex = decode(definition(source(), file(copying)))
-    assert vertex is not None and vertex.inputs[0] == vertex.inputs[1]
+@pytest.mark.parametrize(
+    ("flags", "rules"),
+    [
+        ({}, CopyRules(follow=False, contents=False)),
+        ({"createDestPath": False}, CopyRules(False, False, make_dest=False)),
+        ({"followSymlink": True, "timestamp": 5}, CopyRules(True, False, time_ns=5)),
+        ({"dirCopyContents": True, "include_patterns": ["x"]}, CopyRules(False, include=("x",))),
+        ({"allowWildcard": True, "src": "/a*"}, CopyRules(False, False, allow_empty=False)),
+        ({"alwaysReplaceExistingDestPaths": True}, CopyRules(False, False, replace=True)),
+    ],
+)
+def test_flags_of_copies(flags: dict[str, Any], rules: CopyRules) -> None:
+    written = definition(source(), file(lambda b: copying(b, **flags)))
+    vertex = decode(written)
+    assert vertex is not None and isinstance(vertex.op, File)
+    (copy,) = vertex.op.actions
+    assert isinstance(copy, Copy) and copy.rules == rules
+    assert vertex.inputs[0] == vertex.inputs[1]
+    again = decode(encode(vertex, SESSION))
+    assert again is not None and again.op == vertex.op
+
+
+def test_a_net_of_actions() -> None:
+    """Two outputs, one of them copied from a directory that another action made."""
+
+    def net(body: Any) -> None:
+        made = body.actions.add(input=-1, secondaryInput=-1, output=-1).mkdir
+        made.path, made.timestamp = "/d", -1
+        copying(body, input=0, output=0)
+        body.actions[1].secondaryInput = 1
+        more = body.actions.add(input=1, secondaryInput=-1, output=1).rm
+        more.path = "/d"
+
+    made = definition(source(), file(net))
+    vertex = decode(made)
+    assert vertex is not None and isinstance(vertex.op, File) and len(vertex.op.actions) == 1
+    assert vertex.inputs[1] is not None
+    assert vertex.inputs[1].op == File((Mkdir("/d", 0, parents=False),))
+    last = TYPES["Op"]()
+    last.inputs.add(digest=digest_bytes(getattr(made, "def")[1]), index=1)
+    getattr(made, "def")[2] = last.SerializeToString(deterministic=True)
+    vertex = decode(made)
+    assert vertex is not None
+    assert vertex.op == File((Mkdir("/d", 0, parents=False), Rm("/d")))
+
+
+def test_roots_that_are_read_and_mounts_that_are_results() -> None:
+    """The outputs of a step are numbered, and its root need not be one."""
     vertex = decode(definition(source(), run(lambda b: b.mounts.add(dest="/x", output=1))))
     assert vertex is not None and isinstance(vertex.op, Exec)
     assert vertex.op.mounts == (BindMount("/x", 1, readonly=False, output=True),)
+
+    def reading(body: Any) -> None:
+        body.mounts[0].readonly, body.mounts[0].output = True, -1
+        body.mounts.add(dest="/x", input=-1)
+        body.meta.validExitCodes.extend([0, 7])
+
+    vertex = decode(definition(source(), run(reading)))
+    assert vertex is not None and vertex.op == MountOutput(0)
+    (step,) = vertex.inputs
+    assert step is not None and isinstance(step.op, Exec)
+    assert step.op.readonly and step.op.exit_codes == (0, 7)
+    again = decode(encode(vertex, SESSION))
+    assert again is not None and again.inputs[0] == step
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a\x03abc"], ids=["bytes", "an unknown input"])

@@ -84,7 +84,7 @@ def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
 def test_bash(script: str) -> None:
     assert {"build", "image", "doctor"} <= set(completions(script, "minibuild", ""))
-    assert completions(script, "minibuild", "bu") == ["build", "builds"]
+    assert completions(script, "minibuild", "bu") == ["build", "buildkitd", "builds"]
     assert "inspect" in completions(script, "minibuild", "image", "")
     assert completions(script, "minibuild", "build", "--prog") == ["--progress"]
     assert completions(script, "minibuild", "build", "--progress", "r") == ["rawjson"]
