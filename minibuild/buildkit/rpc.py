@@ -43,12 +43,12 @@ def unary(function: Callable[..., Any], request: Any, response: Any) -> Any:
     )
 
 
-def streaming(function: Callable[..., Any], request: Any, response: Any) -> Any:
-    """A handler: one message in, many out."""
+def streaming(function: Callable[..., Any], request: Any, response: Any = None) -> Any:
+    """A handler: one message in, many out; already serialised ones if there is no class."""
     import grpc
 
     return grpc.unary_stream_rpc_method_handler(
-        function, request.FromString, response.SerializeToString
+        function, request.FromString, bytes if response is None else response.SerializeToString
     )
 
 

@@ -171,6 +171,12 @@ class Records:
         problem = "there is no build" if not found else "there are several builds"
         raise UsageError(f"{problem} {word!r}", hint=_SEE_BUILDS)
 
+    def remove(self, build: Build) -> None:
+        """Remove one of them."""
+        for name in self._in(build.place):
+            if build_id(build.place, name) == build.id:
+                os.unlink(os.path.join(self.folder, build.place, name))
+
     def _in(self, place: str) -> list[str]:
         return [name for name in _names(os.path.join(self.folder, place)) if "." not in name]
 

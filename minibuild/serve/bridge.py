@@ -70,9 +70,7 @@ class Bridge:
     def _build(self, context: Any) -> Build:
         """The build that a call belongs to. Raises `Failure`."""
         ref = metadata_of(context).get(_BUILD_ID, [""])[0]
-        build = self._builder.build(ref)
-        build.wait_for_begin()
-        return build
+        return self._builder.build(ref)
 
     def ping(self, request: Any, context: Any) -> Any:
         """What the builder can do."""

@@ -9,11 +9,11 @@ Read next: `gateway`, `control`, `bridge`.
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from minibuild.buildkit.rpc import CANCELLED, Failure, Types
+from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.oci.model import parse_config
@@ -23,12 +23,15 @@ from minibuild.serve.attributes import output_attributes
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.filesync import send_file, send_folder
+from minibuild.serve.history import History
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.session import Session, Sessions
-from minibuild.serve.status import StatusStream
+from minibuild.serve.status import StatusStream, set_time
 from minibuild.session.request import ENTITLEMENTS, Attestations, BuildResult, Output
 
 _START_S = 15.0
+_STATUS_S = 6.0
+_MAX_ENDED = 32
 _OUTPUTS = ("oci", "docker", "image", "local", "tar")
 _CONFIG = "containerimage.config"
 
@@ -43,15 +46,59 @@ class Builder:
         self.environment = config.environment
         self.sessions = Sessions()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
+        self.history = History(types, self.root)
         self.finished = False
         self._builds: dict[str, Build] = {}
+        self._ended: dict[str, StatusStream] = {}
         self._by_definition: dict[Digest, tuple[Build, str]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
 
-    def build(self, ref: str) -> "Build":
-        """The build of this id. Whichever call comes first makes it."""
+    def begin(self, asked: Any) -> "Build":
+        """`Control/Solve` has come: a build begins. Raises `Failure`."""
+        self._check_entitlements(asked.Entitlements)
         with self._lock:
-            return self._builds.setdefault(ref, Build(self))
+            if asked.Ref in self._builds:
+                raise Failure(f"job ID {asked.Ref} exists")
+            build = self._builds[asked.Ref] = Build(self, asked)
+            self._lock.notify_all()
+        if not asked.Internal:
+            self.history.begin(build.record())
+        return build
+
+    def _check_entitlements(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in ENTITLEMENTS:
+                raise Failure(f"unknown entitlement {name}")
+            if name not in self.config.entitlements:
+                raise Failure(
+                    f"granting entitlement {name} is not allowed by build daemon configuration"
+                )
+
+    def build(self, ref: str, wait_s: float = _START_S) -> "Build":
+        """The build of this id. Other calls may come before the one that begins it, so this waits.
+        Raises `Failure`."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._stream(ref) is not None, wait_s)
+            if ref not in self._builds:
+                raise Failure(f"no such job {ref}", NOT_FOUND)
+            return self._builds[ref]
+
+    def status(self, ref: str, active: Callable[[], bool]) -> Iterator[bytes]:
+        """The progress of a build, as serialised messages: one that goes on, or has ended, or is to
+        begin yet. Raises `Failure`."""
+        past = None if self._stream(ref) else self.history.messages(ref)
+        if past is not None:
+            return past
+        with self._lock:
+            self._lock.wait_for(lambda: self._stream(ref) is not None, _STATUS_S)
+            stream = self._stream(ref)
+        if stream is None:
+            raise Failure(f"no such job {ref}", NOT_FOUND)
+        return stream.messages(active)
+
+    def _stream(self, ref: str) -> StatusStream | None:
+        build = self._builds.get(ref)
+        return self._ended.get(ref) if build is None else build.status
 
     def offer(self, definition: Any, build: "Build", result: str) -> None:
         """What a result of a build is; another build of the client may stand on it."""
@@ -63,13 +110,19 @@ class Builder:
         with self._lock:
             return self._by_definition.get(_identity(definition))
 
-    def forget(self, ref: str) -> None:
-        """A build has ended."""
+    def end(self, build: "Build") -> None:
+        """A build has ended. Its progress can be asked for a while longer."""
+        ref = build.asked.Ref
+        if not build.asked.Internal:
+            self.history.end(build.record(), build.status)
         with self._lock:
-            ended = self._builds.pop(ref, None)
-            self.finished |= ended is not None and bool(ended.results)
-            for definition, (build, _) in list(self._by_definition.items()):
-                if build is ended:
+            self._ended[ref] = build.status
+            del self._builds[ref]
+            for old in list(self._ended)[:-_MAX_ENDED]:
+                del self._ended[old]
+            self.finished |= bool(build.results)
+            for definition, (other, _) in list(self._by_definition.items()):
+                if other is build:
                     del self._by_definition[definition]
 
     def stop(self) -> None:
@@ -93,43 +146,24 @@ class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
     for, by the ids that it was given; `resources` live as long as the build."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, asked: Any) -> None:
+        from tempfile import TemporaryDirectory
+
         self.builder = builder
+        self.asked = asked
         self.status = StatusStream(builder.types)
-        self.asked: Any = None
-        self.folder = ""
         self.results: dict[str, Prepared] = {}
         self.resources = ExitStack()
+        self.folder = self.resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
+        self._began = time.time()
+        self._ended_at = 0.0
+        self._outcome: Mapping[str, str] | Failure = {}
         self._cancelled = threading.Event()
         self._returned: Any = None
-        self._begun = threading.Event()
         self._ended = threading.Event()
         self._solving = threading.Lock()
 
     # --- its calls ---
-
-    def begin(self, asked: Any) -> None:
-        """`Control/Solve` has come."""
-        from tempfile import TemporaryDirectory
-
-        self.asked = asked
-        self._check_entitlements(asked.Entitlements)
-        self.folder = self.resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
-        self._begun.set()
-
-    def _check_entitlements(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in ENTITLEMENTS:
-                raise Failure(f"unknown entitlement {name}")
-            if name not in self.builder.config.entitlements:
-                raise Failure(
-                    f"granting entitlement {name} is not allowed by build daemon configuration"
-                )
-
-    def wait_for_begin(self) -> None:
-        """Wait for `Control/Solve`. Raises `Failure`."""
-        if not self._begun.wait(_START_S) or not self.folder:
-            raise Failure("no such job")
 
     def give_back(self, returned: Any) -> None:
         """`Return` has come."""
@@ -148,11 +182,34 @@ class Build:
         self._cancelled.set()
         self._ended.set()
 
-    def close(self) -> None:
-        """The last call has ended."""
-        self._begun.set()
-        self.status.close(time.time())
+    def close(self, outcome: Mapping[str, str] | Failure) -> None:
+        """The last call has ended, with an answer or a failure."""
+        self._outcome, self._ended_at = outcome, time.time()
+        self.status.close(self._ended_at)
         self.resources.close()
+        self.builder.end(self)
+
+    def record(self) -> Any:
+        """What history says of the build now."""
+        asked, status = self.asked, self.status
+        record = self.builder.types["BuildHistoryRecord"](
+            Ref=asked.Ref,
+            Frontend=asked.Frontend or "dockerfile.v0",
+            FrontendAttrs=asked.FrontendAttrs,
+            Exporters=self._exporters(),
+            numTotalSteps=status.steps,
+            numCompletedSteps=status.completed,
+            numCachedSteps=status.cached,
+            numWarnings=status.warnings,
+        )
+        set_time(record.CreatedAt, self._began)
+        if self._ended_at:
+            set_time(record.CompletedAt, self._ended_at)
+        if isinstance(self._outcome, Failure):
+            record.error.CopyFrom(self._outcome.status(self.builder.types))
+        else:
+            record.ExporterResponse.update(self._outcome)
+        return record
 
     @property
     def session(self) -> Session:

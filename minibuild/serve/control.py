@@ -7,7 +7,7 @@ Read next: `bridge`.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minibuild import __version__
@@ -20,7 +20,7 @@ from minibuild.buildkit.rpc import (
     unary,
 )
 from minibuild.graph.platform import host_platform
-from minibuild.serve.build import Builder
+from minibuild.serve.build import Build, Builder
 from minibuild.serve.gateway import Gateway
 from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.session import Session
@@ -50,9 +50,12 @@ class Control:
             "Info": unary(self.info, types["Empty"], types["InfoResponse"]),
             "Session": two_way(self.session, types["BytesMessage"], types["BytesMessage"]),
             "Solve": unary(self.solve, *solve),
-            "Status": streaming(self.status, types["StatusRequest"], types["StatusResponse"]),
+            "Status": streaming(self.status, types["StatusRequest"]),
             "ListenBuildHistory": streaming(
                 self.history, types["BuildHistoryRequest"], types["BuildHistoryEvent"]
+            ),
+            "UpdateBuildHistory": unary(
+                self.update_history, types["UpdateBuildHistoryRequest"], types["Empty"]
             ),
             "DiskUsage": unary(
                 self.disk_usage, types["DiskUsageRequest"], types["DiskUsageResponse"]
@@ -104,37 +107,54 @@ class Control:
 
     def solve(self, request: Any, context: Any) -> Any:
         """Wait for the definition that comes by the gateway, build it, and say what was made."""
-        build = self._builder.build(request.Ref)
-        context.add_callback(build.cancel)
         try:
-            build.begin(request)
-            if request.Frontend or getattr(request.Definition, "def"):
-                # Programs that need no gateway of their own say it all at once.
-                result = self._gateway.result(build, request, dict(request.FrontendAttrs))
-                return self._types["SolveResponse"](ExporterResponse=build.run(result))
-            returned = build.wait_for_return()
-            if returned.HasField("error"):
-                details = [(a.type_url, a.value) for a in returned.error.details]
-                details = [(url.removeprefix("github.com/moby/buildkit/"), v) for url, v in details]
-                raise Failure(returned.error.message, returned.error.code, details)
-            answer = build.run(returned.result)
-            return self._types["SolveResponse"](ExporterResponse=answer)
+            build = self._builder.begin(request)
         except Failure as failure:
             abort(context, self._types, failure)
+        if not context.add_callback(build.cancel):
+            build.cancel()  # The client is gone already.
+        outcome: Mapping[str, str] | Failure = Failure("the build broke off")
+        try:
+            outcome = self._answer(build, request)
+            return self._types["SolveResponse"](ExporterResponse=outcome)
+        except Failure as failure:
+            outcome = failure
+            abort(context, self._types, failure)
         finally:
-            build.close()
-            self._builder.forget(request.Ref)
+            build.close(outcome)
+
+    def _answer(self, build: Build, request: Any) -> Mapping[str, str]:
+        if request.Frontend or getattr(request.Definition, "def"):
+            # Programs that need no gateway of their own say it all at once.
+            result = self._gateway.result(build, request, dict(request.FrontendAttrs))
+            return build.run(result)
+        returned = build.wait_for_return()
+        if returned.HasField("error"):
+            details = [(a.type_url, a.value) for a in returned.error.details]
+            details = [(url.removeprefix("github.com/moby/buildkit/"), v) for url, v in details]
+            raise Failure(returned.error.message, returned.error.code, details)
+        return build.run(returned.result)
 
     def status(self, request: Any, context: Any) -> Iterator[Any]:
         """The progress of a build. Clients wait for the headers, so they go first."""
         context.send_initial_metadata((("buildkit-current-timestamp", _now()),))
-        yield from self._builder.build(request.Ref).status.messages()
+        try:
+            yield from self._builder.status(request.Ref, context.is_active)
+        except Failure as failure:
+            abort(context, self._types, failure)
 
     def history(self, request: Any, context: Any) -> Iterator[Any]:
-        """Builds of the past: none is known by its client's id. An empty list says that the call
-        is understood."""
+        """Builds of the past, and what happens to others."""
         context.send_initial_metadata((("buildkit-current-timestamp", _now()),))
-        yield from ()
+        yield from self._builder.history.events(request, context.is_active)
+
+    def update_history(self, request: Any, context: Any) -> Any:
+        """Pin or remove a build of the past."""
+        try:
+            self._builder.history.update(request)
+        except Failure as failure:
+            abort(context, self._types, failure)
+        return self._types["Empty"]()
 
     def disk_usage(self, request: Any, context: Any) -> Any:
         """What the store holds."""

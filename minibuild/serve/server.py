@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from minibuild.buildkit.rpc import OPTIONS, api_types
 from minibuild.errors import HostError, UsageError
-from minibuild.serve import bridge, control, gateway
+from minibuild.serve import blobs, bridge, control, gateway
 from minibuild.serve.build import Builder
 from minibuild.serve.config import Config
 
@@ -64,6 +64,7 @@ def serve(
     for name, handlers in (
         (control.NAME, front.handlers()),
         (bridge.NAME, bridge.Bridge(builder, front, made).handlers()),
+        (blobs.NAME, blobs.Blobs(types, builder.history).handlers()),
     ):
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
     _claim(path)

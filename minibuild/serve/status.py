@@ -1,13 +1,16 @@
 """Progress for BuildKit's clients: events as the messages of `Control/Status`.
 
-Comes in: events of a build, from any thread. Goes out: a stream of `StatusResponse`, which ends
-with the build. A client shows a step as cancelled that was started and not completed, if it ends
-so. Rules: moby/buildkit `api/services/control/control.proto`. Read next: `build`.
+Comes in: events of a build, from any thread. Goes out: a stream of `StatusResponse` for each client
+that listens, which begins with the build and ends with it. A client shows a step as cancelled that
+was started and not completed, if it ends so. The messages lie in a file, each with its length
+before it: so a build with a long log takes no memory, and the file is what history keeps. Rules:
+moby/buildkit `api/services/control/control.proto`. Read next: `build`.
 """
 
-import queue
-from collections.abc import Iterator
-from typing import Any
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 from minibuild.buildkit.rpc import Types
 from minibuild.digest import Digest, digest_strings
@@ -25,21 +28,58 @@ from minibuild.events import (
 )
 
 _LOG_BYTES = 1 << 20
+_LENGTH_BYTES = 4
+_TURN_S = 1.0
 
 
 class StatusStream:
-    """What a build reports, and what a client hears of it. The end comes once for each listener."""
+    """What a build reports, and what clients hear of it. `steps`, `completed`, `cached` and
+    `warnings` count what was told so far."""
 
     def __init__(self, types: Types) -> None:
+        from tempfile import TemporaryFile
+
         self._types = types
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._file = TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as long as this does)
+        self._size = 0
+        self._closed = False
+        self._changed = threading.Condition()
         self._known: dict[Digest, VertexInfo] = {}
         self._running: dict[Digest, float] = {}
+        self._ended: dict[Digest, bool] = {}
+        self.warnings = 0
         self.failed: Digest | None = None
         self.source: SourceText | None = None
 
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return len(self._known)
+
+    @property
+    def completed(self) -> int:
+        """How many of them were done, or known already."""
+        return len(self._ended)
+
+    @property
+    def cached(self) -> int:
+        """How many of them were known already."""
+        return sum(self._ended.values())
+
     def __call__(self, event: Event, /) -> None:
         """Take an event of the build."""
+        with self._changed:
+            data = self._message(event).SerializeToString()
+            if not data or self._closed:
+                return
+            try:
+                self._file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
+                self._size += _LENGTH_BYTES + len(data)
+            except OSError:  # a full disk: progress is not worth a build
+                self._closed = True
+            self._changed.notify_all()
+
+    def _message(self, event: Event) -> Any:
         message = self._types["StatusResponse"]()
         match event:
             case Planned(vertices):
@@ -48,14 +88,15 @@ class StatusStream:
                     self._vertex(message, info.digest)
             case Started(digest, moment):
                 self._running[digest] = moment
-                _set(self._vertex(message, digest).started, moment)
+                set_time(self._vertex(message, digest).started, moment)
             case Completed(digest, moment, cached, error, cancelled):
                 begun = self._running.pop(digest, moment)
                 vertex = self._vertex(message, digest)
                 vertex.cached = cached
                 vertex.error = error or ("context canceled" if cancelled else "")
-                _set(vertex.started, begun)
-                _set(vertex.completed, moment)
+                set_time(vertex.started, begun)
+                set_time(vertex.completed, moment)
+                self._ended[digest] = cached
                 if error:
                     self.failed = digest
             case Log(digest, stream, data, moment):
@@ -63,16 +104,17 @@ class StatusStream:
                     log = message.logs.add(
                         vertex=digest, stream=stream, msg=data[at : at + _LOG_BYTES]
                     )
-                    _set(log.timestamp, moment)
+                    set_time(log.timestamp, moment)
             case Status():
                 self._status(message, event)
             case Remark(digest, text, moment):
                 status = message.statuses.add(ID=text, vertex=digest)
                 for field in (status.timestamp, status.started, status.completed):
-                    _set(field, moment)
+                    set_time(field, moment)
             case Warned():
+                self.warnings += 1
                 self._warning(message, event)
-        self._queue.put(message)
+        return message
 
     def _vertex(self, message: Any, digest: Digest) -> Any:
         info = self._known.get(digest)
@@ -83,10 +125,10 @@ class StatusStream:
         status = message.statuses.add(
             ID=event.part, vertex=event.vertex, current=event.current, total=event.total
         )
-        _set(status.started, event.started)
-        _set(status.timestamp, event.started if event.completed is None else event.completed)
+        set_time(status.started, event.started)
+        set_time(status.timestamp, event.started if event.completed is None else event.completed)
         if event.completed is not None:
-            _set(status.completed, event.completed)
+            set_time(status.completed, event.completed)
 
     def _warning(self, message: Any, event: Warned) -> None:
         rule = f"{event.rule}: " if event.rule else ""
@@ -107,15 +149,50 @@ class StatusStream:
         """The build has ended. What is still running was cancelled."""
         for digest in list(self._running):
             self(Completed(digest, moment, cancelled=True))
-        self._queue.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def messages(self) -> Iterator[Any]:
-        """The messages, until the build ends."""
-        yield from iter(self._queue.get, None)
-        self._queue.put(None)
+    def messages(self, active: Callable[[], bool] = lambda: True) -> Iterator[bytes]:
+        """The serialised messages, until the build ends or the client is no longer active."""
+        position = 0
+        while self._wait_beyond(position, active):
+            head = os.pread(self._file.fileno(), _LENGTH_BYTES, position)
+            size = int.from_bytes(head, "little")
+            yield os.pread(self._file.fileno(), size, position + _LENGTH_BYTES)
+            position += _LENGTH_BYTES + size
+
+    def _wait_beyond(self, position: int, active: Callable[[], bool]) -> bool:
+        """Wait until there is a message at a position; False if none will come."""
+        with self._changed:
+            while self._size == position and not self._closed and active():
+                self._changed.wait(_TURN_S)
+            return self._size > position
+
+    def keep_as(self, folder: str) -> tuple[Digest, int]:
+        """Write all messages to a file of the folder that is called as their digest is. Returns
+        that and the size."""
+        import hashlib
+
+        hashed, position = hashlib.sha256(), 0
+        temporary = os.path.join(folder, f".{os.urandom(6).hex()}")
+        with open(temporary, "xb") as file:
+            while data := os.pread(self._file.fileno(), _LOG_BYTES, position):
+                position += len(data)
+                hashed.update(data)
+                file.write(data)
+        os.replace(temporary, os.path.join(folder, hashed.hexdigest()))
+        return Digest(f"sha256:{hashed.hexdigest()}"), position
 
 
-def _set(timestamp: Any, moment: float) -> None:
+def messages_in(file: BinaryIO) -> Iterator[bytes]:
+    """The serialised messages in a file that was kept."""
+    while len(head := file.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
+        yield file.read(int.from_bytes(head, "little"))
+
+
+def set_time(timestamp: Any, moment: float) -> None:
+    """Write a time into a message `Timestamp`."""
     seconds, fraction = divmod(moment, 1)
     timestamp.seconds, timestamp.nanos = int(seconds), int(fraction * 1_000_000_000)
 

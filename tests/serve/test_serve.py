@@ -164,6 +164,61 @@ def test_what_the_store_holds(server: Any, tmp_path: Path, context: Path) -> Non
     assert {record.ID for record in pruned} >= copies
 
 
+def stream(client: Client, method: str, request: Any, kind: str) -> list[Any]:
+    """What a call answers with many messages."""
+    made = client.channel.unary_stream(
+        f"/{method}", type(request).SerializeToString, TYPES[kind].FromString
+    )
+    return list(made(request, timeout=30))
+
+
+def past(client: Client) -> list[Any]:
+    """The records of builds that have ended, newest first."""
+    asked = TYPES["BuildHistoryRequest"](EarlyExit=True)
+    events = stream(
+        client, "moby.buildkit.v1.Control/ListenBuildHistory", asked, "BuildHistoryEvent"
+    )
+    return [event.record for event in events if event.type == 1]
+
+
+def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
+    """Builds of clients and of the command line, their progress again, and their end."""
+    cli("build", "-o", str(tmp_path / "o"), str(context))
+    client = client_of(server, tmp_path / "c", context)
+    client.build({"target": "", "label:a": "b"}, [("local", {})])
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY gone /\n")
+    with pytest.raises(grpc.RpcError):
+        client.build({})
+    failed, made, here = past(client)
+    assert "not found" in failed.error.message
+    assert not made.error.message and made.FrontendAttrs["label:a"] == "b"
+    assert [exporter.Type for exporter in made.Exporters] == ["local"]
+    assert made.numTotalSteps == made.numCompletedSteps > 2
+    assert here.FrontendAttrs["context"] == str(context)
+    for record in (made, here):
+        asked = TYPES["StatusRequest"](Ref=record.Ref)
+        messages = stream(client, "moby.buildkit.v1.Control/Status", asked, "StatusResponse")
+        assert "[1/2] COPY a sub /d/" in {v.name for m in messages for v in m.vertexes}
+
+    asked = TYPES["ContentReadRequest"](digest=made.logs.digest, offset=4)
+    content = "containerd.services.content.v1.Content"
+    sent = stream(client, f"{content}/Read", asked, "ContentReadResponse")
+    assert sum(len(message.data) for message in sent) == made.logs.size - 4
+    for wrong in ("sha256:../../x", f"sha256:{'0' * 64}"):
+        with pytest.raises(grpc.RpcError):
+            client.call(
+                f"/{content}/Info", TYPES["ContentInfoRequest"](digest=wrong), "ContentInfoResponse"
+            )
+    update = "/moby.buildkit.v1.Control/UpdateBuildHistory"
+    for record in (made, here):
+        client.call(
+            update, TYPES["UpdateBuildHistoryRequest"](Ref=record.Ref, Delete=True), "Empty"
+        )
+    assert [record.Ref for record in past(client)] == [failed.Ref]
+    with pytest.raises(grpc.RpcError, match="not found"):
+        client.call(update, TYPES["UpdateBuildHistoryRequest"](Ref=made.Ref, Delete=True), "Empty")
+
+
 @pytest.mark.needs("busybox")
 def test_the_end_of_the_server_ends_builds(
     cli: Cli, server: Any, tmp_path: Path, context: Path, busybox_tar: str

@@ -1,0 +1,201 @@
+"""Builds of the past, for `docker buildx history`.
+
+Comes in: builds of clients, when they begin and when they end. Goes out: a record of each by the id
+that its client gave it, its progress again, and news for those who follow. Records are files in the
+store's folder `history`, the oldest of which are removed. Builds of the command line have no such
+id: they are listed from minibuild's own records.
+Rules: moby/buildkit `solver/llbsolver/history`.
+Read next: `past`.
+"""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
+from minibuild.digest import InvalidDigest, digest_hex, digest_strings, parse_digest
+from minibuild.serve.past import Past
+from minibuild.serve.status import StatusStream, messages_in
+
+_MAX_KEPT = 50
+STARTED, COMPLETE, DELETED = range(3)
+"""What happened to a build."""
+
+_LOGS = "application/vnd.buildkit.status.v0"
+_TURN_S = 1.0
+_CHUNK_BYTES = 1 << 20
+
+
+class History:
+    """The builds of one store."""
+
+    def __init__(self, types: Types, root: str) -> None:
+        self._types = types
+        self._folder = os.path.join(root, "history")
+        self._blobs = os.path.join(self._folder, "blobs")
+        self._past = Past(types, root)
+        self._active: dict[str, Any] = {}
+        self._followers: set[queue.SimpleQueue[Any]] = set()
+        self._lock = threading.Lock()
+
+    # --- a build ---
+
+    def begin(self, record: Any) -> None:
+        """A build has begun."""
+        with self._lock:
+            self._active[record.Ref] = record
+        self._tell(STARTED, record)
+
+    def end(self, record: Any, status: StatusStream) -> None:
+        """A build has ended, and `record` says how. History is not worth a build: what cannot be
+        written is not kept."""
+        with suppress(OSError):
+            os.makedirs(self._blobs, 0o700, exist_ok=True)
+            digest, size = status.keep_as(self._blobs)
+            record.logs.media_type, record.logs.digest, record.logs.size = _LOGS, digest, size
+            self._write(record)
+            self._sweep()
+        with self._lock:
+            self._active.pop(record.Ref, None)
+        self._tell(COMPLETE, record)
+
+    def _tell(self, kind: int, record: Any) -> None:
+        event = self._types["BuildHistoryEvent"](type=kind, record=record)
+        with self._lock:
+            for follower in self._followers:
+                follower.put(event)
+
+    def _path(self, ref: str) -> str:
+        # An id is what a client says: any text.
+        return os.path.join(self._folder, digest_hex(digest_strings([ref])))
+
+    def _write(self, record: Any) -> None:
+        path = self._path(record.Ref)
+        temporary = os.path.join(self._blobs, f".{os.urandom(6).hex()}")
+        with open(temporary, "xb") as file:
+            file.write(record.SerializeToString())
+        os.replace(temporary, path)
+
+    def _sweep(self) -> None:
+        """Remove the oldest records, but for those that are pinned, and logs that none names."""
+        kept = sorted(self._kept(), key=lambda record: record.CreatedAt.seconds, reverse=True)
+        for record in [record for record in kept if not record.pinned][_MAX_KEPT:]:
+            self._remove(record)
+
+    def _remove(self, record: Any) -> None:
+        os.unlink(self._path(record.Ref))
+        if record.logs.digest not in {other.logs.digest for other in self._kept()}:
+            with suppress(FileNotFoundError):
+                os.unlink(self._blob(record.logs.digest))
+
+    # --- what is asked ---
+
+    def events(self, request: Any, active: Callable[[], bool]) -> Iterator[Any]:
+        """The builds that a message `BuildHistoryRequest` asks for; then, unless it asks for an
+        early end, what happens to others, for as long as the client listens."""
+        follower: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        with self._lock:
+            running = list(self._active.values())
+            if not request.EarlyExit:
+                self._followers.add(follower)
+        try:
+            event = self._types["BuildHistoryEvent"]
+            found = [event(type=STARTED, record=record) for record in running]
+            if not request.ActiveOnly:
+                found += [event(type=COMPLETE, record=record) for record in self._complete()]
+            wanted = [e for e in found if request.Ref in ("", e.record.Ref)]
+            wanted.sort(key=lambda e: _moment(e.record.CreatedAt), reverse=True)
+            # A client that sends a filter applies it again by itself: it gets all.
+            yield from wanted[: request.Limit] if request.Limit and not request.Filter else wanted
+            while not request.EarlyExit and active():
+                with suppress(queue.Empty):
+                    news = follower.get(timeout=_TURN_S)
+                    if request.Ref in ("", news.record.Ref):
+                        yield news
+        finally:
+            with self._lock:
+                self._followers.discard(follower)
+
+    def _complete(self) -> list[Any]:
+        kept = list(self._kept())
+        return kept + self._past.records(kept)
+
+    def _kept(self) -> Iterator[Any]:
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            found = self._read(os.path.join(self._folder, name))
+            if found is not None:
+                yield found
+
+    def _read(self, path: str) -> Any:
+        from google.protobuf.message import DecodeError
+
+        try:
+            with open(path, "rb") as file:
+                return self._types["BuildHistoryRecord"].FromString(file.read())
+        except (OSError, DecodeError):
+            return None  # the folder of blobs, or a file that was removed or torn
+
+    def messages(self, ref: str) -> Iterator[bytes] | None:
+        """The progress of a build of the past, as serialised messages; None if there is none."""
+        record = self._read(self._path(ref))
+        if record is None:
+            return self._past.messages(ref)
+        return self._replay(record)
+
+    def _replay(self, record: Any) -> Iterator[bytes]:
+        with suppress(FileNotFoundError), open(self._blob(record.logs.digest), "rb") as file:
+            yield from messages_in(file)
+
+    def update(self, request: Any) -> None:
+        """Pin a record, or remove it. Raises `Failure`."""
+        record = self._read(self._path(request.Ref))
+        if request.Finalize:
+            return  # Logs are complete when a record is there.
+        if record is None:
+            if not (request.Delete and self._past.remove(request.Ref)):
+                raise Failure(f"failed to retrieve bucket for {request.Ref}: not found", NOT_FOUND)
+            return
+        if request.Delete:
+            self._remove(record)
+            self._tell(DELETED, record)
+            return
+        record.pinned = request.Pinned
+        record.Generation += 1
+        self._write(record)
+        self._tell(COMPLETE, record)
+
+    # --- blobs of records ---
+
+    def _blob(self, digest: str) -> str:
+        """The path of a blob. Raises `Failure`."""
+        try:
+            return os.path.join(self._blobs, digest_hex(parse_digest(digest)))
+        except InvalidDigest as error:
+            raise Failure(str(error)) from None
+
+    def blob_size(self, digest: str) -> int:
+        """The size of a blob. Raises `Failure`."""
+        try:
+            return os.stat(self._blob(digest)).st_size
+        except FileNotFoundError:
+            raise Failure(f"content {digest}: not found", NOT_FOUND) from None
+
+    def blob(self, digest: str, offset: int, size: int) -> Iterator[bytes]:
+        """A part of a blob; all from the offset on with size 0. Raises `Failure`."""
+        left = min(size or self.blob_size(digest), self.blob_size(digest) - offset)
+        with open(self._blob(digest), "rb") as file:
+            file.seek(max(offset, 0))
+            while left > 0 and (data := file.read(min(left, _CHUNK_BYTES))):
+                left -= len(data)
+                yield data
+
+
+def _moment(timestamp: Any) -> tuple[int, int]:
+    return timestamp.seconds, timestamp.nanos

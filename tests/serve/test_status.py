@@ -1,0 +1,91 @@
+"""Progress for clients: each listener hears all of it, whenever it comes, and hears the end."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from minibuild.buildkit.rpc import Failure, api_types
+from minibuild.digest import Digest
+from minibuild.events import Completed, Log, Planned, Started, VertexInfo
+from minibuild.serve.build import Builder
+from minibuild.serve.config import Config
+from minibuild.serve.status import StatusStream, messages_in
+from minibuild.session.environment import Environment
+
+TYPES = api_types()
+A = Digest("sha256:" + "a" * 64)
+EVENTS = [Planned((VertexInfo(A, "RUN x", ()),)), Started(A, 1.0), Log(A, 1, b"hello", 1.5)]
+
+
+def heard(stream: Any) -> list[str]:
+    found = []
+    for data in stream:
+        message = TYPES["StatusResponse"].FromString(data)
+        found += [log.msg.decode() for log in message.logs]
+        found += [v.error for v in message.vertexes if v.HasField("completed")]
+    return found
+
+
+def test_all_listeners_hear_all(tmp_path: Path) -> None:
+    status = StatusStream(TYPES)
+    early: list[str] = []
+    thread = threading.Thread(target=lambda: early.extend(heard(status.messages())))
+    thread.start()
+    for event in EVENTS:
+        status(event)
+    late = status.messages()
+    status.close(2.0)
+    thread.join(10)
+    assert early == heard(late) == ["hello", "context canceled"]
+    status(Completed(A, 3.0))  # after the end: nobody hears it
+    digest, size = status.keep_as(str(tmp_path))
+    kept = tmp_path / digest.partition(":")[2]
+    assert kept.stat().st_size == size
+    with kept.open("rb") as file:
+        assert heard(messages_in(file)) == early
+
+
+def test_a_listener_that_goes_away_waits_no_longer() -> None:
+    status = StatusStream(TYPES)
+    assert list(status.messages(lambda: False)) == []
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(TYPES, Config(str(tmp_path), Environment({}, 0)))
+
+
+def test_progress_of_a_build_that_ended_before_it_was_asked_for(builder: Builder) -> None:
+    build = builder.begin(TYPES["SolveRequest"](Ref="r", Internal=True))
+    build.status(EVENTS[0])
+    with pytest.raises(Failure, match="job ID r exists"):
+        builder.begin(TYPES["SolveRequest"](Ref="r"))
+    build.close({})
+    assert len(list(builder.status("r", lambda: True))) == 1
+    with pytest.raises(Failure, match="no such job r"):
+        builder.build("r")
+    assert not builder.busy
+
+
+def test_a_build_that_begins_while_its_progress_is_looked_for(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking through history takes time, in which a short build begins and ends."""
+
+    def messages(ref: str) -> None:
+        builder.begin(TYPES["SolveRequest"](Ref=ref, Internal=True)).close({})
+
+    builder.history = SimpleNamespace(messages=messages)  # type: ignore[assignment]
+    assert list(builder.status("r", lambda: True)) == []
+
+
+def test_questions_about_unknown_builds_leave_nothing(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minibuild.serve.build._STATUS_S", 0.01)
+    with pytest.raises(Failure, match="no such job"):
+        builder.status("../x", lambda: True)
+    assert not builder.busy
