@@ -82,7 +82,7 @@ def run_build(
             raise
 
 
-class Prepared(NamedTuple):
+class PreparedBuild(NamedTuple):
     """A build before its first step: what is asked, and the frontend that reads it. `known` are
     vertices that were solved to get the definition; `caches` are those of other machines. The
     `recorder` hears what happens, the `stepper` sees it step by step."""
@@ -103,7 +103,7 @@ class Prepared(NamedTuple):
         return self.frontend.convert(asked, self.sources.finder, warn)
 
 
-def prepare(context: BuildContext, request: BuildRequest, definition: Definition) -> Prepared:
+def prepare(context: BuildContext, request: BuildRequest, definition: Definition) -> PreparedBuild:
     """Get the definition, if it has to be fetched, and find its frontend."""
     sources = Sources(context)
     known: Mapping[Digest, VertexResult] = {}
@@ -112,10 +112,10 @@ def prepare(context: BuildContext, request: BuildRequest, definition: Definition
 
         definition, known = fetch_context(definition, request, context, sources)
     frontend = frontend_of(request, definition)
-    return Prepared(context, request, definition, frontend, sources, known)
+    return PreparedBuild(context, request, definition, frontend, sources, known)
 
 
-def _dated(build: Prepared) -> Prepared:
+def _dated(build: PreparedBuild) -> PreparedBuild:
     """The build with seconds in SOURCE_DATE_EPOCH, where it may name a source instead."""
     epoch = build.frontend.epoch(frontend_request(build.request, build.definition))
     seconds = epoch.seconds
@@ -126,7 +126,7 @@ def _dated(build: Prepared) -> Prepared:
     return build._replace(request=with_epoch(build.request, seconds))
 
 
-def _without_caches(build: Prepared, error: LostLayer) -> Prepared:
+def _without_caches(build: PreparedBuild, error: LostLayer) -> PreparedBuild:
     """The build once more, if a cache of another machine lacks what it names. That is rare enough
     to begin again; what was done meanwhile is in the cache."""
     context = build.context
@@ -137,7 +137,7 @@ def _without_caches(build: Prepared, error: LostLayer) -> Prepared:
     return build._replace(request=request, caches=_remote_caches(request))
 
 
-def _build(build: Prepared) -> BuildResult:
+def _build(build: PreparedBuild) -> BuildResult:
     context, request, definition = build.context, build.request, build.definition
     started = time.time()
     findings = Findings(context.report, definition.source)
@@ -206,7 +206,7 @@ def _recorder(request: BuildRequest, root: str) -> "Recorder | None":
 
 
 def _record(
-    build: Prepared, made: BuildResult | None = None, error: BuildError | None = None
+    build: PreparedBuild, made: BuildResult | None = None, error: BuildError | None = None
 ) -> None:
     """Keep what there is to say of a build that is over, and write the page about it."""
     recorder, path = build.recorder, os.fspath(build.request.report_file)
@@ -221,7 +221,7 @@ def _record(
 
 
 def _attestor(
-    build: Prepared, done: Mapping[Digest, VertexResult], started: float
+    build: PreparedBuild, done: Mapping[Digest, VertexResult], started: float
 ) -> "Attestor | None":
     """What can say how the images came about, now that they did, if that is asked for."""
     request = build.request

@@ -26,7 +26,7 @@ from minibuild import BuildResult, Output
 from minibuild.errors import BuildError
 from minibuild.record.blame import Blame, Origin
 from minibuild.record.lookup import known_parts
-from minibuild.record.records import Build, Records
+from minibuild.record.records import BuildRecord, Records
 from minibuild.worker.worker import open_worker
 from tests.support.images import Image, blob, read_image
 
@@ -121,7 +121,7 @@ def compare(case: Case, made: BuildResult, layout: str, lines: list[int], root: 
     return Outcome(len(asked), tuple(wrong))
 
 
-def image_digests(build: Build) -> set[str]:
+def image_digests(build: BuildRecord) -> set[str]:
     """The images of a build."""
     return {digest for output in build.outputs for digest in output.get("digests", ())}
 

@@ -39,11 +39,11 @@ from minibuild_dockerfile.copy import copy_or_add
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Arg, From, Instruction, ParsedFile
 from minibuild_dockerfile.limits import Budget
-from minibuild_dockerfile.needs import Needs, Plan, check_references
+from minibuild_dockerfile.needs import StagePlan, StagePlanner, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.run import run
 from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
-from minibuild_dockerfile.sources import Sources, as_base, named_contexts
+from minibuild_dockerfile.sources import SourceVertices, as_base, named_contexts
 from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, make_table, split
 from minibuild_dockerfile.state import Conversion, StageState
 
@@ -96,7 +96,7 @@ def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
     failed: BuildError | None = None
     try:
         definition = read(request, found.append)
-        sources = Sources(request, resolver)
+        sources = SourceVertices(request, resolver)
         for platform in request.platforms:
             converted(definition, platform, sources, all_stages=not request.target)
         definition.checks.enforce()
@@ -108,7 +108,7 @@ def check(request: FrontendRequest, resolver: ImageResolver) -> Checked:
 
 def _convert(request: FrontendRequest, resolver: ImageResolver, warn: Warn) -> FrontendResult:
     definition = read(request, warn)
-    sources = Sources(request, resolver)
+    sources = SourceVertices(request, resolver)
     made = [converted(definition, platform, sources) for platform in request.platforms]
     for finding in _unused(definition, made) if request.build_args else ():
         warn(finding)  # no check, so no directive can make an error of it
@@ -116,7 +116,7 @@ def _convert(request: FrontendRequest, resolver: ImageResolver, warn: Warn) -> F
     return FrontendResult(tuple(m.built for m in made))
 
 
-def _unused(definition: "Definition", made: list["Converted"]) -> tuple[Finding, ...]:
+def _unused(definition: "Dockerfile", made: list["Converted"]) -> tuple[Finding, ...]:
     from minibuild_dockerfile.checks.arguments import unused
 
     triggers = [item for one in made for plan in one.plans for item in plan.triggers]
@@ -129,7 +129,7 @@ def _unused(definition: "Definition", made: list["Converted"]) -> tuple[Finding,
     return unused(definition.request.build_args, declared)
 
 
-class Definition(NamedTuple):
+class Dockerfile(NamedTuple):
     """A Dockerfile that was read, cut into stages, and checked as far as its text goes."""
 
     request: FrontendRequest
@@ -143,11 +143,11 @@ class Converted(NamedTuple):
     """The outcome for one platform, and how it came about."""
 
     built: Built
-    plans: tuple[Plan, ...]
+    plans: tuple[StagePlan, ...]
     states: dict[int, StageState]
 
 
-def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Definition:
+def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Dockerfile:
     """The definition of a request; nothing is looked up yet. What stands above a mistake is
     checked before the mistake is raised."""
     parsed, wrong = parse_up_to_error(request.source)
@@ -166,7 +166,7 @@ def _checks(parsed: ParsedFile, request: FrontendRequest, warn: Warn) -> Checks:
     return checks
 
 
-def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) -> Definition:
+def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) -> Dockerfile:
     """The definition in a file that was read to its end."""
     if parsed.directives.syntax or _SYNTAX_ARGUMENT in request.build_args:
         from minibuild_dockerfile.checks.syntax import check_syntax
@@ -182,7 +182,7 @@ def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) ->
         from minibuild_dockerfile.checks.teaching import check_habits
 
         check_habits(stages, checks)
-    return Definition(request, parsed, args, stages, checks)
+    return Dockerfile(request, parsed, args, stages, checks)
 
 
 def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
@@ -195,7 +195,7 @@ def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
     return parse_check(without_reason(directive.value), directive.span)
 
 
-def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, dict[str, str]]:
+def table_of(definition: Dockerfile, platform: Platform) -> tuple[StageTable, dict[str, str]]:
     """The stages for one platform, and the variables that FROM saw."""
     request, parsed, args, stages, checks = definition
     last = stages[-1][0]
@@ -213,7 +213,7 @@ def table_of(definition: Definition, platform: Platform) -> tuple[StageTable, di
 
 
 def converted(
-    definition: Definition, platform: Platform, sources: Sources, *, all_stages: bool = False
+    definition: Dockerfile, platform: Platform, sources: SourceVertices, *, all_stages: bool = False
 ) -> Converted:
     """The image for one platform; with `all_stages` those stages too that it does not need."""
     request, checks, escape = definition.request, definition.checks, definition.parsed.escape
@@ -224,7 +224,7 @@ def converted(
     conversion = Conversion(
         request, platform, variables, escape, table, sources, checks, states, Budget()
     )
-    needs = Needs(table, sources, platform, checks)
+    needs = StagePlanner(table, sources, platform, checks)
     plans = needs.of(*(table.stages if all_stages else (target,)))
     for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)

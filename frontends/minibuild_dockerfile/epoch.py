@@ -26,7 +26,7 @@ from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Add, Arg, From, Instruction
 from minibuild_dockerfile.scope import EPOCH, SECONDS, global_args, invalid_epoch, platform_args
-from minibuild_dockerfile.sources import Sources, named_contexts
+from minibuild_dockerfile.sources import SourceVertices, named_contexts
 
 _CONTEXT = "context"
 
@@ -50,7 +50,7 @@ def epoch_of(request: FrontendRequest) -> Epoch:
     if not text or SECONDS.fullmatch(text):
         return Epoch(int(text) if text else None)
     span = Span(request.source.name, 1, 1)
-    sources = Sources(request, _NoImages())
+    sources = SourceVertices(request, _NoImages())
     context: Context | None = request.context
     if text != _CONTEXT:
         context = named_contexts(request.contexts).get(text.lower())

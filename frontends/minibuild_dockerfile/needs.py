@@ -1,8 +1,8 @@
 """Which stages a target takes, and what each of them does.
 
-Comes in: the table of stages and a target. Goes out: a `Plan` for each needed stage: its base, and
-its instructions with the ONBUILD triggers of the base before them. A stage that is not needed is
-not looked at any further; its image is not even looked up.
+Comes in: the table of stages and a target. Goes out: a `StagePlan` for each needed stage: its base,
+and its instructions with the ONBUILD triggers of the base before them. A stage that is not needed
+is not looked at any further; its image is not even looked up.
 
 Stages refer to earlier ones only, so one pass from the target back to the first stage finds all.
 Read next: `convert`, which turns the plans into a graph from the first stage on.
@@ -17,14 +17,14 @@ from minibuild_dockerfile.checks.report import Checks
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.instructions import Add, Copy, Instruction, Onbuild, Run, Workdir
 from minibuild_dockerfile.parse import parse_trigger
-from minibuild_dockerfile.sources import Base, Sources, check_name
+from minibuild_dockerfile.sources import Base, SourceVertices, check_name
 from minibuild_dockerfile.stages import Stage, StageTable
 
 _WELL_KNOWN = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
 """Images that names without a registry are often meant to be."""
 
 
-class Plan(NamedTuple):
+class StagePlan(NamedTuple):
     """A stage to be converted. `base` is None if it continues another stage."""
 
     stage: Stage
@@ -43,21 +43,21 @@ class Plan(NamedTuple):
         return own + (self.base is not None and self.base.image)
 
 
-class Needs:
+class StagePlanner:
     """Makes the plans of one target, for one platform."""
 
     __slots__ = ("_checks", "_sources", "_table", "plans", "platform")
 
     def __init__(
-        self, table: StageTable, sources: Sources, platform: Platform, checks: Checks
+        self, table: StageTable, sources: SourceVertices, platform: Platform, checks: Checks
     ) -> None:
         self._checks = checks
         self._table = table
         self._sources = sources
         self.platform = platform
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[int, StagePlan] = {}
 
-    def of(self, *targets: Stage) -> list[Plan]:
+    def of(self, *targets: Stage) -> list[StagePlan]:
         """The plans for `targets`, in the order of the file."""
         needed = {target.number for target in targets}
         for stage in reversed(self._table.stages[: max(needed) + 1]):
@@ -66,15 +66,15 @@ class Needs:
                 needed.update(self._sources_of(plan))
         return [self.plans[index] for index in sorted(self.plans)]
 
-    def _plan(self, stage: Stage) -> Plan:
+    def _plan(self, stage: Stage) -> StagePlan:
         span = stage.source.head.span
         platform = stage.platform or self.platform
         if stage.context is not None:
-            return Plan(
+            return StagePlan(
                 stage, self._sources.context(stage.context, stage.source.name, platform, span)
             )
         if stage.parent is not None:
-            return Plan(stage, None, self._triggers(stage, self._recorded(stage.parent)))
+            return StagePlan(stage, None, self._triggers(stage, self._recorded(stage.parent)))
         with_suggestion = [s.source.name for s in self._table.stages[: stage.number]]
         try:
             base = self._sources.find(stage.base, platform, span)
@@ -88,7 +88,7 @@ class Needs:
             )
             self._checks.report(rules.INVALID_BASE_IMAGE_PLATFORM, message, stage.source.head)
         recorded = tuple(base.config.config.get("OnBuild") or ())
-        return Plan(stage, base, self._triggers(stage, recorded))
+        return StagePlan(stage, base, self._triggers(stage, recorded))
 
     def _recorded(self, parent: int) -> tuple[str, ...]:
         """The triggers that a stage leaves to those built on it."""
@@ -106,7 +106,7 @@ class Needs:
     def _triggers(self, stage: Stage, recorded: tuple[str, ...]) -> tuple[Instruction, ...]:
         return tuple(parse_trigger(text, stage.source.head.span) for text in recorded)
 
-    def _sources_of(self, plan: Plan) -> set[int]:
+    def _sources_of(self, plan: StagePlan) -> set[int]:
         """The stages that a stage is built on or reads from, all of them before it."""
         stage = plan.stage
         found = set() if stage.parent is None or stage.context else {stage.parent}

@@ -63,7 +63,7 @@ def check_name(name: str, span: Span) -> None:
         ) from None
 
 
-class Sources:
+class SourceVertices:
     """Makes vertices of contexts and images, each once."""
 
     __slots__ = ("_contexts", "_request", "_resolved", "_resolver")

@@ -24,9 +24,9 @@ from minibuild_dockerfile.history import entry
 from minibuild_dockerfile.instructions import Head
 from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.names import StepNames, platform_prefix, step_text
-from minibuild_dockerfile.needs import Plan
+from minibuild_dockerfile.needs import StagePlan
 from minibuild_dockerfile.paths import from_slashes, to_slashes
-from minibuild_dockerfile.sources import Base, Sources, as_base
+from minibuild_dockerfile.sources import Base, SourceVertices, as_base
 from minibuild_dockerfile.stages import StageTable
 
 _MOST_GUESSES = 100
@@ -41,7 +41,7 @@ class Conversion(NamedTuple):
     globals: Mapping[str, str]
     escape: str
     table: StageTable
-    sources: Sources
+    sources: SourceVertices
     checks: Checks
     states: "dict[int, StageState]"
     budget: Budget
@@ -61,7 +61,7 @@ class StageState:
         "vertex", "workdir_set",
     )  # fmt: skip
 
-    def __init__(self, plan: Plan, conversion: Conversion) -> None:
+    def __init__(self, plan: StagePlan, conversion: Conversion) -> None:
         self.plan = plan
         self.conversion = conversion
         self.index = plan.stage.number

@@ -13,11 +13,11 @@ from minibuild.errors import Span
 from minibuild.graph.frontend import FrontendRequest, ImageResolver, Warn, ignore_findings
 from minibuild.graph.op import CacheMount, Exec, SecretMount, SshMount
 from minibuild.graph.vertex import topological
-from minibuild_dockerfile.convert import Converted, Definition, check, converted, read
+from minibuild_dockerfile.convert import Converted, Dockerfile, check, converted, read
 from minibuild_dockerfile.expand import process_word
 from minibuild_dockerfile.instructions import Arg, ArgName, From
-from minibuild_dockerfile.needs import Plan, sources_of
-from minibuild_dockerfile.sources import Sources
+from minibuild_dockerfile.needs import StagePlan, sources_of
+from minibuild_dockerfile.sources import SourceVertices
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ def outline(
 ) -> Json:
     """What a target takes from its caller: arguments, secrets, ssh agents; and its caches."""
     definition = read(request, warn)
-    made = converted(definition, request.platforms[0], Sources(request, resolver))
+    made = converted(definition, request.platforms[0], SourceVertices(request, resolver))
     stage = made.plans[-1].stage.source
     vertices = topological([made.built.vertex])
     nearness = {plan.stage.label: place for place, plan in enumerate(_from_target(made))}
@@ -102,7 +102,7 @@ def _data(request: FrontendRequest) -> str:
     return b64encode(request.source.text.encode("utf-8", "surrogateescape")).decode()
 
 
-def _args(definition: Definition, made: Converted) -> list[Json]:
+def _args(definition: Dockerfile, made: Converted) -> list[Json]:
     """The arguments that the needed stages declare, or take from above the first FROM.
 
     One that several stages declare is that of the target, or of the stage nearest to it.
@@ -114,7 +114,7 @@ def _args(definition: Definition, made: Converted) -> list[Json]:
     return _by_line(found[name] for name in sorted(found))
 
 
-def _from_target(made: Converted) -> Iterator[Plan]:
+def _from_target(made: Converted) -> Iterator[StagePlan]:
     """The stages from the target on: each before its base, and that before what it reads from."""
     plans = {plan.stage.number: plan for plan in made.plans}
     pending, seen = [made.plans[-1].stage.number], set[int]()
@@ -132,7 +132,7 @@ def _from_target(made: Converted) -> Iterator[Plan]:
             pending.append(plan.stage.parent)
 
 
-def _args_of(plan: Plan, definition: Definition, made: Converted) -> dict[str, Json]:
+def _args_of(plan: StagePlan, definition: Dockerfile, made: Converted) -> dict[str, Json]:
     """The arguments of one stage: those of its FROM and of its bases', and those it declares."""
     given = definition.request.build_args
     above = {item.name: item for arg in definition.args for item in arg.names}
@@ -162,7 +162,7 @@ def _args_of(plan: Plan, definition: Definition, made: Converted) -> dict[str, J
     return found
 
 
-def _froms(plan: Plan, made: Converted) -> Iterator[From]:
+def _froms(plan: StagePlan, made: Converted) -> Iterator[From]:
     """The FROM of a stage, that of the stage it is built on, and so on."""
     stage = plan.stage
     yield stage.source
@@ -172,7 +172,7 @@ def _froms(plan: Plan, made: Converted) -> Iterator[From]:
         yield stage.source
 
 
-def _used(text: str, variables: Mapping[str, str], definition: Definition) -> list[str]:
+def _used(text: str, variables: Mapping[str, str], definition: Dockerfile) -> list[str]:
     """The names of the variables in a text that was expanded before."""
     span = Span(definition.request.source.name, 1, 1)
     return sorted(process_word(text, variables, span, definition.parsed.escape).used)

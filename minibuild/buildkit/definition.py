@@ -1,4 +1,4 @@
-"""The list of ops that a `Definition` is, and what is said of each beside it.
+"""The list of ops that a `DefinitionWriter` is, and what is said of each beside it.
 
 Comes in: the message of an op, its inputs and its note. Goes out: the op's digest, by which others
 name it. An op is hashed as it is written, so its bytes have to be those that BuildKit's client
@@ -21,7 +21,7 @@ SCRATCH = -1
 """In place of a number: an input that is the empty tree, an output that is dropped."""
 
 
-class Output(NamedTuple):
+class OpOutput(NamedTuple):
     """What an op gives. Number 0 is its root filesystem, the others are what it left in mounts."""
 
     digest: Digest
@@ -34,9 +34,9 @@ class Inputs:
     __slots__ = ("outputs",)
 
     def __init__(self) -> None:
-        self.outputs: list[Output] = []
+        self.outputs: list[OpOutput] = []
 
-    def index(self, output: Output | None) -> int:
+    def index(self, output: OpOutput | None) -> int:
         """The number by which the op names this input; `SCRATCH` is that of the empty tree."""
         if output is None:
             return SCRATCH
@@ -45,7 +45,7 @@ class Inputs:
         return self.outputs.index(output)
 
 
-class Definition:
+class DefinitionWriter:
     """A definition in the making. `types` are the message classes of `ops.proto`."""
 
     __slots__ = ("_ignores_cache", "_message", "_written", "types")
@@ -65,7 +65,7 @@ class Definition:
         *,
         caps: Iterable[str] = (),
         platform: Platform | None = None,
-    ) -> Output:
+    ) -> OpOutput:
         """Add an op whose `oneof` is `kind`. One that is there already stays as it is."""
         op = self.types["Op"](constraints={})
         for digest, number in inputs.outputs:
@@ -79,7 +79,7 @@ class Definition:
             self._written.add(digest)
             self._ops.append(data)
             self._describe(digest, note, caps)
-        return Output(digest)
+        return OpOutput(digest)
 
     @property
     def _ops(self) -> Any:
@@ -110,7 +110,7 @@ class Definition:
             line_range = location.ranges.add()
             line_range.start.line = line_range.end.line = line
 
-    def finish(self, result: Output | None, source: SourceText | None, language: str) -> Any:
+    def finish(self, result: OpOutput | None, source: SourceText | None, language: str) -> Any:
         """The whole message. Its last op has no kind, and its one input is the result."""
         if result is not None:
             last = self.types["Op"]()

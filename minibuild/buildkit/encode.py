@@ -1,14 +1,14 @@
 """A graph as LLB: what `--call=llb` writes, and what a BuildKit solves.
 
-Comes in: the vertex of a result, with all that it stands on. Goes out: a `Definition`, whose ops
-are in BuildKit's order: inputs before what uses them, each once.
-Read next: `encode_source`, `encode_exec` and `encode_file`.
+Comes in: the vertex of a result, with all that it stands on. Goes out: a `DefinitionWriter`, whose
+ops are in BuildKit's order: inputs before what uses them, each once. Read next: `encode_source`,
+`encode_exec` and `encode_file`.
 """
 
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import Definition, Inputs, Output
+from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
 from minibuild.buildkit.encode_exec import EncodedExec, encode_exec
 from minibuild.buildkit.encode_file import encode_file
 from minibuild.buildkit.encode_source import LocalAccess, Locals, source_op
@@ -79,8 +79,8 @@ class _Encoder:
     __slots__ = ("_cache_namespace", "_execs", "_folders", "definition", "outputs")
 
     def __init__(self, folders: Locals, cache_namespace: str) -> None:
-        self.definition = Definition()
-        self.outputs: dict[Digest, Output] = {}
+        self.definition = DefinitionWriter()
+        self.outputs: dict[Digest, OpOutput] = {}
         self._execs: dict[Digest, EncodedExec] = {}
         self._folders = folders
         self._cache_namespace = cache_namespace
@@ -89,7 +89,7 @@ class _Encoder:
         """Append the op of a vertex whose inputs were added."""
         self.outputs[vertex.digest] = self._encode(vertex)
 
-    def _encode(self, vertex: Vertex) -> Output:
+    def _encode(self, vertex: Vertex) -> OpOutput:
         inputs = [None if v is None else self.outputs[v.digest] for v in vertex.inputs]
         match vertex.op:
             case op.ImageSource() | op.LocalSource() | op.HttpSource() | op.GitSource() as source:
@@ -111,14 +111,14 @@ class _Encoder:
             case _ as unknown:
                 assert_never(unknown)
 
-    def _merge(self, vertex: Vertex, inputs: list[Output | None]) -> Output:
+    def _merge(self, vertex: Vertex, inputs: list[OpOutput | None]) -> OpOutput:
         numbers = Inputs()
         body = self.definition.types["MergeOp"]()
         for output in inputs:
             body.inputs.add(input=numbers.index(output))
         return self.definition.append("merge", body, numbers, vertex.note, caps=["mergeop"])
 
-    def _diff(self, vertex: Vertex, inputs: list[Output | None]) -> Output:
+    def _diff(self, vertex: Vertex, inputs: list[OpOutput | None]) -> OpOutput:
         numbers = Inputs()
         body = self.definition.types["DiffOp"]()
         lower, upper = inputs

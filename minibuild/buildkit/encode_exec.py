@@ -10,7 +10,7 @@ Read next: `encode_file`.
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import SCRATCH, Definition, Inputs, Output
+from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, Inputs, OpOutput
 from minibuild.graph import op
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
@@ -25,15 +25,15 @@ class EncodedExec(NamedTuple):
     """What an Exec gives: its root filesystem, and the outputs that are mounts, by the index that
     the mount has in the graph."""
 
-    root: Output
-    mounts: dict[int, Output]
+    root: OpOutput
+    mounts: dict[int, OpOutput]
 
 
 def encode_exec(
-    definition: Definition,
+    definition: DefinitionWriter,
     vertex: Vertex,
     exec_op: op.Exec,
-    inputs: Sequence[Output | None],
+    inputs: Sequence[OpOutput | None],
     cache_namespace: str,
 ) -> EncodedExec:
     """Append the op of an Exec. `inputs` are the outputs of the vertex's inputs."""
@@ -59,10 +59,10 @@ def encode_exec(
     root = definition.append(
         "exec", body, numbers, vertex.note, caps=_caps(exec_op), platform=exec_op.platform
     )
-    return EncodedExec(root, {i: Output(root.digest, output) for i, output in outputs.items()})
+    return EncodedExec(root, {i: OpOutput(root.digest, output) for i, output in outputs.items()})
 
 
-def _meta(definition: Definition, note: Note, exec_op: op.Exec) -> Any:
+def _meta(definition: DefinitionWriter, note: Note, exec_op: op.Exec) -> Any:
     env = [f"{name}={value}" for name, value in exec_op.env]
     agents = [mount for mount in exec_op.mounts if isinstance(mount, op.SshMount)]
     if agents:
@@ -100,7 +100,10 @@ def _sorted_mounts(exec_op: op.Exec) -> Iterator[tuple[int, op.ExecMount]]:
 
 
 def _mount(
-    definition: Definition, mount: op.ExecMount, inputs: Sequence[Output | None], numbers: Inputs
+    definition: DefinitionWriter,
+    mount: op.ExecMount,
+    inputs: Sequence[OpOutput | None],
+    numbers: Inputs,
 ) -> Any:
     message = definition.types["Mount"](dest=mount.target, input=SCRATCH)
     if isinstance(mount, op.BindMount | op.CacheMount | op.TmpfsMount):
@@ -144,7 +147,9 @@ def _agent(options: Any, mount: op.SecretMount | op.SshMount) -> None:
     options.uid, options.gid, options.mode = mount.uid, mount.gid, mount.mode
 
 
-def _owned_seed(definition: Definition, mount: op.CacheMount, seed: Output | None) -> Output:
+def _owned_seed(
+    definition: DefinitionWriter, mount: op.CacheMount, seed: OpOutput | None
+) -> OpOutput:
     """The directory that a cache with an owner starts as, made on the tree that seeds it."""
     body = definition.types["FileOp"]()
     inputs = Inputs()

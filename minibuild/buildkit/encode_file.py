@@ -11,7 +11,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
-from minibuild.buildkit.definition import SCRATCH, Definition, Inputs, Output
+from minibuild.buildkit.definition import SCRATCH, DefinitionWriter, Inputs, OpOutput
 from minibuild.graph import op
 from minibuild.graph.mode import parse_mode
 from minibuild.graph.owner import parse_owner
@@ -32,8 +32,11 @@ class _Action(NamedTuple):
 
 
 def encode_file(
-    definition: Definition, vertex: Vertex, file_op: op.File, inputs: Sequence[Output | None]
-) -> Output:
+    definition: DefinitionWriter,
+    vertex: Vertex,
+    file_op: op.File,
+    inputs: Sequence[OpOutput | None],
+) -> OpOutput:
     """Append the op of a File. `inputs` are the outputs of the vertex's inputs."""
     steps = list(_single(file_op))
     numbers = Inputs()

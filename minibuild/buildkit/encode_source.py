@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from minibuild.buildkit.definition import Definition, Inputs, Output
+from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
 from minibuild.graph import op
 from minibuild.graph.pattern import clean
 from minibuild.graph.vertex import Note, Vertex
@@ -86,7 +86,9 @@ def _json(values: Iterable[str]) -> str:
     return text
 
 
-def source_op(definition: Definition, vertex: Vertex, source: op.Source, folders: Locals) -> Output:
+def source_op(
+    definition: DefinitionWriter, vertex: Vertex, source: op.Source, folders: Locals
+) -> OpOutput:
     """The op of a source."""
     match source:
         case op.ImageSource():
@@ -109,7 +111,7 @@ def source_op(definition: Definition, vertex: Vertex, source: op.Source, folders
     return definition.append("source", body, Inputs(), vertex.note, caps=caps)
 
 
-def _image(definition: Definition, source: op.ImageSource, note: Note) -> Output:
+def _image(definition: DefinitionWriter, source: op.ImageSource, note: Note) -> OpOutput:
     scheme = "oci-layout" if source.origin.startswith("oci-layout:") else "docker-image"
     # A name that is pinned already may name an index, and says more than the manifest found in it.
     pinned = "@" in source.ref or not source.digest

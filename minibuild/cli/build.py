@@ -22,7 +22,7 @@ from minibuild.progress.select import MODES, Mode, Renderer
 from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
-    from minibuild.cli.calls import Call
+    from minibuild.cli.calls import CallOption
 
 
 def run(options: argparse.Namespace, session: Session) -> int:
@@ -97,7 +97,11 @@ def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequ
 
 
 def _ask(
-    request: BuildRequest, options: argparse.Namespace, call: "Call", session: Session, mode: Mode
+    request: BuildRequest,
+    options: argparse.Namespace,
+    call: "CallOption",
+    session: Session,
+    mode: Mode,
 ) -> int:
     """Print what the definition offers, what checks find in it, or what would run."""
     from minibuild.cli.calls import answer

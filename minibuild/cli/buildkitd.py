@@ -39,7 +39,7 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Serve."""
-    from minibuild.cli.calls import Call, shown
+    from minibuild.cli.calls import CallOption, shown
     from minibuild.serve.config import Config, daemon_config
     from minibuild.serve.server import serve
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     serve(
         options.addr,
         config._replace(entitlements=granted, labels={**config.labels, **labels}),
-        lambda method, answer: shown(Call(method), answer, "Dockerfile"),
+        lambda method, answer: shown(CallOption(method), answer, "Dockerfile"),
         ready=lambda: session.tell(f"listening at {options.addr}"),
     )
     return 0

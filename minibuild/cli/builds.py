@@ -18,7 +18,7 @@ from minibuild.errors import UsageError
 from minibuild.rootless.enter import enter_if_possible
 
 if TYPE_CHECKING:
-    from minibuild.record.records import Build, Records
+    from minibuild.record.records import BuildRecord, Records
 
 _WORD = "^1 for the one before the last, an id, or a file of `builds export`"
 
@@ -69,7 +69,7 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
     session.say_table(["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"], rows, right="TIME")
 
 
-def _steps(build: "Build") -> str:
+def _steps(build: "BuildRecord") -> str:
     for step in build.steps:
         if step.state == "failed":
             return f"failed in line {step.line}" if step.line else "failed"
@@ -78,7 +78,7 @@ def _steps(build: "Build") -> str:
     return f"{len(build.ran)} ran of {sum(step.is_step for step in build.steps)}"
 
 
-def _place(build: "Build") -> str:
+def _place(build: "BuildRecord") -> str:
     target = str(build.data.get("target", ""))
     file = os.path.basename(str(build.data.get("file", ""))) or "Dockerfile"
     graph = not build.data.get("file") and build.data.get("source", {}).get("name") == "graph"
@@ -86,7 +86,7 @@ def _place(build: "Build") -> str:
     return f"{place} ({target})" if target else place
 
 
-def _about(build: "Build") -> dict[str, Any]:
+def _about(build: "BuildRecord") -> dict[str, Any]:
     """A build in a few members."""
     return {
         "id": build.id,
@@ -135,7 +135,7 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     session.say_lines(_shown(build))
 
 
-def _shown(build: "Build") -> Iterator[str]:
+def _shown(build: "BuildRecord") -> Iterator[str]:
     from minibuild.cli.why_text import short
 
     yield f"build {build.id}, {ago(build.started)}, {build.seconds:.1f} s: {_steps(build)}"

@@ -38,7 +38,7 @@ _BINARY = "binary"
 _DEFINITION_IS_WRONG = 6
 
 
-class Call(NamedTuple):
+class CallOption(NamedTuple):
     """What is asked, and how the answer is to look."""
 
     method: Method | Literal["plan"]
@@ -51,7 +51,7 @@ class Call(NamedTuple):
         return self.form == "json"
 
 
-def parse_call(text: str) -> Call | None:
+def parse_call(text: str) -> CallOption | None:
     """`METHOD[,format=json|text][,ignorestatus=BOOL]`; None if it is a build.
 
     A graph can be drawn, too: `format=dot`, `mermaid` or `svg`.
@@ -72,7 +72,7 @@ def parse_call(text: str) -> Call | None:
     if name in ("", "build"):
         return None
     if name == "plan" and form in ("", *_FORMS):
-        return Call("plan", form or "text")
+        return CallOption("plan", form or "text")
     known: dict[str, Method] = {"check": "lint", **{method: method for method in METHODS}}
     if name not in (*known, "plan"):
         near = nearest(name, ["build", "check", "plan", *METHODS[1:]], most=2)
@@ -81,10 +81,10 @@ def parse_call(text: str) -> Call | None:
         )
     if form and form not in _FORMS and name != "graph":
         raise UsageError(f"--call={name} cannot be drawn", hint="format= is text or json")
-    return Call(known[name], form or (_BINARY if name == "llb" else "text"), ignore)
+    return CallOption(known[name], form or (_BINARY if name == "llb" else "text"), ignore)
 
 
-def written(call: Call, answer: Json, session: Session) -> bool:
+def written(call: CallOption, answer: Json, session: Session) -> bool:
     """Whether the answer is for programs, and was written as bytes: a definition of LLB."""
     if call.form != _BINARY:
         return False
@@ -98,10 +98,10 @@ def written(call: Call, answer: Json, session: Session) -> bool:
     return True
 
 
-def call_of(options: argparse.Namespace) -> Call | None:
+def call_of(options: argparse.Namespace) -> CallOption | None:
     """What the options of a build ask instead of it. Raises `UsageError`."""
     asked = "check" if options.check else options.call
-    call = parse_call(asked) if asked else Call("plan") if options.plan else None
+    call = parse_call(asked) if asked else CallOption("plan") if options.plan else None
     if call is not None and options.step:
         raise UsageError("--step is of a build, and this is none", hint="leave one out")
     of_plan = {"--plan": options.plan, "--if": options.changed, "--links": options.links}
@@ -131,7 +131,7 @@ def check_format(options: argparse.Namespace) -> None:
 
 def answer(
     request: BuildRequest,
-    call: Call,
+    call: CallOption,
     options: argparse.Namespace,
     root: str,
     report: Report,
@@ -155,7 +155,7 @@ def answer(
     return lambda session, place: _written(call, found, session, place)
 
 
-def _written(call: Call, found: Json, session: Session, place: str) -> int:
+def _written(call: CallOption, found: Json, session: Session, place: str) -> int:
     if written(call, found, session):
         return 0
     lines, code = shown(call, found, place)
@@ -165,7 +165,7 @@ def _written(call: Call, found: Json, session: Session, place: str) -> int:
     return code
 
 
-def shown(call: Call, answer: Json, place: str) -> tuple[list[str], int]:
+def shown(call: CallOption, answer: Json, place: str) -> tuple[list[str], int]:
     """The lines to print, and the exit code. `place` is the Dockerfile as the reader opens it."""
     failed = "buildError" in answer
     code = _DEFINITION_IS_WRONG if failed else 1 if answer.get("warnings") else 0

@@ -14,7 +14,7 @@ from minibuild.cli.doctor_limits import limits
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
-from minibuild.linux.probe import Finding, check_host
+from minibuild.linux.probe import HostCheck, check_host
 from minibuild.progress.console import Part, painted
 
 # Without these no step runs. What else is missing makes builds slower or poorer.
@@ -59,23 +59,23 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return code
 
 
-def verdict(finding: Finding) -> str:
+def verdict(finding: HostCheck) -> str:
     """`ok`, `limited` (builds work, with less), or `missing` (they do not)."""
     if finding.ok:
         return "ok"
     return "missing" if finding.name in _NEEDED else "limited"
 
 
-def _store(root: str) -> Finding:
+def _store(root: str) -> HostCheck:
     """Whether the folder for all state can be written to, or made."""
     folder = root
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder) or "/"
     if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(
+        return HostCheck(
             "store", False, f"{folder} is not writable", "set MINIBUILD_ROOT to a folder of yours"
         )
-    return Finding("store", True, root)
+    return HostCheck("store", True, root)
 
 
 def _painted(line: str, word: str) -> tuple[Part, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from minibuild.linux.advice import read_setting
 from minibuild.linux.container import FORMS, lines
-from minibuild.linux.probe import Finding
+from minibuild.linux.probe import HostCheck
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -27,7 +27,7 @@ class Around(NamedTuple):
 
 def container(
     variables: Mapping[str, str], *, works: bool, uid: int, root: str = "/"
-) -> Finding | None:
+) -> HostCheck | None:
     """What the container forbids; None if there is none. `works`: whether namespaces do."""
     around = look_around(variables, root)
     if around is None:
@@ -43,10 +43,10 @@ def container(
     ]
     found = f"{around.kind or 'of an unknown kind'}: {', '.join(filter(None, facts)) or 'open'}"
     if not missing:
-        return Finding("container", True, found)
+        return HostCheck("container", True, found)
     advice = [f"{_why(missing)}. Write"]
     advice += [line for kind in kinds for line in lines(kind, missing)]
-    return Finding("container", False, found, "\n".join(advice))
+    return HostCheck("container", False, found, "\n".join(advice))
 
 
 def look_around(variables: Mapping[str, str], root: str = "/") -> Around | None:

@@ -7,34 +7,34 @@ as a build with limits does it.
 import os
 
 from minibuild.errors import HostError
-from minibuild.executor.place import Claim, claim
+from minibuild.executor.cgroup_parent import Claim, claim
 from minibuild.linux import cgroup
 from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
-from minibuild.linux.probe import Finding
+from minibuild.linux.probe import HostCheck
 
 WANTED = ("memory", "cpu", "cpuset")
 
 
-def limits() -> Finding:
+def limits() -> HostCheck:
     """What --memory, --cpus and their like can rely on."""
     root = not in_user_namespace() and not needs_user_namespace()
     versions = {tree.version for tree in cgroup.hierarchies() if tree.version == 1} or {2}
     try:
         claimed = claim(frozenset(WANTED), insist=True, root=root)
     except (OSError, HostError) as error:
-        return Finding("cgroup", False, f"limits of steps: {error}", _advice(versions))
+        return HostCheck("cgroup", False, f"limits of steps: {error}", _advice(versions))
     return _finding(claimed, versions)
 
 
-def _finding(claimed: Claim, versions: set[int]) -> Finding:
+def _finding(claimed: Claim, versions: set[int]) -> HostCheck:
     has = claimed.place.controllers
     claimed.release()
     kept = ", ".join(name for name in WANTED if name in has)
     lacking = ", ".join(name for name in WANTED if name not in has)
     found = f"version {max(versions)}, limits of steps: {kept or 'none'}"
     if not lacking:
-        return Finding("cgroup", True, found)
-    return Finding(
+        return HostCheck("cgroup", True, found)
+    return HostCheck(
         "cgroup", False, found, f"steps run without limits of {lacking}; {_advice(versions)}"
     )
 

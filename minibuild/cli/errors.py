@@ -12,7 +12,7 @@ from minibuild.cli.excerpt import excerpt
 from minibuild.errors import BuildError, Cancelled, StepFailed
 from minibuild.progress.console import Part, painted
 from minibuild.progress.lines import coloured, shortened, without_colours
-from minibuild.progress.trace import FailedStep
+from minibuild.progress.trace import StepFailure
 
 _RED, _YELLOW = "31", "33"
 _RULE = "------"
@@ -23,7 +23,7 @@ def show(
     error: BuildError,
     session: Session,
     *,
-    failed: Sequence[FailedStep] = (),
+    failed: Sequence[StepFailure] = (),
     places: Mapping[str, str] | None = None,
 ) -> int:
     """Write `error`; return its exit code. `places` maps file names to paths one can open."""
@@ -37,7 +37,7 @@ def show(
 def describe(
     error: BuildError,
     *,
-    failed: Sequence[FailedStep] = (),
+    failed: Sequence[StepFailure] = (),
     places: Mapping[str, str],
     colours: bool = False,
 ) -> list[Line]:
@@ -80,7 +80,7 @@ def show_internal(error: Exception, session: Session) -> None:
     _write(session, lines)
 
 
-def _log(step: FailedStep, *, colours: bool) -> list[Line]:
+def _log(step: StepFailure, *, colours: bool) -> list[Line]:
     lines: list[Line] = [(_RULE,), (f" > {shortened(step.name)}:",)]
     lines += [coloured(line) if colours else (without_colours(line),) for line in step.lines]
     return [*lines, (_RULE,)]

@@ -9,7 +9,7 @@ import argparse
 
 from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image_edit import Place, edit_parser, edited
+from minibuild.cli.image_edit import ImageAccess, edit_parser, edited
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
 from minibuild.imagetools.edit import Image, write_image
@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if changes == Changes() and not annotations:
         raise UsageError("there is nothing to change", hint="see `minibuild image config --help`")
 
-    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
+    def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         entry = {
             "created": image.config.get("created", ""),
             "created_by": "minibuild image config",

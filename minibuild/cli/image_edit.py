@@ -40,7 +40,7 @@ from minibuild.registry.pull import Registry
 from minibuild.startup.tuples import NamedTuple
 
 
-class Place(NamedTuple):
+class ImageAccess(NamedTuple):
     """Where images are looked up, and where the new one goes: the store, or registries."""
 
     images: Images
@@ -68,7 +68,7 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def _place(options: argparse.Namespace, session: Session) -> Iterator[Place]:
+def _place(options: argparse.Namespace, session: Session) -> Iterator[ImageAccess]:
     cancelled, registry = threading.Event(), None
     remote = getattr(options, "push", False)
     if remote:
@@ -79,7 +79,7 @@ def _place(options: argparse.Namespace, session: Session) -> Iterator[Place]:
     else:
         insist_on_push(options)
     with open_images(session.root) as images, stopping(cancelled):
-        yield Place(images, registry, cancelled)
+        yield ImageAccess(images, registry, cancelled)
 
 
 def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
@@ -98,7 +98,7 @@ def edited(
     options: argparse.Namespace,
     session: Session,
     verb: str,
-    edit: Callable[[Place, MultiSource, Image], Descriptor],
+    edit: Callable[[ImageAccess, MultiSource, Image], Descriptor],
 ) -> int:
     """Do an edit on the image, or on each image of an index, and keep what comes out."""
     name = new_name(options.name)
@@ -129,7 +129,7 @@ def _append(options: argparse.Namespace, session: Session) -> int:
     if not options.file:
         raise UsageError("there is nothing to append", hint="name a tar with -f TAR")
 
-    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
+    def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         layers, history = list(image.layers), list(image.history)
         for path in options.file:
             layer, created = layer_of_tar(place.images, path)
@@ -164,7 +164,7 @@ def _rebase_parser() -> Parser:
 
 
 def _rebase(options: argparse.Namespace, session: Session) -> int:
-    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
+    def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         old_name = options.base or _base_of(image)
         _, old_top, old_source = place.find(old_name)
         old = _for_image(old_source, old_top, image, old_name)
@@ -206,7 +206,7 @@ def _flatten_parser() -> Parser:
 
 
 def _flatten(options: argparse.Namespace, session: Session) -> int:
-    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
+    def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         return _squashed(place, blobs, image, 0, "minibuild image flatten")
 
     return edited(options, session, "flattened", edit)
@@ -231,7 +231,7 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
     if options.base and options.keep >= 0:
         raise UsageError("--from and --keep contradict each other")
 
-    def edit(place: Place, blobs: MultiSource, image: Image) -> Descriptor:
+    def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         keep = options.keep
         if keep < 0:
             name = options.base or _base_of(image)
@@ -249,7 +249,7 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
 
 
 def _squashed(
-    place: Place, blobs: MultiSource, image: Image, keep: int, created_by: str
+    place: ImageAccess, blobs: MultiSource, image: Image, keep: int, created_by: str
 ) -> Descriptor:
     """The image with its layers from number `keep` on as one."""
     kind = compression_of(image.layers[-1].media_type) if image.layers else "gzip"

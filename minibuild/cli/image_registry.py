@@ -27,7 +27,7 @@ from minibuild.registry.pull import Registry
 from minibuild.startup.tuples import NamedTuple
 
 
-class Line(NamedTuple):
+class RegistryConnection(NamedTuple):
     """A connection to registries, with what hears of it and what can stop it."""
 
     registry: Registry
@@ -36,7 +36,9 @@ class Line(NamedTuple):
 
 
 @contextmanager
-def _line(options: argparse.Namespace, session: Session, *names: Reference) -> Iterator[Line]:
+def _line(
+    options: argparse.Namespace, session: Session, *names: Reference
+) -> Iterator[RegistryConnection]:
     """The registries as this session reaches them; progress is shown until the block ends."""
     access = access_of(options, session.environment, {name.domain for name in names})
     cancelled = threading.Event()
@@ -45,7 +47,7 @@ def _line(options: argparse.Namespace, session: Session, *names: Reference) -> I
         with stopping(cancelled):
             report = serialised(renderer)
             registry = Registry(access, patient(cancelled, access.stall_s, report))
-            yield Line(registry, report, cancelled)
+            yield RegistryConnection(registry, report, cancelled)
     finally:
         renderer.close()
 

@@ -18,8 +18,8 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
-from minibuild.imagetools.usage import Usage, usage
-from minibuild.imagetools.waste import LayerOrigin, Place, Waste, advice, places, wasted
+from minibuild.imagetools.usage import ImageUsage, usage
+from minibuild.imagetools.waste import LayerOrigin, PathUsage, Waste, advice, places, wasted
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
 from minibuild.startup.tuples import NamedTuple
@@ -32,13 +32,13 @@ _SHOWN = 10
 _CELLS = 60
 
 
-class Limit(NamedTuple):
+class WasteLimit(NamedTuple):
     """The most that may be hidden: so many bytes, or such a part of the bytes of all files."""
 
     size_bytes: int | None
     percent: float | None
 
-    def allows(self, used: Usage) -> bool:
+    def allows(self, used: ImageUsage) -> bool:
         """Whether an image keeps to it."""
         if self.size_bytes is not None:
             return used.hidden_bytes <= self.size_bytes
@@ -90,21 +90,21 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return TOO_MUCH
 
 
-def _limit(text: str) -> Limit:
+def _limit(text: str) -> WasteLimit:
     if not text:
-        return Limit(None, None)
+        return WasteLimit(None, None)
     if not text.endswith("%"):
-        return Limit(size_bytes(text, "max-waste"), None)
+        return WasteLimit(size_bytes(text, "max-waste"), None)
     try:
         percent = float(text[:-1])
     except ValueError:
         percent = -1
     if not 0 <= percent <= 100:
         raise UsageError(f"invalid share {text!r} for --max-waste", hint="write it like 5% or 10m")
-    return Limit(None, percent)
+    return WasteLimit(None, percent)
 
 
-def percent(used: Usage) -> float:
+def percent(used: ImageUsage) -> float:
     """The part of all files that nothing shows, in hundredths."""
     return 100 * used.hidden_bytes / used.file_bytes if used.file_bytes else 0.0
 
@@ -125,7 +125,7 @@ def layer_origins(root: str, image: "Image") -> list[LayerOrigin]:
 
 
 def _told(
-    used: Usage, known: Sequence[LayerOrigin], depth: int, *, all_hidden: bool
+    used: ImageUsage, known: Sequence[LayerOrigin], depth: int, *, all_hidden: bool
 ) -> Iterator[str]:
     packed = sum(layer.packed_bytes for layer in used.layers)
     groups = wasted(used)
@@ -146,7 +146,7 @@ def _told(
         yield from _places(used, known, depth)
 
 
-def _layers(used: Usage, known: Sequence[LayerOrigin]) -> list[str]:
+def _layers(used: ImageUsage, known: Sequence[LayerOrigin]) -> list[str]:
     rows = [
         [
             str(number),
@@ -177,10 +177,10 @@ def _layer_words(number: int, origin: LayerOrigin) -> str:
     return f"layer {number} (line {origin.line})" if origin.line else f"layer {number}"
 
 
-def _places(used: Usage, known: Sequence[LayerOrigin], depth: int) -> list[str]:
+def _places(used: ImageUsage, known: Sequence[LayerOrigin], depth: int) -> list[str]:
     """The directories as a tree, the largest first, of each directory no more than a few."""
     seen = used.file_bytes - used.hidden_bytes
-    inside: dict[str, list[Place]] = {}
+    inside: dict[str, list[PathUsage]] = {}
     for level in range(1, depth + 1):
         for place in places(used, level):
             if place.path.count("/") == level - 1:  # Else it is a file that was there before.
@@ -213,7 +213,7 @@ def _short(words: str) -> str:
 
 
 def _as_data(
-    image: "Image", used: Usage, known: Sequence[LayerOrigin], depth: int
+    image: "Image", used: ImageUsage, known: Sequence[LayerOrigin], depth: int
 ) -> dict[str, Any]:
     return {
         "digest": image.descriptor.digest,

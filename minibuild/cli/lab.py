@@ -2,8 +2,8 @@
 
 Comes in: the name of an exhibit, the path of a Dockerfile, or none for a list. Goes out: what is
 seen, each part as it happens, or all of it as JSON. The exit code is 0 only if all came out as
-expected: 1 if not, 3 if this machine cannot show it.
-Read next: `minibuild.lab.stage`, and `lab_text` for the words; `lab_build` for any Dockerfile.
+expected: 1 if not, 3 if this machine cannot show it. Read next: `minibuild.lab.exhibit_builder`,
+and `lab_text` for the words; `lab_build` for any Dockerfile.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _perform(
     enter()
     # Only now: a process with two threads may not enter a user namespace.
     from minibuild.lab.evidence import Showing
-    from minibuild.lab.stage import show
+    from minibuild.lab.exhibit_builder import show
 
     cancelled = threading.Event()
     parts = show(exhibit, root, registries=registries, keep=options.keep, cancelled=cancelled)

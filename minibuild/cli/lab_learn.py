@@ -17,7 +17,7 @@ from minibuild.cli.stores import open_store
 from minibuild.errors import UsageError
 
 if TYPE_CHECKING:
-    from minibuild.course.exercise import Exercise, Finding, Ran
+    from minibuild.course.exercise import Exercise, Ran, Requirement
 
 WRONG = 1
 _EPILOG = "The lessons are the pages docs/course/1.md to 8.md."
@@ -100,9 +100,9 @@ def _check(options: argparse.Namespace, session: Session) -> int:
         )
     ran = [_run(words, folder, session) for words in wanted.commands]
     with open_store(session) as worker:
-        from minibuild.course.exercise import Answer
+        from minibuild.course.exercise import Submission
 
-        findings = wanted.mark(Answer(folder, worker, ran))
+        findings = wanted.mark(Submission(folder, worker, ran))
     right = all(found.right for found in findings)
     if options.format == "json":
         made = [found._asdict() for found in findings]
@@ -112,7 +112,7 @@ def _check(options: argparse.Namespace, session: Session) -> int:
     return 0 if right else WRONG
 
 
-def _told(wanted: "Exercise", findings: "Sequence[Finding]", *, right: bool) -> list[str]:
+def _told(wanted: "Exercise", findings: "Sequence[Requirement]", *, right: bool) -> list[str]:
     lines = [f"{'yes' if found.right else 'NO '}  {found.said}" for found in findings]
     last = "all right" if right else "not yet"
     return [*lines, "", f"lesson {wanted.number}: {last}"]

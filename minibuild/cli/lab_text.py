@@ -2,7 +2,7 @@
 
 Comes in: exhibits, and the parts of a showing as they happen. Goes out: lines. Paths of snapshots
 are shown from the folder `snapshots` on, so that they fit; JSON has them whole.
-Read next: `minibuild.lab.stage`.
+Read next: `minibuild.lab.exhibit_builder`.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minibuild.cli.table import table
-from minibuild.lab.evidence import MergeCall, Run, Seen, Showing, Varied, failed_so
+from minibuild.lab.evidence import MergeCall, MergeRun, Observation, Showing, Varied, failed_so
 from minibuild.lab.exhibit import Exhibit, quote, text_of
-from minibuild.lab.stage import Part, Remounted, WithFix, WithoutFix
+from minibuild.lab.exhibit_builder import Part, Remounted, WithFix, WithoutFix
 from minibuild.progress.console import visible
 from minibuild.snapshot.api import Applied, Kind
 
@@ -52,7 +52,7 @@ class Telling:
     def part(self, part: Part) -> Iterator[Group]:
         """What was seen just now."""
         match part:
-            case Seen():
+            case Observation():
                 self._store = part.store
                 yield self._seen(part)
             case Remounted():
@@ -82,7 +82,7 @@ class Telling:
         yield from (f"  {line}" for line in text.splitlines())
         yield f"  in BuildKit: {self._exhibit.buildkit}"
 
-    def _seen(self, seen: Seen) -> Group:
+    def _seen(self, seen: Observation) -> Group:
         watched = self._exhibit.watched.strip()
         yield from _section(f"{watched}: the upperdir as the kernel left it")
         yield f"  {self._short(seen.upperdir)}  ({seen.snapshotter})"
@@ -103,7 +103,7 @@ class Telling:
         yield from _section("the merge that the last step needs")
         yield from (f"  {line}" for line in merge_lines(call, self._store))
 
-    def _run(self, how: str, run: Run) -> Group:
+    def _run(self, how: str, run: MergeRun) -> Group:
         yield from _section(f"{how}: {'it fails' if run.error else 'it passes'}")
         rows = [
             [f"  /{fate.path}", f"diff {fate.diff}", fate_words(fate)]
@@ -187,7 +187,7 @@ def _varied_cells(exhibit: Exhibit, varied: Varied) -> list[str]:
     return [variation.name, breaks, _ended(varied.without_fix), _ended(varied.with_fix), mark]
 
 
-def _ended(run: Run) -> str:
+def _ended(run: MergeRun) -> str:
     if run.error:
         return "fails"
     return "passes" if run.merge is not None else "passes, no merge"
@@ -228,7 +228,7 @@ def showing_data(showing: Showing, *, kept: bool) -> dict[str, Any]:
     }
 
 
-def _run_data(exhibit: Exhibit, run: Run | None) -> dict[str, Any] | None:
+def _run_data(exhibit: Exhibit, run: MergeRun | None) -> dict[str, Any] | None:
     if run is None:
         return None
     return {

@@ -16,8 +16,8 @@ from minibuild.errors import HostError
 from minibuild.progress.console import visible
 
 if TYPE_CHECKING:
-    from minibuild.lab.model import Entry, Tree
-    from minibuild.lab.trial import Outcome, Trial, TriedLayer
+    from minibuild.lab.model import ModelFile, Tree
+    from minibuild.lab.trial import Trial, TrialResult, TriedLayer
     from minibuild.snapshot.upperdir import UpperEntry
 
 DIFFERENT = 1
@@ -140,7 +140,7 @@ def upper_words(entry: "UpperEntry") -> str:
     return " ".join(words).rstrip()
 
 
-def _how(title: str, made: "Outcome") -> Iterator[str]:
+def _how(title: str, made: "TrialResult") -> Iterator[str]:
     if made.report is None:
         yield f"{title:<5} the merge failed: {visible(made.error)}"
         return
@@ -159,11 +159,11 @@ def _tree(tree: "Tree") -> list[str]:
     return table(["  PATH", "MODE", "CONTENTS"], rows) if rows else []
 
 
-def _mode(entry: "Entry") -> str:
+def _mode(entry: "ModelFile") -> str:
     return "" if entry.type == "symlink" else f"{entry.mode:03o}"
 
 
-def _contents(entry: "Entry") -> str:
+def _contents(entry: "ModelFile") -> str:
     if entry.type == "symlink":
         return f"-> {entry.data!s}"
     return entry.data.decode("utf-8", "replace") if isinstance(entry.data, bytes) else ""
@@ -217,7 +217,7 @@ def upper_data(entry: "UpperEntry") -> dict[str, Any]:
     return {**entry._asdict(), "whiteout": entry.is_whiteout}
 
 
-def _outcome_data(made: "Outcome | None") -> dict[str, Any] | None:
+def _outcome_data(made: "TrialResult | None") -> dict[str, Any] | None:
     if made is None:
         return None
     return {

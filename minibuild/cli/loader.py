@@ -22,18 +22,20 @@ from minibuild.session.request import BuildRequest, Output
 from minibuild.startup.tuples import NamedTuple
 
 
-class Engine(NamedTuple):
+class ContainerEngine(NamedTuple):
     """A container engine: how it loads, and the sockets of its daemon, if it has one."""
 
     argv: tuple[str, ...]
     sockets: tuple[str, ...] = ()
 
 
-ENGINES: Mapping[str, Engine] = {
-    "docker": Engine(("docker", "load"), ("/var/run/docker.sock", "{XDG_RUNTIME_DIR}/docker.sock")),
-    "podman": Engine(("podman", "load")),
-    "nerdctl": Engine(("nerdctl", "load"), ("/run/containerd/containerd.sock",)),
-    "ctr": Engine(("ctr", "images", "import", "-"), ("/run/containerd/containerd.sock",)),
+ENGINES: Mapping[str, ContainerEngine] = {
+    "docker": ContainerEngine(
+        ("docker", "load"), ("/var/run/docker.sock", "{XDG_RUNTIME_DIR}/docker.sock")
+    ),
+    "podman": ContainerEngine(("podman", "load")),
+    "nerdctl": ContainerEngine(("nerdctl", "load"), ("/run/containerd/containerd.sock",)),
+    "ctr": ContainerEngine(("ctr", "images", "import", "-"), ("/run/containerd/containerd.sock",)),
 }
 
 
@@ -129,7 +131,7 @@ def start(word: str, variables: Mapping[str, str]) -> Loader | None:
     return Loader(engine.argv, variables)
 
 
-def _found(variables: Mapping[str, str]) -> Engine:
+def _found(variables: Mapping[str, str]) -> ContainerEngine:
     """The first engine whose daemon is there, or that needs none; else one with a program."""
     there = [engine for engine in ENGINES.values() if _is_there(engine, variables)]
     for engine in there:
@@ -150,7 +152,7 @@ class _Known(dict[str, str]):
         return "/nonexistent"
 
 
-def _is_there(engine: Engine, variables: Mapping[str, str]) -> bool:
+def _is_there(engine: ContainerEngine, variables: Mapping[str, str]) -> bool:
     folders = os.get_exec_path(variables)
     return any(os.access(os.path.join(folder, engine.argv[0]), os.X_OK) for folder in folders)
 

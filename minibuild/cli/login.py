@@ -19,7 +19,7 @@ from minibuild.cli.registry_flags import (
 from minibuild.errors import UsageError
 from minibuild.linux.signals import stopping
 from minibuild.registry.credentials import Credentials
-from minibuild.registry.logins import Account, drop, keep, parse_account
+from minibuild.registry.logins import LoginScope, drop, keep, parse_account
 from minibuild.session.registries import registry_access
 
 _MOST_BYTES = 64 << 10
@@ -111,7 +111,7 @@ def _logout(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _has(file: str, account: Account) -> bool:
+def _has(file: str, account: LoginScope) -> bool:
     return Credentials((file,)).login(account.domain, account.path) is not None
 
 

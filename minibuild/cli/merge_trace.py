@@ -19,7 +19,7 @@ from minibuild.progress.console import visible
 
 if TYPE_CHECKING:
     from minibuild.lab.merge_inputs import Traced
-    from minibuild.snapshot.trace import Act, Fate, Trace
+    from minibuild.snapshot.trace import Act, Fate, MergeTrace
     from minibuild.worker.worker import Worker
 
 _WORDS = {
@@ -122,7 +122,9 @@ def _wanted(fate: "Fate", path: str, only: str) -> bool:
 # --- As text ---
 
 
-def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"], only: str) -> Iterator[str]:
+def _lines(
+    traced: "Traced", trace: "MergeTrace", fates: Sequence["Fate"], only: str
+) -> Iterator[str]:
     count, report = len(traced.result), trace.report
     yield f"{traced.name}: {count} layer{'' if count == 1 else 's'}, {_summary(trace)}"
     if trace.below < count:
@@ -144,7 +146,7 @@ def _lines(traced: "Traced", trace: "Trace", fates: Sequence["Fate"], only: str)
     )
 
 
-def _summary(trace: "Trace") -> str:
+def _summary(trace: "MergeTrace") -> str:
     alive = sum(not fate.gone for fate in trace.fates)
     conflicts = sum(fate.conflict for fate in trace.fates)
     return f"{alive:,} paths, {conflicts:,} that layers disagree about"
@@ -176,7 +178,7 @@ def act_words(act: "Act") -> str:
 # --- As JSON ---
 
 
-def _as_json(traced: "Traced", trace: "Trace", fates: Sequence["Fate"]) -> dict[str, Any]:
+def _as_json(traced: "Traced", trace: "MergeTrace", fates: Sequence["Fate"]) -> dict[str, Any]:
     said = traced.instructions
     return {
         "name": traced.name,

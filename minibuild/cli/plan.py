@@ -13,7 +13,7 @@ from minibuild.cli.table import ago
 from minibuild.progress.console import visible
 from minibuild.record.links import LinkAdvice
 from minibuild.record.planning import Plan, PlannedStep
-from minibuild.record.records import Step
+from minibuild.record.records import RecordedStep
 
 _MOST = 10
 
@@ -93,7 +93,7 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _place(step: Step) -> str:
+def _place(step: RecordedStep) -> str:
     address = step.source.get("url")
     return visible(str(address)) if address else why_text.place(step)
 

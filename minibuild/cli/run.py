@@ -27,7 +27,7 @@ from minibuild.linux.resources import out_of_memory
 from minibuild.linux.signals import stopping
 
 if TYPE_CHECKING:
-    from minibuild.cli.view import View
+    from minibuild.cli.view import OpenedImage
     from minibuild.worker.worker import Worker
 
 
@@ -126,7 +126,7 @@ def _in_step(options: argparse.Namespace, session: Session) -> int:
 
 def _inside(
     worker: "Worker",
-    view: "View",
+    view: "OpenedImage",
     options: argparse.Namespace,
     session: Session,
     cancelled: threading.Event,

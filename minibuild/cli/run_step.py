@@ -15,14 +15,14 @@ from typing import Any, NoReturn
 from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.cli.command import Session
 from minibuild.cli.stores import find, images_of
-from minibuild.cli.view import View, tree_view
+from minibuild.cli.view import OpenedImage, tree_view
 from minibuild.cli.why import steps_of
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, SourceText, UsageError
 from minibuild.graph.op import Diff, Exec, File, Merge
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.lookup import known_parts
-from minibuild.record.records import Build, Records, Step
+from minibuild.record.records import BuildRecord, RecordedStep, Records
 from minibuild.session.request import BuildRequest, Output, RegistryAccess
 from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.lookup import Answer
@@ -38,7 +38,7 @@ def is_context(word: str) -> bool:
 # --- Of a build that is over ---
 
 
-def build_of_image(worker: Worker, word: str) -> Build | None:
+def build_of_image(worker: Worker, word: str) -> BuildRecord | None:
     """The build that made an image, if the word is one and its record is kept."""
     try:
         digest = find(images_of(worker), word).descriptor.digest
@@ -53,11 +53,11 @@ def build_of_image(worker: Worker, word: str) -> Build | None:
 @contextmanager
 def step_view(
     worker: Worker,
-    build: Build | None,
+    build: BuildRecord | None,
     word: str,
     tell: Callable[[str], None],
     cancelled: threading.Event,
-) -> Iterator[View]:
+) -> Iterator[OpenedImage]:
     """A view of what a step left, in a build or else in the last one here."""
     if build is None:
         builds = Records(worker.store.root).here(os.getcwd())
@@ -85,7 +85,7 @@ def step_view(
         yield view
 
 
-def _below(build: Build, step: Step) -> list[Step]:
+def _below(build: BuildRecord, step: RecordedStep) -> list[RecordedStep]:
     """What a linked copy is laid over: the inputs of its merge that come before it."""
     for merge in build.steps if step.inputs[:1] == (None,) else ():
         if merge.kind == "merge" and step.number in merge.inputs:
@@ -94,7 +94,7 @@ def _below(build: Build, step: Step) -> list[Step]:
     return []
 
 
-def _like(worker: Worker, build: Build, at: Step) -> Mapping[str, Any]:
+def _like(worker: Worker, build: BuildRecord, at: RecordedStep) -> Mapping[str, Any]:
     """The operation of the step, or of the nearest RUN below it: its variables, folder and user."""
     parts = known_parts(worker.cache, build)
     while True:
@@ -121,7 +121,7 @@ class Entered(Exception):
 class _Entering:
     """The stepper that waits for one step, see `solver.stepper`."""
 
-    def __init__(self, word: str, enter: Callable[[BuildContext, View], int]) -> None:
+    def __init__(self, word: str, enter: Callable[[BuildContext, OpenedImage], int]) -> None:
         self._word = word
         self._enter = enter
 
@@ -197,7 +197,7 @@ def in_context(
     word: str,
     access: RegistryAccess,
     session: Session,
-    enter: Callable[[BuildContext, View], int],
+    enter: Callable[[BuildContext, OpenedImage], int],
 ) -> int:
     """Build up to a step, and enter its tree. Returns what `enter` does."""
     from minibuild.builder import run_build

@@ -38,7 +38,7 @@ def default_address(session: Session) -> str:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Serve."""
-    from minibuild.cli.calls import Call, shown
+    from minibuild.cli.calls import CallOption, shown
     from minibuild.serve.config import Config
     from minibuild.serve.server import serve
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     serve(
         address,
         Config(session.root, session.environment),
-        lambda method, answer: shown(Call(method), answer, "Dockerfile"),
+        lambda method, answer: shown(CallOption(method), answer, "Dockerfile"),
         ready=lambda: session.tell(f"listening at {address}"),
         idle_s=duration(options.idle_exit) if options.idle_exit else None,
         once=options.once,

@@ -97,7 +97,7 @@ class Stepping:
             told = self._halfway.why(ready, answer, self._results)
         else:
             earlier = self._halfway.found(vertex, answer.result, self._results)
-        self._say(step_text.Stop(self._halfway.step(vertex), answer, told, earlier))
+        self._say(step_text.NextStep(self._halfway.step(vertex), answer, told, earlier))
         if self._stops:
             self._ask(1 if self._wrote else 0)
             self._wrote = False
@@ -209,7 +209,7 @@ class Stepping:
             if last is None:
                 self._tell("no step is done yet")
             else:
-                self._say(step_text.Tree(last.changed))
+                self._say(step_text.ChangedTree(last.changed))
         else:
             self._say(self._key(ready, answer, done.found if done else answer.result))
 

@@ -13,7 +13,7 @@ from minibuild.cli.table import ago
 from minibuild.digest import Digest
 from minibuild.progress.console import visible
 from minibuild.record.changes import Changed
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import Told
 from minibuild.solver.lookup import Answer
 from minibuild.startup.tuples import NamedTuple
@@ -27,24 +27,24 @@ _DIGITS = 19
 """Of a key, with the name of its algorithm."""
 
 
-class Stop(NamedTuple):
+class NextStep(NamedTuple):
     """The next step: what a look-up found, and why it runs or where it ran."""
 
-    step: Step
+    step: RecordedStep
     answer: Answer
     told: Told | None
-    earlier: tuple[Build, Step] | None
+    earlier: tuple[BuildRecord, RecordedStep] | None
 
 
 class Ended(NamedTuple):
     """A step that is over, and what it changed."""
 
-    step: Step
+    step: RecordedStep
     found: VertexResult
     changed: Sequence[Changed]
 
 
-class Tree(NamedTuple):
+class ChangedTree(NamedTuple):
     """What a step changed."""
 
     changed: Sequence[Changed]
@@ -57,31 +57,31 @@ class Key(NamedTuple):
     parts: "Parts | None"
 
 
-Said = Stop | Ended | Tree | Key
+Said = NextStep | Ended | ChangedTree | Key
 
 
 def lines(said: Said) -> Iterator[str]:
     """What to show of it."""
     match said:
-        case Stop():
+        case NextStep():
             yield from ("", title(said.step), *_stop(said))
         case Ended():
             how = "found in the cache" if said.found.cached else "ran"
             yield f"      {how}; {_count(said.changed)}"
             yield from _tree(said.changed, _MOST)
-        case Tree():
+        case ChangedTree():
             yield from _tree(said.changed, len(said.changed)) if said.changed else ["      nothing"]
         case Key():
             yield from _key(said)
 
 
-def title(step: Step) -> str:
+def title(step: RecordedStep) -> str:
     """A step in a line."""
     stage = f"[{step.stage}] " if step.stage else ""
     return f"{why_text.place(step):<9} {visible(stage)}{why_text.short(step.text)}"
 
 
-def _stop(stop: Stop) -> Iterator[str]:
+def _stop(stop: NextStep) -> Iterator[str]:
     result, early = stop.answer.result, stop.answer.precomputed
     key = result.key if result is not None else early.key if early is not None else None
     shown = f", key {key[:_DIGITS]}" if key else ""
@@ -168,7 +168,7 @@ def as_json(said: Said) -> str:
 
 def _data(said: Said) -> dict[str, Any]:
     match said:
-        case Stop(step=step, answer=answer, told=told, earlier=earlier):
+        case NextStep(step=step, answer=answer, told=told, earlier=earlier):
             hit = answer.result is not None and answer.whole
             early = answer.precomputed
             return {
@@ -188,13 +188,13 @@ def _data(said: Said) -> dict[str, Any]:
                 "key": found.key,
                 "changes": [_change(one) for one in changed],
             }
-        case Tree(changed=changed):
+        case ChangedTree(changed=changed):
             return {"event": "diff", "changes": [_change(one) for one in changed]}
         case Key(key=key, parts=parts):
             return {"event": "key", "key": key, "parts": parts}
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: RecordedStep) -> dict[str, Any]:
     return {"line": step.line, "stage": step.stage, "instruction": step.text}
 
 

@@ -21,7 +21,7 @@ from minibuild.worker.context import open_context
 from minibuild.worker.worker import Worker
 
 
-class View(NamedTuple):
+class OpenedImage(NamedTuple):
     """An active snapshot with the files of an image, and the image's config."""
 
     snapshot: SnapshotID
@@ -36,7 +36,7 @@ def writable_view(
     registries: RegistryAccess,
     tell: Callable[[str], None],
     cancelled: threading.Event,
-) -> Iterator[View]:
+) -> Iterator[OpenedImage]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
     request = BuildRequest(registries=registries)
     with open_context(worker, request, {}, cancelled=cancelled) as build:
@@ -45,7 +45,7 @@ def writable_view(
         result, _ = sources.image(resolved.source)
         active = worker.snapshots.prepare(build.materialiser.snapshot(result, tell))
     try:
-        yield View(active, resolved.config)
+        yield OpenedImage(active, resolved.config)
     finally:
         worker.snapshots.remove(active)
 
@@ -53,7 +53,7 @@ def writable_view(
 @contextmanager
 def failed_view(
     worker: Worker, tell: Callable[[str], None], cancelled: threading.Event
-) -> Iterator[View]:
+) -> Iterator[OpenedImage]:
     """A view of what the last failed step left, as that step saw itself: see `build --on-error`."""
     from minibuild.cache.failed import FailedSteps
 
@@ -75,7 +75,7 @@ def tree_view(
     like: Mapping[str, Any],
     tell: Callable[[str], None],
     cancelled: threading.Event,
-) -> Iterator[View]:
+) -> Iterator[OpenedImage]:
     """A view of a result, as a step would see it that is `like` an Exec: with its variables, its
     working directory, its user."""
     env = [f"{name}={value}" for name, value in like.get("env", ())]
@@ -83,6 +83,6 @@ def tree_view(
     config["User"], config["Cmd"] = like.get("user", ""), ["sh"]
     active = worker.snapshots.prepare(worker.materialiser(cancelled).snapshot(result, tell))
     try:
-        yield View(active, ImageConfig(host_platform(), config))
+        yield OpenedImage(active, ImageConfig(host_platform(), config))
     finally:
         worker.snapshots.remove(active)

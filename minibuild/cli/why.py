@@ -17,7 +17,7 @@ from minibuild.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from minibuild.record.blame import Origin
-    from minibuild.record.records import Build, Records, Step
+    from minibuild.record.records import BuildRecord, RecordedStep, Records
     from minibuild.record.story import GetParts
     from minibuild.worker.worker import Worker
 
@@ -76,7 +76,7 @@ Answer = tuple[Sequence[str], Any]
 # --- Builds ---
 
 
-def _build(records: "Records", word: str) -> "Build":
+def _build(records: "Records", word: str) -> "BuildRecord":
     folder = os.getcwd()
     if word == "^0" and not records.here(folder):
         raise UsageError(
@@ -85,7 +85,7 @@ def _build(records: "Records", word: str) -> "Build":
     return records.find(word, folder)
 
 
-def _against(records: "Records", build: "Build", word: str) -> "Build | None":
+def _against(records: "Records", build: "BuildRecord", word: str) -> "BuildRecord | None":
     """The build to compare with; by default the one before it of the same place."""
     from minibuild.record.story import newest_before
 
@@ -99,8 +99,8 @@ def _against(records: "Records", build: "Build", word: str) -> "Build | None":
 
 def _of_steps(
     records: "Records",
-    build: "Build",
-    against: "Build | None",
+    build: "BuildRecord",
+    against: "BuildRecord | None",
     parts: "GetParts",
     what: str,
     most: int,
@@ -122,7 +122,7 @@ def _of_steps(
     return lines, {"build": build.id, "against": against and against.id, "steps": data}
 
 
-def steps_of(build: "Build", what: str) -> "list[Step]":
+def steps_of(build: "BuildRecord", what: str) -> "list[RecordedStep]":
     """The steps that a line or words mean. Raises `UsageError` if there are none."""
     steps = [step for step in build.steps if step.is_step]
     if what.isdigit():
@@ -143,7 +143,7 @@ def steps_of(build: "Build", what: str) -> "list[Step]":
 # --- Paths ---
 
 
-def _of_path(worker: "Worker", build: "Build", parts: "GetParts", path: str) -> Answer:
+def _of_path(worker: "Worker", build: "BuildRecord", parts: "GetParts", path: str) -> Answer:
     from minibuild.record.blame import Blame
 
     numbers = [output.get("vertex") for output in build.outputs]

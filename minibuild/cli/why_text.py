@@ -12,7 +12,7 @@ from minibuild.progress.console import visible
 if TYPE_CHECKING:
     from minibuild.record.blame import Origin
     from minibuild.record.causes import Cause
-    from minibuild.record.records import Build, Step
+    from minibuild.record.records import BuildRecord, RecordedStep
     from minibuild.record.story import Stop, Story, Told
 
 _PATHS = 3
@@ -25,7 +25,7 @@ def short(text: str) -> str:
     return one_line(text, 72)
 
 
-def seconds(step: "Step") -> str:
+def seconds(step: "RecordedStep") -> str:
     """How long a step took."""
     return f"{step.seconds:.1f} s"
 
@@ -79,10 +79,10 @@ def whole(story: "Story", most: int) -> Iterator[str]:
         yield _stopped(stop)
 
 
-def _followers(told: "Sequence[Told]") -> "dict[int, list[Step]]":
+def _followers(told: "Sequence[Told]") -> "dict[int, list[RecordedStep]]":
     """The steps that only follow, by the step with a cause that they follow from first."""
     roots: dict[int, int] = {}
-    found: dict[int, list[Step]] = {}
+    found: dict[int, list[RecordedStep]] = {}
     for one in told:
         if one.causes:
             roots[one.step.number] = one.step.number
@@ -93,14 +93,14 @@ def _followers(told: "Sequence[Told]") -> "dict[int, list[Step]]":
     return found
 
 
-def _counted(steps: "Sequence[Step]") -> Iterator[str]:
+def _counted(steps: "Sequence[RecordedStep]") -> Iterator[str]:
     if steps:
         took = sum(step.seconds for step in steps)
         verb = "step follows" if len(steps) == 1 else "steps follow"
         yield f"      {len(steps)} {verb} ({took:.1f} s): {', '.join(map(place, steps))}"
 
 
-def _head(step: "Step") -> str:
+def _head(step: "RecordedStep") -> str:
     where = f"line {step.line}" if step.line else ""
     state = "" if step.state == "ran" else f"{step.state}  "
     return f"{where:<9} {seconds(step):>7}  {state}{short(step.text)}"
@@ -113,7 +113,7 @@ def _causes(causes: "Sequence[Cause]", most: int) -> Iterator[str]:
         yield f"      and {len(causes) - most} more (--all)"
 
 
-def place(step: "Step") -> str:
+def place(step: "RecordedStep") -> str:
     """What people call a step: its line, or else its words."""
     return f"line {step.line}" if step.line else short(step.text)
 
@@ -130,7 +130,10 @@ def _stopped(stop: "Stop") -> str:
 
 
 def one(
-    story: "Story", step: "Step", earlier: "tuple[Build, Step] | None", most: int
+    story: "Story",
+    step: "RecordedStep",
+    earlier: "tuple[BuildRecord, RecordedStep] | None",
+    most: int,
 ) -> Iterator[str]:
     """Why a step ran, or where its result was found."""
     told = _told(story, step)
@@ -147,7 +150,7 @@ def one(
         yield f"      {visible(step.error)}"
 
 
-def reasons(story: "Story", step: "Step", most: int) -> Iterator[str]:
+def reasons(story: "Story", step: "RecordedStep", most: int) -> Iterator[str]:
     """The causes of a step that ran, and what it follows from."""
     told = _told(story, step)
     if told is not None:
@@ -156,11 +159,11 @@ def reasons(story: "Story", step: "Step", most: int) -> Iterator[str]:
             yield f"      follows from {place(other)}: {short(other.text)}"
 
 
-def _told(story: "Story", step: "Step") -> "Told | None":
+def _told(story: "Story", step: "RecordedStep") -> "Told | None":
     return next((told for told in story.told if told.step.number == step.number), None)
 
 
-def _found(step: "Step", earlier: "tuple[Build, Step] | None") -> str:
+def _found(step: "RecordedStep", earlier: "tuple[BuildRecord, RecordedStep] | None") -> str:
     if not step.state:
         return "not needed, or not reached"
     if step.origin:
@@ -223,7 +226,9 @@ def as_data(story: "Story") -> Any:
     }
 
 
-def step_data(story: "Story", step: "Step", earlier: "tuple[Build, Step] | None") -> Any:
+def step_data(
+    story: "Story", step: "RecordedStep", earlier: "tuple[BuildRecord, RecordedStep] | None"
+) -> Any:
     """One step."""
     told = _told(story, step)
     found: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding
+from minibuild.course.exercise import Exercise, Requirement, Submission
 from minibuild.image.listing import tree_of
 
 _TASK = """\
@@ -13,14 +13,14 @@ Two builds of this Dockerfile do not give the same image. Mend it, so that
 _FILES = ("app/built", "app/names", "app/id")
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     tree = tree_of(answer.layers(answer.built()))
     for path in _FILES:
         item = tree.get(path)
         there = item is not None and item.entry.size > 0
-        yield Finding(there, f"/{path} is there, and not empty")
+        yield Requirement(there, f"/{path} is there, and not empty")
     (verified,) = answer.ran
-    yield Finding(verified.code == 0, "`minibuild verify` finds the same image twice")
+    yield Requirement(verified.code == 0, "`minibuild verify` finds the same image twice")
 
 
 EXERCISE = Exercise(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding, NotReady
+from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import UsageError
 from minibuild.lab.model import Tree
 from minibuild.lab.trial import by_model, parse
@@ -13,7 +13,7 @@ of the trees has two files or more. Write them into the file `trees`, in the wor
 `lab try`, a line for each."""
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     lines = [line for line in answer.text("trees").splitlines() if line.strip()]
     named = [line for line in lines if line.startswith(("a=", "b="))]
     if len(named) != len(lines) or len(named) != 2:
@@ -23,10 +23,10 @@ def _check(answer: Answer) -> Iterator[Finding]:
         sizes = [_files(_tree(name, named)) for name in ("a", "b")]
     except UsageError as error:
         raise NotReady(error.message) from error
-    yield Finding(min(sizes) >= 2, f"each tree has 2 files or more (they have {sizes})")
+    yield Requirement(min(sizes) >= 2, f"each tree has 2 files or more (they have {sizes})")
     paths = sorted(p for p in one.keys() | other.keys() if not _same(one, other, p))
     said = " ".join(paths) or "none"
-    yield Finding(len(paths) == 1, f"the merges differ in one path (they differ in: {said})")
+    yield Requirement(len(paths) == 1, f"the merges differ in one path (they differ in: {said})")
 
 
 def _tree(expression: str, trees: list[str]) -> Tree:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from minibuild.cache.results import DiffKey
-from minibuild.course.exercise import Answer, Exercise, Finding, NotReady
+from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import HostError
 from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.upperdir import upper_entries
@@ -14,7 +14,7 @@ Write a Dockerfile whose last RUN leaves a directory /d that is opaque: it hides
 before, and another in the new one."""
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     build, snapshots = answer.built(), answer.worker.snapshots
     last = next((step for step in reversed(build.steps) if step.kind == "exec"), None)
     if last is None or not last.result:
@@ -27,14 +27,14 @@ def _check(answer: Answer) -> Iterator[Finding]:
     assert isinstance(snapshots, BaseSnapshotter)
     found = {e.path: e for e in upper_entries(snapshots.layer_dir(row.upper), snapshots.whiteouts)}
     directory = found.get("d")
-    yield Finding(
+    yield Requirement(
         directory is not None and directory.type == "directory",
         f"line {last.line} leaves /d as a directory",
     )
-    yield Finding(directory is not None and directory.opaque, "it is opaque")
+    yield Requirement(directory is not None and directory.opaque, "it is opaque")
     inside = [path for path, entry in found.items()
               if path.startswith("d/") and not entry.is_whiteout]  # fmt: skip
-    yield Finding(bool(inside), "there is a file in the new /d")
+    yield Requirement(bool(inside), "there is a file in the new /d")
 
 
 EXERCISE = Exercise(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding
+from minibuild.course.exercise import Exercise, Requirement, Submission
 from minibuild.image.listing import tree_of
 
 _TASK = """\
@@ -10,15 +10,15 @@ Write a Dockerfile whose image has exactly 3 layers, of which the second (layer 
 a file of the first (layer 0). FROM scratch has no layer, FROM busybox has one."""
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     layers = answer.layers(answer.built())
-    yield Finding(len(layers) == 3, f"the image has exactly 3 layers (it has {len(layers)})")
+    yield Requirement(len(layers) == 3, f"the image has exactly 3 layers (it has {len(layers)})")
     first = tree_of(layers[:1])
     both = tree_of(layers[:2])
     files = [path for path, item in first.items() if item.entry.kind != "dir"]
     found = [path for path in files if path not in both or both[path].layer == 1]
     said = f"/{found[0]}" if found else "none"
-    yield Finding(bool(found), f"layer 1 hides a file of layer 0 (it hides {said})")
+    yield Requirement(bool(found), f"layer 1 hides a file of layer 0 (it hides {said})")
 
 
 EXERCISE = Exercise(

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from minibuild.imagetools.edit import Image
 from minibuild.layer.layer import Layer
 from minibuild.record.made import image_of
-from minibuild.record.records import Build, Records
+from minibuild.record.records import BuildRecord, Records
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
 
-class Finding(NamedTuple):
+class Requirement(NamedTuple):
     """One thing that an answer must be, in words; and whether it is."""
 
     right: bool
@@ -29,7 +29,7 @@ class NotReady(Exception):
     """There is nothing to mark yet; the message says what to do first."""
 
 
-class Answer(NamedTuple):
+class Submission(NamedTuple):
     """The folder of an exercise, and the store in which it was built; `ran` are the commands of the
     exercise."""
 
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     worker: Worker
     ran: Sequence[Ran]
 
-    def built(self, target: str = "") -> Build:
+    def built(self, target: str = "") -> BuildRecord:
         """The newest build of the folder that went well. Raises `NotReady`."""
         for build in Records(self.worker.store.root).all():
             here = os.path.realpath(build.context) == os.path.realpath(self.folder)
@@ -47,14 +47,14 @@ class Answer(NamedTuple):
         flag = f" --target {target}" if target else ""
         raise NotReady(f"build it first: minibuild build{flag} {self.name}")
 
-    def image(self, build: Build) -> Image:
+    def image(self, build: BuildRecord) -> Image:
         """The image of a build. Raises `NotReady`."""
         for output in build.outputs:
             if (image := image_of(self.worker.content, output)) is not None:
                 return image
         raise NotReady(f"the image is no longer in the store: minibuild build {self.name}")
 
-    def layers(self, build: Build) -> Sequence[Layer]:
+    def layers(self, build: BuildRecord) -> Sequence[Layer]:
         """Its layers, lowest first."""
         return self.image(build).layers
 
@@ -71,7 +71,7 @@ class Answer(NamedTuple):
         """The folder, as its owner calls it."""
         return os.path.basename(os.path.abspath(self.folder))
 
-    def _insist_on_this_text(self, build: Build) -> None:
+    def _insist_on_this_text(self, build: BuildRecord) -> None:
         if self.text("Dockerfile") != build.text:
             raise NotReady("the Dockerfile was changed after the build: build it again")
 
@@ -84,12 +84,12 @@ class Exercise(NamedTuple):
     title: str
     task: str
     files: Mapping[str, str]
-    check: Callable[[Answer], Iterator[Finding]]
+    check: Callable[[Submission], Iterator[Requirement]]
     commands: Sequence[Sequence[str]] = ()
 
-    def mark(self, answer: Answer) -> list[Finding]:
+    def mark(self, answer: Submission) -> list[Requirement]:
         """All that is to be said of an answer."""
         try:
             return list(self.check(answer))
         except NotReady as error:
-            return [Finding(False, str(error))]
+            return [Requirement(False, str(error))]

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding
+from minibuild.course.exercise import Exercise, Requirement, Submission
 from minibuild.image.listing import tree_of
-from minibuild.record.records import Build
+from minibuild.record.records import BuildRecord
 
 _TASK = """\
 The four slow RUNs wait for each other. Write the Dockerfile so that they do not: of its
@@ -16,24 +16,24 @@ _FILES = {"a": "a\n", "b": "b\n", "c": "c\n", "d": "d\n", "all": "a\nb\nc\nd\n"}
 _LONGEST = 2
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     build = answer.built()
     chain = longest_chain(build)
     said = ", ".join(str(line) for line in chain)
-    yield Finding(
+    yield Requirement(
         len(chain) <= _LONGEST, f"no more than 2 RUNs stand on each other (the most: lines {said})"
     )
     slow = [step for step in build.steps if step.kind == "exec" and "sleep" in step.text]
     single = [step for step in slow if step.text.count("sleep") == 1]
-    yield Finding(len(single) >= 4, "each slow command has a RUN of its own")
+    yield Requirement(len(single) >= 4, "each slow command has a RUN of its own")
     tree = tree_of(answer.layers(build), hashed=True)
     for name, text in _FILES.items():
         item = tree.get(f"out/{name}")
         same = item is not None and item.sha == hashlib.sha256(text.encode()).hexdigest()
-        yield Finding(same, f"/out/{name} has the same contents")
+        yield Requirement(same, f"/out/{name} has the same contents")
 
 
-def longest_chain(build: Build) -> list[int]:
+def longest_chain(build: BuildRecord) -> list[int]:
     """The lines of the longest list of RUNs of which each needs the one before."""
     longest: list[list[int]] = []
     for step in build.steps:  # inputs come first

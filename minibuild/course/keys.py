@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding, NotReady
+from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.record.records import Records
 from minibuild.record.story import newest_before
 
@@ -26,15 +26,15 @@ steps in lines 7 and 8 are to run, and all others are to come from the cache."""
 _WANTED = [7, 8]
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     build = answer.built()
-    yield Finding(build.text == _DOCKERFILE, "the Dockerfile is as it was given")
+    yield Requirement(build.text == _DOCKERFILE, "the Dockerfile is as it was given")
     before = newest_before(Records(answer.worker.store.root).of_place(build.place), build)
     if before is None:
         raise NotReady("that was the first build: change something, and build again")
     ran = sorted(step.line for step in build.ran)
     said = ", ".join(map(str, ran)) or "none"
-    yield Finding(ran == _WANTED, f"the lines that ran are 7 and 8 (they were: {said})")
+    yield Requirement(ran == _WANTED, f"the lines that ran are 7 and 8 (they were: {said})")
 
 
 EXERCISE = Exercise(

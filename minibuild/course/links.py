@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding
+from minibuild.course.exercise import Exercise, Requirement, Submission
 from minibuild.image.listing import tree_of
 
 _TASK = """\
@@ -14,19 +14,21 @@ both, with --target."""
 _STICKY, _ALL = 0o1000, 0o1777
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     for target in ("lost", "kept"):
         build = answer.built(target)
         linked = any(step.kind == "merge" for step in build.steps)
-        yield Finding(linked, f"{target}: there is a COPY --link, and a merge of it")
+        yield Requirement(linked, f"{target}: there is a COPY --link, and a merge of it")
         tree = tree_of(answer.layers(build))
         inside = any(p.startswith("tmp/") and i.entry.kind == "file" for p, i in tree.items())
-        yield Finding(inside, f"{target}: there is a file in /tmp")
+        yield Requirement(inside, f"{target}: there is a file in /tmp")
         mode = tree["tmp"].entry.mode & 0o7777 if "tmp" in tree else 0
         if target == "lost":
-            yield Finding(not mode & _STICKY, f"lost: /tmp has no sticky bit (it has {mode:04o})")
+            yield Requirement(
+                not mode & _STICKY, f"lost: /tmp has no sticky bit (it has {mode:04o})"
+            )
         else:
-            yield Finding(mode == _ALL, f"kept: /tmp has the mode 1777 (it has {mode:04o})")
+            yield Requirement(mode == _ALL, f"kept: /tmp has the mode 1777 (it has {mode:04o})")
 
 
 EXERCISE = Exercise(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minibuild.course.exercise import Answer, Exercise, Finding
+from minibuild.course.exercise import Exercise, Requirement, Submission
 from minibuild.errors import HostError
 from minibuild.lab.whiteout_hardlink import EXHIBIT
 from minibuild.startup.regex import regex
@@ -18,18 +18,18 @@ _FAILURE = regex(r"failed to hardlink.*no such file")
 _OF_THE_STORY = ("file1", "file2", "file3")
 
 
-def _check(answer: Answer) -> Iterator[Finding]:
+def _check(answer: Submission) -> Iterator[Requirement]:
     texts = [answer.text(name) for name in ("breaks.Dockerfile", "passes.Dockerfile")]
     own = not any(name in text for text in texts for name in _OF_THE_STORY)
-    yield Finding(own, "the files have names of their own")
-    yield Finding(texts[0] != texts[1], "the two Dockerfiles are not the same")
+    yield Requirement(own, "the files have names of their own")
+    yield Requirement(texts[0] != texts[1], "the two Dockerfiles are not the same")
     with_defect, without, other = answer.ran
     if answer.worker.snapshots.whiteouts == "plain":
         raise HostError("this cannot be seen here: these snapshots are not overlays")
     fails = with_defect.code != 0 and _FAILURE.search(with_defect.output) is not None
-    yield Finding(fails, "breaks.Dockerfile fails with the defect, as it tries to hardlink")
-    yield Finding(without.code == 0, "breaks.Dockerfile passes without the defect")
-    yield Finding(other.code == 0, "passes.Dockerfile passes with the defect")
+    yield Requirement(fails, "breaks.Dockerfile fails with the defect, as it tries to hardlink")
+    yield Requirement(without.code == 0, "breaks.Dockerfile passes without the defect")
+    yield Requirement(other.code == 0, "passes.Dockerfile passes with the defect")
 
 
 _BUILD = ("build", "--no-record", "--progress=plain", "-o", "type=cacheonly", "-f")

@@ -16,7 +16,7 @@ from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor import program
 from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
-from minibuild.executor.users import User, lookup_user
+from minibuild.executor.users import ProcessUser, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack
 from minibuild.linux import capabilities, owner, syscalls
 from minibuild.linux.channel import Channel
@@ -26,7 +26,7 @@ from minibuild.progress.console import visible
 from minibuild.startup.tuples import NamedTuple
 
 
-class Given(NamedTuple):
+class RequestFiles(NamedTuple):
     """The descriptors of a request."""
 
     request: int
@@ -39,7 +39,7 @@ class Given(NamedTuple):
 Prepare = Callable[[], System]
 
 
-def run(prepare: Prepare, receive: Callable[[], Given | None]) -> NoReturn:
+def run(prepare: Prepare, receive: Callable[[], RequestFiles | None]) -> NoReturn:
     """Make what can be made ahead, receive a step (None: none comes), and execute its program."""
     system: System | OSError
     try:
@@ -56,7 +56,7 @@ def run(prepare: Prepare, receive: Callable[[], Given | None]) -> NoReturn:
     _run(system, given)
 
 
-def _run(system: System | OSError, given: Given) -> NoReturn:
+def _run(system: System | OSError, given: RequestFiles) -> NoReturn:
     code = 1
     channel = given.channel
     try:
@@ -124,7 +124,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     program.execute(step.args, env)
 
 
-def enter_directory(path: str, user: User) -> None:
+def enter_directory(path: str, user: ProcessUser) -> None:
     """Change to the working directory, made for the user if it is not there, as BuildKit does."""
     path = "/" + path.strip("/")
     try:
@@ -138,7 +138,7 @@ def enter_directory(path: str, user: User) -> None:
         ) from error
 
 
-def _make_directories(path: str, user: User) -> None:
+def _make_directories(path: str, user: ProcessUser) -> None:
     """Make what is missing, one name after the other: what is before a `..` has to be there too."""
     directory = ""
     for name in filter(None, path.split("/")):
@@ -172,7 +172,7 @@ def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
     return True
 
 
-def become(user: User, *, single_id: bool, keep_capabilities: bool) -> None:
+def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> None:
     """Take the ids of the user. Leaving uid 0 leaves all capabilities (capabilities(7)), or makes
     them ineffective, if they are to be kept."""
     if single_id:

@@ -18,7 +18,7 @@ import os
 import stat
 
 from minibuild.executor import devices
-from minibuild.executor.devices import Node
+from minibuild.executor.devices import DeviceNode
 from minibuild.linux import syscalls
 
 LINKS = {
@@ -68,7 +68,7 @@ def _mount_inner(path: str, *, single_id: bool) -> None:
         pass  # A kernel without POSIX message queues.
 
 
-def _show(name: str, node: Node, path: str, *, bind: bool) -> None:
+def _show(name: str, node: DeviceNode, path: str, *, bind: bool) -> None:
     """Have a device in the new /dev; with `bind` as a mount of its own."""
     target = f"{path}/{name}"
     if "/" in name:
@@ -81,7 +81,7 @@ def _show(name: str, node: Node, path: str, *, bind: bool) -> None:
         syscalls.mount(f"/dev/{name}", target, flags=syscalls.MS_BIND)
 
 
-def make_node(node: Node, path: str) -> bool:
+def make_node(node: DeviceNode, path: str) -> bool:
     """Make a node of our own for a device; False where that is refused."""
     try:
         os.mknod(path, node.type | 0o666, os.makedev(node.major, node.minor))
@@ -92,10 +92,10 @@ def make_node(node: Node, path: str) -> bool:
     return True
 
 
-def _loops() -> dict[str, Node]:
+def _loops() -> dict[str, DeviceNode]:
     """The loop devices of this machine."""
     names = [n for n in os.listdir("/dev") if n.startswith("loop") and n[4:].isdigit()]
-    return {name: Node(7, int(name[4:]), stat.S_IFBLK) for name in sorted(names)}
+    return {name: DeviceNode(7, int(name[4:]), stat.S_IFBLK) for name in sorted(names)}
 
 
 def resize_shm(size_bytes: int) -> None:

@@ -13,7 +13,7 @@ from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.tuples import NamedTuple
 
 
-class Node(NamedTuple):
+class DeviceNode(NamedTuple):
     """A device: its numbers, and whether it is one of characters or of blocks. Minor -1: all."""
 
     major: int
@@ -22,25 +22,25 @@ class Node(NamedTuple):
 
 
 USUAL = {
-    "null": Node(1, 3),
-    "zero": Node(1, 5),
-    "full": Node(1, 7),
-    "random": Node(1, 8),
-    "urandom": Node(1, 9),
-    "tty": Node(5, 0),
+    "null": DeviceNode(1, 3),
+    "zero": DeviceNode(1, 5),
+    "full": DeviceNode(1, 7),
+    "random": DeviceNode(1, 8),
+    "urandom": DeviceNode(1, 9),
+    "tty": DeviceNode(5, 0),
 }
 """What is in every /dev."""
 INSECURE = {
-    "kmsg": Node(1, 11),
-    "cuse": Node(10, 203),
-    "fuse": Node(10, 229),
-    "kvm": Node(10, 232),
-    "net/tun": Node(10, 200),
-    "loop-control": Node(10, 237),
+    "kmsg": DeviceNode(1, 11),
+    "cuse": DeviceNode(10, 203),
+    "fuse": DeviceNode(10, 229),
+    "kvm": DeviceNode(10, 232),
+    "net/tun": DeviceNode(10, 200),
+    "loop-control": DeviceNode(10, 237),
 }
 """What BuildKit gives to steps with `--security=insecure` besides; the kernel may not have all."""
 
-_TERMINALS = (Node(5, 2), Node(136, -1))
+_TERMINALS = (DeviceNode(5, 2), DeviceNode(136, -1))
 ALLOWED = (*USUAL.values(), *_TERMINALS, INSECURE["net/tun"])
 """What a confined step may open. runc makes an exception for net/tun."""
 

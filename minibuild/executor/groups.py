@@ -1,22 +1,22 @@
 """A cgroup for each step: limits, what was used, and an end of all its processes.
 
-Comes in: a `Place`, in the step server. Goes out: a `StepGroup`, made before the process of the
-step, which starts in it. Steps of root have a list of the devices that they may open; it is given
-to the group above them, once. See cgroups(7).
+Comes in: a `CgroupParent`, in the step server. Goes out: a `StepGroup`, made before the process of
+the step, which starts in it. Steps of root have a list of the devices that they may open; it is
+given to the group above them, once. See cgroups(7).
 """
 
 import os
 
 from minibuild.errors import HostError
 from minibuild.executor import devices
-from minibuild.executor.place import Place
+from minibuild.executor.cgroup_parent import CgroupParent
 from minibuild.linux import cgroup
 from minibuild.linux.cgroup import Hierarchy, write
 from minibuild.linux.resources import Resources, Setting, settings
 from minibuild.startup.tuples import NamedTuple
 
 
-class Usage(NamedTuple):
+class MemoryUsage(NamedTuple):
     """How many processes of a step the kernel killed because memory ran out, and the most memory
     that it had. -1 is unknown."""
 
@@ -52,7 +52,7 @@ class StepGroup:
                 if setting.controller in hierarchy.controllers:
                     _set(hierarchy, setting)
 
-    def usage(self) -> Usage:
+    def usage(self) -> MemoryUsage:
         """What the step used; to be asked before `remove`."""
         for hierarchy in self.hierarchies:
             if "memory" in hierarchy.controllers:
@@ -60,8 +60,8 @@ class StepGroup:
                 events = hierarchy.file("memory.events" if unified else "memory.oom_control")
                 peak = hierarchy.file("memory.peak" if unified else "memory.max_usage_in_bytes")
                 text = cgroup.read(peak).strip()
-                return Usage(cgroup.value(events, "oom_kill"), int(text) if text else -1)
-        return Usage()
+                return MemoryUsage(cgroup.value(events, "oom_kill"), int(text) if text else -1)
+        return MemoryUsage()
 
     def kill(self) -> None:
         """Kill all processes of the step at once. Where the kernel cannot (before 5.14), the end
@@ -111,7 +111,7 @@ class Groups:
 
     __slots__ = ("_count", "_place", "guarded")
 
-    def __init__(self, place: Place, *, sandbox: bool) -> None:
+    def __init__(self, place: CgroupParent, *, sandbox: bool) -> None:
         self._place = place
         self._count = 0
         self.guarded = sandbox and any(devices.guard(tree) for tree in place.hierarchies)

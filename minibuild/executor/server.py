@@ -24,7 +24,7 @@ from typing import NoReturn
 from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.ground import Ground
-from minibuild.executor.groups import StepGroup, Usage
+from minibuild.executor.groups import MemoryUsage, StepGroup
 from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, Order, Setup, pack, unpack
 from minibuild.linux import syscalls
@@ -210,7 +210,7 @@ class _Server:
         try:
             process = None if order.network else self._give_to_spare(order, fds)
             if process is None:
-                given = child.Given(request_fd, stdin, stdout, stderr, channel)
+                given = child.RequestFiles(request_fd, stdin, stdout, stderr, channel)
                 process = self._clone(lambda: given, order)
         except HostError as error:
             _tell(channel, pack(Failed("HostError", error.message, error.hint)))
@@ -228,7 +228,7 @@ class _Server:
         if self._spare is None:
             self._prepare_spare()
 
-    def _clone(self, receive: Callable[[], child.Given | None], order: Order) -> _Process:
+    def _clone(self, receive: Callable[[], child.RequestFiles | None], order: Order) -> _Process:
         """Start a process for a step."""
         if isinstance(self._ground, OSError):
             raise self._ground
@@ -286,7 +286,7 @@ class _Server:
         """Its process is a zombie: by then the kernel has ended all others of its namespace."""
         process = running.process
         _, status, spent = os.wait4(process.pid, 0)
-        usage = Usage()
+        usage = MemoryUsage()
         if status and process.group is not None:
             usage = process.group.usage()
         if usage.peak_bytes < 0:
@@ -338,14 +338,14 @@ def _forget(process: _Process) -> None:
         process.group.remove()
 
 
-def _receive(server: Channel, ours: Channel) -> child.Given | None:
+def _receive(server: Channel, ours: Channel) -> child.RequestFiles | None:
     """What a spare process waits for, on its end of a channel; None if the server goes."""
     server.close()
     data, fds = ours.receive(_MAX_ORDER_BYTES)
     if not data:
         return None
     request_fd, stdin, stdout, stderr, control = fds
-    return child.Given(request_fd, stdin, stdout, stderr, Channel(control))
+    return child.RequestFiles(request_fd, stdin, stdout, stderr, Channel(control))
 
 
 def _tell(channel: Channel, message: bytes) -> None:

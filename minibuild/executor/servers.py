@@ -3,13 +3,13 @@
 Comes in: a step. Goes out: a running server for it. Confined steps and others need servers of
 their own, because a server gives up what its steps must not have; so do steps whose limits take
 other controllers, because the cgroups of steps are made below one place for each server.
-Read next: `server`, then `place`.
+Read next: `server`, then `cgroup_parent`.
 """
 
 import threading
 
 from minibuild.executor.api import Step
-from minibuild.executor.place import Claim, claim
+from minibuild.executor.cgroup_parent import Claim, claim
 from minibuild.executor.server import StepServer
 from minibuild.executor.wire import Setup
 from minibuild.linux import resources as limits

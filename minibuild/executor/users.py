@@ -21,7 +21,7 @@ MAX_ID = 2**31 - 1
 _MAX_DIGITS = 10
 
 
-class User(NamedTuple):
+class ProcessUser(NamedTuple):
     """The ids of a process and its home directory."""
 
     uid: int
@@ -47,7 +47,7 @@ class Group(NamedTuple):
     members: tuple[str, ...]
 
 
-def lookup_user(root_fd: int, spec: str) -> User:
+def lookup_user(root_fd: int, spec: str) -> ProcessUser:
     """The user that `spec` names in this root; an empty spec is uid 0.
 
     Raises `DefinitionError` for a name that is not there.
@@ -57,7 +57,9 @@ def lookup_user(root_fd: int, spec: str) -> User:
     return resolve(user, group, passwd, lambda: parse_group(read_etc(root_fd, "etc/group")))
 
 
-def resolve(user: str, group: str, passwd: list[Passwd], groups: Callable[[], list[Group]]) -> User:
+def resolve(
+    user: str, group: str, passwd: list[Passwd], groups: Callable[[], list[Group]]
+) -> ProcessUser:
     """The same on parsed files; `groups` is called only if it matters."""
     wanted = user or "0"
     number = _id(os.fsencode(wanted))
@@ -67,13 +69,13 @@ def resolve(user: str, group: str, passwd: list[Passwd], groups: Callable[[], li
     home = entry.home or "/"
     if group:
         gid = _group(group, groups())
-        return User(entry.uid, gid, (gid,), home)
+        return ProcessUser(entry.uid, gid, (gid,), home)
     member_of: tuple[int, ...] = ()
     if entry.name:
         member_of = tuple(g.gid for g in groups() if entry.name in g.members)
     if entry.gid not in member_of:
         member_of = (entry.gid, *member_of)
-    return User(entry.uid, entry.gid, member_of, home)
+    return ProcessUser(entry.uid, entry.gid, member_of, home)
 
 
 def _group(wanted: str, groups: list[Group]) -> int:

@@ -10,7 +10,7 @@ import marshal
 from typing import Any, TypeVar
 
 from minibuild.executor.api import BindContext, BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
-from minibuild.executor.place import Place
+from minibuild.executor.cgroup_parent import CgroupParent
 from minibuild.linux.cgroup import Hierarchy
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.snapshot.api import Mount
@@ -26,7 +26,7 @@ class Setup(NamedTuple):
 
     folder: str
     sandbox: bool
-    place: Place = Place()
+    place: CgroupParent = CgroupParent()
 
 
 class Order(NamedTuple):
@@ -112,7 +112,7 @@ _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Limit),
-        *(Setup, Order, Place, Hierarchy, Resources),
+        *(Setup, Order, CgroupParent, Hierarchy, Resources),
         *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched),
     )
 }

@@ -26,7 +26,7 @@ class Lane(NamedTuple):
     vertices: tuple[Json, ...]
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a vertex stands."""
 
     vertex: Json
@@ -82,7 +82,7 @@ def _stage(vertex: Json) -> str:
     return (found[1] if found else "") or str(vertex["stage"])
 
 
-def places(found: Sequence[Lane]) -> Iterator[Place]:
+def places(found: Sequence[Lane]) -> Iterator[Position]:
     """Places in all lanes, whose rows go through the whole picture."""
     lane_of = {vertex["id"]: lane.number for lane in found for vertex in lane.vertices}
     rows: dict[int, int] = {}
@@ -92,7 +92,7 @@ def places(found: Sequence[Lane]) -> Iterator[Place]:
         above = (rows[i] + 1 for i in vertex["inputs"] if i in rows)
         row = rows[vertex["id"]] = max(free[lane], *above, 0)
         free[lane] = row + 1
-        yield Place(vertex, lane, row)
+        yield Position(vertex, lane, row)
 
 
 def lane_edges(found: Sequence[Lane]) -> Mapping[int, list[int]]:

@@ -14,7 +14,7 @@ from minibuild.graph.graphdata import Json
 from minibuild.graph.lanes import (
     MOST_LANES,
     Lane,
-    Place,
+    Position,
     is_context,
     lane_edges,
     lanes,
@@ -247,7 +247,7 @@ def _text(x: int, y: int, text: str, *, bold: bool = False, dim: bool = False) -
     return f'<text x="{x}" y="{y}"{look}>{shown(text)}</text>'
 
 
-def _arrow(source: Place, user: Place, spots: Mapping[int, _Spot]) -> str:
+def _arrow(source: Position, user: Position, spots: Mapping[int, _Spot]) -> str:
     a, b, wide = spots[source.vertex["id"]], spots[user.vertex["id"]], LANE - 20
     if source.lane != user.lane:
         # From the nearer side of the one to the nearer side of the other.

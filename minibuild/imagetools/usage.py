@@ -38,7 +38,7 @@ class LayerUsage(NamedTuple):
     entries: int
 
 
-class Usage(NamedTuple):
+class ImageUsage(NamedTuple):
     """The bytes of an image. `hidden` begins with the largest file; `tree` is what is seen."""
 
     layers: tuple[LayerUsage, ...]
@@ -56,7 +56,7 @@ class Usage(NamedTuple):
         return sum(layer.hidden_bytes for layer in self.layers)
 
 
-def usage(layers: Sequence[Layer]) -> Usage:
+def usage(layers: Sequence[Layer]) -> ImageUsage:
     """Read the layers, and add up."""
     tree: Tree = {}
     hidden: list[Hidden] = []
@@ -82,7 +82,7 @@ def usage(layers: Sequence[Layer]) -> Usage:
         LayerUsage(layer.size, size, lost[number], entries)
         for number, (layer, (size, entries)) in enumerate(zip(layers, brought, strict=True))
     )
-    return Usage(tuple(rows), tuple(hidden), tree)
+    return ImageUsage(tuple(rows), tuple(hidden), tree)
 
 
 def _how(path: str, before: Tree, after: Tree) -> How:

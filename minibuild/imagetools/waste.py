@@ -8,7 +8,7 @@ Read next: `usage`.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from minibuild.imagetools.usage import How, Usage
+from minibuild.imagetools.usage import How, ImageUsage
 from minibuild.startup.tuples import NamedTuple
 
 Kind = Literal["base", "run", "copy", ""]
@@ -34,7 +34,7 @@ class Waste(NamedTuple):
     paths: tuple[str, ...]
 
 
-class Place(NamedTuple):
+class PathUsage(NamedTuple):
     """A directory, or a file, of what is seen: its bytes in all, and by the layer that has them."""
 
     path: str
@@ -61,7 +61,7 @@ def _kind(words: str) -> Kind:
     return "run" if plain.startswith(("RUN ", "/bin/sh -c ", "|")) else ""
 
 
-def wasted(usage: Usage) -> list[Waste]:
+def wasted(usage: ImageUsage) -> list[Waste]:
     """The hidden files by layer, by what hides them, and how."""
     groups: dict[tuple[int, int, How], Waste] = {}
     for hidden in usage.hidden:  # the largest first
@@ -96,7 +96,7 @@ def _where(origin: LayerOrigin, number: int) -> str:
     return f"line {origin.line}" if origin.line else f"layer {number}"
 
 
-def places(usage: Usage, depth: int) -> list[Place]:
+def places(usage: ImageUsage, depth: int) -> list[PathUsage]:
     """Where the bytes are that are seen, by path down to a depth, the largest first."""
     found: dict[str, dict[int, int]] = {}
     directories: set[str] = set()
@@ -113,7 +113,7 @@ def places(usage: Usage, depth: int) -> list[Place]:
         layers = found.setdefault(top, {})
         layers[item.layer] = layers.get(item.layer, 0) + item.entry.size
     made = [
-        Place(path, path in directories, sum(layers.values()), layers)
+        PathUsage(path, path in directories, sum(layers.values()), layers)
         for path, layers in found.items()
     ]
     return sorted(made, key=lambda place: (-place.size_bytes, place.path))

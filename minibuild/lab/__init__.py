@@ -2,5 +2,5 @@
 
 Comes in: the name of an exhibit. Goes out: what was seen. An exhibit is data and one
 switch (`minibuild.snapshot.defects`). docs/lab.md has the stories.
-Read in this order: `exhibit`, `stage` (performs one), `evidence` (what was seen).
+Read in this order: `exhibit`, `exhibit_builder` (performs one), `evidence` (what was seen).
 """

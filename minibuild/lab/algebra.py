@@ -22,7 +22,7 @@ Value = tuple[int, ...]
 """Diffs in order, lowest first, by the numbers that an engine has for them."""
 
 
-class Engine(Protocol):
+class DiffEngine(Protocol):
     """What works out a Diff: the diffs that lead from one value to another."""
 
     def diff(self, lower: Value, upper: Value) -> Value:
@@ -36,7 +36,7 @@ class Named(NamedTuple):
     name: str
 
 
-class Merged(NamedTuple):
+class MergedValue(NamedTuple):
     """The diffs of all parts, in order."""
 
     parts: tuple["Expression", ...]
@@ -49,7 +49,7 @@ class Differing(NamedTuple):
     upper: "Expression"
 
 
-Expression = Named | Merged | Differing
+Expression = Named | MergedValue | Differing
 
 
 def parse_expression(text: str) -> Expression:
@@ -68,7 +68,7 @@ def _expression(node: ast.expr) -> Expression:
         case ast.Name(id=name):
             return Named(name)
         case ast.Call(func=ast.Name(id="merge"), args=parts, keywords=[]):
-            return Merged(tuple(_expression(part) for part in parts))
+            return MergedValue(tuple(_expression(part) for part in parts))
         case ast.Call(func=ast.Name(id="diff"), args=[lower, upper], keywords=[]):
             return Differing(_expression(lower), _expression(upper))
         case ast.Call(func=ast.Name(id="diff")):
@@ -81,13 +81,13 @@ def text_of(expression: Expression) -> str:
     match expression:
         case Named(name):
             return name
-        case Merged(parts):
+        case MergedValue(parts):
             return f"merge({', '.join(map(text_of, parts))})"
         case Differing(lower, upper):
             return f"diff({text_of(lower)}, {text_of(upper)})"
 
 
-def value_of(expression: Expression, known: Mapping[str, Value], engine: Engine) -> Value:
+def value_of(expression: Expression, known: Mapping[str, Value], engine: DiffEngine) -> Value:
     """The diffs that an expression comes to. Raises `UsageError` for a name that is not known."""
     match expression:
         case Named(name):
@@ -97,7 +97,7 @@ def value_of(expression: Expression, known: Mapping[str, Value], engine: Engine)
                     hint=f"give it as an argument before it is used: {name}='x y/1'",
                 )
             return known[name]
-        case Merged(parts):
+        case MergedValue(parts):
             return tuple(diff for part in parts for diff in value_of(part, known, engine))
         case Differing(lower, upper):
             values = (value_of(side, known, engine) for side in (lower, upper))

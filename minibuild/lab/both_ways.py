@@ -11,7 +11,7 @@ import stat
 import threading
 
 from minibuild.lab.build import all_without_merges, begun, run
-from minibuild.lab.evidence import MergeCall, Run
+from minibuild.lab.evidence import MergeCall, MergeRun
 from minibuild.lab.place import own_place
 from minibuild.linux import xattr
 from minibuild.session.request import BuildRequest
@@ -55,8 +55,8 @@ class BothWays(NamedTuple):
     defect: Defect
     store: str
     snapshotter: str
-    with_fix: Run
-    without_fix: Run
+    with_fix: MergeRun
+    without_fix: MergeRun
     pairs: tuple[MergePair, ...]
 
     @property
@@ -98,7 +98,7 @@ def _images(outer: Worker) -> dict[str, str]:
     }
 
 
-def _pairs(worker: Worker, with_fix: Run, without_fix: Run) -> tuple[MergePair, ...]:
+def _pairs(worker: Worker, with_fix: MergeRun, without_fix: MergeRun) -> tuple[MergePair, ...]:
     """The merges of the two runs, paired by the step that needs them."""
     left = list(without_fix.merges)
     made = []

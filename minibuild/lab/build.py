@@ -4,7 +4,7 @@ Comes in: a recipe, a store. Goes out: runs, each with its merges and the fates 
 needs no merge is built as always, once. Then the rest is run with a policy: by the solver, the
 materialiser and the merge of every build. The policies to compare are equal but for one switch;
 both ask for hardlinks, so that neither takes a short cut by a tree that is known.
-Read next: `stage`, `both_ways`; `minibuild.snapshot.apply`, where the conditions are.
+Read next: `exhibit_builder`, `both_ways`; `minibuild.snapshot.apply`, where the conditions are.
 """
 
 import threading
@@ -21,7 +21,7 @@ from minibuild.frontend.definition import read_definition
 from minibuild.graph.op import Diff as DiffOp
 from minibuild.graph.op import Exec, Merge
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.lab.evidence import MergeCall, Run
+from minibuild.lab.evidence import MergeCall, MergeRun
 from minibuild.lab.exhibit import Recipe
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import (
@@ -95,7 +95,7 @@ def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
     return request._replace(graph=recipe().flat())
 
 
-def run(begun: Begun, policy: MergePolicy, salt: str) -> Run:
+def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:
     """All that is left to do, with a policy for its merges. `salt` keeps the results apart."""
     build, worker = begun.build, begun.build.worker
     watched = _Watched(worker.snapshots)
@@ -119,7 +119,7 @@ def run(begun: Begun, policy: MergePolicy, salt: str) -> Run:
         error = failure.message
         build.cancelled.clear()  # The solver set it, for what ran beside the step that failed.
     names = _Names(begun, solver.reached())
-    return Run(error, tuple(names.named(call) for call in watched.calls))
+    return MergeRun(error, tuple(names.named(call) for call in watched.calls))
 
 
 class _Watched:

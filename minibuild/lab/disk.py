@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from minibuild.lab.model import Entry, Tree
+from minibuild.lab.model import ModelFile, Tree
 from minibuild.lab.trees import Edit
 from minibuild.linux import beneath, device, xattr
 
@@ -42,7 +42,7 @@ def read_tree(root: str) -> Tree:
     return tree
 
 
-def read_entry(path: str) -> Entry:
+def read_entry(path: str) -> ModelFile:
     """One entry in the form of the model."""
     found = device.seen(os.lstat(path), path)
     kind = TYPES[stat.S_IFMT(found.st_mode)]
@@ -59,7 +59,7 @@ def read_entry(path: str) -> Entry:
     own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER)  # and MARK, which is longer
     names = [n for n in xattr.names(path) if not n.startswith(own)]
     attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in names))
-    return Entry(
+    return ModelFile(
         kind,
         0 if kind == "symlink" else stat.S_IMODE(found.st_mode),
         (found.st_uid, found.st_gid),

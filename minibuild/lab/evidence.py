@@ -1,7 +1,7 @@
 """What is seen on disk and what came of a run: data, and how it is judged.
 
 Comes in: an upperdir as the kernel left it; how merges ended. Goes out: whether an exhibit showed
-what it says. Read next: `build`, `stage`.
+what it says. Read next: `build`, `exhibit_builder`.
 """
 
 import re
@@ -27,7 +27,7 @@ class MergeCall(NamedTuple):
     snapshot: SnapshotID | None = None
 
 
-class Run(NamedTuple):
+class MergeRun(NamedTuple):
     """How a run went: `error` is empty if it went well; and all merges that were made for it."""
 
     error: str
@@ -44,7 +44,7 @@ class Run(NamedTuple):
         return self.merges[-1].fates if self.merges else ()
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """The upperdir of the watched instruction, and what lies in it at the paths to look at.
     `store` is the folder of the store it is in; `unable` says why it is not what it should be."""
 
@@ -66,8 +66,8 @@ class Varied(NamedTuple):
     """A variation, run both ways; or why it could not be."""
 
     variation: Variation
-    without_fix: Run | None
-    with_fix: Run | None
+    without_fix: MergeRun | None
+    with_fix: MergeRun | None
     unable: str = ""
 
     def as_expected(self, exhibit: Exhibit) -> bool:
@@ -84,10 +84,10 @@ class Showing(NamedTuple):
     """All that was seen of an exhibit. `mounts` is empty where whiteouts have no part in it."""
 
     exhibit: Exhibit
-    seen: Seen
+    seen: Observation
     mounts: tuple[MountRow, ...]
-    without_fix: Run
-    with_fix: Run
+    without_fix: MergeRun
+    with_fix: MergeRun
     variations: tuple[Varied, ...]
 
     @property
@@ -103,7 +103,7 @@ class Showing(NamedTuple):
         )
 
 
-def failed_so(exhibit: Exhibit, run: Run) -> bool:
+def failed_so(exhibit: Exhibit, run: MergeRun) -> bool:
     """Whether a run failed in the way of the exhibit."""
     return bool(run.error) and re.search(exhibit.error, run.error) is not None
 

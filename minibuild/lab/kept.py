@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from minibuild.cache.results import DiffKey
-from minibuild.lab.evidence import Run
+from minibuild.lab.evidence import MergeRun
 from minibuild.lab.merge_inputs import instructions_of
 from minibuild.snapshot.api import SnapshotID
 from minibuild.worker.worker import Worker
@@ -27,7 +27,7 @@ def keep_half_made(place: str) -> Callable[[str], None]:
     return keep
 
 
-def write_map(worker: Worker, place: str, with_fix: Run, contexts: Mapping[str, str]) -> None:
+def write_map(worker: Worker, place: str, with_fix: MergeRun, contexts: Mapping[str, str]) -> None:
     """Say of each snapshot what made it, and on which it stands. `contexts` are the images of the
     outer store, by the name that a FROM has for them."""
     rows = worker.store.db.execute("SELECT id, upper FROM diffs WHERE upper IS NOT NULL").fetchall()

@@ -1,10 +1,10 @@
 """What diff, apply and merge mean, in memory: the reference for the real thing.
 
-A tree is a dict from path to `Entry`; the root is "". An edit makes a new tree, `diff` says what
-changed from one tree to another, `apply` replays that on any tree, and `merge` does so for a list.
-No layers, no whiteouts, no kernel: what is true of these few lines has to be true on disk. The
-tests of snapshots compare the two at random, and `lab try` where a person asks.
-Read next: `trees`, `algebra`.
+A tree is a dict from path to `ModelFile`; the root is "". An edit makes a new tree, `diff` says
+what changed from one tree to another, `apply` replays that on any tree, and `merge` does so for a
+list. No layers, no whiteouts, no kernel: what is true of these few lines has to be true on disk.
+The tests of snapshots compare the two at random, and `lab try` where a person asks. Read next:
+`trees`, `algebra`.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from minibuild.startup.tuples import NamedTuple
 
 
-class Entry(NamedTuple):
+class ModelFile(NamedTuple):
     """One object. `inode` says which paths are hardlinks of each other, and nothing else."""
 
     type: str  # dir, file, symlink, fifo, sock, chr, blk
@@ -24,15 +24,15 @@ class Entry(NamedTuple):
     mtime: int = 0  # of what is not a directory: that of a directory is no part of a diff
     inode: int = 0
 
-    def same(self, other: "Entry | None") -> bool:
+    def same(self, other: "ModelFile | None") -> bool:
         """Equal but for the inode."""
         return other is not None and self._replace(inode=0) == other._replace(inode=0)
 
 
-Tree = Mapping[str, Entry]
-Change = tuple[str, str, Entry | None]  # add, modify or delete; path; what it is from now on
+Tree = Mapping[str, ModelFile]
+Change = tuple[str, str, ModelFile | None]  # add, modify or delete; path; what it is from now on
 
-EMPTY: Tree = {"": Entry("dir")}
+EMPTY: Tree = {"": ModelFile("dir")}
 
 
 def children(tree: Tree, path: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def children(tree: Tree, path: str) -> dict[str, str]:
     return {p[len(prefix) :]: p for p in found if "/" not in p[len(prefix) :]}
 
 
-def without(tree: Tree, path: str) -> dict[str, Entry]:
+def without(tree: Tree, path: str) -> dict[str, ModelFile]:
     """The tree less `path` and what is in it."""
     return {p: e for p, e in tree.items() if p != path and not p.startswith(f"{path}/")}
 
@@ -89,7 +89,7 @@ def merge(diffs: Iterable[tuple[Tree, Tree]], base: Tree = EMPTY) -> Tree:
     return base
 
 
-def plain(tree: Tree) -> dict[str, Entry]:
+def plain(tree: Tree) -> dict[str, ModelFile]:
     """The tree without inodes."""
     return {path: entry._replace(inode=0) for path, entry in tree.items()}
 

@@ -2,7 +2,7 @@
 
 Comes in: the folder of a store. Goes out: a folder in it, removed when the block ends unless it is
 to be kept. It is a thing in the making of the outer store, so a crash leaves nothing that is not
-swept. Read next: `stage`.
+swept. Read next: `exhibit_builder`.
 """
 
 import os

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from minibuild.errors import UsageError
-from minibuild.lab.model import Entry, Tree, without
+from minibuild.lab.model import ModelFile, Tree, without
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -82,7 +82,7 @@ def edited(tree: Tree, edits: Sequence[Edit], first_inode: int) -> Tree:
     return made
 
 
-def _one(tree: dict[str, Entry], edit: Edit, inode: int) -> dict[str, Entry]:
+def _one(tree: dict[str, ModelFile], edit: Edit, inode: int) -> dict[str, ModelFile]:
     path, old = edit.path, tree.get(edit.path)
     if edit.verb == "remove":
         if old is None:
@@ -94,20 +94,20 @@ def _one(tree: dict[str, Entry], edit: Edit, inode: int) -> dict[str, Entry]:
         raise UsageError(f"{path}=>{edit.text}: there is no file {edit.text} to link to")
     for end in (position for position, sign in enumerate(path) if sign == "/"):
         if (above := path[:end]) not in tree or tree[above].type != "dir":
-            tree = {**without(tree, above), above: Entry("dir")}
+            tree = {**without(tree, above), above: ModelFile("dir")}
     if edit.verb == "dir" and old is not None and old.type == "dir":
         return {**tree, path: old if edit.mode is None else old._replace(mode=edit.mode)}
     tree = without(tree, path)
     match edit.verb:
         case "dir":
-            tree[path] = Entry("dir", 0o755 if edit.mode is None else edit.mode)
+            tree[path] = ModelFile("dir", 0o755 if edit.mode is None else edit.mode)
         case "symlink":
-            tree[path] = Entry("symlink", 0, data=edit.text, inode=inode)
+            tree[path] = ModelFile("symlink", 0, data=edit.text, inode=inode)
         case "link":
             assert other is not None
             tree[path] = other
         case "file":
             mode = 0o644 if edit.mode is None else edit.mode
             data = edit.text.encode("utf-8", "surrogateescape")
-            tree[path] = Entry("file", mode, data=data, inode=inode)
+            tree[path] = ModelFile("file", mode, data=data, inode=inode)
     return tree

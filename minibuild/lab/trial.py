@@ -28,7 +28,7 @@ from minibuild.worker.worker import Worker
 _SNAPSHOT = regex(r"snapshot (\d+)")
 
 
-class Given(NamedTuple):
+class GivenTree(NamedTuple):
     """A tree that was given: `below` is what it was made on, if anything, `line` its words."""
 
     name: str
@@ -46,7 +46,7 @@ class TriedLayer(NamedTuple):
     upperdir: tuple[UpperEntry, ...] | None
 
 
-class Outcome(NamedTuple):
+class TrialResult(NamedTuple):
     """What came of a merge on disk: the tree and how it was made, or the error. `upperdir` is what
     lies in the snapshot of the merge itself; `differences` say where it is not what the model has.
     """
@@ -68,13 +68,13 @@ class Trial(NamedTuple):
     hardlinks, if that is another. Both are None if there are no snapshots here; `unable` says why.
     """
 
-    given: Sequence[Given]
+    given: Sequence[GivenTree]
     expression: Expression
     parts: tuple[str, ...]
     model: Tree
     layers: tuple[TriedLayer, ...]
-    chosen: Outcome | None
-    linked: Outcome | None
+    chosen: TrialResult | None
+    linked: TrialResult | None
     unable: str = ""
 
     @property
@@ -83,10 +83,10 @@ class Trial(NamedTuple):
         return all(made.agrees for made in (self.chosen, self.linked) if made is not None)
 
 
-def parse(expression: str, trees: Sequence[str]) -> tuple[Expression, list[Given]]:
+def parse(expression: str, trees: Sequence[str]) -> tuple[Expression, list[GivenTree]]:
     """The words of the command. Each tree is `NAME=WORDS`, or `NAME:EXPRESSION=WORDS` for one that
     is made on what the expression says. Raises `UsageError`."""
-    given: list[Given] = []
+    given: list[GivenTree] = []
     for word in trees:
         head, equals, line = word.partition("=")
         name, colon, below = head.partition(":")
@@ -95,7 +95,7 @@ def parse(expression: str, trees: Sequence[str]) -> tuple[Expression, list[Given
         if name in ("merge", "diff", EMPTY_TREE) or name in [g.name for g in given]:
             raise UsageError(f"the name {name!r} is taken")
         given.append(
-            Given(name, parse_expression(below) if colon else None, line, parse_tree(line))
+            GivenTree(name, parse_expression(below) if colon else None, line, parse_tree(line))
         )
     return parse_expression(expression), given
 
@@ -127,7 +127,7 @@ class ModelEngine:
         return self.add(self.tree(lower), self.tree(upper), "two trees compared")
 
 
-def by_model(expression: Expression, given: Sequence[Given]) -> Trial:
+def by_model(expression: Expression, given: Sequence[GivenTree]) -> Trial:
     """The expression in memory alone. Raises `UsageError`, if something in it cannot be."""
     engine = ModelEngine()
     known: dict[str, Value] = {EMPTY_TREE: ()}
@@ -178,7 +178,7 @@ class DiskEngine:
             upperdir = self._upperdir(row.upper)
         return TriedLayer(words, tuple(tar), upperdir)
 
-    def merge(self, value: Value, policy: MergePolicy, expected: Tree) -> Outcome:
+    def merge(self, value: Value, policy: MergePolicy, expected: Tree) -> TrialResult:
         """The tree that diffs add up to, and how it was made."""
         snapshots = self._worker.snapshots
         diffs = [self._materialiser.diff(key, _silent) for key in _result(value)]
@@ -186,14 +186,14 @@ class DiskEngine:
             merged = snapshots.merge(diffs, policy)
         except BuildError as error:
             words = error.message.replace(f"{self._worker.store.root}/", "")
-            return Outcome({}, None, (), words, ())
+            return TrialResult({}, None, (), words, ())
         with snapshots.tree(merged.snapshot) as root:
             tree = read_tree(f"/proc/self/fd/{root}")
         # A snapshot that one of the diffs made is known here as its layer.
         layers = {str(diff.upper): f"layer {number}" for number, diff in enumerate(diffs)}
         reason = _SNAPSHOT.sub(lambda found: layers.get(found[1], found[0]), merged.report.reason)
         report, upperdir = merged.report._replace(reason=reason), self._upperdir(merged.snapshot)
-        return Outcome(tree, report, upperdir, "", tuple(_differences(expected, tree)))
+        return TrialResult(tree, report, upperdir, "", tuple(_differences(expected, tree)))
 
     def _upperdir(self, snapshot: SnapshotID) -> tuple[UpperEntry, ...]:
         snapshots = self._worker.snapshots
@@ -218,7 +218,7 @@ def on_disk(
         raise
     except BuildError as error:
         words = error.message.replace(f"{worker.store.root}/", "")
-        return trial._replace(chosen=Outcome({}, None, (), words, ()))
+        return trial._replace(chosen=TrialResult({}, None, (), words, ()))
     layers = tuple(engine.layer(key, words) for key, words in zip(value, trial.parts, strict=True))
     chosen = engine.merge(value, policy, trial.model)
     linked = None

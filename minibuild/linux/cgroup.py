@@ -3,7 +3,7 @@
 Comes in: /proc. Goes out: a `Hierarchy` for each tree of cgroups that this process can see, with
 the directory of its own group there. Version 2 is one tree for all controllers; of version 1 there
 are several, each with some. A machine can have both: a controller is then in one of them.
-Read next: `resources`; then `executor.place`, which makes groups.
+Read next: `resources`; then `executor.cgroup_parent`, which makes groups.
 """
 
 import errno

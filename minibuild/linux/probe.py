@@ -26,7 +26,7 @@ ROOTLESS_OVERLAY_KERNEL = (5, 11)
 LITTLE_BYTES = 2 << 30
 
 
-class Finding(NamedTuple):
+class HostCheck(NamedTuple):
     """One check: what was asked, whether the answer is good, what was found, what to do."""
 
     name: str
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-def check_host(folder: str) -> list[Finding]:
+def check_host(folder: str) -> list[HostCheck]:
     """All findings, in an order that is good to read. `folder` or a parent of it must exist."""
     folder = existing_parent(folder)
     findings = [kernel(), openat2()]
@@ -63,30 +63,30 @@ def parse_release(release: str) -> tuple[int, int]:
     return (int(digits[0]), int(digits[1])) if len(digits) > 1 else (0, 0)
 
 
-def kernel() -> Finding:
+def kernel() -> HostCheck:
     """The version of the kernel."""
     release = os.uname().release
     version = parse_release(release)
     if version < OLDEST_KERNEL:
-        return Finding("kernel", False, release, "Linux 5.6 is the oldest that works")
+        return HostCheck("kernel", False, release, "Linux 5.6 is the oldest that works")
     if version < ROOTLESS_OVERLAY_KERNEL and needs_user_namespace():
         advice = "Linux 5.11 and later mount overlays without root; until then trees are copied"
-        return Finding("kernel", True, release, advice)
-    return Finding("kernel", True, release)
+        return HostCheck("kernel", True, release, advice)
+    return HostCheck("kernel", True, release)
 
 
-def openat2() -> Finding:
+def openat2() -> HostCheck:
     """openat2(2), which keeps hostile paths inside a root."""
     try:
         flags = os.O_PATH | os.O_DIRECTORY
         os.close(syscalls.openat2(syscalls.AT_FDCWD, "/", flags, resolve=syscalls.RESOLVE_IN_ROOT))
     except OSError as error:
         advice = "Linux 5.6 has it; in a container its seccomp profile may be too old"
-        return Finding("openat2", False, str(error.strerror), advice)
-    return Finding("openat2", True, "works")
+        return HostCheck("openat2", False, str(error.strerror), advice)
+    return HostCheck("openat2", True, "works")
 
 
-def mount_api() -> Finding:
+def mount_api() -> HostCheck:
     """fsopen(2) and fsmount(2): mounts that belong to no directory."""
 
     def attempt() -> None:
@@ -97,41 +97,41 @@ def mount_api() -> Finding:
     problem = in_namespaces(attempt)
     if problem:
         advice = "Linux 5.2 has it; in a container its seccomp profile may forbid it"
-        return Finding("mount api", False, problem, advice)
-    return Finding("mount api", True, "works")
+        return HostCheck("mount api", False, problem, advice)
+    return HostCheck("mount api", True, "works")
 
 
-def user_namespaces() -> Finding:
+def user_namespaces() -> HostCheck:
     """Whether this account may make user namespaces that are good for mounting."""
     code = errno_of_user_namespace()
     if code:
         reason = os.strerror(code)
         found = f"{reason}: all works but a RUN that is not cached"
-        return Finding("user namespaces", False, found, user_namespace_advice(code))
+        return HostCheck("user namespaces", False, found, user_namespace_advice(code))
     problem = in_namespaces(lambda: syscalls.mount("tmpfs", "/", "tmpfs"))
     if problem:
         advice = user_namespace_advice(errno.EPERM)
-        return Finding("user namespaces", False, f"no mounts inside: {problem}", advice)
-    return Finding("user namespaces", True, "work")
+        return HostCheck("user namespaces", False, f"no mounts inside: {problem}", advice)
+    return HostCheck("user namespaces", True, "work")
 
 
-def subordinate_ids() -> Finding:
+def subordinate_ids() -> HostCheck:
     """newuidmap(1), newgidmap(1) and the ranges that they may map for this account."""
     name = "subordinate ids"
     plan = idmap.plan_id_maps()
     if plan.way == "direct":
-        return Finding(name, True, "not needed: this process may map any id")
+        return HostCheck(name, True, "not needed: this process may map any id")
     if plan.way == "single":
         missing, advice = _why_single_id()
         less = "builds work, but every file belongs to root and USER has no effect"
-        return Finding(name, False, f"one id only: {missing}", f"{less}; {advice}")
+        return HostCheck(name, False, f"one id only: {missing}", f"{less}; {advice}")
     problem = in_namespaces(lambda: None)
     if problem:
-        return Finding(name, False, problem, "reinstall the package uidmap (shadow-utils)")
+        return HostCheck(name, False, problem, "reinstall the package uidmap (shadow-utils)")
     count = sum(r.size for r in plan.uids)
     if count < 65536:
-        return Finding(name, False, f"{count} ids", "images use ids up to 65535: grant 65536")
-    return Finding(name, True, f"{count} ids")
+        return HostCheck(name, False, f"{count} ids", "images use ids up to 65535: grant 65536")
+    return HostCheck(name, True, f"{count} ids")
 
 
 def _why_single_id() -> tuple[str, str]:
@@ -151,23 +151,23 @@ def _why_single_id() -> tuple[str, str]:
     return f"no newuidmap, and {missing}", f"{installs}, and {grants}"
 
 
-def overlay(folder: str, *, userxattr: bool | None = None) -> Finding:
+def overlay(folder: str, *, userxattr: bool | None = None) -> HostCheck:
     """An overlay mount on the filesystem of `folder`, with a whiteout made through it."""
     if userxattr is None:
         userxattr = needs_user_namespace() or in_user_namespace()
     name = "overlay with userxattr" if userxattr else "overlay"
     problem = in_namespaces(lambda: _try_overlay(folder, userxattr))
     if problem and needs_user_namespace() and errno_of_user_namespace():
-        return Finding(name, False, "needs a user namespace: snapshots are copies")
+        return HostCheck(name, False, "needs a user namespace: snapshots are copies")
     if problem:
-        return Finding(
+        return HostCheck(
             name,
             False,
             f"{problem} ({folder})",
             "snapshots will be copies, which is slow: put the store on ext4, xfs or btrfs with "
             "MINIBUILD_ROOT, and not on another overlay or on NFS",
         )
-    return Finding(name, True, f"works in {folder}")
+    return HostCheck(name, True, f"works in {folder}")
 
 
 def _try_overlay(folder: str, userxattr: bool) -> None:
@@ -194,36 +194,36 @@ def _try_overlay(folder: str, userxattr: bool) -> None:
         remove_tree(parent_fd, os.path.basename(scratch))
 
 
-def seccomp() -> Finding:
+def seccomp() -> HostCheck:
     """Filters in the kernel, and the library that compiles them."""
     if not os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
-        return Finding("seccomp", False, "not in this kernel", "steps run without a filter")
+        return HostCheck("seccomp", False, "not in this kernel", "steps run without a filter")
     try:
         import pyseccomp  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         advice = "install libseccomp 2.5 (libseccomp2 in Debian, libseccomp elsewhere)"
-        return Finding("seccomp", False, f"libseccomp cannot be loaded: {error}", advice)
-    return Finding("seccomp", True, "works")
+        return HostCheck("seccomp", False, f"libseccomp cannot be loaded: {error}", advice)
+    return HostCheck("seccomp", True, "works")
 
 
-def attributes() -> Finding:
+def attributes() -> HostCheck:
     """The library for extended attributes; that of Python does as well."""
     if xattr.is_pyxattr():
-        return Finding("attributes", True, "by pyxattr")
+        return HostCheck("attributes", True, "by pyxattr")
     advice = "`pip install 'minibuild[pyxattr]'` has pyxattr do it, if there is a C compiler"
-    return Finding("attributes", True, "by Python's own calls: there is no pyxattr", advice)
+    return HostCheck("attributes", True, "by Python's own calls: there is no pyxattr", advice)
 
 
-def disk(folder: str) -> Finding:
+def disk(folder: str) -> HostCheck:
     """Room for the store."""
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     text = f"{free / (1 << 30):.1f} GiB free in {folder}"
     if found.f_files and not found.f_favail:
-        return Finding("disk", False, f"no inodes left in {folder}", "remove files, or `prune`")
+        return HostCheck("disk", False, f"no inodes left in {folder}", "remove files, or `prune`")
     if free < LITTLE_BYTES:
-        return Finding("disk", False, text, "`minibuild prune`, or set MINIBUILD_ROOT elsewhere")
-    return Finding("disk", True, text)
+        return HostCheck("disk", False, text, "`minibuild prune`, or set MINIBUILD_ROOT elsewhere")
+    return HostCheck("disk", True, text)
 
 
 def in_namespaces(act: Callable[[], None]) -> str:

@@ -26,7 +26,7 @@ from minibuild.page.merges import merges
 from minibuild.page.source import source
 from minibuild.page.style import style_sheet
 from minibuild.page.timeline import timeline
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -63,7 +63,7 @@ def document(found: Facts) -> Html:
     )
 
 
-def title(build: Build) -> Html:
+def title(build: BuildRecord) -> Html:
     """What a build is called."""
     made = ", ".join(build.tags) or str(build.data.get("target", "")) or "a Dockerfile"
     return f"{'Failed build' if build.error else 'Build'} of {words(made)}"
@@ -120,7 +120,7 @@ def _date(moment: float) -> str:
 # --- The graph ---
 
 
-def _graph(build: Build) -> Html:
+def _graph(build: BuildRecord) -> Html:
     drawn = [step for step in build.steps if step.kind != "local"]
     if not drawn:
         return ""
@@ -142,7 +142,7 @@ def _graph(build: Build) -> Html:
     )
 
 
-def _data(build: Build) -> dict[str, object]:
+def _data(build: BuildRecord) -> dict[str, object]:
     """The build as the data of a picture."""
     return {
         "vertices": [_vertex(step) for step in build.steps],
@@ -150,7 +150,7 @@ def _data(build: Build) -> dict[str, object]:
     }
 
 
-def _vertex(step: Step) -> dict[str, object]:
+def _vertex(step: RecordedStep) -> dict[str, object]:
     return {
         "id": step.number, "kind": step.kind, "name": step.name, "stage": step.stage,
         "line": step.line or None, "inputs": step.inputs, "op": step.source,

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from minibuild.errors import ImageError, StoreError
 from minibuild.imagetools.edit import Image
-from minibuild.imagetools.usage import Usage, usage
+from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.imagetools.waste import LayerOrigin
 from minibuild.page.written import Written, of_layers, of_steps
 from minibuild.record.blame import Blame, Source
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.made import image_of, layer_origins, layer_steps
 from minibuild.record.portable import mask_of_keys, masked
-from minibuild.record.records import Build, Records, Step
+from minibuild.record.records import BuildRecord, RecordedStep, Records
 from minibuild.record.secrecy import Mask
 from minibuild.record.story import GetParts, Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
@@ -26,7 +26,7 @@ from minibuild.worker.worker import Worker
 class LayerFacts(NamedTuple):
     """A layer: the step that made it, if that is known, and where it comes from."""
 
-    step: Step | None
+    step: RecordedStep | None
     origin: LayerOrigin
 
     @property
@@ -48,7 +48,7 @@ class ImageFacts(NamedTuple):
     """An image of the build. `files` are those that are seen and not of the base image."""
 
     image: Image
-    usage: Usage
+    usage: ImageUsage
     layers: tuple[LayerFacts, ...]
     files: tuple[FileFacts, ...]
 
@@ -58,23 +58,25 @@ class Facts(NamedTuple):
     key in which build a step of it ran, `parts` what it was made of, without secrets; `makers` says
     which step made a diff, `written` what each step wrote."""
 
-    build: Build
+    build: BuildRecord
     story: Story
-    chain: tuple[Step, ...]
-    ran_in: Mapping[str, tuple[Build, Step]]
+    chain: tuple[RecordedStep, ...]
+    ran_in: Mapping[str, tuple[BuildRecord, RecordedStep]]
     parts: GetParts
-    makers: Mapping[int, Step]
+    makers: Mapping[int, RecordedStep]
     images: tuple[ImageFacts, ...]
     written: Mapping[int, Sequence[Written]]
 
-    def where(self, step: Step) -> tuple[Build, Step] | None:
+    def where(self, step: RecordedStep) -> tuple[BuildRecord, RecordedStep] | None:
         """The build in which a step ran: this one, or of a cached step an earlier one."""
         if step.ran:
             return self.build, step
         return None if step.key is None else self.ran_in.get(step.key)
 
 
-def facts(worker: Worker, records: Records, build: Build, against: Build | None = None) -> Facts:
+def facts(
+    worker: Worker, records: Records, build: BuildRecord, against: BuildRecord | None = None
+) -> Facts:
     """Find out what there is to show of a build; by default compared with the one before it."""
     if against is None and build.place:
         against = newest_before(records.of_place(build.place), build)
@@ -99,7 +101,7 @@ def facts(worker: Worker, records: Records, build: Build, against: Build | None 
     )
 
 
-def longest_chain(build: Build) -> list[Step]:
+def longest_chain(build: BuildRecord) -> list[RecordedStep]:
     """The steps that had to wait for each other and took longest together, first to last."""
     longest: list[tuple[float, int | None]] = []
     for step in build.steps:  # inputs come first
@@ -107,7 +109,7 @@ def longest_chain(build: Build) -> list[Step]:
             ((longest[i][0], i) for i in step.inputs if i is not None), default=(0.0, None)
         )
         longest.append((before[0] + step.seconds, before[1]))
-    chain: list[Step] = []
+    chain: list[RecordedStep] = []
     number: int | None = max(range(len(longest)), key=lambda n: longest[n][0], default=None)
     while number is not None:
         chain.append(build.steps[number])
@@ -118,7 +120,7 @@ def longest_chain(build: Build) -> list[Step]:
 # --- Images ---
 
 
-def _images(worker: Worker, build: Build, blame: Blame, mask: Mask) -> Iterator[ImageFacts]:
+def _images(worker: Worker, build: BuildRecord, blame: Blame, mask: Mask) -> Iterator[ImageFacts]:
     for output in build.outputs:
         image = image_of(worker.content, output)
         if image is None:
@@ -131,7 +133,7 @@ def _images(worker: Worker, build: Build, blame: Blame, mask: Mask) -> Iterator[
         yield ImageFacts(image, used, layers, tuple(_files(used, layers, blame)))
 
 
-def _masked(used: Usage, mask: Mask) -> Usage:
+def _masked(used: ImageUsage, mask: Mask) -> ImageUsage:
     """The same where paths have no secrets in them, as they rarely have."""
     if not mask:
         return used
@@ -140,7 +142,7 @@ def _masked(used: Usage, mask: Mask) -> Usage:
     return used._replace(tree=tree, hidden=hidden)
 
 
-def _layers(image: Image, build: Build, last: int | None, mask: Mask) -> Iterator[LayerFacts]:
+def _layers(image: Image, build: BuildRecord, last: int | None, mask: Mask) -> Iterator[LayerFacts]:
     """The layers with the steps that made them; of a squashed image the history tells."""
     count = len(image.layers)
     steps = [None] * count if last is None else layer_steps(build, build.steps[last], count)
@@ -155,7 +157,7 @@ def _written(images: Sequence[ImageFacts]) -> Iterator[tuple[int, Sequence[Writt
                 yield layer.step.number, paths
 
 
-def _files(used: Usage, layers: Sequence[LayerFacts], blame: Blame) -> Iterator[FileFacts]:
+def _files(used: ImageUsage, layers: Sequence[LayerFacts], blame: Blame) -> Iterator[FileFacts]:
     for path, item in used.tree.items():
         layer = layers[item.layer]
         if item.entry.kind == "dir" or layer.is_base:

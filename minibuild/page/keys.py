@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 from minibuild.page.markup import Html, words
 from minibuild.record.causes import Parts, read_files
-from minibuild.record.records import Step
+from minibuild.record.records import RecordedStep
 
 _DIGITS = len("sha256:") + 12
 _VARIABLES = 8
 _FILES = 12
 
 
-def key(step: Step, known: Parts | None) -> Html:
+def key(step: RecordedStep, known: Parts | None) -> Html:
     """The lines, or nothing if the step has no key."""
     if step.key is None:
         return ""

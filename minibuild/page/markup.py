@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from minibuild.graph.svg import SIGNS, shown
 from minibuild.progress.lines import clean, without_colours
 from minibuild.progress.quantity import bytes_text
-from minibuild.record.records import Step
+from minibuild.record.records import RecordedStep
 
 Html = str
 """Markup; text in it is escaped."""
@@ -63,12 +63,12 @@ def section(name: str, title: str, body: Html) -> Html:
     )
 
 
-def line_link(step: Step) -> Html:
+def line_link(step: RecordedStep) -> Html:
     """The line of a step, as a link to it; or else its words."""
     return f'<a href="#L{step.line}">line {step.line}</a>' if step.line else words(step.text)
 
 
-def state(step: Step) -> Html:
+def state(step: RecordedStep) -> Html:
     """What became of a step, as a word; the style sheet puts a sign before it."""
     if step.state not in SIGNS:
         return '<span class="dim">not needed</span>'

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from minibuild.graph.lanes import familiar
 from minibuild.page.facts import Facts
 from minibuild.page.markup import Html, line_link, plural, words
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -17,12 +17,12 @@ _MERGED = regex(r"merging (\d+) layers: (.*)")
 _MOST_BOXES = 60
 
 
-class Merge(NamedTuple):
+class MergeRow(NamedTuple):
     """A step that needed several diffs as one tree: the first `below` are a chain, and its
     parent; `how` is what progress said."""
 
-    step: Step
-    makers: tuple[Step | None, ...]
+    step: RecordedStep
+    makers: tuple[RecordedStep | None, ...]
     below: int
     how: str
 
@@ -49,7 +49,7 @@ def merges(found: Facts) -> Html:
     return "".join(parts)
 
 
-def made(found: Facts) -> Iterator[Merge]:
+def made(found: Facts) -> Iterator[MergeRow]:
     """The merges that were put on disk, in this build or in that in which a cached step ran."""
     for step in found.build.steps:
         where = found.where(step) if step.is_step else None
@@ -60,16 +60,16 @@ def made(found: Facts) -> Iterator[Merge]:
             if said is not None and (result := _input(found.build, step, int(said[1]))):
                 makers = tuple(found.makers.get(diff) for diff in result)
                 below = _chain(found.build, result, found.makers)
-                yield Merge(step, makers, below, str(said[2]))
+                yield MergeRow(step, makers, below, str(said[2]))
 
 
-def _input(build: Build, step: Step, count: int) -> Sequence[int]:
+def _input(build: BuildRecord, step: RecordedStep, count: int) -> Sequence[int]:
     """The result of so many diffs that a step read."""
     results = (build.steps[number].result for number in step.inputs if number is not None)
     return next((result for result in results if len(result) == count), ())
 
 
-def _chain(build: Build, result: Sequence[int], makers: Mapping[int, Step]) -> int:
+def _chain(build: BuildRecord, result: Sequence[int], makers: Mapping[int, RecordedStep]) -> int:
     """How many diffs at the start were each made on those before."""
     for place, diff in enumerate(result):
         maker = makers.get(diff)
@@ -82,7 +82,7 @@ def _chain(build: Build, result: Sequence[int], makers: Mapping[int, Step]) -> i
     return len(result)
 
 
-def _shown(merge: Merge) -> Html:
+def _shown(merge: MergeRow) -> Html:
     boxes = []
     for number, maker in enumerate(merge.makers[:_MOST_BOXES]):
         kind = "parent" if number < merge.below else merge.strategy
@@ -99,7 +99,7 @@ def _shown(merge: Merge) -> Html:
     )
 
 
-def _explained(merge: Merge) -> Html:
+def _explained(merge: MergeRow) -> Html:
     if merge.below >= len(merge.makers):
         return "All of them were made one on the other, so nothing had to be done."
     if merge.strategy == "stacked":

@@ -21,7 +21,7 @@ from minibuild.page.markup import (
     words,
 )
 from minibuild.page.written import Written
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import Told
 
 _LOG_BYTES = 4 << 10
@@ -75,7 +75,7 @@ class _Index:
             if step.is_step:
                 yield self._row("", f"<span>{_instruction(step.text)}</span>", [step])
 
-    def _row(self, numbers: Html, written: Html, steps: Sequence[Step]) -> Html:
+    def _row(self, numbers: Html, written: Html, steps: Sequence[RecordedStep]) -> Html:
         folded = "".join(self._folded(step) for step in steps)
         happened = "".join(self._happened(step, several=len(steps) > 1) for step in steps)
         return (
@@ -85,7 +85,7 @@ class _Index:
 
     # --- What happened ---
 
-    def _happened(self, step: Step, *, several: bool) -> Html:
+    def _happened(self, step: RecordedStep, *, several: bool) -> Html:
         if not step.is_step:
             pin = str(step.source.get("digest") or step.pin)
             return f'<div class="dim">{words(pin[:19])}</div>' if pin else ""
@@ -96,7 +96,7 @@ class _Index:
         compared = self._facts.story.against is not None
         return said + (_why(told) if told is not None and compared else "")
 
-    def _earlier(self, step: Step) -> Html:
+    def _earlier(self, step: RecordedStep) -> Html:
         found = self._facts.where(step) if step.state == "cached" else None
         if found is None:
             return ""
@@ -105,7 +105,7 @@ class _Index:
 
     # --- What is folded away ---
 
-    def _folded(self, step: Step) -> Html:
+    def _folded(self, step: RecordedStep) -> Html:
         found = self._facts.where(step) if step.is_step else None
         log = "" if found is None else _log(*found)
         wrote = _paths(self._facts.written.get(step.number, ()))
@@ -126,7 +126,7 @@ def _why(told: Told) -> Html:
     return '<ul class="c">' + "".join(f"<li>{cause}</li>" for cause in causes) + "</ul>"
 
 
-def _log(build: Build, step: Step) -> Html:
+def _log(build: BuildRecord, step: RecordedStep) -> Html:
     """The end of a log."""
     pieces = build.data.get("logs", {}).get(str(step.number), ())
     whole = "".join(str(said) for _, _, said in pieces)
@@ -162,11 +162,11 @@ def _paths(paths: Sequence[Written]) -> Html:
 # --- Lines ---
 
 
-def _is_told(step: Step) -> bool:
+def _is_told(step: RecordedStep) -> bool:
     return step.is_step or step.kind in _SOURCES
 
 
-def _blocks(steps: Sequence[Step], count: int) -> Iterator[tuple[int, int]]:
+def _blocks(steps: Sequence[RecordedStep], count: int) -> Iterator[tuple[int, int]]:
     """The lines in groups: those of an instruction together, all others alone."""
     ends = {n: n for n in range(1, count + 1)}
     for step in steps:
@@ -191,7 +191,7 @@ def _instruction(line: str) -> Html:
     return text(line)
 
 
-def _bracket(step: Step) -> str:
+def _bracket(step: RecordedStep) -> str:
     """The stage and platform, as progress shows them."""
     head, closed, _ = step.name.partition("] ")
     return head.removeprefix("[") if closed else step.stage

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from minibuild.graph.svg import shown
 from minibuild.page.facts import Facts
 from minibuild.page.markup import Html, details, line_link, plural, seconds, state, table, words
-from minibuild.record.records import Step
+from minibuild.record.records import RecordedStep
 from minibuild.startup.tuples import NamedTuple
 
 _HEAD, _ROW, _BAR = 18, 20, 15
@@ -23,7 +23,7 @@ _MOST = 500
 class _Bar(NamedTuple):
     """A step in a lane: its row, and where it begins and how long it is in percent."""
 
-    step: Step
+    step: RecordedStep
     row: int
     left: float
     width: float
@@ -44,7 +44,7 @@ def timeline(found: Facts) -> Html:
     )
 
 
-def _said(found: Facts, timed: Sequence[Step], took: float) -> Html:
+def _said(found: Facts, timed: Sequence[RecordedStep], took: float) -> Html:
     if not any(step.ran for step in timed):
         return "All steps were found in the cache."
     lines = ", ".join(line_link(step) for step in found.chain if step.is_step)
@@ -55,8 +55,8 @@ def _said(found: Facts, timed: Sequence[Step], took: float) -> Html:
     )
 
 
-def _picture(timed: Sequence[Step], chain: set[int], total: float) -> Html:
-    lanes: dict[str, list[Step]] = {}
+def _picture(timed: Sequence[RecordedStep], chain: set[int], total: float) -> Html:
+    lanes: dict[str, list[RecordedStep]] = {}
     for step in sorted(timed, key=lambda step: (step.is_step, step.line)):
         lanes.setdefault(step.stage if step.is_step else "sources", []).append(step)
     lines: list[str] = []
@@ -77,7 +77,7 @@ def _picture(timed: Sequence[Step], chain: set[int], total: float) -> Html:
     )
 
 
-def _packed(steps: Sequence[Step], total: float) -> Iterator[_Bar]:
+def _packed(steps: Sequence[RecordedStep], total: float) -> Iterator[_Bar]:
     """Bars in rows, none over another."""
     free: list[float] = []
     for step in sorted(steps, key=lambda step: (step.started or 0, step.number)):
@@ -120,7 +120,7 @@ def _gridline(part: int, total: float, height: int) -> Html:
     )
 
 
-def _table(timed: Sequence[Step], chain: set[int]) -> Html:
+def _table(timed: Sequence[RecordedStep], chain: set[int]) -> Html:
     rows = [
         [
             f'<a href="#L{step.line}">{step.line}</a>' if step.line else "",

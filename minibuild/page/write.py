@@ -9,16 +9,18 @@ import stat
 from minibuild.errors import StoreError, UsageError
 from minibuild.page.document import document
 from minibuild.page.facts import facts
-from minibuild.record.records import Build, Records
+from minibuild.record.records import BuildRecord, Records
 from minibuild.worker.worker import Worker
 
 
-def page_of(worker: Worker, build: Build, against: Build | None = None) -> str:
+def page_of(worker: Worker, build: BuildRecord, against: BuildRecord | None = None) -> str:
     """The page of a build, by default compared with the one before it."""
     return document(facts(worker, Records(worker.store.root), build, against))
 
 
-def write_page(worker: Worker, build: Build, path: str, against: Build | None = None) -> None:
+def write_page(
+    worker: Worker, build: BuildRecord, path: str, against: BuildRecord | None = None
+) -> None:
     """Write the page of a build."""
     page = page_of(worker, build, against)
     # What is no plain file stays: a pipe, /dev/stdout, a link to where pages are kept.

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from minibuild.cache.results import DiffKey
 from minibuild.errors import BuildError
 from minibuild.image.listing import entries_of
-from minibuild.imagetools.usage import Usage
+from minibuild.imagetools.usage import ImageUsage
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.progress.quantity import bytes_text
-from minibuild.record.records import Step
+from minibuild.record.records import RecordedStep
 from minibuild.snapshot.api import Diff, Kind
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -30,7 +30,7 @@ class Written(NamedTuple):
     note: str
 
 
-def of_layers(used: Usage) -> list[list[Written]]:
+def of_layers(used: ImageUsage) -> list[list[Written]]:
     """What each layer of an image holds, and what it hides."""
     found: list[list[Written]] = [[] for _ in used.layers]
     for path, item in used.tree.items():
@@ -45,7 +45,7 @@ def of_layers(used: Usage) -> list[list[Written]]:
 
 
 def of_steps(
-    worker: Worker, makers: Mapping[int, Step], known: Iterable[int]
+    worker: Worker, makers: Mapping[int, RecordedStep], known: Iterable[int]
 ) -> Iterator[tuple[int, list[Written]]]:
     """What the other steps wrote, by their numbers; `known` are those that are not asked for."""
     done = set(known)

@@ -21,19 +21,19 @@ _UNSEEN = regex(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
-class Control(NamedTuple):
+class ControlSequence(NamedTuple):
     """A control sequence that this program writes on purpose."""
 
     sequence: str
 
 
-RESET = Control("\x1b[0m")
-Part = str | Control
+RESET = ControlSequence("\x1b[0m")
+Part = str | ControlSequence
 
 
 def painted(text: str, colour: str) -> tuple[Part, ...]:
     """`text` in a colour: a number of ECMA-48's SELECT GRAPHIC RENDITION."""
-    return Control(f"\x1b[{colour}m"), text, RESET
+    return ControlSequence(f"\x1b[{colour}m"), text, RESET
 
 
 def visible(text: str) -> str:
@@ -84,7 +84,7 @@ class Console:
         return getattr(self._stream, "encoding", "") or ""
 
 
-class Sink:
+class ConsoleOutput:
     """A console whose reader may go away (`minibuild build 2>&1 | head`): the build goes on, and
     after that nothing is written any more. A report must not raise."""
 
@@ -106,7 +106,7 @@ class Sink:
 
 
 def _passed(part: Part) -> str:
-    if isinstance(part, Control):
+    if isinstance(part, ControlSequence):
         return part.sequence
     if part.isprintable():
         return part

@@ -10,7 +10,7 @@ Escape sequences: ECMA-48 (`ESC [ ... letter`). Read next: `trace`.
 import codecs
 from collections.abc import Iterator
 
-from minibuild.progress.console import RESET, Control, Part
+from minibuild.progress.console import RESET, ControlSequence, Part
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -22,7 +22,7 @@ _CONTROL = regex(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b")
 _LONGEST = 2000
 
 
-class Piece(NamedTuple):
+class LinePart(NamedTuple):
     """Part of a line; `ends` says that the line is complete with it."""
 
     text: str
@@ -46,7 +46,7 @@ class LineCutter:
             return ""
         return clean(_BEGUN.sub("", self._held.strip("\r")))
 
-    def feed(self, data: bytes) -> Iterator[Piece]:
+    def feed(self, data: bytes) -> Iterator[LinePart]:
         """The pieces that `data` completes: whole lines, and the beginning of the next."""
         *whole, rest = (self._held + self._decoder.decode(data)).split("\n")
         self._held = ""
@@ -62,23 +62,23 @@ class LineCutter:
             rest = rest[: begun.start()]
         if rest:
             self._open = True
-            yield Piece(clean(rest), False)
+            yield LinePart(clean(rest), False)
 
-    def finish(self) -> Iterator[Piece]:
+    def finish(self) -> Iterator[LinePart]:
         """What was held back, when no more data comes."""
         rest = self._held + self._decoder.decode(b"", final=True)
         self._held = ""
         if rest:
             yield from self._finished(rest)
 
-    def _finished(self, line: str) -> Iterator[Piece]:
+    def _finished(self, line: str) -> Iterator[LinePart]:
         line = line.rstrip("\r")
         if "\r" in line:
             line = line.rpartition("\r")[2]
             if self._open:
-                yield Piece("", True)
+                yield LinePart("", True)
         self._open = False
-        yield Piece(clean(line), True)
+        yield LinePart(clean(line), True)
 
 
 def clean(text: str) -> str:
@@ -101,7 +101,7 @@ def coloured(text: str) -> "tuple[Part, ...]":
     parts: list[Part] = []
     at = 0
     for found in _COLOUR.finditer(text):
-        parts += (text[at : found.start()], Control(found[0]))
+        parts += (text[at : found.start()], ControlSequence(found[0]))
         at = found.end()
     return (*parts, text[at:], RESET)
 

@@ -13,7 +13,7 @@ from html import escape
 from minibuild.events import Event, Log, Status, Warned
 from minibuild.progress.lines import clean, without_colours
 from minibuild.progress.quantity import amount
-from minibuild.progress.trace import Step, Trace
+from minibuild.progress.trace import Trace, VertexProgress
 
 INTERVAL_S = 0.2
 """How long what a step writes may wait to be shown; its start and its end are shown at once."""
@@ -80,7 +80,7 @@ _Row = tuple[str, str, str, list[str]]
 """The state of a step, its name, how long it took or how far it is, and the end of its log."""
 
 
-def _row(step: Step, now: float) -> _Row:
+def _row(step: VertexProgress, now: float) -> _Row:
     name = _plain(step.name)
     if step.error and not step.cancelled:
         return "✗", name, f"{step.seconds(now):.1f}s", _log(step)
@@ -96,7 +96,7 @@ def _row(step: Step, now: float) -> _Row:
     return "▸", name, " ".join([f"{step.seconds(now):.1f}s", *parts[-1:]]), _log(step)
 
 
-def _log(step: Step) -> list[str]:
+def _log(step: VertexProgress) -> list[str]:
     return [_plain(line) for line in step.last_lines()[-_LINES:]]
 
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
-from minibuild.progress.console import Console, Part, Sink
+from minibuild.progress.console import Console, ConsoleOutput, Part
 from minibuild.progress.lines import coloured, without_colours
 from minibuild.progress.quantity import amount
 from minibuild.progress.ticker import Ticker
-from minibuild.progress.trace import Output, Step, Trace
+from minibuild.progress.trace import StepOutput, Trace, VertexProgress
 from minibuild.startup.tuples import NamedTuple
 
 # A step loses the floor to one that waits if it was silent for so long, or has held it so long.
@@ -54,12 +54,12 @@ class Plain:
         ticker: bool = True,
     ) -> None:
         self.trace = Trace()
-        self._out = Sink(console)
+        self._out = ConsoleOutput(console)
         self._colours = colours
         self._clock = clock
         self._lock = threading.Lock()
         self._ticker = Ticker(self.tick, 0.5) if ticker else None
-        self._holder: Step | None = None
+        self._holder: VertexProgress | None = None
         self._since = 0.0  # when the holder got the floor
         self._spoke = 0.0  # when it last said something
         self._open = 0  # the stream whose last line has no end yet
@@ -100,7 +100,7 @@ class Plain:
 
     # --- what is said -------------------------------------------------------------------------
 
-    def _logged(self, step: Step, output: Output) -> _Entry:
+    def _logged(self, step: VertexProgress, output: StepOutput) -> _Entry:
         text, ends = output.piece
         return _Entry(text, step.since_start(output.time) + " ", output.stream, ends)
 
@@ -117,7 +117,7 @@ class Plain:
         text = " ".join(word for word in words if word)
         self._say(self.trace.step(event.vertex), _entries(text), now)
 
-    def _completed(self, event: Completed, outputs: list[Output]) -> None:
+    def _completed(self, event: Completed, outputs: list[StepOutput]) -> None:
         step = self.trace.step(event.vertex)
         if event.cancelled and step.number == 0 and step.digest not in self._waiting:
             return  # its beginning was not shown, so its end need not be
@@ -138,7 +138,7 @@ class Plain:
 
     # --- who says it --------------------------------------------------------------------------
 
-    def _say(self, step: Step, entries: list[_Entry], now: float) -> None:
+    def _say(self, step: VertexProgress, entries: list[_Entry], now: float) -> None:
         if self._holder is None or self._holder is step:
             self._take_floor(step, now)
             self._write(step, entries)
@@ -156,7 +156,7 @@ class Plain:
         if self._holder is None or now - self._spoke > SILENCE_S or now - self._since > PATIENCE_S:
             self._take_floor(self.trace.step(next(iter(self._waiting))), now)
 
-    def _take_floor(self, step: Step, now: float) -> None:
+    def _take_floor(self, step: VertexProgress, now: float) -> None:
         if self._holder is not step:
             self._end_line()
             leaving = f"#{self._holder.number} ...\n" if self._holder is not None else ""
@@ -171,7 +171,7 @@ class Plain:
             self._holder, self._since, self._spoke = step, now, now
         self._write(step, self._waiting.pop(step.digest, []))
 
-    def _write(self, step: Step, entries: list[_Entry]) -> None:
+    def _write(self, step: VertexProgress, entries: list[_Entry]) -> None:
         """Write entries; one that continues the open line of its stream gets no new prefix."""
         parts: list[Part] = []
         for entry in entries:

@@ -25,8 +25,8 @@ from minibuild.events import (
     Warned,
     rfc3339,
 )
-from minibuild.progress.console import Console, Sink
-from minibuild.progress.trace import Step, Trace
+from minibuild.progress.console import Console, ConsoleOutput
+from minibuild.progress.trace import Trace, VertexProgress
 
 
 class RawJson:
@@ -34,7 +34,7 @@ class RawJson:
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.time) -> None:
         self.trace = Trace(all_output=False)
-        self._out = Sink(console)
+        self._out = ConsoleOutput(console)
         self._clock = clock
         self._lock = threading.Lock()
 
@@ -64,7 +64,7 @@ class RawJson:
                 return {"warnings": [_warning(event)]}
 
     def _vertex(self, digest: Digest) -> dict[str, Any]:
-        step: Step = self.trace.step(digest)
+        step: VertexProgress = self.trace.step(digest)
         data: dict[str, Any] = {"digest": digest, "inputs": list(step.inputs), "name": step.name}
         if step.started is not None:
             data["started"] = rfc3339(step.started)

@@ -9,18 +9,18 @@ Read next: `tty`.
 import os
 
 from minibuild.progress.cells import cells
-from minibuild.progress.console import Console, Control, Part, Sink, painted
+from minibuild.progress.console import Console, ConsoleOutput, ControlSequence, Part, painted
 from minibuild.startup.tuples import NamedTuple
 
-_END_LINE = Control("\x1b[K\r\n")  # What an older line left behind it is erased.
-_ERASE_BELOW = Control("\x1b[J")
-_TO_START = Control("\r")
+_END_LINE = ControlSequence("\x1b[K\r\n")  # What an older line left behind it is erased.
+_ERASE_BELOW = ControlSequence("\x1b[J")
+_TO_START = ControlSequence("\r")
 # Without wrapping, a line that is longer than it seems (a character of doubtful width) cannot
 # push the ones below it out of place.
-_WRAP_OFF, _WRAP_ON = Control("\x1b[?7l"), Control("\x1b[?7h")
+_WRAP_OFF, _WRAP_ON = ControlSequence("\x1b[?7l"), ControlSequence("\x1b[?7h")
 
 
-class Line(NamedTuple):
+class ScreenLine(NamedTuple):
     """Text without control characters, and the colour (SGR parameters) it is shown in."""
 
     text: str
@@ -32,9 +32,9 @@ class Screen:
 
     def __init__(self, console: Console, *, colours: bool) -> None:
         self._console = console
-        self._out = Sink(console)
+        self._out = ConsoleOutput(console)
         self._colours = colours
-        self._live: list[Line] = []
+        self._live: list[ScreenLine] = []
         self._columns = 0
 
     def size(self) -> tuple[int, int]:
@@ -45,13 +45,13 @@ class Screen:
             columns, rows = 0, 0
         return columns or 80, rows or 24
 
-    def draw(self, done: list[Line], live: list[Line]) -> None:
+    def draw(self, done: list[ScreenLine], live: list[ScreenLine]) -> None:
         """Replace the live lines by `live`, and put `done` above them for good."""
         if not done and live == self._live:
             return
         columns, _ = self.size()
         up = self._height(columns)
-        frame: list[Part] = [_WRAP_OFF, Control(f"\x1b[{up}A" if up else ""), _TO_START]
+        frame: list[Part] = [_WRAP_OFF, ControlSequence(f"\x1b[{up}A" if up else ""), _TO_START]
         for line in (*done, *live):
             coloured = self._colours and line.colour
             frame += painted(line.text, line.colour) if coloured else (line.text,)

@@ -1,8 +1,8 @@
 """What is known of a build so far, put together from its events.
 
-Comes in: events, in the order they happen. Goes out: a `Step` for each vertex, with its times,
-its measured parts and the end of its log. Every renderer keeps one `Trace` and draws from it; the
-command line takes from it what an error message needs: the last output of the failed steps.
+Comes in: events, in the order they happen. Goes out: a `VertexProgress` for each vertex, with its
+times, its measured parts and the end of its log. Every renderer keeps one `Trace` and draws from
+it; the command line takes from it what an error message needs: the last output of the failed steps.
 Read next: `plain`.
 """
 
@@ -11,14 +11,14 @@ from collections import deque
 from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
-from minibuild.progress.lines import LineCutter, Piece
+from minibuild.progress.lines import LineCutter, LinePart
 from minibuild.startup.tuples import NamedTuple
 
 TAIL_LINES = 20
 _LINE_LIMIT = 2000
 
 
-class FailedStep(NamedTuple):
+class StepFailure(NamedTuple):
     """A step that failed: its name, and the last lines it wrote, each with its time in the step."""
 
     name: str
@@ -26,7 +26,7 @@ class FailedStep(NamedTuple):
     span: Span | None = None
 
 
-class Step:
+class VertexProgress:
     """One vertex, as far as it is known. Times are seconds since the epoch."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Step:
                 lines.append(f"{self.since_start(self.heard)} {text}"[:_LINE_LIMIT])
         return lines
 
-    def remember(self, stream: int, piece: Piece, time: float) -> None:
+    def remember(self, stream: int, piece: LinePart, time: float) -> None:
         """Add a piece of output to the tail of the log."""
         if self.open_line == stream and self.tail:
             self.tail[-1] = (self.tail[-1] + piece.text)[:_LINE_LIMIT]
@@ -99,11 +99,11 @@ class Step:
         self.open_line = None if piece.ends else stream
 
 
-class Output(NamedTuple):
+class StepOutput(NamedTuple):
     """A piece of a step's output, on the stream it was written to."""
 
     stream: int
-    piece: Piece
+    piece: LinePart
     time: float
 
 
@@ -116,18 +116,18 @@ class Trace:
 
     def __init__(self, *, all_output: bool = True) -> None:
         self._all_output = all_output
-        self.steps: dict[Digest, Step] = {}
-        self.failed: list[FailedStep] = []
+        self.steps: dict[Digest, VertexProgress] = {}
+        self.failed: list[StepFailure] = []
         self.warnings: list[Warned] = []
 
-    def step(self, digest: Digest) -> Step:
+    def step(self, digest: Digest) -> VertexProgress:
         """The step of a vertex; an unplanned one is known by the start of its digest."""
         found = self.steps.get(digest)
         if found is None:
-            found = self.steps[digest] = Step(digest, digest[:19])
+            found = self.steps[digest] = VertexProgress(digest, digest[:19])
         return found
 
-    def observe(self, event: Event) -> list[Output]:
+    def observe(self, event: Event) -> list[StepOutput]:
         """Take an event in. Returns the output that became known with it."""
         match event:
             case Planned():
@@ -151,7 +151,7 @@ class Trace:
             step.name = " ".join(info.name.split()) or step.name
             step.inputs, step.span = info.inputs, info.span
 
-    def _log(self, event: Log) -> list[Output]:
+    def _log(self, event: Log) -> list[StepOutput]:
         step, data = self.step(event.vertex), event.data
         step.heard = event.time
         if not self._all_output and (start := _last_lines(data)):
@@ -162,7 +162,7 @@ class Trace:
         cutter = step.cutters.get(event.stream)
         if cutter is None:
             cutter = step.cutters[event.stream] = LineCutter()
-        found = [Output(event.stream, piece, event.time) for piece in cutter.feed(data)]
+        found = [StepOutput(event.stream, piece, event.time) for piece in cutter.feed(data)]
         recent = found[-TAIL_LINES - 1 :]
         if len(recent) < len(found) and step.open_line == event.stream:
             step.open_line = None
@@ -170,10 +170,10 @@ class Trace:
             step.remember(output.stream, output.piece, output.time)
         return found
 
-    def _complete(self, event: Completed) -> list[Output]:
+    def _complete(self, event: Completed) -> list[StepOutput]:
         step = self.step(event.vertex)
         found = [
-            Output(stream, piece, event.time)
+            StepOutput(stream, piece, event.time)
             for stream, cutter in sorted(step.cutters.items())
             for piece in cutter.finish()
         ]
@@ -184,7 +184,7 @@ class Trace:
         step.completed = event.time
         step.cached, step.cancelled, step.error = event.cached, event.cancelled, event.error
         if event.error and not event.cancelled:
-            self.failed.append(FailedStep(step.name, tuple(step.tail), step.span))
+            self.failed.append(StepFailure(step.name, tuple(step.tail), step.span))
         return found
 
 

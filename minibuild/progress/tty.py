@@ -21,9 +21,9 @@ from minibuild.events import Completed, Event, Remark, Started, Status
 from minibuild.progress.cells import cut
 from minibuild.progress.console import Console, visible
 from minibuild.progress.lines import without_colours
-from minibuild.progress.screen import Line, Screen
+from minibuild.progress.screen import Screen, ScreenLine
 from minibuild.progress.ticker import Ticker
-from minibuild.progress.trace import Step, Trace
+from minibuild.progress.trace import Trace, VertexProgress
 
 FRAME_S = 0.1
 _LOG_LINES = 6
@@ -47,7 +47,7 @@ class Tty:
         self._ticker = Ticker(self.tick, FRAME_S)
         self._began: float | None = None
         self._closed = False
-        self._done: list[Line] = []
+        self._done: list[ScreenLine] = []
         self._remarks: dict[Digest, str] = {}
         self._bar: Callable[[Status, float, int], str] | None = None
 
@@ -82,7 +82,7 @@ class Tty:
 
     # --- what is drawn ------------------------------------------------------------------------
 
-    def _complete(self, step: Step) -> None:
+    def _complete(self, step: VertexProgress) -> None:
         if step.cancelled and step.started is None:
             return
         verdict, colour = f"{step.seconds(0):.1f}s", ""
@@ -93,9 +93,9 @@ class Tty:
         elif step.cached:
             verdict, colour = "CACHED", _CYAN
         remark = self._remarks.pop(step.digest, "")
-        self._done.append(Line(_row(verdict, step.name), colour))
+        self._done.append(ScreenLine(_row(verdict, step.name), colour))
         if remark:
-            self._done.append(Line(_MARGIN + remark, _DIM))
+            self._done.append(ScreenLine(_MARGIN + remark, _DIM))
 
     def _draw(self, *, live: bool) -> None:
         columns, rows = self._screen.size()
@@ -103,7 +103,7 @@ class Tty:
         lines = self._live_lines(columns, rows - 2) if live else []
         self._screen.draw([_fit(line, columns) for line in done], lines)
 
-    def _live_lines(self, columns: int, rows: int) -> list[Line]:
+    def _live_lines(self, columns: int, rows: int) -> list[ScreenLine]:
         """The running steps, each with as much below it as there is room for."""
         now = self._clock()
         running = [step for step in self.trace.steps.values() if step.running]
@@ -115,31 +115,31 @@ class Tty:
         details = [(self._bars(step, now, columns), self._words(step)) for step in running]
         wanted = [len(bars) + len(words) for bars, words in details]
         rooms = shares(wanted, max(rows - len(running), 0))
-        lines: list[Line] = []
+        lines: list[ScreenLine] = []
         for step, (bars, words), room in zip(running, details, rooms, strict=True):
-            lines.append(Line(_row(f"{step.seconds(now):.1f}s", step.name), _BOLD))
+            lines.append(ScreenLine(_row(f"{step.seconds(now):.1f}s", step.name), _BOLD))
             lines += bars[:room]
             # Of its words the last ones count.
             lines += words[len(words) - max(room - len(bars), 0) :]
         finished = sum(1 for step in self.trace.steps.values() if step.completed is not None)
         elapsed = now - (now if self._began is None else self._began)
         total = f"{finished} of {len(self.trace.steps)} steps done"
-        lines.append(Line(_row(f"{elapsed:.1f}s", total), _DIM))
+        lines.append(ScreenLine(_row(f"{elapsed:.1f}s", total), _DIM))
         return [_fit(line, columns) for line in lines]
 
-    def _bars(self, step: Step, now: float, columns: int) -> list[Line]:
+    def _bars(self, step: VertexProgress, now: float, columns: int) -> list[ScreenLine]:
         lines = []
         if remark := self._remarks.get(step.digest):
-            lines.append(Line(_MARGIN + remark, _DIM))
+            lines.append(ScreenLine(_MARGIN + remark, _DIM))
         for status in step.parts.values():
             if self._bar is not None and _has_bar(status, now):
                 text = self._bar(status, now, columns - len(_MARGIN) - 1)
-                lines.append(Line(_MARGIN + text))
+                lines.append(ScreenLine(_MARGIN + text))
         return lines
 
-    def _words(self, step: Step) -> list[Line]:
+    def _words(self, step: VertexProgress) -> list[ScreenLine]:
         return [
-            Line(_MARGIN + without_colours(text).expandtabs(8), _DIM)
+            ScreenLine(_MARGIN + without_colours(text).expandtabs(8), _DIM)
             for text in step.last_lines()[-_LOG_LINES:]
         ]
 
@@ -180,6 +180,6 @@ def _row(verdict: str, text: str) -> str:
     return f"{verdict:>11}  {text}"
 
 
-def _fit(line: Line, columns: int) -> Line:
+def _fit(line: ScreenLine, columns: int) -> ScreenLine:
     # One cell less: a terminal that was written to its last column may wrap or may not.
-    return Line(cut(visible(line.text), columns - 1), line.colour)
+    return ScreenLine(cut(visible(line.text), columns - 1), line.colour)

@@ -18,7 +18,7 @@ from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.record.causes import read_files
 from minibuild.record.copies import placed
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import GetParts, input_of
 from minibuild.snapshot.api import SnapshotID
 from minibuild.snapshot.base import BaseSnapshotter
@@ -42,7 +42,7 @@ class Origin(NamedTuple):
 
     where: Where
     path: str
-    step: Step | None = None
+    step: RecordedStep | None = None
     words: str = ""
     gone: bool = False
     touched: bool = False
@@ -52,7 +52,7 @@ class Source(NamedTuple):
     """What a file is a copy of: a path in the result of a step or in a context, and what is known
     of it there."""
 
-    step: Step
+    step: RecordedStep
     path: str
     words: str
 
@@ -60,14 +60,14 @@ class Source(NamedTuple):
 class Blame:
     """Follows paths through one build. `makers` are the steps that made its diffs."""
 
-    def __init__(self, worker: Worker, build: Build, parts: GetParts) -> None:
+    def __init__(self, worker: Worker, build: BuildRecord, parts: GetParts) -> None:
         self._worker = worker
         self._build = build
         self._parts = parts
         self.makers = makers(build)
         self._copies: dict[int, Mapping[str, Source]] = {}
 
-    def way(self, step: Step, path: str) -> Iterator[Origin]:
+    def way(self, step: RecordedStep, path: str) -> Iterator[Origin]:
         """Where a path in the result of a step comes from, nearest first."""
         path, result = path.strip("/"), step.result
         while True:
@@ -106,7 +106,7 @@ class Blame:
                 return
             result, path = source.step.result, source.path.strip("/")
 
-    def _said_again(self, step: Step, times: int) -> Step:
+    def _said_again(self, step: RecordedStep, times: int) -> RecordedStep:
         """A step that the definition says several times, which is one vertex, as it is said the
         time after so many."""
         lines = self._build.text.splitlines()
@@ -178,13 +178,13 @@ class Blame:
 
     # --- What was copied ---
 
-    def copied(self, step: Step, path: str) -> Source | None:
+    def copied(self, step: RecordedStep, path: str) -> Source | None:
         """What a path that a File wrote is a copy of, if it is one."""
         if step.number not in self._copies:
             self._copies[step.number] = dict(self._sources(step))
         return self._copies[step.number].get(path)
 
-    def _sources(self, step: Step) -> Iterator[tuple[str, Source]]:
+    def _sources(self, step: RecordedStep) -> Iterator[tuple[str, Source]]:
         """All paths that a File may have written; of equal ones the last counts."""
         known = None if step.key is None else self._parts(step.key)
         if known is None:
@@ -206,9 +206,9 @@ def _is_copy(node: Node, below: Node) -> bool:
     return node.type == below.type and same_file(node.path, below.path)
 
 
-def makers(build: Build) -> dict[int, Step]:
+def makers(build: BuildRecord) -> dict[int, RecordedStep]:
     """The vertex that made each diff: of whose result it is the last, or the base image."""
-    found: dict[int, Step] = {}
+    found: dict[int, RecordedStep] = {}
     for step in build.steps:
         if step.kind == "image":
             for diff in step.result:

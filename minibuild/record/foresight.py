@@ -1,7 +1,7 @@
 """What a build would find in the cache, and what it would run, without running anything.
 
 Comes in: vertices, inputs first, and a store to read. Goes out: for each vertex its possible
-`Outcome`s. Mostly there is one: a key is made of definitions, of the keys of inputs and of files
+`Forecast`s. Mostly there is one: a key is made of definitions, of the keys of inputs and of files
 in contexts, so that of a step which would run is known before it runs. It is not where a step
 reads files that another step is still to make. If they came out as in an earlier build, the step
 would be found; else it runs. Then there are several outcomes, and what stands on the step is looked
@@ -21,7 +21,7 @@ from minibuild.digest import Digest, digest_strings
 from minibuild.graph.op import Diff, Exec, File, GitSource, HttpSource, LocalSource, Merge
 from minibuild.graph.vertex import Vertex
 from minibuild.record.causes import Parts, differences
-from minibuild.record.records import Build
+from minibuild.record.records import BuildRecord
 from minibuild.solver.keys import (
     Part,
     ReadyVertex,
@@ -43,7 +43,7 @@ ReadParts = Callable[[ReadyVertex, Exec | File], list[Part]]
 """Reads the parts of a fast key. Raises `DefinitionError` for what is not there."""
 
 
-class Outcome(NamedTuple):
+class Forecast(NamedTuple):
     """What may become of a vertex: whether it is found in the cache, its result (of which only the
     key counts), and of a step that would run what its key is made of."""
 
@@ -56,12 +56,12 @@ class Foreseen(NamedTuple):
     """The outcomes of a vertex, the likely one first. `hinges` are the inputs that decide between
     them. Where some outcomes were left out, it is not `complete`."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Forecast, ...]
     hinges: tuple[Digest, ...] = ()
     complete: bool = True
 
     @property
-    def likely(self) -> Outcome:
+    def likely(self) -> Forecast:
         """The outcome to expect."""
         return self.outcomes[0]
 
@@ -85,7 +85,7 @@ class Foresight:
         db: Database,
         lookup: Lookup,
         read: ReadParts,
-        builds: Iterable[Build],
+        builds: Iterable[BuildRecord],
         *,
         elsewhere: bool = False,
     ) -> None:
@@ -104,12 +104,12 @@ class Foresight:
 
     def _of(self, vertex: Vertex) -> Foreseen:
         if isinstance(vertex.op, LocalSource):
-            return Foreseen((Outcome(True, VertexResult((), None, local=vertex.op)),))
+            return Foreseen((Forecast(True, VertexResult((), None, local=vertex.op)),))
         if isinstance(vertex.op, HttpSource | GitSource):
             return self._from_web(vertex, vertex.op)
         known = {v.digest: self._seen[v.digest] for v in vertex.inputs if v is not None}
         choices, complete = _combinations(known)
-        outcomes: dict[tuple[bool, Digest | None], Outcome] = {}
+        outcomes: dict[tuple[bool, Digest | None], Forecast] = {}
         hinges = {digest: None for digest, input in known.items() if len(input.outcomes) > 1}
         for choice in choices:
             ready = ReadyVertex.of(vertex, choice)
@@ -133,33 +133,33 @@ class Foresight:
                     ran.setdefault(step.key, step.pin)
         pinned = bool(op.checksum) or (isinstance(op, GitSource) and op.ref in ran.values())
         outcomes = [
-            Outcome(
+            Forecast(
                 True, VertexResult((), key, forced=forced, cached=True, resolved_digest=pin)
             )
             for key, pin in ran.items()
         ]  # fmt: skip
         if not (pinned and outcomes):
             fresh = digest_strings(("new", vertex.digest))
-            outcomes.append(Outcome(False, VertexResult((), fresh, forced=forced)))
+            outcomes.append(Forecast(False, VertexResult((), fresh, forced=forced)))
         return Foreseen(tuple(outcomes[-_MOST:] if len(outcomes) > _MOST else outcomes))
 
     # --- One vertex whose inputs are known ---
 
-    def _outcomes(self, ready: ReadyVertex) -> list[Outcome]:
+    def _outcomes(self, ready: ReadyVertex) -> list[Forecast]:
         op = ready.vertex.op
         if isinstance(op, Merge):
             found = merged(ready.inputs)
-            return [Outcome(found.cached, found)]
+            return [Forecast(found.cached, found)]
         if isinstance(op, Exec | File):
             return self._step(ready, op)
         answer = self._lookup.ask(ready, lambda *_: None)
         if answer.result is not None:
-            return [Outcome(answer.result.cached, answer.result)]
+            return [Forecast(answer.result.cached, answer.result)]
         key = diff_key(ready.inputs, self._lookup.version) if isinstance(op, Diff) else None
         key = key or digest_strings(("new", ready.vertex.digest, *map(str, ready.inputs)))
-        return [Outcome(False, VertexResult((), key, forced=ready.on_forced))]
+        return [Forecast(False, VertexResult((), key, forced=ready.on_forced))]
 
-    def _step(self, ready: ReadyVertex, op: Exec | File) -> list[Outcome]:
+    def _step(self, ready: ReadyVertex, op: Exec | File) -> list[Forecast]:
         """As `solver.step` does it: the fast key first, then the canonical one."""
         lookup, base, forced = self._lookup, ready.base_key, ready.must_execute
         parts = self._read(ready, op)
@@ -168,8 +168,8 @@ class Foresight:
         if not (forced or (ready.on_forced and unread)):
             found = lookup.find_step(fast, op)
             if found is not None:
-                return [Outcome(True, found)]
-        runs = Outcome(False, VertexResult((), fast, forced=forced), explain(op, base, parts))
+                return [Forecast(True, found)]
+        runs = Forecast(False, VertexResult((), fast, forced=forced), explain(op, base, parts))
         if not unread:
             return [runs]
         as_read = [read_part(p.name, ()) if n in unread else p for n, p in enumerate(parts)]
@@ -178,7 +178,7 @@ class Foresight:
         for key in self._kept.like(wanted):
             found = None if forced else lookup.find_step(key, op)
             known = found or VertexResult((), key, forced=forced)
-            outcomes.append(Outcome(found is not None, known, runs.parts))
+            outcomes.append(Forecast(found is not None, known, runs.parts))
         return outcomes
 
     def _unread(self, ready: ReadyVertex) -> Iterator[Digest]:
@@ -222,7 +222,7 @@ def _combinations(
     likely one comes for each, and that the last one does."""
     complete = all(one.complete for one in known.values())
     counts = [one.outcomes for one in known.values()]
-    chosen: Iterable[Sequence[Outcome]] = product(*counts)
+    chosen: Iterable[Sequence[Forecast]] = product(*counts)
     if prod(map(len, counts)) > _MOST:
         complete = False
         chosen = [[one[0] for one in counts], [one[-1] for one in counts]]

@@ -15,7 +15,7 @@ from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.recorder import context_of, place_of
-from minibuild.record.records import Build, Records, Step, build_of
+from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
 from minibuild.record.writing import FORMAT, row_of, version
@@ -64,18 +64,18 @@ class Halfway:
 
     def found(
         self, vertex: Vertex, result: VertexResult, done: Mapping[Digest, VertexResult]
-    ) -> tuple[Build, Step] | None:
+    ) -> tuple[BuildRecord, RecordedStep] | None:
         """The build in which a step ran whose result was found."""
         build = self._build({**done, vertex.digest: result}, {})
         return where_ran(self._records, build).get(result.key or "")
 
-    def step(self, vertex: Vertex) -> Step:
+    def step(self, vertex: Vertex) -> RecordedStep:
         """A vertex as a record has it."""
         return self._build({}, {}).steps[self._numbers[vertex.digest]]
 
     def _build(
         self, results: Mapping[Digest, VertexResult], parts: Mapping[Digest, object]
-    ) -> Build:
+    ) -> BuildRecord:
         """What is known, in the form of a record."""
         rows = [
             row_of(

@@ -16,7 +16,7 @@ from typing import Any
 
 from minibuild.record.causes import read_files
 from minibuild.record.copies import destination
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.result_tree import Found, Look
 from minibuild.record.story import GetParts, Told, story
 from minibuild.startup.tuples import NamedTuple
@@ -30,7 +30,7 @@ class LinkAdvice(NamedTuple):
     not known, `unknown` says why. `spared` are the runs that a link would have made needless, and
     `seconds` what these took."""
 
-    step: Step
+    step: RecordedStep
     obstacle: str = ""
     unknown: str = ""
     spared: int = 0
@@ -38,7 +38,7 @@ class LinkAdvice(NamedTuple):
 
 
 def advice(
-    build: Build, builds: Sequence[Build], parts: GetParts, look: Look
+    build: BuildRecord, builds: Sequence[BuildRecord], parts: GetParts, look: Look
 ) -> Iterator[LinkAdvice]:
     """What to say of each copy of a build; `builds` are those of the same place, newest first."""
     told = list(_stories(builds, parts))
@@ -69,12 +69,12 @@ def advice(
 # --- What it would have spared ---
 
 
-def _stories(builds: Sequence[Build], parts: GetParts) -> Iterator[Told]:
+def _stories(builds: Sequence[BuildRecord], parts: GetParts) -> Iterator[Told]:
     for new, old in pairwise(builds):
         yield from story(new, old, parts).told
 
 
-def _is_spared(told: Told, step: Step) -> bool:
+def _is_spared(told: Told, step: RecordedStep) -> bool:
     """Whether a copy ran for nothing but what it stands on."""
     same = (told.step.stage, told.step.text) == (step.stage, step.text)
     return same and all(cause.kind in _FROM_BELOW for cause in told.causes)

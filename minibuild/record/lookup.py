@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from minibuild.cache.records import Cache
 from minibuild.digest import Digest
 from minibuild.record.causes import Parts
-from minibuild.record.records import Build, Records, Step
+from minibuild.record.records import BuildRecord, RecordedStep, Records
 from minibuild.record.story import GetParts
 
 
-def known_parts(cache: Cache, *builds: Build) -> GetParts:
+def known_parts(cache: Cache, *builds: BuildRecord) -> GetParts:
     """What keys were made of: what came with a record, or else what the store has."""
 
     def known(key: str) -> Parts | None:
@@ -26,10 +26,12 @@ def known_parts(cache: Cache, *builds: Build) -> GetParts:
     return known
 
 
-def where_ran(records: Records, build: Build) -> Mapping[str, tuple[Build, Step]]:
+def where_ran(
+    records: Records, build: BuildRecord
+) -> Mapping[str, tuple[BuildRecord, RecordedStep]]:
     """The newest build, up to this one, in which a step of each of its keys ran."""
     wanted = {step.key for step in build.steps if step.key is not None and step.is_step}
-    found: dict[str, tuple[Build, Step]] = {}
+    found: dict[str, tuple[BuildRecord, RecordedStep]] = {}
     for other in records.all():
         if other.started <= build.started:
             for step in other.steps:

@@ -14,10 +14,10 @@ from minibuild.imagetools.waste import LayerOrigin, origins
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.record.blame import makers
-from minibuild.record.records import Build, Records, Step
+from minibuild.record.records import BuildRecord, RecordedStep, Records
 
 
-def build_of(records: Records, digests: Collection[str]) -> tuple[Build, Step] | None:
+def build_of(records: Records, digests: Collection[str]) -> tuple[BuildRecord, RecordedStep] | None:
     """The newest build that made an image with one of these digests (of its manifest, its config,
     or an index with it), and the step of which it is the result."""
     for build in records.all():
@@ -39,7 +39,9 @@ def image_of(content: ContentStore, output: Mapping[str, Any]) -> Image | None:
         return None
 
 
-def layer_steps(build: Build, last: Step, count: int) -> Sequence[Step | None]:
+def layer_steps(
+    build: BuildRecord, last: RecordedStep, count: int
+) -> Sequence[RecordedStep | None]:
     """The step that made each of `count` layers. Each layer is a diff of the result, unless the
     image was squashed: then nothing is known of them."""
     if len(last.result) != count:
@@ -49,7 +51,7 @@ def layer_steps(build: Build, last: Step, count: int) -> Sequence[Step | None]:
 
 
 def layer_origins(
-    history: Sequence[Mapping[str, Any]], steps: Sequence[Step | None]
+    history: Sequence[Mapping[str, Any]], steps: Sequence[RecordedStep | None]
 ) -> list[LayerOrigin]:
     """Where each layer comes from: by the step that made it, else by the history of its image."""
     known = origins(history, len(steps))

@@ -7,14 +7,14 @@ is, if they are of one kind. So a line that was changed is compared with what it
 
 from collections.abc import Hashable
 
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 
 
-def pairs(old: Build, new: Build) -> dict[int, int]:
+def pairs(old: BuildRecord, new: BuildRecord) -> dict[int, int]:
     """The vertices of `new` that have one in `old`, by number."""
     found: dict[int, int] = {}
     for likeness in (_by_key, _by_text, _by_kind):
-        left: dict[Hashable, list[Step]] = {}
+        left: dict[Hashable, list[RecordedStep]] = {}
         taken = set(found.values())
         for step in old.steps:
             if step.number not in taken and (mark := likeness(step)) is not None:
@@ -27,13 +27,13 @@ def pairs(old: Build, new: Build) -> dict[int, int]:
     return found
 
 
-def _by_key(step: Step) -> Hashable:
+def _by_key(step: RecordedStep) -> Hashable:
     return (step.kind, step.stage, step.key, step.text) if step.key else None
 
 
-def _by_text(step: Step) -> Hashable:
+def _by_text(step: RecordedStep) -> Hashable:
     return (step.kind, step.stage, step.text)
 
 
-def _by_kind(step: Step) -> Hashable:
+def _by_kind(step: RecordedStep) -> Hashable:
     return (step.kind, step.stage) if step.kind != "local" else None

@@ -30,7 +30,7 @@ from minibuild.record.foresight import Foreseen, Foresight
 from minibuild.record.links import LinkAdvice, advice
 from minibuild.record.lookup import known_parts
 from minibuild.record.recorder import context_of, place_of
-from minibuild.record.records import Build, Records, Step, build_of
+from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of
 from minibuild.record.result_tree import ResultTrees
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Story, newest_before, story
@@ -46,10 +46,10 @@ class PlannedStep(NamedTuple):
     depends on what comes of the steps and sources `unless`. `seconds` is how long it took when it
     ran last, if that is known."""
 
-    step: Step
+    step: RecordedStep
     cached: bool
     certain: bool
-    unless: tuple[Step, ...] = ()
+    unless: tuple[RecordedStep, ...] = ()
     seconds: float | None = None
 
 
@@ -177,7 +177,7 @@ class _Planner:
     def _image(self, op: ImageSource) -> Any:
         return (), [layer.diff_id for layer in self._finder.image(op).layers]
 
-    def _build(self, vertices: Sequence[Vertex], seen: Mapping[Digest, Foreseen]) -> Build:
+    def _build(self, vertices: Sequence[Vertex], seen: Mapping[Digest, Foreseen]) -> BuildRecord:
         """The plan in the form of a record."""
         numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
         results = {digest: foreseen.likely.found for digest, foreseen in seen.items()}
@@ -207,7 +207,7 @@ class _Planner:
 
     def _steps(
         self,
-        build: Build,
+        build: BuildRecord,
         vertices: Sequence[Vertex],
         seen: Mapping[Digest, Foreseen],
         told: Story,
@@ -219,7 +219,7 @@ class _Planner:
                 continue
             foreseen = seen[vertex.digest]
             cached = foreseen.likely.cached
-            hinges: dict[int, Step] = {}
+            hinges: dict[int, RecordedStep] = {}
             if not foreseen.certain:
                 for digest in foreseen.hinges:
                     hinge = vertices[numbers[digest]]
@@ -229,7 +229,7 @@ class _Planner:
             seconds = self._last_time(step, before.get(step.number))
             yield PlannedStep(step, cached, foreseen.certain, tuple(hinges.values()), seconds)
 
-    def _last_time(self, step: Step, before: Step | None) -> float | None:
+    def _last_time(self, step: RecordedStep, before: RecordedStep | None) -> float | None:
         """How long it took when it ran last; one whose words changed, before that; one that is in
         another stage as well, there."""
         for like, anywhere in ((step, False), (before, False), (step, True)):
@@ -242,7 +242,7 @@ class _Planner:
         return None
 
 
-def _earlier(records: Records, request: BuildRequest) -> list[Build]:
+def _earlier(records: Records, request: BuildRequest) -> list[BuildRecord]:
     """The builds to compare with, the last first: those of the same thing; or else, as where
     another target is asked for, those from the same files."""
     found = records.of_place(place_of(request))

@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from minibuild.record.causes import Parts
-from minibuild.record.records import Build
+from minibuild.record.records import BuildRecord
 from minibuild.record.secrecy import Mask, secret_values
 from minibuild.record.story import GetParts
 
 
-def portable(build: Build, parts: GetParts) -> Mapping[str, Any]:
+def portable(build: BuildRecord, parts: GetParts) -> Mapping[str, Any]:
     """The record with the parts of its keys."""
     known, mask = _known(parts, build), mask_of_keys(parts, build)
     return {**build.data, "id": build.id, "key_parts": {k: mask.data(v) for k, v in known.items()}}
 
 
-def mask_of_keys(parts: GetParts, *builds: Build) -> Mask:
+def mask_of_keys(parts: GetParts, *builds: BuildRecord) -> Mask:
     """What replaces the values of secret variables that keys were made of."""
     found = (known for build in builds for known in _known(parts, build).values())
     return Mask(secret_values([pair for known in found for pair in known["op"].get("env", ())]))
@@ -36,7 +36,7 @@ def masked(parts: GetParts, mask: Mask) -> GetParts:
     return known
 
 
-def _known(parts: GetParts, build: Build) -> Mapping[str, Parts]:
+def _known(parts: GetParts, build: BuildRecord) -> Mapping[str, Parts]:
     return {
         step.key: found
         for step in build.steps

@@ -29,7 +29,7 @@ Reached = Callable[[], Mapping[Digest, VertexResult]]
 """The results so far, also if a step failed."""
 
 
-class Piece(NamedTuple):
+class LogLine(NamedTuple):
     """Output of a step that begins a line: what a record keeps of a log."""
 
     time: float
@@ -43,7 +43,7 @@ class LogTail:
     __slots__ = ("_open", "_size", "pieces")
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []
+        self.pieces: list[LogLine] = []
         self._open: dict[int, int] = {}
         self._size = 0
 
@@ -51,7 +51,7 @@ class LogTail:
         """Take output in."""
         number = self._open.pop(event.stream, None)
         if number is None:
-            self.pieces.append(Piece(event.time, event.stream, event.data))
+            self.pieces.append(LogLine(event.time, event.stream, event.data))
             number = len(self.pieces) - 1
         else:
             begun = self.pieces[number]
@@ -64,7 +64,7 @@ class LogTail:
 
     def cut(self) -> None:
         """Drop the beginning of what is too long, up to the end of a line."""
-        kept: list[Piece] = []
+        kept: list[LogLine] = []
         room = LOG_BYTES
         for piece in reversed(self.pieces):
             if len(piece.data) > room:

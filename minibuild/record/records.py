@@ -1,9 +1,8 @@
 """Records, read: the builds of a store, and what was said of each vertex.
 
 Comes in: a folder of records, or a file that was exported; a person's word for one. Goes out:
-`Build`s. Members that are not known are passed over, and so is a file that cannot be read: it may
-be torn, or of a later version.
-Read next: `pairing`.
+`BuildRecord`s. Members that are not known are passed over, and so is a file that cannot be read: it
+may be torn, or of a later version. Read next: `pairing`.
 """
 
 import json
@@ -25,7 +24,7 @@ STEPS = ("exec", "file", "diff")
 """The kinds of vertices that people call steps."""
 
 
-class Step(NamedTuple):
+class RecordedStep(NamedTuple):
     """A vertex in one build. `state` is `ran`, `cached`, `failed`, `stopped` or empty: it was not
     needed, or never reached. Times are milliseconds since the build began. `asked` says that it was
     to run in any case, `forced` that it did for that, or for its base."""
@@ -82,7 +81,7 @@ class Step(NamedTuple):
         return name
 
 
-class Build(NamedTuple):
+class BuildRecord(NamedTuple):
     """One record. `used` is when a build last came to the same; `parts` are those of keys, if the
     record was exported with them."""
 
@@ -90,7 +89,7 @@ class Build(NamedTuple):
     place: str
     started: float
     used: float
-    steps: tuple[Step, ...]
+    steps: tuple[RecordedStep, ...]
     data: Mapping[str, Any]
     parts: Mapping[str, Any]
 
@@ -120,7 +119,7 @@ class Build(NamedTuple):
         return float(self.data.get("seconds", 0))
 
     @property
-    def ran(self) -> list[Step]:
+    def ran(self) -> list[RecordedStep]:
         """The steps that ran."""
         return [step for step in self.steps if step.is_step and step.ran]
 
@@ -136,25 +135,25 @@ class Records:
     def __init__(self, root: str) -> None:
         self.folder = os.path.join(root, FOLDER)
 
-    def all(self) -> Iterator[Build]:
+    def all(self) -> Iterator[BuildRecord]:
         """All of them."""
         names = [(name, place) for place in _names(self.folder) for name in self._in(place)]
         for name, place in sorted(names, reverse=True):
             if (found := self._read(place, name)) is not None:
                 yield found
 
-    def of_place(self, place: str) -> list[Build]:
+    def of_place(self, place: str) -> list[BuildRecord]:
         """Those of builds of the same thing."""
         found = (self._read(place, name) for name in sorted(self._in(place), reverse=True))
         return [build for build in found if build is not None]
 
-    def here(self, folder: str) -> list[Build]:
+    def here(self, folder: str) -> list[BuildRecord]:
         """Those of the thing that was built last in a folder, or else of what was built last."""
         newest = next((build for build in self.all() if _is_in(build.context, folder)), None)
         newest = newest or next(self.all(), None)
         return [] if newest is None else self.of_place(newest.place)
 
-    def find(self, word: str, folder: str) -> Build:
+    def find(self, word: str, folder: str) -> BuildRecord:
         """The build that a word means: `^1`, the digits of an id, or a file. Raises UsageError."""
         if word.startswith("^") and (word[1:] or "0").isdigit():
             builds, back = self.here(folder), int(word[1:] or "0")
@@ -171,7 +170,7 @@ class Records:
         problem = "there is no build" if not found else "there are several builds"
         raise UsageError(f"{problem} {word!r}", hint=_SEE_BUILDS)
 
-    def remove(self, build: Build) -> None:
+    def remove(self, build: BuildRecord) -> None:
         """Remove one of them."""
         for name in self._in(build.place):
             if build_id(build.place, name) == build.id:
@@ -180,7 +179,7 @@ class Records:
     def _in(self, place: str) -> list[str]:
         return [name for name in _names(os.path.join(self.folder, place)) if "." not in name]
 
-    def _read(self, place: str, name: str) -> Build | None:
+    def _read(self, place: str, name: str) -> BuildRecord | None:
         path = os.path.join(self.folder, place, name)
         try:
             with open(path, "rb") as file:
@@ -195,7 +194,7 @@ class Records:
 _SEE_BUILDS = "see `minibuild builds`"
 
 
-def read_file(path: str) -> Build:
+def read_file(path: str) -> BuildRecord:
     """A record that was exported. Raises `UsageError` if it is none."""
     try:
         with open(path, "rb") as file:
@@ -218,17 +217,17 @@ def _unpacked(data: bytes) -> Any:
     return json.loads(text)
 
 
-def build_of(data: Any, place: str, id: str, used: float) -> Build:
+def build_of(data: Any, place: str, id: str, used: float) -> BuildRecord:
     if data["format"] > FORMAT:
         raise ValueError("of a later version")
-    steps: list[Step] = []
+    steps: list[RecordedStep] = []
     for number, row in enumerate(data["vertices"]):
         steps.append(_step(number, row, steps))
     started = float(data["started"])
-    return Build(id, place, started, used, tuple(steps), data, data.get("key_parts", {}))
+    return BuildRecord(id, place, started, used, tuple(steps), data, data.get("key_parts", {}))
 
 
-def _step(number: int, row: Mapping[str, Any], before: Sequence[Step]) -> Step:
+def _step(number: int, row: Mapping[str, Any], before: Sequence[RecordedStep]) -> RecordedStep:
     inputs = tuple(None if i is None else int(i) for i in row.get("inputs", ()))
     if any(i is not None and not 0 <= i < number for i in inputs):
         raise ValueError("an input comes after its user")
@@ -237,7 +236,7 @@ def _step(number: int, row: Mapping[str, Any], before: Sequence[Step]) -> Step:
     else:
         below = before[inputs[0]].result if inputs and inputs[0] is not None else ()
         result = (*below, *row.get("adds", ()))
-    return Step(
+    return RecordedStep(
         number,
         row["kind"],
         row.get("name", ""),

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Remark, Started, VertexInfo
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 
-RanIn = Callable[[Step], tuple[Build, Step] | None]
+RanIn = Callable[[RecordedStep], tuple[BuildRecord, RecordedStep] | None]
 """Finds the build in which a cached step ran, and the step there."""
 
 
-def events(build: Build, steps: Sequence[Step], ran_in: RanIn) -> Iterator[Event]:
+def events(build: BuildRecord, steps: Sequence[RecordedStep], ran_in: RanIn) -> Iterator[Event]:
     """The events of some steps of a build."""
     name = str(build.data.get("source", {}).get("name", ""))
     yield Planned(
@@ -35,7 +35,7 @@ def events(build: Build, steps: Sequence[Step], ran_in: RanIn) -> Iterator[Event
         yield from _of(build, step, ran_in)
 
 
-def _of(build: Build, step: Step, ran_in: RanIn) -> Iterator[Event]:
+def _of(build: BuildRecord, step: RecordedStep, ran_in: RanIn) -> Iterator[Event]:
     vertex, began = Digest(step.digest), build.started + (step.started or 0) / 1000
     yield Started(vertex, began)
     for text in step.remarks:
@@ -54,6 +54,6 @@ def _of(build: Build, step: Step, ran_in: RanIn) -> Iterator[Event]:
         yield Completed(vertex, ended, step.state == "cached", error, stopped)
 
 
-def _log(build: Build, step: Step) -> list[tuple[int, int, str]]:
+def _log(build: BuildRecord, step: RecordedStep) -> list[tuple[int, int, str]]:
     found = build.data.get("logs", {}).get(str(step.number), ())
     return [(int(moment), int(stream), str(text)) for moment, stream, text in found]

@@ -12,7 +12,7 @@ from typing import Any
 
 from minibuild.record.causes import Cause, Parts, differences, op_differences, read_files
 from minibuild.record.pairing import pairs
-from minibuild.record.records import Build, Step
+from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -32,30 +32,30 @@ _UNKEPT = "files of the context changed meanwhile"
 class Told(NamedTuple):
     """A step that ran: its own causes, and the steps that it follows from."""
 
-    step: Step
+    step: RecordedStep
     causes: tuple[Cause, ...]
-    follows: tuple[Step, ...]
-    before: Step | None
+    follows: tuple[RecordedStep, ...]
+    before: RecordedStep | None
 
 
 class Stop(NamedTuple):
     """Where a change ended: `reader` reads `paths` of what `step` made, and they are the same."""
 
-    step: Step
-    reader: Step
+    step: RecordedStep
+    reader: RecordedStep
     paths: tuple[str, ...]
 
 
 class Story(NamedTuple):
     """Why steps of `build` ran; `against` is None if there is nothing to compare it with."""
 
-    build: Build
-    against: Build | None
+    build: BuildRecord
+    against: BuildRecord | None
     told: tuple[Told, ...]
     stops: tuple[Stop, ...]
 
 
-def story(build: Build, against: Build | None, parts: GetParts) -> Story:
+def story(build: BuildRecord, against: BuildRecord | None, parts: GetParts) -> Story:
     """Compare a build with an earlier one."""
     if against is None:
         first = Cause("step", "it has no earlier build here")
@@ -67,7 +67,7 @@ def story(build: Build, against: Build | None, parts: GetParts) -> Story:
 class _Comparison:
     """Two builds side by side. `changed` are the vertices whose keys are not those of before."""
 
-    def __init__(self, new: Build, old: Build, parts: GetParts) -> None:
+    def __init__(self, new: BuildRecord, old: BuildRecord, parts: GetParts) -> None:
         self.new, self.old = new, old
         self._parts = parts
         self._pairs = pairs(old, new)
@@ -81,12 +81,12 @@ class _Comparison:
         told = tuple(self._told[step.number] for step in self.new.ran)
         return Story(self.new, self.old, told, tuple(self._stops()))
 
-    def before(self, step: Step) -> Step | None:
+    def before(self, step: RecordedStep) -> RecordedStep | None:
         """The vertex of the build before that is the same."""
         number = self._pairs.get(step.number)
         return None if number is None else self.old.steps[number]
 
-    def _is_changed(self, step: Step) -> bool:
+    def _is_changed(self, step: RecordedStep) -> bool:
         before = self.before(step)
         if step.kind == "local":
             return False  # Its files are compared where they are read.
@@ -94,7 +94,7 @@ class _Comparison:
 
     # --- One vertex ---
 
-    def _tell(self, step: Step) -> Told:
+    def _tell(self, step: RecordedStep) -> Told:
         before = self.before(step)
         if before is not None and step.key is not None and step.key == before.key:
             return Told(step, (self._ran_again(step, before),), (), before)
@@ -113,7 +113,7 @@ class _Comparison:
         kept = tuple(self.new.steps[n] for n in follows if n not in leaves)
         return Told(step, tuple(dict.fromkeys(causes)), kept, before)
 
-    def _own(self, step: Step, before: Step | None) -> Iterator[Cause]:
+    def _own(self, step: RecordedStep, before: RecordedStep | None) -> Iterator[Cause]:
         """What the vertex itself is made of that is not as before."""
         if step.kind in _SOURCES:
             yield from _moved(step, before)
@@ -128,7 +128,7 @@ class _Comparison:
             if old is not None and new is not None:
                 yield from self._made_by(step, differences(old, new))
 
-    def _of_failed(self, step: Step, before: Step) -> Iterator[Cause]:
+    def _of_failed(self, step: RecordedStep, before: RecordedStep) -> Iterator[Cause]:
         """Of a step that failed nothing was kept but its operation."""
         old, new = self._operation(before), self._operation(step)
         if old and new:
@@ -136,16 +136,16 @@ class _Comparison:
         if before.key is None:
             yield Cause("request", _UNENDED.get(before.state, _UNREACHED))
 
-    def _operation(self, step: Step) -> Any:
+    def _operation(self, step: RecordedStep) -> Any:
         if step.op is not None:
             return step.op
         known = self._known(step)
         return None if known is None else known["op"]
 
-    def _known(self, step: Step) -> Parts | None:
+    def _known(self, step: RecordedStep) -> Parts | None:
         return None if step.key is None else self._parts(step.key)
 
-    def _follows(self, step: Step, before: Step | None) -> Iterator[int]:
+    def _follows(self, step: RecordedStep, before: RecordedStep | None) -> Iterator[int]:
         """The changed vertices that it follows from: the base, and what it reads where the files
         that it read are not known. Merges stand for their inputs."""
         known = self._known(step)
@@ -188,7 +188,7 @@ class _Comparison:
 
     # --- Words ---
 
-    def _ran_again(self, step: Step, before: Step) -> Cause:
+    def _ran_again(self, step: RecordedStep, before: RecordedStep) -> Cause:
         """Why a step ran whose key is that of before."""
         if step.asked:
             return Cause("request", "it was to run in any case: --no-cache")
@@ -198,7 +198,7 @@ class _Comparison:
             return Cause("request", "what it reads was made again on request")
         return Cause("unknown", "its result was pruned", perhaps=True)
 
-    def _at_a_loss(self, step: Step, before: Step | None) -> Cause:
+    def _at_a_loss(self, step: RecordedStep, before: RecordedStep | None) -> Cause:
         if step.asked or step.forced:
             return Cause("request", "it was to run in any case: --no-cache")
         remarks = (*step.remarks, *(before.remarks if before else ()))
@@ -223,7 +223,7 @@ class _Comparison:
             return Cause("unknown", "its result was pruned", perhaps=True)
         return Cause("unknown", "what its key was made of is no longer known")
 
-    def _other_base(self, step: Step, before: Step) -> str:
+    def _other_base(self, step: RecordedStep, before: RecordedStep) -> str:
         """What to say of a step that stands on another step than before, though each of the two
         is as it was: a step between them came or went."""
         old, new = _base(self.old, before), _base(self.new, step)
@@ -233,7 +233,7 @@ class _Comparison:
             return f"{old.text} is gone, on which it stood"
         return f"it stands on {new.text}, and stood on {old.text}"
 
-    def _placed(self, cause: Cause, step: Step) -> Cause:
+    def _placed(self, cause: Cause, step: RecordedStep) -> Cause:
         """A cause with the place in the definition that says it."""
         if cause.kind == "environment":
             given = cause.path in self.new.data.get("build_args", {})
@@ -244,7 +244,7 @@ class _Comparison:
             return cause._replace(line=line or step.line, note=", ".join(said))
         return cause if cause.line else cause._replace(line=step.line)
 
-    def _made_by(self, step: Step, causes: Iterator[Cause]) -> Iterator[Cause]:
+    def _made_by(self, step: RecordedStep, causes: Iterator[Cause]) -> Iterator[Cause]:
         """Files with the vertex that they were read from, where that is a stage."""
         for cause in causes:
             source = self._source_of(step, cause)
@@ -257,7 +257,7 @@ class _Comparison:
                 cause = cause._replace(note=note)
             yield cause
 
-    def _source_of(self, step: Step, cause: Cause) -> Step | None:
+    def _source_of(self, step: RecordedStep, cause: Cause) -> RecordedStep | None:
         known = self._known(step)
         if cause.part is None or known is None:
             return None
@@ -293,7 +293,7 @@ def _has_files(known: Parts | None) -> bool:
     return count > 0 and all(read_files(known, part) is not None for part in range(count))
 
 
-def _base(build: Build, step: Step) -> Step | None:
+def _base(build: BuildRecord, step: RecordedStep) -> RecordedStep | None:
     """The step on which one stands: of a merge its last input."""
     number = step.inputs[0] if step.inputs else None
     while number is not None:
@@ -316,7 +316,7 @@ def input_of(op: Any, part: int) -> int | None:
     return readers[part] if part < len(readers) else None
 
 
-def _moved(step: Step, before: Step | None) -> Iterator[Cause]:
+def _moved(step: RecordedStep, before: RecordedStep | None) -> Iterator[Cause]:
     """What became of a source: another name, or another digest behind the same."""
     here = step.source
     if before is None:
@@ -360,6 +360,6 @@ def _quoted(name: str) -> str:
     return "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in name)
 
 
-def newest_before(builds: Sequence[Build], build: Build) -> Build | None:
+def newest_before(builds: Sequence[BuildRecord], build: BuildRecord) -> BuildRecord | None:
     """The build of the same place that came before; `builds` come newest first."""
     return next((b for b in builds if b.started < build.started and b.id != build.id), None)

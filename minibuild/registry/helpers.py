@@ -15,24 +15,24 @@ _TIMEOUT_S = 30
 _UNKNOWN = "credentials not found"
 
 
-class Secret(NamedTuple):
+class HelperCredentials(NamedTuple):
     """What a helper has of a registry: a user's name and the password."""
 
     user: str
     password: str
 
 
-def get(helper: str, key: str, path: str) -> Secret | None:
+def get(helper: str, key: str, path: str) -> HelperCredentials | None:
     """What a helper knows of the registry `key`. `path` is the file that names the helper."""
     answer = _run(helper, "get", key.encode(), path)
     if answer is None:
         return None
     what = f"the answer of the credential helper {_program(helper)}"
     document = parse_document(answer, what, error=RegistryError)
-    return Secret(*(document[name].required().text() for name in ("Username", "Secret")))
+    return HelperCredentials(*(document[name].required().text() for name in ("Username", "Secret")))
 
 
-def store(helper: str, key: str, secret: Secret, path: str) -> None:
+def store(helper: str, key: str, secret: HelperCredentials, path: str) -> None:
     """Have a helper keep a login for the registry `key`."""
     import json
 

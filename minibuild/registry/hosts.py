@@ -53,7 +53,7 @@ class Endpoint(NamedTuple):
     is_mirror: bool = False
 
 
-class Rule(NamedTuple):
+class HostRule(NamedTuple):
     """What the settings say about names that begin with `prefix`."""
 
     prefix: str
@@ -68,7 +68,7 @@ class Hosts:
 
     def __init__(self, access: RegistryAccess) -> None:
         self._access = access
-        self._rules: tuple[Rule, ...] | None = None
+        self._rules: tuple[HostRule, ...] | None = None
 
     def for_pull(self, reference: Reference) -> list[Endpoint]:
         """Where to look for an image: mirrors, then the registry itself."""
@@ -119,15 +119,15 @@ class Hosts:
         host = _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
         return Endpoint(host, repository, domain, schemes, tls, is_mirror)
 
-    def _is_insecure(self, host: str, rule: Rule) -> bool:
+    def _is_insecure(self, host: str, rule: HostRule) -> bool:
         return rule.insecure or host in self._access.insecure or "*" in self._access.insecure
 
-    def _rule(self, name: str) -> Rule:
+    def _rule(self, name: str) -> HostRule:
         if self._rules is None:
             settings = os.fspath(self._access.settings)
             self._rules = read_rules(settings) if settings else ()
         fitting = [r for r in self._rules if name == r.prefix or name.startswith(r.prefix + "/")]
-        return max(fitting, key=lambda rule: len(rule.prefix), default=Rule(name))
+        return max(fitting, key=lambda rule: len(rule.prefix), default=HostRule(name))
 
 
 def is_loopback(domain: str) -> bool:
@@ -138,7 +138,7 @@ def is_loopback(domain: str) -> bool:
         return False
 
 
-def read_rules(path: str) -> tuple[Rule, ...]:
+def read_rules(path: str) -> tuple[HostRule, ...]:
     """The rules in a settings file. Raises `UsageError` for anything that it does not know."""
     import tomllib
 
@@ -155,7 +155,7 @@ def read_rules(path: str) -> tuple[Rule, ...]:
     return tuple(_rule(path, prefix, table) for prefix, table in section.items())
 
 
-def _rule(path: str, prefix: str, table: Any) -> Rule:
+def _rule(path: str, prefix: str, table: Any) -> HostRule:
     where = f'{path}: registries."{prefix}"'
     if not isinstance(table, dict):
         raise UsageError(f"{where} is not a table", hint=f'write [registries."{prefix}"]')
@@ -172,7 +172,7 @@ def _rule(path: str, prefix: str, table: Any) -> Rule:
     ca = table.get("ca", "")
     if ca and not os.path.isabs(ca):
         ca = os.path.join(os.path.dirname(path), os.path.expanduser(ca))
-    return Rule(
+    return HostRule(
         prefix.rstrip("/"),
         tuple(mirrors),
         table.get("location", ""),

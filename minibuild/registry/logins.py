@@ -21,7 +21,7 @@ from minibuild.registry.credentials import helper_of, keys_of, read_logins
 from minibuild.startup.tuples import NamedTuple
 
 
-class Account(NamedTuple):
+class LoginScope(NamedTuple):
     """Where a login is for: a registry, or what is below a path of it."""
 
     domain: str
@@ -36,7 +36,7 @@ class Account(NamedTuple):
         return f"{self.domain}/{self.path}" if self.path else self.domain
 
 
-def parse_account(text: str) -> Account:
+def parse_account(text: str) -> LoginScope:
     """The account at `[https://]HOST[:PORT][/PATH]`, at Docker Hub if that is empty. The path of
     the API (`/v1/`, `/v2/`) is no part of it."""
     bare = text.removeprefix("https://").removeprefix("http://").strip("/")
@@ -51,10 +51,10 @@ def parse_account(text: str) -> Account:
         place = ""
     if place != domain.lower():
         raise UsageError(f"{text!r} is no registry", hint="write HOST[:PORT][/PATH]")
-    return Account(place, path)
+    return LoginScope(place, path)
 
 
-def keep(file: str, account: Account, user: str, password: str) -> str:
+def keep(file: str, account: LoginScope, user: str, password: str) -> str:
     """Keep a login; returns the name of the helper that has it, "" if the file itself does."""
     config = read_logins(file)
     if helper := helper_of(config, account.domain):
@@ -63,7 +63,7 @@ def keep(file: str, account: Account, user: str, password: str) -> str:
                 f"{file} names a credential helper, which has one login for a whole registry",
                 hint=f"log in to {account.domain}",
             )
-        helpers.store(helper, account.key, helpers.Secret(user, password), file)
+        helpers.store(helper, account.key, helpers.HelperCredentials(user, password), file)
         return helper
     entry = {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -74,7 +74,7 @@ def keep(file: str, account: Account, user: str, password: str) -> str:
     return ""
 
 
-def drop(file: str, account: Account) -> bool:
+def drop(file: str, account: LoginScope) -> bool:
     """Forget a login; returns whether there was one."""
     config = read_logins(file)
     keys = {account.key} if account.path else {*keys_of(account.domain)}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import UNKNOWN, Types
-from minibuild.record.records import Build, Records
+from minibuild.record.records import BuildRecord, Records
 from minibuild.record.replay import events
 from minibuild.serve.status import StatusStream, set_time
 from minibuild.startup.regex import regex
@@ -31,7 +31,7 @@ class Past:
         """A message `BuildHistoryRecord` for each build that is not among the others."""
         return [self._record(b) for b in self._records.all() if not self._is_among(b, others)]
 
-    def _is_among(self, build: Build, others: Sequence[Any]) -> bool:
+    def _is_among(self, build: BuildRecord, others: Sequence[Any]) -> bool:
         """Whether a client had a build done: its context came from one, or the same context was
         built for one at that time."""
         folder, prefix = self._lent
@@ -43,7 +43,7 @@ class Past:
             for other in others
         )
 
-    def _record(self, build: Build) -> Any:
+    def _record(self, build: BuildRecord) -> Any:
         record = self._types["BuildHistoryRecord"](Ref=build.id, Frontend="dockerfile.v0")
         source, target = build.data.get("source", {}), str(build.data.get("target", ""))
         attributes = {
@@ -62,7 +62,7 @@ class Past:
         record.numCachedSteps = sum(step.state == "cached" for step in steps)
         return record
 
-    def _find(self, ref: str) -> Build | None:
+    def _find(self, ref: str) -> BuildRecord | None:
         if not _ID.fullmatch(ref):
             return None  # Clients ask for each of their builds: do not read all records for that.
         return next((build for build in self._records.all() if build.id == ref), None)

@@ -77,7 +77,7 @@ class Fate(NamedTuple):
         return bool(self.losers) and not all(act.directory for act in self.acts)
 
 
-class Trace(NamedTuple):
+class MergeTrace(NamedTuple):
     """A merge that was watched. The first `below` of its diffs were a chain, and its parent."""
 
     below: int
@@ -85,7 +85,7 @@ class Trace(NamedTuple):
     fates: tuple[Fate, ...]
 
 
-def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> Trace:
+def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> MergeTrace:
     """Merge by hardlinks, watch, and remove what was made."""
     numbers = [n for n, diff in enumerate(diffs) if diff.lower != diff.upper]
     below, parent = _chain(diffs, numbers)
@@ -102,7 +102,7 @@ def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> Trace:
     finally:
         if merged.snapshot != parent:
             snapshotter.remove(merged.snapshot)
-    return Trace(below, merged.report, fates)
+    return MergeTrace(below, merged.report, fates)
 
 
 def trace_diff(snapshotter: "BaseSnapshotter", diff: Diff) -> list[tuple[str, Act]]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.store.database import Database
-from minibuild.store.owner import Owner
+from minibuild.store.owner import StoreOwner
 
 
 class Store:
@@ -38,7 +38,7 @@ class Store:
                 from minibuild.store.private import close_to_others
 
                 close_to_others(self.root)
-            self.owner = Owner(self.path("owners"))
+            self.owner = StoreOwner(self.path("owners"))
         except OSError as error:
             raise HostError(
                 f"cannot write to the store {self.root}: {os.strerror(error.errno or 0)}",

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 _OLD_S = 3600.0
 
 
-class Owner:
+class StoreOwner:
     """The claim of this process. `name` marks what it has in the making: rows and file names."""
 
     def __init__(self, folder: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.cli.calls import Call, parse_call
+from minibuild.cli.calls import CallOption, parse_call
 from minibuild.errors import UsageError
 from tests.conftest import Cli
 
@@ -23,20 +23,20 @@ CMD run
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("check", Call("lint")),
-        ("lint", Call("lint")),
-        ("outline,format=json", Call("outline", "json")),
-        ("format=text,targets", Call("targets")),
-        ("check,ignorestatus=1", Call("lint", ignore_status=True)),
-        ("graph", Call("graph")),
-        ("format=svg,graph", Call("graph", "svg")),
-        ("llb", Call("llb", "binary")),
-        ("llb,format=text", Call("llb")),
+        ("check", CallOption("lint")),
+        ("lint", CallOption("lint")),
+        ("outline,format=json", CallOption("outline", "json")),
+        ("format=text,targets", CallOption("targets")),
+        ("check,ignorestatus=1", CallOption("lint", ignore_status=True)),
+        ("graph", CallOption("graph")),
+        ("format=svg,graph", CallOption("graph", "svg")),
+        ("llb", CallOption("llb", "binary")),
+        ("llb,format=text", CallOption("llb")),
         ("build", None),
         ("format=json", None),
     ],
 )
-def test_values(text: str, expected: Call | None) -> None:
+def test_values(text: str, expected: CallOption | None) -> None:
     assert parse_call(text) == expected
 
 

@@ -17,7 +17,7 @@ from minibuild.errors import (
     UsageError,
 )
 from minibuild.progress.console import Console
-from minibuild.progress.trace import FailedStep
+from minibuild.progress.trace import StepFailure
 
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = """\
@@ -52,11 +52,14 @@ def written(lines: list[Line]) -> str:
     return out.getvalue()
 
 
-STEP = FailedStep("[3/3] RUN flase", LOG)
-CASES: dict[str, tuple[BuildError, list[FailedStep]]] = {
+STEP = StepFailure("[3/3] RUN flase", LOG)
+CASES: dict[str, tuple[BuildError, list[StepFailure]]] = {
     "step": (failure(Span("Dockerfile", 6, 6)), [STEP]),
-    "step-without-log": (failure(Span("Dockerfile", 6, 6)), [FailedStep("[3/3] RUN flase", ())]),
-    "two-steps": (failure(Span("Dockerfile", 4, 5)), [STEP, FailedStep("[b 2/2] RUN x", ("0 x",))]),
+    "step-without-log": (failure(Span("Dockerfile", 6, 6)), [StepFailure("[3/3] RUN flase", ())]),
+    "two-steps": (
+        failure(Span("Dockerfile", 4, 5)),
+        [STEP, StepFailure("[b 2/2] RUN x", ("0 x",))],
+    ),
     "definition": (
         located(
             DefinitionError(

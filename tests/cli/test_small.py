@@ -12,7 +12,7 @@ from minibuild.cli.catalogue import CATALOGUE
 from minibuild.cli.main import entry
 from minibuild.cli.table import ago, table
 from minibuild.errors import UsageError
-from minibuild.linux.probe import Finding
+from minibuild.linux.probe import HostCheck
 from minibuild.session.duration import duration
 from tests.support.flags import flags
 
@@ -119,10 +119,10 @@ def test_scripts_are_sound_and_complete(shell: str, capsys: pytest.CaptureFixtur
 
 # --- the doctor -----------------------------------------------------------------------------------
 
-GOOD = Finding("kernel", True, "6.1")
-SLOW = Finding("overlay", False, "EINVAL", "put the store on ext4")
-BAD = Finding("user namespaces", False, "EPERM", "sysctl it")
-WORSE = Finding("openat2", False, "ENOSYS", "update it")
+GOOD = HostCheck("kernel", True, "6.1")
+SLOW = HostCheck("overlay", False, "EINVAL", "put the store on ext4")
+BAD = HostCheck("user namespaces", False, "EPERM", "sysctl it")
+WORSE = HostCheck("openat2", False, "ENOSYS", "update it")
 VERDICTS = {"kernel": "ok", "overlay": "limited", "user namespaces": "missing"} | {
     "openat2": "missing"
 }
@@ -138,7 +138,7 @@ VERDICTS = {"kernel": "ok", "overlay": "limited", "user namespaces": "missing"} 
     ],
 )
 def test_doctor(
-    findings: list[Finding],
+    findings: list[HostCheck],
     last: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -147,7 +147,7 @@ def test_doctor(
     code = 3 if last else 0
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path))
     monkeypatch.setattr(doctor, "check_host", lambda folder: findings)
-    monkeypatch.setattr(doctor, "limits", lambda: Finding("cgroup", True, "version 2"))
+    monkeypatch.setattr(doctor, "limits", lambda: HostCheck("cgroup", True, "version 2"))
     monkeypatch.setattr(doctor, "container", lambda variables, **rest: None)
     assert entry(["doctor"]) == code
     out = capsys.readouterr().out

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from minibuild.executor.place import claim
+from minibuild.executor.cgroup_parent import claim
 from minibuild.executor.unified import enabled
 from minibuild.linux import cgroup
 from minibuild.linux.resources import Resources
@@ -175,7 +175,7 @@ def groups() -> set[str]:
 
 CLAIM = """
     import os, sys
-    from minibuild.executor.place import claim
+    from minibuild.executor.cgroup_parent import claim
     held = claim(frozenset({"memory"}), insist=True, root=True)
     paths = [tree.path for tree in held.place.hierarchies]
     for path in paths:

@@ -3,7 +3,7 @@
 import pytest
 
 from minibuild.errors import DefinitionError
-from minibuild.executor.users import Group, Passwd, User, parse_group, parse_passwd, resolve
+from minibuild.executor.users import Group, Passwd, ProcessUser, parse_group, parse_passwd, resolve
 
 PASSWD = (
     b"""\
@@ -37,16 +37,16 @@ def test_only_sound_lines_count() -> None:
 @pytest.mark.parametrize(
     ("user", "group", "expected"),
     [
-        ("", "", User(0, 0, (0,), "/root")),
-        ("app", "", User(1500, 1600, (1600, 1700), "/home/app")),
-        ("1500", "", User(1500, 1600, (1600, 1700), "/home/app")),
-        ("app", "extra", User(1500, 1700, (1700,), "/home/app")),
-        ("77", "", User(77, 0, (0,), "/")),
-        ("77", "88", User(77, 88, (88,), "/")),
-        ("2147483647", "", User(2147483647, 0, (0,), "/")),
+        ("", "", ProcessUser(0, 0, (0,), "/root")),
+        ("app", "", ProcessUser(1500, 1600, (1600, 1700), "/home/app")),
+        ("1500", "", ProcessUser(1500, 1600, (1600, 1700), "/home/app")),
+        ("app", "extra", ProcessUser(1500, 1700, (1700,), "/home/app")),
+        ("77", "", ProcessUser(77, 0, (0,), "/")),
+        ("77", "88", ProcessUser(77, 88, (88,), "/")),
+        ("2147483647", "", ProcessUser(2147483647, 0, (0,), "/")),
     ],
 )
-def test_resolve(user: str, group: str, expected: User) -> None:
+def test_resolve(user: str, group: str, expected: ProcessUser) -> None:
     assert resolve(user, group, parse_passwd(PASSWD), lambda: parse_group(GROUP)) == expected
 
 

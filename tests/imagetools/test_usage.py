@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from minibuild.imagetools.usage import Usage, usage
+from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
 from tests.imagetools.test_squash import Op, layers_of_changes, stored
 
 
-def of(store: Store, *layers: Sequence[Op]) -> Usage:
+def of(store: Store, *layers: Sequence[Op]) -> ImageUsage:
     content = ContentStore(store)
     return usage([stored(content, ops) for ops in layers])
 

@@ -9,9 +9,9 @@ import pytest
 from minibuild.errors import UsageError
 from minibuild.lab.catalogue import EXHIBITS, exhibit
 from minibuild.lab.evidence import (
+    MergeRun,
     MountRow,
-    Run,
-    Seen,
+    Observation,
     Showing,
     Varied,
     look,
@@ -25,8 +25,10 @@ from minibuild.snapshot.upperdir import UpperEntry
 from tests.conftest import CHECKOUT
 
 WHITEOUT = EXHIBITS["whiteout-hardlink"]
-FAILED = Run("failed to hardlink during apply: link /fs/file1 /fs/file2: no such file or directory")
-PASSED = Run("")
+FAILED = MergeRun(
+    "failed to hardlink during apply: link /fs/file1 /fs/file2: no such file or directory"
+)
+PASSED = MergeRun("")
 
 
 def instructions(dockerfile: str) -> list[str]:
@@ -128,16 +130,18 @@ def test_one_inode_a_mount(inodes: tuple[int, ...], expected: bool) -> None:
 
 
 def showing(
-    old: Run, new: Run, *varied: Varied, unable: str = "", inodes: tuple[int, ...] = ()
+    old: MergeRun, new: MergeRun, *varied: Varied, unable: str = "", inodes: tuple[int, ...] = ()
 ) -> Showing:
-    return Showing(WHITEOUT, Seen("", "overlay", "", (), unable), mounts(*inodes), old, new, varied)
+    return Showing(
+        WHITEOUT, Observation("", "overlay", "", (), unable), mounts(*inodes), old, new, varied
+    )
 
 
 VERDICTS = {
     "as it should be": (showing(FAILED, PASSED), True),
     "no failure": (showing(PASSED, PASSED), False),
     "the fix does not help": (showing(FAILED, FAILED), False),
-    "it fails in another way": (showing(Run("the disk is full"), PASSED), False),
+    "it fails in another way": (showing(MergeRun("the disk is full"), PASSED), False),
     "it cannot be seen": (showing(FAILED, PASSED, unable="why"), False),
     "one whiteout for two mounts": (showing(FAILED, PASSED, inodes=(7, 7, 7, 7)), False),
     "a variation passes": (

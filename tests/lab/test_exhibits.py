@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("mount", "overlay", "bu
 PATCHED = """\
 import sys
 from minibuild.cli.main import entry
-from minibuild.lab import catalogue, stage
+from minibuild.lab import catalogue, exhibit_builder
 from minibuild.snapshot.api import MergePolicy, Strategy
 made = catalogue.EXHIBITS["whiteout-hardlink"]
 catalogue.EXHIBITS["whiteout-hardlink"] = made._replace(variations=made.variations[2:3])
@@ -244,7 +244,7 @@ def test_the_table_of_variations_is_one_part(lab: Cli) -> None:
 
 @pytest.mark.usefixtures("whiteouts")
 def test_a_defect_that_does_not_show_is_told(lab: Cli) -> None:
-    patch = "stage.policy_for = lambda name: MergePolicy(Strategy.HARDLINK)"
+    patch = "exhibit_builder.policy_for = lambda name: MergePolicy(Strategy.HARDLINK)"
     done = patched(lab, patch)
     assert done.returncode == 1, done.stderr
     assert "without the fix: it passes" in done.stdout
@@ -269,8 +269,9 @@ def test_a_fix_that_does_not_help_is_told(lab: Cli) -> None:
 @pytest.mark.usefixtures("whiteouts")
 def test_whiteouts_with_inodes_of_their_own_are_told(lab: Cli) -> None:
     patch = (
-        "look = stage.look\n"
-        "stage.look = lambda *a: tuple(e._replace(inode=n) for n, e in enumerate(look(*a)))"
+        "look = exhibit_builder.look\n"
+        "exhibit_builder.look = lambda *a: tuple(\n"
+        "    e._replace(inode=n) for n, e in enumerate(look(*a)))"
     )
     done = patched(lab, patch)
     assert done.returncode == 3, done.stderr

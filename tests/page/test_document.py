@@ -12,7 +12,7 @@ from minibuild.page.facts import facts, longest_chain
 from minibuild.page.merges import made
 from minibuild.page.style import DARK, LIGHT, SHAPES, TEXT
 from minibuild.page.timeline import _packed
-from minibuild.record.records import Build, Records, read_file
+from minibuild.record.records import BuildRecord, Records, read_file
 from minibuild.worker.worker import open_worker
 from tests.support.contrast import contrast
 from tests.support.markup import Page, problems
@@ -32,7 +32,9 @@ def vertex(name: str, line: int, *inputs: int | None, **more: Any) -> dict[str, 
     return {**found, **more}
 
 
-def record(tmp_path: Path, text: str, vertices: Sequence[Mapping[str, Any]], **more: Any) -> Build:
+def record(
+    tmp_path: Path, text: str, vertices: Sequence[Mapping[str, Any]], **more: Any
+) -> BuildRecord:
     data = {
         "format": 1, "id": "0123abcd", "minibuild": "1", "started": 1.7e9, "seconds": 12.5,
         "error": "", "context": "/src/app", "file": "", "target": "", "build_args": {},
@@ -43,7 +45,7 @@ def record(tmp_path: Path, text: str, vertices: Sequence[Mapping[str, Any]], **m
     return read_file(str(tmp_path / "record.json"))
 
 
-def page_of(tmp_path: Path, build: Build, against: Build | None = None) -> Page:
+def page_of(tmp_path: Path, build: BuildRecord, against: BuildRecord | None = None) -> Page:
     with open_worker(str(tmp_path / "store")) as worker:
         found = facts(worker, Records(worker.store.root), build, against)
     return Page(document(found))

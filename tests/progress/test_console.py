@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.progress.console import RESET, Console, Control, painted, visible
+from minibuild.progress.console import RESET, Console, ControlSequence, painted, visible
 from minibuild.progress.lines import coloured
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def written(*parts: str | Control) -> str:
+def written(*parts: str | ControlSequence) -> str:
     """What arrives on the stream."""
     out = io.StringIO()
     Console(out).write(*parts)

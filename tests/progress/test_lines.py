@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibuild.progress.lines import LineCutter, Piece, clean, shortened, without_colours
+from minibuild.progress.lines import LineCutter, LinePart, clean, shortened, without_colours
 
 WHOLE = [
     (b"one\ntwo\n", ["one", "two"]),
@@ -28,7 +28,7 @@ WHOLE = [
 ]
 
 
-def lines(pieces: list[Piece]) -> list[str]:
+def lines(pieces: list[LinePart]) -> list[str]:
     """Whole lines again."""
     found, text, pending = [], "", False
     for piece in pieces:
@@ -59,14 +59,14 @@ def test_byte_by_byte(data: bytes, expected: list[str]) -> None:
 
 def test_a_partial_line_is_given_at_once() -> None:
     """A prompt or a row of dots must not wait for its line to end."""
-    assert list(LineCutter().feed(b"Proceed? ")) == [Piece("Proceed? ", False)]
+    assert list(LineCutter().feed(b"Proceed? ")) == [LinePart("Proceed? ", False)]
 
 
 def test_a_rewritten_line_waits() -> None:
     """Of a hundred states of a progress bar only the last is of use in a log."""
     cutter = LineCutter()
     assert [piece for n in range(99) for piece in cutter.feed(b"\r%d%%" % n)] == []
-    assert list(cutter.feed(b"\n")) == [Piece("98%", True)]
+    assert list(cutter.feed(b"\n")) == [LinePart("98%", True)]
 
 
 def test_memory_is_bounded_while_a_line_is_rewritten() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from minibuild.digest import Digest
 from minibuild.events import Completed, Log, Started
-from minibuild.progress.trace import TAIL_LINES, FailedStep, Trace
+from minibuild.progress.trace import TAIL_LINES, StepFailure, Trace
 from tests.progress import events_sample as sample
 
 
@@ -49,7 +49,7 @@ def test_streams_do_not_mix_within_a_line() -> None:
 def test_an_unplanned_vertex_has_a_name() -> None:
     trace = Trace()
     trace.observe(Completed(Digest("sha256:" + "a" * 64), 1.0, error="x"))
-    assert trace.failed == [FailedStep("sha256:aaaaaaaaaaaa", ())]
+    assert trace.failed == [StepFailure("sha256:aaaaaaaaaaaa", ())]
 
 
 CHUNKS = st.lists(

@@ -14,7 +14,7 @@ import pytest
 
 from minibuild.errors import RegistryError, UsageError
 from minibuild.registry.credentials import Credentials, Login
-from minibuild.registry.logins import Account, drop, keep, parse_account
+from minibuild.registry.logins import LoginScope, drop, keep, parse_account
 from tests.conftest import Cli
 from tests.support.registry import PASSWORD, USER
 from tests.support.registry import Registry as Server
@@ -54,20 +54,20 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("text", "account", "key"),
     [
-        ("", Account("docker.io"), "https://index.docker.io/v1/"),
-        ("docker.io", Account("docker.io"), "https://index.docker.io/v1/"),
-        ("https://index.docker.io/v1/", Account("docker.io"), "https://index.docker.io/v1/"),
-        ("one.example:5000", Account("one.example:5000"), "one.example:5000"),
+        ("", LoginScope("docker.io"), "https://index.docker.io/v1/"),
+        ("docker.io", LoginScope("docker.io"), "https://index.docker.io/v1/"),
+        ("https://index.docker.io/v1/", LoginScope("docker.io"), "https://index.docker.io/v1/"),
+        ("one.example:5000", LoginScope("one.example:5000"), "one.example:5000"),
         ("HTTPS://x", None, ""),
-        ("https://One.Example/v2/", Account("one.example"), "one.example"),
-        ("one.example/team/app", Account("one.example", "team/app"), "one.example/team/app"),
-        ("[::1]:5000", Account("[::1]:5000"), "[::1]:5000"),
+        ("https://One.Example/v2/", LoginScope("one.example"), "one.example"),
+        ("one.example/team/app", LoginScope("one.example", "team/app"), "one.example/team/app"),
+        ("[::1]:5000", LoginScope("[::1]:5000"), "[::1]:5000"),
         ("ada@one.example", None, ""),
         ("one example", None, ""),
         ("one.example:port", None, ""),
     ],
 )
-def test_accounts(text: str, account: Account | None, key: str) -> None:
+def test_accounts(text: str, account: LoginScope | None, key: str) -> None:
     if account is None:
         with pytest.raises(UsageError, match="is no registry"):
             parse_account(text)
@@ -85,7 +85,7 @@ def test_the_rest_of_the_file_stays(tmp_path: Path) -> None:
     before = {"auths": {"two.example": {"auth": "eDp5"}}, "proxies": {"default": {}}, "psFormat": 1}
     real.write_text(json.dumps(before))
     file.symlink_to(real)
-    account = Account("one.example")
+    account = LoginScope("one.example")
     assert keep(str(file), account, "ada", "a:b") == ""
     assert Credentials((str(file),)).login("one.example") == Login("ada", "a:b")
     assert json.loads(real.read_text()) == {
@@ -100,7 +100,7 @@ def test_the_rest_of_the_file_stays(tmp_path: Path) -> None:
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
     file = tmp_path / ".docker/config.json"
-    keep(str(file), Account("one.example"), "ada", "b")
+    keep(str(file), LoginScope("one.example"), "ada", "b")
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -111,7 +111,7 @@ def test_a_login_for_a_part_of_a_registry(tmp_path: Path) -> None:
     known = Credentials((file,))
     assert known.login("one.example", "team/app") == Login("ada", "b")
     assert known.login("one.example", "other/app") is None
-    assert not drop(file, Account("one.example"))
+    assert not drop(file, LoginScope("one.example"))
     assert drop(file, parse_account("one.example/team"))
 
 
@@ -120,14 +120,14 @@ def test_a_file_that_makes_no_sense_is_left_alone(text: str, tmp_path: Path) -> 
     file = tmp_path / "config.json"
     file.write_text(text)
     with pytest.raises(RegistryError, match=r"config\.json"):
-        keep(str(file), Account("one.example"), "ada", "b")
+        keep(str(file), LoginScope("one.example"), "ada", "b")
     assert file.read_text() == text and os.listdir(tmp_path) == ["config.json"]
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RegistryError, match="cannot write") as caught:
-        keep(str(tmp_path / "file/config.json"), Account("one.example"), "ada", "b")
+        keep(str(tmp_path / "file/config.json"), LoginScope("one.example"), "ada", "b")
     assert "--authfile" in caught.value.hint
 
 
@@ -136,7 +136,7 @@ def test_a_credential_helper_keeps_it(helper: Path, tmp_path: Path, key: str) ->
     file = tmp_path / "config.json"
     value = {key: "tests" if key == "credsStore" else {"one.example": "tests"}}
     file.write_text(json.dumps(value))
-    account = Account("one.example")
+    account = LoginScope("one.example")
     assert keep(str(file), account, "ada", 'b"c') == "tests"
     assert json.loads(file.read_text()) == value, "the password is in the file"
     assert Credentials((str(file),)).login("one.example") == Login("ada", 'b"c')
@@ -152,7 +152,7 @@ def test_a_helper_that_fails(tmp_path: Path, helper: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"credsStore": "tests"}')
     with pytest.raises(RegistryError, match="docker-credential-tests failed: the keychain is"):
-        keep(str(file), Account("one.example"), "ada", "b")
+        keep(str(file), LoginScope("one.example"), "ada", "b")
 
 
 # --- The commands ---------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class TestFlags:
     ) -> None:
         """It takes the place of all others."""
         file = tmp_path / "auth.json"
-        keep(str(file), Account(guarded.address), USER, PASSWORD)
+        keep(str(file), LoginScope(guarded.address), USER, PASSWORD)
         flags = ("--authfile", str(file), "--tls-verify=false")
         name = f"{guarded.address}/flags/file:1"
         cli("build", "-t", name, "--push", *flags, context)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from minibuild.cache.layers import LayerStore
 from minibuild.lab import model
-from minibuild.lab.model import EMPTY, Entry, Tree
+from minibuild.lab.model import EMPTY, ModelFile, Tree
 from minibuild.linux import xattr
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
@@ -109,82 +109,82 @@ class Model:
         act = getattr(self, op.verb)
         return bool(act(op, old))
 
-    def names(self, entry: Entry) -> int:
+    def names(self, entry: ModelFile) -> int:
         """How many names an inode has."""
         return sum(e.inode == entry.inode for e in self.tree.values() if e.type != "dir")
 
-    def new(self, kind: str, mode: int, data: bytes | str, mtime: int) -> Entry:
+    def new(self, kind: str, mode: int, data: bytes | str, mtime: int) -> ModelFile:
         """An entry with an inode of its own."""
         self.next += 1
-        return Entry(kind, mode, data=data, mtime=mtime, inode=self.next)
+        return ModelFile(kind, mode, data=data, mtime=mtime, inode=self.next)
 
-    def put(self, op: Op, old: Entry | None, entry: Entry) -> bool:
+    def put(self, op: Op, old: ModelFile | None, entry: ModelFile) -> bool:
         """An entry where there is no directory."""
         if old is not None and old.type == "dir":
             return False
         self.tree[op.path] = entry
         return True
 
-    def write(self, op: Op, old: Entry | None) -> bool:
+    def write(self, op: Op, old: ModelFile | None) -> bool:
         return self.put(op, old, self.new("file", op.mode, op.data.encode(), op.mtime))
 
-    def symlink(self, op: Op, old: Entry | None) -> bool:
+    def symlink(self, op: Op, old: ModelFile | None) -> bool:
         return self.put(op, old, self.new("symlink", 0, op.data, op.mtime))
 
-    def fifo(self, op: Op, old: Entry | None) -> bool:
+    def fifo(self, op: Op, old: ModelFile | None) -> bool:
         return self.put(op, old, self.new("fifo", op.mode, b"", op.mtime))
 
-    def sock(self, op: Op, old: Entry | None) -> bool:
+    def sock(self, op: Op, old: ModelFile | None) -> bool:
         return self.put(op, old, self.new("sock", op.mode, b"", op.mtime))
 
-    def chr(self, op: Op, old: Entry | None) -> bool:
+    def chr(self, op: Op, old: ModelFile | None) -> bool:
         entry = self.new(op.verb, op.mode, b"", op.mtime)._replace(data=DEVICES[op.verb])
         return host_can("device") and self.put(op, old, entry)
 
     blk = chr
 
-    def mkdir(self, op: Op, old: Entry | None) -> bool:
+    def mkdir(self, op: Op, old: ModelFile | None) -> bool:
         if old is not None:
             return False
-        self.tree[op.path] = Entry("dir", op.mode)
+        self.tree[op.path] = ModelFile("dir", op.mode)
         return True
 
-    def remove(self, op: Op, old: Entry | None) -> bool:
+    def remove(self, op: Op, old: ModelFile | None) -> bool:
         self.tree = model.without(self.tree, op.path)
         return old is not None
 
-    def changeable(self, entry: Entry | None) -> bool:
+    def changeable(self, entry: ModelFile | None) -> bool:
         """An overlay breaks hardlinks when it copies up, so those are left alone."""
         if entry is None or entry.type == "symlink":
             return False
         return entry.type == "dir" or self.names(entry) == 1
 
-    def chmod(self, op: Op, old: Entry | None) -> bool:
+    def chmod(self, op: Op, old: ModelFile | None) -> bool:
         if old is None or not self.changeable(old):
             return False
         self.tree[op.path] = old._replace(mode=op.mode)
         return True
 
-    def chown(self, op: Op, old: Entry | None) -> bool:
+    def chown(self, op: Op, old: ModelFile | None) -> bool:
         if old is None or not self.changeable(old) or not host_can("owner"):
             return False
         self.tree[op.path] = old._replace(owner=(int(op.data), 0))
         return True
 
-    def xattr(self, op: Op, old: Entry | None) -> bool:
+    def xattr(self, op: Op, old: ModelFile | None) -> bool:
         if old is None or not self.changeable(old) or old.type not in ("dir", "file"):
             return False
         self.tree[op.path] = old._replace(xattrs=(("user.test", op.data.encode()),))
         return True
 
-    def link(self, op: Op, old: Entry | None) -> bool:
+    def link(self, op: Op, old: ModelFile | None) -> bool:
         target = self.tree.get(op.other)
         if old is not None or target is None or target.type == "dir" or target.inode <= self.fresh:
             return False
         self.tree[op.path] = target
         return True
 
-    def rename(self, op: Op, old: Entry | None) -> bool:
+    def rename(self, op: Op, old: ModelFile | None) -> bool:
         source = self.tree.get(op.other)
         if source is None or source.type == "dir" or source == old:
             return False
@@ -415,13 +415,13 @@ def test_what_is_exported_and_unpacked_is_the_tree(
     assert all(any(one <= group for group in groups) for one in model.link_groups(found))
 
 
-def in_seconds(tree: Tree) -> dict[str, Entry]:
+def in_seconds(tree: Tree) -> dict[str, ModelFile]:
     """A tree as far as a layer tells: to the second, without a root, of attributes capabilities."""
     return {
         p: e._replace(mtime=e.mtime // SECOND, xattrs=()) for p, e in model.plain(tree).items() if p
     }
 
 
-def same(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
+def same(one: Mapping[str, ModelFile], other: Mapping[str, ModelFile]) -> bool:
     """Equal but for inodes."""
     return model.plain(one) == model.plain(other)

@@ -7,11 +7,11 @@ import pytest
 
 from minibuild.snapshot import apply
 from minibuild.snapshot.api import Diff, SnapshotID
-from minibuild.snapshot.trace import Fate, Trace, trace_merge
+from minibuild.snapshot.trace import Fate, MergeTrace, trace_merge
 from tests.snapshot.world import World, mkdir, remove, symlink, write
 
 
-def trace(world: World, *diffs: Diff | SnapshotID) -> tuple[Trace, dict[str, Fate]]:
+def trace(world: World, *diffs: Diff | SnapshotID) -> tuple[MergeTrace, dict[str, Fate]]:
     """The trace of a merge, and its fates by path. Nothing may be left of it."""
     before = sorted(os.listdir(world.snapshots.folder))
     listed = [d if isinstance(d, Diff) else Diff(None, d) for d in diffs]

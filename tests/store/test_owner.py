@@ -4,12 +4,12 @@ import os
 import time
 from pathlib import Path
 
-from minibuild.store.owner import Owner, abandoned
+from minibuild.store.owner import StoreOwner, abandoned
 
 
 def test_claims_of_the_dead(tmp_path: Path) -> None:
     """A claim is that of a dead process when its lock is free."""
-    alive = Owner(str(tmp_path))
+    alive = StoreOwner(str(tmp_path))
     (tmp_path / "1-dead").touch()
     with abandoned(str(tmp_path)) as dead:
         assert dead == ["1-dead"]

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import topological
 from minibuild.lab.build import Begun, begun, request_of, run
-from minibuild.lab.evidence import MountRow, Run, Seen, Showing, Varied, look, obstacle
+from minibuild.lab.evidence import MergeRun, MountRow, Observation, Showing, Varied, look, obstacle
 from minibuild.lab.exhibit import Exhibit, Recipe, Variation
 from minibuild.lab.kept import keep_half_made, write_map
 from minibuild.lab.place import own_place
@@ -30,7 +30,7 @@ _BASE_IMAGE = "busybox"
 _DELETED = ("a", "b", "c", "d")
 
 
-class Stage(NamedTuple):
+class ExhibitBuilder(NamedTuple):
     """Where recipes of an exhibit are built."""
 
     worker: Worker
@@ -41,13 +41,13 @@ class Stage(NamedTuple):
 class WithoutFix(NamedTuple):
     """The last step with the old condition."""
 
-    run: Run
+    run: MergeRun
 
 
 class WithFix(NamedTuple):
     """The last step as it is today."""
 
-    run: Run
+    run: MergeRun
 
 
 class Remounted(NamedTuple):
@@ -56,7 +56,7 @@ class Remounted(NamedTuple):
     rows: tuple[MountRow, ...]
 
 
-Part = Seen | Remounted | WithoutFix | WithFix | Varied | Showing
+Part = Observation | Remounted | WithoutFix | WithFix | Varied | Showing
 """What is seen, in this order; the whole comes last."""
 
 
@@ -78,13 +78,13 @@ def show(
                 file.write(text)
         request = BuildRequest(context, contexts=_base(outer), registries=registries)
         with open_worker(os.path.join(place, "store")) as worker:
-            stage = Stage(worker, request, stop)
+            stage = ExhibitBuilder(worker, request, stop)
             shown = yield from _shown(stage, exhibit, keep_half_made(place) if keep else None)
             if keep:
                 write_map(worker, place, shown.with_fix, request.contexts)
         varied: list[Varied] = []
         with open_worker(os.path.join(place, "variations")) as worker:
-            stage = Stage(worker, request, stop)
+            stage = ExhibitBuilder(worker, request, stop)
             for variation in exhibit.variations:
                 varied.append(_varied(stage, exhibit, variation))
                 yield varied[-1]
@@ -92,7 +92,7 @@ def show(
 
 
 def _shown(
-    stage: Stage, exhibit: Exhibit, failed: Callable[[str], None] | None
+    stage: ExhibitBuilder, exhibit: Exhibit, failed: Callable[[str], None] | None
 ) -> Generator[Part, None, Showing]:
     """The exhibit itself. Where it cannot be seen, that is said, and the rest is shown."""
     snapshots = stage.worker.snapshots
@@ -100,7 +100,7 @@ def _shown(
         upperdir = _upperdir(made, exhibit.watched)
         entries = look(upperdir, exhibit.paths, snapshots.whiteouts)
         store, unable = stage.worker.store.root, obstacle(exhibit, entries, snapshots.name)
-        seen = Seen(store, snapshots.name, upperdir, entries, unable)
+        seen = Observation(store, snapshots.name, upperdir, entries, unable)
         yield seen
         rows: tuple[MountRow, ...] = ()
         if exhibit.shared_inode and not seen.unable:
@@ -114,7 +114,7 @@ def _shown(
     return Showing(exhibit, seen, rows, without_fix, with_fix, ())
 
 
-def _begun(stage: Stage, recipe: Recipe) -> AbstractContextManager[Begun]:
+def _begun(stage: ExhibitBuilder, recipe: Recipe) -> AbstractContextManager[Begun]:
     return begun(stage.worker, request_of(recipe, stage.request), stage.cancelled)
 
 
@@ -159,7 +159,7 @@ def two_mounts(worker: Worker) -> tuple[MountRow, ...]:
     return tuple(found)
 
 
-def _varied(stage: Stage, exhibit: Exhibit, variation: Variation) -> Varied:
+def _varied(stage: ExhibitBuilder, exhibit: Exhibit, variation: Variation) -> Varied:
     if variation.needs_devices and (reason := _no_devices(stage)):
         return Varied(variation, None, None, reason)
     with _begun(stage, variation.recipe) as made:
@@ -168,7 +168,7 @@ def _varied(stage: Stage, exhibit: Exhibit, variation: Variation) -> Varied:
     return Varied(variation, without_fix, with_fix)
 
 
-def _no_devices(stage: Stage) -> str:
+def _no_devices(stage: ExhibitBuilder) -> str:
     """Why a step cannot make a device node, found by making one."""
     path = stage.worker.store.ingest_path()
     try:

@@ -1,7 +1,7 @@
 """Where the cgroups of steps are made: below the group of this process, if the host lets us.
 
-Comes in: which controllers are wanted. Goes out: a `Place`, plain data for the step server, held
-by a `Claim`. Steps stay below the group of the build, so a limit that is set on the build
+Comes in: which controllers are wanted. Goes out: a `CgroupParent`, plain data for the step server,
+held by a `Claim`. Steps stay below the group of the build, so a limit that is set on the build
 holds for them, too.
 
 In version 1 each controller has a tree of its own, and any group may have groups in it. Version 2
@@ -33,7 +33,7 @@ _REFUSED = frozenset(
 _numbers = itertools.count(1)
 
 
-class Place(NamedTuple):
+class CgroupParent(NamedTuple):
     """Groups in which a group for each step is made, one in each tree that counts. `controllers`
     of each are those that the groups of steps have."""
 
@@ -50,7 +50,7 @@ class Claim:
 
     __slots__ = ("_locks", "place")
 
-    def __init__(self, place: Place, locks: list[int]) -> None:
+    def __init__(self, place: CgroupParent, locks: list[int]) -> None:
         self.place = place
         self._locks = locks
 
@@ -109,7 +109,7 @@ def _claimed(hierarchies: list[Hierarchy]) -> Claim:
                 raise
         else:
             made.append(group)
-    return Claim(Place(tuple(made)), locks)
+    return Claim(CgroupParent(tuple(made)), locks)
 
 
 def _make(path: str) -> int:
