@@ -47,7 +47,7 @@ def build(context: Any = ".", **options: Any) -> BuildResult:
     """
     call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
     if isinstance(context, State):
-        options["graph"] = context.flat(options.pop("config", None))
+        options["graphs"] = (context.flat(options.pop("config", None)),)
         context = "."
     elif isinstance(context, BuildRequest):
         if options:

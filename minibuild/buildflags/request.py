@@ -346,7 +346,7 @@ READERS: Mapping[str, Reader] = {
     "keep_failed": _switch,
     "lab": _defect,
     "registries": _value(RegistryAccess),
-    "graph": _as_it_is,
+    "graphs": _as_it_is,
     "cache_to": _caches,
     "cache_from": _caches,
     "cache_mount_to": _cache_mounts,

@@ -10,13 +10,14 @@ Read next: `decode_exec`, `decode_file`.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.decode_exec import decode_exec
-from minibuild.buildkit.decode_file import decode_file
+from minibuild.buildkit.decode_file import as_tree, decode_file
 from minibuild.buildkit.definition import SCRATCH
 from minibuild.buildkit.proto import messages
-from minibuild.digest import Digest, digest_bytes
+from minibuild.digest import Digest, digest_bytes, digest_strings
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph import op
 from minibuild.graph.platform import Platform, host_platform
@@ -24,6 +25,9 @@ from minibuild.graph.remote import http_filename
 from minibuild.graph.vertex import Note, Vertex, merge
 
 _IMAGE = ("docker-image", "oci-layout")
+_ASKED = tuple(
+    f"local.{key}" for key in ("session", "followpaths", "excludepatterns", "includepattern")
+)
 
 
 def decode(definition: Any) -> Vertex | None:
@@ -32,7 +36,7 @@ def decode(definition: Any) -> Vertex | None:
     last: Vertex | None = None
     for data in getattr(definition, "def"):
         last = decoder.add(data)
-    return last
+    return as_tree(last)
 
 
 class _Decoder:
@@ -41,6 +45,7 @@ class _Decoder:
     def __init__(self, definition: Any) -> None:
         self._definition = definition
         self._op = messages("ops")["Op"]
+        self._locals = local_names(definition)
         self._outputs: dict[tuple[Digest, int], Vertex | None] = {}
 
     def add(self, data: bytes) -> Vertex | None:
@@ -55,7 +60,7 @@ class _Decoder:
         note = self._note(digest, message, kind)
         if kind is None:
             return inputs[0] if inputs else None
-        outputs = self._vertices(kind, message, inputs, note)
+        outputs = self._vertices(kind, message, inputs, note, self._locals.get(digest, ""))
         for number, vertex in outputs.items():
             self._outputs[digest, number] = vertex
         return outputs.get(0)
@@ -70,25 +75,27 @@ class _Decoder:
             ) from None
 
     def _vertices(
-        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note
+        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note, local: str
     ) -> dict[int, Vertex | None]:
         """The vertices of an op, by the numbers of its outputs."""
         if kind == "exec":
             return dict(decode_exec(message, inputs, note))
         if kind == "file":
             return dict(decode_file(message.file, inputs, note))
-        return {0: self._vertex(kind, message, inputs, note)}
+        return {0: self._vertex(kind, message, inputs, note, local)}
 
     def _vertex(
-        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note
+        self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note, local: str
     ) -> Vertex | None:
         if kind == "source":
-            return Vertex(_source(message), (), note)
+            return Vertex(_source(message, local), (), note)
         if kind == "merge":
-            return merge([pick(inputs, item.input) for item in message.merge.inputs], note)
+            trees = [as_tree(pick(inputs, item.input)) for item in message.merge.inputs]
+            return merge(trees, note)
         if kind == "diff":
-            lower = pick(inputs, message.diff.lower.input)
-            return Vertex(op.Diff(), (lower, pick(inputs, message.diff.upper.input)), note)
+            body = message.diff
+            sides = [as_tree(pick(inputs, side.input)) for side in (body.lower, body.upper)]
+            return Vertex(op.Diff(), sides, note)
         raise DefinitionError(f"ops of the kind {kind!r} are not possible here")
 
     def _note(self, digest: Digest, message: Any, kind: str | None) -> Note:
@@ -132,14 +139,14 @@ def _title(kind: str | None, message: Any) -> str:
     return kind or ""
 
 
-def _source(message: Any) -> op.Source:
+def _source(message: Any, local: str) -> op.Source:
     scheme, _, rest = message.source.identifier.partition("://")
     attributes: Mapping[str, str] = message.source.attrs
     if scheme in _IMAGE:
         ref = rest if scheme == "docker-image" else message.source.identifier
         return op.ImageSource(ref, Digest(""), _platform(message.platform))
     if scheme == "local":
-        return _local(rest, attributes)
+        return _local(local, attributes)
     if scheme in ("http", "https"):
         return _http(message.source.identifier, attributes)
     if scheme == "git":
@@ -153,12 +160,32 @@ def _platform(message: Any) -> Platform:
     return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)
 
 
+def local_names(definition: Any) -> Mapping[Digest, str]:
+    """The names of local sources in our graph, by the digests of their ops. Where a definition
+    takes several things of one folder, each has a name of its own."""
+    kind = messages("ops")["Op"]
+    asked: dict[Digest, tuple[str, Digest]] = {}
+    for data in getattr(definition, "def"):
+        with suppress(Exception):  # the library has its own kind for each of its versions
+            source = kind.FromString(data).source
+            scheme, _, name = source.identifier.partition("://")
+            if scheme == "local":
+                words = [f"{key}={source.attrs[key]}" for key in _ASKED if key in source.attrs]
+                asked[digest_bytes(data)] = (name, digest_strings(words))
+    kinds = {
+        name: {key for other, key in asked.values() if other == name} for name, _ in asked.values()
+    }
+    return {
+        digest: name if len(kinds[name]) == 1 else f"{name}#{key[7:19]}"
+        for digest, (name, key) in asked.items()
+    }
+
+
 def _local(name: str, attributes: Mapping[str, str]) -> op.LocalSource:
-    if "local.includepattern" in attributes:
-        raise DefinitionError("local sources with patterns of what to include are not possible")
     try:
         patterns = json.loads(attributes.get("local.excludepatterns", "[]"))
-        return op.LocalSource(name, tuple(str(pattern) for pattern in patterns))
+        ignore = tuple(str(pattern) for pattern in patterns)
+        return op.LocalSource(name, ignore)
     except (ValueError, TypeError):
         raise DefinitionError(f"the patterns of local source {name!r} are no list") from None
 

@@ -8,6 +8,7 @@ Read next: `decode_file`.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildkit.decode_file import as_tree
 from minibuild.buildkit.definition import SCRATCH
 from minibuild.errors import DefinitionError
 from minibuild.graph import op
@@ -30,7 +31,7 @@ def decode_exec(message: Any, inputs: Sequence[Vertex | None], note: Note) -> Ma
     if len(roots) != 1 or roots[0].mountType != _BIND or roots[0].selector not in ("", "/"):
         raise DefinitionError("a step needs one root, which is all of a tree")
     root = roots[0]
-    mounts = _Mounts(inputs, _at(inputs, root.input))
+    mounts = _Mounts(inputs, as_tree(_at(inputs, root.input)))
     for mount in body.mounts:
         if mount.dest != "/":
             mounts.add(mount)
@@ -117,12 +118,14 @@ class _Mounts:
         """Take one mount."""
         target = mount.dest.rstrip("/") or "/"
         if mount.mountType == _BIND:
+            source = _at(self._given, mount.input)
             if mount.output != SCRATCH:
                 self.outputs[mount.output] = len(self.made)
+                source = as_tree(source)
             self.made.append(
                 op.BindMount(
                     target,
-                    self._index(_at(self._given, mount.input)),
+                    self._index(source),
                     mount.selector or "/",
                     mount.readonly,
                     mount.output != SCRATCH,

@@ -34,6 +34,13 @@ def decode_file(body: Any, inputs: Sequence[Vertex | None], note: Note) -> dict[
     return outputs
 
 
+def as_tree(vertex: Vertex | None) -> Vertex | None:
+    """A folder of the client as a result, where one is needed: a copy of it."""
+    if vertex is None or not isinstance(vertex.op, op.LocalSource):
+        return vertex
+    return Vertex(op.File((op.Copy(1, (".",), "/"),)), (None, vertex), vertex.note)
+
+
 class _Chain(NamedTuple):
     """Actions on a base. `number` is that of the base among the inputs of the op."""
 
@@ -68,7 +75,7 @@ class _Decoder:
         """Take one action."""
         base = self._at(action.input)
         made = action.input - len(self._given)
-        chain = self._results[made] if made >= 0 else _Chain(action.input, (), (base,))
+        chain = self._results[made] if made >= 0 else _Chain(action.input, (), (as_tree(base),))
         kind = action.WhichOneof("action")
         if kind == "copy":
             copy = _copy(action.copy, _owner(action.copy, chain.number))

@@ -42,13 +42,18 @@ class Wanted(NamedTuple):
     name: str
     paths: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    include: Sequence[str] = ()
 
     def metadata(self) -> list[tuple[str, str]]:
         """The words of the call. Values that are not ASCII are escaped, all of their key."""
         from urllib.parse import quote
 
         found = [("dir-name", self.name)]
-        for key, values in (("followpaths", self.paths), ("exclude-patterns", self.exclude)):
+        for key, values in (
+            ("followpaths", self.paths),
+            ("exclude-patterns", self.exclude),
+            ("include-patterns", self.include),
+        ):
             escaped = not all(value.isascii() and value.isprintable() for value in values)
             found += [(key, quote(value) if escaped else value) for value in values]
             found += [(f"{key}-encoded", "1")] if escaped else []

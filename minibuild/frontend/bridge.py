@@ -18,11 +18,11 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 
 def frontend_of(request: BuildRequest, definition: Definition) -> Frontend:
     """The frontend that reads the definition. Raises `UsageError` and `HostError`."""
-    if request.graph is None:
+    if not request.graphs:
         return frontend_for(definition.source, request.build_args)
     from minibuild.frontend.graph import GraphFrontend
 
-    return GraphFrontend(request.graph)
+    return GraphFrontend(request.graphs)
 
 
 def frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:

@@ -45,7 +45,7 @@ class Definition(NamedTuple):
 
 def read_definition(request: BuildRequest) -> Definition:
     """Everything the request names, read and checked. Raises `DefinitionError`, `UsageError`."""
-    if request.graph is not None:
+    if request.graphs:
         return _of_graph(request)
     if is_web_address(request.file):
         request = request._replace(file="", dockerfile=_fetched(request.file, request.registries))

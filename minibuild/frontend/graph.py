@@ -5,7 +5,7 @@ which image a name means, and which context. As with a Dockerfile, a named conte
 an image of that name. Read next: `graph.state`, which makes such graphs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from minibuild.errors import DefinitionError
 from minibuild.graph.context import context_vertex
@@ -30,21 +30,24 @@ _SCRATCH = f"docker-image://{SCRATCH}"
 
 
 class GraphFrontend(Frontend):
-    """Takes a graph that is there already."""
+    """Takes graphs that are there already, one for each platform."""
 
     name = ""
 
-    def __init__(self, graph: FlatGraph) -> None:
-        self._graph = graph
+    def __init__(self, graphs: Sequence[FlatGraph]) -> None:
+        self._graphs = graphs
 
     def convert(
         self, request: FrontendRequest, resolver: ImageResolver, warn: Warn
     ) -> FrontendResult:
-        """The vertices of the graph."""
+        """The vertices of the graphs."""
         sources = _Sources(request, resolver)
-        config = self._graph.config
-        vertex = rebuilt(self._graph, sources.found)
-        return FrontendResult((Built(config.platform, vertex, config),))
+        return FrontendResult(
+            tuple(
+                Built(graph.config.platform, rebuilt(graph, sources.found), graph.config)
+                for graph in self._graphs
+            )
+        )
 
 
 class _Sources:

@@ -92,7 +92,7 @@ def request_of(recipe: Recipe, request: BuildRequest) -> BuildRequest:
     """The request, with a recipe for what is to be built."""
     if isinstance(recipe, str):
         return request._replace(dockerfile=recipe)
-    return request._replace(graph=recipe().flat())
+    return request._replace(graphs=(recipe().flat(),))
 
 
 def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:

@@ -23,13 +23,14 @@ def failure_of(error: BuildError, failed: Digest | None = None) -> Failure:
         return Failure("context canceled", CANCELLED)
     details = []
     if error.span is not None and error.source is not None:
-        line_range = {"start": {"line": error.span.first}, "end": {"line": error.span.last}}
+        lines = range(error.span.first, error.span.last + 1)
+        ranges = [{"start": {"line": line}, "end": {"line": line}} for line in lines]
         info = {
             "filename": error.source.name,
             "data": _base64(error.source.text.encode("utf-8", "surrogateescape")),
             "language": "Dockerfile",
         }
-        details.append(_detail("errdefs.Source", {"info": info, "ranges": [line_range]}))
+        details.append(_detail("errdefs.Source", {"info": info, "ranges": ranges}))
     if failed is not None:
         details.append(_detail("errdefs.Vertex", {"digest": failed}))
     if isinstance(error, StepFailed):

@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
-from minibuild.oci.model import parse_config
+from minibuild.events import Completed, Planned, Started, Status, VertexInfo
 from minibuild.rootless.parent import build_in_child
 from minibuild.serve.answers import answer_of, failure_of
 from minibuild.serve.attributes import output_attributes
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
-from minibuild.serve.filesync import send_file, send_folder
+from minibuild.serve.filesync import receive, send_file, send_folder
 from minibuild.serve.history import History
+from minibuild.serve.llb import returned
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream, set_time
@@ -33,7 +35,8 @@ _START_S = 15.0
 _STATUS_S = 6.0
 _MAX_ENDED = 32
 _OUTPUTS = ("oci", "docker", "image", "local", "tar")
-_CONFIG = "containerimage.config"
+_NAME = "image.name"
+_OF_FRONTENDS = "frontend."
 
 
 class Builder:
@@ -216,9 +219,10 @@ class Build:
         """The client's session. Raises `Failure`."""
         return self.builder.sessions.get(self.asked.Session)
 
-    def session_of(self, local: str) -> Session:
-        """The session that has a folder of the client, by its name there. Raises `Failure`."""
-        other = self.asked.FrontendAttrs.get(f"local-sessionid:{local}", "")
+    def session_of(self, local: str, named: str = "") -> Session:
+        """The session that has a folder of the client, by its name there, unless it is `named`.
+        Raises `Failure`."""
+        other = self.asked.FrontendAttrs.get(f"local-sessionid:{local}", "") or named
         return self.builder.sessions.get(other) if other else self.session
 
     # --- its work ---
@@ -229,40 +233,52 @@ class Build:
         self.results[name] = prepared
         return name
 
+    def result(self, name: str) -> Prepared:
+        """A result by its id. Raises `Failure`."""
+        if name not in self.results:
+            raise Failure(f"no such ref: {name}")
+        return self.results[name]
+
+    def receive(self, session: Session, wanted: Wanted, place: str, info: VertexInfo) -> None:
+        """Get a folder of the client, and report how far that is. Raises `Failure`."""
+        began = time.time()
+        self.status(Planned((info,)))
+        self.status(Started(info.digest, began))
+
+        def report(size_bytes: int, completed: float | None = None) -> None:
+            part = f"transferring {wanted.name}:"
+            self.status(Status(info.digest, part, size_bytes, 0, "B", began, completed))
+
+        try:
+            received = receive(session, wanted, place, report)
+        except Failure as failure:
+            self.status(Completed(info.digest, time.time(), error=failure.message))
+            raise
+        report(received, time.time())
+        self.status(Completed(info.digest, time.time()))
+
     def run(self, result: Any) -> dict[str, str]:
         """Build what the client handed back, and send the outputs. Returns the answer. Raises
         `Failure`."""
-        if result.WhichOneof("result") == "refs":
-            raise Failure("a client's own results for several platforms are not possible here")
-        if not result.ref.id:
-            return {}
-        exporters = self._exporters()
-        outputs = [self._output(number, exporter) for number, exporter in enumerate(exporters)]
-        self._configure(result.ref.id, result.metadata.get(_CONFIG, b""))
-        answer = answer_of(self.solve(result.ref.id, outputs))
+        exporters, metadata = self._exporters(), result.metadata
+        prepared = returned(self, result, exporting=bool(exporters))
+        answer = {k: v.decode() for k, v in metadata.items() if k.startswith(_OF_FRONTENDS)}
+        if prepared is None:
+            return answer
+        name = metadata.get(_NAME, b"").decode()
+        outputs = [self._output(n, exporter, name) for n, exporter in enumerate(exporters)]
+        with self._solving:
+            answer.update(answer_of(self._in_child(prepared, outputs)))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
         return answer
 
-    def _configure(self, name: str, config: bytes) -> None:
-        """Take the config of an image whose graph the client made itself."""
-        prepared = self.results.get(name)
-        if prepared is None or prepared.request.graph is None or not config:
-            return
-        try:
-            image = parse_config(config).image
-        except BuildError as error:
-            raise failure_of(error) from None
-        graph = prepared.request.graph._replace(config=image)
-        prepared.request = prepared.request._replace(graph=graph)
-
     def solve(self, name: str, outputs: Sequence[Output] = ()) -> BuildResult:
         """Build a result, in a process of its own; without outputs to fill the cache. Raises
         `Failure`."""
-        if name not in self.results:
-            raise Failure(f"no such ref: {name}")
+        prepared = self.result(name)
         with self._solving:
-            return self._in_child(self.results[name], outputs)
+            return self._in_child(prepared, outputs)
 
     def _in_child(self, prepared: Prepared, outputs: Sequence[Output]) -> BuildResult:
         request = prepared.complete(self)
@@ -290,14 +306,17 @@ class Build:
         )
         return [old]
 
-    def _output(self, number: int, exporter: Any) -> Output:
+    def _output(self, number: int, exporter: Any, name: str) -> Output:
         kind = exporter.Type
         if kind not in _OUTPUTS:
             raise Failure(f"exporter {kind!r} could not be found")
         if exporter.Attrs.get("tar") == "false":
             raise Failure("an OCI layout as a folder is not possible here: leave out tar=false")
         dest = "" if kind == "image" else os.path.join(self.folder, f"output-{number}")
-        return Output(kind, dest, output_attributes(kind, exporter.Attrs))
+        attributes = output_attributes(kind, exporter.Attrs)
+        if name and kind in ("docker", "image") and not attributes.get("name"):
+            attributes["name"] = name
+        return Output(kind, dest, attributes)
 
     def _send(self, number: int, kind: str, output: Output, answer: Mapping[str, str]) -> None:
         if kind == "image":

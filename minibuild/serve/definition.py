@@ -10,7 +10,7 @@ Read next: `needs`, `build`.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.packets import Wanted
@@ -18,20 +18,28 @@ from minibuild.buildkit.rpc import Failure
 from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
+from minibuild.linux.beneath import real_path
+from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
 from minibuild.serve.filesync import receive
 from minibuild.serve.lending import image_names
 from minibuild.serve.prepared import MAIN
-from minibuild.serve.session import Session
 from minibuild.serve.uploads import UPLOADED, fetch_upload
 from minibuild.session.environment import Environment
 from minibuild.session.request import BuildRequest
 from minibuild.session.scratch import scratch_folder
 
+if TYPE_CHECKING:
+    from minibuild.serve.build import Build
+
 _OFFICIAL = "docker/dockerfile"
 _NAMED = "context:"
-_LOCAL = "local:"
+_LOCAL = "local://"
+_SCHEMES = ("docker-image", "oci-layout", "local", "input")
+LOCALS = (MAIN, "dockerfile")
+"""Folders of a client that may be results of other builds of it."""
+
 _QUESTIONS: Mapping[str, Method] = {
     "frontend.lint": "lint",
     "frontend.outline": "outline",
@@ -60,14 +68,16 @@ def question(attributes: Attributes) -> Method | None:
 
 class Definition:
     """What a client wants built. `folders` has the names that the client gives to the folders of
-    contexts."""
+    contexts. `given` are folders of ours in the place of the client's, by its names."""
 
-    def __init__(self, attributes: Attributes, folder: str) -> None:
+    def __init__(self, attributes: Attributes, folder: str, given: Mapping[str, str] = {}) -> None:
         self.attributes = attributes
+        self._given = given
+        self._linked: str | None = None
         self._url = attributes.get("context", "")
         self._folder = folder
         self._uploaded = self._file = ""
-        self.folders = {} if self._url else {MAIN: MAIN}
+        self.folders = {} if self._url or MAIN in given else {MAIN: MAIN}
         for name, value in self._named(_LOCAL):
             self.folders[name] = value
 
@@ -75,41 +85,51 @@ class Definition:
         """The named contexts whose value begins so, without that beginning. A name that is for one
         platform alone is for all here."""
         for key, value in self.attributes.items():
-            if key.startswith(_NAMED) and value.startswith(prefix):
-                name = key.removeprefix(_NAMED).partition("::")[0]
-                yield name, value.removeprefix(prefix)
+            if key.startswith(_NAMED):
+                scheme, _, rest = value.partition(":")
+                if scheme in _SCHEMES and not rest.startswith("//"):
+                    value = f"{scheme}://{rest}"
+                if value.startswith(prefix):
+                    name = key.removeprefix(_NAMED).partition("::")[0]
+                    yield name, value.removeprefix(prefix)
 
     def inputs(self) -> dict[str, str]:
         """Contexts that are results of other builds of the client, and their names there."""
-        return dict(self._named("input:"))
+        return dict(self._named("input://"))
 
     def layouts(self) -> dict[str, str]:
         """Contexts that are images in OCI layouts of the client, and their addresses there."""
         return dict(self._named("oci-layout://"))
 
-    def fetch(self, session: Session) -> None:
+    def fetch(self, build: "Build") -> None:
         """Get the Dockerfile and the ignore files that the client has. Raises `Failure`."""
         if self._url.startswith(UPLOADED):
             self._uploaded = os.path.join(self._folder, ".uploaded")
-            fetch_upload(session, self._url, self._uploaded)
+            fetch_upload(build.session, self._url, self._uploaded)
         for name, local in self.folders.items():
             os.makedirs(self._empty(name))
-            receive(session, Wanted(local, [".dockerignore"]), self._empty(name))
+            receive(build.session_of(local), Wanted(local, [".dockerignore"]), self._empty(name))
         if not self._url or "dockerfilekey" in self.attributes:
-            self._fetch_dockerfile(session)
+            self._fetch_dockerfile(build)
 
-    def _fetch_dockerfile(self, session: Session) -> None:
-        place = os.path.join(self._folder, "definition")
-        os.makedirs(place)
+    def _fetch_dockerfile(self, build: "Build") -> None:
         given = self.attributes.get("filename", "") or "Dockerfile"
         names = [given, "dockerfile"] if given == "Dockerfile" else [given]
         local = self.attributes.get("dockerfilekey", "dockerfile")
-        receive(session, Wanted(local, [*names, f"{given}.dockerignore"]), place)
-        for name in names:
-            path = os.path.join(place, name)
-            if os.path.isfile(path) and not os.path.islink(path):
-                self._file = path
-                return
+        place = self._given.get(local, "")
+        if not place:
+            place = os.path.join(self._folder, "definition")
+            os.makedirs(place)
+            wanted = Wanted(local, [*names, f"{given}.dockerignore"])
+            receive(build.session_of(local), wanted, place)
+        with closing_fd(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+            for name in names:
+                real = os.path.join(place, real_path(fd, name))  # links stay inside
+                if os.path.isfile(real):
+                    self._file = os.path.join(place, name)
+                    if os.path.islink(self._file):
+                        self._linked = _text(real)
+                    return
         raise Failure(f"failed to read dockerfile: open {given}: no such file or directory")
 
     def _empty(self, name: str) -> str:
@@ -120,8 +140,7 @@ class Definition:
         """What may be names of images in the Dockerfile and among the contexts."""
         yield from (value for _, value in self._named("docker-image://"))
         if self._file:
-            with open(self._file, encoding="utf-8", errors="surrogateescape") as file:
-                yield from image_names(file.read())
+            yield from image_names(self._linked or _text(self._file))
 
     def request(self, extra: Mapping[str, Any], environment: Environment) -> BuildRequest:
         """The request, with these options more. Raises `Failure`."""
@@ -129,12 +148,18 @@ class Definition:
         contexts.update((name, self._empty(name)) for name in self.folders if name != MAIN)
         contexts.update(extra.get("contexts", {}))
         given = {**options(self.attributes), **extra, "contexts": contexts}
+        given["dockerfile"] = self._linked
         given["file"] = self._file or self.attributes.get("filename", "")
-        main = self._uploaded or self._url or self._empty(MAIN)
+        main = self._uploaded or self._url or self._given.get(MAIN) or self._empty(MAIN)
         try:
             return build_request(main, given, environment)
         except BuildError as error:
             raise failure_of(error) from None
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def ask(request: BuildRequest, method: Method, root: str, report: Report) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ Read next: `attributes`.
 
 import os
 import queue
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -32,10 +33,17 @@ _RECEIVE = "/moby.filesync.v1.FileSync/DiffCopy"
 _SEND = "/moby.filesync.v1.FileSend/DiffCopy"
 _MAX_QUEUED = 256
 _TURN_S = 0.1
+_REPORT_S = 0.1
 
 
-def receive(session: Session, wanted: Wanted, folder: str) -> int:
-    """Make `folder` what the client's folder is. Returns how many bytes were sent.
+def receive(
+    session: Session,
+    wanted: Wanted,
+    folder: str,
+    report: Callable[[int], None] = lambda size_bytes: None,
+) -> int:
+    """Make `folder` what the client's folder is. Returns how many bytes were sent; `report` is
+    called with the number of those so far, now and then.
 
     Raises `Failure`, also for what a client must not send.
     """
@@ -48,9 +56,13 @@ def receive(session: Session, wanted: Wanted, folder: str) -> int:
     try:
         with Cursor(root) as cursor:
             receiver = Receiver(cursor, lambda **fields: outgoing.put(packet(**fields)))
+            due = time.monotonic() + _REPORT_S
             for message in call:
                 if receiver.take(message):
                     break
+                if time.monotonic() > due:
+                    report(receiver.received_bytes)
+                    due = time.monotonic() + _REPORT_S
             receiver.check_end()
             return receiver.received_bytes
     except grpc.RpcError as error:

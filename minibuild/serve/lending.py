@@ -13,14 +13,17 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibuild.buildkit.rpc import Failure
 from minibuild.errors import DefinitionError
 from minibuild.graph.reference import parse_reference
 from minibuild.serve.session import Session, is_absent
-from minibuild.session.request import Secret, SshAgent
+from minibuild.session.request import BuildRequest, Secret, SshAgent
 from minibuild.startup.regex import regex
+
+if TYPE_CHECKING:
+    from minibuild.serve.build import Build
 
 _CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
 _SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"
@@ -56,6 +59,16 @@ def logins(session: Session, names: Iterable[str]) -> dict[str, tuple[str, str]]
         if answer.Secret:
             found[host] = (answer.Username, answer.Secret)
     return found
+
+
+def with_logins(build: "Build", made: BuildRequest, images: Iterable[str]) -> BuildRequest:
+    """The request with the client's logins for the registries that it may talk to."""
+    asked = build.asked
+    names = [name for e in asked.Exporters for name in e.Attrs.get("name", "").split(",")]
+    names += [c.Attrs.get("ref", "") for c in (*asked.Cache.Exports, *asked.Cache.Imports)]
+    found = logins(build.session, [*images, *filter(None, names)])
+    passwords = {**made.registries.passwords, **found}
+    return made._replace(registries=made.registries._replace(passwords=passwords))
 
 
 def secrets(session: Session, ids: Iterable[str]) -> tuple[Secret, ...]:

@@ -5,13 +5,17 @@ before the build. Read next: `build`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minibuild.buildkit.decode import local_names
 from minibuild.buildkit.packets import Wanted
-from minibuild.buildkit.rpc import Types
+from minibuild.buildkit.rpc import Failure, Types
+from minibuild.digest import digest_bytes
+from minibuild.events import VertexInfo
 
 _NAMED = "context:"
+_LISTS = ("followpaths", "excludepatterns", "includepattern")
 
 
 class Needs:
@@ -23,9 +27,28 @@ class Needs:
         self.secrets: set[str] = set()
         self.agents: set[str] = set()
         self.images: set[str] = set()
+        self.sessions: dict[str, str] = {}
+        self.vertices: dict[str, VertexInfo] = {}
 
     def add(self, definition: Any) -> None:
-        """Read a definition."""
+        """Read the graph of a Dockerfile. Those of its other platforms read the same folders."""
+        for op, info in self._ops(definition):
+            scheme, _, rest = op.source.identifier.partition("://")
+            if scheme == "local":
+                self.vertices[self._context(rest, op.source.attrs)] = info
+
+    def add_llb(self, definition: Any) -> None:
+        """Read a definition that a client made itself. Each of its local sources has a folder."""
+        names = local_names(definition)
+        for op, info in self._ops(definition):
+            _, _, rest = op.source.identifier.partition("://")
+            if info.digest in names:
+                key = names[info.digest]
+                self.vertices[key] = info
+                self.wanted[key] = _wanted(rest, op.source.attrs)
+                self.sessions[key] = op.source.attrs.get("local.session", "")
+
+    def _ops(self, definition: Any) -> Iterator[tuple[Any, VertexInfo]]:
         for data in getattr(definition, "def"):
             op = self._types["Op"].FromString(data)
             self._source(op.source.identifier, op.source.attrs)
@@ -35,18 +58,24 @@ class Needs:
                     self.secrets.add(mount.secretOpt.ID)
                 if mount.HasField("SSHOpt"):
                     self.agents.add(mount.SSHOpt.ID or "default")
+            digest = digest_bytes(data)
+            name = definition.metadata[digest].description.get("llb.customname", "")
+            yield op, VertexInfo(digest, name or op.source.identifier)
+
+    def _context(self, local: str, attributes: Mapping[str, str]) -> str:
+        wanted = _wanted(local, attributes)
+        name = attributes.get("local.sharedkeyhint", local).removeprefix(_NAMED)
+        before = self.wanted.get(name)
+        if before is not None:  # of another platform; no paths are all
+            every = bool(wanted.paths) and bool(before.paths)
+            paths = sorted({*wanted.paths, *before.paths}) if every else []
+            wanted = wanted._replace(paths=paths)
+        self.wanted[name] = wanted
+        return name
 
     def _source(self, identifier: str, attributes: Mapping[str, str]) -> None:
         scheme, _, rest = identifier.partition("://")
-        if scheme == "local":
-            paths = json.loads(attributes.get("local.followpaths", "[]"))
-            exclude = json.loads(attributes.get("local.excludepatterns", "[]"))
-            name = attributes.get("local.sharedkeyhint", rest).removeprefix(_NAMED)
-            before = self.wanted.get(name)
-            if before is not None:  # of another platform; no paths are all
-                paths = sorted({*paths, *before.paths}) if paths and before.paths else []
-            self.wanted[name] = Wanted(rest, paths, exclude)
-        elif scheme == "docker-image":
+        if scheme == "docker-image":
             self.images.add(rest)
         elif scheme in ("git", "http", "https"):
             self._from_the_web(scheme, rest.partition("/")[0].rpartition("@")[2])
@@ -58,3 +87,12 @@ class Needs:
         kind, separator = ("GIT", ".") if scheme == "git" else ("HTTP", "_")
         for what in ("TOKEN", "HEADER"):
             self.secrets.update((f"{kind}_AUTH_{what}", f"{kind}_AUTH_{what}{separator}{host}"))
+
+
+def _wanted(local: str, attributes: Mapping[str, str]) -> Wanted:
+    """What a local source asks of the client's folder. Raises `Failure`."""
+    try:
+        lists = [json.loads(attributes.get(f"local.{key}", "[]")) for key in _LISTS]
+        return Wanted(local, *([str(item) for item in items] for items in lists))
+    except (ValueError, TypeError):
+        raise Failure(f"the patterns of local source {local!r} are no list") from None

@@ -7,11 +7,9 @@ Read next: `build`.
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from minibuild.buildkit.packets import Wanted
 from minibuild.errors import SourceText
-from minibuild.serve.filesync import receive
 from minibuild.serve.lending import agents, secrets
 from minibuild.serve.needs import Needs
 from minibuild.session.request import BuildRequest
@@ -25,7 +23,9 @@ MAIN = "context"
 
 class Prepared:
     """One result that a client may ask for. `folders` maps contexts to the client's names, and
-    `sources` names to the texts that a graph of the client was made from."""
+    `sources` names to the texts that a graph of the client was made from. `definition` is the
+    graph as the client knows it, with the `config` of its image. The results of one Dockerfile for
+    several platforms are one `whole`."""
 
     def __init__(
         self,
@@ -33,13 +33,27 @@ class Prepared:
         folders: Mapping[str, str],
         needs: Needs,
         sources: Mapping[str, SourceText] = {},
+        definition: Any = None,
+        config: bytes = b"",
     ) -> None:
         self.request = request
+        self.definition = definition
+        self.config = config
+        self.whole: Prepared | None = None
+        self.parts: list[Prepared | None] = []
         self.sources = sources
         self._folders = folders
         self._needs = needs
         self._complete = False
         self._lock = threading.Lock()
+
+    def part(self, request: BuildRequest, definition: Any, config: bytes) -> "Prepared":
+        """One of the results that this is the whole of."""
+        needs, sources = self._needs, self.sources
+        made = Prepared(request, self._folders, needs, sources, definition, config)
+        made.whole = self
+        self.parts.append(made)
+        return made
 
     def complete(self, build: "Build") -> BuildRequest:
         """The request with all that the client has. Raises `Failure`."""
@@ -62,11 +76,12 @@ class Prepared:
     def _receive(self, build: "Build", name: str) -> str:
         """The client's folder of a context, here: what the graph reads of it."""
         local = self._folders[name]
-        session = build.session_of(local)
+        session = build.session_of(local, self._needs.sessions.get(name, ""))
         place = build.resources.enter_context(
-            build.builder.folders.folder(session.shared_key, local)
+            build.builder.folders.folder(session.shared_key, name if name != MAIN else local)
         )
         wanted = self._needs.wanted.get(name)
         if wanted is not None:
-            receive(session, Wanted(local, wanted.paths, wanted.exclude), place)
+            info = self._needs.vertices[name]
+            build.receive(session, wanted._replace(name=local), place, info)
         return place

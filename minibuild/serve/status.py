@@ -47,7 +47,7 @@ class StatusStream:
         self._known: dict[Digest, VertexInfo] = {}
         self._running: dict[Digest, float] = {}
         self._ended: dict[Digest, bool] = {}
-        self.warnings = 0
+        self._warned: set[Warned] = set()
         self.failed: Digest | None = None
         self.source: SourceText | None = None
 
@@ -60,6 +60,11 @@ class StatusStream:
     def completed(self) -> int:
         """How many of them were done, or known already."""
         return len(self._ended)
+
+    @property
+    def warnings(self) -> int:
+        """How many warnings there were."""
+        return len(self._warned)
 
     @property
     def cached(self) -> int:
@@ -112,7 +117,6 @@ class StatusStream:
                 for field in (status.timestamp, status.started, status.completed):
                     set_time(field, moment)
             case Warned():
-                self.warnings += 1
                 self._warning(message, event)
         return message
 
@@ -122,8 +126,13 @@ class StatusStream:
         return message.vertexes.add(digest=digest, name=name, inputs=inputs)
 
     def _status(self, message: Any, event: Status) -> None:
+        doing, space, _ = event.part.partition(" ")
         status = message.statuses.add(
-            ID=event.part, vertex=event.vertex, current=event.current, total=event.total
+            ID=event.part,
+            vertex=event.vertex,
+            name=doing if space else "",
+            current=event.current,
+            total=event.total,
         )
         set_time(status.started, event.started)
         set_time(status.timestamp, event.started if event.completed is None else event.completed)
@@ -131,11 +140,15 @@ class StatusStream:
             set_time(status.completed, event.completed)
 
     def _warning(self, message: Any, event: Warned) -> None:
+        if event in self._warned:
+            return  # A Dockerfile is read for its graph, and again for the build.
+        self._warned.add(event)
         rule = f"{event.rule}: " if event.rule else ""
+        line = f" (line {event.span.first})" if event.rule and event.span is not None else ""
         warning = message.warnings.add(
             vertex=digest_strings(["warning", event.rule, event.message]),
             level=1,
-            short=_bytes(f"{rule}{event.message}"),
+            short=_bytes(f"{rule}{event.message}{line}"),
             detail=[_bytes(event.detail)] if event.detail else [],
             url=event.url,
         )

@@ -174,10 +174,10 @@ class BuildRequest(NamedTuple):
     no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
     `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
     has), `always` or `never`. `jobs` 0 lets the scheduler choose. With `keep_failed` the store
-    keeps what a failed step left. A `graph` takes the place of a Dockerfile; its local sources are
-    `contexts`, and `context` is the one of that name. With `squash` images have one layer on top of
-    their base. With `no_record` nothing is kept that explains the build later.
-    `report_file` is where a page about the build is written, which needs the record.
+    keeps what a failed step left. `graphs`, one for each platform, take the place of a Dockerfile;
+    their local sources are `contexts`, and `context` is the one of that name. With `squash` images
+    have one layer on top of their base. With `no_record` nothing is kept that explains the build
+    later. `report_file` is where a page about the build is written, which needs the record.
     """
 
     context: str = "."
@@ -207,7 +207,7 @@ class BuildRequest(NamedTuple):
     keep_failed: bool = False
     lab: str = ""
     registries: RegistryAccess = RegistryAccess()
-    graph: "FlatGraph | None" = None
+    graphs: "tuple[FlatGraph, ...]" = ()
     cache_to: tuple[CachePlace, ...] = ()
     cache_from: tuple[CachePlace, ...] = ()
     cache_mount_to: tuple[CacheMountPlace, ...] = ()
@@ -231,7 +231,7 @@ class BuildRequest(NamedTuple):
                 f"invalid boolean value for BUILDKIT_MULTI_PLATFORM: {text}",
                 hint="write true or false",
             ) from None
-        return asked or len(self.platforms) > 1
+        return asked or max(len(self.platforms), len(self.graphs)) > 1
 
 
 class LayerInfo(NamedTuple):

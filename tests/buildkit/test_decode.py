@@ -127,7 +127,6 @@ def copying(body: Any, **flags: Any) -> None:
     ("given", "message"),
     [
         ([source("s3://x")], "sources of the kind 's3' are not possible"),
-        ([source("local://x", local_includepattern="[]")], "patterns of what to include"),
         ([source("local://x", local_excludepatterns="{")], "are no list"),
         ([source("https://x/y", http_perm="rwx")], "makes no sense"),
         ([source(), run(lambda b: b.mounts.add(dest="/x", input=7))], "names input 7"),

@@ -234,6 +234,6 @@ def test_a_context_that_is_not_there() -> None:
     from minibuild.frontend.definition import read_definition
     from minibuild.session.request import BuildRequest
 
-    request = BuildRequest(graph=scratch().flat(), contexts={"x": "/no/such/folder"})
+    request = BuildRequest(graphs=(scratch().flat(),), contexts={"x": "/no/such/folder"})
     with pytest.raises(UsageError, match="'x'"):
         read_definition(request)

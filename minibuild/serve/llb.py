@@ -1,0 +1,158 @@
+"""Definitions of LLB, which clients make themselves, as builds.
+
+Comes in: a definition. Goes out: a `Prepared`, whose graph takes the place of a Dockerfile. A
+result that a client hands back may be several definitions, one for each platform, with the config
+of an image for each.
+Rules: moby/buildkit `exporter/containerimage/exptypes`. Read next: `gateway`.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from minibuild.buildflags.request import build_request
+from minibuild.buildkit.decode import decode
+from minibuild.buildkit.rpc import Failure
+from minibuild.errors import BuildError, SourceText
+from minibuild.graph.flat import flatten
+from minibuild.graph.image import ImageConfig
+from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.oci.model import parse_config
+from minibuild.serve.answers import failure_of
+from minibuild.serve.attributes import cache_place, options
+from minibuild.serve.lending import with_logins
+from minibuild.serve.needs import Needs
+from minibuild.serve.prepared import Prepared
+
+if TYPE_CHECKING:
+    from minibuild.serve.build import Build
+
+CONFIG = "containerimage.config"
+PLATFORMS = "refs.platforms"
+_MULTI_PLATFORM = "BUILDKIT_MULTI_PLATFORM"
+_EPOCH = "SOURCE_DATE_EPOCH"
+_ATTRIBUTES = ("build_args", "attestations")
+
+
+class Part:
+    """One image of a result: a definition, and what the client says of the image."""
+
+    def __init__(self, definition: Any, platform: Platform, config: bytes = b"") -> None:
+        self.definition = definition
+        self._platform = platform
+        self._config = config
+
+    def config(self) -> ImageConfig:
+        """The config of the image. Raises `Failure`."""
+        if not self._config:
+            return ImageConfig(self._platform, {})
+        try:
+            return parse_config(self._config).image
+        except BuildError as error:
+            raise failure_of(error) from None
+
+
+def common_options(build: "Build") -> dict[str, Any]:
+    """What a client asks of a build, whatever its definition is."""
+    asked = build.asked
+    return {
+        "allow": list(asked.Entitlements),
+        "cache_to": [cache_place(place.Type, place.Attrs) for place in asked.Cache.Exports],
+    }
+
+
+def prepare(build: "Build", *parts: Part, multi: bool = False) -> Prepared:
+    """The build of definitions. `multi`: the outputs are those for several platforms, however many
+    there are. Raises `Failure`."""
+    types = build.builder.types
+    graphs, needs, sources = [], Needs(types), dict[str, SourceText]()
+    for part in parts:
+        try:
+            vertex = decode(part.definition)
+        except BuildError as error:
+            raise failure_of(error) from None
+        graphs.append(flatten(vertex, part.config()))
+        needs.add_llb(part.definition)
+        for info in part.definition.Source.infos:
+            text = info.data.decode("utf-8", "surrogateescape")
+            sources[info.filename] = SourceText(info.filename, text)
+    attributes = options(build.asked.FrontendAttrs)
+    given = {**common_options(build), "graphs": tuple(graphs)}
+    given.update((name, attributes[name]) for name in _ATTRIBUTES if name in attributes)
+    arguments = given.pop("build_args", {})
+    given["build_args"] = {k: v for k, v in arguments.items() if k == _EPOCH}
+    given["build_args"].update({_MULTI_PLATFORM: "true"} if multi else {})
+    given["cache_from"] = [cache_place(p.Type, p.Attrs) for p in build.asked.Cache.Imports]
+    try:
+        made = build_request(build.folder, given, build.builder.environment)
+    except BuildError as error:
+        raise failure_of(error) from None
+    folders = {key: wanted.name for key, wanted in needs.wanted.items()}
+    return Prepared(with_logins(build, made, needs.images), folders, needs, sources)
+
+
+def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
+    """What a client wants of its results; None if that is nothing. Raises `Failure`."""
+    if result.WhichOneof("result") == "refs":
+        return _several(build, result)
+    metadata = result.metadata
+    if not result.ref.id:
+        return prepare(build, _part(build, None, metadata, "")) if exporting else None
+    prepared = build.result(result.ref.id)
+    config = metadata.get(CONFIG, b"")
+    if prepared.config == config or not (config or prepared.request.graphs):
+        return prepared
+    return prepare(build, _part(build, prepared, metadata, ""))
+
+
+def _several(build: "Build", result: Any) -> Prepared:
+    """The results for several platforms: those of one Dockerfile, or any."""
+    refs, metadata = result.refs.refs, result.metadata
+    try:
+        document = json.loads(metadata.get(PLATFORMS, b"{}"))
+        names = [(str(one["ID"]), one["Platform"]) for one in document.get("Platforms", [])]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Failure(f"invalid {PLATFORMS} of a result") from None
+    if not names:
+        names = [(name, {}) for name in refs]
+    for name, _ in names:
+        if name not in refs:
+            raise Failure(f"failed to find ref for ID {name}")
+    prepared = [build.result(refs[name].id) if refs[name].id else None for name, _ in names]
+    first = prepared[0] if prepared else None
+    if first is not None and first.whole is not None and len(first.whole.parts) == len(names):
+        configs = [metadata.get(f"{CONFIG}/{name}", b"") for name, _ in names]
+        if prepared == first.whole.parts and configs == [part.config for part in prepared if part]:
+            return first.whole
+    parts = [
+        _part(build, one, metadata, f"/{name}", _platform(name, data))
+        for one, (name, data) in zip(prepared, names, strict=True)
+    ]
+    return prepare(build, *parts, multi=True)
+
+
+def _part(
+    build: "Build",
+    prepared: Prepared | None,
+    metadata: Mapping[str, bytes],
+    suffix: str,
+    platform: Platform | None = None,
+) -> Part:
+    definition = build.builder.types["Definition"]() if prepared is None else prepared.definition
+    config = metadata.get(f"{CONFIG}{suffix}", b"")
+    return Part(definition, platform or host_platform(), config)
+
+
+def _platform(name: str, data: Mapping[str, Any]) -> Platform:
+    if data.get("os"):
+        return Platform(
+            data["os"],
+            data.get("architecture", ""),
+            data.get("variant", ""),
+            data.get("os.version", ""),
+            tuple(data.get("os.features", ())),
+        )
+    try:
+        return parse_platform(name)
+    except BuildError as error:
+        raise failure_of(error) from None
