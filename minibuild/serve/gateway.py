@@ -25,7 +25,7 @@ from minibuild.serve.definition import (
     question,
 )
 from minibuild.serve.lending import with_logins
-from minibuild.serve.llb import CONFIG, PLATFORMS, Part, common_options, prepare
+from minibuild.serve.llb import CONFIG, PLATFORMS, ResultPart, common_options, prepare
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.uploads import fetch_layout
@@ -46,7 +46,7 @@ class Gateway:
         """The result of a call: of a definition, or of a frontend's attributes. Raises
         `Failure`."""
         if getattr(request.Definition, "def"):
-            part = Part(request.Definition, host_platform())
+            part = ResultPart(request.Definition, host_platform())
             result = build.builder.types["Result"]()
             _offer(build, result.ref, prepare(build, part), request.Definition)
             return result
@@ -137,7 +137,10 @@ def _offer(build: Build, ref: Any, prepared: Prepared, definition: Any) -> None:
 def _made(build: Build, definition: Any, output: Output) -> None:
     """Write what a definition gives. It may be the result of another build of the client."""
     offered = build.builder.offered(definition)
-    other, result = offered or (build, build.add(prepare(build, Part(definition, host_platform()))))
+    other, result = offered or (
+        build,
+        build.add(prepare(build, ResultPart(definition, host_platform()))),
+    )
     other.solve(result, [output])
 
 

@@ -34,7 +34,7 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 _ATTRIBUTES = ("build_args", "attestations")
 
 
-class Part:
+class ResultPart:
     """One image of a result: a definition, and what the client says of the image."""
 
     def __init__(self, definition: Any, platform: Platform, config: bytes = b"") -> None:
@@ -61,7 +61,7 @@ def common_options(build: "Build") -> dict[str, Any]:
     }
 
 
-def prepare(build: "Build", *parts: Part, multi: bool = False) -> Prepared:
+def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared:
     """The build of definitions. `multi`: the outputs are those for several platforms, however many
     there are. Raises `Failure`."""
     types = build.builder.types
@@ -137,10 +137,10 @@ def _part(
     metadata: Mapping[str, bytes],
     suffix: str,
     platform: Platform | None = None,
-) -> Part:
+) -> ResultPart:
     definition = build.builder.types["Definition"]() if prepared is None else prepared.definition
     config = metadata.get(f"{CONFIG}{suffix}", b"")
-    return Part(definition, platform or host_platform(), config)
+    return ResultPart(definition, platform or host_platform(), config)
 
 
 def _platform(name: str, data: Mapping[str, Any]) -> Platform:
