@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from typing import Literal
 
-from minibuild.linux import capabilities
+from minibuild.linux import capabilities, syscalls
 from minibuild.startup.tuples import NamedTuple
 
 HELPERS = ("newuidmap", "newgidmap")
@@ -159,7 +159,8 @@ def _this_account() -> Account:
         parse_id_map(_read("/proc/self/gid_map")),
         parse_subordinate(_read("/etc/subuid"), names),
         parse_subordinate(_read("/etc/subgid"), names),
-        find_helpers(),
+        # They are set-user-id programs, which no_new_privs keeps from being that.
+        None if syscalls.prctl(syscalls.PR_GET_NO_NEW_PRIVS) else find_helpers(),
     )
 
 

@@ -40,20 +40,30 @@ def require_namespaces() -> None:
     for that."""
     if not needs_user_namespace():
         return
-    code = errno_of_user_namespace()
-    reason = os.strerror(code) if code else "they may not mount"
+    code = errno_of_user_namespace() or errno.EPERM
     raise NamespaceRefused(
-        f"a RUN needs namespaces of its own, and this host refuses them: {reason}",
-        hint=advice(code or errno.EPERM),
+        f"a RUN needs namespaces of its own, and this host refuses them: {os.strerror(code)}",
+        hint=advice(code),
     )
 
 
+def _may_enter_a_useless_one() -> bool:
+    """Whether AppArmor may let this process enter a user namespace, and then mount nothing there.
+    By then it could not go back."""
+    try:
+        with open("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "rb") as file:
+            return file.read().strip() == b"1"
+    except OSError:
+        return False
+
+
 def errno_of_user_namespace() -> int:
-    """0 if unshare(2) of a user namespace works, else why not."""
+    """0 if a process may enter a user namespace and mount there, else why not."""
     pid = os.fork()
     if pid == 0:
         try:
             syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+            syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
         except OSError as error:
             os._exit(error.errno or 255)
         os._exit(0)
@@ -77,6 +87,8 @@ def enter_user_namespace(plan: "IdMapPlan") -> None:
     The process must have a single thread. Raises `NamespaceRefused` if the host forbids it, and
     `HostError` if it allows it and the maps are wrong.
     """
+    if _may_enter_a_useless_one() and (code := errno_of_user_namespace()):
+        raise NamespaceRefused("AppArmor lets no user namespace mount", hint=advice(code))
     writers = _start_writers(plan)
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)

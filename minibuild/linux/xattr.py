@@ -24,6 +24,9 @@ Target = int | str | bytes
 CAPABILITY = "security.capability"
 """What a program may do without root: the one attribute that belongs to the data of a file."""
 
+_CAPABILITY = "user.minibuild.capability"
+"""Stands for `CAPABILITY`, which an ordinary account may not set."""
+
 OVERLAY = ("trusted.overlay.", "user.overlay.")
 """How the names of overlayfs's own attributes begin. They make sense in one stack only."""
 
@@ -81,12 +84,11 @@ def is_pyxattr() -> bool:
 def get(target: Target, name: str) -> bytes | None:
     """The value of one attribute; None if it is not set, or cannot be."""
     try:
-        value = _library().get(target, os.fsencode(name), nofollow=not isinstance(target, int))
+        return _library().get(target, os.fsencode(name), nofollow=not isinstance(target, int))
     except OSError as error:
-        if error.errno in _NONE:
-            return None
-        raise
-    return value
+        if error.errno not in _NONE:
+            raise
+    return get(target, _CAPABILITY) if name == CAPABILITY else None
 
 
 def names(target: Target) -> list[str]:
@@ -97,7 +99,8 @@ def names(target: Target) -> list[str]:
         if error.errno in _NONE:
             return []
         raise
-    return [os.fsdecode(name) for name in found]
+    shown = [os.fsdecode(name) for name in found]
+    return [CAPABILITY if name == _CAPABILITY else name for name in shown]
 
 
 def get_all(target: Target) -> dict[str, bytes]:
@@ -116,6 +119,8 @@ def set(target: Target, name: str, value: bytes, *, tolerant: bool = False) -> b
     try:
         _library().set(target, os.fsencode(name), value, nofollow=not isinstance(target, int))
     except OSError as error:
+        if error.errno == errno.EPERM and name == CAPABILITY:
+            return set(target, _CAPABILITY, value, tolerant=tolerant)
         if tolerant and error.errno in (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL):
             return False
         if error.errno == errno.ENOSPC and _has_room(target):
@@ -155,6 +160,8 @@ def set_all(target: Target, attributes: Mapping[str, bytes], *, tolerant: bool =
 
 def remove(target: Target, name: str) -> None:
     """Remove one attribute; it is fine if it is not there."""
+    if name == CAPABILITY:
+        remove(target, _CAPABILITY)
     try:
         _library().remove(target, os.fsencode(name), nofollow=not isinstance(target, int))
     except OSError as error:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from minibuild.cache.results import Result
+from minibuild.cache.results import DiffRow, Result
 from minibuild.errors import located
 from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
@@ -24,7 +24,7 @@ from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
 from minibuild.linux.beneath import lstat
 from minibuild.linux.descriptors import closing_fd
-from minibuild.snapshot.api import SnapshotID
+from minibuild.snapshot.api import MergeSnapshotter, SnapshotID
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex, readers
@@ -117,14 +117,27 @@ def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], b
         below = below.inputs[0] if below.inputs else None
 
     def copied(path: str) -> bool:
-        if snapshots.whiteouts == "plain":
-            return False  # Each snapshot is a whole copy: it does not say what is new in it.
         rows = [build.worker.diffs.get(key) for key in base[len(base) - copies :]]
-        return any(row.upper and _holds(snapshots.layer_dir(row.upper), path) for row in rows)
+        return any(_is_new(snapshots, row, path) for row in rows)
 
     return copied
 
 
-def _holds(folder: str, path: str) -> bool:
+def _is_new(snapshots: MergeSnapshotter, row: DiffRow, path: str) -> bool:
+    """Whether a path is one of those that a diff has, as far as its tree tells."""
+    if row.upper is None:
+        return False
+    found = _status(snapshots.layer_dir(row.upper), path)
+    if snapshots.whiteouts == "plain" and row.lower is not None:
+        # The directory is a whole copy: what is as below is not new in it.
+        return found != _status(snapshots.layer_dir(row.lower), path)
+    return found is not None
+
+
+def _status(folder: str, path: str) -> tuple[int, ...] | None:
+    """What a copy of a file has in common with it, as far as lstat(2) tells; None for no file."""
     with closing_fd(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        return lstat(fd, path) is not None
+        found = lstat(fd, path)
+    if found is None:
+        return None
+    return found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns

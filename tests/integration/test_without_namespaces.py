@@ -5,10 +5,13 @@ of docker, others in the strictest of pods. `none` is the host as it is. The ima
 their digests stand here.
 """
 
+import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,84 @@ class Pod(Cli):
 @pytest.fixture
 def pod(tmp_path: Path) -> Pod:
     return Pod(str(tmp_path / "pod-store"))
+
+
+# --- The same images ------------------------------------------------------------------------------
+
+
+CASES = {
+    "the same copy again": (
+        "FROM scratch\nCOPY a /x/a\nCOPY later /x/a\nCOPY . /y/\nCOPY dir /y/dir\n",
+        "sha256:19ebae7ca8ad8448f66c128a0888054b989a24a16d2e97749baa8042c1675deb",
+    ),
+    "capabilities": (
+        "FROM scratch AS t\nADD odd.tar /odd/\nFROM t\nCOPY a /a\nCOPY --from=t /odd /again/\n",
+        "sha256:e4e95d04368f552f327a3a94bc4b84d51ff6d3ceaa3d1bc43e0bf598127763b4",
+    ),
+}
+"""Dockerfiles, and the digest of what root makes of them on a host with namespaces."""
+
+CAPABLE = b"\1\0\0\2\0\x20" + bytes(14)
+
+
+def odd_archive() -> bytes:
+    """What an ordinary account cannot make."""
+    made = BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, kind, mode, to in (
+            ("suid", tarfile.REGTYPE, 0o4755, ""),
+            ("fifo", tarfile.FIFOTYPE, 0o600, ""),
+            ("hard", tarfile.LNKTYPE, 0o644, "suid"),
+            ("null", tarfile.CHRTYPE, 0o666, ""),
+            ("ping", tarfile.REGTYPE, 0o755, ""),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode, entry.linkname = kind, mode, to
+            entry.mtime, entry.devmajor, entry.devminor = 1_600_000_000, 1, 3
+            if name == "ping":
+                capable = CAPABLE.decode("latin-1")
+                entry.pax_headers = {"SCHILY.xattr.security.capability": capable}
+            entry.size = 1 if kind == tarfile.REGTYPE else 0
+            tar.addfile(entry, BytesIO(b"x"))
+    return made.getvalue()
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of one account."""
+    folder = tmp_path_factory.mktemp("odd")
+    for name in ("a", "dir/b", "dir/sub/c"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "odd.tar").write_bytes(odd_archive())
+    (folder / "later").write_text("a")
+    os.utime(folder / "later", (1_800_000_000, 1_800_000_000))
+    os.link(folder / "a", folder / "hard")
+    os.symlink("a", folder / "sym")
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    folder.parent.chmod(0o755)
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("where", ["host", "pod"] if KIND == "default" else ["host"])
+@pytest.mark.parametrize("case", CASES)
+def test_images_are_the_same(
+    cli: Cli, pod: Pod, context: Path, tmp_path: Path, case: str, where: str
+) -> None:
+    text, digest = CASES[case]
+    (tmp_path / "Dockerfile").write_text(text)
+    tool = cli if where == "host" else pod
+    attributes = f"type=oci,dest={tmp_path}/out,tar=false,rewrite-timestamp=true"
+    tool(
+        *("build", "--platform=linux/amd64", f"--output={attributes},compression=uncompressed"),
+        *(f"--file={tmp_path}/Dockerfile", "--build-arg=SOURCE_DATE_EPOCH=1700000000"),
+        str(context),
+    )
+    image = json.loads((tmp_path / "out/index.json").read_text())["manifests"][0]
+    assert image["digest"] == digest
 
 
 # --- A RUN that has to run ------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minibuild.linux import capabilities, idmap
+from minibuild.linux import capabilities, idmap, syscalls
 from minibuild.linux.idmap import (
     Account,
     IdMapPlan,
@@ -131,6 +131,16 @@ def test_the_plan_of_an_account_with_subordinate_ids(files: dict[str, str]) -> N
         (Range(0, 43, 1), Range(1, 200000, 20)),
         HELPERS,
     )
+
+
+@pytest.mark.usefixtures("account")
+def test_no_new_privs_takes_the_helpers_away(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be started as what they are, and without a privilege."""
+    files |= {"/etc/subuid": "me:100000:10\n", "/etc/subgid": "me:200000:20\n"}
+    monkeypatch.setattr(syscalls, "prctl", lambda asked: asked == syscalls.PR_GET_NO_NEW_PRIVS)
+    assert plan_id_maps() == IdMapPlan("single", (Range(0, 4242, 1),), (Range(0, 43, 1),))
 
 
 @pytest.mark.usefixtures("account")

@@ -1,5 +1,6 @@
 """Extended attributes: by pyxattr, and without it where another package has its name."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -129,3 +130,21 @@ def test_those_of_overlayfs_are_its_own(tmp_path: Path) -> None:
     assert xattr.get_all(path) == {}
     xattr.set(path, "user.overlays", b"2")
     assert xattr.get_all(path) == {"user.overlays": b"2"}
+
+
+@pytest.mark.usefixtures("library")
+def test_a_capability_that_may_not_be_set(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another attribute stands for it, which shows nowhere."""
+
+    def refuse(target: object, name: bytes, *_: object, **flags: object) -> None:
+        if name.startswith(b"security."):
+            raise PermissionError(errno.EPERM, "refused")
+        set_it(target, name, *_, **flags)
+
+    set_it = xattr._library().set
+    monkeypatch.setattr(xattr._library(), "set", refuse)
+    assert xattr.set(file, xattr.CAPABILITY, b"value")
+    assert xattr.get_all(file) == {xattr.CAPABILITY: b"value"}
+    assert not xattr.set(file, "security.other", b"", tolerant=True)
+    xattr.remove(file, xattr.CAPABILITY)
+    assert os.listxattr(file) == []
