@@ -19,6 +19,7 @@ OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 UNKNOWN = 2
 CANCELLED = 1
 NOT_FOUND = 5
+ALREADY_EXISTS = 6
 UNIMPLEMENTED = 12
 
 

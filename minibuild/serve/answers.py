@@ -35,7 +35,7 @@ def failure_of(error: BuildError, failed: Digest | None = None) -> Failure:
         details.append(_detail("errdefs.Vertex", {"digest": failed}))
     if isinstance(error, StepFailed):
         exit_code = {"Code": error.code}
-        details.append(_detail("frontend/gateway/pb.ExitMessage", exit_code))
+        details.append(_detail("gatewayapi.ExitMessage", exit_code))
         return Failure(error.message, UNKNOWN, details)
     hint = f" ({error.hint})" if error.hint else ""
     return Failure(f"{error.message}{hint}", UNKNOWN, details)

@@ -35,7 +35,7 @@ _LIMITS = {
 # Of outputs: what minibuild knows under the same name. BuildKit leaves out what it does not know.
 _IMAGE_KEYS = frozenset(
     "name compression compression-level force-compression oci-mediatypes oci-artifact "
-    "rewrite-timestamp source-date-epoch".split()
+    "rewrite-timestamp source-date-epoch tar".split()
 )
 _OUTPUT_KEYS: Mapping[str, frozenset[str]] = {
     "oci": _IMAGE_KEYS,
@@ -60,9 +60,7 @@ def options(attributes: Attributes) -> dict[str, Any]:
         "pull": _choice(attributes, "image-resolve-mode", _PULLS),
         "add_hosts": [_host(item) for item in _listed(attributes.get("add-hosts", ""))],
         "ulimits": _listed(attributes.get("ulimit", "")),
-        "attestations": [
-            f"type={kind},{value}".rstrip(",") for kind, value in _attests(attributes)
-        ],
+        "attestations": attestations(attributes),
         "resources": [
             f"{to}={attributes[key]}" for key, to in _LIMITS.items() if attributes.get(key)
         ],
@@ -74,7 +72,6 @@ def options(attributes: Attributes) -> dict[str, Any]:
         found["shm_size_bytes"] = int(attributes["shm-size"])
     if attributes.get("multi-platform"):
         found["build_args"].setdefault("BUILDKIT_MULTI_PLATFORM", attributes["multi-platform"])
-    found["cache_from"] = [_import(item) for item in _imports(attributes)]
     return {name: value for name, value in found.items() if value not in ("", [], {})}
 
 
@@ -102,35 +99,28 @@ def _host(item: str) -> str:
     return f"{name}:{address}"
 
 
-def _attests(attributes: Attributes) -> Iterator[tuple[str, str]]:
-    """The attestations that are asked for. Those that hang in no output of a client are not."""
+def attestations(attributes: Attributes) -> list[str]:
+    """The attestations that are asked for, in the words of `--attest`."""
+    found = []
     for kind, value in _with_prefix(attributes, "attest:"):
         fields = _listed(value)
         if "disabled=true" not in fields:
-            yield kind, ",".join(field for field in fields if not field.startswith("generator="))
+            # minibuild finds packages by itself.
+            words = [field for field in fields if not field.startswith("generator=")]
+            found.append(",".join((f"type={kind}", *words)))
+    return found
 
 
-def _imports(attributes: Attributes) -> list[Mapping[str, Any]]:
+def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:
+    """The caches that are to be read: members `Type` and `Attrs` of each. Raises `Failure`."""
     text = attributes.get("cache-imports", "")
     if not text:
         return []
     try:
         found = json.loads(text)
-        return [dict(item) for item in found]
-    except (ValueError, TypeError):
+        return [{"Type": str(i.get("Type")), "Attrs": dict(i.get("Attrs") or {})} for i in found]
+    except (ValueError, TypeError, AttributeError):
         raise Failure(f"invalid cache-imports: {text!r}") from None
-
-
-def _import(item: Mapping[str, Any]) -> str:
-    return cache_place(str(item.get("Type", "")), item.get("Attrs") or {})
-
-
-def cache_place(kind: str, attributes: Mapping[str, str]) -> str:
-    """A place of a cache in the words of the command line. Raises `Failure` for those that lie on
-    the client's disk, which the builder cannot see."""
-    if kind not in ("registry", "inline"):
-        raise Failure(f"a cache of type {kind} is not possible here: use type=registry or inline")
-    return ",".join((f"type={kind}", *(f"{key}={value}" for key, value in attributes.items())))
 
 
 def output_attributes(kind: str, attributes: Attributes) -> dict[str, str]:

@@ -42,7 +42,14 @@ _LLB_CAPS = (
         "diffop",
     ),
     *("exec.meta.base", "exec.mount.bind", "exec.mount.cache", "exec.mount.secret"),
-    *("exec.mount.ssh", "exec.mount.tmpfs", "exporter.multiple", "cache.registry", "cache.inline"),
+    *(
+        "exec.mount.ssh",
+        "exec.mount.tmpfs",
+        "exporter.multiple",
+        "cache.registry",
+        "cache.inline",
+        "cache.local",
+    ),
     *("constraints", "platform", "meta.description", "meta.ignorecache"),
     "exporter.image.attestations",
 )

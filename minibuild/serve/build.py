@@ -21,10 +21,12 @@ from minibuild.events import Completed, Planned, Started, Status, VertexInfo
 from minibuild.rootless.parent import build_in_child
 from minibuild.serve.answers import answer_of, failure_of
 from minibuild.serve.attributes import output_attributes
+from minibuild.serve.caches import send_caches
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.filesync import receive, send_file, send_folder
 from minibuild.serve.history import History
+from minibuild.serve.layouts import send_layout
 from minibuild.serve.llb import returned
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.session import Session, Sessions
@@ -147,7 +149,8 @@ def _identity(definition: Any) -> Digest:
 
 class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
-    for, by the ids that it was given; `resources` live as long as the build."""
+    for, by the ids that it was given; `cache_imports` are the caches that the client has named so
+    far; `resources` live as long as the build."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
         from tempfile import TemporaryDirectory
@@ -156,6 +159,7 @@ class Build:
         self.asked = asked
         self.status = StatusStream(builder.types)
         self.results: dict[str, Prepared] = {}
+        self.cache_imports = list(asked.Cache.Imports)
         self.resources = ExitStack()
         self.folder = self.resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
         self._began = time.time()
@@ -271,7 +275,7 @@ class Build:
             answer.update(answer_of(self._in_child(prepared, outputs)))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
-        return answer
+        return {**answer, **send_caches(self)}
 
     def solve(self, name: str, outputs: Sequence[Output] = ()) -> BuildResult:
         """Build a result, in a process of its own; without outputs to fill the cache. Raises
@@ -310,8 +314,6 @@ class Build:
         kind = exporter.Type
         if kind not in _OUTPUTS:
             raise Failure(f"exporter {kind!r} could not be found")
-        if exporter.Attrs.get("tar") == "false":
-            raise Failure("an OCI layout as a folder is not possible here: leave out tar=false")
         dest = "" if kind == "image" else os.path.join(self.folder, f"output-{number}")
         attributes = output_attributes(kind, exporter.Attrs)
         if name and kind in ("docker", "image") and not attributes.get("name"):
@@ -323,6 +325,9 @@ class Build:
             return
         if kind == "local":
             send_folder(self.session, number, os.fspath(output.dest))
+            return
+        if output.attributes.get("tar") == "false":
+            send_layout(self.session, "export", os.fspath(output.dest))
             return
         with open(output.dest, "rb") as file:
             send_file(self.session, number, file, {} if kind == "tar" else answer)

@@ -9,7 +9,7 @@ Read next: `needs`, `build`.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
@@ -18,6 +18,8 @@ from minibuild.buildkit.rpc import Failure
 from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
+from minibuild.graph.op import Exec
+from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.answers import failure_of
@@ -55,6 +57,18 @@ def check_frontend(frontend: str, attributes: Attributes) -> None:
     if frontend == "gateway.v0":
         raise Failure(f"frontends in images are not possible here: {source}")
     raise Failure(f"unknown frontend {frontend!r}: minibuild has dockerfile.v0")
+
+
+def check_allowed(result: Vertex | None, allowed: Collection[str]) -> None:
+    """Raise `Failure` if a graph of a client does what was not granted."""
+    for vertex in topological([result]):
+        if isinstance(vertex.op, Exec):
+            for entitlement, asked in (
+                ("network.host", vertex.op.network == "host"),
+                ("security.insecure", vertex.op.security == "insecure"),
+            ):
+                if asked and entitlement not in allowed:
+                    raise Failure(f"failed to load LLB: {entitlement} is not allowed")
 
 
 def question(attributes: Attributes) -> Method | None:

@@ -15,6 +15,7 @@ from minibuild.buildkit.rpc import Failure
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform
+from minibuild.serve.attributes import cache_imports
 from minibuild.serve.build import Build
 from minibuild.serve.definition import (
     LOCALS,
@@ -24,11 +25,11 @@ from minibuild.serve.definition import (
     check_frontend,
     question,
 )
+from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import CONFIG, PLATFORMS, ResultPart, common_options, prepare
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
-from minibuild.serve.uploads import fetch_layout
 from minibuild.session.request import BuildRequest, Output
 from minibuild.startup.tuples import NamedTuple
 
@@ -45,6 +46,7 @@ class Gateway:
     def result(self, build: Build, request: Any, attributes: Mapping[str, str]) -> Any:
         """The result of a call: of a definition, or of a frontend's attributes. Raises
         `Failure`."""
+        build.cache_imports += _cache_imports(build, request, attributes)
         if getattr(request.Definition, "def"):
             part = ResultPart(request.Definition, host_platform())
             result = build.builder.types["Result"]()
@@ -69,7 +71,8 @@ class Gateway:
         place = mkdtemp(prefix="definition-", dir=build.folder)
         definition = Definition(attributes, place, folders)
         definition.fetch(build)
-        contexts = {**_inputs(build, definition, inputs), **_layouts(build, definition)}
+        contexts = _inputs(build, definition, inputs)
+        contexts.update(fetch_contexts(build, definition.layouts()))
         made = definition.request(
             {**common_options(build), "contexts": contexts}, build.builder.environment
         )
@@ -129,6 +132,7 @@ def _result(build: Build, whole: Prepared, parts: Sequence[_Part]) -> Any:
 
 def _offer(build: Build, ref: Any, prepared: Prepared, definition: Any) -> None:
     """Make a result one that the client can ask for, and that other builds of it can stand on."""
+    prepared.definition = definition
     ref.id = build.add(prepared)
     getattr(ref, "def").CopyFrom(definition)
     build.builder.offer(definition, build, ref.id)
@@ -167,9 +171,8 @@ def _inputs(build: Build, definition: Definition, given: Mapping[str, Any]) -> d
     return found
 
 
-def _layouts(build: Build, definition: Definition) -> dict[str, str]:
-    """Contexts that are layouts of the client, in our folder. Raises `Failure`."""
-    return {
-        name: fetch_layout(build.session, address, os.path.join(build.folder, f"layout-{number}"))
-        for number, (name, address) in enumerate(definition.layouts().items())
-    }
+def _cache_imports(build: Build, request: Any, attributes: Mapping[str, str]) -> Sequence[Any]:
+    """The caches that a client wants to be read: beside a definition, or as an attribute."""
+    kind = build.builder.types["CacheOptionsEntry"]
+    found = [kind(**entry) for entry in cache_imports(attributes)]
+    return [*getattr(request, "CacheImports", ()), *found]

@@ -19,7 +19,10 @@ from minibuild.graph.image import ImageConfig
 from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.oci.model import parse_config
 from minibuild.serve.answers import failure_of
-from minibuild.serve.attributes import cache_place, options
+from minibuild.serve.attributes import options
+from minibuild.serve.caches import cache_options
+from minibuild.serve.definition import check_allowed
+from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
@@ -54,11 +57,7 @@ class ResultPart:
 
 def common_options(build: "Build") -> dict[str, Any]:
     """What a client asks of a build, whatever its definition is."""
-    asked = build.asked
-    return {
-        "allow": list(asked.Entitlements),
-        "cache_to": [cache_place(place.Type, place.Attrs) for place in asked.Cache.Exports],
-    }
+    return {"allow": sorted(build.asked.Entitlements), **cache_options(build)}
 
 
 def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared:
@@ -71,6 +70,7 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
             vertex = decode(part.definition)
         except BuildError as error:
             raise failure_of(error) from None
+        check_allowed(vertex, build.asked.Entitlements)
         graphs.append(flatten(vertex, part.config()))
         needs.add_llb(part.definition)
         for info in part.definition.Source.infos:
@@ -78,11 +78,11 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
             sources[info.filename] = SourceText(info.filename, text)
     attributes = options(build.asked.FrontendAttrs)
     given = {**common_options(build), "graphs": tuple(graphs)}
+    given["contexts"] = fetch_contexts(build, needs.layouts)
     given.update((name, attributes[name]) for name in _ATTRIBUTES if name in attributes)
     arguments = given.pop("build_args", {})
     given["build_args"] = {k: v for k, v in arguments.items() if k == _EPOCH}
     given["build_args"].update({_MULTI_PLATFORM: "true"} if multi else {})
-    given["cache_from"] = [cache_place(p.Type, p.Attrs) for p in build.asked.Cache.Imports]
     try:
         made = build_request(build.folder, given, build.builder.environment)
     except BuildError as error:

@@ -19,7 +19,8 @@ _LISTS = ("followpaths", "excludepatterns", "includepattern")
 
 
 class Needs:
-    """What was found so far. `wanted` is by the names of contexts."""
+    """What was found so far. `wanted` is by the names of contexts, `layouts` has where images of
+    the client's layouts are, by the identifiers of their sources."""
 
     def __init__(self, types: Types) -> None:
         self._types = types
@@ -29,6 +30,7 @@ class Needs:
         self.images: set[str] = set()
         self.sessions: dict[str, str] = {}
         self.vertices: dict[str, VertexInfo] = {}
+        self.layouts: dict[str, str] = {}
 
     def add(self, definition: Any) -> None:
         """Read the graph of a Dockerfile. Those of its other platforms read the same folders."""
@@ -77,6 +79,9 @@ class Needs:
         scheme, _, rest = identifier.partition("://")
         if scheme == "docker-image":
             self.images.add(rest)
+        elif scheme == "oci-layout":
+            store = attributes.get("oci.store", "")
+            self.layouts[identifier] = f"{scheme}://{store}@{rest.rpartition('@')[2]}"
         elif scheme in ("git", "http", "https"):
             self._from_the_web(scheme, rest.partition("/")[0].rpartition("@")[2])
             if "git.mountsshsock" in attributes:
