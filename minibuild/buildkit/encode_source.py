@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
+from minibuild.digest import digest_strings
 from minibuild.graph import op
 from minibuild.graph.pattern import clean
 from minibuild.graph.vertex import Note, Vertex
@@ -20,6 +21,7 @@ from minibuild.startup.tuples import NamedTuple
 _EVERYTHING = "/"
 _MAIN = "context"
 _NAMED = "context:"
+_LAYOUT = "oci-layout://"
 
 
 class LocalAccess(NamedTuple):
@@ -77,6 +79,11 @@ class Locals:
             found["local.excludepatterns"] = _json(source.ignore)
         return found
 
+    def store_attributes(self, store: str) -> Mapping[str, str]:
+        """The attributes of an image in a layout of this machine."""
+        session = {"oci.session": self._access.session} if self._access.session else {}
+        return {"oci.store": store, **session}
+
 
 def _json(values: Iterable[str]) -> str:
     """A list as Go's encoding/json writes it."""
@@ -92,7 +99,7 @@ def source_op(
     """The op of a source."""
     match source:
         case op.ImageSource():
-            return _image(definition, source, vertex.note)
+            return _image(definition, source, vertex.note, folders)
         case op.LocalSource():
             # A named context is a folder of that name for the client.
             name = source.name.removeprefix(_NAMED)
@@ -111,14 +118,27 @@ def source_op(
     return definition.append("source", body, Inputs(), vertex.note, caps=caps)
 
 
-def _image(definition: DefinitionWriter, source: op.ImageSource, note: Note) -> OpOutput:
-    scheme = "oci-layout" if source.origin.startswith("oci-layout:") else "docker-image"
-    # A name that is pinned already may name an index, and says more than the manifest found in it.
-    pinned = "@" in source.ref or not source.digest
-    name = source.ref if pinned else f"{source.ref}@{source.digest}"
-    body = definition.types["SourceOp"](identifier=f"{scheme}://{name}")
-    caps = [f"source.{'ocilayout' if scheme == 'oci-layout' else 'image'}"]
+def _image(
+    definition: DefinitionWriter, source: op.ImageSource, note: Note, folders: Locals
+) -> OpOutput:
+    attributes: Mapping[str, str] = {}
+    if source.origin.startswith(_LAYOUT):
+        store = layout_store(source.origin.removeprefix(_LAYOUT))
+        # A daemon reads the name as one of an image, and looks in the store that is beside it.
+        identifier = f"{_LAYOUT}docker.io/library/{store}@{source.digest}"
+        attributes, caps = folders.store_attributes(store), ["source.ocilayout"]
+    else:
+        # A name that is pinned already may name an index, and says more than the manifest in it.
+        pinned = "@" in source.ref or not source.digest
+        identifier = f"docker-image://{source.ref if pinned else f'{source.ref}@{source.digest}'}"
+        caps = ["source.image"]
+    body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
     return definition.append("source", body, Inputs(), note, caps=caps, platform=source.platform)
+
+
+def layout_store(folder: str) -> str:
+    """The name of the store of a session that has the blobs of an OCI layout."""
+    return digest_strings(["layout", folder])[7:32]
 
 
 def _http(source: op.HttpSource) -> Mapping[str, str]:

@@ -147,7 +147,9 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
 
         renderer.close()
         _show_warnings(renderer, request, mode, session)
-        if isinstance(error, StepFailed) and not (error.hint or request.keep_failed):
+        if isinstance(error, StepFailed) and not (
+            error.hint or request.keep_failed or options.builder
+        ):
             error.hint = "--on-error=shell opens a shell in what the step left"
         code = show(error, session, failed=renderer.trace.failed, places=_places(request))
         if isinstance(error, StepFailed) and request.keep_failed:

@@ -28,6 +28,7 @@ def connected(address: str) -> Iterator[Any]:
 
     parts = urlsplit(address)
     if parts.scheme == "unix" and parts.path and not parts.netloc:
+        _check_socket(address, parts.path)
         with _channel(address, f"unix:{parts.path}") as channel:
             yield channel
     elif parts.scheme == "tcp" and parts.netloc and not parts.path.strip("/"):
@@ -41,6 +42,20 @@ def connected(address: str) -> Iterator[Any]:
         raise UsageError(f"invalid address of a builder: {address!r}", hint=_HINT)
 
 
+def _check_socket(address: str, path: str) -> None:
+    """gRPC dials again and again; a socket that is not there will not come."""
+    with socket.socket(socket.AF_UNIX) as tried:
+        try:
+            tried.connect(path)
+        except OSError:
+            raise _nobody(address) from None
+
+
+def _nobody(address: str) -> HostError:
+    hint = "is it running, and may you connect to it?"
+    return HostError(f"there is no builder at {address}", hint=hint)
+
+
 @contextmanager
 def _channel(address: str, target: str) -> Iterator[Any]:
     import grpc
@@ -50,10 +65,7 @@ def _channel(address: str, target: str) -> Iterator[Any]:
         try:
             grpc.channel_ready_future(channel).result(_WAIT_S)
         except grpc.FutureTimeoutError:
-            raise HostError(
-                f"there is no builder at {address}",
-                hint="is it running, and may you connect to it?",
-            ) from None
+            raise _nobody(address) from None
         yield channel
 
 

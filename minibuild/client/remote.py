@@ -19,9 +19,11 @@ from typing import Any
 from minibuild.buildkit.rpc import Types, api_types
 from minibuild.client.connection import connected
 from minibuild.client.folders import file_sync
+from minibuild.client.layouts import cache_export, cache_import, give_names, stores_of
 from minibuild.client.outputs import file_send
 from minibuild.client.progress import Listener
 from minibuild.client.session import lending, open_session
+from minibuild.client.stores import content
 from minibuild.digest import Digest
 from minibuild.errors import (
     BuildError,
@@ -38,8 +40,9 @@ from minibuild.frontend.subrequests import call
 from minibuild.graph.frontend import LocalContext
 from minibuild.graph.platform import host_platform
 from minibuild.registry.credentials import Credentials
-from minibuild.session.request import BuildRequest, BuildResult, CachePlace, Output
+from minibuild.session.request import Attestations, BuildRequest, BuildResult, Output
 from minibuild.session.secrets import SecretReader, SshReader
+from minibuild.startup.regex import regex
 
 _CONTROL = "/moby.buildkit.v1.Control"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
@@ -74,18 +77,21 @@ def build_remotely(
         for platform in request.platforms or (host_platform(),)
     ]  # fmt: skip
     outputs = [_with_names(output, request) for output in _outputs(request)]
-    exports = [(place.type, _cache_attributes(place)) for place in request.cache_to]
+    exports = [(place.type, cache_export(place)) for place in request.cache_to]
+    stores = stores_of(request)
     with closing(SshReader(request.ssh)) as agents, connected(address) as channel:
         lent = lending(types, SecretReader(request.secrets), _agent(agents), _logins(request))
         services = {
             **lent,
             **file_sync(types, _folders(request)),
             **file_send(types, outputs),
+            **content(types, stores),
         }
         with open_session(channel, types, session, services):
             remote = _Remote(channel, types, request, session, cancelled, exports)
             listener = Listener(report)
             answer = remote.solve(graphs, outputs, listener)
+    give_names(request, answer)
     return _result(request, answer, listener)
 
 
@@ -126,6 +132,7 @@ class _Remote:
 
         asked = self._types["SolveRequest"](Ref=self._ref, Session=self._session)
         asked.Entitlements.extend(sorted(self._request.allow))
+        asked.FrontendAttrs.update(_attests(self._request.attestations))
         for output in outputs:
             kind = "image" if output.type == "registry" else output.type
             asked.Exporters.add(Type=kind, Attrs=_exporter_attributes(output))
@@ -182,7 +189,9 @@ class _Remote:
             )
             solve.Definition.ParseFromString(graph.definition)
             for place in self._request.cache_from:
-                solve.CacheImports.add(Type=place.type, Attrs=_cache_attributes(place))
+                found = cache_import(place)
+                if found:
+                    solve.CacheImports.add(Type=place.type, Attrs=found)
             result = self._call(f"{_BRIDGE}/Solve", solve, "GatewaySolveResponse").result
             name = str(graph.platform)
             key = "containerimage.config"
@@ -193,8 +202,8 @@ class _Remote:
                 returned.result.ref.CopyFrom(result.ref)
                 returned.result.metadata[key] = graph.config
             config = json.loads(graph.config)
-            found = {member: config[member] for member in _PLATFORM if member in config}
-            platforms.append({"ID": name, "Platform": found})
+            parts = {member: config[member] for member in _PLATFORM if member in config}
+            platforms.append({"ID": name, "Platform": parts})
         returned.result.metadata["refs.platforms"] = json.dumps({"Platforms": platforms}).encode()
         return returned
 
@@ -224,13 +233,17 @@ class _Remote:
             if detail.type_url.endswith("+json")
         }
         made: BuildError = DefinitionError(message)
-        if "pb.ExitMessage+json" in details:
-            made = StepFailed(message, code=int(details["pb.ExitMessage+json"].get("Code", 1)))
+        if _EXIT in details:
+            made = StepFailed(message, code=int(details[_EXIT].get("Code", 1)))
+        elif (refused := _REFUSED.search(message)) is not None:
+            made.hint = f"grant it with --allow {refused[1]}; the builder has to allow it, too"
         if "errdefs.Source+json" in details:
             _locate(made, details["errdefs.Source+json"])
         return made
 
 
+_EXIT = "gatewayapi.ExitMessage+json"
+_REFUSED = regex(r"([a-z.]+) is not allowed")
 _PLATFORM = ("architecture", "os", "variant", "os.version")
 
 
@@ -263,10 +276,6 @@ def _outputs(request: BuildRequest) -> Sequence[Output]:
                 "an image stays with the builder that made it",
                 hint="push it (--push), or write an archive: -o type=oci,dest=image.tar",
             )
-        if output.attributes.get("tar") == "false":
-            raise UsageError(
-                "a builder elsewhere sends no OCI layout as a folder", hint="leave out tar=false"
-            )
     return [output for output in request.outputs if output.type != "cacheonly"]
 
 
@@ -285,15 +294,20 @@ def _exporter_attributes(output: Output) -> dict[str, str]:
     return found
 
 
-def _cache_attributes(place: CachePlace) -> dict[str, str]:
-    if place.type == "local":
-        raise UsageError(
-            "a cache in a folder cannot be used by a builder elsewhere",
-            hint="use type=registry or type=inline",
-        )
-    found = {"ref": place.ref, "mode": place.mode, "compression": place.compression or ""}
-    found["ignore-error"] = "true" if place.ignore_error else ""
-    return {name: value for name, value in found.items() if value}
+def _attests(asked: Attestations) -> dict[str, str]:
+    """The attestations that the daemon is to make, in the words of the frontend's attributes."""
+    found = {}
+    if asked.mode:
+        words = [f"mode={asked.mode}"]
+        words += [f"builder-id={asked.builder_id}"] if asked.builder_id else []
+        words += ["reproducible=true"] if asked.reproducible else []
+        words += ["inline-only=true"] if asked.inline_only else []
+        if asked.filename != Attestations().filename:
+            words.append(f"filename={asked.filename}")
+        found["attest:provenance"] = ",".join(words)
+    if asked.sbom:
+        found["attest:sbom"] = ""
+    return found
 
 
 def _folders(request: BuildRequest) -> dict[str, str]:

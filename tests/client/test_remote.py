@@ -68,6 +68,48 @@ def test_outputs(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
     assert '"x": "y"' in cli("image", "inspect", "--format=json", "back").stdout
 
 
+def test_layouts_and_caches(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
+    """An image in a layout, another that stands on it, and a cache that another builder reads."""
+    layout, cache, last = tmp_path / "layout", tmp_path / "cache", tmp_path / "last"
+    image = f"type=oci,tar=false,dest={layout}"
+    cli(
+        "build",
+        builder,
+        "-t",
+        "x/y:7",
+        "-o",
+        image,
+        f"--cache-to=type=local,dest={cache}",
+        str(context),
+    )
+    (context / "Dockerfile.last").write_text("FROM base\nCOPY a /last\n")
+    words = [
+        "-f",
+        str(context / "Dockerfile.last"),
+        f"--build-context=base=oci-layout://{layout}:7",
+    ]
+    cli("build", builder, *words, "-o", str(last), str(context))
+    assert (last / "last").read_text() == (last / "d/a").read_text() == "a\n"
+
+    cli("prune", "--all", "--force", env={"MINIBUILD_ROOT": str(tmp_path / "other")})
+    done = cli(
+        "build", builder, f"--cache-from=type=local,src={cache}", "-o", str(last), str(context)
+    )
+    assert "CACHED" in done.stderr
+    nothing = f"--cache-from=type=local,src={tmp_path}/nothing"
+    cli("build", builder, nothing, str(context))
+
+
+def test_attestations(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    words = ["--provenance=mode=max,builder-id=https://x.example", "-o", f"type=oci,dest={archive}"]
+    cli("build", builder, *words, str(context))
+    with tarfile.open(archive) as opened:
+        blobs = [opened.extractfile(m) for m in opened.getmembers() if m.size and m.isfile()]
+        texts = [blob.read() for blob in blobs if blob is not None]
+    assert any(b"https://x.example" in text and b"slsa.dev" in text for text in texts)
+
+
 @pytest.mark.needs("busybox")
 def test_secrets_failures_and_a_stop(
     cli: Cli, builder: str, context: Path, tmp_path: Path, busybox_tar: str
@@ -79,6 +121,7 @@ def test_secrets_failures_and_a_stop(
         "FROM busybox AS secret\nRUN --mount=type=secret,id=s cat /run/secrets/s > /s\n"
         "FROM busybox AS failing\nRUN exit 7\n"
         "FROM busybox AS sleeping\nRUN sleep 79\n"
+        "FROM busybox AS host\nRUN --network=host true\n"
     )
     (tmp_path / "value").write_text("hush")
     secret = f"--secret=id=s,src={tmp_path}/value"
@@ -86,6 +129,10 @@ def test_secrets_failures_and_a_stop(
     assert (tmp_path / "out/s").read_text() == "hush"
     done = cli("build", builder, "--target=failing", "--progress=plain", str(context), code=5)
     assert "   4 | >>> RUN exit 7" in done.stderr and "exit code: 7" in done.stderr
+    assert "--on-error" not in done.stderr
+    done = cli("build", builder, "--target=host", str(context), code=6)
+    assert "network.host is not allowed" in done.stderr and "--allow network.host" in done.stderr
+    cli("build", builder, "--target=host", "--allow=network.host", str(context))
     process = cli.start("build", builder, "--target=sleeping", str(context))
     deadline = time.monotonic() + 30
     while not _sleeping() and time.monotonic() < deadline:
@@ -116,12 +163,6 @@ def _sleeping() -> bool:
         (["--builder=unix:///nothing/here"], 3, "there is no builder at unix:///nothing/here"),
         (["--builder=ftp://x"], 2, "invalid address of a builder"),
         (["--builder=unix:///x", "-t", "a", "-o", "type=image"], 2, "stays with the builder"),
-        (
-            ["--builder=unix:///x", "-o", "type=oci,dest=x,tar=false"],
-            2,
-            "no OCI layout",
-        ),
-        (["--builder=unix:///x", "--cache-to=type=local,dest=x"], 2, "a cache in a folder"),
         (["--builder=unix:///x", "--target=none"], 6, "none"),
         (["--builder=unix:///x", "--step"], 2, "--step is of no use here"),
         (["--builder=unix:///x", "--on-error=keep"], 2, "--on-error is of no use here"),
