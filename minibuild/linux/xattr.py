@@ -160,8 +160,8 @@ def set_all(target: Target, attributes: Mapping[str, bytes], *, tolerant: bool =
 
 def remove(target: Target, name: str) -> None:
     """Remove one attribute; it is fine if it is not there."""
-    if name == CAPABILITY:
-        remove(target, _CAPABILITY)
+    if name == CAPABILITY and get(target, _CAPABILITY) is not None:
+        name = _CAPABILITY
     try:
         _library().remove(target, os.fsencode(name), nofollow=not isinstance(target, int))
     except OSError as error:
