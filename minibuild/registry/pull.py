@@ -7,6 +7,7 @@ back.
 """
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_bytes, parse_digest
@@ -23,6 +24,7 @@ from minibuild.oci.model import (
 )
 from minibuild.registry.client import RegistryClient, RegistryRequest, first_answer
 from minibuild.registry.errors import Refused
+from minibuild.registry.glance import glance
 from minibuild.registry.hosts import Endpoint
 from minibuild.registry.patience import Patience
 from minibuild.registry.transport import discard, read_all
@@ -81,17 +83,27 @@ class Registry:
         """The descriptor of a name if the store has the document; whatever is wrong, GET says."""
         path = f"manifests/{reference.digest or reference.tag}"
         try:
-            response = self.client.call(
-                endpoint, RegistryRequest("HEAD", path, headers={"Accept": ACCEPT}, once=True)
-            )
-            discard(response)
-            digest = parse_digest(response.headers.get("Docker-Content-Digest", ""))
+            headers = self._glance(endpoint, path) or self._head(endpoint, path)
+            digest = parse_digest(headers.get("docker-content-digest", ""))
         except (RegistryError, InvalidDigest):
             return None
         if not kept.has(digest) or reference.digest not in (None, digest):
             return None
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        media_type = headers.get("content-type", "").partition(";")[0].strip()
         return Descriptor(media_type, digest, kept.size(digest))
+
+    def _glance(self, endpoint: Endpoint, path: str) -> Mapping[str, str] | None:
+        return (
+            None
+            if self.client.transport.proxy(f"http://{endpoint.host}/")
+            else glance(endpoint, path, ACCEPT)
+        )
+
+    def _head(self, endpoint: Endpoint, path: str) -> Mapping[str, str]:
+        call = RegistryRequest("HEAD", path, headers={"Accept": ACCEPT}, once=True)
+        response = self.client.call(endpoint, call)
+        discard(response)
+        return response.headers
 
     def _manifest(self, endpoint: Endpoint, reference: Reference) -> tuple[Descriptor, bytes]:
         what = reference.path + (

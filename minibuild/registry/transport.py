@@ -178,6 +178,8 @@ class Transport:
 
     def proxy(self, url: str) -> str:
         """The proxy for a URL, by the variables that the caller passed on."""
+        if not self._proxies:
+            return ""
         address = parse_address(url)
         proxy = self._proxies.get(address.scheme, "")
         if not proxy:
