@@ -88,7 +88,8 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
     except BuildError as error:
         raise failure_of(error) from None
     folders = {key: wanted.name for key, wanted in needs.wanted.items()}
-    return Prepared(with_logins(build, made, needs.images), folders, needs, sources)
+    one = parts[0].definition if len(parts) == 1 else None
+    return Prepared(with_logins(build, made, needs.images), folders, needs, sources, one)
 
 
 def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
