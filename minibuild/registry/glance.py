@@ -60,9 +60,5 @@ def parse_answer(data: bytes) -> Mapping[str, str] | None:
     fields = [line.partition(":") for line in lines]
     if any(not name or name != name.strip() or not colon for name, colon, _ in fields):
         return None
-    names = [name.lower() for name, _, _ in fields]
-    return (
-        None
-        if len(set(names)) < len(names)
-        else dict(zip(names, (value.strip() for _, _, value in fields), strict=True))
-    )
+    headers = {name.lower(): value.strip() for name, _, value in fields}
+    return headers if len(headers) == len(fields) else None
