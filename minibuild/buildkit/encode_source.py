@@ -22,6 +22,18 @@ _EVERYTHING = "/"
 _MAIN = "context"
 _NAMED = "context:"
 _LAYOUT = "oci-layout://"
+_CAPS = {
+    "local.session": "source.local.sessionid",
+    **{
+        name: f"source.{name}"
+        for name in (
+            "local.sharedkeyhint local.followpaths local.excludepatterns http.checksum http.perm "
+            "git.fullurl git.mountsshsock git.checksum git.keepgitdir git.skipsubmodules"
+        ).split()
+    },
+}
+"""What a daemon has to be capable of, by attributes. Others need nothing, and a daemon refuses a
+capability that it does not know."""
 
 
 class LocalAccess(NamedTuple):
@@ -104,17 +116,17 @@ def source_op(
             # A named context is a folder of that name for the client.
             name = source.name.removeprefix(_NAMED)
             identifier, attributes = f"local://{name}", folders.attributes(source)
-            caps = [f"source.{name}" for name in attributes if name != "local.unique"]
-            caps = ["source.local", *(c.replace("local.session", "local.sessionid") for c in caps)]
+            caps = ["source.local"]
         case op.HttpSource():
             identifier, attributes = source.url, _http(source)
-            caps = ["source.http", *(f"source.{name}" for name in attributes)]
+            caps = ["source.http"]
         case op.GitSource():
             identifier, attributes = _git(source)
-            caps = ["source.git", *(f"source.{name}" for name in attributes)]
+            caps = ["source.git"]
         case _ as unknown:
             assert_never(unknown)
     body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
+    caps += [_CAPS[name] for name in attributes if name in _CAPS]
     return definition.append("source", body, Inputs(), vertex.note, caps=caps)
 
 

@@ -48,10 +48,10 @@ def _check_socket(address: str, path: str) -> None:
         try:
             tried.connect(path)
         except OSError:
-            raise _nobody(address) from None
+            raise _no_builder(address) from None
 
 
-def _nobody(address: str) -> HostError:
+def _no_builder(address: str) -> HostError:
     hint = "is it running, and may you connect to it?"
     return HostError(f"there is no builder at {address}", hint=hint)
 
@@ -65,7 +65,7 @@ def _channel(address: str, target: str) -> Iterator[Any]:
         try:
             grpc.channel_ready_future(channel).result(_WAIT_S)
         except grpc.FutureTimeoutError:
-            raise _nobody(address) from None
+            raise _no_builder(address) from None
         yield channel
 
 

@@ -16,11 +16,19 @@ from minibuild.buildkit.rpc import Types, two_way
 from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.pattern import clean, has_wildcard
 from minibuild.linux.cursor import DIRECTORY
+from minibuild.startup.tuples import NamedTuple
 
 _MOST_LINKS = 255
 
 
-def file_sync(types: Types, folders: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+class Lent(NamedTuple):
+    """A folder that a builder may read, or the `only` file of it that it may."""
+
+    path: str
+    only: str = ""
+
+
+def file_sync(types: Types, folders: Mapping[str, Lent]) -> Mapping[str, Mapping[str, Any]]:
     """The service, for folders by their names."""
     packet = types["Packet"]
     sender = _Sender(types, folders)
@@ -30,7 +38,7 @@ def file_sync(types: Types, folders: Mapping[str, str]) -> Mapping[str, Mapping[
 class _Sender:
     """The calls of the service."""
 
-    def __init__(self, types: Types, folders: Mapping[str, str]) -> None:
+    def __init__(self, types: Types, folders: Mapping[str, Lent]) -> None:
         self._types = types
         self._folders = folders
 
@@ -43,9 +51,10 @@ class _Sender:
         if name not in self._folders:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no access allowed to dir {name!r}")
         packet = self._types["Packet"]
-        root = os.open(self._folders[name], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lent = self._folders[name]
+        root = os.open(lent.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            wanted = _Wanted(root, asked.get("followpaths", ()))
+            wanted = _Wanted(root, [lent.only] if lent.only else asked.get("followpaths", ()))
             ignored = IgnorePatterns(asked.get("exclude-patterns", ()))
             paths = []
             for path, entry in _entries(self._types, root, wanted, ignored):

@@ -48,6 +48,8 @@ def _as_folders(outputs: Iterable[Output]) -> list[Output]:
 
 def cache_export(place: CachePlace) -> dict[str, str]:
     """A cache to be written, in the words of BuildKit."""
+    if place.type == "inline":
+        return {}
     found = _words(place)
     if place.type == "local":
         found["dest"] = os.fspath(place.path)

@@ -18,7 +18,7 @@ from typing import Any
 
 from minibuild.buildkit.rpc import Types, api_types
 from minibuild.client.connection import connected
-from minibuild.client.folders import file_sync
+from minibuild.client.folders import Lent, file_sync
 from minibuild.client.layouts import cache_export, cache_import, give_names, stores_of
 from minibuild.client.outputs import file_send
 from minibuild.client.progress import Listener
@@ -37,7 +37,7 @@ from minibuild.errors import (
 from minibuild.events import Report, serialised
 from minibuild.frontend.definition import read_definition
 from minibuild.frontend.subrequests import call
-from minibuild.graph.frontend import LocalContext
+from minibuild.graph.frontend import ArchiveContext
 from minibuild.graph.platform import host_platform
 from minibuild.registry.credentials import Credentials
 from minibuild.session.request import Attestations, BuildRequest, BuildResult, Output
@@ -132,7 +132,7 @@ class _Remote:
 
         asked = self._types["SolveRequest"](Ref=self._ref, Session=self._session)
         asked.Entitlements.extend(sorted(self._request.allow))
-        asked.FrontendAttrs.update(_attests(self._request.attestations))
+        asked.FrontendAttrs.update(_attributes(self._request))
         for output in outputs:
             kind = "image" if output.type == "registry" else output.type
             asked.Exporters.add(Type=kind, Attrs=_exporter_attributes(output))
@@ -294,6 +294,17 @@ def _exporter_attributes(output: Output) -> dict[str, str]:
     return found
 
 
+def _attributes(request: BuildRequest) -> dict[str, str]:
+    """What is asked of the frontend, as its attributes. The graph has it all: these are for the
+    daemon's records, and for its outputs."""
+    found = {"filename": os.path.basename(request.file), "target": request.target}
+    found["platform"] = ",".join(map(str, request.platforms))
+    found.update((f"build-arg:{name}", value) for name, value in request.build_args.items())
+    found.update((f"label:{name}", value) for name, value in request.labels.items())
+    found.update(_attests(request.attestations))
+    return {name: value for name, value in found.items() if value or ":" in name}
+
+
 def _attests(asked: Attestations) -> dict[str, str]:
     """The attestations that the daemon is to make, in the words of the frontend's attributes."""
     found = {}
@@ -310,13 +321,15 @@ def _attests(asked: Attestations) -> dict[str, str]:
     return found
 
 
-def _folders(request: BuildRequest) -> dict[str, str]:
-    """The folders that the graph may read, by their names in it."""
+def _folders(request: BuildRequest) -> dict[str, Lent]:
+    """The folders that the graph may read, by their names in it; of an archive's its file alone."""
     definition = read_definition(request)
-    if not isinstance(definition.context, LocalContext):
-        return {}
-    found = {name.removeprefix("context:"): path for name, path in definition.directories.items()}
-    return {name: os.fspath(path) for name, path in found.items()}
+    contexts = (definition.context, *definition.contexts.values())
+    archives = {c.name: c.filename for c in contexts if isinstance(c, ArchiveContext)}
+    return {
+        name.removeprefix("context:"): Lent(os.fspath(path), archives.get(name, ""))
+        for name, path in definition.directories.items()
+    }
 
 
 def _agent(agents: SshReader) -> Callable[[str], str | None]:

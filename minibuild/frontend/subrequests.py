@@ -46,8 +46,8 @@ def call(
     names the `session` in which it finds the folders.
     """
     report, cancelled = serialised(report), cancelled or threading.Event()
-    # Nothing runs, so there is nothing to be allowed.
-    request = request._replace(allow=frozenset(ENTITLEMENTS))
+    if not session:  # Nothing runs, so there is nothing to be allowed.
+        request = request._replace(allow=frozenset(ENTITLEMENTS))
     definition = definition_of(request, scratch, report, cancelled)
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
     try:

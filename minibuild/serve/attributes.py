@@ -8,8 +8,9 @@ Read next: `build`.
 """
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import Failure
@@ -86,6 +87,13 @@ def _listed(text: str) -> list[str]:
     return [field for field in next(csv.reader([text]), []) if field] if text else []
 
 
+def joined(fields: Sequence[str]) -> str:
+    """One record of CSV, as the flags of the command line are written."""
+    made = io.StringIO()
+    csv.writer(made, lineterminator="").writerow(fields)
+    return made.getvalue()
+
+
 def _choice(attributes: Attributes, key: str, known: Mapping[str, str]) -> str:
     value = attributes.get(key, "")
     if value not in known:
@@ -107,7 +115,7 @@ def attestations(attributes: Attributes) -> list[str]:
         if "disabled=true" not in fields:
             # minibuild finds packages by itself.
             words = [field for field in fields if not field.startswith("generator=")]
-            found.append(",".join((f"type={kind}", *words)))
+            found.append(joined([f"type={kind}", *words]))
     return found
 
 

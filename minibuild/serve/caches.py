@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING
 
 from minibuild.buildkit.rpc import Failure
 from minibuild.events import Warned
+from minibuild.serve.attributes import joined
 from minibuild.serve.layouts import fetch_layout, send_layout
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
 
-_REMOTE = ("registry", "inline")
 _LOCAL = "local"
+# What means something here. BuildKit leaves out what it does not know.
+_KEYS: Mapping[str, frozenset[str]] = {
+    "registry": frozenset(
+        "ref registry.insecure mode compression compression-level force-compression "
+        "ignore-error".split()
+    ),
+    _LOCAL: frozenset(
+        "src dest digest tag mode compression compression-level force-compression "
+        "ignore-error".split()
+    ),
+    "inline": frozenset(),
+}
 
 
 def cache_options(build: "Build") -> dict[str, list[str]]:
@@ -41,9 +53,10 @@ def cache_options(build: "Build") -> dict[str, list[str]]:
 
 
 def _place(kind: str, attributes: Mapping[str, str]) -> str:
-    if kind not in (*_REMOTE, _LOCAL):
+    if kind not in _KEYS:
         raise Failure(f"unknown cache type: {kind!r}: use registry, local or inline")
-    return ",".join((f"type={kind}", *(f"{key}={value}" for key, value in attributes.items())))
+    words = [f"{key}={value}" for key, value in attributes.items() if key in _KEYS[kind]]
+    return joined([f"type={kind}", *words])
 
 
 def _fetched(build: "Build", attributes: Mapping[str, str]) -> dict[str, str]:

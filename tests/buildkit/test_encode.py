@@ -102,6 +102,17 @@ def test_a_name_that_is_pinned_stays_as_it_is(source: ImageSource, identifier: s
     assert op.source.identifier == f"docker-image://{identifier}"
 
 
+def test_what_a_daemon_has_to_be_capable_of() -> None:
+    """A daemon refuses a capability that it does not know: there is none for each attribute."""
+    text = "FROM scratch\nADD https://x.example/a /\nADD https://x.example/b.git#c:d /\nCOPY a /\n"
+    shown = as_json(encode(vertex_of(text, {}), SESSION).SerializeToString())["ops"]
+    caps = {cap for op in shown for cap in op.get("metadata", {}).get("caps", {})}
+    assert {cap for cap in caps if cap.startswith("source.")} == {
+        *("source.http", "source.git", "source.git.fullurl", "source.local"),
+        *("source.local.sessionid", "source.local.sharedkeyhint", "source.local.followpaths"),
+    }
+
+
 def test_what_no_dockerfile_says() -> None:
     """Graphs made in Python: a flat merge, a diff, outputs of mounts, links and removals."""
     base = image("busybox")

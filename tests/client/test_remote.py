@@ -110,6 +110,31 @@ def test_attestations(cli: Cli, builder: str, context: Path, tmp_path: Path) -> 
     assert any(b"https://x.example" in text and b"slsa.dev" in text for text in texts)
 
 
+def test_archives_and_several_platforms(
+    cli: Cli, builder: str, context: Path, tmp_path: Path
+) -> None:
+    """An archive is a context, too, and nothing beside it is lent; and a named one."""
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY a /\nCOPY --from=other a /o\n")
+    main, other, there = tmp_path / "main.tar", tmp_path / "other.tar.gz", tmp_path / "there"
+    with tarfile.open(main, "w") as archive:
+        archive.add(context, ".")
+    with tarfile.open(other, "w:gz") as archive:
+        archive.add(context / "a", "a")
+    words = [f"--build-context=other={other}", "--platform=linux/amd64,linux/386"]
+    cli("build", builder, *words, "-o", str(there), str(main))
+    for name in ("linux_amd64/a", "linux_amd64/o", "linux_386/a"):
+        assert (there / name).read_text() == "a\n"
+    epoch = "--build-arg=SOURCE_DATE_EPOCH=0"
+    image = f"type=oci,dest={tmp_path}/image.tar,rewrite-timestamp=true"
+    cli("build", builder, *words, epoch, "-o", image, "--cache-to=type=inline", str(main))
+    with tarfile.open(tmp_path / "image.tar") as opened:
+        index = json.load(opened.extractfile("index.json"))  # type: ignore[arg-type]
+        (top,) = index["manifests"]
+        blob = opened.extractfile(f"blobs/sha256/{top['digest'].partition(':')[2]}")
+        platforms = [m["platform"]["architecture"] for m in json.load(blob)["manifests"]]  # type: ignore[arg-type]
+    assert platforms == ["amd64", "386"]
+
+
 @pytest.mark.needs("busybox")
 def test_secrets_failures_and_a_stop(
     cli: Cli, builder: str, context: Path, tmp_path: Path, busybox_tar: str
@@ -164,6 +189,7 @@ def _sleeping() -> bool:
         (["--builder=ftp://x"], 2, "invalid address of a builder"),
         (["--builder=unix:///x", "-t", "a", "-o", "type=image"], 2, "stays with the builder"),
         (["--builder=unix:///x", "--target=none"], 6, "none"),
+        (["--builder=unix:///x", "--target=host"], 6, "2 | >>> RUN --network=host true"),
         (["--builder=unix:///x", "--step"], 2, "--step is of no use here"),
         (["--builder=unix:///x", "--on-error=keep"], 2, "--on-error is of no use here"),
         (["--check", "--report=x.html"], 2, "--report is of no use here"),
@@ -171,4 +197,6 @@ def _sleeping() -> bool:
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
 def test_what_cannot_be(cli: Cli, context: Path, words: Any, code: int, message: str) -> None:
+    file = context / "Dockerfile"
+    file.write_text(f"FROM scratch AS host\nRUN --network=host true\n{file.read_text()}")
     assert message in cli("build", *words, str(context), code=code).stderr

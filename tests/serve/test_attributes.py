@@ -37,6 +37,11 @@ def test_options(attributes: dict[str, str], expected: dict[str, Any]) -> None:
     assert options(attributes) == {**base, **expected}
 
 
+def test_a_value_with_a_comma() -> None:
+    given = {"attest:provenance": '"builder-id=https://x.example/a,b"'}
+    assert options(given)["attestations"] == ['type=provenance,"builder-id=https://x.example/a,b"']
+
+
 def test_a_wrong_value() -> None:
     with pytest.raises(Failure, match="invalid value 'moon' for force-network-mode"):
         options({"force-network-mode": "moon"})
