@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.serve.server import serve
 
     path = options.config or (_CONFIG if os.path.exists(_CONFIG) else "")
-    config = Config(session.root, session.environment, frozenset())
+    config = Config(session.root, session.environment, frozenset(), keeps_images=False)
     if path:
         config = daemon_config(path, session.root, session.environment)
     granted = config.entitlements | set(options.allow_insecure_entitlement)

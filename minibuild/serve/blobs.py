@@ -26,6 +26,7 @@ class Blobs:
         types = self._types
         return {
             "Info": unary(self.info, types["ContentInfoRequest"], types["ContentInfoResponse"]),
+            "List": streaming(self.list, types["ContentListRequest"], types["ContentListResponse"]),
             "Read": streaming(self.read, types["ContentReadRequest"], types["ContentReadResponse"]),
         }
 
@@ -38,6 +39,13 @@ class Blobs:
         except Failure as failure:
             abort(context, self._types, failure)
         return answer
+
+    def list(self, request: Any, context: Any) -> Iterator[Any]:
+        """All blobs. A client that sends a filter gets those of which it knows nothing else."""
+        answer = self._types["ContentListResponse"]()
+        for digest in self._history.blobs():
+            answer.info.add(digest=digest, size=self._history.blob_size(digest))
+        yield answer
 
     def read(self, request: Any, context: Any) -> Iterator[Any]:
         """The bytes of a blob, or some of them."""

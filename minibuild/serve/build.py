@@ -316,6 +316,8 @@ class Build:
             raise Failure(f"exporter {kind!r} could not be found")
         dest = "" if kind == "image" else os.path.join(self.folder, f"output-{number}")
         attributes = output_attributes(kind, exporter.Attrs)
+        if kind == "image" and not self.builder.config.keeps_images:
+            attributes["store"] = "false"
         if name and kind in ("docker", "image") and not attributes.get("name"):
             attributes["name"] = name
         return Output(kind, dest, attributes)

@@ -22,12 +22,14 @@ _REGISTRIES = "registries.toml"
 
 class Config(NamedTuple):
     """What all builds of a server have in common: the store's folder, the environment, what clients
-    may ask for, and labels of the worker."""
+    may ask for, and labels of the worker. With `keeps_images` an output of the kind `image` is an
+    image of the store; BuildKit's daemon pushes it, and has no images of its own."""
 
     root: str
     environment: Environment
     entitlements: frozenset[str] = frozenset(ENTITLEMENTS)
     labels: Mapping[str, str] = {}
+    keeps_images: bool = True
 
 
 def daemon_config(path: str, root: str, environment: Environment) -> Config:
@@ -47,7 +49,7 @@ def daemon_config(path: str, root: str, environment: Environment) -> Config:
         variables = {**environment.variables, "MINIBUILD_CONFIG": made}
         environment = environment._replace(variables=variables)
     labels = dict(_table(path, worker, "labels"))
-    return Config(root, environment, frozenset(map(str, granted)), labels)
+    return Config(root, environment, frozenset(map(str, granted)), labels, keeps_images=False)
 
 
 def _read(path: str) -> Mapping[str, Any]:

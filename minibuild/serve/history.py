@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
-from minibuild.digest import InvalidDigest, digest_hex, digest_strings, parse_digest
+from minibuild.digest import Digest, InvalidDigest, digest_hex, digest_strings, parse_digest
 from minibuild.serve.past import Past
 from minibuild.serve.status import StatusStream, messages_in
 
@@ -179,6 +179,14 @@ class History:
             return os.path.join(self._blobs, digest_hex(parse_digest(digest)))
         except InvalidDigest as error:
             raise Failure(str(error)) from None
+
+    def blobs(self) -> list[Digest]:
+        """The blobs that there are."""
+        try:
+            names = os.listdir(self._blobs)
+        except FileNotFoundError:
+            return []
+        return [Digest(f"sha256:{name}") for name in names if not name.startswith(".")]
 
     def blob_size(self, digest: str) -> int:
         """The size of a blob. Raises `Failure`."""
