@@ -30,9 +30,10 @@ _ASKED = tuple(
 )
 
 
-def decode(definition: Any) -> Vertex | None:
-    """The result of a definition; None is the empty tree. Raises `DefinitionError`."""
-    decoder = _Decoder(definition)
+def decode(definition: Any, digests: dict[Digest, Digest] | None = None) -> Vertex | None:
+    """The result of a definition; None is the empty tree. `digests` gets those of the ops, by those
+    of their vertices. Raises `DefinitionError`."""
+    decoder = _Decoder(definition, {} if digests is None else digests)
     last: Vertex | None = None
     for data in getattr(definition, "def"):
         last = decoder.add(data)
@@ -42,8 +43,9 @@ def decode(definition: Any) -> Vertex | None:
 class _Decoder:
     """The ops so far. Each output of an op is a vertex."""
 
-    def __init__(self, definition: Any) -> None:
+    def __init__(self, definition: Any, digests: dict[Digest, Digest]) -> None:
         self._definition = definition
+        self._digests = digests
         self._op = messages("ops")["Op"]
         self._locals = local_names(definition)
         self._outputs: dict[tuple[Digest, int], Vertex | None] = {}
@@ -63,6 +65,8 @@ class _Decoder:
         outputs = self._vertices(kind, message, inputs, note, self._locals.get(digest, ""))
         for number, vertex in outputs.items():
             self._outputs[digest, number] = vertex
+            if vertex is not None:
+                self._digests[vertex.digest] = digest
         return outputs.get(0)
 
     def _input(self, reference: Any) -> Vertex | None:
@@ -88,7 +92,7 @@ class _Decoder:
         self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note, local: str
     ) -> Vertex | None:
         if kind == "source":
-            return Vertex(_source(message, local), (), note)
+            return Vertex(source_of(message, local), (), note)
         if kind == "merge":
             trees = [as_tree(pick(inputs, item.input)) for item in message.merge.inputs]
             return merge(trees, note)
@@ -139,12 +143,13 @@ def _title(kind: str | None, message: Any) -> str:
     return kind or ""
 
 
-def _source(message: Any, local: str) -> op.Source:
+def source_of(message: Any, local: str = "") -> op.Source:
+    """The source of an op. Raises `DefinitionError`."""
     scheme, _, rest = message.source.identifier.partition("://")
     attributes: Mapping[str, str] = message.source.attrs
     if scheme in _IMAGE:
         ref = rest if scheme == "docker-image" else message.source.identifier
-        return op.ImageSource(ref, Digest(""), _platform(message.platform))
+        return op.ImageSource(ref, Digest(""), platform_of(message.platform))
     if scheme == "local":
         return _local(local, attributes)
     if scheme in ("http", "https"):
@@ -154,7 +159,8 @@ def _source(message: Any, local: str) -> op.Source:
     raise DefinitionError(f"sources of the kind {scheme!r} are not possible here")
 
 
-def _platform(message: Any) -> Platform:
+def platform_of(message: Any) -> Platform:
+    """The platform of an op; that of this machine, if it has none."""
     if not message.OS:
         return host_platform()
     return Platform(message.OS, message.Architecture, message.Variant, message.OSVersion)

@@ -28,6 +28,9 @@ _GO_SETUID, _GO_SETGID, _GO_CHAR, _GO_STICKY = (1 << bit for bit in (23, 22, 21,
 _GO_TYPES = _GO_DIR | _GO_SYMLINK | _GO_DEVICE | _GO_FIFO | _GO_SOCKET
 _GO_SPECIAL = ((_GO_SETUID, stat.S_ISUID), (_GO_SETGID, stat.S_ISGID), (_GO_STICKY, stat.S_ISVTX))
 _GO_KINDS = (
+    (stat.S_IFREG, 0),
+    (stat.S_IFDIR, _GO_DIR),
+    (stat.S_IFLNK, _GO_SYMLINK),
     (stat.S_IFIFO, _GO_FIFO),
     (stat.S_IFSOCK, _GO_SOCKET),
     (stat.S_IFBLK, _GO_DEVICE),
@@ -295,20 +298,19 @@ def entry_of(
     """The message `Stat` of what is at a path, which is `relative` for the other side. `known` has
     the files that were listed, for hardlinks to them."""
     found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-    mode = stat.S_IMODE(found.st_mode) & 0o777
-    mode |= sum(bit for bit, bits in _GO_SPECIAL if found.st_mode & bits)
-    entry = types["Stat"](path=relative, modTime=found.st_mtime_ns)
-    if stat.S_ISDIR(found.st_mode):
-        mode |= _GO_DIR
-    elif stat.S_ISLNK(found.st_mode):
-        mode |= _GO_SYMLINK
+    entry = types["Stat"](path=relative, modTime=found.st_mtime_ns, mode=go_mode(found.st_mode))
+    if stat.S_ISLNK(found.st_mode):
         entry.linkname = os.readlink(path, dir_fd=dir_fd)
     elif stat.S_ISREG(found.st_mode):
         entry.size = found.st_size
         first = known.setdefault((found.st_dev, found.st_ino), relative)
         if found.st_nlink > 1 and first != relative:
             entry.linkname = first
-    else:
-        mode |= next(bit for kind, bit in _GO_KINDS if stat.S_IFMT(found.st_mode) == kind)
-    entry.mode = mode
     return entry
+
+
+def go_mode(mode: int) -> int:
+    """The mode of a file as Go has it: a bit for each type."""
+    special = sum(bit for bit, bits in _GO_SPECIAL if mode & bits)
+    kind = next(bit for kind, bit in _GO_KINDS if stat.S_IFMT(mode) == kind)
+    return mode & 0o777 | special | kind

@@ -23,7 +23,7 @@ _NETWORKS = {
     "host": "host",
     "none": "none",
 }
-_PULLS = {"": "missing", "default": "missing", "pull": "always", "local": "never"}
+PULLS = {"": "missing", "default": "missing", "pull": "always", "local": "never"}
 _LIMITS = {
     "memory": "memory",
     "memswap": "memory-swap",
@@ -58,7 +58,7 @@ def options(attributes: Attributes) -> dict[str, Any]:
         "labels": dict(_with_prefix(attributes, "label:")),
         "platforms": _listed(attributes.get("platform", "")),
         "network": _choice(attributes, "force-network-mode", _NETWORKS),
-        "pull": _choice(attributes, "image-resolve-mode", _PULLS),
+        "pull": _choice(attributes, "image-resolve-mode", PULLS),
         "add_hosts": [_host(item) for item in _listed(attributes.get("add-hosts", ""))],
         "ulimits": _listed(attributes.get("ulimit", "")),
         "attestations": attestations(attributes),

@@ -1,58 +1,25 @@
 """The service `LLBBridge`, the gateway: where a client says what is to be built.
 
-Comes in: a definition, then the answer to it, handed back. Goes out: what the builder can do, and
-results by their ids. Nothing is built here: that happens when the answer was handed back, in
-`Control/Solve`.
+Comes in: a definition, then the answer to it, handed back; in between, questions about results and
+sources. Goes out: what the builder can do, results by their ids, files of these. Results that no
+question is about are built when the answer was handed back, in `Control/Solve`.
 Rules: moby/buildkit `frontend/gateway/pb/gateway.proto`.
 Read next: `gateway`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+from minibuild.buildkit.decode import platform_of
 from minibuild.buildkit.rpc import Failure, abort, metadata_of, unary
 from minibuild.serve.build import Build, Builder
+from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway
+from minibuild.serve.metadata import find_image, metadata_of_source
 
 NAME = "moby.buildkit.v1.frontend.LLBBridge"
 _BUILD_ID = "buildkit-controlapi-buildid"
-# What a client may rely on. What is not here it refuses by itself, with a good error.
-_FRONTEND_CAPS = (
-    "solve.base",
-    "return",
-    "returnmap",
-    "proto.refarray",
-    "reference.output",
-    "frontend.inputs",
-    "frontend.caps",
-    "importcaches",
-    "gateway.evaluate",
-    "gateway.solve.evaluate",
-    "gateway.solve.metadata",
-    "gateway.warnings",
-)
-_LLB_CAPS = (
-    *(
-        "source.image",
-        "source.local",
-        "source.http",
-        "source.git",
-        "file.base",
-        "mergeop",
-        "diffop",
-    ),
-    *("exec.meta.base", "exec.mount.bind", "exec.mount.cache", "exec.mount.secret"),
-    *(
-        "exec.mount.ssh",
-        "exec.mount.tmpfs",
-        "exporter.multiple",
-        "cache.registry",
-        "cache.inline",
-        "cache.local",
-    ),
-    *("constraints", "platform", "meta.description", "meta.ignorecache"),
-    "exporter.image.attestations",
-)
 
 
 class Bridge:
@@ -66,51 +33,106 @@ class Bridge:
 
     def handlers(self) -> dict[str, Any]:
         """The calls by their names."""
-        types = self._types
-        return {
-            "Ping": unary(self.ping, types["Empty"], types["PongResponse"]),
-            "Solve": unary(self.solve, types["GatewaySolveRequest"], types["GatewaySolveResponse"]),
-            "Return": unary(self.give_back, types["ReturnRequest"], types["Empty"]),
-            "Evaluate": unary(self.evaluate, types["EvaluateRequest"], types["Empty"]),
+        calls = {
+            "Ping": (self.ping, "Empty", "PongResponse"),
+            "Solve": (self.solve, "GatewaySolveRequest", "GatewaySolveResponse"),
+            "Return": (self.give_back, "ReturnRequest", "Empty"),
+            "Evaluate": (self.evaluate, "EvaluateRequest", "Empty"),
+            "Inputs": (self.inputs, "Empty", "InputsResponse"),
+            "ReadFile": (self.read_file, "ReadFileRequest", "ReadFileResponse"),
+            "ReadDir": (self.read_dir, "ReadDirRequest", "ReadDirResponse"),
+            "StatFile": (self.stat_file, "StatFileRequest", "StatFileResponse"),
+            "Warn": (self.warn, "WarnRequest", "Empty"),
+            "ResolveImageConfig": (
+                self.image_config,
+                "ResolveImageConfigRequest",
+                "ResolveImageConfigResponse",
+            ),
+            "ResolveSourceMeta": (
+                metadata_of_source,
+                "ResolveSourceMetaRequest",
+                "ResolveSourceMetaResponse",
+            ),
         }
+        return {name: self._handler(*call) for name, call in calls.items()}
+
+    def _handler(self, function: Callable[[Build, Any], Any], request: str, answer: str) -> Any:
+        """A call that belongs to a build."""
+
+        def handle(message: Any, context: Any) -> Any:
+            try:
+                return function(self._build(context), message)
+            except Failure as failure:
+                abort(context, self._types, failure)
+
+        return unary(handle, self._types[request], self._types[answer])
 
     def _build(self, context: Any) -> Build:
         """The build that a call belongs to. Raises `Failure`."""
-        ref = metadata_of(context).get(_BUILD_ID, [""])[0]
-        return self._builder.build(ref)
+        refs = metadata_of(context).get(_BUILD_ID)
+        if not refs:
+            raise Failure("no buildid found in context")
+        return self._builder.build(refs[0])
 
-    def ping(self, request: Any, context: Any) -> Any:
+    def ping(self, build: Build, request: Any) -> Any:
         """What the builder can do."""
         answer = self._types["PongResponse"](Workers=[self._control.worker()])
-        for cap in _FRONTEND_CAPS:
+        for cap in FRONTEND_CAPS:
             answer.FrontendAPICaps.add(ID=cap, Enabled=True)
-        for cap in _LLB_CAPS:
+        for cap in LLB_CAPS:
             answer.LLBCaps.add(ID=cap, Enabled=True)
         return answer
 
-    def solve(self, request: Any, context: Any) -> Any:
+    def solve(self, build: Build, request: Any) -> Any:
         """Read a definition. A step that fails fails later, in `Control/Solve` or `Evaluate`."""
-        try:
-            build = self._build(context)
-            result = self._gateway.result(build, request, dict(request.FrontendOpt))
-            if request.Evaluate and result.ref.id:
-                build.solve(result.ref.id)
-            return self._types["GatewaySolveResponse"](result=result)
-        except Failure as failure:
-            abort(context, self._types, failure)
+        result = self._gateway.result(build, request, dict(request.FrontendOpt))
+        if request.Evaluate and result.ref.id:
+            build.solve(result.ref.id)
+        return self._types["GatewaySolveResponse"](result=result)
 
-    def evaluate(self, request: Any, context: Any) -> Any:
+    def evaluate(self, build: Build, request: Any) -> Any:
         """Do the steps of a result, for a client that wants to know whether they succeed."""
-        try:
-            self._build(context).solve(request.Ref)
-        except Failure as failure:
-            abort(context, self._types, failure)
+        build.solve(request.Ref)
         return self._types["Empty"]()
 
-    def give_back(self, request: Any, context: Any) -> Any:
+    def give_back(self, build: Build, request: Any) -> Any:
         """The client's last word on what is to be built."""
-        try:
-            self._build(context).give_back(request)
-        except Failure as failure:
-            abort(context, self._types, failure)
+        build.give_back(request)
         return self._types["Empty"]()
+
+    def inputs(self, build: Build, request: Any) -> Any:
+        """The definitions that the build began with."""
+        return self._types["InputsResponse"](Definitions=build.asked.FrontendInputs)
+
+    def warn(self, build: Build, request: Any) -> Any:
+        """Show a warning of the client's own with the progress."""
+        build.status.warn(request)
+        return self._types["Empty"]()
+
+    # --- files of results ---
+
+    def read_file(self, build: Build, request: Any) -> Any:
+        """The bytes of a file, or some of them."""
+        part = (request.Range.Offset, request.Range.Length) if request.HasField("Range") else ()
+        data = build.files(request.Ref).read(request.FilePath, *part)
+        return self._types["ReadFileResponse"](Data=data)
+
+    def read_dir(self, build: Build, request: Any) -> Any:
+        """What is in a directory."""
+        entries = build.files(request.Ref).list(request.DirPath, request.IncludePattern)
+        return self._types["ReadDirResponse"](entries=entries)
+
+    def stat_file(self, build: Build, request: Any) -> Any:
+        """What a file is."""
+        stat = build.files(request.Ref).stat(request.Path)
+        return self._types["StatFileResponse"](stat=stat)
+
+    # --- sources ---
+
+    def image_config(self, build: Build, request: Any) -> Any:
+        """The config of an image, and the digest that its name has."""
+        platform = platform_of(request.Platform)
+        found = find_image(build, request.Ref, platform, request.ResolveMode)
+        return self._types["ResolveImageConfigResponse"](
+            Digest=found.digest, Config=found.document, Ref=found.resolved.source.ref
+        )

@@ -24,6 +24,7 @@ from minibuild.serve.attributes import output_attributes
 from minibuild.serve.caches import send_caches
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
+from minibuild.serve.files import ResultFiles
 from minibuild.serve.filesync import receive, send_file, send_folder
 from minibuild.serve.history import History
 from minibuild.serve.layouts import send_layout
@@ -31,7 +32,13 @@ from minibuild.serve.llb import returned
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.session import Session, Sessions
 from minibuild.serve.status import StatusStream, set_time
-from minibuild.session.request import ENTITLEMENTS, Attestations, BuildResult, Output
+from minibuild.session.request import (
+    ENTITLEMENTS,
+    Attestations,
+    BuildRequest,
+    BuildResult,
+    Output,
+)
 
 _START_S = 15.0
 _STATUS_S = 6.0
@@ -165,10 +172,12 @@ class Build:
         self._began = time.time()
         self._ended_at = 0.0
         self._outcome: Mapping[str, str] | Failure = {}
-        self._cancelled = threading.Event()
+        self.cancelled = threading.Event()
         self._returned: Any = None
         self._ended = threading.Event()
         self._solving = threading.Lock()
+        self._files: dict[str, ResultFiles] = {}
+        self._reading = threading.Lock()
 
     # --- its calls ---
 
@@ -186,7 +195,7 @@ class Build:
 
     def cancel(self) -> None:
         """The client has gone away, or the server stops."""
-        self._cancelled.set()
+        self.cancelled.set()
         self._ended.set()
 
     def close(self, outcome: Mapping[str, str] | Failure) -> None:
@@ -272,26 +281,37 @@ class Build:
         name = metadata.get(_NAME, b"").decode()
         outputs = [self._output(n, exporter, name) for n, exporter in enumerate(exporters)]
         with self._solving:
-            answer.update(answer_of(self._in_child(prepared, outputs)))
+            request = prepared.complete(self)
+            answer.update(answer_of(self._in_child(prepared, request, outputs)))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
         return {**answer, **send_caches(self)}
 
     def solve(self, name: str, outputs: Sequence[Output] = ()) -> BuildResult:
-        """Build a result, in a process of its own; without outputs to fill the cache. Raises
-        `Failure`."""
+        """Build a result, in a process of its own, for the client to go on with: it is not the end
+        of the build, so no cache is written and nothing attested. Raises `Failure`."""
         prepared = self.result(name)
         with self._solving:
-            return self._in_child(prepared, outputs)
+            request = prepared.complete(self)
+            request = request._replace(attestations=Attestations(), cache_to=())
+            return self._in_child(prepared, request, outputs)
 
-    def _in_child(self, prepared: Prepared, outputs: Sequence[Output]) -> BuildResult:
-        request = prepared.complete(self)
+    def files(self, name: str) -> ResultFiles:
+        """The files of a result, which is built for that. Raises `Failure`."""
+        with self._reading:
+            if name not in self._files:
+                archive = os.path.join(self.folder, f"files-{name}")
+                self.solve(name, [Output("tar", archive)])
+                self._files[name] = ResultFiles(self.builder.types, archive)
+            return self._files[name]
+
+    def _in_child(
+        self, prepared: Prepared, request: BuildRequest, outputs: Sequence[Output]
+    ) -> BuildResult:
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
-        if not outputs:
-            request = request._replace(attestations=Attestations())
         try:
             return build_in_child(
-                request, root=self.builder.root, report=self.status, cancelled=self._cancelled
+                request, root=self.builder.root, report=self.status, cancelled=self.cancelled
             )
         except BuildError as error:
             if error.source is None and error.span is not None:
@@ -318,7 +338,7 @@ class Build:
         attributes = output_attributes(kind, exporter.Attrs)
         if kind == "image" and not self.builder.config.keeps_images:
             attributes["store"] = "false"
-        if name and kind in ("docker", "image") and not attributes.get("name"):
+        if name and kind in ("docker", "image") and attributes.get("name") in (None, "", "*"):
             attributes["name"] = name
         return Output(kind, dest, attributes)
 

@@ -67,7 +67,7 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
     graphs, needs, sources = [], Needs(types), dict[str, SourceText]()
     for part in parts:
         try:
-            vertex = decode(part.definition)
+            vertex = decode(part.definition, build.status.aliases)
         except BuildError as error:
             raise failure_of(error) from None
         check_allowed(vertex, build.asked.Entitlements)

@@ -34,7 +34,8 @@ _TURN_S = 1.0
 
 class StatusStream:
     """What a build reports, and what clients hear of it. `steps`, `completed`, `cached` and
-    `warnings` count what was told so far."""
+    `warnings` count what was told so far. `aliases` has the digests by which a client knows the
+    steps of its own definitions."""
 
     def __init__(self, types: Types) -> None:
         from tempfile import TemporaryFile
@@ -49,6 +50,7 @@ class StatusStream:
         self._ended: dict[Digest, bool] = {}
         self._warned: set[Warned] = set()
         self.failed: Digest | None = None
+        self.aliases: dict[Digest, Digest] = {}
         self.source: SourceText | None = None
 
     @property
@@ -74,15 +76,34 @@ class StatusStream:
     def __call__(self, event: Event, /) -> None:
         """Take an event of the build."""
         with self._changed:
-            data = self._message(event).SerializeToString()
-            if not data or self._closed:
-                return
-            try:
-                self._file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
-                self._size += _LENGTH_BYTES + len(data)
-            except OSError:  # a full disk: progress is not worth a build
-                self._closed = True
-            self._changed.notify_all()
+            self._write(self._message(event))
+
+    def warn(self, warning: Any) -> None:
+        """Take a warning of the client's own, a message `WarnRequest`."""
+        message = self._types["StatusResponse"]()
+        message.warnings.add(
+            vertex=warning.digest,
+            level=warning.level,
+            short=warning.short,
+            detail=warning.detail,
+            url=warning.url,
+            info=warning.info,
+            ranges=warning.ranges,
+        )
+        with self._changed:
+            self._warned.add(Warned("", warning.short.decode("utf-8", "replace")))
+            self._write(message)
+
+    def _write(self, message: Any) -> None:
+        data = message.SerializeToString()
+        if not data or self._closed:
+            return
+        try:
+            self._file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
+            self._size += _LENGTH_BYTES + len(data)
+        except OSError:  # a full disk: progress is not worth a build
+            self._closed = True
+        self._changed.notify_all()
 
     def _message(self, event: Event) -> Any:
         message = self._types["StatusResponse"]()
@@ -103,17 +124,19 @@ class StatusStream:
                 set_time(vertex.completed, moment)
                 self._ended[digest] = cached
                 if error:
-                    self.failed = digest
+                    self.failed = self._alias(digest)
             case Log(digest, stream, data, moment):
                 for at in range(0, len(data), _LOG_BYTES):
                     log = message.logs.add(
-                        vertex=digest, stream=stream, msg=data[at : at + _LOG_BYTES]
+                        vertex=self._alias(digest),
+                        stream=stream,
+                        msg=data[at : at + _LOG_BYTES],
                     )
                     set_time(log.timestamp, moment)
             case Status():
                 self._status(message, event)
             case Remark(digest, text, moment):
-                status = message.statuses.add(ID=text, vertex=digest)
+                status = message.statuses.add(ID=text, vertex=self._alias(digest))
                 for field in (status.timestamp, status.started, status.completed):
                     set_time(field, moment)
             case Warned():
@@ -123,13 +146,18 @@ class StatusStream:
     def _vertex(self, message: Any, digest: Digest) -> Any:
         info = self._known.get(digest)
         name, inputs = (info.name, info.inputs) if info else ("", ())
-        return message.vertexes.add(digest=digest, name=name, inputs=inputs)
+        return message.vertexes.add(
+            digest=self._alias(digest), name=name, inputs=map(self._alias, inputs)
+        )
+
+    def _alias(self, digest: Digest) -> Digest:
+        return self.aliases.get(digest, digest)
 
     def _status(self, message: Any, event: Status) -> None:
         doing, space, _ = event.part.partition(" ")
         status = message.statuses.add(
             ID=event.part,
-            vertex=event.vertex,
+            vertex=self._alias(event.vertex),
             name=doing if space else "",
             current=event.current,
             total=event.total,

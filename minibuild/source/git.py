@@ -34,7 +34,7 @@ def fetch_git(
     build: BuildContext, op: GitSource, progress: ProgressWriter, *, ignore_cache: bool
 ) -> VertexResult:
     """The tree of a commit as a result."""
-    git = _Git(build, op, progress, build.worker.store.ingest_path)
+    git = GitProgram(build, op, progress, build.worker.store.ingest_path)
     meant = git.resolve()
     commit = meant.commit
     parts = [
@@ -66,7 +66,7 @@ def clone(
     client: Client, op: GitSource, progress: ProgressWriter, scratch: Callable[[], str]
 ) -> str:
     """The folder that a source means, in a fresh clone at a path that `scratch` gives."""
-    git = _Git(client, op, progress, scratch)
+    git = GitProgram(client, op, progress, scratch)
     meant = git.resolve()
     folder = scratch()
     git.clone(folder, meant)
@@ -74,7 +74,7 @@ def clone(
     return folder
 
 
-class _Meant(NamedTuple):
+class GitReference(NamedTuple):
     """What a reference means: a commit, the whole name of the reference, and the annotated tag
     (an object of its own) by which the commit was found."""
 
@@ -83,7 +83,7 @@ class _Meant(NamedTuple):
     tag: str = ""
 
 
-def _checkout(build: BuildContext, git: "_Git", op: GitSource, meant: _Meant) -> Result:
+def _checkout(build: BuildContext, git: "GitProgram", op: GitSource, meant: GitReference) -> Result:
     from shutil import rmtree
 
     folder = build.worker.store.ingest_path()
@@ -155,7 +155,7 @@ def _listed(text: str) -> dict[str, str]:
     return dict(line.split("\t")[::-1] for line in text.splitlines() if "\t" in line)
 
 
-def _meant(ref: str, found: Mapping[str, str]) -> _Meant | None:
+def _meant(ref: str, found: Mapping[str, str]) -> GitReference | None:
     """Which of the references that end in `ref` it means, as git checkout would: a whole name,
     else a branch, else a tag."""
     short = ref.removeprefix("refs/")
@@ -164,11 +164,15 @@ def _meant(ref: str, found: Mapping[str, str]) -> _Meant | None:
         if name in found:
             # With ^{} comes the commit that an annotated tag names.
             commit = found.get(f"{name}^{{}}")
-            return _Meant(commit, name, found[name]) if commit else _Meant(found[name], name)
+            return (
+                GitReference(commit, name, found[name])
+                if commit
+                else GitReference(found[name], name)
+            )
     return None
 
 
-class _Git:
+class GitProgram:
     """Runs git for one source: no prompts, no configuration of the person, output to progress."""
 
     def __init__(
@@ -177,9 +181,9 @@ class _Git:
         self._client, self._op, self._progress = client, op, progress
         self._scratch = scratch
         # What authorises us is in the environment: see `_auth`.
-        self._url = without_credentials(op.url)
+        self.url = without_credentials(op.url)
 
-    def resolve(self) -> _Meant:
+    def resolve(self) -> GitReference:
         """What the reference means now, which is what the checksum says."""
         op = self._op
         for word in (op.url, op.ref):
@@ -195,12 +199,12 @@ class _Git:
             )
         return meant
 
-    def _resolve(self, ref: str) -> _Meant:
+    def _resolve(self, ref: str) -> GitReference:
         if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
-            return _Meant(ref, ref)
+            return GitReference(ref, ref)
         if ref == self._op.checksum:
             return self._shortened(ref)
-        listed = self._run(["ls-remote", "--", self._url, ref, f"{ref}^{{}}"])
+        listed = self.run(["ls-remote", "--", self.url, ref, f"{ref}^{{}}"])
         meant = _meant(ref, _listed(listed))
         if meant is None:
             raise self._missing(ref)
@@ -208,11 +212,11 @@ class _Git:
 
     def _missing(self, ref: str) -> DefinitionError:
         return DefinitionError(
-            f"repository {self._url} does not contain ref {ref}",
+            f"repository {self.url} does not contain ref {ref}",
             hint="check the part after #, or the ref= of the address",
         )
 
-    def _shortened(self, start: str) -> _Meant:
+    def _shortened(self, start: str) -> GitReference:
         """The commit whose hash starts so. Servers look up whole hashes only: if it is no tip of a
         branch or tag, the whole history has to be here to find it.
 
@@ -221,27 +225,27 @@ class _Git:
         """
         from shutil import rmtree
 
-        listed = self._run(["ls-remote", "--", self._url])
+        listed = self.run(["ls-remote", "--", self.url])
         hashes = _listed(listed).values()
         tips = {sha for sha in hashes if sha.startswith(start)}
         if len(tips) == 1:
-            return _Meant(tips.pop(), "HEAD")
+            return GitReference(tips.pop(), "HEAD")
         folder = self._scratch()
         try:
             self._init(folder, next(iter(hashes), ""), "--bare")
-            everything = [self._url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-            self._run(["-C", folder, "fetch", "--quiet", "--", *everything])
+            everything = [self.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+            self.run(["-C", folder, "fetch", "--quiet", "--", *everything])
             verify = ["-C", folder, "rev-parse", "--verify", "--quiet", f"{start}^{{commit}}"]
-            return _Meant(self._run(verify, quiet=True).strip(), "HEAD")
+            return GitReference(self.run(verify, quiet=True).strip(), "HEAD")
         except RegistryError as error:
             raise self._missing(start) from error
         finally:
             rmtree(folder, ignore_errors=True)
 
-    def clone(self, folder: str, meant: _Meant) -> None:
+    def clone(self, folder: str, meant: GitReference) -> None:
         """Check the commit out in `folder`."""
         self._init(folder, meant.commit)
-        self._run(["-C", folder, "remote", "add", "--", "origin", self._url])
+        self.run(["-C", folder, "remote", "add", "--", "origin", self.url])
         fetch = ["-C", folder, "fetch", "--quiet"]
         # Servers may refuse to serve a commit that is no tip; then the reference has to do, unless
         # it has moved since. A plain file server (git's "dumb http") can leave out no history; so
@@ -259,7 +263,7 @@ class _Git:
     def _init(self, folder: str, commit: str, *flags: str) -> None:
         """A new repository for commits whose hashes are like this one: it knows one kind only."""
         kind = "sha256" if len(commit) == _SHA256_DIGITS else "sha1"
-        self._run(["init", "--quiet", f"--object-format={kind}", *flags, folder])
+        self.run(["init", "--quiet", f"--object-format={kind}", *flags, folder])
 
     def _first_of(self, *commands: Sequence[str], then: Sequence[str] = ()) -> None:
         """Run the first of the commands that succeeds, with what follows it. Only the last may say
@@ -267,9 +271,9 @@ class _Git:
         for command in commands:
             last = command is commands[-1]
             try:
-                self._run(command, quiet=not last)
+                self.run(command, quiet=not last)
                 if then:
-                    self._run(then, quiet=not last)
+                    self.run(then, quiet=not last)
             except RegistryError:
                 if last:
                     raise
@@ -278,9 +282,10 @@ class _Git:
 
     def time(self, folder: str) -> int:
         """When the commit that is checked out was made, in seconds since the epoch."""
-        return int(self._run(["-C", folder, "log", "-1", "--format=%ct"]))
+        return int(self.run(["-C", folder, "log", "-1", "--format=%ct"]))
 
-    def _run(self, arguments: Sequence[str], *, quiet: bool = False) -> str:
+    def run(self, arguments: Sequence[str], *, quiet: bool = False) -> str:
+        """What git prints. Raises `RegistryError` with what it says if it fails."""
         from signal import SIGKILL
         from subprocess import PIPE, Popen, TimeoutExpired
 
@@ -311,7 +316,7 @@ class _Git:
             self._progress.log(2, err)
         if process.returncode:
             raise RegistryError(
-                f"failed to fetch {self._url}: {_reason(err.decode('utf-8', 'replace'))}",
+                f"failed to fetch {self.url}: {_reason(err.decode('utf-8', 'replace'))}",
                 hint="a secret GIT_AUTH_TOKEN adds a token; --ssh forwards an agent",
             )
         return out.decode("utf-8", "surrogateescape")
@@ -323,7 +328,7 @@ class _Git:
         """
         from urllib.parse import urlsplit
 
-        url = urlsplit(self._url)
+        url = urlsplit(self.url)
         if url.scheme not in ("http", "https"):
             return {}
         value = self._authorization(url.hostname or "", url.netloc)

@@ -38,10 +38,13 @@ Pull = Literal["missing", "always", "never"]
 
 
 class FoundImage(NamedTuple):
-    """An image that was found: what the frontend gets, and its layers."""
+    """An image that was found: what the frontend gets, its layers, the digest that its name has (of
+    an index, if there is one), and its config as it is written."""
 
     resolved: ResolvedImage
     layers: tuple[Layer, ...]
+    digest: Digest
+    document: bytes
 
 
 class Remote(Protocol):
@@ -108,6 +111,10 @@ class ImageFinder:
 
     def resolve(self, ref: str, platform: Platform) -> ResolvedImage:
         """The image that `ref` names, for `platform`; see `graph.frontend.ImageResolver`."""
+        return self.found(ref, platform).resolved
+
+    def found(self, ref: str, platform: Platform) -> FoundImage:
+        """The same with all that is known of it."""
         with self._asking:
             found = self._by_name.get((ref, platform))
             if found is None:
@@ -115,7 +122,7 @@ class ImageFinder:
                 self._by_name[ref, platform] = found
                 source = found.resolved.source
                 self._by_digest[source.digest, source.platform] = found
-        return found.resolved
+        return found
 
     def image(self, source: ImageSource) -> FoundImage:
         """What was found for a source of the graph.
@@ -183,6 +190,7 @@ class ImageFinder:
         self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform, origin: str
     ) -> FoundImage:
         """Read and check manifest and config; what is read from elsewhere is kept in the store."""
+        digest = descriptor.digest
         manifest_descriptor, data = self._manifest(name, descriptor, blobs, platform)
         manifest = parse_manifest(data, f"manifest {manifest_descriptor.digest} of {name}")
         raw = read_document(blobs, manifest.config, MAX_DOCUMENT_BYTES)
@@ -197,7 +205,7 @@ class ImageFinder:
         if manifest_descriptor.platform is None and config.platform.os != platform.os:
             raise ImageError(f"{name} is an image for {config.platform}, not for {platform}")
         source = ImageSource(name, manifest_descriptor.digest, platform, origin)
-        return FoundImage(ResolvedImage(source, config), layers)
+        return FoundImage(ResolvedImage(source, config), layers, digest, raw)
 
     def _manifest(
         self, name: str, descriptor: Descriptor, blobs: BlobSource, platform: Platform

@@ -9,7 +9,7 @@ import queue
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,12 @@ class Client:
         definition: bytes = b"",
         *,
         gateway: bool = True,
+        look: Callable[[Callable[..., Any], str], None] = lambda call, ref: None,
     ) -> Mapping[str, str]:
         """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
         all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
+        `look` can ask about the result before the outputs are made: it gets a function that calls
+        the gateway, and the result's id.
         """
         ref, session = os.urandom(8).hex(), os.urandom(8).hex()
         hand = ThreadPoolExecutor(4)
@@ -78,6 +81,12 @@ class Client:
             try:
                 answer = self.call(f"{_BRIDGE}/Solve", question, "GatewaySolveResponse", metadata)
                 returned.result.CopyFrom(answer.result)
+                look(
+                    lambda name, message, kind: self.call(
+                        f"{_BRIDGE}/{name}", message, kind, metadata
+                    ),
+                    answer.result.ref.id,
+                )
             except grpc.RpcError as error:
                 details = dict(error.trailing_metadata() or ())
                 returned.error.ParseFromString(details["grpc-status-details-bin"])

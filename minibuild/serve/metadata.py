@@ -1,0 +1,135 @@
+"""What a source of LLB is now, for clients that ask before they build: digests, names, configs.
+
+Comes in: the message `SourceOp`. Goes out: the message with what is known of it. Nothing is kept in
+the store, and nothing built: a file from the web is fetched, as its digest has to be known.
+Rules: moby/buildkit `frontend/gateway/pb/gateway.proto`, `client/llb/sourceresolver`.
+Read next: `bridge`.
+"""
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from minibuild.buildflags.request import build_request
+from minibuild.buildkit.decode import platform_of, source_of
+from minibuild.buildkit.rpc import Failure
+from minibuild.digest import digest_bytes
+from minibuild.errors import BuildError
+from minibuild.events import VertexInfo, silent
+from minibuild.frontend.question_context import Asking
+from minibuild.frontend.subrequests import finder_of
+from minibuild.graph.op import GitSource, HttpSource, ImageSource
+from minibuild.graph.platform import Platform
+from minibuild.image.reader import ReadOnlyContent
+from minibuild.linux.descriptors import closing_fd
+from minibuild.progress.writer import ProgressWriter, reported
+from minibuild.serve.answers import failure_of
+from minibuild.serve.attributes import PULLS
+from minibuild.serve.lending import agents, secrets, with_logins
+from minibuild.serve.needs import Needs
+from minibuild.serve.status import set_time
+from minibuild.session.request import BuildRequest
+from minibuild.session.secrets import SecretReader, SshReader
+from minibuild.source.image import FoundImage
+
+if TYPE_CHECKING:
+    from minibuild.serve.build import Build
+
+
+def find_image(build: "Build", ref: str, platform: Platform, mode: str) -> FoundImage:
+    """The image of a name. Raises `Failure`."""
+    try:
+        made = with_logins(build, _request(build, mode), [ref])
+        content = ReadOnlyContent(build.builder.root)
+        return finder_of(made, content, silent, build.cancelled).found(ref, platform)
+    except BuildError as error:
+        raise failure_of(error) from None
+
+
+def metadata_of_source(build: "Build", asked: Any) -> Any:
+    """The message `ResolveSourceMetaResponse` to a request. Raises `Failure`."""
+    types = build.builder.types
+    if not asked.Source.identifier:
+        raise Failure("source is required")
+    message = types["Op"](source=asked.Source, platform=asked.Platform)
+    answer = types["ResolveSourceMetaResponse"](Source=asked.Source)
+    try:
+        source = source_of(message)
+        if isinstance(source, ImageSource):
+            platform = platform_of(asked.Platform)
+            found = find_image(build, source.ref, platform, asked.ResolveMode)
+            answer.Image.Digest = found.digest
+            answer.Image.Config = b"" if asked.Image.NoConfig else found.document
+        elif isinstance(source, GitSource | HttpSource):
+            _ask_the_web(build, message, source, asked, answer)
+    except BuildError as error:
+        raise failure_of(error) from None
+    return answer
+
+
+def _request(build: "Build", mode: str = "") -> BuildRequest:
+    given = {"pull": PULLS.get(mode, PULLS[""])}
+    return build_request(build.folder, given, build.builder.environment)
+
+
+def _ask_the_web(
+    build: "Build", message: Any, source: GitSource | HttpSource, asked: Any, answer: Any
+) -> None:
+    data = message.SerializeToString()
+    needs = Needs(build.builder.types)
+    definition = build.builder.types["Definition"]()
+    getattr(definition, "def").append(data)
+    needs.add_llb(definition)
+    lent = agents(build.session, needs.agents, build.folder, build.resources)
+    ssh = build.resources.enter_context(closing(SshReader(lent)))
+    secret = SecretReader(secrets(build.session, needs.secrets))
+    client = Asking(_request(build).registries, secret, ssh, build.cancelled, build.status)
+    info = VertexInfo(digest_bytes(data), f"resolve {asked.Source.identifier}")
+    with reported(build.status, info) as progress:
+        if isinstance(source, GitSource):
+            _git(client, source, progress, build, asked, answer.Git)
+        else:
+            _http(client, source, progress, build, answer.HTTP)
+
+
+def _git(
+    client: Asking,
+    source: GitSource,
+    progress: ProgressWriter,
+    build: "Build",
+    asked: Any,
+    answer: Any,
+) -> None:
+    from tempfile import mkdtemp
+
+    from minibuild.source.git_objects import describe
+
+    def scratch() -> str:
+        return os.path.join(mkdtemp(dir=build.folder), "git")
+
+    found = describe(client, source, progress, scratch, objects=asked.Git.ReturnObject)
+    answer.Ref = found.name
+    answer.Checksum = found.tag or found.commit
+    answer.CommitChecksum = found.commit if found.tag else ""
+    answer.CommitObject, answer.TagObject = found.commit_object, found.tag_object
+
+
+def _http(
+    client: Asking, source: HttpSource, progress: ProgressWriter, build: "Build", answer: Any
+) -> None:
+    from tempfile import mkdtemp
+
+    from minibuild.source.http import download, open_url
+
+    folder = mkdtemp(dir=build.folder)
+    response = open_url(client, source.url, {})
+    with (
+        closing(response),
+        closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
+    ):
+        answer.Checksum = download(client, source, response, fd, progress)
+    (answer.Filename,) = os.listdir(folder)
+    path = os.path.join(folder, answer.Filename)
+    if os.stat(path).st_mtime:
+        set_time(answer.LastModified, os.stat(path).st_mtime)
+    os.unlink(path)

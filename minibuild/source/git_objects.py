@@ -1,0 +1,58 @@
+"""What a git reference is now, for those who want to know it and do not build.
+
+Comes in: a source. Goes out: names and hashes, and the bytes of a commit and its tag, by which
+signatures are checked. Read next: `git`.
+"""
+
+from collections.abc import Callable
+
+from minibuild.graph.op import GitSource
+from minibuild.progress.writer import ProgressWriter
+from minibuild.source.git import GitProgram
+from minibuild.source.web import Client
+from minibuild.startup.tuples import NamedTuple
+
+
+class GitObjects(NamedTuple):
+    """What a reference is now: its whole name, and the commit. `tag` is the annotated tag by which
+    the commit was found. The bytes are those of git's objects."""
+
+    name: str
+    commit: str
+    tag: str = ""
+    commit_object: bytes = b""
+    tag_object: bytes = b""
+
+
+def describe(
+    client: Client,
+    op: GitSource,
+    progress: ProgressWriter,
+    scratch: Callable[[], str],
+    *,
+    objects: bool,
+) -> GitObjects:
+    """What a source is now; with the bytes of its objects, if they are wanted."""
+    git = GitProgram(client, op, progress, scratch)
+    meant = git.resolve()
+    name = _head(git) if meant.name == "HEAD" else meant.name
+    if not objects:
+        return GitObjects(name, meant.commit, meant.tag)
+    folder = scratch()
+    git.clone(folder, meant)
+    if meant.tag:
+        git.run(["-C", folder, "fetch", "--quiet", "origin", f"{meant.name}:{meant.name}"])
+    commit = _object(git, folder, "commit", meant.commit)
+    tag = _object(git, folder, "tag", meant.tag) if meant.tag else b""
+    return GitObjects(name, meant.commit, meant.tag, commit, tag)
+
+
+def _head(git: GitProgram) -> str:
+    """The branch that HEAD is."""
+    listed = git.run(["ls-remote", "--symref", "--", git.url, "HEAD"])
+    first = listed.partition("\t")[0]
+    return first.removeprefix("ref: ") if first.startswith("ref: ") else "HEAD"
+
+
+def _object(git: GitProgram, folder: str, kind: str, name: str) -> bytes:
+    return git.run(["-C", folder, "cat-file", kind, name]).encode("utf-8", "surrogateescape")
