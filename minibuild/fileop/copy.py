@@ -6,7 +6,8 @@ the tree, the layer, or both from one read. Read next: `plan`, then the sinks.
 
 import threading
 from collections.abc import Mapping
-from typing import Literal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.fileop.api import Copied, Progress, Sink, SourceTree, Tally, explained
 from minibuild.fileop.dest import Destination, OnDisk
@@ -14,6 +15,7 @@ from minibuild.fileop.hasher import ContentHasher, Seen
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.plan import put_copy
+from minibuild.fileop.planned import PlannedTree
 from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy
@@ -24,18 +26,24 @@ from minibuild.oci.content import BlobMaker
 from minibuild.oci.model import Compression
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.fileop.update import Earlier
+
 Form = Literal["tree", "layer", "both"]
 
 
 class CopyJob(NamedTuple):
     """What to copy, and what to make of it. `watched`: the fingerprints of what is read are wanted,
-    too."""
+    too. `inventory` is where the table of what was put goes ("": it is not wanted), and `earlier`
+    what came of the same copy the last time."""
 
     copies: tuple[Copy, ...]
     form: Form
     compression: Compression = "gzip"
     level: int | None = None
     watched: bool = False
+    inventory: str = ""
+    earlier: "Earlier | None" = None
 
 
 class Places(NamedTuple):
@@ -57,47 +65,69 @@ class Hooks(NamedTuple):
 
 class CopyResult(NamedTuple):
     """`layer` is None if none was wanted, or if only the tree shows what it is; `seen`, if it
-    was not wanted, or if not all was read, or not only once."""
+    was not wanted, or if not all was read, or not only once. `kept` counts the entries that are
+    as they were in the earlier result."""
 
     layer: Layer | None = None
     seen: Seen | None = None
+    kept: int = 0
 
 
 def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> CopyResult:
-    """Do the copies. A layer is a blob in `content` afterwards, and is not remembered there.
+    """Do the copies. A layer is a blob in `content` afterwards, and is not remembered there. With
+    an `earlier` result the tree has what that one put.
 
-    Raises `Unplannable` if the layer was all that was wanted; and what `apply` raises.
+    Raises `Unplannable` if the layer was all that was wanted, or if the earlier result is of no
+    use; and what `apply` raises.
     """
     root_fd, base_fd, _ = places
     (_, cancelled, copied), hashing = hooks, job.watched
-    if job.form == "tree":
-        with TreeSink(root_fd, copied=copied, cancelled=cancelled, hashing=hashing) as tree:
-            return CopyResult(None, _put(job, places, tree, root_fd, OnDisk(root_fd), hooks))
-    # The like of it may have been packed before, and will be again with little changed.
-    known = StoredBlocks(content.blobs_path)
-    with LayerWriter(content, job.compression, job.level, known, cancelled) as writer:
+    with ExitStack() as stack:
+        if job.form == "tree":
+            tree = TreeSink(root_fd, copied=copied, cancelled=cancelled, hashing=hashing)
+            return _put(job, places, stack.enter_context(tree), None, hooks)
+        # The like of it may have been packed before, and will be again with little changed.
+        known = StoredBlocks(content.blobs_path)
+        writer = LayerWriter(content, job.compression, job.level, known, cancelled)
+        stack.enter_context(writer)
         layer = LayerSink(writer, base_fd, hashing=hashing)
         if job.form == "layer":
-            owners_fd = -1 if base_fd is None else base_fd
-            seen = _put(job, places, layer, owners_fd, layer.dest, hooks)
-            return CopyResult(writer.commit(), seen)
+            return _put(job, places, None, layer, hooks)._replace(layer=writer.commit())
         with Tee(root_fd, layer, copied=copied, cancelled=cancelled, hashing=hashing) as tee:
-            seen = _put(job, places, tee, root_fd, OnDisk(root_fd), hooks)
-        return CopyResult(None if tee.given_up else writer.commit(), seen)
+            done = _put(job, places, tee, layer, hooks)
+        return done._replace(layer=None if tee.given_up else writer.commit())
 
 
 def _put(
-    job: CopyJob, places: Places, sink: Sink, root_fd: int, dest: Destination, hooks: Hooks
-) -> Seen | None:
-    """Put all copies into the sink; what was seen of them, if that is wanted. `root_fd` is the tree
-    in which owners are looked up (-1: nothing)."""
-    hasher = ContentHasher(sink) if job.watched else None
+    job: CopyJob, places: Places, tree: TreeSink | None, layer: LayerSink | None, hooks: Hooks
+) -> CopyResult:
+    """Put all copies into a tree, a layer, or both: a `Tee` and its layer."""
     tally = Tally(hooks.progress, hooks.cancelled)
-    with explained("copying files"):
-        names = any(one.chown for one in job.copies) and has_names(root_fd)
+    owners_fd = -1 if places.base_fd is None else places.base_fd
+    hasher = update = None
+    sink: Sink | None = tree or layer
+    dest: Destination = layer.plan.dest if layer else OnDisk(places.root_fd)
+    assert sink is not None
+    with ExitStack() as stack, explained("copying files"):
+        if job.earlier is not None:
+            from minibuild.fileop.update import open_update
+
+            plan = layer.plan if layer else PlannedTree(places.base_fd)
+            begun = open_update(job.earlier, plan, tree, layer, hooks.cancelled)
+            sink = update = stack.enter_context(begun)
+            dest = plan.dest
+        elif tree is not None:
+            owners_fd, dest = places.root_fd, OnDisk(places.root_fd)
+        if job.watched:
+            sink = hasher = ContentHasher(sink)
+        if job.inventory:
+            from minibuild.fileop.inventory import InventorySink
+
+            sink = stack.enter_context(InventorySink(job.inventory, sink, layer))
+        names = any(one.chown for one in job.copies) and has_names(owners_fd)
         for one in job.copies:
-            owner = lookup_owner(root_fd, one.chown, names=names) if one.chown else None
-            put_copy(one, places.sources[one.input], dest, hasher or sink, tally, owner)
+            owner = lookup_owner(owners_fd, one.chown, names=names) if one.chown else None
+            put_copy(one, places.sources[one.input], dest, sink, tally, owner)
         sink.settle()
         tally.tell()
-    return None if hasher is None else hasher.seen()
+    return CopyResult(None, hasher.seen() if hasher else None, update.kept if update else 0)

@@ -13,7 +13,9 @@ from typing import Any
 
 from minibuild.store.database import Database
 
-_RACY_NS = 2_000_000_000
+RACY_NS = 2_000_000_000
+"""A file stamped less than that before a look may get the same stamp by a change after it."""
+
 _FEW_FILES = 8
 _FEW_BYTES = 1 << 20
 """What is read in a millisecond, which is less than it takes to begin again elsewhere."""
@@ -95,7 +97,7 @@ def rows_of(files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> lis
     """Digests of files as rows for the cache. The metadata of each file was taken after `began_ns`
     and before the file was read."""
     # A file stamped well before that cannot get the same stamp by a change after it.
-    limit = began_ns - _RACY_NS
+    limit = began_ns - RACY_NS
     return [
         (
             status.st_dev,

@@ -84,7 +84,7 @@ class Tee(TreeSink):
         if self.given_up:
             return
         now = (self._layer.now_ns, self._layer.now_ns)
-        for folder in self._layer.touched:
+        for folder in self._layer.plan.touched:
             fd = open_beneath(self._root_fd, folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.utime(fd, ns=now)

@@ -86,6 +86,16 @@ class TreeSink(Sink):
         """Finish all directories."""
         self._tree.finish()
 
+    def remove(self, path: str) -> None:
+        """Remove what is at a path. The directory above keeps its times."""
+        self.keep_times(path)
+        remove_tree(self._tree.fd, path.rpartition("/")[2])
+
+    def keep_times(self, path: str) -> None:
+        """Let the directory above a path keep the times that it has."""
+        self._tree.enter(path.rpartition("/")[0])
+        self._tree.keep_times()
+
     def put_all(self, entries: Iterable[Entry]) -> None:
         """Put entries that are not counted. Raises `Cancelled`."""
         for entry in entries:

@@ -132,3 +132,9 @@ def _open(stack: Cursor, found: FoundFile, top: str) -> _Level:
         return _Level(fd, found.path, found if found.implied else None)
     except PermissionError as error:
         raise unreadable(join(top, found.path), error) from error
+
+
+def place(path: str) -> bytes:
+    """What sorts like a walk, which has a directory and then all that is in it: `/` comes before
+    every other character."""
+    return os.fsencode(path).replace(b"/", b"\0")

@@ -126,6 +126,7 @@ class LayerWriter:
         "_compression",
         "_compressor",
         "_content",
+        "_flushed",
         "_hashed",
         "_known",
         "_used",
@@ -156,6 +157,12 @@ class LayerWriter:
         self._buffer = bytearray(BLOCK_BYTES)
         self._view = memoryview(self._buffer)
         self._used = 0
+        self._flushed = 0
+
+    @property
+    def position(self) -> int:
+        """How long the tar is so far."""
+        return self._flushed + self._used
 
     def _flush(self) -> None:
         """Hand over what is the next block of a full buffer; the rest begins the one after it."""
@@ -163,6 +170,7 @@ class LayerWriter:
         full, length = self._view, self._compressor.cut(self._buffer)
         self._buffer = self._behind.feed(self._buffer, length)
         self._view = memoryview(self._buffer)
+        self._flushed += length
         self._used = BLOCK_BYTES - length
         self._view[: self._used] = full[length:]
 

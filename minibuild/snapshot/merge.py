@@ -7,7 +7,8 @@ Comes in: diffs, lowest first. Goes out: a committed snapshot, and how it came a
 2. *Stack*: the rest is shown by listing the diffs' own layer directories as further lowerdirs. No
    file is touched. It is right if a diff means on the new base what it meant on its own: if it
    lies on the very same layers again, or if it is one layer and that is portable, which is to say
-   that it has no whiteout, no opaque directory and no file that is as it was below.
+   that it has no whiteout, no opaque directory and no file that is as it was below. A diff on
+   nothing, as the copy of a COPY --link, may be several such layers.
 3. *Hardlink*: otherwise the changes of each diff are applied, one by one, to a new snapshot.
 
 Either way the same tree comes out; the tests run over both. Read next: `apply`.
@@ -87,11 +88,14 @@ def _stacked(
         if tuple(stack) != below:
             if _brings_nothing(snapshotter, below, layers):
                 continue
-            # What one layer has and the next has not, or has otherwise, is no part of the diff.
-            if len(added) > 1:
+            # What one layer has and the next has not, or as it was below, is no part of the diff.
+            if len(added) > 1 and below:
                 return [], f"snapshot {diff.upper} is {len(added)} layers of one diff"
-            if not _portable(snapshotter, added[0], below):
-                return [], f"snapshot {added[0]} hides files, and would hide others on this base"
+            for number, layer in enumerate(added):
+                under = (*below, *added[:number])
+                portable = _portable(snapshotter, layer, under)
+                if not portable or (number and _covers_files(snapshotter, under, layer)):
+                    return [], f"snapshot {layer} hides files, and would hide others on this base"
         stack += added
     if len(set(stack)) != len(stack):
         return [], "a layer comes twice"  # The kernel refuses overlapping layers (ELOOP).
@@ -117,6 +121,26 @@ def _portable(
         if made_here:
             snapshotter.table.set_portable(layer, known)
     return known
+
+
+def _covers_files(
+    snapshotter: "BaseSnapshotter", below: Sequence[SnapshotID], layer: SnapshotID
+) -> bool:
+    """Whether a directory of a layer is where a layer below has a file: that hides what another
+    base has in such a directory."""
+    lower, pending = _view(snapshotter, below), [""]
+    own = View((snapshotter.layer_dir(layer),), snapshotter.whiteouts)
+    while pending:
+        parent = pending.pop()
+        directory = f"{own.dirs[0]}/{parent}" if parent else own.dirs[0]
+        for name, node in own.names_in((directory,), 1).items():
+            path = f"{parent}/{name}" if parent else name
+            if node.type == stat.S_IFDIR:
+                found = lower.find(path)
+                if found is not None and found.type != stat.S_IFDIR:
+                    return True
+                pending.append(path)
+    return False
 
 
 def _brings_nothing(

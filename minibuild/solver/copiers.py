@@ -57,7 +57,7 @@ class Copiers:
 
     def do(self, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks) -> CopyResult:
         """Do a job, here or elsewhere. Raises what `fileop.copy.copy` raises."""
-        server = self._take(elsewhere=bool(self._servers) and _can_go(places, hooks))
+        server = self._take(elsewhere=bool(self._servers) and _can_go(job, places, hooks))
         try:
             if server is None:
                 return copy(job, places, content, hooks)
@@ -89,8 +89,10 @@ class Copiers:
         self._servers, self._idle = [], []
 
 
-def _can_go(places: Places, hooks: Hooks) -> bool:
+def _can_go(job: CopyJob, places: Places, hooks: Hooks) -> bool:
     """Whether a job can be done in another process: it asks nothing that only this one knows."""
     from minibuild.solver.copy_server import MAX_DIRECTORIES
 
-    return hooks.copied is None and 2 + len(places.sources) <= MAX_DIRECTORIES
+    return (
+        job.earlier is None and hooks.copied is None and 2 + len(places.sources) <= MAX_DIRECTORIES
+    )

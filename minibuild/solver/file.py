@@ -15,21 +15,26 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from minibuild.cache.results import DiffRow, Result
+from minibuild.cache.results import DiffKey, DiffRow, Result
 from minibuild.errors import located
 from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.inventory import discard
+from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
 from minibuild.linux.beneath import lstat
 from minibuild.linux.descriptors import closing_fd
-from minibuild.snapshot.api import MergeSnapshotter, SnapshotID
+from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex, readers
+from minibuild.solver.last_copy import LastCopy, keep_table, last_copy, own_snapshots
 from minibuild.solver.layers import LayerPlan
+from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
+from minibuild.worker.worker import Worker
 
 
 class FileRunner:
@@ -41,10 +46,15 @@ class FileRunner:
         self._copiers = copiers
 
     def run(
-        self, ready: ReadyVertex, op: File, *, watched: bool = False
+        self,
+        ready: ReadyVertex,
+        op: File,
+        *,
+        watched: bool = False,
+        earlier: Result | None = None,
     ) -> tuple[Result, CopyResult]:
         """The base's result with one diff more, and what came of copying. `watched`: with the
-        fingerprints of what was read."""
+        fingerprints of what was read. `earlier` is the result of the same copy of other files."""
         build, base = self._build, ready.base
         parent = build.materialiser.snapshot(base, build.progress(ready.vertex.digest).remark)
         with ExitStack() as stack, located(ready.vertex.note.span):
@@ -53,38 +63,66 @@ class FileRunner:
                 for index in {reader.input for reader in readers(op)}
             }
             base_fd = stack.enter_context(build.worker.snapshots.tree(parent)) if parent else None
-            places = Places(-1, base_fd, sources)
-            if self._plan.packing is not None and ready.vertex.digest in self._plan.unread:
-                try:
-                    done = self._do(ready, op, places, "layer", watched)
-                except Unplannable:
-                    pass  # The tree is written below.
-                else:
-                    return (*base, build.worker.diffs.add(base, layer=done.layer)), done
-            return self._write_tree(ready, op, places, parent, watched)
+            work = _Work(ready, op, Places(-1, base_fd, sources), parent, watched)
+            if all(tree.local for tree in sources.values()):
+                work = work._replace(inventory=build.worker.store.ingest_path())
+                stack.callback(discard, work.inventory)
+            last = earlier and last_copy(build.worker, earlier, base, parent)
+            done = self._again(work, last) if last else None
+            key, result = done or self._make(work)
+            keep_table(build.worker, work.inventory, key, result.layer)
+            return (*base, key), result
 
-    def _write_tree(
-        self, ready: ReadyVertex, op: File, places: Places, parent: SnapshotID | None, watched: bool
-    ) -> tuple[Result, CopyResult]:
+    def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
+        """The copy made of the last one; None if that is of no use."""
+        try:
+            key, result = self._make(work._replace(last=last))
+        except Unplannable:
+            return None
+        if result.kept:
+            kept = f"{result.kept:,} file{'' if result.kept == 1 else 's'}"
+            self._build.progress(work.ready.vertex.digest).remark(f"{kept} kept of the last copy")
+        return key, result
+
+    def _make(self, work: "_Work") -> tuple[DiffKey, CopyResult]:
+        """A new diff. Raises `Unplannable` if the last copy is of no use."""
+        vertex, base, last = work.ready.vertex, work.ready.base, work.last
+        if self._plan.packing is not None and vertex.digest in self._plan.unread:
+            try:
+                done = self._do(work, "layer")
+            except Unplannable:
+                if last is not None:
+                    raise
+                # The tree is written below.
+            else:
+                return self._build.worker.diffs.add(base, layer=done.layer), done
+        return self._write_tree(work)
+
+    def _write_tree(self, work: "_Work") -> tuple[DiffKey, CopyResult]:
         """The same as a new snapshot, and as a layer at once if an output wants that."""
-        worker, base = self._build.worker, ready.base
-        form: Form = "both" if ready.vertex.digest in self._plan.layered else "tree"
-        active = worker.snapshots.prepare(parent)
+        worker, base, parent = self._build.worker, work.ready.base, work.parent
+        form: Form = "both" if work.ready.vertex.digest in self._plan.layered else "tree"
+        start = parent
+        if work.last is not None:
+            if work.last.tree is None:
+                raise Unplannable("the last copy was no tree")
+            start = work.last.tree
+        active = worker.snapshots.prepare(start)
         try:
             with worker.snapshots.tree(active, readonly=False) as root_fd:
-                done = self._do(ready, op, places._replace(root_fd=root_fd), form, watched)
+                places = work.places._replace(root_fd=root_fd)
+                done = self._do(work._replace(places=places), form)
             worker.snapshots.commit(active)
         except BaseException:
             worker.snapshots.remove(active)
             raise
-        made = worker.diffs.add(base, lower=parent, upper=active, layer=done.layer)
-        return (*base, made), done
+        return worker.diffs.add(base, lower=parent, upper=active, layer=done.layer), done
 
-    def _do(
-        self, ready: ReadyVertex, op: File, places: Places, form: Form, watched: bool
-    ) -> CopyResult:
-        """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted."""
-        build, progress = self._build, self._build.progress(ready.vertex.digest)
+    def _do(self, work: "_Work", form: Form) -> CopyResult:
+        """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted, or if
+        the last copy is of no use."""
+        build, (ready, op, places, *_) = self._build, work
+        progress = build.progress(ready.vertex.digest)
         count = progress.counter("packing" if form == "layer" else "copying", "files")
         copied = None
         if form != "layer" and ready.base:  # On nothing, nothing can be there already.
@@ -92,7 +130,9 @@ class FileRunner:
         hooks = Hooks(count, build.cancelled, copied)
         copies = tuple(action for action in op.actions if isinstance(action, Copy))
         if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
-            job = CopyJob(copies, form, watched=watched)
+            earlier = None if work.last is None else Earlier(work.last.inventory, work.last.layer)
+            job = CopyJob(copies, form, watched=work.watched)
+            job = job._replace(inventory=work.inventory, earlier=earlier)
             if self._plan.packing is not None:
                 compression, level, _ = self._plan.packing
                 job = job._replace(compression=compression, level=level)
@@ -108,9 +148,22 @@ class FileRunner:
         return CopyResult()
 
 
+class _Work(NamedTuple):
+    """A File to do: its vertex, where it reads and writes, and the tree it stands on. `inventory`
+    is where the table of what it puts goes, `last` what it begins with."""
+
+    ready: ReadyVertex
+    op: File
+    places: Places
+    parent: SnapshotID | None
+    watched: bool
+    inventory: str = ""
+    last: LastCopy | None = None
+
+
 def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], bool]:
     """Tells whether a path was put there by the run of copies just below this one."""
-    copies, snapshots, base = 0, build.worker.snapshots, ready.base
+    copies, base = 0, ready.base
     below = ready.vertex.inputs[0] if ready.vertex.inputs else None
     while below is not None and isinstance(below.op, File):
         copies += 1
@@ -118,20 +171,22 @@ def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], b
 
     def copied(path: str) -> bool:
         rows = [build.worker.diffs.get(key) for key in base[len(base) - copies :]]
-        return any(_is_new(snapshots, row, path) for row in rows)
+        return any(_is_new(build.worker, row, path) for row in rows)
 
     return copied
 
 
-def _is_new(snapshots: MergeSnapshotter, row: DiffRow, path: str) -> bool:
+def _is_new(worker: Worker, row: DiffRow, path: str) -> bool:
     """Whether a path is one of those that a diff has, as far as its tree tells."""
+    snapshots = worker.snapshots
     if row.upper is None:
         return False
-    found = _status(snapshots.layer_dir(row.upper), path)
     if snapshots.whiteouts == "plain" and row.lower is not None:
         # The directory is a whole copy: what is as below is not new in it.
-        return found != _status(snapshots.layer_dir(row.lower), path)
-    return found is not None
+        upper, lower = (snapshots.layer_dir(one) for one in (row.upper, row.lower))
+        return _status(upper, path) != _status(lower, path)
+    own = own_snapshots(worker, row.upper, row.lower)
+    return any(_status(snapshots.layer_dir(one), path) is not None for one in own)
 
 
 def _status(folder: str, path: str) -> tuple[int, ...] | None:

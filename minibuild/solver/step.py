@@ -162,13 +162,21 @@ class Steps:
 
     def _run(self, ready: ReadyVertex, op: Exec | File) -> tuple[Result, Outputs]:
         if isinstance(op, File):
-            return self._files.run(ready, op)[0], {}
+            return self._files.run(ready, op, earlier=self._like_it(ready, op))[0], {}
         from minibuild.solver.exec import run_exec  # a build may only copy
 
         result, left = run_exec(self._build, ready, op)
         if self._packer is not None and ready.vertex.digest in self._plan.layered:
             self._packer.add(result[-1])
         return result, left
+
+    def _like_it(self, ready: ReadyVertex, op: File) -> Result | None:
+        """The result of the last copy of the same shape, which may have read most of the same
+        files."""
+        if ready.must_execute or ready.on_forced or not reads_only_contexts(ready, op):
+            return None
+        found = self._cache.lookup(shape_key(op, ready.base_key, self._lookup.version))
+        return None if found is None else found.result
 
     def _save(
         self,

@@ -205,6 +205,7 @@ def _tidy(worker: Worker, *, forget_files: bool) -> None:
             os.unlink(os.path.join(locks, name))
     db, content = worker.store.db, worker.content
     forget_lost(content.blobs_path)
+    _forget_inventories(worker)
     rows = db.execute("SELECT DISTINCT digest FROM layers").fetchall()
     gone = [row for row in rows if not content.has(Digest(row[0]))]
     with db.transaction() as tx:
@@ -212,6 +213,15 @@ def _tidy(worker: Worker, *, forget_files: bool) -> None:
         if forget_files:
             tx.execute("DELETE FROM digests_of_files")
     db.shrink()
+
+
+def _forget_inventories(worker: Worker) -> None:
+    """Remove what is known of copies whose diffs are gone (see `solver.last_copy`)."""
+    folder = worker.store.path("inventories")
+    there = {str(row[0]) for row in worker.store.db.execute("SELECT id FROM diffs")}
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if name.partition("-")[0] not in there:
+            os.unlink(os.path.join(folder, name))
 
 
 def _drop_cache_mounts(worker: Worker, before: float) -> tuple[int, int]:

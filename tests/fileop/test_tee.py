@@ -34,7 +34,7 @@ def _both(
     try:
         owned = tuple(copy._replace(chown=ME) for copy in copies)
         places = Places(root_fd, base_fd, {0: SourceTree(source_fd)})
-        layer, _ = do(CopyJob(owned, "both", "uncompressed"), places, content, Hooks())
+        layer = do(CopyJob(owned, "both", "uncompressed"), places, content, Hooks()).layer
         return None if layer is None else Path(content.path(layer.digest)).read_bytes()
     finally:
         for fd in (source_fd, root_fd, base_fd):

@@ -120,6 +120,28 @@ def test_news_are_stacked_on_another_base(bench: Bench, again: bool) -> None:
     assert bench.tree(merged) == {"o": "o", "a": "changed", "n": "n", "d": "/", "d/y": "y"}
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_several_layers_of_nothing_are_stacked_on_another_base(bench: Bench, again: bool) -> None:
+    one = bench.layer(None, {"a": "1", "d/x": "x"})
+    two = bench.layer(one, {"a": "2", "d/y": "y"})
+    other = bench.layer(None, {"a": "other", "o": "o"})
+    diffs = [Diff(None, other), Diff(None, two)]
+    if again:
+        bench.merge(*diffs)
+    merged, report = bench.merge(*diffs)
+    assert report == MergeReport(Strategy.STACK, NEWS, 3, 0, 0)
+    assert bench.tree(merged) == {"a": "2", "d": "/", "d/x": "x", "d/y": "y", "o": "o"}
+
+
+def test_several_layers_of_nothing_that_hide_files_are_linked(bench: Bench) -> None:
+    one = bench.layer(None, {"a": "1", "b": "1"})
+    two = bench.layer(one, {"a": "gone"})
+    other = bench.layer(None, {"a": "other"})
+    merged, report = bench.merge(Diff(None, other), Diff(None, two))
+    assert (report.strategy, report.linked) == (Strategy.HARDLINK, 1)
+    assert bench.tree(merged) == {"a": "other", "b": "1"}
+
+
 def test_what_is_remembered_is_not_looked_at_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

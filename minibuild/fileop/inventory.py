@@ -1,0 +1,272 @@
+"""What a copy put, in order, and what its sources looked like: one sorted table for each copy.
+
+Comes in: the entries of a plan, as they are put. Goes out: a file, and from it, when the same copy
+is done again, what of it is still as it was. The entries of a plan come in the order of a walk, and
+so do the records of the table, so the two are read side by side, like two sorted lists that are
+merged. Neither is ever in memory as a whole.
+
+An entry is as it was if its source is: same device, inode, size, mtime and ctime, as in
+`digest_cache`. A file that was changed just before the copy is kept without its stamp, because a
+second change could get the same one. What a look cannot see is compared as well: which name of
+several is the first, and whether a directory is only made where there is none.
+
+A record also says where in the tar of the layer the entry is. The table is a hint like the blocks
+of `layer.chunk_cache`: without it, or with a damaged one, everything is copied.
+Read next: `update`.
+"""
+
+import os
+import stat
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Self
+from zlib import crc32
+
+from minibuild.fileop.api import Entry, Planned, Sink
+from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.digest_cache import RACY_NS
+from minibuild.fileop.layer import LayerSink
+from minibuild.fileop.select import Pick
+from minibuild.fileop.walk import FoundFile, place
+from minibuild.graph.op import Copy
+from minibuild.layer.pieces import TarSpan
+from minibuild.linux.contents import write_all
+
+_START = struct.Struct("<16sQQ")
+"""Of the table: `_MAGIC`, how many records, and the length of the tar. It is written last."""
+
+_MAGIC = b"inventory 1\n"
+_BATCH = 500
+_FEW_ENTRIES = 32
+_FEW_BYTES = 1 << 20
+"""A copy of less is done again as soon as it is looked up, and has no table."""
+
+_HEAD = struct.Struct("<III")
+"""Of a batch: how many records, the bytes of their names, and the CRC-32 of what follows."""
+
+_NUMBERS = struct.Struct("<IQQqqqqq")
+"""Mode, then device, inode, size, mtime and ctime of the source, then the place in the tar."""
+
+_KEEP = 1 << 31
+"""In the mode: an existing directory would be left alone."""
+
+_NO_STAMP = (0, 0, 0, 0, 0)
+_UNSAFE_STAMP = (0, 0, -1, 0, 0)
+
+
+Record = tuple[str, str, tuple[int, ...]]
+"""A path, the earlier entry that it is another name of, and `_NUMBERS`."""
+
+
+class InventoryWriter:
+    """A table in the making, at `path`."""
+
+    __slots__ = ("_count", "_end", "_fd", "_limit_ns", "_names", "_numbers", "_size", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._limit_ns = time.time_ns() - RACY_NS
+        self._fd = -1
+        self._count = self._size = self._end = 0
+        self._names: list[str] = []
+        self._numbers: list[bytes] = []
+
+    def add(self, entry: Entry, found: FoundFile | None, span: tuple[int, int]) -> None:
+        """Note an entry."""
+        self._names += (entry.path, entry.target if entry.hardlink else "")
+        stamp = _NO_STAMP
+        if found is not None:
+            status = found.stat
+            stamp = _stamp(status)
+            if max(status.st_mtime_ns, status.st_ctime_ns) >= self._limit_ns:
+                stamp = _UNSAFE_STAMP
+        self._size += entry.size
+        self._end = span[1]
+        self._numbers.append(_NUMBERS.pack(_mode(entry), *stamp, *span))
+        if len(self._numbers) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._fd < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._fd = os.open(self.path, flags, 0o600)
+            write_all(self._fd, bytes(_START.size))
+        names = "\0".join(self._names).encode("utf-8", "surrogateescape")
+        body = names + b"".join(self._numbers)
+        write_all(self._fd, _HEAD.pack(len(self._numbers), len(names), crc32(body)) + body)
+        self._count += len(self._numbers)
+        self._names.clear()
+        self._numbers.clear()
+
+    def finish(self) -> None:
+        """Write what is left. Without it the table is not whole."""
+        few = len(self._numbers) < _FEW_ENTRIES and self._size < _FEW_BYTES
+        if self._numbers and not (few and self._fd < 0):
+            self._flush()
+        if self._fd >= 0:
+            os.pwrite(self._fd, _START.pack(_MAGIC, self._count, self._end), 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class InventorySink(Sink):
+    """Puts entries into another sink, and notes them in a table. Use it in a `with`. `tar` says
+    where the last entry is in the layer, if there is one."""
+
+    __slots__ = ("_inventory", "_sink", "_tar", "digest")
+
+    def __init__(self, path: str, sink: Sink, tar: LayerSink | None) -> None:
+        self._inventory = InventoryWriter(path)
+        self._sink = sink
+        self._tar = tar
+        self.digest = b""
+
+    def begin(self, copy: Copy) -> None:
+        """See `Sink`."""
+        self._sink.begin(copy)
+
+    def enter(self, pick: Pick) -> None:
+        """See `Sink`."""
+        self._sink.enter(pick)
+
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
+        """See `Sink`."""
+        self._sink.put(entry, found)
+        if isinstance(entry, Entry):
+            self._inventory.add(entry, found, (0, 0) if self._tar is None else self._tar.span)
+
+    def settle(self) -> None:
+        """See `Sink`."""
+        self._sink.settle()
+        self._inventory.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._inventory.close()
+        if kind is not None:
+            discard(self._inventory.path)
+
+
+class Inventory:
+    """A table that is read beside a plan. Use it in a `with`. Opening it raises `Unplannable` if it
+    is not there, and reading it if it is damaged."""
+
+    __slots__ = ("_fd", "_next", "_records", "entry_bytes", "met")
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise Unplannable("it is not known what the copy put before") from None
+        start = os.read(self._fd, _START.size)
+        if len(start) != _START.size or not start.startswith(_MAGIC):
+            os.close(self._fd)
+            raise _damaged()
+        _, count, tar_bytes = _START.unpack(start)
+        self.entry_bytes = tar_bytes // max(count, 1)
+        """What an entry takes in the tar on average."""
+        self.met: Record | None = None
+        self._records = _records(self._fd, count)
+        self._next: Record | None = None
+
+    def same(self, entry: Entry, found: FoundFile | None) -> TarSpan | None:
+        """Where in the tar an entry is that is as it was; None if it is not. Then `met` is what was
+        at its path, if something was. Everything before it went through `gone`."""
+        record = self._next
+        if record is None or record[0] != entry.path:
+            self.met = None
+            return None
+        self.met, self._next = record, next(self._records, None)
+        numbers = record[2]
+        stamp = _NO_STAMP if found is None else _stamp(found.stat)
+        if numbers[1:6] != stamp or numbers[0] != _mode(entry):
+            return None
+        if record[1] != (entry.target if entry.hardlink else ""):
+            return None
+        return TarSpan(*numbers[6:])
+
+    def gone(self, path: str | None) -> Iterator[str]:
+        """The paths of the table that come before `path` (None: all) and were not met."""
+        record = self._next
+        if record is None or record[0] == path:
+            return
+        limit = None if path is None else place(path)
+        while record is not None and (limit is None or place(record[0]) < limit):
+            self._next = next(self._records, None)
+            yield record[0]
+            record = self._next
+
+    def __enter__(self) -> Self:
+        self._next = next(self._records, None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def was_directory(record: Record) -> bool:
+    """Whether a directory was put there."""
+    return stat.S_ISDIR(record[2][0] & ~_KEEP)
+
+
+def _records(fd: int, left: int) -> Iterator[Record]:
+    """The records of a table. Raises `Unplannable` for one that is damaged or cut short."""
+    while left > 0:
+        head = os.read(fd, _HEAD.size)
+        if len(head) != _HEAD.size:
+            raise _damaged()
+        count, names_size, crc = _HEAD.unpack(head)
+        size = names_size + count * _NUMBERS.size
+        body = os.read(fd, size) if 0 < count <= min(_BATCH, left) else b""
+        if len(body) != size or crc32(body) != crc:
+            raise _damaged()
+        names = body[:names_size].decode("utf-8", "surrogateescape").split("\0")
+        numbers = _NUMBERS.iter_unpack(body[names_size:])
+        yield from zip(names[::2], names[1::2], numbers, strict=True)
+        left -= count
+    if os.read(fd, 1):
+        raise _damaged()
+
+
+def _damaged() -> Unplannable:
+    return Unplannable("what is known of the earlier copy is damaged")
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _mode(entry: Entry) -> int:
+    return entry.mode | _KEEP if entry.keep else entry.mode
+
+
+# --- The tables of a store ---
+
+
+def keep(making: str, folder: str, name: str) -> None:
+    """Keep a whole table in the folder of tables, if one was made."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.rename(making, os.path.join(folder, name))
+    except OSError:
+        discard(making)  # It is a hint: the copy is whole without.
+
+
+def discard(making: str) -> None:
+    """Remove a table in the making, if there is one."""
+    with suppress(FileNotFoundError):
+        os.unlink(making)

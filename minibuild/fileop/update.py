@@ -1,0 +1,145 @@
+"""A copy that was done before, done again: only what changed is opened and written.
+
+Comes in: the entries of the plan, the table of what was put the last time, and what came of it.
+Goes out: the same tree, and the same layer, as if all had been copied. What is as it was stays:
+
+- *in the tree*, which begins as the last one. It is a new snapshot on top of that (on overlayfs an
+  empty directory), where changed files replace their predecessors and what is gone is removed. That
+  is right because snapshots never change, as in a merge;
+- *in the layer*, whose bytes are pieces of the last layer's tar. Compressed they are known, too:
+  see `layer.chunk_cache`.
+
+`Unplannable` is raised where the last result does not help: then everything is copied. That is so
+where the base has something at a path that is gone now, which would come to light again, and for
+all that `planned` refuses. Read next: `inventory`, `planned`.
+"""
+
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from minibuild.errors import ImageError
+from minibuild.fileop.api import Entry, Planned, Sink
+from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.inventory import Inventory, was_directory
+from minibuild.fileop.layer import LayerSink
+from minibuild.fileop.planned import PlannedTree
+from minibuild.fileop.tee import Tee
+from minibuild.fileop.tree import TreeSink
+from minibuild.fileop.walk import FoundFile
+from minibuild.layer.layer import Layer
+from minibuild.layer.pieces import TarPieces
+from minibuild.startup.tuples import NamedTuple
+
+_SMALL_BYTES = 16 << 10
+"""What is decompressed in the time of opening a file. Larger files are better read again."""
+
+
+class Earlier(NamedTuple):
+    """What came of the last copy: its table, and its layer if it was made one."""
+
+    inventory: str
+    layer: Layer | None = None
+
+
+class Update(Sink):
+    """Puts what changed into a tree, a layer, or both (`Tee`).
+
+    The tree holds what the last copy put. The `plan` is that of the layer, if there is one. `kept`
+    counts the entries that were as they were.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        plan: PlannedTree,
+        *,
+        tree: TreeSink | None = None,
+        layer: LayerSink | None = None,
+        pieces: TarPieces | None = None,
+    ) -> None:
+        self._inventory = inventory
+        self._plan = plan
+        self._tree = tree
+        self._layer = layer
+        self._pieces = pieces
+        self._removed = ""
+        self.kept = 0
+        self.digest = b""
+
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
+        """See `Sink`. Raises `Unplannable`."""
+        if not isinstance(entry, Entry):
+            raise Unplannable("what an archive holds is not known before it is unpacked")
+        self._remove_gone(entry.path)
+        span = self._inventory.same(entry, found)
+        if span is None:
+            self._change(entry, found)
+            return
+        self.kept += 1
+        if self._layer is None:
+            self._plan.takes(entry)
+        elif self._pieces is None:
+            self._layer.put(entry, found)
+        else:
+            self._layer.repeat(entry, span, self._pieces)
+
+    def _change(self, entry: Entry, found: FoundFile | None) -> None:
+        tree, met = self._tree, self._inventory.met
+        if tree is None:
+            assert self._layer is not None
+            self._layer.put(entry, found)
+            return
+        if entry.keep and not self._plan.dest.kind(entry.path):
+            entry = entry._replace(keep=False)  # It is there from the last copy, not from the base.
+        if self._layer is None:
+            self._plan.takes(entry)
+        if met is not None and not (stat.S_ISDIR(entry.mode) and was_directory(met)):
+            self._remove(tree, entry.path)
+        tree.keep_times(entry.path)
+        tree.put(entry, found)
+        if isinstance(tree, Tee) and tree.given_up:
+            raise Unplannable(tree.given_up)
+
+    def _remove_gone(self, path: str | None) -> None:
+        for gone in self._inventory.gone(path):
+            if self._tree is None or (self._removed and gone.startswith(self._removed)):
+                continue
+            if self._plan.dest.kind(gone):
+                raise Unplannable(f"the base has something at /{gone}")
+            self._remove(self._tree, gone)
+
+    def _remove(self, tree: TreeSink, path: str) -> None:
+        tree.remove(path)
+        self._removed = path + "/"
+
+    def settle(self) -> None:
+        """See `Sink`. Checks that the pieces of the last layer are sound."""
+        self._remove_gone(None)
+        if self._pieces is not None:
+            self._pieces.finish()
+        sink = self._tree or self._layer
+        if sink is not None:
+            sink.settle()
+
+
+@contextmanager
+def open_update(
+    earlier: Earlier,
+    plan: PlannedTree,
+    tree: TreeSink | None,
+    layer: LayerSink | None,
+    cancelled: threading.Event | None,
+) -> Iterator[Update]:
+    """The update of a tree, a layer or both, open while the block runs. Raises `Unplannable`."""
+    with ExitStack() as stack:
+        inventory, pieces = stack.enter_context(Inventory(earlier.inventory)), None
+        if earlier.layer is not None and 0 < inventory.entry_bytes < _SMALL_BYTES:
+            pieces = stack.enter_context(TarPieces(earlier.layer, cancelled))
+        try:
+            yield Update(inventory, plan, tree=tree, layer=layer, pieces=pieces)
+        except (
+            ImageError
+        ) as error:  # The last layer is damaged, or a file changed while it was read.
+            raise Unplannable(str(error)) from error

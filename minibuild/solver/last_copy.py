@@ -1,0 +1,74 @@
+"""The last copy of the same shape: what a new one can begin with.
+
+Comes in: the result of an earlier copy, on the same base, of files that were partly others. Goes
+out: its table (`fileop.inventory`), its layer, and its tree if that can be stood on. The tables of
+a store are in `inventories/`, each named by its diff and by the layer whose places are in it.
+Read next: `fileop.update`.
+"""
+
+import os
+
+from minibuild.cache.results import DiffKey, Result
+from minibuild.fileop.inventory import keep
+from minibuild.layer.layer import Layer
+from minibuild.snapshot.api import SnapshotID
+from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.worker import Worker
+
+_MAX_UPDATES = 8
+"""Snapshots on top of each other that are one copy. After so many all is copied: each is one more
+place where the kernel looks for a file."""
+
+
+class LastCopy(NamedTuple):
+    """What there is of the last copy. `tree` is None if no snapshot can stand on it."""
+
+    inventory: str
+    layer: Layer | None
+    tree: SnapshotID | None
+
+
+def last_copy(
+    worker: Worker, result: Result, base: Result, parent: SnapshotID | None
+) -> LastCopy | None:
+    """What there is of the copy with this result, of use for one on `base`, whose tree is
+    `parent`; None if it is not known what it put."""
+    row = worker.diffs.get(result[-1])
+    layer = row.layer
+    if layer is not None and not worker.content.has(layer.digest, layer.size):
+        layer = None
+    tree = row.upper if row.base == base and row.lower == parent else None
+    if tree is not None and not _can_be_stood_on(worker, tree, parent):
+        tree = None
+    for name, of in ((_name(row.key, layer), layer), (_name(row.key, None), None)):
+        path = worker.store.path("inventories", name)
+        if os.path.exists(path):
+            return LastCopy(path, of, tree)
+    return None
+
+
+def keep_table(worker: Worker, making: str, key: DiffKey, layer: Layer | None) -> None:
+    """Keep the table of a copy that is done, for the next one."""
+    if os.path.exists(making):
+        keep(making, worker.store.path("inventories"), _name(key, layer))
+
+
+def own_snapshots(worker: Worker, upper: SnapshotID, lower: SnapshotID | None) -> list[SnapshotID]:
+    """The snapshots that are one copy, highest first: those above `lower`."""
+    found: list[SnapshotID] = []
+    at: SnapshotID | None = upper
+    while at is not None and at != lower:
+        found.append(at)
+        at = worker.snapshots.parent(at)
+    return found
+
+
+def _can_be_stood_on(worker: Worker, tree: SnapshotID, parent: SnapshotID | None) -> bool:
+    snapshots = worker.snapshots
+    if snapshots.whiteouts == "plain" or not snapshots.intact(tree):
+        return False  # What is prepared on a full copy is a full copy, too.
+    return len(own_snapshots(worker, tree, parent)) < _MAX_UPDATES
+
+
+def _name(key: DiffKey, layer: Layer | None) -> str:
+    return f"{key}" if layer is None else f"{key}-{layer.diff_id[7:23]}"

@@ -1,0 +1,221 @@
+"""A copy that begins with the last one comes to what a copy of everything comes to: the same tree,
+the same layer. Random edits say so; a few cases say when the last copy is of no use."""
+
+import os
+import random
+import shutil
+import stat
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from minibuild.errors import DefinitionError
+from minibuild.fileop import inventory, layer
+from minibuild.fileop.api import SourceTree
+from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
+from minibuild.fileop.copy import copy as do
+from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.update import Earlier
+from minibuild.graph.op import Copy
+from minibuild.oci.content import ContentStore
+from minibuild.store.layout import Store
+from tests.fileop.trees import ME, make, opened, paths
+
+_NAMES = (
+    "a",
+    "b",
+    "d",
+    "d-1",
+    "d/x",
+    "d/y",
+    "d/e/f",
+    "d/e/g",
+    "é",
+    "many/03",
+    "many/new",
+    "z/1",
+    "z/2",
+    "s",
+    "s/t",
+)
+_OLD_NS = 1_600_000_000_000_000_000
+
+
+class Copying:
+    """One source, copied again and again, each time with what came of the last time."""
+
+    def __init__(self, top: Path, content: ContentStore, form: Form, ignore: tuple[str, ...] = ()):
+        self.source = make(str(top / "source"), {})
+        self.base = ""
+        self.content = content
+        self.made = 0
+        self._top = top
+        self._form: Form = form
+        self._ignore = ignore
+
+    def ignore(self, *patterns: str) -> None:
+        self._ignore = patterns
+
+    def run(self, copy: Copy, last: "Copied | None" = None) -> "Copied":
+        """Copy onto the tree of the last copy, or onto that of the base."""
+        self.made += 1
+        root, table = str(self._top / f"tree{self.made}"), str(self._top / f"table{self.made}")
+        start = last.root if last else self.base
+        if start:
+            subprocess.run(["cp", "-a", start, root], check=True)
+        else:
+            os.mkdir(root)
+        earlier = last and Earlier(last.table, last.result.layer)
+        job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
+        with opened(self.source, root, self.base or root) as (source_fd, root_fd, base_fd):
+            source = SourceTree(source_fd, self._ignore, local=True)
+            base = base_fd if self.base else None
+            places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
+            return Copied(do(job, places, self.content, Hooks()), root, table)
+
+    def tar(self, copied: "Copied") -> bytes | None:
+        found = copied.result.layer
+        return None if found is None else Path(self.content.path(found.digest)).read_bytes()
+
+
+class Copied(SimpleNamespace):
+    result: CopyResult
+    root: str
+    table: str
+
+    def __init__(self, result: CopyResult, root: str, table: str) -> None:
+        super().__init__(result=result, root=root, table=table)
+
+
+@pytest.fixture
+def content(store: Store) -> ContentStore:
+    return ContentStore(store)
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were made a moment ago are known, and made directories have one time."""
+    monkeypatch.setattr(inventory, "RACY_NS", 0)
+    monkeypatch.setattr(inventory, "_FEW_ENTRIES", 1)
+    monkeypatch.setattr(layer, "time", SimpleNamespace(time_ns=lambda: _OLD_NS))
+
+
+def _tree(top: str, without: str) -> list[tuple[object, ...]]:
+    """All that can be seen of a tree; times not of what the copy made itself."""
+    found, first_names = [], dict[int, str]()
+    for path in paths(top):
+        full = os.path.join(top, path)
+        status = os.lstat(full)
+        what: object = None
+        if stat.S_ISLNK(status.st_mode):
+            what = os.readlink(full)
+        elif stat.S_ISREG(status.st_mode):
+            what = Path(full).read_bytes()
+        first = "" if stat.S_ISDIR(status.st_mode) else first_names.setdefault(status.st_ino, path)
+        made = without.startswith(f"/{path}")
+        times = None if made else status.st_mtime_ns
+        found.append((path, status.st_mode, status.st_uid, status.st_gid, first, times, what))
+    return found
+
+
+def _remove(path: str) -> None:
+    is_dir = os.path.isdir(path) and not os.path.islink(path)
+    shutil.rmtree(path) if is_dir else os.unlink(path)
+
+
+def _make_room(top: str, name: str) -> None:
+    """Nothing at a name, and directories above it."""
+    parts = name.split("/")
+    for count in range(1, len(parts)):
+        above = os.path.join(top, *parts[:count])
+        if os.path.lexists(above) and (os.path.islink(above) or not os.path.isdir(above)):
+            os.unlink(above)
+        os.makedirs(above, exist_ok=True)
+    if os.path.lexists(os.path.join(top, name)):
+        _remove(os.path.join(top, name))
+
+
+def _edit(rng: random.Random, top: str) -> None:
+    """One edit, in a tree of few names: so names come again as something else."""
+    name = rng.choice(_NAMES)
+    path = os.path.join(top, name)
+    kind = rng.choice(("write", "write", "append", "mode", "remove", "link", "hard", "dir", "time"))
+    if kind in ("link", "hard", "dir") or (kind == "write" and not os.path.isfile(path)):
+        _make_room(top, name)
+    there = os.path.lexists(path)
+    match kind:
+        case "write":
+            with open(path, "wb") as file:
+                file.write(rng.randbytes(rng.choice((0, 3, 700, 5000, 70_000))))
+        case "append" if os.path.isfile(path):
+            with open(path, "ab") as file:
+                file.write(b"more")
+        case "mode" if there and not os.path.islink(path):
+            os.chmod(path, rng.choice((0o600, 0o644, 0o755)) | (os.path.isdir(path) and 0o700))
+        case "remove" if there:
+            _remove(path)
+        case "link":
+            os.symlink(rng.choice(_NAMES), path)
+        case "hard":
+            others = [p for p in paths(top) if os.path.isfile(os.path.join(top, p))]
+            if others:
+                os.link(os.path.join(top, rng.choice(others)), path, follow_symlinks=False)
+        case "dir":
+            os.mkdir(path)
+        case "time" if there:
+            os.utime(path, ns=(_OLD_NS, _OLD_NS + rng.randrange(3)), follow_symlinks=False)
+
+
+_BASE = {"b": "of the base", "in/b": "b", "in/z/9": "9"}
+_CASES: dict[str, tuple[Copy, dict[str, str]]] = {
+    "all": (Copy(0, (".",), "/", chown=ME), {}),
+    "mode": (Copy(0, (".",), "/made/here/", chown=ME, chmod="0750"), {}),
+    "wildcard": (Copy(0, ("many/*",), "/to/", chown=ME), {}),
+    "parents": (Copy(0, ("d",), "/p/", chown=ME, parents=True), {}),
+    "less some": (Copy(0, (".",), "/in", chown=ME, exclude=("d/x",)), {}),
+    "onto a base": (Copy(0, (".",), "/in", chown=ME), _BASE),
+    "beside others": (Copy(0, (".",), "/in/of/", chown=ME), _BASE),
+}
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", _CASES)
+def test_an_update_is_the_copy(
+    tmp_path: Path, content: ContentStore, form: Form, case: str
+) -> None:
+    rng = random.Random(case + form)
+    copy, base = _CASES[case]
+    copying, updates, tried = Copying(tmp_path, content, form), 0, 0
+    why: list[str] = []
+    many = {f"many/{n:02}": "m" * rng.randrange(900) for n in range(12)}
+    make(copying.source, {**many, "d/x": "x", "d/e/f": "f", "z/1": "1"})
+    if base:
+        copying.base = make(str(tmp_path / "base"), base)
+    last = copying.run(copy)
+    for _ in range(7):
+        time.sleep(0.01)  # Longer than the clock of files takes to tick.
+        for _ in range(rng.choice((0, 1, 1, 3))):
+            _edit(rng, copying.source)
+        if rng.random() < 0.2:
+            copying.ignore(*rng.sample(("d/x", "many/0*", "z", "!z/2", "**/f", "d/*", "!d/e"), 2))
+        if not os.path.lexists(os.path.join(copying.source, "d")):
+            make(copying.source, {"d/x": "again"})
+        try:
+            whole = copying.run(copy)
+        except (Unplannable, DefinitionError):
+            continue  # Only as a tree, or a wildcard met a symlink to nothing.
+        tried += 1
+        try:
+            last = copying.run(copy, last)
+            updates += 1
+        except Unplannable as reason:
+            why.append(str(reason))
+            last = whole
+            continue
+        assert copying.tar(last) == copying.tar(whole)
+        if form != "layer":
+            assert _tree(last.root, copy.dest) == _tree(whole.root, copy.dest)
+    assert updates > tried // 2, f"{updates} of {tried}: {why}"
