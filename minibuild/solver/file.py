@@ -3,19 +3,12 @@
 Comes in: a vertex whose inputs are solved, and the plan that says which form is wanted. Goes out:
 the base's result with one diff more. What only copies can be a layer without ever being a tree;
 where the layer is only known once there is a tree (`Unplannable`), it is written after all.
-
-A file that is there already, equal in all, is not written again (see `fileop.tree`). Its time
-counts, as with BuildKit, unless the copies just before put it there: times are no part of their
-keys, so they may come from the cache with the times of other days, and what this layer holds must
-not depend on that.
 Read next: `copiers`, for who copies; `fileop.copy`.
 """
 
-import os
-from collections.abc import Callable
 from contextlib import ExitStack
 
-from minibuild.cache.results import DiffKey, DiffRow, Result
+from minibuild.cache.results import DiffKey, Result
 from minibuild.errors import located
 from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
@@ -24,17 +17,15 @@ from minibuild.fileop.inventory import discard
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
-from minibuild.linux.beneath import lstat
-from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import SnapshotID
+from minibuild.solver.copied import copied_before
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex, readers
-from minibuild.solver.last_copy import LastCopy, keep_table, last_copy, own_snapshots
+from minibuild.solver.last_copy import LastCopy, keep_table, last_copy
 from minibuild.solver.layers import LayerPlan
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
-from minibuild.worker.worker import Worker
 
 
 class FileRunner:
@@ -68,8 +59,7 @@ class FileRunner:
                 work = work._replace(inventory=build.worker.store.ingest_path())
                 stack.callback(discard, work.inventory)
             last = earlier and last_copy(build.worker, earlier, base, parent)
-            done = self._again(work, last) if last else None
-            key, result = done or self._make(work)
+            key, result = (last and self._again(work, last)) or self._make(work)
             keep_table(build.worker, work.inventory, key, result.layer)
             return (*base, key), result
 
@@ -124,15 +114,14 @@ class FileRunner:
         build, (ready, op, places, *_) = self._build, work
         progress = build.progress(ready.vertex.digest)
         count = progress.counter("packing" if form == "layer" else "copying", "files")
-        copied = None
-        if form != "layer" and ready.base:  # On nothing, nothing can be there already.
-            copied = _copied_before(build, ready)
+        # On nothing, nothing can be there already.
+        copied = copied_before(build, ready) if form != "layer" and ready.base else None
         hooks = Hooks(count, build.cancelled, copied)
         copies = tuple(action for action in op.actions if isinstance(action, Copy))
         if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
             earlier = None if work.last is None else Earlier(work.last.inventory, work.last.layer)
-            job = CopyJob(copies, form, watched=work.watched)
-            job = job._replace(inventory=work.inventory, earlier=earlier)
+            watched, inventory = work.watched, work.inventory
+            job = CopyJob(copies, form, "gzip", None, watched, inventory, earlier)
             if self._plan.packing is not None:
                 compression, level, _ = self._plan.packing
                 job = job._replace(compression=compression, level=level)
@@ -159,40 +148,3 @@ class _Work(NamedTuple):
     watched: bool
     inventory: str = ""
     last: LastCopy | None = None
-
-
-def _copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], bool]:
-    """Tells whether a path was put there by the run of copies just below this one."""
-    copies, base = 0, ready.base
-    below = ready.vertex.inputs[0] if ready.vertex.inputs else None
-    while below is not None and isinstance(below.op, File):
-        copies += 1
-        below = below.inputs[0] if below.inputs else None
-
-    def copied(path: str) -> bool:
-        rows = [build.worker.diffs.get(key) for key in base[len(base) - copies :]]
-        return any(_is_new(build.worker, row, path) for row in rows)
-
-    return copied
-
-
-def _is_new(worker: Worker, row: DiffRow, path: str) -> bool:
-    """Whether a path is one of those that a diff has, as far as its tree tells."""
-    snapshots = worker.snapshots
-    if row.upper is None:
-        return False
-    if snapshots.whiteouts == "plain" and row.lower is not None:
-        # The directory is a whole copy: what is as below is not new in it.
-        upper, lower = (snapshots.layer_dir(one) for one in (row.upper, row.lower))
-        return _status(upper, path) != _status(lower, path)
-    own = own_snapshots(worker, row.upper, row.lower)
-    return any(_status(snapshots.layer_dir(one), path) is not None for one in own)
-
-
-def _status(folder: str, path: str) -> tuple[int, ...] | None:
-    """What a copy of a file has in common with it, as far as lstat(2) tells; None for no file."""
-    with closing_fd(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        found = lstat(fd, path)
-    if found is None:
-        return None
-    return found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns
