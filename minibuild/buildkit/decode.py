@@ -21,10 +21,10 @@ from minibuild.digest import Digest, digest_bytes, digest_strings
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph import op
 from minibuild.graph.platform import Platform, host_platform
-from minibuild.graph.remote import http_filename
 from minibuild.graph.vertex import Note, Vertex, merge
 
 _IMAGE = ("docker-image", "oci-layout")
+_HEADERS = (("Accept", "http.header.accept"), ("User-Agent", "http.header.user-agent"))
 _ASKED = tuple(
     f"local.{key}" for key in ("session", "followpaths", "excludepatterns", "includepattern")
 )
@@ -92,7 +92,7 @@ class _Decoder:
         self, kind: str, message: Any, inputs: Sequence[Vertex | None], note: Note, local: str
     ) -> Vertex | None:
         if kind == "source":
-            return Vertex(source_of(message, local), (), note)
+            return _owned(Vertex(source_of(message, local), (), note), message.source.attrs)
         if kind == "merge":
             trees = [as_tree(pick(inputs, item.input)) for item in message.merge.inputs]
             return merge(trees, note)
@@ -200,14 +200,24 @@ def _http(url: str, attributes: Mapping[str, str]) -> op.HttpSource:
     try:
         return op.HttpSource(
             url,
-            attributes.get("http.filename") or http_filename(url),
+            attributes.get("http.filename", ""),
             attributes.get("http.checksum", ""),
             int(attributes.get("http.perm", "0600"), 8),
-            int(attributes.get("http.uid", "0")),
-            int(attributes.get("http.gid", "0")),
+            tuple((name, attributes[key]) for name, key in _HEADERS if key in attributes),
+            attributes.get("http.authheadersecret", ""),
         )
     except ValueError as error:
         raise DefinitionError(f"the source {url} makes no sense: {error}") from None
+
+
+def _owned(vertex: Vertex, attributes: Mapping[str, str]) -> Vertex:
+    """A file from the web with the owner that it is to have."""
+    user, group = (attributes.get(f"http.{key}", "0") for key in ("uid", "gid"))
+    if user == group == "0" or not isinstance(vertex.op, op.HttpSource):
+        return vertex
+    return Vertex(
+        op.File((op.Copy(1, (".",), "/", f"{user}:{group}"),)), (None, vertex), vertex.note
+    )
 
 
 def _git(place: str, attributes: Mapping[str, str]) -> op.GitSource:

@@ -154,9 +154,12 @@ def layout_store(folder: str) -> str:
 
 
 def _http(source: op.HttpSource) -> Mapping[str, str]:
-    found = {"http.filename": source.filename}
+    found = {"http.filename": source.filename} if source.filename else {}
     if source.checksum:
         found["http.checksum"] = source.checksum
+    found.update((f"http.header.{name.lower()}", value) for name, value in source.headers)
+    if source.authorization:
+        found["http.authheadersecret"] = source.authorization
     if source.mode != op.HttpSource("", "").mode:
         found["http.perm"] = f"0{source.mode:o}"
     return found

@@ -299,6 +299,7 @@ def entry_of(
     the files that were listed, for hardlinks to them."""
     found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     entry = types["Stat"](path=relative, modTime=found.st_mtime_ns, mode=go_mode(found.st_mode))
+    entry.devmajor, entry.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
     if stat.S_ISLNK(found.st_mode):
         entry.linkname = os.readlink(path, dir_fd=dir_fd)
     elif stat.S_ISREG(found.st_mode):

@@ -69,7 +69,7 @@ def _arrived(
 
         place = os.path.join(folder, "download")
         os.mkdir(place)
-        response = open_url(client, source.op.url, {})
+        response = open_url(client, source.op, {})
         with closing(response), closing_fd(_opened(place)) as fd:
             download(client, source.op, response, fd, progress)
         return _unpacked(place, source.op.filename, folder)

@@ -44,14 +44,15 @@ class LocalSource(NamedTuple):
 
 
 class HttpSource(NamedTuple):
-    """A tree of one file, downloaded. `mode`, `uid` and `gid` are those of the file."""
+    """A tree of one file, downloaded. Without a `filename` the server says what it is. `headers` go
+    with the request, and the secret `authorization` as the header of that name."""
 
     url: str
     filename: str
     checksum: str = ""
     mode: int = 0o600
-    uid: int = 0
-    gid: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    authorization: str = ""
 
 
 class GitSource(NamedTuple):

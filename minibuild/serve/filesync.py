@@ -25,7 +25,7 @@ from minibuild.buildkit.packets import (
     Wanted,
     listing,
 )
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import ALREADY_EXISTS, Failure
 from minibuild.linux.cursor import Cursor
 from minibuild.serve.session import Session, failure
 
@@ -83,8 +83,12 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
     chunks = (kind(data=data) for data in iter(lambda: file.read(CHUNK_BYTES), b""))
     metadata = [("buildkit-attachable-exporter-id", str(number))]
     metadata += [(f"exporter-md-{key}", value) for key, value in answer.items()]
-    for _ in session.messages(_SEND, chunks, (kind, kind), metadata):
-        pass
+    try:
+        for _ in session.messages(_SEND, chunks, (kind, kind), metadata):
+            pass
+    except Failure as failure:
+        if failure.code != ALREADY_EXISTS:  # A client says so that wants no file.
+            raise
 
 
 def send_folder(session: Session, number: int, folder: str) -> None:

@@ -122,13 +122,12 @@ def _http(
     from minibuild.source.http import download, open_url
 
     folder = mkdtemp(dir=build.folder)
-    response = open_url(client, source.url, {})
+    response = open_url(client, source, {})
     with (
         closing(response),
         closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
     ):
-        answer.Checksum = download(client, source, response, fd, progress)
-    (answer.Filename,) = os.listdir(folder)
+        answer.Filename, answer.Checksum = download(client, source, response, fd, progress)
     path = os.path.join(folder, answer.Filename)
     if os.stat(path).st_mtime:
         set_time(answer.LastModified, os.stat(path).st_mtime)

@@ -84,6 +84,8 @@ class Needs:
             self.layouts[identifier] = f"{scheme}://{store}@{rest.rpartition('@')[2]}"
         elif scheme in ("git", "http", "https"):
             self._from_the_web(scheme, rest.partition("/")[0].rpartition("@")[2])
+            if "http.authheadersecret" in attributes:
+                self.secrets.add(attributes["http.authheadersecret"])
             if "git.mountsshsock" in attributes:
                 self.agents.add("default")
 
@@ -91,7 +93,8 @@ class Needs:
         """Secrets that the client may have for what is fetched from a host."""
         kind, separator = ("GIT", ".") if scheme == "git" else ("HTTP", "_")
         for what in ("TOKEN", "HEADER"):
-            self.secrets.update((f"{kind}_AUTH_{what}", f"{kind}_AUTH_{what}{separator}{host}"))
+            names = {"", *(f"{separator}{name}" for name in (host, host.partition(":")[0]))}
+            self.secrets.update(f"{kind}_AUTH_{what}{name}" for name in names)
 
 
 def _wanted(local: str, attributes: Mapping[str, str]) -> Wanted:

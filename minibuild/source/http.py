@@ -17,6 +17,7 @@ from minibuild.digest import Digest, digest_strings
 from minibuild.errors import DefinitionError, raise_if_cancelled
 from minibuild.graph.address import credentials, parse_address, without_credentials
 from minibuild.graph.op import HttpSource
+from minibuild.graph.remote import http_filename
 from minibuild.progress.writer import ProgressWriter
 from minibuild.source.web import Client, body, get
 from minibuild.worker.context import BuildContext
@@ -28,7 +29,7 @@ def fetch_http(
     """The file behind a URL as a result. Raises `RegistryError`, or `DefinitionError` if the
     checksum is another."""
     asked = digest_strings(
-        ("http-url", without_credentials(op.url), op.checksum, op.filename, *map(str, op[3:]))
+        ("http-url", without_credentials(op.url), op.checksum, op.filename, *map(str, op[3:5]))
     )
     cache = build.worker.cache
     known = None if ignore_cache else cache.lookup(asked)
@@ -36,7 +37,7 @@ def fetch_http(
     pin = op.checksum or validators.get("digest", "")
     if known is not None and op.checksum:
         return VertexResult(known.result, known.canonical, cached=True, resolved_digest=pin)
-    response = open_url(build, op.url, validators)
+    response = open_url(build, op, validators)
     try:
         if response.status == 304 and known is not None:
             return VertexResult(known.result, known.canonical, cached=True, resolved_digest=pin)
@@ -50,24 +51,27 @@ def fetch_http(
     return VertexResult(record.result, record.canonical, forced=ignore_cache, resolved_digest=pin)
 
 
-def open_url(client: Client, url: str, validators: dict[str, Any]) -> Any:
+def open_url(client: Client, op: HttpSource, validators: dict[str, Any]) -> Any:
     """The answer to a request for a file, or that what `validators` describe is still right."""
-    headers = {"Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity", **dict(op.headers)}
     if "ETag" in validators:
         headers["If-None-Match"] = validators["ETag"]
     elif "Last-Modified" in validators:
         headers["If-Modified-Since"] = validators["Last-Modified"]
-    if value := _authorization(client, url):
+    if value := _authorization(client, op):
         headers["Authorization"] = value
     hint = "open the address in a browser; a secret HTTP_AUTH_TOKEN_<host> adds a token"
-    return get(url, headers, client.registries, client.cancelled, hint, client.report)
+    return get(op.url, headers, client.registries, client.cancelled, hint, client.report)
 
 
-def _authorization(client: Client, url: str) -> str:
-    """From the secrets for this host (one that names the port too counts first), or from the
-    address itself."""
+def _authorization(client: Client, op: HttpSource) -> str:
+    """From the secret that the source names, from those for its host (one that names the port too
+    counts first), or from the address itself."""
     from base64 import b64encode
 
+    url = op.url
+    if op.authorization and (header := client.secret(op.authorization)) is not None:
+        return header.decode().strip()
     try:
         address = parse_address(without_credentials(url))
     except ValueError:
@@ -88,23 +92,26 @@ def _store(
     active = build.worker.snapshots.prepare(None)
     try:
         with build.worker.snapshots.tree(active, readonly=False) as root:
-            digest = download(build, op, response, root, progress)
+            name, digest = download(build, op, response, root, progress)
         build.worker.snapshots.commit(active)
     except BaseException:
         build.worker.snapshots.remove(active)
         raise
-    key = Digest(digest_strings(("http", op.filename, *map(str, op[3:]), digest)))
+    key = Digest(digest_strings(("http", name, str(op.mode), digest)))
     return Record(key, (build.worker.diffs.add((), upper=active),)), digest
 
 
 def download(
     client: Client, op: HttpSource, response: Any, dir_fd: int, progress: ProgressWriter
-) -> str:
-    """Write the body into a directory, hashing on the way, and return its digest."""
+) -> tuple[str, str]:
+    """Write the body into a directory, hashing on the way, and return its name and digest."""
     started, sha, size = time.time(), hashlib.sha256(), 0
+    name = (
+        op.filename or _named(response.headers.get("Content-Disposition")) or http_filename(op.url)
+    )
     total = response.length_remaining or 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    fd = os.open(op.filename, flags, 0o600, dir_fd=dir_fd)
+    fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     with open(fd, "wb", buffering=0) as file:
         for chunk in body(response, op.url):
             raise_if_cancelled(client.cancelled, "downloading")
@@ -114,7 +121,7 @@ def download(
             progress.status("downloading", size, total, "B", started)
         os.fchmod(fd, op.mode)
     modified = _modified(response.headers.get("Last-Modified"))
-    os.utime(op.filename, (modified, modified), dir_fd=dir_fd)
+    os.utime(name, (modified, modified), dir_fd=dir_fd)
     digest = "sha256:" + sha.hexdigest()
     if op.checksum and digest != op.checksum:
         raise DefinitionError(
@@ -123,7 +130,17 @@ def download(
             "change --checksum",
         )
     progress.status("downloading", size, size, "B", started, done=True)
-    return digest
+    return name, digest
+
+
+def _named(header: str | None) -> str:
+    """The name in Content-Disposition (RFC 6266); empty if there is none that a file can have."""
+    from email.message import Message
+
+    message = Message()
+    message["Content-Disposition"] = header or ""
+    name = (message.get_filename() or "").rpartition("/")[2]
+    return name if name not in (".", "..") and "\0" not in name else ""
 
 
 def _modified(header: str | None) -> float:

@@ -149,6 +149,42 @@ def test_looking_into_a_result(server: Any, tmp_path: Path, context: Path) -> No
     assert [(w.short, w.level) for w in warnings] == [(b"take care", 2)]
 
 
+NAMES = [
+    ("", "f"),
+    ('attachment; filename="a b"', "a b"),
+    ('attachment; filename="../../e"', "e"),
+    ("attachment; filename*=UTF-8''%C3%A4", "ä"),
+    ('attachment; filename=".."', "f"),
+]
+
+
+def test_files_from_the_web(server: Any, tmp_path: Path, context: Path) -> None:
+    """The client's headers and secrets go with the request, and the server says the file's name."""
+    client = client_of(server, tmp_path / "c", context, secrets={"s": b"Bearer x\n"})
+    asked = TYPES["ResolveSourceMetaRequest"]()
+    asked.Source.attrs.update({"http.header.accept": "a/b", "http.authheadersecret": "s"})
+
+    def look(call: Any, ref: str) -> None:
+        for header, name in NAMES:
+            web.files["/f"] = b"data", {"Content-Disposition": header}
+            found = call("ResolveSourceMeta", asked, "ResolveSourceMetaResponse").HTTP
+            assert found.Filename == name
+
+    with serving() as web:
+        asked.Source.identifier = web.url("/f")
+        client.build({}, [], look=look)
+        assert web.headers[0]["Accept"] == "a/b" and web.headers[0]["Authorization"] == "Bearer x"
+        llb = TYPES["Definition"]()
+        asked.Source.attrs.update({"http.uid": "7", "http.filename": "g"})
+        last = TYPES["Op"](source=asked.Source).SerializeToString()
+        end = TYPES["Op"]()
+        end.inputs.add(digest=f"sha256:{hashlib.sha256(last).hexdigest()}")
+        getattr(llb, "def").extend([last, end.SerializeToString()])
+        client.build({}, [("tar", {})], llb.SerializeToString())
+    with tarfile.open(client.received / "output-0") as archive:
+        assert [(entry.name, entry.uid, entry.mode) for entry in archive] == [("g", 7, 0o600)]
+
+
 @pytest.mark.needs("git")
 def test_what_sources_are(server: Any, tmp_path: Path, context: Path) -> None:
     """A file's digest, name and time, and what a tag of a repository is."""
