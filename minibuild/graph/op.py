@@ -44,8 +44,7 @@ class LocalSource(NamedTuple):
 
 
 class HttpSource(NamedTuple):
-    """A tree of one file, downloaded. Without a `filename` the server says what it is. `headers` go
-    with the request, and the secret `authorization` as the header of that name."""
+    """One file. The server may say its `filename`. `authorization` is the id of a secret."""
 
     url: str
     filename: str
