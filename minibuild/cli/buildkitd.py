@@ -11,6 +11,7 @@ import os
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.cli.serve import add_addresses, certificates
 
 _CONFIG = "/etc/buildkit/buildkitd.toml"
 _ADDRESS = "unix:///run/buildkit/buildkitd.sock"
@@ -23,7 +24,7 @@ def parser() -> Parser:
         description="Serve as `minibuild serve` does, with flags and settings of buildkitd.",
         epilog="Of the settings it uses registries, entitlements and labels: see docs/buildkit.md.",
     )
-    made.add_argument("--addr", default=_ADDRESS, metavar="unix://PATH", help="where to listen")
+    add_addresses(made)
     made.add_argument("--config", default="", metavar="FILE", help=f"settings; else {_CONFIG}")
     made.repeated(
         "--allow-insecure-entitlement",
@@ -50,10 +51,11 @@ def run(options: argparse.Namespace, session: Session) -> int:
     granted = config.entitlements | set(options.allow_insecure_entitlement)
     labels = dict(word.partition("=")[::2] for word in options.oci_worker_labels)
     serve(
-        options.addr,
+        options.addr or [_ADDRESS],
         config._replace(entitlements=granted, labels={**config.labels, **labels}),
         lambda method, answer: shown(CallOption(method), answer, "Dockerfile"),
-        ready=lambda: session.tell(f"listening at {options.addr}"),
+        ready=lambda addresses: session.tell(f"listening at {', '.join(addresses)}"),
+        certificates=certificates(options),
     )
     return 0
 

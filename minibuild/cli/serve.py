@@ -6,10 +6,14 @@ until there is nothing to do. Read next: `minibuild.serve`.
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.session.duration import duration
+
+if TYPE_CHECKING:
+    from minibuild.serve.listening import Certificates
 
 
 def parser() -> Parser:
@@ -20,7 +24,7 @@ def parser() -> Parser:
         epilog="docker buildx create --name minibuild --driver remote unix:///run/...\n"
         "The socket belongs to you alone. Ctrl-C ends the server and its builds.",
     )
-    made.add_argument("--addr", default="", metavar="unix://PATH", help="where to listen")
+    add_addresses(made)
     made.add_argument("--once", action="store_true", help="end after the first build")
     made.add_argument(
         "--idle-exit", default="", metavar="TIME", help="end when nothing was built for so long"
@@ -28,8 +32,33 @@ def parser() -> Parser:
     return made
 
 
+def add_addresses(made: Parser) -> None:
+    """The flags that say where a server listens."""
+    made.repeated(
+        "--addr",
+        metavar="ADDRESS",
+        help="where to listen: unix://PATH, tcp://HOST:PORT, or fd:// for sockets of systemd",
+    )
+    made.add_argument("--tlscert", default="", metavar="FILE", help="certificate for tcp://")
+    made.add_argument("--tlskey", default="", metavar="FILE", help="the key of that")
+    made.add_argument(
+        "--tlscacert", default="", metavar="FILE", help="who signs certificates of clients"
+    )
+
+
+def certificates(options: argparse.Namespace) -> "Certificates":
+    """The files of these flags."""
+    from minibuild.serve.listening import Certificates
+
+    return Certificates(options.tlscert, options.tlskey, options.tlscacert)
+
+
 def default_address(session: Session) -> str:
-    """The socket of this account."""
+    """The socket of this account; or what systemd opened."""
+    from minibuild.serve.listening import HANDED_OVER, is_handed_over
+
+    if is_handed_over(session.environment.variables):
+        return HANDED_OVER
     folder = session.environment.variables.get("XDG_RUNTIME_DIR", "")
     if not folder:
         folder = "/run" if session.environment.uid == 0 else session.root
@@ -42,12 +71,12 @@ def run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.serve.config import Config
     from minibuild.serve.server import serve
 
-    address = options.addr or default_address(session)
     serve(
-        address,
+        options.addr or [default_address(session)],
         Config(session.root, session.environment),
         lambda method, answer: shown(CallOption(method), answer, "Dockerfile"),
-        ready=lambda: session.tell(f"listening at {address}"),
+        ready=lambda addresses: session.tell(f"listening at {', '.join(addresses)}"),
+        certificates=certificates(options),
         idle_s=duration(options.idle_exit) if options.idle_exit else None,
         once=options.once,
     )

@@ -146,8 +146,8 @@ class Builder:
 
     @property
     def busy(self) -> bool:
-        """Whether there is a build."""
-        return bool(self._builds)
+        """Whether there is a build, or a client that may begin one."""
+        return bool(self._builds) or bool(self.sessions)
 
 
 def _identity(definition: Any) -> Digest:

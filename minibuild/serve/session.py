@@ -150,6 +150,9 @@ class Sessions:
             if self._open.get(session.id) is session:
                 del self._open[session.id]
 
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
     def get(self, name: str, wait_s: float = 5.0) -> Session:
         """The session of this id. Raises `Failure`."""
         with self._changed:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -98,6 +99,34 @@ def test_layouts_and_caches(cli: Cli, builder: str, context: Path, tmp_path: Pat
     assert "CACHED" in done.stderr
     nothing = f"--cache-from=type=local,src={tmp_path}/nothing"
     cli("build", builder, nothing, str(context))
+
+
+_CARRIER = """#!{python}
+import os, socket, threading
+
+def carry(read, write):
+    while data := read(65536):
+        write(data)
+
+there = socket.socket(socket.AF_UNIX)
+there.connect({path!r})
+up = threading.Thread(target=carry, args=(lambda n: os.read(0, n), there.sendall), daemon=True)
+up.start()
+carry(there.recv, lambda data: os.write(1, data))
+"""
+
+
+def test_a_builder_in_a_container(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
+    """`docker exec` carries the bytes, which another program does here."""
+    path = builder.partition("unix://")[2]
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text(_CARRIER.format(python=sys.executable, path=path))
+    program.chmod(0o755)
+    found = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    words = ["--builder=docker-container://b", "-o", str(tmp_path / "out")]
+    cli("build", *words, str(context), env=found)
+    assert (tmp_path / "out/d/a").read_text() == "a\n"
 
 
 def test_attestations(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
