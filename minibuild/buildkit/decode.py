@@ -86,6 +86,11 @@ class _Decoder:
             return dict(decode_exec(message, inputs, note))
         if kind == "file":
             return dict(decode_file(message.file, inputs, note))
+        if kind == "passthrough":
+            return {
+                number: _with(pick(inputs, chosen), inputs, note)
+                for number, chosen in enumerate(message.passthrough.outputs)
+            }
         return {0: self._vertex(kind, message, inputs, note, local)}
 
     def _vertex(
@@ -110,7 +115,11 @@ class _Decoder:
             name,
             self._span(digest),
             ignore_cache=metadata.ignore_cache,
-            proxy=tuple((field.name, value) for field, value in proxy.ListFields()),
+            proxy=tuple(
+                (name, value)
+                for field, value in proxy.ListFields()
+                for name in (field.name, field.name.upper())
+            ),
         )
 
     def _span(self, digest: Digest) -> Span | None:
@@ -132,6 +141,11 @@ def pick(inputs: Sequence[Vertex | None], number: int) -> Vertex | None:
     if not 0 <= number < len(inputs):
         raise DefinitionError(f"an op names its input {number}, and has {len(inputs)}")
     return inputs[number]
+
+
+def _with(vertex: Vertex | None, inputs: Sequence[Vertex | None], note: Note) -> Vertex:
+    """A vertex that is there once all inputs are: a File without actions."""
+    return Vertex(op.File(()), (vertex, *filter(None, inputs)), note)
 
 
 def _title(kind: str | None, message: Any) -> str:

@@ -5,6 +5,7 @@ Rules: moby/buildkit `solver/pb/ops.proto`, `solver/llbsolver/ops/exec.go`.
 Read next: `decode_file`.
 """
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def decode_exec(message: Any, inputs: Sequence[Vertex | None], note: Note) -> Ma
     if len(roots) != 1 or roots[0].mountType != _BIND or roots[0].selector not in ("", "/"):
         raise DefinitionError("a step needs one root, which is all of a tree")
     root = roots[0]
-    mounts = _Mounts(inputs, as_tree(_at(inputs, root.input)))
+    mounts = _Mounts(inputs, as_tree(_at(inputs, root.input)), body.meta.cwd or "/")
     for mount in body.mounts:
         if mount.dest != "/":
             mounts.add(mount)
@@ -101,11 +102,12 @@ def _environment(env: Sequence[str], mounts: Sequence[op.ExecMount]) -> Iterator
 class _Mounts:
     """The mounts of a step, and the inputs that they need: first the root."""
 
-    def __init__(self, given: Sequence[Vertex | None], root: Vertex | None) -> None:
+    def __init__(self, given: Sequence[Vertex | None], root: Vertex | None, cwd: str) -> None:
         self.inputs: list[Vertex | None] = [root]
         self.made: list[op.ExecMount] = []
         self.outputs: dict[int, int] = {}
         self._given = given
+        self._cwd = cwd
 
     def _index(self, vertex: Vertex | None) -> int:
         for at, known in enumerate(self.inputs[1:], 1):
@@ -116,7 +118,7 @@ class _Mounts:
 
     def add(self, mount: Any) -> None:
         """Take one mount."""
-        target = mount.dest.rstrip("/") or "/"
+        target = posixpath.normpath(posixpath.join(self._cwd, mount.dest))
         if mount.mountType == _BIND:
             source = _at(self._given, mount.input)
             if mount.output != SCRATCH:

@@ -8,13 +8,16 @@ Read next: `build`.
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import CANCELLED, UNKNOWN, Failure
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled, StepFailed
-from minibuild.session.request import BuildResult
+from minibuild.graph.reference import parse_reference
+from minibuild.session.request import BuildResult, Output
+
+_NAME = "image.name"
 
 
 def failure_of(error: BuildError, failed: Digest | None = None) -> Failure:
@@ -45,14 +48,18 @@ def _detail(kind: str, value: Mapping[str, Any]) -> tuple[str, bytes]:
     return f"{kind}+json", json.dumps(value, separators=(",", ":")).encode()
 
 
-def answer_of(result: BuildResult) -> dict[str, str]:
-    """What the outputs are, by BuildKit's names. All values are text."""
+def answer_of(result: BuildResult, outputs: Sequence[Output]) -> dict[str, str]:
+    """What the outputs are, by BuildKit's names. All values are text. Where several outputs say the
+    same of themselves, the last one counts."""
     found = {}
     for key, value in result.metadata.items():
         if isinstance(value, str):
             found[key] = value
         elif key == "containerimage.descriptor":
             found[key] = _base64(json.dumps(value, separators=(",", ":")).encode())
+    named = [output.attributes["name"] for output in outputs if output.attributes.get("name")]
+    if len(named) > 1:
+        found[_NAME] = ",".join(str(parse_reference(name)) for name in named[-1].split(","))
     return found
 
 

@@ -46,6 +46,7 @@ _MAX_ENDED = 32
 _OUTPUTS = ("oci", "docker", "image", "local", "tar")
 _NAME = "image.name"
 _OF_FRONTENDS = "frontend."
+_ANNOTATION = "annotation"
 
 
 class Builder:
@@ -278,11 +279,10 @@ class Build:
         answer = {k: v.decode() for k, v in metadata.items() if k.startswith(_OF_FRONTENDS)}
         if prepared is None:
             return answer
-        name = metadata.get(_NAME, b"").decode()
-        outputs = [self._output(n, exporter, name) for n, exporter in enumerate(exporters)]
+        outputs = [self._output(n, exporter, metadata) for n, exporter in enumerate(exporters)]
         with self._solving:
             request = prepared.complete(self)
-            answer.update(answer_of(self._in_child(prepared, request, outputs)))
+            answer.update(answer_of(self._in_child(prepared, request, outputs), outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
         return {**answer, **send_caches(self)}
@@ -330,7 +330,8 @@ class Build:
         )
         return [old]
 
-    def _output(self, number: int, exporter: Any, name: str) -> Output:
+    def _output(self, number: int, exporter: Any, metadata: Mapping[str, bytes]) -> Output:
+        """An output; what the client says of its result goes before what it says of the output."""
         kind = exporter.Type
         if kind not in _OUTPUTS:
             raise Failure(f"exporter {kind!r} could not be found")
@@ -338,9 +339,11 @@ class Build:
         attributes = output_attributes(kind, exporter.Attrs)
         if kind == "image" and not self.builder.config.keeps_images:
             attributes["store"] = "false"
+        name = metadata.get(_NAME, b"").decode()
         if name and kind in ("docker", "image") and attributes.get("name") in (None, "", "*"):
             attributes["name"] = name
-        return Output(kind, dest, attributes)
+        said = {k: v.decode() for k, v in metadata.items() if k.startswith(_ANNOTATION)}
+        return Output(kind, dest, {**output_attributes(kind, said), **attributes})
 
     def _send(self, number: int, kind: str, output: Output, answer: Mapping[str, str]) -> None:
         if kind == "image":

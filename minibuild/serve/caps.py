@@ -37,8 +37,11 @@ _SOURCES = (
     "source.local.sessionid",
     "source.local.sharedkeyhint",
     "source.local.unique",
+    "source.ocilayout",
     "source.http",
+    "source.http.auth",
     "source.http.checksum",
+    "source.http.header",
     "source.http.perm",
     "soruce.http.uidgid",  # BuildKit's spelling
     "source.git",
@@ -82,6 +85,7 @@ _FILES = (
     "file.symlink.create",
     "mergeop",
     "diffop",
+    "passthroughop",
 )
 _OUTPUTS = (
     "cache.inline",

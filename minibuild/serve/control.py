@@ -124,7 +124,7 @@ class Control:
             build.close(outcome)
 
     def _answer(self, build: Build, request: Any) -> Mapping[str, str]:
-        if request.Frontend or getattr(request.Definition, "def"):
+        if request.Frontend or request.HasField("Definition"):
             # Programs that need no gateway of their own say it all at once.
             result = self._gateway.result(build, request, dict(request.FrontendAttrs))
             return build.run(result)

@@ -97,7 +97,11 @@ def send_folder(session: Session, number: int, folder: str) -> None:
 
     outgoing: queue.Queue[Any] = queue.Queue(_MAX_QUEUED)
     packet = session.types["Packet"]
-    metadata = [("buildkit-attachable-exporter-id", str(number))]
+    # All platforms come as one folder: a client may remove what it has besides.
+    metadata = [
+        ("buildkit-attachable-exporter-id", str(number)),
+        ("buildkit-exporter-multi-platform", "1"),
+    ]
     call = session.stream(_SEND, iter(outgoing.get, None), (packet, packet), metadata)
 
     def put(**fields: Any) -> None:

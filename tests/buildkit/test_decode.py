@@ -215,3 +215,29 @@ def test_broken_ops(data: bytes) -> None:
     getattr(made, "def").append(data)
     with pytest.raises(DefinitionError):
         decode(made)
+
+
+def test_a_result_that_waits_for_others() -> None:
+    """A passthrough hands on some inputs, and is there once all are."""
+    through = TYPES["Op"]()
+    through.passthrough.outputs.extend([1, 0])
+    first, second = source(), source("docker-image://other")
+    made = definition(first, second, through)
+    vertex = decode(made)
+    assert vertex is not None and vertex.op == File(())
+    handed, *waited = [v.op for v in vertex.inputs if v is not None]
+    assert handed.ref == "other" and {op.ref for op in waited} == {"busybox", "other"}  # type: ignore[union-attr]
+
+
+def test_settings_of_steps() -> None:
+    """Targets stand below the working directory; proxies have both names."""
+
+    def body(exec_op: Any) -> None:
+        exec_op.meta.cwd = "/w"
+        exec_op.meta.proxy_env.all_proxy = "p"
+        exec_op.mounts.add(dest="../x/", input=-1, output=-1)
+
+    vertex = decode(definition(source(), run(body)))
+    assert vertex is not None and isinstance(vertex.op, Exec)
+    assert vertex.op.mounts == (BindMount("/x", 1),)
+    assert vertex.note.proxy == (("all_proxy", "p"), ("ALL_PROXY", "p"))

@@ -149,6 +149,31 @@ def test_looking_into_a_result(server: Any, tmp_path: Path, context: Path) -> No
     assert [(w.short, w.level) for w in warnings] == [(b"take care", 2)]
 
 
+def test_what_a_client_says_of_its_result(server: Any, tmp_path: Path, context: Path) -> None:
+    """Names and annotations; and of several outputs the last one's name is the answer."""
+    client = client_of(server, tmp_path / "c", context)
+    outputs = [("oci", {"name": "a/b:1", "annotation.x": "own"}), ("docker", {"name": "*"})]
+    metadata = {"image.name": b"c/d:2,e", "annotation.x": b"result", "annotation.y": b"1"}
+    answer = client.build({}, outputs, metadata=metadata)
+    assert answer["image.name"] == b"c/d:2,e"  # type: ignore[comparison-overlap]
+    with tarfile.open(client.received / "output-0") as archive:
+        index = json.load(archive.extractfile("index.json"))  # type: ignore[arg-type]
+        name = index["manifests"][0]["digest"].replace("sha256:", "blobs/sha256/")
+        manifest = json.load(archive.extractfile(name))  # type: ignore[arg-type]
+    assert manifest["annotations"] == {"x": "own", "y": "1"}
+    with tarfile.open(client.received / "output-1") as archive:
+        (image,) = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert image["RepoTags"] == ["c/d:2", "e:latest"]
+
+
+def test_nothing_is_a_result(server: Any, tmp_path: Path, context: Path) -> None:
+    client = client_of(server, tmp_path / "c", context)
+    assert client.build({}, [], b"", gateway=False) == {}
+    client.build({}, [("tar", {})], b"", gateway=False)
+    with tarfile.open(client.received / "output-0") as archive:
+        assert archive.getnames() == []
+
+
 NAMES = [
     ("", "f"),
     ('attachment; filename="a b"', "a b"),

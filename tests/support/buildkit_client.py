@@ -50,15 +50,16 @@ class Client:
         self,
         attributes: Mapping[str, str],
         outputs: Sequence[tuple[str, Mapping[str, str]]] = (),
-        definition: bytes = b"",
+        definition: bytes | None = None,
         *,
         gateway: bool = True,
+        metadata: Mapping[str, bytes] = {},
         look: Callable[[Callable[..., Any], str], None] = lambda call, ref: None,
     ) -> Mapping[str, str]:
         """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
         all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
-        `look` can ask about the result before the outputs are made: it gets a function that calls
-        the gateway, and the result's id.
+        `metadata` is what the client says of the result. `look` can ask about the result before the
+        outputs are made: it gets a function that calls the gateway, and the result's id.
         """
         ref, session = os.urandom(8).hex(), os.urandom(8).hex()
         hand = ThreadPoolExecutor(4)
@@ -69,28 +70,31 @@ class Client:
             for kind, attrs in outputs:
                 asked.Exporters.add(Type=kind, Attrs=attrs)
             if not gateway:
-                asked.Frontend = "" if definition else "dockerfile.v0"
-                asked.Definition.ParseFromString(definition)
+                asked.Frontend = "dockerfile.v0" if definition is None else ""
+                asked.Definition.SetInParent()
+                asked.Definition.ParseFromString(definition or b"")
                 return dict(self.call(f"{_CONTROL}/Solve", asked, "SolveResponse").ExporterResponse)
             solved = hand.submit(self.call, f"{_CONTROL}/Solve", asked, "SolveResponse")
-            metadata = (("buildkit-controlapi-buildid", ref),)
+            belongs = (("buildkit-controlapi-buildid", ref),)
             question = TYPES["GatewaySolveRequest"](allowResultReturn=True, FrontendOpt=attributes)
-            question.Frontend = "" if definition else "dockerfile.v0"
-            question.Definition.ParseFromString(definition)
+            question.Frontend = "dockerfile.v0" if definition is None else ""
+            question.Definition.ParseFromString(definition or b"")
             returned = TYPES["ReturnRequest"]()
             try:
-                answer = self.call(f"{_BRIDGE}/Solve", question, "GatewaySolveResponse", metadata)
+                answer = self.call(f"{_BRIDGE}/Solve", question, "GatewaySolveResponse", belongs)
                 returned.result.CopyFrom(answer.result)
+                for key, value in metadata.items():
+                    returned.result.metadata[key] = value
                 look(
                     lambda name, message, kind: self.call(
-                        f"{_BRIDGE}/{name}", message, kind, metadata
+                        f"{_BRIDGE}/{name}", message, kind, belongs
                     ),
                     answer.result.ref.id,
                 )
             except grpc.RpcError as error:
                 details = dict(error.trailing_metadata() or ())
                 returned.error.ParseFromString(details["grpc-status-details-bin"])
-            self.call(f"{_BRIDGE}/Return", returned, "Empty", metadata)
+            self.call(f"{_BRIDGE}/Return", returned, "Empty", belongs)
             return dict(solved.result().ExporterResponse) | dict(returned.result.metadata)
         finally:
             listener.close()
