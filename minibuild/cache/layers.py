@@ -103,6 +103,7 @@ class LayerStore(BlobSource):
         return pack(
             self._snapshots.changes(diff),
             self._content,
+            owners=self._snapshots.owners(diff.upper),
             compression=compression,
             level=level,
             cancelled=self._cancelled,
@@ -203,6 +204,7 @@ class LayerStore(BlobSource):
             )
             stack.callback(os.close, fd)
             layer = layer._replace(source=self)
-            skipped = unpack(layer, fd, self._snapshots.whiteouts, lower, cancelled=self._cancelled)
+            whiteouts, owners = self._snapshots.whiteouts, self._snapshots.owners(active)
+            skipped = unpack(layer, fd, whiteouts, lower, owners=owners, cancelled=self._cancelled)
             self.fetch(layer)
         return skipped

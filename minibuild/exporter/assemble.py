@@ -154,7 +154,7 @@ def _attestations(
     with ExitStack() as stack:
         trees = [-1] * len(images)
         if attestor.looks_inside:
-            trees = [fd for _, fd in stack.enter_context(trees_of(target, None))]
+            trees = [tree.fd for tree in stack.enter_context(trees_of(target, None))]
         return [
             attestor.attest(
                 content,

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from minibuild.exporter.destination import OutputFile, open_destination
 from minibuild.layer.pack import LayerPacker
@@ -15,6 +16,9 @@ from minibuild.layer.tar_format import END, TarEntry, header, padding, small_fil
 from minibuild.layer.writer import changed
 from minibuild.linux.contents import extents
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 FILE_MODE = 0o600
 """The mode of a file that the export itself makes, as BuildKit has it."""
@@ -24,11 +28,13 @@ _CHUNK_BYTES = 1 << 20
 
 class Tree(NamedTuple):
     """The files of one result: the folder for them (empty: the top), the directory that they are
-    in, open, and further files of its top, which take the place of those with the same names."""
+    in, open, and further files of its top, which take the place of those with the same names; and
+    the records of the tree, where owners are recorded."""
 
     folder: str
     fd: int
     files: Mapping[str, bytes] = {}
+    owners: "Records | None" = None
 
 
 def export_tar(
@@ -42,8 +48,8 @@ def export_tar(
     """Write trees to the file `dest` (`-`: standard output)."""
     with open_destination(dest, stdout_fd, cancelled) as file:
         output = _FileOutput(file)
-        for folder, tree_fd, files in trees:
-            packer = LayerPacker(output, clamp_epoch)
+        for folder, tree_fd, files, owners in trees:
+            packer = LayerPacker(output, clamp_epoch, owners=owners)
             if folder:
                 file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""

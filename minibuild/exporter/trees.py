@@ -24,19 +24,20 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def trees_of(target: OutputContext, split: bool | None) -> Iterator[list[tuple[str, int]]]:
-    """The tree of each platform as (folder, descriptor); the folder is "" for a single one."""
+def trees_of(target: OutputContext, split: bool | None) -> Iterator[list[Tree]]:
+    """The tree of each platform; its folder is "" for a single one."""
     several = target.solved.several if split is None else split
+    snapshots = target.build.worker.snapshots
     with ExitStack() as stack:
         trees = []
         for built, result in zip(target.solved.images, target.solved.results, strict=True):
             snapshot = target.build.materialiser.snapshot(result, target.progress.remark)
             if snapshot is None:
-                snapshot = target.build.worker.snapshots.prepare(None)
-                stack.callback(target.build.worker.snapshots.remove, snapshot)
-            fd = stack.enter_context(target.build.worker.snapshots.tree(snapshot))
+                snapshot = snapshots.prepare(None)
+                stack.callback(snapshots.remove, snapshot)
+            fd = stack.enter_context(snapshots.tree(snapshot))
             folder = str(built.platform).replace("/", "_") if several else ""
-            trees.append((folder, fd))
+            trees.append(Tree(folder, fd, {}, snapshots.owners(snapshot)))
         yield trees
 
 
@@ -67,11 +68,11 @@ def export_tarball(target: OutputContext, output: Output) -> Exported:
 
 
 def _with_attestations(
-    target: OutputContext, options: TreeOptions, trees: Sequence[tuple[str, int]]
+    target: OutputContext, options: TreeOptions, trees: Sequence[Tree]
 ) -> Iterator[Tree]:
     """The trees with what was asked to be said of each."""
     attestor = target.solved.attestor
-    for built, (folder, fd) in zip(target.solved.images, trees, strict=True):
+    for built, (folder, fd, _, owners) in zip(target.solved.images, trees, strict=True):
         files: Mapping[str, bytes] = {}
         if attestor is not None and attestor.writes_files:
             view = ImageView(fd, options.epoch, target.progress.remark)
@@ -86,6 +87,7 @@ def _with_attestations(
                 options.attestation_prefix + _named(name, platform): data
                 for name, data in files.items()
             },
+            owners,
         )
 
 

@@ -25,6 +25,7 @@ from minibuild.startup.tuples import NamedTuple
 if TYPE_CHECKING:
     from minibuild.fileop.select import Pick
     from minibuild.fileop.walk import FoundFile
+    from minibuild.linux.recorded import Records
 
 
 class SourceTree(NamedTuple):
@@ -33,7 +34,8 @@ class SourceTree(NamedTuple):
     `ignore` are patterns (`graph.pattern`); a file that they exclude is as good as not there.
     `name` is for messages, and so is `ignored`: the ignore file that the patterns came from, or
     by which the tree was made from a larger one. `local` says that it is a directory of this
-    machine, whose sockets are empty files to a build, as with BuildKit.
+    machine, whose sockets are empty files to a build, as with BuildKit. `owners` are the records
+    of a tree of the store, where owners are recorded.
     """
 
     fd: int
@@ -41,6 +43,7 @@ class SourceTree(NamedTuple):
     name: str = ""
     ignored: IgnoreRules = IgnoreRules()
     local: bool = False
+    owners: "Records | None" = None
 
 
 class Entry(NamedTuple):

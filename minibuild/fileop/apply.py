@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import Copied, Entry, Progress, SourceTree, Tally, explained
@@ -22,6 +22,9 @@ from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy, CopyRules, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import clean, join, lstat, open_real, real_path, remove_tree
 
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
+
 _ROOT = (0, 0)
 
 
@@ -30,12 +33,14 @@ def apply(
     root_fd: int,
     sources: Mapping[int, SourceTree],
     *,
+    owners: "Records | None" = None,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     copied: Copied | None = None,
 ) -> list[str]:
     """Do the actions in order. `sources` has the tree of each input that a `Copy` reads, `copied`
-    says of which files the times do not count.
+    says of which files the times do not count; `owners` are the records of the tree, where owners
+    are recorded.
 
     Returns a sentence for each entry of an unpacked archive that this host does not permit.
 
@@ -45,7 +50,7 @@ def apply(
     tally = Tally(progress, cancelled)
     with (
         explained("copying files"),
-        TreeSink(root_fd, copied=copied, cancelled=cancelled) as tree,
+        TreeSink(root_fd, owners=owners, copied=copied, cancelled=cancelled) as tree,
     ):
         putting = _Putting(tree, root_fd, tally)
         for action in actions:

@@ -28,6 +28,7 @@ from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.update import Earlier
+    from minibuild.linux.recorded import Records
 
 Form = Literal["tree", "layer", "both"]
 
@@ -48,11 +49,13 @@ class CopyJob(NamedTuple):
 
 class Places(NamedTuple):
     """Open directories: the root to write below (-1 for a layer alone), what was there before
-    (None: nothing), and what to read, by the inputs that copies name."""
+    (None: nothing), and what to read, by the inputs that copies name. `owners` are the records of
+    the tree that is written, or of what was there before, where owners are recorded."""
 
     root_fd: int
     base_fd: int | None
     sources: Mapping[int, SourceTree]
+    owners: "Records | None" = None
 
 
 class Hooks(NamedTuple):
@@ -80,20 +83,24 @@ def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> Copy
     Raises `Unplannable` if the layer was all that was wanted, or if the earlier result is of no
     use; and what `apply` raises.
     """
-    root_fd, base_fd, _ = places
+    root_fd, base_fd, _, owners = places
     (_, cancelled, copied), hashing = hooks, job.watched
     with ExitStack() as stack:
         if job.form == "tree":
-            tree = TreeSink(root_fd, copied=copied, cancelled=cancelled, hashing=hashing)
+            tree = TreeSink(
+                root_fd, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
+            )
             return _put(job, places, stack.enter_context(tree), None, hooks)
         # The like of it may have been packed before, and will be again with little changed.
         known = StoredBlocks(content.blobs_path)
         writer = LayerWriter(content, job.compression, job.level, known, cancelled)
         stack.enter_context(writer)
-        layer = LayerSink(writer, base_fd, hashing=hashing)
+        layer = LayerSink(writer, base_fd, owners=owners, hashing=hashing)
         if job.form == "layer":
             return _put(job, places, None, layer, hooks)._replace(layer=writer.commit())
-        with Tee(root_fd, layer, copied=copied, cancelled=cancelled, hashing=hashing) as tee:
+        with Tee(
+            root_fd, layer, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
+        ) as tee:
             done = _put(job, places, tee, layer, hooks)
         return done._replace(layer=None if tee.given_up else writer.commit())
 
@@ -112,7 +119,7 @@ def _put(
         if job.earlier is not None:
             from minibuild.fileop.update import open_update
 
-            plan = layer.plan if layer else PlannedTree(places.base_fd)
+            plan = layer.plan if layer else PlannedTree(places.base_fd, places.owners)
             begun = open_update(job.earlier, plan, tree, layer, hooks.cancelled)
             sink = update = stack.enter_context(begun)
             dest = plan.dest

@@ -29,10 +29,12 @@ from minibuild.linux.xattr import CAPABILITY
 
 if TYPE_CHECKING:
     from minibuild.layer.pieces import TarPieces, TarSpan
+    from minibuild.linux.recorded import Records
 
 
 class LayerSink(Sink):
     """Writes entries as a tar, onto the tree `base_fd` (None: nothing), which is only read.
+    `owners` are its records, where owners are recorded.
 
     `plan` is the tree as it would be. Directories of the base that get a new name get the time
     `now_ns`. With `hashing` the data of files is hashed, too. `span` is where in the tar the last
@@ -40,11 +42,16 @@ class LayerSink(Sink):
     """
 
     def __init__(
-        self, writer: LayerWriter, base_fd: int | None = None, *, hashing: bool = False
+        self,
+        writer: LayerWriter,
+        base_fd: int | None = None,
+        *,
+        owners: "Records | None" = None,
+        hashing: bool = False,
     ) -> None:
         self._writer = writer
         self._hashing = hashing
-        self.plan = PlannedTree(base_fd)
+        self.plan = PlannedTree(base_fd, owners)
         self.digest = b""
         self.now_ns = time.time_ns()
         self._start = 0

@@ -10,14 +10,20 @@ user namespace does not have. Read next: `layer` and `update`, which write what 
 
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from minibuild.fileop.api import Archive, Entry, Planned
 from minibuild.fileop.dest import InMemory, Unplannable
 from minibuild.fileop.walk import place
+from minibuild.linux import xattr
 from minibuild.linux.beneath import join, lstat, parents
-from minibuild.linux.owner import mapped_ids
+from minibuild.linux.owner import mapped_ids, seen
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
+
+_ALL_IDS = (1 << 32, 1 << 32)
 _PLAIN = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO)
 
 
@@ -30,7 +36,7 @@ class Above(NamedTuple):
 
 
 class PlannedTree:
-    """A plan on the tree `base_fd` (None: nothing).
+    """A plan on the tree `base_fd` (None: nothing), where owners may be recorded: `owners`.
 
     `dest` is the tree as it would be. `touched` are directories of the base that get a new name,
     and with it another time; `above` are those that come just before the last entry.
@@ -41,6 +47,7 @@ class PlannedTree:
         "_ids",
         "_in",
         "_name",
+        "_owners",
         "_untouched",
         "_written",
         "above",
@@ -48,10 +55,11 @@ class PlannedTree:
         "touched",
     )
 
-    def __init__(self, base_fd: int | None = None) -> None:
+    def __init__(self, base_fd: int | None = None, owners: "Records | None" = None) -> None:
         self._base_fd = base_fd
+        self._owners = owners
         self.dest = InMemory(base_fd)
-        self._ids = mapped_ids()
+        self._ids = mapped_ids() if owners is None else _ALL_IDS
         self._in = self._name = ""
         self._written: set[str] = {""}
         self._untouched: set[str] = set()
@@ -117,6 +125,7 @@ class PlannedTree:
                 continue
             found = lstat(self._base_fd, folder)
             assert found is not None
+            found = seen(found, xattr.at(self._base_fd, folder), self._owners)
             changed = new and folder == above
             self._written.add(folder)
             if changed:

@@ -18,7 +18,7 @@ from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import compile_glob
-from minibuild.linux import device
+from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import clean, join, lstat, open_beneath, real_path
 from minibuild.linux.cursor import Cursor
 from minibuild.startup.regex import regex
@@ -79,7 +79,8 @@ class Selection:
         if self.copy.rules.include:
             filters.append(Filter(_only(self.copy.rules.include)))
         with self._directory(pick.real) as fd:
-            yield from walk(fd, filters, sockets=self.tree.local, top=pick.real)
+            local, owners = self.tree.local, self.tree.owners
+            yield from walk(fd, filters, sockets=local, top=pick.real, owners=owners)
 
     @contextmanager
     def parent(self, pick: Pick) -> Iterator[tuple[int, str]]:
@@ -102,8 +103,8 @@ class Selection:
             from minibuild.fileop.missing import not_found
 
             raise not_found(self.tree, self._ignore, written, named, real)
-        if not status.st_size:
-            status = device.seen(status, f"/proc/self/fd/{self.tree.fd}/{real}")
+        if not status.st_size or self.tree.owners is not None:
+            status = owner.seen(status, xattr.at(self.tree.fd, real), self.tree.owners)
         return Pick(named, real, status)
 
     def _real(self, named: str) -> str:

@@ -13,6 +13,7 @@ Read next: `tree` and `layer`.
 import os
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Copied, Entry, Planned
@@ -22,6 +23,9 @@ from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux.beneath import open_beneath
 from minibuild.linux.contents import SMALL
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 
 class Tee(TreeSink):
@@ -35,11 +39,14 @@ class Tee(TreeSink):
         root_fd: int,
         layer: LayerSink,
         *,
+        owners: "Records | None" = None,
         copied: Copied | None = None,
         cancelled: threading.Event | None = None,
         hashing: bool = False,
     ) -> None:
-        super().__init__(root_fd, copied=copied, cancelled=cancelled, hashing=hashing)
+        super().__init__(
+            root_fd, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
+        )
         self._layer = layer
         self._root_fd = root_fd
         self.given_up = ""

@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
 from minibuild.fileop.api import (
@@ -25,12 +25,15 @@ from minibuild.fileop.api import (
 )
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.walk import FoundFile
-from minibuild.linux import xattr
+from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, same_contents, write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.linux.xattr import CAPABILITY
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 _SPECIAL = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
 
@@ -38,6 +41,7 @@ _SPECIAL = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
 class TreeSink(Sink):
     """Writes entries below one root. Use it in a `with`: leaving it finishes the directories.
 
+    `owners` are the records of the tree, where owners are recorded.
     `copied` says of which files the times do not count. `skipped` has a sentence for each thing in
     an archive that this host does not permit. With `hashing` the data of files is hashed, too.
     """
@@ -48,6 +52,7 @@ class TreeSink(Sink):
         "_copier",
         "_entry",
         "_hashing",
+        "_owners",
         "_source_fd",
         "_tree",
         "digest",
@@ -58,14 +63,16 @@ class TreeSink(Sink):
         self,
         root_fd: int,
         *,
+        owners: "Records | None" = None,
         copied: Copied | None = None,
         cancelled: threading.Event | None = None,
         hashing: bool = False,
     ) -> None:
+        self._owners = owners
         self._copied = copied
         self._cancelled = cancelled
         self._hashing = hashing
-        self._tree = TreeWriter(root_fd, self._make_room)
+        self._tree = TreeWriter(root_fd, self._make_room, owners=owners)
         self._copier = Copier(cancelled)
         self._entry = Entry("", 0)
         self._source_fd = -1
@@ -180,7 +187,11 @@ class TreeSink(Sink):
         try:
             target_fd = self._tree.enter(archive.path)
             self.skipped += extract(
-                source_fd, target_fd, owner=archive.owner, cancelled=self._cancelled
+                source_fd,
+                target_fd,
+                owner=archive.owner,
+                owners=self._owners,
+                cancelled=self._cancelled,
             )
         finally:
             os.close(source_fd)
@@ -201,6 +212,7 @@ class TreeSink(Sink):
 
     def _is_same(self, dir_fd: int, name: str, status: os.stat_result) -> bool:
         entry, source_fd = self._entry, self._source_fd
+        status = owner.seen(status, xattr.at(dir_fd, name), self._owners)
         looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size)
         if looks != (entry.mode, entry.uid, entry.gid, entry.size) or source_fd < 0:
             return False

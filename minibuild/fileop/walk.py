@@ -10,13 +10,17 @@ Read next: `select`; and `mask`, which wants to know what was left out.
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from minibuild.fileop.api import unreadable
 from minibuild.graph.ignore import IgnorePatterns
-from minibuild.linux import device
+from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import join
 from minibuild.linux.cursor import Cursor
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 
 class FoundFile(NamedTuple):
@@ -66,9 +70,10 @@ def walk(
     sockets: bool = False,
     left_out: Omitted = lambda path: None,
     top: str = "",
+    owners: "Records | None" = None,
 ) -> Generator[FoundFile]:
-    """Everything below the directory `top` that the filters leave; `sockets` if asked for. Raises
-    `DefinitionError` for a directory that may not be read."""
+    """Everything below the directory `top` that the filters leave; `sockets` if asked for. `owners`
+    are the records of the tree. Raises `DefinitionError` for a directory that may not be read."""
     filters = [f for f in filters if f.patterns]
     with Cursor(top_fd) as stack:
         levels = [_Level(stack.fd, "", None)]
@@ -90,8 +95,8 @@ def walk(
                 continue
             try:
                 status = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
-                if not status.st_size:
-                    status = device.seen(status, f"/proc/self/fd/{level.fd}/{name}")
+                if not status.st_size or owners is not None:
+                    status = owner.seen(status, xattr.at(level.fd, name), owners)
             except FileNotFoundError:
                 continue  # Gone since the directory was listed, so it might never have been.
             kind = stat.S_IFMT(status.st_mode)

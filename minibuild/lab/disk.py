@@ -8,10 +8,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from minibuild.lab.model import ModelFile, Tree
 from minibuild.lab.trees import Edit
 from minibuild.linux import beneath, device, xattr
+from minibuild.linux.owner import seen
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,24 +32,24 @@ TYPES = {
 }
 
 
-def read_tree(root: str) -> Tree:
-    """A directory in the form of the model."""
-    tree = {"": read_entry(root + "/.")}
+def read_tree(root: str, owners: "Records | None" = None) -> Tree:
+    """A directory in the form of the model; `owners` are its records, where these are kept."""
+    tree = {"": read_entry(root + "/.", owners)}
     pending = [""]
     while pending:
         parent = pending.pop()
         with os.scandir(f"{root}/{parent}") as entries:
             for found in entries:
                 path = f"{parent}/{found.name}" if parent else found.name
-                tree[path] = read_entry(f"{root}/{path}")
+                tree[path] = read_entry(f"{root}/{path}", owners)
                 if tree[path].type == "dir":
                     pending.append(path)
     return tree
 
 
-def read_entry(path: str) -> ModelFile:
+def read_entry(path: str, owners: "Records | None" = None) -> ModelFile:
     """One entry in the form of the model."""
-    found = device.seen(os.lstat(path), path)
+    found = seen(os.lstat(path), path, owners)
     kind = TYPES[stat.S_IFMT(found.st_mode)]
     data: bytes | str | int = b""
     match kind:
@@ -56,7 +61,7 @@ def read_entry(path: str) -> ModelFile:
         case "chr" | "blk":
             data = found.st_rdev
     # What overlayfs notes for itself shows where a layer is looked at without a mount.
-    own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER)  # and MARK, which is longer
+    own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER, xattr.OWNER)  # and MARK
     names = [n for n in xattr.names(path) if not n.startswith(own)]
     attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in names))
     return ModelFile(

@@ -188,7 +188,7 @@ class DiskEngine:
             words = error.message.replace(f"{self._worker.store.root}/", "")
             return TrialResult({}, None, (), words, ())
         with snapshots.tree(merged.snapshot) as root:
-            tree = read_tree(f"/proc/self/fd/{root}")
+            tree = read_tree(f"/proc/self/fd/{root}", snapshots.owners(merged.snapshot))
         # A snapshot that one of the diffs made is known here as its layer.
         layers = {str(diff.upper): f"layer {number}" for number, diff in enumerate(diffs)}
         reason = _SNAPSHOT.sub(lambda found: layers.get(found[1], found[0]), merged.report.reason)

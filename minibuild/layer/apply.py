@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from minibuild.errors import ImageError
 from minibuild.layer.tar_format import KINDS, TarEntry
@@ -19,6 +20,10 @@ from minibuild.linux.beneath import clean, makedirs_beneath, open_beneath, real_
 from minibuild.linux.contents import write_all
 from minibuild.linux.owner import chown
 from minibuild.linux.tree_writer import Metadata, TreeWriter
+from minibuild.linux.xattr import OWNER
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 _TYPES = {kind: bits for bits, kind in KINDS.items()}
 _NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -31,8 +36,9 @@ class EntryWriter:
     `make_parent` is called with a path that is no directory, or that is reached through symlinks:
     it makes it one, and returns where that really is. Directories keep their times then, whatever
     is put into them. Without it symlinks are followed inside the root, and missing directories are
-    made; they belong to `parents`. `owner` replaces the owners of all entries. `skipped` tells what
-    this host did not permit to make.
+    made; they belong to `parents`. `owner` replaces the owners of all entries. `owners` are the
+    records of the tree, where owners are recorded; a record that an entry brings along is dropped.
+    `skipped` tells what this host did not permit to make.
     """
 
     def __init__(
@@ -42,10 +48,12 @@ class EntryWriter:
         *,
         owner: tuple[int, int] | None = None,
         parents: tuple[int, int] = (0, 0),
+        owners: "Records | None" = None,
     ) -> None:
         self.skipped: list[str] = []
         self._root_fd = root_fd
-        self.tree = TreeWriter(root_fd)
+        self._owners = owners
+        self.tree = TreeWriter(root_fd, owners=owners)
         self._make_parent = make_parent or self._follow
         self._keeps_times = make_parent is not None
         self._owner = owner
@@ -82,7 +90,7 @@ class EntryWriter:
 
     def _follow(self, path: str) -> str:
         for made in makedirs_beneath(self._root_fd, path):
-            chown(self._root_fd, made, *self._parents)
+            chown(self._root_fd, made, *self._parents, self._owners)
         return real_path(self._root_fd, path)
 
     def put(self, entry: TarEntry, reader: TarReader) -> None:
@@ -158,7 +166,10 @@ class EntryWriter:
     def _metadata(self, entry: TarEntry) -> Metadata:
         uid, gid = self._owner or (entry.uid, entry.gid)
         mode = _TYPES.get(entry.kind, stat.S_IFREG) | entry.mode
-        return Metadata(mode, uid, gid, (entry.mtime_ns, entry.mtime_ns), entry.xattrs)
+        xattrs = entry.xattrs
+        if OWNER in xattrs:
+            xattrs = {name: value for name, value in xattrs.items() if name != OWNER}
+        return Metadata(mode, uid, gid, (entry.mtime_ns, entry.mtime_ns), xattrs)
 
     def _check_space(self, entry: TarEntry) -> None:
         disk = os.fstatvfs(self._root_fd)

@@ -10,13 +10,16 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.apply import EntryWriter
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, UnusableEntry, file_chunks
 from minibuild.linux.beneath import clean
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 _OWN_MODE = 0o700
 
@@ -52,6 +55,7 @@ def extract(
     *,
     owner: tuple[int, int] | None = None,
     contents_only: bool = False,
+    owners: "Records | None" = None,
     cancelled: threading.Event | None = None,
 ) -> list[str]:
     """Unpack an archive into the directory `dest_fd`; existing files are replaced.
@@ -59,6 +63,7 @@ def extract(
     Owners and modes are those of the archive, unless `owner` (uid, gid) is given for everything in
     it. A directory that it does not list belongs to root either way, as with Docker. With
     `contents_only` all belongs to the caller, who need not be root, and has no attributes.
+    `owners` are the records of the tree, where owners are recorded.
     Returns a sentence for each entry that this host did not permit to make (device nodes).
     Raises `ImageError` for a broken or hostile archive, OSError if the disk is full.
     """
@@ -67,7 +72,7 @@ def extract(
     if contents_only:
         owner = os.geteuid(), os.getegid()
     parents = owner if contents_only and owner is not None else (0, 0)
-    writer = EntryWriter(dest_fd, owner=owner, parents=parents)
+    writer = EntryWriter(dest_fd, owner=owner, parents=parents, owners=owners)
     name = ""
     try:
         with _open(fd) as file:

@@ -22,7 +22,8 @@ from minibuild.errors import raise_if_cancelled
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_format import KEPT_XATTRS, KINDS, WHITEOUT_PREFIX, TarEntry, header
 from minibuild.layer.writer import LayerWriter, changed
-from minibuild.linux import device, xattr
+from minibuild.linux import owner, xattr
+from minibuild.linux.recorded import Records
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression
 from minibuild.snapshot.api import Change
@@ -37,19 +38,21 @@ def pack(
     changes: Iterable[Change],
     content: ContentStore,
     *,
+    owners: Records | None = None,
     compression: Compression = "gzip",
     level: int | None = None,
     clamp_epoch: int | None = None,
     cancelled: threading.Event | None = None,
 ) -> Layer:
-    """Write a layer and remember it. `clamp_epoch`: no time in it is later (seconds).
+    """Write a layer and remember it. `owners` are the records of the tree that the changes lead to;
+    `clamp_epoch`: no time in it is later (seconds).
 
     Raises `StoreError` if the disk is full, `ImageError` if a file changes meanwhile; then
     nothing is left behind.
     """
 
     with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
-        packer = LayerPacker(writer, clamp_epoch)
+        packer = LayerPacker(writer, clamp_epoch, owners=owners)
         for kind, path, source, *_ in changes:
             raise_if_cancelled(cancelled, "packing a layer")
             if kind is ChangeKind.DELETE:
@@ -76,17 +79,19 @@ class TarOutput(Protocol):
 class LayerPacker:
     """Writes entries of files on disk to an output, and keeps track of their inodes.
 
-    `xattrs` says which attributes of a file go with it.
+    `xattrs` says which attributes of a file go with it, `owners` are the records of the tree.
     """
 
-    __slots__ = ("_clamp_ns", "_first_names", "_output", "_xattrs")
+    __slots__ = ("_clamp_ns", "_first_names", "_output", "_owners", "_xattrs")
 
     def __init__(
         self,
         output: TarOutput,
         clamp_epoch: int | None = None,
         xattrs: "Callable[[int | str], Mapping[str, bytes]] | None" = None,
+        owners: Records | None = None,
     ) -> None:
+        self._owners = owners
         self._output = output
         self._xattrs = xattrs or layer_xattrs
         self._clamp_ns = None if clamp_epoch is None else clamp_epoch * _NS
@@ -102,7 +107,7 @@ class LayerPacker:
     def add(self, path: str, source: str) -> None:
         """The entry `path` for what is at `source`, with its data."""
         try:
-            found = device.seen(os.lstat(source), source)
+            found = owner.seen(os.lstat(source), source, self._owners)
         except FileNotFoundError:
             raise changed(path) from None
         kind = KINDS.get(stat.S_IFMT(found.st_mode))

@@ -18,6 +18,7 @@ import errno
 import os
 import stat
 import threading
+from typing import TYPE_CHECKING
 
 from minibuild.errors import ImageError
 from minibuild.layer.apply import EntryWriter
@@ -29,7 +30,10 @@ from minibuild.linux.beneath import clean, lstat, open_real, parents, real_path,
 from minibuild.linux.contents import Copier
 from minibuild.oci.content import full_disk
 from minibuild.snapshot.api import Whiteouts
-from minibuild.snapshot.entry import copy
+from minibuild.snapshot.entry import copy, metadata_of
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 _AUFS_PREFIX = ".wh..wh."
 
@@ -40,16 +44,18 @@ def unpack(
     whiteouts: Whiteouts,
     lower_fd: int | None = None,
     *,
+    owners: "Records | None" = None,
     cancelled: threading.Event | None = None,
 ) -> tuple[str, ...]:
     """Apply a layer to `layer_fd`, the layer_dir of a new snapshot.
 
     `whiteouts` says how that directory marks deletions. `lower_fd` is the tree of the parent; a
-    `plain` layer_dir begins as a copy of it. Returns a sentence for each entry that was left out.
+    `plain` layer_dir begins as a copy of it. `owners` are the records of the new snapshot, and of
+    those below it, where owners are recorded. Returns a sentence for each entry that was left out.
     Raises `ImageError` or `StoreError`.
     """
     what = f"layer {layer.digest}"
-    target = LayerTarget(layer_fd, whiteouts, lower_fd, what, cancelled)
+    target = LayerTarget(layer_fd, whiteouts, lower_fd, what, owners, cancelled)
     name = ""
     try:
         with layer.tar(cancelled) as tar:
@@ -77,9 +83,11 @@ class LayerTarget:
         whiteouts: Whiteouts,
         lower_fd: int | None,
         what: str,
+        owners: "Records | None" = None,
         cancelled: threading.Event | None = None,
     ) -> None:
-        self.writer = EntryWriter(layer_fd, self._make_parent)
+        self.writer = EntryWriter(layer_fd, self._make_parent, owners=owners)
+        self._owners = owners
         self._fd = layer_fd
         self._whiteouts = whiteouts
         self._lower_fd = lower_fd
@@ -153,9 +161,9 @@ class LayerTarget:
         found = None if lower_fd is None else lstat(lower_fd, path)
         if lower_fd is None or found is None or not stat.S_ISDIR(found.st_mode):
             return TarEntry(path, "dir", 0o755)
-        mode, xattrs = stat.S_IMODE(found.st_mode), xattr.get_all(xattr.at(lower_fd, path))
-        ids, time_ns = (found.st_uid, found.st_gid), found.st_mtime_ns
-        return TarEntry(path, "dir", mode, *ids, mtime_ns=time_ns, xattrs=xattrs)
+        _, uid, gid, _, xattrs = metadata_of(xattr.at(lower_fd, path), found, self._owners)
+        mode, time_ns = stat.S_IMODE(found.st_mode), found.st_mtime_ns
+        return TarEntry(path, "dir", mode, uid, gid, mtime_ns=time_ns, xattrs=xattrs)
 
     # --- Whiteouts --------------------------------------------------------------------------------
 
@@ -242,7 +250,8 @@ class LayerTarget:
             return
         folder, _, name = target.rpartition("/")
         self.writer.parent(folder)
-        copy(xattr.at(lower_fd, target), self.writer.tree, name, Copier(self._cancelled))
+        source, copier = xattr.at(lower_fd, target), Copier(self._cancelled)
+        copy(source, self.writer.tree, name, copier, self._owners)
         self._note(target)
 
 

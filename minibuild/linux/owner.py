@@ -8,9 +8,22 @@ that mode. A wrong owner is worse than none, so in all other cases a refusal is 
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from minibuild.errors import HostError
-from minibuild.linux import capabilities
+from minibuild.linux import capabilities, device
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
+
+
+def seen(
+    found: os.stat_result, target: str | int, owners: "Records | None" = None
+) -> os.stat_result:
+    """What a file of a tree is to a build, of which lstat(2) says `found`: a placeholder is the
+    device that it stands for. `owners` are the records of the tree, where owners are recorded.
+    `target` is where the file can be reached: a path, not followed, or an open file."""
+    return device.seen(found, target) if owners is None else owners.seen(found, target)
 
 
 def maps_single_id() -> bool:
@@ -35,20 +48,24 @@ def _mapped(path: str) -> int:
         return sum(int(line.split()[2]) for line in file)
 
 
-def chown(dir_fd: int, name: str, uid: int, gid: int) -> None:
-    """Set owner and group of `name` itself, also if it is a symlink.
+def chown(dir_fd: int, name: str, uid: int, gid: int, owners: "Records | None" = None) -> None:
+    """Set owner and group of `name` itself, also if it is a symlink; or record them in `owners`.
 
     chown(2) clears set-user-id and set-group-id bits and file capabilities, so it comes before
     chmod and before extended attributes.
     """
+    if owners is not None:
+        return owners.write(dir_fd, name, uid, gid)
     try:
         os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
         refused(error, name, uid, gid)
 
 
-def fchown(fd: int, uid: int, gid: int, name: str = "") -> None:
+def fchown(fd: int, uid: int, gid: int, name: str = "", owners: "Records | None" = None) -> None:
     """The same for an open file; `name` is for the message."""
+    if owners is not None:
+        return owners.write_open(fd, uid, gid)
     try:
         os.fchown(fd, uid, gid)
     except OSError as error:

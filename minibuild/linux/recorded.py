@@ -8,15 +8,15 @@ this module is used: files are owned.
 A *regular file* and a *directory* have it in the extended attribute `user.rootlesscontainers`, by a
 convention that other programs know (rootlesscontaine.rs): a message of protocol buffers, field 1
 the user id, field 2 the group id. The attribute shows through an overlay mount, is copied up with
-the file, and belongs to all of its names. A device is a regular file here (see `device`).
+the file, and belongs to all of its names. A placeholder (`device`) is a regular file.
 
-*Symlinks, fifos and sockets* cannot have attributes of users (xattr(7)). Theirs are in a table
-beside the tree of each snapshot: a text file with a line for each, `INODE BIRTH UID GID`. A file is
-named by its inode, because `stat` tells that of the same file through an overlay mount, after a
-rename, and under each of its names. The number is given to another file when the file is gone, so
-the time of its birth counts, too (statx(2)). Lines are only appended, one write(2) each, and the
-last one counts; so a process that is killed leaves a whole line or none. A snapshot that is not
-committed is swept away with its table, and that of a committed one changes no more.
+*Symlinks, fifos, sockets* and device nodes cannot have attributes of users (xattr(7)). Theirs are
+in a table beside the tree of each snapshot: a text file with a line for each, `INODE BIRTH UID
+GID`. A file is named by its inode, because `stat` tells that of the same file through an overlay
+mount, after a rename, and under each of its names. The number is given to another file when the
+file is gone, so the time of its birth counts, too (statx(2)). Lines are only appended, one write(2)
+each, and the last one counts; so a process that is killed leaves a whole line or none. A snapshot
+that is not committed is swept away with its table, and that of a committed one changes no more.
 
 A file without a record belongs to root if it belongs to this process, for all that minibuild makes
 does. No record of 0:0 is kept. Records never get into a layer or an output, and those that an image
@@ -26,15 +26,17 @@ Interface: `Records` for the tree of a snapshot; `read`, `write` and `encode` fo
 can have an attribute.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
 
+from minibuild.errors import HostError
 from minibuild.linux import device
 from minibuild.linux.syscalls import AT_FDCWD, birth
+from minibuild.linux.xattr import OWNER as XATTR
 from minibuild.startup.tuples import NamedTuple
 
-XATTR = "user.rootlesscontainers"
 TABLE = "owners"
 """The name of the table in the folder of a snapshot."""
 
@@ -114,16 +116,24 @@ def read(target: int | str) -> Recorded | None:
 def write(target: int | str, uid: int, gid: int) -> None:
     """Record the owner of a regular file or directory; 0:0 takes the record away.
 
-    Raises `OSError`: ENOTSUP of a filesystem without attributes.
+    Raises `HostError` where the filesystem has no attributes, and `OSError`.
     """
     follow = isinstance(target, int)
-    if uid or gid:
-        os.setxattr(target, XATTR, encode(uid, gid), follow_symlinks=follow)
-        return
     try:
-        os.removexattr(target, XATTR, follow_symlinks=follow)
-    except OSError:
-        pass  # There was none, which is nearly always so.
+        if uid or gid:
+            os.setxattr(target, XATTR, encode(uid, gid), follow_symlinks=follow)
+        else:
+            os.removexattr(target, XATTR, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno == errno.ENODATA or (error.errno == errno.ENOTSUP and not (uid or gid)):
+            return
+        if error.errno == errno.ENOTSUP:
+            raise HostError(
+                f"the owner {uid}:{gid} cannot be recorded: the filesystem takes no attributes",
+                hint="set MINIBUILD_ROOT to a folder on ext4, xfs or btrfs, or give this account "
+                "more ids in /etc/subuid and /etc/subgid",
+            ) from error
+        raise
 
 
 # --- The table, and both ------------------------------------------------------------------------
@@ -133,7 +143,8 @@ class Records:
     """The owners in the tree of a snapshot.
 
     `tables` are those of the layers that the tree adds up to, topmost first. What is written goes
-    into the first one, which is made with the first line. Safe in threads that only read.
+    into the first one, which is made with the first line. Without any, what cannot have attributes
+    belongs to root. Safe in threads that only read.
     """
 
     __slots__ = ("_known", "tables")
@@ -149,15 +160,15 @@ class Records:
         """What a file is to a build: `found`, with the owner that it is to have; and for a
         placeholder what its device would have. `target` is where the file can be reached: a path,
         whose last component is not followed, or an open file."""
-        found = device.seen(found, target)
         uid, gid = self.owner(found, target)
+        found = device.seen(found, target)
         if (uid, gid) == (found.st_uid, found.st_gid):
             return found
         return device.altered(found, uid=uid, gid=gid)
 
     def owner(self, found: os.stat_result, target: int | str) -> tuple[int, int]:
-        """The owner that a file is to have, of which `found` is what lstat(2) or `seen` says."""
-        if _takes_attributes(found.st_mode):
+        """The owner that a file is to have, of which lstat(2) says `found`."""
+        if takes_attributes(found.st_mode):
             made = read(target)
         else:
             made = self._of_special(found.st_ino, target)
@@ -166,21 +177,25 @@ class Records:
         uid, gid = found.st_uid, found.st_gid
         return (0 if uid == os.geteuid() else uid, 0 if gid == os.getegid() else gid)
 
+    def write_open(self, fd: int, uid: int, gid: int) -> None:
+        """Record the owner of an open regular file or directory."""
+        write(fd, uid, gid)
+
     def write(self, dir_fd: int, name: str, uid: int, gid: int) -> None:
         """Record the owner of `name` in an open directory, of whatever kind it is.
 
         On a mounted overlay that has to be a file of the upper layer already, if it is a symlink,
         fifo or socket: the kernel tells the old inode of one that was copied up since the mount.
         """
-        if _takes_attributes(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        if takes_attributes(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
             write(f"/proc/self/fd/{dir_fd}/{name}", uid, gid)
-            return
-        self.write_special(*birth(dir_fd, name), uid, gid)
+        else:
+            self.write_special(*birth(dir_fd, name), uid, gid)
 
     def write_special(self, inode: int, born_ns: int, uid: int, gid: int) -> None:
         """Record the owner of a symlink, fifo or socket that `syscalls.birth` names so."""
         before = self._lines().get(inode)
-        if not (uid or gid or (before and before[0] == born_ns)):
+        if not self.tables or not (uid or gid or (before and before[0] == born_ns)):
             return
         fd = os.open(self.tables[0], _NEW_LINE, 0o600)
         try:
@@ -209,9 +224,9 @@ class Records:
         return self._known
 
 
-def _takes_attributes(mode: int) -> bool:
-    """Whether a file of this type can have attributes of users; a device is a placeholder."""
-    return stat.S_IFMT(mode) not in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK)
+def takes_attributes(mode: int) -> bool:
+    """Whether a file of this type can have attributes of users."""
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _read_table(path: str) -> dict[int, tuple[int, Recorded]]:

@@ -10,6 +10,7 @@ of calls is fixed, by the kernel for the most part:
    that is to have set-id bits is closed to others until it has its owner; so is each directory.
 3. *Write* the data. A write changes times, and drops set-id bits and capabilities.
 4. *Owner.* chown(2) clears set-id bits and drops security.capability, so it comes before both.
+   Where files cannot be given to others, the owner is recorded (`recorded`).
 5. *Mode.*
 6. *Attributes.* Access lists (acl(5)) are among them, and chmod(2) would change these.
 7. *Times* last, for everything before changes them.
@@ -22,12 +23,15 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.linux import device, owner, xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.cursor import Cursor, Level
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -57,6 +61,9 @@ def replace(dir_fd: int, name: str, kind: int) -> bool:
     return True
 
 
+_OURS = {device.MARK, xattr.OWNER}
+_UNKNOWN = (-1, -1, -1)
+
 Births = dict[int, tuple[int, int, int]]
 """Mode, owner and group that a new file has by itself, by the mode that it is to have.
 
@@ -82,11 +89,11 @@ class TreeWriter(Cursor):
     """A cursor that makes entries in the directory where it stands. Call `finish` at the end.
 
     With `exact` an entry has no other extended attributes than those it is given: what an earlier
-    diff left, or a new file took from its directory, is removed. `defect` brings an old defect of
-    merges back, to be shown: see docs/lab.md.
+    diff left, or a new file took from its directory, is removed. With `owners` these are recorded,
+    there. `defect` brings an old defect of merges back, to be shown: see docs/lab.md.
     """
 
-    __slots__ = ("_defect", "_exact", "_make_room")
+    __slots__ = ("_defect", "_exact", "_make_room", "_owners")
 
     _levels: list[_Directory]  # type: ignore[assignment]
 
@@ -96,9 +103,11 @@ class TreeWriter(Cursor):
         make_room: MakeRoom = replace,
         *,
         exact: bool = False,
+        owners: "Records | None" = None,
         defect: str = "",
     ) -> None:
         super().__init__(root_fd)
+        self._owners = owners
         self._make_room = make_room
         self._exact = exact
         self._defect = defect
@@ -111,7 +120,7 @@ class TreeWriter(Cursor):
         """See `Cursor`. Gives the directory its metadata."""
         assert isinstance(level, _Directory)
         if level.metadata is not None:
-            set_metadata(level.fd, level.metadata, self.path or "/", exact=self._exact)
+            self._set_metadata(level.fd, level.metadata, self.path or "/")
         elif level.times is not None:
             os.utime(level.fd, ns=level.times)
         level.metadata = level.times = None
@@ -124,8 +133,14 @@ class TreeWriter(Cursor):
     def describe(self, metadata: Metadata) -> None:
         """Give the directory where it stands this metadata in the end."""
         if self._defect == "early-times":
-            return set_metadata(self.fd, metadata, self.path or "/", exact=self._exact)
+            return self._set_metadata(self.fd, metadata, self.path or "/")
         self._levels[-1].metadata = metadata
+
+    def _set_metadata(
+        self, fd: int, metadata: Metadata, name: str, born: tuple[int, int, int] = _UNKNOWN
+    ) -> None:
+        exact, owners = self._exact, self._owners
+        set_metadata(fd, metadata, name, exact=exact, owners=owners, born=born)
 
     def keep_times(self) -> None:
         """Let the directory where it stands have the times in the end that it has now, unless it is
@@ -156,8 +171,10 @@ class TreeWriter(Cursor):
     def file(self, name: str, metadata: Metadata, fill: Callable[[int], object]) -> bool:
         """A regular file, whose data `fill` writes."""
         mode = metadata.mode
-        # Set-id bits come last: they are worth something only with the right owner.
-        birth_mode = mode & 0o777 if mode & 0o7000 == 0 else 0o600
+        # Set-id bits come last: they are worth something only with the right owner. An attribute
+        # for the owner can be set on what may be written.
+        plain = mode & 0o7000 == 0 and (mode & 0o200 or self._owners is None)
+        birth_mode = mode & 0o777 if plain else 0o600
         try:
             fd = os.open(name, _NEW_FILE, birth_mode, dir_fd=self.fd)
         except FileExistsError:
@@ -169,9 +186,11 @@ class TreeWriter(Cursor):
             born = births.get(mode)
             if born is None:
                 found = os.fstat(fd)
-                born = births[mode] = (found.st_mode, found.st_uid, found.st_gid)
+                # A new file has no record, and then it is root's.
+                ids = (found.st_uid, found.st_gid) if self._owners is None else (0, 0)
+                born = births[mode] = (found.st_mode, *ids)
             fill(fd)
-            set_metadata(fd, metadata, name, exact=self._exact, born=born)
+            self._set_metadata(fd, metadata, name, born)
         finally:
             os.close(fd)
         return True
@@ -187,11 +206,11 @@ class TreeWriter(Cursor):
                 return False
             self._make_special(name, kind, target, rdev)
         if self._defect != "owner-last":
-            owner.chown(self.fd, name, metadata.uid, metadata.gid)
+            owner.chown(self.fd, name, metadata.uid, metadata.gid, self._owners)
         if kind != stat.S_IFLNK:
             os.chmod(name, stat.S_IMODE(metadata.mode), dir_fd=self.fd)
         if self._defect == "owner-last":
-            owner.chown(self.fd, name, metadata.uid, metadata.gid)
+            owner.chown(self.fd, name, metadata.uid, metadata.gid, self._owners)
         if metadata.xattrs or self._exact:
             _set_xattrs(xattr.at(self.fd, name), metadata.xattrs, self._exact)
         if metadata.times is not None:
@@ -219,8 +238,11 @@ class TreeWriter(Cursor):
         capabilities away."""
         found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         mode, old = stat.S_IMODE(metadata.mode), stat.S_IMODE(found.st_mode)
-        if (found.st_uid, found.st_gid) != (metadata.uid, metadata.gid):
-            owner.chown(self.fd, name, metadata.uid, metadata.gid)
+        ids = (found.st_uid, found.st_gid)
+        if self._owners is not None:
+            ids = self._owners.owner(found, xattr.at(self.fd, name))
+        if ids != (metadata.uid, metadata.gid):
+            owner.chown(self.fd, name, metadata.uid, metadata.gid, self._owners)
             old &= 0o777
         if mode != old and not stat.S_ISLNK(found.st_mode):
             os.chmod(name, mode, dir_fd=self.fd)
@@ -232,13 +254,14 @@ def set_metadata(
     name: str = "",
     *,
     exact: bool = False,
-    born: tuple[int, int, int] = (-1, -1, -1),
+    owners: "Records | None" = None,
+    born: tuple[int, int, int] = _UNKNOWN,
 ) -> None:
     """Give an open file or directory its metadata. `born` is the mode, owner and group that it has;
     `name` is for messages."""
     mode, uid, gid, times, xattrs = metadata
     if born[1] != uid or born[2] != gid:
-        owner.fchown(fd, uid, gid, name)
+        owner.fchown(fd, uid, gid, name, owners)
     if born[0] != mode:
         os.fchmod(fd, mode & 0o7777)
     if xattrs or exact:
@@ -249,7 +272,7 @@ def set_metadata(
 
 def _set_xattrs(target: xattr.Target, wanted: Mapping[str, bytes], exact: bool) -> None:
     if exact:
-        for name in xattr.get_all(target).keys() - wanted.keys() - {device.MARK}:
+        for name in xattr.get_all(target).keys() - wanted.keys() - _OURS:
             with suppress(PermissionError):  # trusted.* and security.* may be out of reach.
                 xattr.remove(target, name)
     xattr.set_all(target, wanted, tolerant=True)

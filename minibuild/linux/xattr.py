@@ -27,6 +27,9 @@ CAPABILITY = "security.capability"
 _CAPABILITY = "user.minibuild.capability"
 """Stands for `CAPABILITY`, which an ordinary account may not set."""
 
+OWNER = "user.rootlesscontainers"
+"""The owner that a file is to have and cannot have on disk, see `recorded`."""
+
 OVERLAY = ("trusted.overlay.", "user.overlay.")
 """How the names of overlayfs's own attributes begin. They make sense in one stack only."""
 

@@ -14,6 +14,7 @@ from minibuild.image.listing import Tree, tree_of
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.linux.idmap import Range, plan_id_maps
 from minibuild.linux.namespace import in_user_namespace
+from minibuild.linux.recorded import TABLE, Records
 from minibuild.snapshot.api import SnapshotID, Whiteouts
 from minibuild.snapshot.table import Table
 from minibuild.snapshot.view import View
@@ -64,6 +65,9 @@ class ResultTrees:
             if node is None:
                 return None
             found = os.lstat(node.path)
+            if view.owners is not None:
+                owner = view.owners.owner(found, node.path)
+                return Found(node.type, stat.S_IMODE(found.st_mode), owner)
         except PermissionError:
             raise LookupError(f"/{path} cannot be read by this account") from None
         maps = self._maps
@@ -106,7 +110,11 @@ class ResultTrees:
         style: Whiteouts = "plain" if row[0] != "overlay" else "user" if rootless else "trusted"
         layers = Table(self._store, row[0]).layers(snapshot)
         folder = self._store.path("snapshots")
-        return View([f"{folder}/{layer}/fs" for layer in reversed(layers)], style)
+        homes = [f"{folder}/{layer}" for layer in reversed(layers)]
+        owners = None
+        if self._maps is not None and self._maps.way == "single":
+            owners = Records([f"{home}/{TABLE}" for home in homes])
+        return View([f"{home}/fs" for home in homes], style, owners)
 
 
 def _inside(id: int, ranges: Sequence[Range] | None) -> int:

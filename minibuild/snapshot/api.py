@@ -15,9 +15,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Literal, NewType, Protocol
+from typing import TYPE_CHECKING, Literal, NewType, Protocol
 
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 SnapshotID = NewType("SnapshotID", int)
 
@@ -116,6 +119,11 @@ class Snapshotter(Protocol):
 
     def layer_dir(self, snapshot: SnapshotID) -> str:
         """The directory that holds the snapshot's own files: the upperdir, or the whole copy."""
+        ...
+
+    def owners(self, snapshot: SnapshotID | None) -> "Records | None":
+        """Who owns the files in the tree of a snapshot, where that is recorded; None where they are
+        owned so on disk. Into that of an active snapshot can be written."""
         ...
 
     def changes(self, diff: Diff) -> Iterator[Change]:

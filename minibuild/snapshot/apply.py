@@ -32,12 +32,14 @@ from minibuild.linux import xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import Copier
 from minibuild.linux.cursor import DIRECTORY
-from minibuild.linux.tree_writer import TreeWriter
+from minibuild.linux.recorded import Records
+from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.snapshot import entry
 from minibuild.snapshot.api import Applied, Change, Kind, MergePolicy
-from minibuild.snapshot.view import View
+from minibuild.snapshot.view import WHITEOUT, View
 from minibuild.startup.tuples import NamedTuple
 
+_ATTRIBUTED = (stat.S_IFREG, WHITEOUT)
 _NEVER_LINKED = (stat.S_IFIFO, stat.S_IFSOCK)
 _CANNOT_LINK = (errno.EXDEV, errno.EMLINK)
 
@@ -59,6 +61,7 @@ class Applier:
         policy: MergePolicy,
         *,
         link: bool = True,
+        owners: Records | None = None,
         cancelled: threading.Event | None = None,
     ) -> None:
         self._cancelled = cancelled
@@ -67,6 +70,8 @@ class Applier:
         self._policy = policy
         self._defect = policy.defect
         self._link_files = link
+        self._owners = owners
+        self._source_owners: Records | None = None
         self._diffs = 0
         self._applied: dict[int, str] = {}
         self._copier = Copier(cancelled)
@@ -78,12 +83,15 @@ class Applier:
         """What was done so far."""
         return Counts(self._linked, self._copied)
 
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Apply one diff."""
+    def apply(self, changes: Iterable[Change], owners: Records | None = None) -> None:
+        """Apply one diff. `owners` are the records of what it is made from."""
         self._applied = {}
+        self._source_owners = owners
         layer_fd = os.open(self._layer_dir, DIRECTORY)
         try:
-            with TreeWriter(layer_fd, self._make_room, exact=True, defect=self._defect) as tree:
+            with TreeWriter(
+                layer_fd, self._make_room, exact=True, owners=self._owners, defect=self._defect
+            ) as tree:
                 merged = [self._below.dirs]
                 for change in changes:
                     raise_if_cancelled(self._cancelled, "putting a tree together")
@@ -96,7 +104,7 @@ class Applier:
     def _apply(self, tree: TreeWriter, merged: list[tuple[str, ...]], change: Change) -> None:
         """Apply one change. `merged` has the directories below for each that the writer is in."""
         if not change.path:
-            tree.describe(entry.metadata_of(change.source))
+            tree.describe(self._metadata(change))
             return
         parent, _, name = change.path.rpartition("/")
         while tree.path != parent:
@@ -131,7 +139,7 @@ class Applier:
         node = self._below.lookup(below, name)
         below = node.dirs if node is not None else ()
         try:
-            done = tree.directory(name, entry.metadata_of(change.source))
+            done = tree.directory(name, self._metadata(change))
         except OSError as error:
             raise self._failed("create directory", "mkdir", change, error) from error
         opaque = f"{self._below.whiteouts}.overlay.opaque"
@@ -173,7 +181,7 @@ class Applier:
                 self._linked += 1
             self._tell(change, "linked", "" if first is None else f"to /{first}")
             return
-        if not entry.copy(change.source, tree, name, self._copier):
+        if not entry.copy(change.source, tree, name, self._copier, self._source_owners):
             raise self._failed("create file", "create", change, _in_the_way())
         # If it is copied because an inode has all the names it may, this one takes those to come.
         self._applied[change.inode] = change.path
@@ -184,6 +192,9 @@ class Applier:
             else "never shared: fifo, socket"
         )
         self._tell(change, "copied", reason)
+
+    def _metadata(self, change: Change) -> Metadata:
+        return entry.metadata_of(change.source, None, self._source_owners)
 
     def _make_room(self, dir_fd: int, name: str, wanted: int) -> bool:
         """Remove what a change finds at its name; False if that stays, and is merged with it.
@@ -221,6 +232,9 @@ class Applier:
             if error.errno in _CANNOT_LINK:
                 return False
             raise self._failed("hardlink", f"link {source}", change, error) from error
+        if self._owners is not None and first is None and change.type not in _ATTRIBUTED:
+            # The table of this snapshot has to know the inode, too.
+            self._owners.write(tree.fd, name, *self._metadata(change)[1:3])
         return True
 
     def _failed(self, what: str, call: str, change: Change, error: OSError) -> StoreError:

@@ -7,14 +7,18 @@ shown. A snapshot N has its files in `snapshots/N/fs`. Read next: `overlay`, `na
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from minibuild.errors import StoreError
+from minibuild.linux import owner
 from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Usage
 from minibuild.snapshot.api import Whiteouts as WhiteoutStyle
 from minibuild.snapshot.sweep import discard
 from minibuild.snapshot.table import Table
 from minibuild.store.layout import Store
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 
 class BaseSnapshotter:
@@ -30,6 +34,7 @@ class BaseSnapshotter:
         self.whiteouts: WhiteoutStyle = whiteouts
         self.folder = store.path("snapshots")
         self.cancelled: threading.Event | None = None
+        self.records_owners = owner.are_recorded()
         self._there: set[SnapshotID] = set()
         """Layers that were found on disk. They stay: what this program removes is never in use."""
 
@@ -44,6 +49,18 @@ class BaseSnapshotter:
     def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
         """The snapshots whose layer directories add up to this tree, lowest first."""
         return () if snapshot is None else self.table.layers(snapshot)
+
+    def owners(self, snapshot: SnapshotID | None) -> "Records | None":
+        """Who owns the files in the tree of a snapshot, where that is recorded."""
+        return self.owners_of(self.layers(snapshot))
+
+    def owners_of(self, layers: Sequence[SnapshotID]) -> "Records | None":
+        """The same for layers, lowest first."""
+        if not self.records_owners:
+            return None
+        from minibuild.linux.recorded import TABLE, Records
+
+        return Records([f"{self.folder}/{layer}/{TABLE}" for layer in reversed(layers)])
 
     def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
         """The snapshots that cannot be removed before this one."""

@@ -11,22 +11,34 @@ will not do: directory (0o04), block device (0o06) and socket (0o14) share a bit
 
 import os
 import stat
+from typing import TYPE_CHECKING
 
-from minibuild.linux import xattr
+from minibuild.linux import owner, xattr
 from minibuild.linux.contents import same_contents
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 
 def same_directory(one: str, other: str) -> bool:
     """Whether two directories have the same metadata; their contents are not looked at."""
     a, b = os.lstat(one), os.lstat(other)
+    # A recorded owner is an attribute.
     return _same_owner_and_mode(a, b) and xattr.get_all(one) == xattr.get_all(other)
 
 
-def same_file(one: str, other: str) -> bool:
-    """Whether two entries that are no directories are the same."""
+def same_file(
+    one: str,
+    other: str,
+    owners: "Records | None" = None,
+    other_owners: "Records | None" = None,
+) -> bool:
+    """Whether two entries that are no directories are the same; with the records of their trees."""
     a, b = os.lstat(one), os.lstat(other)
     if (a.st_ino, a.st_dev) == (b.st_ino, b.st_dev):
         return True
+    if not stat.S_ISREG(a.st_mode):  # Of a regular file a recorded owner is an attribute.
+        a, b = owner.seen(a, one, owners), owner.seen(b, other, other_owners)
     if not _same_owner_and_mode(a, b) or a.st_mtime_ns != b.st_mtime_ns:
         return False
     kind = stat.S_IFMT(a.st_mode)

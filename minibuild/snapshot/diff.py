@@ -17,10 +17,15 @@ Read next: `apply`.
 import os
 import stat
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from minibuild.linux import owner
 from minibuild.snapshot.api import Change, Kind
 from minibuild.snapshot.compare import same_directory, same_file
 from minibuild.snapshot.view import WHITEOUT, Node, View
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 Pair = tuple[str, Node | None, Node | None]
 """A name with what it is in lower and in upper; a whiteout only in upper."""
@@ -55,7 +60,7 @@ def changes(lower: View, upper: View) -> Iterator[Change]:
             continue
         name, low, up = pair
         path = f"{frame.path}/{name}" if frame.path else name
-        change, descend = _compare(path, low, up)
+        change, descend = _compare(path, low, up, lower.owners, upper.owners)
         if change is not None:
             if frame.pending is not None:
                 yield from _tell(frames)
@@ -85,7 +90,8 @@ def _root(upper: View) -> Change:
 def _root_changed(lower: View, upper: View) -> bool:
     if lower.dirs:
         return not same_directory(lower.dirs[0], upper.dirs[0])
-    found = os.lstat(upper.dirs[0])  # Nothing has the root that a new snapshot has.
+    # Nothing has the root that a new snapshot has.
+    found = owner.seen(os.lstat(upper.dirs[0]), upper.dirs[0], upper.owners)
     return (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) != (0o755, 0, 0)
 
 
@@ -108,7 +114,13 @@ def _pairs(
         yield name, None if low is not None and low.type == WHITEOUT else low, up
 
 
-def _compare(path: str, low: Node | None, up: Node | None) -> tuple[Change | None, bool]:
+def _compare(
+    path: str,
+    low: Node | None,
+    up: Node | None,
+    low_owners: "Records | None",
+    up_owners: "Records | None",
+) -> tuple[Change | None, bool]:
     """The change at one name, if there is one, and whether to look into the directory."""
     if up is None or up.type == WHITEOUT:
         if low is None:
@@ -125,5 +137,5 @@ def _compare(path: str, low: Node | None, up: Node | None) -> tuple[Change | Non
             return None, False
         same = low.path == up.path or same_directory(low.path, up.path)
     else:
-        same = low.path == up.path or same_file(low.path, up.path)
+        same = low.path == up.path or same_file(low.path, up.path, low_owners, up_owners)
     return None if same else Change(Kind.MODIFY, path, *_entry(up)), is_directory

@@ -6,23 +6,40 @@ where the writer stands. Read next: `linux.tree_writer`, which knows the order o
 
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from minibuild.linux import xattr
 from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.tree_writer import Metadata, TreeWriter, set_metadata, times_of
 
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
-def metadata_of(path: str, found: os.stat_result | None = None) -> Metadata:
-    """All that belongs to an entry but its data; `found` is what lstat(2) says of it."""
+
+def metadata_of(
+    path: str, found: os.stat_result | None = None, owners: "Records | None" = None
+) -> Metadata:
+    """All that belongs to an entry but its data; `found` is what lstat(2) says of it, and `owners`
+    are the records of its tree."""
     found = found or os.lstat(path)
-    return Metadata(found.st_mode, found.st_uid, found.st_gid, times_of(found), xattr.get_all(path))
+    ids, xattrs = (found.st_uid, found.st_gid), xattr.get_all(path)
+    if owners is not None:
+        ids = owners.owner(found, path)
+        xattrs.pop(xattr.OWNER, None)
+    return Metadata(found.st_mode, *ids, times_of(found), xattrs)
 
 
-def copy(source: str, tree: TreeWriter, name: str, copier: Copier) -> bool:
+def copy(
+    source: str,
+    tree: TreeWriter,
+    name: str,
+    copier: Copier,
+    owners: "Records | None" = None,
+) -> bool:
     """Make `name` a copy of `source`, which is no directory. False if what is there stays."""
     found = os.lstat(source)
-    metadata = metadata_of(source, found)
+    metadata = metadata_of(source, found, owners)
     if stat.S_ISLNK(found.st_mode):
         return tree.special(name, metadata, os.readlink(source))
     if not stat.S_ISREG(found.st_mode):

@@ -45,7 +45,7 @@ def view_of(snapshotter: "BaseSnapshotter", snapshot: SnapshotID | None) -> View
 
 def _view(snapshotter: "BaseSnapshotter", layers: Sequence[SnapshotID]) -> View:
     dirs = [snapshotter.layer_dir(layer) for layer in reversed(layers)]
-    return View(dirs, snapshotter.whiteouts)
+    return View(dirs, snapshotter.whiteouts, snapshotter.owners_of(layers))
 
 
 def merge(
@@ -210,10 +210,11 @@ def by_hardlinks(
     try:
         if below.dirs:
             entry.inherit_root(below.dirs[0], layer_dir)
-        applier = Applier(layer_dir, below, policy, cancelled=snapshotter.cancelled)
+        owners, cancelled = snapshotter.owners(merged), snapshotter.cancelled
+        applier = Applier(layer_dir, below, policy, owners=owners, cancelled=cancelled)
         for diff in diffs:
             lower, upper = view_of(snapshotter, diff.lower), view_of(snapshotter, diff.upper)
-            applier.apply(changes(lower, upper))
+            applier.apply(changes(lower, upper), upper.owners)
         snapshotter.commit(merged)
     except BaseException:
         if policy.failed is not None:

@@ -37,12 +37,18 @@ class NativeSnapshotter(BaseSnapshotter):
         from minibuild.snapshot.diff import changes
         from minibuild.snapshot.view import View
 
+        owners = self.owners(parent)
         nothing = View((), self.whiteouts)
-        whole = View([self.layer_dir(parent)], self.whiteouts)
+        whole = View([self.layer_dir(parent)], self.whiteouts, owners)
         try:
             folder = self.layer_dir(snapshot)
-            applier = Applier(folder, nothing, MergePolicy(), link=False, cancelled=self.cancelled)
-            applier.apply(changes(nothing, whole))
+            applier = Applier(
+                *(folder, nothing, MergePolicy()),
+                link=False,
+                owners=self.owners(snapshot),
+                cancelled=self.cancelled,
+            )
+            applier.apply(changes(nothing, whole), owners)
         except BaseException:
             self.remove(snapshot)
             raise

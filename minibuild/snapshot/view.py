@@ -16,10 +16,14 @@ layers needs neither a mount nor the privilege for one. Read next: `diff`.
 import os
 import stat
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Whiteouts
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
 
 WHITEOUT = 0
 """The type of a whiteout; no S_IFMT value is 0."""
@@ -35,11 +39,17 @@ class Node(NamedTuple):
 
 
 class View:
-    """The tree that layers add up to. Names are str with surrogate escapes."""
+    """The tree that layers add up to. Names are str with surrogate escapes.
 
-    __slots__ = ("_namespace", "dirs", "whiteouts")
+    `owners` are the records of its files, where owners are recorded.
+    """
 
-    def __init__(self, layer_dirs: Sequence[str], whiteouts: Whiteouts) -> None:
+    __slots__ = ("_namespace", "dirs", "owners", "whiteouts")
+
+    def __init__(
+        self, layer_dirs: Sequence[str], whiteouts: Whiteouts, owners: "Records | None" = None
+    ) -> None:
+        self.owners = owners
         self.dirs = tuple(layer_dirs)
         self.whiteouts: Whiteouts = whiteouts
         self._namespace = None if whiteouts == "plain" else f"{whiteouts}.overlay."

@@ -14,7 +14,7 @@ import gc
 import os
 import signal
 from contextlib import suppress
-from typing import BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
@@ -27,6 +27,9 @@ from minibuild.oci.content import BlobMaker, BlobWriter, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.linux.recorded import Records
+
 MAX_DIRECTORIES = MAX_FILES
 
 
@@ -38,6 +41,7 @@ class _CopyOrder(NamedTuple):
     has_root: bool
     has_base: bool
     trees: tuple[tuple[int, SourceTree], ...]
+    owners: "Records | None"
     making: str
     blobs: str
 
@@ -82,6 +86,7 @@ class CopyServer:
             places.root_fd >= 0,
             places.base_fd is not None,
             tuple((number, tree._replace(fd=-1)) for number, tree in sources),
+            places.owners,
             making,
             content.blobs_path,
         )
@@ -172,7 +177,8 @@ def _places(order: _CopyOrder, files: list[int]) -> Places:
     root_fd = left.pop(0) if order.has_root else -1
     base_fd = left.pop(0) if order.has_base else None
     trees = zip(order.trees, left, strict=True)
-    return Places(root_fd, base_fd, {n: tree._replace(fd=fd) for (n, tree), fd in trees})
+    sources = {n: tree._replace(fd=fd) for (n, tree), fd in trees}
+    return Places(root_fd, base_fd, sources, order.owners)
 
 
 class _Blobs(BlobMaker):

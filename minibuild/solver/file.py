@@ -54,7 +54,8 @@ class FileRunner:
                 for index in {reader.input for reader in readers(op)}
             }
             base_fd = stack.enter_context(build.worker.snapshots.tree(parent)) if parent else None
-            work = _Work(ready, op, Places(-1, base_fd, sources), parent, watched)
+            places = Places(-1, base_fd, sources, build.worker.snapshots.owners(parent))
+            work = _Work(ready, op, places, parent, watched)
             if all(tree.local for tree in sources.values()):
                 work = work._replace(inventory=build.worker.store.ingest_path())
                 stack.callback(discard, work.inventory)
@@ -100,7 +101,8 @@ class FileRunner:
         active = worker.snapshots.prepare(start)
         try:
             with worker.snapshots.tree(active, readonly=False) as root_fd:
-                places = work.places._replace(root_fd=root_fd)
+                owners = worker.snapshots.owners(active)
+                places = work.places._replace(root_fd=root_fd, owners=owners)
                 done = self._do(work._replace(places=places), form)
             worker.snapshots.commit(active)
         except BaseException:
@@ -132,7 +134,8 @@ class FileRunner:
         if form == "layer":
             raise Unplannable("only plain copies are known before they are a tree")
         with self._copiers.here():
-            for skipped in apply(op.actions, places.root_fd, places.sources, **hooks._asdict()):
+            root_fd, _, sources, owners = places
+            for skipped in apply(op.actions, root_fd, sources, owners=owners, **hooks._asdict()):
                 progress.remark(skipped)
         return CopyResult()
 

@@ -62,7 +62,7 @@ def open_tree(
             stack.callback(snapshots.remove, snapshot)
         fd = stack.enter_context(snapshots.tree(snapshot))
         name = "context" if ignored.patterns else _name(vertex)
-        yield SourceTree(fd, name=name, ignored=ignored)
+        yield SourceTree(fd, name=name, ignored=ignored, owners=snapshots.owners(snapshot))
 
 
 @contextmanager

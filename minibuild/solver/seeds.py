@@ -13,7 +13,9 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import CacheMount, Copy
 from minibuild.graph.pattern import escape_glob
+from minibuild.linux import xattr
 from minibuild.linux.beneath import lstat, real_path
+from minibuild.linux.owner import seen
 from minibuild.linux.tree_writer import Metadata, set_metadata
 from minibuild.solver.cachemounts import Seed, has_owner, owner_of
 from minibuild.solver.inputs import open_input
@@ -25,16 +27,18 @@ _OWNED = "/cache"
 
 
 class Seeds:
-    """The seeds of the cache mounts of a step."""
+    """The seeds of the cache mounts of a step. They have no table of owners: where owners are
+    recorded, symlinks in them belong to root."""
 
     def __init__(self, build: BuildContext, ready: ReadyVertex) -> None:
         self._build = build
         self._ready = ready
+        self._owners = build.worker.snapshots.owners(None)
 
     def of(self, mount: CacheMount) -> Seed:
         """What the directory of a mount starts with."""
         if mount.input < 0:
-            return Seed(lambda fd: _own(fd, mount))
+            return Seed(lambda fd: self._own(fd, mount))
         found = self._ready.input(mount.input)
         result = " ".join(map(str, found.result)) if found is not None else ""
         return Seed(lambda fd: self._copy(fd, mount), result)
@@ -43,20 +47,23 @@ class Seeds:
         with open_input(self._build, self._ready, mount.input) as tree:
             source = _OWNED if has_owner(mount) else mount.source
             if has_owner(mount) and not _is_directory(tree, source):
-                _own(fd, mount)
+                self._own(fd, mount)
                 return
             copy = Copy(0, (escape_glob(source),), "/", keep_owner=not tree.local)
-            apply([copy], fd, {0: tree}, cancelled=self._build.cancelled)
-            found = lstat(tree.fd, real_path(tree.fd, source))
+            cancelled = self._build.cancelled
+            apply([copy], fd, {0: tree}, owners=self._owners, cancelled=cancelled)
+            real = real_path(tree.fd, source)
+            found = lstat(tree.fd, real)
             if found is None or not stat.S_ISDIR(found.st_mode):
-                _own(fd, mount)
+                self._own(fd, mount)
                 return
+            found = seen(found, xattr.at(tree.fd, real), tree.owners)
             owner = (0, 0) if tree.local else (found.st_uid, found.st_gid)
-            set_metadata(fd, Metadata(found.st_mode, *owner), mount.target)
+            metadata = Metadata(found.st_mode, *owner)
+            set_metadata(fd, metadata, mount.target, owners=self._owners)
 
-
-def _own(fd: int, mount: CacheMount) -> None:
-    set_metadata(fd, Metadata(*owner_of(mount)), mount.target)
+    def _own(self, fd: int, mount: CacheMount) -> None:
+        set_metadata(fd, Metadata(*owner_of(mount)), mount.target, owners=self._owners)
 
 
 def _is_directory(tree: SourceTree, path: str) -> bool:

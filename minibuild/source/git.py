@@ -100,7 +100,8 @@ def _checkout(build: BuildContext, git: "GitProgram", op: GitSource, meant: GitR
             build.worker.snapshots.tree(active, readonly=False) as root,
         ):
             copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
-            apply([copy], root, {0: SourceTree(fd)}, cancelled=build.cancelled)
+            owners = build.worker.snapshots.owners(active)
+            apply([copy], root, {0: SourceTree(fd)}, owners=owners, cancelled=build.cancelled)
         build.worker.snapshots.commit(active)
     except BaseException:
         build.worker.snapshots.remove(active)

@@ -452,7 +452,7 @@ def test_an_entry_restated(root: Path, tree: TreeWriter, monkeypatch: pytest.Mon
 def test_what_is_refused_is_named(tree: TreeWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Directories by their paths: they are left somewhere else than they are made."""
     named: list[str] = []
-    monkeypatch.setattr(owner, "fchown", lambda fd, uid, gid, name: named.append(name))
+    monkeypatch.setattr(owner, "fchown", lambda fd, uid, gid, name, owners: named.append(name))
     tree.describe(looks(DIR, 0o755))
     tree.directory("d", looks(DIR, 0o755))
     tree.directory("e", looks(DIR, 0o755))

@@ -161,10 +161,11 @@ class World:
         opened = open_snapshotter(store, backend)
         assert isinstance(opened, OverlaySnapshotter | NativeSnapshotter)
         self.snapshots = opened
+        self.active: SnapshotID | None = None
 
     def layer(self, parent: SnapshotID | None, *edits: Edit) -> SnapshotID:
         """A committed snapshot: `parent` with edits."""
-        active = self.snapshots.prepare(parent)
+        active = self.active = self.snapshots.prepare(parent)
         with self.snapshots.tree(active, readonly=False) as fd:
             for edit in edits:
                 edit(f"/proc/self/fd/{fd}")
@@ -185,7 +186,7 @@ class World:
     def read(self, snapshot: SnapshotID) -> Tree:
         """The tree of a snapshot as a process sees it."""
         with self.snapshots.tree(snapshot) as fd:
-            return read_tree(f"/proc/self/fd/{fd}")
+            return read_tree(f"/proc/self/fd/{fd}", self.snapshots.owners(snapshot))
 
     def paths(self, snapshot: SnapshotID) -> list[str]:
         """The paths of a tree but for its root, sorted."""

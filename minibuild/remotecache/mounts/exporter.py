@@ -18,6 +18,7 @@ from minibuild.errors import BuildError, Cancelled
 from minibuild.events import Warned
 from minibuild.graph.op import CacheMount, Exec
 from minibuild.graph.vertex import Vertex, topological
+from minibuild.linux.recorded import Records
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
 from minibuild.progress.writer import ProgressWriter, task
@@ -104,6 +105,7 @@ def _export(
     kept = read_mounts(place)
     there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
     layers: dict[str, Descriptor] = {}
+    owners = build.worker.snapshots.owners(None)
     for id in ids:
         local = LocalMount(build.worker.store, id)
         if not os.path.isdir(local.path) and asked.ids:
@@ -112,7 +114,7 @@ def _export(
             if not alone:
                 build.report(Warned(_RULE, f"cache mount {id}: steps of other builds are using it"))
             elif not is_empty(local.path):
-                layers[id] = layer_of(local, asked, there.get(id), parcels, build.cancelled)
+                layers[id] = layer_of(local, asked, there.get(id), parcels, build.cancelled, owners)
     write_mounts(place, layers, parcels, VertexMeter(build.report, progress.vertex))
     return [id for id, layer in layers.items() if there.get(id) != layer.digest]
 
@@ -123,6 +125,7 @@ def layer_of(
     there: Digest | None,
     parcels: Parcels,
     cancelled: threading.Event,
+    owners: Records | None = None,
 ) -> Descriptor:
     """The mount as a layer: packed, unless it is known to be one that the place has, or another."""
     now = local.fingerprint()
@@ -130,6 +133,6 @@ def layer_of(
         if known.digest == there or parcels.offers(known.digest):
             return known
     with local.opened() as fd:
-        layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled)
+        layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled, owners)
     local.remember(now, layer)
     return layer

@@ -22,11 +22,12 @@ from minibuild.layer.tar_reader import TarReader
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
 from minibuild.linux.beneath import clean
+from minibuild.linux.recorded import Records
 from minibuild.oci.content import BlobSource, ContentStore, full_disk
 from minibuild.oci.model import Compression, Descriptor
 
 _KEPT = ("user.", "trusted.")
-_OURS = (device.PLACEHOLDER, device.MARK)
+_OURS = (device.PLACEHOLDER, device.MARK, xattr.OWNER)
 
 
 def is_empty(path: str) -> bool:
@@ -63,10 +64,12 @@ def pack_tree(
     compression: Compression,
     level: int | None,
     cancelled: threading.Event,
+    owners: Records | None = None,
 ) -> Descriptor:
-    """The tree as a layer in `content`. Raises `ImageError` if a file changes meanwhile."""
+    """The tree as a layer in `content`; `owners` where owners are recorded. Raises `ImageError`
+    if a file changes meanwhile."""
     with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
-        packer = LayerPacker(writer, xattrs=_xattrs)
+        packer = LayerPacker(writer, xattrs=_xattrs, owners=owners)
         packer.add(".", f"/proc/self/fd/{fd}/.")
         for found in walk(fd):
             raise_if_cancelled(cancelled, "packing a cache mount")
@@ -75,13 +78,17 @@ def pack_tree(
 
 
 def unpack_tree(
-    source: BlobSource, layer: Descriptor, fd: int, cancelled: threading.Event
+    source: BlobSource,
+    layer: Descriptor,
+    fd: int,
+    cancelled: threading.Event,
+    owners: Records | None = None,
 ) -> list[str]:
     """Put the files of a layer into an empty directory; returns a sentence for each that this host
     did not permit to make. Raises `ImageError` for a layer that is not what it should be."""
     what = f"cache mount {layer.digest}"
 
-    writer = EntryWriter(fd)
+    writer = EntryWriter(fd, owners=owners)
     name = ""
     try:
         with LayerStream(source, layer, None, cancelled) as stream:

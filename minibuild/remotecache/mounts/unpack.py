@@ -44,7 +44,9 @@ def replace(
         fd = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             meter = VertexMeter(build.report, progress.vertex)
-            for left_out in unpack_tree(_Metered(source, meter), layer, fd, build.cancelled):
+            owners = build.worker.snapshots.owners(None)
+            metered = _Metered(source, meter)
+            for left_out in unpack_tree(metered, layer, fd, build.cancelled, owners):
                 progress.remark(left_out)
         finally:
             os.close(fd)
