@@ -239,5 +239,5 @@ def test_settings_of_steps() -> None:
 
     vertex = decode(definition(source(), run(body)))
     assert vertex is not None and isinstance(vertex.op, Exec)
-    assert vertex.op.mounts == (BindMount("/x", 1),)
+    assert vertex.op.mounts == (BindMount("/x", 1, readonly=False),)
     assert vertex.note.proxy == (("all_proxy", "p"), ("ALL_PROXY", "p"))
