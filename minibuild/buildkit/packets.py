@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.rpc import Failure
+from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.startup.tuples import NamedTuple
@@ -123,6 +124,8 @@ class Receiver:
             _make_directory(fd, name)
             self._directories[entry.path] = set()
         elif kind == _GO_SYMLINK:
+            if not entry.linkname or "\0" in entry.linkname:
+                raise Failure(f"the client sent an invalid link: {entry.path!r}")
             _make_symlink(fd, name, entry.linkname)
         elif kind == 0 and entry.linkname:
             self._links.append(entry)
@@ -159,7 +162,7 @@ class Receiver:
         for directory, names in self._directories.items():
             fd = self._cursor.enter(directory)
             for name in () if self._keeps_others else set(os.listdir(fd)) - names:
-                _remove(fd, name)
+                remove_tree(fd, name)
         for entry in reversed(self._entries):
             if entry.mode & _GO_TYPES == _GO_DIR:
                 fd = self._cursor.enter(entry.path)
@@ -176,7 +179,7 @@ class Receiver:
         try:
             directory, _, other = entry.path.rpartition("/")
             fd = self._cursor.enter(directory)
-            _remove(fd, other)
+            remove_tree(fd, other)
             os.link(name, other, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
         finally:
             os.close(source)
@@ -209,7 +212,7 @@ class _Incoming:
         os.utime(self._fd, ns=(self.entry.modTime, self.entry.modTime))
         self.drop()
         if _type_of(directory_fd, self.name) not in (0, stat.S_IFREG):
-            _remove(directory_fd, self.name)
+            remove_tree(directory_fd, self.name)
         os.rename(self._temporary, self.name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
     def drop(self) -> None:
@@ -254,7 +257,7 @@ def _is_here(fd: int, name: str, entry: Any) -> bool:
 def _make_directory(fd: int, name: str) -> None:
     found = _type_of(fd, name)
     if found not in (0, stat.S_IFDIR):
-        _remove(fd, name)
+        remove_tree(fd, name)
     if found != stat.S_IFDIR:
         os.mkdir(name, 0o700, dir_fd=fd)
 
@@ -263,18 +266,8 @@ def _make_symlink(fd: int, name: str, target: str) -> None:
     with suppress(OSError):
         if os.readlink(name, dir_fd=fd) == target:
             return
-    _remove(fd, name)
+    remove_tree(fd, name)
     os.symlink(target, name, dir_fd=fd)
-
-
-def _remove(fd: int, name: str) -> None:
-    import shutil
-
-    if _type_of(fd, name) == stat.S_IFDIR:
-        shutil.rmtree(name, dir_fd=fd)
-    else:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=fd)
 
 
 def listing(types: Any, folder: str) -> Iterator[tuple[str, Any]]:

@@ -39,6 +39,7 @@ from minibuild.session.request import (
     BuildResult,
     Output,
 )
+from minibuild.session.scratch import scratch_folder
 
 _START_S = 15.0
 _STATUS_S = 6.0
@@ -161,15 +162,13 @@ class Build:
     far; `resources` live as long as the build."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
-        from tempfile import TemporaryDirectory
-
         self.builder = builder
         self.asked = asked
         self.status = StatusStream(builder.types)
         self.results: dict[str, Prepared] = {}
         self.cache_imports = list(asked.Cache.Imports)
         self.resources = ExitStack()
-        self.folder = self.resources.enter_context(TemporaryDirectory(prefix="minibuild-build-"))
+        self.folder = self.resources.enter_context(scratch_folder("minibuild-build-"))
         self._began = time.time()
         self._ended_at = 0.0
         self._outcome: Mapping[str, str] | Failure = {}

@@ -8,9 +8,11 @@ Read next: `build`.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from minibuild.digest import digest_strings
+from minibuild.linux.beneath import remove_tree
+from minibuild.linux.descriptors import closing_fd
 
 _MAX_KEPT = 64
 
@@ -43,7 +45,7 @@ class KeptFolders:
         finally:
             os.close(fd)
             if not shared_key:
-                _remove(place)
+                self._remove(os.path.basename(place))
             self._sweep()
 
     def _sweep(self) -> None:
@@ -54,14 +56,13 @@ class KeptFolders:
             fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(entry.path)
+                self._remove(entry.name)
             except BlockingIOError:
                 pass
             finally:
                 os.close(fd)
 
-
-def _remove(path: str) -> None:
-    import shutil
-
-    shutil.rmtree(path, ignore_errors=True)
+    def _remove(self, name: str) -> None:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        with closing_fd(os.open(self._path, flags)) as fd, suppress(OSError):
+            remove_tree(fd, name)

@@ -67,6 +67,9 @@ def receive(
             return receiver.received_bytes
     except grpc.RpcError as error:
         raise failure(error) from None
+    except OSError as error:  # a name that is too long, a full disk
+        reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"
+        raise Failure(reason) from None
     finally:
         outgoing.put(None)
         call.cancel()

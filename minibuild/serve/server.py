@@ -19,8 +19,9 @@ from minibuild.serve.build import Builder
 from minibuild.serve.config import Config
 from minibuild.serve.listening import Certificates, listening
 
-# A build holds up to six calls open, a client with several builds that many times more.
-_THREADS = 256
+# A build holds up to six calls open, and some of these wait for others. So there are always threads
+# left; they are made when they are needed.
+_THREADS = 4096
 _TURN_S = 0.2
 _GRACE_S = 5.0
 

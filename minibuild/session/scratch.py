@@ -14,13 +14,12 @@ from contextlib import contextmanager, suppress
 from minibuild.errors import HostError
 from minibuild.linux.descriptors import closing_fd
 
-_PREFIXES = ("minibuild-context-", "minibuild-verify-")
+_PREFIXES = ("minibuild-build-", "minibuild-context-", "minibuild-verify-")
 
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[str]:
     """A new folder, for this account only, its name beginning with one of `_PREFIXES`."""
-    from shutil import rmtree
     from tempfile import gettempdir, mkdtemp
 
     try:
@@ -39,13 +38,11 @@ def scratch_folder(prefix: str) -> Iterator[str]:
         try:
             yield path
         finally:
-            rmtree(path, ignore_errors=True)
+            _remove(path)
 
 
 def _sweep(parent: str) -> None:
     """Remove what killed processes of this account left."""
-    from shutil import rmtree
-
     with os.scandir(parent) as entries:
         for entry in entries:
             if not entry.name.startswith(_PREFIXES) or not entry.is_dir(follow_symlinks=False):
@@ -57,4 +54,16 @@ def _sweep(parent: str) -> None:
                 if os.fstat(fd).st_uid != os.geteuid():
                     continue
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                rmtree(entry.path, ignore_errors=True)
+                _remove(entry.path)
+
+
+def _remove(path: str) -> None:
+    """Remove a folder with all that is in it, however deep that is."""
+    from minibuild.linux.beneath import remove_tree
+
+    parent, name = os.path.split(path)
+    with (
+        suppress(OSError),
+        closing_fd(os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
+    ):
+        remove_tree(fd, name)
