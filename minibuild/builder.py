@@ -159,19 +159,19 @@ def _build(build: PreparedBuild) -> BuildResult:
         solver.stepper = build.stepper
         build.stepper.begin(context, definition.source, targets)
     solution = solver.solve(targets)
-    done = solution.results
+    done, reached = solution.results, solver.reached()
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
     solved = SolveResult(
         converted.images,
         results,
         build.sources.base,
         request.multi_platform,
-        None if caches is None else caches.inline(context, solution.steps),
+        None if caches is None else caches.inline(context, solution.steps, targets, reached),
         _attestor(build, done, started),
     )
     made = export(context, request, solved)
     if caches is not None:
-        caches.send(context, solution.steps, results, made.tags)
+        caches.send(context, solution.steps, targets, reached, made.tags)
         caches.send_mounts(context, targets, done)
     if request.lab:
         made = made._replace(metadata={**made.metadata, LAB_MARK: request.lab})

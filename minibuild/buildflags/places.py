@@ -7,7 +7,7 @@ mounts have some of these, and a few of their own.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 from minibuild.buildflags.attributes import check_reference, fields
 from minibuild.buildflags.sizes import truth
@@ -18,8 +18,13 @@ from minibuild.session.request import CacheMountPlace, CachePlace
 from minibuild.startup.tuples import NamedTuple
 
 _NAME = {"ref", "registry.insecure"}
+_COMPAT: Mapping[str, Literal["", "minibuild", "buildkit"]] = {
+    "": "",
+    "minibuild": "minibuild",
+    "buildkit": "buildkit",
+}
 _EXPORT = {"compression", "compression-level", "ignore-error"}
-_STEPS = _EXPORT | {"mode", "force-compression", "image-manifest", "oci-mediatypes"}
+_STEPS = _EXPORT | {"mode", "compat", "force-compression", "image-manifest", "oci-mediatypes"}
 _KEYS = {
     ("cache-to", "registry"): _NAME | _STEPS,
     ("cache-to", "local"): {"dest", "tag", "reset"} | _STEPS,
@@ -75,6 +80,9 @@ def cache_place(text: str, flag: str) -> CachePlace:
     mode, compression = given.values.get("mode", "min"), given.compression()
     if mode not in ("min", "max"):
         raise UsageError(f"unknown mode {mode!r}", hint="it is min or max")
+    compat = given.values.get("compat", "")
+    if compat not in _COMPAT:
+        raise UsageError(f"unknown compat {compat!r}", hint="it is minibuild or buildkit")
     made = CachePlace(
         "local" if given.type == "local" else "inline" if given.type == "inline" else "registry",
         ref=given.values.get("ref", ""),
@@ -88,6 +96,7 @@ def cache_place(text: str, flag: str) -> CachePlace:
         insecure=given.truth("registry.insecure"),
         ignore_error=given.truth("ignore-error"),
         reset=given.truth("reset", "true"),
+        compat=_COMPAT[compat],
     )
     return checked_place(made, flag, text)
 

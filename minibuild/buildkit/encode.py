@@ -32,13 +32,26 @@ def encode(
     cache mounts begin with (BUILDKIT_CACHE_MOUNT_NS). `source` is the text that the graph was made
     from. The same graph makes the same bytes.
     """
-    result = _one_merge_a_link(result)
-    vertices = topological([result], _go_order)
-    encoder = _Encoder(Locals(access, vertices), cache_namespace)
+    definition = DefinitionWriter()
+    outputs = add_ops(definition, [result], access, cache_namespace)
+    end = None if result is None else outputs[result.digest]
+    return definition.finish(end, source, language)
+
+
+def add_ops(
+    definition: DefinitionWriter,
+    results: Sequence[Vertex | None],
+    access: LocalAccess,
+    cache_namespace: str,
+) -> dict[Digest, OpOutput]:
+    """Append the ops of all that results stand on, and say which output each vertex is."""
+    nested = _one_merge_a_link(results)
+    ends = [None if result is None else nested[result.digest] for result in results]
+    vertices = topological(ends, _go_order)
+    encoder = _Encoder(definition, Locals(access, vertices), cache_namespace)
     for vertex in vertices:
         encoder.add(vertex)
-    end = None if result is None else encoder.outputs[result.digest]
-    return encoder.definition.finish(end, source, language)
+    return {digest: encoder.outputs[vertex.digest] for digest, vertex in nested.items()}
 
 
 def _go_order(vertex: Vertex) -> Sequence[Vertex | None]:
@@ -49,17 +62,17 @@ def _go_order(vertex: Vertex) -> Sequence[Vertex | None]:
     return vertex.inputs
 
 
-def _one_merge_a_link(result: Vertex | None) -> Vertex | None:
-    """The graph with a merge for each link of a Dockerfile. Here the links of a stage are one flat
-    merge; BuildKit's frontend makes one of each, on that of the link before."""
+def _one_merge_a_link(results: Sequence[Vertex | None]) -> dict[Digest, Vertex]:
+    """The vertices with a merge for each link of a Dockerfile. Here the links of a stage are one
+    flat merge; BuildKit's frontend makes one of each, on that of the link before."""
     known: dict[Digest, Vertex] = {}
-    for vertex in topological([result]):
+    for vertex in topological(results):
         inputs = [None if v is None else known[v.digest] for v in vertex.inputs]
         if isinstance(vertex.op, op.Merge) and vertex.note.span is not None:
             known[vertex.digest] = _nested(inputs)
         else:
             known[vertex.digest] = Vertex(vertex.op, inputs, vertex.note)
-    return None if result is None else known[result.digest]
+    return known
 
 
 def _nested(inputs: Sequence[Vertex | None]) -> Vertex:
@@ -78,8 +91,8 @@ class _Encoder:
 
     __slots__ = ("_cache_namespace", "_execs", "_folders", "definition", "outputs")
 
-    def __init__(self, folders: Locals, cache_namespace: str) -> None:
-        self.definition = DefinitionWriter()
+    def __init__(self, definition: DefinitionWriter, folders: Locals, cache_namespace: str) -> None:
+        self.definition = definition
         self.outputs: dict[Digest, OpOutput] = {}
         self._execs: dict[Digest, EncodedExec] = {}
         self._folders = folders

@@ -7,11 +7,11 @@ Rules: moby/buildkit `solver/pb/attr.go` and `client/llb/source.go`.
 Read next: `encode_exec`.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
+from minibuild.buildkit.values import as_json
 from minibuild.digest import digest_strings
 from minibuild.graph import op
 from minibuild.graph.pattern import clean
@@ -98,11 +98,7 @@ class Locals:
 
 
 def _json(values: Iterable[str]) -> str:
-    """A list as Go's encoding/json writes it."""
-    text = json.dumps(list(values), separators=(",", ":"), ensure_ascii=False)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
+    return as_json(list(values)).decode("utf-8", "surrogateescape")
 
 
 def source_op(

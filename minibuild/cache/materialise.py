@@ -71,6 +71,15 @@ class Materialiser:
             return self._tree(last, tell)
         return self._known(result) or self._merge(result, tell)
 
+    def is_here(self, result: Result) -> bool:
+        """Whether the files of a result are there: `snapshot` has nothing to do."""
+        if not result:
+            return True
+        last = self._diffs.get(result[-1])
+        if last.base == result[:-1]:
+            return self._has_tree(last)
+        return self._known(result) is not None
+
     def _announce(self, result: Result) -> None:
         """Have all layers that will be unpacked on the way: the transfers run side by side, and
         the first layer is unpacked while the others arrive."""

@@ -7,10 +7,13 @@ have been pruned counts as a miss. Read next: `solver.lookup`.
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from minibuild.cache.results import DiffKey, Diffs, Result
+from minibuild.cache.results import DiffKey, Diffs, Result, VertexResult
 from minibuild.digest import Digest, digest_strings
+from minibuild.graph.op import ImageSource
+from minibuild.graph.vertex import Vertex
 from minibuild.layer.layer import Layer
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.database import Database
@@ -44,6 +47,25 @@ class RemoteCache(Protocol):
 
     def canonical(self, key: Digest) -> Digest | None:
         """The canonical key behind a key, also where the result was not kept."""
+        ...
+
+    def plan(
+        self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
+    ) -> None:
+        """The graph in which vertices will be looked up, and what its images are."""
+        ...
+
+    def find_vertex(
+        self,
+        vertex: Vertex,
+        inputs: Sequence[VertexResult | None],
+        key: Digest,
+        *,
+        contents: bool = False,
+    ) -> tuple[Record | None, str] | None:
+        """The record of a step, and whose it is, by the keys that other builders have for its
+        vertex; no record if its result was not kept, None if nothing is known of it. With
+        `contents` its inputs are read, if that finds more. It is known as `key` from then on."""
         ...
 
 

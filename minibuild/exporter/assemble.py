@@ -17,7 +17,6 @@ from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
 from minibuild.oci.config import (
-    INLINE_CACHE,
     AssembledImage,
     ImageLayer,
     assemble,
@@ -49,7 +48,7 @@ def assemble_all(
         ]
         config, epoch = built.config, options.epoch
         if target.solved.inline is not None:
-            cache = {INLINE_CACHE: target.solved.inline(result, layers, epoch)}
+            cache = target.solved.inline(result, layers, epoch)
             config = config._replace(extra={**config.extra, **cache})
         if target.squash:
             dated, history = _squashed(target, result, layers, dated, config, options)

@@ -69,7 +69,7 @@ class SolveResult(NamedTuple):
     """What the solver made: images, the result of each, and the diffs that are base layers.
 
     `several` says that it is to be written as images for several platforms are, even if it is one.
-    `inline` is what the config of an image is to say of its layers, for the caches of others.
+    `inline` gives the members that say in the config of an image which steps made its layers.
     The `attestor` writes what was asked of the images beside them.
     """
 
@@ -77,7 +77,7 @@ class SolveResult(NamedTuple):
     results: Sequence[Result]
     base: set[DiffKey]
     several: bool = False
-    inline: Callable[[Result, Sequence[Layer], int | None], Any] | None = None
+    inline: Callable[[Result, Sequence[Layer], int | None], dict[str, Any]] | None = None
     attestor: Attestor | None = None
 
 

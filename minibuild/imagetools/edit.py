@@ -12,7 +12,7 @@ from typing import Any
 
 from minibuild.graph.platform import Platform
 from minibuild.layer.layer import Layer
-from minibuild.oci.config import INLINE_CACHE
+from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.model import (
@@ -102,6 +102,7 @@ def write_image(
     value["history"] = list(history)
     if [layer.digest for layer in layers] != [layer.digest for layer in image.layers]:
         value.pop(INLINE_CACHE, None)
+        value.pop(BUILDKIT_INLINE_CACHE, None)
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     data = text.encode("utf-8", "surrogateescape")
     manifest = Manifest(

@@ -36,6 +36,9 @@ INLINE_CACHE = "minibuild.cache"
 """The member of a config with what the cache of its builder knows of the image's layers (see
 `minibuild.remotecache`). It is about these layers: a tool that changes them takes it out."""
 
+BUILDKIT_INLINE_CACHE = "moby.buildkit.cache.v0"
+"""The member with what BuildKit's cache knows of the layers."""
+
 _CONFIG_ORDER = (
     "User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal ArgsEscaped "
     "Healthcheck OnBuild Shell"

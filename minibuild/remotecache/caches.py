@@ -6,7 +6,9 @@ and cache mounts in registries and folders.
 Read next: `importer`, `exporter`.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from minibuild.cache.records import StepKeys
@@ -17,11 +19,23 @@ from minibuild.events import Warned
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.vertex import Vertex
 from minibuild.layer.layer import Layer
-from minibuild.remotecache.document import document_value
-from minibuild.remotecache.exporter import Departure, document_of, send, steps_of
+from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
+from minibuild.remotecache.document import CacheDocument, document_value
+from minibuild.remotecache.exporter import (
+    Cargo,
+    Departure,
+    DocumentWriter,
+    inline_records,
+    send,
+    steps_of,
+)
 from minibuild.remotecache.importer import Imports
+from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.session.request import BuildRequest
 from minibuild.worker.context import BuildContext, CacheMountImporter
+
+Solved = Mapping[Digest, VertexResult]
+"""What is known of the vertices of a build, by their digests."""
 
 
 class RemoteCaches:
@@ -33,7 +47,9 @@ class RemoteCaches:
                 "--lab shares no steps with other machines: leave out --cache-from and --cache-to"
             )
         self._request = request
+        self._since_ns = time.time_ns()
         self._imports: Imports | None = None
+        self._keys: BuildkitKeys | None = None
 
     @property
     def mount_importer(self) -> CacheMountImporter | None:
@@ -47,32 +63,81 @@ class RemoteCaches:
     def results(self, build: BuildContext) -> Imports | None:
         """Results that other machines have, if the build may look for any."""
         if self._imports is None and self._request.cache_from:
-            self._imports = Imports(build, self._request.cache_from)
+            keys_of = partial(self._keys_of, build)
+            self._imports = Imports(build, self._request.cache_from, keys_of)
         return self._imports
 
+    def _keys_of(self, build: BuildContext, targets: Sequence[Vertex | None]) -> BuildkitKeys:
+        """The keys of a graph, which are the same for what is imported and exported."""
+        if self._keys is None or not self._keys.covers(targets):
+            namespace = self._request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+            self._keys = BuildkitKeys(build, targets, namespace, self._since_ns)
+        return self._keys
+
+    def _learned(
+        self, build: BuildContext, targets: Sequence[Vertex | None], solved: Solved
+    ) -> BuildkitKeys:
+        """The keys of a graph that is solved. Contents of results count if their files are here."""
+        keys = self._keys_of(build, targets)
+        for vertex in keys.vertices.values():
+            keys.learn(vertex, solved.get(vertex.digest))
+        for dependency in (d for op in keys.graph.ops.values() for d in op.inputs):
+            result = keys.result(dependency.output)
+            if result is not None and build.materialiser.is_here(result.result):
+                keys.contents(dependency, read=True)
+        return keys
+
+    def _cargo(
+        self,
+        build: BuildContext,
+        steps: Sequence[StepKeys],
+        targets: Sequence[Vertex | None],
+        solved: Solved,
+    ) -> Cargo:
+        """What there is to export."""
+        keys = self._learned(build, targets, solved)
+        results = [solved[target.digest].result for target in targets if target is not None]
+        final = {key for result in results for key in result}
+        imports = self._imports
+        found = steps_of(build.worker, imports, steps)
+        if imports is None:
+            return Cargo(found, keys, final, lambda output, index: ())
+        return Cargo(found, keys, final, partial(imports.contents_of, keys))
+
     def inline(
-        self, build: BuildContext, keys: Sequence[StepKeys]
-    ) -> Callable[[Result, Sequence[Layer], int | None], Any] | None:
-        """What says what a config is to say of its layers; None if it is to say nothing."""
+        self,
+        build: BuildContext,
+        steps: Sequence[StepKeys],
+        targets: Sequence[Vertex | None],
+        solved: Solved,
+    ) -> Callable[[Result, Sequence[Layer], int | None], dict[str, Any]] | None:
+        """What gives the members of a config that are about its layers; None if there are none."""
         if not any(asked.type == "inline" for asked in self._request.cache_to):
             return None
         if self._request.squash:
             message = "an image whose layers were squashed cannot say which step made which"
             build.report(Warned("CacheNotExported", message))
             return None
-        steps = steps_of(build.worker, self._imports, keys)
+        cargo = self._cargo(build, steps, targets, solved)
 
-        def value(result: Result, layers: Sequence[Layer], epoch: int | None) -> Any:
+        def members(result: Result, layers: Sequence[Layer], epoch: int | None) -> dict[str, Any]:
             known = dict(zip(result, layers, strict=True))
-            return document_value(document_of(build.worker, steps, known, epoch))
+            results = [step.result or () for step in cargo.steps]
+            writer = DocumentWriter(build.worker, known, results, epoch)
+            made = writer.steps(cargo.steps)
+            return {
+                INLINE_CACHE: document_value(CacheDocument(tuple(writer.layers), made)),
+                BUILDKIT_INLINE_CACHE: inline_records(build.worker, cargo, result, epoch),
+            }
 
-        return value
+        return members
 
     def send(
         self,
         build: BuildContext,
-        keys: Sequence[StepKeys],
-        results: Sequence[Result],
+        steps: Sequence[StepKeys],
+        targets: Sequence[Vertex | None],
+        solved: Solved,
         tags: Sequence[str],
     ) -> None:
         """Keep what has come, and export the steps with these keys to where it was asked for."""
@@ -81,14 +146,13 @@ class RemoteCaches:
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
             departure = Departure(build, self._near(tags))
-            steps = steps_of(build.worker, self._imports, keys)
-            send(departure, places, steps, {key for result in results for key in result})
+            send(departure, places, self._cargo(build, steps, targets, solved))
 
     def send_mounts(
         self,
         build: BuildContext,
         targets: Sequence[Vertex | None],
-        solved: Mapping[Digest, VertexResult],
+        solved: Solved,
     ) -> None:
         """Export the cache mounts that the steps of the build use to where it was asked for."""
         if self._request.cache_mount_to:

@@ -1,10 +1,11 @@
 """What travels: which keys lead to which layers.
 
-Comes in: steps and layers. Goes out: a JSON document, and back. Its form is that of BuildKit's
-cache config (media type application/vnd.buildkit.cacheconfig.v0), so registries and tools that know
-one know the other; the keys in it are ours, so neither builder finds steps in the other's cache.
-Two members are additions: `keys`, further keys of a record, and `base`, the layers that a layer was
-made on where these are not just the one below it (`parent`) with all below that.
+Comes in: steps and layers. Goes out: a JSON document, and back. It is BuildKit's cache config
+(media type application/vnd.buildkit.cacheconfig.v0), and has each step twice: under keys of ours,
+and in `chains` of records as BuildKit finds it. BuildKit ignores members that it does not know:
+`keys`, further keys of a record of ours, and `base`, the layers that a layer was made on where
+these are not just the one below it (`parent`) with all below that. A document without the mark
+`minibuild` is of BuildKit, and has chains alone.
 
 A document may come from any account that can write to the place. What is parsed names only layers
 that are there, and a layer stands only on layers before it.
@@ -12,7 +13,7 @@ Read next: `places`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minibuild.digest import DiffID, Digest
@@ -22,12 +23,15 @@ from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource
 from minibuild.oci.document import Member
 from minibuild.oci.model import Descriptor, as_oci
+from minibuild.remotecache.chains import ChainRecord, parse_records, record_values
 from minibuild.startup.tuples import NamedTuple
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 MARK = "minibuild"
 """The member that says that the keys are ours; its value is the version of the document."""
 _VERSION = 1
+_STEPS = "steps"
+"""How many records are ours; those behind them are BuildKit's."""
 
 
 class CachedLayer(NamedTuple):
@@ -50,19 +54,33 @@ class CachedStep(NamedTuple):
 
 
 class CacheDocument(NamedTuple):
-    """Layers, each after those it was made on; and steps."""
+    """Layers, each after those it was made on; steps by keys of ours, and by those of BuildKit."""
 
     layers: tuple[CachedLayer, ...]
-    steps: tuple[CachedStep, ...]
+    steps: tuple[CachedStep, ...] = ()
+    records: Sequence[ChainRecord] = ()
 
 
 def document_value(document: CacheDocument) -> dict[str, Any]:
     """The JSON object of a document."""
+    steps = [_step_value(document, step) for step in document.steps]
     return {
         "layers": [_layer_value(document, layer) for layer in document.layers],
-        "records": [_step_value(document, step) for step in document.steps],
-        MARK: _VERSION,
+        "records": [*steps, *record_values(document.records, len(steps), _stacks(document))],
+        **({MARK: _VERSION, _STEPS: len(steps)} if steps or not document.records else {}),
     }
+
+
+def _stacks(document: CacheDocument) -> Callable[[Sequence[int]], bool]:
+    """What says whether the last of some layers stands on just the others, by `parent` alone."""
+    plain: list[bool] = []
+    for layer in document.layers:
+        parent = layer.base[-1] if layer.base else None
+        below = () if parent is None else (*document.layers[parent].base, parent)
+        plain.append(layer.base == below and (parent is None or plain[parent]))
+    return lambda numbers: (
+        plain[numbers[-1]] and (document.layers[numbers[-1]].base == tuple(numbers[:-1]))
+    )
 
 
 def document_bytes(document: CacheDocument) -> bytes:
@@ -112,14 +130,16 @@ def parse_cache(
     `ImageError`."""
     if document[MARK].value != _VERSION:
         raise ImageError(
-            f"{what} was written by another builder, or by a newer minibuild",
-            hint="its keys mean nothing here: give minibuild a name of its own",
+            f"{what} was written by a newer minibuild",
+            hint="its keys mean nothing here: give this one a name of its own",
         )
     layers: list[CachedLayer] = []
     for member in document["layers"].required().items():
         layers.append(_layer(member, layers, blobs, source))
-    steps = (_step(member, len(layers)) for member in document["records"].required().items())
-    return CacheDocument(tuple(layers), tuple(steps))
+    records = list(document["records"].required().items())
+    ours = document[_STEPS].whole(0, len(records)) if _STEPS in document else len(records)
+    steps = (_step(member, len(layers)) for member in records[:ours])
+    return CacheDocument(tuple(layers), tuple(steps), parse_records(records[ours:], ours))
 
 
 def _layer(

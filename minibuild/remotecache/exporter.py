@@ -10,8 +10,11 @@ came here (those of a base, say) are mounted or go from registry to registry.
 Read next: `document`, `places`.
 """
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterable, Mapping, Sequence
 
+from minibuild.buildkit.definition import OpOutput
+from minibuild.buildkit.values import as_json
 from minibuild.cache.records import StepKeys
 from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
@@ -23,8 +26,10 @@ from minibuild.layer.layer import Layer
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.parallel import in_parallel
 from minibuild.progress.writer import ProgressWriter, task
+from minibuild.remotecache.chains import ChainRecord, Contents, record_values, records_of
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports
+from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.remotecache.places import open_place, place_name
 from minibuild.remotecache.steps import write_steps
 from minibuild.session.request import CachePlace
@@ -76,16 +81,36 @@ def steps_of(worker: Worker, imports: Imports | None, steps: Sequence[StepKeys])
     return found
 
 
-def send(
-    departure: Departure, places: Sequence[CachePlace], steps: Sequence[Known], final: set[DiffKey]
-) -> None:
-    """Export steps to all places; `final` are the diffs of the images. Raises what a place raises,
-    unless its errors are to be ignored."""
+class Cargo(NamedTuple):
+    """What there is to export: steps under keys of ours, and the keys that BuildKit has for them.
+    `final` are the diffs of the images, `elsewhere` are contents that other caches know."""
+
+    steps: Sequence[Known]
+    keys: BuildkitKeys
+    final: set[DiffKey]
+    elsewhere: Contents
+
+    def chosen(self, asked: CachePlace) -> "Cargo":
+        """What goes to a place."""
+        if asked.mode == "max":
+            return self
+        return self._replace(steps=[_without_others(step, self.final) for step in self.steps])
+
+    def result(self, output: OpOutput, asked: CachePlace) -> Result:
+        """The diffs that a place gets for an output of BuildKit's graph; none if none."""
+        known = self.keys.result(output)
+        result = () if known is None else known.result
+        return result if asked.mode == "max" or self.final.issuperset(result) else ()
+
+
+def send(departure: Departure, places: Sequence[CachePlace], cargo: Cargo) -> None:
+    """Export steps to all places. Raises what a place raises, unless its errors are to be
+    ignored."""
     for asked in places:
         name = f"exporting cache to {place_name(asked)}"
         try:
             with task(departure.build.report, name) as progress:
-                _export(departure, asked, steps, final, progress)
+                _export(departure, asked, cargo.chosen(asked), progress)
         except Cancelled:
             raise
         except BuildError as error:
@@ -97,13 +122,11 @@ def send(
 def _export(
     departure: Departure,
     asked: CachePlace,
-    steps: Sequence[Known],
-    final: set[DiffKey],
+    cargo: Cargo,
     progress: ProgressWriter,
 ) -> None:
-    chosen = steps if asked.mode == "max" else [_without_others(step, final) for step in steps]
-    document = document_of(departure.build.worker, chosen, _layers(departure, asked, chosen))
-    if not document.steps:
+    document = _document(departure, asked, cargo)
+    if not (document.steps or document.records):
         departure.build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
         return
     build = departure.build
@@ -112,8 +135,24 @@ def _export(
     place = open_place(asked, build.registries, build.cancelled, build.report)
     top = write_steps(place, document, source, departure.near, meter, drop=asked.reset)
     progress.remark(
-        f"{len(document.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
+        f"{len(cargo.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
     )
+
+
+def _document(departure: Departure, asked: CachePlace, cargo: Cargo) -> CacheDocument:
+    """What a place gets: steps by keys of ours, of BuildKit, or of both."""
+    steps = cargo.steps if asked.compat != "buildkit" else ()
+    outputs = cargo.keys.ops() if asked.compat != "minibuild" else ()
+    results = [step.result or () for step in steps]
+    results += [cargo.result(output, asked) for output in outputs]
+    writer = DocumentWriter(departure.build.worker, _layers(departure, asked, results), results)
+    found = writer.steps(steps)
+    records: Sequence[ChainRecord] = ()
+    if outputs:
+        records = records_of(
+            cargo.keys, lambda output: writer.chain(cargo.result(output, asked)), cargo.elsewhere
+        )
+    return CacheDocument(tuple(writer.layers), found, tuple(records))
 
 
 def _without_others(step: Known, final: set[DiffKey]) -> Known:
@@ -123,11 +162,11 @@ def _without_others(step: Known, final: set[DiffKey]) -> Known:
 
 
 def _layers(
-    departure: Departure, asked: CachePlace, steps: Sequence[Known]
+    departure: Departure, asked: CachePlace, results: Sequence[Result]
 ) -> dict[DiffKey, Layer]:
-    """The layers of the steps; what cannot be had any more is left out."""
+    """The layers of results; what cannot be had any more is left out."""
     diffs, kind = departure.build.worker.diffs, asked.compression or "gzip"
-    pending = [key for step in steps for key in step.result or ()]
+    pending = [key for result in results for key in result]
     wanted: dict[DiffKey, None] = {}
     while pending:
         if (key := pending.pop()) not in wanted:
@@ -150,36 +189,79 @@ def _layers(
     return {key: layer for key, layer in zip(keys, packed, strict=True) if layer is not None}
 
 
-def document_of(
-    worker: Worker,
-    steps: Sequence[Known],
-    known: dict[DiffKey, Layer],
-    epoch: int | None = None,
-) -> CacheDocument:
-    """The document about these steps. One with a layer that is no blob goes by its keys alone. With
-    an epoch that is the time of all layers, as it is in the history of an image."""
-    # When a layer of a base came to be known here is no business of others.
-    tops = {step.result[-1] for step in steps if step.result}
-    layers: list[CachedLayer] = []
-    numbers: dict[DiffKey, int] = {}
+class DocumentWriter:
+    """Gives the layers of results their numbers in a document: each comes after those that it was
+    made on. One that is no blob, and what stands on it, has none.
 
-    def place(key: DiffKey) -> bool:
+    With an epoch that is the time of all layers, as it is in the history of an image. When a layer
+    was made is said of those that `results` end with: what a base has came here at some time, which
+    is no business of others.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        known: Mapping[DiffKey, Layer],
+        results: Iterable[Result],
+        epoch: int | None = None,
+    ) -> None:
+        self.layers: list[CachedLayer] = []
+        self._worker = worker
+        self._known = known
+        self._epoch = epoch
+        self._numbers: dict[DiffKey, int] = {}
+        self._tops = {result[-1] for result in results if result}
+
+    def steps(self, steps: Sequence[Known]) -> tuple[CachedStep, ...]:
+        """Steps with the numbers of their layers."""
+        made = []
+        for step in steps:
+            numbers = None if step.result is None else self._place_all(step.result)
+            made.append(CachedStep(step.canonical, step.keys, step.name, numbers))
+        return tuple(made)
+
+    def chain(self, result: Result) -> tuple[tuple[int, ...], float]:
+        """The numbers of a result, and when its last layer was made."""
+        numbers = self._place_all(result)
+        return (numbers, self._created(result[-1])) if numbers else ((), 0.0)
+
+    def _place_all(self, result: Result) -> tuple[int, ...] | None:
+        placed = all(self._place(key) for key in result)
+        return tuple(self._numbers[key] for key in result) if placed else None
+
+    def _place(self, key: DiffKey) -> bool:
         """Give a diff a number, after those that it was made on; False if one has no blob."""
-        row = worker.diffs.get(key)
-        if key in numbers:
+        if key in self._numbers:
             return True
-        if key not in known or not all(map(place, row.base)):
+        base = self._worker.diffs.get(key).base
+        if key not in self._known or not all(map(self._place, base)):
             return False
-        base = tuple(numbers[below] for below in row.base)
-        numbers[key] = len(layers)
-        created = None if key not in tops else row.created if epoch is None else float(epoch)
-        layers.append(CachedLayer(known[key], base, created))
+        below = tuple(self._numbers[other] for other in base)
+        self._numbers[key] = len(self.layers)
+        created = self._created(key) if key in self._tops else None
+        self.layers.append(CachedLayer(self._known[key], below, created))
         return True
 
-    made = []
-    for step in steps:
-        chain: tuple[int, ...] | None = None
-        if step.result is not None and all(place(key) for key in step.result):
-            chain = tuple(numbers[key] for key in step.result)
-        made.append(CachedStep(step.canonical, step.keys, step.name, chain))
-    return CacheDocument(tuple(layers), tuple(made))
+    def _created(self, key: DiffKey) -> float:
+        return self._worker.diffs.get(key).created if self._epoch is None else float(self._epoch)
+
+
+def inline_records(worker: Worker, cargo: Cargo, image: Result, epoch: int | None = None) -> str:
+    """The records that BuildKit reads in the config of an image. Layers are known by their numbers
+    in the image."""
+    numbers = {key: number for number, key in enumerate(image)}
+
+    def chain(output: OpOutput) -> tuple[tuple[int, ...], float]:
+        known = cargo.keys.result(output)
+        result = () if known is None else known.result
+        if not result or not all(key in numbers for key in result):
+            return (), 0.0
+        created = worker.diffs.get(result[-1]).created if epoch is None else float(epoch)
+        return tuple(numbers[key] for key in result), created
+
+    values = record_values(
+        records_of(cargo.keys, chain, cargo.elsewhere),
+        0,
+        lambda found: list(found) == list(range(len(found))),
+    )
+    return base64.b64encode(as_json(values)).decode()

@@ -5,25 +5,34 @@ if they were the store's own. A place is read when the store lacks a step for th
 build that is cached here asks no place. Then two documents come, and no layer: a record's layers
 are diffs that exist as blobs somewhere else, and are fetched when a step or an output needs them.
 
-A record is kept in the store once all its layers are here, by whatever way; until then it is good
-for this build alone. Whatever goes wrong with a place is a warning: a cache that is missing costs
+What minibuild wrote is found by keys, what BuildKit wrote by the vertices of the graph. A record is
+kept in the store once all its layers are here, by whatever way; until then it is good for this
+build alone. Whatever goes wrong with a place is a warning: a cache that is missing costs
 time, and never the build.
 Read next: `exporter`; `minibuild.solver.lookup`, which asks for them.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from minibuild.buildkit.definition import OpOutput
 from minibuild.cache.records import Record
-from minibuild.cache.results import DiffKey, Result
+from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.events import Warned
+from minibuild.graph.op import ImageSource
+from minibuild.graph.vertex import Vertex
+from minibuild.layer.layer import Layer
 from minibuild.progress.writer import task
+from minibuild.remotecache.buildkit import BuildkitCache, StackedLayer
+from minibuild.remotecache.chains import Chains
 from minibuild.remotecache.document import CacheDocument, CachedStep
+from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.remotecache.places import open_place, place_name
-from minibuild.remotecache.steps import read_steps
+from minibuild.remotecache.steps import Written, read_steps
 from minibuild.session.request import CachePlace
+from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
@@ -33,11 +42,21 @@ _RULE = "CacheNotImported"
 class Imports:
     """Implements `RemoteCache` for one build. Safe in threads."""
 
-    def __init__(self, build: BuildContext, places: Sequence[CachePlace]) -> None:
+    def __init__(
+        self,
+        build: BuildContext,
+        places: Sequence[CachePlace],
+        keys_of: Callable[[Sequence[Vertex | None]], BuildkitKeys],
+    ) -> None:
         self._worker = build.worker
         self._build = build
         self._places = places
+        self._keys_of = keys_of
+        self._planned: _Plan | None = None
+        self._keys: BuildkitKeys | None = None
         self._documents: list[_Document] | None = None
+        self._foreign: list[_Foreign] = []
+        self._chains: list[tuple[str, Chains]] = []
         self._used: dict[Digest, tuple[CachedStep, Result]] = {}
         self._asking = threading.RLock()
 
@@ -57,6 +76,69 @@ class Imports:
         with self._asking:
             found = (document.steps.get(key) for document in self._read())
             return next((step.canonical for step in found if step is not None), None)
+
+    def plan(
+        self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
+    ) -> None:
+        """See `RemoteCache.plan`."""
+        with self._asking:
+            self._planned, self._keys = _Plan(targets, images), None
+
+    def find_vertex(
+        self,
+        vertex: Vertex,
+        inputs: Sequence[VertexResult | None],
+        key: Digest,
+        *,
+        contents: bool = False,
+    ) -> tuple[Record | None, str] | None:
+        """See `RemoteCache.find_vertex`."""
+        keys = self._read_keys()
+        if keys is None or vertex.digest not in keys.graph.outputs:
+            return None
+        for source, result in zip(vertex.inputs, inputs, strict=True):
+            keys.learn(source, result)
+        output = keys.graph.outputs[vertex.digest]
+        if contents:  # Not under the lock: it may take long.
+            for dependency in keys.op(output).inputs:
+                keys.contents(dependency, read=True)
+        with self._asking:
+            known: tuple[Record | None, str] | None = None
+            for foreign in self._foreign:
+                found = foreign.cache.find(keys, output)
+                if found is None:
+                    continue
+                if found.layers is None:
+                    known = known or (None, foreign.name)
+                    continue
+                made = foreign.result(found.layers)
+                self._used[key] = CachedStep(key, (key,), vertex.note.name, ()), made
+                return Record(key, made), foreign.name
+            return known
+
+    def contents_of(self, keys: BuildkitKeys, output: OpOutput, index: int) -> set[Digest]:
+        """What a cache says that was read of an input of an output, if its result is of this
+        cache: the files themselves may never come here."""
+        known = keys.result(output)
+        if known is None or not known.origin:
+            return set()
+        with self._asking:
+            found = [
+                c.contents_of(keys, output, index) for n, c in self._chains if n == known.origin
+            ]
+            return set().union(*found)
+
+    def _read_keys(self) -> BuildkitKeys | None:
+        """The keys of the planned graph, if a cache is looked up by such."""
+        with self._asking:
+            self._read()
+            if self._keys is None and self._planned is not None and self._foreign:
+                self._keys = self._keys_of(self._planned.targets)
+                for vertex in self._keys.vertices.values():
+                    if isinstance(vertex.op, ImageSource):
+                        result = self._planned.images(vertex.op)
+                        self._keys.learn(vertex, VertexResult(result, None))
+            return self._keys
 
     def settle(self) -> None:
         """Keep the records of what has come into the store, for builds that ask no place."""
@@ -78,14 +160,19 @@ class Imports:
 
     def _read(self) -> "list[_Document]":
         if self._documents is None:
-            self._documents = [
-                _Document(self._worker, place_name(asked), document)
-                for asked in self._places
-                for document in self._ask(asked)
-            ]
+            self._documents = []
+            for asked in self._places:
+                for document in self._ask(asked):
+                    name = place_name(asked)
+                    if isinstance(document, BuildkitCache):
+                        self._foreign.append(_Foreign(self._worker, name, document))
+                        self._chains.append((name, document.records))
+                    else:
+                        self._documents.append(_Document(self._worker, name, document))
+                        self._chains.append((name, Chains(document.records)))
         return self._documents
 
-    def _ask(self, asked: CachePlace) -> Sequence[CacheDocument]:
+    def _ask(self, asked: CachePlace) -> Sequence[Written]:
         name = place_name(asked)
         try:
             with task(self._build.report, f"importing cache manifest from {name}"):
@@ -98,6 +185,13 @@ class Imports:
         except BuildError as error:
             self._build.report(Warned(_RULE, f"no cache from {name}: {error}"))
             return ()
+
+
+class _Plan(NamedTuple):
+    """The graph of a build, and what its images are."""
+
+    targets: Sequence[Vertex | None]
+    images: Callable[[ImageSource], Result]
 
 
 class _Document:
@@ -130,14 +224,36 @@ class _Document:
         return self._diffs[number]
 
     def _make(self, number: int) -> None:
-        if number in self._diffs:
-            return
-        worker, cached = self._worker, self._layers[number]
-        base = tuple(self._diffs[below] for below in cached.base)
-        worker.layers.add(cached.layer, cache=self.name)
-        for row in worker.diffs.alike(base, cached.layer.diff_id):
-            # The same layer is here already, perhaps compressed otherwise.
-            if row.upper is not None or (row.layer and worker.layers.present(row.layer)):
-                self._diffs[number] = row.key
-                return
-        self._diffs[number] = worker.cache.layer(base, cached.layer, self.name, cached.created)
+        if number not in self._diffs:
+            cached = self._layers[number]
+            base = tuple(self._diffs[below] for below in cached.base)
+            made = layer_on(self._worker, base, cached.layer, self.name, cached.created)
+            self._diffs[number] = made
+
+
+class _Foreign(NamedTuple):
+    """A cache that BuildKit wrote. Its layers become diffs of this store as they are used."""
+
+    worker: Worker
+    name: str
+    cache: BuildkitCache
+
+    def result(self, layers: Sequence[StackedLayer]) -> Result:
+        """Layers as diffs, each made on all before it."""
+        made: Result = ()
+        for stacked in layers:
+            assert stacked.layer is not None  # a result with one that is not there is none
+            made = (*made, layer_on(self.worker, made, stacked.layer, self.name, stacked.created))
+        return made
+
+
+def layer_on(
+    worker: Worker, base: Result, layer: Layer, name: str, created: float | None
+) -> DiffKey:
+    """The diff that a layer of a cache is on a base."""
+    worker.layers.add(layer, cache=name)
+    for row in worker.diffs.alike(base, layer.diff_id):
+        # The same layer is here already, perhaps compressed otherwise.
+        if row.upper is not None or (row.layer and worker.layers.present(row.layer)):
+            return row.key
+    return worker.cache.layer(base, layer, name, created)

@@ -134,6 +134,7 @@ class CachePlace(NamedTuple):
     image, or `max`, those of all steps. `compression` and `level` are those of layers that are made
     for the cache; `force_compression` has the others compressed so, too. `reset` removes from a
     folder what only the replaced cache needed. `ignore_error` makes errors of an export warnings.
+    `compat` names the one builder that is to read what is exported; empty: BuildKit and minibuild.
     """
 
     type: Literal["registry", "local", "inline"]
@@ -148,6 +149,7 @@ class CachePlace(NamedTuple):
     insecure: bool = False
     ignore_error: bool = False
     reset: bool = True
+    compat: Literal["", "minibuild", "buildkit"] = ""
 
 
 class Attestations(NamedTuple):

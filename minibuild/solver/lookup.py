@@ -147,7 +147,32 @@ class Lookup:
             return UNKNOWN
         key = step_key(op, ready.base_key, done.parts, self.version)
         answer = self._by_key(key, self.find_step(key, op))
+        if answer.result is None or not answer.whole:
+            elsewhere = self.find_elsewhere(ready, op, key)
+            if elsewhere is not None and (elsewhere.whole or answer.result is None):
+                answer = elsewhere
         return answer._replace(precomputed=PrecomputedKey(key, done))
+
+    def plan(self, targets: Sequence[Vertex | None]) -> None:
+        """Tell the caches of other machines which graph is looked up."""
+        if self.remote is not None:
+            self.remote.plan(targets, lambda op: self._images(op)[0])
+
+    def find_elsewhere(
+        self, ready: ReadyVertex, op: Exec | File, key: Digest, *, contents: bool = False
+    ) -> Answer | None:
+        """What the caches of other builders know of a step, under keys that are made of the graph.
+        A step is known as `key` here."""
+        # What a step was made again for may differ, so its users look for its contents alone.
+        if self.remote is None or outputs(op) or ready.must_execute or ready.on_forced:
+            return None
+        found = self.remote.find_vertex(ready.vertex, ready.inputs, key, contents=contents)
+        if found is None:
+            return None
+        record, origin = found
+        result = () if record is None else record.result
+        known = VertexResult(result, key, key, cached=True, origin=origin)
+        return Answer(known, whole=record is not None)
 
     def _output(self, ready: ReadyVertex, op: MountOutput) -> Answer:
         """What a step left in a mount was recorded with the step, under its key."""

@@ -103,6 +103,7 @@ class Solver:
         if self._lookup.remote is None:
             left = [vertex for vertex in vertices if vertex.digest not in self._known]
             return Probe(dict(self._known), dict(self._known), left)
+        self._lookup.plan(targets)
         found = probe(
             vertices, targets, lambda ready: self._lookup.ask(ready, self._read), self._known
         )

@@ -148,6 +148,9 @@ class Steps:
         with build.worker.store.lock(f"key-{canonical[7:39]}", build.cancelled):
             found = None if forced else lookup.find_step(canonical, op)
             if found is None:
+                answer = lookup.find_elsewhere(ready, op, canonical, contents=True)
+                found = answer.result if answer is not None and answer.whole else None
+            if found is None:
                 result, left = self._run(ready, op)
                 with self._copiers.here():
                     as_before = inputs_unchanged(build, ready, op, parts, since_ns)

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Cli
 from tests.registry.conftest import Authority
 from tests.support.faulty import Fault, Faulty
+from tests.support.probes import able
 from tests.support.registry import PASSWORD, USER
 from tests.support.registry import Registry as Server
 
@@ -227,6 +228,54 @@ def test_a_folder(stores: Stores, project: Project, tmp_path: Path, busybox_stor
     stores("four")("build", other, project())
     found = json.loads((folder / "index.json").read_text())["manifests"]
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("compat", ["buildkit", "minibuild"])
+def test_under_keys_of_one_kind(
+    stores: Stores, project: Project, plain: Server, tmp_path: Path, compat: str
+) -> None:
+    name, cache = f"{plain.address}/caches/{compat}:1", f"{plain.address}/caches/{compat}:cache"
+    to = f"--cache-to=type=registry,ref={cache},mode=max,compat={compat}"
+    first = built(stores("one"), tmp_path, "--push", "-t", name, to, project())
+    two, metadata = stores("two"), str(tmp_path / "metadata.json")
+    done = two(
+        "build", "--progress=plain", "--metadata-file", metadata, "--push", "-t", name,
+        "--cache-from", cache, project(),
+    )  # fmt: skip
+    assert executed(done.stderr) == []
+    again = json.loads(Path(metadata).read_text())
+    assert again["containerimage.digest"] == first["containerimage.digest"]
+    # What came is known here from now on, under the keys of this store.
+    two("build", "-o", str(tmp_path / "out"), "--cache-from", cache, project())
+    done = two("build", "--progress=plain", project())
+    assert not [step for step in executed(done.stderr) if "/built" in step or "/first" in step]
+
+
+@pytest.mark.parametrize("compat", ["buildkit", "minibuild"])
+def test_a_step_that_makes_the_same_again(
+    stores: Stores, project: Project, tmp_path: Path, compat: str
+) -> None:
+    """What copies from it is found by what it copies. BuildKit's key has the owners of that, which
+    files do not have where there is one id for all."""
+    dockerfile = f"""\
+FROM busybox AS build
+COPY src /src
+RUN cut -c 1 /src > /first
+FROM busybox
+COPY --from=build /first /first
+RUN {NOW} > /built
+"""
+    cache = f"type=local,%s={tmp_path}/cache"
+    to = f"--cache-to={cache % 'dest'},mode=max,compat={compat}"
+    stores("one")("build", to, project(Dockerfile=dockerfile))
+    done = stores("two")(
+        "build", "--progress=plain", f"--cache-from={cache % 'src'}",
+        project(Dockerfile=dockerfile, src="same first letter"),
+    )  # fmt: skip
+    again = ["COPY src", "RUN cut "]
+    if compat == "buildkit" and not (able("root") or able("subids")):
+        again = ["COPY --f", "COPY src", "RUN cat ", "RUN cut "]
+    assert [step[:8] for step in executed(done.stderr)] == again
 
 
 def test_in_the_image_itself(

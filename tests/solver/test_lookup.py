@@ -1,6 +1,6 @@
 """What is known of a vertex before anything is done: tables, with records in a dict."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -75,6 +75,21 @@ class Remote(Records):
 
     def canonical(self, key: Digest) -> Digest | None:
         return self.known.get(key)
+
+    def plan(
+        self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
+    ) -> None:
+        pass
+
+    def find_vertex(
+        self,
+        vertex: Vertex,
+        inputs: Sequence[VertexResult | None],
+        key: Digest,
+        *,
+        contents: bool = False,
+    ) -> tuple[Record | None, str] | None:
+        return None
 
 
 def images(source: ImageSource) -> tuple[Result, list[DiffID]]:
