@@ -22,7 +22,7 @@ from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.fileop.walk import Filter, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.pattern import has_wildcard, match_glob
-from minibuild.linux import xattr
+from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import join, lstat, open_beneath, real_path
 from minibuild.linux.contents import READ, Copier
 from minibuild.startup.tuples import NamedTuple
@@ -177,6 +177,7 @@ class Checksums:
             if missing_ok:
                 return
             raise FileNotFoundError(real)
+        status = owner.seen(status, xattr.at(self._tree.fd, real), self._tree.owners)
         fd = open_beneath(self._tree.fd, head, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield _Found("", fd, name or ".", status)
@@ -187,7 +188,8 @@ class Checksums:
         fd = open_beneath(self._tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)
         try:
             filters = [Filter(self._ignore, real)]
-            for found in walk(fd, filters, sockets=self._tree.local, top=real):
+            local, owners = self._tree.local, self._tree.owners
+            for found in walk(fd, filters, sockets=local, top=real, owners=owners):
                 yield _Found(found.path, found.dir_fd, found.name, found.stat)
         finally:
             os.close(fd)
@@ -230,6 +232,8 @@ class Checksums:
         said = "".join(f"{name}{value}" for name, value in fields.items())
         made = said.encode("utf-8", "surrogateescape")
         attributes = xattr.get_all(xattr.at(found.dir_fd, found.name))
+        if self._tree.owners is not None:
+            attributes.pop(xattr.OWNER, None)
         for name in sorted(attributes, key=os.fsencode):
             if name == xattr.CAPABILITY or not name.startswith(("security.", "system.")):
                 made += os.fsencode(name) + attributes[name]

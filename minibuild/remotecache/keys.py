@@ -31,7 +31,6 @@ from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError, Cancelled
 from minibuild.graph.op import ImageSource, LocalSource
 from minibuild.graph.vertex import Vertex, topological
-from minibuild.linux.owner import are_recorded
 from minibuild.remotecache.checksums import Checksums
 from minibuild.solver.inputs import open_tree
 from minibuild.worker.context import BuildContext
@@ -145,8 +144,6 @@ class BuildkitKeys:
     def _read(
         self, vertex: Vertex, result: VertexResult, selectors: Sequence[Selector]
     ) -> Digest | None:
-        if result.local is None and are_recorded():
-            return None  # Files of a step do not have the owners here that BuildKit's digest is of.
         tell = self._build.progress(vertex.digest).remark
         try:
             with open_tree(self._build, vertex, result, tell) as tree:
