@@ -71,6 +71,8 @@ def options(attributes: Attributes) -> dict[str, Any]:
         found["no_cache"], found["no_cache_filter"] = not stages, stages
     if attributes.get("shm-size"):
         found["shm_size_bytes"] = int(attributes["shm-size"])
+    if attributes.get("hostname"):
+        found["build_args"].setdefault("BUILDKIT_SANDBOX_HOSTNAME", attributes["hostname"])
     if attributes.get("multi-platform"):
         found["build_args"].setdefault("BUILDKIT_MULTI_PLATFORM", attributes["multi-platform"])
     return {name: value for name, value in found.items() if value not in ("", [], {})}

@@ -12,7 +12,7 @@ from typing import Any
 
 from minibuild.buildkit.decode import platform_of
 from minibuild.buildkit.rpc import Failure, abort, metadata_of, unary
-from minibuild.serve.build import Build, Builder
+from minibuild.serve.build import NO_POLICIES, Build, Builder
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway
@@ -85,9 +85,13 @@ class Bridge:
 
     def solve(self, build: Build, request: Any) -> Any:
         """Read a definition. A step that fails fails later, in `Control/Solve` or `Evaluate`."""
+        if request.SourcePolicies:
+            raise Failure(NO_POLICIES)
         result = self._gateway.result(build, request, dict(request.FrontendOpt))
-        if request.Evaluate and result.ref.id:
-            build.solve(result.ref.id)
+        if request.Evaluate:
+            for ref in (result.ref, *result.refs.refs.values()):
+                if ref.id:
+                    build.solve(ref.id)
         return self._types["GatewaySolveResponse"](result=result)
 
     def evaluate(self, build: Build, request: Any) -> Any:

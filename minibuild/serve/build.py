@@ -48,6 +48,7 @@ _OUTPUTS = ("oci", "docker", "image", "local", "tar")
 _NAME = "image.name"
 _OF_FRONTENDS = "frontend."
 _ANNOTATION = "annotation"
+NO_POLICIES = "policies of sources are not possible here"
 
 
 class Builder:
@@ -64,12 +65,19 @@ class Builder:
         self.finished = False
         self._builds: dict[str, Build] = {}
         self._ended: dict[str, StatusStream] = {}
+        self._refused: list[str] = []
         self._by_definition: dict[Digest, tuple[Build, str]] = {}
         self._lock = threading.Condition()
 
     def begin(self, asked: Any) -> "Build":
         """`Control/Solve` has come: a build begins. Raises `Failure`."""
-        self._check_entitlements(asked.Entitlements)
+        try:
+            self._check(asked)
+        except Failure:
+            with self._lock:
+                self._refused = [*self._refused[-_MAX_ENDED:], asked.Ref]
+                self._lock.notify_all()
+            raise
         with self._lock:
             if asked.Ref in self._builds:
                 raise Failure(f"job ID {asked.Ref} exists")
@@ -79,8 +87,10 @@ class Builder:
             self.history.begin(build.record())
         return build
 
-    def _check_entitlements(self, names: Sequence[str]) -> None:
-        for name in names:
+    def _check(self, asked: Any) -> None:
+        if asked.HasField("SourcePolicy") or asked.SourcePolicySession:
+            raise Failure(NO_POLICIES)
+        for name in asked.Entitlements:
             if name not in ENTITLEMENTS:
                 raise Failure(f"unknown entitlement {name}")
             if name not in self.config.entitlements:
@@ -92,7 +102,9 @@ class Builder:
         """The build of this id. Other calls may come before the one that begins it, so this waits.
         Raises `Failure`."""
         with self._lock:
-            self._lock.wait_for(lambda: self._stream(ref) is not None, wait_s)
+            self._lock.wait_for(
+                lambda: self._stream(ref) is not None or ref in self._refused, wait_s
+            )
             if ref not in self._builds:
                 raise Failure(f"no such job {ref}", NOT_FOUND)
             return self._builds[ref]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.packets import Wanted
-from minibuild.buildkit.rpc import Failure
+from minibuild.buildkit.rpc import NOT_FOUND, Failure
 from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
@@ -35,6 +35,7 @@ from minibuild.session.scratch import scratch_folder
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
 
+_BUILT_IN = "dockerfile.v0"
 _OFFICIAL = "docker/dockerfile"
 _NAMED = "context:"
 _LOCAL = "local://"
@@ -52,7 +53,8 @@ _QUESTIONS: Mapping[str, Method] = {
 def check_frontend(frontend: str, attributes: Attributes) -> None:
     """Raise `Failure` for a frontend that is not here."""
     source = attributes.get("source", "").removeprefix("docker.io/")
-    if frontend == "dockerfile.v0" or (frontend == "gateway.v0" and source.startswith(_OFFICIAL)):
+    official = source == _BUILT_IN or source.startswith(_OFFICIAL)
+    if frontend == _BUILT_IN or (frontend == "gateway.v0" and official):
         return
     if frontend == "gateway.v0":
         raise Failure(f"frontends in images are not possible here: {source}")
@@ -122,7 +124,12 @@ class Definition:
             fetch_upload(build.session, self._url, self._uploaded)
         for name, local in self.folders.items():
             os.makedirs(self._empty(name))
-            receive(build.session_of(local), Wanted(local, [".dockerignore"]), self._empty(name))
+            wanted = Wanted(local, [".dockerignore"])
+            try:
+                receive(build.session_of(local), wanted, self._empty(name))
+            except Failure as failure:
+                if failure.code != NOT_FOUND:
+                    raise  # Else the client has no such folder: a Dockerfile may need none.
         if not self._url or "dockerfilekey" in self.attributes:
             self._fetch_dockerfile(build)
 

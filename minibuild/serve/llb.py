@@ -7,7 +7,7 @@ Rules: moby/buildkit `exporter/containerimage/exptypes`. Read next: `gateway`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
@@ -49,6 +49,15 @@ class ResultPart:
         """The config of the image. Raises `Failure`."""
         if not self._config:
             return ImageConfig(self._platform, {})
+        document = _json(self._config, CONFIG)
+        if document is None:
+            raise Failure("invalid null image config for export")
+        if isinstance(document, dict):
+            both = [bool(document.get(key)) for key in ("os", "architecture")]
+            if any(both) and not all(both):
+                raise Failure(
+                    "invalid image config: os and architecture must be specified together"
+                )
         try:
             return parse_config(self._config).image
         except BuildError as error:
@@ -94,9 +103,10 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
 
 def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
     """What a client wants of its results; None if that is nothing. Raises `Failure`."""
-    if result.WhichOneof("result") == "refs":
-        return _several(build, result)
     metadata = result.metadata
+    platforms = _platforms(metadata) if PLATFORMS in metadata else []
+    if result.WhichOneof("result") == "refs":
+        return _several(build, result, platforms)
     if not result.ref.id:
         return prepare(build, _part(build, None, metadata, "")) if exporting else None
     prepared = build.result(result.ref.id)
@@ -106,16 +116,12 @@ def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None
     return prepare(build, _part(build, prepared, metadata, ""))
 
 
-def _several(build: "Build", result: Any) -> Prepared:
+def _several(
+    build: "Build", result: Any, platforms: Sequence[tuple[str, Platform | None]]
+) -> Prepared:
     """The results for several platforms: those of one Dockerfile, or any."""
     refs, metadata = result.refs.refs, result.metadata
-    try:
-        document = json.loads(metadata.get(PLATFORMS, b"{}"))
-        names = [(str(one["ID"]), one["Platform"]) for one in document.get("Platforms", [])]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Failure(f"invalid {PLATFORMS} of a result") from None
-    if not names:
-        names = [(name, {}) for name in refs]
+    names = platforms or [(name, None) for name in refs]
     for name, _ in names:
         if name not in refs:
             raise Failure(f"failed to find ref for ID {name}")
@@ -126,8 +132,8 @@ def _several(build: "Build", result: Any) -> Prepared:
         if prepared == first.whole.parts and configs == [part.config for part in prepared if part]:
             return first.whole
     parts = [
-        _part(build, one, metadata, f"/{name}", _platform(name, data))
-        for one, (name, data) in zip(prepared, names, strict=True)
+        _part(build, one, metadata, f"/{name}", platform or _platform(name))
+        for one, (name, platform) in zip(prepared, names, strict=True)
     ]
     return prepare(build, *parts, multi=True)
 
@@ -144,15 +150,36 @@ def _part(
     return ResultPart(definition, platform or host_platform(), config)
 
 
-def _platform(name: str, data: Mapping[str, Any]) -> Platform:
-    if data.get("os"):
-        return Platform(
-            data["os"],
-            data.get("architecture", ""),
-            data.get("variant", ""),
-            data.get("os.version", ""),
-            tuple(data.get("os.features", ())),
-        )
+def _platforms(metadata: Mapping[str, bytes]) -> list[tuple[str, Platform | None]]:
+    """The platforms of a result, by the ids that the client gave them. Raises `Failure`."""
+    document = _json(metadata[PLATFORMS], PLATFORMS) or {}
+    found: list[tuple[str, Platform | None]] = []
+    try:
+        for one in document.get("Platforms") or ():
+            if not one["ID"]:
+                raise Failure("invalid empty platform key for exporter")
+            data = one["Platform"]
+            if not (data.get("os") and data.get("architecture")):
+                raise Failure(f"invalid platform value {data} for exporter")
+            more = (data.get("variant", ""), data.get("os.version", ""))
+            features = tuple(data.get("os.features", ()))
+            made = Platform(data["os"], data["architecture"], *more, features)
+            found.append((str(one["ID"]), made))
+    except (KeyError, TypeError, AttributeError):
+        raise Failure(f"invalid {PLATFORMS} of a result") from None
+    if not found:
+        raise Failure("invalid empty platforms index for exporter")
+    return found
+
+
+def _json(data: bytes, what: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise Failure(f"{what} of a result is no JSON") from None
+
+
+def _platform(name: str) -> Platform:
     try:
         return parse_platform(name)
     except BuildError as error:

@@ -18,6 +18,7 @@ from minibuild.serve.attributes import cache_imports, options, output_attributes
         ({"build-arg:A": "1", "build-arg:B": ""}, {"build_args": {"A": "1", "B": ""}}),
         ({"label:a.b": "c"}, {"labels": {"a.b": "c"}}),
         ({"platform": "linux/amd64,linux/arm64"}, {"platforms": ["linux/amd64", "linux/arm64"]}),
+        ({"hostname": "h"}, {"build_args": {"BUILDKIT_SANDBOX_HOSTNAME": "h"}}),
         ({"no-cache": ""}, {"no_cache": True}),
         ({"no-cache": "a,b"}, {"no_cache": False, "no_cache_filter": ["a", "b"]}),
         ({"force-network-mode": "host"}, {"network": "host"}),

@@ -166,6 +166,52 @@ def test_what_a_client_says_of_its_result(server: Any, tmp_path: Path, context: 
     assert image["RepoTags"] == ["c/d:2", "e:latest"]
 
 
+WRONG = [
+    ({"refs.platforms": b"null"}, "invalid empty platforms index for exporter"),
+    ({"refs.platforms": b"{"}, "refs.platforms of a result is no JSON"),
+    ({"refs.platforms": b'{"Platforms": [{"ID": ""}]}'}, "invalid empty platform key"),
+    ({"refs.platforms": b'{"Platforms": [{"ID": "a"}]}'}, "invalid refs.platforms of a result"),
+    ({"refs.platforms": b'{"Platforms": [{"ID": "a", "Platform": {}}]}'}, "invalid platform value"),
+    ({"containerimage.config": b"null"}, "invalid null image config for export"),
+    ({"containerimage.config": b'{"os": "linux"}'}, "os and architecture must be specified"),
+]
+
+
+def test_what_makes_no_sense_of_a_result(server: Any, tmp_path: Path, context: Path) -> None:
+    client = client_of(server, tmp_path / "c", context)
+    for metadata, message in WRONG:
+        with pytest.raises(grpc.RpcError, match=message):
+            client.build({}, [("oci", {})], b"", metadata=metadata)
+
+
+def test_policies_are_refused(server: Any, tmp_path: Path, context: Path) -> None:
+    """At once, also for calls of the gateway, which wait for a build that is to come."""
+    client = client_of(server, tmp_path / "c", context)
+    asked = TYPES["SolveRequest"](Ref="r", SourcePolicySession="s")
+    with pytest.raises(grpc.RpcError, match="policies of sources are not possible"):
+        client.call("/moby.buildkit.v1.Control/Solve", asked, "SolveResponse")
+    began = time.monotonic()
+    with pytest.raises(grpc.RpcError, match="no such job r"):
+        call = "/moby.buildkit.v1.frontend.LLBBridge/Ping"
+        belongs = (("buildkit-controlapi-buildid", "r"),)
+        client.call(call, TYPES["Empty"](), "PongResponse", belongs)
+    assert time.monotonic() - began < 10
+
+
+def test_a_context_that_the_client_does_not_have(
+    server: Any, tmp_path: Path, context: Path
+) -> None:
+    """Is no error where the Dockerfile reads none."""
+    (context / "Dockerfile").write_text("FROM scratch\nWORKDIR /a\n")
+    (tmp_path / "c").mkdir()
+    client = Client(server[0], tmp_path / "c", {"dockerfile": context})
+    client.build({}, [("local", {})])
+    assert (client.received / "output-0/a").is_dir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY a /\n")
+    with pytest.raises(grpc.RpcError, match="no access allowed to dir context"):
+        client.build({}, [("tar", {})])
+
+
 def test_nothing_is_a_result(server: Any, tmp_path: Path, context: Path) -> None:
     client = client_of(server, tmp_path / "c", context)
     assert client.build({}, [], b"", gateway=False) == {}

@@ -143,7 +143,10 @@ class Client:
         asked: dict[str, list[str]] = {}
         for key, value in context.invocation_metadata():
             asked.setdefault(key, []).append(value)
-        folder = self._folders[asked["dir-name"][0]]
+        name = asked["dir-name"][0]
+        if name not in self._folders:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no access allowed to dir {name}")
+        folder = self._folders[name]
         packet = TYPES["Packet"]
         paths = list(_entries(folder, asked.get("followpaths", [])))
         for path in paths:
