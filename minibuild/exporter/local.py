@@ -10,16 +10,17 @@ land below the destination and nowhere else. Extended attributes are not written
 import os
 import stat
 import threading
+from contextlib import suppress
 
 from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
 from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
-from minibuild.linux import device
+from minibuild.linux import owner
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
-from minibuild.linux.tree_writer import Metadata, TreeWriter
+from minibuild.linux.tree_writer import Metadata, TreeWriter, replace
 from minibuild.startup.tuples import NamedTuple
 
 _NS = 1_000_000_000
@@ -56,13 +57,24 @@ def export_local(
         raise UsageError(f"destination {dest} is not a directory") from None
     except OSError as error:
         raise write_error(error, dest) from error
-    with closing_fd(dest_fd), TreeWriter(dest_fd) as writer:
-        copy = _Copy(tree.fd, writer, clamp_epoch, delete, cancelled)
+    with closing_fd(dest_fd), TreeWriter(dest_fd, _make_room) as writer:
+        copy = _Copy(tree, writer, clamp_epoch, delete, cancelled)
         try:
             copy.all_of(tree)
         except OSError as error:
             raise write_error(error, dest) from error
     return LocalExport(copy.written, tuple(copy.skipped))
+
+
+def _make_room(dir_fd: int, name: str, kind: int) -> bool:
+    """As `replace`. A directory that stays is opened for the account: an earlier output may have
+    left it without a right to it."""
+    if replace(dir_fd, name, kind):
+        return True
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with closing_fd(os.open(name, flags, dir_fd=dir_fd)) as fd, suppress(PermissionError):
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)  # refused for a directory of another account
+    return False
 
 
 def _refuse_precious(dest: str) -> None:
@@ -83,7 +95,7 @@ class _Copy:
 
     def __init__(
         self,
-        tree_fd: int,
+        tree: Tree,
         writer: TreeWriter,
         clamp_epoch: int | None,
         delete: bool,
@@ -93,7 +105,8 @@ class _Copy:
         self._copier = Copier(cancelled)
         self.written = 0
         self.skipped: list[str] = []
-        self._source = f"/proc/self/fd/{tree_fd}"
+        self._source = f"/proc/self/fd/{tree.fd}"
+        self._owners = tree.owners
         self._epoch = clamp_epoch
         self._writer = writer
         self._links: dict[tuple[int, int], str] = {}
@@ -120,7 +133,7 @@ class _Copy:
         """Copy one entry."""
         raise_if_cancelled(self._cancelled, "writing an output")
         source = f"{self._source}/{path}"
-        found = device.seen(os.lstat(source), source)
+        found = owner.seen(os.lstat(source), source, self._owners)
         folder, _, name = path.rpartition("/")
         self._writer.enter(folder)
         metadata = Metadata(found.st_mode, -1, -1, self._times(found))

@@ -61,7 +61,7 @@ def read_entry(path: str, owners: "Records | None" = None) -> ModelFile:
         case "chr" | "blk":
             data = found.st_rdev
     # What overlayfs notes for itself shows where a layer is looked at without a mount.
-    own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER, xattr.OWNER)  # and MARK
+    own = ("trusted.overlay.", "user.overlay.", device.PLACEHOLDER, *xattr.RECORDS)  # and MARK
     names = [n for n in xattr.names(path) if not n.startswith(own)]
     attributes = tuple(sorted((n, xattr.get(path, n) or b"") for n in names))
     return ModelFile(

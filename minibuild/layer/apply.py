@@ -20,7 +20,7 @@ from minibuild.linux.beneath import clean, makedirs_beneath, open_beneath, real_
 from minibuild.linux.contents import write_all
 from minibuild.linux.owner import chown
 from minibuild.linux.tree_writer import Metadata, TreeWriter
-from minibuild.linux.xattr import OWNER
+from minibuild.linux.xattr import RECORDS
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
@@ -167,8 +167,8 @@ class EntryWriter:
         uid, gid = self._owner or (entry.uid, entry.gid)
         mode = _TYPES.get(entry.kind, stat.S_IFREG) | entry.mode
         xattrs = entry.xattrs
-        if OWNER in xattrs:
-            xattrs = {name: value for name, value in xattrs.items() if name != OWNER}
+        if not RECORDS.isdisjoint(xattrs):
+            xattrs = {name: value for name, value in xattrs.items() if name not in RECORDS}
         return Metadata(mode, uid, gid, (entry.mtime_ns, entry.mtime_ns), xattrs)
 
     def _check_space(self, entry: TarEntry) -> None:

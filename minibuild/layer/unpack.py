@@ -161,8 +161,8 @@ class LayerTarget:
         found = None if lower_fd is None else lstat(lower_fd, path)
         if lower_fd is None or found is None or not stat.S_ISDIR(found.st_mode):
             return TarEntry(path, "dir", 0o755)
-        _, uid, gid, _, xattrs = metadata_of(xattr.at(lower_fd, path), found, self._owners)
-        mode, time_ns = stat.S_IMODE(found.st_mode), found.st_mtime_ns
+        mode, uid, gid, _, xattrs = metadata_of(xattr.at(lower_fd, path), found, self._owners)
+        mode, time_ns = stat.S_IMODE(mode), found.st_mtime_ns
         return TarEntry(path, "dir", mode, uid, gid, mtime_ns=time_ns, xattrs=xattrs)
 
     # --- Whiteouts --------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""Who owns a file, as far as this process can say.
+"""Who owns a file, and its mode, as far as this process can say.
 
-Comes in: an entry of an open directory, and ids as the image has them. Goes out: the change. In a
-user namespace the kernel knows only mapped ids (user_namespaces(7)): any other one is EINVAL.
-Without subordinate ids just one is mapped, and then every file stays ours: the documented limit of
-that mode. A wrong owner is worse than none, so in all other cases a refusal is an error.
+Comes in: an entry of an open directory, and ids or a mode as the image has them. Goes out: the
+change. In a user namespace the kernel knows only mapped ids (user_namespaces(7)): any other one is
+EINVAL. Where just one is mapped, and for an account that is in none, what cannot be on disk is
+recorded: every function here takes the `owners` of a tree for that, see `recorded`. A wrong owner
+is worse than none, so in all other cases a refusal is an error.
 """
 
 import errno
@@ -11,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from minibuild.errors import HostError
-from minibuild.linux import capabilities, device
+from minibuild.linux import capabilities, device, xattr
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
@@ -70,6 +71,21 @@ def fchown(fd: int, uid: int, gid: int, name: str = "", owners: "Records | None"
         os.fchown(fd, uid, gid)
     except OSError as error:
         refused(error, name or f"fd {fd}", uid, gid)
+
+
+def chmod(dir_fd: int, name: str, mode: int, owners: "Records | None" = None) -> None:
+    """Set the mode of `name`, which is no symlink; or record what cannot be. `mode` has the type,
+    too."""
+    if owners is not None:
+        return owners.chmod(xattr.at(dir_fd, name), mode)
+    os.chmod(name, mode & 0o7777, dir_fd=dir_fd)
+
+
+def fchmod(fd: int, mode: int, owners: "Records | None" = None) -> None:
+    """The same for an open file."""
+    if owners is not None:
+        return owners.chmod(fd, mode)
+    os.fchmod(fd, mode & 0o7777)
 
 
 def beyond_map(uid: int, gid: int) -> str:

@@ -18,6 +18,9 @@ file is gone, so the time of its birth counts, too (statx(2)). Lines are only ap
 each, and the last one counts; so a process that is killed leaves a whole line or none. A snapshot
 that is not committed is swept away with its table, and that of a committed one changes no more.
 
+Where modes are recorded, too (`modes`), that is in another attribute of regular files and
+directories: the convention has no place for it.
+
 A file without a record belongs to root if it belongs to this process, for all that minibuild makes
 does. No record of 0:0 is kept. Records never get into a layer or an output, and those that an image
 or an archive brings along are not taken.
@@ -32,7 +35,7 @@ import stat
 from collections.abc import Sequence
 
 from minibuild.errors import HostError
-from minibuild.linux import device
+from minibuild.linux import device, modes
 from minibuild.linux.syscalls import AT_FDCWD, birth
 from minibuild.linux.xattr import OWNER as XATTR
 from minibuild.startup.tuples import NamedTuple
@@ -157,14 +160,26 @@ class Records:
         return Records, (self.tables,)  # Another process reads the tables itself.
 
     def seen(self, found: os.stat_result, target: int | str) -> os.stat_result:
-        """What a file is to a build: `found`, with the owner that it is to have; and for a
+        """What a file is to a build: `found`, with the owner and mode that it is to have; and for a
         placeholder what its device would have. `target` is where the file can be reached: a path,
         whose last component is not followed, or an open file."""
         uid, gid = self.owner(found, target)
-        found = device.seen(found, target)
-        if (uid, gid) == (found.st_uid, found.st_gid):
-            return found
-        return device.altered(found, uid=uid, gid=gid)
+        mode = self.mode(found, target)
+        if (mode, uid, gid) != (found.st_mode, found.st_uid, found.st_gid):
+            found = device.altered(found, mode=mode, uid=uid, gid=gid)
+        return device.seen(found, target)
+
+    def mode(self, found: os.stat_result, target: int | str) -> int:
+        """The mode that a file is to have, of which lstat(2) says `found`, with its type."""
+        mode = found.st_mode
+        return modes.read(target, mode) if takes_attributes(mode) else mode
+
+    def chmod(self, target: int | str, mode: int) -> None:
+        """Give a file a mode, which has the type, too. `target` is no symlink."""
+        if modes.are_recorded() and not stat.S_ISFIFO(mode) and not stat.S_ISSOCK(mode):
+            modes.write(target, mode)
+        else:
+            os.chmod(target, stat.S_IMODE(mode))
 
     def owner(self, found: os.stat_result, target: int | str) -> tuple[int, int]:
         """The owner that a file is to have, of which lstat(2) says `found`."""

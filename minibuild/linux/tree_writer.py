@@ -11,7 +11,7 @@ of calls is fixed, by the kernel for the most part:
 3. *Write* the data. A write changes times, and drops set-id bits and capabilities.
 4. *Owner.* chown(2) clears set-id bits and drops security.capability, so it comes before both.
    Where files cannot be given to others, the owner is recorded (`recorded`).
-5. *Mode.*
+5. *Mode*, or its record.
 6. *Attributes.* Access lists (acl(5)) are among them, and chmod(2) would change these.
 7. *Times* last, for everything before changes them.
 
@@ -61,7 +61,7 @@ def replace(dir_fd: int, name: str, kind: int) -> bool:
     return True
 
 
-_OURS = {device.MARK, xattr.OWNER}
+_OURS = {device.MARK, *xattr.RECORDS}
 _UNKNOWN = (-1, -1, -1)
 
 Births = dict[int, tuple[int, int, int]]
@@ -173,7 +173,7 @@ class TreeWriter(Cursor):
         mode = metadata.mode
         # Set-id bits come last: they are worth something only with the right owner. An attribute
         # for the owner can be set on what may be written.
-        plain = mode & 0o7000 == 0 and (mode & 0o200 or self._owners is None)
+        plain = mode & 0o7000 == 0 and (mode & 0o600 == 0o600 or self._owners is None)
         birth_mode = mode & 0o777 if plain else 0o600
         try:
             fd = os.open(name, _NEW_FILE, birth_mode, dir_fd=self.fd)
@@ -208,7 +208,7 @@ class TreeWriter(Cursor):
         if self._defect != "owner-last":
             owner.chown(self.fd, name, metadata.uid, metadata.gid, self._owners)
         if kind != stat.S_IFLNK:
-            os.chmod(name, stat.S_IMODE(metadata.mode), dir_fd=self.fd)
+            owner.chmod(self.fd, name, metadata.mode, self._owners)
         if self._defect == "owner-last":
             owner.chown(self.fd, name, metadata.uid, metadata.gid, self._owners)
         if metadata.xattrs or self._exact:
@@ -237,15 +237,14 @@ class TreeWriter(Cursor):
         """Give an entry another owner and mode. Only a difference is written, for chown(2) takes
         capabilities away."""
         found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        mode, old = stat.S_IMODE(metadata.mode), stat.S_IMODE(found.st_mode)
-        ids = (found.st_uid, found.st_gid)
         if self._owners is not None:
-            ids = self._owners.owner(found, xattr.at(self.fd, name))
-        if ids != (metadata.uid, metadata.gid):
+            found = self._owners.seen(found, xattr.at(self.fd, name))
+        mode, old = stat.S_IMODE(metadata.mode), stat.S_IMODE(found.st_mode)
+        if (found.st_uid, found.st_gid) != (metadata.uid, metadata.gid):
             owner.chown(self.fd, name, metadata.uid, metadata.gid, self._owners)
             old &= 0o777
         if mode != old and not stat.S_ISLNK(found.st_mode):
-            os.chmod(name, mode, dir_fd=self.fd)
+            owner.chmod(self.fd, name, stat.S_IFMT(found.st_mode) | mode, self._owners)
 
 
 def set_metadata(
@@ -263,7 +262,7 @@ def set_metadata(
     if born[1] != uid or born[2] != gid:
         owner.fchown(fd, uid, gid, name, owners)
     if born[0] != mode:
-        os.fchmod(fd, mode & 0o7777)
+        owner.fchmod(fd, mode, owners)
     if xattrs or exact:
         _set_xattrs(fd, xattrs, exact)
     if times is not None:

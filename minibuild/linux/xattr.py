@@ -27,8 +27,14 @@ CAPABILITY = "security.capability"
 _CAPABILITY = "user.minibuild.capability"
 """Stands for `CAPABILITY`, which an ordinary account may not set."""
 
+MODE = "user.minibuild.mode"
+"""The mode that a file is to have, where that would keep this process out, see `modes`."""
+
 OWNER = "user.rootlesscontainers"
 """The owner that a file is to have and cannot have on disk, see `recorded`."""
+
+RECORDS = frozenset((MODE, OWNER, _CAPABILITY))
+"""What minibuild notes of a file of the store. An image or an archive brings none of them."""
 
 OVERLAY = ("trusted.overlay.", "user.overlay.")
 """How the names of overlayfs's own attributes begin. They make sense in one stack only."""

@@ -66,7 +66,8 @@ class ResultTrees:
                 return None
             found = os.lstat(node.path)
             if view.owners is not None:
-                owner = view.owners.owner(found, node.path)
+                found = view.owners.seen(found, node.path)
+                owner = found.st_uid, found.st_gid
                 return Found(node.type, stat.S_IMODE(found.st_mode), owner)
         except PermissionError:
             raise LookupError(f"/{path} cannot be read by this account") from None

@@ -23,11 +23,12 @@ def metadata_of(
     """All that belongs to an entry but its data; `found` is what lstat(2) says of it, and `owners`
     are the records of its tree."""
     found = found or os.lstat(path)
-    ids, xattrs = (found.st_uid, found.st_gid), xattr.get_all(path)
+    mode, uid, gid = found.st_mode, found.st_uid, found.st_gid
+    xattrs = xattr.get_all(path)
     if owners is not None:
-        ids = owners.owner(found, path)
-        xattrs.pop(xattr.OWNER, None)
-    return Metadata(found.st_mode, *ids, times_of(found), xattrs)
+        mode, (uid, gid) = owners.mode(found, path), owners.owner(found, path)
+        xattrs = {name: value for name, value in xattrs.items() if name not in xattr.RECORDS}
+    return Metadata(mode, uid, gid, times_of(found), xattrs)
 
 
 def copy(

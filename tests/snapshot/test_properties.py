@@ -3,7 +3,8 @@
 A scenario is a list of steps; each makes a snapshot: a layer edited on an earlier one, or a merge
 of diffs between earlier ones. After each step the snapshot, read through its mount, has to be what
 the model says. `--hypothesis-profile=deep` runs 10,000 scenarios on each backend.
-In half of them files are not given to other owners, but these are recorded (`linux.recorded`).
+In half of them files are not given to other owners, but these are recorded (`linux.recorded`), and
+so are modes that an ordinary account could not write with.
 """
 
 import functools
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from minibuild.cache.layers import LayerStore
 from minibuild.lab import model
 from minibuild.lab.model import EMPTY, ModelFile, Tree
+from minibuild.linux import modes as linux_modes
 from minibuild.linux import xattr
 from minibuild.oci.content import ContentStore
 from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
@@ -35,6 +37,7 @@ NODES = ("fifo", "sock", *DEVICES)
 
 paths = st.sampled_from(PATHS)
 modes = st.sampled_from([0o755, 0o700])
+some_modes = st.sampled_from([0o755, 0o700, 0o500])
 owners = st.sampled_from([0, 1, 2])
 times = st.sampled_from([10**18, 10**18 + 1])
 
@@ -53,10 +56,10 @@ class Op(NamedTuple):
 
 
 ops = st.one_of(
-    st.builds(Op, st.just("write"), paths, st.just(""), modes, times, st.sampled_from("xyz")),
-    st.builds(Op, st.just("write"), paths, st.just(""), modes, times, st.sampled_from("xyz")),
-    st.builds(Op, st.just("mkdir"), paths, st.just(""), modes),
-    st.builds(Op, st.just("mkdir"), paths, st.just(""), modes),
+    st.builds(Op, st.just("write"), paths, st.just(""), some_modes, times, st.sampled_from("xyz")),
+    st.builds(Op, st.just("write"), paths, st.just(""), some_modes, times, st.sampled_from("xyz")),
+    st.builds(Op, st.just("mkdir"), paths, st.just(""), some_modes),
+    st.builds(Op, st.just("mkdir"), paths, st.just(""), some_modes),
     st.builds(
         *(Op, st.just("symlink"), paths, st.just(""), modes, times, st.sampled_from(NAMES), owners)
     ),
@@ -261,7 +264,10 @@ def perform(op: Op, world: World, root: str) -> None:
         case "rename":
             os.rename(other, path)
     if op.verb in ("write", *NODES, "mkdir", "chmod"):
-        os.chmod(path, op.mode)
+        if (owners := world.snapshots.owners(world.active)) is None:
+            os.chmod(path, op.mode)
+        else:
+            owners.chmod(path, stat.S_IFMT(os.lstat(path).st_mode) | op.mode)
     if op.verb in ("write", "symlink", *NODES):
         os.utime(path, ns=(op.mtime, op.mtime), follow_symlinks=False)
     if op.verb in ("symlink", *NODES):
@@ -318,7 +324,10 @@ def run(world: World, scenario: list[Layer | Merge], recorded: bool) -> list[Mad
 def make_layer(world: World, made: list[Made], step: Layer, number: int) -> Made:
     parent = made[step.parent % len(made)]
     editor = Model(parent.tree, number * 1000, world.snapshots.records_owners)
-    doable = [op for op in step.ops if editor.edit(op)]
+    ops = step.ops
+    if not world.snapshots.records_owners:
+        ops = [op._replace(mode=op.mode | 0o200) for op in ops]
+    doable = [op for op in ops if editor.edit(op)]
     snapshot = world.layer(parent.snapshot, *[partial(perform, op, world) for op in doable])
     groups = model.link_groups(editor.tree)
     sure = {group for group in groups if group in parent.sure or is_fresh(editor, group)}
@@ -353,8 +362,9 @@ def check(world: World, made: Made) -> None:
 
 
 @pytest.fixture
-def warm(world: World) -> World:
+def warm(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world that lasts for all examples of a test."""
+    monkeypatch.setattr(linux_modes, "are_recorded", lambda: world.snapshots.records_owners)
     return world
 
 

@@ -27,7 +27,7 @@ from minibuild.oci.content import BlobSource, ContentStore, full_disk
 from minibuild.oci.model import Compression, Descriptor
 
 _KEPT = ("user.", "trusted.")
-_OURS = (device.PLACEHOLDER, device.MARK, xattr.OWNER)
+_OURS = (device.PLACEHOLDER, device.MARK, *xattr.RECORDS)
 
 
 def is_empty(path: str) -> bool:
