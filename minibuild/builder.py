@@ -61,7 +61,7 @@ def run_build(
     caches = _remote_caches(request)
     importer = None if caches is None else caches.mount_importer
     with (
-        open_worker(root) as worker,
+        open_worker(root, isolation=request.isolation) as worker,
         open_context(
             worker, request, definition.directories, report, cancelled, importer
         ) as context,

@@ -35,7 +35,7 @@ def documents() -> list[Any]:
 
 
 def test_the_page_has_all_kinds() -> None:
-    assert len(blocks("yaml")) == 6 and len(blocks("toml")) == 2 and len(blocks("groovy")) == 1
+    assert len(blocks("yaml")) == 7 and len(blocks("toml")) == 2 and len(blocks("groovy")) == 1
 
 
 def test_pods_have_what_the_doctor_advises() -> None:

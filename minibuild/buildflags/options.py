@@ -20,6 +20,7 @@ from minibuild.session.request import (
     Attestations,
     CacheMountPlace,
     CachePlace,
+    Isolation,
     Network,
     Output,
     Pull,
@@ -77,6 +78,7 @@ class BuildOptions(CallOptions, total=False):
     no_cache_filter: Several[str]
     outputs: Several[Output | str]
     pull: Pull
+    isolation: Isolation
     platforms: Several[Platform | str]
     network: Network
     add_hosts: Several[tuple[str, str] | str] | Mapping[str, str]

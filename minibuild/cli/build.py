@@ -19,7 +19,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
 from minibuild.linux.signals import stopping
 from minibuild.progress.select import MODES, Mode, Renderer
-from minibuild.session.request import BuildRequest, BuildResult
+from minibuild.session.request import BuildRequest, BuildResult, Isolation
 
 if TYPE_CHECKING:
     from minibuild.cli.calls import CallOption
@@ -184,7 +184,7 @@ def _in_engine(
     if options.builder:
         return _elsewhere(request, options.builder, session, report)
     root = session.root
-    _enter(session, quietly=mode in ("quiet", "rawjson"))
+    _enter(session, request.isolation, quietly=mode in ("quiet", "rawjson"))
     from minibuild.builder import run_build
 
     cancelled, stepper = threading.Event(), None
@@ -215,10 +215,14 @@ def _elsewhere(
         )
 
 
-def _enter(session: Session, *, quietly: bool) -> None:
-    from minibuild.rootless.enter import enter_if_possible
+def _enter(session: Session, isolation: Isolation, *, quietly: bool) -> None:
+    if isolation == "own-root":
+        from minibuild.cli.own_root import ask
 
-    limits = enter_if_possible()
+        return ask(session)
+    from minibuild.rootless.enter import enter, enter_if_possible
+
+    limits = enter() if isolation == "namespaces" else enter_if_possible()
     if limits and not quietly:
         session.tell(f"note: {limits} (see `minibuild doctor`)")
 

@@ -143,6 +143,13 @@ def _add_steps(made: Parser) -> None:
         metavar="MODE",
         help="network of RUN: default, none or host",
     )
+    add(
+        "--isolation",
+        default="auto",
+        choices=("auto", "namespaces", "own-root"),
+        metavar="KIND",
+        help="what RUN has around it: auto, namespaces or own-root (docs/ci.md)",
+    )
     many("--add-host", dest="add_hosts", metavar="HOST:IP", help="line for /etc/hosts of RUN")
     add("--shm-size", default="", metavar="SIZE", help="size of /dev/shm of RUN, such as 64m")
     add_limits(made)

@@ -20,6 +20,7 @@ from minibuild.progress.console import Part, painted
 # Without these no step runs. What else is missing makes builds slower or poorer.
 _NAMESPACES = "user namespaces"
 _NEEDED = frozenset(("store", "kernel", "openat2", "mount api", _NAMESPACES))
+_ISOLATION = "isolation"
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 
 
@@ -36,34 +37,64 @@ def _parser() -> Parser:
 def _run(options: argparse.Namespace, session: Session) -> int:
     findings = [_store(session.root), *check_host(session.root), limits()]
     works = not any(f.name in ("mount api", _NAMESPACES) and not f.ok for f in findings)
+    findings.append(_isolation(namespaces=works))
+    isolated = findings[-1].ok
+    if isolated and not works:  # It has been said what works without them.
+        findings = [
+            f._replace(found=f.found.partition(":")[0]) if f.name == _NAMESPACES else f
+            for f in findings
+        ]
     environment = session.environment
-    if around := container(environment.variables, works=works, uid=environment.uid):
+    around = container(
+        environment.variables, works=works, own_root=isolated and not works, uid=environment.uid
+    )
+    if around:
         if "namespaces" in around.advice:  # With the lines for this kind of container.
             findings = [f._replace(advice="") if f.name == _NAMESPACES else f for f in findings]
         findings.append(around)
-    code = HostError.exit_code if any(verdict(f) == "missing" for f in findings) else 0
+    needed = _NEEDED - {_NAMESPACES} if isolated else _NEEDED
+    words = [verdict(finding, needed) for finding in findings]
+    code = HostError.exit_code if "missing" in words else 0
     if options.format == "json":
-        session.say_json([{**f._asdict(), "verdict": verdict(f)} for f in findings])
+        pairs = zip(findings, words, strict=True)
+        session.say_json([{**f._asdict(), "verdict": word} for f, word in pairs])
         return code
-    rows = [[f.name, verdict(f), f.found] for f in findings]
+    rows = [[f.name, word, f.found] for f, word in zip(findings, words, strict=True)]
     _, *lines = table(["CHECK", "", "FOUND"], rows)
     colours = session.coloured(session.stdout)
-    for finding, line in zip(findings, lines, strict=True):
-        session.say(*(_painted(line, verdict(finding)) if colours else (line,)))
+    for finding, word, line in zip(findings, words, lines, strict=True):
+        session.say(*(_painted(line, word) if colours else (line,)))
         for said in finding.advice.splitlines():
             session.say(f"    {said}")
     if code:
-        missing = {finding.name for finding in findings if verdict(finding) == "missing"}
+        missing = {f.name for f, word in zip(findings, words, strict=True) if word == "missing"}
         what = "Builds with a RUN" if missing == {_NAMESPACES} else "Builds"
         session.say(f"\n{what} cannot work here until what is missing is mended.")
     return code
 
 
-def verdict(finding: HostCheck) -> str:
+def verdict(finding: HostCheck, needed: frozenset[str] = _NEEDED) -> str:
     """`ok`, `limited` (builds work, with less), or `missing` (they do not)."""
     if finding.ok:
         return "ok"
-    return "missing" if finding.name in _NEEDED else "limited"
+    return "missing" if finding.name in needed else "limited"
+
+
+def _isolation(*, namespaces: bool) -> HostCheck:
+    """What a RUN would have around it, as `--isolation=auto` chooses it."""
+    if namespaces:
+        return HostCheck(_ISOLATION, True, "namespaces: each RUN has its own")
+    from minibuild.executor.ownroot.permit import OwnRootRefused
+    from minibuild.executor.ownroot.root import permitted_root
+
+    try:
+        permitted_root().close()
+    except OwnRootRefused as error:
+        advice = f"not own-root either: {error.message}; {error.hint}"
+        return HostCheck(_ISOLATION, False, "none: no RUN can run", advice)
+    return HostCheck(
+        _ISOLATION, True, "own-root: each RUN gets / of this container, one after the other"
+    )
 
 
 def _store(root: str) -> HostCheck:

@@ -26,15 +26,24 @@ class Around(NamedTuple):
 
 
 def container(
-    variables: Mapping[str, str], *, works: bool, uid: int, root: str = "/"
+    variables: Mapping[str, str],
+    *,
+    works: bool,
+    own_root: bool = False,
+    uid: int,
+    root: str = "/",
 ) -> HostCheck | None:
-    """What the container forbids; None if there is none. `works`: whether namespaces do."""
+    """What the container forbids; None if there is none. `works`: whether namespaces do;
+    `own_root`: whether steps can do without."""
     around = look_around(variables, root)
     if around is None:
         return None
     kinds = [around.kind] if around.kind else [*FORMS]
     said = {name for kind in kinds for name in (*FORMS[kind].parts, *FORMS[kind].beside)}
     missing = [name for name in _missing(around, works=works, uid=uid) if name in said]
+    if own_root:
+        # Its steps see /proc of this container, masked or not.
+        missing = [name for name in missing if name != "proc"]
     facts = [
         "a filter of system calls (seccomp)" if around.filtered else "",
         f"the security profile {around.profile}" if around.profile else "",
@@ -44,7 +53,8 @@ def container(
     found = f"{around.kind or 'of an unknown kind'}: {', '.join(filter(None, facts)) or 'open'}"
     if not missing:
         return HostCheck("container", True, found)
-    advice = [f"{_why(missing)}. Write"]
+    why = _WITH_NAMESPACES if own_root else _why(missing)
+    advice = [f"{why}. Write"]
     advice += [line for kind in kinds for line in lines(kind, missing)]
     return HostCheck("container", False, found, "\n".join(advice))
 
@@ -107,6 +117,9 @@ _REASONS = {
     "proc": "steps see the processes of this container, since its /proc is masked",
     "ids": "this account can have one id only, since no program may become root",
 }
+
+
+_WITH_NAMESPACES = "with namespaces, several RUNs can run at once, and none sees this container"
 
 
 def _why(missing: list[str]) -> str:

@@ -57,14 +57,22 @@ def run(prepare: Prepare, receive: Callable[[], RequestFiles | None]) -> NoRetur
 
 
 def _run(system: System | OSError, given: RequestFiles) -> NoReturn:
+    def start(request: Request, channel: Channel) -> NoReturn:
+        if isinstance(system, OSError):
+            raise system
+        _start(request, system, channel)
+
+    answer(given, start)
+
+
+def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -> NoReturn:
+    """Become the program of a step by `start`, or say why that cannot be."""
     code = 1
     channel = given.channel
     try:
-        if isinstance(system, OSError):
-            raise system
         for number, fd in enumerate((given.stdin, given.stdout, given.stderr)):
             os.dup2(fd, number)
-        _start(_read_request(given.request), system, channel)
+        start(_read_request(given.request), channel)
     except program.ProgramError as error:
         # Not the executor's failure but the step's, like a shell that does not find a command.
         code = error.code

@@ -9,13 +9,14 @@ from minibuild.linux import syscalls
 _CONSOLE = "/dev/console"
 
 
-def take(rows: int, columns: int) -> int:
-    """Make a new terminal that of this session, on descriptors 0 to 2 and as /dev/console; return
-    its controlling end."""
+def take(rows: int, columns: int, *, console: bool = True) -> int:
+    """Make a new terminal that of this session, on descriptors 0 to 2 and as /dev/console, if that
+    is the step's own; return its controlling end."""
     master, slave = os.openpty()
     termios.tcsetwinsize(slave, (rows, columns))
-    os.close(os.open(_CONSOLE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    syscalls.mount(os.ttyname(slave), _CONSOLE, flags=syscalls.MS_BIND)
+    if console:
+        os.close(os.open(_CONSOLE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        syscalls.mount(os.ttyname(slave), _CONSOLE, flags=syscalls.MS_BIND)
     for standard in range(3):
         os.dup2(slave, standard)
     os.close(slave)

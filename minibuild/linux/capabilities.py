@@ -43,6 +43,12 @@ def has(names: Iterable[str]) -> bool:
     return effective & wanted == wanted
 
 
+def held() -> int:
+    """What this thread may use now, or may take up again."""
+    effective, permitted, _ = syscalls.capget()
+    return effective | permitted
+
+
 def bound(keep: int) -> None:
     """Let no program that is executed from now on have a capability outside the mask `keep`, but
     for those that it inherits.

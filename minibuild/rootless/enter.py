@@ -34,4 +34,6 @@ def enter_if_possible() -> str:
     try:
         return enter()
     except NamespaceRefused:
-        return NO_NAMESPACES
+        from minibuild.executor.isolation import OWN_ROOT, takes_own_root
+
+        return OWN_ROOT if takes_own_root("auto") else NO_NAMESPACES

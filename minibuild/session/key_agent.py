@@ -50,27 +50,27 @@ class KeyAgent:
             raise
 
     def _add(self, name: str, path: str, key: bytes) -> None:
+        from shutil import which
         from subprocess import run
 
+        program = which("ssh-add")
+        if program is None:
+            raise _no_program("ssh-add")
         environment = {
-            "PATH": os.defpath,
             "SSH_AUTH_SOCK": self.socket,
             "SSH_ASKPASS_REQUIRE": "never",
             "LC_ALL": "C",
         }
-        try:
-            # By standard input: of a file ssh-add wants more than that we can read it. In a
-            # session of its own there is no terminal on which it could ask for a passphrase.
-            done = run(
-                ["ssh-add", "-q", "-"],
-                input=key,
-                capture_output=True,
-                env=environment,
-                start_new_session=True,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise _no_program("ssh-add") from error
+        # By standard input: of a file ssh-add wants more than that we can read it. In a session of
+        # its own there is no terminal on which it could ask for a passphrase.
+        done = run(
+            [program, "-q", "-"],
+            input=key,
+            capture_output=True,
+            env=environment,
+            start_new_session=True,
+            check=False,
+        )
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [""]
             raise DefinitionError(

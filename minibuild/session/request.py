@@ -34,6 +34,7 @@ StrPath = str | os.PathLike[str]
 
 Pull = Literal["missing", "always", "never"]
 Network = Literal["default", "none", "host"]
+Isolation = Literal["auto", "namespaces", "own-root"]
 OutputType = Literal["image", "registry", "oci", "docker", "local", "tar", "cacheonly"]
 
 
@@ -179,7 +180,8 @@ class BuildRequest(NamedTuple):
     keeps what a failed step left. `graphs`, one for each platform, take the place of a Dockerfile;
     their local sources are `contexts`, and `context` is the one of that name. With `squash` images
     have one layer on top of their base. With `no_record` nothing is kept that explains the build
-    later. `report_file` is where a page about the build is written, which needs the record.
+    later. `isolation` is what steps have around them: `auto` takes namespaces where they can be
+    had. `report_file` is where a page about the build is written, which needs the record.
     """
 
     context: str = "."
@@ -196,6 +198,7 @@ class BuildRequest(NamedTuple):
     no_cache_filter: frozenset[str] = frozenset()
     outputs: tuple[Output, ...] = ()
     pull: Pull = "missing"
+    isolation: Isolation = "auto"
     platforms: tuple[Platform, ...] = ()
     network: Network = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()

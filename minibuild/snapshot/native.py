@@ -2,7 +2,8 @@
 
 Comes in: parents. Goes out: directories that can be bound as they are. Preparing copies the whole
 parent (sharing blocks where the filesystem can): linking would not do, as a step that writes to a
-file would write to all its names. A merge may link, because it is never written.
+file would write to all its names. A merge may link, because it is never written; and with `link`
+all may, because then no step writes here: what this program writes replaces files, and opens none.
 Read next: `merge`.
 """
 
@@ -21,8 +22,9 @@ class NativeSnapshotter(BaseSnapshotter):
 
     max_layers = 1
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, link: bool = False) -> None:
         super().__init__(store, "native", "plain")
+        self._link = link
 
     def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
         """The snapshot itself: its directory holds the whole tree."""
@@ -30,7 +32,7 @@ class NativeSnapshotter(BaseSnapshotter):
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot: a copy of `parent`. Swept if its process dies before `commit`."""
-        snapshot = self.create(parent)
+        snapshot = self.create(parent, merged=self._link)
         if parent is None:
             return snapshot
         from minibuild.snapshot.apply import Applier
@@ -44,7 +46,7 @@ class NativeSnapshotter(BaseSnapshotter):
             folder = self.layer_dir(snapshot)
             applier = Applier(
                 *(folder, nothing, MergePolicy()),
-                link=False,
+                link=self._link,
                 owners=self.owners(snapshot),
                 cancelled=self.cancelled,
             )

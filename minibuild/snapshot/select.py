@@ -22,11 +22,12 @@ from minibuild.store.layout import Store
 
 
 def open_snapshotter(
-    store: Store, name: Literal["auto", "overlay", "native"] = "auto"
+    store: Store, name: Literal["auto", "overlay", "native", "linked"] = "auto"
 ) -> MergeSnapshotter:
-    """The snapshotter called `name`; `auto` is overlay where that works, else native."""
-    if name == "native":
-        return _native(store)
+    """The snapshotter called `name`; `auto` is overlay where that works, else native, and `linked`
+    is native for where no step writes to a snapshot itself."""
+    if name in ("native", "linked"):
+        return _native(store, link=name == "linked")
     overlay = OverlaySnapshotter(store, user_namespace=in_user_namespace())
     problem = _problem(store, overlay)
     if not problem:
@@ -39,10 +40,10 @@ def open_snapshotter(
     return _native(store)
 
 
-def _native(store: Store) -> MergeSnapshotter:
+def _native(store: Store, *, link: bool = False) -> MergeSnapshotter:
     from minibuild.snapshot.native import NativeSnapshotter
 
-    return NativeSnapshotter(store)
+    return NativeSnapshotter(store, link=link)
 
 
 def _id_map() -> str:

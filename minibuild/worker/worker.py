@@ -17,8 +17,10 @@ from minibuild.cache.records import Cache
 from minibuild.cache.results import Diffs
 from minibuild.fileop.digest_cache import DigestCache
 from minibuild.image.store import ImageStore
+from minibuild.linux.namespace import needs_user_namespace
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.oci.content import ContentStore
+from minibuild.session.request import Isolation
 from minibuild.snapshot.api import MergePolicy, MergeSnapshotter
 from minibuild.store.database import explained
 from minibuild.store.flock import hold
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
 class Worker:
     """What a process has open. The step server is started when the first step runs."""
 
-    def __init__(self, store: Store, snapshots: MergeSnapshotter) -> None:
+    def __init__(
+        self, store: Store, snapshots: MergeSnapshotter, *, own_root: bool = False
+    ) -> None:
         self.store = store
         self.snapshots = snapshots
+        self.own_root = own_root
         self.content = ContentStore(store)
         self.images = ImageStore(self.content)
         self.layers = LayerStore(self.content, snapshots)
@@ -49,9 +54,10 @@ class Worker:
         """The executor, started if it is not. `resources` are the limits of the steps to come."""
         with self._starting:
             if self._executor is None:
-                from minibuild.executor.local import start_executor
+                from minibuild.executor.isolation import start_executor
 
-                self._executor = start_executor(self.store.path("run"), resources)
+                folder = self.store.path("run")
+                self._executor = start_executor(folder, resources, own_root=self.own_root)
             return self._executor
 
     def context_mounts(self) -> "ContextMounts":
@@ -83,7 +89,9 @@ class Worker:
 
 
 @contextmanager
-def open_worker(root: str, *, alone: bool = False) -> Iterator[Worker]:
+def open_worker(
+    root: str, *, alone: bool = False, isolation: Isolation = "auto"
+) -> Iterator[Worker]:
     """A worker on the store in `root`, which is made if need be and swept of what crashes left.
 
     Many can be open at once. One that is `alone`, as pruning needs, waits for the others to end,
@@ -96,7 +104,10 @@ def open_worker(root: str, *, alone: bool = False) -> Iterator[Worker]:
     try:
         with hold(store.path("locks", "prune"), shared=not alone):
             sweep(store)
-            worker = Worker(store, open_snapshotter(store))
+            own_root = _takes_own_root(isolation)
+            # Steps then write to a tree of their own, and snapshots may share files.
+            snapshots = open_snapshotter(store, "linked" if own_root else "auto")
+            worker = Worker(store, snapshots, own_root=own_root)
             try:
                 yield worker
             finally:
@@ -107,3 +118,13 @@ def open_worker(root: str, *, alone: bool = False) -> Iterator[Worker]:
             # Wherever it happened: the disk is full, or the file is damaged.
             raise explained(error, store.db.path) from error
         raise
+
+
+def _takes_own_root(isolation: Isolation) -> bool:
+    """Whether steps get the container's own root. A process that can have a user namespace is in it
+    by now."""
+    if isolation == "auto" and not needs_user_namespace():
+        return False
+    from minibuild.executor.isolation import takes_own_root
+
+    return takes_own_root(isolation)

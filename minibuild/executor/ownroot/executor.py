@@ -1,0 +1,201 @@
+"""The executor of a container that may make no namespaces: one step at a time, in "/".
+
+Comes in: a `Step`, whose rootfs is the directory of a snapshot in the making. Goes out: its output,
+a `StepExit`, and the snapshot with what the step changed. The working trees stay for the next
+steps: one that goes on where another ended copies what that changed and no more, and one of another
+stage takes the tree that is most like its own.
+Read next: `root`, `working_tree`, `keeper`.
+"""
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from minibuild.errors import Cancelled, HostError
+from minibuild.executor.api import Output, Step, StepExit
+from minibuild.executor.mounts import layer_dirs, upperdir
+from minibuild.executor.oom import OomWatch
+from minibuild.executor.ownroot.root import Root, permitted_root
+from minibuild.executor.ownroot.step_mounts import StepMounts
+from minibuild.executor.ownroot.working_tree import WorkingTree, scan
+from minibuild.executor.running import Running
+from minibuild.executor.wire import Exited, Order, Request, pack
+from minibuild.linux import resources as limits
+from minibuild.linux.channel import Channel, pair
+from minibuild.linux.resources import Resources
+
+_MOST_TREES = 4
+_CHANNEL_FD = 3
+_LASTING = ("proc", "dev", "sys")
+"""Directories that runtimes make for their mounts, and leave in the layer."""
+
+
+def start_own_root() -> "OwnRootExecutor":
+    """The executor. Raises `OwnRootRefused` where "/" is not for that."""
+    return OwnRootExecutor(permitted_root())
+
+
+class OwnRootExecutor:
+    """An `api.Executor`. Safe to use from many threads, which take turns."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._keeper = KeeperClient.start(root.home.path)
+        self._trees: list[WorkingTree] = []
+        self._oom = OomWatch()
+        self._closed = False
+
+    def run(
+        self,
+        step: Step,
+        output: Output,
+        cancelled: threading.Event,
+        stdin: int | None = None,
+    ) -> StepExit:
+        """See `api.Executor.run`."""
+        _check(step)
+        with self._root.turn(cancelled):
+            if cancelled.is_set() or self._closed:
+                raise Cancelled("the step was cancelled")
+            exited = self._run(step, output, cancelled, stdin)
+        if cancelled.is_set() or self._closed:
+            raise Cancelled("the step was cancelled")
+        code = 128 + exited.signal if exited.signal else exited.status
+        oom = code == 128 + 9 and self._oom.happened()
+        return StepExit(code, exited.signal, oom)
+
+    def _run(
+        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None
+    ) -> Exited:
+        snapshot = upperdir(step.rootfs)
+        source = snapshot or layer_dirs(step.rootfs)[0]
+        found = scan(source)
+        tree = self._tree_like(found)
+        try:
+            tree.follow(source, found, cancelled)
+            mounts = StepMounts(self._root, step, cancelled)
+            try:
+                mounts.prepare()
+                with self._root.holding(tree.folder, []) as stay:
+                    try:
+                        mounts.put(stay)
+                        self._root.wait_for_tick()
+                        exited = self._process(step, output, cancelled, stdin)
+                    finally:
+                        mounts.take_away()
+            finally:
+                mounts.close()
+            if snapshot:
+                tree.hand_over(snapshot, (stay.moved_in, stay.moved_out), cancelled)
+                _make_lasting(snapshot)
+            self._trees.append(tree)
+        except BaseException:
+            # What it is like now is not known.
+            tree.remove()
+            raise
+        return exited
+
+    def _tree_like(self, found: dict[str, os.stat_result]) -> WorkingTree:
+        """The tree from which there is least to do, taken out of those that are kept."""
+        best = max(self._trees, key=lambda tree: tree.likeness(found), default=None)
+        if best is not None and 2 * best.likeness(found) > len(found):
+            self._trees.remove(best)
+            return best
+        while len(self._trees) >= _MOST_TREES:
+            self._trees.pop(0).remove()
+        return WorkingTree(self._root.new_name())
+
+    def _process(
+        self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None
+    ) -> Exited:
+        running = Running(output, stdin)
+        try:
+            running.start(self._keeper, Request(step))
+            exited = running.wait(cancelled)
+        except BaseException:
+            running.kill()
+            raise
+        finally:
+            running.close()
+        if exited is None:
+            raise HostError(
+                "the keeper of the step died", hint="was it killed, or out of memory? See `dmesg`"
+            )
+        return exited
+
+    def unkept(self, resources: Resources) -> list[str]:
+        """None is kept: a container may make no cgroups."""
+        return limits.names(resources, kept_by=frozenset())
+
+    def close(self) -> None:
+        """Stop the keeper, and with it a step, and remove the trees."""
+        self._closed = True
+        self._keeper.close()
+        self._root.close()
+
+
+def _check(step: Step) -> None:
+    """Raise `HostError` for what a step would be given in a namespace alone."""
+    wanted = {
+        "without a network": (step.network == "none", "--network=none"),
+        "with all privileges": (step.security == "insecure", "--security=insecure"),
+        "with /dev/shm of another size": (step.shm_size_bytes > 0, "--shm-size"),
+    }
+    for what, (asked, flag) in wanted.items():
+        if asked:
+            raise HostError(
+                f"a RUN {what} needs namespaces, which this container refuses",
+                hint=f"leave out {flag}, or see `minibuild doctor` for what allows namespaces",
+            )
+
+
+def _make_lasting(snapshot: str) -> None:
+    for name in _LASTING:
+        with suppress(FileExistsError):
+            os.mkdir(f"{snapshot}/{name}", 0o755)
+            os.chmod(f"{snapshot}/{name}", 0o755)
+
+
+class KeeperClient:
+    """This end of the keeper, which see."""
+
+    __slots__ = ("_channel", "_pid")
+
+    def __init__(self, channel: Channel, pid: int) -> None:
+        self._channel = channel
+        self._pid = pid
+
+    @classmethod
+    def start(cls, home: str) -> "KeeperClient":
+        """Start it: as a program of its own, for this process has threads."""
+        ours, theirs = pair()
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+        try:
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", program, str(_CHANNEL_FD), home],
+                {},
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL_FD)],
+                setsid=True,
+            )
+        finally:
+            theirs.close()
+        return cls(ours, pid)
+
+    def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
+        """Start a step: see `running.Server`."""
+        try:
+            self._channel.send(pack(order), fds)
+        except OSError as error:
+            raise HostError(
+                "the keeper of the step died", hint="was it killed, or out of memory?"
+            ) from error
+
+    def close(self) -> None:
+        """End it, and wait until it is gone."""
+        if self._pid:
+            self._channel.close()
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+            self._pid = 0

@@ -1,0 +1,106 @@
+"""The keeper: a small process with one thread that starts a step and ends all that came of it.
+
+Comes in: requests over a socket, as a step server takes them. Goes out: how each step ended. There
+is no pid namespace whose end would end a step's processes. But the kernel makes the keeper the
+parent of every orphan below it (PR_SET_CHILD_SUBREAPER), so none gets away, and it kills until
+none is left. When its socket closes, the builder is gone: then it ends the step, brings back what
+belongs into "/", and goes too.
+Read next: `process`.
+"""
+
+import os
+import select
+import signal
+from contextlib import suppress
+
+from minibuild.executor.child import RequestFiles, answer
+from minibuild.executor.ownroot import process
+from minibuild.executor.wire import Exited, Failed, pack
+from minibuild.linux import syscalls
+from minibuild.linux.channel import Channel, close_all
+
+_MAX_ORDER_BYTES = 64 * 1024
+
+
+class Keeper:
+    """The loop of that process."""
+
+    def __init__(self, requests: Channel) -> None:
+        self._requests = requests
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+
+    def serve(self) -> None:
+        """Serve until the builder is gone."""
+        while True:
+            data, fds = self._requests.receive(_MAX_ORDER_BYTES)
+            if not data:
+                return
+            request, stdin, stdout, stderr, control = fds
+            given = RequestFiles(request, stdin, stdout, stderr, Channel(control))
+            try:
+                self._run(given, fds)
+            finally:
+                given.channel.close()
+
+    def _run(self, given: RequestFiles, fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            close_all(fds[:4])
+            with suppress(OSError):
+                given.channel.send(pack(Failed("HostError", f"cannot start the step: {error}", "")))
+            return
+        if pid == 0:
+            self._requests.close()
+            answer(given, process.start)
+        close_all(fds[:4])
+        pidfd = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            for fd in (pidfd, given.channel.fileno(), self._requests.fileno()):
+                poll.register(fd, select.POLLIN)
+            # The step has ended, or is to end, or its builder has.
+            poll.poll()
+        finally:
+            os.close(pidfd)
+        status = self._end_all(pid)
+        code, signal_ = (os.WEXITSTATUS(status), 0) if os.WIFEXITED(status) else (0, status & 0x7F)
+        with suppress(OSError):
+            given.channel.send(pack(Exited(code, signal_)))
+
+    def _end_all(self, first: int) -> int:
+        """Kill every process below this one, and reap them; the status of the first."""
+        status = int(signal.SIGKILL)
+        while True:
+            for pid in _below(os.getpid()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                pid, found = os.waitpid(-1, 0)
+            except ChildProcessError:
+                return status
+            if pid == first:
+                status = found
+
+
+def _parent(pid: int) -> int:
+    """The parent of a process; 0 if it is gone. See proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _below(top: int) -> list[int]:
+    """The processes that descend from one."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            children.setdefault(_parent(int(name)), []).append(int(name))
+    found, left = [], [top]
+    while left:
+        more = children.get(left.pop(), [])
+        found += more
+        left += more
+    return found

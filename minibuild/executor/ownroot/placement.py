@@ -1,0 +1,56 @@
+"""One mount of a step, put in place by moving: how it comes, and how it goes.
+
+Comes in: what is to be seen, on the filesystem of "/", and a path. Goes out: the tree as it was.
+What was at the path waits aside. A directory with a mount of the container below it cannot be
+moved, so only its entries are.
+Read next: `step_mounts`.
+"""
+
+import os
+
+from minibuild.executor.ownroot import exchange
+from minibuild.executor.ownroot.kept import Kept
+from minibuild.startup.tuples import NamedTuple
+
+
+class Placement(NamedTuple):
+    """`source` is seen at `target`, where what was there is `aside`. `lasts`: it is moved back and
+    not dropped, whatever happened to the step."""
+
+    source: str
+    target: str
+    aside: str
+    lasts: bool = False
+
+
+def put(placement: Placement, kept: Kept) -> None:
+    """Put it in place. The parent of the target is there, and no mount of the container."""
+    source, target, aside, _ = placement
+    if kept.leads_to_it(target):
+        os.mkdir(aside, 0o700)
+        exchange.move_out(target, aside, kept)
+        exchange.move_in(source, target, kept)
+        return
+    if os.path.lexists(target):
+        os.rename(target, aside)
+    os.rename(source, target)
+
+
+def put_back(placement: Placement, kept: Kept) -> None:
+    """Take it away again, in whatever state it is."""
+    source, target, aside, lasts = placement
+    if kept.leads_to_it(target):
+        if os.path.isdir(aside):
+            if not os.path.isdir(source):
+                os.mkdir(source, 0o700)
+            exchange.move_out(target, source, kept)
+            exchange.move_in(aside, target, kept)
+            exchange.remove(aside)
+    elif not os.path.lexists(source):
+        if os.path.lexists(target):
+            os.rename(target, source)
+        if os.path.lexists(aside):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.rename(aside, target)
+    if not lasts and os.path.lexists(source):
+        exchange.remove(source)

@@ -1,0 +1,208 @@
+"""One step that runs, as its executor sees it: its streams, and the socket that reports its end.
+
+Comes in: a request, and a server that starts it. Goes out: what the step wrote, as it comes, and
+how it ended. It is the same for all ways to run a step. Read next: `local`, `ownroot.executor`.
+"""
+
+import os
+import select
+import threading
+from typing import Protocol
+
+from minibuild.errors import BuildError, DefinitionError, HostError
+from minibuild.executor.api import CannotShow, Output
+from minibuild.executor.watch import DeviceWatch
+from minibuild.executor.wire import (
+    MAX_REPLY_BYTES,
+    Exited,
+    Failed,
+    Order,
+    Ready,
+    Request,
+    Terminal,
+    Watched,
+    pack,
+    unpack_reply,
+)
+from minibuild.linux.channel import Channel, close_all, memory_file, pair
+
+_ERRORS: dict[str, type[BuildError]] = {
+    error.__name__: error for error in (HostError, CannotShow, DefinitionError)
+}
+_POLL_MS = 50
+_CHUNK_BYTES = 1 << 16
+
+
+class Server(Protocol):
+    """What starts steps."""
+
+    def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
+        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
+        ...
+
+
+class Running:
+    """One step that runs: its streams, and the socket on which its end is reported."""
+
+    def __init__(self, output: Output, stdin: int | None) -> None:
+        self.ready: Ready | None = None
+        self._output = output
+        self._stdin = stdin
+        self._poll = select.poll()
+        self._streams: dict[int, int] = {}
+        self._channel: Channel | None = None
+        self._terminal = -1
+        self._watch: DeviceWatch | None = None
+        self._exited: Exited | None = None
+
+    def start(self, server: Server, request: Request) -> None:
+        """Hand the step to the server."""
+        theirs: list[int] = []
+        try:
+            theirs.append(memory_file("step", pack(request)))
+            if self._stdin is None or request.step.tty:
+                theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            else:
+                theirs.append(os.dup(self._stdin))
+            for stream in (1, 2):
+                read_fd, write_fd = os.pipe()
+                theirs.append(write_fd)
+                self._add_stream(read_fd, stream)
+            self._channel, other = pair()
+            theirs.append(other.detach())
+            self._poll.register(self._channel.fileno(), select.POLLIN)
+            first, second, third, fourth, fifth = theirs
+            fds = (first, second, third, fourth, fifth)
+            step = request.step
+            server.request(Order(step.network == "none", step.resources), fds)
+        finally:
+            close_all(theirs)
+
+    def wait(self, cancelled: threading.Event) -> Exited | None:
+        """Serve the step until it has ended and its output is read; None if the server died."""
+        sent = False
+        while self._channel is not None or self._streams:
+            # Once the step has ended only what is left in the pipes is read: a process outside
+            # that got hold of one end, through a socket, does not keep us here.
+            events = self._poll.poll(_POLL_MS if self._channel is not None else 0)
+            for fd, what in events:
+                self._event(fd, what)
+            self._fit_terminal()
+            if self._channel is None and not events:
+                break
+            if not sent and cancelled.is_set() and self._channel is not None:
+                sent = True
+                self._tell(b"kill")
+        return self._exited
+
+    def _tell(self, order: bytes) -> None:
+        """Send the server a message about this step, which may have ended meanwhile."""
+        if self._channel is not None:
+            try:
+                self._channel.send(order)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+
+    def _event(self, fd: int, what: int) -> None:
+        if fd in self._streams:
+            self._read(fd)
+        elif self._watch is not None and fd == self._watch.fd:
+            if what & select.POLLIN:
+                self._watch.serve()
+            else:
+                self._close_watch()
+        elif self._channel is not None and fd == self._channel.fileno():
+            self._message(self._channel)
+        elif fd == self._stdin:
+            self._type(fd)
+
+    def _read(self, fd: int) -> None:
+        try:
+            data = os.read(fd, _CHUNK_BYTES)
+        except OSError:
+            data = b""  # EIO: the last process has closed its end of the terminal.
+        if data:
+            self._output(self._streams[fd], data)
+        else:
+            self._poll.unregister(fd)
+            del self._streams[fd]
+            os.close(fd)
+
+    def _message(self, channel: Channel) -> None:
+        data, fds = channel.receive(MAX_REPLY_BYTES)
+        if not data:
+            self._close_channel()
+            return
+        match unpack_reply(data):
+            case Ready() as ready:
+                self.ready = ready
+            case Terminal():
+                self._take_terminal(fds[0])
+            case Watched():
+                self._watch = DeviceWatch(*fds)
+                self._poll.register(fds[0], select.POLLIN)
+            case Failed(kind, message, hint):
+                raise _ERRORS.get(kind, HostError)(message, hint=hint)
+            case Exited() as exited:
+                self._exited = exited
+                self._close_channel()
+
+    def _take_terminal(self, fd: int) -> None:
+        self._terminal = fd
+        self._add_stream(fd, 1)
+        if self._stdin is not None:
+            self._poll.register(self._stdin, select.POLLIN)
+
+    def _fit_terminal(self) -> None:
+        """Give the step's terminal the size of the person's, which may change at any time."""
+        if self._stdin is not None and self._terminal in self._streams:
+            from minibuild.executor.terminal import copy_size
+
+            copy_size(self._stdin, self._terminal)
+
+    def _type(self, fd: int) -> None:
+        """Pass on what a person types."""
+        data = os.read(fd, 1024)
+        if not data:
+            self._poll.unregister(fd)
+        elif self._terminal in self._streams:
+            os.write(self._terminal, data)
+
+    def _add_stream(self, fd: int, stream: int) -> None:
+        self._streams[fd] = stream
+        self._poll.register(fd, select.POLLIN)
+
+    def kill(self) -> None:
+        """Kill the step, and wait until nothing of it is left."""
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            channel.send(b"kill")
+            while True:
+                data, fds = channel.receive(MAX_REPLY_BYTES)
+                close_all(fds)
+                if not data or isinstance(unpack_reply(data), Exited):
+                    return
+        except OSError:
+            return
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            self._poll.unregister(self._channel.fileno())
+            self._channel.close()
+            self._channel = None
+
+    def _close_watch(self) -> None:
+        if self._watch is not None:
+            self._poll.unregister(self._watch.fd)
+            self._watch.close()
+            self._watch = None
+
+    def close(self) -> None:
+        """Close what is still open."""
+        self._close_channel()
+        self._close_watch()
+        for fd in self._streams:
+            os.close(fd)
+        self._streams.clear()

@@ -1,0 +1,99 @@
+"""What is built in each kind of container. All begin with a busybox in a tar of the context."""
+
+from collections.abc import Mapping
+
+from minibuild.startup.tuples import NamedTuple
+
+_BASE = "FROM scratch AS base\nADD rootfs.tar /\n"
+
+
+class Case(NamedTuple):
+    """A Dockerfile, and flags of its build. `runs`: it has a RUN."""
+
+    dockerfile: str
+    flags: tuple[str, ...] = ()
+    runs: bool = True
+
+
+CASES: Mapping[str, Case] = {
+    "COPY only": Case(
+        """
+FROM base
+COPY --chown=1000:100 --chmod=640 a /owned/
+WORKDIR /work/dir
+COPY . /all/
+LABEL a=b
+""",
+        runs=False,
+    ),
+    "RUN": Case(
+        """
+FROM base
+ENV NAME=value
+WORKDIR /w
+RUN echo hello >hello && pwd >pwd && env | grep -v SHLVL | sort >env && id >id && umask >umask
+RUN ln hello link && ln -s hello sym && mkfifo fifo && mknod null c 1 3 && chmod 4755 id
+RUN rm link && mkdir -p a/b && touch -d '2001-01-01 01:02:03' a/b/old && rm /bin/vi
+RUN echo more >>hello && chown 12:34 a && mv pwd moved && chmod 1777 /w && rm env && mkdir env
+RUN [ ! -e /bin/vi ] && cat hello >/seen && printf 'a\\n' >/etc/hosts; cat /etc/resolv.conf | wc -c
+""",
+    ),
+    "USER": Case(
+        """
+FROM base
+RUN echo app:x:1234:1234::/home/app:/bin/sh >>/etc/passwd && mkdir /data && chown app: /data
+USER app
+WORKDIR /home/app
+RUN id >id && touch /data/mine && echo "$HOME" >home && ! touch /root/not
+USER 4321:99
+RUN id >/tmp/other
+""",
+    ),
+    "mounts": Case(
+        """
+FROM base AS other
+RUN echo other >>/etc/passwd
+FROM base
+RUN --mount=type=cache,target=/c,id=CACHE echo 1 >>/c/x; cat /c/x >/n
+RUN --mount=type=cache,target=/c,id=CACHE echo 1 >>/c/x; cat /c/x >>/n
+RUN --mount=type=cache,target=/c,id=CACHE,source=/,ro cat /c/x >>/n; cat /c/x | wc -l >>/n
+RUN --mount=type=secret,id=s,mode=0440,uid=7 cat /run/secrets/s; stat -c %a-%u /run/secrets/s >/s
+RUN --mount=type=secret,id=s,env=WORD echo "$WORD" >/word
+RUN --mount=type=tmpfs,target=/var/t touch /var/t/gone; stat -c %a /var/t >/mode
+RUN --mount=type=tmpfs,target=/usr touch /usr/gone; ls /usr >/inside
+RUN --mount=type=bind,target=/src,rw cat /src/a >/src/new; ls /src/a /src/new >/listed
+RUN --mount=from=other,source=/etc,target=/other cat /other/passwd >/passwd; ls -d /other >>/passwd
+RUN --mount=type=bind,source=a,target=/deep/er/file cat /deep/er/file >/file
+RUN --mount=type=ssh [ -S "$SSH_AUTH_SOCK" ] && echo yes >/agent
+RUN ls -A /run /usr /var /deep >/after 2>&1; true
+""",
+        ("--secret", "id=s,src=a", "--ssh", "default=key"),
+    ),
+    "stages": Case(
+        """
+FROM base AS one
+RUN echo one >/one && mkdir /d && chown 5:6 /d
+FROM base AS two
+COPY --from=one /one /d /from/
+RUN cat /from/one >/two && rm -r /usr; mkdir /usr
+FROM one
+COPY --from=two /two /
+RUN cat /one /two >/both
+""",
+    ),
+    "link and merge": Case(
+        """
+FROM base
+COPY --link a /x/
+RUN echo run >/x/b
+COPY --link --chown=9:9 a /x/c
+RUN ls -ln /x | awk '{print $1, $3, $4, $9}' >/list; rm /x/a
+COPY --link a /x/a
+""",
+    ),
+}
+
+
+def dockerfile(case: Case, cache: str) -> str:
+    """The text of a Dockerfile. `cache` is the name of its cache mounts."""
+    return _BASE + case.dockerfile.lstrip().replace("CACHE", cache)
