@@ -35,6 +35,7 @@ from minibuild_dockerfile.instructions import (
     Workdir,
 )
 from minibuild_dockerfile.paths import from_slashes
+from minibuild_dockerfile.scope import EPOCH
 from minibuild_dockerfile.state import StageState
 
 _SHELL = ("/bin/sh", "-c")
@@ -116,7 +117,9 @@ def workdir(state: StageState, item: Workdir) -> None:
     made = posixpath.normpath("/" + path.lstrip("/"))
     if made != "/":
         # The owner is the USER of this moment, by name: the solver looks it up in the base.
-        mkdir = Mkdir(made, 0o755, state.config.get("User") or "")
+        epoch = state.conversion.request.build_args.get(EPOCH)
+        time_ns = int(epoch) * 1_000_000_000 if epoch else None
+        mkdir = Mkdir(made, 0o755, state.config.get("User") or "", time_ns=time_ns)
         state.vertex = Vertex(File((mkdir,)), (state.vertex,), state.note(item.head))
     state.record(f"WORKDIR {path}", layer=made != "/")
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError, UsageError
 from minibuild.events import Report, serialised, silent
-from minibuild.frontend.bridge import Findings, frontend_of, frontend_request
+from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import Built, LocalContext
 from minibuild.image.reader import ReadOnlyContent
@@ -104,6 +104,9 @@ def _answer(
 ) -> Mapping[str, Any]:
     frontend = frontend_of(request, definition)
     asked = frontend_request(request, definition)
+    if method in ("graph", "llb"):  # A time that has to be fetched is not known here.
+        request = with_epoch(request, frontend.epoch(asked).seconds)
+        asked = frontend_request(request, definition)
     warn = Findings(report, definition.source).add
     if method == "graph":
         from minibuild.graph.graphdata import graph_data

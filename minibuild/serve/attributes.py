@@ -24,6 +24,7 @@ _NETWORKS = {
     "none": "none",
 }
 PULLS = {"": "missing", "default": "missing", "pull": "always", "local": "never"}
+_EPOCH = "source-date-epoch"
 _LIMITS = {
     "memory": "memory",
     "memswap": "memory-swap",
@@ -136,8 +137,12 @@ def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:
 def output_attributes(kind: str, attributes: Attributes) -> dict[str, str]:
     """Those attributes of an output that mean something here."""
     known = _OUTPUT_KEYS[kind]
-    return {
+    found = {
         key: value
         for key, value in attributes.items()
         if key in known or (key.startswith("annotation") and kind in ("oci", "docker", "image"))
     }
+    # Clients repeat the build argument, whatever it says. Where it is no time, the build knows it.
+    if not found.get(_EPOCH, "").isdecimal():
+        found.pop(_EPOCH, None)
+    return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
 from minibuild.buildkit.packets import Wanted
-from minibuild.buildkit.rpc import NOT_FOUND, Failure
+from minibuild.buildkit.rpc import Failure
 from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
@@ -27,6 +27,7 @@ from minibuild.serve.attributes import Attributes, options
 from minibuild.serve.filesync import receive
 from minibuild.serve.lending import image_names
 from minibuild.serve.prepared import MAIN
+from minibuild.serve.session import is_absent
 from minibuild.serve.uploads import UPLOADED, fetch_upload
 from minibuild.session.environment import Environment
 from minibuild.session.request import BuildRequest
@@ -128,8 +129,8 @@ class Definition:
             try:
                 receive(build.session_of(local), wanted, self._empty(name))
             except Failure as failure:
-                if failure.code != NOT_FOUND:
-                    raise  # Else the client has no such folder: a Dockerfile may need none.
+                if not is_absent(failure):  # A Dockerfile may need no context.
+                    raise
         if not self._url or "dockerfilekey" in self.attributes:
             self._fetch_dockerfile(build)
 

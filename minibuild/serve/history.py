@@ -16,7 +16,14 @@ from contextlib import suppress
 from typing import Any
 
 from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
-from minibuild.digest import Digest, InvalidDigest, digest_hex, digest_strings, parse_digest
+from minibuild.digest import (
+    Digest,
+    InvalidDigest,
+    digest_bytes,
+    digest_hex,
+    digest_strings,
+    parse_digest,
+)
 from minibuild.serve.past import Past
 from minibuild.serve.status import StatusStream, messages_in
 
@@ -25,6 +32,7 @@ STARTED, COMPLETE, DELETED = range(3)
 """What happened to a build."""
 
 _LOGS = "application/vnd.buildkit.status.v0"
+_ERROR = "application/vnd.googeapis.google.rpc.status+proto"  # spelt so by BuildKit
 _TURN_S = 1.0
 _CHUNK_BYTES = 1 << 20
 
@@ -56,11 +64,24 @@ class History:
             os.makedirs(self._blobs, 0o700, exist_ok=True)
             digest, size = status.keep_as(self._blobs)
             record.logs.media_type, record.logs.digest, record.logs.size = _LOGS, digest, size
+            self._shorten(record)
             self._write(record)
             self._sweep()
         with self._lock:
             self._active.pop(record.Ref, None)
         self._tell(COMPLETE, record)
+
+    def _shorten(self, record: Any) -> None:
+        """Keep an error's details, which have the Dockerfile in them, in a blob of their own."""
+        if not record.error.details:
+            return
+        data = record.error.SerializeToString()
+        digest = digest_bytes(data)
+        with open(self._blob(digest), "wb") as file:
+            file.write(data)
+        error = record.externalError
+        error.media_type, error.digest, error.size = _ERROR, digest, len(data)
+        del record.error.details[:]
 
     def _tell(self, kind: int, record: Any) -> None:
         event = self._types["BuildHistoryEvent"](type=kind, record=record)
@@ -87,9 +108,10 @@ class History:
 
     def _remove(self, record: Any) -> None:
         os.unlink(self._path(record.Ref))
-        if record.logs.digest not in {other.logs.digest for other in self._kept()}:
+        named = {digest for other in self._kept() for digest in _blobs_of(other)}
+        for digest in _blobs_of(record) - named:
             with suppress(FileNotFoundError):
-                os.unlink(self._blob(record.logs.digest))
+                os.unlink(self._blob(digest))
 
     # --- what is asked ---
 
@@ -203,6 +225,10 @@ class History:
             while left > 0 and (data := file.read(min(left, _CHUNK_BYTES))):
                 left -= len(data)
                 yield data
+
+
+def _blobs_of(record: Any) -> set[str]:
+    return {record.logs.digest, record.externalError.digest} - {""}
 
 
 def _moment(timestamp: Any) -> tuple[int, int]:

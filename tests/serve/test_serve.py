@@ -212,6 +212,17 @@ def test_a_context_that_the_client_does_not_have(
         client.build({}, [("tar", {})])
 
 
+def test_times_by_name(server: Any, tmp_path: Path, context: Path) -> None:
+    """A client repeats the build argument at the output; a folder has no time, seconds are one."""
+    (context / "Dockerfile").write_text("FROM scratch\nWORKDIR /a\n")
+    client = client_of(server, tmp_path / "c", context)
+    argument = {"build-arg:SOURCE_DATE_EPOCH": "context"}
+    client.build(argument, [("oci", {"source-date-epoch": "context"})])
+    client.build({"build-arg:SOURCE_DATE_EPOCH": "12"}, [("tar", {"source-date-epoch": ""})])
+    with tarfile.open(client.received / "output-0") as archive:
+        assert archive.getmember("a").mtime == 12
+
+
 def test_nothing_is_a_result(server: Any, tmp_path: Path, context: Path) -> None:
     client = client_of(server, tmp_path / "c", context)
     assert client.build({}, [], b"", gateway=False) == {}
@@ -362,7 +373,12 @@ def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
     with pytest.raises(grpc.RpcError):
         client.build({})
     failed, made, here = past(client)
-    assert "not found" in failed.error.message
+    assert "not found" in failed.error.message and not failed.error.details
+    asked = TYPES["ContentReadRequest"](digest=failed.externalError.digest)
+    content = "containerd.services.content.v1.Content"
+    (sent,) = stream(client, f"{content}/Read", asked, "ContentReadResponse")
+    (source, *_) = TYPES["RpcStatus"].FromString(sent.data).details
+    assert source.type_url.endswith("errdefs.Source+json")
     assert not made.error.message and made.FrontendAttrs["label:a"] == "b"
     assert [exporter.Type for exporter in made.Exporters] == ["local"]
     assert made.numTotalSteps == made.numCompletedSteps > 2
@@ -373,7 +389,6 @@ def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
         assert "[1/2] COPY a sub /d/" in {v.name for m in messages for v in m.vertexes}
 
     asked = TYPES["ContentReadRequest"](digest=made.logs.digest, offset=4)
-    content = "containerd.services.content.v1.Content"
     sent = stream(client, f"{content}/Read", asked, "ContentReadResponse")
     assert sum(len(message.data) for message in sent) == made.logs.size - 4
     for wrong in ("sha256:../../x", f"sha256:{'0' * 64}"):
@@ -387,6 +402,10 @@ def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
             update, TYPES["UpdateBuildHistoryRequest"](Ref=record.Ref, Delete=True), "Empty"
         )
     assert [record.Ref for record in past(client)] == [failed.Ref]
+    asked = TYPES["UpdateBuildHistoryRequest"](Ref=failed.Ref, Delete=True)
+    client.call(update, asked, "Empty")
+    (listed,) = stream(client, f"{content}/List", TYPES["Empty"](), "ContentListResponse")
+    assert not listed.info
     with pytest.raises(grpc.RpcError, match="not found"):
         client.call(update, TYPES["UpdateBuildHistoryRequest"](Ref=made.Ref, Delete=True), "Empty")
 
