@@ -60,7 +60,7 @@ class BuildKit:
             "--oci-worker-net=host", "--allow-insecure-entitlement=network.host",
         )  # fmt: skip
         path = f"{store}/socket"
-        return Daemon(command, log=f"{store}/log", answers=lambda: _listens(path))
+        return Daemon(command, log=f"{store}/log", answers=lambda: listens(path))
 
 
 def as_image(order: Order) -> str:
@@ -81,6 +81,7 @@ def _base(store: str) -> list[str]:
     return [f"--opt=context:{name}={source}", f"--oci-layout=base={layout}"]
 
 
-def _listens(path: str) -> bool:
+def listens(path: str) -> bool:
+    """Whether a daemon answers at a socket."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(path) == 0

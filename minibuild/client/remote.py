@@ -24,7 +24,7 @@ from minibuild.client.outputs import file_send
 from minibuild.client.progress import Listener
 from minibuild.client.session import lending, open_session
 from minibuild.client.stores import content
-from minibuild.digest import Digest
+from minibuild.digest import Digest, digest_strings
 from minibuild.errors import (
     BuildError,
     Cancelled,
@@ -87,7 +87,7 @@ def build_remotely(
             **file_send(types, outputs),
             **content(types, stores),
         }
-        with open_session(channel, types, session, services):
+        with open_session(channel, types, session, services, _shared_key(request)):
             remote = _Remote(channel, types, request, session, cancelled, exports)
             listener = Listener(report)
             answer = remote.solve(graphs, outputs, listener)
@@ -330,6 +330,12 @@ def _folders(request: BuildRequest) -> dict[str, Lent]:
         name.removeprefix("context:"): Lent(os.fspath(path), archives.get(name, ""))
         for name, path in definition.directories.items()
     }
+
+
+def _shared_key(request: BuildRequest) -> str:
+    """The same for each build of a folder, and another for each folder and machine."""
+    words = [os.uname().nodename, str(os.getuid()), os.path.abspath(request.context)]
+    return digest_strings(words).partition(":")[2][:32]
 
 
 def _agent(agents: SshReader) -> Callable[[str], str | None]:

@@ -25,8 +25,11 @@ Services = Mapping[str, Mapping[str, Any]]
 
 
 @contextmanager
-def open_session(channel: Any, types: Types, name: str, services: Services) -> Iterator[None]:
-    """Offer services to the builder under the session's id, until the block ends."""
+def open_session(
+    channel: Any, types: Types, name: str, services: Services, shared_key: str
+) -> Iterator[None]:
+    """Offer services to the builder under the session's id, until the block ends. By the shared key
+    the builder knows folders that it has seen before."""
     from concurrent.futures import ThreadPoolExecutor
     from tempfile import TemporaryDirectory
 
@@ -44,7 +47,7 @@ def open_session(channel: Any, types: Types, name: str, services: Services) -> I
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(path)
-                call = _carry(channel, types, connection, _metadata(name, methods))
+                call = _carry(channel, types, connection, _metadata(name, shared_key, methods))
                 try:
                     yield
                 finally:
@@ -53,9 +56,10 @@ def open_session(channel: Any, types: Types, name: str, services: Services) -> I
             server.stop(None).wait()
 
 
-def _metadata(name: str, methods: Sequence[str]) -> list[tuple[str, str]]:
-    metadata = [("x-docker-expose-session-uuid", name), ("x-docker-expose-session-sharedkey", "")]
-    return metadata + [("x-docker-expose-session-grpc-method", method) for method in methods]
+def _metadata(name: str, shared_key: str, methods: Sequence[str]) -> list[tuple[str, str]]:
+    metadata = [("uuid", name), ("sharedkey", shared_key)]
+    metadata += [("grpc-method", method) for method in methods]
+    return [(f"x-docker-expose-session-{key}", value) for key, value in metadata]
 
 
 def _carry(channel: Any, types: Types, connection: socket.socket, metadata: Any) -> Any:
