@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import struct
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from minibuild.errors import Cancelled, ImageError
 from minibuild.layer.tar_format import END, TarEntry, header
+from minibuild.linux import recorded
+from minibuild.linux.recorded import Records
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression, Descriptor
 from minibuild.remotecache.mounts.parcels import Parcels
@@ -41,19 +44,26 @@ MIXED: dict[str, Any] = {
 }
 
 
-def packed(path: str, content: ContentStore, compression: Compression = "zstd") -> Descriptor:
+def packed(
+    path: str,
+    content: ContentStore,
+    compression: Compression = "zstd",
+    owners: Records | None = None,
+) -> Descriptor:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return pack_tree(fd, content, compression, None, NEVER)
+        return pack_tree(fd, content, compression, None, NEVER, owners)
     finally:
         os.close(fd)
 
 
-def unpacked(source: ContentStore, layer: Descriptor, path: str) -> list[str]:
+def unpacked(
+    source: ContentStore, layer: Descriptor, path: str, owners: Records | None = None
+) -> list[str]:
     os.mkdir(path)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return unpack_tree(source, layer, fd, NEVER)
+        return unpack_tree(source, layer, fd, NEVER, owners)
     finally:
         os.close(fd)
 
@@ -152,6 +162,24 @@ def test_both_ways_can_be_cancelled(tmp_path: Path, content: ContentStore) -> No
             unpack_tree(content, layer, fd, now)
     finally:
         os.close(fd)
+
+
+@pytest.mark.needs("user_xattr")
+def test_recorded_owners_travel_as_owners(tmp_path: Path, content: ContentStore) -> None:
+    """Of files and directories: a mount has no table for others. The record itself stays here."""
+    first = make(str(tmp_path / "first"), {"d/f": b"1", "g": b"2", "link": "-> g"})
+    for name, ids in (("", (5, 6)), ("d", (1000, 0)), ("d/f", (7, 8))):
+        recorded.write(f"{first}/{name}", *ids)
+    records = Records([])
+    layer = packed(first, content, "uncompressed", records)
+    again = str(tmp_path / "second")
+    assert unpacked(content, layer, again, records) == []
+    found = {name: recorded.read(f"{again}/{name}") for name in ("", "d", "d/f", "g")}
+    assert found == {"": (5, 6), "d": (1000, 0), "d/f": (7, 8), "g": None}
+    assert packed(again, content, "uncompressed", records) == layer
+    with tarfile.open(content.path(layer.digest)) as tar:
+        told = {entry.name: (entry.uid, entry.gid, set(entry.pax_headers)) for entry in tar}
+    assert told["d/f"] == (7, 8, {"mtime"}) and told["link"] == (0, 0, {"mtime"})
 
 
 def test_emptiness(tmp_path: Path) -> None:
