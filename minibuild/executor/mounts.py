@@ -9,6 +9,7 @@ Read next: `rootfs`.
 
 import os
 import stat
+from contextlib import suppress
 
 from minibuild.errors import DefinitionError, HostError
 from minibuild.executor.api import BindPath, BindTree, SecretFile, Tmpfs
@@ -90,9 +91,21 @@ class Scratch:
         ) as fd:
             write_all(fd, data)
             if uid or gid:
-                owner.fchown(fd, uid, gid, path)
+                _give(fd, uid, gid, path)
             os.fchmod(fd, mode)
         return path
+
+
+def _give(fd: int, uid: int, gid: int, path: str) -> None:
+    """Give a file of a filesystem in memory to others. That takes a record since Linux 6.6 only;
+    before, the file is root's where there is one single id."""
+    if owner.maps_single_id():
+        from minibuild.linux import recorded
+
+        with suppress(HostError):
+            recorded.write(fd, uid, gid)
+    else:
+        owner.fchown(fd, uid, gid, path)
 
 
 def mount_tree(mounts: tuple[Mount, ...], target: str, flags: int = 0) -> None:
