@@ -160,10 +160,12 @@ class Exchange:
         if done.returncode == 0:
             read = self.suite.read_image(job.archive, None, job.case.platform)
             image = self.suite.describe(read, self._bases)
+            # Whether an empty member is there makes no difference.
+            image["config"] = {key: value for key, value in image["config"].items() if value}
         return Built(*steps_of(output), image, output)
 
 
-_STEP = re.compile(r"\[([^\]]*?) ?(?:\d+/\d+)?\] ((?:RUN|COPY|ADD|WORKDIR)\b.*)", re.DOTALL)
+_STEP = re.compile(r"\[([^\]]*?) *(?:\d+/\d+)?\] ((?:RUN|COPY|ADD|WORKDIR)\b.*)", re.DOTALL)
 
 
 def step_name(name: str) -> str | None:

@@ -217,6 +217,7 @@ def _file_key(body: Any, inputs: Inputs) -> OpKey:
         if number in bases or not paths:
             dependencies.append(Dependency(output))
         else:
+            # The selector has the paths alone, in this order, each as often as it is read.
             written = sorted((one.path for one in paths), key=os.fsencode, reverse=True)
             dependencies.append(Dependency(output, _join(written), _distinct(paths)))
     return _key(text, dependencies)

@@ -22,7 +22,7 @@ from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.fileop.walk import Filter, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.pattern import has_wildcard, match_glob
-from minibuild.linux import owner, xattr
+from minibuild.linux import device, owner, xattr
 from minibuild.linux.beneath import join, lstat, open_beneath, real_path
 from minibuild.linux.contents import READ, Copier
 from minibuild.startup.tuples import NamedTuple
@@ -215,7 +215,7 @@ class Checksums:
 
     def _header(self, found: _Found, kind: int) -> bytes:
         status, link = found.stat, kind == stat.S_IFLNK
-        device = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
+        number = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
         fields: dict[str, str | int] = {
             "name": "",
             "mode": 0o777 if link else stat.S_IMODE(status.st_mode),
@@ -226,14 +226,16 @@ class Checksums:
             "linkname": os.readlink(found.name, dir_fd=found.dir_fd) if link else "",
             "uname": "",
             "gname": "",
-            "devmajor": os.major(device),
-            "devminor": os.minor(device),
+            "devmajor": os.major(number),
+            "devminor": os.minor(number),
         }
         said = "".join(f"{name}{value}" for name, value in fields.items())
         made = said.encode("utf-8", "surrogateescape")
         attributes = xattr.get_all(xattr.at(found.dir_fd, found.name))
         if self._tree.owners is not None:
             attributes.pop(xattr.OWNER, None)
+        if not self._tree.local:  # notes of the store, which stand for what a file is here
+            attributes.pop(device.MARK if found.name == "." else device.PLACEHOLDER, None)
         for name in sorted(attributes, key=os.fsencode):
             if name == xattr.CAPABILITY or not name.startswith(("security.", "system.")):
                 made += os.fsencode(name) + attributes[name]

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.cache_exchange import steps_of
 
 RECORDED = Path(__file__).with_name("recorded.json")
-ARGS = {"VERSION": "1.0"}
+ARGS = {"VERSION": "1.0", "HTTP_PROXY": "http://127.0.0.1:9"}
 
 DOCKERFILE = """\
 FROM busybox AS tools
@@ -38,6 +38,10 @@ COPY *.md /docs/
 COPY --exclude=*.log --exclude=deep/er logs /logs
 COPY --parents src/./deep/**/*.txt /parents/
 COPY link /followed
+COPY lin* /links/
+COPY dir/*.txt /through/
+COPY --exclude=nothing src/main.c /single/
+COPY od\\\\[* o*d /odd/
 COPY empty tree /both/
 COPY <<one <<two /here/
 1
@@ -54,13 +58,15 @@ USER 7
 RUN cat /bin/main > /tmp/out
 RUN --mount=from=files,source=/logs,target=/logs,rw ls /logs
 COPY --from=files . /all/
+RUN --mount=target=/context ls /context > /tmp/listed
+COPY --exclude=Dockerfile . /context
 """
 
 FILES = {
     "README.md": "read me\n", "NOTES.md": "notes\n", "src/main.c": "int main;\n",
     "src/deep/one.txt": "1\n", "src/deep/er/two.txt": "2\n", "logs/a.log": "log\n",
     "logs/a.txt": "text\n", "logs/deep/b.txt": "b\n", "logs/deep/er/c": "c\n", "empty": "",
-    "tree/.hidden": "h\n", "tree/na\u00efve": "n\n", "unused": "unused\n",
+    "tree/.hidden": "h\n", "od[d": "odd\n", "tree/na\u00efve": "n\n", "unused": "unused\n",
 }  # fmt: skip
 
 
@@ -74,6 +80,7 @@ def write(context: Path) -> None:
     (context / "tree/bare").mkdir()
     (context / "tree/up").symlink_to("../src/main.c")
     (context / "link").symlink_to("src/main.c")
+    (context / "dir").symlink_to("src/deep")
     for path in context.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -140,7 +147,8 @@ def main() -> None:
                 [
                     *control, "build", "--frontend=dockerfile.v0", "--progress=rawjson", flag,
                     f"--local=context={context}", f"--local=dockerfile={context}",
-                    "--opt=platform=linux/amd64", "--opt=build-arg:VERSION=1.0",
+                    "--opt=platform=linux/amd64",
+                    *(f"--opt=build-arg:{key}={value}" for key, value in ARGS.items()),
                     f"--opt=context:busybox=oci-layout://base@{options.base}",
                     f"--oci-layout=base={options.layout}",
                 ],

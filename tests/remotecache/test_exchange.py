@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from minibuild_dockerfile.convert import convert
 
-from minibuild.buildkit.cachekeys import record_key
+from minibuild.buildkit.cachekeys import image_key, record_key, source_key
+from minibuild.cache.results import VertexResult
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError, SourceText
 from minibuild.graph.frontend import FrontendRequest, LocalContext, ResolvedImage
-from minibuild.graph.op import Exec, File, LocalSource
+from minibuild.graph.op import Exec, File, ImageSource, LocalSource
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import Vertex
+from minibuild.layer.layer import Layer
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import OCI_LAYER_GZIP, Descriptor, Manifest
 from minibuild.oci.multi import MultiSource
@@ -44,6 +46,7 @@ AMD64 = Platform("linux", "amd64")
 LONG_AFTER_NS = 1 << 62
 RECORD: dict[str, Any] = json.loads(RECORDED.read_text())
 SOURCE = MultiSource()
+A, B = digest_bytes(b"a"), digest_bytes(b"b")
 
 UNCHANGED = ("nothing", "times", "a file that nothing reads", "a file that an exclusion leaves out")
 
@@ -115,12 +118,44 @@ def test_what_buildkit_finds_is_found(worker: Worker, project: Path, name: str) 
     assert not (later and name in UNCHANGED)
 
 
+def test_an_image_is_known_by_its_digests_and_its_layers(worker: Worker) -> None:
+    index, manifest = digest_bytes(b"index"), digest_bytes(b"manifest")
+    image = Vertex(ImageSource(f"example.com/a@{index}", manifest, AMD64))
+    layers = [Layer(DiffID(name), described(name), SOURCE) for name in (A, B)]
+    first = worker.cache.layer((), layers[0], "")
+    result = first, worker.cache.layer((first,), layers[1], "")
+    with open_context(worker, BuildRequest(), {}) as build:
+        keys = BuildkitKeys(build, [image])
+        by_name = keys.roots(keys.outputs[0])
+        keys.learn(image, VertexResult(result, None))
+        by_layers = set(keys.roots(keys.outputs[0])) - set(by_name)
+    assert by_name == [record_key(image_key(name, AMD64), 0) for name in sorted((index, manifest))]
+    assert by_layers == {record_key(source_key(digest_bytes(f"{A} {B}".encode())), 0)}
+
+
 def test_files_that_changed_since_the_build_began_have_no_key(
     worker: Worker, project: Path
 ) -> None:
     """What a step made of the old ones would be found for the new ones."""
     with keys_of(worker, project, since_ns=0) as keys:
         assert not [step for step in found(keys) if "src" in step or "logs" in step]
+        records = records_of(keys, lambda output: ((), 0.0))
+    # Nor is anything said of steps that read them, or stand on these.
+    assert all(all(record.inputs) for record in records)
+    assert len(records) < 10
+
+
+def test_what_another_cache_says_of_contents_is_passed_on(worker: Worker, project: Path) -> None:
+    """The files may never come here."""
+    with keys_of(worker, project) as keys:
+        output = keys.graph.outputs[next(v for v in keys.vertices.values() if reads_step(v)).digest]
+        records = records_of(keys, lambda output: ((), 0.0), lambda output, index: {A})
+        (record,) = (r for r in records if r.digest == record_key(keys.op(output).digest or A, 0))
+    assert A in {records[number].digest for selector, number in record.inputs[1] if not selector}
+
+
+def reads_step(vertex: Vertex) -> bool:
+    return "COPY --from=tools" in vertex.note.name
 
 
 def test_the_records_are_those_of_buildkit(worker: Worker, project: Path) -> None:
@@ -150,8 +185,6 @@ def test_the_records_are_those_of_buildkit(worker: Worker, project: Path) -> Non
 
 
 # --- What others may have written -----------------------------------------------------------------
-
-A, B = digest_bytes(b"a"), digest_bytes(b"b")
 
 
 def described(digest: Digest, diff_id: str = A) -> Descriptor:
