@@ -7,7 +7,8 @@ have been pruned counts as a miss. Read next: `solver.lookup`.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from minibuild.cache.results import DiffKey, Diffs, Result, VertexResult
@@ -104,16 +105,22 @@ class Cache:
 
     def save_parts(self, key: Digest, name: str, parts: dict[str, Any]) -> None:
         """Keep what a canonical key was made of, so that a later miss can name what changed."""
+        self.save_parts_json(key, name, (json.dumps(parts),))
+
+    def save_parts_json(self, key: Digest, name: str, pieces: Iterable[str]) -> None:
+        """The same with the parts as pieces of JSON: those of many files are long."""
         import zlib  # Here and below: a cached build has nothing to explain.
 
-        data = json.dumps(parts).encode("utf-8", "surrogateescape")
+        start, rest = "", iter(pieces)
+        while len(start) <= _SMALL_BYTES and (piece := next(rest, "")):
+            start += piece
         # The tables of zlib, which are filled with zeros each time, take longer than a RUN's parts.
-        memory = zlib.DEF_MEM_LEVEL if len(data) > _SMALL_BYTES else 1
+        memory = zlib.DEF_MEM_LEVEL if len(start) > _SMALL_BYTES else 1
         deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, memory)
-        packed = deflate.compress(data) + deflate.flush()
+        packed = [deflate.compress(piece.encode()) for piece in chain((start,), rest)]
         self._db.execute(
             "INSERT OR REPLACE INTO key_parts (key, name, parts, created) VALUES (?, ?, ?, ?)",
-            (key, name, packed, time.time()),
+            (key, name, b"".join((*packed, deflate.flush())), time.time()),
         )
 
     def parts(self, key: Digest) -> dict[str, Any] | None:

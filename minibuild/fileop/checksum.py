@@ -7,11 +7,10 @@ Read next: `digest_cache`, which spares reading files that have not changed.
 
 import os
 import threading
-import time
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
-from minibuild.fileop.digest_cache import BATCH, DigestCache, rows_of
+from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests
 from minibuild.fileop.hasher import (
     KEEP_MODE,
     Contents,
@@ -105,7 +104,7 @@ class _Reading:
     """Puts fingerprints together, batch by batch: the cache is asked for many files at once, and
     the metadata of a whole context (1.3 KiB for each of its files) is never held at once."""
 
-    __slots__ = ("_batch", "_began_ns", "_digests", "_fresh", "_hasher", "_prints", "_size")
+    __slots__ = ("_batch", "_digests", "_fresh", "_hasher", "_prints", "_size")
 
     def __init__(
         self, dirs: Cursor, digests: DigestCache | None, cancelled: threading.Event | None
@@ -114,9 +113,8 @@ class _Reading:
         self._hasher = _Hasher(dirs, cancelled)
         self._batch: list[Item] = []
         self._size = _FIRST_BATCH
-        self._fresh: list[tuple[os.stat_result, bytes]] = []
+        self._fresh = FreshDigests()
         self._prints = Fingerprints()
-        self._began_ns = time.time_ns()
 
     def add(self, item: Item) -> None:
         """One item more. Raises what the cache raises for a file that it does not know."""
@@ -136,15 +134,15 @@ class _Reading:
         for item, digest in zip(batch, known, strict=False):
             if digest is None:
                 status, digest = self._hasher.digest(item)
-                self._fresh.append((status, digest))
+                self._fresh.add(status, digest)
             add(item.label, f"{item.words} {digest.hex()}")
         batch.clear()
 
     def finish(self) -> Contents:
         """All fingerprints."""
         self._settle()
-        if self._digests is not None and self._fresh:
-            self._digests.remember(rows_of(self._fresh, self._began_ns))
+        if self._digests is not None:
+            self._digests.remember(bytes(self._fresh.rows))
         return self._prints.contents()
 
 

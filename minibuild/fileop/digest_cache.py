@@ -8,6 +8,7 @@ the resolution of the clock that stamps files, so a file changed just now is not
 
 import os
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,12 +22,12 @@ _FEW_BYTES = 1 << 20
 """What is read in a millisecond, which is less than it takes to begin again elsewhere."""
 _FILE = struct.Struct("<Qqqq32s")
 """Inode, size, mtime, ctime and digest, as they are kept."""
+_FRESH = struct.Struct("<Q64s")
+"""Device, and what is kept."""
 _GROUP_BITS = 6
+_INSERT = "INSERT OR REPLACE INTO digests_of_files (dev, inodes, files) VALUES (?, ?, ?)"
 BATCH = 500
 """How many files are asked for in one query."""
-
-Row = tuple[int, int, int, int, int, bytes]
-"""Device, inode, size, mtime, ctime and digest."""
 
 
 class DigestCache:
@@ -72,44 +73,47 @@ class DigestCache:
                         rows[row[0]] = row
         return rows
 
-    def remember(self, rows: Sequence[Row]) -> None:
-        """Note what `rows_of` made."""
-        if not rows:
+    def remember(self, fresh: bytes) -> None:
+        """Note what is new (see `FreshDigests`), a batch at a time."""
+        if not fresh:
             return
-        new: dict[int, dict[int, Row]] = {}
-        for row in rows:
-            new.setdefault(row[0], {})[row[1]] = row
+        step = BATCH * _FRESH.size
         with self._db.transaction() as tx:
-            for device, files in new.items():
-                # Inside the transaction: another build may add to the same groups.
-                merged = self._known(device, {inode >> _GROUP_BITS for inode in files})
-                merged.update({inode: row[1:] for inode, row in files.items()})
-                packed: dict[int, list[bytes]] = {}
-                for inode, fields in merged.items():
-                    packed.setdefault(inode >> _GROUP_BITS, []).append(_FILE.pack(*fields))
-                tx.executemany(
-                    "INSERT OR REPLACE INTO digests_of_files (dev, inodes, files) VALUES (?, ?, ?)",
-                    [(_signed(device), group, b"".join(f)) for group, f in packed.items()],
-                )
+            for at in range(0, len(fresh), step):
+                new: dict[int, dict[int, bytes]] = {}
+                for device, row in _FRESH.iter_unpack(fresh[at : at + step]):
+                    new.setdefault(device, {})[_FILE.unpack(row)[0]] = row
+                for device, files in new.items():
+                    tx.executemany(_INSERT, self._merged(device, files))
+
+    def _merged(self, device: int, files: dict[int, bytes]) -> "list[tuple[int, int, bytes]]":
+        """The rows of the table with these files and those that are there. Inside a transaction:
+        another build may add to the same groups."""
+        known = self._known(device, {inode >> _GROUP_BITS for inode in files})
+        merged = {inode: _FILE.pack(*row) for inode, row in known.items()} | files
+        packed: dict[int, list[bytes]] = {}
+        for inode, row in merged.items():
+            packed.setdefault(inode >> _GROUP_BITS, []).append(row)
+        return [(_signed(device), group, b"".join(rows)) for group, rows in packed.items()]
 
 
-def rows_of(files: Sequence[tuple[os.stat_result, bytes]], began_ns: int) -> list[Row]:
-    """Digests of files as rows for the cache. The metadata of each file was taken after `began_ns`
-    and before the file was read."""
-    # A file stamped well before that cannot get the same stamp by a change after it.
-    limit = began_ns - RACY_NS
-    return [
-        (
-            status.st_dev,
-            status.st_ino,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            digest,
-        )
-        for status, digest in files
-        if max(status.st_mtime_ns, status.st_ctime_ns) < limit
-    ]
+class FreshDigests:
+    """Digests of files that were hashed now, as rows for the cache: 72 bytes for each file, where
+    the metadata alone would take 1.3 KiB."""
+
+    __slots__ = ("_limit_ns", "rows")
+
+    def __init__(self, began_ns: int | None = None) -> None:
+        # A file stamped well before now cannot get the same stamp by a change after it.
+        self._limit_ns = (began_ns or time.time_ns()) - RACY_NS
+        self.rows = bytearray()
+
+    def add(self, status: os.stat_result, digest: bytes) -> None:
+        """Note a file, whose metadata was taken after `began_ns` and before it was read."""
+        mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
+        if max(mtime_ns, ctime_ns) < self._limit_ns:
+            row = _FILE.pack(status.st_ino, status.st_size, mtime_ns, ctime_ns, digest)
+            self.rows += _FRESH.pack(status.st_dev, row)
 
 
 class Unknown(Exception):

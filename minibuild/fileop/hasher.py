@@ -14,10 +14,9 @@ Read next: `checksum`, which reads files that are not copied.
 
 import os
 import stat
-import time
 
 from minibuild.fileop.api import Entry, Planned, Sink
-from minibuild.fileop.digest_cache import Row, rows_of
+from minibuild.fileop.digest_cache import FreshDigests
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import ModeRule, parse_mode
@@ -151,17 +150,16 @@ class Fingerprints:
 
 
 class Seen(NamedTuple):
-    """The fingerprints of each copy of an op, and rows for the cache of digests."""
+    """The fingerprints of each copy of an op, and `fresh` rows for the cache of digests."""
 
     contents: list[Contents]
-    rows: list[Row]
+    fresh: bytes
 
 
 class ContentHasher(Sink):
     """Puts the entries of copies into another sink, which hashes the files that it reads."""
 
     __slots__ = (
-        "_began_ns",
         "_copies",
         "_fresh",
         "_labels",
@@ -175,9 +173,8 @@ class ContentHasher(Sink):
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.digest = b""
-        self._began_ns = time.time_ns()
         self._copies: list[Fingerprints] = []
-        self._fresh: list[tuple[os.stat_result, bytes]] = []
+        self._fresh = FreshDigests()
         self._whole = True
 
     def begin(self, copy: Copy) -> None:
@@ -211,7 +208,7 @@ class ContentHasher(Sink):
             return
         # This stat(2) was before the file was opened. Had another file taken its place between
         # the two, the first would have a new ctime now, and would not be found by this one.
-        self._fresh.append((item.stat, digest))
+        self._fresh.add(item.stat, digest)
         self._copies[-1].add(item.label, f"{item.words} {digest.hex()}")
 
     def settle(self) -> None:
@@ -222,8 +219,7 @@ class ContentHasher(Sink):
         """What was seen of each copy; None if some files were not read, or changed meanwhile."""
         if not self._whole:
             return None
-        rows = rows_of(self._fresh, self._began_ns)
-        return Seen([prints.contents() for prints in self._copies], rows)
+        return Seen([prints.contents() for prints in self._copies], bytes(self._fresh.rows))
 
 
 def _touched(found: FoundFile) -> bool:

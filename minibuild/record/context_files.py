@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import UsageError, located
-from minibuild.fileop.digest_cache import DigestCache, Row
+from minibuild.fileop.digest_cache import DigestCache
 from minibuild.frontend.definition import Definition
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import IgnoreRules
@@ -89,7 +89,7 @@ class ContextReader:
 class _Recalled(DigestCache):
     """Digests that are known; others are not remembered."""
 
-    def remember(self, rows: Sequence[Row]) -> None:
+    def remember(self, fresh: bytes) -> None:
         """Nothing is written."""
 
 

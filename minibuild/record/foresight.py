@@ -22,12 +22,12 @@ from minibuild.graph.op import Diff, Exec, File, GitSource, HttpSource, LocalSou
 from minibuild.graph.vertex import Vertex
 from minibuild.record.causes import Parts, differences
 from minibuild.record.records import BuildRecord
+from minibuild.solver.explained import explain
 from minibuild.solver.keys import (
     Part,
     ReadyVertex,
     canonical_reads,
     diff_key,
-    explain,
     read_part,
     readers,
     step_key,

@@ -20,7 +20,8 @@ from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
 from minibuild.record.writing import FORMAT, row_of, version
 from minibuild.session.request import BuildRequest
-from minibuild.solver.keys import ReadyVertex, explain
+from minibuild.solver.explained import explain
+from minibuild.solver.keys import ReadyVertex
 from minibuild.solver.lookup import Answer
 from minibuild.worker.worker import Worker
 

@@ -19,7 +19,7 @@ Read next: `lookup`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
+from typing import assert_never
 
 from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import DiffID, Digest, digest_json, digest_strings
@@ -226,7 +226,7 @@ def step_key(
     return digest_json(
         {
             "version": version,
-            "op": plain(_by_effect(op, parts)),
+            "op": plain(by_effect(op, parts)),
             "base": base,
             "parts": [part.identity or "scratch" for part in parts],
         }
@@ -264,33 +264,7 @@ def _keys(inputs: Sequence[VertexResult | None]) -> list[str]:
     return [(found.key if found else None) or "scratch" for found in inputs]
 
 
-def explain(op: Exec | File, base: Digest | None, parts: Sequence[Part]) -> dict[str, Any]:
-    """The parts of a key in a form that can be kept and compared with those of another."""
-    return {
-        "op": plain(_by_effect(op, parts)),
-        "base": base,
-        "parts": {
-            part.name: part.identity
-            if part.contents is None
-            else {path: brief(words) for path, words in part.contents}
-            for part in parts
-        },
-    }
-
-
-def brief(words: str) -> str:
-    """A fingerprint with all its words, and of the digest of its data the last digits, which are
-    enough to see that the data changed. Of one with several parts each is cut."""
-    return "; ".join(map(_brief, words.split("; "))) if "; " in words else _brief(words)
-
-
-def _brief(words: str) -> str:
-    head, _, last = words.rpartition(" ")
-    is_digest = len(last) == 64 and not last.strip("0123456789abcdef")
-    return f"{head} {last[-16:]}".lstrip() if is_digest else words
-
-
-def _by_effect(op: Exec | File, parts: Sequence[Part]) -> Op:
+def by_effect(op: Exec | File, parts: Sequence[Part]) -> Op:
     """The op without what counts only through the contents it selects.
 
     Patterns of `--exclude` are such: leaving out a file that was never there changes nothing. They

@@ -39,7 +39,6 @@ from minibuild.solver.keys import (
     Part,
     ReadyVertex,
     diff_key,
-    explain,
     mount_key,
     part_names,
     read_part,
@@ -192,11 +191,13 @@ class Steps:
     ) -> None:
         """Remember a result by its canonical key and `more`, that there is one of its shape, and
         what the step left in its mounts."""
+        from minibuild.solver.explained import explain_json  # a cached step has nothing to explain
+
         keys, base, name = {record.canonical, *more}, ready.base_key, ready.vertex.note.name
         if isinstance(op, File):
             keys.add(shape_key(op, base, self._lookup.version))
         with self._build.worker.store.db.transaction():
-            self._cache.save_parts(record.canonical, name, explain(op, base, parts))
+            self._cache.save_parts_json(record.canonical, name, explain_json(op, base, parts))
             self._cache.save(keys, record, name)
             self._save_outputs(record.canonical, left, name)
 
@@ -235,7 +236,7 @@ class Steps:
             since_ns = time.time_ns()
             result, done = self._files.run(ready, op, watched=True)
             if done.seen is not None:
-                build.worker.digests.remember(done.seen.rows)
+                build.worker.digests.remember(done.seen.fresh)
                 names = part_names(ready.vertex, op)
                 parts = [read_part(n, c) for n, c in zip(names, done.seen.contents, strict=True)]
             else:

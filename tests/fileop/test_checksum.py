@@ -13,7 +13,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestCache, changed_since, content_digests, tree_digests
-from minibuild.fileop.digest_cache import QuickDigestCache, Unknown, rows_of
+from minibuild.fileop.digest_cache import BATCH, FreshDigests, QuickDigestCache, Unknown
 from minibuild.fileop.hasher import Item
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
@@ -250,8 +250,25 @@ def test_the_memo_takes_inode_numbers_with_high_bits(store: Store) -> None:
     big = (1 << 63) + 5
     times = {"st_mtime_ns": 1, "st_ctime_ns": 1}
     status = os.stat_result((0o100644, big, (1 << 64) - 1, 1, 0, 0, 3, 1, 1, 1), times)
-    memo.remember(rows_of([(status, b"d" * 32)], 10 * 10**9))
+    memo.remember(_rows((status, b"d" * 32)))
     assert memo.recall([status]) == [b"d" * 32]
+
+
+def _rows(*files: tuple[os.stat_result, bytes]) -> bytes:
+    fresh = FreshDigests(10 * 10**9)
+    for status, digest in files:
+        fresh.add(status, digest)
+    return bytes(fresh.rows)
+
+
+def test_more_than_a_batch_in_the_memo(store: Store) -> None:
+    """Neighbours that are noted in two batches, and in two rows of the same group."""
+    memo, files = DigestCache(store.db), [_status(n * 7, n) for n in range(BATCH * 2 + 9)]
+    memo.remember(_rows(*((status, b"%032d" % status.st_size) for status in reversed(files))))
+    found = [
+        digest for at in range(0, len(files), 99) for digest in memo.recall(files[at : at + 99])
+    ]
+    assert found == [b"%032d" % n for n in range(len(files))]
 
 
 def _status(inode: int, size: int = 3, device: int = 7) -> os.stat_result:
@@ -261,14 +278,14 @@ def _status(inode: int, size: int = 3, device: int = 7) -> os.stat_result:
 
 def test_neighbours_in_the_memo(store: Store) -> None:
     """Inodes that are kept together do not stand for each other, and are added one by one."""
-    memo, late = DigestCache(store.db), 10 * 10**9
+    memo = DigestCache(store.db)
     inodes = [1, 2, 63, 64, 65, 1000, 128, (1 << 64) - 1]
     for inode in inodes:
-        memo.remember(rows_of([(_status(inode), bytes([inode % 251]) * 32)], late))
+        memo.remember(_rows((_status(inode), bytes([inode % 251]) * 32)))
     found = memo.recall([_status(n) for n in inodes])
     assert found == [bytes([inode % 251]) * 32 for inode in inodes]
     assert memo.recall([_status(3), _status(1, size=4), _status(1, device=8)]) == [None] * 3
-    memo.remember(rows_of([(_status(1, size=4), b"n" * 32)], late))
+    memo.remember(_rows((_status(1, size=4), b"n" * 32)))
     assert memo.recall([_status(1, size=4), _status(1), _status(2)]) == [
         b"n" * 32,
         None,
@@ -278,10 +295,10 @@ def test_neighbours_in_the_memo(store: Store) -> None:
 
 def test_a_damaged_row_of_the_memo_is_not_believed(store: Store) -> None:
     memo = DigestCache(store.db)
-    memo.remember(rows_of([(_status(1), b"d" * 32)], 10 * 10**9))
+    memo.remember(_rows((_status(1), b"d" * 32)))
     store.db.execute("UPDATE digests_of_files SET files = substr(files, 1, 20)")
     assert memo.recall([_status(1)]) == [None]
-    memo.remember(rows_of([(_status(1), b"e" * 32)], 10 * 10**9))
+    memo.remember(_rows((_status(1), b"e" * 32)))
     assert memo.recall([_status(1)]) == [b"e" * 32]
 
 

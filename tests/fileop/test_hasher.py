@@ -110,7 +110,7 @@ def test_the_cache_of_digests_gets_what_was_read(source: int, tmp_path: Path, st
         seen = seen_by(form, copies, fd, tree, store)
         os.close(fd)
         assert seen is not None
-        DigestCache(store.db).remember(seen.rows)
+        DigestCache(store.db).remember(seen.fresh)
         memo = QuickDigestCache(store.db)
         memo._files = 0
         assert content_digests(copies[0], tree, memo) == _expected(copies, tree)[0]

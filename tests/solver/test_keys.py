@@ -1,5 +1,6 @@
 """What the key of a vertex depends on, and what not: tables, without a disk."""
 
+import json
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from minibuild.graph.op import (
     Ulimit,
 )
 from minibuild.graph.vertex import Note, Vertex, plain
-from minibuild.solver import keys
+from minibuild.solver import explained, keys
 from minibuild.solver.keys import Contents, Part, Reader, ReadyVertex, read_part
 
 
@@ -135,7 +136,7 @@ def test_actions_between_copies_keep_their_place() -> None:
     first, second = op.actions[1], op.actions[3]
     assert isinstance(first, Copy) and isinstance(second, Copy)
     as_effective = File((Rm("/x"), first, Mkdir("/y"), second._replace(exclude=())))
-    assert keys.explain(op, BASE, mixed)["op"] == plain(as_effective)
+    assert explained.explain(op, BASE, mixed)["op"] == plain(as_effective)
     assert keys.step_key(op, BASE, mixed) == keys.step_key(as_effective, BASE, mixed)
 
 
@@ -178,12 +179,22 @@ def test_a_shape_is_that_of_all_contents_and_of_no_step() -> None:
 def test_a_key_is_explained() -> None:
     """A later miss can say what changed: the op, the base, an input, or which file of one."""
     long = (("/a", "file 0644 " + "01" * 32),)
-    told = keys.explain(RUN, BASE, [Part("0: stage", OTHER), read_part("1: context", long)])
+    told = explained.explain(RUN, BASE, [Part("0: stage", OTHER), read_part("1: context", long)])
     assert told == {
         "op": plain(RUN),
         "base": BASE,
         "parts": {"0: stage": OTHER, "1: context": {"/a": "file 0644 " + "01" * 8}},
     }
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1300])
+def test_an_explanation_in_pieces(count: int) -> None:
+    many = tuple((f"/é{n}\udc80", f"file 0644 {n:064}") for n in range(count))
+    parts = [Part("0: stage", OTHER), read_part("1: context", many), Part("2: scratch")]
+    for some in (parts, parts[1:], []):
+        pieces = list(explained.explain_json(RUN, BASE, some))
+        assert json.loads("".join(pieces)) == explained.explain(RUN, BASE, some)
+        assert max(map(len, pieces)) < 50_000
 
 
 @pytest.mark.parametrize(
@@ -205,7 +216,7 @@ def test_a_key_is_explained() -> None:
 def test_only_digests_are_cut(words: str, kept: str) -> None:
     """A mode, an owner or a target that changed must be seen; records of older versions keep the
     last 16 characters, which are the last of these as well."""
-    assert keys.brief(words) == kept
+    assert explained.brief(words) == kept
     assert kept.endswith(words[-16:])
 
 
