@@ -153,6 +153,9 @@ def program(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name) is not None
 
 
+DOCKER_CLIENTS = os.environ.get("DOCKER_CLIENTS", "/var/cache/minibuild/docker-clients")
+"""Where `.ci/docker-clients` unpacked Debian's packages."""
+
 PROBES: dict[str, Callable[[], bool]] = {
     "root": is_root,
     "user": lambda: not is_root(),
@@ -169,6 +172,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "devices": can_list_devices,
     "seccomp": lambda: ctypes.util.find_library("seccomp") is not None,
     "busybox": lambda: busybox.find() is not None,
+    "docker-clients": lambda: os.access(f"{DOCKER_CLIENTS}/usr/bin/docker", os.X_OK),
     **{
         name: program(name)
         for name in (
