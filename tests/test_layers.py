@@ -86,7 +86,7 @@ ONE_IMPORTER = ("dockerfile_parse", "isal", "pyseccomp", "shtab", "tqdm", "xattr
 PLACEHOLDERS = ("TODO", "FIXME", "XXX", "TBD")
 
 # Two know this one: calls of libc have their types in one place, and what bpf(2) takes in another.
-CTYPES = {"minibuild/linux/syscalls.py", "minibuild/linux/bpf.py"}
+CTYPES = {f"minibuild/linux/{name}.py" for name in ("syscalls", "bpf", "unotify")}
 
 # The doctor tries whether these load, and uses nothing of them.
 TRIED_BY_THE_DOCTOR = {"pyseccomp": "minibuild/linux/probe.py"}
@@ -282,7 +282,7 @@ def test_one_module_knows_it(name: str) -> None:
     assert len(importers) <= 1, f"{name} is imported by {importers}"
 
 
-def test_two_modules_know_ctypes() -> None:
+def test_few_modules_know_ctypes() -> None:
     """What is called with the wrong types there is the interpreter's end."""
     assert {str(path) for path in MODULES if "ctypes" in imported(path)} == CTYPES
 

@@ -18,8 +18,8 @@ from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
 from minibuild.executor.users import ProcessUser, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack
-from minibuild.linux import capabilities, owner, syscalls
-from minibuild.linux.channel import Channel
+from minibuild.linux import capabilities, owner, syscalls, unotify
+from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.dispositions import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
 from minibuild.progress.console import visible
@@ -37,6 +37,8 @@ class RequestFiles(NamedTuple):
 
 
 Prepare = Callable[[], System]
+
+_NOT_RECORDED = b"minibuild: one id, and no way here to record owners: all files will be root's%b\n"
 
 
 def run(prepare: Prepare, receive: Callable[[], RequestFiles | None]) -> NoReturn:
@@ -117,13 +119,15 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
         channel.send(pack(Terminal()), (master,))
         os.close(master)
     rootfs.close()
+    watched = confine(request, channel, rootfs.root_fd)
+    # Where owners are recorded, so is that of a directory which is made here.
     enter_directory(step.cwd, user)
     env = dict(step.env)
     env.setdefault("HOME", user.home)
-    confine(request, channel, rootfs.root_fd)
     channel.send(pack(rootfs.stubs.ready()))
     insecure = step.security == "insecure"
-    become(user, single_id=request.single_id, keep_capabilities=insecure)
+    single_id = request.single_id and not watched  # Else who becomes what is recorded.
+    become(user, single_id=single_id, keep_capabilities=insecure)
     if insecure:
         # As BuildKit has it: also for a USER that is not root.
         capabilities.inherit_all()
@@ -156,27 +160,28 @@ def _make_directories(path: str, user: ProcessUser) -> None:
             owner.chown(AT_FDCWD, directory, user.uid, user.gid)
 
 
-def confine(request: Request, channel: Channel, root_fd: int) -> None:
+def confine(request: Request, channel: Channel, root_fd: int) -> bool:
     """Give up the privileges and system calls that a step is not to have."""
-    if request.watch and _watched(request.watch, channel, root_fd):
-        pass
-    elif request.seccomp:
+    watched = bool(request.watch) and _watched(request.watch, channel, root_fd)
+    if not watched and request.seccomp:
         # While this process may still do so: it must not set no_new_privs instead, because
         # set-user-id programs are to work in a build.
-        syscalls.load_seccomp_filter(request.seccomp)
+        unotify.load_filter(request.seccomp)
     if request.step.security != "insecure":
         capabilities.inherit_none()  # The server has bounded the rest, see `ground`.
+    return watched
 
 
 def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
     """Load a filter that hands calls over; False where another process does so for us already
     (EBUSY)."""
     try:
-        listener = syscalls.load_seccomp_filter(program, listener=True)
+        listener = unotify.load_filter_with_listener(program)
     except OSError:
         return False
-    channel.send(pack(Watched()), (listener, root_fd))
-    os.close(listener)
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    channel.send(pack(Watched()), (listener, root_fd, namespace, 2))
+    close_all((listener, namespace))
     return True
 
 
@@ -184,8 +189,8 @@ def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> No
     """Take the ids of the user. Leaving uid 0 leaves all capabilities (capabilities(7)), or makes
     them ineffective, if they are to be kept."""
     if single_id:
-        if user.uid:
-            os.write(2, f"minibuild: uid {user.uid} is not mapped here: running as 0\n".encode())
+        running = f", and this step runs as 0 instead of {user.uid}" if user.uid else ""
+        os.write(2, _NOT_RECORDED % running.encode())
         return
     if keep_capabilities:
         capabilities.keep_through_ids()

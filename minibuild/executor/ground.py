@@ -12,11 +12,12 @@ import os
 from minibuild.executor import etc_files
 from minibuild.executor.api import Step
 from minibuild.executor.groups import Groups
+from minibuild.executor.listener.calls import can_listen
 from minibuild.executor.mounts import Scratch
 from minibuild.executor.points import Points
 from minibuild.executor.sysfiles import Masks, bind_protected, mount_cgroups, mount_sys
 from minibuild.executor.wire import Setup
-from minibuild.linux import capabilities
+from minibuild.linux import capabilities, unotify
 
 SCRATCH = "mnt"
 """An empty directory in the folder, to mount on."""
@@ -27,16 +28,17 @@ class Ground:
     the mounts of one step, `masks` what covers files of the kernel; `sys` is mounted. `files` are
     paths by contents, to be bound read-only as they are, and `points` is a layer on disk. `groups`
     makes the cgroups of steps. `nodev`: what keeps a step from devices is how its filesystems are
-    mounted."""
+    mounted. `records`: where there is a single id, owners and users are recorded (`listener`)."""
 
     __slots__ = (
         *("dev", "files", "groups", "masks", "own", "points", "proc", "proc_readonly"),
-        *("nodev", "root", "sandbox", "single_id", "sys"),
+        *("nodev", "records", "root", "sandbox", "single_id", "sys"),
     )
 
     def __init__(self, setup: Setup, *, single_id: bool) -> None:
         sandbox = self.sandbox = setup.sandbox
         self.single_id = single_id
+        self.records = single_id and can_listen() and unotify.may_have_listener()
         self.groups = Groups(setup.place, sandbox=sandbox)
         self.nodev = sandbox and not self.groups.guarded
         self.points = Points(setup.folder)

@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING
 from minibuild.errors import Cancelled, HostError, StoreError, is_full
 from minibuild.executor.api import BindTree, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
+from minibuild.executor.listener.calls import can_listen
 from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.running import Running
 from minibuild.executor.servers import Servers
 from minibuild.executor.stubs import remove_stubs
-from minibuild.executor.watch import can_watch
-from minibuild.executor.wire import Exited, Ready, Request
+from minibuild.executor.wire import Exited, Ready, Request, Watching
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace, require_namespaces
 from minibuild.linux.owner import maps_single_id
+from minibuild.linux.recorded import TABLE, Records
 from minibuild.linux.resources import UNLIMITED, Resources
 
 if TYPE_CHECKING:
+    from minibuild.executor.listener.server import ListenerServer
     from minibuild.executor.seccomp.policy import Watch
 
 _SIGKILL = 9
@@ -58,6 +60,8 @@ class LocalExecutor:
         self._oom = OomWatch()
         self._filters: dict[tuple[bool, Watch], bytes] = {}
         self._closed = False
+        self._lock = threading.Lock()
+        self._listeners: ListenerServer | None = None
 
     def run(
         self,
@@ -69,7 +73,7 @@ class LocalExecutor:
         """See `api.Executor.run`."""
         if cancelled.is_set() or self._closed:
             raise Cancelled("the step was cancelled")
-        running = Running(output, stdin)
+        running = Running(output, stdin, lambda fds: self._watch(step, fds))
         try:
             running.start(self._servers.for_step(step), self._request(step))
             exited = running.wait(cancelled)
@@ -100,8 +104,9 @@ class LocalExecutor:
     def _request(self, step: Step) -> Request:
         program = self._filter(step, "nothing")
         watch = b""
-        if self._in_userns and can_watch():
-            watch = self._filter(step, "looking" if _may_see_devices(step) else "making")
+        if self._in_userns and can_listen():
+            looking = self._single_id or _may_see_devices(step)
+            watch = self._filter(step, "looking" if looking else "making")
         return Request(step, program, self._in_userns, self._single_id, watch)
 
     def _filter(self, step: Step, watch: "Watch") -> bytes:
@@ -120,6 +125,27 @@ class LocalExecutor:
             )
         return program
 
+    def _watch(self, step: Step, fds: list[int]) -> None:
+        """Have the calls of a step answered, now that there is one."""
+        layers, upper = layer_dirs(step.rootfs), upperdir(step.rootfs)
+        records = Records([f"{os.path.dirname(path)}/{TABLE}" for path in layers])
+        watching = Watching(
+            records.tables,
+            special=records.has_special(),
+            devices=_may_see_devices(step),
+            rooted=step.security == "insecure",
+        )
+        with self._lock:
+            if self._listeners is None:
+                from minibuild.executor.listener.server import ListenerServer
+
+                self._listeners = ListenerServer.start()
+        if not upper:
+            self._listeners.watch(watching, tuple(fds))
+            return
+        with closing_fd(os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as upper_fd:
+            self._listeners.watch(watching, (*fds, upper_fd))
+
     def _exit(self, exited: Exited) -> StepExit:
         code = 128 + exited.signal if exited.signal else exited.status
         oom = exited.oom_kills > 0
@@ -132,6 +158,8 @@ class LocalExecutor:
         """Kill every step and stop the servers."""
         self._closed = True
         self._servers.close()
+        if self._listeners is not None:
+            self._listeners.close()
 
 
 def _of_a_full_disk(error: HostError) -> bool:

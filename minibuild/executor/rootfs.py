@@ -65,7 +65,7 @@ class Rootfs:
                 self._mounts.append(detach_context(mount, scratch, in_userns=userns))
             else:
                 self._mounts.append(detach(mount, scratch, in_userns=userns, nodev=nodev))
-        if self.request.single_id:
+        if self.request.single_id and not self._system.ground.records:
             self._mounts += _without_sandbox_of_apt(self._system, root)
         os.chdir(root)
         self.root_fd = os.open(".", _PATH_DIRECTORY)
@@ -150,7 +150,8 @@ def _ordinary_directory(path: str) -> None:
 
 
 def _without_sandbox_of_apt(system: System, root: str) -> list[Detached]:
-    """With a single id, apt cannot become the user `_apt`: a file of its own tells it so.
+    """Where it cannot be recorded who a process is, apt cannot become the user `_apt`: a file of
+    its own tells it so.
 
     The system calls by which it tries seem to succeed (see `seccomp.policy`), but apt looks.
     """

@@ -7,11 +7,11 @@ how it ended. It is the same for all ways to run a step. Read next: `local`, `ow
 import os
 import select
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor.api import CannotShow, Output
-from minibuild.executor.watch import DeviceWatch
 from minibuild.executor.wire import (
     MAX_REPLY_BYTES,
     Exited,
@@ -42,17 +42,26 @@ class Server(Protocol):
 
 
 class Running:
-    """One step that runs: its streams, and the socket on which its end is reported."""
+    """One step that runs: its streams, and the socket on which its end is reported.
 
-    def __init__(self, output: Output, stdin: int | None) -> None:
+    `watch` has its calls answered, when the first one is handed over: see `listener`.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        stdin: int | None,
+        watch: Callable[[list[int]], None] | None = None,
+    ) -> None:
         self.ready: Ready | None = None
         self._output = output
         self._stdin = stdin
+        self._watch = watch
         self._poll = select.poll()
         self._streams: dict[int, int] = {}
         self._channel: Channel | None = None
         self._terminal = -1
-        self._watch: DeviceWatch | None = None
+        self._watched: list[int] = []
         self._exited: Exited | None = None
 
     def start(self, server: Server, request: Request) -> None:
@@ -106,11 +115,10 @@ class Running:
     def _event(self, fd: int, what: int) -> None:
         if fd in self._streams:
             self._read(fd)
-        elif self._watch is not None and fd == self._watch.fd:
-            if what & select.POLLIN:
-                self._watch.serve()
-            else:
-                self._close_watch()
+        elif self._watched and fd == self._watched[0]:
+            if self._watch is not None and what & select.POLLIN:
+                self._watch(self._watched)
+            self._close_watched()
         elif self._channel is not None and fd == self._channel.fileno():
             self._message(self._channel)
         elif fd == self._stdin:
@@ -139,7 +147,7 @@ class Running:
             case Terminal():
                 self._take_terminal(fds[0])
             case Watched():
-                self._watch = DeviceWatch(*fds)
+                self._watched = fds
                 self._poll.register(fds[0], select.POLLIN)
             case Failed(kind, message, hint):
                 raise _ERRORS.get(kind, HostError)(message, hint=hint)
@@ -193,16 +201,16 @@ class Running:
             self._channel.close()
             self._channel = None
 
-    def _close_watch(self) -> None:
-        if self._watch is not None:
-            self._poll.unregister(self._watch.fd)
-            self._watch.close()
-            self._watch = None
+    def _close_watched(self) -> None:
+        if self._watched:
+            self._poll.unregister(self._watched[0])
+            close_all(self._watched)
+            self._watched = []
 
     def close(self) -> None:
         """Close what is still open."""
         self._close_channel()
-        self._close_watch()
+        self._close_watched()
         for fd in self._streams:
             os.close(fd)
         self._streams.clear()

@@ -129,7 +129,7 @@ def _serve_and_exit(fd: int, setup: Setup, *, dies_with_parent: bool) -> NoRetur
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             # Ctrl-C in a terminal goes to all processes of a session's foreground group.
             os.setsid()
-        _close_others(fd)
+        close_others(fd)
         restore_defaults()
         contain_mounts()
         # A collection would write to memory that is shared with the children.
@@ -143,7 +143,7 @@ def _serve_and_exit(fd: int, setup: Setup, *, dies_with_parent: bool) -> NoRetur
         os._exit(0)
 
 
-def _close_others(fd: int) -> None:
+def close_others(fd: int) -> None:
     """Close every descriptor but this one: locks of the store, sockets to registries. stdin and
     stdout become /dev/null; stderr stays, for a last word."""
     null = os.open(os.devnull, os.O_RDWR)

@@ -103,7 +103,18 @@ class Terminal(NamedTuple):
 
 class Watched(NamedTuple):
     """Calls of the step are handed over, on the first of the descriptors that come with this
-    message; the second is the root of its tree."""
+    message; the others are the root of its tree, its mount namespace, its stderr."""
+
+
+class Watching(NamedTuple):
+    """What the listener of a step has to know. `tables` are those of the owners in its tree, and
+    `special` says that one has a line; `devices`, that there may be placeholders. `rooted`: a
+    process may have another root than the step without chroot(2)."""
+
+    tables: tuple[str, ...]
+    special: bool
+    devices: bool
+    rooted: bool
 
 
 Reply = Ready | Failed | Exited | Terminal | Watched
@@ -113,12 +124,12 @@ _TYPES: dict[str, type[Any]] = {
     for cls in (
         *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Limit),
         *(Setup, Order, CgroupParent, Hierarchy, Resources),
-        *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched),
+        *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched, Watching),
     )
 }
 
 
-def pack(value: Setup | Order | Request | Reply) -> bytes:
+def pack(value: Setup | Order | Request | Reply | Watching) -> bytes:
     """The bytes of a message."""
     return marshal.dumps(_flat(value))
 

@@ -123,7 +123,7 @@ def subordinate_ids() -> HostCheck:
         return HostCheck(name, True, "not needed: this process may map any id")
     if plan.way == "single":
         missing, advice = _why_single_id()
-        less = "builds work, but every file belongs to root and USER has no effect"
+        less = "builds work and record owners, but these keep no RUN from files of others"
         return HostCheck(name, False, f"one id only: {missing}", f"{less}; {advice}")
     problem = in_namespaces(lambda: None)
     if problem:

@@ -219,6 +219,10 @@ class Records:
             os.close(fd)
         self._lines()[inode] = born_ns, Recorded(uid, gid)
 
+    def has_special(self) -> bool:
+        """Whether a table has a line. All are read now, if they were not."""
+        return bool(self._lines())
+
     def _of_special(self, inode: int, target: int | str) -> Recorded | None:
         line = self._lines().get(inode)
         if line is None:

@@ -1,7 +1,8 @@
 """The system calls that Python's `os` does not have: mounts, namespaces, capabilities, filters.
 
 Comes in: plain values. Goes out: file descriptors and numbers, or a `SyscallError` that says
-which call failed on what, and where known what to do about it. Only this and `bpf` use ctypes.
+which call failed on what, and where known what to do about it. Only this, `bpf`
+and `unotify` use ctypes.
 Names and meanings are those of the manual pages, section 2. Read next: `beneath`.
 
 Most functions here are thin on purpose: a caller with a manual page in hand finds no surprise.
@@ -43,15 +44,11 @@ CLONE_PIDFD, CLONE_INTO_CGROUP = 0x00001000, 0x200000000
 
 # prctl(2)
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS = 1, 8
-PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 22, 36
+PR_SET_CHILD_SUBREAPER = 36
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
-SECCOMP_MODE_FILTER = 2
-
-# seccomp(2)
-SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 0x8
 
 # openat2(2)
 RESOLVE_NO_XDEV = 0x01
@@ -110,7 +107,6 @@ _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN = 428, 429, 430
 _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 431, 432, 437, 442
 _SYS_CLONE3 = 435
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
-_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 _SYS_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
 
@@ -128,7 +124,6 @@ _clone.argtypes = (c_long, c_ulong, c_void_p, c_void_p, c_void_p, c_void_p)
 _clone.restype = c_long
 _STATX = struct.Struct("=I28xQ40xqI")  # stx_mask, stx_ino, stx_btime
 _statx = function("syscall", c_long, c_int, c_char_p, c_int, c_uint, c_void_p)
-_seccomp = function("syscall", c_long, c_uint, c_uint, c_void_p)
 _keyctl = function("syscall", c_long, c_int, c_char_p)
 
 
@@ -143,10 +138,6 @@ class _MountAttr(ctypes.Structure):
         ("propagation", c_uint64),
         ("userns_fd", c_uint64),
     )
-
-
-class _SockFprog(ctypes.Structure):
-    _fields_ = (("len", ctypes.c_ushort), ("filter", c_void_p))
 
 
 def check(result: int, call: str, path: str = "") -> int:
@@ -371,23 +362,6 @@ def birth(dir_fd: int, path: str) -> tuple[int, int]:
         raise OSError(code, os.strerror(code), path)
     known, inode, seconds, nanoseconds = _STATX.unpack_from(found)
     return inode, seconds * 10**9 + nanoseconds if known & STATX_BTIME else 0
-
-
-def load_seccomp_filter(program: bytes, *, listener: bool = False) -> int:
-    """Install a filter given as raw BPF (`struct sock_filter`, 8 bytes each) on this thread.
-
-    With `listener` a descriptor is returned on which the calls arrive that the filter hands over.
-    """
-    code = ctypes.create_string_buffer(program, len(program))
-    fprog = _SockFprog(len(program) // 8, ctypes.cast(code, c_void_p))
-    if not listener:
-        address = ctypes.addressof(fprog)
-        return check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
-    number = _SYS_SECCOMP.get(os.uname().machine)
-    if number is None:
-        raise SyscallError(errno.ENOSYS, "seccomp")
-    flags = SECCOMP_FILTER_FLAG_NEW_LISTENER
-    return check(_seccomp(number, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(fprog)), "seccomp")
 
 
 def join_session_keyring(name: str = "") -> None:

@@ -10,7 +10,7 @@ not mount, and as an ordinary user it notes down the owners that it cannot give.
 
 from minibuild.linux.namespace import NamespaceRefused, needs_user_namespace
 
-SINGLE_ID = "this account has one id: all files belong to root, USER and --chown have no effect"
+SINGLE_ID = "this account has one id: owners are recorded, but keep no RUN from files of others"
 NO_NAMESPACES = "there are no namespaces here: everything works but a RUN that is not cached"
 
 

@@ -36,6 +36,7 @@ from minibuild.linux.namespace import (
     in_user_namespace,
     needs_user_namespace,
 )
+from minibuild.linux.recorded import TABLE, Records
 from minibuild.snapshot.api import Mount
 from tests.support import busybox, probes
 
@@ -222,6 +223,8 @@ class Bench:
         for name in ("upper", "work"):
             shutil.rmtree(self.path(name), ignore_errors=True)
             os.mkdir(self.path(name))
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(TABLE))
         options = ["lowerdir=extra:base", "upperdir=upper", "workdir=work", "volatile"]
         if in_user_namespace():
             options.append("userxattr")
@@ -274,10 +277,11 @@ class Bench:
         except BuildError as failed:
             error = (type(failed).__name__, failed.message, failed.hint)
         out, err = (b"".join(streams[n]).decode() for n in (1, 2))
-        return Outcome(ended, error, out, err, dict(_left(self.path("upper"))))
+        owners = Records([self.path(TABLE)])
+        return Outcome(ended, error, out, err, dict(_left(self.path("upper"), owners)))
 
 
-def _left(upper: str) -> list[tuple[str, Left]]:
+def _left(upper: str, owners: Records) -> list[tuple[str, Left]]:
     found = []
     for folder, directories, files in os.walk(upper):
         for name in directories + files:
@@ -289,7 +293,7 @@ def _left(upper: str) -> list[tuple[str, Left]]:
             if kind == "other" and status.st_rdev == 0:
                 kind = "whiteout"
             mode = stat.S_IMODE(status.st_mode)
-            left = Left(kind, mode, status.st_uid, status.st_gid)
+            left = Left(kind, mode, *owners.owner(status, path))
             found.append((os.path.relpath(path, upper), left))
     return found
 

@@ -43,10 +43,10 @@ CALLS: dict[str, tuple[str, tuple[int, ...], int]] = {
 
 CALLER = """
 import ctypes, json, sys
-from minibuild.linux import syscalls
+from minibuild.linux import syscalls, unotify
 libc = ctypes.CDLL(None, use_errno=True)
 syscalls.prctl(38, 1)  # PR_SET_NO_NEW_PRIVS: without root no filter is taken otherwise
-syscalls.load_seccomp_filter(bytes.fromhex(sys.argv[1]))
+unotify.load_filter(bytes.fromhex(sys.argv[1]))
 answers = []
 for number, arguments in json.loads(sys.argv[2]):
     failed = libc.syscall(number, *map(ctypes.c_ulong, arguments)) < 0

@@ -1,6 +1,6 @@
 """The policy as a program of the kernel's packet filter, compiled once per machine.
 
-Comes in: a folder to keep it in. Goes out: BPF as `load_seccomp_filter` takes it. libseccomp
+Comes in: a folder to keep it in. Goes out: BPF as `linux.unotify` takes it. libseccomp
 compiles it, which takes 50 ms with its loading, so the result is a file, named by a digest of all
 that it depends on. See seccomp(2), seccomp_export_bpf(3).
 
@@ -12,6 +12,7 @@ instructions in front of its program do. runc does the same.
 import os
 import struct
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -104,7 +105,7 @@ def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
         _library_version().encode(),
         f"{sandbox} {single_id} {watch}".encode(),
         policy.profile(),
-        repr((policy.PRETENDED, policy.MAKING, policy.LOOKING)).encode(),
+        repr(sorted(item for item in vars(policy).items() if item[0].isupper())).encode(),
     )
     return digest_hex(digest_bytes(b"\n".join(parts)))[:16]
 
@@ -142,9 +143,13 @@ def compile_filter(*, sandbox: bool, single_id: bool, watch: policy.Watch = "not
     except (AttributeError, OSError, ValueError):
         pass  # libseccomp before 2.5.
     decided = set(policy.PRETENDED if single_id else ())
+    pretended = pyseccomp.ERRNO(0) if watch == "nothing" else pyseccomp.NOTIFY
     for name in decided:
-        _add(made, pyseccomp.ERRNO(0), name)
-    decided |= _add_watched(made, watch, sandbox=sandbox)
+        _add(made, pretended, name)
+    if watch != "nothing":
+        decided |= _add_watched(made, watch, sandbox=sandbox, single_id=single_id)
+        if single_id:
+            decided |= _add_owning(made, watch, sandbox=sandbox)
     if not sandbox:
         return _exported(made)
     _add_profile(made, profile, machines[0], decided)
@@ -186,26 +191,89 @@ def _argument(test: dict[str, Any]) -> Any:
     return pyseccomp.Arg(test["index"], operator, test["value"], test.get("valueTwo", 0))
 
 
-def _add_watched(made: Any, watch: policy.Watch, *, sandbox: bool) -> set[str]:
-    """The rules that hand calls over; the names of the calls that they decide upon."""
+def _add_watched(made: Any, watch: policy.Watch, *, sandbox: bool, single_id: bool) -> set[str]:
+    """The rules about devices; the names of the calls that they decide upon."""
     import pyseccomp
 
     names: set[str] = set()
-    if watch == "nothing":
-        return names
     for name, argument in policy.MAKING:
         names.add(name)
-        rules = [(pyseccomp.NOTIFY, kind) for kind in policy.DEVICE_TYPES]
-        if sandbox:  # Else that is what becomes of them anyway, and libseccomp wants no such rule.
-            rules += [(pyseccomp.ALLOW, kind) for kind in policy.OTHER_TYPES]
-        for action, kind in rules:
-            test = pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, policy.TYPE_MASK, kind)
-            _add(made, action, name, test)
-    if watch == "looking":
-        for name in policy.LOOKING:
-            names.add(name)
+        if single_id:
             _add(made, pyseccomp.NOTIFY, name)
+            continue
+        mask = policy.TYPE_MASK
+        _add_masked(made, pyseccomp.NOTIFY, name, argument, mask, policy.DEVICE_TYPES)
+        if sandbox:  # Else that is what becomes of them anyway, and libseccomp wants no such rule.
+            _add_masked(made, pyseccomp.ALLOW, name, argument, mask, policy.OTHER_TYPES)
+    names.update(policy.ROOTING)
+    for name in policy.ROOTING:
+        _add(made, pyseccomp.NOTIFY, name)
+    if watch == "looking":
+        names.update(policy.LOOKING)
+        _add_looking(made, sandbox=sandbox)
     return names
+
+
+def _add_looking(made: Any, *, sandbox: bool) -> None:
+    import pyseccomp
+
+    descriptors = dict(policy.AT_FILE)
+    for name in policy.LOOKING:
+        argument = descriptors.get(name)
+        if argument is None:
+            _add(made, pyseccomp.NOTIFY, name)
+            continue
+        last = policy.STANDARD_FILES
+        _add(made, pyseccomp.NOTIFY, name, pyseccomp.Arg(argument, pyseccomp.GT, last))
+        if sandbox:
+            _add(made, pyseccomp.ALLOW, name, pyseccomp.Arg(argument, pyseccomp.LE, last))
+
+
+def _add_owning(made: Any, watch: policy.Watch, *, sandbox: bool) -> set[str]:
+    """The rules about owners, where there is one id; the names that they decide upon."""
+    import pyseccomp
+
+    names = {*policy.IDENTIFYING, *policy.CREATING, *policy.RECORDING}
+    making = (policy.CREATE, policy.CREATE_NAMELESS, policy.CREATE | policy.CREATE_NAMELESS)
+    if watch == "looking":
+        names.update(policy.EXECUTING)
+    for name in names:
+        _add(made, pyseccomp.NOTIFY, name)
+    for name, argument in policy.OPENING:
+        names.add(name)
+        _add_masked(made, pyseccomp.NOTIFY, name, argument, making[-1], making)
+        if sandbox:
+            _add_masked(made, pyseccomp.ALLOW, name, argument, making[-1], (0,))
+    name, argument, option = policy.KEEPING
+    _add(made, pyseccomp.NOTIFY, name, pyseccomp.Arg(argument, pyseccomp.EQ, option))
+    if sandbox:
+        _add(made, pyseccomp.ALLOW, name, pyseccomp.Arg(argument, pyseccomp.NE, option))
+    names.add(name)
+    return names | _add_limiting(made, sandbox=sandbox)
+
+
+def _add_limiting(made: Any, *, sandbox: bool) -> set[str]:
+    """To set the limit in which we keep something succeeds, and does nothing."""
+    import pyseccomp
+
+    for name, argument in policy.LIMITING:
+        ours = pyseccomp.Arg(argument, pyseccomp.EQ, policy.LOCKS)
+        new = argument + 1
+        _add(made, pyseccomp.ERRNO(0), name, ours, pyseccomp.Arg(new, pyseccomp.NE, 0))
+        if sandbox:
+            _add(made, pyseccomp.ALLOW, name, ours, pyseccomp.Arg(new, pyseccomp.EQ, 0))
+            others = pyseccomp.Arg(argument, pyseccomp.NE, policy.LOCKS)
+            _add(made, pyseccomp.ALLOW, name, others)
+    return {name for name, _ in policy.LIMITING}
+
+
+def _add_masked(
+    made: Any, action: int, name: str, argument: int, mask: int, values: Iterable[int]
+) -> None:
+    import pyseccomp
+
+    for value in values:
+        _add(made, action, name, pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, mask, value))
 
 
 def _add(made: Any, action: int, name: str, *arguments: Any) -> None:

@@ -1,0 +1,8 @@
+"""System calls of a step that the kernel hands over to us, and what is answered.
+
+In a user namespace no process may make a device, and in one with a single id no file can get
+another owner and no process another user. So these calls are answered here: what was wanted is
+recorded, and told to those who ask. Read in this order: `calls`, `notifications`, `process`,
+`identity`, `identities`, then `listener`, which knows who answers what: `nodes`, `owners`, `ids`,
+`looks`.
+"""

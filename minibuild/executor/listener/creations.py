@@ -1,0 +1,180 @@
+"""Calls that make files, where the process is not the root that the kernel takes it for.
+
+We make the file, as the call would, and record whose it is before the process can go on. What a
+process makes that never changed its ids, the kernel makes: that is right as it is.
+"""
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable
+from typing import NoReturn
+
+from minibuild.executor.listener import process
+from minibuild.executor.listener.identities import Identities
+from minibuild.executor.listener.identity import Identity
+from minibuild.executor.listener.notifications import Notification, Notifications
+from minibuild.executor.listener.owned import Owned
+from minibuild.executor.listener.process import Processes
+from minibuild.linux.descriptors import closing_fd
+
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ITSELF = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_HOW = struct.Struct("=QQQ")  # linux/openat2.h: flags, mode, resolve.
+_OTHERWISE = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_PATH
+
+
+class Sent(Exception):
+    """The call has its answer already."""
+
+
+class CreatingCalls:
+    """Answers them."""
+
+    __slots__ = ("_identities", "_notifications", "_owned", "_processes")
+
+    def __init__(
+        self,
+        notifications: Notifications,
+        processes: Processes,
+        identities: Identities,
+        owned: Owned,
+    ) -> None:
+        self._notifications = notifications
+        self._processes = processes
+        self._identities = identities
+        self._owned = owned
+
+    def mkdir(self, call: Notification, directory: int, address: int, mode: int) -> int | None:
+        """mkdirat(2)."""
+        return self._make(
+            call, directory, address, mode, lambda fd, name: os.mkdir(name, 0o700, dir_fd=fd)
+        )
+
+    def mknod(self, call: Notification, directory: int, address: int, mode: int) -> int | None:
+        """mknodat(2) of all but devices."""
+        kind = stat.S_IFMT(mode) or stat.S_IFREG
+        return self._make(
+            call,
+            directory,
+            address,
+            mode,
+            lambda fd, name: os.mknod(name, kind | 0o600, dir_fd=fd),
+        )
+
+    def symlink(self, call: Notification, directory: int, target: int, address: int) -> int | None:
+        """symlinkat(2)."""
+
+        def make(fd: int, name: str) -> None:
+            os.symlink(self._processes.read_path(call.pid, target), name, dir_fd=fd)
+
+        return self._make(call, directory, address, None, make)
+
+    def open(
+        self,
+        call: Notification,
+        directory: int,
+        address: int,
+        flags: int,
+        mode: int,
+        resolve: int = 0,
+    ) -> int | None:
+        """openat(2) that makes a file. One that is there already the kernel opens, also one that we
+        have just made, unless the call is to make it itself."""
+        identity = self._identities.of(call.pid)
+        if identity.makes_files_of_root or flags & os.O_PATH:
+            return None
+        path = self._processes.read_path(call.pid, address)
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            self._open_nameless(call, directory, path, flags, mode, resolve)
+        if not flags & os.O_CREAT or not process.names_entry(path):
+            return None
+        parent_fd, name = self._processes.open_parent(call.pid, directory, path, resolve)
+        with closing_fd(parent_fd):
+            if not flags & os.O_EXCL and _is_there(parent_fd, name):
+                return None
+            mode &= 0o7777 & ~_umask(call.pid)
+            if not self._notifications.valid(call):
+                return None
+            # Open as the call would have it, for one that gets this file.
+            made = os.open(name, flags & ~_OTHERWISE | _NEW, 0o600, dir_fd=parent_fd)
+            with closing_fd(made):
+                os.fchmod(made, mode)
+                self._own(identity, parent_fd, made)
+                if flags & os.O_EXCL:
+                    self._send(call, made, flags)
+        return None
+
+    def open2(
+        self, call: Notification, directory: int, address: int, how: int, size: int
+    ) -> int | None:
+        """openat2(2)."""
+        if size < _HOW.size or self._identities.of(call.pid).makes_files_of_root:
+            return None
+        flags, mode, resolve = _HOW.unpack(self._processes.read(call.pid, how, _HOW.size))
+        return self.open(call, directory, address, flags, mode, resolve)
+
+    def _open_nameless(
+        self, call: Notification, directory: int, path: str, flags: int, mode: int, resolve: int
+    ) -> NoReturn:
+        """A file that has no name yet, and may get one."""
+        if not path:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        # As the parent of a name that is made there.
+        parent_fd, _ = self._processes.open_parent(call.pid, directory, f"{path}/.", resolve)
+        with closing_fd(parent_fd):
+            mode &= 0o7777 & ~_umask(call.pid)
+            with closing_fd(os.open(".", flags | os.O_CLOEXEC, mode, dir_fd=parent_fd)) as made:
+                self._own(self._identities.of(call.pid), parent_fd, made)
+                self._send(call, made, flags)
+
+    def _send(self, call: Notification, made: int, flags: int) -> NoReturn:
+        kept = bool(flags & os.O_CLOEXEC)
+        self._notifications.answer_with_file(call, made, close_on_exec=kept)
+        raise Sent
+
+    def _make(
+        self,
+        call: Notification,
+        directory: int,
+        address: int,
+        mode: int | None,
+        make: Callable[[int, str], None],
+    ) -> int | None:
+        identity = self._identities.of(call.pid)
+        if identity.makes_files_of_root:
+            return None
+        path = self._processes.read_path(call.pid, address).rstrip("/")
+        if not process.names_entry(path):
+            return None
+        parent_fd, name = self._processes.open_parent(call.pid, directory, path)
+        with closing_fd(parent_fd):
+            if not self._notifications.valid(call):
+                return None
+            make(parent_fd, name)
+            with closing_fd(os.open(name, _ITSELF, dir_fd=parent_fd)) as made:
+                if mode is not None:
+                    # A directory has got that of its parent.
+                    kept = os.stat(made).st_mode & stat.S_ISGID
+                    os.chmod(f"self/fd/{made}", mode & 0o7777 & ~_umask(call.pid) | kept)
+                self._own(identity, parent_fd, made)
+        return 0
+
+    def _own(self, identity: Identity, parent_fd: int, made: int) -> None:
+        gid = identity.group.filesystem
+        if os.stat(parent_fd).st_mode & stat.S_ISGID:
+            _, gid = self._owned.owner(parent_fd)
+        self._owned.give(made, identity.user.filesystem, gid)
+
+
+def _is_there(dir_fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _umask(pid: int) -> int:
+    return int(process.status(pid)["Umask"], 8)

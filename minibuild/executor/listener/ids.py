@@ -1,0 +1,132 @@
+"""Calls that change the ids of a process, and those that ask for them.
+
+See credentials(7). A process that never changed its ids is left to the kernel, which says 0.
+"""
+
+import errno
+import os
+import struct
+
+from minibuild.executor.listener import process
+from minibuild.executor.listener.identities import Identities
+from minibuild.executor.listener.identity import (
+    KEEP,
+    ROOT,
+    changed,
+    executing,
+    with_capabilities,
+    with_groups,
+)
+from minibuild.executor.listener.notifications import Notification, Notifications
+from minibuild.executor.listener.owned import Owned
+from minibuild.executor.listener.process import Processes
+from minibuild.linux.descriptors import closing_fd
+
+_MOST_GROUPS = 65536
+ASKED = {
+    "getuid": ("user", "real"),
+    "geteuid": ("user", "effective"),
+    "getgid": ("group", "real"),
+    "getegid": ("group", "effective"),
+}
+
+
+class IdCalls:
+    """Answers them."""
+
+    __slots__ = ("_identities", "_notifications", "_owned", "_processes")
+
+    def __init__(
+        self,
+        notifications: Notifications,
+        processes: Processes,
+        identities: Identities,
+        owned: Owned,
+    ) -> None:
+        self._notifications = notifications
+        self._processes = processes
+        self._identities = identities
+        self._owned = owned
+
+    def change(self, call: Notification, name: str) -> int:
+        """setuid(2) and the like."""
+        now = self._identities.of(call.pid)
+        new = changed(now, name, *call.arguments)
+        if new != now:
+            self._identities.give(call.pid, new)
+        if name in ("setfsuid", "setfsgid"):
+            return (now.user if name == "setfsuid" else now.group).filesystem
+        return 0
+
+    def ask(self, call: Notification, name: str) -> int | None:
+        """getuid(2) and the like."""
+        now = self._identities.of(call.pid)
+        if now is ROOT:
+            return None
+        kind, which = ASKED[name]
+        return int(getattr(getattr(now, kind), which))
+
+    def ask_three(self, call: Notification, name: str) -> int | None:
+        """getresuid(2), getresgid(2)."""
+        now = self._identities.of(call.pid)
+        if now is ROOT:
+            return None
+        ids = now.user if name == "getresuid" else now.group
+        with closing_fd(process.open_memory(call.pid)) as fd:
+            if not self._notifications.valid(call):
+                return None
+            for address, id_ in zip(call.arguments[:3], ids[:3], strict=True):
+                process.write(fd, address, struct.pack("=I", id_))
+        return 0
+
+    def setgroups(self, call: Notification) -> int:
+        count = call.arguments[0] & KEEP
+        if count > _MOST_GROUPS:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        data = self._processes.read(call.pid, call.arguments[1], 4 * count) if count else b""
+        groups = struct.unpack(f"={count}I", data)
+        now = self._identities.of(call.pid)
+        new = with_groups(now, tuple(sorted(groups)))  # The kernel sorts them, too.
+        if new != now:
+            self._identities.give(call.pid, new)
+        return 0
+
+    def getgroups(self, call: Notification) -> int | None:
+        now = self._identities.of(call.pid)
+        if now is ROOT:
+            return None
+        size, address = process.signed(call.arguments[0]), call.arguments[1]
+        count = len(now.groups)
+        if size < 0 or 0 < size < count:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if size:
+            with closing_fd(process.open_memory(call.pid)) as fd:
+                if not self._notifications.valid(call):
+                    return None
+                process.write(fd, address, struct.pack(f"={count}I", *now.groups))
+        return count
+
+    def execute(self, call: Notification, directory: int, address: int, flags: int = 0) -> None:
+        """execveat(2) of a set-user-id program by another user than root: the kernel goes on with
+        it. Only the ids change, also if it is not found to be a program in the end."""
+        now = self._identities.of(call.pid)
+        if now is ROOT:
+            return
+        path = self._processes.read_path(call.pid, address)
+        with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
+            found = self._owned.seen(os.stat(fd), f"self/fd/{fd}", fd)
+        ambient = now.keeps and int(process.status(call.pid)["CapAmb"], 16) != 0
+        new = executing(now, found.st_mode, found.st_uid, found.st_gid, ambient=ambient)
+        if new != now and found.st_mode & 0o111:
+            self._identities.give(call.pid, new)
+
+    def keep(self, call: Notification) -> None:
+        """prctl(2) with PR_SET_KEEPCAPS, which the kernel goes on with."""
+        now = self._identities.of(call.pid)
+        new = with_capabilities(now, bool(call.arguments[1]))
+        if new != now:
+            self._identities.give(call.pid, new)
+
+    def root(self, call: Notification) -> None:
+        """chroot(2), which the kernel goes on with."""
+        self._processes.rooted = True

@@ -1,0 +1,85 @@
+"""Answers what a step asks of the kernel and is handed over to us.
+
+Comes in: the descriptor on which the kernel hands over the calls that the filter names
+(`seccomp.policy`). Goes out: answers, and records in the step's tree.
+
+Where the kernel goes on with a call, as if nothing had been, nothing depends on what we read: a
+process that changes its memory or its directories meanwhile (another thread may, at any time) gets
+the kernel's own answer. What we do ourselves we do inside the step, on what we opened, with no
+more power than the step has over its own files. See seccomp_unotify(2).
+"""
+
+import errno
+import select
+import struct
+
+from minibuild.executor.listener.answers import Handler, looking, making, owning
+from minibuild.executor.listener.calls import this_machine
+from minibuild.executor.listener.creations import CreatingCalls, Sent
+from minibuild.executor.listener.identities import Identities
+from minibuild.executor.listener.ids import IdCalls
+from minibuild.executor.listener.inside import Inside
+from minibuild.executor.listener.looks import StatCalls
+from minibuild.executor.listener.nodes import DeviceCalls
+from minibuild.executor.listener.notifications import Notification, Notifications
+from minibuild.executor.listener.owned import Owned
+from minibuild.executor.listener.owners import ChownCalls
+from minibuild.executor.listener.process import Processes
+from minibuild.executor.wire import Watching
+from minibuild.linux.recorded import Records
+
+
+class StepListener:
+    """Answers the calls of one step, until it has ended."""
+
+    __slots__ = ("_handlers", "_looking", "_notifications")
+
+    def __init__(
+        self, fd: int, stderr: int, inside: Inside, records: Records, watching: Watching
+    ) -> None:
+        machine = this_machine()
+        assert machine is not None
+        self._notifications = notifications = Notifications(fd)
+        processes = Processes(rooted=watching.rooted)
+        owned = Owned(records, inside, simple=not (watching.devices or watching.special))
+        identities = Identities()
+        looks = looking(StatCalls(notifications, processes, owned, machine))
+        ours = (notifications, processes, identities, owned)
+        known = {
+            **looks,
+            **making(DeviceCalls(*ours, inside.root_fd, stderr), CreatingCalls(*ours)),
+            **owning(ChownCalls(*ours), IdCalls(*ours)),
+        }
+        self._handlers: dict[tuple[int, int], Handler] = {
+            key: known[name] for key, name in machine.calls.items()
+        }
+        self._looking = {key for key, name in machine.calls.items() if name in looks}
+
+    def serve(self) -> None:
+        """Take one call after the other."""
+        poll = select.poll()
+        poll.register(self._notifications.fd, select.POLLIN)
+        while True:
+            ((_, what),) = poll.poll()
+            if not what & select.POLLIN:
+                return  # No process has the filter any more (Linux 5.9).
+            call = self._notifications.receive()
+            if call is not None:
+                self._answer(call)
+
+    def _answer(self, call: Notification) -> None:
+        key = (call.arch, call.number)
+        handler = self._handlers.get(key)
+        result = None
+        try:
+            if handler is not None:
+                result = handler(call)
+        except Sent:
+            return
+        except OSError as error:
+            # Whatever is wrong with a look, the kernel says it.
+            if key not in self._looking:
+                result = -(error.errno or errno.EPERM)
+        except (LookupError, ValueError, OverflowError, struct.error):
+            pass  # /proc says half of it: the process is about to end, or hides something.
+        self._notifications.answer(call, result)

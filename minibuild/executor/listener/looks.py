@@ -1,0 +1,92 @@
+"""Calls that look at files: stat(2) and its kind.
+
+A process is shown a device where a placeholder is, and the recorded owner of a file. In all other
+cases the kernel goes on with the call. Nearly all looks are of that kind, so it is found out first
+whether the file has a record at all: that takes one call, by its path.
+"""
+
+import errno
+import os
+
+from minibuild.executor.listener import process
+from minibuild.executor.listener.calls import Machine, packed_stat, packed_statx
+from minibuild.executor.listener.notifications import Notification, Notifications
+from minibuild.executor.listener.owned import Owned
+from minibuild.executor.listener.process import Processes
+from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
+from minibuild.linux.xattr import OWNER
+
+
+class StatCalls:
+    """Answers them."""
+
+    __slots__ = ("_machine", "_notifications", "_owned", "_processes")
+
+    def __init__(
+        self, notifications: Notifications, processes: Processes, owned: Owned, machine: Machine
+    ) -> None:
+        self._notifications = notifications
+        self._processes = processes
+        self._owned = owned
+        self._machine = machine
+
+    def stat(
+        self,
+        call: Notification,
+        directory: int,
+        address: int,
+        into: int,
+        flags: int = 0,
+        *,
+        extended: bool = False,
+    ) -> int | None:
+        """Any of them, as fstatat(2); `extended` is for the result of statx(2)."""
+        processes = self._processes
+        path = processes.read_path(call.pid, address) if address else ""
+        if self._owned.simple and not processes.rooted:
+            # Without a path it is the open file that is meant, if anything.
+            name = processes.path(call.pid, directory, path) if path else ""
+            follow = not flags & AT_SYMLINK_NOFOLLOW
+            if not _is_recorded(
+                name or process.base(call.pid, directory), follow=follow or not path
+            ):
+                return None
+        with closing_fd(processes.open_at(call.pid, directory, path, flags)) as fd:
+            seen = self._owned.seen(found := os.stat(fd), f"self/fd/{fd}", fd)
+            return self._show(call, found, seen, into, extended=extended)
+
+    def fstat(self, call: Notification, number: int, into: int) -> int | None:
+        """fstat(2)."""
+        target = process.base(call.pid, number)
+        if self._owned.simple and not _is_recorded(target, follow=True):
+            return None
+        found = os.stat(target)
+        return self._show(call, found, self._owned.seen(found, target, -1), into, extended=False)
+
+    def _show(
+        self,
+        call: Notification,
+        found: os.stat_result,
+        seen: os.stat_result,
+        into: int,
+        *,
+        extended: bool,
+    ) -> int | None:
+        if seen is found:
+            return None
+        data = packed_statx(seen) if extended else packed_stat(self._machine, seen)
+        with closing_fd(process.open_memory(call.pid)) as fd:
+            # In this order: what is open is the memory of one process, whatever its number becomes,
+            # and of the right one if it still waits now.
+            if self._notifications.valid(call) and process.write(fd, into, data):
+                return 0
+        return None
+
+
+def _is_recorded(path: str, *, follow: bool) -> bool:
+    try:
+        os.getxattr(path, OWNER, follow_symlinks=follow)
+    except OSError as error:
+        return error.errno == errno.ERANGE
+    return True

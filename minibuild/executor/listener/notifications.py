@@ -1,0 +1,88 @@
+"""The descriptor on which the kernel hands calls over, as in seccomp_unotify(2).
+
+Comes in: the descriptor. Goes out: calls, one by one, each of which waits for its answer.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+
+from minibuild.startup.tuples import NamedTuple
+
+# linux/seccomp.h: struct seccomp_notif, seccomp_notif_resp and seccomp_notif_addfd, and the
+# requests of ioctl(2).
+_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+_RESPONSE = struct.Struct("=QqiI")
+_ADD = struct.Struct("=QIIII")
+_RECV, _SEND, _ID_VALID, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40082104
+_ADD_FD = 0x40182103
+_CONTINUE = 1
+_SYNC_WAKE_UP = 1
+_ADD_AND_SEND = 2
+
+
+class Notification(NamedTuple):
+    """A call that is handed over. `pid` is a thread's number, good as long as `id` is valid."""
+
+    id: int
+    pid: int
+    number: int
+    arch: int
+    arguments: tuple[int, ...]
+
+
+class Notifications:
+    """`fd` is for poll(2)."""
+
+    __slots__ = ("_buffer", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._buffer = bytearray(_NOTIFICATION.size)
+        try:
+            # The two take turns: let the kernel switch at once (Linux 6.6).
+            fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Calls that are still handed over fail with ENOSYS."""
+        os.close(self.fd)
+
+    def receive(self) -> Notification | None:
+        """The next call; None if its process was killed meanwhile."""
+        buffer = self._buffer
+        buffer[:] = bytes(_NOTIFICATION.size)  # The kernel takes no other.
+        try:
+            fcntl.ioctl(self.fd, _RECV, buffer, True)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINTR):
+                raise
+            return None
+        id_, pid, _, number, arch, _, *arguments = _NOTIFICATION.unpack(buffer)
+        return Notification(id_, pid, number, arch, tuple(arguments))
+
+    def answer(self, call: Notification, result: int | None) -> None:
+        """Let the call return this, -errno being an error; None: let the kernel go on with it."""
+        value, code, flags = (0, 0, _CONTINUE) if result is None else (result, 0, 0)
+        if result is not None and result < 0:
+            value, code = 0, result
+        try:
+            fcntl.ioctl(self.fd, _SEND, _RESPONSE.pack(call.id, value, code, flags))
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def answer_with_file(self, call: Notification, fd: int, *, close_on_exec: bool) -> None:
+        """Let the call return a copy of this open file (Linux 5.14)."""
+        flags = os.O_CLOEXEC if close_on_exec else 0
+        fcntl.ioctl(self.fd, _ADD_FD, _ADD.pack(call.id, _ADD_AND_SEND, fd, 0, flags))
+
+    def valid(self, call: Notification) -> bool:
+        """Whether the process still waits: else its number may be that of another one by now."""
+        try:
+            fcntl.ioctl(self.fd, _ID_VALID, struct.pack("=Q", call.id))
+        except OSError:
+            return False
+        return True
