@@ -130,3 +130,13 @@ def test_of_an_unknown_kind(made: Host) -> None:
     assert found is not None and found.found.startswith("of an unknown kind")
     shown = found.advice.splitlines()
     assert [line.split(":")[0].strip() for line in shown[1:]] == list(FORMS)
+
+
+def test_steps_that_can_do_without(made: Host) -> None:
+    """Namespaces would be better; what /proc shows makes no difference."""
+    made.status(seccomp=2, mounts=MASKED)
+    found = container(POD, works=False, own_root=True, uid=0, root=str(made.root))
+    assert found is not None and found.advice.splitlines() == [
+        "with namespaces, several RUNs can run at once, and none sees this container. Write",
+        "  Kubernetes: securityContext: {seccompProfile: {type: Unconfined}}",
+    ]

@@ -41,8 +41,8 @@ def made(tmp_path: Path, image: Path, context: Path) -> Iterator[Pod]:
 
 def test_images_are_those_of_namespaces(made: Pod, context: Path, cli: Cli) -> None:
     assert "own-root: each RUN gets / of this container" in made.sh("minibuild doctor")
-    for name in CASES:
-        assert made.digest(name) == digest_here(cli, context, name), name
+    for name, case in CASES.items():
+        assert made.digest(case) == digest_here(cli, context, case), name
     # And the container is as it was.
     assert made.sh("ls -A / /etc /minibuild/roots").split() == (
         "/: busybox dev etc minibuild proc root run sys tmp var work "

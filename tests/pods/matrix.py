@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import Cli
-from tests.pods.cases import CASES, Case, dockerfile
+from tests.pods.cases import Case, dockerfile
 from tests.support import busybox, ci_image
 from tests.support.containers import KINDS, Container, container
 
@@ -28,7 +28,7 @@ def write_context(folder: Path) -> Path:
     assert binary is not None
     busybox.write_tar(binary, str(folder / "rootfs.tar"))
     (folder / "a").write_text("a")
-    (folder / ".dockerignore").write_text("rootfs.tar\n!rootfs.tar\nkey*\nout\nlog\nDockerfile*\n")
+    (folder / ".dockerignore").write_text("key*\nout\nlog\nDockerfile*\n")
     call = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")]
     subprocess.run(call, check=True)
     for where, _, names in os.walk(folder):
@@ -50,9 +50,8 @@ def _digest(context: Path) -> str:
     return digest
 
 
-def digest_here(cli: Cli, context: Path, name: str) -> str:
+def digest_here(cli: Cli, context: Path, case: Case) -> str:
     """The digest of a case, built on this host."""
-    case = CASES[name]
     (context / "Dockerfile").write_text(dockerfile(case, cache=os.urandom(4).hex()))
     cli("build", *flags(case), ".", cwd=str(context))
     return _digest(context)
@@ -75,10 +74,9 @@ class Pod:
         words = " ".join(f"'{word}'" for word in given)
         return self.sh(f"minibuild build --progress=plain {words} .", code)
 
-    def digest(self, name: str) -> str:
+    def digest(self, case: Case, *more: str) -> str:
         """The digest of a case, built in it."""
-        case = CASES[name]
-        self.build(dockerfile(case, cache=os.urandom(4).hex()), *flags(case))
+        self.build(dockerfile(case, cache=os.urandom(4).hex()), *flags(case), *more)
         return _digest(self.context)
 
 

@@ -80,6 +80,7 @@ class Container:
     def __init__(self, folder: Path, root: Path, kind: Kind, env: Mapping[str, str]) -> None:
         self.folder, self.root, self.kind, self.env = folder, root, kind, env
         self.binds: dict[str, str] = {}
+        self.patience_s = _PATIENCE_S
         self._count = 0
 
     def spec(self, argv: Sequence[str]) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class Container:
         """Run a command to its end; its output. `code` None is any."""
         with self.start(*argv) as process:
             try:
-                out = process.communicate(timeout=_PATIENCE_S)[0]
+                out = process.communicate(timeout=self.patience_s)[0]
             except BaseException:
                 subprocess.run(["runc", "delete", "--force", self._name()], check=False)
                 raise
