@@ -125,9 +125,8 @@ class StubMaker:
             if path not in self.touched and not self._in_upper(path):
                 found = os.stat(f"/{path}")
                 mode = stat.S_IMODE(found.st_mode)
-                self.touched[path] = Touched(
-                    path, mode, found.st_uid, found.st_gid, _xattrs(f"/{path}")
-                )
+                owner, time = (found.st_uid, found.st_gid), found.st_mtime_ns
+                self.touched[path] = Touched(path, mode, *owner, time, _xattrs(f"/{path}"))
         first = target.strip("/").split("/")[len(parts) : len(parts) + 1]
         return self._in_upper("/".join(parts + first))
 
@@ -227,7 +226,12 @@ def _remove(dir_fd: int, name: str, stub: Stub) -> None:
 def _drop_copy(dir_fd: int, name: str, touched: Touched) -> None:
     """Remove a directory that was copied up, if it is empty and says nothing new."""
     found = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    same = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == touched[1:4]
+    same = touched[1:5] == (
+        stat.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        found.st_mtime_ns,
+    )
     path = f"/proc/self/fd/{dir_fd}/{name}"
     if not stat.S_ISDIR(found.st_mode) or not same or _xattrs(path) != touched.xattrs:
         return

@@ -60,6 +60,7 @@ class Touched(NamedTuple):
     mode: int
     uid: int
     gid: int
+    mtime_ns: int
     xattrs: tuple[tuple[str, bytes], ...] = ()
 
 

@@ -316,6 +316,7 @@ MOUNT_CASES: dict[str, tuple[StepMount, str, str, list[str]]] = {
         "440:5:6",
         [],
     ),
+    "secret below a time": (SecretFile("/etc/tok", b"x"), "touch -d @5 /etc", "", ["etc"]),
     "secret over a file": (SecretFile("/etc/passwd", b"x"), "cat /etc/passwd", "x", []),
     "secret through a symlink": (
         SecretFile("/link/tok", b"x"),
