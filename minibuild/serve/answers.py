@@ -8,7 +8,7 @@ Read next: `build`.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.rpc import CANCELLED, UNKNOWN, Failure
@@ -20,12 +20,13 @@ from minibuild.session.request import BuildResult, Output
 _NAME = "image.name"
 
 
-def failure_of(error: BuildError, failed: Digest | None = None) -> Failure:
-    """A build's error as a client understands it. `failed` is the step that failed."""
+def failure_of(error: BuildError, failed: Digest | None = None, definition: Any = None) -> Failure:
+    """A build's error as a client understands it. `failed` is the step that failed, of the client's
+    own `definition` if it has one."""
     if isinstance(error, Cancelled):
         return Failure("context canceled", CANCELLED)
-    details = []
-    if error.span is not None and error.source is not None:
+    details = [] if definition is None else list(_places(definition, failed))
+    if not details and error.span is not None and error.source is not None:
         lines = range(error.span.first, error.span.last + 1)
         ranges = [{"start": {"line": line}, "end": {"line": line}} for line in lines]
         info = {
@@ -42,6 +43,21 @@ def failure_of(error: BuildError, failed: Digest | None = None) -> Failure:
         return Failure(error.message, UNKNOWN, details)
     hint = f" ({error.hint})" if error.hint else ""
     return Failure(f"{error.message}{hint}", UNKNOWN, details)
+
+
+def _places(definition: Any, failed: Digest | None) -> Iterator[tuple[str, bytes]]:
+    """The places that a step of a definition comes from, in texts of the client."""
+    from google.protobuf.json_format import MessageToDict
+
+    source = definition.Source
+    known = source.locations[failed].locations if failed in source.locations else ()
+    for location in reversed(known):  # The last one wraps those before it.
+        if location.sourceIndex < len(source.infos):
+            info, *ranges = (
+                MessageToDict(message, preserving_proto_field_name=True)
+                for message in (source.infos[location.sourceIndex], *location.ranges)
+            )
+            yield _detail("errdefs.Source", {"info": info, "ranges": ranges})
 
 
 def _detail(kind: str, value: Mapping[str, Any]) -> tuple[str, bytes]:

@@ -327,7 +327,8 @@ class Build:
         except BuildError as error:
             if error.source is None and error.span is not None:
                 error.source = prepared.sources.get(error.span.file)
-            raise failure_of(error, self.status.failed) from None
+            definition = prepared.definition if prepared.request.graphs else None
+            raise failure_of(error, self.status.failed, definition) from None
 
     # --- its outputs ---
 

@@ -184,6 +184,33 @@ def test_what_makes_no_sense_of_a_result(server: Any, tmp_path: Path, context: P
             client.build({}, [("oci", {})], b"", metadata=metadata)
 
 
+def test_places_of_a_clients_own(server: Any, tmp_path: Path, context: Path) -> None:
+    """A step that fails names all places that the client gave it, in the client's texts."""
+    op = TYPES["Op"]()
+    action = op.file.actions.add(input=-1, secondaryInput=-1, output=0)
+    action.mkdir.path, action.mkdir.mode, action.mkdir.timestamp = "/a/b", 0o755, -1
+    made, end = TYPES["Definition"](), TYPES["Op"]()
+    digest = f"sha256:{hashlib.sha256(op.SerializeToString()).hexdigest()}"
+    end.inputs.add(digest=digest)
+    getattr(made, "def").extend([op.SerializeToString(), end.SerializeToString()])
+    made.Source.infos.add(filename="f", data=b"text", language="mine")
+    for line in (3, 5):
+        place = made.Source.locations[digest].locations.add(sourceIndex=0)
+        place.ranges.add().start.line = line
+    client = client_of(server, tmp_path / "c", context)
+    with pytest.raises(grpc.RpcError) as failed:
+        client.build({}, [("tar", {})], made.SerializeToString())
+    status = dict(failed.value.trailing_metadata())["grpc-status-details-bin"]
+    found = [
+        json.loads(detail.value)
+        for detail in TYPES["RpcStatus"].FromString(status).details
+        if "errdefs.Source" in detail.type_url
+    ]
+    info = {"filename": "f", "data": "dGV4dA==", "language": "mine"}
+    assert [one["info"] for one in found] == [info, info]
+    assert [one["ranges"] for one in found] == [[{"start": {"line": n}}] for n in (5, 3)]
+
+
 def test_policies_are_refused(server: Any, tmp_path: Path, context: Path) -> None:
     """At once, also for calls of the gateway, which wait for a build that is to come."""
     client = client_of(server, tmp_path / "c", context)
