@@ -40,6 +40,7 @@ _BUILT_IN = "dockerfile.v0"
 _OFFICIAL = "docker/dockerfile"
 _NAMED = "context:"
 _LOCAL = "local://"
+_INPUT = "input:"
 _SCHEMES = ("docker-image", "oci-layout", "local", "input")
 LOCALS = (MAIN, "dockerfile")
 """Folders of a client that may be results of other builds of it."""
@@ -110,9 +111,16 @@ class Definition:
                     name = key.removeprefix(_NAMED).partition("::")[0]
                     yield name, value.removeprefix(prefix)
 
-    def inputs(self) -> dict[str, str]:
-        """Contexts that are results of other builds of the client, and their names there."""
-        return dict(self._named("input://"))
+    def inputs(self) -> Mapping[str, Mapping[str, str]]:
+        """Contexts that are results of other builds of the client: for each their names there, by
+        platforms; for any platform, if that is empty."""
+        found: dict[str, dict[str, str]] = {}
+        for key, value in self.attributes.items():
+            if key.startswith(_NAMED) and value.startswith(_INPUT):
+                name, _, platform = key.removeprefix(_NAMED).partition("::")
+                there = value.removeprefix(_INPUT).removeprefix("//")
+                found.setdefault(name, {})[platform] = there
+        return found
 
     def layouts(self) -> dict[str, str]:
         """Contexts that are images in OCI layouts of the client, and their addresses there."""

@@ -7,11 +7,9 @@ this.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minibuild.buildkit.rpc import Failure
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform
@@ -25,12 +23,13 @@ from minibuild.serve.definition import (
     check_frontend,
     question,
 )
+from minibuild.serve.inputs import input_folder, input_images
 from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import CONFIG, PLATFORMS, ResultPart, common_options, prepare
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
-from minibuild.session.request import BuildRequest, Output
+from minibuild.session.request import BuildRequest
 from minibuild.startup.tuples import NamedTuple
 
 Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
@@ -67,11 +66,11 @@ class Gateway:
         from tempfile import mkdtemp
 
         method = question(attributes)
-        folders = {name: _folder(build, inputs[name]) for name in LOCALS if name in inputs}
+        folders = {name: input_folder(build, inputs[name]) for name in LOCALS if name in inputs}
         place = mkdtemp(prefix="definition-", dir=build.folder)
         definition = Definition(attributes, place, folders)
         definition.fetch(build)
-        contexts = _inputs(build, definition, inputs)
+        contexts = input_images(build, definition.inputs(), inputs, attributes)
         contexts.update(fetch_contexts(build, definition.layouts()))
         made = definition.request(
             {**common_options(build), "contexts": contexts}, build.builder.environment
@@ -136,39 +135,6 @@ def _offer(build: Build, ref: Any, prepared: Prepared, definition: Any) -> None:
     ref.id = build.add(prepared)
     getattr(ref, "def").CopyFrom(definition)
     build.builder.offer(definition, build, ref.id)
-
-
-def _made(build: Build, definition: Any, output: Output) -> None:
-    """Write what a definition gives. It may be the result of another build of the client."""
-    offered = build.builder.offered(definition)
-    other, result = offered or (
-        build,
-        build.add(prepare(build, ResultPart(definition, host_platform()))),
-    )
-    other.solve(result, [output])
-
-
-def _folder(build: Build, definition: Any) -> str:
-    """A folder with what a definition gives. Raises `Failure`."""
-    from tempfile import mkdtemp
-
-    if not getattr(definition, "def"):
-        raise Failure("invalid nil input definition to definition op")
-    folder = mkdtemp(prefix="input-", dir=build.folder)
-    _made(build, definition, Output("local", folder))
-    return folder
-
-
-def _inputs(build: Build, definition: Definition, given: Mapping[str, Any]) -> dict[str, str]:
-    """Contexts that are results of builds of the client, as layouts in our folder."""
-    found = {}
-    for number, (name, key) in enumerate(definition.inputs().items()):
-        if key not in given:
-            raise Failure(f"the input {key} is not there")
-        layout = os.path.join(build.folder, f"input-{number}")
-        _made(build, given[key], Output("oci", layout, {"tar": "false", "name": "input"}))
-        found[name] = f"oci-layout://{layout}:latest"
-    return found
 
 
 def _cache_imports(build: Build, request: Any, attributes: Mapping[str, str]) -> Sequence[Any]:

@@ -34,7 +34,7 @@ def _ended(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("Action") not in ("pass", "fail"):
             continue
-        *parts, last = event.get("Test", "").split("/") if event.get("Test") else [""]
+        *parts, last = event.get("Test", "").split("/")
         # A test of the framework ends with the sandbox that it ran in; what stands behind it are
         # its parts.
         if last.startswith(_SANDBOX):
@@ -66,10 +66,9 @@ def main(words: list[str]) -> int:
             for test, passed in results(file).items():
                 found[test] = found.get(test, True) and passed
     lost, new = compared(found, known())
-    for mark, names in (("lost", lost), ("new", new)):
-        for name in names:
-            print(f"{mark} {name}")
-    print(f"{sum(found.values())} of {len(found)} passed; {len(lost)} lost, {len(new)} new")
+    lines = [f"{mark} {name}" for mark, names in (("lost", lost), ("new", new)) for name in names]
+    lines.append(f"{sum(found.values())} of {len(found)} passed; {len(lost)} lost, {len(new)} new")
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     if update:
         PASSES.write_text(added(PASSES.read_text(), new))
     return 1 if lost else 0

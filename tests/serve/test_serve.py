@@ -1,5 +1,6 @@
 """`minibuild serve`, as a client sees it: builds, outputs, questions, errors, the end."""
 
+import base64
 import hashlib
 import json
 import os
@@ -209,6 +210,39 @@ def test_places_of_a_clients_own(server: Any, tmp_path: Path, context: Path) -> 
     info = {"filename": "f", "data": "dGV4dA==", "language": "mine"}
     assert [one["info"] for one in found] == [info, info]
     assert [one["ranges"] for one in found] == [[{"start": {"line": n}}] for n in (5, 3)]
+
+
+def file_of(data: bytes) -> bytes:
+    """A definition of one file, /f."""
+    op, end, made = TYPES["Op"](), TYPES["Op"](), TYPES["Definition"]()
+    action = op.file.actions.add(input=-1, secondaryInput=-1, output=0)
+    action.mkfile.path, action.mkfile.mode, action.mkfile.data = "/f", 0o644, data
+    action.mkfile.timestamp = -1
+    end.inputs.add(digest=f"sha256:{hashlib.sha256(op.SerializeToString()).hexdigest()}")
+    getattr(made, "def").extend([op.SerializeToString(), end.SerializeToString()])
+    return bytes(made.SerializeToString())
+
+
+def test_inputs_for_several_platforms(server: Any, tmp_path: Path, context: Path) -> None:
+    """Each platform stands on its own; the config of an image comes beside its definition."""
+    (context / "Dockerfile").write_text("FROM base\nCOPY a /\n")
+    attributes, inputs = {"platform": "linux/amd64,linux/arm64"}, {}
+    for arch in ("amd64", "arm64"):
+        key = f"base::linux/{arch}"
+        config = {"architecture": arch, "os": "linux", "config": {"Env": [f"A={arch}"]}}
+        config["rootfs"] = {"type": "layers", "diff_ids": []}
+        encoded = base64.b64encode(json.dumps(config).encode()).decode()
+        attributes[f"context:{key}"] = f"input:{key}"
+        attributes[f"input-metadata:{key}"] = json.dumps({"containerimage.config": encoded})
+        inputs[key] = file_of(arch.encode())
+    client = client_of(server, tmp_path / "c", context)
+    answer = client.build(attributes, [("local", {})], inputs=inputs)
+    for arch in ("amd64", "arm64"):
+        assert (client.received / f"output-0/linux_{arch}/f").read_text() == arch
+        config = json.loads(answer[f"containerimage.config/linux/{arch}"])
+        assert f"A={arch}" in config["config"]["Env"]
+    with pytest.raises(grpc.RpcError, match="the input base::linux/amd64 is not there"):
+        client.build(attributes, [("tar", {})])
 
 
 def test_policies_are_refused(server: Any, tmp_path: Path, context: Path) -> None:

@@ -54,12 +54,14 @@ class Client:
         *,
         gateway: bool = True,
         metadata: Mapping[str, bytes] = {},
+        inputs: Mapping[str, bytes] = {},
         look: Callable[[Callable[..., Any], str], None] = lambda call, ref: None,
     ) -> Mapping[str, str]:
         """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
         all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
-        `metadata` is what the client says of the result. `look` can ask about the result before the
-        outputs are made: it gets a function that calls the gateway, and the result's id.
+        `inputs` are definitions that contexts name, `metadata` is what the client says of the
+        result. `look` can ask about the result before the outputs are made: it gets a function that
+        calls the gateway, and the result's id.
         """
         ref, session = os.urandom(8).hex(), os.urandom(8).hex()
         hand = ThreadPoolExecutor(4)
@@ -79,6 +81,8 @@ class Client:
             question = TYPES["GatewaySolveRequest"](allowResultReturn=True, FrontendOpt=attributes)
             question.Frontend = "dockerfile.v0" if definition is None else ""
             question.Definition.ParseFromString(definition or b"")
+            for key, data in inputs.items():
+                question.FrontendInputs[key].ParseFromString(data)
             returned = TYPES["ReturnRequest"]()
             try:
                 answer = self.call(f"{_BRIDGE}/Solve", question, "GatewaySolveResponse", belongs)

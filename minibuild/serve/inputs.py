@@ -1,0 +1,125 @@
+"""Results of one build of a client that another of its builds stands on: linked bake targets.
+
+Comes in: definitions, by the names that contexts give them. Goes out: folders, or images in
+layouts, one of which may be for several platforms. A definition that is a result of a build which
+still goes on is that result, with the config of its image; any other is built.
+Rules: moby/buildkit `frontend/dockerui/namedcontext.go`.
+Read next: `gateway`.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from minibuild.buildkit.rpc import Failure
+from minibuild.digest import digest_bytes
+from minibuild.errors import BuildError
+from minibuild.graph.image import platform_to_json
+from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.serve.answers import failure_of
+from minibuild.serve.build import Build
+from minibuild.serve.llb import CONFIG, ResultPart, prepare
+from minibuild.session.request import Output
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_NAME = "latest"
+
+
+def input_folder(build: Build, definition: Any) -> str:
+    """A folder with what a definition gives. Raises `Failure`."""
+    if not getattr(definition, "def"):
+        raise Failure("invalid nil input definition to definition op")
+    folder = _place(build)
+    _build(build, definition, Output("local", folder))
+    return folder
+
+
+def input_images(
+    build: Build,
+    names: Mapping[str, Mapping[str, str]],
+    given: Mapping[str, Any],
+    attributes: Mapping[str, str],
+) -> dict[str, str]:
+    """Contexts as images in layouts of ours: their addresses by their names. `names` says for each
+    which of the `given` definitions it is, by platforms; no platform is every one."""
+    found = {}
+    for name, by_platform in names.items():
+        made: dict[str, str] = {}
+        for platform, key in by_platform.items():
+            if key not in given:
+                raise Failure(f"the input {key} is not there")
+            made[platform] = os.path.join(_place(build), "layout")
+            config = _config(attributes.get(f"input-metadata:{key}", ""))
+            output = Output("oci", made[platform], {"tar": "false", "name": f"input:{_NAME}"})
+            _build(build, given[key], output, _platform(platform), config)
+        folder = made[""] if "" in made else _joined(build, made)
+        found[name] = f"oci-layout://{folder}:{_NAME}"
+    return found
+
+
+def _place(build: Build) -> str:
+    from tempfile import mkdtemp
+
+    return mkdtemp(prefix="input-", dir=build.folder)
+
+
+def _platform(text: str) -> Platform:
+    try:
+        return parse_platform(text) if text else host_platform()
+    except BuildError as error:
+        raise failure_of(error) from None
+
+
+def _config(metadata: str) -> bytes:
+    """The config of an image in what a client says of an input."""
+    from base64 import b64decode
+
+    try:
+        return b64decode(json.loads(metadata or "{}").get(CONFIG, ""))
+    except (ValueError, TypeError, AttributeError):
+        raise Failure("the metadata of an input is no JSON of bytes") from None
+
+
+def _build(
+    build: Build,
+    definition: Any,
+    output: Output,
+    platform: Platform | None = None,
+    config: bytes = b"",
+) -> None:
+    offered = build.builder.offered(definition)
+    if offered is None:
+        part = ResultPart(definition, platform or host_platform(), config)
+        offered = build, build.add(prepare(build, part))
+    other, result = offered
+    other.solve(result, [output])
+
+
+def _joined(build: Build, layouts: Mapping[str, str]) -> str:
+    """One layout with the images of several, for their platforms."""
+    folder = _place(build)
+    blobs = os.path.join(folder, "blobs", "sha256")
+    os.makedirs(blobs)
+    manifests = []
+    for platform, layout in layouts.items():
+        source = os.path.join(layout, "blobs", "sha256")
+        for blob in os.listdir(source):
+            os.replace(os.path.join(source, blob), os.path.join(blobs, blob))
+        with open(os.path.join(layout, "index.json"), "rb") as file:
+            (descriptor,) = json.load(file)["manifests"]
+        kept = {key: descriptor[key] for key in ("mediaType", "digest", "size")}
+        manifests.append({**kept, "platform": platform_to_json(_platform(platform))})
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests}
+    data = json.dumps(index).encode()
+    digest = digest_bytes(data)
+    top = {"mediaType": _INDEX, "digest": digest, "size": len(data)}
+    named = {**top, "annotations": {"org.opencontainers.image.ref.name": _NAME}}
+    for path, content in (
+        (os.path.join(blobs, digest.partition(":")[2]), data),
+        (os.path.join(folder, "oci-layout"), b'{"imageLayoutVersion": "1.0.0"}'),
+        (os.path.join(folder, "index.json"), json.dumps({**index, "manifests": [named]}).encode()),
+    ):
+        with open(path, "wb") as file:
+            file.write(content)
+    return folder
