@@ -248,6 +248,8 @@ def measure(exchange: Exchange, case: Any, work: Path, tallies: Sequence[Tally])
     job = exchange.suite.prepare(case, work, exchange.images)
     ours, theirs = _written(exchange, job)
     if theirs.image is None or ours.image is None:
+        failed = ours if ours.image is None else theirs
+        yield f"{case.name}: not built: {failed.output[-300:]!r}"
         return
     places = exchange.places
     forward = exchange.minibuild(job, read=places.read("buildkit"))

@@ -74,19 +74,6 @@ class RemoteCaches:
             self._keys = BuildkitKeys(build, targets, namespace, self._since_ns)
         return self._keys
 
-    def _learned(
-        self, build: BuildContext, targets: Sequence[Vertex | None], solved: Solved
-    ) -> BuildkitKeys:
-        """The keys of a graph that is solved. Contents of results count if their files are here."""
-        keys = self._keys_of(build, targets)
-        for vertex in keys.vertices.values():
-            keys.learn(vertex, solved.get(vertex.digest))
-        for dependency in (d for op in keys.graph.ops.values() for d in op.inputs):
-            result = keys.result(dependency.output)
-            if result is not None and build.materialiser.is_here(result.result):
-                keys.contents(dependency, read=True)
-        return keys
-
     def _cargo(
         self,
         build: BuildContext,
@@ -95,7 +82,11 @@ class RemoteCaches:
         solved: Solved,
     ) -> Cargo:
         """What there is to export."""
-        keys = self._learned(build, targets, solved)
+        keys = self._keys_of(build, targets)
+        for vertex in keys.vertices.values():
+            keys.learn(vertex, solved.get(vertex.digest))
+        if any(asked.compat != "minibuild" for asked in self._request.cache_to):
+            keys.read_results()
         results = [solved[target.digest].result for target in targets if target is not None]
         final = {key for result in results for key in result}
         imports = self._imports

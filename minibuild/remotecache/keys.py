@@ -136,6 +136,13 @@ class BuildkitKeys:
         digest = self._contents[place]
         return None if digest is None else record_key(digest, CONTENTS)
 
+    def read_results(self) -> None:
+        """Have all contents count that ops read of results whose files are here."""
+        for dependency in (d for op in self.graph.ops.values() for d in op.inputs):
+            result = self.result(dependency.output)
+            if result is not None and self._build.materialiser.is_here(result.result):
+                self.contents(dependency, read=True)
+
     @staticmethod
     def _local(vertex: Vertex) -> VertexResult | None:
         op = vertex.op
