@@ -28,6 +28,8 @@ def main(number: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The caller may ignore them.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.set_inheritable(number, False)
+    import minibuild.builder  # noqa: F401 (some callers start this before they have a build)
+
     callee = Callee(Channel(number))
     call = callee.next()
     if call is None:

@@ -27,26 +27,36 @@ def build_in_child(
     request: BuildRequest, *, root: str, report: Report, cancelled: threading.Event
 ) -> BuildResult:
     """Do one build on the store in `root`: `builder.run_build`, from outside the namespace."""
-    from subprocess import DEVNULL, Popen
+    return BuildChild().build(request, root=root, report=report, cancelled=cancelled)
 
-    ours, theirs = pair()
-    try:
-        process = Popen(
-            # The modules of the caller, and none that happen to be in the current directory.
-            [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), *sys.path],
-            pass_fds=[theirs.fileno()],
-            stdin=DEVNULL,
-            # Ctrl-C is for the caller, who then closes the channel.
-            start_new_session=True,
-        )
-    finally:
-        theirs.close()
-    caller = Caller(ours)
-    with process:
+
+class BuildChild:
+    """A process that waits for its one build, with all modules loaded. Call `build` or `close`."""
+
+    def __init__(self) -> None:
+        from subprocess import DEVNULL, Popen
+
+        ours, theirs = pair()
         try:
-            result = caller.call(
-                (request, root, os.getcwd()), on_event=report, cancelled=cancelled, stop=caller.stop
+            self._process = Popen(
+                # The modules of the caller, and none that happen to be in the current directory.
+                [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), *sys.path],
+                pass_fds=[theirs.fileno()],
+                stdin=DEVNULL,
+                # Ctrl-C is for the caller, who then closes the channel.
+                start_new_session=True,
             )
+        finally:
+            theirs.close()
+        self._caller = Caller(ours)
+
+    def build(
+        self, request: BuildRequest, *, root: str, report: Report, cancelled: threading.Event
+    ) -> BuildResult:
+        """Do the build. Raises what `builder.run_build` raises."""
+        call, caller = (request, root, os.getcwd()), self._caller
+        try:
+            result = caller.call(call, on_event=report, cancelled=cancelled, stop=caller.stop)
             assert isinstance(result, BuildResult)
             return result
         except Gone as error:
@@ -57,6 +67,13 @@ def build_in_child(
                 hint="was it killed, or out of memory? `minibuild doctor` checks this machine",
             ) from error
         finally:
-            # Closing the channel is the order to stop; the process ends when all is clean.
-            caller.close()
-            process.wait()
+            self.close()
+
+    def waits(self) -> bool:
+        """Whether it is still there."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Closing the channel is the order to stop; the process ends when all is clean."""
+        self._caller.close()
+        self._process.wait()

@@ -18,10 +18,10 @@ from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo
-from minibuild.rootless.parent import build_in_child
 from minibuild.serve.answers import answer_of, failure_of
 from minibuild.serve.attributes import output_attributes
 from minibuild.serve.caches import send_caches
+from minibuild.serve.children import Children
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
@@ -60,6 +60,7 @@ class Builder:
         self.root = config.root
         self.environment = config.environment
         self.sessions = Sessions()
+        self.children = Children()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
         self.history = History(types, self.root)
         self.finished = False
@@ -138,6 +139,7 @@ class Builder:
 
     def end(self, build: "Build") -> None:
         """A build has ended. Its progress can be asked for a while longer."""
+        self.children.prepare()
         ref = build.asked.Ref
         if not build.asked.Internal:
             self.history.end(build.record(), build.status)
@@ -153,6 +155,7 @@ class Builder:
 
     def stop(self) -> None:
         """Cancel all builds."""
+        self.children.close()
         with self._lock:
             builds = list(self._builds.values())
         for build in builds:
@@ -321,7 +324,8 @@ class Build:
     ) -> BuildResult:
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
         try:
-            return build_in_child(
+            child = self.builder.children.take()
+            return child.build(
                 request, root=self.builder.root, report=self.status, cancelled=self.cancelled
             )
         except BuildError as error:

@@ -57,6 +57,7 @@ def serve(
     variables = config.environment.variables
     with listening(server, addresses, certificates, variables) as found:
         server.start()
+        builder.children.prepare()
         try:
             with signals() as stop:
                 ready(found)
