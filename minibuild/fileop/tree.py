@@ -25,7 +25,7 @@ from minibuild.fileop.api import (
 )
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.walk import FoundFile
-from minibuild.linux import owner, xattr
+from minibuild.linux import device, xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, same_contents, write_all
 from minibuild.linux.cursor import Cursor
@@ -35,6 +35,7 @@ from minibuild.linux.xattr import CAPABILITY
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
 
+_MORE_THAN_DATA = {CAPABILITY, device.PLACEHOLDER}
 _SPECIAL = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
 
 
@@ -212,7 +213,8 @@ class TreeSink(Sink):
 
     def _is_same(self, dir_fd: int, name: str, status: os.stat_result) -> bool:
         entry, source_fd = self._entry, self._source_fd
-        status = owner.seen(status, xattr.at(dir_fd, name), self._owners)
+        if self._owners is not None:
+            status = self._owners.seen(status, xattr.at(dir_fd, name))
         looks = (status.st_mode, status.st_uid, status.st_gid, status.st_size)
         if looks != (entry.mode, entry.uid, entry.gid, entry.size) or source_fd < 0:
             return False
@@ -220,11 +222,11 @@ class TreeSink(Sink):
             return False
         fd = os.open(name, READ, dir_fd=dir_fd)
         try:
-            linked = status.st_nlink > 1 or CAPABILITY in (
-                *xattr.names(fd),
-                *xattr.names(source_fd),
-            )
-            return not linked and same_contents(source_fd, fd, self._cancelled)
+            if status.st_nlink > 1:
+                return False
+            if not _MORE_THAN_DATA.isdisjoint((*xattr.names(fd), *xattr.names(source_fd))):
+                return False
+            return same_contents(source_fd, fd, self._cancelled)
         finally:
             os.close(fd)
 

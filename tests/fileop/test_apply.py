@@ -13,8 +13,8 @@ from minibuild.errors import BuildError, Cancelled, DefinitionError
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import Copy, CopyRules, Mkdir, Mkfile, Rm, Symlink
-from minibuild.linux import xattr
-from tests.fileop.trees import Bench, make, modes, opened, owners, tell
+from minibuild.linux import device, xattr
+from tests.fileop.trees import ME, Bench, make, modes, opened, owners, tell
 from tests.support.descriptors import open_descriptors
 
 DIR = {"dir/one": "1", "dir/sub/two": "2", "dir/sub/deep/three": "3"}
@@ -631,3 +631,15 @@ def test_wildcards_of_what_is_removed(bench: Bench) -> None:
     assert tell(bench.dest) == {"b": ""}
     with pytest.raises(DefinitionError, match="no such file"):
         bench.run(Mkdir("/no/x", parents=False))
+
+
+@pytest.mark.needs("user_xattr")
+def test_an_empty_file_takes_the_place_of_a_device(tmp_path: Path) -> None:
+    """It looks like the placeholder, to the time."""
+    bench = Bench(str(tmp_path))
+    for folder in (bench.source, bench.dest):
+        make(folder, {"b": ""})
+        os.utime(f"{folder}/b", (1, 1))
+    xattr.set(f"{bench.dest}/b", device.PLACEHOLDER, b"char 1:3")
+    bench.copy("b", "/b", chown=ME)
+    assert xattr.names(f"{bench.dest}/b") == []
