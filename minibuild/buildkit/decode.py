@@ -24,6 +24,7 @@ from minibuild.graph.platform import Platform, host_platform
 from minibuild.graph.vertex import Note, Vertex, merge
 
 _IMAGE = ("docker-image", "oci-layout")
+_REFUSED = ("image.checksum", "image.layerlimit")
 _HEADERS = (("Accept", "http.header.accept"), ("User-Agent", "http.header.user-agent"))
 _ASKED = tuple(
     f"local.{key}" for key in ("session", "followpaths", "excludepatterns", "includepattern")
@@ -162,6 +163,9 @@ def source_of(message: Any, local: str = "") -> op.Source:
     scheme, _, rest = message.source.identifier.partition("://")
     attributes: Mapping[str, str] = message.source.attrs
     if scheme in _IMAGE:
+        for name in _REFUSED:
+            if name in attributes:
+                raise DefinitionError(f"{name} of an image is not possible here")
         ref = rest if scheme == "docker-image" else message.source.identifier
         return op.ImageSource(ref, Digest(""), platform_of(message.platform))
     if scheme == "local":

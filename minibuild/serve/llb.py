@@ -103,6 +103,8 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
 
 def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
     """What a client wants of its results; None if that is nothing. Raises `Failure`."""
+    if result.attestations:
+        raise Failure("attestations of a client's own are not possible here")
     metadata = result.metadata
     platforms = _platforms(metadata) if PLATFORMS in metadata else []
     if result.WhichOneof("result") == "refs":

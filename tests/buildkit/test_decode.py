@@ -127,6 +127,7 @@ def copying(body: Any, **flags: Any) -> None:
     ("given", "message"),
     [
         ([source("s3://x")], "sources of the kind 's3' are not possible"),
+        ([source(image_layerlimit="1")], "image.layerlimit of an image is not possible"),
         ([source("local://x", local_excludepatterns="{")], "are no list"),
         ([source("https://x/y", http_perm="rwx")], "makes no sense"),
         ([source(), run(lambda b: b.mounts.add(dest="/x", input=7))], "names input 7"),

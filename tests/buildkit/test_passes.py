@@ -4,7 +4,7 @@ import json
 
 from tests.buildkit import passes
 
-LEAST = 0
+LEAST = 341
 """How many tests pass at least. The number only grows."""
 
 
