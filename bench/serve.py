@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
 
 _PAGE = """# Through `minibuild serve`
 
-Written by `python bench/serve.py --write bench/serve.md`. One client, `buildctl`, with the same
+Written by `bench/serve.py --write bench/serve.md`. One client, `buildctl`, with the same
 words for both: with `minibuild serve`, and with buildkitd. Seconds are wall time, medians
 (least-most), builders in turns; the goal is a ratio of 0.6. The phases and workloads are those of
 [RESULTS.md](RESULTS.md).
