@@ -26,7 +26,7 @@ _OTHERWISE = os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_PATH
 
 
 class Sent(Exception):
-    """The call has its answer already."""
+    """The call has its answer already, or wants none any more."""
 
 
 class CreatingCalls:
@@ -125,6 +125,8 @@ class CreatingCalls:
         parent_fd, _ = self._processes.open_parent(call.pid, directory, f"{path}/.", resolve)
         with closing_fd(parent_fd):
             mode &= 0o7777 & ~_umask(call.pid)
+            if not self._notifications.valid(call):
+                raise Sent
             with closing_fd(os.open(".", flags | os.O_CLOEXEC, mode, dir_fd=parent_fd)) as made:
                 self._own(self._identities.of(call.pid), parent_fd, made)
                 self._send(call, made, flags)

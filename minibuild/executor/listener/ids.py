@@ -12,6 +12,7 @@ from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import (
     KEEP,
     ROOT,
+    Identity,
     changed,
     executing,
     with_capabilities,
@@ -52,8 +53,7 @@ class IdCalls:
         """setuid(2) and the like."""
         now = self._identities.of(call.pid)
         new = changed(now, name, *call.arguments)
-        if new != now:
-            self._identities.give(call.pid, new)
+        self._become(call, now, new)
         if name in ("setfsuid", "setfsgid"):
             return (now.user if name == "setfsuid" else now.group).filesystem
         return 0
@@ -87,8 +87,7 @@ class IdCalls:
         groups = struct.unpack(f"={count}I", data)
         now = self._identities.of(call.pid)
         new = with_groups(now, tuple(sorted(groups)))  # The kernel sorts them, too.
-        if new != now:
-            self._identities.give(call.pid, new)
+        self._become(call, now, new)
         return 0
 
     def getgroups(self, call: Notification) -> int | None:
@@ -117,14 +116,18 @@ class IdCalls:
             found = self._owned.seen(os.stat(fd), f"self/fd/{fd}", fd)
         ambient = now.keeps and int(process.status(call.pid)["CapAmb"], 16) != 0
         new = executing(now, found.st_mode, found.st_uid, found.st_gid, ambient=ambient)
-        if new != now and found.st_mode & 0o111:
-            self._identities.give(call.pid, new)
+        if found.st_mode & 0o111:
+            self._become(call, now, new)
 
     def keep(self, call: Notification) -> None:
         """prctl(2) with PR_SET_KEEPCAPS, which the kernel goes on with."""
         now = self._identities.of(call.pid)
         new = with_capabilities(now, bool(call.arguments[1]))
-        if new != now:
+        self._become(call, now, new)
+
+    def _become(self, call: Notification, now: Identity, new: Identity) -> None:
+        # One that no longer waits was killed, and its number may be that of another one.
+        if new != now and self._notifications.valid(call):
             self._identities.give(call.pid, new)
 
     def root(self, call: Notification) -> None:
