@@ -81,6 +81,7 @@ def as_page(report: Report, picture: str = "") -> str:
     lines = [_head(report, peers, picture)]
     if picture:
         lines.append(f"![A bar for each builder, and the limit as a line]({picture})\n\n")
+        lines.append("How cost grows with the work, as lines: [SCALE.md](SCALE.md).\n\n")
     live = is_live(report)
     if live:
         peers = [BUILDKIT, *(peer for peer in peers if peer != BUILDKIT)]

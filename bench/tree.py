@@ -1,8 +1,9 @@
 """Where a builder's programs are: on the path, or in a folder with a Debian.
 
-Comes in: the folder, which need not be the release of this machine. Goes out: paths of programs,
-what they say, and the command that starts a daemon inside: its store is /mnt there, so that the
-paths of sockets in it stay short. Clients are called from outside, where the context is.
+Comes in: the folder, which need not be the release of this machine; or one with only `bin/` in it,
+such as BuildKit's own build makes: these programs run in this machine's system. Goes out: paths of
+programs, what they say, and the command that starts a daemon inside: its store is /mnt there, so
+that the paths of sockets in it stay short. Clients are called from outside, where the context is.
 """
 
 import os
@@ -40,13 +41,17 @@ class Tree:
     """A Debian in a folder, or this machine."""
 
     def __init__(self, root: str = "") -> None:
-        self.root = os.path.abspath(root or "/")
+        found = os.path.abspath(root or "/")
+        programs = os.path.isdir(f"{found}/bin") and not os.path.isdir(f"{found}/usr")
+        self.root = "/" if programs else found
+        path = os.environ.get("PATH", os.defpath)
+        self._path = path if self.root == found else f"{found}/bin:{path}"
 
     def find(self, name: str) -> str | None:
         """The path of a program, or None."""
         folders = [os.path.join(self.root, part) for part in _PLUGINS]
         if self.root == "/":
-            folders.insert(0, os.environ.get("PATH", os.defpath))
+            folders.insert(0, self._path)
         else:
             parts = ("usr/local/bin", "usr/bin", "usr/sbin")
             folders = [*(os.path.join(self.root, part) for part in parts), *folders]
@@ -61,11 +66,12 @@ class Tree:
 
     def says(self, *argv: str) -> str:
         """What a program inside answers. Raises `Lacking`."""
-        return says("chroot", self.root, *argv)
+        return says("chroot", self.root, "env", f"PATH={self._path}", *argv)
 
     def inside(self, store: str, *argv: str) -> list[str]:
         """The command that runs another inside, with the store at /mnt."""
-        return ["/bin/sh", "-c", _ENTER, "sh", self.root, store, *argv]
+        enter = ["/bin/sh", "-c", _ENTER, "sh", self.root, store]
+        return [*enter, "env", f"PATH={self._path}", *argv]
 
 
 def says(*argv: str) -> str:
