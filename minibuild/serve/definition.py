@@ -115,7 +115,7 @@ class Definition:
         """Contexts that are results of other builds of the client: for each their names there, by
         platforms; for any platform, if that is empty."""
         found: dict[str, dict[str, str]] = {}
-        for key, value in self.attributes.items():
+        for key, value in sorted(self.attributes.items()):
             if key.startswith(_NAMED) and value.startswith(_INPUT):
                 name, _, platform = key.removeprefix(_NAMED).partition("::")
                 there = value.removeprefix(_INPUT).removeprefix("//")
