@@ -1,6 +1,8 @@
 """Who may use "/" for steps: each wall refuses by itself, and this machine is behind several."""
 
+import mmap
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,17 @@ def test_a_program_without_the_marker_is_refused(tmp_path: Path) -> None:
     (tmp_path / "python").touch()
     with pytest.raises(OwnRootRefused, match="not in a folder of its own"):
         permit._home({str(tmp_path / "python")})
+
+
+def test_code_is_what_a_process_consists_of(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("data")
+    with (
+        open(tmp_path / "data", "r+b") as file,
+        mmap.mmap(file.fileno(), 0),
+    ):
+        found = permit._mapped_files()
+    assert str(tmp_path / "data") not in found
+    assert os.path.realpath(sys.executable) in found and os.path.realpath(permit.__file__) in found
 
 
 @pytest.mark.integration

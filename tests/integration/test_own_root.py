@@ -54,6 +54,14 @@ def test_images_are_those_of_namespaces(made: Pod, context: Path, cli: Cli) -> N
 SLOW = "FROM scratch\nADD rootfs.tar /\nRUN --mount=type=cache,id={id},target=/bin/cache {run}\n"
 
 
+def test_a_store_on_a_volume(tmp_path: Path, image: Path, context: Path, cli: Cli) -> None:
+    """Its trees and caches are copied, and its sockets linked to, since nothing can be moved."""
+    case, env = CASES["mounts"], {"MINIBUILD_ROOT": "/work/out/store"}
+    with pod(tmp_path / "pod", image, "root-seccomp", context, env) as made:
+        assert made.digest(case) == digest_here(cli, context, case)
+    shutil.rmtree(context / "out")
+
+
 # What ends a build in the middle of a step, by commands of the shell in its container. $! is the
 # builder, and the keeper its child.
 ENDS = {

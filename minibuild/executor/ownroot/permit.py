@@ -96,9 +96,11 @@ def _pid_namespace() -> str:
 
 
 def _mapped_files() -> set[str]:
-    """The files that this process consists of: its interpreter, its loader, its libraries."""
+    """The files that this process consists of: its interpreter, its loader, its libraries. What is
+    mapped and cannot be executed is data, such as that of a database on a volume."""
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-        paths = {line.rstrip("\n").partition("/")[2] for line in file}
+        code = [line for line in file if "x" in line.split(" ", 2)[1]]
+    paths = {line.rstrip("\n").partition("/")[2] for line in code}
     return {f"/{path}" for path in paths if path} | {os.path.realpath(__file__)}
 
 
