@@ -59,6 +59,8 @@ RUN --mount=type=cache,target=/c,id=CACHE,source=/,ro cat /c/x >>/n; cat /c/x | 
 RUN --mount=type=secret,id=s,mode=0440,uid=7 cat /run/secrets/s; stat -c %a-%u /run/secrets/s >/s
 RUN --mount=type=secret,id=s,env=WORD echo "$WORD" >/word
 RUN --mount=type=tmpfs,target=/var/t touch /var/t/gone; stat -c %a /var/t >/mode
+RUN --mount=type=tmpfs,target=/var/u --mount=type=tmpfs,target=/var/v true
+RUN --mount=type=tmpfs,target=/var/u touch -d '2001-01-01 01:02:03' /var; stat -c %Y /var >/time
 RUN --mount=type=tmpfs,target=/usr touch /usr/gone; ls /usr >/inside
 RUN --mount=type=bind,target=/src,rw cat /src/a >/src/new; ls /src/a /src/new >/listed
 RUN --mount=from=other,source=/etc,target=/other cat /other/passwd >/passwd; ls -d /other >>/passwd

@@ -53,12 +53,13 @@ class _Source(NamedTuple):
 
 class _Made(NamedTuple):
     """What is in place: with the directories that were made for it, outermost first, and the
-    directory above them with the times that it had."""
+    directory above them with the times that it had, and the time that it has by this."""
 
     placement: Placement
     made: tuple[str, ...]
     above: str
     times: tuple[int, int]
+    put_ns: int = 0
 
 
 class StepMounts:
@@ -193,6 +194,7 @@ class StepMounts:
             times = (status.st_atime_ns, status.st_mtime_ns)
             self._made.append(_Made(placement, tuple(f"/{path}" for path in made), above, times))
             put(placement, kept)
+            self._made[-1] = self._made[-1]._replace(put_ns=os.stat(above).st_mtime_ns)
         except OSError as error:
             raise DefinitionError(
                 f"cannot make the mount point {target}: {error.strerror}",
@@ -210,6 +212,7 @@ class StepMounts:
         while self._made:
             one = self._made.pop()
             self._collect(one)
+            given_ns = _time_of(one.above)
             put_back(one.placement, kept)
             for path in reversed(one.made):
                 try:
@@ -217,7 +220,9 @@ class StepMounts:
                 except OSError:
                     break  # The step made use of it, or removed it.
             if os.path.isdir(one.above):
-                os.utime(one.above, ns=one.times)
+                # If the step gave it a time of its own, that one.
+                times = one.times if given_ns == one.put_ns else (one.times[0], given_ns)
+                os.utime(one.above, ns=times)
 
     def _collect(self, one: _Made) -> None:
         """Bring what was written to where it belongs, if it was not moved from there."""
@@ -234,6 +239,13 @@ class StepMounts:
                 exchange.remove(source.path)
                 if source.path.endswith("/it"):
                     exchange.remove(os.path.dirname(source.path))
+
+
+def _time_of(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _beneath(tree: str, source: str, target: str) -> str:
