@@ -41,7 +41,7 @@ class StepListener:
         assert machine is not None
         self._notifications = notifications = Notifications(fd)
         processes = Processes(rooted=watching.rooted)
-        owned = Owned(records, inside, simple=not (watching.devices or watching.special))
+        owned = Owned(records, inside, devices=watching.devices, special=watching.special)
         identities = Identities()
         looks = looking(StatCalls(notifications, processes, owned, machine))
         ours = (notifications, processes, identities, owned)

@@ -5,7 +5,6 @@ cases the kernel goes on with the call. Nearly all looks are of that kind, so it
 whether the file has a record at all: that takes one call, by its path.
 """
 
-import errno
 import os
 
 from minibuild.executor.listener import process
@@ -15,7 +14,6 @@ from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.process import Processes
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
-from minibuild.linux.xattr import OWNER
 
 
 class StatCalls:
@@ -44,13 +42,12 @@ class StatCalls:
         """Any of them, as fstatat(2); `extended` is for the result of statx(2)."""
         processes = self._processes
         path = processes.read_path(call.pid, address) if address else ""
-        if self._owned.simple and not processes.rooted:
+        if not processes.rooted:
             # Without a path it is the open file that is meant, if anything.
             name = processes.path(call.pid, directory, path) if path else ""
-            follow = not flags & AT_SYMLINK_NOFOLLOW
-            if not _is_recorded(
-                name or process.base(call.pid, directory), follow=follow or not path
-            ):
+            follow = not path or not flags & AT_SYMLINK_NOFOLLOW
+            file = name or process.base(call.pid, directory)
+            if self._owned.shown_as_it_is(file, follow=follow):
                 return None
         with closing_fd(processes.open_at(call.pid, directory, path, flags)) as fd:
             seen = self._owned.seen(found := os.stat(fd), f"self/fd/{fd}", fd)
@@ -59,7 +56,7 @@ class StatCalls:
     def fstat(self, call: Notification, number: int, into: int) -> int | None:
         """fstat(2)."""
         target = process.base(call.pid, number)
-        if self._owned.simple and not _is_recorded(target, follow=True):
+        if self._owned.shown_as_it_is(target, follow=True):
             return None
         found = os.stat(target)
         return self._show(call, found, self._owned.seen(found, target, -1), into, extended=False)
@@ -82,11 +79,3 @@ class StatCalls:
             if self._notifications.valid(call) and process.write(fd, into, data):
                 return 0
         return None
-
-
-def _is_recorded(path: str, *, follow: bool) -> bool:
-    try:
-        os.getxattr(path, OWNER, follow_symlinks=follow)
-    except OSError as error:
-        return error.errno == errno.ERANGE
-    return True

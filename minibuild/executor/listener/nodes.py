@@ -65,7 +65,7 @@ class DeviceCalls:
         with closing_fd(parent_fd):
             if not self._notifications.valid(call):
                 return None
-            self._owned.simple = False
+            self._owned.devices = True
             fd = device.open_placeholder(parent_fd, name, kind, number)
             os.setxattr(f"self/fd/{self._root_fd}", device.MARK, b"")
         with closing_fd(fd):

@@ -19,15 +19,32 @@ _BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 
 
 class Owned:
-    """`simple`: all that a step can be shown differently has the attribute with its owner."""
+    """`devices` says that there may be placeholders, `special` that a file without the attribute
+    may have a recorded owner."""
 
-    __slots__ = ("_elsewhere", "_inside", "_records", "simple")
+    __slots__ = ("_elsewhere", "_inside", "_records", "_special", "devices")
 
-    def __init__(self, records: Records, inside: Inside, *, simple: bool) -> None:
+    def __init__(self, records: Records, inside: Inside, *, devices: bool, special: bool) -> None:
         self._records = records
         self._inside = inside
         self._elsewhere: dict[tuple[int, int], tuple[int, int]] = {}
-        self.simple = simple
+        self.devices = devices
+        self._special = special
+
+    def shown_as_it_is(self, path: str, *, follow: bool) -> bool:
+        """Whether the kernel shows a file as the step is to see it; False if that takes a closer
+        look. Nearly all files are of that kind, and most looks end here, after one call."""
+        try:
+            os.getxattr(path, OWNER, follow_symlinks=follow)
+            return False
+        except OSError as error:
+            if error.errno == errno.ERANGE:
+                return False
+        if self.devices or not self._special:
+            return not self.devices
+        found = os.stat(path, follow_symlinks=follow)
+        elsewhere = (found.st_dev, found.st_ino) in self._elsewhere
+        return takes_attributes(found.st_mode) and not elsewhere
 
     def seen(self, found: os.stat_result, target: str, fd: int) -> os.stat_result:
         """What the step is shown of a file: `found` itself if that is what the kernel shows.
@@ -59,13 +76,13 @@ class Owned:
         """Record an owner for such a file."""
         found = os.stat(fd)
         if not takes_attributes(found.st_mode):
-            self.simple = False
+            self._special = True
             self._give_special(fd, found, uid, gid)
             return
         try:
             _write(f"self/fd/{fd}", uid, gid)
         except OSError:
-            self.simple = False
+            self._special = True
             self._elsewhere[found.st_dev, found.st_ino] = uid, gid
 
     def _give_special(self, fd: int, found: os.stat_result, uid: int, gid: int) -> None:
