@@ -60,7 +60,7 @@ TYPES_OF_ABOVE = {"minibuild/graph/state.py"}
 # called like what it becomes, a step's mount like the kernel's, and the op like the two snapshots
 # that it compares.
 SHARED_NAMES = {
-    "Copy", "Healthcheck", "Mount", "Diff", "Session", "Definition", "Records", "History",
+    "Copy", "Healthcheck", "Mount", "Diff", "Session", "Records",
 }  # fmt: skip
 
 # A frontend is not part of the engine: it makes a graph and can be replaced.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minibuild.buildkit.rpc import Failure, Types, abort, streaming, unary
-from minibuild.serve.history import History
+from minibuild.serve.history import BuildHistory
 
 NAME = "containerd.services.content.v1.Content"
 
@@ -17,7 +17,7 @@ NAME = "containerd.services.content.v1.Content"
 class Blobs:
     """The calls of the service."""
 
-    def __init__(self, types: Types, history: History) -> None:
+    def __init__(self, types: Types, history: BuildHistory) -> None:
         self._types = types
         self._history = history
 

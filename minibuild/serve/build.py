@@ -26,7 +26,7 @@ from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
 from minibuild.serve.filesync import receive, send_file, send_folder
-from minibuild.serve.history import History
+from minibuild.serve.history import BuildHistory
 from minibuild.serve.layouts import send_layout
 from minibuild.serve.llb import returned
 from minibuild.serve.prepared import Prepared
@@ -62,7 +62,7 @@ class Builder:
         self.sessions = Sessions()
         self.children = Children()
         self.folders = KeptFolders(os.path.join(self.root, "contexts"))
-        self.history = History(types, self.root)
+        self.history = BuildHistory(types, self.root)
         self.finished = False
         self._builds: dict[str, Build] = {}
         self._ended: dict[str, StatusStream] = {}

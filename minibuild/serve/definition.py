@@ -84,7 +84,7 @@ def question(attributes: Attributes) -> Method | None:
     return _QUESTIONS[name] if name else None
 
 
-class Definition:
+class ClientDefinition:
     """What a client wants built. `folders` has the names that the client gives to the folders of
     contexts. `given` are folders of ours in the place of the client's, by its names."""
 

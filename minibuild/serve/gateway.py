@@ -17,7 +17,7 @@ from minibuild.serve.attributes import cache_imports
 from minibuild.serve.build import Build
 from minibuild.serve.definition import (
     LOCALS,
-    Definition,
+    ClientDefinition,
     answer_metadata,
     ask,
     check_frontend,
@@ -68,7 +68,7 @@ class Gateway:
         method = question(attributes)
         folders = {name: input_folder(build, inputs[name]) for name in LOCALS if name in inputs}
         place = mkdtemp(prefix="definition-", dir=build.folder)
-        definition = Definition(attributes, place, folders)
+        definition = ClientDefinition(attributes, place, folders)
         definition.fetch(build)
         contexts = input_images(build, definition.inputs(), inputs, attributes)
         contexts.update(fetch_contexts(build, definition.layouts()))

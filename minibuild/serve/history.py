@@ -37,7 +37,7 @@ _TURN_S = 1.0
 _CHUNK_BYTES = 1 << 20
 
 
-class History:
+class BuildHistory:
     """The builds of one store."""
 
     def __init__(self, types: Types, root: str) -> None:
