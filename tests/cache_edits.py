@@ -35,7 +35,9 @@ def edit(
 
 
 def _paths(context: Path) -> list[Path]:
-    return sorted(path for path in context.rglob("*"))
+    """What can be edited: no sockets and pipes."""
+    found = sorted(context.rglob("*"))
+    return [path for path in found if path.is_symlink() or path.is_dir() or path.is_file()]
 
 
 def _file(rng: random.Random, context: Path) -> str:
