@@ -90,5 +90,5 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == "native":
         if needs_user_namespace():
             pytest.skip("without root the engine is a process of its own, which picks the best")
-        monkeypatch.setattr(select, "open_snapshotter", NativeSnapshotter)
+        monkeypatch.setattr(select, "open_snapshotter", lambda store, _: NativeSnapshotter(store))
     return Shop(tmp_path)

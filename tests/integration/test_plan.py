@@ -104,7 +104,7 @@ def snapshots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "native":
         if needs_user_namespace():
             pytest.skip("without root the engine is a process of its own, which picks the best")
-        monkeypatch.setattr(select, "open_snapshotter", NativeSnapshotter)
+        monkeypatch.setattr(select, "open_snapshotter", lambda store, _: NativeSnapshotter(store))
 
 
 def written(root: str) -> dict[str, tuple[int, int]]:

@@ -403,7 +403,7 @@ def test_each_path_of_an_image(
     if needs_user_namespace():
         pytest.skip("the store is read in this process")
     if snapshots == "native":
-        monkeypatch.setattr(select, "open_snapshotter", NativeSnapshotter)
+        monkeypatch.setattr(select, "open_snapshotter", lambda store, _: NativeSnapshotter(store))
     (project.folder / "Dockerfile").write_text(BLAMED)
     case = Case("all", project.folder, project.folder / "Dockerfile", {})
     assert instruction_lines(BLAMED, {}) == [6, 7, 9, 10, 11, 12, 13, 14, 15]
