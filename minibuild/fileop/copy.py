@@ -10,12 +10,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 from minibuild.fileop.api import Copied, Progress, Sink, SourceTree, Tally, explained
-from minibuild.fileop.dest import Destination, OnDisk
+from minibuild.fileop.dest import Destination, OnDisk, PlannedTree
 from minibuild.fileop.hasher import ContentHasher, Seen
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.owner import has_names, lookup_owner
 from minibuild.fileop.plan import put_copy
-from minibuild.fileop.planned import PlannedTree
 from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy

@@ -5,8 +5,8 @@ would give: the same entries in the same order, with directories of the base bef
 into them. Making 20,000 small files takes seconds, packing them half a second; and if no step reads
 the copy, the tree is never needed.
 
-Where the entries do not say what the tree would be (see `planned`), `Unplannable` is raised, and
-the caller writes the tree. Rules of the tar: see `layer.pack`. Read next: `planned`,
+Where the entries do not say what the tree would be (see `dest`), `Unplannable` is raised, and
+the caller writes the tree. Rules of the tar: see `layer.pack`. Read next: `dest`,
 `layer.writer`.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minibuild.fileop.api import Entry, Planned, Sink, capability_words, unreadable
-from minibuild.fileop.planned import PlannedTree
+from minibuild.fileop.dest import PlannedTree
 from minibuild.fileop.walk import FoundFile
 from minibuild.layer import tar_format as tarformat
 from minibuild.layer.tar_format import KEPT_XATTRS, file_header, header

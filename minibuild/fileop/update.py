@@ -11,7 +11,7 @@ Goes out: the same tree, and the same layer, as if all had been copied. What is 
 
 `Unplannable` is raised where the last result does not help: then everything is copied. That is so
 where the base has something at a path that is gone now, which would come to light again, and for
-all that `planned` refuses. Read next: `inventory`, `planned`.
+all that `dest` refuses. Read next: `inventory`, `dest`.
 """
 
 import stat
@@ -21,10 +21,9 @@ from contextlib import ExitStack, contextmanager
 
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Entry, Planned, Sink
-from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.dest import PlannedTree, Unplannable
 from minibuild.fileop.inventory import Inventory, was_directory
 from minibuild.fileop.layer import LayerSink
-from minibuild.fileop.planned import PlannedTree
 from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
