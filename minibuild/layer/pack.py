@@ -162,4 +162,6 @@ class LayerPacker:
 
 def layer_xattrs(target: int | str) -> Mapping[str, bytes]:
     """The attributes of a file that go into a layer of an image."""
-    return {key: value for key in KEPT_XATTRS if (value := xattr.get(target, key)) is not None}
+    there = xattr.names(target)
+    found = ((key, xattr.get(target, key)) for key in KEPT_XATTRS if key in there)
+    return {key: value for key, value in found if value is not None}
