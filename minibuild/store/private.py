@@ -13,9 +13,12 @@ import stat
 FOLDERS = ("blobs", "blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
 """What a store has from the start."""
 
-_LATER = ("blocks", "partial", "run", "lab", "trash")
+_LATER = ("blocks", "builds", "inventories", "partial", "run", "trash")
+_OF_OTHERS = ("lab", "contexts", "history")
+"""What the lab and `minibuild serve` keep beside it."""
+
 _FILES = ("meta.db", "meta.db-wal", "meta.db-shm", "index.json", "oci-layout")
-_KNOWN = frozenset((*FOLDERS, *_LATER, *_FILES))
+_KNOWN = frozenset((*FOLDERS, *_LATER, *_OF_OTHERS, *_FILES))
 _PRIVATE = 0o700
 _ACLS = ("system.posix_acl_default", "system.posix_acl_access")
 
@@ -24,14 +27,19 @@ def make_folders(root: str) -> None:
     """Make the folders of a store that are missing. Raises OSError."""
     if not os.path.isdir(root):
         os.makedirs(os.path.dirname(root), exist_ok=True)
-        os.mkdir(root, _PRIVATE)
+        _make(root)
     close_to_others(root)  # before anything is made in it, which would inherit
     for folder in FOLDERS:
-        try:
-            os.mkdir(os.path.join(root, folder), _PRIVATE)
-        except FileExistsError:
-            pass
+        _make(os.path.join(root, folder))
     close_to_others(root)
+
+
+def _make(folder: str) -> None:
+    """Make a folder. Another build, which begins with this one, may have made it a moment ago."""
+    try:
+        os.mkdir(folder, _PRIVATE)
+    except FileExistsError:
+        pass
 
 
 def close_to_others(root: str) -> None:

@@ -287,7 +287,7 @@ def test_a_store_with_an_odd_name(tmp_path: Path, busybox_tar: str) -> None:
 def test_snapshots_that_are_full_copies_are_told(lab: Cli) -> None:
     patch = (
         "from minibuild.snapshot import native, select\n"
-        "select.open_snapshotter = lambda store: native.NativeSnapshotter(store)"
+        "select.open_snapshotter = lambda store, _: native.NativeSnapshotter(store)"
     )
     done = patched(lab, patch)
     assert done.returncode == 3, done.stderr

@@ -96,3 +96,20 @@ def test_nothing_is_inherited(tmp_path: Path, made: str) -> None:
     for path in (root, *root.rglob("*")):
         assert not [name for name in os.listxattr(path) if "acl" in name], path
         assert not path.stat().st_mode & stat.S_ISGID
+
+
+def test_two_builds_that_begin_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other makes the folder after this one has looked."""
+    root = tmp_path / "store"
+    monkeypatch.setattr(os, "makedirs", lambda *_, **__: root.mkdir())
+    assert CLOSED.items() <= opened(root).items()
+
+
+@pytest.mark.parametrize("folder", ["builds", "inventories", "lab", "contexts", "history"])
+def test_folders_that_come_later_are_no_strangers(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / "store"
+    opened(root)
+    root.chmod(0o755)
+    (root / folder).mkdir(0o755)
+    found = opened(root)
+    assert (found["."], found[folder]) == ("700", "700")
