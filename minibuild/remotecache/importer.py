@@ -117,15 +117,12 @@ class Imports:
             return known
 
     def contents_of(self, keys: BuildkitKeys, output: OpOutput, index: int) -> set[Digest]:
-        """What a cache says that was read of an input of an output, if its result is of this
-        cache: the files themselves may never come here."""
-        known = keys.result(output)
-        if known is None or not known.origin:
+        """What caches say that was read of an input of an output, if what its op gave came from
+        them: the files themselves may never come here."""
+        if not (origins := keys.origins(output)):
             return set()
         with self._asking:
-            found = [
-                c.contents_of(keys, output, index) for n, c in self._chains if n == known.origin
-            ]
+            found = [c.contents_of(keys, output, index) for n, c in self._chains if n in origins]
             return set().union(*found)
 
     def _read_keys(self) -> BuildkitKeys | None:

@@ -91,6 +91,13 @@ class BuildkitKeys:
         vertex = self.vertices.get(output)
         return None if vertex is None else self._results.get(vertex.digest)
 
+    def origins(self, output: OpOutput) -> set[str]:
+        """The caches that what an op gave came from. One that has an output of the op knows its
+        inputs, also where this output was of no use."""
+        outputs = (other for other in self.outputs if other.digest == output.digest)
+        results = (self.result(other) for other in outputs)
+        return {known.origin for known in results if known is not None and known.origin}
+
     def roots(self, output: OpOutput) -> list[Digest]:
         """The digests of records of an op without inputs, which it has by itself."""
         op = self.op(output)

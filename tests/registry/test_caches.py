@@ -4,6 +4,8 @@ folder, or the image itself."""
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import CHECKOUT, Cli
 from tests.registry.conftest import Authority
 from tests.support.faulty import Fault, Faulty
 from tests.support.registry import PASSWORD, USER
@@ -310,6 +312,35 @@ def test_in_the_image_itself(
     two("build", "--push", "-t", plain_name, project())
     done = stores("three")("build", "--cache-from", plain_name, project())
     assert "is an image without a cache in it" in done.stderr
+
+
+MOUNTS = """
+import sys
+from minibuild import build
+from minibuild.graph.state import Mount, image, scratch
+
+root, name, *places = sys.argv[1:]
+tree = scratch()
+for command in ("echo known > /out/a", "cat /proc/sys/kernel/random/uuid > /out/b"):
+    ran = image("busybox").run(command, mounts=[Mount("/out", tree, readonly=False)])
+    tree = ran.get_mount("/out")
+places_to = {"tags": [name], "outputs": ["type=registry"], "cache_to": ["type=inline"]}
+made = build(tree, root=root, cache_from=places, **places_to)
+print(made.digest, made.executed)
+"""
+
+
+def test_of_graphs_whose_steps_write_to_mounts(stores: Stores, plain: Server) -> None:
+    """Of a step only the mount is in the image, not its own tree; what is known of that stays."""
+    name = f"{plain.address}/caches/mounts:1"
+    said = []
+    for store, *places in (("one",), ("two", f"type=registry,ref={name}")):
+        command = [sys.executable, "-c", MOUNTS, stores(store).root, name, *places]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.split())
+    (first, ran), (second, again) = said
+    assert (first, ran, again) == (second, "2", "0")
 
 
 @pytest.mark.parametrize(
