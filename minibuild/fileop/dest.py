@@ -178,8 +178,8 @@ class PlannedTree:
 
     def _follows(self, entry: Entry) -> bool:
         """Whether an entry needs no further look: a file like most, the next one by its name in a
-        directory that is new with this layer, so nothing is there before it. The destination is
-        not told of it: whatever would come to the same place is out of order."""
+        directory that is new with this layer, so nothing is there before it. It is not
+        added to the destination: what would come to the same place is out of order."""
         above, _, name = entry.path.rpartition("/")
         if above != self._in or name <= self._name or not self.dest.is_new(above):
             return False

@@ -79,7 +79,7 @@ def keep_through_ids() -> None:
 
 
 def inherit_all() -> None:
-    """Hand all capabilities that are permitted on to every program, whoever runs it."""
+    """Hand all capabilities that are permitted on to every program, of any user."""
     _, permitted, _ = syscalls.capget()
     syscalls.capset(permitted, permitted, permitted)
     for number in range(_LAST + 1):

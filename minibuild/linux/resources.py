@@ -8,7 +8,7 @@ files: cgroup-v2.rst, and cgroup-v1/ for each controller. Read next: `cgroup`.
 from minibuild.startup.tuples import NamedTuple
 
 DEFAULT_PERIOD_US = 100_000
-"""Of which part of a second the CPU time of a quota is given out, if nobody says."""
+"""Of which part of a second the CPU time of a quota is given out, if the options do not say."""
 
 
 _DOCKER = {

@@ -1,8 +1,8 @@
 """The root directory of a process as a mount point: it is none in a plain chroot(2).
 
-The propagation of mounts is a property of mount points, and pivot_root(2) swaps mount points. So
-whoever has a mount namespace of its own in a chroot first makes a mount of its root: a copy of all
-mounts from "/" on, attached where it can spread to nobody, and then entered.
+The propagation of mounts is a property of mount points, and pivot_root(2) swaps mount points. So a
+process in a chroot that has a mount namespace of its own first makes a mount of its root: a copy of
+all mounts from "/" on, attached where it spreads nowhere, and then entered.
 See mount_namespaces(7), chroot(2), open_tree(2). Read next: `namespace`.
 """
 

@@ -54,8 +54,8 @@ def same_file(
 
 
 def same_data(one: str, other: str) -> bool:
-    """Whether two regular files hold the same, or two symlinks lead to the same, whoever owns them
-    and may read them."""
+    """Whether two regular files hold the same, or two symlinks lead to the same; owners and
+    permissions do not count."""
     a, b = os.lstat(one), os.lstat(other)
     if stat.S_ISLNK(a.st_mode) and stat.S_ISLNK(b.st_mode):
         return os.readlink(one) == os.readlink(other)

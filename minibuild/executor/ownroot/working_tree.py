@@ -184,8 +184,8 @@ def _is(note: _Note, found: os.stat_result) -> bool:
 
 
 def _add_other_names(paths: set[str], found: Found) -> None:
-    """Add the other names of files that have several: what is written anew has to be linked to
-    them."""
+    """Add the other names of files that have several: what is written again has to be linked
+    to them."""
     inodes = {
         found[path].st_ino
         for path in paths
