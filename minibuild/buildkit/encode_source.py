@@ -38,8 +38,9 @@ capability that it does not know."""
 
 class LocalAccess(NamedTuple):
     """How a BuildKit reaches the folders of this machine: through the session of this id; or, if
-    the definition is written down, through that of the client that has it solved. `unique` then tells two such
-    definitions apart, so that a daemon does not take one's folder for the other's."""
+    the definition is written down, through that of the client that has it solved. `unique` then
+    tells two such definitions apart, so that a daemon does not take one's folder for the
+    other's."""
 
     session: str = ""
     unique: str = ""

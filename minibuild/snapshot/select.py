@@ -1,12 +1,12 @@
 """Which snapshotter this host and this store allow.
 
 Comes in: a store. Goes out: a snapshotter. Overlayfs may be missing, forbidden, or unable to use
-the store's filesystem (another overlay, NFS), and no flag says so; it is tried, by doing once
-what builds do: mount, delete a file of the layer below, and find the whiteout; make the
-directory again, and find that it is opaque, which takes extended attributes (tmpfs has had none of `user.*`
-before Linux 6.6: the mount goes well there, and a mkdir(2) fails much later). That it worked is
-kept in the store, under the kernel's release and the id map, so that later starts need not try.
-A refusal is not kept: the host may be mended meanwhile.
+the store's filesystem (another overlay, NFS), and no flag says so; it is tried, by doing once what
+builds do: mount, delete a file of the layer below, and find the whiteout; make the directory again,
+and find that it is opaque, which takes extended attributes (tmpfs has had none of `user.*` before
+Linux 6.6: the mount goes well there, and a mkdir(2) fails much later). That it worked is kept in
+the store, under the kernel's release and the id map, so that later starts need not try. A refusal
+is not kept: the host may be mended meanwhile.
 """
 
 import os

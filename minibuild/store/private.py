@@ -1,9 +1,10 @@
 """The store's folders belong to their account alone, and take nothing from the folder that they are
 in.
 
-Comes in: the root of a store. Goes out: the same, closed to others. Images may hold secrets,
-and the trees of steps set-user-id programs of root (buildkitd keeps its own 0700, too). A folder may also *give* what is made in it something: its group (the set-group-id bit) and
-permissions (a default ACL, acl(5)), and those would end up in layers. Read next: `layout`.
+Comes in: the root of a store. Goes out: the same, closed to others. Images may hold secrets, and
+the trees of steps set-user-id programs of root (buildkitd keeps its own 0700, too). A folder may
+also *give* what is made in it something: its group (the set-group-id bit) and permissions (a
+default ACL, acl(5)), and those would end up in layers. Read next: `layout`.
 """
 
 import os
