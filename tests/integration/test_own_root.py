@@ -45,7 +45,7 @@ def test_images_are_those_of_namespaces(made: Pod, context: Path, cli: Cli) -> N
         assert made.digest(case) == digest_here(cli, context, case), name
     # And the container is as it was.
     assert made.sh("ls -A / /etc /minibuild/roots").split() == (
-        "/: busybox dev etc minibuild proc root run sys tmp var work "
+        "/: busybox dev etc minibuild proc root run sys tmp var workspace "
         "/etc: group hosts passwd resolv.conf "
         "/minibuild/roots: lock owners".split()
     )
@@ -56,7 +56,7 @@ SLOW = "FROM scratch\nADD rootfs.tar /\nRUN --mount=type=cache,id={id},target=/b
 
 def test_a_store_on_a_volume(tmp_path: Path, image: Path, context: Path, cli: Cli) -> None:
     """Its trees and caches are copied, and its sockets linked to, since nothing can be moved."""
-    case, env = CASES["mounts"], {"MINIBUILD_ROOT": "/work/out/store"}
+    case, env = CASES["mounts"], {"MINIBUILD_ROOT": "/workspace/out/store"}
     with pod(tmp_path / "pod", image, "root-seccomp", context, env) as made:
         assert made.digest(case) == digest_here(cli, context, case)
     shutil.rmtree(context / "out")
@@ -76,7 +76,8 @@ ENDS = {
 def test_a_build_that_was_ended_leaves_a_container_for_the_next(made: Pod, how: str) -> None:
     """The step would go on for an hour, with a process in the background that ignores signals."""
     run = (
-        "echo work >/bin/cache/x; (trap '' TERM INT; sleep 3600) & touch /work/started; sleep 3600"
+        "echo work >/bin/cache/x; (trap '' TERM INT; sleep 3600) & "
+        "touch /workspace/started; sleep 3600"
     )
     (made.context / "Dockerfile").write_text(SLOW.format(id=how.replace(" ", ""), run=run))
     said = made.sh(
@@ -138,7 +139,7 @@ def test_what_could_be_lost_is_refused(made: Pod) -> None:
             "a RUN with all privileges needs namespaces",
         ),
         "on a mount": (
-            "RUN --mount=type=tmpfs,target=/work true",
+            "RUN --mount=type=tmpfs,target=/workspace true",
             "the container has a mount there",
         ),
         "no such user": ("USER nobody-here\nRUN true", "nobody-here"),

@@ -163,7 +163,7 @@ def archive(members: tuple[Member, ...]) -> bytes:
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Also with what nobody but root may write to."""
+    """Also with what only root may write to."""
     folder = tmp_path_factory.mktemp("odd")
     for name in ("a", "dir/b", "dir/sub/c", "tool", "closed/f"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

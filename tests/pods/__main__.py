@@ -81,7 +81,7 @@ class Table:
             for path in (where, *(f"{where}/{name}" for name in names)):
                 os.chown(path, uid, uid)
         # An ordinary user cannot write to the image's own folders.
-        env = {"MINIBUILD_ROOT": "/work/out/store", "TMPDIR": "/work/out"} if uid else {}
+        env = {"MINIBUILD_ROOT": "/workspace/out/store", "TMPDIR": "/workspace/out"} if uid else {}
         (self.context / "out").mkdir(exist_ok=True)
         shutil.rmtree(self.context / "out/store", ignore_errors=True)
         os.chown(self.context / "out", uid, uid)

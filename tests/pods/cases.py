@@ -20,7 +20,7 @@ CASES: Mapping[str, Case] = {
         """
 FROM base
 COPY --chown=1000:100 --chmod=640 a /owned/
-WORKDIR /work/dir
+WORKDIR /workspace/dir
 COPY . /all/
 LABEL a=b
 """,

@@ -58,7 +58,7 @@ def digest_here(cli: Cli, context: Path, case: Case) -> str:
 
 
 class Pod:
-    """A container of one kind with minibuild's image, and a context at /work."""
+    """A container of one kind with minibuild's image, and a context at /workspace."""
 
     def __init__(self, made: Container, context: Path) -> None:
         self.container = made
@@ -66,7 +66,7 @@ class Pod:
 
     def sh(self, command: str, code: int | None = 0) -> str:
         """Run a command of the shell, with the context as its directory; what it wrote."""
-        return self.container.run("/busybox/sh", "-c", f"cd /work; {command}", code=code)
+        return self.container.run("/busybox/sh", "-c", f"cd /workspace; {command}", code=code)
 
     def build(self, text: str, *given: str, code: int | None = 0) -> str:
         """Build a Dockerfile."""
@@ -91,6 +91,6 @@ def pod(
     shutil.copy("/etc/resolv.conf", resolv_conf)
     variables = {**ci_image.ENVIRONMENT, **env}
     with container(folder / "container", image, KINDS[kind], variables) as made:
-        made.binds |= {"/work": str(context), "/etc/hosts": str(hosts)}
+        made.binds |= {"/workspace": str(context), "/etc/hosts": str(hosts)}
         made.binds["/etc/resolv.conf"] = str(resolv_conf)
         yield Pod(made, context)
