@@ -18,13 +18,13 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.ground import Ground
 from minibuild.executor.groups import MemoryUsage, StepGroup
+from minibuild.executor.starter import StarterClient
 from minibuild.executor.system import System
 from minibuild.executor.wire import Exited, Failed, Order, Setup, pack, unpack
 from minibuild.linux import syscalls
@@ -42,15 +42,12 @@ _EXEC_FD = 3
 _MAX_ORDER_BYTES = 64 * 1024
 
 
-class StepServer:
-    """The client's end: a running step server. One whose steps are confined gives up for good what
-    none of them may have; others need another server."""
+class StepServer(StarterClient):
+    """A running step server: closing it kills every step. One whose steps are confined gives up for
+    good what none of them may have; others need another server."""
 
-    __slots__ = ("_channel", "_pid")
-
-    def __init__(self, channel: Channel, pid: int) -> None:
-        self._channel = channel
-        self._pid = pid
+    __slots__ = ()
+    what = "the step server"
 
     @classmethod
     def start(cls, setup: Setup) -> "StepServer":
@@ -74,23 +71,6 @@ class StepServer:
         finally:
             theirs.close()
         return cls(ours, pid)
-
-    def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
-        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
-        try:
-            self._channel.send(pack(order), fds)
-        except OSError as error:
-            raise HostError(
-                "the step server died", hint="was it killed, or out of memory?"
-            ) from error
-
-    def close(self) -> None:
-        """Kill every step, and wait until the server is gone."""
-        if self._pid:
-            self._channel.close()
-            with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
-                os.waitpid(self._pid, 0)
-            self._pid = 0
 
 
 def _cgroup_namespace(setup: Setup) -> int:

@@ -1,4 +1,4 @@
-"""How each kind of container is told to allow what builds need.
+"""How to configure each kind of container to allow what builds need.
 
 Comes in: a kind of container, and what it forbids. Goes out: the lines to write where containers
 of this kind are configured. Rules: the manuals of the runtimes. docs/ci.md has whole files.

@@ -78,8 +78,8 @@ def _made(build: "Build", number: int) -> str:
 
 
 def send_caches(build: "Build") -> dict[str, str]:
-    """Write the caches that a build made to the folders of the client. Returns what it is told of
-    them. Raises `Failure`."""
+    """Write the caches that a build made to the folders of the client. Returns what the
+    answer to it says of them. Raises `Failure`."""
     answer = {}
     for number, entry in enumerate(build.asked.Cache.Exports):
         folder = _made(build, number)

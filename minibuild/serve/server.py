@@ -1,6 +1,6 @@
 """The server: a socket, and the services behind it.
 
-Comes in: addresses and a store. Goes out: builds, until the server is told to stop, or has had
+Comes in: addresses and a store. Goes out: builds, until the server is stopped, or has had
 nothing to do for some time.
 Read next: `listening`, `control`.
 """

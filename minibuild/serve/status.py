@@ -34,7 +34,7 @@ _TURN_S = 1.0
 
 class StatusStream:
     """What a build reports, and what clients hear of it. `steps`, `completed`, `cached` and
-    `warnings` count what was told so far. `aliases` has the digests by which a client knows the
+    `warnings` count what was reported so far. `aliases` has the digests by which a client knows the
     steps of its own definitions."""
 
     def __init__(self, types: Types) -> None:

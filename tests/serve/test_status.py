@@ -40,7 +40,7 @@ def test_all_listeners_hear_all(tmp_path: Path) -> None:
     status.close(2.0)
     thread.join(10)
     assert early == heard(late) == ["hello", "context canceled"]
-    status(Completed(A, 3.0))  # after the end: nobody hears it
+    status(Completed(A, 3.0))  # after the end: it is not heard
     digest, size = status.keep_as(str(tmp_path))
     kept = tmp_path / digest.partition(":")[2]
     assert kept.stat().st_size == size

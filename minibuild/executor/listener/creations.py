@@ -12,11 +12,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from minibuild.executor.listener import process
-from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import Identity
-from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.process import Processes
+from minibuild.executor.listener.identity_calls import IdentityCalls
+from minibuild.executor.listener.notifications import Notification
 from minibuild.linux.descriptors import closing_fd
 
 _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,22 +27,10 @@ class Sent(Exception):
     """The call has its answer already, or wants none any more."""
 
 
-class CreatingCalls:
+class CreatingCalls(IdentityCalls):
     """Answers them."""
 
-    __slots__ = ("_identities", "_notifications", "_owned", "_processes")
-
-    def __init__(
-        self,
-        notifications: Notifications,
-        processes: Processes,
-        identities: Identities,
-        owned: Owned,
-    ) -> None:
-        self._notifications = notifications
-        self._processes = processes
-        self._identities = identities
-        self._owned = owned
+    __slots__ = ()
 
     def mkdir(self, call: Notification, directory: int, address: int, mode: int) -> int | None:
         """mkdirat(2)."""

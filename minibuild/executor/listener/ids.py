@@ -8,7 +8,6 @@ import os
 import struct
 
 from minibuild.executor.listener import process
-from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import (
     KEEP,
     ROOT,
@@ -18,9 +17,8 @@ from minibuild.executor.listener.identity import (
     with_capabilities,
     with_groups,
 )
-from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.process import Processes
+from minibuild.executor.listener.identity_calls import IdentityCalls
+from minibuild.executor.listener.notifications import Notification
 from minibuild.linux.descriptors import closing_fd
 
 _MOST_GROUPS = 65536
@@ -32,22 +30,10 @@ ASKED = {
 }
 
 
-class IdCalls:
+class IdCalls(IdentityCalls):
     """Answers them."""
 
-    __slots__ = ("_identities", "_notifications", "_owned", "_processes")
-
-    def __init__(
-        self,
-        notifications: Notifications,
-        processes: Processes,
-        identities: Identities,
-        owned: Owned,
-    ) -> None:
-        self._notifications = notifications
-        self._processes = processes
-        self._identities = identities
-        self._owned = owned
+    __slots__ = ()
 
     def change(self, call: Notification, name: str) -> int:
         """setuid(2) and the like."""

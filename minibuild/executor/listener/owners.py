@@ -9,32 +9,18 @@ import errno
 import os
 
 from minibuild.executor.listener import process
-from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import KEEP, may_give
-from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.process import Processes
+from minibuild.executor.listener.identity_calls import IdentityCalls
+from minibuild.executor.listener.notifications import Notification
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from minibuild.linux.xattr import RECORDS
 
 
-class ChownCalls:
+class ChownCalls(IdentityCalls):
     """Answers them."""
 
-    __slots__ = ("_identities", "_notifications", "_owned", "_processes")
-
-    def __init__(
-        self,
-        notifications: Notifications,
-        processes: Processes,
-        identities: Identities,
-        owned: Owned,
-    ) -> None:
-        self._notifications = notifications
-        self._processes = processes
-        self._identities = identities
-        self._owned = owned
+    __slots__ = ()
 
     def chown(
         self, call: Notification, directory: int, address: int, uid: int, gid: int, flags: int = 0

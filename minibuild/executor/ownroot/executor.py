@@ -20,9 +20,10 @@ from minibuild.executor.ownroot.root import Root, permitted_root
 from minibuild.executor.ownroot.step_mounts import StepMounts
 from minibuild.executor.ownroot.working_tree import WorkingTree, scan
 from minibuild.executor.running import Running
-from minibuild.executor.wire import Exited, Order, Request, pack
+from minibuild.executor.starter import StarterClient
+from minibuild.executor.wire import Exited, Request
 from minibuild.linux import resources as limits
-from minibuild.linux.channel import Channel, pair
+from minibuild.linux.channel import pair
 from minibuild.linux.resources import Resources
 
 _MOST_TREES = 4
@@ -157,14 +158,11 @@ def _make_lasting(snapshot: str) -> None:
             os.chmod(f"{snapshot}/{name}", 0o755)
 
 
-class KeeperClient:
+class KeeperClient(StarterClient):
     """This end of the keeper, which see."""
 
-    __slots__ = ("_channel", "_pid")
-
-    def __init__(self, channel: Channel, pid: int) -> None:
-        self._channel = channel
-        self._pid = pid
+    __slots__ = ()
+    what = "the keeper of the step"
 
     @classmethod
     def start(cls, home: str) -> "KeeperClient":
@@ -182,20 +180,3 @@ class KeeperClient:
         finally:
             theirs.close()
         return cls(ours, pid)
-
-    def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
-        """Start a step: see `running.Server`."""
-        try:
-            self._channel.send(pack(order), fds)
-        except OSError as error:
-            raise HostError(
-                "the keeper of the step died", hint="was it killed, or out of memory?"
-            ) from error
-
-    def close(self) -> None:
-        """End it, and wait until it is gone."""
-        if self._pid:
-            self._channel.close()
-            with suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
-            self._pid = 0

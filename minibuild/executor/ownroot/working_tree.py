@@ -204,7 +204,7 @@ def _parents(paths: Iterable[str]) -> set[str]:
 
 
 def _changes(source: str, found: Found, wanted: set[str], gone: Iterable[str]) -> Iterable[Change]:
-    """The changes in walk order, each directory before what is in it; the root is always told."""
+    """The changes in walk order, each directory before what is in it, the root always."""
     root = os.lstat(source)
     yield Change(Kind.MODIFY, "", source, root.st_ino, stat.S_IFDIR)
     dropped = {path for path in gone if _is_topmost(path, found)}
