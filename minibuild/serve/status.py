@@ -154,13 +154,15 @@ class StatusStream:
         return self.aliases.get(digest, digest)
 
     def _status(self, message: Any, event: Status) -> None:
-        doing, space, _ = event.part.partition(" ")
+        in_bytes = event.unit == "B"  # Clients show every number of a status as bytes.
+        part = event.part if in_bytes else f"{event.part} {event.unit}"
+        doing, space, _ = part.partition(" ")
         status = message.statuses.add(
-            ID=event.part,
+            ID=part,
             vertex=self._alias(event.vertex),
             name=doing if space else "",
-            current=event.current,
-            total=event.total,
+            current=event.current if in_bytes else 0,
+            total=event.total if in_bytes else 0,
         )
         set_time(status.started, event.started)
         set_time(status.timestamp, event.started if event.completed is None else event.completed)

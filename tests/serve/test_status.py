@@ -9,7 +9,7 @@ import pytest
 
 from minibuild.buildkit.rpc import Failure, api_types
 from minibuild.digest import Digest
-from minibuild.events import Completed, Log, Planned, Started, VertexInfo
+from minibuild.events import Completed, Log, Planned, Started, Status, VertexInfo
 from minibuild.serve.build import Builder
 from minibuild.serve.config import Config
 from minibuild.serve.status import StatusStream, messages_in
@@ -46,6 +46,21 @@ def test_all_listeners_hear_all(tmp_path: Path) -> None:
     assert kept.stat().st_size == size
     with kept.open("rb") as file:
         assert heard(messages_in(file)) == early
+
+
+@pytest.mark.parametrize(
+    ("part", "unit", "shown"),
+    [("sha256:ab", "B", ("sha256:ab", 3, 7)), ("copying", "files", ("copying files", 0, 0))],
+)
+def test_clients_show_numbers_as_bytes_so_other_units_have_none(
+    part: str, unit: str, shown: tuple[str, int, int]
+) -> None:
+    status = StatusStream(TYPES)
+    status(Status(A, part, 3, 7, unit, 1.0))
+    status.close(2.0)
+    [message] = [TYPES["StatusResponse"].FromString(data) for data in status.messages()]
+    [sent] = message.statuses
+    assert (sent.ID, sent.current, sent.total) == shown
 
 
 def test_a_listener_that_goes_away_waits_no_longer() -> None:
