@@ -6,13 +6,13 @@ Read next: `digest_cache`, which spares reading files that have not changed.
 """
 
 import os
+import stat
 import threading
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
 from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests
 from minibuild.fileop.hasher import (
-    KEEP_MODE,
     Contents,
     Fingerprints,
     Item,
@@ -59,7 +59,7 @@ def tree_digests(
     """The fingerprints of all that a bind mount of `path` shows, all modes included, and owners
     too: but a context is shown as root's."""
     selection = Selection(Copy(0, (escape_glob(path) or "/",), "/", keep_owner=True), tree)
-    prints = Prints(KEEP_MODE, owners=not tree.local, tops=True)
+    prints = Prints(stat.S_IMODE, owners=not tree.local, tops=True)
     return _fingerprints(selection, prints, digests, cancelled)
 
 

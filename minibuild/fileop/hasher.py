@@ -14,12 +14,13 @@ Read next: `checksum`, which reads files that are not copied.
 
 import os
 import stat
+from collections.abc import Callable
 
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.digest_cache import FreshDigests
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile
-from minibuild.graph.mode import ModeRule, parse_mode
+from minibuild.graph.mode import parse_mode
 from minibuild.graph.op import Copy
 from minibuild.linux.beneath import join
 from minibuild.linux.contents import SMALL
@@ -37,7 +38,6 @@ _TYPES = {
     stat.S_IFBLK: "block",
     stat.S_IFSOCK: "socket",
 }
-KEEP_MODE = ModeRule(None)
 
 
 class Item(NamedTuple):
@@ -51,12 +51,13 @@ class Item(NamedTuple):
 
 
 class Prints:
-    """Which properties count. `tops`: also those of a directory whose contents are taken."""
+    """Which properties count. `mode` says what the permission bits of a copy are, from the mode of
+    its source. `tops`: also those of a directory whose contents are taken."""
 
-    __slots__ = ("_known", "_owners", "_rule", "_tops")
+    __slots__ = ("_known", "_mode", "_owners", "_tops")
 
-    def __init__(self, rule: ModeRule, *, owners: bool, tops: bool = False) -> None:
-        self._rule = rule
+    def __init__(self, mode: Callable[[int], int], *, owners: bool, tops: bool = False) -> None:
+        self._mode = mode
         self._owners = owners
         self._tops = tops
         self._known: dict[tuple[int, int, int, int], str] = {}
@@ -78,7 +79,7 @@ class Prints:
         kind = stat.S_IFMT(status.st_mode)
         words = [_TYPES[kind]]
         if kind != stat.S_IFLNK:
-            words.append(f"{self._rule.apply(status.st_mode):04o}")
+            words.append(f"{self._mode(status.st_mode):04o}")
         if self._owners:
             words.append(f"{status.st_uid}:{status.st_gid}")
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
@@ -88,9 +89,9 @@ class Prints:
 
 def prints_of(copy: Copy) -> Prints:
     """What counts for a copy."""
-    rule = parse_mode(copy.chmod) if copy.chmod else KEEP_MODE
+    mode = parse_mode(copy.chmod).apply if copy.chmod else stat.S_IMODE
     tops = not copy.rules.contents
-    return Prints(rule, owners=copy.keep_owner and not copy.chown, tops=tops)
+    return Prints(mode, owners=copy.keep_owner and not copy.chown, tops=tops)
 
 
 class Labels:

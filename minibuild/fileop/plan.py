@@ -22,22 +22,21 @@ from minibuild.fileop.api import Archive, Entry, Planned, Sink, SourceTree, Tall
 from minibuild.fileop.dest import Destination, check_replaceable
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
-from minibuild.graph.mode import ModeRule, parse_mode
+from minibuild.graph.mode import parse_mode
 from minibuild.graph.op import Copy
 from minibuild.linux.beneath import clean, join, parents
 
-_KEEP_MODE = ModeRule(None)
 _ROOT = (0, 0)
 
 
 class Looks:
     """How the entries of one source look: owner and mode by the flags, and hardlinks."""
 
-    __slots__ = ("_first_names", "_keep_owner", "_owner", "_replaces", "_rule", "_time_ns")
+    __slots__ = ("_first_names", "_keep_owner", "_mode", "_owner", "_replaces", "_time_ns")
 
     def __init__(self, copy: Copy, owner: tuple[int, int] | None) -> None:
         self._replaces, self._time_ns = copy.rules.replace, copy.rules.time_ns
-        self._rule = parse_mode(copy.chmod) if copy.chmod else _KEEP_MODE
+        self._mode = parse_mode(copy.chmod).apply if copy.chmod else stat.S_IMODE
         self._keep_owner = copy.keep_owner and owner is None
         self._owner = owner or _ROOT
         self._first_names: dict[tuple[int, int], str] = {}
@@ -51,7 +50,7 @@ class Looks:
     def _copied(self, found: FoundFile, path: str, keep: bool) -> Entry:
         status = found.stat
         kind = stat.S_IFMT(status.st_mode)
-        mode = kind | (0o777 if kind == stat.S_IFLNK else self._rule.apply(status.st_mode))
+        mode = kind | (0o777 if kind == stat.S_IFLNK else self._mode(status.st_mode))
         uid, gid = (status.st_uid, status.st_gid) if self._keep_owner else self._owner
         if kind == stat.S_IFREG:
             first = path

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent.parent
-MAX_MODULES = 26
+MAX_MODULES = 25
 
 
 @pytest.mark.integration
