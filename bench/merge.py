@@ -19,8 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from minibuild.snapshot.api import Diff, MergePolicy, MergeSnapshotter, SnapshotID, Strategy
+from minibuild.snapshot.api import Diff, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.select import open_snapshotter
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
 C_LOOP = r"""
@@ -42,7 +43,7 @@ int main(int argc, char **argv) {
 """
 
 
-def make_layers(snapshots: MergeSnapshotter, layers: int, files: int) -> list[SnapshotID]:
+def make_layers(snapshots: Snapshotter, layers: int, files: int) -> list[SnapshotID]:
     """Layers of `files` files of 100 bytes in ten directories that all have in common."""
     made = []
     for layer in range(layers):
@@ -58,7 +59,7 @@ def make_layers(snapshots: MergeSnapshotter, layers: int, files: int) -> list[Sn
     return made
 
 
-def pairs(snapshots: MergeSnapshotter, layers: list[SnapshotID], target: str) -> list[str]:
+def pairs(snapshots: Snapshotter, layers: list[SnapshotID], target: str) -> list[str]:
     """Every file of the layers, each followed by where the bare loop links it."""
     found = []
     for layer in layers:
@@ -94,7 +95,7 @@ def compiled(folder: str) -> str:
     return program if done.returncode == 0 else ""
 
 
-def merged(snapshots: MergeSnapshotter, layers: list[SnapshotID], strategy: Strategy) -> float:
+def merged(snapshots: Snapshotter, layers: list[SnapshotID], strategy: Strategy) -> float:
     """Seconds of a merge, which is removed again."""
     diffs = [Diff(None, layer) for layer in layers]
     start = time.perf_counter()

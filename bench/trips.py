@@ -114,7 +114,7 @@ TRIPS = [
     ("COPY: op to layer", COPY, "minibuild.fileop.copy:copy"),
     ("COPY: all of its work", COPY, "minibuild.solver.step:Steps.do"),
     ("RUN, with the first unpacking of the base", RUN, "minibuild.solver.step:Steps.do"),
-    ("merge", MERGE, "minibuild.snapshot.base:BaseSnapshotter.merge"),
+    ("merge", MERGE, "minibuild.snapshot.snapshotter:Snapshotter.merge"),
 ]
 
 

@@ -11,7 +11,7 @@ from minibuild.digest import Digest
 from minibuild.errors import StoreError
 from minibuild.graph.op import Exec
 from minibuild.graph.vertex import Vertex
-from minibuild.snapshot.api import MergeSnapshotter
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.startup.tuples import NamedTuple
 
 _KEY = Digest("failed-step")
@@ -30,7 +30,7 @@ class FailedStep(NamedTuple):
 class FailedSteps:
     """The failed step that a store keeps."""
 
-    def __init__(self, cache: Cache, diffs: Diffs, snapshots: MergeSnapshotter) -> None:
+    def __init__(self, cache: Cache, diffs: Diffs, snapshots: Snapshotter) -> None:
         self._cache = cache
         self._diffs = diffs
         self._snapshots = snapshots

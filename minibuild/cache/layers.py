@@ -18,7 +18,8 @@ from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Compression, Descriptor
-from minibuild.snapshot.api import Diff, SnapshotID, Snapshotter
+from minibuild.snapshot.api import Diff, SnapshotID
+from minibuild.snapshot.snapshotter import Snapshotter
 
 if TYPE_CHECKING:
     from minibuild.registry.fetch import BlobFetch

@@ -24,10 +24,10 @@ from minibuild.snapshot.api import (
     Diff,
     MergePolicy,
     MergeReport,
-    MergeSnapshotter,
     SnapshotID,
     Strategy,
 )
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
 Tell = Callable[[str], None]
@@ -40,7 +40,7 @@ class Materialiser:
     def __init__(
         self,
         store: Store,
-        snapshots: MergeSnapshotter,
+        snapshots: Snapshotter,
         diffs: Diffs,
         layers: LayerStore,
         *,

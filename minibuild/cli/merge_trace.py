@@ -63,12 +63,10 @@ def _run(options: argparse.Namespace, session: Session) -> None:
     platform = platform_of(options.platform, session.environment)
     with open_store(session) as worker:
         from minibuild.lab.merge_inputs import diffs_of
-        from minibuild.snapshot.base import BaseSnapshotter
         from minibuild.snapshot.trace import trace_merge
 
         traced = _traced(worker, options.target, platform)
         snapshots = worker.snapshots
-        assert isinstance(snapshots, BaseSnapshotter)
         trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
     fates = [fate for fate in trace.fates if _wanted(fate, options.path, options.only)]
     if options.json or options.format == "json":

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from minibuild.cache.results import DiffKey
 from minibuild.course.exercise import Exercise, NotReady, Requirement, Submission
 from minibuild.errors import HostError
-from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.upperdir import upper_entries
 
 _TASK = """\
@@ -24,7 +23,6 @@ def _check(answer: Submission) -> Iterator[Requirement]:
     row = answer.worker.diffs.get(DiffKey(last.result[-1]))
     if row.upper is None:
         raise NotReady("the files of the RUN are no longer in the store: build with --no-cache")
-    assert isinstance(snapshots, BaseSnapshotter)
     found = {e.path: e for e in upper_entries(snapshots.layer_dir(row.upper), snapshots.whiteouts)}
     directory = found.get("d")
     yield Requirement(

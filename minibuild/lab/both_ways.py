@@ -16,7 +16,6 @@ from minibuild.lab.place import own_place
 from minibuild.linux import xattr
 from minibuild.session.request import BuildRequest
 from minibuild.snapshot.api import Applied, Defect, MergePolicy, Strategy
-from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.diff import changes
 from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.view import Node
@@ -128,7 +127,6 @@ def _differing(worker: Worker, new: MergeCall, old: MergeCall | None) -> tuple[s
     if old is None or old.snapshot is None or new.snapshot is None:
         return ()
     snapshots = worker.snapshots
-    assert isinstance(snapshots, BaseSnapshotter)
     before, after = view_of(snapshots, old.snapshot), view_of(snapshots, new.snapshot)
     found = (change.path for change in changes(before, after))
     return tuple(path for path in found if not _alike(before.find(path), after.find(path)))

@@ -29,11 +29,10 @@ from minibuild.snapshot.api import (
     Diff,
     Merged,
     MergePolicy,
-    MergeSnapshotter,
     SnapshotID,
 )
-from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.merge import can_stand_on
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.solver.solver import Solver
 from minibuild.source.source import Sources
 from minibuild.startup.tuples import NamedTuple
@@ -101,7 +100,7 @@ def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:
     watched = _Watched(worker.snapshots)
     materialiser = Materialiser(
         worker.store,
-        cast(MergeSnapshotter, watched),
+        cast(Snapshotter, watched),
         worker.diffs,
         worker.layers,
         policy=policy,
@@ -125,7 +124,7 @@ def run(begun: Begun, policy: MergePolicy, salt: str) -> MergeRun:
 class _Watched:
     """A snapshotter that remembers what it was asked to merge and what came of it."""
 
-    def __init__(self, snapshots: MergeSnapshotter) -> None:
+    def __init__(self, snapshots: Snapshotter) -> None:
         self._snapshots = snapshots
         self._one = threading.Lock()
         self.calls: list[MergeCall] = []
@@ -156,11 +155,11 @@ class _Watched:
 
 
 def _of_diffs(
-    snapshots: MergeSnapshotter, base: SnapshotID | None, fates: Sequence[Applied]
+    snapshots: Snapshotter, base: SnapshotID | None, fates: Sequence[Applied]
 ) -> Iterator[Applied]:
     """The fates of what was merged. A snapshotter of full copies begins with all of the base, as
     one more diff, and that is not what is to be seen."""
-    copies = base is not None and not can_stand_on(cast(BaseSnapshotter, snapshots), base)
+    copies = base is not None and not can_stand_on(snapshots, base)
     for fate in fates:
         if not copies:
             yield fate

@@ -18,7 +18,7 @@ from minibuild.lab.place import own_place
 from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX, TarEntry
 from minibuild.oci.transfer import copy_image
 from minibuild.snapshot.api import Diff
-from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.snapshot.trace import Act, trace_diff, trace_merge
 from minibuild.snapshot.upperdir import UpperEntry, upper_entries
 from minibuild.startup.tuples import NamedTuple
@@ -72,7 +72,6 @@ def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:
 
 def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
     snapshots = worker.snapshots
-    assert isinstance(snapshots, BaseSnapshotter)
     result = of_image(worker, "", image.layers, ()).result
     diffs = diffs_of(worker, result, tell)
     diff = diffs[forms.number]
@@ -90,7 +89,7 @@ def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
 
 
 def _links(
-    snapshots: BaseSnapshotter, diffs: list[Diff], number: int
+    snapshots: Snapshotter, diffs: list[Diff], number: int
 ) -> tuple[dict[str, list[Act]], str]:
     """What is done to each path of a diff, and in which merge."""
     count, parent = 0, None

@@ -21,7 +21,6 @@ from minibuild.record.copies import placed
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import GetParts, input_of
 from minibuild.snapshot.api import SnapshotID
-from minibuild.snapshot.base import BaseSnapshotter
 from minibuild.snapshot.compare import same_data, same_file
 from minibuild.snapshot.merge import view_of
 from minibuild.snapshot.view import Node
@@ -144,7 +143,6 @@ class Blame:
 
     def _in_tree(self, lower: SnapshotID | None, upper: SnapshotID, path: str) -> Trace:
         snapshots = self._worker.snapshots
-        assert isinstance(snapshots, BaseSnapshotter)
         above = view_of(snapshots, upper)
         node = above.find(path)
         below = None if lower is None else view_of(snapshots, lower).find(path)

@@ -2,7 +2,7 @@
 
 Comes in: parents and diffs, as numbers. Goes out: mounts, open directories, changes. It knows
 nothing of images, graphs or caches.
-Read in this order: `api`, `table`, `base`, `overlay`, `view`, `compare`, `diff`, `entry`, `apply`,
-`merge`; then `native`, `detached`, `usage`, `sweep`, `select`; and `trace` and `defects`, which are
-for who wants to see a merge.
+Read in this order: `api`, `table`, `snapshotter`, `overlay`, `view`, `compare`, `diff`, `entry`,
+`apply`, `merge`; then `native`, `detached`, `usage`, `sweep`, `select`; and `trace` and `defects`,
+which are for who wants to see a merge.
 """

@@ -1,26 +1,14 @@
-"""What a snapshotter does, in containerd's words.
+"""What snapshots are, what changes from one to another, and how merges are done: data only.
 
-An *active* snapshot is prepared on a parent and can be written; *commit* makes it immutable; a
-*view* reads a committed one. Snapshots form chains by their parents; the tree of a snapshot is
-what the chain adds up to. Comes in: parents and diffs. Goes out: mounts, as data for a step, or
-as an open directory for this process.
-
-A mount that this process itself needs is a *file descriptor*, never a path in the file tree: it
-comes from the kernel's detached mounts (fsmount(2), or a lazily unmounted one), belongs to no
-directory, and goes when it is closed or the process dies. So a crash leaves no mount behind.
-Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
+Read next: `snapshotter`, which keeps snapshots; `overlay`, `native`; then `diff`, `apply` and
+`merge`.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, NewType, Protocol
+from typing import Literal, NewType
 
 from minibuild.startup.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from minibuild.linux.recorded import Records
 
 SnapshotID = NewType("SnapshotID", int)
 
@@ -79,73 +67,6 @@ class Usage(NamedTuple):
 
     size_bytes: int
     inodes: int
-
-
-class Snapshotter(Protocol):
-    """Keeps snapshots in a folder of the store. Safe to use from many threads and processes.
-    Copies and merges end early when `cancelled` is set."""
-
-    name: str
-    whiteouts: Whiteouts
-    cancelled: threading.Event | None
-
-    def prepare(self, parent: SnapshotID | None) -> SnapshotID:
-        """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
-        ...
-
-    def commit(self, active: SnapshotID) -> None:
-        """Make an active snapshot immutable. Moves no data. A second commit is an error."""
-        ...
-
-    def remove(self, snapshot: SnapshotID) -> None:
-        """Remove a snapshot that is no parent of another. Missing ones are ignored."""
-        ...
-
-    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
-        """The mounts that show the tree of a snapshot; not `readonly` only for an active one."""
-        ...
-
-    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> AbstractContextManager[int]:
-        """The tree of a snapshot as a directory file descriptor, open while the block runs.
-
-        Use it with `linux.beneath` (paths resolved inside this root). `/proc/self/fd/N` is a path
-        to it. Writing needs an active snapshot and `readonly=False`.
-        """
-        ...
-
-    def parent(self, snapshot: SnapshotID) -> SnapshotID | None:
-        """The snapshot on which this one was prepared."""
-        ...
-
-    def layer_dir(self, snapshot: SnapshotID) -> str:
-        """The directory that holds the snapshot's own files: the upperdir, or the whole copy."""
-        ...
-
-    def owners(self, snapshot: SnapshotID | None) -> "Records | None":
-        """Who owns the files in the tree of a snapshot, where that is recorded; None where they are
-        owned so on disk. Into that of an active snapshot can be written."""
-        ...
-
-    def changes(self, diff: Diff) -> Iterator[Change]:
-        """The changes of a diff in walk order: from the upperdir where that is right, else by a
-        double walk. Equal trees give no change; unmodified parents of a change are MODIFY."""
-        ...
-
-    def usage(self, snapshot: SnapshotID) -> Usage:
-        """What the snapshot itself holds on disk, less what it shares with snapshots before it."""
-        ...
-
-    def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
-        """The snapshots that cannot be removed before this one."""
-        ...
-
-    def intact(self, snapshot: SnapshotID) -> bool:
-        """Whether the snapshot and all that it stands on are still there, on disk too."""
-        ...
-
-    def all(self) -> Iterable[SnapshotID]:
-        """Every committed snapshot."""
-        ...
 
 
 class Strategy(Enum):
@@ -217,21 +138,3 @@ class Merged(NamedTuple):
 
     snapshot: SnapshotID
     report: MergeReport
-
-
-class MergeSnapshotter(Snapshotter, Protocol):
-    """A snapshotter that can also put a list of diffs on disk as one tree."""
-
-    def merge(
-        self,
-        diffs: Sequence[Diff],
-        policy: MergePolicy = MergePolicy(),  # noqa: B008
-        *,
-        parent: SnapshotID | None = None,
-    ) -> Merged:
-        """The diffs applied in order to the tree of `parent` (nothing, if None).
-
-        Without a `parent`, the longest prefix of `diffs` that is a plain chain from nothing
-        becomes it (where the backend can share a parent). A failure leaves no snapshot behind.
-        """
-        ...

@@ -32,24 +32,24 @@ from minibuild.snapshot.diff import changes
 from minibuild.snapshot.view import WHITEOUT, View
 
 if TYPE_CHECKING:
-    from minibuild.snapshot.base import BaseSnapshotter
+    from minibuild.snapshot.snapshotter import Snapshotter
 
 MAX_STACK = 240
 """Less than the 500 layers that overlayfs takes: later steps need some of them."""
 
 
-def view_of(snapshotter: "BaseSnapshotter", snapshot: SnapshotID | None) -> View:
+def view_of(snapshotter: "Snapshotter", snapshot: SnapshotID | None) -> View:
     """The tree of a snapshot, read from its layers."""
     return _view(snapshotter, snapshotter.layers(snapshot))
 
 
-def _view(snapshotter: "BaseSnapshotter", layers: Sequence[SnapshotID]) -> View:
+def _view(snapshotter: "Snapshotter", layers: Sequence[SnapshotID]) -> View:
     dirs = [snapshotter.layer_dir(layer) for layer in reversed(layers)]
     return View(dirs, snapshotter.whiteouts, snapshotter.owners_of(layers))
 
 
 def merge(
-    snapshotter: "BaseSnapshotter",
+    snapshotter: "Snapshotter",
     diffs: Sequence[Diff],
     policy: MergePolicy,
     parent: SnapshotID | None,
@@ -76,7 +76,7 @@ def merge(
 
 
 def _stacked(
-    snapshotter: "BaseSnapshotter", parent: SnapshotID | None, diffs: Sequence[Diff]
+    snapshotter: "Snapshotter", parent: SnapshotID | None, diffs: Sequence[Diff]
 ) -> tuple[list[SnapshotID], str]:
     """The layers of the merge, lowest first, and why stacking them would be wrong (or "")."""
     stack = list(snapshotter.layers(parent))
@@ -104,9 +104,7 @@ def _stacked(
     return stack, ""
 
 
-def _portable(
-    snapshotter: "BaseSnapshotter", layer: SnapshotID, below: Sequence[SnapshotID]
-) -> bool:
+def _portable(snapshotter: "Snapshotter", layer: SnapshotID, below: Sequence[SnapshotID]) -> bool:
     """Whether a layer means the same on any base: all it holds is news, and it hides nothing.
 
     Of a layer where it was made that is remembered.
@@ -124,7 +122,7 @@ def _portable(
 
 
 def _covers_files(
-    snapshotter: "BaseSnapshotter", below: Sequence[SnapshotID], layer: SnapshotID
+    snapshotter: "Snapshotter", below: Sequence[SnapshotID], layer: SnapshotID
 ) -> bool:
     """Whether a directory of a layer is where a layer below has a file: that hides what another
     base has in such a directory."""
@@ -144,7 +142,7 @@ def _covers_files(
 
 
 def _brings_nothing(
-    snapshotter: "BaseSnapshotter", below: Sequence[SnapshotID], layers: Sequence[SnapshotID]
+    snapshotter: "Snapshotter", below: Sequence[SnapshotID], layers: Sequence[SnapshotID]
 ) -> bool:
     # A layer without changes would still show its root directory in place of the base's.
     found = changes(_view(snapshotter, below), _view(snapshotter, layers))
@@ -170,7 +168,7 @@ def _all_is_news(lower: View, upper: View) -> bool:
     return own <= {change.path for change in changes(lower, upper)}
 
 
-def _stack(snapshotter: "BaseSnapshotter", layers: list[SnapshotID]) -> Merged:
+def _stack(snapshotter: "Snapshotter", layers: list[SnapshotID]) -> Merged:
     merged = snapshotter.create(None, layers)
     try:
         snapshotter.commit(merged)
@@ -183,19 +181,19 @@ def _stack(snapshotter: "BaseSnapshotter", layers: list[SnapshotID]) -> Merged:
 # Hardlink ------------------------------------------------------------------------------------
 
 
-def can_stand_on(snapshotter: "BaseSnapshotter", parent: SnapshotID) -> bool:
+def can_stand_on(snapshotter: "Snapshotter", parent: SnapshotID) -> bool:
     """Whether one layer more is not too many; else the parent's files have to be linked, too."""
     return len(snapshotter.layers(parent)) < snapshotter.max_layers
 
 
-def flattened(snapshotter: "BaseSnapshotter", snapshot: SnapshotID) -> SnapshotID:
+def flattened(snapshotter: "Snapshotter", snapshot: SnapshotID) -> SnapshotID:
     """The tree of a snapshot in one layer, its files linked from where they are."""
     whole = [Diff(None, snapshot)]
     return by_hardlinks(snapshotter, None, whole, MergePolicy(), "too many layers").snapshot
 
 
 def by_hardlinks(
-    snapshotter: "BaseSnapshotter",
+    snapshotter: "Snapshotter",
     parent: SnapshotID | None,
     diffs: Sequence[Diff],
     policy: MergePolicy,

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 from minibuild.errors import StoreError
 from minibuild.snapshot.api import MergePolicy, Mount, SnapshotID
-from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
 
-class NativeSnapshotter(BaseSnapshotter):
+class NativeSnapshotter(Snapshotter):
     """The snapshotter for where overlayfs cannot be mounted."""
 
     max_layers = 1

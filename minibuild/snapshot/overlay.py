@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from minibuild.errors import StoreError
 from minibuild.linux.beneath import remove_tree
 from minibuild.snapshot.api import Mount, SnapshotID
-from minibuild.snapshot.base import BaseSnapshotter
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _WORK = "work"
 """The name of a workdir, and of the directory that the kernel makes in it."""
 
 
-class OverlaySnapshotter(BaseSnapshotter):
+class OverlaySnapshotter(Snapshotter):
     """The snapshotter to use wherever overlayfs can be mounted."""
 
     max_layers = 500

@@ -15,15 +15,15 @@ from typing import Literal
 
 from minibuild.errors import BuildError, HostError
 from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
-from minibuild.snapshot.api import MergeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.snapshot.view import View
 from minibuild.store.layout import Store
 
 
 def open_snapshotter(
     store: Store, name: Literal["auto", "overlay", "native", "linked"] = "auto"
-) -> MergeSnapshotter:
+) -> Snapshotter:
     """The snapshotter called `name`; `auto` is overlay where that works, else native, and `linked`
     is native for where no step writes to a snapshot itself."""
     if name in ("native", "linked"):
@@ -40,7 +40,7 @@ def open_snapshotter(
     return _native(store)
 
 
-def _native(store: Store, *, link: bool = False) -> MergeSnapshotter:
+def _native(store: Store, *, link: bool = False) -> Snapshotter:
     from minibuild.snapshot.native import NativeSnapshotter
 
     return NativeSnapshotter(store, link=link)

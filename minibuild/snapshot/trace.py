@@ -24,7 +24,7 @@ from minibuild.snapshot.merge import by_hardlinks, can_stand_on, merge, view_of
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from minibuild.snapshot.base import BaseSnapshotter
+    from minibuild.snapshot.snapshotter import Snapshotter
 
 BELOW = "below"
 """What was done to a path of the parent: nothing."""
@@ -85,7 +85,7 @@ class MergeTrace(NamedTuple):
     fates: tuple[Fate, ...]
 
 
-def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> MergeTrace:
+def trace_merge(snapshotter: "Snapshotter", diffs: Sequence[Diff]) -> MergeTrace:
     """Merge by hardlinks, watch, and remove what was made."""
     numbers = [n for n, diff in enumerate(diffs) if diff.lower != diff.upper]
     below, parent = _chain(diffs, numbers)
@@ -105,7 +105,7 @@ def trace_merge(snapshotter: "BaseSnapshotter", diffs: Sequence[Diff]) -> MergeT
     return MergeTrace(below, merged.report, fates)
 
 
-def trace_diff(snapshotter: "BaseSnapshotter", diff: Diff) -> list[tuple[str, Act]]:
+def trace_diff(snapshotter: "Snapshotter", diff: Diff) -> list[tuple[str, Act]]:
     """Put one diff on the tree that it was made on, by hardlinks; watch, and remove what was made.
     What is done to each path of it, in order."""
     if diff.lower == diff.upper:
@@ -129,7 +129,7 @@ def _chain(diffs: Sequence[Diff], numbers: Sequence[int]) -> tuple[int, Snapshot
     return len(numbers), parent
 
 
-def _read(snapshotter: "BaseSnapshotter", diff: Diff, number: int) -> Iterator[tuple[str, Act]]:
+def _read(snapshotter: "Snapshotter", diff: Diff, number: int) -> Iterator[tuple[str, Act]]:
     """What a diff of the parent holds."""
     for change in snapshotter.changes(diff):
         deletes = change.kind is Kind.DELETE
@@ -189,7 +189,7 @@ class _Acts:
 
 
 def _fates(
-    snapshotter: "BaseSnapshotter", merged: SnapshotID, acts: dict[str, list[Act]]
+    snapshotter: "Snapshotter", merged: SnapshotID, acts: dict[str, list[Act]]
 ) -> Iterator[Fate]:
     view, layer = view_of(snapshotter, merged), snapshotter.layer_dir(merged)
     for path in sorted(acts, key=os.fsencode):

@@ -21,7 +21,8 @@ from minibuild.linux.namespace import needs_user_namespace
 from minibuild.linux.resources import UNLIMITED, Resources
 from minibuild.oci.content import ContentStore
 from minibuild.session.request import Isolation
-from minibuild.snapshot.api import MergePolicy, MergeSnapshotter
+from minibuild.snapshot.api import MergePolicy
+from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.database import explained
 from minibuild.store.flock import hold
 from minibuild.store.layout import Store
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 class Worker:
     """What a process has open. The step server is started when the first step runs."""
 
-    def __init__(
-        self, store: Store, snapshots: MergeSnapshotter, *, own_root: bool = False
-    ) -> None:
+    def __init__(self, store: Store, snapshots: Snapshotter, *, own_root: bool = False) -> None:
         self.store = store
         self.snapshots = snapshots
         self.own_root = own_root

@@ -1,17 +1,26 @@
-"""What the snapshotters have in common: rows, directories, diffs, usage.
+"""A snapshotter, in containerd's words: it keeps trees on disk.
 
-Comes in: a store. Goes out: everything of the protocol that does not depend on how a tree is
-shown. A snapshot N has its files in `snapshots/N/fs`. Read next: `overlay`, `native`.
+An *active* snapshot is prepared on a parent and can be written; *commit* makes it immutable; a
+*view* reads a committed one. Snapshots form chains by their parents; the tree of a snapshot is
+what the chain adds up to. Comes in: parents and diffs. Goes out: mounts, as data for a step, or
+as an open directory for this process. A snapshot N has its files in `snapshots/N/fs`.
+
+A mount that this process itself needs is a *file descriptor*, never a path in the file tree: it
+comes from the kernel's detached mounts (fsmount(2), or a lazily unmounted one), belongs to no
+directory, and goes when it is closed or the process dies. So a crash leaves no mount behind.
+Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
 """
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 
 from minibuild.errors import StoreError
 from minibuild.linux import owner
-from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID, Usage
+from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, Mount, SnapshotID, Usage
 from minibuild.snapshot.api import Whiteouts as WhiteoutStyle
 from minibuild.snapshot.sweep import discard
 from minibuild.snapshot.table import Table
@@ -21,8 +30,10 @@ if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
 
 
-class BaseSnapshotter:
-    """A folder of snapshots with their rows; the backends add how to prepare and to show one."""
+class Snapshotter(ABC):
+    """Keeps snapshots in a folder of the store, and their rows; the backends add how to prepare and
+    to show one. Safe to use from many threads and processes. Copies and merges end early when
+    `cancelled` is set."""
 
     max_layers: ClassVar[int]
     """How many layers may add up to one tree; with 1 each snapshot is a full copy."""
@@ -38,8 +49,24 @@ class BaseSnapshotter:
         self._there: set[SnapshotID] = set()
         """Layers that were found on disk. They stay: what this program removes is never in use."""
 
+    @abstractmethod
+    def prepare(self, parent: SnapshotID | None) -> SnapshotID:
+        """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
+
+    @abstractmethod
+    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
+        """The mounts that show the tree of a snapshot; not `readonly` only for an active one."""
+
+    @abstractmethod
+    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> AbstractContextManager[int]:
+        """The tree of a snapshot as a directory file descriptor, open while the block runs.
+
+        Use it with `linux.beneath` (paths resolved inside this root). `/proc/self/fd/N` is a path
+        to it. Writing needs an active snapshot and `readonly=False`.
+        """
+
     def layer_dir(self, snapshot: SnapshotID) -> str:
-        """The directory that holds the snapshot's own files."""
+        """The directory that holds the snapshot's own files: the upperdir, or the whole copy."""
         return f"{self.folder}/{snapshot}/fs"
 
     def parent(self, snapshot: SnapshotID) -> SnapshotID | None:
@@ -51,7 +78,8 @@ class BaseSnapshotter:
         return () if snapshot is None else self.table.layers(snapshot)
 
     def owners(self, snapshot: SnapshotID | None) -> "Records | None":
-        """Who owns the files in the tree of a snapshot, where that is recorded."""
+        """Who owns the files in the tree of a snapshot, where that is recorded; None where they are
+        owned so on disk. Into that of an active snapshot can be written."""
         return self.owners_of(self.layers(snapshot))
 
     def owners_of(self, layers: Sequence[SnapshotID]) -> "Records | None":
@@ -125,7 +153,8 @@ class BaseSnapshotter:
         self.table.delete(snapshot)
 
     def changes(self, diff: Diff) -> Iterator[Change]:
-        """The changes of a diff in walk order; see `diff`."""
+        """The changes of a diff in walk order: from the upperdir where that is right, else by a
+        double walk. Equal trees give no change; unmodified parents of a change are MODIFY."""
         from minibuild.snapshot.diff import changes
         from minibuild.snapshot.merge import view_of
 
@@ -149,7 +178,11 @@ class BaseSnapshotter:
         *,
         parent: SnapshotID | None = None,
     ) -> Merged:
-        """The diffs applied in order to the tree of `parent`; see `merge`."""
+        """The diffs applied in order to the tree of `parent` (nothing, if None).
+
+        Without a `parent`, the longest prefix of `diffs` that is a plain chain from nothing
+        becomes it (where the backend can share a parent). A failure leaves no snapshot behind.
+        """
         from minibuild.snapshot.merge import merge
 
         return merge(self, diffs, policy, parent)
