@@ -30,11 +30,9 @@ class Hash(Protocol):
 
     def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
-        ...
 
     def hexdigest(self) -> str:
         """The digest in hex."""
-        ...
 
 
 class InvalidDigest(ValueError):

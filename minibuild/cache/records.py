@@ -44,17 +44,14 @@ class RemoteCache(Protocol):
 
     def find(self, key: Digest) -> tuple[Record | None, str]:
         """The record of a key, and whose it is."""
-        ...
 
     def canonical(self, key: Digest) -> Digest | None:
         """The canonical key behind a key, also where the result was not kept."""
-        ...
 
     def plan(
         self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
     ) -> None:
         """The graph in which vertices will be looked up, and what its images are."""
-        ...
 
     def find_vertex(
         self,
@@ -67,7 +64,6 @@ class RemoteCache(Protocol):
         """The record of a step, and whose it is, by the keys that other builders have for its
         vertex; no record if its result was not kept, None if nothing is known of it. With
         `contents` its inputs are read, if that finds more. It is known as `key` from then on."""
-        ...
 
 
 class Cache:

@@ -144,12 +144,9 @@ class Executor(Protocol):
         `DefinitionError` if what it names is not there (user, working directory, program: code
         127 or 126 is an exit, not an error); `Cancelled` soon after `cancelled` is set.
         """
-        ...
 
     def unkept(self, resources: Resources) -> list[str]:
         """Those of these limits that this host cannot keep, by their names; steps run without."""
-        ...
 
     def close(self) -> None:
         """Stop every step and the server behind them."""
-        ...

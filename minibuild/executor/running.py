@@ -38,7 +38,6 @@ class Server(Protocol):
 
     def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
         """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
-        ...
 
 
 class Running:

@@ -37,7 +37,6 @@ class Attestor(Protocol):
     @property
     def looks_inside(self) -> bool:
         """Whether the files of the images are wanted."""
-        ...
 
     def attest(
         self,
@@ -51,18 +50,15 @@ class Attestor(Protocol):
     ) -> Descriptor:
         """The attestations of one image, kept in the store: as an OCI artifact, or in the form of
         an image, for tools that know no artifacts."""
-        ...
 
     @property
     def writes_files(self) -> bool:
         """Whether an output that is files gets any more."""
-        ...
 
     def files(
         self, built: Built, subjects: Sequence[Subject], view: ImageView
     ) -> Mapping[str, bytes]:
         """The statements about files, by the names of the files that they are written into."""
-        ...
 
 
 class SolveResult(NamedTuple):

@@ -138,7 +138,6 @@ class Sink(Protocol):
     def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
         """Take one entry. `found` is the file of the source that it stands for; a directory that is
         made on the way has none."""
-        ...
 
     def settle(self) -> None:
         """Finish what was put so far: nothing of it is left undone."""

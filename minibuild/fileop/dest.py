@@ -39,11 +39,9 @@ class Destination(Protocol):
 
         `..` is taken back in the text first, as the path is written, before links are looked at.
         """
-        ...
 
     def kind(self, real: str) -> int:
         """The type bits of what is at a path, as in `st_mode`; 0 for nothing."""
-        ...
 
 
 class OnDisk:

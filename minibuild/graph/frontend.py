@@ -71,7 +71,6 @@ class ImageResolver(Protocol):
         `ref` is a name as a person writes it (`busybox`, `gcr.io/a/b:1`, with or without digest),
         or a URL of an `ImageContext`. Raises `RegistryError` if there is no such image.
         """
-        ...
 
 
 class Finding(NamedTuple):

@@ -35,7 +35,6 @@ class Layout(BlobSource, Protocol):
     def find(self, name: str) -> Descriptor:
         """The image that `name` means: a name or a tag as the layout has it, a digest, or nothing
         (the only one, or `latest`). Raises `ImageError` if there is no such image."""
-        ...
 
 
 class DirectoryLayout(Layout):

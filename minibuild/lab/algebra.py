@@ -27,7 +27,6 @@ class DiffEngine(Protocol):
 
     def diff(self, lower: Value, upper: Value) -> Value:
         """What changed from `lower` to `upper`."""
-        ...
 
 
 class Named(NamedTuple):

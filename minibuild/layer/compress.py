@@ -54,19 +54,15 @@ class Compressor(Protocol):
 
     def cut(self, buffer: bytearray) -> int:
         """How much of a full buffer to feed at once; the rest comes with the next one."""
-        ...
 
     def feed(self, buffer: bytearray, length: int) -> bytearray:
         """Take what `cut` said of a buffer; returns one to fill next, which may be another."""
-        ...
 
     def finish(self, buffer: bytearray, length: int) -> None:
         """Take the last bytes, and write all that is still due."""
-        ...
 
     def close(self) -> None:
         """End what runs in the background, also after an error."""
-        ...
 
 
 def compressor(

@@ -52,11 +52,9 @@ class KnownBlocks(Protocol):
 
     def find(self, key: bytes) -> bytes | None:
         """The compressed bytes of a block, sound, if they are still to be had."""
-        ...
 
     def add(self, key: bytes, offset: int, data: bytes) -> None:
         """Note where in the layer in the making a block is, in the order in which they come."""
-        ...
 
 
 class _Task:

@@ -69,11 +69,9 @@ class TarOutput(Protocol):
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
-        ...
 
     def write_file(self, fd: int, size: int, name: str) -> None:
         """Append the `size` bytes of an open file, and fill the last block of the tar."""
-        ...
 
 
 class LayerPacker:

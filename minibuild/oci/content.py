@@ -34,7 +34,6 @@ class BlobSource(Protocol):
 
         Raises `ImageError` if the blob is not there.
         """
-        ...
 
     def location(self, digest: Digest) -> Reference | None:
         """A repository that has the blob, if one is known: its registry can mount it elsewhere."""
@@ -117,11 +116,9 @@ class BlobMaker(BlobSource, Protocol):
     @property
     def blobs_path(self) -> str:
         """The folder that the blobs are in."""
-        ...
 
     def writer(self) -> BlobWriter:
         """A new blob."""
-        ...
 
 
 class ContentStore(BlobSource):

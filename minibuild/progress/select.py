@@ -20,13 +20,11 @@ class Renderer(Protocol):
     @property
     def trace(self) -> Trace:
         """All that is known of the build."""
-        ...
 
     def __call__(self, event: Event, /) -> None: ...
 
     def close(self) -> None:
         """Show what is still to be shown, and leave the terminal as it was found."""
-        ...
 
 
 def is_screen(console: Console, term: str) -> bool:

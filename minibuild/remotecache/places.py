@@ -51,16 +51,13 @@ class Place(Protocol):
 
     def get(self) -> FoundCache:
         """What has the name. Raises `RegistryError` or `ImageError`, also if nothing has."""
-        ...
 
     def find(self) -> FoundCache | None:
         """The same, but None if nothing has the name."""
-        ...
 
     @property
     def alone(self) -> bool:
         """Whether `locked` keeps all other writers out; a registry has no locks."""
-        ...
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,20 +69,16 @@ class Place(Protocol):
     ) -> None:
         """Have these blobs there. `near` are repositories that may have some of the layers, for a
         registry to mount."""
-        ...
 
     def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
         """Give the name to a manifest whose parts are there. With `drop` a folder removes what only
         the manifest before it needed."""
-        ...
 
     def try_name(self, manifest: bytes) -> bool:
         """One attempt to give the name; False if another attempt may succeed."""
-        ...
 
     def wait(self, attempt: int = 0) -> None:
         """Let other writers finish: a moment, or before another attempt the time between two."""
-        ...
 
 
 def place_name(asked: CachePlace | CacheMountPlace) -> str:

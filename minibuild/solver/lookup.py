@@ -47,7 +47,6 @@ class RecordReader(Protocol):
 
     def lookup(self, key: Digest) -> Record | None:
         """The record of a key, if everything it points at still exists."""
-        ...
 
 
 class ReadParts(NamedTuple):

@@ -24,12 +24,9 @@ class Stepper(Protocol):
         self, build: BuildContext, source: SourceText, targets: Sequence[Vertex | None]
     ) -> None:
         """The graph is known, and nothing is done."""
-        ...
 
     def before(self, ready: ReadyVertex, answer: Answer) -> None:
         """The next vertex, and what a look-up found."""
-        ...
 
     def after(self, vertex: Vertex, found: VertexResult) -> None:
         """It is done, or was found."""
-        ...

@@ -55,11 +55,9 @@ class Remote(Protocol):
     ) -> tuple[Descriptor, BlobSource]:
         """The descriptor that a name has there, and where its blobs can be read; `kept` may have
         the document from before."""
-        ...
 
     def blobs(self, reference: Reference) -> BlobSource:
         """Where the blobs of a repository can be read, without a question to it yet."""
-        ...
 
 
 class _Kept(BlobSource):

@@ -33,27 +33,22 @@ class Client(Protocol):
     @property
     def registries(self) -> RegistryAccess:
         """The settings for networks."""
-        ...
 
     @property
     def secret(self) -> Callable[[str], bytes | None]:
         """The value of a secret by its id."""
-        ...
 
     @property
     def ssh(self) -> Callable[[str], AgentSocket | None]:
         """Where an ssh agent listens, by its id."""
-        ...
 
     @property
     def report(self) -> Report:
         """Hears of what is waited for."""
-        ...
 
     @property
     def cancelled(self) -> threading.Event:
         """Set when the answer is no longer waited for."""
-        ...
 
 
 def get(
