@@ -100,10 +100,8 @@ class StepFailed(BuildError):
 
     exit_code = 5
 
-    def __init__(
-        self, message: str, *, code: int, hint: str = "", span: Span | None = None, detail: str = ""
-    ) -> None:
-        super().__init__(message, hint=hint, span=span, detail=detail)
+    def __init__(self, message: str, *, code: int, hint: str = "", detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
         self.code = code
 
 

@@ -137,16 +137,16 @@ def _placed(
         mount = mount._replace(target=f"/run/buildkit/ssh_agent.{agents}")
     mount = mount._replace(target=_target(state, spec, mount.target))
     if isinstance(mount, op.BindMount):
-        tree = inputs.add(_tree(state, item, spec, from_))
+        tree = inputs.add(_tree(state, spec, from_))
         return mount._replace(input=tree, source=_rooted(mount.source))
     if isinstance(mount, op.CacheMount):
-        seed = inputs.add(_tree(state, item, spec, from_)) if from_ else -1
+        seed = inputs.add(_tree(state, spec, from_)) if from_ else -1
         id = _cache_id(state, mount.id or clean(found.mount.target))
         return mount._replace(id=id, input=seed, source=_rooted(mount.source))
     return mount
 
 
-def _tree(state: StageState, item: Run, spec: MountSpec, name: str) -> Vertex | None:
+def _tree(state: StageState, spec: MountSpec, name: str) -> Vertex | None:
     """What a mount reads: the context, a stage, a named context or an image; numbers are names."""
     conversion = state.conversion
     if not name:

@@ -78,7 +78,7 @@ class SourceVertices:
         """The build context."""
         return self.context(self._request.context, "", self._request.build_platform, span).vertex
 
-    def find(self, name: str, platform: Platform, span: Span, step: str = "") -> Base:
+    def find(self, name: str, platform: Platform, span: Span) -> Base:
         """What `name` means where no stage has it: a named context, scratch, or an image."""
         context = self._contexts.get(familiar_name(name).lower())
         if context is not None:
@@ -86,7 +86,7 @@ class SourceVertices:
         if name == SCRATCH:
             return Base(None, empty_config(platform))
         check_name(name, span)
-        return self._image(name, platform, span, step)
+        return self._image(name, platform, span)
 
     def context(self, context: Context, name: str, platform: Platform, span: Span) -> Base:
         """A context as a tree. `name` is empty for the main one."""
@@ -94,18 +94,18 @@ class SourceVertices:
             case ImageContext() if context.url == _NO_IMAGE:
                 return Base(None, empty_config(platform))
             case ImageContext():
-                return self._image(context.url, platform, span, "", f"[context {name}] ")
+                return self._image(context.url, platform, span, f"[context {name}] ")
             case LocalContext() | RemoteContext() | ArchiveContext():
                 vertex = context_vertex(context, name, self._request.build_args, span)
         return Base(vertex, _config_of_tree(platform, vertex.note.name))
 
-    def _image(self, ref: str, platform: Platform, span: Span, step: str, prefix: str = "") -> Base:
+    def _image(self, ref: str, platform: Platform, span: Span, prefix: str = "") -> Base:
         key = (ref, platform)
         if key not in self._resolved:
             with located(span):
                 self._resolved[key] = self._resolver.resolve(ref, platform)
         found = self._resolved[key]
-        name = f"{prefix}{step}FROM {found.source.ref}"
+        name = f"{prefix}FROM {found.source.ref}"
         if "@" not in found.source.ref:
             name += f"@{found.source.digest}"
         # A new image was made at another time, whatever it is based on.

@@ -45,9 +45,9 @@ def stripped(text: str, offset: int = 0) -> Piece:
     return piece(begun.rstrip(SPACES), offset + len(text) - len(begun))
 
 
-def split_keyword(text: str, offset: int = 0) -> tuple[Piece, Piece]:
+def split_keyword(text: str) -> tuple[Piece, Piece]:
     """The first word, and the rest without outer white space."""
-    line = stripped(text, offset)
+    line = stripped(text)
     gap = SEPARATOR.search(line.text)
     if not gap:
         return line, piece("", line.end)

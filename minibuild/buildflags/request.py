@@ -34,8 +34,8 @@ from minibuild.session.request import (
 )
 
 T = TypeVar("T")
-Reader = Callable[[str, Any, Environment], Any]
-"""Makes the value of a field: from its name, what was given, and the environment."""
+Reader = Callable[[str, Any], Any]
+"""Makes the value of a field, from its name and what was given."""
 
 GATEWAY = "127.0.0.1"
 """What `host-gateway` means: a step's default network is that of the host."""
@@ -50,8 +50,8 @@ def build_request(
         reader = READERS.get(name)
         if reader is None:
             raise TypeError(f"build() got an unexpected keyword argument {name!r}{_near(name)}")
-        made[name] = reader(name, value, environment)
-    request = BuildRequest(context=context, **made)
+        made[name] = reader(name, value)
+    request = _with_what_is_lent(BuildRequest(context=context, **made), environment)
     if request.registries == RegistryAccess():
         request = request._replace(registries=registry_access(environment))
     if not environment.records:
@@ -69,6 +69,18 @@ def build_request(
     return request
 
 
+def _with_what_is_lent(request: BuildRequest, environment: Environment) -> BuildRequest:
+    """The request with the values of its secrets and the sockets of its agents."""
+    if not (request.secrets or request.ssh):
+        return request
+    from minibuild.buildflags.secret import with_paths, with_value
+
+    return request._replace(
+        secrets=tuple(with_value(secret, environment) for secret in request.secrets),
+        ssh=tuple(with_paths(agent, environment) for agent in request.ssh),
+    )
+
+
 def _near(name: str) -> str:
     from minibuild.graph.spelling import nearest
 
@@ -84,23 +96,23 @@ def _wrong(name: str, value: object, what: str, hint: str = "") -> UsageError:
     return UsageError(f"{name} must be {what}, and got {kind}", hint=hint)
 
 
-def _text(name: str, value: Any, environment: Environment) -> str:
+def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise _wrong(name, value, "text")
     return value
 
 
-def _text_or_none(name: str, value: Any, environment: Environment) -> str | None:
-    return None if value is None else _text(name, value, environment)
+def _text_or_none(name: str, value: Any) -> str | None:
+    return None if value is None else _text(name, value)
 
 
-def _switch(name: str, value: Any, environment: Environment) -> bool:
+def _switch(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise _wrong(name, value, "True or False")
     return value
 
 
-def _number(name: str, value: Any, environment: Environment) -> int:
+def _number(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong(name, value, "a number")
     if value < 0:
@@ -118,16 +130,12 @@ def read_path(name: str, value: Any) -> str:
     return path
 
 
-def _path(name: str, value: Any, environment: Environment) -> str:
-    return read_path(name, value)
-
-
-def _as_it_is(name: str, value: Any, environment: Environment) -> Any:
+def _as_it_is(name: str, value: Any) -> Any:
     return value
 
 
 def _choice(*known: str) -> Reader:
-    def read(name: str, value: Any, environment: Environment) -> str:
+    def read(name: str, value: Any) -> str:
         if value not in known:
             raise UsageError(f"{name} cannot be {value!r}", hint="it is " + ", ".join(known))
         return cast(str, value)
@@ -136,7 +144,7 @@ def _choice(*known: str) -> Reader:
 
 
 def _value(kind: type) -> Reader:
-    def read(name: str, value: Any, environment: Environment) -> Any:
+    def read(name: str, value: Any) -> Any:
         if not isinstance(value, kind):
             raise _wrong(name, value, f"a {kind.__name__}")
         return _with_plain_paths(value)
@@ -187,15 +195,15 @@ def _several(
     return tuple(found)
 
 
-def _texts(name: str, value: Any, environment: Environment) -> tuple[str, ...]:
+def _texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_several(name, value, str)))
 
 
-def _words(name: str, value: Any, environment: Environment) -> frozenset[str]:
+def _words(name: str, value: Any) -> frozenset[str]:
     return frozenset(word for text in _several(name, value, str) for word in listed(text))
 
 
-def _mapping(name: str, value: Any, environment: Environment) -> dict[str, str]:
+def _mapping(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise _wrong(name, value, "a mapping", "{'KEY': 'VALUE'}")
     for key, item in value.items():
@@ -216,7 +224,7 @@ def _truth(text: str, name: str) -> bool:
 # --- Values that flags have words for ---
 
 
-def _annotations(name: str, value: Any, environment: Environment) -> tuple[str, ...]:
+def _annotations(name: str, value: Any) -> tuple[str, ...]:
     from minibuild.exporter.annotations import parse_flag
 
     texts = _several(name, value, str)
@@ -225,14 +233,14 @@ def _annotations(name: str, value: Any, environment: Environment) -> tuple[str, 
     return texts
 
 
-def _outputs(name: str, value: Any, environment: Environment) -> tuple[Output, ...]:
+def _outputs(name: str, value: Any) -> tuple[Output, ...]:
     from minibuild.buildflags.output import checked_output, output
 
     made = _several(name, value, Output, lambda text: (output(text),))
     return tuple(checked_output(one) for one in made)
 
 
-def _platforms(name: str, value: Any, environment: Environment) -> tuple[Platform, ...]:
+def _platforms(name: str, value: Any) -> tuple[Platform, ...]:
     def read(text: str) -> Iterable[Platform]:
         return [host_platform() if w == "local" else parse_platform(w) for w in listed(text)]
 
@@ -242,7 +250,7 @@ def _platforms(name: str, value: Any, environment: Environment) -> tuple[Platfor
         raise UsageError(error.message, hint=error.hint) from None
 
 
-def _hosts(name: str, value: Any, environment: Environment) -> tuple[tuple[str, str], ...]:
+def _hosts(name: str, value: Any) -> tuple[tuple[str, str], ...]:
     from minibuild.buildflags.steps import add_host
 
     parts = value.items() if isinstance(value, Mapping) else _parts(name, value)
@@ -251,13 +259,13 @@ def _hosts(name: str, value: Any, environment: Environment) -> tuple[tuple[str, 
     return tuple(add_host(word, GATEWAY) for word in words)
 
 
-def _ulimits(name: str, value: Any, environment: Environment) -> tuple[Ulimit, ...]:
+def _ulimits(name: str, value: Any) -> tuple[Ulimit, ...]:
     from minibuild.buildflags.steps import ulimit
 
     return _several(name, value, Ulimit, lambda text: (ulimit(text),))
 
 
-def _resources(name: str, value: Any, environment: Environment) -> Resources:
+def _resources(name: str, value: Any) -> Resources:
     if isinstance(value, Resources):
         return value
     from minibuild.buildflags.resources import resources
@@ -265,22 +273,20 @@ def _resources(name: str, value: Any, environment: Environment) -> Resources:
     return resources(_several(name, value, str))
 
 
-def _secrets(name: str, value: Any, environment: Environment) -> tuple[Secret, ...]:
-    from minibuild.buildflags.secret import secret, with_value
+def _secrets(name: str, value: Any) -> tuple[Secret, ...]:
+    from minibuild.buildflags.secret import secret
 
-    made = _several(name, value, Secret, lambda text: (secret(text),))
-    return tuple(with_value(one, environment) for one in made)
-
-
-def _agents(name: str, value: Any, environment: Environment) -> tuple[SshAgent, ...]:
-    from minibuild.buildflags.secret import ssh, with_paths
-
-    made = _several(name, value, SshAgent, lambda text: (ssh(text),))
-    return tuple(with_paths(one, environment) for one in made)
+    return _several(name, value, Secret, lambda text: (secret(text),))
 
 
-def _allowed(name: str, value: Any, environment: Environment) -> frozenset[str]:
-    words = _words(name, value, environment)
+def _agents(name: str, value: Any) -> tuple[SshAgent, ...]:
+    from minibuild.buildflags.secret import ssh
+
+    return _several(name, value, SshAgent, lambda text: (ssh(text),))
+
+
+def _allowed(name: str, value: Any) -> frozenset[str]:
+    words = _words(name, value)
     for word in sorted(words - set(ENTITLEMENTS)):
         raise UsageError(
             f"unknown entitlement {word!r}", hint="there are " + ", ".join(ENTITLEMENTS)
@@ -288,7 +294,7 @@ def _allowed(name: str, value: Any, environment: Environment) -> frozenset[str]:
     return words
 
 
-def _caches(name: str, value: Any, environment: Environment) -> tuple[CachePlace, ...]:
+def _caches(name: str, value: Any) -> tuple[CachePlace, ...]:
     from minibuild.buildflags.places import cache_place, checked_place
 
     flag = name.replace("_", "-")
@@ -296,7 +302,7 @@ def _caches(name: str, value: Any, environment: Environment) -> tuple[CachePlace
     return tuple(checked_place(one, flag) for one in made)
 
 
-def _cache_mounts(name: str, value: Any, environment: Environment) -> tuple[CacheMountPlace, ...]:
+def _cache_mounts(name: str, value: Any) -> tuple[CacheMountPlace, ...]:
     from minibuild.buildflags.places import cache_mount_place, checked_place
 
     flag = name.replace("_", "-")
@@ -304,7 +310,7 @@ def _cache_mounts(name: str, value: Any, environment: Environment) -> tuple[Cach
     return tuple(checked_place(one, flag) for one in made)
 
 
-def _attestations(name: str, value: Any, environment: Environment) -> Attestations:
+def _attestations(name: str, value: Any) -> Attestations:
     if isinstance(value, Attestations):
         return value
     from minibuild.buildflags.attest import attestations
@@ -312,16 +318,16 @@ def _attestations(name: str, value: Any, environment: Environment) -> Attestatio
     return attestations("", "", _several(name, value, str))
 
 
-def _defect(name: str, value: Any, environment: Environment) -> str:
+def _defect(name: str, value: Any) -> str:
     if not value:
-        return _text(name, value, environment)
+        return _text(name, value)
     from minibuild.snapshot.defects import defect_named
 
-    return defect_named(_text(name, value, environment))
+    return defect_named(_text(name, value))
 
 
 READERS: Mapping[str, Reader] = {
-    "file": _path,
+    "file": read_path,
     "dockerfile": _text_or_none,
     "tags": _texts,
     "target": _text,
@@ -355,6 +361,6 @@ READERS: Mapping[str, Reader] = {
     "cache_mount_from": _cache_mounts,
     "attestations": _attestations,
     "no_record": _switch,
-    "report_file": _path,
+    "report_file": read_path,
 }
 """How each option is read."""

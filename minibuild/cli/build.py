@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
         call = call_of(options)
         if call is not None:
             _check_without(options, "a question builds nothing", report_file="report")
-            return _defined(request, session, lambda full: _ask(full, options, call, session, mode))
+            return _defined(request, lambda full: _ask(full, options, call, session, mode))
     _check_streams(request, session)
     if options.builder:
         why = "a builder elsewhere keeps its steps"
@@ -57,14 +57,14 @@ def run(options: argparse.Namespace, session: Session) -> int:
         return _build(complete, options, session, mode)
 
     if options.load == "false":
-        return _defined(request, session, built)
+        return _defined(request, built)
     from minibuild.cli.loader import start, with_load
 
     loader = start(options.load, session.environment.variables)
     if loader is None:
-        return _defined(request, session, built)
+        return _defined(request, built)
     with loader:
-        code = _defined(with_load(request, loader), session, built)
+        code = _defined(with_load(request, loader), built)
         said = "" if code else loader.finish()
     if said and mode not in ("quiet", "rawjson"):
         session.tell(said)
@@ -86,7 +86,7 @@ def _mention_variables(session: Session, mode: Mode, *, loads: bool) -> None:
         session.tell(f"note: {', '.join(names)} {verb} set and not used: there is no daemon here")
 
 
-def _defined(request: BuildRequest, session: Session, go_on: Callable[[BuildRequest], int]) -> int:
+def _defined(request: BuildRequest, go_on: Callable[[BuildRequest], int]) -> int:
     """What is asked for, with what standard input defines."""
     if "-" in (request.context, request.file) or is_stream(request.file):
         from minibuild.cli.stdin import with_definition

@@ -70,7 +70,7 @@ def build_remotely(
     report = serialised(report)
     session = os.urandom(12).hex()
     graphs = [
-        _Graph(request, platform, call(
+        _Graph(platform, call(
             request._replace(platforms=(platform,)), "llb", root=root, scratch=scratch,
             report=report, cancelled=cancelled, session=session,
         ))
@@ -98,7 +98,7 @@ def build_remotely(
 class _Graph:
     """The graph of one platform, and the config of its image."""
 
-    def __init__(self, request: BuildRequest, platform: Any, answer: Mapping[str, Any]) -> None:
+    def __init__(self, platform: Any, answer: Mapping[str, Any]) -> None:
         self.platform = platform
         self.definition: bytes = answer["definition"]
         self.config: bytes = answer["config"]

@@ -75,10 +75,8 @@ MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_IDMAP = 0x00100000
 
-# statx(2), renameat2(2)
+# statx(2)
 STATX_INO, STATX_BTIME = 0x100, 0x800
-RENAME_NOREPLACE = 1
-RENAME_EXCHANGE = 2
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -110,7 +108,6 @@ _SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 _SYS_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
 
-_renameat2 = function("renameat2", c_int, c_char_p, c_int, c_char_p, c_uint)
 _open_tree = function("syscall", c_long, c_int, c_char_p, c_uint)
 _move_mount = function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint)
 _fsopen = function("syscall", c_long, c_char_p, c_uint)
@@ -335,21 +332,6 @@ def mount_setattr(
     raw, size = os.fsencode(path), ctypes.sizeof(attr)
     result = _mount_setattr(_SYS_MOUNT_SETATTR, fd, raw, flags, ctypes.byref(attr), size)
     check(result, "mount_setattr", path)
-
-
-def renameat2(
-    old: str,
-    new: str,
-    flags: int,
-    *,
-    old_dir_fd: int = AT_FDCWD,
-    new_dir_fd: int = AT_FDCWD,
-) -> None:
-    """renameat2(2): RENAME_NOREPLACE, or RENAME_EXCHANGE. Raises what `os.rename` would."""
-    raw_old, raw_new = os.fsencode(old), os.fsencode(new)
-    if _renameat2(old_dir_fd, raw_old, new_dir_fd, raw_new, flags) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), old, None, new)
 
 
 def birth(dir_fd: int, path: str) -> tuple[int, int]:

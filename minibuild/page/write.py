@@ -13,16 +13,14 @@ from minibuild.record.records import BuildRecord, Records
 from minibuild.worker.worker import Worker
 
 
-def page_of(worker: Worker, build: BuildRecord, against: BuildRecord | None = None) -> str:
-    """The page of a build, by default compared with the one before it."""
-    return document(facts(worker, Records(worker.store.root), build, against))
+def page_of(worker: Worker, build: BuildRecord) -> str:
+    """The page of a build, compared with the one before it."""
+    return document(facts(worker, Records(worker.store.root), build))
 
 
-def write_page(
-    worker: Worker, build: BuildRecord, path: str, against: BuildRecord | None = None
-) -> None:
+def write_page(worker: Worker, build: BuildRecord, path: str) -> None:
     """Write the page of a build."""
-    page = page_of(worker, build, against)
+    page = page_of(worker, build)
     # What is no plain file stays: a pipe, /dev/stdout, a link to where pages are kept.
     plain = not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode)
     written = f"{path}.{os.getpid()}.tmp" if plain else path

@@ -97,7 +97,7 @@ class _Comparison:
     def _tell(self, step: RecordedStep) -> Told:
         before = self.before(step)
         if before is not None and step.key is not None and step.key == before.key:
-            return Told(step, (self._ran_again(step, before),), (), before)
+            return Told(step, (self._ran_again(step),), (), before)
         own = list(self._own(step, before))
         is_new = before is None and step.is_step and own
         follows = [] if is_new else list(self._follows(step, before))
@@ -188,8 +188,8 @@ class _Comparison:
 
     # --- Words ---
 
-    def _ran_again(self, step: RecordedStep, before: RecordedStep) -> Cause:
-        """Why a step ran whose key is that of before."""
+    def _ran_again(self, step: RecordedStep) -> Cause:
+        """Why a step ran whose key is as before."""
         if step.asked:
             return Cause("request", "it was to run in any case: --no-cache")
         if step.forced:

@@ -60,7 +60,7 @@ def write(
         "lab": request.lab,
         "source": {"name": source.name, "text": source.text},
         "vertices": _rows(recorder, vertices, results),
-        "outputs": [] if made is None else _outputs(recorder, vertices, results, made),
+        "outputs": [] if made is None else _outputs(recorder, vertices, made),
     }
     document = {**mask.data(made_here), "logs": _logs(recorder, vertices, mask)}
     data = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 1)
@@ -163,10 +163,7 @@ def _ms(moment: float, began: float) -> int:
 
 
 def _outputs(
-    recorder: "Recorder",
-    vertices: Sequence[Vertex],
-    results: Mapping[Digest, VertexResult],
-    made: BuildResult,
+    recorder: "Recorder", vertices: Sequence[Vertex], made: BuildResult
 ) -> list[dict[str, Any]]:
     """The images: their digests, and the layers with the sizes they have."""
     numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}

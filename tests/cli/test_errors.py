@@ -34,7 +34,8 @@ LOG = ("0.011 \x1b[31mgcc: error\x1b[0m", "0.012 /bin/sh: flase: not found")
 
 def failure(span: Span) -> StepFailed:
     message = 'process "/bin/sh -c flase" did not complete successfully: exit code: 127'
-    error = StepFailed(message, code=127, hint="is it installed?", span=span, detail="not again")
+    error = StepFailed(message, code=127, hint="is it installed?", detail="not again")
+    error.span = span
     error.source = SourceText("Dockerfile", TEXT)
     return error
 

@@ -48,15 +48,6 @@ def test_openat2_raises_what_open_would(tmp_path: Path) -> None:
     os.close(fd)
 
 
-def test_renameat2(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("a")
-    (tmp_path / "b").write_text("b")
-    syscalls.renameat2(str(tmp_path / "a"), str(tmp_path / "b"), syscalls.RENAME_EXCHANGE)
-    assert (tmp_path / "a").read_text() == "b"
-    with pytest.raises(FileExistsError):
-        syscalls.renameat2(str(tmp_path / "a"), str(tmp_path / "b"), syscalls.RENAME_NOREPLACE)
-
-
 def test_capabilities_come_back_as_they_were_set() -> None:
     assert run("print(s.capget()); s.capset(0, 0, 0); print(s.capget())").endswith("(0, 0, 0)")
     high = "e, p, i = s.capget(); s.capset(e & ~(1 << 40), p & ~(1 << 40), i); print(s.capget()[1])"
