@@ -8,7 +8,7 @@ Read next: `minibuild.registry.fetch`.
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from minibuild.digest import Digest
@@ -22,6 +22,7 @@ from minibuild.snapshot.api import Diff, SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 
 if TYPE_CHECKING:
+    from minibuild.layer.patch import LayerPatch
     from minibuild.registry.fetch import BlobFetch
 
 PULLS = 4
@@ -109,6 +110,40 @@ class LayerStore(BlobSource):
             level=level,
             cancelled=self._cancelled,
         )
+
+    def patch(self, key: int) -> "LayerPatch | None":
+        """The patch that says what the layer of a diff is, if there is one. Raises `StoreError`."""
+        path = self._patch_path(key)
+        if not os.path.exists(path):
+            return None
+        from minibuild.layer.patch import read_patch
+
+        return read_patch(path, self)
+
+    def patches(self) -> "Iterator[tuple[int, LayerPatch]]":
+        """All patches, by the keys of their diffs. Raises `StoreError`."""
+        folder = os.path.dirname(self._patch_path(0))
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if (patch := self.patch(int(name))) is not None:
+                yield int(name), patch
+
+    def keep_patch(self, key: int, making: str) -> None:
+        """Keep a whole patch as the layer of a diff."""
+        path = self._patch_path(key)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.rename(making, path)
+
+    def drop_patch(self, key: int) -> None:
+        """Forget the patch of a diff, if there is one."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._patch_path(key))
+
+    def pack_patch(self, patch: "LayerPatch", compression: Compression, level: int | None) -> Layer:
+        """Write the layer that a patch says into the content store."""
+        return patch.pack(self._content, compression, level, self._cancelled)
+
+    def _patch_path(self, key: int) -> str:
+        return self._content.store.path("patches", str(key))
 
     def present(self, layer: Layer) -> bool:
         """Whether the blob is in the content store, or can be fetched."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from minibuild.cache.layers import LayerStore
 from minibuild.cache.results import DiffKey, DiffRow, Diffs, Result, list_key
-from minibuild.errors import StoreError
+from minibuild.errors import ImageError, StoreError
 from minibuild.layer.layer import Layer
 from minibuild.oci.model import Compression
 from minibuild.snapshot.api import (
@@ -30,6 +30,7 @@ from minibuild.snapshot.api import (
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
+_HINT = "build with --no-cache once"
 Tell = Callable[[str], None]
 """Called with a sentence about work that takes time, for progress."""
 
@@ -107,14 +108,22 @@ class Materialiser:
             row = self._diffs.get(key) if waited else row
             if row.layer is not None and self._layers.present(row.layer):
                 return row.layer
-            if row.upper is None:
-                raise StoreError(
-                    "a layer is in the cache neither as files nor as a blob",
-                    hint="build with --no-cache once",
-                )
-            made = self._layers.pack(Diff(row.lower, row.upper), compression, level)
+            made = self._pack(row, compression, level)
             self._diffs.set_layer(key, made)
         return made._replace(source=self._layers)
+
+    def _pack(self, row: DiffRow, compression: Compression, level: int | None) -> Layer:
+        """A diff as a new layer: from its patch, if it has one, or from its tree."""
+        patch = self._layers.patch(row.key)
+        if patch is not None:
+            try:
+                return self._layers.pack_patch(patch, compression, level)
+            except ImageError as error:
+                if row.upper is None:
+                    raise StoreError(f"a layer is damaged: {error}", hint=_HINT) from error
+        if row.upper is None:
+            raise StoreError("a layer is in the cache neither as files nor as a blob", hint=_HINT)
+        return self._layers.pack(Diff(row.lower, row.upper), compression, level)
 
     def _known(self, result: Result) -> SnapshotID | None:
         if not self._plain:
@@ -132,11 +141,12 @@ class Materialiser:
         """The tree of a diff on its own base, unpacked from its layer if it is gone."""
         if row.upper is not None and self._has_tree(row):
             return row.upper
-        if row.layer is None:
+        if row.layer is None and self._layers.patch(row.key) is None:
             raise StoreError(
                 f"the files of snapshot {row.upper} are gone, and were in no layer yet",
                 hint="run `minibuild prune --all`, then build again",
             )
+        layer = row.layer or self.layer(row.key)
         # The base first and outside the lock: one lock at a time cannot dead-lock.
         parent = self.snapshot(row.base, tell)
         with self._store.lock(f"tree-{row.key}", self._cancelled) as waited:
@@ -145,7 +155,7 @@ class Materialiser:
                 return now.upper
             active = self._snapshots.prepare(parent)
             try:
-                for left_out in self._layers.unpack(row.layer, active):
+                for left_out in self._layers.unpack(layer, active):
                     tell(left_out)
                 self._snapshots.commit(active)
             except BaseException:

@@ -2,7 +2,8 @@
 
 A diff is a row of the table `diffs`. It remembers on which list it was made (`base`), and it can
 exist as a tree (`upper`, a snapshot), as a layer (a blob), or both. Each form
-is made only when something asks for it (see `materialise`), and never twice.
+is made only when something asks for it (see `materialise`), and never twice. A layer that is not
+made yet may be known as a patch of another one (`layer.patch`).
 
 - A chain of RUNs is a list in which each diff was made on all those before it.
 - `Merge` is concatenation: it costs nothing and touches no disk.

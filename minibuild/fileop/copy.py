@@ -27,6 +27,7 @@ from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.update import Earlier
+    from minibuild.layer.patch import PatchWriter
     from minibuild.linux.recorded import Records
 
 Form = Literal["tree", "layer", "both"]
@@ -66,13 +67,14 @@ class Hooks(NamedTuple):
 
 
 class CopyResult(NamedTuple):
-    """`layer` is None if none was wanted, or if only the tree shows what it is; `seen`, if it
-    was not wanted, or if not all was read, or not only once. `kept` counts the entries that are
-    as they were in the earlier result."""
+    """`layer` is None if none was wanted, if only the tree shows what it is, and if it was
+    `patched`: there is a patch of the earlier one. `seen` is None if it was not wanted, or if not
+    all was read, or not only once. `kept` counts the entries that are as in the earlier result."""
 
     layer: Layer | None = None
     seen: Seen | None = None
     kept: int = 0
+    patched: bool = False
 
 
 def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> CopyResult:
@@ -90,18 +92,32 @@ def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> Copy
                 root_fd, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
             )
             return _put(job, places, stack.enter_context(tree), None, hooks)
-        # The like of it may have been packed before, and will be again with little changed.
-        known = StoredBlocks(content.blobs_path)
-        writer = LayerWriter(content, job.compression, job.level, known, cancelled)
+        writer = _writer(job, content, cancelled)
         stack.enter_context(writer)
+        patched = not isinstance(writer, LayerWriter)
         layer = LayerSink(writer, base_fd, owners=owners, hashing=hashing)
         if job.form == "layer":
-            return _put(job, places, None, layer, hooks)._replace(layer=writer.commit())
+            done = _put(job, places, None, layer, hooks)
+            return done._replace(layer=writer.commit(), patched=patched)
         with Tee(
             root_fd, layer, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
         ) as tee:
             done = _put(job, places, tee, layer, hooks)
-        return done._replace(layer=None if tee.given_up else writer.commit())
+        if tee.given_up:
+            return done
+        return done._replace(layer=writer.commit(), patched=patched)
+
+
+def _writer(
+    job: CopyJob, content: BlobMaker, cancelled: threading.Event | None
+) -> "LayerWriter | PatchWriter":
+    if job.earlier is not None and job.earlier.patch and job.earlier.layer is not None:
+        from minibuild.layer.patch import PatchWriter
+
+        return PatchWriter(job.earlier.patch, job.earlier.layer)
+    # The like of it may have been packed before, and will be again with little changed.
+    known = StoredBlocks(content.blobs_path)
+    return LayerWriter(content, job.compression, job.level, known, cancelled)
 
 
 def _put(
@@ -119,7 +135,7 @@ def _put(
             from minibuild.fileop.update import open_update
 
             plan = layer.plan if layer else PlannedTree(places.base_fd, places.owners)
-            begun = open_update(job.earlier, plan, tree, layer, hooks.cancelled)
+            begun = open_update(job.earlier, plan, tree, layer)
             sink = update = stack.enter_context(begun)
             dest = plan.dest
         elif tree is not None:

@@ -257,6 +257,13 @@ def _mode(entry: Entry) -> int:
 # --- The tables of a store ---
 
 
+def average_bytes(path: str) -> int:
+    """What an entry takes in the tar on average. Raises `Unplannable` as `Inventory` does."""
+    with Inventory(path) as inventory:
+        found: int = inventory.entry_bytes
+        return found
+
+
 def keep(making: str, folder: str, name: str) -> None:
     """Keep a whole table in the folder of tables, if one was made."""
     try:

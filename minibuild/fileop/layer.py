@@ -28,7 +28,8 @@ from minibuild.linux.contents import READ
 from minibuild.linux.xattr import CAPABILITY
 
 if TYPE_CHECKING:
-    from minibuild.layer.pieces import TarPieces, TarSpan
+    from minibuild.layer.patch import PatchWriter
+    from minibuild.layer.pieces import TarSpan
     from minibuild.linux.recorded import Records
 
 
@@ -43,7 +44,7 @@ class LayerSink(Sink):
 
     def __init__(
         self,
-        writer: LayerWriter,
+        writer: "LayerWriter | PatchWriter",
         base_fd: int | None = None,
         *,
         owners: "Records | None" = None,
@@ -71,10 +72,12 @@ class LayerSink(Sink):
         else:
             self.write(entry)
 
-    def repeat(self, entry: Planned, span: "TarSpan", tar: "TarPieces") -> None:
-        """Write one entry that is as it was in another tar. Raises `Unplannable`."""
-        if self.takes(entry):
-            tar.copy(span, self._writer.write)
+    def repeat(self, entry: Planned, found: FoundFile | None, span: "TarSpan") -> None:
+        """Write one entry that is as it was in the last tar. Raises `Unplannable`."""
+        if isinstance(self._writer, LayerWriter):  # There is no last tar.
+            self.put(entry, found)
+        elif self.takes(entry):
+            self._writer.repeat(span)
 
     def takes(self, entry: Planned) -> bool:
         """Whether the layer has an entry for this, which is then to be written next. Directories

@@ -6,8 +6,8 @@ Goes out: the same tree, and the same layer, as if all had been copied. What is 
 - *in the tree*, which begins as the last one. It is a new snapshot on top of that (on overlayfs an
   empty directory), where changed files replace their predecessors and what is gone is removed. That
   is right because snapshots never change, as in a merge;
-- *in the layer*, whose bytes are pieces of the last layer's tar. Compressed they are known, too:
-  see `layer.chunk_cache`.
+- *in the layer*, which becomes a patch of the last one: places in that one's tar, and what is new
+  (`layer.patch`). It is packed when something asks for it.
 
 `Unplannable` is raised where the last result does not help: then everything is copied. That is so
 where the base has something at a path that is gone now, which would come to light again, and for
@@ -15,9 +15,8 @@ all that `dest` refuses. Read next: `inventory`, `dest`.
 """
 
 import stat
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Entry, Planned, Sink
@@ -28,18 +27,17 @@ from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
 from minibuild.layer.layer import Layer
-from minibuild.layer.pieces import TarPieces
+from minibuild.layer.patch import LayerPatch
 from minibuild.startup.tuples import NamedTuple
-
-_SMALL_BYTES = 16 << 10
-"""What is decompressed in the time of opening a file. Larger files are better read again."""
 
 
 class Earlier(NamedTuple):
-    """What came of the last copy: its table, and its layer if it was made one."""
+    """What came of the last copy: its table, and its layer if it was made one. The new layer is a
+    patch of that, in the file `patch` ("": all files are read)."""
 
     inventory: str
-    layer: Layer | None = None
+    layer: Layer | LayerPatch | None = None
+    patch: str = ""
 
 
 class Update(Sink):
@@ -56,13 +54,11 @@ class Update(Sink):
         *,
         tree: TreeSink | None = None,
         layer: LayerSink | None = None,
-        pieces: TarPieces | None = None,
     ) -> None:
         self._inventory = inventory
         self._plan = plan
         self._tree = tree
         self._layer = layer
-        self._pieces = pieces
         self._removed = ""
         self.kept = 0
         self.digest = b""
@@ -79,10 +75,8 @@ class Update(Sink):
         self.kept += 1
         if self._layer is None:
             self._plan.takes(entry)
-        elif self._pieces is None:
-            self._layer.put(entry, found)
         else:
-            self._layer.repeat(entry, span, self._pieces)
+            self._layer.repeat(entry, found, span)
 
     def _change(self, entry: Entry, found: FoundFile | None) -> None:
         tree, met = self._tree, self._inventory.met
@@ -114,10 +108,8 @@ class Update(Sink):
         self._removed = path + "/"
 
     def settle(self) -> None:
-        """See `Sink`. Checks that the pieces of the last layer are sound."""
+        """See `Sink`."""
         self._remove_gone(None)
-        if self._pieces is not None:
-            self._pieces.finish()
         sink = self._tree or self._layer
         if sink is not None:
             sink.settle()
@@ -129,16 +121,10 @@ def open_update(
     plan: PlannedTree,
     tree: TreeSink | None,
     layer: LayerSink | None,
-    cancelled: threading.Event | None,
 ) -> Iterator[Update]:
     """The update of a tree, a layer or both, open while the block runs. Raises `Unplannable`."""
-    with ExitStack() as stack:
-        inventory, pieces = stack.enter_context(Inventory(earlier.inventory)), None
-        if earlier.layer is not None and 0 < inventory.entry_bytes < _SMALL_BYTES:
-            pieces = stack.enter_context(TarPieces(earlier.layer, cancelled))
+    with Inventory(earlier.inventory) as inventory:
         try:
-            yield Update(inventory, plan, tree=tree, layer=layer, pieces=pieces)
-        except (
-            ImageError
-        ) as error:  # The last layer is damaged, or a file changed while it was read.
+            yield Update(inventory, plan, tree=tree, layer=layer)
+        except ImageError as error:  # A file changed while it was read.
             raise Unplannable(str(error)) from error

@@ -61,8 +61,8 @@ def _of_diff(worker: Worker, key: DiffKey) -> Iterator[Written]:
     row = worker.diffs.get(key)
     if row.upper is not None:
         yield from _of_tree(worker, Diff(row.lower, row.upper))
-    elif row.layer is not None:
-        for _, entry, _ in entries_of(row.layer):
+    else:
+        for _, entry, _ in entries_of(row.layer or worker.materialiser().layer(key)):
             folder, slash, name = entry.name.rpartition("/")
             if name.startswith(WHITEOUT_PREFIX) and name != OPAQUE_WHITEOUT:
                 yield Written(folder + slash + name.removeprefix(WHITEOUT_PREFIX), DELETED)

@@ -138,8 +138,7 @@ class Blame:
             return "lost"
         if row.upper is not None:
             return self._in_tree(row.lower, row.upper, path)
-        assert row.layer is not None
-        return self._in_layer(row.layer, path)
+        return self._in_layer(row.layer or self._worker.materialiser().layer(row.key), path)
 
     def _in_tree(self, lower: SnapshotID | None, upper: SnapshotID, path: str) -> Trace:
         snapshots = self._worker.snapshots

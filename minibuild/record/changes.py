@@ -39,8 +39,7 @@ def changes(worker: Worker, key: DiffKey) -> list[Changed]:
     if row.upper is not None:
         found = _in_tree(worker, Diff(row.lower, row.upper))
     else:
-        assert row.layer is not None
-        found = _in_layer(row.layer)
+        found = _in_layer(row.layer or worker.materialiser().layer(key))
     return sorted(found, key=lambda one: one.path.split("/"))
 
 

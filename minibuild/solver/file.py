@@ -13,7 +13,7 @@ from minibuild.errors import located
 from minibuild.fileop.apply import apply
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.inventory import discard
+from minibuild.fileop.inventory import average_bytes, discard
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy, File
 from minibuild.layer.layer import remember
@@ -26,6 +26,9 @@ from minibuild.solver.last_copy import LastCopy, keep_table, last_copy
 from minibuild.solver.layers import LayerPlan
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
+
+_SMALL_BYTES = 16 << 10
+"""What is decompressed in the time of opening a file. Larger files are better read again."""
 
 
 class FileRunner:
@@ -61,13 +64,14 @@ class FileRunner:
                 stack.callback(discard, work.inventory)
             last = earlier and last_copy(build.worker, earlier, base, parent)
             key, result = (last and self._again(work, last)) or self._make(work)
-            keep_table(build.worker, work.inventory, key, result.layer)
+            keep_table(build.worker, work.inventory, key, result.layer, patched=result.patched)
             return (*base, key), result
 
     def _again(self, work: "_Work", last: LastCopy) -> tuple[DiffKey, CopyResult] | None:
         """The copy made of the last one; None if that is of no use."""
         try:
-            key, result = self._make(work._replace(last=last))
+            patch = self._build.worker.store.ingest_path()
+            key, result = self._make(work._replace(last=last, patch=patch))
         except Unplannable:
             return None
         if result.kept:
@@ -77,7 +81,7 @@ class FileRunner:
 
     def _make(self, work: "_Work") -> tuple[DiffKey, CopyResult]:
         """A new diff. Raises `Unplannable` if the last copy is of no use."""
-        vertex, base, last = work.ready.vertex, work.ready.base, work.last
+        vertex, last = work.ready.vertex, work.last
         if self._plan.packing is not None and vertex.digest in self._plan.unread:
             try:
                 done = self._do(work, "layer")
@@ -86,12 +90,12 @@ class FileRunner:
                     raise
                 # The tree is written below.
             else:
-                return self._build.worker.diffs.add(base, layer=done.layer), done
+                return self._add(work, done), done
         return self._write_tree(work)
 
     def _write_tree(self, work: "_Work") -> tuple[DiffKey, CopyResult]:
         """The same as a new snapshot, and as a layer at once if an output wants that."""
-        worker, base, parent = self._build.worker, work.ready.base, work.parent
+        worker, parent = self._build.worker, work.parent
         form: Form = "both" if work.ready.vertex.digest in self._plan.layered else "tree"
         start = parent
         if work.last is not None:
@@ -108,7 +112,15 @@ class FileRunner:
         except BaseException:
             worker.snapshots.remove(active)
             raise
-        return worker.diffs.add(base, lower=parent, upper=active, layer=done.layer), done
+        return self._add(work, done, upper=active), done
+
+    def _add(self, work: "_Work", done: CopyResult, *, upper: SnapshotID | None = None) -> DiffKey:
+        """The diff of what was made."""
+        worker, lower = self._build.worker, None if upper is None else work.parent
+        key = worker.diffs.add(work.ready.base, lower=lower, upper=upper, layer=done.layer)
+        if done.patched:
+            worker.layers.keep_patch(key, work.patch)
+        return key
 
     def _do(self, work: "_Work", form: Form) -> CopyResult:
         """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted, or if
@@ -121,9 +133,9 @@ class FileRunner:
         hooks = Hooks(count, build.cancelled, copied)
         copies = tuple(action for action in op.actions if isinstance(action, Copy))
         if len(copies) == len(op.actions) and not any(copy.unpack for copy in copies):
-            earlier = None if work.last is None else Earlier(work.last.inventory, work.last.layer)
-            watched, inventory = work.watched, work.inventory
-            job = CopyJob(copies, form, "gzip", None, watched, inventory, earlier)
+            job = CopyJob(copies, form, "gzip", None, work.watched, work.inventory)
+            if work.last is not None:
+                job = job._replace(earlier=self._earlier(work.last, work))
             if self._plan.packing is not None:
                 compression, level, _ = self._plan.packing
                 job = job._replace(compression=compression, level=level)
@@ -139,10 +151,19 @@ class FileRunner:
                 progress.remark(skipped)
         return CopyResult()
 
+    def _earlier(self, last: LastCopy, work: "_Work") -> Earlier:
+        """What the copy begins with. Its layer becomes a patch where that is cheaper: to be packed
+        at once, a patch is decompressed, which takes as long as opening small files."""
+        packed = work.ready.vertex.digest in self._plan.layered
+        if packed and average_bytes(last.inventory) >= _SMALL_BYTES:
+            return Earlier(last.inventory)
+        return Earlier(last.inventory, last.layer, work.patch)
+
 
 class _Work(NamedTuple):
     """A File to do: its vertex, where it reads and writes, and the tree it stands on. `inventory`
-    is where the table of what it puts goes, `last` what it begins with."""
+    is where the table of what it puts goes, `last` what it begins with, and `patch` where the layer
+    goes if it is a patch of the last one."""
 
     ready: ReadyVertex
     op: File
@@ -151,3 +172,4 @@ class _Work(NamedTuple):
     watched: bool
     inventory: str = ""
     last: LastCopy | None = None
+    patch: str = ""

@@ -11,6 +11,7 @@ import os
 from minibuild.cache.results import DiffKey, Result
 from minibuild.fileop.inventory import keep
 from minibuild.layer.layer import Layer
+from minibuild.layer.patch import LayerPatch
 from minibuild.snapshot.api import SnapshotID
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
@@ -19,12 +20,14 @@ _MAX_UPDATES = 8
 """Snapshots on top of each other that are one copy. After so many all is copied: each is one more
 place where the kernel looks for a file."""
 
+_MOST_NEW = 1 / 8
+
 
 class LastCopy(NamedTuple):
     """What there is of the last copy. `tree` is None if no snapshot can stand on it."""
 
     inventory: str
-    layer: Layer | None
+    layer: "Layer | LayerPatch | None"
     tree: SnapshotID | None
 
 
@@ -40,17 +43,26 @@ def last_copy(
     tree = row.upper if row.base == base and row.lower == parent else None
     if tree is not None and not _can_be_stood_on(worker, tree, parent):
         tree = None
-    for name, of in ((_name(row.key, layer), layer), (_name(row.key, None), None)):
+    # A patch that was packed since is the same tar as a layer.
+    names = (
+        (_name(row.key, layer), layer),
+        (_patch_name(row.key), layer or _patch(worker, row.key)),
+        (_name(row.key, None), None),
+    )
+    for name, of in names:
         path = worker.store.path("inventories", name)
         if os.path.exists(path):
             return LastCopy(path, of, tree)
     return None
 
 
-def keep_table(worker: Worker, making: str, key: DiffKey, layer: Layer | None) -> None:
-    """Keep the table of a copy that is done, for the next one."""
+def keep_table(
+    worker: Worker, making: str, key: DiffKey, layer: Layer | None, *, patched: bool
+) -> None:
+    """Keep the table of a copy that is done, for the next one. `patched`: its layer is a patch."""
     if os.path.exists(making):
-        keep(making, worker.store.path("inventories"), _name(key, layer))
+        name = _patch_name(key) if patched else _name(key, layer)
+        keep(making, worker.store.path("inventories"), name)
 
 
 def own_snapshots(worker: Worker, upper: SnapshotID, lower: SnapshotID | None) -> list[SnapshotID]:
@@ -68,6 +80,17 @@ def _can_be_stood_on(worker: Worker, tree: SnapshotID, parent: SnapshotID | None
     if snapshots.whiteouts == "plain" or not snapshots.intact(tree):
         return False  # What is prepared on a full copy is a full copy, too.
     return len(own_snapshots(worker, tree, parent)) < _MAX_UPDATES
+
+
+def _patch(worker: Worker, key: DiffKey) -> LayerPatch | None:
+    """The patch that is the layer of a diff, unless much of it is new: then all is packed again, so
+    that patches do not grow."""
+    patch = worker.layers.patch(key)
+    return None if patch is None or patch.new_bytes > patch.tar_bytes * _MOST_NEW else patch
+
+
+def _patch_name(key: DiffKey) -> str:
+    return f"{key}-patch"
 
 
 def _name(key: DiffKey, layer: Layer | None) -> str:

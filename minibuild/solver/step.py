@@ -164,13 +164,19 @@ class Steps:
 
     def _run(self, ready: ReadyVertex, op: Exec | File) -> tuple[Result, Outputs]:
         if isinstance(op, File):
-            return self._files.run(ready, op, earlier=self._like_it(ready, op))[0], {}
+            result, done = self._files.run(ready, op, earlier=self._like_it(ready, op))
+            self._pack(ready, result, done.patched)
+            return result, {}
         from minibuild.solver.exec import run_exec  # a build may only copy
 
         result, left = run_exec(self._build, ready, op)
-        if self._packer is not None and ready.vertex.digest in self._plan.layered:
-            self._packer.add(result[-1])
+        self._pack(ready, result)
         return result, left
+
+    def _pack(self, ready: ReadyVertex, result: Result, unpacked: bool = True) -> None:
+        """Have the layer of a step made while others run, if it is `unpacked` and wanted."""
+        if self._packer is not None and unpacked and ready.vertex.digest in self._plan.layered:
+            self._packer.add(result[-1])
 
     def _like_it(self, ready: ReadyVertex, op: File) -> Result | None:
         """The result of the last copy of the same shape, which may have read most of the same

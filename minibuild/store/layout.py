@@ -3,6 +3,7 @@
 ROOT/oci-layout, index.json, blobs/sha256/   an OCI image layout, readable by other tools
 ROOT/blocks/                                 where in some of them which block is: hints
 ROOT/inventories/                            what copies put, for the next ones: hints
+ROOT/patches/                                layers that are others with changes, not packed yet
 ROOT/snapshots/N/                            trees, by the number of their snapshot
 ROOT/cache-mounts/                           directories of RUN --mount=type=cache
 ROOT/builds/                                 records of builds, see `record`

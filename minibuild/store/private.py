@@ -13,7 +13,7 @@ import stat
 FOLDERS = ("blobs", "blobs/sha256", "snapshots", "cache-mounts", "ingest", "owners", "locks")
 """What a store has from the start."""
 
-_LATER = ("blocks", "builds", "inventories", "partial", "run", "trash")
+_LATER = ("blocks", "builds", "inventories", "partial", "patches", "run", "trash")
 _OF_OTHERS = ("lab", "contexts", "history")
 """What the lab and `minibuild serve` keep beside it."""
 

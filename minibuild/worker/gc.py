@@ -66,8 +66,13 @@ def records_of(worker: Worker) -> Iterable[UsageRecord]:
             if found and found[0] is not None:
                 size = worker.snapshots.usage(SnapshotID(found[0])).size_bytes
             elif found:
-                size = found[1] or 0
+                size = found[1] or _patch_size(worker, diffs[-1])
         yield UsageRecord("record", key, name, size, created, used)
+
+
+def _patch_size(worker: Worker, diff: int) -> int:
+    patch = worker.layers.patch(diff)
+    return 0 if patch is None else patch.new_bytes
 
 
 def _images(worker: Worker) -> Iterable[UsageRecord]:
@@ -81,6 +86,7 @@ def _other_blobs(worker: Worker) -> Iterable[UsageRecord]:
     """Layers that the cache keeps, and what nothing needs any more."""
     rows = worker.store.db.execute("SELECT digest FROM diffs WHERE digest IS NOT NULL").fetchall()
     layers, named = {row[0] for row in rows}, image_blobs(worker)
+    layers |= {patch.layer.digest for _, patch in worker.layers.patches()}
     for name in os.listdir(worker.store.path("blobs", "sha256")):
         digest = Digest(f"sha256:{name}")
         if digest not in named:

@@ -150,8 +150,19 @@ def _drop_diffs(worker: Worker, keep: set[int]) -> tuple[set[int], set[Digest]]:
             "DELETE FROM diffs WHERE id = ?", [(row[0],) for row in rows if row[0] not in keep]
         )
     kept = [row for row in rows if row[0] in keep]
+    below = _drop_patches(worker, {row[0] for row in kept if not row[3]})
     snapshots = {number for row in kept for number in row[1:3] if number is not None}
-    return snapshots, {Digest(row[3]) for row in kept if row[3]}
+    return snapshots, below | {Digest(row[3]) for row in kept if row[3]}
+
+
+def _drop_patches(worker: Worker, keep: set[int]) -> set[Digest]:
+    """Forget patches whose diffs are gone, or have become layers; the layers that the others
+    change."""
+    patches = list(worker.layers.patches())
+    for key, _ in patches:
+        if key not in keep:
+            worker.layers.drop_patch(key)
+    return {patch.layer.digest for key, patch in patches if key in keep}
 
 
 def _drop_snapshots(worker: Worker, keep: set[int]) -> tuple[int, int]:

@@ -15,11 +15,13 @@ import pytest
 from minibuild.errors import DefinitionError
 from minibuild.fileop import inventory, layer
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
+from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.update import Earlier
 from minibuild.graph.op import Copy
+from minibuild.layer.layer import Layer
+from minibuild.layer.patch import LayerPatch, read_patch
 from minibuild.oci.content import ContentStore
 from minibuild.store.layout import Store
 from tests.fileop.trees import ME, make, opened, paths
@@ -68,26 +70,31 @@ class Copying:
             subprocess.run(["cp", "-a", start, root], check=True)
         else:
             os.mkdir(root)
-        earlier = last and Earlier(last.table, last.result.layer)
+        patch = str(self._top / f"patch{self.made}")
+        earlier = last and Earlier(last.table, last.layer, patch)
         job = CopyJob((copy,), self._form, "uncompressed", inventory=table, earlier=earlier)
         with opened(self.source, root, self.base or root) as (source_fd, root_fd, base_fd):
             source = SourceTree(source_fd, self._ignore, local=True)
             base = base_fd if self.base else None
             places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
-            return Copied(do(job, places, self.content, Hooks()), root, table)
+            done = do(job, places, self.content, Hooks())
+        layer = read_patch(patch, self.content) if done.patched else done.layer
+        return Copied(layer, root, table)
 
     def tar(self, copied: "Copied") -> bytes | None:
-        found = copied.result.layer
+        found = copied.layer
+        if isinstance(found, LayerPatch):
+            found = found.pack(self.content, "uncompressed")
         return None if found is None else Path(self.content.path(found.digest)).read_bytes()
 
 
 class Copied(SimpleNamespace):
-    result: CopyResult
+    layer: Layer | LayerPatch | None
     root: str
     table: str
 
-    def __init__(self, result: CopyResult, root: str, table: str) -> None:
-        super().__init__(result=result, root=root, table=table)
+    def __init__(self, layer: Layer | LayerPatch | None, root: str, table: str) -> None:
+        super().__init__(layer=layer, root=root, table=table)
 
 
 @pytest.fixture
@@ -216,6 +223,8 @@ def test_an_update_is_the_copy(
             last = whole
             continue
         assert copying.tar(last) == copying.tar(whole)
+        if isinstance(last.layer, LayerPatch) and rng.random() < 0.4:
+            last.layer = last.layer.pack(content)  # The next patch is one of this layer.
         if form != "layer":
             assert _tree(last.root, copy.dest) == _tree(whole.root, copy.dest)
     assert updates > tried // 2, f"{updates} of {tried}: {why}"

@@ -2,8 +2,10 @@
 
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,34 @@ def test_an_updated_copy_is_that_of_everything(
     updated, whole = read_image(out), builds.image(str(context), "--no-cache")
     assert updated.files == whole.files
     assert updated.config["rootfs"]["diff_ids"][:2] == whole.config["rootfs"]["diff_ids"][:2]
+
+
+def test_a_copy_that_only_fills_the_cache_is_packed_when_it_is_wanted(
+    builds: Builds, project: Callable[[Mapping[str, str]], str]
+) -> None:
+    """It is a patch of the last one until then; and of that nothing is lost by a prune."""
+    text = "FROM busybox\nCOPY many /many/\n"
+    with_step = f"{text}RUN cat /many/a/03 /many/b/new > /out\n"
+    context = Path(project({**_MANY, "Dockerfile": text, "step": with_step}))
+    for path in sorted(context.rglob("*"), reverse=True):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    time.sleep(2.1)
+    builds.cli("build", "-o=type=cacheonly", str(context))
+    for n, name in enumerate(("a/03", "b/new")):
+        (context / "many" / name).write_text(f"changed {n}\n")
+        done = builds.cli("build", "--progress=plain", "-o=type=cacheonly", str(context))
+        assert " files kept of the last copy" in done.stderr
+    assert len(os.listdir(f"{builds.cli.root}/patches")) == 2
+    with closing(sqlite3.connect(f"{builds.cli.root}/meta.db")) as db:
+        # All but the last copy was not used for a long time.
+        last = "(SELECT canonical FROM records WHERE name LIKE '%COPY%' ORDER BY created DESC)"
+        db.execute(f"UPDATE records SET used = 1 WHERE canonical != {last}")
+        db.commit()
+    builds.cli("prune", "--force")
+    assert len(os.listdir(f"{builds.cli.root}/patches")) == 1
+    assert "nothing needs it" not in builds.cli("du", "--verbose").stdout
+    done = builds.cli("build", "--progress=plain", "-f", str(context / "step"), str(context))
+    assert "CACHED" in done.stderr
+    found, whole = builds.image(str(context)), builds.image(str(context), "--no-cache")
+    assert found.files == whole.files
+    assert found.text("many/a/03") + found.text("many/b/new") == "changed 0\nchanged 1\n"

@@ -1,0 +1,230 @@
+"""A layer that is another one with changes: known in full, and not compressed yet.
+
+Comes in: what a new tar has in common with that of a layer of the store, as places there, and the
+bytes that are new. Goes out: a file with these bytes and the list of all pieces, in order; and from
+it, when something asks for the layer, the tar. To hash and compress a tar takes as long as it is,
+to note what changed as long as the change is. A build that only fills the cache needs no more.
+
+A patch is never made of another patch: it takes over that one's pieces. So only the layer below has
+to be kept. Read next: `pieces`, `writer`.
+"""
+
+import json
+import os
+import threading
+from binascii import crc32
+from struct import Struct
+from typing import Self
+
+from minibuild.digest import DiffID, Digest, Hash
+from minibuild.errors import ImageError, StoreError
+from minibuild.layer.chunk_cache import StoredBlocks
+from minibuild.layer.layer import Layer, remember
+from minibuild.layer.pieces import TarPieces, TarSpan
+from minibuild.layer.tar_format import padding
+from minibuild.layer.writer import LayerWriter, changed
+from minibuild.linux.contents import write_all
+from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.model import Compression, Descriptor
+from minibuild.startup.tuples import NamedTuple
+
+_TAIL = Struct("<QI12s")
+"""The end of the file: the length of the table before it, its CRC-32, and `_MAGIC`."""
+
+_MAGIC = b"patch 1\n"
+_CHUNK_BYTES = 1 << 20
+_ANY_LENGTH = 1 << 62
+
+
+class Piece(NamedTuple):
+    """Bytes of the tar: a place in the tar of the layer below or, if `new`, in the patch."""
+
+    new: bool
+    start: int
+    end: int
+
+
+class LayerPatch(NamedTuple):
+    """A patch that is whole: the file, the layer it changes, and the pieces of the tar."""
+
+    path: str
+    layer: Layer
+    pieces: tuple[Piece, ...]
+
+    @property
+    def new_bytes(self) -> int:
+        """How much of the tar is not in the layer below."""
+        return sum(end - start for new, start, end in self.pieces if new)
+
+    @property
+    def tar_bytes(self) -> int:
+        """How long the tar is, without its end."""
+        return sum(end - start for _, start, end in self.pieces)
+
+    def pack(
+        self,
+        content: ContentStore,
+        compression: Compression = "gzip",
+        level: int | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Layer:
+        """Write the layer into the content store. Raises `ImageError` if the one below is
+        damaged."""
+        known = StoredBlocks(content.blobs_path)
+        with LayerWriter(content, compression, level, known, cancelled) as writer:
+            self._write(writer, cancelled)
+            made = writer.commit()
+        remember(content, made)
+        return made
+
+    def _write(self, writer: LayerWriter, cancelled: threading.Event | None) -> None:
+        with TarPieces(self.layer, cancelled) as tar, open(self.path, "rb") as file:
+            for new, start, end in self.pieces:
+                if not new:
+                    tar.copy(TarSpan(start, end), writer.write)
+                    continue
+                file.seek(start)
+                for at in range(start, end, _CHUNK_BYTES):
+                    writer.write(file.read(min(_CHUNK_BYTES, end - at)))
+            tar.finish()
+
+
+def read_patch(path: str, source: BlobSource) -> LayerPatch:
+    """The patch in a file; `source` has the layer below. Raises `StoreError` if it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(size - _TAIL.size, 0))
+            length, crc, magic = _TAIL.unpack(file.read())
+            file.seek(size - _TAIL.size - length)
+            table = file.read(length)
+            if magic.rstrip(b"\0") != _MAGIC or crc32(table) != crc:
+                raise ValueError("the sums do not agree")
+            diff_id, digest, media_type, size_bytes, pieces = json.loads(table)
+    except Exception as error:
+        raise StoreError(
+            f"the patch {path} is damaged", hint="build with --no-cache once"
+        ) from error
+    layer = Layer(DiffID(diff_id), Descriptor(media_type, Digest(digest), size_bytes), source)
+    return LayerPatch(path, layer, tuple(Piece(bool(n), start, end) for n, start, end in pieces))
+
+
+class PatchWriter:
+    """Writes a patch of `last`, a layer or a patch of one, to `path`. Takes what a `LayerWriter`
+    does, and pieces of the last tar. Use it in a `with`; without `commit` nothing is left."""
+
+    __slots__ = (
+        "_at",
+        "_begin",
+        "_buffer",
+        "_fd",
+        "_flushed",
+        "_last",
+        "_last_fd",
+        "_path",
+        "_pieces",
+        "_whole",
+        "position",
+    )
+
+    def __init__(self, path: str, last: Layer | LayerPatch) -> None:
+        self._path = path
+        self._fd = self._last_fd = -1
+        self._whole = False
+        if isinstance(last, Layer):
+            last = LayerPatch("", last, (Piece(False, 0, _ANY_LENGTH),))
+        self._last = last
+        self._at = self._begin = 0
+        """The piece of the last tar that is next, and where in that tar it begins."""
+        self._pieces: list[Piece] = []
+        self._buffer = bytearray()
+        self._flushed = 0
+        self.position = 0
+        """How long the tar is so far."""
+
+    def repeat(self, span: TarSpan) -> None:
+        """Append a piece of the last tar, which does not begin before the end of the one before it.
+        Raises `ImageError` if the last tar is shorter."""
+        start, end = span
+        while start < end:
+            if self._at == len(self._last.pieces):
+                raise ImageError(f"the patch {self._last.path} ends early")
+            new, first, last = self._last.pieces[self._at]
+            at = first + start - self._begin
+            if at >= last:
+                self._begin += last - first
+                self._at += 1
+                continue
+            count = min(end - start, last - at)
+            if new:
+                self._copy(at, count)
+            else:
+                self._note(new, at, count)
+            start += count
+
+    def _copy(self, at: int, count: int) -> None:
+        for start in range(at, at + count, _CHUNK_BYTES):
+            self.write(os.pread(self._last_fd, min(_CHUNK_BYTES, at + count - start), start))
+
+    def _note(self, new: bool, start: int, count: int) -> None:
+        self.position += count
+        if self._pieces:
+            before = self._pieces[-1]
+            if before.new == new and before.end == start:
+                self._pieces[-1] = Piece(new, before.start, start + count)
+                return
+        self._pieces.append(Piece(new, start, start + count))
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes that are new."""
+        if not data:
+            return
+        self._note(True, self._flushed + len(self._buffer), len(data))
+        self._buffer += data
+        if len(self._buffer) >= _CHUNK_BYTES:
+            self._flush()
+
+    def write_file(
+        self, fd: int, size: int, name: str, copy_fd: int = -1, sha: Hash | None = None
+    ) -> None:
+        """See `LayerWriter.write_file`."""
+        left = size
+        while left:
+            data = os.read(fd, min(left, _CHUNK_BYTES))
+            if not data:
+                raise changed(name)
+            if sha is not None:
+                sha.update(data)
+            if copy_fd >= 0:
+                write_all(copy_fd, data)
+            self.write(data)
+            left -= len(data)
+        self.write(bytes(padding(size)))
+
+    def _flush(self) -> None:
+        write_all(self._fd, self._buffer)
+        self._flushed += len(self._buffer)
+        self._buffer.clear()
+
+    def commit(self) -> None:
+        """End the patch and keep its file."""
+        layer = self._last.layer
+        names = (layer.diff_id, layer.digest, layer.media_type, layer.size)
+        table = json.dumps((*names, self._pieces)).encode()
+        self._buffer += table + _TAIL.pack(len(table), crc32(table), _MAGIC)
+        self._flush()
+        self._whole = True
+
+    def __enter__(self) -> Self:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o600)
+        if self._last.path:
+            self._last_fd = os.open(self._last.path, os.O_RDONLY | os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in (self._fd, self._last_fd):
+            if fd >= 0:
+                os.close(fd)
+        if not self._whole:
+            os.unlink(self._path)

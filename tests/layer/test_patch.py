@@ -1,0 +1,96 @@
+"""Patches: the tar is that of the pieces, also of a patch of a patch; damage is an error."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from minibuild.errors import ImageError, StoreError
+from minibuild.layer.layer import Layer
+from minibuild.layer.patch import LayerPatch, PatchWriter, Piece, read_patch
+from minibuild.layer.pieces import TarSpan
+from minibuild.layer.tar_format import END
+from minibuild.layer.writer import LayerWriter
+from minibuild.oci.content import ContentStore
+from minibuild.store.layout import Store
+
+OLD = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def content(store: Store) -> ContentStore:
+    return ContentStore(store)
+
+
+@pytest.fixture
+def old(content: ContentStore) -> Layer:
+    with LayerWriter(content) as writer:
+        writer.write(OLD)
+        return writer.commit()
+
+
+def _write(path: Path, last: Layer | LayerPatch, *pieces: bytes | tuple[int, int]) -> LayerPatch:
+    with PatchWriter(str(path), last) as writer:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                writer.write(piece)
+            else:
+                writer.repeat(TarSpan(*piece))
+        assert writer.position == sum(
+            len(p) if isinstance(p, bytes) else p[1] - p[0] for p in pieces
+        )
+        writer.commit()
+    layer = last if isinstance(last, Layer) else last.layer
+    return read_patch(str(path), layer.source)
+
+
+def _tar(patch: LayerPatch, content: ContentStore) -> bytes:
+    made = patch.pack(content, "uncompressed")
+    data = Path(content.path(made.digest)).read_bytes()
+    assert data.endswith(END)
+    return data.removesuffix(END)
+
+
+def test_a_patch_is_its_pieces(tmp_path: Path, content: ContentStore, old: Layer) -> None:
+    patch = _write(tmp_path / "p", old, b"new", (10, 300), (300, 1000), b"", b"more", b"!")
+    assert [piece.new for piece in patch.pieces] == [True, False, True]
+    assert (patch.new_bytes, patch.tar_bytes) == (8, 998)
+    tar = _tar(patch, content)
+    assert tar == b"new" + OLD[10:1000] + b"more!"
+
+
+def test_a_patch_of_a_patch_is_one_of_the_layer(
+    tmp_path: Path, content: ContentStore, old: Layer
+) -> None:
+    first = _write(tmp_path / "p1", old, b"new", (10, 300), b"more", (5000, 6000))
+    tar = _tar(first, content)
+    second = _write(tmp_path / "p2", first, (1, 100), b"x", (290, 400))
+    os.unlink(tmp_path / "p1")
+    assert second.layer == old
+    assert second.pieces[1] == Piece(False, 10, 107)
+    assert _tar(second, content) == tar[1:100] + b"x" + tar[290:400]
+
+
+def test_a_patch_of_large_pieces(tmp_path: Path, content: ContentStore, old: Layer) -> None:
+    large = os.urandom(3 << 20)
+    first = _write(tmp_path / "p1", old, large, (0, 9))
+    second = _write(tmp_path / "p2", first, (5, len(large) + 4))
+    assert _tar(second, content) == large[5:] + OLD[:4]
+
+
+def test_a_patch_that_is_too_short_or_damaged(
+    tmp_path: Path, content: ContentStore, old: Layer
+) -> None:
+    first = _write(tmp_path / "p1", old, b"new", (10, 300))
+    with pytest.raises(ImageError, match="ends early"):
+        _write(tmp_path / "p2", first, (0, 300))
+    assert not (tmp_path / "p2").exists()
+    past_its_end = _write(tmp_path / "p3", old, (0, len(OLD) + len(END) + 1))
+    with pytest.raises(ImageError, match="ends early"):
+        past_its_end.pack(content)
+    whole = (tmp_path / "p1").read_bytes()
+    for damaged in (b"", whole[:-1], whole[:-40] + b"?" + whole[-39:]):
+        (tmp_path / "p1").write_bytes(damaged)
+        with pytest.raises(StoreError, match="is damaged"):
+            read_patch(str(tmp_path / "p1"), content)
+    assert not os.listdir(content.store.path("ingest"))
