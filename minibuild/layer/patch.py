@@ -36,7 +36,7 @@ _CHUNK_BYTES = 1 << 20
 _ANY_LENGTH = 1 << 62
 
 
-class Piece(NamedTuple):
+class PatchPiece(NamedTuple):
     """Bytes of the tar: a place in the tar of the layer below or, if `new`, in the patch."""
 
     new: bool
@@ -49,7 +49,7 @@ class LayerPatch(NamedTuple):
 
     path: str
     layer: Layer
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PatchPiece, ...]
 
     @property
     def new_bytes(self) -> int:
@@ -106,7 +106,9 @@ def read_patch(path: str, source: BlobSource) -> LayerPatch:
             f"the patch {path} is damaged", hint="build with --no-cache once"
         ) from error
     layer = Layer(DiffID(diff_id), Descriptor(media_type, Digest(digest), size_bytes), source)
-    return LayerPatch(path, layer, tuple(Piece(bool(n), start, end) for n, start, end in pieces))
+    return LayerPatch(
+        path, layer, tuple(PatchPiece(bool(n), start, end) for n, start, end in pieces)
+    )
 
 
 class PatchWriter:
@@ -132,11 +134,11 @@ class PatchWriter:
         self._fd = self._last_fd = -1
         self._whole = False
         if isinstance(last, Layer):
-            last = LayerPatch("", last, (Piece(False, 0, _ANY_LENGTH),))
+            last = LayerPatch("", last, (PatchPiece(False, 0, _ANY_LENGTH),))
         self._last = last
         self._at = self._begin = 0
         """The piece of the last tar that is next, and where in that tar it begins."""
-        self._pieces: list[Piece] = []
+        self._pieces: list[PatchPiece] = []
         self._buffer = bytearray()
         self._flushed = 0
         self.position = 0
@@ -171,9 +173,9 @@ class PatchWriter:
         if self._pieces:
             before = self._pieces[-1]
             if before.new == new and before.end == start:
-                self._pieces[-1] = Piece(new, before.start, start + count)
+                self._pieces[-1] = PatchPiece(new, before.start, start + count)
                 return
-        self._pieces.append(Piece(new, start, start + count))
+        self._pieces.append(PatchPiece(new, start, start + count))
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes that are new."""

@@ -7,7 +7,7 @@ import pytest
 
 from minibuild.errors import ImageError, StoreError
 from minibuild.layer.layer import Layer
-from minibuild.layer.patch import LayerPatch, PatchWriter, Piece, read_patch
+from minibuild.layer.patch import LayerPatch, PatchPiece, PatchWriter, read_patch
 from minibuild.layer.pieces import TarSpan
 from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
@@ -67,7 +67,7 @@ def test_a_patch_of_a_patch_is_one_of_the_layer(
     second = _write(tmp_path / "p2", first, (1, 100), b"x", (290, 400))
     os.unlink(tmp_path / "p1")
     assert second.layer == old
-    assert second.pieces[1] == Piece(False, 10, 107)
+    assert second.pieces[1] == PatchPiece(False, 10, 107)
     assert _tar(second, content) == tar[1:100] + b"x" + tar[290:400]
 
 
