@@ -32,7 +32,7 @@ from minibuild.worker.context import BuildContext, open_context
 from minibuild.worker.worker import open_worker
 
 if TYPE_CHECKING:
-    from minibuild.exporter.result import Attestor
+    from minibuild.attest.attestor import ImageAttestor
     from minibuild.record.recorder import Recorder
     from minibuild.remotecache.caches import RemoteCaches
     from minibuild.solver.stepper import Stepper
@@ -161,15 +161,20 @@ def _build(build: PreparedBuild) -> BuildResult:
     solution = solver.solve(targets)
     done, reached = solution.results, solver.reached()
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
+    attestor = _attestor(build, done, started)
+    asked = request.attestations
     solved = SolveResult(
         converted.images,
         results,
         build.sources.base,
         request.multi_platform,
         None if caches is None else caches.inline(context, solution.steps, targets, reached),
-        _attestor(build, done, started),
+        attestor if asked.mode or asked.sbom else None,
     )
     made = export(context, request, solved)
+    if attestor is not None and (asked.mode or asked.recorded):
+        record = attestor.record(context.worker, solved)
+        made = made._replace(metadata={**made.metadata, **record})
     if caches is not None:
         caches.send(context, solution.steps, targets, reached, made.tags)
         caches.send_mounts(context, targets, done)
@@ -222,15 +227,16 @@ def _record(
 
 def _attestor(
     build: PreparedBuild, done: Mapping[Digest, VertexResult], started: float
-) -> "Attestor | None":
+) -> "ImageAttestor | None":
     """What can say how the images came about, now that they did, if that is asked for."""
     request = build.request
-    if not (request.attestations.mode or request.attestations.sbom):
+    asked = request.attestations
+    if not (asked.mode or asked.sbom or asked.recorded):
         return None
     from minibuild.attest.attestor import ImageAttestor
 
-    pins = {vertex: one.resolved_digest for vertex, one in done.items() if one.resolved_digest}
-    return ImageAttestor(request, build.definition.source, build.frontend, pins, started)
+    known = {**build.known, **done}
+    return ImageAttestor(request, build.definition, build.frontend, known, started)
 
 
 def _marked(request: BuildRequest) -> BuildRequest:

@@ -26,6 +26,7 @@ class DockerfileFrontend(Frontend):
 
     name = "dockerfile.v0"
     language = "Dockerfile"
+    version = "1.20.0"
 
     def convert(
         self, request: FrontendRequest, resolver: ImageResolver, warn: Warn

@@ -7,26 +7,34 @@ Read next: `statement`.
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from minibuild.attest.packages import find_packages
-from minibuild.attest.provenance import BuildFacts, provenance
+from minibuild.attest.provenance import BuildFacts, local_definition, provenance
 from minibuild.attest.sbom import sbom
 from minibuild.attest.statement import Predicate, attach, statement
+from minibuild.attest.steps import Texts
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import SourceText
 from minibuild.events import rfc3339
-from minibuild.exporter.result import ImageView, Subject
-from minibuild.graph.frontend import Built, Frontend
+from minibuild.exporter.result import ImageView, SolveResult, Subject, known_layers
+from minibuild.frontend.definition import Definition
+from minibuild.graph.context import context_vertex
+from minibuild.graph.frontend import Built, Frontend, ImageContext, LocalContext
 from minibuild.graph.reference import Reference
+from minibuild.graph.vertex import Vertex
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.session.request import BuildRequest
+from minibuild.worker.worker import Worker
 
 _WORDS = 12
 """Bytes of an invocation's name: enough that no two builds have the same."""
 
 _SBOM_FILE = "sbom.spdx.json"
 _FILES = "files"
+RECORD = "buildx.build.provenance"
+"""The key of a build's metadata that has its provenance; the name is buildx's."""
 
 
 class ImageAttestor:
@@ -35,9 +43,9 @@ class ImageAttestor:
     def __init__(
         self,
         request: BuildRequest,
-        source: SourceText,
+        definition: Definition,
         frontend: Frontend,
-        pins: Mapping[Digest, str],
+        done: Mapping[Digest, VertexResult],
         started: float,
     ) -> None:
         import os
@@ -46,7 +54,10 @@ class ImageAttestor:
 
         name, now = os.urandom(_WORDS).hex(), time.time()
         self._asked = request.attestations
-        self._build = BuildFacts(request, source, frontend, pins, name, started, now)
+        texts, context = _origins(request, definition, frontend)
+        self._build = BuildFacts(
+            request, texts, context, frontend, done, name, started, max(now, started + 1e-6)
+        )
         self._tool = f"minibuild-{__version__}"
 
     @property
@@ -95,5 +106,32 @@ class ImageAttestor:
             said.append(sbom(found, name, at, self._tool)._replace(file=_SBOM_FILE))
         if self._asked.mode:
             file = "" if self._asked.inline_only else self._asked.filename
-            said.append(provenance(self._build, built)._replace(file=file))
+            made = provenance(self._build, built, view.number, view.layers)
+            said.append(made._replace(file=file))
         return said
+
+    def record(self, worker: Worker, solved: SolveResult) -> Mapping[str, Any]:
+        """The provenance of the images as members of the build's metadata: all of it, if it is
+        kept for later, and otherwise what was asked for."""
+        found = {}
+        mode = "max" if self._asked.recorded else ""
+        for number, (built, result) in enumerate(zip(solved.images, solved.results, strict=True)):
+            layers = known_layers(worker, result)
+            made = provenance(self._build, built, number, layers, mode=mode)
+            key = f"{RECORD}/{built.platform}" if solved.several else RECORD
+            found[key] = made.content
+        return found
+
+
+def _origins(
+    request: BuildRequest, definition: Definition, frontend: Frontend
+) -> tuple[Texts, Vertex | None]:
+    """The texts of a definition, and the main context."""
+    if request.graphs:
+        return Texts(request.attestations.sources, frontend.language), None
+    main = definition.context
+    assert not isinstance(main, ImageContext)  # they have names
+    context = context_vertex(main, "", request.build_args, None)
+    here = isinstance(main, LocalContext) or request.dockerfile is not None
+    origin = local_definition() if here else context
+    return Texts((definition.source,), frontend.language, origin), context

@@ -1,231 +1,216 @@
 """Provenance: from what, by whom and how an image was made, as a SLSA predicate.
 
-Comes in: a request, its graph and what its sources turned out to be. Goes out: a predicate of the
-type https://slsa.dev/provenance/v1, with BuildKit's extension fields, filled as its
-docs/attestations/slsa-definitions.md says. `mode=max` adds the ids of secrets and agents (never a
-value), the steps and the text of the Dockerfile. The steps are vertices of our own graph and not
-LLB, so they stand in `buildConfig.definition`.
+Comes in: what was asked, the graph, and what its sources turned out to be. Goes out: a predicate
+of the type https://slsa.dev/provenance/v1 or v0.2, with BuildKit's extension fields, filled as its
+docs/attestations/slsa-definitions.md says. `mode=max` adds the build arguments, the ids of secrets
+and agents (never a value), the steps, their layers and the text of the Dockerfile.
+Read next: `call`, `materials`, `steps`.
 """
 
-import base64
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, assert_never
+from collections.abc import Mapping
+from typing import Any
 
-from minibuild.attest.statement import Predicate, package_url
-from minibuild.digest import Digest, digest_hex
-from minibuild.errors import DefinitionError, SourceText
+from minibuild.attest.call import call_of, described, take_vcs, without_values
+from minibuild.attest.materials import Materials, materials
+from minibuild.attest.statement import Predicate
+from minibuild.attest.steps import BuildSteps, Texts, own_steps
+from minibuild.cache.results import DiffKey, VertexResult
+from minibuild.digest import Digest
 from minibuild.events import rfc3339
-from minibuild.graph.address import without_credentials
+from minibuild.frontend.loader import built_in
 from minibuild.graph.frontend import Built, Frontend
-from minibuild.graph.op import (
-    Diff,
-    Exec,
-    File,
-    GitSource,
-    HttpSource,
-    ImageSource,
-    LocalSource,
-    Merge,
-    MountOutput,
-    Op,
-    SecretMount,
-    SshMount,
-)
+from minibuild.graph.op import LocalSource
 from minibuild.graph.platform import host_platform
-from minibuild.graph.reference import parse_reference
-from minibuild.graph.vertex import Vertex, plain, topological
-from minibuild.session.request import BuildRequest
+from minibuild.graph.vertex import Note, Vertex, topological
+from minibuild.oci.model import Descriptor, descriptor_to_json
+from minibuild.session.request import BuildRequest, FrontendCall
 from minibuild.startup.tuples import NamedTuple
 
-PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
+SLSA_1 = "https://slsa.dev/provenance/v1"
+SLSA_02 = "https://slsa.dev/provenance/v0.2"
+_BUILD_TYPE_1 = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
+_BUILD_TYPE_02 = "https://mobyproject.org/buildkit@v1"
+_DOCKERFILE = "dockerfile"
 Json = dict[str, Any]
-
-_GIT_DIGESTS = {40: "sha1", 64: "sha256"}
 
 
 class BuildFacts(NamedTuple):
-    """One build as its provenance describes it. `pins` are the digests (a commit, the sha256 of a
-    file) of what came from the web, by the vertex of the source."""
+    """One build as its provenance describes it. `texts` are what the graph was made from, and
+    `context` is the main context, None if that is a folder of the client. `done` are the vertices
+    that were solved."""
 
     request: BuildRequest
-    source: SourceText
+    texts: Texts
+    context: Vertex | None
     frontend: Frontend
-    pins: Mapping[Digest, str]
+    done: Mapping[Digest, VertexResult]
     invocation: str
     started: float
     finished: float
 
 
-def provenance(build: BuildFacts, image: Built) -> Predicate:
-    """The provenance of one image, as `--provenance` asks for it."""
+def provenance(
+    build: BuildFacts,
+    image: Built,
+    number: int = 0,
+    layers: Mapping[DiffKey, Descriptor] = {},
+    *,
+    mode: str = "",
+) -> Predicate:
+    """The provenance of one image, as `--provenance` asks for it. `number` is its place among those
+    of the build, `layers` are those that were packed. With a `mode` it is of that and of version
+    1."""
     asked = build.request.attestations
-    vertices = topological([image.vertex])
-    request = _request(build, vertices)
+    full = (mode or asked.mode) == "max"
+    found, call = _found(build, image), _call(build, number)
+    told = described(call, {material["uri"]: material for material in found.web})
+    request = told["request"]
+    vcs = take_vcs(request)
+    _add_lent(request, found)
+    complete = bool(call.frontend)
+    if not full and without_values(request):
+        complete = False
     internal: Json = {"builderPlatform": str(host_platform())}
-    buildkit: Json = {}
-    if asked.mode == "max":
-        internal["buildConfig"] = {"definition": _steps(vertices)}
-        buildkit["source"] = _source(build.source, build.frontend.language, vertices)
-    local = any(isinstance(v.op, LocalSource) for v in vertices)
-    return Predicate(
-        PREDICATE_TYPE,
-        {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {"configSource": _config(build), "request": request},
-                "internalParameters": internal,
-                "resolvedDependencies": list(_materials(build, vertices)),
-            },
-            "runDetails": {
-                "builder": {"id": asked.builder_id},
-                "metadata": {
-                    "invocationID": build.invocation,
-                    "startedOn": rfc3339(int(build.started)),
-                    "finishedOn": rfc3339(int(build.finished)),
-                    "buildkit_metadata": buildkit,
-                    "buildkit_hermetic": all(_is_hermetic(v) for v in vertices),
-                    "buildkit_completeness": {
-                        "request": asked.mode == "max",
-                        "resolvedDependencies": not local,
-                    },
-                    "buildkit_reproducible": asked.reproducible,
-                },
-            },
+    dockerfile = built_in()
+    if call.frontend == dockerfile.name:
+        internal["dockerfileVersion"] = dockerfile.version
+    internal |= asked.environment
+    metadata: Json = {"vcs": vcs} if vcs else {}
+    if full:
+        steps = _steps(image.vertex, build)
+        internal["buildConfig"] = steps.config
+        chains = _chains(build, image, steps.outputs, layers)
+        members = {"source": steps.source, "layers": chains}
+        metadata |= {key: value for key, value in members.items() if value}
+    content = {
+        "buildDefinition": {
+            "buildType": _BUILD_TYPE_1,
+            "externalParameters": told,
+            "internalParameters": internal,
+            "resolvedDependencies": [*found.images, *found.web],
         },
-    )
+        "runDetails": _run(build, found, metadata, complete),
+    }
+    if asked.version == "v0.2" and not mode:
+        return Predicate(SLSA_02, _as_version_02(content))
+    return Predicate(SLSA_1, content)
 
 
-def _is_hermetic(vertex: Vertex) -> bool:
-    match vertex.op:
-        case Exec() as op:
-            return op.network == "none"
-        case ImageSource() | LocalSource() | HttpSource() | GitSource():
-            return True
-        case MountOutput() | File() | Merge() | Diff():
-            return True
-        case _ as unknown:
-            assert_never(unknown)
-
-
-def _config(build: BuildFacts) -> Json:
-    """Where the Dockerfile came from: its name, and the address of a context from elsewhere."""
-    config: Json = {"path": build.source.name}
-    if "://" in build.request.context or build.request.context.startswith("git@"):
-        config["uri"] = without_credentials(build.request.context)
-    return config
-
-
-def _request(build: BuildFacts, vertices: Sequence[Vertex]) -> Json:
-    given = build.request
-    args = {f"build-arg:{key}": value for key, value in given.build_args.items()}
-    args |= {f"label:{key}": value for key, value in given.labels.items()}
-    args |= {"target": given.target} if given.target else {}
-    names = sorted({v.op.name for v in vertices if isinstance(v.op, LocalSource)} | {"dockerfile"})
-    request: Json = {"frontend": build.frontend.name} if build.frontend.name else {}
-    request["locals"] = [{"name": name} for name in names]
-    if given.attestations.mode == "max":
-        # Values of arguments may be secret: only where all is asked for.
-        request["args"] = dict(sorted(args.items()))
-        mounts = [m for v in vertices if isinstance(v.op, Exec) for m in v.op.mounts]
-        request["secrets"] = _ids([m for m in mounts if isinstance(m, SecretMount)])
-        request["ssh"] = _ids([m for m in mounts if isinstance(m, SshMount)])
-    else:
-        request["args"] = {"target": given.target} if given.target else {}
-    return request
-
-
-def _ids(mounts: Sequence[SecretMount | SshMount]) -> list[Json]:
-    required: dict[str, bool] = {}
-    for mount in mounts:
-        required[mount.id] = required.get(mount.id, False) or mount.required
-    return [
-        {"id": id} if needed else {"id": id, "optional": True}
-        for id, needed in sorted(required.items())
-    ]
-
-
-def _materials(build: BuildFacts, vertices: Sequence[Vertex]) -> Iterator[Json]:
-    """What came from outside, each once, with the digest that pins it."""
-    listed = set()
-    for vertex in vertices:
-        made = _material(vertex, build.pins.get(vertex.digest, ""))
-        if made is not None and made["uri"] not in listed:
-            listed.add(made["uri"])
-            yield made
-
-
-def _material(vertex: Vertex, pin: str) -> Json | None:
-    match vertex.op:
-        case ImageSource() as op:
-            return {"uri": _image_uri(op), "digest": {"sha256": digest_hex(op.digest)}}
-        case HttpSource() as op:
-            digest = pin or op.checksum
-            uri = without_credentials(op.url)
-            return {"uri": uri, "digest": {"sha256": digest.removeprefix("sha256:")}}
-        case GitSource() as op:
-            uri = without_credentials(op.url) + (f"#{op.ref}" if op.ref else "")
-            return {"uri": uri, "digest": {_GIT_DIGESTS.get(len(pin), "sha1"): pin}}
-        case LocalSource() | Exec() | MountOutput() | File() | Merge() | Diff():
-            return None
-        case _ as unknown:
-            assert_never(unknown)
-
-
-def _shown(op: Op) -> Op:
-    """The op as others may see it."""
-    match op:
-        case HttpSource() | GitSource():
-            return op._replace(url=without_credentials(op.url))
-        case ImageSource() | LocalSource() | Exec() | MountOutput() | File() | Merge() | Diff():
-            return op
-        case _ as unknown:
-            assert_never(unknown)
-
-
-def _image_uri(op: ImageSource) -> str:
-    try:
-        return package_url(parse_reference(op.ref), op.platform)
-    except DefinitionError:
-        return op.ref  # An OCI layout is known by its path.
-
-
-def _steps(vertices: Sequence[Vertex]) -> list[Json]:
-    """The graph: each step with the steps whose results it takes."""
-    number = {vertex.digest: f"step{index}" for index, vertex in enumerate(vertices)}
-    return [
-        {
-            "id": number[vertex.digest],
-            "name": vertex.note.name,
-            "op": plain(_shown(vertex.op)),
-            "inputs": [None if v is None else number[v.digest] for v in vertex.inputs],
-        }
-        for vertex in vertices
-    ]
-
-
-def _source(source: SourceText, language: str, vertices: Sequence[Vertex]) -> Json:
-    """The definition, and the lines of it that each step comes from."""
-    data = source.text.encode("utf-8", "surrogateescape")
+def _run(build: BuildFacts, found: Materials, metadata: Json, complete: bool) -> Json:
+    """When and by whom the build was done, and how much of it is known."""
+    asked = build.request.attestations
     return {
-        "infos": [
-            {
-                "filename": source.name,
-                "language": language,
-                "data": base64.b64encode(data).decode(),
-            }
-        ],
-        "locations": {
-            f"step{index}": {
-                "locations": [
-                    {
-                        "ranges": [
-                            {"start": {"line": span.first}, "end": {"line": span.last}},
-                        ]
-                    }
-                ]
-            }
-            for index, vertex in enumerate(vertices)
-            if (span := vertex.note.span) is not None
+        "builder": {"id": asked.builder_id},
+        "metadata": {
+            "invocationId": build.invocation,
+            "startedOn": rfc3339(build.started),
+            "finishedOn": rfc3339(build.finished),
+            "buildkit_metadata": metadata,
+            "buildkit_hermetic": not (found.networked or found.locals),
+            "buildkit_completeness": {
+                "request": complete,
+                "resolvedDependencies": not found.locals,
+            },
+            "buildkit_reproducible": asked.reproducible,
         },
     }
+
+
+def _steps(result: Vertex | None, build: BuildFacts) -> BuildSteps:
+    """The steps of a result: as LLB, if there is what writes it."""
+    try:
+        from google.protobuf import descriptor_pool  # noqa: F401
+    except ModuleNotFoundError:
+        return own_steps(result, build.texts)
+    from minibuild.attest.llb import llb_steps
+
+    namespace = build.request.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+    return llb_steps(result, build.texts, namespace)
+
+
+def _found(build: BuildFacts, image: Built) -> Materials:
+    pins = {vertex: one.resolved_digest for vertex, one in build.done.items()}
+    vertices = topological([image.vertex, build.texts.origin, build.context])
+    return materials(vertices, pins, build.request.contexts)
+
+
+def _call(build: BuildFacts, number: int) -> FrontendCall:
+    calls = build.request.attestations.calls
+    if calls:
+        return calls[number if len(calls) > 1 else 0]
+    names = [text.name for text in build.texts.sources] or [""]
+    return call_of(build.request, build.frontend.name, names[0])
+
+
+def _add_lent(request: Json, found: Materials) -> None:
+    """Add what the client lent to the build: folders, secrets and agents, by their names."""
+    for key, ids in (("secrets", found.secrets), ("ssh", found.agents)):
+        if ids:
+            request[key] = [
+                {"id": id} if needed else {"id": id, "optional": True}
+                for id, needed in sorted(ids.items())
+            ]
+    if found.locals:
+        request["locals"] = [{"name": name} for name in found.locals]
+
+
+def _chains(
+    build: BuildFacts,
+    image: Built,
+    outputs: Mapping[Digest, str],
+    layers: Mapping[DiffKey, Descriptor],
+) -> dict[str, list[list[Json]]]:
+    """The layers that the result of a step has, where all are among those of the image."""
+    chains: dict[str, list[list[Json]]] = {}
+    for vertex in topological([image.vertex]):
+        done = build.done.get(vertex.digest)
+        keys = () if done is None else done.result
+        if keys and all(key in layers for key in keys):
+            chain = [descriptor_to_json(layers[key]) for key in keys]
+            known = chains.setdefault(outputs[vertex.digest], [])
+            if chain not in known:
+                known.append(chain)
+    return chains
+
+
+def _as_version_02(content: Json) -> Json:
+    """The same in the words of version 0.2."""
+    definition, details = content["buildDefinition"], content["runDetails"]
+    metadata = details["metadata"]
+    external, environment = definition["externalParameters"], dict(definition["internalParameters"])
+    config = dict(external["configSource"])
+    if "path" in config:
+        config["entryPoint"] = config.pop("path")
+    steps = environment.pop("buildConfig", None)
+    environment["platform"] = environment.pop("builderPlatform")
+    complete = metadata["buildkit_completeness"]
+    return {
+        "builder": details["builder"],
+        "buildType": _BUILD_TYPE_02,
+        "materials": definition["resolvedDependencies"],
+        "invocation": {
+            "configSource": config,
+            "parameters": external["request"],
+            "environment": environment,
+        },
+        **({} if steps is None else {"buildConfig": steps}),
+        "metadata": {
+            "buildInvocationID": metadata["invocationId"],
+            "buildStartedOn": metadata["startedOn"],
+            "buildFinishedOn": metadata["finishedOn"],
+            "completeness": {
+                "parameters": complete["request"],
+                "environment": True,
+                "materials": complete["resolvedDependencies"],
+            },
+            "reproducible": metadata["buildkit_reproducible"],
+            f"{_BUILD_TYPE_02}#metadata": metadata["buildkit_metadata"],
+            f"{_BUILD_TYPE_02}#hermetic": metadata["buildkit_hermetic"],
+        },
+    }
+
+
+def local_definition() -> Vertex:
+    """Where a Dockerfile of the client comes from."""
+    note = Note("[internal] load build definition from Dockerfile")
+    return Vertex(LocalSource(_DOCKERFILE), (), note)

@@ -135,10 +135,10 @@ def statement(subjects: Sequence[Subject], predicate: Predicate) -> bytes:
     )
 
 
-def package_url(name: Reference, platform: Platform | None) -> str:
+def package_url(name: Reference, platform: Platform | None, kind: str = "docker") -> str:
     """An image as a package URL: `pkg:docker/busybox@1.36?platform=linux%2Famd64`.
 
-    Rules: the type `docker` of the purl specification.
+    Rules: the types `docker` and `oci` of the purl specification.
     """
     from urllib.parse import quote
 
@@ -150,7 +150,7 @@ def package_url(name: Reference, platform: Platform | None) -> str:
     }
     query = "&".join(f"{key}={quote(value, '')}" for key, value in qualifiers.items() if value)
     version = f"@{quote(name.tag, '')}" if name.tag else ""
-    return f"pkg:docker/{quote(path, '/')}{version}" + (f"?{query}" if query else "")
+    return f"pkg:{kind}/{quote(path, '/')}{version}" + (f"?{query}" if query else "")
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

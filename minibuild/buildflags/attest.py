@@ -11,7 +11,7 @@ from minibuild.buildflags.sizes import truth
 from minibuild.errors import UsageError
 from minibuild.session.request import Attestations
 
-_KEYS = {
+FIELDS = {
     "provenance": {
         *("type", "disabled", "mode", "version", "builder-id", "reproducible"),
         *("filename", "inline-only"),
@@ -46,7 +46,7 @@ def _short(text: str, flag: str) -> Mapping[str, str]:
 
 
 def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) -> Attestations:
-    known = _KEYS.get(kind)
+    known = FIELDS.get(kind)
     if known is None:
         raise UsageError(
             f"{what}: unknown type {kind!r}" if kind else f"{what} has no type",
@@ -59,15 +59,17 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
     enabled = not truth(given.get("disabled", "false"), "disabled")
     if kind == "sbom":
         return made._replace(sbom=enabled)
-    if given.get("version", "v1") not in ("v1", ""):
+    version = given.get("version", "") or "v1"
+    if version not in ("v1", "v0.2"):
         raise UsageError(
-            f"{what}: version {given['version']!r} is not written", hint="there is version=v1"
+            f"{what}: version {version!r} is not written", hint="it is version=v1 or version=v0.2"
         )
     mode = given.get("mode", "min")
-    if mode not in ("min", "max"):
+    if mode not in ("min", "max", "full"):
         raise UsageError(f"{what}: unknown mode {mode!r}", hint="it is mode=min or mode=max")
     return made._replace(
-        mode=("max" if mode == "max" else "min") if enabled else "",
+        mode=("min" if mode == "min" else "max") if enabled else "",
+        version="v1" if version == "v1" else "v0.2",
         builder_id=given.get("builder-id", ""),
         reproducible=truth(given.get("reproducible", "false"), "reproducible"),
         filename=_filename(given.get("filename", "") or Attestations().filename, what),

@@ -7,7 +7,7 @@ Rules: moby/buildkit `solver/pb/ops.proto`, https://protobuf.dev/programming-gui
 Read next: `encode`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minibuild.buildkit.proto import messages
@@ -48,12 +48,13 @@ class Inputs:
 class DefinitionWriter:
     """A definition in the making. `types` are the message classes of `ops.proto`."""
 
-    __slots__ = ("_ignores_cache", "_message", "_written", "types")
+    __slots__ = ("_ignores_cache", "_message", "_spans", "_written", "types")
 
     def __init__(self) -> None:
         self.types = messages("ops")
         self._message = self.types["Definition"]()
         self._written: set[Digest] = set()
+        self._spans: dict[Digest, Span] = {}
         self._ignores_cache = False
 
     def append(
@@ -102,16 +103,21 @@ class DefinitionWriter:
         for cap in caps:
             metadata.caps[cap] = True
         if note.span is not None:
-            self._locate(digest, note.span)
+            self._spans[digest] = note.span
 
-    def _locate(self, digest: Digest, span: Span) -> None:
+    def _locate(self, digest: Digest, span: Span, names: Sequence[str]) -> None:
         location = self._message.Source.locations[digest].locations.add()
+        if span.file in names:
+            location.sourceIndex = names.index(span.file)
         for line in range(span.first, span.last + 1):
             line_range = location.ranges.add()
             line_range.start.line = line_range.end.line = line
 
-    def finish(self, result: OpOutput | None, source: SourceText | None, language: str) -> Any:
+    def finish(self, result: OpOutput | None, sources: Sequence[SourceText], language: str) -> Any:
         """The whole message. Its last op has no kind, and its one input is the result."""
+        names = [source.name for source in sources]
+        for digest, span in self._spans.items():
+            self._locate(digest, span, names)
         if result is not None:
             last = self.types["Op"]()
             last.inputs.add(digest=result.digest, index=result.number)
@@ -121,7 +127,7 @@ class DefinitionWriter:
             caps += ["meta.ignorecache"] if self._ignores_cache else []
             for cap in caps:
                 self._message.metadata[digest_bytes(data)].caps[cap] = True
-        if source is not None:
+        for source in sources:
             data = source.text.encode("utf-8", "surrogateescape")
             self._message.Source.infos.add(filename=source.name, data=data, language=language)
         return self._message

@@ -35,7 +35,7 @@ def encode(
     definition = DefinitionWriter()
     outputs = add_ops(definition, [result], access, cache_namespace)
     end = None if result is None else outputs[result.digest]
-    return definition.finish(end, source, language)
+    return definition.finish(end, () if source is None else (source,), language)
 
 
 def add_ops(

@@ -160,11 +160,25 @@ def _attestations(
                 built,
                 image.manifest,
                 names,
-                ImageView(fd, options.epoch, target.progress.remark),
+                ImageView(
+                    number,
+                    fd,
+                    _by_diff(target.solved.results[number], image),
+                    options.epoch,
+                    target.progress.remark,
+                ),
                 artifact=options.oci_artifact,
             )
-            for built, image, fd in zip(target.solved.images, images, trees, strict=True)
+            for number, (built, image, fd) in enumerate(
+                zip(target.solved.images, images, trees, strict=True)
+            )
         ]
+
+
+def _by_diff(result: Result, image: AssembledImage) -> dict[DiffKey, Descriptor]:
+    """The layers of an image by the diffs that they are, unless some were put together."""
+    descriptors = [layer.descriptor for layer in image.layers]
+    return dict(zip(result, descriptors, strict=True)) if len(result) == len(descriptors) else {}
 
 
 def image_options_of(target: OutputContext, output: Output) -> ImageOptions:

@@ -13,13 +13,17 @@ from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
+from minibuild.worker.worker import Worker
 
 
 class ImageView(NamedTuple):
-    """What an attestor sees of an image: its tree, if the attestor `looks_inside`, the time that
-    stands for now (SOURCE_DATE_EPOCH), and what to call with a sentence about what it missed."""
+    """What an attestor sees of an image: its number among those of the build, its tree, if the
+    attestor `looks_inside`, those of its `layers` that are packed, the time that stands for now
+    (SOURCE_DATE_EPOCH), and what to call with a sentence about what it missed."""
 
+    number: int
     tree_fd: int
+    layers: Mapping[DiffKey, Descriptor]
     epoch: int | None
     remark: Callable[[str], None]
 
@@ -75,6 +79,12 @@ class SolveResult(NamedTuple):
     several: bool = False
     inline: Callable[[Result, Sequence[Layer], int | None], dict[str, Any]] | None = None
     attestor: Attestor | None = None
+
+
+def known_layers(worker: Worker, result: Result) -> dict[DiffKey, Descriptor]:
+    """Those layers of a result that are packed."""
+    found = ((key, worker.diffs.get(key).layer) for key in result)
+    return {key: layer.descriptor for key, layer in found if layer is not None}
 
 
 def describe_build(

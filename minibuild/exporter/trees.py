@@ -16,7 +16,7 @@ from minibuild.errors import Cancelled
 from minibuild.exporter.local import export_local
 from minibuild.exporter.options import TreeOptions, tree_options
 from minibuild.exporter.output import Exported, OutputContext
-from minibuild.exporter.result import ImageView, Subject
+from minibuild.exporter.result import ImageView, Subject, known_layers
 from minibuild.exporter.tar import Tree, export_tar, walk
 from minibuild.session.request import Output
 
@@ -72,10 +72,14 @@ def _with_attestations(
 ) -> Iterator[Tree]:
     """The trees with what was asked to be said of each."""
     attestor = target.solved.attestor
-    for built, (folder, fd, _, owners) in zip(target.solved.images, trees, strict=True):
+    solved = target.solved
+    for number, (built, (folder, fd, _, owners)) in enumerate(
+        zip(solved.images, trees, strict=True)
+    ):
         files: Mapping[str, bytes] = {}
         if attestor is not None and attestor.writes_files:
-            view = ImageView(fd, options.epoch, target.progress.remark)
+            layers = known_layers(target.build.worker, solved.results[number])
+            view = ImageView(number, fd, layers, options.epoch, target.progress.remark)
             files = attestor.files(built, _subjects(fd, target.build.cancelled), view)
         # In one folder together, those of several platforms bear the platform in their names.
         together = target.solved.several and not folder

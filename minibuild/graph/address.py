@@ -18,6 +18,15 @@ def without_credentials(url: str) -> str:
     return _USER.sub(r"\g<scheme>", url, count=1)
 
 
+def masked(url: str) -> str:
+    """The address with `xxxxx` in the place of a user and of a password, as BuildKit shows it."""
+    found = _USER.match(url)
+    if found is None or not found["user"]:
+        return url
+    mask = "xxxxx:xxxxx" if ":" in found["user"] else "xxxxx"
+    return f"{found['scheme']}{mask}@{url[found.end() :]}"
+
+
 def credentials(url: str) -> str:
     """The user and password in an address, as `user:password`; empty if there are none."""
     from urllib.parse import unquote

@@ -148,12 +148,14 @@ class Epoch(NamedTuple):
 class Frontend(Protocol):
     """What a frontend does. One that derives from this class writes `convert` alone.
 
-    `name` stands in provenance and in errors, `language` is that of its definitions. The engine
-    makes one object for a build, without arguments.
+    `name` stands in provenance and in errors, `language` is that of its definitions, `version` the
+    release of the language that it reads. The engine makes one object for a build, without
+    arguments.
     """
 
     name: str
     language: str = ""
+    version: str = ""
 
     @abstractmethod
     def convert(

@@ -13,7 +13,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildflags.attest import FIELDS
+from minibuild.buildflags.attest import attestations as parse_attestations
 from minibuild.buildkit.rpc import Failure
+from minibuild.errors import BuildError
+from minibuild.serve.answers import failure_of
+from minibuild.session.request import Attestations
 
 Attributes = Mapping[str, str]
 _NETWORKS = {
@@ -34,6 +39,7 @@ _LIMITS = {
     "cpusetcpus": "cpuset-cpus",
     "cpusetmems": "cpuset-mems",
 }
+_ALL = {"provenance": ("mode=max",)}
 # Of outputs: what minibuild knows under the same name. BuildKit leaves out what it does not know.
 _IMAGE_KEYS = frozenset(
     "name compression compression-level force-compression oci-mediatypes oci-artifact "
@@ -62,7 +68,6 @@ def options(attributes: Attributes) -> dict[str, Any]:
         "pull": _choice(attributes, "image-resolve-mode", PULLS),
         "add_hosts": [_host(item) for item in _listed(attributes.get("add-hosts", ""))],
         "ulimits": _listed(attributes.get("ulimit", "")),
-        "attestations": attestations(attributes),
         "resources": [
             f"{to}={attributes[key]}" for key, to in _LIMITS.items() if attributes.get(key)
         ],
@@ -110,16 +115,21 @@ def _host(item: str) -> str:
     return f"{name}:{address}"
 
 
-def attestations(attributes: Attributes) -> list[str]:
-    """The attestations that are asked for, in the words of `--attest`."""
-    found = []
-    for kind, value in _with_prefix(attributes, "attest:"):
-        fields = _listed(value)
-        if "disabled=true" not in fields:
-            # minibuild finds packages by itself.
-            words = [field for field in fields if not field.startswith("generator=")]
-            found.append(joined([f"type={kind}", *words]))
-    return found
+def attestations(attributes: Attributes) -> Attestations:
+    """The attestations that are asked for. Raises `Failure` for values that make no sense."""
+    found = {k.lower(): v for k, v in _with_prefix(attributes, "build-arg:BUILDKIT_ATTEST_")}
+    found.update((kind.lower(), value) for kind, value in _with_prefix(attributes, "attest:"))
+    texts = []
+    for kind, value in found.items():
+        if kind not in FIELDS:
+            raise Failure(f"unknown attestation type {kind!r}")
+        fields = [field for field in _listed(value) if field.partition("=")[0] in FIELDS[kind]]
+        # Those who do not say how much they want get everything.
+        texts.append(joined([f"type={kind}", *_ALL.get(kind, ()), *fields]))
+    try:
+        return parse_attestations("", "", texts)
+    except BuildError as error:
+        raise failure_of(error) from None
 
 
 def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
 from minibuild.events import Completed, Planned, Started, Status, VertexInfo
 from minibuild.serve.answers import answer_of, failure_of
-from minibuild.serve.attributes import output_attributes
+from minibuild.serve.attributes import attestations, output_attributes
 from minibuild.serve.caches import send_caches
 from minibuild.serve.children import Children
 from minibuild.serve.config import Config
@@ -296,10 +296,20 @@ class Build:
         outputs = [self._output(n, exporter, metadata) for n, exporter in enumerate(exporters)]
         with self._solving:
             request = prepared.complete(self)
+            request = request._replace(attestations=self._attestations(prepared))
             answer.update(answer_of(self._in_child(prepared, request, outputs), outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
         return {**answer, **send_caches(self)}
+
+    def _attestations(self, prepared: Prepared) -> Attestations:
+        """What is to be said of the images. History has the provenance of all builds."""
+        return attestations(self.asked.FrontendAttrs)._replace(
+            recorded=not self.asked.Internal,
+            calls=prepared.calls,
+            sources=tuple(prepared.sources.values()),
+            environment=self.builder.config.provenance,
+        )
 
     def solve(self, name: str, outputs: Sequence[Output] = ()) -> BuildResult:
         """Build a result, in a process of its own, for the client to go on with: it is not the end

@@ -18,18 +18,21 @@ from minibuild.session.request import ENTITLEMENTS
 from minibuild.startup.tuples import NamedTuple
 
 _REGISTRIES = "registries.toml"
+_PROVENANCE = "/etc/buildkit/provenance.d"
 
 
 class Config(NamedTuple):
     """What all builds of a server have in common: the store's folder, the environment, what clients
-    may ask for, and labels of the worker. With `keeps_images` an output of the kind `image` is an
-    image of the store; BuildKit's daemon pushes it, and has no images of its own."""
+    may ask for, and labels of the worker. `provenance` has members of the environment that
+    provenance describes. With `keeps_images` an output of the kind `image` is an image of the
+    store; BuildKit's daemon pushes it, and has no images of its own."""
 
     root: str
     environment: Environment
     entitlements: frozenset[str] = frozenset(ENTITLEMENTS)
     labels: Mapping[str, str] = {}
     keeps_images: bool = True
+    provenance: Mapping[str, Any] = {}
 
 
 def daemon_config(path: str, root: str, environment: Environment) -> Config:
@@ -49,7 +52,30 @@ def daemon_config(path: str, root: str, environment: Environment) -> Config:
         variables = {**environment.variables, "MINIBUILD_CONFIG": made}
         environment = environment._replace(variables=variables)
     labels = dict(_table(path, worker, "labels"))
-    return Config(root, environment, frozenset(map(str, granted)), labels, keeps_images=False)
+    added = _provenance(str(found.get("provenanceEnvDir", _PROVENANCE)))
+    allowed = frozenset(map(str, granted))
+    return Config(root, environment, allowed, labels, keeps_images=False, provenance=added)
+
+
+def _provenance(folder: str) -> Mapping[str, Any]:
+    """What the administrator adds to all provenance: members of the JSON files in a folder."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return {}
+    found: dict[str, Any] = {}
+    for name in names:
+        if not name.endswith(".json"):
+            continue
+        path = os.path.join(folder, name)
+        try:
+            with open(path, "rb") as file:
+                found.update(json.load(file))
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, TypeError):
+            raise UsageError(f"{path} is no JSON object") from None
+    return found
 
 
 def _read(path: str) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from minibuild.buildkit.rpc import (
     two_way,
     unary,
 )
+from minibuild.frontend.loader import built_in
 from minibuild.graph.platform import host_platform
 from minibuild.serve.build import Build, Builder
 from minibuild.serve.gateway import Gateway
@@ -81,7 +82,10 @@ class Control:
 
     def _version(self) -> Any:
         return self._types["BuildkitVersion"](
-            package="minibuild", version=_BUILDKIT, revision=__version__, dockerfileVersion="1.20.0"
+            package="minibuild",
+            version=_BUILDKIT,
+            revision=__version__,
+            dockerfileVersion=built_in().version,
         )
 
     def list_workers(self, request: Any, context: Any) -> Any:

@@ -15,6 +15,7 @@ from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.serve.attributes import cache_imports
 from minibuild.serve.build import Build
+from minibuild.serve.calls import frontend_call
 from minibuild.serve.definition import (
     LOCALS,
     ClientDefinition,
@@ -29,7 +30,7 @@ from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import CONFIG, PLATFORMS, ResultPart, common_options, prepare
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, FrontendCall
 from minibuild.startup.tuples import NamedTuple
 
 Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
@@ -56,12 +57,17 @@ class Gateway:
             result.ref.SetInParent()
             return result
         check_frontend(request.Frontend, attributes)
-        return self._of_dockerfile(build, attributes, request.FrontendInputs)
+        call = frontend_call(build, request, attributes)
+        return self._of_dockerfile(build, attributes, request.FrontendInputs, call)
 
     # --- Dockerfiles ---
 
     def _of_dockerfile(
-        self, build: Build, attributes: Mapping[str, str], inputs: Mapping[str, Any]
+        self,
+        build: Build,
+        attributes: Mapping[str, str],
+        inputs: Mapping[str, Any],
+        call: FrontendCall,
     ) -> Any:
         from tempfile import mkdtemp
 
@@ -82,7 +88,8 @@ class Gateway:
         parts = [_part(build, made, platform) for platform in made.platforms or (None,)]
         for part in parts:
             needs.add(part.definition)
-        return _result(build, Prepared(made, definition.folders, needs), parts)
+        prepared = Prepared(made, definition.folders, needs, calls=(call,))
+        return _result(build, prepared, parts)
 
     def _answer(self, build: Build, made: BuildRequest, method: Method) -> Any:
         answer = ask(made, method, build.builder.root, build.status)

@@ -21,11 +21,13 @@ from minibuild.oci.model import parse_config
 from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import options
 from minibuild.serve.caches import cache_options
+from minibuild.serve.calls import root_call
 from minibuild.serve.definition import check_allowed
 from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
 from minibuild.serve.needs import Needs
 from minibuild.serve.prepared import Prepared
+from minibuild.session.request import FrontendCall
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
@@ -34,14 +36,21 @@ CONFIG = "containerimage.config"
 PLATFORMS = "refs.platforms"
 _MULTI_PLATFORM = "BUILDKIT_MULTI_PLATFORM"
 _EPOCH = "SOURCE_DATE_EPOCH"
-_ATTRIBUTES = ("build_args", "attestations")
 
 
 class ResultPart:
-    """One image of a result: a definition, and what the client says of the image."""
+    """One image of a result: a definition, what the client says of the image, and the `call` that
+    the definition is the answer to, if it is one."""
 
-    def __init__(self, definition: Any, platform: Platform, config: bytes = b"") -> None:
+    def __init__(
+        self,
+        definition: Any,
+        platform: Platform,
+        config: bytes = b"",
+        call: FrontendCall | None = None,
+    ) -> None:
         self.definition = definition
+        self.call = call
         self._platform = platform
         self._config = config
 
@@ -85,11 +94,9 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
         for info in part.definition.Source.infos:
             text = info.data.decode("utf-8", "surrogateescape")
             sources[info.filename] = SourceText(info.filename, text)
-    attributes = options(build.asked.FrontendAttrs)
+    arguments = options(build.asked.FrontendAttrs).get("build_args", {})
     given = {**common_options(build), "graphs": tuple(graphs)}
     given["contexts"] = fetch_contexts(build, needs.layouts)
-    given.update((name, attributes[name]) for name in _ATTRIBUTES if name in attributes)
-    arguments = given.pop("build_args", {})
     given["build_args"] = {k: v for k, v in arguments.items() if k == _EPOCH}
     given["build_args"].update({_MULTI_PLATFORM: "true"} if multi else {})
     try:
@@ -98,7 +105,10 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
         raise failure_of(error) from None
     folders = {key: wanted.name for key, wanted in needs.wanted.items()}
     one = parts[0].definition if len(parts) == 1 else None
-    return Prepared(with_logins(build, made, needs.images), folders, needs, sources, one)
+    calls = tuple(part.call or root_call(build) for part in parts)
+    return Prepared(
+        with_logins(build, made, needs.images), folders, needs, sources, one, b"", calls
+    )
 
 
 def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
@@ -149,7 +159,8 @@ def _part(
 ) -> ResultPart:
     definition = build.builder.types["Definition"]() if prepared is None else prepared.definition
     config = metadata.get(f"{CONFIG}{suffix}", b"")
-    return ResultPart(definition, platform or host_platform(), config)
+    call = None if prepared is None else prepared.calls[0]
+    return ResultPart(definition, platform or host_platform(), config, call)
 
 
 def _platforms(metadata: Mapping[str, bytes]) -> list[tuple[str, Platform | None]]:

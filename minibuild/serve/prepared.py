@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from minibuild.errors import SourceText
 from minibuild.serve.lending import agents, secrets
 from minibuild.serve.needs import Needs
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, FrontendCall
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
@@ -24,7 +24,8 @@ MAIN = "context"
 class Prepared:
     """One result that a client may ask for. `folders` maps contexts to the client's names, and
     `sources` names to the texts that a graph of the client was made from. `definition` is the
-    graph as the client knows it, with the `config` of its image. The results of one Dockerfile for
+    graph as the client knows it, with the `config` of its image, and `calls` are what the client
+    asked for to get it, of all images or of each. The results of one Dockerfile for
     several platforms are one `whole`."""
 
     def __init__(
@@ -35,8 +36,10 @@ class Prepared:
         sources: Mapping[str, SourceText] = {},
         definition: Any = None,
         config: bytes = b"",
+        calls: tuple[FrontendCall, ...] = (),
     ) -> None:
         self.request = request
+        self.calls = calls
         self.definition = definition
         self.config = config
         self.whole: Prepared | None = None
@@ -50,7 +53,7 @@ class Prepared:
     def part(self, request: BuildRequest, definition: Any, config: bytes) -> "Prepared":
         """One of the results that this is the whole of."""
         needs, sources = self._needs, self.sources
-        made = Prepared(request, self._folders, needs, sources, definition, config)
+        made = Prepared(request, self._folders, needs, sources, definition, config, self.calls)
         made.whole = self
         self.parts.append(made)
         return made

@@ -153,12 +153,30 @@ class CachePlace(NamedTuple):
     compat: Literal["", "minibuild", "buildkit"] = ""
 
 
+class FrontendCall(NamedTuple):
+    """What a client asked of a frontend, in BuildKit's words; no name is a graph of its own.
+
+    `inputs` are the calls that those results came from which this one was given, and `root` is what
+    the client asked first, if a program of its own asked for the rest.
+    """
+
+    frontend: str
+    attributes: Mapping[str, str]
+    inputs: Mapping[str, "FrontendCall"] = {}
+    root: "FrontendCall | None" = None
+    compatibility: int = 0
+
+
 class Attestations(NamedTuple):
     """What a build says of its images, beside them: see docs/attestations.md.
 
-    `mode` is how much the provenance says (empty: there is none), `builder_id` and `reproducible`
-    are what it says of the builder and of the build. Where an output is files it is one of them,
-    `filename`, unless it is `inline_only`. `sbom` asks for the packages of the images.
+    `mode` is how much the provenance says (empty: there is none), `version` which predicate it is,
+    `builder_id` and `reproducible` are what it says of the builder and of the build. Where an
+    output is files it is one of them, `filename`, unless it is `inline_only`. `sbom` asks for the
+    packages of the images. With `recorded` the result of the build has the whole provenance.
+
+    A server knows more: the `calls` of its client, of all images or of each, the `sources` that a
+    graph of the client was made from, and members of the `environment` that it adds.
     """
 
     mode: Literal["", "min", "max"] = ""
@@ -167,6 +185,11 @@ class Attestations(NamedTuple):
     sbom: bool = False
     filename: str = "provenance.json"
     inline_only: bool = False
+    version: Literal["v1", "v0.2"] = "v1"
+    recorded: bool = False
+    calls: tuple[FrontendCall, ...] = ()
+    sources: tuple[SourceText, ...] = ()
+    environment: Mapping[str, Any] = {}
 
 
 class BuildRequest(NamedTuple):

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import sys
+from typing import Any
 
 import pytest
 from minibuild_dockerfile import DockerfileFrontend
 
+from minibuild.attest.materials import materials
 from minibuild.attest.packages import FoundPackages, Package
-from minibuild.attest.provenance import BuildFacts, provenance
+from minibuild.attest.provenance import BuildFacts, local_definition, provenance
 from minibuild.attest.sbom import purl, sbom
 from minibuild.attest.statement import (
     Predicate,
@@ -16,6 +19,8 @@ from minibuild.attest.statement import (
     package_url,
     statement,
 )
+from minibuild.attest.steps import Texts
+from minibuild.cache.results import DiffKey, VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import SourceText, Span
 from minibuild.graph.frontend import Built
@@ -35,7 +40,7 @@ from minibuild.graph.reference import parse_reference
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
-from minibuild.session.request import Attestations, BuildRequest
+from minibuild.session.request import Attestations, BuildRequest, FrontendCall
 from minibuild.store.layout import Store
 
 AMD64 = Platform("linux", "amd64")
@@ -145,38 +150,56 @@ def test_an_sbom_is_whole_and_the_same_each_time() -> None:
     assert made.content["SPDXID"] == "SPDXRef-DOCUMENT"
 
 
-def _told(mode: str, *inputs: Vertex, **more: object) -> dict[str, object]:
+def _told(
+    mode: str,
+    *inputs: Vertex,
+    context: Vertex | None = None,
+    calls: tuple[FrontendCall, ...] = (),
+    version: str = "v1",
+    **more: object,
+) -> dict[str, Any]:
     top = Vertex(File((Copy(0, ("/",), "/"),)), [RUN, *inputs])
     request = BuildRequest(
         build_args={"TOKEN": "hush"},
         target="app",
-        attestations=Attestations(mode, builder_id="me"),  # type: ignore[arg-type]
+        attestations=Attestations(
+            mode,  # type: ignore[arg-type]
+            builder_id="me",
+            version=version,  # type: ignore[arg-type]
+            calls=calls,
+            environment={"site": "b"},
+        ),
         **more,  # type: ignore[arg-type]
     )
-    pins = {FILE.digest: "sha256:" + "22" * 32, REPO.digest: "33" * 20}
-    build = BuildFacts(
-        request, SourceText("Dockerfile", "FROM x\n"), DockerfileFrontend(), pins, "abc", 0.0, 60.0
-    )
-    said = provenance(build, Built(AMD64, top, ImageConfig(AMD64, {})))
-    assert said.type == "https://slsa.dev/provenance/v1"
+    pins = {FILE: "sha256:" + "22" * 32, REPO: "33" * 20}
+    done = {v.digest: VertexResult((), None, resolved_digest=pin) for v, pin in pins.items()}
+    done[BASE.digest] = VertexResult((DiffKey("base"),), None)
+    done[RUN.digest] = VertexResult((DiffKey("base"), DiffKey("run")), None)
+    done[top.digest] = VertexResult((DiffKey("base"), DiffKey("other")), None)
+    texts = Texts((SourceText("Dockerfile", "FROM x\n"),), "Dockerfile", local_definition())
+    build = BuildFacts(request, texts, context, DockerfileFrontend(), done, "abc", 0.0, 60.5)
+    layers = {DiffKey("base"): IMAGE, DiffKey("run"): IMAGE}
+    said = provenance(build, Built(AMD64, top, ImageConfig(AMD64, {})), 0, layers)
+    assert said.type == f"https://slsa.dev/provenance/{request.attestations.version}"
     return json.loads(json.dumps(said.content))  # type: ignore[no-any-return]
 
 
 def test_what_came_from_elsewhere_is_pinned() -> None:
     told = _told("min", FILE, REPO)
     definition = told["buildDefinition"]
-    assert definition["resolvedDependencies"] == [  # type: ignore[index]
+    assert definition["resolvedDependencies"] == [
         {
             "uri": "pkg:docker/busybox@1.36?platform=linux%2Famd64",
             "digest": {"sha256": "11" * 32},
         },
-        {"uri": "https://example.org/f", "digest": {"sha256": "22" * 32}},
-        {"uri": "https://example.org/r.git#v1", "digest": {"sha1": "33" * 20}},
+        {"uri": "https://xxxxx@example.org/r.git#v1", "digest": {"sha1": "33" * 20}},
+        {"uri": "https://xxxxx:xxxxx@example.org/f", "digest": {"sha256": "22" * 32}},
     ]
-    metadata = told["runDetails"]["metadata"]  # type: ignore[index]
+    metadata = told["runDetails"]["metadata"]
     assert metadata["startedOn"] == "1970-01-01T00:00:00Z"
-    assert metadata["finishedOn"] == "1970-01-01T00:01:00Z"
-    assert metadata["buildkit_completeness"] == {"request": False, "resolvedDependencies": True}
+    assert metadata["finishedOn"] == "1970-01-01T00:01:00.5Z"
+    # The Dockerfile itself is a file of the client.
+    assert metadata["buildkit_completeness"] == {"request": False, "resolvedDependencies": False}
     assert metadata["buildkit_hermetic"] is False
 
 
@@ -188,23 +211,99 @@ def test_min_tells_no_values_and_no_steps() -> None:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_no_credentials_of_addresses(mode: str) -> None:
-    context = "https://topsecret@example.org/context.git"
-    text = json.dumps(_told(mode, FILE, REPO, context=context))
-    assert "topsecret" not in text and "https://example.org/context.git" in text
+    address = "https://topsecret@example.org/r.git#v1:src"
+    attributes = {"context": address, "context:other": address, "vcs:source": address}
+    call = FrontendCall("dockerfile.v0", attributes)
+    told = _told(mode, FILE, REPO, calls=(call._replace(root=call, inputs={"x": call}),))
+    assert "topsecret" not in json.dumps(told)
+    external = told["buildDefinition"]["externalParameters"]
+    masked = "https://xxxxx@example.org/r.git#v1:src"
+    assert external["configSource"] == {"uri": masked, "digest": {"sha1": "33" * 20}}
+    assert external["request"]["args"] == {"context:other": masked}
+    metadata = told["runDetails"]["metadata"]["buildkit_metadata"]
+    assert metadata["vcs"] == {"source": masked}
 
 
-def test_max_tells_what_was_asked_and_done() -> None:
-    told = _told("max", LOCAL)
+@pytest.mark.parametrize("protobuf", [True, False])
+def test_max_tells_what_was_asked_and_done(protobuf: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps are LLB; without protobuf they are those of our own graph."""
+    if not protobuf:
+        monkeypatch.setitem(sys.modules, "google.protobuf", None)
+    told = _told("max", LOCAL, context=LOCAL)
     definition = told["buildDefinition"]
-    request = definition["externalParameters"]["request"]  # type: ignore[index]
+    request = definition["externalParameters"]["request"]
     assert request["args"] == {"build-arg:TOKEN": "hush", "target": "app"}
     assert request["secrets"] == [{"id": "need"}, {"id": "tok", "optional": True}]
     assert request["locals"] == [{"name": "context"}, {"name": "dockerfile"}]
-    steps = definition["internalParameters"]["buildConfig"]["definition"]  # type: ignore[index]
-    run = next(step for step in steps if step["name"] == "[2/3] RUN make")
-    assert run["inputs"] == ["step0"] and run["op"]["args"] == ["/bin/sh", "-c", "make"]
-    source = told["runDetails"]["metadata"]["buildkit_metadata"]["source"]  # type: ignore[index]
+    config = definition["internalParameters"]["buildConfig"]
+    metadata = told["runDetails"]["metadata"]["buildkit_metadata"]
+    if protobuf:
+        run = next(step for step in config["llbDefinition"] if "exec" in step["op"].get("Op", {}))
+        assert run["inputs"] == ["step0:0"]
+        assert run["op"]["Op"]["exec"]["meta"]["args"] == ["/bin/sh", "-c", "make"]
+        (info,) = metadata["source"]["infos"]
+        source = info["llbDefinition"][0]["op"]["Op"]["source"]
+        assert source["identifier"] == "local://dockerfile"
+        assert sorted(config["digestMapping"].values()) == [
+            "step0",
+            "step1",
+            "step2",
+            "step3",
+            "step4",
+        ]
+        lines = [{"start": {"line": n}, "end": {"line": n}} for n in (2, 3)]
+    else:
+        run = next(step for step in config["definition"] if step["name"] == "[2/3] RUN make")
+        assert run["inputs"] == ["step0"] and run["op"]["args"] == ["/bin/sh", "-c", "make"]
+        lines = [{"start": {"line": 2}, "end": {"line": 3}}]
+    source = metadata["source"]
     assert base64.b64decode(source["infos"][0]["data"]) == b"FROM x\n"
-    assert source["locations"][run["id"]]["locations"][0]["ranges"] == [
-        {"start": {"line": 2}, "end": {"line": 3}}
-    ]
+    assert source["locations"][run["id"]]["locations"] == [{"ranges": lines}]
+    # What a step left is known by layers only if the image has them all.
+    chains = {step: [len(chain) for chain in known] for step, known in metadata["layers"].items()}
+    assert chains == {"step0:0": [1], f"{run['id']}:0": [2]}
+
+
+def test_version_02_has_the_same_under_other_names() -> None:
+    new, old = _told("max", FILE), _told("max", FILE, version="v0.2")
+    definition, details = new["buildDefinition"], new["runDetails"]
+    assert old["buildType"] == "https://mobyproject.org/buildkit@v1"
+    assert old["materials"] == definition["resolvedDependencies"]
+    assert old["invocation"]["parameters"] == definition["externalParameters"]["request"]
+    assert old["invocation"]["configSource"] == {"entryPoint": "Dockerfile"}
+    assert old["invocation"]["environment"]["site"] == "b"
+    assert old["invocation"]["environment"]["platform"]
+    assert old["buildConfig"] == definition["internalParameters"]["buildConfig"]
+    assert old["builder"] == details["builder"] == {"id": "me"}
+    metadata = old["metadata"]
+    assert metadata["buildInvocationID"] == details["metadata"]["invocationId"] == "abc"
+    assert metadata["completeness"]["environment"] is True
+    assert metadata["https://mobyproject.org/buildkit@v1#metadata"]["layers"]
+
+
+def test_calls_tell_values_only_where_all_is_asked_for() -> None:
+    """Also those of calls that led to this one."""
+    secret = {"build-arg:A": "hush", "label:b": "hush", "target": "t", "platform": "p"}
+    before = FrontendCall("dockerfile.v0", secret)
+    call = before._replace(inputs={"i": before}, root=before._replace(frontend=""))
+    everything = _told("max", calls=(call,))
+    requests = _requests(everything)
+    assert [r["args"] for r in requests] == [
+        {"build-arg:A": "hush", "label:b": "hush", "target": "t"}
+    ] * 3
+    least = _told("min", calls=(call,))
+    assert [r["args"] for r in _requests(least)] == [{"target": "t"}] * 3
+    complete = [t["runDetails"]["metadata"]["buildkit_completeness"] for t in (everything, least)]
+    assert [one["request"] for one in complete] == [True, False]
+
+
+def _requests(told: dict[str, Any]) -> list[dict[str, Any]]:
+    top = told["buildDefinition"]["externalParameters"]["request"]
+    return [top, top["inputs"]["i"]["request"], top["root"]["request"]]
+
+
+def test_an_image_of_a_layout_has_the_name_of_its_context() -> None:
+    base = Vertex(ImageSource("oci-layout:///dir:1", Digest(f"sha256:{SHA}"), AMD64))
+    found = materials([base], {}, {"base": "oci-layout:///dir:1"})
+    uri = f"pkg:oci/base?digest=sha256%3A{SHA}&platform=linux%2Famd64"
+    assert found.images == [{"uri": uri, "digest": {"sha256": SHA}}]

@@ -17,13 +17,14 @@ GOOD: list[tuple[Texts, Attestations]] = [
     (("", "true", ()), Attestations(sbom=True)),
     (("", "", ("type=sbom", "type=provenance,mode=max")), Attestations("max", sbom=True)),
     (("", "", ("type=provenance,version=v1",)), Attestations("min")),
+    (("mode=full,version=v0.2", "", ()), Attestations("max", version="v0.2")),
     (("false", "", ("type=provenance",)), Attestations()),
     (("", "", ("type=sbom", "type=sbom,disabled=true")), Attestations()),
 ]
 BAD: list[tuple[Texts, str]] = [
     (("maybe", "", ()), "invalid value 'maybe' for --provenance"),
-    (("mode=full", "", ()), "unknown mode 'full'"),
-    (("version=v0.2", "", ()), "version 'v0.2' is not written"),
+    (("mode=all", "", ()), "unknown mode 'all'"),
+    (("version=v2", "", ()), "version 'v2' is not written"),
     (("", "generator=x", ()), "unknown field 'generator'"),
     (("", "", ("mode=max",)), "has no type"),
     (("", "", ("type=seal",)), "unknown type 'seal'"),

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from minibuild.buildkit.rpc import Failure
-from minibuild.serve.attributes import cache_imports, options, output_attributes
+from minibuild.serve.attributes import attestations, cache_imports, options, output_attributes
+from minibuild.session.request import Attestations
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,6 @@ from minibuild.serve.attributes import cache_imports, options, output_attributes
         ({"ulimit": "nofile=10:20,core=0"}, {"ulimits": ["nofile=10:20", "core=0"]}),
         ({"shm-size": "65536"}, {"shm_size_bytes": 65536}),
         ({"memory": "1024", "cpuquota": "5"}, {"resources": ["memory=1024", "cpu-quota=5"]}),
-        (
-            {"attest:provenance": "mode=min,inline-only=true", "attest:sbom": "disabled=true"},
-            {"attestations": ["type=provenance,mode=min,inline-only=true"]},
-        ),
     ],
 )
 def test_options(attributes: dict[str, str], expected: dict[str, Any]) -> None:
@@ -40,7 +37,24 @@ def test_options(attributes: dict[str, str], expected: dict[str, Any]) -> None:
 
 def test_a_value_with_a_comma() -> None:
     given = {"attest:provenance": '"builder-id=https://x.example/a,b"'}
-    assert options(given)["attestations"] == ['type=provenance,"builder-id=https://x.example/a,b"']
+    assert attestations(given).builder_id == "https://x.example/a,b"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, Attestations()),
+        ({"attest:provenance": ""}, Attestations("max")),  # all, where nothing is said
+        ({"attest:provenance": "mode=min,capture-usage=true"}, Attestations("min")),
+        (
+            {"build-arg:BUILDKIT_ATTEST_PROVENANCE": "version=v0.2"},
+            Attestations("max", version="v0.2"),
+        ),
+        ({"attest:provenance": "disabled=true", "attest:sbom": ""}, Attestations(sbom=True)),
+    ],
+)
+def test_attestations(attributes: dict[str, str], expected: Attestations) -> None:
+    assert attestations(attributes) == expected
 
 
 def test_a_wrong_value() -> None:
