@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from minibuild.course.exercise import Exercise, Requirement, Submission
 from minibuild.image.listing import tree_of
-from minibuild.record.records import BuildRecord
+from minibuild.record.records import longest_chain
 
 _TASK = """\
 The four slow RUNs wait for each other. Write the Dockerfile so that they do not: of its
@@ -18,8 +18,8 @@ _LONGEST = 2
 
 def _check(answer: Submission) -> Iterator[Requirement]:
     build = answer.built()
-    chain = longest_chain(build)
-    said = ", ".join(str(line) for line in chain)
+    chain = longest_chain(build, lambda step: step.kind == "exec")
+    said = ", ".join(str(step.line) for step in chain)
     yield Requirement(
         len(chain) <= _LONGEST, f"no more than 2 RUNs stand on each other (the most: lines {said})"
     )
@@ -31,15 +31,6 @@ def _check(answer: Submission) -> Iterator[Requirement]:
         item = tree.get(f"out/{name}")
         same = item is not None and item.sha == hashlib.sha256(text.encode()).hexdigest()
         yield Requirement(same, f"/out/{name} has the same contents")
-
-
-def longest_chain(build: BuildRecord) -> list[int]:
-    """The lines of the longest list of RUNs of which each needs the one before."""
-    longest: list[list[int]] = []
-    for step in build.steps:  # inputs come first
-        before = max((longest[i] for i in step.inputs if i is not None), key=len, default=[])
-        longest.append([*before, step.line] if step.kind == "exec" else before)
-    return max(longest, key=len, default=[])
 
 
 EXERCISE = Exercise(

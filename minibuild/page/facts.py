@@ -16,7 +16,7 @@ from minibuild.record.blame import Blame, Source
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.made import image_of, layer_origins, layer_steps
 from minibuild.record.portable import mask_of_keys, masked
-from minibuild.record.records import BuildRecord, RecordedStep, Records
+from minibuild.record.records import BuildRecord, RecordedStep, Records, longest_chain
 from minibuild.record.secrecy import Mask
 from minibuild.record.story import GetParts, Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
@@ -92,29 +92,13 @@ def facts(
     return Facts(
         build,
         story(build, against, parts),
-        tuple(longest_chain(build)),
+        tuple(longest_chain(build, lambda step: step.seconds)),
         where_ran(records, build),
         parts,
         blame.makers,
         images,
         written,
     )
-
-
-def longest_chain(build: BuildRecord) -> list[RecordedStep]:
-    """The steps that had to wait for each other and took longest together, first to last."""
-    longest: list[tuple[float, int | None]] = []
-    for step in build.steps:  # inputs come first
-        before = max(
-            ((longest[i][0], i) for i in step.inputs if i is not None), default=(0.0, None)
-        )
-        longest.append((before[0] + step.seconds, before[1]))
-    chain: list[RecordedStep] = []
-    number: int | None = max(range(len(longest)), key=lambda n: longest[n][0], default=None)
-    while number is not None:
-        chain.append(build.steps[number])
-        number = longest[number][1]
-    return [step for step in reversed(chain) if step.seconds]
 
 
 # --- Images ---

@@ -14,11 +14,11 @@ from minibuild.errors import SourceText
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.record.lookup import known_parts, where_ran
-from minibuild.record.recorder import context_of, place_of
+from minibuild.record.recorder import place_of
 from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
-from minibuild.record.writing import FORMAT, row_of, version
+from minibuild.record.writing import document_of, row_of
 from minibuild.session.request import BuildRequest
 from minibuild.solver.explained import explain
 from minibuild.solver.keys import ReadyVertex
@@ -78,24 +78,8 @@ class Halfway:
         self, results: Mapping[Digest, VertexResult], parts: Mapping[Digest, object]
     ) -> BuildRecord:
         """What is known, in the form of a record."""
-        rows = [
-            row_of(
-                vertex,
-                [None if i is None else self._numbers[i.digest] for i in vertex.inputs],
-                results,
-                {},
-            )
-            for vertex in self._vertices
-        ]
-        document = {
-            "format": FORMAT,
-            "minibuild": version(),
-            "started": time.time(),
-            "context": context_of(self._request),
-            "build_args": dict(self._request.build_args),
-            "lab": self._request.lab,
-            "source": {"name": self._source.name, "text": self._source.text},
-            "vertices": self._mask.data(rows),
-            "key_parts": parts,
-        }
-        return build_of(document, place_of(self._request), "", time.time())
+        now = time.time()
+        rows = [row_of(vertex, self._numbers, results, {}) for vertex in self._vertices]
+        begun = document_of(self._request, self._source, now)
+        document = {**begun, "vertices": self._mask.data(rows), "key_parts": parts}
+        return build_of(document, place_of(self._request), "", now)

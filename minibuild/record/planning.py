@@ -30,11 +30,11 @@ from minibuild.record.foresight import Foreseen, Foresight
 from minibuild.record.links import LinkAdvice, advice
 from minibuild.record.lookup import known_parts
 from minibuild.record.recorder import context_of, place_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of
+from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of, longest_chain
 from minibuild.record.result_tree import ResultTrees
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Story, newest_before, story
-from minibuild.record.writing import FORMAT, MOST_OF_A_PLACE, row_of, version
+from minibuild.record.writing import MOST_OF_A_PLACE, document_of, row_of
 from minibuild.session.request import BuildRequest
 from minibuild.solver.lookup import Lookup
 from minibuild.startup.tuples import NamedTuple
@@ -78,11 +78,8 @@ class Plan(NamedTuple):
     def chain_seconds(self) -> float:
         """How long the longest chain of steps that wait for each other took."""
         took = {one.step.number: one.seconds or 0.0 for one in self.to_run}
-        ends: list[float] = []
-        for step in self.story.build.steps:
-            before = max((ends[i] for i in step.inputs if i is not None), default=0.0)
-            ends.append(before + took.get(step.number, 0.0))
-        return max(ends, default=0.0)
+        chain = longest_chain(self.story.build, lambda step: took.get(step.number, 0.0))
+        return sum(took[step.number] for step in chain)
 
 
 def plan(
@@ -186,24 +183,15 @@ class _Planner:
             foreseen = seen[vertex.digest]
             if not foreseen.likely.cached:
                 results[vertex.digest] = foreseen.likely.found._replace(cached=False)
-            inputs = [None if i is None else numbers[i.digest] for i in vertex.inputs]
-            rows.append(row_of(vertex, inputs, results, {}))
+            rows.append(row_of(vertex, numbers, results, {}))
         mask = mask_of(self._request, self._definition.source.text, vertices)
-        source, likely = self._definition.source, [f.likely for f in seen.values()]
+        likely, now = [foreseen.likely for foreseen in seen.values()], time.time()
         document = {
-            "format": FORMAT,
-            "minibuild": version(),
-            "started": time.time(),
-            "context": context_of(self._request),
-            "file": self._request.file,
-            "target": self._request.target,
-            "build_args": dict(self._request.build_args),
-            "lab": self._request.lab,
-            "source": {"name": source.name, "text": source.text},
+            **document_of(self._request, self._definition.source, now),
             "vertices": mask.data(rows),
             "key_parts": {one.found.key: one.parts for one in likely if one.parts is not None},
         }
-        return build_of(document, place_of(self._request), "plan", time.time())
+        return build_of(document, place_of(self._request), "plan", now)
 
     def _steps(
         self,

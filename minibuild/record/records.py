@@ -8,7 +8,7 @@ may be torn, or of a later version. Read next: `pairing`.
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.digest import Digest
@@ -127,6 +127,22 @@ class BuildRecord(NamedTuple):
     def outputs(self) -> Sequence[Mapping[str, Any]]:
         """Its images."""
         return list(self.data.get("outputs", ()))
+
+
+def longest_chain(build: BuildRecord, cost: Callable[[RecordedStep], float]) -> list[RecordedStep]:
+    """The steps that wait for each other and together cost most, first to last."""
+    longest: list[tuple[float, int | None]] = []
+    for step in build.steps:  # inputs come first
+        before = max(
+            ((longest[i][0], i) for i in step.inputs if i is not None), default=(0.0, None)
+        )
+        longest.append((before[0] + cost(step), before[1]))
+    chain: list[RecordedStep] = []
+    number: int | None = max(range(len(longest)), key=lambda n: longest[n][0], default=None)
+    while number is not None:
+        chain.append(build.steps[number])
+        number = longest[number][1]
+    return [step for step in reversed(chain) if cost(step)]
 
 
 class Records:

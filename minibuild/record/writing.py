@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_strings
-from minibuild.errors import BuildError
+from minibuild.errors import BuildError, SourceText
 from minibuild.events import Completed, Remark, Started
 from minibuild.graph.op import LocalSource, Source, kind_of
 from minibuild.graph.vertex import Vertex, plain
+from minibuild.record.recorder import context_of
 from minibuild.record.secrecy import Mask, all_can_be_read, mask_of
-from minibuild.session.request import BuildResult
+from minibuild.session.request import BuildRequest, BuildResult
 
 if TYPE_CHECKING:
     from minibuild.record.recorder import Recorder
@@ -45,20 +46,10 @@ def write(
     mask = mask_of(request, source.text, vertices)
     name = f"{time.time_ns():016x}-{total}"
     made_here = {
-        "format": FORMAT,
+        **document_of(request, source, recorder.began),
         "id": build_id(os.path.basename(folder), name),
-        "minibuild": version(),
-        "started": recorder.began,
         "seconds": round(time.time() - recorder.began, 3),
         "error": "" if error is None else str(error),
-        "context": recorder.context,
-        "file": request.file,
-        "target": request.target,
-        "build_args": dict(request.build_args),
-        "tags": list(request.tags),
-        "no_cache": request.no_cache,
-        "lab": request.lab,
-        "source": {"name": source.name, "text": source.text},
         "vertices": _rows(recorder, vertices, results),
         "outputs": [] if made is None else _outputs(recorder, vertices, made),
     }
@@ -76,6 +67,23 @@ def write(
         _remove(f"{path}.tmp")
         raise
     remove_surplus(recorder.folder, folder)
+
+
+def document_of(request: BuildRequest, source: SourceText, began: float) -> dict[str, Any]:
+    """What a record says of a build when it begins."""
+    return {
+        "format": FORMAT,
+        "minibuild": version(),
+        "started": began,
+        "context": context_of(request),
+        "file": request.file,
+        "target": request.target,
+        "build_args": dict(request.build_args),
+        "tags": list(request.tags),
+        "no_cache": request.no_cache,
+        "lab": request.lab,
+        "source": {"name": source.name, "text": source.text},
+    }
 
 
 def build_id(place: str, name: str) -> str:
@@ -109,20 +117,16 @@ def _rows(
                 heard["stopped"] = event.cancelled
             case Remark():
                 heard.setdefault("remarks", []).append(event.text)
-    return [
-        row_of(vertex, [None if i is None else numbers[i.digest] for i in vertex.inputs],
-             results, times.get(vertex.digest, {}))
-        for vertex in vertices
-    ]  # fmt: skip
+    return [row_of(v, numbers, results, times.get(v.digest, {})) for v in vertices]
 
 
 def row_of(
     vertex: Vertex,
-    inputs: Sequence[int | None],
+    numbers: Mapping[Digest, int],
     results: Mapping[Digest, VertexResult],
     heard: dict[str, Any],
 ) -> dict[str, Any]:
-    """A vertex as the record has it; what is empty is left out."""
+    """A vertex as the record has it, with the numbers of its inputs; what is empty is left out."""
     note, found = vertex.note, results.get(vertex.digest)
     stopped, error = heard.pop("stopped", False), heard.get("error", "")
     row: dict[str, Any] = {
@@ -130,7 +134,7 @@ def row_of(
         "name": note.name,
         "stage": note.stage,
         "lines": [note.span.first, note.span.last] if note.span else [],
-        "inputs": list(inputs),
+        "inputs": [None if i is None else numbers[i.digest] for i in vertex.inputs],
         "digest": vertex.digest,
         "asked": note.ignore_cache,
         **heard,
@@ -139,7 +143,7 @@ def row_of(
         row["state"] = "cached" if found.cached else "ran"
         row.update(key=found.key, forced=found.forced, origin=found.origin)
         row["pin"] = found.resolved_digest
-        below = results.get(vertex.inputs[0].digest) if inputs and vertex.inputs[0] else None
+        below = results.get(vertex.inputs[0].digest) if vertex.inputs and vertex.inputs[0] else None
         if found.result[:-1] == (() if below is None else below.result):
             row["adds"] = list(found.result[-1:])
         else:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from minibuild.page.document import document
-from minibuild.page.facts import facts, longest_chain
+from minibuild.page.facts import facts
 from minibuild.page.merges import made
 from minibuild.page.style import DARK, LIGHT, SHAPES, TEXT
 from minibuild.page.timeline import _packed
-from minibuild.record.records import BuildRecord, Records, read_file
+from minibuild.record.records import BuildRecord, Records, longest_chain, read_file
 from minibuild.worker.worker import open_worker
 from tests.support.contrast import contrast
 from tests.support.markup import Page, problems
@@ -162,7 +162,10 @@ def test_the_longest_chain(tmp_path: Path) -> None:
         vertex("RUN e", 5, 1, started=900, ended=1700),
     ]
     build = record(tmp_path, "", rows)
-    assert [step.line for step in longest_chain(build)] == [2, 5]  # 1.7 s; a, c, d take 1.6 s
+    assert [step.line for step in longest_chain(build, lambda step: step.seconds)] == [
+        2,
+        5,
+    ]  # 1.7 s; a, c, d take 1.6 s
 
 
 def test_no_bar_lies_over_another(tmp_path: Path) -> None:
