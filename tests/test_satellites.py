@@ -19,7 +19,7 @@ SATELLITES = {
     "minibuild.page": "minibuild/builder.py",
     "minibuild.record": "minibuild/builder.py",
     "minibuild.remotecache": "minibuild/builder.py",
-    "minibuild.registry.push": "minibuild/exporter/registry.py",
+    "minibuild.registry.push": "minibuild/exporter/image.py",
     "minibuild.imagetools": "minibuild/exporter/squash.py",
     "minibuild.buildkit": "minibuild/frontend/subrequests.py",
     "minibuild.lab": None,

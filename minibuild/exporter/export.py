@@ -3,7 +3,7 @@
 Comes in: results and image configs. Goes out: what `--output` asked for, and a `BuildResult`.
 Layers are packed here if they never were, several at a time; nothing is put on disk as a tree
 unless an output is one (`local`, `tar`).
-Read next: `output`, then `image`, `archive`, `trees`; `result` for the result.
+Read next: `output`, then `image`, `trees`; `result` for the result.
 """
 
 import os
@@ -74,7 +74,7 @@ def _exporter(kind: OutputType) -> Callable[[OutputContext, Output], Exported]:
 
             return export_image
         case "oci" | "docker":
-            from minibuild.exporter.archive import export_archive
+            from minibuild.exporter.image import export_archive
 
             return export_archive
         case "local":

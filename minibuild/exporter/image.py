@@ -1,10 +1,16 @@
-"""`type=image` and `type=registry`: the image in the store, under its names, and in registries.
+"""The outputs that are images: in the store, in registries, in archives and OCI layouts.
 
-Read next: `assemble`, `registry`.
+A layer that is in a registry already is mounted there or left alone; one of a base from another
+registry goes from there to here and past the store.
+Read next: `assemble`, `oci`, `minibuild.registry.push`.
 """
 
+import os
+
+from minibuild.errors import UsageError
 from minibuild.exporter.assemble import assemble_all, bundle_of, image_options_of
-from minibuild.exporter.options import full_names
+from minibuild.exporter.bundle import Bundle
+from minibuild.exporter.options import NAMELESS, NAMELESS_HINT, PushOptions, full_names
 from minibuild.exporter.output import Exported, OutputContext
 from minibuild.session.request import Output
 
@@ -23,7 +29,53 @@ def export_image(target: OutputContext, output: Output) -> Exported:
         for result in target.solved.results:
             target.build.materialiser.snapshot(result, target.progress.remark)
     if options.push is not None:
-        from minibuild.exporter.registry import push_bundle
-
-        push_bundle(target, bundle, options.push)
+        _push(target, bundle, options.push)
     return Exported(bundle.top, images, bundle.names)
+
+
+def export_archive(target: OutputContext, output: Output) -> Exported:
+    """`oci` and `docker`: a file, or a directory in the form of an OCI layout."""
+    from minibuild.exporter.oci import export_oci
+
+    options = image_options_of(target, output)
+    if not output.dest:
+        raise UsageError(
+            f"output type={output.type} needs a destination",
+            hint=f"write type={output.type},dest=FILE, or dest=- for standard output",
+        )
+    images = assemble_all(target, options)
+    bundle = bundle_of(target, options, images)
+    export_oci(
+        [bundle],
+        os.fspath(output.dest),
+        tar=options.tar,
+        docker=output.type == "docker",
+        cancelled=target.build.cancelled,
+    )
+    return Exported(bundle.top, images, bundle.names)
+
+
+def _push(target: OutputContext, bundle: Bundle, options: PushOptions) -> None:
+    """Push an image or index. Raises `RegistryError`."""
+    from minibuild.oci.meter import VertexMeter
+    from minibuild.registry.patience import patient
+    from minibuild.registry.pull import Registry
+    from minibuild.registry.push import push_image
+
+    if not bundle.names:
+        raise UsageError(NAMELESS, hint=NAMELESS_HINT)
+    build, access = target.build, target.build.registries
+    if options.insecure:
+        domains = tuple(name.domain for name in bundle.names)
+        access = access._replace(insecure=(*access.insecure, *domains))
+    push_image(
+        Registry(access, patient(build.cancelled, access.stall_s, build.report)),
+        build.worker.layers,
+        bundle.top,
+        bundle.names,
+        by_digest=options.by_digest,
+        meter=VertexMeter(build.report, target.progress.vertex),
+    )
+    for name in bundle.names:
+        pushed = f"{name.name}@{bundle.top.digest}" if options.by_digest else str(name)
+        target.progress.remark(f"pushed {pushed}")

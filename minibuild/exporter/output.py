@@ -1,6 +1,6 @@
 """One output of a build on its way: what each exporter gets, and what it gives back.
 
-Read next: `image`, `archive`, `trees`: an exporter for each kind of output.
+Read next: `image`, `trees`: an exporter for each kind of output.
 """
 
 from typing import TYPE_CHECKING
