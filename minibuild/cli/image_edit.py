@@ -9,7 +9,7 @@ Read next: `minibuild.imagetools.edit`, `minibuild.imagetools.rebase`,
 
 import argparse
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session
@@ -68,12 +68,13 @@ class ImageAccess(NamedTuple):
 
 
 @contextmanager
-def _place(options: argparse.Namespace, session: Session) -> Iterator[ImageAccess]:
+def image_access(
+    options: argparse.Namespace, session: Session, names: Iterable[str]
+) -> Iterator[ImageAccess]:
+    """The store; or with `--push` the registries of these names."""
     cancelled, registry = threading.Event(), None
-    remote = getattr(options, "push", False)
-    if remote:
-        words = [options.image, options.name, getattr(options, "onto", "")]
-        domains = {reference(word).domain for word in words if word}
+    if getattr(options, "push", False):
+        domains = {reference(name).domain for name in names if name}
         access = access_of(options, session.environment, domains)
         registry = Registry(access, patient(cancelled, access.stall_s))
     else:
@@ -86,12 +87,17 @@ def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") 
     made = Parser(f"minibuild image {name}", description=description, epilog=epilog)
     made.add_argument("image", metavar="IMAGE", help="name, digest or id")
     made.add_argument("name", metavar="NAME", help="name of the new image")
+    add_edit_flags(made, remote=remote)
+    return made
+
+
+def add_edit_flags(made: Parser, *, remote: bool) -> None:
+    """The flags of all that make an image of others; `remote`: also from registry to registry."""
     if remote:
         made.switch("--push", help="all names are of registries: read there, and push there")
         made.switch("--insecure", help="short for --tls-verify=false")
         add_registry_flags(made)
     made.switch("-q", "--quiet", help="print the digest only")
-    return made
 
 
 def edited(
@@ -102,7 +108,8 @@ def edited(
 ) -> int:
     """Do an edit on the image, or on each image of an index, and keep what comes out."""
     name = new_name(options.name)
-    with _place(options, session) as place:
+    names = (options.image, options.name, getattr(options, "onto", ""))
+    with image_access(options, session, names) as place:
         _, top, source = place.find(options.image)
         blobs = MultiSource()
         made = each_image(blobs, source, top, lambda image: edit(place, blobs, image))

@@ -70,39 +70,27 @@ class Mount(NamedTuple):
     cache: str = ""
 
 
-class State:
+class State(NamedTuple):
     """A tree to be, and the settings of the steps that come after it."""
 
-    __slots__ = ("cwd", "env", "user", "vertex")
-
-    def __init__(
-        self,
-        vertex: Vertex | None = None,
-        *,
-        env: tuple[tuple[str, str], ...] = (("PATH", DEFAULT_PATH),),
-        cwd: str = "/",
-        user: str = "",
-    ) -> None:
-        self.vertex = vertex
-        self.env = env
-        self.cwd = cwd
-        self.user = user
+    vertex: Vertex | None = None
+    env: tuple[tuple[str, str], ...] = (("PATH", DEFAULT_PATH),)
+    cwd: str = "/"
+    user: str = ""
 
     # --- Settings: they change what follows, and make no vertex ---
 
     def with_env(self, name: str, value: str) -> "State":
         """With a variable for the steps that follow."""
-        env = dict(self.env) | {name: value}
-        return State(self.vertex, env=tuple(env.items()), cwd=self.cwd, user=self.user)
+        return self._replace(env=tuple((dict(self.env) | {name: value}).items()))
 
     def with_cwd(self, path: str) -> "State":
         """With a working directory for the steps that follow; relative ones add up."""
-        cwd = path if path.startswith("/") else f"{self.cwd.rstrip('/')}/{path}"
-        return State(self.vertex, env=self.env, cwd=cwd, user=self.user)
+        return self._replace(cwd=self._absolute(path))
 
     def with_user(self, user: str) -> "State":
         """With a user for the steps that follow."""
-        return State(self.vertex, env=self.env, cwd=self.cwd, user=user)
+        return self._replace(user=user)
 
     # --- Steps ---
 
@@ -219,7 +207,7 @@ class State:
         return self._on(Vertex(File(actions), (self.vertex, *sources), Note(name)))
 
     def _on(self, vertex: Vertex | None) -> "State":
-        return State(vertex, env=self.env, cwd=self.cwd, user=self.user)
+        return self._replace(vertex=vertex)
 
     def _absolute(self, path: str) -> str:
         return path if path.startswith("/") else f"{self.cwd.rstrip('/')}/{path}"
@@ -262,8 +250,7 @@ def merge(states: Iterable[State]) -> State:
     """The diffs of all states in order, later ones winning."""
     listed = list(states)
     vertex = merge_vertices([state.vertex for state in listed], Note("MERGE"))
-    first = listed[0] if listed else State()
-    return State(vertex, env=first.env, cwd=first.cwd, user=first.user)
+    return (listed[0] if listed else State())._on(vertex)
 
 
 def diff(lower: State, upper: State) -> State:
