@@ -1,20 +1,10 @@
 """The exhibit `early-times`: the time of a directory, set before its files are put into it."""
 
-from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation, linked
 from minibuild.linux.tree_writer import TreeWriter
 
 _MAKE = "mkdir /d && echo > /d/file2 && touch -d @1000000000 /d"
 _OLD = 'test "$(stat -c %Y /d)" = 1000000000'
-
-
-def _dockerfile(run: str, last: str) -> str:
-    return f"""\
-FROM busybox
-COPY --link file1 /file1
-RUN {run}
-COPY --link file3 /file3
-RUN {last}
-"""
 
 
 EXHIBIT = Exhibit(
@@ -27,7 +17,7 @@ what was set. The next build of the same files then gives another image. The fix
 the time is set when the merge leaves the directory.""",
     condition=Quoted(TreeWriter.describe, '"early-times"', 3),
     buildkit="Flush in snapshot/diffapply_linux.go, which sets the times of directories at the end",
-    recipe=_dockerfile(_MAKE, _OLD),
+    recipe=linked(_MAKE, _OLD),
     files={"file1": "file1\n", "file3": "file3\n"},
     watched="RUN mkdir ",
     paths=("d", "d/file2"),
@@ -40,19 +30,10 @@ the time is set when the merge leaves the directory.""",
     variations=(
         Variation(
             "the directory in the base",
-            f"""\
-FROM busybox
-RUN {_MAKE}
-COPY --link file1 /file1
-RUN echo > /other
-COPY --link file3 /file3
-RUN {_OLD}
-""",
+            linked("echo > /other", _OLD, f"RUN {_MAKE}\nCOPY --link file1 /file1"),
             (1,),
         ),
-        Variation(
-            "an empty directory", _dockerfile("mkdir /d && touch -d @1000000000 /d", _OLD), (2,)
-        ),
+        Variation("an empty directory", linked("mkdir /d && touch -d @1000000000 /d", _OLD), (2,)),
         Variation(
             "no second link",
             f"FROM busybox\nCOPY --link file1 /file1\nRUN {_MAKE}\nRUN {_OLD}\n",
@@ -60,9 +41,8 @@ RUN {_OLD}
         ),
         Variation(
             "the time of a file",
-            _dockerfile(
-                "mkdir /d && touch -d @1000000000 /d/f",
-                'test "$(stat -c %Y /d/f)" = 1000000000',
+            linked(
+                "mkdir /d && touch -d @1000000000 /d/f", 'test "$(stat -c %Y /d/f)" = 1000000000'
             ),
             (1,),
         ),

@@ -14,6 +14,11 @@ Recipe = str | Callable[[], State]
 one that needs the merge."""
 
 
+def linked(run: str, last: str, first: str = "COPY --link file1 /file1") -> str:
+    """The usual Dockerfile: the `last` RUN needs the merge of what `run` did and of COPY --link."""
+    return f"FROM busybox\n{first}\nRUN {run}\nCOPY --link file3 /file3\nRUN {last}\n"
+
+
 class Variation(NamedTuple):
     """The recipe with one thing changed.
 

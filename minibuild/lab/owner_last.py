@@ -1,18 +1,7 @@
 """The exhibit `owner-last`: the owner of a copy, set after its mode."""
 
-from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation, linked
 from minibuild.linux.tree_writer import TreeWriter
-
-
-def _dockerfile(run: str, last: str) -> str:
-    return f"""\
-FROM busybox
-COPY --link file1 /file1
-RUN {run}
-COPY --link file3 /file3
-RUN {last}
-"""
-
 
 EXHIBIT = Exhibit(
     name="owner-last",
@@ -25,7 +14,7 @@ and what is on another filesystem. So a fifo shows the defect here. Where files 
 sudo and ping would stop working. The fix is the order.""",
     condition=Quoted(TreeWriter.special, '"owner-last"', 6),
     buildkit='applyCopy in snapshot/diffapply_linux.go: "chown happens before setting xattrs"',
-    recipe=_dockerfile("mkfifo /x && chmod 4755 /x", "test -u /x"),
+    recipe=linked("mkfifo /x && chmod 4755 /x", "test -u /x"),
     files={"file1": "file1\n", "file3": "file3\n"},
     watched="RUN mkfifo ",
     paths=("x",),
@@ -37,18 +26,15 @@ sudo and ping would stop working. The fix is the order.""",
         "after another COPY --link a step needs the files, so there is a merge",
     ),
     variations=(
-        Variation("a file", _dockerfile("echo > /x && chmod 4755 /x", "test -u /x"), (1,)),
-        Variation("an ordinary mode", _dockerfile("mkfifo -m 700 /x", "test ! -u /x"), (2,)),
+        Variation("a file", linked("echo > /x && chmod 4755 /x", "test -u /x"), (1,)),
+        Variation("an ordinary mode", linked("mkfifo -m 700 /x", "test ! -u /x"), (2,)),
         Variation(
             "the fifo in the base",
-            """\
-FROM busybox
-RUN mkfifo /x && chmod 4755 /x
-COPY --link file1 /file1
-RUN echo > /other
-COPY --link file3 /file3
-RUN test -u /x
-""",
+            linked(
+                "echo > /other",
+                "test -u /x",
+                "RUN mkfifo /x && chmod 4755 /x\nCOPY --link file1 /file1",
+            ),
             (3,),
         ),
         Variation(

@@ -4,10 +4,11 @@ A socket stands for a block device, so that it can be seen without root as well:
 makes one where the symlink /dev/log points to.
 """
 
-from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation, linked
 from minibuild.snapshot.apply import Applier
 
 _SOCKET = "ln -s /x /dev/log && syslogd && until test -S /x; do usleep 10000; done"
+_LINKED = "COPY --link file1 /x/file1"
 
 EXHIBIT = Exhibit(
     name="type-mask",
@@ -19,13 +20,7 @@ takes a socket over a directory for a directory over a directory, does not remov
 finds it in the way. The fix is one condition: both numbers have to be that of a directory.""",
     condition=Quoted(Applier._make_room, '"type-mask"', 4),
     buildkit="applyDelete in snapshot/diffapply_linux.go, where the test by one bit still is",
-    recipe=f"""\
-FROM busybox
-COPY --link file1 /x/file1
-RUN rm -r /x && {_SOCKET}
-COPY --link file3 /file3
-RUN test -S /x && test -e /file3
-""",
+    recipe=linked(f"rm -r /x && {_SOCKET}", "test -S /x && test -e /file3", _LINKED),
     files={"file1": "file1\n", "file3": "file3\n"},
     watched="RUN rm ",
     paths=("x",),
@@ -39,57 +34,27 @@ RUN test -S /x && test -e /file3
     variations=(
         Variation(
             "a block device",
-            """\
-FROM busybox
-COPY --link file1 /x/file1
-RUN rm -r /x && mknod /x b 7 0
-COPY --link file3 /file3
-RUN test -b /x && test -e /file3
-""",
+            linked("rm -r /x && mknod /x b 7 0", "test -b /x && test -e /file3", _LINKED),
             needs_devices=True,
         ),
         Variation(
-            "a fifo",
-            """\
-FROM busybox
-COPY --link file1 /x/file1
-RUN rm -r /x && mkfifo /x
-COPY --link file3 /file3
-RUN test -p /x && test -e /file3
-""",
-            (3,),
+            "a fifo", linked("rm -r /x && mkfifo /x", "test -p /x && test -e /file3", _LINKED), (3,)
         ),
         Variation(
-            "a file",
-            """\
-FROM busybox
-COPY --link file1 /x/file1
-RUN rm -r /x && echo > /x
-COPY --link file3 /file3
-RUN test -f /x && test -e /file3
-""",
-            (3,),
+            "a file", linked("rm -r /x && echo > /x", "test -f /x && test -e /file3", _LINKED), (3,)
         ),
         Variation(
             "nothing in its place",
-            """\
-FROM busybox
-COPY --link file1 /x/file1
-RUN rm -r /x
-COPY --link file3 /file3
-RUN test ! -e /x && test -e /file3
-""",
+            linked("rm -r /x", "test ! -e /x && test -e /file3", _LINKED),
             (2, 3),
         ),
         Variation(
             "the directory made by RUN",
-            f"""\
-FROM busybox
-RUN mkdir /x && echo > /x/file1
-RUN rm -r /x && {_SOCKET}
-COPY --link file3 /file3
-RUN test -S /x && test -e /file3
-""",
+            linked(
+                f"rm -r /x && {_SOCKET}",
+                "test -S /x && test -e /file3",
+                "RUN mkdir /x && echo > /x/file1",
+            ),
             (1,),
         ),
         Variation(

@@ -4,10 +4,11 @@ The same Dockerfile, with comments, is testdata/whiteout-hardlink.
 """
 
 from minibuild.graph.state import Mount, State, diff, image, merge, scratch
-from minibuild.lab.exhibit import Exhibit, Quoted, Variation
+from minibuild.lab.exhibit import Exhibit, Quoted, Variation, linked
 from minibuild.snapshot.apply import Applier
 
-_LAST = "RUN test ! -e /file1 && test ! -e /file2 && ls -l /file3\n"
+_LAST = "test ! -e /file1 && test ! -e /file2 && ls -l /file3"
+_FIRST = "RUN touch /file2\nCOPY --link file1 /file1"
 
 
 def the_test_of_the_pull_request() -> State:
@@ -32,13 +33,7 @@ and there is nothing to link to. The fix is one condition: a deletion never take
 hardlinks together.""",
     condition=Quoted(Applier._applied_before, '"whiteout-hardlink"', 2),
     buildkit="overlayChanges in snapshot/diffapply_linux.go, for what applyHardlink links there",
-    recipe=f"""\
-FROM busybox
-RUN touch /file2
-COPY --link file1 /file1
-RUN rm /file1 /file2
-COPY --link file3 /file3
-{_LAST}""",
+    recipe=linked("rm /file1 /file2", _LAST, _FIRST),
     files={"file1": "file1\n", "file2": "file2\n", "file3": "file3\n"},
     watched="RUN rm ",
     paths=("file1", "file2"),
@@ -55,50 +50,17 @@ COPY --link file3 /file3
         Variation("the pull request's own test, a Diff", the_test_of_the_pull_request),
         Variation(
             "one RUN, two processes",
-            """\
-FROM busybox
-RUN touch /file2
-COPY --link file1 /file1
-RUN rm /file1 && sh -c 'rm /file2'; sh -c true
-COPY --link file3 /file3
-"""
-            + _LAST,
+            linked("rm /file1 && sh -c 'rm /file2'; sh -c true", _LAST, _FIRST),
         ),
         Variation(
             "names in the other order",
-            """\
-FROM busybox
-RUN touch /file1
-COPY --link file2 /file2
-RUN rm /file1 /file2
-COPY --link file3 /file3
-"""
-            + _LAST,
+            linked("rm /file1 /file2", _LAST, "RUN touch /file1\nCOPY --link file2 /file2"),
             (4,),
         ),
-        Variation(
-            "one file only",
-            """\
-FROM busybox
-RUN touch /file2
-COPY --link file1 /file1
-RUN rm /file2
-COPY --link file3 /file3
-RUN test ! -e /file2
-""",
-            (3,),
-        ),
+        Variation("one file only", linked("rm /file2", "test ! -e /file2", _FIRST), (3,)),
         Variation(
             "two RUNs",
-            """\
-FROM busybox
-RUN touch /file2
-COPY --link file1 /file1
-RUN rm /file1
-RUN rm /file2
-COPY --link file3 /file3
-"""
-            + _LAST,
+            linked("rm /file2", _LAST, "RUN touch /file2\nCOPY --link file1 /file1\nRUN rm /file1"),
             (3,),
         ),
         Variation(
@@ -125,26 +87,12 @@ COPY --link file3 /file3
         ),
         Variation(
             "COPY without --link",
-            """\
-FROM busybox
-RUN touch /file2
-COPY file1 /file1
-RUN rm /file1 /file2
-COPY --link file3 /file3
-"""
-            + _LAST,
+            linked("rm /file1 /file2", _LAST, "RUN touch /file2\nCOPY file1 /file1"),
             (2,),
         ),
         Variation(
             "both files by COPY --link",
-            """\
-FROM busybox
-COPY --link file2 /file2
-COPY --link file1 /file1
-RUN rm /file1 /file2
-COPY --link file3 /file3
-"""
-            + _LAST,
+            linked("rm /file1 /file2", _LAST, "COPY --link file2 /file2\nCOPY --link file1 /file1"),
             (1,),
         ),
     ),
