@@ -14,7 +14,7 @@ from minibuild.errors import SourceText
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.record.lookup import known_parts, where_ran
-from minibuild.record.recorder import place_of
+from minibuild.record.recorder import context_of, place_of
 from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
@@ -80,6 +80,6 @@ class Halfway:
         """What is known, in the form of a record."""
         now = time.time()
         rows = [row_of(vertex, self._numbers, results, {}) for vertex in self._vertices]
-        begun = document_of(self._request, self._source, now)
+        begun = document_of(self._request, self._source, context_of(self._request), now)
         document = {**begun, "vertices": self._mask.data(rows), "key_parts": parts}
         return build_of(document, place_of(self._request), "", now)

@@ -185,9 +185,10 @@ class _Planner:
                 results[vertex.digest] = foreseen.likely.found._replace(cached=False)
             rows.append(row_of(vertex, numbers, results, {}))
         mask = mask_of(self._request, self._definition.source.text, vertices)
-        likely, now = [foreseen.likely for foreseen in seen.values()], time.time()
+        request, now = self._request, time.time()
+        likely = [foreseen.likely for foreseen in seen.values()]
         document = {
-            **document_of(self._request, self._definition.source, now),
+            **document_of(request, self._definition.source, context_of(request), now),
             "vertices": mask.data(rows),
             "key_parts": {one.found.key: one.parts for one in likely if one.parts is not None},
         }

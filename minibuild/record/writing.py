@@ -19,7 +19,6 @@ from minibuild.errors import BuildError, SourceText
 from minibuild.events import Completed, Remark, Started
 from minibuild.graph.op import LocalSource, Source, kind_of
 from minibuild.graph.vertex import Vertex, plain
-from minibuild.record.recorder import context_of
 from minibuild.record.secrecy import Mask, all_can_be_read, mask_of
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -46,7 +45,7 @@ def write(
     mask = mask_of(request, source.text, vertices)
     name = f"{time.time_ns():016x}-{total}"
     made_here = {
-        **document_of(request, source, recorder.began),
+        **document_of(request, source, recorder.context, recorder.began),
         "id": build_id(os.path.basename(folder), name),
         "seconds": round(time.time() - recorder.began, 3),
         "error": "" if error is None else str(error),
@@ -69,13 +68,15 @@ def write(
     remove_surplus(recorder.folder, folder)
 
 
-def document_of(request: BuildRequest, source: SourceText, began: float) -> dict[str, Any]:
+def document_of(
+    request: BuildRequest, source: SourceText, context: str, began: float
+) -> dict[str, Any]:
     """What a record says of a build when it begins."""
     return {
         "format": FORMAT,
         "minibuild": version(),
         "started": began,
-        "context": context_of(request),
+        "context": context,
         "file": request.file,
         "target": request.target,
         "build_args": dict(request.build_args),
