@@ -81,7 +81,7 @@ def attach(
 def _as_image(content: ContentStore, layers: Sequence[Descriptor]) -> Manifest:
     """With a config that tools which expect one can read: as many diff ids as layers, and no
     platform."""
-    config = _json(
+    config = as_json(
         {
             "architecture": NOBODY.architecture,
             "os": NOBODY.os,
@@ -125,7 +125,7 @@ def image_subjects(image: Descriptor, names: Sequence[Reference]) -> list[Subjec
 def statement(subjects: Sequence[Subject], predicate: Predicate) -> bytes:
     """The statement as it is stored: what it is about, and what is said."""
     about = [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in subjects]
-    return _json(
+    return as_json(
         {
             "_type": STATEMENT,
             "predicateType": predicate.type,
@@ -153,5 +153,6 @@ def package_url(name: Reference, platform: Platform | None, kind: str = "docker"
     return f"pkg:{kind}/{quote(path, '/')}{version}" + (f"?{query}" if query else "")
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """A document as it is stored."""
     return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape")

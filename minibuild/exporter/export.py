@@ -15,6 +15,7 @@ from minibuild.exporter.options import image_options
 from minibuild.exporter.output import Exported, OutputContext
 from minibuild.exporter.result import SolveResult, describe_build
 from minibuild.graph.reference import parse_reference
+from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.progress.writer import task
 from minibuild.session.request import BuildRequest, BuildResult, Output, OutputType
 from minibuild.solver.layers import Packing
@@ -38,7 +39,7 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
     """Do all outputs of a request. Each is written whole or not at all."""
     names = tuple(dict.fromkeys(parse_reference(tag) for tag in request.tags))
     epoch, annotations = _epoch(request.build_args), _annotations(request)
-    first = Exported()
+    first, tops = Exported(), list[Descriptor | None]()
     for output in request.outputs or (Output("image"),):
         title, dest = _NAMES[output.type], os.fspath(output.dest)
         with task(build.report, title, output.type, dest) as progress:
@@ -52,7 +53,9 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
                 )
             exported = _exporter(output.type)(target, output)
         first = first if first.images else exported
-    return describe_build(build, solved, first.images, first.top, first.names or names)
+        tops.append(exported.top)
+    made = describe_build(build, solved, first.images, first.top, first.names or names)
+    return made._replace(descriptors=tuple(top and descriptor_to_json(top) for top in tops))
 
 
 def packing_for(request: BuildRequest) -> Packing | None:

@@ -30,8 +30,9 @@ from minibuild.serve.history import BuildHistory
 from minibuild.serve.layouts import send_layout
 from minibuild.serve.llb import returned
 from minibuild.serve.prepared import Prepared
+from minibuild.serve.records import record_of
 from minibuild.serve.session import Session, Sessions
-from minibuild.serve.status import StatusStream, set_time
+from minibuild.serve.status import StatusStream
 from minibuild.session.request import (
     ENTITLEMENTS,
     Attestations,
@@ -85,7 +86,7 @@ class Builder:
             build = self._builds[asked.Ref] = Build(self, asked)
             self._lock.notify_all()
         if not asked.Internal:
-            self.history.begin(build.record())
+            self.history.begin(record_of(build))
         return build
 
     def _check(self, asked: Any) -> None:
@@ -142,7 +143,7 @@ class Builder:
         self.children.prepare()
         ref = build.asked.Ref
         if not build.asked.Internal:
-            self.history.end(build.record(), build.status)
+            self.history.end(record_of(build), build.status, build.made)
         with self._lock:
             self._ended[ref] = build.status
             del self._builds[ref]
@@ -174,7 +175,7 @@ def _identity(definition: Any) -> Digest:
 class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
     for, by the ids that it was given; `cache_imports` are the caches that the client has named so
-    far; `resources` live as long as the build."""
+    far; `resources` live as long as the build, and at its end there is what it `made`."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
         self.builder = builder
@@ -184,9 +185,10 @@ class Build:
         self.cache_imports = list(asked.Cache.Imports)
         self.resources = ExitStack()
         self.folder = self.resources.enter_context(scratch_folder("minibuild-build-"))
-        self._began = time.time()
-        self._ended_at = 0.0
-        self._outcome: Mapping[str, str] | Failure = {}
+        self.began = time.time()
+        self.ended = 0.0
+        self.outcome: Mapping[str, str] | Failure = {}
+        self.made: BuildResult | None = None
         self.cancelled = threading.Event()
         self._returned: Any = None
         self._ended = threading.Event()
@@ -215,32 +217,10 @@ class Build:
 
     def close(self, outcome: Mapping[str, str] | Failure) -> None:
         """The last call has ended, with an answer or a failure."""
-        self._outcome, self._ended_at = outcome, time.time()
-        self.status.close(self._ended_at)
+        self.outcome, self.ended = outcome, time.time()
+        self.status.close(self.ended)
         self.resources.close()
         self.builder.end(self)
-
-    def record(self) -> Any:
-        """What history says of the build now."""
-        asked, status = self.asked, self.status
-        record = self.builder.types["BuildHistoryRecord"](
-            Ref=asked.Ref,
-            Frontend=asked.Frontend or "dockerfile.v0",
-            FrontendAttrs=asked.FrontendAttrs,
-            Exporters=self._exporters(),
-            numTotalSteps=status.steps,
-            numCompletedSteps=status.completed,
-            numCachedSteps=status.cached,
-            numWarnings=status.warnings,
-        )
-        set_time(record.CreatedAt, self._began)
-        if self._ended_at:
-            set_time(record.CompletedAt, self._ended_at)
-        if isinstance(self._outcome, Failure):
-            record.error.CopyFrom(self._outcome.status(self.builder.types))
-        else:
-            record.ExporterResponse.update(self._outcome)
-        return record
 
     @property
     def session(self) -> Session:
@@ -288,7 +268,7 @@ class Build:
     def run(self, result: Any) -> dict[str, str]:
         """Build what the client handed back, and send the outputs. Returns the answer. Raises
         `Failure`."""
-        exporters, metadata = self._exporters(), result.metadata
+        exporters, metadata = self.exporters(), result.metadata
         prepared = returned(self, result, exporting=bool(exporters))
         answer = {k: v.decode() for k, v in metadata.items() if k.startswith(_OF_FRONTENDS)}
         if prepared is None:
@@ -297,7 +277,8 @@ class Build:
         with self._solving:
             request = prepared.complete(self)
             request = request._replace(attestations=self._attestations(prepared))
-            answer.update(answer_of(self._in_child(prepared, request, outputs), outputs))
+            self.made = self._in_child(prepared, request, outputs)
+            answer.update(answer_of(self.made, outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
             self._send(number, exporter.Type, output, answer)
         return {**answer, **send_caches(self)}
@@ -346,7 +327,7 @@ class Build:
 
     # --- its outputs ---
 
-    def _exporters(self) -> Sequence[Any]:
+    def exporters(self) -> Sequence[Any]:
         """The outputs; old clients have one, in another field."""
         asked = self.asked
         if asked.Exporters or not asked.ExporterDeprecated:

@@ -25,7 +25,9 @@ from minibuild.digest import (
     parse_digest,
 )
 from minibuild.serve.past import Past
+from minibuild.serve.records import add_results, results_of
 from minibuild.serve.status import StatusStream, messages_in
+from minibuild.session.request import BuildResult
 
 _MAX_KEPT = 50
 STARTED, COMPLETE, DELETED = range(3)
@@ -44,6 +46,7 @@ class BuildHistory:
         self._types = types
         self._folder = os.path.join(root, "history")
         self._blobs = os.path.join(self._folder, "blobs")
+        self._images = os.path.join(root, "blobs", "sha256")
         self._past = Past(types, root)
         self._active: dict[str, Any] = {}
         self._followers: set[queue.SimpleQueue[Any]] = set()
@@ -57,31 +60,30 @@ class BuildHistory:
             self._active[record.Ref] = record
         self._tell(STARTED, record)
 
-    def end(self, record: Any, status: StatusStream) -> None:
-        """A build has ended, and `record` says how. History is not worth a build: what cannot be
-        written is not kept."""
+    def end(self, record: Any, status: StatusStream, made: BuildResult | None) -> None:
+        """A build has ended; `record` says how, and `made` what it gave. History is not worth a
+        build: what cannot be written is not kept."""
         with suppress(OSError):
             os.makedirs(self._blobs, 0o700, exist_ok=True)
             digest, size = status.keep_as(self._blobs)
             record.logs.media_type, record.logs.digest, record.logs.size = _LOGS, digest, size
-            self._shorten(record)
+            if record.error.details:  # They have the Dockerfile in them.
+                self._keep(record.externalError, _ERROR, record.error.SerializeToString())
+                del record.error.details[:]
+            if made is not None:
+                add_results(record, made, self._keep)
             self._write(record)
             self._sweep()
         with self._lock:
             self._active.pop(record.Ref, None)
         self._tell(COMPLETE, record)
 
-    def _shorten(self, record: Any) -> None:
-        """Keep an error's details, which have the Dockerfile in them, in a blob of their own."""
-        if not record.error.details:
-            return
-        data = record.error.SerializeToString()
+    def _keep(self, descriptor: Any, media_type: str, data: bytes) -> None:
+        """Keep something beside a record, and describe it."""
         digest = digest_bytes(data)
         with open(self._blob(digest), "wb") as file:
             file.write(data)
-        error = record.externalError
-        error.media_type, error.digest, error.size = _ERROR, digest, len(data)
-        del record.error.details[:]
+        descriptor.media_type, descriptor.digest, descriptor.size = media_type, digest, len(data)
 
     def _tell(self, kind: int, record: Any) -> None:
         event = self._types["BuildHistoryEvent"](type=kind, record=record)
@@ -210,17 +212,23 @@ class BuildHistory:
             return []
         return [Digest(f"sha256:{name}") for name in names if not name.startswith(".")]
 
+    def _place(self, digest: str) -> str:
+        """Where a blob is that clients may read: beside a record, or of an image, as long as the
+        store has that. Raises `Failure`."""
+        kept = self._blob(digest)
+        for path in (kept, os.path.join(self._images, os.path.basename(kept))):
+            if os.path.isfile(path):
+                return path
+        raise Failure(f"content {digest}: not found", NOT_FOUND)
+
     def blob_size(self, digest: str) -> int:
         """The size of a blob. Raises `Failure`."""
-        try:
-            return os.stat(self._blob(digest)).st_size
-        except FileNotFoundError:
-            raise Failure(f"content {digest}: not found", NOT_FOUND) from None
+        return os.stat(self._place(digest)).st_size
 
     def blob(self, digest: str, offset: int, size: int) -> Iterator[bytes]:
         """A part of a blob; all from the offset on with size 0. Raises `Failure`."""
         left = min(size or self.blob_size(digest), self.blob_size(digest) - offset)
-        with open(self._blob(digest), "rb") as file:
+        with open(self._place(digest), "rb") as file:
             file.seek(max(offset, 0))
             while left > 0 and (data := file.read(min(left, _CHUNK_BYTES))):
                 left -= len(data)
@@ -228,7 +236,9 @@ class BuildHistory:
 
 
 def _blobs_of(record: Any) -> set[str]:
-    return {record.logs.digest, record.externalError.digest} - {""}
+    """The blobs that are kept for a record. Its images are the store's."""
+    said = [blob for info in results_of(record) for blob in info.Attestations]
+    return {one.digest for one in (record.logs, record.externalError, *said)} - {""}
 
 
 def _moment(timestamp: Any) -> tuple[int, int]:

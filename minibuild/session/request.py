@@ -288,8 +288,8 @@ class BuiltImage(NamedTuple):
 class BuildResult(NamedTuple):
     """What a build made. `digest` is that of the index if there are several images.
 
-    `metadata` is what `--metadata-file` holds: BuildKit's key names. `cached` and `executed`
-    count vertices.
+    `metadata` is what `--metadata-file` holds: BuildKit's key names. `descriptors` are those of the
+    outputs, as JSON; one that is no image has none. `cached` and `executed` count vertices.
     """
 
     images: tuple[BuiltImage, ...]
@@ -300,6 +300,7 @@ class BuildResult(NamedTuple):
     source: SourceText | None = None
     cached: int = 0
     executed: int = 0
+    descriptors: tuple[Mapping[str, Any] | None, ...] = ()
 
     def _repr_html_(self) -> str:
         """A summary, for notebooks, which ask by this name."""

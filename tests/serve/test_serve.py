@@ -425,11 +425,20 @@ def past(client: Client) -> list[Any]:
     return [event.record for event in events if event.type == 1]
 
 
+def read(client: Client, digest: str) -> bytes:
+    """A blob of the builder."""
+    asked = TYPES["ContentReadRequest"](digest=digest)
+    sent = stream(
+        client, "containerd.services.content.v1.Content/Read", asked, "ContentReadResponse"
+    )
+    return b"".join(message.data for message in sent)
+
+
 def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
     """Builds of clients and of the command line, their progress again, and their end."""
     cli("build", "-o", str(tmp_path / "o"), str(context))
     client = client_of(server, tmp_path / "c", context)
-    client.build({"target": "", "label:a": "b"}, [("local", {})])
+    client.build({"target": "", "label:a": "b"}, [("local", {}), ("oci", {})])
     (context / "Dockerfile").write_text("FROM scratch\nCOPY gone /\n")
     with pytest.raises(grpc.RpcError):
         client.build({})
@@ -441,7 +450,16 @@ def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
     (source, *_) = TYPES["RpcStatus"].FromString(sent.data).details
     assert source.type_url.endswith("errdefs.Source+json")
     assert not made.error.message and made.FrontendAttrs["label:a"] == "b"
-    assert [exporter.Type for exporter in made.Exporters] == ["local"]
+    assert [exporter.Type for exporter in made.Exporters] == ["local", "oci"]
+    (said,) = made.Result.Attestations  # though nobody asked for it
+    assert said.annotations["in-toto.io/predicate-type"] == "https://slsa.dev/provenance/v1"
+    provenance = json.loads(read(client, said.digest))
+    request = provenance["buildDefinition"]["externalParameters"]["request"]
+    assert request["args"] == {"label:a": "b", "target": ""}
+    assert provenance["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"]
+    assert list(made.Result.Results) == [1] and not failed.Result.Results
+    manifest = json.loads(read(client, made.Result.Results[1].digest))
+    assert manifest["mediaType"] == made.Result.ResultDeprecated.media_type
     assert made.numTotalSteps == made.numCompletedSteps > 2
     assert here.FrontendAttrs["context"] == str(context)
     for record in (made, here):
