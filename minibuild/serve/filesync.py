@@ -8,10 +8,8 @@ Read next: `attributes`.
 """
 
 import os
-import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from minibuild.buildkit.packets import (
@@ -27,13 +25,12 @@ from minibuild.buildkit.packets import (
 )
 from minibuild.buildkit.rpc import ALREADY_EXISTS, Failure
 from minibuild.linux.cursor import Cursor
-from minibuild.serve.session import Session, failure
+from minibuild.serve.session import Session
 
 _RECEIVE = "/moby.filesync.v1.FileSync/DiffCopy"
 _SEND = "/moby.filesync.v1.FileSend/DiffCopy"
-_MAX_QUEUED = 256
-_TURN_S = 0.1
 _REPORT_S = 0.1
+_ARCHIVE_BYTES = 256 << 10
 
 
 def receive(
@@ -47,31 +44,30 @@ def receive(
 
     Raises `Failure`, also for what a client must not send.
     """
-    import grpc
-
-    outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
     packet = session.types["Packet"]
-    call = session.stream(_RECEIVE, iter(outgoing.get, None), (packet, packet), wanted.metadata())
+    call = session.open(_RECEIVE, packet, wanted.metadata())
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with Cursor(root) as cursor:
-            receiver = Receiver(cursor, lambda **fields: outgoing.put(packet(**fields)))
+            asked: list[Any] = []
+            receiver = Receiver(cursor, lambda **fields: asked.append(packet(**fields)))
             due = time.monotonic() + _REPORT_S
-            for message in call:
-                if receiver.take(message):
+            for batch in call.batches():
+                if any(map(receiver.take, map(packet.FromString, batch))):
                     break
+                if asked:
+                    # The client may read on only when we do: waiting here could be for ever.
+                    call.send(*asked, wait=False)
+                    asked.clear()
                 if time.monotonic() > due:
                     report(receiver.received_bytes)
                     due = time.monotonic() + _REPORT_S
             receiver.check_end()
             return receiver.received_bytes
-    except grpc.RpcError as error:
-        raise failure(error) from None
     except OSError as error:  # a name that is too long, a full disk
         reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"
         raise Failure(reason) from None
     finally:
-        outgoing.put(None)
         call.cancel()
         os.close(root)
 
@@ -83,11 +79,14 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
     """Send an archive to output `number` of the client. `answer` is what the build answers; a
     client writes it down beside the archive."""
     kind = session.types["BytesMessage"]
-    chunks = (kind(data=data) for data in iter(lambda: file.read(CHUNK_BYTES), b""))
     metadata = [("buildkit-attachable-exporter-id", str(number))]
     metadata += [(f"exporter-md-{key}", value) for key, value in answer.items()]
+    call = session.open(_SEND, kind, metadata)
+    while (data := file.read(_ARCHIVE_BYTES)) and call.send(kind(data=data)):
+        pass
+    call.finish()
     try:
-        for _ in session.messages(_SEND, chunks, (kind, kind), metadata):
+        for _ in call:
             pass
     except Failure as failure:
         if failure.code != ALREADY_EXISTS:  # A client says so that wants no file.
@@ -96,46 +95,36 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
 
 def send_folder(session: Session, number: int, folder: str) -> None:
     """Send a folder to output `number` of the client, which asks for the files that it wants."""
-    import grpc
-
-    outgoing: queue.Queue[Any] = queue.Queue(_MAX_QUEUED)
     packet = session.types["Packet"]
     # All platforms come as one folder: a client may remove what it has besides.
     metadata = [
         ("buildkit-attachable-exporter-id", str(number)),
         ("buildkit-exporter-multi-platform", "1"),
     ]
-    call = session.stream(_SEND, iter(outgoing.get, None), (packet, packet), metadata)
-
-    def put(**fields: Any) -> None:
-        while call.is_active():
-            with suppress(queue.Full):
-                return outgoing.put(packet(**fields), timeout=_TURN_S)
-
+    call = session.open(_SEND, packet, metadata)
     try:
         paths = []
         for path, entry in listing(session.types, folder):
             paths.append(path)
-            put(type=STAT, stat=entry)
-        put(type=STAT)
+            call.send(packet(type=STAT, stat=entry))
+        call.send(packet(type=STAT))
         for message in call:
             if message.type == REQ:
-                _send_contents(put, message.ID, paths)
+                for part in _contents(packet, message.ID, paths):
+                    call.send(part)
             elif message.type == ERR:
                 raise Failure(message.data.decode("utf-8", "replace"))
             elif message.type == FIN:
-                put(type=FIN)
-                outgoing.put(None)
-    except grpc.RpcError as error:
-        raise failure(error) from None
+                call.send(packet(type=FIN))
+                call.finish()
     finally:
         call.cancel()
 
 
-def _send_contents(put: Callable[..., None], number: int, paths: Sequence[str]) -> None:
+def _contents(packet: Any, number: int, paths: Sequence[str]) -> Iterator[Any]:
     if number >= len(paths):
         raise Failure("the client asked for a file that is not in the list")
     with open(paths[number], "rb") as file:
         for data in iter(lambda: file.read(CHUNK_BYTES), b""):
-            put(type=DATA, ID=number, data=data)
-    put(type=DATA, ID=number)
+            yield packet(type=DATA, ID=number, data=data)
+    yield packet(type=DATA, ID=number)

@@ -78,19 +78,20 @@ def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
     request = session.types["ContentWriteRequest"]
     total = os.path.getsize(path)
 
-    def requests() -> Iterator[Any]:
-        yield request(action=_STAT, ref=f"blob-{digest}", total=total, expected=digest)
-        position = 0
-        with open(path, "rb") as file:
-            while data := file.read(_CHUNK_BYTES):
-                yield request(action=_DATA, offset=position, data=data)
-                position += len(data)
-        yield request(action=_COMMIT, total=total, offset=total, expected=digest)
-
-    kinds = (request, session.types["ContentWriteResponse"])
-    metadata = [("buildkit-attachable-store-id", store)]
+    call = session.open(
+        _WRITE, session.types["ContentWriteResponse"], [("buildkit-attachable-store-id", store)]
+    )
+    call.send(request(action=_STAT, ref=f"blob-{digest}", total=total, expected=digest))
+    position = 0
+    with open(path, "rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            if not call.send(request(action=_DATA, offset=position, data=data)):
+                break  # It says why at its end.
+            position += len(data)
+    call.send(request(action=_COMMIT, total=total, offset=total, expected=digest))
+    call.finish()
     try:
-        for _ in session.messages(_WRITE, requests(), kinds, metadata):
+        for _ in call:
             pass
     except Failure as failure:
         if failure.code != ALREADY_EXISTS:
@@ -150,12 +151,10 @@ class _Reader:
         asked = types["ContentReadRequest"](digest=digest, size=size)
         hashed = hashlib.sha256()
         with open(path, "wb") as file:
-            for message in self._session.messages(
-                _READ,
-                iter((asked,)),
-                (types["ContentReadRequest"], types["ContentReadResponse"]),
-                self._metadata,
-            ):
+            call = self._session.open(_READ, types["ContentReadResponse"], self._metadata)
+            call.send(asked)
+            call.finish()
+            for message in call:
                 hashed.update(message.data)
                 if file.tell() + len(message.data) > size:
                     raise Failure(f"{digest} is larger than the client said")

@@ -8,12 +8,11 @@ Read next: `build`.
 """
 
 import os
-import queue
 import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minibuild.buildkit.rpc import Failure
 from minibuild.errors import DefinitionError
@@ -130,21 +129,16 @@ class _Agent:
                 threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
 
     def _carry(self, connection: socket.socket) -> None:
-        import grpc
-
         kind = self._session.types["BytesMessage"]
-        outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        with connection, suppress(OSError, Failure):
+            call = self._session.open(_FORWARD, kind, [("buildkit.ssh.id", self._name)])
 
-        def read() -> None:
-            with suppress(OSError):
-                while data := connection.recv(_CHUNK_BYTES):
-                    outgoing.put(kind(data=data))
-            outgoing.put(None)
+            def read() -> None:
+                with suppress(OSError):
+                    while data := connection.recv(_CHUNK_BYTES):
+                        call.send(kind(data=data))
+                call.finish()
 
-        threading.Thread(target=read, daemon=True).start()
-        with connection, suppress(OSError, grpc.RpcError):
-            metadata = [("buildkit.ssh.id", self._name)]
-            for message in self._session.stream(
-                _FORWARD, iter(outgoing.get, None), (kind, kind), metadata
-            ):
+            threading.Thread(target=read, daemon=True).start()
+            for message in call:
                 connection.sendall(message.data)

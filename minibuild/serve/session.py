@@ -1,29 +1,28 @@
 """A session: services of a client, which the builder calls through the client's own connection.
 
-Comes in: the call `Control/Session`, a stream of bytes both ways. Goes out: a channel of gRPC.
-Inside the stream runs a whole HTTP/2 connection in which the client is the server. gRPC for Python
-dials addresses only, so it dials a socket in a private folder, and the bytes of that go to and fro.
-Rules: moby/buildkit `session/grpc.go`, `session/manager.go`. Read next: `filesync`, `lending`.
+Comes in: the call `Control/Session`, a stream of bytes both ways. Goes out: calls. Inside the
+stream runs a whole HTTP/2 connection in which the client is the server.
+Rules: moby/buildkit `session/grpc.go`, `session/manager.go`; the frames of messages and the status
+of a call: grpc/grpc `doc/PROTOCOL-HTTP2.md`. Read next: `filesync`, `lending`; `buildkit.http2`.
 """
 
-import os
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
+from minibuild.buildkit.http2 import UNAVAILABLE, Connection, Stream
 from minibuild.buildkit.rpc import (
     NOT_FOUND,
-    OPTIONS,
     UNIMPLEMENTED,
+    UNKNOWN,
     Failure,
     Metadata,
     Types,
 )
 
-_CHUNK_BYTES = 32 << 10
-_DIAL_S = 10.0
+_HEAD_BYTES = 5
+"""Before each message: whether it is compressed, and its length."""
+_MAX_MESSAGE = 64 << 20
 _METHODS = "x-docker-expose-session-grpc-method"
 _UUID = "x-docker-expose-session-uuid"
 _SHARED_KEY = "x-docker-expose-session-sharedkey"
@@ -36,54 +35,33 @@ class Session:
         self.types = types
         self.id = metadata.get(_UUID, [""])[0]
         self.shared_key = metadata.get(_SHARED_KEY, [""])[0]
-        self.closed = threading.Event()
         self._methods = {method.lower() for method in metadata.get(_METHODS, ())}
-        self._channel: Any = None
+        self._connection = Connection()
 
     def run(self, incoming: Iterable[Any]) -> Iterator[Any]:
-        """Carry bytes between the client and the channel, until one of them ends."""
-        from tempfile import TemporaryDirectory
-
-        import grpc
-
-        with TemporaryDirectory(prefix="minibuild-session-") as folder:
-            path = os.path.join(folder, "s")
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(path)
-                listener.listen(1)
-                listener.settimeout(_DIAL_S)
-                self._channel = grpc.insecure_channel(
-                    f"unix:{path}", options=[*OPTIONS, ("grpc.default_authority", "localhost")]
-                )
-                grpc.channel_ready_future(self._channel)  # makes it dial
-                connection, _ = listener.accept()
-        connection.settimeout(None)
-        upward = threading.Thread(target=self._carry_up, args=(incoming, connection), daemon=True)
-        upward.start()
+        """Carry bytes between the client and the connection, until one of them ends."""
+        threading.Thread(target=self._carry_up, args=(incoming,), daemon=True).start()
         try:
-            with connection:
-                while data := connection.recv(_CHUNK_BYTES):
-                    yield self.types["BytesMessage"](data=data)
+            while data := self._connection.outgoing():
+                yield self.types["BytesMessage"](data=data)
         finally:
             self.close()
 
-    @staticmethod
-    def _carry_up(incoming: Iterable[Any], connection: socket.socket) -> None:
-        """From the client to the channel. The stream ends with an error if the client dies."""
+    def _carry_up(self, incoming: Iterable[Any]) -> None:
+        """From the client. The stream ends with an error if the client dies."""
         try:
             for message in incoming:
-                connection.sendall(message.data)
+                self._connection.receive(message.data)
+        except Failure as failure:
+            self._connection.close(failure.message)
         except Exception:  # gRPC raises its own kinds; all mean "it is over"
             pass
         finally:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            self.close()
 
     def close(self) -> None:
         """End all calls."""
-        self.closed.set()
-        if self._channel is not None:
-            self._channel.close()
+        self._connection.close()
 
     def offers(self, method: str) -> bool:
         """Whether the client has a service, by its name and that of the method."""
@@ -91,39 +69,78 @@ class Session:
 
     def call(self, method: str, request: Any, response: Any, metadata: Metadata = ()) -> Any:
         """Send one message, get one. Raises `Failure`."""
-        import grpc
+        made = self.open(method, response, metadata)
+        made.send(request)
+        made.finish()
+        for answer in made:
+            return answer
+        raise Failure("the client did not answer", UNAVAILABLE)
 
-        made = self._channel.unary_unary(
-            method, type(request).SerializeToString, response.FromString
-        )
-        try:
-            return made(request, metadata=metadata)
-        except grpc.RpcError as error:
-            raise failure(error) from None
-
-    def stream(
-        self, method: str, requests: Iterator[Any], kinds: tuple[Any, Any], metadata: Metadata
-    ) -> Any:
-        """Open a stream both ways. `kinds` are the classes of messages sent and received."""
-        sent, received = kinds
-        made = self._channel.stream_stream(method, sent.SerializeToString, received.FromString)
-        return made(requests, metadata=metadata)
-
-    def messages(
-        self, method: str, requests: Iterator[Any], kinds: tuple[Any, Any], metadata: Metadata
-    ) -> Iterator[Any]:
-        """What comes in such a stream. Raises `Failure`."""
-        import grpc
-
-        try:
-            yield from self.stream(method, requests, kinds, metadata)
-        except grpc.RpcError as error:
-            raise failure(error) from None
+    def open(self, method: str, response: Any, metadata: Metadata = ()) -> "SessionCall":
+        """Begin a call with messages both ways; `response` is the class of those that come. Raises
+        `Failure`."""
+        return SessionCall(self._connection.open(method, metadata), response)
 
 
-def failure(error: Any) -> Failure:
-    """The error of a call to a client."""
-    return Failure(error.details() or "the client did not answer", error.code().value[0])
+class SessionCall:
+    """A call that goes on: messages to a service of the client, and from it."""
+
+    def __init__(self, stream: Stream, response: Any) -> None:
+        self._stream = stream
+        self._parse = response.FromString
+
+    def send(self, *messages: Any, wait: bool = True) -> bool:
+        """Send messages. Returns whether the client still listens. With `wait` this takes as long
+        as many of them are on their way."""
+        return self._stream.write(b"".join(map(_framed, messages)), wait=wait)
+
+    def finish(self) -> None:
+        """Say that nothing more is sent."""
+        self._stream.finish()
+
+    def cancel(self) -> None:
+        """End it, if it has not ended."""
+        self._stream.cancel()
+
+    def __iter__(self) -> Iterator[Any]:
+        """What the client sends, to its end. Raises `Failure` if it ends with an error."""
+        for data in self.batches():
+            yield from map(self._parse, data)
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """The same as serialised messages, all that have come each time."""
+        rest = b""
+        while data := self._stream.read():
+            data = rest + data if rest else data
+            position, end, found = 0, len(data), []
+            while end - position >= _HEAD_BYTES:
+                start = position + _HEAD_BYTES
+                after = start + int.from_bytes(data[position + 1 : start], "big")
+                if data[position] or after - start > _MAX_MESSAGE:
+                    raise Failure("the client sent a message that was not agreed on", UNKNOWN)
+                if after > end:
+                    break
+                found.append(data[start:after])
+                position = after
+            rest = data[position:]
+            if found:
+                yield found
+        self._check_status()
+
+    def _check_status(self) -> None:
+        from urllib.parse import unquote
+
+        headers = self._stream.headers
+        status = headers.get("grpc-status", "")
+        code = int(status) if status.isdecimal() else UNKNOWN
+        if code:
+            message = unquote(headers.get("grpc-message", ""))
+            raise Failure(message or "the client did not answer", code)
+
+
+def _framed(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return b"\0" + len(data).to_bytes(4, "big") + data
 
 
 def is_absent(failure: Failure) -> bool:

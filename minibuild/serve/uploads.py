@@ -17,6 +17,8 @@ def fetch_upload(session: Session, url: str, path: str) -> None:
     """Write what the client read from standard input to a file. Raises `Failure`."""
     kind = session.types["BytesMessage"]
     metadata = [("urlpath", f"/{url.removeprefix(UPLOADED)}"), ("urlhost", "buildkit-session")]
+    call = session.open(_PULL, kind, metadata)
+    call.finish()
     with open(path, "wb") as file:
-        for message in session.messages(_PULL, iter(()), (kind, kind), metadata):
+        for message in call:
             file.write(message.data)
