@@ -1,9 +1,9 @@
 """gRPC without generated code: calls by their names, messages by their classes.
 
-Comes in: the messages of `api.proto`. Goes out: handlers for a server, calls of a client, and
-errors with the details that BuildKit's clients understand.
+Comes in: the messages of `api.proto`. Goes out: handlers for the services of a client (those of a
+server are in `serve.callserver`), and errors with the details that BuildKit's clients understand.
 Rules: https://grpc.io/docs/guides/status-codes/, moby/buildkit `util/grpcerrors`.
-Read next: `session`.
+Read next: `messages`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,7 @@ Types = Mapping[str, Any]
 Metadata = Sequence[tuple[str, str]]
 OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 """Definitions and blobs are larger than the 4 MiB that gRPC takes by itself."""
+_DISTRIBUTIONS = {"grpc": "grpcio"}
 UNKNOWN = 2
 CANCELLED = 1
 NOT_FOUND = 5
@@ -23,15 +24,22 @@ ALREADY_EXISTS = 6
 UNIMPLEMENTED = 12
 
 
+def check_installed(*packages: str) -> None:
+    """Raise `UsageError` if a Python package of the extra is missing."""
+    from importlib import import_module
+
+    for name in packages:
+        try:
+            import_module(name)
+        except ImportError:
+            raise UsageError(
+                f"this needs the Python package {_DISTRIBUTIONS.get(name, name)}",
+                hint="install it with: pip install 'minibuild[buildkit]'",
+            ) from None
+
+
 def api_types() -> Types:
-    """The messages of LLB and of the services. Raises `UsageError` without the libraries."""
-    try:
-        import grpc  # noqa: F401
-    except ImportError:
-        raise UsageError(
-            "this needs the Python package grpcio",
-            hint="install it with: pip install 'minibuild[buildkit]'",
-        ) from None
+    """The messages of LLB and of the services. Raises `UsageError` without the library."""
     return messages("ops", "api")
 
 
@@ -44,12 +52,12 @@ def unary(function: Callable[..., Any], request: Any, response: Any) -> Any:
     )
 
 
-def streaming(function: Callable[..., Any], request: Any, response: Any = None) -> Any:
-    """A handler: one message in, many out; already serialised ones if there is no class."""
+def streaming(function: Callable[..., Any], request: Any, response: Any) -> Any:
+    """A handler: one message in, many out."""
     import grpc
 
     return grpc.unary_stream_rpc_method_handler(
-        function, request.FromString, bytes if response is None else response.SerializeToString
+        function, request.FromString, response.SerializeToString
     )
 
 
@@ -91,11 +99,3 @@ def abort(context: Any, types: Types, failure: Failure) -> NoReturn:
     context.set_trailing_metadata((("grpc-status-details-bin", details),))
     context.abort(code, failure.message)
     raise AssertionError("abort returned")
-
-
-def metadata_of(context: Any) -> Mapping[str, Sequence[str]]:
-    """The metadata of a client's call: all values of each key."""
-    found: dict[str, list[str]] = {}
-    for key, value in context.invocation_metadata():
-        found.setdefault(key, []).append(value)
-    return found

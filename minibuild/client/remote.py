@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from typing import Any
 
-from minibuild.buildkit.rpc import Types, api_types
+from minibuild.buildkit.rpc import Types, api_types, check_installed
 from minibuild.client.connection import connected
 from minibuild.client.folders import Lent, file_sync
 from minibuild.client.layouts import cache_export, cache_import, give_names, stores_of
@@ -66,6 +66,7 @@ def build_remotely(
 
     `root` is the folder of the store, which is only read, for images; `scratch` makes a folder.
     """
+    check_installed("grpc")
     types = api_types()
     report = serialised(report)
     session = os.urandom(12).hex()

@@ -8,7 +8,8 @@ Read next: `history`.
 from collections.abc import Iterator
 from typing import Any
 
-from minibuild.buildkit.rpc import Failure, Types, abort, streaming, unary
+from minibuild.buildkit.rpc import Types
+from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.history import BuildHistory
 
 NAME = "containerd.services.content.v1.Content"
@@ -21,38 +22,32 @@ class Blobs:
         self._types = types
         self._history = history
 
-    def handlers(self) -> dict[str, Any]:
+    def methods(self) -> dict[str, Method]:
         """The calls by their names."""
         types = self._types
         return {
-            "Info": unary(self.info, types["ContentInfoRequest"], types["ContentInfoResponse"]),
-            "List": streaming(self.list, types["ContentListRequest"], types["ContentListResponse"]),
-            "Read": streaming(self.read, types["ContentReadRequest"], types["ContentReadResponse"]),
+            "Info": Method(self.info, types["ContentInfoRequest"]),
+            "List": Method(self.list, types["ContentListRequest"], streams=True),
+            "Read": Method(self.read, types["ContentReadRequest"], streams=True),
         }
 
-    def info(self, request: Any, context: Any) -> Any:
-        """How large a blob is."""
+    def info(self, request: Any, call: ServerCall) -> Any:
+        """How large a blob is. Raises `Failure`."""
         answer = self._types["ContentInfoResponse"]()
         answer.info.digest = request.digest
-        try:
-            answer.info.size = self._history.blob_size(request.digest)
-        except Failure as failure:
-            abort(context, self._types, failure)
+        answer.info.size = self._history.blob_size(request.digest)
         return answer
 
-    def list(self, request: Any, context: Any) -> Iterator[Any]:
+    def list(self, request: Any, call: ServerCall) -> Iterator[Any]:
         """All blobs. A client that sends a filter gets those of which it knows nothing else."""
         answer = self._types["ContentListResponse"]()
         for digest in self._history.blobs():
             answer.info.add(digest=digest, size=self._history.blob_size(digest))
         yield answer
 
-    def read(self, request: Any, context: Any) -> Iterator[Any]:
-        """The bytes of a blob, or some of them."""
+    def read(self, request: Any, call: ServerCall) -> Iterator[Any]:
+        """The bytes of a blob, or some of them. Raises `Failure`."""
         position = request.offset
-        try:
-            for data in self._history.blob(request.digest, request.offset, request.size):
-                yield self._types["ContentReadResponse"](offset=position, data=data)
-                position += len(data)
-        except Failure as failure:
-            abort(context, self._types, failure)
+        for data in self._history.blob(request.digest, request.offset, request.size):
+            yield self._types["ContentReadResponse"](offset=position, data=data)
+            position += len(data)

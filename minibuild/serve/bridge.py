@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from minibuild.buildkit.decode import platform_of
-from minibuild.buildkit.rpc import Failure, abort, metadata_of, unary
+from minibuild.buildkit.rpc import Failure
 from minibuild.serve.build import NO_POLICIES, Build, Builder
+from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway
@@ -31,45 +32,34 @@ class Bridge:
         self._control = control
         self._gateway = gateway
 
-    def handlers(self) -> dict[str, Any]:
+    def methods(self) -> dict[str, Method]:
         """The calls by their names."""
-        calls = {
-            "Ping": (self.ping, "Empty", "PongResponse"),
-            "Solve": (self.solve, "GatewaySolveRequest", "GatewaySolveResponse"),
-            "Return": (self.give_back, "ReturnRequest", "Empty"),
-            "Evaluate": (self.evaluate, "EvaluateRequest", "Empty"),
-            "Inputs": (self.inputs, "Empty", "InputsResponse"),
-            "ReadFile": (self.read_file, "ReadFileRequest", "ReadFileResponse"),
-            "ReadDir": (self.read_dir, "ReadDirRequest", "ReadDirResponse"),
-            "StatFile": (self.stat_file, "StatFileRequest", "StatFileResponse"),
-            "Warn": (self.warn, "WarnRequest", "Empty"),
-            "ResolveImageConfig": (
-                self.image_config,
-                "ResolveImageConfigRequest",
-                "ResolveImageConfigResponse",
-            ),
-            "ResolveSourceMeta": (
-                metadata_of_source,
-                "ResolveSourceMetaRequest",
-                "ResolveSourceMetaResponse",
-            ),
+        calls: dict[str, tuple[Callable[[Build, Any], Any], str]] = {
+            "Ping": (self.ping, "Empty"),
+            "Solve": (self.solve, "GatewaySolveRequest"),
+            "Return": (self.give_back, "ReturnRequest"),
+            "Evaluate": (self.evaluate, "EvaluateRequest"),
+            "Inputs": (self.inputs, "Empty"),
+            "ReadFile": (self.read_file, "ReadFileRequest"),
+            "ReadDir": (self.read_dir, "ReadDirRequest"),
+            "StatFile": (self.stat_file, "StatFileRequest"),
+            "Warn": (self.warn, "WarnRequest"),
+            "ResolveImageConfig": (self.image_config, "ResolveImageConfigRequest"),
+            "ResolveSourceMeta": (metadata_of_source, "ResolveSourceMetaRequest"),
         }
-        return {name: self._handler(*call) for name, call in calls.items()}
+        return {name: self._method(*call) for name, call in calls.items()}
 
-    def _handler(self, function: Callable[[Build, Any], Any], request: str, answer: str) -> Any:
+    def _method(self, function: Callable[[Build, Any], Any], request: str) -> Method:
         """A call that belongs to a build."""
 
-        def handle(message: Any, context: Any) -> Any:
-            try:
-                return function(self._build(context), message)
-            except Failure as failure:
-                abort(context, self._types, failure)
+        def answer(message: Any, call: ServerCall) -> Any:
+            return function(self._build(call), message)
 
-        return unary(handle, self._types[request], self._types[answer])
+        return Method(answer, self._types[request])
 
-    def _build(self, context: Any) -> Build:
+    def _build(self, call: ServerCall) -> Build:
         """The build that a call belongs to. Raises `Failure`."""
-        refs = metadata_of(context).get(_BUILD_ID)
+        refs = call.metadata.get(_BUILD_ID)
         if not refs:
             raise Failure("no buildid found in context")
         return self._builder.build(refs[0])

@@ -7,21 +7,15 @@ Read next: `bridge`.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minibuild import __version__
-from minibuild.buildkit.rpc import (
-    Failure,
-    abort,
-    metadata_of,
-    streaming,
-    two_way,
-    unary,
-)
+from minibuild.buildkit.rpc import Failure
 from minibuild.frontend.loader import built_in
 from minibuild.graph.platform import host_platform
 from minibuild.serve.build import Build, Builder
+from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.gateway import Gateway
 from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.session import Session
@@ -40,28 +34,19 @@ class Control:
         self._types = builder.types
         self._housekeeping = Housekeeping(builder.types, builder.root, builder.environment)
 
-    def handlers(self) -> dict[str, Any]:
+    def methods(self) -> dict[str, Method]:
         """The calls by their names."""
         types = self._types
-        solve = (types["SolveRequest"], types["SolveResponse"])
         return {
-            "ListWorkers": unary(
-                self.list_workers, types["ListWorkersRequest"], types["ListWorkersResponse"]
-            ),
-            "Info": unary(self.info, types["Empty"], types["InfoResponse"]),
-            "Session": two_way(self.session, types["BytesMessage"], types["BytesMessage"]),
-            "Solve": unary(self.solve, *solve),
-            "Status": streaming(self.status, types["StatusRequest"]),
-            "ListenBuildHistory": streaming(
-                self.history, types["BuildHistoryRequest"], types["BuildHistoryEvent"]
-            ),
-            "UpdateBuildHistory": unary(
-                self.update_history, types["UpdateBuildHistoryRequest"], types["Empty"]
-            ),
-            "DiskUsage": unary(
-                self.disk_usage, types["DiskUsageRequest"], types["DiskUsageResponse"]
-            ),
-            "Prune": streaming(self.prune, types["PruneRequest"], types["UsageRecord"]),
+            "ListWorkers": Method(self.list_workers, types["ListWorkersRequest"]),
+            "Info": Method(self.info, types["Empty"]),
+            "Session": Method(self.session, types["BytesMessage"], streams=True, takes_many=True),
+            "Solve": Method(self.solve, types["SolveRequest"]),
+            "Status": Method(self.status, types["StatusRequest"], streams=True),
+            "ListenBuildHistory": Method(self.history, types["BuildHistoryRequest"], streams=True),
+            "UpdateBuildHistory": Method(self.update_history, types["UpdateBuildHistoryRequest"]),
+            "DiskUsage": Method(self.disk_usage, types["DiskUsageRequest"]),
+            "Prune": Method(self.prune, types["PruneRequest"], streams=True),
         }
 
     def worker(self) -> Any:
@@ -88,34 +73,27 @@ class Control:
             dockerfileVersion=built_in().version,
         )
 
-    def list_workers(self, request: Any, context: Any) -> Any:
+    def list_workers(self, request: Any, call: ServerCall) -> Any:
         return self._types["ListWorkersResponse"](record=[self.worker()])
 
-    def info(self, request: Any, context: Any) -> Any:
+    def info(self, request: Any, call: ServerCall) -> Any:
         return self._types["InfoResponse"](buildkitVersion=self._version())
 
-    def session(self, incoming: Iterable[Any], context: Any) -> Iterator[Any]:
+    def session(self, request: None, call: ServerCall) -> Iterator[Any]:
         """Carry the bytes of a session for as long as it lasts."""
-        made = Session(self._types, metadata_of(context))
+        made = Session(self._types, call.metadata)
         sessions = self._builder.sessions
-        context.add_callback(made.close)
-        carried = made.run(incoming)
-        first = next(carried, None)  # the preface of HTTP/2: now the channel is there
         sessions.add(made)
         try:
-            if first is not None:
-                yield first
-            yield from carried
+            yield from made.run(call)
         finally:
             sessions.remove(made)
 
-    def solve(self, request: Any, context: Any) -> Any:
-        """Wait for the definition that comes by the gateway, build it, and say what was made."""
-        try:
-            build = self._builder.begin(request)
-        except Failure as failure:
-            abort(context, self._types, failure)
-        if not context.add_callback(build.cancel):
+    def solve(self, request: Any, call: ServerCall) -> Any:
+        """Wait for the definition that comes by the gateway, build it, and say what was made.
+        Raises `Failure`."""
+        build = self._builder.begin(request)
+        if not call.when_broken(build.cancel):
             build.cancel()  # The client is gone already.
         outcome: Mapping[str, str] | Failure = Failure("the build broke off")
         try:
@@ -123,7 +101,7 @@ class Control:
             return self._types["SolveResponse"](ExporterResponse=outcome)
         except Failure as failure:
             outcome = failure
-            abort(context, self._types, failure)
+            raise
         finally:
             build.close(outcome)
 
@@ -139,40 +117,29 @@ class Control:
             raise Failure(returned.error.message, returned.error.code, details)
         return build.run(returned.result)
 
-    def status(self, request: Any, context: Any) -> Iterator[Any]:
-        """The progress of a build. Clients wait for the headers, so they go first."""
-        context.send_initial_metadata((("buildkit-current-timestamp", _now()),))
-        try:
-            yield from self._builder.status(request.Ref, context.is_active)
-        except Failure as failure:
-            abort(context, self._types, failure)
+    def status(self, request: Any, call: ServerCall) -> Iterator[Any]:
+        """The progress of a build. Clients wait for the headers, so they go first. Raises
+        `Failure`."""
+        call.begin((("buildkit-current-timestamp", _now()),))
+        yield from self._builder.status(request.Ref, call.is_active)
 
-    def history(self, request: Any, context: Any) -> Iterator[Any]:
+    def history(self, request: Any, call: ServerCall) -> Iterator[Any]:
         """Builds of the past, and what happens to others."""
-        context.send_initial_metadata((("buildkit-current-timestamp", _now()),))
-        yield from self._builder.history.events(request, context.is_active)
+        call.begin((("buildkit-current-timestamp", _now()),))
+        yield from self._builder.history.events(request, call.is_active)
 
-    def update_history(self, request: Any, context: Any) -> Any:
-        """Pin or remove a build of the past."""
-        try:
-            self._builder.history.update(request)
-        except Failure as failure:
-            abort(context, self._types, failure)
+    def update_history(self, request: Any, call: ServerCall) -> Any:
+        """Pin or remove a build of the past. Raises `Failure`."""
+        self._builder.history.update(request)
         return self._types["Empty"]()
 
-    def disk_usage(self, request: Any, context: Any) -> Any:
-        """What the store holds."""
-        try:
-            return self._types["DiskUsageResponse"](record=self._housekeeping.usage())
-        except Failure as failure:
-            abort(context, self._types, failure)
+    def disk_usage(self, request: Any, call: ServerCall) -> Any:
+        """What the store holds. Raises `Failure`."""
+        return self._types["DiskUsageResponse"](record=self._housekeeping.usage())
 
-    def prune(self, request: Any, context: Any) -> Iterator[Any]:
-        """Make the store smaller, and say what went."""
-        try:
-            yield from self._housekeeping.prune(request)
-        except Failure as failure:
-            abort(context, self._types, failure)
+    def prune(self, request: Any, call: ServerCall) -> Iterator[Any]:
+        """Make the store smaller, and say what went. Raises `Failure`."""
+        yield from self._housekeeping.prune(request)
 
 
 def _now() -> str:

@@ -1,28 +1,28 @@
 """Where a server listens: sockets of its own, and those that systemd opened for it.
 
-Comes in: addresses, and the files of certificates. Goes out: ports of a gRPC server. A unix socket
+Comes in: addresses, and the files of certificates. Goes out: sockets that listen. A unix socket
 belongs to the one who started the server (0600): who may connect may build, and so read and write
-the store. A port of TCP is open to all, so there both sides show a certificate (mutual TLS). gRPC
-listens at addresses only, so what connects to a socket of systemd is carried to one of ours.
+the store. A port of TCP is open to all, so there both sides show a certificate (mutual TLS).
 Rules: sd_listen_fds(3); moby/buildkit `cmd/buildkitd`.
-Read next: `server`.
+Read next: `callserver`.
 """
 
 import os
 import socket
 import stat
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from minibuild.errors import HostError, UsageError
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 _MAX_PATH_BYTES = 107  # unix(7), and a zero behind it
 _FIRST_FD = 3
-_CHUNK_BYTES = 64 << 10
-_TURN_S = 0.2
+_QUEUED = 128
 HANDED_OVER = "fd://"
 """The address for all sockets that systemd opened."""
 
@@ -43,41 +43,46 @@ class Certificates(NamedTuple):
                 hint="give --tlscert, --tlskey and --tlscacert; or listen at a unix socket",
             )
 
-    def credentials(self) -> Any:
-        """As gRPC takes them. Raises `UsageError`."""
+    def context(self) -> "SSLContext":
+        """How to speak TLS. Raises `UsageError`."""
         import ssl
 
-        import grpc
-
-        cert, key, authority = map(_read, (self.cert, self.key, self.authority))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:  # gRPC does not say what is wrong
-            context.load_cert_chain(self.cert, self.key)
-            context.load_verify_locations(self.authority)
+        for path in (self.cert, self.key, self.authority):
+            _check_readable(path)
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            made.load_cert_chain(self.cert, self.key)
+            made.load_verify_locations(self.authority)
         except ssl.SSLError as error:
             raise UsageError(
                 f"{', '.join(self)} are no certificates for TLS: {error.reason or error}"
             ) from None
-        return grpc.ssl_server_credentials([(key, cert)], authority, require_client_auth=True)
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.set_alpn_protocols(["h2"])
+        return made
 
 
-def _read(path: str) -> bytes:
+class ListeningSocket(NamedTuple):
+    """A socket that listens, its address, and TLS for what connects to it."""
+
+    socket: socket.socket
+    address: str
+    tls: "SSLContext | None" = None
+
+
+def _check_readable(path: str) -> None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        open(path, "rb").close()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 @contextmanager
 def listening(
-    server: Any,
-    addresses: Sequence[str],
-    certificates: Certificates,
-    variables: Mapping[str, str],
-) -> Iterator[list[str]]:
-    """Give a gRPC server its ports, and take them away at the end. Yields their addresses. Raises
-    `UsageError` and `HostError`."""
+    addresses: Sequence[str], certificates: Certificates, variables: Mapping[str, str]
+) -> Iterator[list[ListeningSocket]]:
+    """Sockets at these addresses, which are taken away at the end. Raises `UsageError` and
+    `HostError`."""
     with ExitStack() as resources:
         found = []
         for address in addresses:
@@ -85,17 +90,17 @@ def listening(
             if scheme == "unix" and rest.startswith("/"):
                 _check_length(rest)
                 _claim(rest)
-                _unix_port(server, rest)
+                found.append(ListeningSocket(resources.enter_context(_at_path(rest)), address))
                 resources.callback(_unlink, rest)
-                found.append(address)
             elif scheme == "tcp" and rest:
                 certificates.check(address)
-                found.append(_tcp_port(server, rest, certificates))
+                listener = resources.enter_context(_at_port(rest))
+                name = f"tcp://{rest.rpartition(':')[0]}:{listener.getsockname()[1]}"
+                found.append(ListeningSocket(listener, name, certificates.context()))
             elif address == HANDED_OVER:
                 for listener in handed_over(variables):
                     resources.enter_context(listener)
-                    found.append(_name(listener))
-                    _carried(server, listener, certificates, resources)
+                    found.append(_secured(listener, certificates))
             else:
                 raise UsageError(
                     f"invalid address {address!r}",
@@ -129,12 +134,18 @@ def _claim(path: str) -> None:
     raise UsageError(f"there is a server at {path} already", hint="give another one with --addr")
 
 
-def _unix_port(server: Any, path: str, certificates: Certificates | None = None) -> None:
+def _at_path(path: str) -> socket.socket:
     before = os.umask(0o177)  # the socket is ours alone from its first moment
     try:
-        _bound(server, f"unix:{path}", certificates)
+        made = socket.socket(socket.AF_UNIX)
+        made.bind(path)
+    except OSError as error:
+        made.close()
+        raise HostError(f"cannot listen at unix://{path}: {error.strerror}") from None
     finally:
         os.umask(before)
+    made.listen(_QUEUED)
+    return made
 
 
 def _unlink(path: str) -> None:
@@ -142,27 +153,16 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _tcp_port(server: Any, place: str, certificates: Certificates) -> str:
+def _at_port(place: str) -> socket.socket:
     host, _, number = place.rpartition(":")
     if not host or not number.isdecimal() or int(number) > 0xFFFF:
         raise UsageError(f"invalid address 'tcp://{place}'", hint="write tcp://HOST:PORT")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:  # gRPC does not say what is wrong
-        socket.create_server((host.strip("[]"), int(number)), family=family).close()
+    try:
+        return socket.create_server((host.strip("[]"), int(number)), family=family, backlog=_QUEUED)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
         raise HostError(f"cannot listen at tcp://{place}: {reason}") from None
-    return f"tcp://{host}:{_bound(server, place, certificates)}"
-
-
-def _bound(server: Any, target: str, certificates: Certificates | None) -> int:
-    """Listen at a target of gRPC. Returns the port."""
-    try:
-        if certificates is None:
-            return int(server.add_insecure_port(target))
-        return int(server.add_secure_port(target, certificates.credentials()))
-    except RuntimeError as error:
-        raise HostError(f"cannot listen at {target}: {error}") from None
 
 
 # --- Sockets that systemd opened ---
@@ -215,53 +215,9 @@ def _name(listener: socket.socket) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def _carried(
-    server: Any, listener: socket.socket, certificates: Certificates, resources: ExitStack
-) -> None:
-    """Carry the connections of a socket to a port of ours."""
-    from tempfile import TemporaryDirectory
-
-    stopped = threading.Event()
-    is_open = listener.family != socket.AF_UNIX
-    if is_open:
-        certificates.check(_name(listener))
-    folder = resources.enter_context(TemporaryDirectory(prefix="minibuild-serve-"))
-    path = os.path.join(folder, "s")
-    _unix_port(server, path, certificates if is_open else None)
-    listener.settimeout(_TURN_S)
-    accepting = threading.Thread(target=_accept, args=(listener, path, stopped), daemon=True)
-    accepting.start()
-    resources.callback(accepting.join)
-    resources.callback(stopped.set)
-
-
-def _accept(listener: socket.socket, path: str, stopped: threading.Event) -> None:
-    """Take connections. What comes later waits in the socket's queue for the next server."""
-    while not stopped.is_set():
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError:
-            continue
-        except OSError:
-            return
-        connection.settimeout(None)
-        threading.Thread(target=_carry_both, args=(connection, path), daemon=True).start()
-
-
-def _carry_both(connection: socket.socket, path: str) -> None:
-    with connection, suppress(OSError), socket.socket(socket.AF_UNIX) as inner:
-        inner.connect(path)
-        back = threading.Thread(target=_carry, args=(inner, connection), daemon=True)
-        back.start()
-        _carry(connection, inner)
-        back.join()
-
-
-def _carry(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(_CHUNK_BYTES):
-            target.sendall(data)
-    # Both directions end together: HTTP/2 has no half-closed connections.
-    for end in (source, target):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+def _secured(listener: socket.socket, certificates: Certificates) -> ListeningSocket:
+    name = _name(listener)
+    if listener.family == socket.AF_UNIX:
+        return ListeningSocket(listener, name)
+    certificates.check(name)
+    return ListeningSocket(listener, name, certificates.context())

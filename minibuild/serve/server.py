@@ -10,18 +10,15 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from minibuild.buildkit.rpc import OPTIONS, api_types
+from minibuild.buildkit.rpc import api_types, check_installed
 from minibuild.serve import blobs, bridge, control, gateway
 from minibuild.serve.build import Builder
+from minibuild.serve.callserver import CallServer, services
 from minibuild.serve.config import Config
 from minibuild.serve.listening import Certificates, listening
 
-# A build holds up to six calls open, and some of these wait for others. So there are always threads
-# left; they are made when they are needed.
-_THREADS = 4096
 _TURN_S = 0.2
 _GRACE_S = 5.0
 
@@ -39,32 +36,34 @@ def serve(
     """Serve until a signal. `ready` is called with the addresses. With `idle_s` it also ends when
     nothing was built for so long, with `once` after the first build. Only for a program, and in its
     main thread."""
-    import grpc
-
+    check_installed("hpack")
     types = api_types()
     builder = Builder(types, config)
     made = gateway.Gateway(show)
     front = control.Control(builder, made)
-    # Two servers must not share a port of TCP without knowing.
-    options = [*OPTIONS, ("grpc.so_reuseport", 0)]
-    server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
-    for name, handlers in (
-        (control.NAME, front.handlers()),
-        (bridge.NAME, bridge.Bridge(builder, front, made).handlers()),
-        (blobs.NAME, blobs.Blobs(types, builder.history).handlers()),
-    ):
-        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
-    variables = config.environment.variables
-    with listening(server, addresses, certificates, variables) as found:
-        server.start()
+    server = CallServer(
+        dict(
+            services(
+                {
+                    control.NAME: front.methods(),
+                    bridge.NAME: bridge.Bridge(builder, front, made).methods(),
+                    blobs.NAME: blobs.Blobs(types, builder.history).methods(),
+                }
+            )
+        ),
+        types,
+    )
+    with listening(addresses, certificates, config.environment.variables) as found:
+        for endpoint in found:
+            server.start(endpoint)
         builder.children.prepare()
         try:
             with signals() as stop:
-                ready(found)
+                ready([endpoint.address for endpoint in found])
                 _until_done(builder, stop, idle_s, once)
         finally:
             builder.stop()
-            server.stop(_GRACE_S).wait()
+            server.stop(_GRACE_S)
 
 
 @contextmanager

@@ -2,27 +2,20 @@
 
 Comes in: the call `Control/Session`, a stream of bytes both ways. Goes out: calls. Inside the
 stream runs a whole HTTP/2 connection in which the client is the server.
-Rules: moby/buildkit `session/grpc.go`, `session/manager.go`; the frames of messages and the status
-of a call: grpc/grpc `doc/PROTOCOL-HTTP2.md`. Read next: `filesync`, `lending`; `buildkit.http2`.
+Rules: moby/buildkit `session/grpc.go`, `session/manager.go`.
+Read next: `filesync`, `lending`; `buildkit.messages`.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from minibuild.buildkit.http2 import UNAVAILABLE, Connection, Stream
-from minibuild.buildkit.rpc import (
-    NOT_FOUND,
-    UNIMPLEMENTED,
-    UNKNOWN,
-    Failure,
-    Metadata,
-    Types,
-)
+from minibuild.buildkit.frames import UNAVAILABLE
+from minibuild.buildkit.http2 import Connection
+from minibuild.buildkit.messages import ClientCall
+from minibuild.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, Failure, Metadata, Types
+from minibuild.serve.callserver import ServerCall
 
-_HEAD_BYTES = 5
-"""Before each message: whether it is compressed, and its length."""
-_MAX_MESSAGE = 64 << 20
 _METHODS = "x-docker-expose-session-grpc-method"
 _UUID = "x-docker-expose-session-uuid"
 _SHARED_KEY = "x-docker-expose-session-sharedkey"
@@ -38,24 +31,24 @@ class Session:
         self._methods = {method.lower() for method in metadata.get(_METHODS, ())}
         self._connection = Connection()
 
-    def run(self, incoming: Iterable[Any]) -> Iterator[Any]:
+    def run(self, call: ServerCall) -> Iterator[Any]:
         """Carry bytes between the client and the connection, until one of them ends."""
-        threading.Thread(target=self._carry_up, args=(incoming,), daemon=True).start()
+        call.when_broken(self.close)
+        threading.Thread(target=self._carry_up, args=(call,), daemon=True).start()
         try:
             while data := self._connection.outgoing():
                 yield self.types["BytesMessage"](data=data)
         finally:
             self.close()
 
-    def _carry_up(self, incoming: Iterable[Any]) -> None:
-        """From the client. The stream ends with an error if the client dies."""
+    def _carry_up(self, call: ServerCall) -> None:
+        """From the client: all messages that have come at once."""
+        parse = self.types["BytesMessage"].FromString
         try:
-            for message in incoming:
-                self._connection.receive(message.data)
+            for batch in call.batches():
+                self._connection.receive(b"".join(parse(data).data for data in batch))
         except Failure as failure:
             self._connection.close(failure.message)
-        except Exception:  # gRPC raises its own kinds; all mean "it is over"
-            pass
         finally:
             self.close()
 
@@ -76,71 +69,10 @@ class Session:
             return answer
         raise Failure("the client did not answer", UNAVAILABLE)
 
-    def open(self, method: str, response: Any, metadata: Metadata = ()) -> "SessionCall":
+    def open(self, method: str, response: Any, metadata: Metadata = ()) -> ClientCall:
         """Begin a call with messages both ways; `response` is the class of those that come. Raises
         `Failure`."""
-        return SessionCall(self._connection.open(method, metadata), response)
-
-
-class SessionCall:
-    """A call that goes on: messages to a service of the client, and from it."""
-
-    def __init__(self, stream: Stream, response: Any) -> None:
-        self._stream = stream
-        self._parse = response.FromString
-
-    def send(self, *messages: Any, wait: bool = True) -> bool:
-        """Send messages. Returns whether the client still listens. With `wait` this takes as long
-        as many of them are on their way."""
-        return self._stream.write(b"".join(map(_framed, messages)), wait=wait)
-
-    def finish(self) -> None:
-        """Say that nothing more is sent."""
-        self._stream.finish()
-
-    def cancel(self) -> None:
-        """End it, if it has not ended."""
-        self._stream.cancel()
-
-    def __iter__(self) -> Iterator[Any]:
-        """What the client sends, to its end. Raises `Failure` if it ends with an error."""
-        for data in self.batches():
-            yield from map(self._parse, data)
-
-    def batches(self) -> Iterator[list[bytes]]:
-        """The same as serialised messages, all that have come each time."""
-        rest = b""
-        while data := self._stream.read():
-            data = rest + data if rest else data
-            position, end, found = 0, len(data), []
-            while end - position >= _HEAD_BYTES:
-                start = position + _HEAD_BYTES
-                after = start + int.from_bytes(data[position + 1 : start], "big")
-                if data[position] or after - start > _MAX_MESSAGE:
-                    raise Failure("the client sent a message that was not agreed on", UNKNOWN)
-                if after > end:
-                    break
-                found.append(data[start:after])
-                position = after
-            rest = data[position:]
-            if found:
-                yield found
-        self._check_status()
-
-    def _check_status(self) -> None:
-        from urllib.parse import unquote
-
-        headers = self._stream.headers
-        status = headers.get("grpc-status", "")
-        code = int(status) if status.isdecimal() else UNKNOWN
-        if code:
-            message = unquote(headers.get("grpc-message", ""))
-            raise Failure(message or "the client did not answer", code)
-
-
-def _framed(message: Any) -> bytes:
-    data: bytes = message.SerializeToString()
-    return b"\0" + len(data).to_bytes(4, "big") + data
+        return ClientCall(self._connection, method, metadata, response)
 
 
 def is_absent(failure: Failure) -> bool:

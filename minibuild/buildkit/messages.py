@@ -1,0 +1,110 @@
+"""Messages of gRPC on a stream of HTTP/2: how they are framed, and how a call begins and ends.
+
+Comes in: a stream. Goes out: messages both ways, and the status that the server of a call gives.
+Rules: grpc/grpc `doc/PROTOCOL-HTTP2.md`.
+Read next: `serve.callserver`, for the server's side; `serve.session`, for the client's.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from minibuild.buildkit.frames import Headers
+from minibuild.buildkit.http2 import Connection
+from minibuild.buildkit.rpc import UNKNOWN, Failure, Metadata, Types
+from minibuild.buildkit.stream import Stream
+
+_HEAD_BYTES = 5
+"""Before each message: whether it is compressed, and its length."""
+_MAX_MESSAGE = 64 << 20
+_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+ANSWER: Headers = ((":status", "200"), ("content-type", "application/grpc"))
+
+
+class Messages:
+    """The messages of a call: those that come are of the class `kind`."""
+
+    def __init__(self, stream: Stream, kind: Any) -> None:
+        self.stream = stream
+        self._parse = kind.FromString
+
+    def send(self, *messages: Any, wait: bool = True) -> bool:
+        """Send messages, or their bytes. Returns whether the other side still listens. With `wait`
+        this takes as long as many of them are on their way."""
+        return self.stream.write(b"".join(map(_framed, messages)), wait=wait)
+
+    def __iter__(self) -> Iterator[Any]:
+        """What the other side sends, to its end. Raises `Failure` if it ends with an error."""
+        for batch in self.batches():
+            yield from map(self._parse, batch)
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """The same as serialised messages, all that have come each time."""
+        rest = b""
+        while data := self.stream.read():
+            data = rest + data if rest else data
+            position, end, found = 0, len(data), []
+            while end - position >= _HEAD_BYTES:
+                start = position + _HEAD_BYTES
+                after = start + int.from_bytes(data[position + 1 : start], "big")
+                if data[position] or after - start > _MAX_MESSAGE:
+                    raise Failure("a message is compressed or too long", UNKNOWN)
+                if after > end:
+                    break
+                found.append(data[start:after])
+                position = after
+            rest = data[position:]
+            if found:
+                yield found
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Raise `Failure` if the end is an error."""
+
+
+class ClientCall(Messages):
+    """A call to a service of the other side."""
+
+    def __init__(self, connection: Connection, path: str, metadata: Metadata, kind: Any) -> None:
+        """Begin it. Raises `Failure` if the connection has ended."""
+        headers = [(":method", "POST"), (":scheme", "http"), (":path", path)]
+        headers += [(":authority", "localhost"), ("te", "trailers"), ANSWER[1]]
+        headers += [(key.lower(), value) for key, value in metadata]
+        super().__init__(connection.open(headers), kind)
+
+    def finish(self) -> None:
+        """Say that nothing more is sent."""
+        self.stream.finish()
+
+    def cancel(self) -> None:
+        """End it, if it has not ended."""
+        self.stream.cancel()
+
+    def _check_end(self) -> None:
+        from urllib.parse import unquote
+
+        headers = dict(self.stream.headers)
+        status = headers.get("grpc-status", "")
+        code = int(status) if status.isdecimal() else UNKNOWN
+        if code:
+            message = unquote(headers.get("grpc-message", ""))
+            raise Failure(message or "the client did not answer", code)
+
+
+def status_headers(failure: Failure | None, types: Types) -> Headers:
+    """How a server ends a call."""
+    if failure is None:
+        return (("grpc-status", "0"),)
+    from base64 import b64encode
+    from urllib.parse import quote
+
+    details = b64encode(failure.status(types).SerializeToString()).decode()
+    return (
+        ("grpc-status", str(failure.code)),
+        ("grpc-message", quote(failure.message, safe=_PLAIN)),
+        ("grpc-status-details-bin", details),
+    )
+
+
+def _framed(message: Any) -> bytes:
+    data: bytes = message if isinstance(message, bytes) else message.SerializeToString()
+    return b"\0" + len(data).to_bytes(4, "big") + data

@@ -1,0 +1,142 @@
+"""A stream of HTTP/2: one call, with headers and bytes both ways.
+
+Comes in: what its connection read for it. Goes out: what is written. Read next: `messages`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from minibuild.buildkit.frames import (
+    CANCEL,
+    MAX_WAITING,
+    NO_ERROR,
+    OUR_WINDOW,
+    RESET,
+    UNAVAILABLE,
+    WINDOW,
+    Headers,
+    invalid,
+)
+from minibuild.buildkit.rpc import Failure
+
+if TYPE_CHECKING:
+    from minibuild.buildkit.http2 import Connection
+
+
+class Stream:
+    """One call: headers and bytes both ways. The attributes are for its connection, whose lock
+    guards them; `headers` can be read once something has come, those at the end once all was."""
+
+    __slots__ = (
+        "_calls", "_changed", "_connection", "_error", "_is_closed", "_is_whole", "_parts",
+        "_taken", "_waiting", "headers", "number", "trailers", "unsent", "window",
+    )  # fmt: skip
+
+    def __init__(self, connection: "Connection", number: int, window: int) -> None:
+        self._connection = connection
+        self._changed = connection.changed
+        self._calls: list[Callable[[], None]] = []
+        self._parts: list[bytes] = []
+        self._waiting = self._taken = 0
+        self._is_whole = self._is_closed = False
+        self._error: Failure | None = None
+        self.number = number
+        self.headers: list[tuple[str, str]] = []
+        self.trailers: Headers | None = None
+        self.unsent = bytearray()
+        self.window = window
+
+    def begin(self, headers: Headers) -> None:
+        """Send the headers of an answer."""
+        with self._changed:
+            if not self._is_closed:
+                self._connection.send_headers(self.number, headers)
+
+    def write(self, data: bytes, *, wait: bool = True) -> bool:
+        """Send bytes. Waits while many of them are on their way. Returns whether the other side
+        still listens."""
+        with self._changed:
+            if not self._is_closed:
+                self.unsent += data
+                self._connection.send_data(self)
+            while wait and not self._is_closed and self._is_full:
+                self._changed.wait()
+            return not self._is_closed
+
+    def finish(self, trailers: Headers = ()) -> None:
+        """Say that nothing more is sent; a server says with what headers it ends."""
+        with self._changed:
+            if not self._is_closed:
+                self.trailers = trailers
+                self._connection.send_data(self)
+
+    def read(self) -> bytes:
+        """Wait for bytes: all that have come. Empty at the end. Raises `Failure` if the stream
+        broke off."""
+        with self._changed:
+            while not self._parts and not self._is_whole and self._error is None:
+                self._changed.wait()
+            if self._error is not None:
+                raise self._error
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._waiting = 0
+            self._taken += len(data)
+            if self._taken > OUR_WINDOW >> 1 and not self._is_whole:
+                self._connection.send(WINDOW, self.number, self._taken)
+                self._taken = 0
+            return data
+
+    def cancel(self) -> None:
+        """End it, if it has not ended."""
+        with self._changed:
+            if not self._is_closed:
+                self._connection.send(RESET, self.number, CANCEL)
+                self.fail(Failure("the call was cancelled", UNAVAILABLE))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return not self._is_closed
+
+    def when_broken(self, call: Callable[[], None]) -> bool:
+        """Let this be called once the other side ends it. False if that is too late."""
+        with self._changed:
+            self._calls.append(call)
+            return not self._is_closed
+
+    # --- for its connection ---
+
+    def add(self, data: bytes, is_end: bool) -> None:
+        """Bytes have come."""
+        self._waiting += len(data)
+        if self._waiting + self._taken > OUR_WINDOW:
+            raise invalid("more than the window has room for")
+        if data:
+            self._parts.append(data)
+        if is_end:
+            self._is_whole = True
+            if not self._connection.is_server:  # An answer is the end; a request is not.
+                self._close()
+
+    def has_sent_all(self) -> None:
+        """The end was sent."""
+        if self._connection.is_server:
+            if not self._is_whole:
+                self._connection.send(RESET, self.number, NO_ERROR)
+            self._close()
+
+    def fail(self, error: Failure) -> None:
+        """The other side, or the connection, has ended it."""
+        self._error = error
+        self._close(self._calls)
+
+    def _close(self, calls: Sequence[Callable[[], None]] = ()) -> None:
+        self._is_closed = True
+        self.unsent.clear()
+        self._connection.ended(self, calls)
+        self._changed.notify_all()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.unsent) > MAX_WAITING or self._connection.is_full
