@@ -124,7 +124,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     enter_directory(step.cwd, user)
     env = dict(step.env)
     env.setdefault("HOME", user.home)
-    channel.send(pack(rootfs.stubs.ready()))
+    channel.send(pack(rootfs.stubs.ready()), (rootfs.root_fd,))
     insecure = step.security == "insecure"
     single_id = request.single_id and not watched  # Else who becomes what is recorded.
     become(user, single_id=single_id, keep_capabilities=insecure)

@@ -7,11 +7,12 @@ cannot, and where that is permitted: see `ownroot.permit`. Read next: `local`, `
 
 from typing import TYPE_CHECKING
 
-from minibuild.linux.resources import UNLIMITED, Resources
+from minibuild.linux.resources import Resources
 from minibuild.session.request import Isolation
 
 if TYPE_CHECKING:
     from minibuild.executor.api import Executor
+    from minibuild.snapshot.unmounts import Unmounts
 
 OWN_ROOT = (
     "isolation is own-root: this container allows no namespaces, and its image is made for that"
@@ -36,14 +37,14 @@ def takes_own_root(asked: Isolation) -> bool:
 
 
 def start_executor(
-    folder: str, resources: Resources = UNLIMITED, *, own_root: bool = False
+    folder: str, resources: Resources, unmounts: "Unmounts", *, own_root: bool = False
 ) -> "Executor":
     """What runs steps. It keeps its few files in `folder`; `resources` are the limits that steps
-    will most likely have."""
+    will most likely have, and `unmounts` get the trees of those that have ended."""
     if own_root:
         from minibuild.executor.ownroot.executor import start_own_root
 
         return start_own_root()
     from minibuild.executor import local
 
-    return local.start_executor(folder, resources)
+    return local.start_executor(folder, resources, unmounts)

@@ -21,6 +21,7 @@ from minibuild.executor.running import Running
 from minibuild.executor.servers import Servers
 from minibuild.executor.stubs import remove_stubs
 from minibuild.executor.wire import Exited, Ready, Request, Watching
+from minibuild.linux.channel import close_all
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.device import is_marked
 from minibuild.linux.namespace import in_user_namespace, require_namespaces
@@ -31,13 +32,17 @@ from minibuild.linux.resources import UNLIMITED, Resources
 if TYPE_CHECKING:
     from minibuild.executor.listener.server import ListenerServer
     from minibuild.executor.seccomp.policy import Watch
+    from minibuild.snapshot.unmounts import Unmounts
 
 _SIGKILL = 9
 
 
-def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecutor":
+def start_executor(
+    folder: str, resources: Resources = UNLIMITED, unmounts: "Unmounts | None" = None
+) -> "LocalExecutor":
     """An executor that keeps its few files in `folder`. `resources` are the limits that steps will
-    most likely have. Raises `NamespaceRefused` where no step can run."""
+    most likely have. The trees of those that have ended are unmounted at once if there are no
+    `unmounts`. Raises `NamespaceRefused` where no step can run."""
     require_namespaces()
     try:
         os.makedirs(os.path.join(folder, SCRATCH), exist_ok=True)
@@ -46,19 +51,20 @@ def start_executor(folder: str, resources: Resources = UNLIMITED) -> "LocalExecu
             f"cannot write to {folder}: {error.strerror}",
             hint="set MINIBUILD_ROOT to a folder that you may write to, with room for more",
         ) from error
-    return LocalExecutor(folder, resources)
+    return LocalExecutor(folder, resources, unmounts)
 
 
 class LocalExecutor:
     """An `api.Executor` over step servers. Safe to use from many threads."""
 
-    def __init__(self, folder: str, resources: Resources) -> None:
+    def __init__(self, folder: str, resources: Resources, unmounts: "Unmounts | None") -> None:
         self._in_userns = in_user_namespace()
         self._servers = Servers(folder, resources, root=not self._in_userns)
         self._folder = folder
         self._single_id = maps_single_id()
         self._oom = OomWatch()
         self._filters: dict[tuple[bool, Watch], bytes] = {}
+        self._unmounts = unmounts
         self._closed = False
         self._lock = threading.Lock()
         self._listeners: ListenerServer | None = None
@@ -77,6 +83,7 @@ class LocalExecutor:
         try:
             running.start(self._servers.for_step(step), self._request(step))
             exited = running.wait(cancelled)
+            self._keep_tree(step, running)
         except BaseException as error:
             running.kill()
             if isinstance(error, HostError) and _of_a_full_disk(error) and is_full(self._folder):
@@ -100,6 +107,12 @@ class LocalExecutor:
     def unkept(self, resources: Resources) -> list[str]:
         """See `api.Executor.unkept`."""
         return self._servers.unkept(resources)
+
+    def _keep_tree(self, step: Step, running: Running) -> None:
+        if self._unmounts is not None and step.rootfs[-1].type == "overlay":
+            upper, tree_fd = upperdir(step.rootfs), running.take_tree()
+            if upper and tree_fd >= 0:
+                self._unmounts.add(upper, tree_fd)
 
     def _request(self, step: Step) -> Request:
         program = self._filter(step, "nothing")
@@ -125,8 +138,9 @@ class LocalExecutor:
             )
         return program
 
-    def _watch(self, step: Step, fds: list[int]) -> None:
-        """Have the calls of a step answered, now that there is one."""
+    def _watch(self, step: Step, fds: list[int]) -> int:
+        """Have the calls of a step answered, now that there is one. The descriptor that is returned
+        can be read when what answers has left the step's mounts."""
         layers, upper = layer_dirs(step.rootfs), upperdir(step.rootfs)
         records = Records([f"{os.path.dirname(path)}/{TABLE}" for path in layers])
         watching = Watching(
@@ -140,11 +154,11 @@ class LocalExecutor:
                 from minibuild.executor.listener.server import ListenerServer
 
                 self._listeners = ListenerServer.start()
-        if not upper:
-            self._listeners.watch(watching, tuple(fds))
-            return
-        with closing_fd(os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as upper_fd:
-            self._listeners.watch(watching, (*fds, upper_fd))
+        end, others_end = os.pipe()
+        uppers = [os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)] if upper else []
+        self._listeners.watch(watching, (*fds, others_end, *uppers))
+        close_all([others_end, *uppers])
+        return end
 
     def _exit(self, exited: Exited) -> StepExit:
         code = 128 + exited.signal if exited.signal else exited.status
@@ -157,7 +171,7 @@ class LocalExecutor:
     def close(self) -> None:
         """Kill every step and stop the servers."""
         self._closed = True
-        self._servers.close()
+        self._servers.close(self._unmounts.hand_over() if self._unmounts else [])
         if self._listeners is not None:
             self._listeners.close()
 

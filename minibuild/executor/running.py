@@ -43,16 +43,18 @@ class Server(Protocol):
 class Running:
     """One step that runs: its streams, and the socket on which its end is reported.
 
-    `watch` has its calls answered, when the first one is handed over: see `listener`.
+    `watch` has its calls answered, when the first one is handed over: see `listener`. It returns a
+    descriptor that can be read when the listener is gone.
     """
 
     def __init__(
         self,
         output: Output,
         stdin: int | None,
-        watch: Callable[[list[int]], None] | None = None,
+        watch: Callable[[list[int]], int] | None = None,
     ) -> None:
         self.ready: Ready | None = None
+        self._tree = -1
         self._output = output
         self._stdin = stdin
         self._watch = watch
@@ -61,6 +63,7 @@ class Running:
         self._channel: Channel | None = None
         self._terminal = -1
         self._watched: list[int] = []
+        self._listener = -1
         self._exited: Exited | None = None
 
     def start(self, server: Server, request: Request) -> None:
@@ -101,6 +104,8 @@ class Running:
             if not sent and cancelled.is_set() and self._channel is not None:
                 sent = True
                 self._tell(b"kill")
+        if self._listener >= 0:
+            os.read(self._listener, 1)  # It has the step's mounts in sight until it leaves them.
         return self._exited
 
     def _tell(self, order: bytes) -> None:
@@ -116,7 +121,7 @@ class Running:
             self._read(fd)
         elif self._watched and fd == self._watched[0]:
             if self._watch is not None and what & select.POLLIN:
-                self._watch(self._watched)
+                self._listener = self._watch(self._watched)
             self._close_watched()
         elif self._channel is not None and fd == self._channel.fileno():
             self._message(self._channel)
@@ -143,6 +148,7 @@ class Running:
         match unpack_reply(data):
             case Ready() as ready:
                 self.ready = ready
+                (self._tree,) = fds or (-1,)
             case Terminal():
                 self._take_terminal(fds[0])
             case Watched():
@@ -206,8 +212,17 @@ class Running:
             close_all(self._watched)
             self._watched = []
 
+    def take_tree(self) -> int:
+        """The root of the step, mounted as long as it is open; -1 if there is none."""
+        tree, self._tree = self._tree, -1
+        return tree
+
     def close(self) -> None:
         """Close what is still open."""
+        for fd in (self._listener, self.take_tree()):
+            if fd >= 0:
+                os.close(fd)
+        self._listener = -1
         self._close_channel()
         self._close_watched()
         for fd in self._streams:

@@ -17,7 +17,9 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.errors import HostError
@@ -26,7 +28,17 @@ from minibuild.executor.ground import Ground
 from minibuild.executor.groups import MemoryUsage, StepGroup
 from minibuild.executor.starter import StarterClient
 from minibuild.executor.system import System
-from minibuild.executor.wire import Exited, Failed, Order, Setup, pack, unpack
+from minibuild.executor.wire import (
+    Exited,
+    Failed,
+    Leave,
+    Left,
+    Order,
+    Setup,
+    pack,
+    unpack,
+    unpack_order,
+)
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.dispositions import restore_defaults
@@ -48,6 +60,17 @@ class StepServer(StarterClient):
 
     __slots__ = ()
     what = "the step server"
+
+    def leave(self, held: list[int]) -> None:
+        """End every step, and wait until all are gone. The server closes what is `held`, the first
+        descriptor last, and ends soon."""
+        with suppress(OSError):  # It died, and its steps with it.
+            self._channel.send(pack(Leave()), tuple(held))
+            self._channel.receive(_MAX_ORDER_BYTES)
+        close_all(held)
+        self._channel.close()
+        threading.Thread(target=_reap, args=(self._pid,), name="reap", daemon=True).start()
+        self._pid = 0
 
     @classmethod
     def start(cls, setup: Setup) -> "StepServer":
@@ -71,6 +94,11 @@ class StepServer(StarterClient):
         finally:
             theirs.close()
         return cls(ours, pid)
+
+
+def _reap(pid: int) -> None:
+    with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
+        os.waitpid(pid, 0)
 
 
 def _cgroup_namespace(setup: Setup) -> int:
@@ -178,7 +206,11 @@ class _Server:
                     data, fds = self._requests.receive(_MAX_ORDER_BYTES)
                     if not data:
                         return
-                    self._start(unpack(data, Order), fds)
+                    order = unpack_order(data)
+                    if isinstance(order, Leave):
+                        self._leave(fds)
+                        return
+                    self._start(order, fds)
                 elif fd in self._by_pidfd:
                     self._ended(self._by_pidfd[fd])
                 elif fd in self._by_channel:
@@ -287,6 +319,20 @@ class _Server:
             running.process.group.kill()
         signal.pidfd_send_signal(running.process.pidfd, signal.SIGKILL)
         self._forget_channel(running)
+
+    def _leave(self, held: list[int]) -> None:
+        """End every process of a step. The client does not wait for what comes after that: to
+        unmount what is `held`, and what this process has mounted."""
+        processes = [running.process for running in self._by_pidfd.values()]
+        if self._spare is not None:
+            processes.append(self._spare.process)
+        for process in processes:
+            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+        for process in processes:
+            os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
+            _forget(process)
+        _tell(self._requests, pack(Left()))
+        close_all([*held[1:], *held[:1]])
 
     def _forget_channel(self, running: _Running) -> None:
         fd = running.channel.fileno()

@@ -66,10 +66,12 @@ class Servers:
             found = self._started[kind] = _Started(server, claimed)
         return found
 
-    def close(self) -> None:
-        """Kill every step, stop the servers, and remove their cgroups."""
+    def close(self, held: list[int]) -> None:
+        """Kill every step, stop the servers, and remove their cgroups. A server closes what is
+        `held`, see `StepServer.leave`."""
         with self._lock:
             for server, claimed in self._started.values():
-                server.close()
+                server.leave(held)
+                held = []
                 claimed.release()
             self._started.clear()

@@ -37,6 +37,15 @@ class Order(NamedTuple):
     resources: Resources = UNLIMITED
 
 
+class Leave(NamedTuple):
+    """The step server is to end every step, say `Left`, close the descriptors that come with this
+    message, the first of them last, and end."""
+
+
+class Left(NamedTuple):
+    """No step runs any more."""
+
+
 class Request(NamedTuple):
     """A step, and what its process has to know besides.
 
@@ -124,13 +133,13 @@ _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         *(Request, Step, Mount, BindTree, BindContext, BindPath, Tmpfs, SecretFile, Limit),
-        *(Setup, Order, CgroupParent, Hierarchy, Resources),
+        *(Setup, Order, Leave, Left, CgroupParent, Hierarchy, Resources),
         *(Ready, Stub, Touched, Terminal, Failed, Exited, Watched, Watching),
     )
 }
 
 
-def pack(value: Setup | Order | Request | Reply | Watching) -> bytes:
+def pack(value: Setup | Order | Leave | Left | Request | Reply | Watching) -> bytes:
     """The bytes of a message."""
     return marshal.dumps(_flat(value))
 
@@ -140,6 +149,13 @@ def unpack(data: bytes, kind: type[T]) -> T:
     message = _deep(marshal.loads(data))
     assert isinstance(message, kind)
     return message
+
+
+def unpack_order(data: bytes) -> Order | Leave:
+    """What the step server is to do."""
+    order = _deep(marshal.loads(data))
+    assert isinstance(order, Order | Leave)
+    return order
 
 
 def unpack_reply(data: bytes) -> Reply:

@@ -114,6 +114,7 @@ class OverlaySnapshotter(Snapshotter):
     ) -> "OverlayMount":
         from minibuild.snapshot.detached import OverlayMount
 
+        self.unmounts.before_mount(map(self.layer_dir, layers))
         options = self._options
         upper = work = None
         if not readonly:

@@ -16,6 +16,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from minibuild.errors import StoreError
@@ -28,6 +29,7 @@ from minibuild.store.layout import Store
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
+    from minibuild.snapshot.unmounts import Unmounts
 
 
 class Snapshotter(ABC):
@@ -64,6 +66,13 @@ class Snapshotter(ABC):
         Use it with `linux.beneath` (paths resolved inside this root). `/proc/self/fd/N` is a path
         to it. Writing needs an active snapshot and `readonly=False`.
         """
+
+    @cached_property
+    def unmounts(self) -> "Unmounts":
+        """Trees of steps that have ended. The executor asks for them before there are threads."""
+        from minibuild.snapshot.unmounts import Unmounts  # A cached build runs no step.
+
+        return Unmounts(self.store.path("locks", "unmounts"))
 
     def layer_dir(self, snapshot: SnapshotID) -> str:
         """The directory that holds the snapshot's own files: the upperdir, or the whole copy."""
@@ -146,6 +155,7 @@ class Snapshotter(ABC):
         if not self.table.claim_for_removal(snapshot):
             return
         self._there.discard(snapshot)
+        self.unmounts.before_mount((self.layer_dir(snapshot),))  # Its files take room until then.
         try:
             discard(self.store, f"{self.folder}/{snapshot}")
         except FileNotFoundError:

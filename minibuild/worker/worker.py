@@ -56,7 +56,9 @@ class Worker:
                 from minibuild.executor.isolation import start_executor
 
                 folder = self.store.path("run")
-                self._executor = start_executor(folder, resources, own_root=self.own_root)
+                self._executor = start_executor(
+                    folder, resources, self.snapshots.unmounts, own_root=self.own_root
+                )
             return self._executor
 
     def context_mounts(self) -> "ContextMounts":

@@ -130,6 +130,12 @@ def _name_with_subordinate_ids() -> str:
     pytest.skip("no account has subordinate ids")
 
 
+def environment() -> dict[str, str]:
+    """That of a process which imports the tests, also as another account."""
+    path = os.pathsep.join([str(CHECKOUT), *(p for p in sys.path if p.endswith("-packages"))])
+    return {"PYTHONPATH": path, "PATH": os.environ["PATH"]}
+
+
 def run(who: Account, cases: Sequence[Case], *, fresh: bool = False) -> list[Outcome]:
     """Run the cases one after the other, each in a fresh upper layer. In a `fresh` process where it
     counts what the kernel killed: it says so for all steps since a process last asked."""
@@ -155,12 +161,11 @@ class Runner:
     def __init__(self, who: Account) -> None:
         self._folder = tempfile.mkdtemp(prefix="minibuild-steps-")
         os.chown(self._folder, who.uid, -1)
-        path = os.pathsep.join([str(CHECKOUT), *(p for p in sys.path if p.endswith("-packages"))])
         self._process = subprocess.Popen(
             [*who.command, "-m", "tests.executor.steps", self._folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PYTHONPATH": path, "PATH": os.environ["PATH"]},
+            env=environment(),
             cwd=self._folder,
         )
 

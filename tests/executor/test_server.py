@@ -84,8 +84,17 @@ def test_many_at_once(executor: LocalExecutor, tmp_path: Path) -> None:
     }
 
 
-def test_nothing_is_left(tmp_path: Path) -> None:
-    """Closing the executor ends the server and the process that waits for a step."""
-    before = set(descendants(os.getpid()))
-    start_executor(str(tmp_path / "run")).close()
-    assert set(descendants(os.getpid())) <= before
+def test_nothing_is_left(executor: LocalExecutor, tmp_path: Path) -> None:
+    """Closing the executor ends the process that waits for a step, and the server soon after."""
+    ended = executor.run(step(tmp_path, 0, "exit 3"), lambda *_: None, threading.Event())
+    assert ended == StepExit(3)
+    before, below = [0], descendants(os.getpid())
+    while before != below or len(below) < 2:
+        time.sleep(0.05)
+        before, below = below, descendants(os.getpid())
+    executor.close()
+    assert not Path(f"/proc/{below[-1]}").exists()
+    give_up = time.monotonic() + 10
+    while set(below) & set(descendants(os.getpid())):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from minibuild.linux.channel import close_all
 from minibuild.linux.syscalls import CLONE_NEWNS, setns
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -49,6 +50,11 @@ class Inside:
             yield
         finally:
             self._enter(self._inside_fd, self.root_fd)
+
+    def leave(self) -> None:
+        """Go back for good. Where this process was the last one there, the kernel unmounts now."""
+        self._enter(self._outside_fd, self._outside_root_fd)
+        close_all([fd for fd in (self.root_fd, self.upper_fd, self._inside_fd) if fd >= 0])
 
     def _enter(self, namespace_fd: int, root_fd: int) -> None:
         setns(namespace_fd, CLONE_NEWNS)

@@ -60,7 +60,8 @@ class ListenerServer:
 
     def watch(self, watching: Watching, fds: tuple[int, ...]) -> None:
         """Have a step's calls answered. `fds`: those calls, the root of its tree, its mount
-        namespace, its stderr, and the directory that takes what is written, if there is one."""
+        namespace, its stderr, a pipe that is closed when none of this is in use any more, and the
+        directory that takes what is written, if there is one."""
         self._channel.send(pack(watching), fds)
 
     def close(self) -> None:
@@ -97,10 +98,11 @@ def serve(fd: int) -> NoReturn:
 def _answer(watching: Watching, fds: list[int]) -> NoReturn:
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        listener_fd, root_fd, namespace_fd, stderr, *upper = fds
+        listener_fd, root_fd, namespace_fd, stderr, _, *upper = fds
         records = Records(watching.tables)
         inside = Inside(root_fd, namespace_fd, upper[0] if upper else -1)
         StepListener(listener_fd, stderr, inside, records, watching).serve()
+        inside.leave()
     except BaseException as error:
         # Calls that wait, and all to come, fail with ENOSYS, and with them the step.
         os.write(2, f"minibuild: the listener of a step failed: {error!r}\n".encode())

@@ -1,0 +1,103 @@
+"""What overlayfs says of layers that steps wrote, in a process of an account of its own.
+
+python -m tests.executor.in_use FOLDER   writes names and what was found, a line each
+"""
+
+import errno
+import os
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+
+from minibuild.errors import BuildError
+from minibuild.executor.local import LocalExecutor, start_executor
+from minibuild.linux import syscalls
+from minibuild.linux.idmap import plan_id_maps
+from minibuild.linux.namespace import enter_user_namespace, in_user_namespace, needs_user_namespace
+from minibuild.linux.root_mount import contain_mounts
+from minibuild.snapshot.api import Mount
+from minibuild.snapshot.unmounts import Unmounts
+from tests.executor.steps import sh
+from tests.support import busybox
+
+SCRIPT = "touch /x; chown 1500 /x; readlink /proc/self/ns/mnt"
+
+
+def delay(namespace: str) -> None:
+    """Stop the processes of ours in a mount namespace for a while: what answers calls of a step."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            program = os.readlink(f"/proc/{name}/exe")
+            if os.readlink(f"/proc/{name}/ns/mnt") == namespace and "python" in program:
+                os.kill(int(name), signal.SIGSTOP)
+                threading.Timer(0.3, os.kill, (int(name), signal.SIGCONT)).start()
+
+
+class Layers:
+    """Layers in a folder that steps write, one after the other."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._mark = ("userxattr",) if in_user_namespace() else ()
+        binary = busybox.find()
+        assert binary is not None
+        busybox.write_tree(binary, f"{folder}/base")
+        os.mkdir(f"{folder}/merged")
+
+    def written(self, executor: LocalExecutor, name: str) -> str:
+        """The path of a layer, after a step has written it."""
+        for directory in (name, f"{name}-work"):
+            os.mkdir(f"{self.folder}/{directory}")
+        options = ("lowerdir=base", f"upperdir={name}", f"workdir={name}-work", *self._mark)
+        rootfs = (Mount("overlay", "overlay", options, self.folder),)
+        ended = executor.run(sh(SCRIPT)._replace(rootfs=rootfs), lambda *_: None, threading.Event())
+        assert ended.code == 0
+        return f"{self.folder}/{name}"
+
+    def in_use(self, layer: str) -> bool:
+        """Whether a mount has this upperdir. With `index=on` the kernel allows no second one."""
+        os.chdir(self.folder)
+        work = tempfile.mkdtemp(dir=self.folder)  # With an index it belongs to one upperdir.
+        options = ("lowerdir=base", f"upperdir={layer}", f"workdir={work}", "index=on", *self._mark)
+        try:
+            syscalls.mount("overlay", "merged", "overlay", 0, ",".join(options))
+        except OSError as error:
+            assert error.errno == errno.EBUSY
+            return True
+        syscalls.umount("merged", 0)
+        return False
+
+
+def say(when: str, *found: bool) -> None:
+    """Write a line."""
+    sys.stdout.write(f"{when}: {' '.join(map(str, found))}\n")
+
+
+def main(folder: str) -> None:
+    """Say what is in use, and when."""
+    if needs_user_namespace():
+        enter_user_namespace(plan_id_maps())
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    contain_mounts()
+    layers, lock = Layers(folder), f"{folder}/lock"
+    plain = start_executor(f"{folder}/run")
+    say("nothing is kept", layers.in_use(layers.written(plain, "one")))
+    plain.close()
+    unmounts = Unmounts(lock)
+    executor = start_executor(f"{folder}/run", unmounts=unmounts)
+    two, three = layers.written(executor, "two"), layers.written(executor, "three")
+    say("kept", layers.in_use(two), layers.in_use(three))
+    unmounts.before_mount([f"{folder}/base", two])
+    say("needed", layers.in_use(two), layers.in_use(three))
+    executor.close()
+    Unmounts(lock).before_mount([])
+    say("at the end, after another has waited", layers.in_use(three))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except BuildError as error:
+        sys.exit(f"{error.message} ({error.hint})")
