@@ -5,6 +5,7 @@ python -m tests.executor.in_use FOLDER   writes names and what was found, a line
 
 import errno
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def main(folder: str) -> None:
     executor.close()
     Unmounts(lock).before_mount([])
     say("at the end, after another has waited", layers.in_use(three))
+    for name in os.listdir(folder):
+        shutil.rmtree(f"{folder}/{name}", ignore_errors=True)  # Workdirs cannot be read outside.
 
 
 if __name__ == "__main__":
