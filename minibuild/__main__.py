@@ -15,6 +15,6 @@ def _forget_the_current_directory() -> None:
 
 if __name__ == "__main__":
     _forget_the_current_directory()
-    from minibuild.cli.main import entry
+    from minibuild.cli.start import start
 
-    entry()
+    start()

@@ -9,7 +9,6 @@ Read next: `state`, which counts the steps.
 from collections.abc import Collection, Iterator, Mapping
 
 from minibuild.graph.platform import Platform
-from minibuild.graph.secret_names import may_be_secret
 from minibuild_dockerfile.instructions import Head, Heredoc, Run
 from minibuild_dockerfile.lexer import Lexer, LexError, TooMuchError
 
@@ -69,6 +68,8 @@ class _Shown(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name in self._secrets:
             return _HIDDEN
+        from minibuild.graph.secret_names import may_be_secret
+
         value = self._variables[name]
         return _HIDDEN if value and may_be_secret(name) else value
 

@@ -7,7 +7,7 @@ Read next: `minibuild.graph.op`, class `Exec`.
 """
 
 import posixpath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.errors import RegistryError
 from minibuild.graph import op
@@ -17,11 +17,13 @@ from minibuild_dockerfile.config import with_shell
 from minibuild_dockerfile.errors import DockerfileError
 from minibuild_dockerfile.history import run_text
 from minibuild_dockerfile.instructions import ExecForm, Head, MountSpec, Run, ShellForm
-from minibuild_dockerfile.mounts import Resolved, resolve
 from minibuild_dockerfile.names import run_step_text
 from minibuild_dockerfile.needs import suggested
 from minibuild_dockerfile.scope import proxy_variables
 from minibuild_dockerfile.state import StageState
+
+if TYPE_CHECKING:
+    from minibuild_dockerfile.mounts import Resolved
 
 _SCRIPTS = "/dev/pipes"
 """Where a script with its own `#!` line is put, as in BuildKit: the path is in the history."""
@@ -119,6 +121,8 @@ def _entitled(state: StageState, entitlement: str, head: Head, flag: str) -> Non
 
 def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]:
     made: list[op.ExecMount] = []
+    if item.mounts:
+        from minibuild_dockerfile.mounts import resolve
     for spec in item.mounts:
         found = resolve(spec, lambda text: state.word(text, item.head))
         agents = sum(isinstance(other, op.SshMount) for other in made)
@@ -127,7 +131,7 @@ def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]
 
 
 def _placed(
-    state: StageState, item: Run, spec: MountSpec, found: Resolved, inputs: _Inputs, agents: int
+    state: StageState, item: Run, spec: MountSpec, found: "Resolved", inputs: _Inputs, agents: int
 ) -> op.ExecMount:
     """A mount with its place and its input. `agents` counts the ssh mounts before it."""
     mount, from_ = found

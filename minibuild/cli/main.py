@@ -6,7 +6,6 @@ Only the module of the chosen command is imported: the start of the program is p
 cached build. Read next: `catalogue`, `build`.
 """
 
-import gc
 import os
 import sys
 import threading
@@ -28,10 +27,6 @@ from minibuild.session.environment import read_environment
 
 Work = Callable[[Session], int | None]
 
-_GARBAGE_AFTER = 100_000
-"""Objects between two searches for garbage. Loading modules makes many and drops none, so the
-usual 700 would have the collector look through all of them again and again."""
-
 _WITHOUT_A_STORE = ("completion", "doctor", "version")
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
 
@@ -44,7 +39,6 @@ def entry(argv: Sequence[str] | None = None) -> int:
     if argv is not None:
         return _run(argv, _session())
     reap_children()
-    gc.set_threshold(_GARBAGE_AFTER)
     complete_streams()
     insist_on_utf8()
     session = _session()

@@ -18,7 +18,7 @@ from minibuild.executor.rootfs import Rootfs
 from minibuild.executor.system import System
 from minibuild.executor.users import ProcessUser, lookup_user
 from minibuild.executor.wire import Failed, Request, Terminal, Watched, pack, unpack
-from minibuild.linux import capabilities, owner, syscalls, unotify
+from minibuild.linux import capability_sets, owner, syscalls, unotify
 from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.dispositions import restore_ignored_by_python
 from minibuild.linux.syscalls import AT_FDCWD
@@ -130,7 +130,7 @@ def _start(request: Request, system: System, channel: Channel) -> NoReturn:
     become(user, single_id=single_id, keep_capabilities=insecure)
     if insecure:
         # As BuildKit has it: also for a USER that is not root.
-        capabilities.inherit_all()
+        capability_sets.inherit_all()
     os.umask(0o022)
     restore_ignored_by_python()
     program.execute(step.args, env)
@@ -168,7 +168,7 @@ def confine(request: Request, channel: Channel, root_fd: int) -> bool:
         # set-user-id programs are to work in a build.
         unotify.load_filter(request.seccomp)
     if request.step.security != "insecure":
-        capabilities.inherit_none()  # The server has bounded the rest, see `ground`.
+        capability_sets.inherit_none()  # The server has bounded the rest, see `ground`.
     return watched
 
 
@@ -193,7 +193,7 @@ def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> No
         os.write(2, _NOT_RECORDED % running.encode())
         return
     if keep_capabilities:
-        capabilities.keep_through_ids()
+        capability_sets.keep_through_ids()
     try:
         os.setgroups(user.groups)
         os.setresgid(user.gid, user.gid, user.gid)

@@ -17,7 +17,7 @@ from minibuild.executor.mounts import Scratch
 from minibuild.executor.points import Points
 from minibuild.executor.sysfiles import Masks, bind_protected, mount_cgroups, mount_sys
 from minibuild.executor.wire import Setup
-from minibuild.linux import capabilities, unotify
+from minibuild.linux import capabilities, capability_sets, unotify
 
 SCRATCH = "mnt"
 """An empty directory in the folder, to mount on."""
@@ -58,4 +58,4 @@ class Ground:
         for path in self.files.values():
             bind_protected(path)
         if sandbox:
-            capabilities.bound(capabilities.mask(capabilities.SANDBOX))
+            capability_sets.bound(capabilities.mask(capabilities.SANDBOX))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from minibuild.exporter.result import SolveResult
 from minibuild.graph.reference import Reference
-from minibuild.oci.config import AssembledImage
 from minibuild.oci.model import Descriptor
 from minibuild.progress.writer import ProgressWriter
 from minibuild.startup.tuples import NamedTuple
@@ -15,6 +14,7 @@ from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.exporter.annotations import Annotation
+    from minibuild.oci.config import AssembledImage
 
 
 class OutputContext(NamedTuple):
@@ -34,5 +34,5 @@ class Exported(NamedTuple):
     """What one output wrote: the top document, its names, and the images below it."""
 
     top: Descriptor | None = None
-    images: tuple[AssembledImage, ...] = ()
+    images: "tuple[AssembledImage, ...]" = ()
     names: tuple[Reference, ...] = ()

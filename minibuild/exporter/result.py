@@ -1,19 +1,21 @@
 """What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.graph.frontend import Built
 from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
-from minibuild.oci.config import AssembledImage
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from minibuild.oci.config import AssembledImage
 
 
 class ImageView(NamedTuple):
@@ -90,7 +92,7 @@ def known_layers(worker: Worker, result: Result) -> dict[DiffKey, Descriptor]:
 def describe_build(
     build: BuildContext,
     solved: SolveResult,
-    images: Sequence[AssembledImage],
+    images: "Sequence[AssembledImage]",
     top: Descriptor | None,
     names: Sequence[Reference],
 ) -> BuildResult:
@@ -108,7 +110,7 @@ def describe_build(
 
 
 def _image(
-    build: BuildContext, built: Built, result: Result, image: AssembledImage, solved: SolveResult
+    build: BuildContext, built: Built, result: Result, image: "AssembledImage", solved: SolveResult
 ) -> BuiltImage:
     """An image, and which instruction made each of its layers."""
     made_by = [e.get("created_by", "") for e in image.image.history if not e.get("empty_layer")]
@@ -141,7 +143,7 @@ def _image(
 
 
 def _metadata(
-    images: Sequence[AssembledImage], top: Descriptor | None, names: Sequence[Reference]
+    images: "Sequence[AssembledImage]", top: Descriptor | None, names: Sequence[Reference]
 ) -> dict[str, Any]:
     """What `--metadata-file` holds, under the names that buildx uses."""
     data: dict[str, Any] = {}

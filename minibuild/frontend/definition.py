@@ -18,7 +18,6 @@ from minibuild.graph.frontend import (
     RemoteContext,
 )
 from minibuild.graph.ignore import IgnorePatterns
-from minibuild.graph.ignore_file import parse as parse_ignore_file
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.startup.tuples import NamedTuple
@@ -217,7 +216,9 @@ def _others(path: str) -> str:
 
 def ignore_rules(text: str, name: str) -> IgnoreRules:
     """The patterns of the ignore file `name`. Raises `DefinitionError`."""
-    rules = parse_ignore_file(text)
+    from minibuild.graph.ignore_file import parse
+
+    rules = parse(text)
     for rule in rules:
         if rule.pattern == "!" or "[" in rule.pattern or "\\" in rule.pattern:
             _check(rule.pattern, Span(name, rule.line, rule.line), text)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from minibuild.errors import HostError
-from minibuild.linux import capabilities, syscalls
+from minibuild.linux import capabilities
 
 if TYPE_CHECKING:
     from minibuild.linux.idmap import IdMapPlan, Range
@@ -59,6 +59,8 @@ def _may_enter_a_useless_one() -> bool:
 
 def errno_of_user_namespace() -> int:
     """0 if a process may enter a user namespace and mount there, else why not."""
+    from minibuild.linux import syscalls
+
     pid = os.fork()
     if pid == 0:
         try:
@@ -87,6 +89,8 @@ def enter_user_namespace(plan: "IdMapPlan") -> None:
     The process must have a single thread. Raises `NamespaceRefused` if the host forbids it, and
     `HostError` if it allows it and the maps are wrong.
     """
+    from minibuild.linux import syscalls
+
     if _may_enter_a_useless_one() and (code := errno_of_user_namespace()):
         raise NamespaceRefused("AppArmor lets no user namespace mount", hint=advice(code))
     writers = _start_writers(plan)

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from minibuild.errors import HostError
-from minibuild.linux import capabilities, device, xattr
+from minibuild.linux import capabilities, device
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
@@ -77,7 +77,9 @@ def chmod(dir_fd: int, name: str, mode: int, owners: "Records | None" = None) ->
     """Set the mode of `name`, which is no symlink; or record what cannot be. `mode` has the type,
     too."""
     if owners is not None:
-        return owners.chmod(xattr.at(dir_fd, name), mode)
+        from minibuild.linux.xattr import at
+
+        return owners.chmod(at(dir_fd, name), mode)
     os.chmod(name, mode & 0o7777, dir_fd=dir_fd)
 
 

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
 from minibuild.progress.console import Console, ConsoleOutput, Part
-from minibuild.progress.lines import coloured, without_colours
-from minibuild.progress.quantity import amount
 from minibuild.progress.ticker import Ticker
 from minibuild.progress.trace import StepOutput, Trace, VertexProgress
 from minibuild.startup.tuples import NamedTuple
@@ -111,6 +109,8 @@ class Plain:
         if event.completed is None and now - shown_at < STATUS_INTERVAL_S:
             return
         self._shown_at[key] = now
+        from minibuild.progress.quantity import amount
+
         size = amount(event.current, event.total if event.completed is None else 0, event.unit)
         took = f"{now - event.started:.1f}s" if now - event.started > 0.01 else ""
         words = [event.part, size, took, "done" if event.completed is not None else ""]
@@ -190,6 +190,8 @@ class Plain:
         """The text of an entry; colours are those of a process."""
         if not entry.stream:
             return (entry.text,)
+        from minibuild.progress.lines import coloured, without_colours
+
         return coloured(entry.text) if self._colours else (without_colours(entry.text),)
 
     def _end_line(self) -> None:

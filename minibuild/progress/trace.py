@@ -7,12 +7,15 @@ Read next: `plain`.
 """
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest
 from minibuild.errors import Span
 from minibuild.events import Completed, Event, Log, Planned, Started, Status, Warned
-from minibuild.progress.lines import LineCutter, LinePart
 from minibuild.startup.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from minibuild.progress.lines import LineCutter, LinePart
 
 TAIL_LINES = 20
 _LINE_LIMIT = 2000
@@ -90,7 +93,7 @@ class VertexProgress:
                 lines.append(f"{self.since_start(self.heard)} {text}"[:_LINE_LIMIT])
         return lines
 
-    def remember(self, stream: int, piece: LinePart, time: float) -> None:
+    def remember(self, stream: int, piece: "LinePart", time: float) -> None:
         """Add a piece of output to the tail of the log."""
         if self.open_line == stream and self.tail:
             self.tail[-1] = (self.tail[-1] + piece.text)[:_LINE_LIMIT]
@@ -103,7 +106,7 @@ class StepOutput(NamedTuple):
     """A piece of a step's output, on the stream it was written to."""
 
     stream: int
-    piece: LinePart
+    piece: "LinePart"
     time: float
 
 
@@ -161,6 +164,8 @@ class Trace:
             step.open_line = None if step.open_line == event.stream else step.open_line
         cutter = step.cutters.get(event.stream)
         if cutter is None:
+            from minibuild.progress.lines import LineCutter
+
             cutter = step.cutters[event.stream] = LineCutter()
         found = [StepOutput(event.stream, piece, event.time) for piece in cutter.feed(data)]
         recent = found[-TAIL_LINES - 1 :]

@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from minibuild.errors import StoreError
-from minibuild.linux.beneath import remove_tree
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
@@ -164,6 +163,8 @@ class OverlaySnapshotter(Snapshotter):
             self._remove(str(snapshot), "work")
 
     def _remove(self, directory: str, name: str) -> None:
+        from minibuild.linux.beneath import remove_tree
+
         try:
             fd = os.open(f"{self.folder}/{directory}", _DIRECTORY)
         except FileNotFoundError:

@@ -17,7 +17,6 @@ from minibuild.errors import BuildError, HostError
 from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.snapshot.snapshotter import Snapshotter
-from minibuild.snapshot.view import View
 from minibuild.store.layout import Store
 
 
@@ -65,6 +64,8 @@ def _problem(store: Store, overlay: OverlaySnapshotter) -> str:
 
 
 def _try(overlay: OverlaySnapshotter) -> str:
+    from minibuild.snapshot.view import View
+
     made = []
     try:
         made.append(overlay.prepare(None))

@@ -9,7 +9,6 @@ for good. Removal begins with a rename, which only one of two sweeping processes
 import os
 from contextlib import suppress
 
-from minibuild.linux import beneath
 from minibuild.store.layout import Store
 from minibuild.store.owner import abandoned
 
@@ -55,12 +54,14 @@ def discard(store: Store, path: str) -> None:
 
     After a crash between the two, the next sweep finds it by this process's name.
     """
+    from minibuild.linux.beneath import remove_tree
+
     hidden = store.ingest_path()
     os.rename(path, hidden)
     folder, name = os.path.split(hidden)
     folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with suppress(FileNotFoundError):
-            beneath.remove_tree(folder_fd, name)
+            remove_tree(folder_fd, name)
     finally:
         os.close(folder_fd)

@@ -10,13 +10,11 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from minibuild.cache.materialise import Tell
 from minibuild.cache.results import VertexResult
 from minibuild.errors import BuildError, DefinitionError, located
-from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import DigestCache, changed_since, content_digests, tree_digests
-from minibuild.graph.address import without_credentials
 from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
 from minibuild.graph.vertex import IgnoreRules, Vertex
 from minibuild.solver.keys import (
@@ -32,11 +30,15 @@ from minibuild.solver.keys import (
 )
 from minibuild.worker.context import BuildContext
 
+if TYPE_CHECKING:
+    from minibuild.fileop.api import SourceTree
+    from minibuild.fileop.digest_cache import DigestCache
+
 # --- Open trees ---
 
 
 @contextmanager
-def open_input(build: BuildContext, ready: ReadyVertex, index: int) -> Iterator[SourceTree]:
+def open_input(build: BuildContext, ready: ReadyVertex, index: int) -> "Iterator[SourceTree]":
     """The tree of input `index` of a vertex, open while the block runs."""
     found, tell = ready.input(index), build.progress(ready.vertex.digest).remark
     with open_tree(build, ready.vertex.inputs[index], found, tell) as tree:
@@ -46,7 +48,7 @@ def open_input(build: BuildContext, ready: ReadyVertex, index: int) -> Iterator[
 @contextmanager
 def open_tree(
     build: BuildContext, vertex: Vertex | None, found: VertexResult | None, tell: Tell
-) -> Iterator[SourceTree]:
+) -> "Iterator[SourceTree]":
     """The tree of a vertex that is done, open while the block runs; None is the empty tree."""
     ignored = (vertex.note.ignored if vertex else None) or IgnoreRules()
     if found is not None and found.local is not None:
@@ -62,12 +64,16 @@ def open_tree(
             stack.callback(snapshots.remove, snapshot)
         fd = stack.enter_context(snapshots.tree(snapshot))
         name = "context" if ignored.patterns else _name(vertex)
+        from minibuild.fileop.api import SourceTree
+
         yield SourceTree(fd, name=name, ignored=ignored, owners=snapshots.owners(snapshot))
 
 
 @contextmanager
-def open_directory(path: str, source: LocalSource, ignored: IgnoreRules) -> Iterator[SourceTree]:
+def open_directory(path: str, source: LocalSource, ignored: IgnoreRules) -> "Iterator[SourceTree]":
     """The directory behind a local source, open while the block runs."""
+    from minibuild.fileop.api import SourceTree
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -88,6 +94,8 @@ def _name(vertex: Vertex | None) -> str:
     if isinstance(vertex.op, ImageSource):
         return f"the image {vertex.op.ref}"
     if isinstance(vertex.op, HttpSource | GitSource):
+        from minibuild.graph.address import without_credentials
+
         return without_credentials(vertex.op.url)
     return f"the stage {vertex.note.stage}" if vertex.note.stage else ""
 
@@ -96,7 +104,7 @@ def _name(vertex: Vertex | None) -> str:
 
 
 def read_fast_parts(
-    build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: DigestCache | None = None
+    build: BuildContext, ready: ReadyVertex, op: File | Exec, digests: "DigestCache | None" = None
 ) -> list[Part]:
     """The parts of a vertex's fast key. `digests` are those of files that are known, if not those
     of the store. Raises `DefinitionError` for what is not there, as the step would."""
@@ -114,7 +122,7 @@ def _read(
     build: BuildContext,
     ready: ReadyVertex,
     wanted: Mapping[int, Reader],
-    digests: DigestCache | None = None,
+    digests: "DigestCache | None" = None,
 ) -> dict[int, Contents]:
     contents = {}
     for number, reader in wanted.items():
@@ -136,6 +144,8 @@ def inputs_unchanged(
     A person may save a file while a step copies it, or builds from it. What came of that must not
     be found again under the name of what was there before.
     """
+    from minibuild.fileop.checksum import changed_since
+
     for part, reader in zip(parts, readers(op), strict=True):
         if part.contents is None or not ready.is_context(reader.input):
             continue
@@ -153,9 +163,11 @@ def inputs_unchanged(
 
 
 def contents_of(
-    reader: Reader, tree: SourceTree, digests: DigestCache, cancelled: threading.Event
+    reader: Reader, tree: "SourceTree", digests: "DigestCache", cancelled: threading.Event
 ) -> Contents:
     """What a reader reads of an open tree."""
+    from minibuild.fileop.checksum import content_digests, tree_digests
+
     if isinstance(reader, Copy):
         return content_digests(reader, tree, digests, cancelled)
     return tree_digests(tree, reader.source, digests, cancelled)

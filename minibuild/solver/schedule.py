@@ -18,7 +18,6 @@ from typing import Generic, TypeVar, cast
 from minibuild.digest import Digest
 from minibuild.errors import Cancelled
 from minibuild.graph.vertex import Vertex
-from minibuild.oci.parallel import wait_for
 
 _TURN_S = 0.1
 T = TypeVar("T")
@@ -216,6 +215,8 @@ class _Pool(Generic[T, H]):
         """Wait for what runs; what ends well is done. There is never more to do than there are
         threads, so none waits. Returns the first real error, of this one and those that came of
         stopping."""
+        from minibuild.oci.parallel import wait_for
+
         for _ in self._threads:
             self._tasks.put(None)
         interrupts: list[BaseException] = []

@@ -15,7 +15,7 @@ from typing import Literal
 
 import pyseccomp as seccomp
 
-from minibuild.linux import capabilities, syscalls
+from minibuild.linux import capabilities, capability_sets, syscalls
 
 Kind = Literal["default", "restricted"]
 
@@ -39,8 +39,8 @@ def enter(kind: Kind) -> None:
         syscalls.capset(0, 0, 0)
     else:
         kept = capabilities.mask(capabilities.SANDBOX)
-        capabilities.inherit_none()
-        capabilities.bound(kept)
+        capability_sets.inherit_none()
+        capability_sets.bound(kept)
         syscalls.capset(kept, kept, 0)
     # A filter may be set with CAP_SYS_ADMIN or this; so uid 0 has it here, and not in a container.
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)

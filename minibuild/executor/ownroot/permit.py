@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 from minibuild.errors import HostError
 from minibuild.executor.ownroot.kept import Kept, kept_here
-from minibuild.linux import capabilities
+from minibuild.linux import capabilities, capability_sets
 from minibuild.startup.tuples import NamedTuple
 
 MARKER, AGREED = "own-root", "agreed"
@@ -85,7 +85,7 @@ def check_process(uid: int, admin: bool, able: bool, pid_namespace: str) -> None
 
 
 def _has_admin() -> bool:
-    return bool(capabilities.held() & capabilities.mask(["SYS_ADMIN"]))
+    return bool(capability_sets.held() & capabilities.mask(["SYS_ADMIN"]))
 
 
 def _pid_namespace() -> str:

@@ -13,7 +13,7 @@ from minibuild.executor import program
 from minibuild.executor.child import become, enter_directory
 from minibuild.executor.users import lookup_user
 from minibuild.executor.wire import Ready, Request, Terminal, pack
-from minibuild.linux import capabilities, syscalls
+from minibuild.linux import capabilities, capability_sets, syscalls
 from minibuild.linux.channel import Channel
 from minibuild.linux.dispositions import restore_defaults, restore_ignored_by_python
 
@@ -40,8 +40,8 @@ def start(request: Request, channel: Channel) -> NoReturn:
     enter_directory(step.cwd, user)
     env = dict(step.env)
     env.setdefault("HOME", user.home)
-    capabilities.bound(capabilities.mask(capabilities.SANDBOX))
-    capabilities.inherit_none()
+    capability_sets.bound(capabilities.mask(capabilities.SANDBOX))
+    capability_sets.inherit_none()
     channel.send(pack(Ready()))
     become(user, single_id=False, keep_capabilities=False)
     os.umask(0o022)
