@@ -31,10 +31,10 @@ _WITHOUT_A_STORE = ("completion", "doctor", "version")
 INTERRUPTED, BROKEN_PIPE, INTERNAL = 130, 141, 1
 
 
-def entry(argv: Sequence[str] | None = None) -> int:
+def entry(argv: Sequence[str] | None = None, *, at_end: Callable[[], None] = lambda: None) -> int:
     """Run the program with the words after its name.
 
-    Called without words, it takes those of the process, and the process ends here.
+    Called without words, it takes those of the process, and the process ends here, after `at_end`.
     """
     if argv is not None:
         return _run(argv, _session())
@@ -44,7 +44,9 @@ def entry(argv: Sequence[str] | None = None) -> int:
     session = _session()
     # For what Python itself has to say, such as the end of a thread.
     sys.stderr = cast(TextIO, session.stderr)
-    _leave(_run(sys.argv[1:], session))
+    code = _run(sys.argv[1:], session)
+    at_end()
+    _leave(code)
 
 
 def _leave(code: int) -> NoReturn:

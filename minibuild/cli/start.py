@@ -1,12 +1,17 @@
-"""The very start of the program: what Ctrl-C does from now on, and when to look for garbage.
+"""The very start of the program: what has to be before its modules are loaded, and how they are.
 
-Python's own way is an exception, which ends the start with a traceback, or which a module that is
-being imported swallows. There is nothing to remove yet, so the process may end at once, as one in C
-does. Read next: `main`.
+Comes in: the process as its caller left it. Goes out: an exit code, at the end of `main`.
+Read next: `startup.code_cache`, `main`.
 """
 
 import gc
+import os
 import signal
+import sys
+from collections.abc import Callable
+
+import minibuild
+from minibuild.startup.code_cache import CodeCache
 
 _GARBAGE_AFTER = 100_000
 """Objects between two searches for garbage. Loading modules makes many and drops none, so the
@@ -15,9 +20,33 @@ usual 700 would have the collector look through all of them again and again."""
 
 def start() -> None:
     """Run the program; what the console script calls."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _end_by_interrupt()
     gc.set_threshold(_GARBAGE_AFTER)
+    keep = _use_code_cache()
     from minibuild.cli.main import entry
 
-    entry()
+    entry(at_end=keep)
+
+
+def _end_by_interrupt() -> None:
+    """Let Ctrl-C end the process at once, as it ends one in C: there is nothing to remove yet.
+
+    Python's own way is an exception, which ends the start with a traceback, or which a module that
+    is being imported swallows.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _use_code_cache() -> Callable[[], None]:
+    """Load modules from one file, beside the code of this package. Returns what to do at the end.
+
+    It has the modules of frontends as well, whose packages are called `minibuild_*`.
+    """
+    cached = minibuild.__spec__ and minibuild.__spec__.cached
+    if not cached:
+        return lambda: None
+    path = os.path.join(os.path.dirname(cached), f"modules.{sys.implementation.cache_tag}")
+    cache = CodeCache(path, "minibuild")
+    sys.meta_path.insert(0, cache)
+    return cache.keep

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.conftest import Builds
 
-MAX_MODULES = 262
+MAX_MODULES = 257
 LOGGING_MODULES = 15
 """`logging`, which dockerfile-parse imports, and what that loads."""
 NAMESPACE_MODULES = 3
