@@ -21,7 +21,13 @@ from minibuild.events import Report, Warned, serialised, silent
 from minibuild.exporter.export import export, packing_for
 from minibuild.exporter.options import check_outputs
 from minibuild.exporter.result import SolveResult
-from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
+from minibuild.frontend.bridge import (
+    Findings,
+    StoredNotes,
+    frontend_of,
+    frontend_request,
+    with_epoch,
+)
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import Frontend, FrontendResult, LocalContext, Warn, ignore_findings
 from minibuild.session.request import BuildRequest, BuildResult
@@ -99,7 +105,8 @@ class PreparedBuild(NamedTuple):
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
-        asked = frontend_request(self.request, self.definition)
+        notes = StoredNotes(self.context.worker.store.db)
+        asked = frontend_request(self.request, self.definition, notes)
         return self.frontend.convert(asked, self.sources.finder, warn)
 
 

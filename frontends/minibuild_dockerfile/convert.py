@@ -150,7 +150,7 @@ class Converted(NamedTuple):
 def read(request: FrontendRequest, warn: Warn = ignore_findings) -> Dockerfile:
     """The definition of a request; nothing is looked up yet. What stands above a mistake is
     checked before the mistake is raised."""
-    parsed, wrong = parse_up_to_error(request.source)
+    parsed, wrong = parse_up_to_error(request.source, request.notes)
     checks = _checks(parsed, request, warn)
     if wrong is not None:
         written.check_instructions(parsed.instructions, checks)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from minibuild.errors import SourceText, Span
+from minibuild.graph.frontend import NoNotes, Notes
 from minibuild.graph.spelling import nearest
 from minibuild.startup.regex import regex
 from minibuild_dockerfile.clause import Clause
@@ -40,13 +41,15 @@ _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 def parse(source: SourceText) -> ParsedFile:
     """Read a whole Dockerfile."""
-    parsed, error = parse_up_to_error(source)
+    parsed, error = parse_up_to_error(source, NoNotes())
     if error is not None:
         raise error
     return parsed
 
 
-def parse_up_to_error(source: SourceText) -> tuple[ParsedFile, DockerfileError | None]:
+def parse_up_to_error(
+    source: SourceText, notes: Notes
+) -> tuple[ParsedFile, DockerfileError | None]:
     """Like `parse`, but if an instruction is wrong: those above it, and the error.
 
     What cannot even be cut into instructions is raised.
@@ -64,7 +67,7 @@ def parse_up_to_error(source: SourceText) -> tuple[ParsedFile, DockerfileError |
             "the Dockerfile is in UTF-16", locate(1, 1), hint="save it in UTF-8, as editors can"
         )
     scanned = scan(source.text, locate)
-    splits = split_all(scanned.logical)
+    splits = split_all(scanned.logical, notes)
     if not splits:
         last = max(1, len(scanned.lines))
         raise DockerfileError(
@@ -119,7 +122,7 @@ def parse_trigger(trigger: str, span: Span) -> Instruction:
         return span
 
     scanned = scan(trigger, locate)
-    splits = split_all(scanned.logical)
+    splits = split_all(scanned.logical, NoNotes())
     if len(splits) != 1:
         raise DockerfileError(
             f'onbuild trigger should be a single expression: "{trigger}"',

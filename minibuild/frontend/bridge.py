@@ -1,19 +1,25 @@
 """Between a frontend and the engine: what a frontend is asked, and what its checks report.
 
 Comes in: a request and its definition. Goes out: a `FrontendRequest`, which holds all that a
-frontend may know, and findings as events. BuildKit calls this part the bridge, too.
+frontend may know, findings as events, and notes in the store. BuildKit calls this part the bridge,
+too.
 Read next: `builder`.
 """
 
+import time
+
+from minibuild.digest import Digest
 from minibuild.errors import SourceText
 from minibuild.events import Report, Warned
 from minibuild.frontend.definition import Definition
 from minibuild.frontend.loader import frontend_for
-from minibuild.graph.frontend import Finding, Frontend, FrontendRequest
+from minibuild.graph.frontend import Finding, Frontend, FrontendRequest, NoNotes, Notes
 from minibuild.graph.platform import host_platform
 from minibuild.session.request import BuildRequest
+from minibuild.store.database import Database
 
 _EPOCH = "SOURCE_DATE_EPOCH"
+_MOST_NOTES = 1000
 
 
 def frontend_of(request: BuildRequest, definition: Definition) -> Frontend:
@@ -25,7 +31,11 @@ def frontend_of(request: BuildRequest, definition: Definition) -> Frontend:
     return GraphFrontend(request.graphs)
 
 
-def frontend_request(request: BuildRequest, definition: Definition) -> FrontendRequest:
+def frontend_request(
+    request: BuildRequest,
+    definition: Definition,
+    notes: Notes = NoNotes(),  # noqa: B008
+) -> FrontendRequest:
     """What the frontend is asked."""
     host = host_platform()
     return FrontendRequest(
@@ -46,6 +56,7 @@ def frontend_request(request: BuildRequest, definition: Definition) -> FrontendR
         allow=request.allow,
         multi_platform=request.multi_platform,
         implicit_platform=not request.platforms,
+        notes=notes,
     )
 
 
@@ -55,6 +66,29 @@ def with_epoch(request: BuildRequest, seconds: int | None) -> BuildRequest:
     if seconds is not None:
         arguments[_EPOCH] = str(seconds)
     return request._replace(build_args=arguments)
+
+
+class StoredNotes(Notes):
+    """The table `notes` of the store, which holds the newest thousand."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def find(self, key: Digest) -> str | None:
+        row = self._db.execute("SELECT note FROM notes WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def keep(self, key: Digest, note: str) -> None:
+        with self._db.transaction() as tx:
+            tx.execute(
+                "INSERT OR REPLACE INTO notes (key, note, created) VALUES (?, ?, ?)",
+                (key, note, time.time()),
+            )
+            tx.execute(
+                "DELETE FROM notes WHERE created <"
+                " (SELECT created FROM notes ORDER BY created DESC LIMIT 1 OFFSET ?)",
+                (_MOST_NOTES - 1,),
+            )
 
 
 class Findings:

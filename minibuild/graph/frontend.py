@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, SourceText, Span, UsageError
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource, Ulimit
@@ -83,6 +84,29 @@ class Finding(NamedTuple):
     url: str = ""
 
 
+class Notes(Protocol):
+    """What a frontend found out in earlier builds, and what would take longer to find out again
+    than to look up. Any note may be missing at any time: none changes a result."""
+
+    def find(self, key: Digest) -> str | None:
+        """The note of that key."""
+        ...
+
+    def keep(self, key: Digest, note: str) -> None:
+        """Note something for later builds."""
+        ...
+
+
+class NoNotes(Notes):
+    """The notes of callers that keep none."""
+
+    def find(self, key: Digest) -> str | None:
+        return None
+
+    def keep(self, key: Digest, note: str) -> None:
+        pass
+
+
 class FrontendRequest(NamedTuple):
     """Everything a frontend may know.
 
@@ -110,6 +134,7 @@ class FrontendRequest(NamedTuple):
     allow: frozenset[str] = frozenset()
     multi_platform: bool = False
     implicit_platform: bool = False
+    notes: Notes = NoNotes()
 
 
 class Built(NamedTuple):

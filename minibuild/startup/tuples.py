@@ -42,6 +42,8 @@ _TEMPLATES = {template.__code__.co_argcount - 1: template.__code__ for template 
         _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r)),
     lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s:
         _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s)),
+    lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t:
+        _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t)),
     lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v:
         _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v)),
     lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v, w, x,

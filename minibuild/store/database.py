@@ -22,7 +22,7 @@ _TURN_S = 0.25
 
 _PAUSE_S = 0.005
 T = TypeVar("T")
-FORMAT = 2
+FORMAT = 3
 """Raised with each change of the tables; those that a store lacks are made when it is opened."""
 
 SCHEMA = (
@@ -89,6 +89,13 @@ SCHEMA = (
         key TEXT PRIMARY KEY,
         name TEXT NOT NULL,
         parts BLOB NOT NULL,       -- JSON, deflated
+        created REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS notes (  -- of frontends: see graph.frontend
+        key TEXT PRIMARY KEY,
+        note TEXT NOT NULL,
         created REAL NOT NULL
     ) WITHOUT ROWID
     """,
