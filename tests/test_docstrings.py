@@ -9,7 +9,7 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
+from tests.support.rules import holds_for
 
 CHECKOUT = Path(__file__).parent.parent
 HOMES = {"minibuild": CHECKOUT, "minibuild_dockerfile": CHECKOUT / "frontends"}
@@ -57,14 +57,14 @@ def leads_somewhere(name: str, path: Path) -> bool:
     return own is not None and "." not in name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+@holds_for(MODULES)
 def test_what_to_read_next_is_there(path: Path) -> None:
     """A name that was renamed is found by this test."""
     lost = [name for name in names(path) if not leads_somewhere(name, path)]
     assert not lost, f"no module is called {lost}"
 
 
-@pytest.mark.parametrize("path", PACKAGES, ids=lambda p: str(p.relative_to(CHECKOUT)))
+@holds_for(PACKAGES)
 def test_a_package_has_a_face(path: Path) -> None:
     """What comes in, what goes out, and where to begin; no placeholder."""
     text = docstring(path)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rules import holds_for
+
 CHECKOUT = Path(__file__).parent.parent
 MODULES = sorted(
     path.relative_to(CHECKOUT)
@@ -170,7 +172,7 @@ def imported(path: Path) -> frozenset[str]:
     return frozenset(imports(parse(path).body))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_imports_point_down(path: Path) -> None:
     """The listing of `minibuild/` can be read as a stack only if nobody reaches up."""
     here = unit(dotted(path))
@@ -228,7 +230,7 @@ def test_imports_go_round_nowhere() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_the_engine_does_not_know_frontends(path: Path) -> None:
     """One module finds them, by a name; no other imports or names any, at whatever time."""
     if path.parts[0] != "minibuild":
@@ -240,7 +242,7 @@ def test_the_engine_does_not_know_frontends(path: Path) -> None:
         assert not names, "loader finds frontends"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_heavy_modules_are_imported_where_used(path: Path) -> None:
     """Start-up time is part of the product. A module that itself is imported late may be heavy."""
     early = any(dotted(path) in imported_at_start(m) for m in MODULES if m != path)
@@ -250,7 +252,7 @@ def test_heavy_modules_are_imported_where_used(path: Path) -> None:
     assert not heavy, f"import {sorted(heavy)} inside the function that needs it"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_named_tuples_are_the_cheap_ones(path: Path) -> None:
     """Import that of `minibuild.startup.tuples`: one of typing is six times as dear to define."""
     if path == Path("minibuild/startup/tuples.py"):
@@ -261,7 +263,7 @@ def test_named_tuples_are_the_cheap_ones(path: Path) -> None:
             assert not dear, f"{dear} of {node.module}: import that of minibuild.startup.tuples"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_expressions_are_compiled_when_used(path: Path) -> None:
     """Those of all modules take 5 ms of each start, and a build asks a third of them."""
     for top in at_start(parse(path).body):
@@ -287,7 +289,7 @@ def test_few_modules_know_ctypes() -> None:
     assert {str(path) for path in MODULES if "ctypes" in imported(path)} == CTYPES
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_files_stay_small(path: Path) -> None:
     """One idea each, at most 400 lines, and a docstring that says which."""
     text = (CHECKOUT / path).read_text()
@@ -298,7 +300,7 @@ def test_files_stay_small(path: Path) -> None:
     assert not left_to_do, "a docstring that is to be written is none"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_functions_stay_small(path: Path) -> None:
     """At most 50 lines, docstring included."""
     for node in ast.walk(parse(path)):
@@ -313,7 +315,7 @@ READERS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if unit(dotted(p)) in READERS], ids=str)
+@holds_for([p for p in MODULES if unit(dotted(p)) in READERS])
 def test_documents_of_others_are_read_in_one_place(path: Path) -> None:
     """What `json.loads` gives may be of any type; see `oci.document`."""
     if path == Path("minibuild/oci/document.py"):
@@ -322,7 +324,7 @@ def test_documents_of_others_are_read_in_one_place(path: Path) -> None:
     assert not {"json.load", "json.loads"} & set(calls)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_one_module_writes_to_terminals(path: Path) -> None:
     """Text from outside must not get there but through a console; see `progress.console`."""
     text = (CHECKOUT / path).read_text()
@@ -334,7 +336,7 @@ def test_one_module_writes_to_terminals(path: Path) -> None:
             assert allowed or call not in line.replace("fingerprint(", ""), line
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@holds_for(MODULES)
 def test_the_environment_is_read_in_one_function(path: Path) -> None:
     """A library does what its arguments say; a caller may call `read_environment`."""
     if path == Path("minibuild/session/environment.py"):

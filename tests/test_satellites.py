@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.support.rules import holds_for
 from tests.test_layers import MODULES, at_start, dotted, imports, parse
 
 SATELLITES = {
@@ -57,7 +58,7 @@ def test_the_core_knows_one_door(satellite: str) -> None:
     assert doors <= {SATELLITES[satellite]}
 
 
-@pytest.mark.parametrize("path", core(), ids=str)
+@holds_for(core())
 def test_satellites_come_when_they_are_needed(path: Path) -> None:
     """No module of the core imports one when it is imported itself, but for the seam of outputs,
     which are loaded one by one."""
