@@ -9,7 +9,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.cli.build_flags import with_insight
@@ -106,21 +107,15 @@ def _ask(
     """Print what the definition offers, what checks find in it, or what would run."""
     from minibuild.cli.calls import answer
 
-    renderer = session.renderer(mode)
     cancelled = threading.Event()
     try:
-        with stopping(cancelled):
+        with stopping(cancelled), _shown(request, session, mode) as renderer:
             root = _known_root(session)
             written = answer(request, call, options, root, renderer, cancelled)
     except BuildError as error:
         from minibuild.cli.errors import show
 
-        renderer.close()
-        _show_warnings(renderer, request, mode, session)
         return show(error, session, places=_places(request))
-    finally:
-        renderer.close()
-    _show_warnings(renderer, request, mode, session)
     name = os.path.basename(request.file) or "Dockerfile"
     return written(session, _places(request).get(name, name))
 
@@ -138,29 +133,22 @@ def _build(request: BuildRequest, options: argparse.Namespace, session: Session,
         _remove(options.iidfile)  # a build that fails must not leave the id of an older one
     if os.path.isfile(options.report_file) and not os.path.islink(options.report_file):
         _remove(options.report_file)  # nor the page of one, if it fails before its first step
-    renderer = session.renderer(mode)
     began = time.monotonic()
     try:
-        result = _in_engine(request, options, session, renderer, mode)
+        with _shown(request, session, mode) as renderer:
+            result = _in_engine(request, options, session, renderer, mode)
     except BuildError as error:
         from minibuild.cli.errors import show
 
-        renderer.close()
-        _show_warnings(renderer, request, mode, session)
         if isinstance(error, StepFailed) and not (
             error.hint or request.keep_failed or options.builder
         ):
             error.hint = "--on-error=shell opens a shell in what the step left"
         code = show(error, session, failed=renderer.trace.failed, places=_places(request))
         if isinstance(error, StepFailed) and request.keep_failed:
-            from minibuild.cli.failed import look_around
-
-            look_around(session, shell=options.on_error == "shell")
+            _look_around(session, shell=options.on_error == "shell")
         return code
-    finally:
-        renderer.close()
     _write_files(options, result)
-    _show_warnings(renderer, request, mode, session)
     if mode == "quiet":
         # Behind an archive on standard output an id would be read as a part of it.
         archive = any(output.dest == "-" for output in request.outputs)
@@ -255,6 +243,20 @@ def _check_streams(request: BuildRequest, session: Session) -> None:
         )
 
 
+def _look_around(session: Session, *, shell: bool) -> None:
+    """Say what is kept, and open a shell if one is wanted and there is a terminal for it."""
+    if not (shell and sys.stdin.isatty() and sys.stdout.isatty()):
+        session.tell("what the step left is kept:  minibuild run --failed sh")
+        if shell:
+            session.tell("no shell was opened: standard input and output are no terminal")
+        return
+    session.tell("a shell in what the step left; the build goes on nowhere, `exit` ends it")
+    from minibuild.cli.catalogue import load
+
+    command = load("run")
+    command.run(command.parser().options(["--failed", "sh"]), session)
+
+
 # --- what is left behind ------------------------------------------------------------------------
 
 
@@ -311,15 +313,20 @@ def _places(request: BuildRequest) -> dict[str, str]:
     return {os.path.basename(path): os.path.relpath(path)}
 
 
-def _show_warnings(renderer: Renderer, request: BuildRequest, mode: Mode, session: Session) -> None:
-    if mode in ("quiet", "rawjson") or not renderer.trace.warnings:
-        return
-    from minibuild.cli.warnings import warning_lines
+@contextmanager
+def _shown(request: BuildRequest, session: Session, mode: Mode) -> Iterator[Renderer]:
+    """What shows the progress of the block; and behind it the warnings, however it ends."""
+    renderer = session.renderer(mode)
+    try:
+        yield renderer
+    finally:
+        renderer.close()
+        if mode not in ("quiet", "rawjson") and renderer.trace.warnings:
+            from minibuild.cli.warnings import warning_lines
 
-    for line in warning_lines(
-        renderer.trace.warnings, details=session.debug, places=_places(request)
-    ):
-        session.tell(line)
+            found, places = renderer.trace.warnings, _places(request)
+            for line in warning_lines(found, details=session.debug, places=places):
+                session.tell(line)
 
 
 COMMANDS = {"build": Command(with_insight, run)}

@@ -38,18 +38,17 @@ def _context(
     """An open store, and progress that is shown until the block ends."""
     domains = [parse_reference(asked.ref).domain] if asked.ref else []
     access, cancelled = access_of(options, session.environment, domains), threading.Event()
-    renderer = session.renderer("quiet" if options.quiet else options.progress)
-    try:
-        with stopping(cancelled), open_store(session) as worker:
-            from minibuild.events import serialised
-            from minibuild.session.request import BuildRequest
-            from minibuild.worker.context import open_context
+    with (
+        session.progress(options) as report,
+        stopping(cancelled),
+        open_store(session) as worker,
+    ):
+        from minibuild.session.request import BuildRequest
+        from minibuild.worker.context import open_context
 
-            request, report = BuildRequest(registries=access), serialised(renderer)
-            with open_context(worker, request, {}, report, cancelled) as build:
-                yield build
-    finally:
-        renderer.close()
+        request = BuildRequest(registries=access)
+        with open_context(worker, request, {}, report, cancelled) as build:
+            yield build
 
 
 def _known(worker: "Worker") -> list[str]:

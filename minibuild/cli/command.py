@@ -16,6 +16,7 @@ from minibuild.session.environment import Environment
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from minibuild.events import Report
     from minibuild.progress.select import Mode, Renderer
 
 
@@ -69,6 +70,18 @@ class Session(NamedTuple):
 
         colours = self.coloured(self.stderr)
         return choose(mode, self.stderr, self.environment.term, colours=colours)
+
+    @contextmanager
+    def progress(self, options: argparse.Namespace) -> Iterator["Report"]:
+        """What shows the progress of work until the block ends, as the flags of `add_progress`
+        say. May be called from several threads."""
+        from minibuild.events import serialised
+
+        renderer = self.renderer("quiet" if options.quiet else options.progress)
+        try:
+            yield serialised(renderer)
+        finally:
+            renderer.close()
 
     def flush(self) -> None:
         """Write what is held back of the result."""

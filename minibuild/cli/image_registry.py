@@ -17,7 +17,7 @@ from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.cli.table import short_id
 from minibuild.errors import UsageError
-from minibuild.events import Report, serialised
+from minibuild.events import Report
 from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import for_platform
 from minibuild.linux.signals import stopping
@@ -42,14 +42,9 @@ def _line(
     """The registries as this session reaches them; progress is shown until the block ends."""
     access = access_of(options, session.environment, {name.domain for name in names})
     cancelled = threading.Event()
-    renderer = session.renderer("quiet" if options.quiet else options.progress)
-    try:
-        with stopping(cancelled):
-            report = serialised(renderer)
-            registry = Registry(access, patient(cancelled, access.stall_s, report))
-            yield RegistryConnection(registry, report, cancelled)
-    finally:
-        renderer.close()
+    with session.progress(options) as report, stopping(cancelled):
+        registry = Registry(access, patient(cancelled, access.stall_s, report))
+        yield RegistryConnection(registry, report, cancelled)
 
 
 def _add_common(made: Parser) -> None:
