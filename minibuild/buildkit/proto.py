@@ -10,7 +10,9 @@ The file `ops.proto` has the messages of LLB. Read next: `encode`.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from minibuild.errors import UsageError
@@ -20,8 +22,10 @@ _TOKEN = regex(r'//[^\n]*|"([^"]*)"|([\w.]+|[{}();=<>,])')
 _SCALARS = ("double", "float", "int64", "uint64", "int32", "bool", "string", "bytes", "uint32")
 
 
+@cache
 def messages(*names: str) -> Mapping[str, Any]:
-    """The message classes of .proto files, which may use each other's types.
+    """The message classes of .proto files, which may use each other's types. Each set is made once:
+    that takes as long as it takes to write a definition.
 
     The names are those of the files without the suffix. Keys are names of messages without their
     package. Raises `UsageError` if the library is not installed.
@@ -40,7 +44,7 @@ def messages(*names: str) -> Mapping[str, Any]:
         pool.AddSerializedFile(_File(f"{name}.proto", text).parsed().SerializeToString())
         for message in pool.FindFileByName(f"{name}.proto").message_types_by_name.values():
             classes[message.name] = _class_of(message)
-    return classes
+    return MappingProxyType(classes)
 
 
 def _class_of(message: Any) -> Any:

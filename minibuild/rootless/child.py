@@ -7,19 +7,32 @@ Read next: `enter`, for the command line.
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from minibuild.errors import BuildError
 
 if TYPE_CHECKING:
     from minibuild.events import Event
     from minibuild.linux.rpc import Callee
 
 
-def main(number: int) -> int:
-    """Serve one build on the channel with this number."""
-    from minibuild.errors import BuildError
+def run(number: int, loads: str) -> NoReturn:
+    """Load a module, serve one build on the channel with this number, and end the process. What the
+    build had open is closed by then, and to take the interpreter apart would take longer."""
+    code = BuildError.exit_code
+    try:
+        code = _serve(number, loads)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _serve(number: int, loads: str) -> int:
     from minibuild.linux.channel import Channel
     from minibuild.linux.rpc import Callee
     from minibuild.linux.signals import stopping
@@ -28,8 +41,7 @@ def main(number: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The caller may ignore them.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.set_inheritable(number, False)
-    import minibuild.builder  # noqa: F401 (some callers start this before they have a build)
-
+    import_module(loads)  # Some callers start this before they have a build.
     callee = Callee(Channel(number))
     call = callee.next()
     if call is None:

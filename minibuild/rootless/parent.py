@@ -17,9 +17,9 @@ from minibuild.session.request import BuildRequest, BuildResult
 
 _CHILD = """\
 import sys
-number, *sys.path = sys.argv[1:]
-from minibuild.rootless.child import main
-sys.exit(main(int(number)))
+number, loads, *sys.path = sys.argv[1:]
+from minibuild.rootless.child import run
+run(int(number), loads)
 """
 
 
@@ -27,20 +27,25 @@ def build_in_child(
     request: BuildRequest, *, root: str, report: Report, cancelled: threading.Event
 ) -> BuildResult:
     """Do one build on the store in `root`: `builder.run_build`, from outside the namespace."""
-    return BuildChild().build(request, root=root, report=report, cancelled=cancelled)
+    child = BuildChild()
+    try:
+        return child.build(request, root=root, report=report, cancelled=cancelled)
+    finally:
+        child.close()
 
 
 class BuildChild:
-    """A process that waits for its one build, with all modules loaded. Call `build` or `close`."""
+    """A process that waits for its one build. `loads` is a module that it imports meanwhile, with
+    all that builds need. Call `close` at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, loads: str = "minibuild.builder") -> None:
         from subprocess import DEVNULL, Popen
 
         ours, theirs = pair()
         try:
             self._process = Popen(
                 # The modules of the caller, and none that happen to be in the current directory.
-                [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), *sys.path],
+                [sys.executable, "-P", "-c", _CHILD, str(theirs.fileno()), loads, *sys.path],
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
                 # Ctrl-C is for the caller, who then closes the channel.
@@ -66,8 +71,6 @@ class BuildChild:
                 "the process that ran the build died",
                 hint="was it killed, or out of memory? `minibuild doctor` checks this machine",
             ) from error
-        finally:
-            self.close()
 
     def waits(self) -> bool:
         """Whether it is still there."""

@@ -140,7 +140,7 @@ class Builder:
 
     def end(self, build: "Build") -> None:
         """A build has ended. Its progress can be asked for a while longer."""
-        self.children.prepare()
+        self.children.prepare_soon()
         ref = build.asked.Ref
         if not build.asked.Internal:
             self.history.end(record_of(build), build.status, build.made)
@@ -314,8 +314,8 @@ class Build:
         self, prepared: Prepared, request: BuildRequest, outputs: Sequence[Output]
     ) -> BuildResult:
         request = request._replace(outputs=tuple(outputs) or (Output("cacheonly"),))
+        child = self.builder.children.take()
         try:
-            child = self.builder.children.take()
             return child.build(
                 request, root=self.builder.root, report=self.status, cancelled=self.cancelled
             )
@@ -324,6 +324,8 @@ class Build:
                 error.source = prepared.sources.get(error.span.file)
             definition = prepared.definition if prepared.request.graphs else None
             raise failure_of(error, self.status.failed, definition) from None
+        finally:
+            self.builder.children.give_back(child)
 
     # --- its outputs ---
 

@@ -6,34 +6,63 @@ Read next: `rootless.parent`.
 """
 
 import threading
+from collections.abc import Callable
 
 from minibuild.rootless.parent import BuildChild
 
+_LOADS = "minibuild.serve.loaded"
+
 
 class Children:
-    """The process that waits. Others are started when it is taken."""
+    """The process that waits. Others are started when it is taken. No client waits for the start of
+    a process that it does not need, nor for the end of one that it has the answer of."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: BuildChild | None = None
         self._closed = False
+        self._at_work: set[threading.Thread] = set()
 
     def prepare(self) -> None:
         """Start a process, unless one waits."""
         with self._lock:
             if self._waiting is None and not self._closed:
-                self._waiting = BuildChild()
+                self._waiting = BuildChild(_LOADS)
+
+    def prepare_soon(self) -> None:
+        """The same in a thread."""
+        self._soon(self.prepare)
 
     def take(self) -> BuildChild:
         """A process for one build."""
         with self._lock:
             waiting, self._waiting = self._waiting, None
-        return waiting if waiting is not None and waiting.waits() else BuildChild()
+        return waiting if waiting is not None and waiting.waits() else BuildChild(_LOADS)
+
+    def give_back(self, child: BuildChild) -> None:
+        """Let a process end, whose build is done."""
+        self._soon(child.close)
 
     def close(self) -> None:
-        """End the one that waits."""
+        """End all of them."""
         with self._lock:
             self._closed = True
             waiting, self._waiting = self._waiting, None
+            at_work = list(self._at_work)
         if waiting is not None:
             waiting.close()
+        for thread in at_work:
+            thread.join()
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._at_work.discard(thread)
+
+        thread = threading.Thread(target=run, daemon=True)
+        with self._lock:
+            self._at_work.add(thread)
+            thread.start()

@@ -25,18 +25,18 @@ class KeptFolders:
         os.makedirs(path, 0o700, exist_ok=True)
 
     @contextmanager
-    def folder(self, shared_key: str, name: str, *, once: bool = False) -> Iterator[str]:
-        """A folder for what the client calls `name`, as it was left by the last build. Clients
-        without a key, such as buildctl, share one for each name, as they do in BuildKit."""
-        key = digest_strings([shared_key, name]).partition(":")[2]
-        place = os.path.join(self._path, f"once-{os.urandom(8).hex()}" if once else key)
+    def folder(self, *key: str, once: bool = False) -> Iterator[str]:
+        """A folder for a client's key and what it calls the folder, as the last build left it.
+        Clients without a key, such as buildctl, share one for each name, as they do in BuildKit."""
+        name = digest_strings(key).partition(":")[2]
+        place = os.path.join(self._path, f"once-{os.urandom(8).hex()}" if once else name)
         os.makedirs(place, 0o700, exist_ok=True)
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                with self.folder(shared_key, name, once=True) as other:
+                with self.folder(*key, once=True) as other:
                     yield other
                 return
             os.utime(place)

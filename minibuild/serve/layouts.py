@@ -27,16 +27,20 @@ _STAT, _DATA, _COMMIT = range(3)
 _CHUNK_BYTES = 1 << 20
 _DOCUMENT_BYTES = 4 << 20
 _LAYOUT = "oci-layout://"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def fetch_contexts(build: "Build", addresses: Mapping[str, str]) -> dict[str, str]:
-    """Contexts that are `oci-layout://STORE:TAG@DIGEST` of the client, in our folder. Returns their
-    addresses here. Raises `Failure`."""
+    """Contexts that are `oci-layout://STORE:TAG@DIGEST` of the client, in folders that are kept:
+    what has a digest is the same for all. Returns their addresses here. Raises `Failure`."""
     found = {}
+    with open(_BOOT_ID) as file:  # After a crash a file may lack what was written to it.
+        boot = file.read()
     for name, address in addresses.items():
         store, _, digest = address.removeprefix(_LAYOUT).partition("@")
         store = f"oci:{store.partition(':')[0]}"
-        folder = fetch_layout(build.session, store, digest, build.folder)
+        place = build.resources.enter_context(build.builder.folders.folder("image", boot, digest))
+        folder = fetch_layout(build.session, store, digest, place)
         found[name] = f"{_LAYOUT}{folder}@{digest}"
     return found
 

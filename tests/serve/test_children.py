@@ -12,8 +12,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[BuildChild]:
     found: list[BuildChild] = []
 
     class Noted(BuildChild):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, loads: str) -> None:
+            super().__init__(loads)
             found.append(self)
 
     monkeypatch.setattr("minibuild.serve.children.BuildChild", Noted)
@@ -47,3 +47,13 @@ def test_none_waits_after_the_end(made: list[BuildChild]) -> None:
     children.close()
     children.prepare()
     assert len(made) == 1 and not made[0].waits()
+
+
+def test_the_end_waits_for_those_that_end(made: list[BuildChild]) -> None:
+    children = Children()
+    taken = [children.take(), children.take()]
+    for child in taken:
+        children.give_back(child)
+    children.prepare_soon()
+    children.close()
+    assert not any(child.waits() for child in made)
