@@ -120,6 +120,10 @@ Copied = Callable[[str], bool]
 _REPORT_EVERY = 256
 
 
+class NoMore(Exception):
+    """Raised by a sink that takes no more of a copy: its plan ends there."""
+
+
 class Sink(Protocol):
     """Takes entries. An entry is written before the next one is planned, for a plan looks at what
     is there already."""
@@ -137,7 +141,7 @@ class Sink(Protocol):
 
     def put(self, entry: Planned, found: "FoundFile | None" = None) -> None:
         """Take one entry. `found` is the file of the source that it stands for; a directory that is
-        made on the way has none."""
+        made on the way has none. Raises `NoMore`."""
 
     def settle(self) -> None:
         """Finish what was put so far: nothing of it is left undone."""

@@ -26,6 +26,7 @@ from minibuild.oci.model import Compression
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
+    from minibuild.fileop.share import Share
     from minibuild.fileop.update import Earlier
     from minibuild.layer.patch import PatchWriter
     from minibuild.linux.recorded import Records
@@ -36,7 +37,7 @@ Form = Literal["tree", "layer", "both"]
 class CopyJob(NamedTuple):
     """What to copy, and what to make of it. `watched`: the fingerprints of what is read are wanted,
     too. `inventory` is where the table of what was put goes ("": it is not wanted), and `earlier`
-    what came of the same copy the last time."""
+    what came of the same copy the last time. With a `share`, only that of it."""
 
     copies: tuple[Copy, ...]
     form: Form
@@ -45,6 +46,7 @@ class CopyJob(NamedTuple):
     watched: bool = False
     inventory: str = ""
     earlier: "Earlier | None" = None
+    share: "Share | None" = None
 
 
 class Places(NamedTuple):
@@ -146,6 +148,12 @@ def _put(
             from minibuild.fileop.inventory import InventorySink
 
             sink = stack.enter_context(InventorySink(job.inventory, sink, layer))
+        if job.share is not None:
+            from minibuild.fileop.share import ShareSink
+
+            assert tree is not None
+            sink = ShareSink(job.share, sink, tree, tally)
+            tally = Tally(None, hooks.cancelled)  # The sink counts.
         names = any(one.chown for one in job.copies) and has_names(owners_fd)
         for one in job.copies:
             owner = lookup_owner(owners_fd, one.chown, names=names) if one.chown else None

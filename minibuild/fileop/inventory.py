@@ -19,7 +19,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 from zlib import crc32
@@ -271,6 +271,22 @@ def keep(making: str, folder: str, name: str) -> None:
         os.rename(making, os.path.join(folder, name))
     except OSError:
         discard(making)  # It is a hint: the copy is whole without.
+
+
+def join(tables: Sequence[str]) -> None:
+    """Put the tables of the shares of a copy behind each other, into the first; they have no tar.
+    Raises `OSError` if one is not there: then the first is not whole."""
+    with open(tables[0], "r+b") as whole:
+        count = 0
+        for path in tables:
+            with open(path, "rb") as table:
+                count += _START.unpack(table.read(_START.size))[1]
+                if path != tables[0]:
+                    whole.seek(0, os.SEEK_END)
+                    while data := table.read(1 << 20):
+                        whole.write(data)
+        whole.seek(0)
+        whole.write(_START.pack(_MAGIC, count, 0))
 
 
 def discard(making: str) -> None:

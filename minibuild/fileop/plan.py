@@ -16,9 +16,19 @@ Read next: `tree` and `layer`.
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import Archive, Entry, Planned, Sink, SourceTree, Tally, made_directory
+from minibuild.fileop.api import (
+    Archive,
+    Entry,
+    NoMore,
+    Planned,
+    Sink,
+    SourceTree,
+    Tally,
+    made_directory,
+)
 from minibuild.fileop.dest import Destination, check_replaceable
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
@@ -94,6 +104,18 @@ def put_copy(
     if not copy.rules.make_dest:
         _insist_on_parent(copy, dest)
     sink.begin(copy)
+    with suppress(NoMore):
+        _put_picks(selection, dest, sink, tally, owner)
+
+
+def _put_picks(
+    selection: Selection,
+    dest: Destination,
+    sink: Sink,
+    tally: Tally,
+    owner: tuple[int, int] | None,
+) -> None:
+    copy, tree = selection.copy, selection.tree
     for pick in selection.picks():
         sink.enter(pick)
         if pick.is_dir:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 
 from minibuild.cache.results import DiffRow
-from minibuild.graph.op import File
+from minibuild.graph.op import File, Mkdir
 from minibuild.linux.beneath import lstat
 from minibuild.linux.descriptors import closing_fd
 from minibuild.solver.keys import ReadyVertex
@@ -20,16 +20,19 @@ from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
 
-def copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], bool]:
-    """Tells whether a path was put there by the run of copies just below this one."""
-    copies, base = 0, ready.base
+def copied_before(build: BuildContext, ready: ReadyVertex) -> Callable[[str], bool] | None:
+    """Tells whether a path was put there by the run of copies just below this one; None if there
+    are none."""
+    ops, base = list[File](), ready.base
     below = ready.vertex.inputs[0] if ready.vertex.inputs else None
     while below is not None and isinstance(below.op, File):
-        copies += 1
+        ops.append(below.op)
         below = below.inputs[0] if below.inputs else None
+    if all(isinstance(action, Mkdir) for op in ops for action in op.actions):
+        return None
 
     def copied(path: str) -> bool:
-        rows = [build.worker.diffs.get(key) for key in base[len(base) - copies :]]
+        rows = [build.worker.diffs.get(key) for key in base[len(base) - len(ops) :]]
         return any(_is_new(build.worker, row, path) for row in rows)
 
     return copied

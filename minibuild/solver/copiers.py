@@ -2,12 +2,13 @@
 
 Comes in: jobs from many threads. Goes out: `CopyResult`. Walking, hashing and copying small files
 holds the interpreter lock between two system calls, so one thread does it here, and others give
-their jobs to whichever server is idle. Read next: `copy_server`.
+their jobs to whichever server is idle. A job that comes alone is shared with the idle servers, if
+it has many files. Read next: `copy_server`, `fileop.share`.
 """
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -55,15 +56,61 @@ class Copiers:
         finally:
             self._give_back(None)
 
-    def do(self, job: CopyJob, places: Places, content: ContentStore, hooks: Hooks) -> CopyResult:
-        """Do a job, here or elsewhere. Raises what `fileop.copy.copy` raises."""
-        server = self._take(elsewhere=bool(self._servers) and _can_go(job, places, hooks))
+    def do(
+        self,
+        job: CopyJob,
+        places: Places,
+        content: ContentStore,
+        hooks: Hooks,
+        *,
+        shared: bool = False,
+    ) -> CopyResult:
+        """Do a job, here or elsewhere. Raises what `fileop.copy.copy` raises, and `Unplannable` if
+        it was shared and cannot be: then it is to be done again, not `shared`, on a new tree."""
+        can_go = bool(self._servers) and _can_go(job, places, hooks)
+        if shared and can_go and job.form == "tree" and (helpers := self._take_all()):
+            try:
+                return self._share(job, places, content, hooks, helpers)
+            finally:
+                for helper in (None, *helpers):
+                    self._give_back(helper)
+        server = self._take(elsewhere=can_go)
         try:
             if server is None:
                 return copy(job, places, content, hooks)
             return server.do(job, places, content, hooks)
         finally:
             self._give_back(server)
+
+    def _take_all(self) -> "list[CopyServer]":
+        """This process and all servers, if none of them has a job; else nothing."""
+        with self._changed:
+            if not self._here_is_free or len(self._idle) < len(self._servers):
+                return []
+            self._here_is_free, taken, self._idle = False, self._idle, []
+            return taken
+
+    def _share(
+        self,
+        job: CopyJob,
+        places: Places,
+        content: ContentStore,
+        hooks: Hooks,
+        helpers: "Sequence[CopyServer]",
+    ) -> CopyResult:
+        """Do a job in several processes, if it has so many files."""
+        from minibuild.fileop.share import Share, shares_of
+
+        (one,) = job.copies if len(job.copies) == 1 else (None,)
+        shares: Sequence[Share] = ()
+        # Without privileges a process cannot write into a directory that another one has closed.
+        if one is not None and os.geteuid() == 0:
+            shares = shares_of(one, places.sources[one.input], 1 + len(helpers))
+        if len(shares) < 2:
+            return copy(job, places, content, hooks)
+        from minibuild.solver.shared_copy import share_copy
+
+        return share_copy(job, shares, places, content, hooks, helpers)
 
     def _take(self, *, elsewhere: bool) -> "CopyServer | None":
         with self._changed:

@@ -91,9 +91,14 @@ class FileRunner:
                 # The tree is written below.
             else:
                 return self._add(work, done), done
-        return self._write_tree(work)
+        try:
+            return self._write_tree(work, shared=last is None)
+        except Unplannable:
+            if last is not None:
+                raise
+            return self._write_tree(work)
 
-    def _write_tree(self, work: "_Work") -> tuple[DiffKey, CopyResult]:
+    def _write_tree(self, work: "_Work", *, shared: bool = False) -> tuple[DiffKey, CopyResult]:
         """The same as a new snapshot, and as a layer at once if an output wants that."""
         worker, parent = self._build.worker, work.parent
         form: Form = "both" if work.ready.vertex.digest in self._plan.layered else "tree"
@@ -107,7 +112,7 @@ class FileRunner:
             with worker.snapshots.tree(active, readonly=False) as root_fd:
                 owners = worker.snapshots.owners(active)
                 places = work.places._replace(root_fd=root_fd, owners=owners)
-                done = self._do(work._replace(places=places), form)
+                done = self._do(work._replace(places=places), form, shared=shared)
             worker.snapshots.commit(active)
         except BaseException:
             worker.snapshots.remove(active)
@@ -122,9 +127,9 @@ class FileRunner:
             worker.layers.keep_patch(key, work.patch)
         return key
 
-    def _do(self, work: "_Work", form: Form) -> CopyResult:
-        """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted, or if
-        the last copy is of no use."""
+    def _do(self, work: "_Work", form: Form, *, shared: bool = False) -> CopyResult:
+        """Carry out the actions. Raises `Unplannable` if the layer was all that was wanted, if the
+        last copy is of no use, or if it cannot be `shared` by several processes."""
         build, (ready, op, places, *_) = self._build, work
         progress = build.progress(ready.vertex.digest)
         count = progress.counter("packing" if form == "layer" else "copying", "files")
@@ -139,7 +144,7 @@ class FileRunner:
             if self._plan.packing is not None:
                 compression, level, _ = self._plan.packing
                 job = job._replace(compression=compression, level=level)
-            done = self._copiers.do(job, places, build.worker.content, hooks)
+            done = self._copiers.do(job, places, build.worker.content, hooks, shared=shared)
             if done.layer is not None:
                 remember(build.worker.content, done.layer)
             return done

@@ -169,10 +169,25 @@ class Solver:
 
         copiers = Copiers()
         stack.callback(copiers.close)
-        copiers.start_servers(self._jobs, sum(map(_copies_much, waiting)))
+        at_once = sum(map(_copies_much, waiting))
+        if at_once < 2 and any(map(self._reads_many, left)):
+            at_once = self._jobs  # Its files are shared.
+        copiers.start_servers(self._jobs, at_once)
         steps = Steps(self._build, self._sources, self._lookup, plan(), copiers)
         stack.callback(steps.close)
         return lambda declined, done: steps.do(ReadyVertex.of(declined.vertex, done), declined.hint)
+
+    def _reads_many(self, vertex: Vertex) -> bool:
+        """Whether a vertex that is not done copies from a context with many files."""
+        if not isinstance(vertex.op, File) or vertex.digest in self.reached():
+            return False
+        from minibuild.fileop.share import has_many
+
+        inputs = [
+            vertex.inputs[r.input] for r in readers(vertex.op) if r.input < len(vertex.inputs)
+        ]
+        names = {one.op.name for one in inputs if one and isinstance(one.op, LocalSource)}
+        return any(has_many(self._build.directories.get(name, "")) for name in names)
 
     def _refuse_to_run(self, left: Sequence[Vertex]) -> None:
         """Raise `NamespaceRefused` if a step is certain to run."""

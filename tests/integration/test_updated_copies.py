@@ -76,3 +76,16 @@ def test_a_copy_that_only_fills_the_cache_is_packed_when_it_is_wanted(
     found, whole = builds.image(str(context)), builds.image(str(context), "--no-cache")
     assert found.files == whole.files
     assert found.text("many/a/03") + found.text("many/b/new") == "changed 0\nchanged 1\n"
+
+
+def test_a_shared_copy_is_done_again_by_one_process_for_a_file_with_names_far_apart(
+    builds: Builds, project: Callable[[Mapping[str, str]], str]
+) -> None:
+    text = "FROM busybox\nWORKDIR /many\nCOPY . .\nRUN stat -c '%h %Y' d/0000 d/x > /out\n"
+    context = Path(project({f"d/{n:04}": "" for n in range(4100)} | {"Dockerfile": text}))
+    os.link(context / "d/0000", context / "d/x")
+    for path in sorted(context.rglob("*"), reverse=True):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    builds.cli("build", "-o=type=cacheonly", str(context))
+    assert builds.image(str(context)).text("out") == "2 1600000000\n" * 2
+    assert builds.leftovers() == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import Cancelled, DefinitionError, HostError
+from minibuild.fileop import share
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import content_digests
 from minibuild.fileop.copy import CopyJob, CopyResult, Form, Hooks, Places
@@ -243,3 +244,43 @@ def test_no_server_where_nothing_is_done_at_once(jobs: int, at_once: int) -> Non
     copiers = Copiers()
     copiers.start_servers(jobs, at_once)
     assert copiers._servers == []
+
+
+@pytest.fixture
+def copiers() -> Iterator[Copiers]:
+    made = Copiers()
+    made.start_servers(4, 4)
+    yield made
+    made.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="copies are shared with privileges only")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+def test_a_job_that_is_shared(
+    copiers: Copiers, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "_LEAST_FILES", 100)
+    many = {f"{n // 40}/{n:03}": f"{n}" for n in range(400)}
+    make(str(tmp_path / "from"), {**many, "9/last": "= 9/399"})
+    content, told = ContentStore(store), list[tuple[int, int]]()
+    hooks = Hooks(lambda *counts: told.append(counts))
+    source_fd = os.open(tmp_path / "from", os.O_RDONLY)
+    source = SourceTree(source_fd, local=True)
+    alone, shared, again = (Target(tmp_path / name) for name in ("alone", "shared", "again"))
+    tables = [store.ingest_path() for _ in range(3)]
+
+    def run(target: Target, table: str, *, shared: bool) -> CopyResult:
+        job = CopyJob((COPY,), "tree", watched=True, inventory=table)
+        return copiers.do(job, Places(target.fd, None, {3: source}), content, hooks, shared=shared)
+
+    whole = run(alone, tables[0], shared=False)
+    assert run(shared, tables[1], shared=True) == whole
+    assert shared.look() == alone.look()
+    assert told[-1] == (401, 1090)
+    assert sum(os.path.exists(table) for table in tables) == 2
+    # A name in the first share of a file that is in the last one: it has to be done alone.
+    os.link(tmp_path / "from/9/399", tmp_path / "from/0/000-too")
+    with pytest.raises(Unplannable):
+        run(again, tables[2], shared=True)
+    assert not os.path.exists(tables[2]) and len(os.listdir(store.path("ingest"))) == 2
+    os.close(source_fd)
