@@ -71,6 +71,7 @@ class BuildOptions(CallOptions, total=False):
     target: str
     build_args: Mapping[str, str]
     contexts: Mapping[str, Context]
+    context_subdir: str
     labels: Mapping[str, str]
     annotations: Several[str]
     squash: bool

@@ -333,6 +333,7 @@ READERS: Mapping[str, Reader] = {
     "target": _text,
     "build_args": _mapping,
     "contexts": _mapping,
+    "context_subdir": _text,
     "labels": _mapping,
     "annotations": _annotations,
     "squash": _switch,

@@ -41,12 +41,14 @@ MAX_ENTRIES = 5_000_000
 
 
 class Wanted(NamedTuple):
-    """What is asked of a client's folder: its name, and which paths of it."""
+    """What is asked of a client's folder: its name, and which paths of it; with `again` also files
+    that look like those which were received before."""
 
     name: str
     paths: Sequence[str] = ()
     exclude: Sequence[str] = ()
     include: Sequence[str] = ()
+    again: bool = False
 
     def metadata(self) -> list[tuple[str, str]]:
         """The words of the call. Values that are not ASCII are escaped, all of their key."""
@@ -70,15 +72,22 @@ class Receiver:
     Nothing is written outside of the folder, whatever the paths are: each has to be relative,
     without `..`, in a directory that was listed before, and is made by a cursor that follows no
     symlink. A file takes no more bytes than its entry says. What the folder has more is removed, or
-    kept with `keeps_others`.
+    kept with `keeps_others`. A file whose size, mode and time are those of the file here is not
+    asked for, unless all are to be sent `again`.
     """
 
     def __init__(
-        self, cursor: Cursor, ask: Callable[..., None], *, keeps_others: bool = False
+        self,
+        cursor: Cursor,
+        ask: Callable[..., None],
+        *,
+        keeps_others: bool = False,
+        again: bool = False,
     ) -> None:
         self._cursor = cursor
         self._ask = ask
         self._keeps_others = keeps_others
+        self._again = again
         self._entries: list[Any] = []
         self._directories: dict[str, set[str]] = {"": set()}
         self._files: dict[str, int] = {}
@@ -131,7 +140,7 @@ class Receiver:
             self._links.append(entry)
         elif kind == 0:
             self._files[entry.path] = number
-            if not _is_here(fd, name, entry):
+            if self._again or not _is_here(fd, name, entry):
                 self._wanted[number] = _Incoming(directory, name, entry)
                 self._ask(type=REQ, ID=number)
         # Sockets, pipes and devices are no part of a context.

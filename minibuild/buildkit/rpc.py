@@ -22,6 +22,7 @@ CANCELLED = 1
 NOT_FOUND = 5
 ALREADY_EXISTS = 6
 UNIMPLEMENTED = 12
+UNAVAILABLE = 14
 
 
 def check_installed(*packages: str) -> None:

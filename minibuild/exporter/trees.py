@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from minibuild.errors import Cancelled
+from minibuild.errors import Cancelled, UsageError
 from minibuild.exporter.local import export_local
 from minibuild.exporter.options import TreeOptions, tree_options
 from minibuild.exporter.output import Exported, OutputContext
@@ -45,6 +45,7 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
     options = tree_options(output, target.epoch)
     dest = os.fspath(output.dest) or "."
     with trees_of(target, options.platform_split) as trees:
+        _refuse_overlap(target, trees)
         for tree in _with_attestations(target, options, trees):
             done = export_local(
                 tree,
@@ -56,6 +57,24 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
             for left_out in done.skipped:
                 target.progress.remark(left_out)
     return Exported()
+
+
+def _refuse_overlap(target: OutputContext, trees: Sequence[Tree]) -> None:
+    """Raise `UsageError` if one folder would have to hold files of one name for two platforms."""
+    if len(trees) < 2 or trees[0].folder:
+        return
+    owners: dict[str, str] = {}
+    for built, tree in zip(target.solved.images, trees, strict=True):
+        platform = str(built.platform)
+        for path in walk(tree.fd):
+            if stat.S_ISDIR(os.lstat(f"/proc/self/fd/{tree.fd}/{path}").st_mode):
+                continue
+            if path in owners:
+                raise UsageError(
+                    f"cannot overwrite {path} from {owners[path]} with that from {platform}",
+                    hint="leave out platform-split=false: each platform gets a folder of its own",
+                )
+            owners[path] = platform
 
 
 def export_tarball(target: OutputContext, output: Output) -> Exported:

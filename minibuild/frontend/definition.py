@@ -52,9 +52,10 @@ def read_definition(request: BuildRequest) -> Definition:
     contexts = {name: _named(name, value, directories) for name, value in request.contexts.items()}
     main: Context
     if is_remote(request.context):
-        main = RemoteContext(request.context)
+        main = RemoteContext(request.context, subdir=request.context_subdir)
     elif os.path.isfile(request.context):
-        main = _archive("context", request.context, directories)
+        archive = _archive("context", request.context, directories)
+        main = archive._replace(subdir=request.context_subdir)
     else:
         return _read_local(request, contexts, directories)
     name = os.path.basename(request.file) or DOCKERFILE

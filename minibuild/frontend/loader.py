@@ -5,7 +5,8 @@ Comes in: the text of a definition and the build arguments. Goes out: a `Fronten
 NAME is an image that holds the frontend. Here it is a name in the entry point group
 `minibuild.frontends` of an installed package. The tag or digest of an image does not count:
 `# syntax=example.com/bakery:1` finds the entry point `example.com/bakery`. If no package has the
-name, the definition is read as a Dockerfile, and the Dockerfile frontend warns of it.
+name, a copy of Docker's frontend (`mirror.example/docker/dockerfile:1`) is taken for that, and the
+Dockerfile frontend warns of it. What any other reads may be no Dockerfile, so that is an error.
 
 A search through the installed packages takes 20 ms, which is longer than the conversion of a
 Dockerfile. So there is one only for names that are not built in.
@@ -32,6 +33,7 @@ _ARGUMENT = "BUILDKIT_SYNTAX"
 _DOCKERFILE = frozenset(
     ("", "dockerfile", "dockerfile.v0", "docker/dockerfile", "docker/dockerfile-upstream")
 )
+_COPY_OF_IT = regex(r".*/dockerfile(-upstream)?")
 _DIRECTIVE = regex(r"\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S+).*")
 _DIRECTIVES = ("syntax", "escape", "check")
 _LINES = 4
@@ -55,10 +57,21 @@ def frontend_for(source: SourceText, build_args: Mapping[str, str]) -> Frontend:
     if name in _DOCKERFILE:
         return built_in()
     try:
-        return _installed(name) or built_in()
+        return _installed(name) or _copied(name)
     except BuildError as error:
         error.span, error.source = Span(source.name, syntax.line, syntax.line), source
         raise
+
+
+def _copied(name: str) -> Frontend:
+    """The Dockerfile frontend in place of an image with a copy of Docker's."""
+    if _COPY_OF_IT.fullmatch(name):
+        return built_in()
+    raise UsageError(
+        f"the frontend {name} is not installed, and frontends in images cannot be run",
+        hint="if the file is a Dockerfile, leave the directive out, or give "
+        "--build-arg BUILDKIT_SYNTAX=dockerfile.v0",
+    )
 
 
 def built_in() -> Frontend:

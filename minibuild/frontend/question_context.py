@@ -73,9 +73,9 @@ def _arrived(
         with closing(response), closing_fd(_opened(place)) as fd:
             download(client, source.op, response, fd, progress)
         return _unpacked(place, source.op.filename, folder)
-    assert isinstance(definition.context, ArchiveContext)
-    name, filename, _ = definition.context
-    return _unpacked(definition.directories[name], filename, folder)
+    context = definition.context
+    assert isinstance(context, ArchiveContext)
+    return _unpacked(definition.directories[context.name], context.filename, folder)
 
 
 def _unpacked(place: str, filename: str, folder: str) -> int:

@@ -7,7 +7,7 @@ Read next: `definition`, for contexts that are directories; `source.source`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
@@ -48,7 +48,8 @@ def fetch_context(
     context = definition.context
     assert isinstance(context, ArchiveContext | RemoteContext)
     span = Span(definition.source.name, 1, 1)
-    vertex = context_vertex(context, "", request.build_args, span)
+    whole = context._replace(subdir="")  # The definition may be outside of the directory.
+    vertex = context_vertex(whole, "", request.build_args, span)
     try:
         known = Solver(build, sources).solve([vertex]).results
     except BuildError as error:
@@ -67,7 +68,8 @@ def completed(definition: Definition, file: str, tree: SourceTree) -> Definition
     source = definition.source
     if not source.text:
         source = SourceText(os.path.basename(path), _definition(tree, path, context))
-    context = context._replace(ignore=_ignore(tree, path))
+    names = f"{path}.dockerignore", os.path.join(context.subdir.strip("/"), ".dockerignore")
+    context = context._replace(ignore=_ignore(tree, names))
     return definition._replace(source=source, context=context)
 
 
@@ -97,9 +99,9 @@ def _single(context: ArchiveContext | RemoteContext) -> str:
     return http_filename(context.url)
 
 
-def _ignore(tree: SourceTree, path: str) -> IgnoreRules:
+def _ignore(tree: SourceTree, names: Iterable[str]) -> IgnoreRules:
     """The ignore file in the context: the Dockerfile's own, or the common one."""
-    for name in (f"{path}.dockerignore", ".dockerignore"):
+    for name in names:
         text = _read(tree, name, "ignore file")
         if text is not None:
             return ignore_rules(text, os.path.basename(name))

@@ -38,7 +38,7 @@ def context_vertex(
         what = f"[context {name}] unpack" if name else "[internal] unpack build context"
         note = Note(what, span)
         tree = _unpacked(Vertex(LocalSource(context.name), (), note), context.filename)
-    return _without(tree, context.ignore)
+    return _without(_within(tree, context.subdir), context.ignore)
 
 
 def _remote(url: str, name: str, build_args: Mapping[str, str], span: Span | None) -> Vertex:
@@ -90,6 +90,14 @@ def _unpacked(tree: Vertex, filename: str) -> Vertex:
     """What is in a file of a tree: unpacked, if it is an archive, else the file itself."""
     unpack = Copy(1, (escape_glob(filename),), "/", unpack=True)
     return Vertex(File((unpack,)), (None, tree), tree.note)
+
+
+def _within(tree: Vertex, subdir: str) -> Vertex:
+    """A directory of the tree in its place."""
+    if not subdir.strip("/"):
+        return tree
+    part = Copy(1, (escape_glob(subdir.strip("/")),), "/", keep_owner=True)
+    return Vertex(File((part,)), (None, tree), tree.note)
 
 
 def _without(tree: Vertex, ignore: IgnoreRules) -> Vertex:

@@ -38,19 +38,23 @@ class ImageContext(NamedTuple):
 class RemoteContext(NamedTuple):
     """A context that is a git repository or a file from the web, as written.
 
-    `ignore` says which files are left out of what came from there.
+    `ignore` says which files are left out of what came from there. With `subdir` only that
+    directory of it is the context.
     """
 
     url: str
     ignore: IgnoreRules = IgnoreRules()
+    subdir: str = ""
 
 
 class ArchiveContext(NamedTuple):
-    """A context that is an archive: the file `filename` of the local source `name`, unpacked."""
+    """A context that is an archive: the file `filename` of the local source `name`, unpacked; with
+    `subdir` only that directory of it."""
 
     name: str
     filename: str
     ignore: IgnoreRules = IgnoreRules()
+    subdir: str = ""
 
 
 Context = LocalContext | ImageContext | RemoteContext | ArchiveContext

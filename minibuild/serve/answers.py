@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildkit.proto import messages
 from minibuild.buildkit.rpc import CANCELLED, UNKNOWN, Failure
-from minibuild.digest import Digest
+from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError, Cancelled, StepFailed
 from minibuild.graph.reference import parse_reference
 from minibuild.session.request import BuildResult, Output
@@ -33,6 +34,7 @@ def failure_of(error: BuildError, failed: Digest | None = None, definition: Any 
             "filename": error.source.name,
             "data": _base64(error.source.text.encode("utf-8", "surrogateescape")),
             "language": "Dockerfile",
+            "definition": _local_definition(),
         }
         details.append(_detail("errdefs.Source", {"info": info, "ranges": ranges}))
     if failed is not None:
@@ -43,6 +45,14 @@ def failure_of(error: BuildError, failed: Digest | None = None, definition: Any 
         return Failure(error.message, UNKNOWN, details)
     hint = f" ({error.hint})" if error.hint else ""
     return Failure(f"{error.message}{hint}", UNKNOWN, details)
+
+
+def _local_definition() -> dict[str, list[str]]:
+    """Where the text was read, as a definition in JSON: the client's folder of the Dockerfile."""
+    kind = messages("ops")["Op"]
+    source = kind(source={"identifier": "local://dockerfile"}).SerializeToString()
+    result = kind(inputs=[{"digest": digest_bytes(source)}]).SerializeToString()
+    return {"def": [_base64(source), _base64(result)]}
 
 
 def _places(definition: Any, failed: Digest | None) -> Iterator[tuple[str, bytes]]:

@@ -61,6 +61,7 @@ def options(attributes: Attributes) -> dict[str, Any]:
     """The options that the attributes mean. Raises `Failure` for values that make no sense."""
     found: dict[str, Any] = {
         "target": attributes.get("target", ""),
+        "context_subdir": attributes.get("contextsubdir", ""),
         "build_args": dict(_with_prefix(attributes, "build-arg:")),
         "labels": dict(_with_prefix(attributes, "label:")),
         "platforms": _listed(attributes.get("platform", "")),
@@ -134,14 +135,14 @@ def attestations(attributes: Attributes) -> Attestations:
 
 def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:
     """The caches that are to be read: members `Type` and `Attrs` of each. Raises `Failure`."""
-    text = attributes.get("cache-imports", "")
-    if not text:
-        return []
+    text = attributes.get("cache-imports", "") or "[]"
+    names = attributes.get("cache-from", "")  # of old clients: registries alone
+    older = [{"Type": "registry", "Attrs": {"ref": n}} for n in names.split(",") if n]
     try:
-        found = json.loads(text)
-        return [{"Type": str(i.get("Type")), "Attrs": dict(i.get("Attrs") or {})} for i in found]
+        found = [(str(i.get("Type")), dict(i.get("Attrs") or {})) for i in json.loads(text)]
     except (ValueError, TypeError, AttributeError):
         raise Failure(f"invalid cache-imports: {text!r}") from None
+    return [*({"Type": kind, "Attrs": attrs} for kind, attrs in found), *older]
 
 
 def output_attributes(kind: str, attributes: Attributes) -> dict[str, str]:

@@ -17,18 +17,24 @@ from minibuild.buildkit.packets import Wanted
 from minibuild.buildkit.rpc import CANCELLED, NOT_FOUND, Failure, Types
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError
-from minibuild.events import Completed, Planned, Started, Status, VertexInfo
+from minibuild.events import Completed, Planned, Started, Status, VertexInfo, Warned
 from minibuild.serve.answers import answer_of, failure_of
-from minibuild.serve.attributes import attestations, output_attributes
+from minibuild.serve.attributes import attestations
 from minibuild.serve.caches import send_caches
 from minibuild.serve.children import Children
 from minibuild.serve.config import Config
 from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
-from minibuild.serve.filesync import receive, send_file, send_folder
+from minibuild.serve.filesync import receive
 from minibuild.serve.history import BuildHistory
-from minibuild.serve.layouts import send_layout
-from minibuild.serve.llb import returned
+from minibuild.serve.llb import platform_warnings, returned
+from minibuild.serve.outputs import (
+    asked_exporters,
+    end_session_exporters,
+    output_of,
+    send_output,
+    session_exporters,
+)
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.records import record_of
 from minibuild.serve.session import Session, Sessions
@@ -45,10 +51,7 @@ from minibuild.session.scratch import scratch_folder
 _START_S = 15.0
 _STATUS_S = 6.0
 _MAX_ENDED = 32
-_OUTPUTS = ("oci", "docker", "image", "local", "tar")
-_NAME = "image.name"
 _OF_FRONTENDS = "frontend."
-_ANNOTATION = "annotation"
 NO_POLICIES = "policies of sources are not possible here"
 
 
@@ -92,6 +95,8 @@ class Builder:
     def _check(self, asked: Any) -> None:
         if asked.HasField("SourcePolicy") or asked.SourcePolicySession:
             raise Failure(NO_POLICIES)
+        if asked.ProxyNetwork:
+            raise Failure("a network of steps through a proxy of the builder is not possible here")
         for name in asked.Entitlements:
             if name not in ENTITLEMENTS:
                 raise Failure(f"unknown entitlement {name}")
@@ -268,20 +273,26 @@ class Build:
     def run(self, result: Any) -> dict[str, str]:
         """Build what the client handed back, and send the outputs. Returns the answer. Raises
         `Failure`."""
-        exporters, metadata = self.exporters(), result.metadata
+        metadata = result.metadata
+        exporters = [*asked_exporters(self), *session_exporters(self, result)]
         prepared = returned(self, result, exporting=bool(exporters))
         answer = {k: v.decode() for k, v in metadata.items() if k.startswith(_OF_FRONTENDS)}
         if prepared is None:
+            end_session_exporters(self, answer)
             return answer
-        outputs = [self._output(n, exporter, metadata) for n, exporter in enumerate(exporters)]
+        for message in platform_warnings(self, result):
+            self.status(Warned("", message))
+        outputs = [output_of(self, n, one, metadata) for n, one in enumerate(exporters)]
         with self._solving:
             request = prepared.complete(self)
             request = request._replace(attestations=self._attestations(prepared))
             self.made = self._in_child(prepared, request, outputs)
             answer.update(answer_of(self.made, outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):
-            self._send(number, exporter.Type, output, answer)
-        return {**answer, **send_caches(self)}
+            send_output(self, number, exporter.Type, output, answer)
+        answer.update(send_caches(self))
+        end_session_exporters(self, answer)
+        return answer
 
     def _attestations(self, prepared: Prepared) -> Attestations:
         """What is to be said of the images. History has the provenance of all builds."""
@@ -326,42 +337,3 @@ class Build:
             raise failure_of(error, self.status.failed, definition) from None
         finally:
             self.builder.children.give_back(child)
-
-    # --- its outputs ---
-
-    def exporters(self) -> Sequence[Any]:
-        """The outputs; old clients have one, in another field."""
-        asked = self.asked
-        if asked.Exporters or not asked.ExporterDeprecated:
-            return list(asked.Exporters)
-        old = self.builder.types["Exporter"](
-            Type=asked.ExporterDeprecated, Attrs=asked.ExporterAttrsDeprecated
-        )
-        return [old]
-
-    def _output(self, number: int, exporter: Any, metadata: Mapping[str, bytes]) -> Output:
-        """An output; what the client says of its result goes before what it says of the output."""
-        kind = exporter.Type
-        if kind not in _OUTPUTS:
-            raise Failure(f"exporter {kind!r} could not be found")
-        dest = "" if kind == "image" else os.path.join(self.folder, f"output-{number}")
-        attributes = output_attributes(kind, exporter.Attrs)
-        if kind == "image" and not self.builder.config.keeps_images:
-            attributes["store"] = "false"
-        name = metadata.get(_NAME, b"").decode()
-        if name and kind in ("docker", "image") and attributes.get("name") in (None, "", "*"):
-            attributes["name"] = name
-        said = {k: v.decode() for k, v in metadata.items() if k.startswith(_ANNOTATION)}
-        return Output(kind, dest, {**output_attributes(kind, said), **attributes})
-
-    def _send(self, number: int, kind: str, output: Output, answer: Mapping[str, str]) -> None:
-        if kind == "image":
-            return
-        if kind == "local":
-            send_folder(self.session, number, os.fspath(output.dest))
-            return
-        if output.attributes.get("tar") == "false":
-            send_layout(self.session, "export", os.fspath(output.dest))
-            return
-        with open(output.dest, "rb") as file:
-            send_file(self.session, number, file, {} if kind == "tar" else answer)

@@ -31,6 +31,7 @@ _SOURCES = (
     "source.image",
     "source.image.resolvemode",
     "source.local",
+    "source.local.differ",
     "source.local.excludepatterns",
     "source.local.followpaths",
     "source.local.includepatterns",

@@ -180,6 +180,9 @@ class ClientDefinition:
         given = {**options(self.attributes), **extra, "contexts": contexts}
         given["dockerfile"] = self._linked
         given["file"] = self._file or self.attributes.get("filename", "")
+        if self._url and self._file:  # It is beside the context, and not in it.
+            given["dockerfile"] = self._linked or _text(self._file)
+            given["file"] = os.path.basename(self._file)
         main = self._uploaded or self._url or self._given.get(MAIN) or self._empty(MAIN)
         try:
             return build_request(main, given, environment)

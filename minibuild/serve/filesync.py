@@ -50,7 +50,9 @@ def receive(
     try:
         with Cursor(root) as cursor:
             asked: list[Any] = []
-            receiver = Receiver(cursor, lambda **fields: asked.append(packet(**fields)))
+            receiver = Receiver(
+                cursor, lambda **fields: asked.append(packet(**fields)), again=wanted.again
+            )
             due = time.monotonic() + _REPORT_S
             for batch in call.batches():
                 if any(map(receiver.take, map(packet.FromString, batch))):

@@ -7,7 +7,7 @@ Rules: moby/buildkit `exporter/containerimage/exptypes`. Read next: `gateway`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
@@ -22,6 +22,7 @@ from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import options
 from minibuild.serve.caches import cache_options
 from minibuild.serve.calls import root_call
+from minibuild.serve.caps import LLB_CAPS
 from minibuild.serve.definition import check_allowed
 from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
@@ -88,6 +89,7 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
             vertex = decode(part.definition, build.status.aliases)
         except BuildError as error:
             raise failure_of(error) from None
+        _check_caps(part.definition)
         check_allowed(vertex, build.asked.Entitlements)
         graphs.append(flatten(vertex, part.config()))
         needs.add_llb(part.definition)
@@ -109,6 +111,15 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
     return Prepared(
         with_logins(build, made, needs.images), folders, needs, sources, one, b"", calls
     )
+
+
+def _check_caps(definition: Any) -> None:
+    """Raise `Failure` if an op needs what is not here: its program says so, and what its attributes
+    ask for beyond that may be left out."""
+    for metadata in definition.metadata.values():
+        for cap, needed in metadata.caps.items():
+            if needed and cap not in LLB_CAPS:
+                raise Failure(f"failed to load LLB: {cap} is not possible here")
 
 
 def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
@@ -148,6 +159,28 @@ def _several(
         for one, (name, platform) in zip(prepared, names, strict=True)
     ]
     return prepare(build, *parts, multi=True)
+
+
+def platform_warnings(build: "Build", result: Any) -> list[str]:
+    """What a client may not expect of a result: it is for other platforms than were asked for.
+    Raises `Failure`."""
+    text = build.asked.FrontendAttrs.get("platform", "")
+    asked = {_platform(name) for name in text.split(",") if name} or {host_platform()}
+    if PLATFORMS in result.metadata:
+        made = {platform or _platform(n) for n, platform in _platforms(result.metadata)}
+    else:
+        config = result.metadata.get(CONFIG, b"")
+        made = {ResultPart(None, host_platform(), config).config().platform}
+    if result.WhichOneof("result") != "refs" and len(asked) > 1:
+        return ["Multiple platforms requested but result is not multi-platform"]
+    asked, made = ({_platform(one.short) for one in platforms} for platforms in (asked, made))
+    if made == asked:
+        return []
+    return [f"Requested platforms {_listed(asked)} do not match result platforms {_listed(made)}"]
+
+
+def _listed(platforms: Iterable[Platform]) -> str:
+    return ",".join(sorted(map(str, platforms)))
 
 
 def _part(

@@ -101,6 +101,7 @@ def _wanted(local: str, attributes: Mapping[str, str]) -> Wanted:
     """What a local source asks of the client's folder. Raises `Failure`."""
     try:
         lists = [json.loads(attributes.get(f"local.{key}", "[]")) for key in _LISTS]
-        return Wanted(local, *([str(item) for item in items] for items in lists))
+        again = attributes.get("local.differ") == "none"
+        return Wanted(local, *([str(item) for item in items] for items in lists), again=again)
     except (ValueError, TypeError):
         raise Failure(f"the patterns of local source {local!r} are no list") from None

@@ -12,6 +12,7 @@ from minibuild.attest.attestor import RECORD
 from minibuild.attest.provenance import SLSA_1
 from minibuild.attest.statement import MEDIA_TYPE, PREDICATE_TYPE, as_json
 from minibuild.buildkit.rpc import Failure
+from minibuild.serve.outputs import asked_exporters
 from minibuild.serve.status import set_time
 from minibuild.session.request import BuildResult
 
@@ -29,7 +30,7 @@ def record_of(build: "Build") -> Any:
         Ref=asked.Ref,
         Frontend=asked.Frontend or "dockerfile.v0",
         FrontendAttrs=asked.FrontendAttrs,
-        Exporters=build.exporters(),
+        Exporters=asked_exporters(build),
         numTotalSteps=status.steps,
         numCompletedSteps=status.completed,
         numCachedSteps=status.cached,

@@ -196,6 +196,7 @@ class BuildRequest(NamedTuple):
     """One build. Use keywords; the order of the fields is not part of the interface.
 
     `context` is a directory, an archive, or a URL: of a git repository, an archive, a Dockerfile.
+    `context_subdir` is the directory that counts of what is no directory of this machine.
     `file` is the Dockerfile (relative to the current directory, or to the top of a context that is
     no directory; empty: `Dockerfile` in the context). `dockerfile` is its text, if known already.
     `contexts` maps a name to a directory or URL as written. `pull` is `missing` (use what the store
@@ -214,6 +215,7 @@ class BuildRequest(NamedTuple):
     target: str = ""
     build_args: Mapping[str, str] = {}
     contexts: Mapping[str, str] = {}
+    context_subdir: str = ""
     labels: Mapping[str, str] = {}
     annotations: tuple[str, ...] = ()
     squash: bool = False

@@ -5,7 +5,8 @@ gives, the tree that it starts from, and the owner that it is made for. So a ste
 cache of its own user never gets that of another. `shared` users use one directory at the same
 time; `locked` ones wait for each other; a `private` one takes the first directory that is free, and
 makes another if all are in use. A directory is seeded, and gets its owner and mode, when it is
-first made, and only then.
+first made, and only then. A build with a step that may not come from the cache (`--no-cache`)
+begins without the directories of that step, as in BuildKit.
 
 Steps that use a cache hold its use lock together; what packs or replaces its contents
 (`minibuild.remotecache.mounts`) holds it alone. Read next: `seeds`.
@@ -13,12 +14,15 @@ Steps that use a cache hold its use lock together; what packs or replaces its co
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from minibuild.digest import digest_bytes, digest_hex, digest_strings
-from minibuild.graph.op import CacheMount
+from minibuild.errors import BuildError
+from minibuild.graph.op import CacheMount, Exec
+from minibuild.graph.vertex import Vertex
 from minibuild.linux.descriptors import closing_fd
+from minibuild.oci.document import parse_document
 from minibuild.solver.keys import ReadyVertex
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import hold
@@ -98,6 +102,39 @@ def describe(folder: str, id: str, target: str) -> None:
     if not os.path.exists(about):
         with open(about, "w", encoding="utf-8") as file:
             json.dump({"id": id, "target": target}, file)
+
+
+def start_empty(build: BuildContext, steps: Iterable[Vertex]) -> None:
+    """Remove the caches that these steps mount, before the first of them runs: what one of them
+    puts there is for the others. Waits until no step of another build uses them."""
+    named = {
+        (mount.id, mount.input >= 0 or has_owner(mount))
+        for step in steps
+        if isinstance(step.op, Exec)
+        for mount in step.op.mounts
+        if isinstance(mount, CacheMount)
+    }
+    if not named:
+        return
+    from minibuild.snapshot.sweep import discard
+
+    store = build.worker.store
+    top = store.path("cache-mounts")
+    for folder in (os.path.join(top, name) for name in sorted(os.listdir(top))):
+        id = _called(folder)
+        if any((id != name) == special and is_called(id, name) for name, special in named):
+            with store.lock(use_lock(folder), build.cancelled):
+                if os.path.isdir(folder):
+                    discard(store, folder)
+
+
+def _called(folder: str) -> str:
+    """The id of the cache in a folder; empty if that is not known."""
+    try:
+        with open(os.path.join(folder, "about.json"), "rb") as file:
+            return parse_document(file.read(), "about.json")["id"].text()
+    except (OSError, BuildError):
+        return ""
 
 
 @contextmanager

@@ -81,6 +81,7 @@ class Solver:
         """Everything the targets need. Raises the first error of a step."""
         vertices = topological(targets)
         self._report_plan(vertices)
+        self._empty_caches(vertices)
         found = self._probe(vertices, targets)
         with ExitStack() as stack:
             stack.callback(self._build.worker.cache.flush)
@@ -93,6 +94,13 @@ class Solver:
                 self._show_found(self.stepper, vertices, found)
             results = scheduler.run(found.left, found.results)
         return self._solution(vertices, results, {**found.known, **results})
+
+    def _empty_caches(self, vertices: Sequence[Vertex]) -> None:
+        fresh = [v for v in vertices if v.note.ignore_cache and isinstance(v.op, Exec)]
+        if fresh:
+            from minibuild.solver.cachemounts import start_empty
+
+            start_empty(self._build, fresh)
 
     def reached(self) -> Results:
         """The results so far, also of a graph in which a step failed."""

@@ -124,16 +124,20 @@ from minibuild.frontend.loader import frontend_for
 for text in %r:
     assert frontend_for(SourceText("Dockerfile", text), {}).name == "dockerfile.v0"
 assert "importlib.metadata" not in sys.modules
-assert frontend_for(SourceText("Dockerfile", "# syntax=other"), {}).name == "dockerfile.v0"
+text = "# syntax=mirror.example/docker/dockerfile"
+assert frontend_for(SourceText("Dockerfile", text), {}).name == "dockerfile.v0"
 assert "importlib.metadata" in sys.modules
 """
     command = [sys.executable, "-c", program % BUILT_IN_WORDS]
     subprocess.run(command, check=True, cwd=CHECKOUT)
 
 
-@pytest.mark.parametrize("word", ["other", "example.com/other:1", "docker/dockerfile2"])
-def test_what_is_not_installed_is_read_as_a_dockerfile(word: str) -> None:
-    """As before there were others; the Dockerfile frontend warns of it."""
+COPIES = ["mirror.example/docker/dockerfile:1", "example.com:5000/dockerfile", "a/dockerfile:x"]
+
+
+@pytest.mark.parametrize("word", COPIES)
+def test_copies_of_dockers_frontend(word: str) -> None:
+    """They are taken for it, and the Dockerfile frontend warns of that."""
     text = f"# syntax={word}\nFROM busybox\n"
     frontend = frontend_for(SourceText("Dockerfile", text), {})
     found: list[Finding] = []
@@ -142,9 +146,18 @@ def test_what_is_not_installed_is_read_as_a_dockerfile(word: str) -> None:
     assert [finding.rule for finding in found] == ["UnsupportedSyntax"]
 
 
+@pytest.mark.parametrize("word", ["other", "example.com/other:1", "docker/dockerfile2"])
+def test_what_is_not_installed(word: str) -> None:
+    """It may read anything, so its file is not taken for a Dockerfile."""
+    with pytest.raises(UsageError, match="is not installed") as caught:
+        frontend_for(SourceText("Dockerfile", f"# check=skip=all\n# syntax={word}\n"), {})
+    assert caught.value.span == Span("Dockerfile", 2, 2)
+
+
 def test_an_installed_frontend(site: Path) -> None:
     """A package on the path and nothing else makes a second frontend."""
-    assert isinstance(chosen(RECIPE), DockerfileFrontend)
+    with pytest.raises(UsageError, match="bakery is not installed"):
+        chosen(RECIPE)
     install_bakery(site)
     frontend = frontend_for(SourceText("Recipe", RECIPE), {})
     assert (frontend.name, frontend.language) == ("bakery", "Recipe")
