@@ -24,8 +24,10 @@ from minibuild.exporter.result import SolveResult
 from minibuild.frontend.bridge import (
     Findings,
     StoredNotes,
+    convert,
     frontend_of,
     frontend_request,
+    guarded_sources,
     with_epoch,
 )
 from minibuild.frontend.definition import Definition, read_definition
@@ -105,9 +107,8 @@ class PreparedBuild(NamedTuple):
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
-        notes = StoredNotes(self.context.worker.store.db)
-        asked = frontend_request(self.request, self.definition, notes)
-        return self.frontend.convert(asked, self.sources.finder, warn)
+        notes, finder = StoredNotes(self.context.worker.store.db), self.sources.finder
+        return convert(self.frontend, self.request, self.definition, finder, warn, notes)
 
 
 def prepare(context: BuildContext, request: BuildRequest, definition: Definition) -> PreparedBuild:
@@ -129,7 +130,9 @@ def _dated(build: PreparedBuild) -> PreparedBuild:
     if epoch.source is not None:
         from minibuild.frontend.epoch import time_of
 
-        seconds = time_of(epoch.source, build.context, build.sources)
+        guarded = guarded_sources(build.request, build.definition, build.sources.finder)
+        source = epoch.source if guarded is None else guarded.tree(epoch.source)
+        seconds = time_of(source, build.context, build.sources)
     return build._replace(request=with_epoch(build.request, seconds))
 
 

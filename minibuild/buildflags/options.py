@@ -14,6 +14,7 @@ from minibuild.events import Report
 from minibuild.graph.image import ContainerConfig
 from minibuild.graph.op import Ulimit
 from minibuild.graph.platform import Platform
+from minibuild.graph.source_policy import Policy
 from minibuild.linux.resources import Resources
 from minibuild.session.environment import Environment
 from minibuild.session.request import (
@@ -93,6 +94,7 @@ class BuildOptions(CallOptions, total=False):
     keep_failed: bool
     lab: str
     registries: RegistryAccess
+    source_policies: Several[Policy | str]
     cache_to: Several[CachePlace | str]
     cache_from: Several[CachePlace | str]
     cache_mount_to: Several[CacheMountPlace | str]

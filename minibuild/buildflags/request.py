@@ -8,7 +8,7 @@ options that there are not. Read next: `builder`.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from minibuild.buildflags.attributes import insist_on_text, listed
 from minibuild.errors import DefinitionError, UsageError
@@ -33,6 +33,9 @@ from minibuild.session.request import (
     SshAgent,
 )
 
+if TYPE_CHECKING:
+    from minibuild.graph.source_policy import Policy
+
 T = TypeVar("T")
 Reader = Callable[[str, Any], Any]
 """Makes the value of a field, from its name and what was given."""
@@ -54,6 +57,11 @@ def build_request(
     request = _with_what_is_lent(BuildRequest(context=context, **made), environment)
     if request.registries == RegistryAccess():
         request = request._replace(registries=registry_access(environment))
+    if environment.source_policy:
+        from minibuild.buildflags.source_policy import read_policy_file
+
+        policies = (read_policy_file(environment.source_policy), *request.source_policies)
+        request = request._replace(source_policies=policies)
     if not environment.records:
         request = request._replace(no_record=True)
     if request.report_file and request.no_record:
@@ -310,6 +318,15 @@ def _cache_mounts(name: str, value: Any) -> tuple[CacheMountPlace, ...]:
     return tuple(checked_place(one, flag) for one in made)
 
 
+def _policies(name: str, value: Any) -> "tuple[Policy, ...]":
+    if not value:
+        return ()
+    from minibuild.buildflags.source_policy import read_policy_file
+    from minibuild.graph.source_policy import Policy
+
+    return _several(name, value, Policy, lambda path: (read_policy_file(path),))
+
+
 def _attestations(name: str, value: Any) -> Attestations:
     if isinstance(value, Attestations):
         return value
@@ -356,6 +373,7 @@ READERS: Mapping[str, Reader] = {
     "lab": _defect,
     "registries": _value(RegistryAccess),
     "graphs": _as_it_is,
+    "source_policies": _policies,
     "cache_to": _caches,
     "cache_from": _caches,
     "cache_mount_to": _cache_mounts,

@@ -20,12 +20,10 @@ from minibuild.buildkit.proto import messages
 from minibuild.digest import Digest, digest_bytes, digest_strings
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph import op
+from minibuild.graph.identifier import Identified, source_named
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.graph.vertex import Note, Vertex, merge
 
-_IMAGE = ("docker-image", "oci-layout")
-_REFUSED = ("image.checksum", "image.layerlimit")
-_HEADERS = (("Accept", "http.header.accept"), ("User-Agent", "http.header.user-agent"))
 _ASKED = tuple(
     f"local.{key}" for key in ("session", "followpaths", "excludepatterns", "includepattern")
 )
@@ -160,21 +158,10 @@ def _title(kind: str | None, message: Any) -> str:
 
 def source_of(message: Any, local: str = "") -> op.Source:
     """The source of an op. Raises `DefinitionError`."""
-    scheme, _, rest = message.source.identifier.partition("://")
     attributes: Mapping[str, str] = message.source.attrs
-    if scheme in _IMAGE:
-        for name in _REFUSED:
-            if name in attributes:
-                raise DefinitionError(f"{name} of an image is not possible here")
-        ref = rest if scheme == "docker-image" else message.source.identifier
-        return op.ImageSource(ref, Digest(""), platform_of(message.platform))
-    if scheme == "local":
-        return _local(local, attributes)
-    if scheme in ("http", "https"):
-        return _http(message.source.identifier, attributes)
-    if scheme == "git":
-        return _git(rest, attributes)
-    raise DefinitionError(f"sources of the kind {scheme!r} are not possible here")
+    named = Identified(message.source.identifier, attributes)
+    source = source_named(named, platform_of(message.platform))
+    return _local(local, attributes) if isinstance(source, op.LocalSource) else source
 
 
 def platform_of(message: Any) -> Platform:
@@ -214,20 +201,6 @@ def _local(name: str, attributes: Mapping[str, str]) -> op.LocalSource:
         raise DefinitionError(f"the patterns of local source {name!r} are no list") from None
 
 
-def _http(url: str, attributes: Mapping[str, str]) -> op.HttpSource:
-    try:
-        return op.HttpSource(
-            url,
-            attributes.get("http.filename", ""),
-            attributes.get("http.checksum", ""),
-            int(attributes.get("http.perm", "0600"), 8),
-            tuple((name, attributes[key]) for name, key in _HEADERS if key in attributes),
-            attributes.get("http.authheadersecret", ""),
-        )
-    except ValueError as error:
-        raise DefinitionError(f"the source {url} makes no sense: {error}") from None
-
-
 def _owned(vertex: Vertex, attributes: Mapping[str, str]) -> Vertex:
     """A file from the web with the owner that it is to have."""
     user, group = (attributes.get(f"http.{key}", "0") for key in ("uid", "gid"))
@@ -235,17 +208,4 @@ def _owned(vertex: Vertex, attributes: Mapping[str, str]) -> Vertex:
         return vertex
     return Vertex(
         op.File((op.Copy(1, (".",), "/", f"{user}:{group}"),)), (None, vertex), vertex.note
-    )
-
-
-def _git(place: str, attributes: Mapping[str, str]) -> op.GitSource:
-    address, _, fragment = place.partition("#")
-    ref, _, subdir = fragment.partition(":")
-    return op.GitSource(
-        attributes.get("git.fullurl") or f"https://{address}",
-        ref,
-        subdir,
-        attributes.get("git.checksum", ""),
-        attributes.get("git.keepgitdir") == "true",
-        attributes.get("git.skipsubmodules") != "true",
     )

@@ -14,13 +14,13 @@ from minibuild.buildkit.definition import DefinitionWriter, Inputs, OpOutput
 from minibuild.buildkit.values import as_json
 from minibuild.digest import digest_strings
 from minibuild.graph import op
+from minibuild.graph.identifier import identified
 from minibuild.graph.pattern import clean
 from minibuild.graph.vertex import Note, Vertex
 from minibuild.startup.tuples import NamedTuple
 
 _EVERYTHING = "/"
 _MAIN = "context"
-_NAMED = "context:"
 _LAYOUT = "oci-layout://"
 _CAPS = {
     "local.session": "source.local.sessionid",
@@ -106,19 +106,15 @@ def source_op(
     definition: DefinitionWriter, vertex: Vertex, source: op.Source, folders: Locals
 ) -> OpOutput:
     """The op of a source."""
+    identifier, attributes = identified(source)
     match source:
         case op.ImageSource():
             return _image(definition, source, vertex.note, folders)
         case op.LocalSource():
-            # A named context is a folder of that name for the client.
-            name = source.name.removeprefix(_NAMED)
-            identifier, attributes = f"local://{name}", folders.attributes(source)
-            caps = ["source.local"]
+            attributes, caps = folders.attributes(source), ["source.local"]
         case op.HttpSource():
-            identifier, attributes = source.url, _http(source)
             caps = ["source.http"]
         case op.GitSource():
-            identifier, attributes = _git(source)
             caps = ["source.git"]
         case _ as unknown:
             assert_never(unknown)
@@ -137,10 +133,7 @@ def _image(
         identifier = f"{_LAYOUT}docker.io/library/{store}@{source.digest}"
         attributes, caps = folders.store_attributes(store), ["source.ocilayout"]
     else:
-        # A name that is pinned already may name an index, and says more than the manifest in it.
-        pinned = "@" in source.ref or not source.digest
-        identifier = f"docker-image://{source.ref if pinned else f'{source.ref}@{source.digest}'}"
-        caps = ["source.image"]
+        identifier, caps = identified(source).identifier, ["source.image"]
     body = definition.types["SourceOp"](identifier=identifier, attrs=attributes)
     return definition.append("source", body, Inputs(), note, caps=caps, platform=source.platform)
 
@@ -148,45 +141,3 @@ def _image(
 def layout_store(folder: str) -> str:
     """The name of the store of a session that has the blobs of an OCI layout."""
     return digest_strings(["layout", folder])[7:32]
-
-
-def _http(source: op.HttpSource) -> Mapping[str, str]:
-    found = {"http.filename": source.filename} if source.filename else {}
-    if source.checksum:
-        found["http.checksum"] = source.checksum
-    found.update((f"http.header.{name.lower()}", value) for name, value in source.headers)
-    if source.authorization:
-        found["http.authheadersecret"] = source.authorization
-    if source.mode != op.HttpSource("", "").mode:
-        found["http.perm"] = f"0{source.mode:o}"
-    return found
-
-
-def _git(source: op.GitSource) -> tuple[str, Mapping[str, str]]:
-    ssh, place = _place(source.url)
-    fragment = f"#{source.ref}" if source.ref or source.subdir else ""
-    fragment += f":{source.subdir}" if source.subdir else ""
-    found = {
-        "git.authheadersecret": "GIT_AUTH_HEADER",
-        "git.authtokensecret": "GIT_AUTH_TOKEN",
-        "git.fullurl": source.url,
-    }
-    if ssh:
-        found["git.mountsshsock"] = "default"
-    if source.checksum:
-        found["git.checksum"] = source.checksum
-    if source.keep_git_dir:
-        found["git.keepgitdir"] = "true"
-    if not source.submodules:
-        found["git.skipsubmodules"] = "true"
-    return f"git://{place}{fragment}", found
-
-
-def _place(url: str) -> tuple[bool, str]:
-    """Whether a repository is reached by ssh, and its address without scheme and user."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:  # user@host:path
-        host, _, path = url.rpartition("@")[2].partition(":")
-        return True, f"{host}/{path.lstrip('/')}"
-    host, slash, path = rest.partition("/")
-    return scheme == "ssh", f"{host.rpartition('@')[2]}{slash}{path}"

@@ -7,16 +7,29 @@ Read next: `builder`.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from minibuild.digest import Digest
 from minibuild.errors import SourceText
 from minibuild.events import Report, Warned
 from minibuild.frontend.definition import Definition
 from minibuild.frontend.loader import frontend_for
-from minibuild.graph.frontend import Finding, Frontend, FrontendRequest, NoNotes, Notes
+from minibuild.graph.frontend import (
+    Finding,
+    Frontend,
+    FrontendRequest,
+    FrontendResult,
+    ImageResolver,
+    NoNotes,
+    Notes,
+    Warn,
+)
 from minibuild.graph.platform import host_platform
 from minibuild.session.request import BuildRequest
 from minibuild.store.database import Database
+
+if TYPE_CHECKING:
+    from minibuild.frontend.policies import GuardedSources
 
 _EPOCH = "SOURCE_DATE_EPOCH"
 _MOST_NOTES = 1000
@@ -58,6 +71,33 @@ def frontend_request(
         implicit_platform=not request.platforms,
         notes=notes,
     )
+
+
+def guarded_sources(
+    request: BuildRequest, definition: Definition, finder: ImageResolver
+) -> "GuardedSources | None":
+    """The sources of a build that has policies about them."""
+    if not request.source_policies:
+        return None
+    from minibuild.frontend.policies import GuardedSources
+
+    return GuardedSources(request.source_policies, finder, definition.directories)
+
+
+def convert(
+    frontend: Frontend,
+    request: BuildRequest,
+    definition: Definition,
+    finder: ImageResolver,
+    warn: Warn,
+    notes: Notes = NoNotes(),  # noqa: B008
+) -> FrontendResult:
+    """The graph that the definition means."""
+    asked = frontend_request(request, definition, notes)
+    guarded = guarded_sources(request, definition, finder)
+    if guarded is None:
+        return frontend.convert(asked, finder, warn)
+    return guarded.convert(frontend, asked, warn)
 
 
 def with_epoch(request: BuildRequest, seconds: int | None) -> BuildRequest:

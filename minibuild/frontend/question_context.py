@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from minibuild.events import Report, VertexInfo
 from minibuild.fileop.api import SourceTree
@@ -27,6 +28,9 @@ from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.session.secrets import AgentSocket
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.frontend.policies import GuardedSources
+
 
 class Asking(NamedTuple):
     """The client that asks other machines: see `source.web.Client`."""
@@ -39,13 +43,19 @@ class Asking(NamedTuple):
 
 
 def with_context(
-    definition: Definition, request: BuildRequest, client: Asking, folder: str
+    definition: Definition,
+    request: BuildRequest,
+    client: Asking,
+    folder: str,
+    guarded: "GuardedSources | None" = None,
 ) -> Definition:
     """The definition with what its context says. Raises `DefinitionError`, and what fetching
     raises."""
     context = definition.context
     assert isinstance(context, ArchiveContext | RemoteContext)
-    source = topological([context_vertex(context, "", request.build_args, None)])[0]
+    tree = context_vertex(context, "", request.build_args, None)
+    tree = tree if guarded is None else guarded.tree(tree)
+    source = topological([tree])[0]
     with reported(client.report, VertexInfo(source.digest, source.note.name)) as progress:
         fd = _arrived(definition, source, client, progress, folder)
     try:

@@ -13,6 +13,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, Span
 from minibuild.fileop.api import SourceTree
+from minibuild.frontend.bridge import guarded_sources
 from minibuild.frontend.definition import DOCKERFILE, Definition, ignore_rules, read_open
 from minibuild.graph.context import context_vertex
 from minibuild.graph.frontend import ArchiveContext, RemoteContext
@@ -50,7 +51,9 @@ def fetch_context(
     span = Span(definition.source.name, 1, 1)
     whole = context._replace(subdir="")  # The definition may be outside of the directory.
     vertex = context_vertex(whole, "", request.build_args, span)
+    guarded = guarded_sources(request, definition, sources.finder)
     try:
+        vertex = vertex if guarded is None else guarded.tree(vertex)
         known = Solver(build, sources).solve([vertex]).results
     except BuildError as error:
         error.span = None  # no line of a file asked for the context

@@ -16,7 +16,14 @@ from typing import Any, Literal
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError, UsageError
 from minibuild.events import Report, serialised, silent
-from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
+from minibuild.frontend.bridge import (
+    Findings,
+    convert,
+    frontend_of,
+    frontend_request,
+    guarded_sources,
+    with_epoch,
+)
 from minibuild.frontend.definition import Definition, read_definition
 from minibuild.graph.frontend import Built, LocalContext
 from minibuild.image.reader import ReadOnlyContent
@@ -48,8 +55,8 @@ def call(
     report, cancelled = serialised(report), cancelled or threading.Event()
     if not session:  # Nothing runs, so there is nothing to be allowed.
         request = request._replace(allow=frozenset(ENTITLEMENTS))
-    definition = definition_of(request, scratch, report, cancelled)
     finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
+    definition = definition_of(request, scratch, finder, report, cancelled)
     try:
         return _answer(request, definition, method, finder, report, session)
     except BuildError as error:
@@ -59,13 +66,17 @@ def call(
 
 
 def definition_of(
-    request: BuildRequest, scratch: Scratch, report: Report, cancelled: threading.Event
+    request: BuildRequest,
+    scratch: Scratch,
+    finder: ImageFinder,
+    report: Report,
+    cancelled: threading.Event,
 ) -> Definition:
     """What a question is about; a context from elsewhere is fetched for it."""
     definition = read_definition(request)
     if isinstance(definition.context, LocalContext):
         return definition
-    return _fetched(request, definition, report, cancelled, scratch)
+    return _fetched(request, definition, finder, report, cancelled, scratch)
 
 
 def finder_of(
@@ -83,6 +94,7 @@ def finder_of(
 def _fetched(
     request: BuildRequest,
     definition: Definition,
+    finder: ImageFinder,
     report: Report,
     cancelled: threading.Event,
     scratch: Scratch,
@@ -91,7 +103,8 @@ def _fetched(
 
     with closing(SshReader(request.ssh)) as ssh, scratch() as folder:
         client = Asking(request.registries, SecretReader(request.secrets), ssh, cancelled, report)
-        return with_context(definition, request, client, folder)
+        guarded = guarded_sources(request, definition, finder)
+        return with_context(definition, request, client, folder, guarded)
 
 
 def _answer(
@@ -106,16 +119,16 @@ def _answer(
     asked = frontend_request(request, definition)
     if method in ("graph", "llb"):  # A time that has to be fetched is not known here.
         request = with_epoch(request, frontend.epoch(asked).seconds)
-        asked = frontend_request(request, definition)
     warn = Findings(report, definition.source).add
     if method == "graph":
         from minibuild.graph.graphdata import graph_data
 
-        return graph_data(frontend.convert(asked, finder, warn).images)
+        return graph_data(convert(frontend, request, definition, finder, warn).images)
     if method == "llb":
-        images = frontend.convert(asked, finder, warn).images
+        images = convert(frontend, request, definition, finder, warn).images
         return _llb(request, definition, images, frontend.language, session)
-    return frontend.subrequest(method, asked, finder, warn)
+    guarded = guarded_sources(request, definition, finder)
+    return frontend.subrequest(method, asked, guarded or finder, warn)
 
 
 def _llb(

@@ -19,7 +19,7 @@ from minibuild.cache.results import Diffs
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, UsageError
 from minibuild.events import Report, silent
-from minibuild.frontend.bridge import Findings, frontend_of, frontend_request, with_epoch
+from minibuild.frontend.bridge import Findings, convert, frontend_of, frontend_request, with_epoch
 from minibuild.frontend.definition import Definition
 from minibuild.frontend.subrequests import Scratch, definition_of, finder_of
 from minibuild.graph.op import ImageSource, Merge, MountOutput
@@ -95,7 +95,8 @@ def plan(
     """What a build would do. `changed` are paths of contexts, taken as changed. Raises what a build
     raises before its first step, and for files that a step would not find."""
     cancelled = cancelled or threading.Event()
-    definition = definition_of(request, scratch, report, cancelled)
+    finder = finder_of(request, ReadOnlyContent(root), report, cancelled)
+    definition = definition_of(request, scratch, finder, report, cancelled)
     with closing(ReadOnlyStore(root)) as store:
         try:
             planner = _Planner(request, definition, store, report, cancelled)
@@ -167,9 +168,10 @@ class _Planner:
                 "the time in SOURCE_DATE_EPOCH is that of a source, which is not fetched here",
                 hint="write it in seconds: --build-arg SOURCE_DATE_EPOCH=0",
             )
-        asked = frontend_request(with_epoch(request, epoch.seconds), definition)
+        request = with_epoch(request, epoch.seconds)
         warn = Findings(self._report, definition.source).add
-        return [image.vertex for image in frontend.convert(asked, self._finder, warn).images]
+        made = convert(frontend, request, definition, self._finder, warn)
+        return [image.vertex for image in made.images]
 
     def _image(self, op: ImageSource) -> Any:
         return (), [layer.diff_id for layer in self._finder.image(op).layers]

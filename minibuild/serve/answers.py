@@ -60,7 +60,8 @@ def _places(definition: Any, failed: Digest | None) -> Iterator[tuple[str, bytes
     from google.protobuf.json_format import MessageToDict
 
     source = definition.Source
-    known = source.locations[failed].locations if failed in source.locations else ()
+    located = failed is not None and failed in source.locations
+    known = source.locations[failed].locations if located else ()
     for location in reversed(known):  # The last one wraps those before it.
         if location.sourceIndex < len(source.infos):
             info, *ranges = (

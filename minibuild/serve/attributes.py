@@ -153,7 +153,8 @@ def output_attributes(kind: str, attributes: Attributes) -> dict[str, str]:
         for key, value in attributes.items()
         if key in known or (key.startswith("annotation") and kind in ("oci", "docker", "image"))
     }
-    # Clients repeat the build argument, whatever it says. Where it is no time, the build knows it.
-    if not found.get(_EPOCH, "").isdecimal():
+    # Clients repeat the build argument, whatever it says. Where it is no time, the build knows it;
+    # but an empty one means that the output has none.
+    if found.get(_EPOCH) and not found[_EPOCH].isdecimal():
         found.pop(_EPOCH, None)
     return found

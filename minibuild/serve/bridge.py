@@ -10,14 +10,13 @@ Read next: `gateway`.
 from collections.abc import Callable
 from typing import Any
 
-from minibuild.buildkit.decode import platform_of
 from minibuild.buildkit.rpc import Failure
-from minibuild.serve.build import NO_POLICIES, Build, Builder
+from minibuild.serve.build import Build, Builder
 from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway
-from minibuild.serve.metadata import find_image, metadata_of_source
+from minibuild.serve.metadata import image_config, metadata_of_source
 
 NAME = "moby.buildkit.v1.frontend.LLBBridge"
 _BUILD_ID = "buildkit-controlapi-buildid"
@@ -45,7 +44,7 @@ class Bridge:
             "StatFile": (self.stat_file, "StatFileRequest"),
             "Warn": (self.warn, "WarnRequest"),
             "ResolveImageConfig": (self.image_config, "ResolveImageConfigRequest"),
-            "ResolveSourceMeta": (metadata_of_source, "ResolveSourceMetaRequest"),
+            "ResolveSourceMeta": (self.source_metadata, "ResolveSourceMetaRequest"),
         }
         return {name: self._method(*call) for name, call in calls.items()}
 
@@ -75,8 +74,6 @@ class Bridge:
 
     def solve(self, build: Build, request: Any) -> Any:
         """Read a definition. A step that fails fails later, in `Control/Solve` or `Evaluate`."""
-        if request.SourcePolicies:
-            raise Failure(NO_POLICIES)
         result = self._gateway.result(build, request, dict(request.FrontendOpt))
         if request.Evaluate:
             for ref in (result.ref, *result.refs.refs.values()):
@@ -120,13 +117,3 @@ class Bridge:
         """What a file is."""
         stat = build.files(request.Ref).stat(request.Path)
         return self._types["StatFileResponse"](stat=stat)
-
-    # --- sources ---
-
-    def image_config(self, build: Build, request: Any) -> Any:
-        """The config of an image, and the digest that its name has."""
-        platform = platform_of(request.Platform)
-        found = find_image(build, request.Ref, platform, request.ResolveMode)
-        return self._types["ResolveImageConfigResponse"](
-            Digest=found.digest, Config=found.document, Ref=found.resolved.source.ref
-        )

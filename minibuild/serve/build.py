@@ -35,6 +35,7 @@ from minibuild.serve.outputs import (
     send_output,
     session_exporters,
 )
+from minibuild.serve.policies import policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.serve.records import record_of
 from minibuild.serve.session import Session, Sessions
@@ -52,7 +53,6 @@ _START_S = 15.0
 _STATUS_S = 6.0
 _MAX_ENDED = 32
 _OF_FRONTENDS = "frontend."
-NO_POLICIES = "policies of sources are not possible here"
 
 
 class Builder:
@@ -78,6 +78,7 @@ class Builder:
         """`Control/Solve` has come: a build begins. Raises `Failure`."""
         try:
             self._check(asked)
+            build = Build(self, asked)
         except Failure:
             with self._lock:
                 self._refused = [*self._refused[-_MAX_ENDED:], asked.Ref]
@@ -86,15 +87,13 @@ class Builder:
         with self._lock:
             if asked.Ref in self._builds:
                 raise Failure(f"job ID {asked.Ref} exists")
-            build = self._builds[asked.Ref] = Build(self, asked)
+            self._builds[asked.Ref] = build
             self._lock.notify_all()
         if not asked.Internal:
             self.history.begin(record_of(build))
         return build
 
     def _check(self, asked: Any) -> None:
-        if asked.HasField("SourcePolicy") or asked.SourcePolicySession:
-            raise Failure(NO_POLICIES)
         if asked.ProxyNetwork:
             raise Failure("a network of steps through a proxy of the builder is not possible here")
         for name in asked.Entitlements:
@@ -123,7 +122,9 @@ class Builder:
         if past is not None:
             return past
         with self._lock:
-            self._lock.wait_for(lambda: self._stream(ref) is not None, _STATUS_S)
+            self._lock.wait_for(
+                lambda: self._stream(ref) is not None or ref in self._refused, _STATUS_S
+            )
             stream = self._stream(ref)
         if stream is None:
             raise Failure(f"no such job {ref}", NOT_FOUND)
@@ -180,7 +181,8 @@ def _identity(definition: Any) -> Digest:
 class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
     for, by the ids that it was given; `cache_imports` are the caches that the client has named so
-    far; `resources` live as long as the build, and at its end there is what it `made`."""
+    far; `policies` are about sources; `resources` live as long as the build, and at its end there is
+    what it `made`."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
         self.builder = builder
@@ -188,6 +190,7 @@ class Build:
         self.status = StatusStream(builder.types)
         self.results: dict[str, Prepared] = {}
         self.cache_imports = list(asked.Cache.Imports)
+        self.policies = policies_of([asked.SourcePolicy] if asked.HasField("SourcePolicy") else ())
         self.resources = ExitStack()
         self.folder = self.resources.enter_context(scratch_folder("minibuild-build-"))
         self.began = time.time()

@@ -95,7 +95,10 @@ _OUTPUTS = (
     "exporter.image.annotations",
     "exporter.image.attestations",
     "exporter.multiple",
+    "exporter.session",
     "exporter.sourcedateepoch",
+    "source.policy",
+    "source.policy.session",
 )
 LLB_CAPS = (
     "constraints",

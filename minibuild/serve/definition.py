@@ -19,6 +19,7 @@ from minibuild.errors import BuildError
 from minibuild.events import Report
 from minibuild.frontend.subrequests import Method, call
 from minibuild.graph.op import Exec
+from minibuild.graph.source_policy import Policy, folders_of
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
@@ -86,9 +87,16 @@ def question(attributes: Attributes) -> Method | None:
 
 class ClientDefinition:
     """What a client wants built. `folders` has the names that the client gives to the folders of
-    contexts. `given` are folders of ours in the place of the client's, by its names."""
+    contexts. `given` are folders of ours in the place of the client's, by its names. Policies may
+    put folders of the client in the place of other sources."""
 
-    def __init__(self, attributes: Attributes, folder: str, given: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        attributes: Attributes,
+        folder: str,
+        given: Mapping[str, str] = {},
+        policies: Sequence[Policy] = (),
+    ) -> None:
         self.attributes = attributes
         self._given = given
         self._linked: str | None = None
@@ -98,6 +106,8 @@ class ClientDefinition:
         self.folders = {} if self._url or MAIN in given else {MAIN: MAIN}
         for name, value in self._named(_LOCAL):
             self.folders[name] = value
+        for name in folders_of(policies):
+            self.folders[f"{_LOCAL}{name}"] = name
 
     def _named(self, prefix: str = "") -> Iterator[tuple[str, str]]:
         """The named contexts whose value begins so, without that beginning. A name that is for one

@@ -10,9 +10,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildkit.rpc import Failure
 from minibuild.frontend.subrequests import Method
 from minibuild.graph.image import platform_to_json
 from minibuild.graph.platform import Platform, host_platform
+from minibuild.graph.source_policy import Policy
 from minibuild.serve.attributes import cache_imports
 from minibuild.serve.build import Build
 from minibuild.serve.calls import frontend_call
@@ -29,10 +31,12 @@ from minibuild.serve.layouts import fetch_contexts
 from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import CONFIG, PLATFORMS, ResultPart, common_options, prepare
 from minibuild.serve.needs import Needs
+from minibuild.serve.policies import guarded, judged_policy, policies_of
 from minibuild.serve.prepared import Prepared
 from minibuild.session.request import BuildRequest, FrontendCall
 from minibuild.startup.tuples import NamedTuple
 
+_MAX_CONVERSIONS = 10
 Show = Callable[[Method, Mapping[str, Any]], tuple[Sequence[str], int]]
 """Makes lines and an exit code of the answer to a question."""
 
@@ -47,8 +51,10 @@ class Gateway:
         """The result of a call: of a definition, or of a frontend's attributes. Raises
         `Failure`."""
         build.cache_imports += _cache_imports(build, request, attributes)
+        extra = policies_of(getattr(request, "SourcePolicies", ()))
         if getattr(request.Definition, "def"):
-            part = ResultPart(request.Definition, host_platform())
+            definition = guarded(build, request.Definition, extra)
+            part = ResultPart(definition, host_platform())
             result = build.builder.types["Result"]()
             _offer(build, result.ref, prepare(build, part), request.Definition)
             return result
@@ -58,7 +64,7 @@ class Gateway:
             return result
         check_frontend(request.Frontend, attributes)
         call = frontend_call(build, request, attributes)
-        return self._of_dockerfile(build, attributes, request.FrontendInputs, call)
+        return self._of_dockerfile(build, attributes, request.FrontendInputs, call, extra)
 
     # --- Dockerfiles ---
 
@@ -68,24 +74,27 @@ class Gateway:
         attributes: Mapping[str, str],
         inputs: Mapping[str, Any],
         call: FrontendCall,
+        extra: Sequence[Policy],
     ) -> Any:
         from tempfile import mkdtemp
 
         method = question(attributes)
         folders = {name: input_folder(build, inputs[name]) for name in LOCALS if name in inputs}
         place = mkdtemp(prefix="definition-", dir=build.folder)
-        definition = ClientDefinition(attributes, place, folders)
+        policies = (*build.policies, *extra)
+        definition = ClientDefinition(attributes, place, folders, policies)
         definition.fetch(build)
         contexts = input_images(build, definition.inputs(), inputs, attributes)
         contexts.update(fetch_contexts(build, definition.layouts()))
         made = definition.request(
-            {**common_options(build), "contexts": contexts}, build.builder.environment
+            {**common_options(build), "contexts": contexts, "source_policies": policies},
+            build.builder.environment,
         )
         made = with_logins(build, made, definition.image_names())
         if method is not None:
             return self._answer(build, made, method)
         needs = Needs(build.builder.types)
-        parts = [_part(build, made, platform) for platform in made.platforms or (None,)]
+        made, parts = _parts(build, made)
         for part in parts:
             needs.add(part.definition)
         prepared = Prepared(made, definition.folders, needs, calls=(call,))
@@ -105,6 +114,18 @@ class _Part(NamedTuple):
     request: BuildRequest
     definition: Any
     config: bytes
+
+
+def _parts(build: Build, made: BuildRequest) -> tuple[BuildRequest, list[_Part]]:
+    """The parts of a request, and that with what the client's judge of sources said of them."""
+    for _ in range(_MAX_CONVERSIONS):
+        parts = [_part(build, made, platform) for platform in made.platforms or (None,)]
+        judged = [judged_policy(build, part.definition) for part in parts]
+        found = tuple(policy for policy in judged if policy is not None)
+        if not found:
+            return made, parts
+        made = made._replace(source_policies=(*made.source_policies, *found))
+    raise Failure("too many policy requests")
 
 
 def _part(build: Build, made: BuildRequest, platform: Platform | None) -> _Part:
@@ -138,7 +159,6 @@ def _result(build: Build, whole: Prepared, parts: Sequence[_Part]) -> Any:
 
 def _offer(build: Build, ref: Any, prepared: Prepared, definition: Any) -> None:
     """Make a result one that the client can ask for, and that other builds of it can stand on."""
-    prepared.definition = definition
     ref.id = build.add(prepared)
     getattr(ref, "def").CopyFrom(definition)
     build.builder.offer(definition, build, ref.id)

@@ -20,6 +20,7 @@ from minibuild.graph.platform import Platform, host_platform, parse_platform
 from minibuild.serve.answers import failure_of
 from minibuild.serve.build import Build
 from minibuild.serve.llb import CONFIG, ResultPart, prepare
+from minibuild.serve.policies import guarded
 from minibuild.session.request import Output
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -90,7 +91,7 @@ def _build(
 ) -> None:
     offered = build.builder.offered(definition)
     if offered is None:
-        part = ResultPart(definition, platform or host_platform(), config)
+        part = ResultPart(guarded(build, definition), platform or host_platform(), config)
         offered = build, build.add(prepare(build, part))
     other, result = offered
     other.solve(result, [output])

@@ -27,6 +27,7 @@ from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import PULLS
 from minibuild.serve.lending import agents, secrets, with_logins
 from minibuild.serve.needs import Needs
+from minibuild.serve.policies import allow, policies_of
 from minibuild.serve.status import set_time
 from minibuild.session.request import BuildRequest
 from minibuild.session.secrets import SecretReader, SshReader
@@ -36,8 +37,21 @@ if TYPE_CHECKING:
     from minibuild.serve.build import Build
 
 
-def find_image(build: "Build", ref: str, platform: Platform, mode: str) -> FoundImage:
-    """The image of a name. Raises `Failure`."""
+def image_config(build: "Build", asked: Any) -> Any:
+    """The message `ResolveImageConfigResponse` to a request. Raises `Failure`."""
+    types = build.builder.types
+    source = types["SourceOp"](identifier=f"docker-image://{asked.Ref}")
+    allow(build, source, asked.Platform, policies_of(asked.SourcePolicies))
+    image = source_of(types["Op"](source=source))
+    if not isinstance(image, ImageSource):
+        raise Failure(f"a policy has {source.identifier} used for {asked.Ref}: it is no image")
+    found = _image(build, image.ref, platform_of(asked.Platform), asked.ResolveMode)
+    return types["ResolveImageConfigResponse"](
+        Digest=found.digest, Config=found.document, Ref=found.resolved.source.ref
+    )
+
+
+def _image(build: "Build", ref: str, platform: Platform, mode: str) -> FoundImage:
     try:
         made = with_logins(build, _request(build, mode), [ref])
         content = ReadOnlyContent(build.builder.root)
@@ -48,16 +62,22 @@ def find_image(build: "Build", ref: str, platform: Platform, mode: str) -> Found
 
 def metadata_of_source(build: "Build", asked: Any) -> Any:
     """The message `ResolveSourceMetaResponse` to a request. Raises `Failure`."""
-    types = build.builder.types
     if not asked.Source.identifier:
         raise Failure("source is required")
+    allow(build, asked.Source, asked.Platform, policies_of(asked.SourcePolicies))
+    return describe_source(build, asked)
+
+
+def describe_source(build: "Build", asked: Any) -> Any:
+    """The same about a source that may be used."""
+    types = build.builder.types
     message = types["Op"](source=asked.Source, platform=asked.Platform)
     answer = types["ResolveSourceMetaResponse"](Source=asked.Source)
     try:
         source = source_of(message)
         if isinstance(source, ImageSource):
             platform = platform_of(asked.Platform)
-            found = find_image(build, source.ref, platform, asked.ResolveMode)
+            found = _image(build, source.ref, platform, asked.ResolveMode)
             answer.Image.Digest = found.digest
             answer.Image.Config = b"" if asked.Image.NoConfig else found.document
         elif isinstance(source, GitSource | HttpSource):

@@ -102,6 +102,7 @@ def _wanted(local: str, attributes: Mapping[str, str]) -> Wanted:
     try:
         lists = [json.loads(attributes.get(f"local.{key}", "[]")) for key in _LISTS]
         again = attributes.get("local.differ") == "none"
-        return Wanted(local, *([str(item) for item in items] for items in lists), again=again)
+        paths, exclude, include = ([str(item) for item in items] for items in lists)
+        return Wanted(local, paths, exclude, include, again)
     except (ValueError, TypeError):
         raise Failure(f"the patterns of local source {local!r} are no list") from None

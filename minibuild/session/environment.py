@@ -56,6 +56,11 @@ class Environment(NamedTuple):
         return self.variables.get("SOURCE_DATE_EPOCH", "")
 
     @property
+    def source_policy(self) -> str:
+        """The file with a policy of sources, as for BuildKit's clients."""
+        return self.variables.get("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "")
+
+    @property
     def default_platform(self) -> str:
         """The default platform of commands, as for Docker's."""
         return self.variables.get("DOCKER_DEFAULT_PLATFORM", "")

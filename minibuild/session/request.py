@@ -21,6 +21,7 @@ from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.graph.flat import FlatGraph
+    from minibuild.graph.source_policy import Policy
 
 
 STALL_S = 30.0
@@ -205,7 +206,8 @@ class BuildRequest(NamedTuple):
     their local sources are `contexts`, and `context` is the one of that name. With `squash` images
     have one layer on top of their base. With `no_record` nothing is kept that explains the build
     later. `isolation` is what steps have around them: `auto` takes namespaces where they can be
-    had. `report_file` is where a page about the build is written, which needs the record.
+    had. `source_policies` say which sources the build may use. `report_file` is where a page about
+    the build is written, which needs the record.
     """
 
     context: str = "."
@@ -238,6 +240,7 @@ class BuildRequest(NamedTuple):
     lab: str = ""
     registries: RegistryAccess = RegistryAccess()
     graphs: "tuple[FlatGraph, ...]" = ()
+    source_policies: "tuple[Policy, ...]" = ()
     cache_to: tuple[CachePlace, ...] = ()
     cache_from: tuple[CachePlace, ...] = ()
     cache_mount_to: tuple[CacheMountPlace, ...] = ()

@@ -1,0 +1,161 @@
+"""What a client says of sources: which its build may use, and what is used in their place.
+
+Comes in: policies in requests, and the client's own judge of sources, a service in its session.
+Goes out: definitions with the sources that may be used, or a failure. The judge is asked about each
+source of a definition. It allows it, refuses it, names another, or asks what the source is first.
+Rules: moby/buildkit `solver/llbsolver/policy.go`, `sourcepolicy/policysession`.
+Read next: `minibuild.graph.source_policy`, for the rules.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from minibuild.buildflags.source_policy import parse_policy
+from minibuild.buildkit.decode import platform_of
+from minibuild.buildkit.rpc import UNKNOWN, Failure
+from minibuild.digest import digest_bytes
+from minibuild.errors import BuildError
+from minibuild.graph.identifier import Identified, normalised
+from minibuild.graph.source_policy import Policy, Rule, decided
+from minibuild.serve.answers import failure_of
+
+if TYPE_CHECKING:
+    from minibuild.serve.build import Build
+
+_CHECK = "/moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier/CheckPolicy"
+_AT_ONCE = 16
+_MAX_QUESTIONS = 10
+_ALLOW, _CONVERT = 0, 2
+
+
+def policies_of(messages: Iterable[Any]) -> tuple[Policy, ...]:
+    """The policies in messages of a client. Raises `Failure`."""
+    from google.protobuf.json_format import MessageToDict
+
+    try:
+        return tuple(
+            parse_policy(
+                json.dumps(MessageToDict(message, preserving_proto_field_name=True)).encode(),
+                "the client's policy",
+            )
+            for message in messages
+        )
+    except BuildError as error:
+        raise failure_of(error) from None
+
+
+def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> Any:
+    """The definition with the sources that may be used. Ops that stand on another source are other
+    ops. Raises `Failure`."""
+    if not (build.policies or extra or build.asked.SourcePolicySession):
+        return definition
+    types = build.builder.types
+    made, renamed = types["Definition"](), dict[str, str]()
+    made.Source.infos.extend(definition.Source.infos)
+    datas = list(getattr(definition, "def"))
+    messages = [types["Op"].FromString(data) for data in datas]
+    sources = [message for message in messages if message.HasField("source")]
+    with ThreadPoolExecutor(_AT_ONCE) as hands:
+        list(hands.map(lambda op: allow(build, op.source, op.platform, extra), sources))
+    for data, message in zip(datas, messages, strict=True):
+        before = digest_bytes(data)
+        for reference in message.inputs:
+            reference.digest = renamed.get(reference.digest, reference.digest)
+        if message != types["Op"].FromString(data):
+            data = message.SerializeToString(deterministic=True)
+        after = renamed[before] = digest_bytes(data)
+        getattr(made, "def").append(data)
+        if before in definition.metadata:
+            made.metadata[after].CopyFrom(definition.metadata[before])
+        if before in definition.Source.locations:
+            made.Source.locations[after].CopyFrom(definition.Source.locations[before])
+    return made
+
+
+def allow(build: "Build", source: Any, platform: Any, extra: Sequence[Policy] = ()) -> None:
+    """Make a message `SourceOp` that of the source which may be used. Raises `Failure`."""
+    policies = (*build.policies, *extra)
+    session = build.asked.SourcePolicySession
+    for _ in range(_MAX_QUESTIONS):
+        try:
+            given = Identified(normalised(source.identifier), dict(source.attrs))
+            found = decided(policies, given)
+        except BuildError as error:
+            raise failure_of(error) from None
+        _set(source, found.identifier, found.attributes)
+        if not session or _judged(build, session, source, platform):
+            return
+    raise Failure(f"too many policy requests for {source.identifier}")
+
+
+def _set(source: Any, identifier: str, attributes: Mapping[str, str]) -> None:
+    source.identifier = identifier
+    source.attrs.clear()
+    source.attrs.update(attributes)
+
+
+def _judged(build: "Build", session: str, source: Any, platform: Any) -> bool:
+    """Ask the client's judge. False if it named another source, about which it is to be asked."""
+    from minibuild.serve.metadata import describe_source
+
+    types = build.builder.types
+    asked = types["CheckPolicyRequest"](Source={"Source": source})
+    here = platform_of(platform)
+    asked.Platform.OS, asked.Platform.Architecture = here.os, here.architecture
+    asked.Platform.Variant, asked.Platform.OSVersion = here.variant, here.os_version
+    for _ in range(_MAX_QUESTIONS):
+        answer = build.builder.sessions.get(session).call(
+            _CHECK, asked, types["CheckPolicyResponse"]
+        )
+        if answer.HasField("request"):
+            if answer.request.Source != source:
+                raise Failure(f"the policy asks about another source than {source.identifier}")
+            asked.Source.CopyFrom(describe_source(build, answer.request))
+            continue
+        if not answer.HasField("decision"):
+            raise Failure("no decision in policy response")
+        decision = answer.decision
+        if decision.action == _CONVERT:
+            if not decision.HasField("update"):
+                raise Failure("convert action requires updated source")
+            _set(source, decision.update.identifier, dict(decision.update.attrs))
+            return False
+        if decision.action != _ALLOW:
+            reasons = [message.message for message in decision.denyMessages]
+            raise _refusal(source.identifier, reasons)
+        return True
+    raise Failure(f"too many policy requests for {source.identifier}")
+
+
+def _refusal(identifier: str, reasons: Sequence[str]) -> Failure:
+    """What the client's judge says, as a client shows it."""
+    why = f": {'; '.join(reasons)}" if reasons else ""
+    said = {"action": 1, "denyMessages": [{"message": reason} for reason in reasons]}
+    detail = ("policysession.DecisionResponse+json", json.dumps(said).encode())
+    return Failure(f"source {identifier} not allowed by policy{why}", UNKNOWN, [detail])
+
+
+def judged_policy(build: "Build", definition: Any) -> Policy | None:
+    """What the client's judge made of the sources of a Dockerfile, as a policy that says the same:
+    the build reads the Dockerfile again. None if all may be used as they are."""
+    before = [op.source for op in _sources(build, definition)]
+    after = [op.source for op in _sources(build, guarded(build, definition))]
+    rules = tuple(
+        Rule(
+            "CONVERT",
+            one.identifier,
+            "EXACT",
+            updates=Identified(other.identifier, dict(other.attrs)),
+            place="the client's policy",
+        )
+        for one, other in zip(before, after, strict=True)
+        if one != other
+    )
+    return Policy(rules) if rules else None
+
+
+def _sources(build: "Build", definition: Any) -> list[Any]:
+    ops = map(build.builder.types["Op"].FromString, getattr(definition, "def"))
+    return [op for op in ops if op.HasField("source")]
