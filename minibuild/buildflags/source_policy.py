@@ -10,7 +10,14 @@ from typing import Any, get_args
 
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.graph.identifier import Identified
-from minibuild.graph.source_policy import Action, Condition, Constraint, MatchType, Policy, Rule
+from minibuild.graph.source_policy import (
+    Action,
+    Condition,
+    Constraint,
+    MatchType,
+    Policy,
+    PolicyRule,
+)
 from minibuild.oci.document import Member, parse_document
 
 _ACTIONS: Sequence[Any] = get_args(Action)
@@ -42,12 +49,12 @@ def parse_policy(data: bytes, what: str) -> Policy:
     )
 
 
-def _rule(rule: Member, place: str) -> Rule:
+def _rule(rule: Member, place: str) -> PolicyRule:
     selector, updates = rule["selector"], rule["updates"]
     if selector.value is None:
         raise rule.wrong("has no selector (invalid nil selector in policy)")
     kind = selector["match_type"] if "match_type" in selector else selector["matchType"]
-    return Rule(
+    return PolicyRule(
         _one_of(_ACTIONS, rule["action"]),
         selector["identifier"].text(),
         _one_of(_MATCHES, kind),

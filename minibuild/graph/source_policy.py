@@ -32,7 +32,7 @@ class Constraint(NamedTuple):
     condition: Condition = "EQUAL"
 
 
-class Rule(NamedTuple):
+class PolicyRule(NamedTuple):
     """What happens to the sources that match. `updates` are the name and the attributes that a
     CONVERT gives. `place` is what errors call the rule."""
 
@@ -50,7 +50,7 @@ class Rule(NamedTuple):
 class Policy(NamedTuple):
     """Rules, in the order in which they are tried."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[PolicyRule, ...]
 
 
 def folders_of(policies: Iterable[Policy]) -> list[str]:
@@ -77,7 +77,7 @@ def decided(policies: Sequence[Policy], source: Identified) -> Identified:
 
 def _changed(policy: Policy, source: Identified) -> Identified | None:
     """What a policy makes of a source; None if that may be used as it is."""
-    refused: Rule | None = None
+    refused: PolicyRule | None = None
     for rule in policy.rules:
         if not _matches(rule, source):
             continue
@@ -94,7 +94,7 @@ def _changed(policy: Policy, source: Identified) -> Identified | None:
     return None
 
 
-def _matches(rule: Rule, source: Identified) -> bool:
+def _matches(rule: PolicyRule, source: Identified) -> bool:
     for key, value, condition in rule.constraints:
         found = source.attributes.get(key, "")
         if condition == "MATCHES":
@@ -108,7 +108,7 @@ def _matches(rule: Rule, source: Identified) -> bool:
     return rule.match_type != "EXACT" and _pattern(rule).search(source.identifier) is not None
 
 
-def _pattern(rule: Rule) -> re.Pattern[str]:
+def _pattern(rule: PolicyRule) -> re.Pattern[str]:
     """The selector as a regular expression. A wildcard fits the whole name."""
     if rule.match_type == "REGEX":
         return _compiled(rule, rule.identifier)
@@ -118,14 +118,14 @@ def _pattern(rule: Rule) -> re.Pattern[str]:
     return _compiled(rule, rf"\A{'(.*)'.join(parts)}\Z")
 
 
-def _compiled(rule: Rule, text: str) -> re.Pattern[str]:
+def _compiled(rule: PolicyRule, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
         raise DefinitionError(f"invalid regular expression in {rule}: {error}") from None
 
 
-def _converted(rule: Rule, source: Identified) -> Identified:
+def _converted(rule: PolicyRule, source: Identified) -> Identified:
     if rule.updates is None:
         raise DefinitionError(f"missing destination for convert rule: {rule}", hint="add updates")
     dest = rule.updates.identifier or rule.identifier

@@ -16,7 +16,8 @@ from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway
-from minibuild.serve.metadata import image_config, metadata_of_source
+from minibuild.serve.metadata import describe_source, image_config
+from minibuild.serve.policies import allow, policies_of
 
 NAME = "moby.buildkit.v1.frontend.LLBBridge"
 _BUILD_ID = "buildkit-controlapi-buildid"
@@ -117,3 +118,18 @@ class Bridge:
         """What a file is."""
         stat = build.files(request.Ref).stat(request.Path)
         return self._types["StatFileResponse"](stat=stat)
+
+    # --- sources ---
+
+    def image_config(self, build: Build, request: Any) -> Any:
+        """The config of an image, and the digest that its name has."""
+        source = self._types["SourceOp"](identifier=f"docker-image://{request.Ref}")
+        allow(build, source, request.Platform, policies_of(request.SourcePolicies))
+        return image_config(build, request, source)
+
+    def source_metadata(self, build: Build, request: Any) -> Any:
+        """What a source is now."""
+        if not request.Source.identifier:
+            raise Failure("source is required")
+        allow(build, request.Source, request.Platform, policies_of(request.SourcePolicies))
+        return describe_source(build, request)

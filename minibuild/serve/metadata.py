@@ -27,7 +27,6 @@ from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import PULLS
 from minibuild.serve.lending import agents, secrets, with_logins
 from minibuild.serve.needs import Needs
-from minibuild.serve.policies import allow, policies_of
 from minibuild.serve.status import set_time
 from minibuild.session.request import BuildRequest
 from minibuild.session.secrets import SecretReader, SshReader
@@ -37,11 +36,10 @@ if TYPE_CHECKING:
     from minibuild.serve.build import Build
 
 
-def image_config(build: "Build", asked: Any) -> Any:
-    """The message `ResolveImageConfigResponse` to a request. Raises `Failure`."""
+def image_config(build: "Build", asked: Any, source: Any) -> Any:
+    """The message `ResolveImageConfigResponse` to a request, about the source that may be used for
+    the image. Raises `Failure`."""
     types = build.builder.types
-    source = types["SourceOp"](identifier=f"docker-image://{asked.Ref}")
-    allow(build, source, asked.Platform, policies_of(asked.SourcePolicies))
     image = source_of(types["Op"](source=source))
     if not isinstance(image, ImageSource):
         raise Failure(f"a policy has {source.identifier} used for {asked.Ref}: it is no image")
@@ -60,16 +58,8 @@ def _image(build: "Build", ref: str, platform: Platform, mode: str) -> FoundImag
         raise failure_of(error) from None
 
 
-def metadata_of_source(build: "Build", asked: Any) -> Any:
-    """The message `ResolveSourceMetaResponse` to a request. Raises `Failure`."""
-    if not asked.Source.identifier:
-        raise Failure("source is required")
-    allow(build, asked.Source, asked.Platform, policies_of(asked.SourcePolicies))
-    return describe_source(build, asked)
-
-
 def describe_source(build: "Build", asked: Any) -> Any:
-    """The same about a source that may be used."""
+    """The message `ResolveSourceMetaResponse` to a request. Raises `Failure`."""
     types = build.builder.types
     message = types["Op"](source=asked.Source, platform=asked.Platform)
     answer = types["ResolveSourceMetaResponse"](Source=asked.Source)

@@ -9,7 +9,6 @@ Read next: `minibuild.graph.source_policy`, for the rules.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.source_policy import parse_policy
@@ -18,8 +17,9 @@ from minibuild.buildkit.rpc import UNKNOWN, Failure
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError
 from minibuild.graph.identifier import Identified, normalised
-from minibuild.graph.source_policy import Policy, Rule, decided
+from minibuild.graph.source_policy import Policy, PolicyRule, decided
 from minibuild.serve.answers import failure_of
+from minibuild.serve.metadata import describe_source
 
 if TYPE_CHECKING:
     from minibuild.serve.build import Build
@@ -51,6 +51,8 @@ def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> An
     ops. Raises `Failure`."""
     if not (build.policies or extra or build.asked.SourcePolicySession):
         return definition
+    from concurrent.futures import ThreadPoolExecutor
+
     types = build.builder.types
     made, renamed = types["Definition"](), dict[str, str]()
     made.Source.infos.extend(definition.Source.infos)
@@ -98,8 +100,6 @@ def _set(source: Any, identifier: str, attributes: Mapping[str, str]) -> None:
 
 def _judged(build: "Build", session: str, source: Any, platform: Any) -> bool:
     """Ask the client's judge. False if it named another source, about which it is to be asked."""
-    from minibuild.serve.metadata import describe_source
-
     types = build.builder.types
     asked = types["CheckPolicyRequest"](Source={"Source": source})
     here = platform_of(platform)
@@ -143,7 +143,7 @@ def judged_policy(build: "Build", definition: Any) -> Policy | None:
     before = [op.source for op in _sources(build, definition)]
     after = [op.source for op in _sources(build, guarded(build, definition))]
     rules = tuple(
-        Rule(
+        PolicyRule(
             "CONVERT",
             one.identifier,
             "EXACT",

@@ -146,7 +146,8 @@ def test_files_get_their_attestations_as_files(
     """As BuildKit names them: about each file of the output, by its name and digest."""
     out = tmp_path / "out"
     dest = f"type={kind},dest={out}{attributes}"
-    context = project({"Dockerfile": "FROM scratch\nCOPY a /dir/a\n", "a": "abc"})
+    text = "FROM scratch\nARG TARGETARCH\nCOPY a /dir/a-$TARGETARCH\n"
+    context = project({"Dockerfile": text, "a": "abc"})
     builds.cli("build", "--build-arg=SOURCE_DATE_EPOCH=5", *flags, "-o", dest, context)
     if kind == "tar":
         (tmp_path / "tree").mkdir()
@@ -156,7 +157,8 @@ def test_files_get_their_attestations_as_files(
     assert found == names
     for name in names:
         subjects = read_statement((out / name).read_bytes())
-        assert subjects == {"dir/a": hashlib.sha256(b"abc").hexdigest()}
+        arch = "arm64" if "arm64" in name else "amd64"
+        assert subjects == {f"dir/a-{arch}": hashlib.sha256(b"abc").hexdigest()}
         status = (out / name).stat()
         assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o600, 5)
 

@@ -301,6 +301,21 @@ def test_platform_split(cli: Cli, context: str, tmp_path: Path) -> None:
     assert folder.startswith("linux_") and os.listdir(f"{dest}/{folder}/d") == ["b"]
 
 
+def test_platforms_in_one_folder(cli: Cli, tmp_path: Path) -> None:
+    """A file of one platform never takes the place of another's: nothing is written then."""
+    dest = str(tmp_path / "out")
+    output = f"type=local,dest={dest},platform-split=false"
+    flags = ("--platform=linux/amd64,linux/arm64", "-o", output, str(tmp_path))
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text("FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n")
+    cli("build", "-q", *flags)
+    assert sorted(os.listdir(dest)) == ["amd64", "arm64"]
+    dockerfile.write_text("FROM scratch\nCOPY Dockerfile /d/same\n")
+    done = cli("build", "-q", *flags, code=2)
+    assert "cannot overwrite d/same from linux/amd64 with that from linux/arm64" in done.stderr
+    assert sorted(os.listdir(dest)) == ["amd64", "arm64"]
+
+
 def test_metadata(cli: Cli, context: str, tmp_path: Path) -> None:
     """The names and the form of BuildKit's."""
     path = tmp_path / "metadata.json"

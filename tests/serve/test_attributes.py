@@ -67,6 +67,8 @@ def test_cache_imports() -> None:
     first, second = cache_imports({"cache-imports": text})
     assert first == {"Type": "registry", "Attrs": {"ref": "r/x"}}
     assert second == {"Type": "gha", "Attrs": {}}
+    older = cache_imports({"cache-imports": text, "cache-from": "r/a,r/b"})[2:]
+    assert older == [{"Type": "registry", "Attrs": {"ref": ref}} for ref in ("r/a", "r/b")]
     for wrong in ("{", "[1]", '[{"Attrs":1}]', "1"):
         with pytest.raises(Failure, match="invalid cache-imports"):
             cache_imports({"cache-imports": wrong})
@@ -77,3 +79,10 @@ def test_outputs_keep_what_is_known() -> None:
     assert output_attributes("oci", given) == {"name": "a", "annotation.x": "y"}
     assert output_attributes("image", given) == {"name": "a", "annotation.x": "y", "push": "true"}
     assert output_attributes("local", given) == {}
+
+
+@pytest.mark.parametrize(("given", "kept"), [("7", True), ("", True), ("context", False)])
+def test_the_time_of_an_output(given: str, kept: bool) -> None:
+    """None, if it is empty; what is no time, the build knows."""
+    found = output_attributes("oci", {"source-date-epoch": given})
+    assert found == ({"source-date-epoch": given} if kept else {})

@@ -28,7 +28,7 @@ class Client:
         self._contents = contents
         self._folder = folder
 
-    def run(self) -> Receiver:
+    def run(self, *, again: bool = False) -> Receiver:
         wanted: list[int] = []
 
         def ask(**fields: Any) -> None:
@@ -38,7 +38,7 @@ class Client:
         root = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with Cursor(root) as cursor:
-                receiver = Receiver(cursor, ask)
+                receiver = Receiver(cursor, ask, again=again)
                 for entry in self._entries:
                     receiver.take(PACKET(stat=entry))
                 receiver.take(PACKET())
@@ -100,6 +100,9 @@ def test_only_what_changed_is_asked_for(tmp_path: Path) -> None:
     again = Client(tmp_path, entries, {})
     again.run()
     assert again.asked == []
+    every = Client(tmp_path, entries, {"a": b"6", "b": b"2"})
+    every.run(again=True)
+    assert every.asked == ["a", "b"] and (tmp_path / "a").read_bytes() == b"6"
 
 
 def test_a_directory_becomes_a_file_and_a_link(tmp_path: Path) -> None:

@@ -245,11 +245,11 @@ def test_inputs_for_several_platforms(server: Any, tmp_path: Path, context: Path
         client.build(attributes, [("tar", {})])
 
 
-def test_policies_are_refused(server: Any, tmp_path: Path, context: Path) -> None:
+def test_a_build_that_is_refused(server: Any, tmp_path: Path, context: Path) -> None:
     """At once, also for calls of the gateway, which wait for a build that is to come."""
     client = client_of(server, tmp_path / "c", context)
-    asked = TYPES["SolveRequest"](Ref="r", SourcePolicySession="s")
-    with pytest.raises(grpc.RpcError, match="policies of sources are not possible"):
+    asked = TYPES["SolveRequest"](Ref="r", ProxyNetwork=True)
+    with pytest.raises(grpc.RpcError, match="through a proxy of the builder is not possible"):
         client.call("/moby.buildkit.v1.Control/Solve", asked, "SolveResponse")
     began = time.monotonic()
     with pytest.raises(grpc.RpcError, match="no such job r"):

@@ -27,10 +27,16 @@ _STAT, _REQ, _DATA, _FIN = range(4)
 
 class Client:
     """One connection, and what it lends: folders by name, secrets by id. Outputs go to `received`:
-    an archive is a file `output-N`, a folder `output-N/`."""
+    an archive is a file `output-N`, a folder `output-N/`. `services` are further ones of
+    the session: handlers by the names of their methods."""
 
     def __init__(
-        self, path: str, place: Path, folders: Mapping[str, Path], secrets: Mapping[str, bytes] = {}
+        self,
+        path: str,
+        place: Path,
+        folders: Mapping[str, Path],
+        secrets: Mapping[str, bytes] = {},
+        services: Mapping[str, Mapping[str, Any]] = {},
     ) -> None:
         self.channel = grpc.insecure_channel(f"unix:{path}")
         self.received = place / "received"
@@ -38,6 +44,7 @@ class Client:
         self.statuses: list[Any] = []
         self._folders = folders
         self._secrets = secrets
+        self._services = services
         self.received.mkdir(exist_ok=True)
 
     def call(self, method: str, request: Any, answer: str, metadata: Any = ()) -> Any:
@@ -55,20 +62,25 @@ class Client:
         gateway: bool = True,
         metadata: Mapping[str, bytes] = {},
         inputs: Mapping[str, bytes] = {},
+        fields: Mapping[str, Any] = {},
         look: Callable[[Callable[..., Any], str], None] = lambda call, ref: None,
     ) -> Mapping[str, str]:
         """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
         all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
         `inputs` are definitions that contexts name, `metadata` is what the client says of the
-        result. `look` can ask about the result before the outputs are made: it gets a function that
-        calls the gateway, and the result's id.
+        result, `fields` are further ones of the request. `look` can ask about the result before
+        the outputs are made: it gets a function that calls the gateway, and the result's id.
         """
         ref, session = os.urandom(8).hex(), os.urandom(8).hex()
         hand = ThreadPoolExecutor(4)
         server, listener = self._serve_session(session)
         try:
             hand.submit(self._watch, ref)
-            asked = TYPES["SolveRequest"](Ref=ref, Session=session, FrontendAttrs=attributes)
+            asked = TYPES["SolveRequest"](
+                Ref=ref, Session=session, FrontendAttrs=attributes, **fields
+            )
+            if any("policysession" in name for name in self._services):
+                asked.SourcePolicySession = session
             for kind, attrs in outputs:
                 asked.Exporters.add(Type=kind, Attrs=attrs)
             if not gateway:
@@ -118,7 +130,7 @@ class Client:
 
     def _serve_session(self, session: str) -> tuple[Any, "_Pump"]:
         packet, secret = TYPES["Packet"], TYPES["GetSecretRequest"]
-        services = {
+        services: dict[str, Mapping[str, Any]] = {
             "moby.filesync.v1.FileSync": {"DiffCopy": two_way(self._diff_copy, packet, packet)},
             "moby.filesync.v1.FileSend": {
                 "DiffCopy": grpc.stream_stream_rpc_method_handler(self._take, bytes, bytes)
@@ -127,6 +139,7 @@ class Client:
                 "GetSecret": unary(self._secret, secret, TYPES["GetSecretResponse"])
             },
         }
+        services.update(self._services)
         server = grpc.server(ThreadPoolExecutor(8))
         for name, handlers in services.items():
             server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])

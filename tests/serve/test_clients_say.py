@@ -1,0 +1,211 @@
+"""What a client says beside its definition: policies, exporters in its session, an archive."""
+
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+import pytest
+
+from minibuild.buildkit.rpc import two_way, unary
+from minibuild.digest import digest_bytes
+from tests.conftest import Cli
+from tests.support.buildkit_client import TYPES, Client
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
+JUDGE = "moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier"
+EXPORTER = "moby.exporter.v1.Exporter"
+
+
+@pytest.fixture
+def server(cli: Cli, short_folder: Path) -> Iterator[str]:
+    path = str(short_folder / "s.sock")
+    process = cli.start("serve", "--addr", f"unix://{path}")
+    assert process.stderr is not None and process.stderr.readline()
+    yield path
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "a").write_text("a\n")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /\n")
+    return folder
+
+
+def client_of(
+    server: str, context: Path, services: Mapping[str, Any] = MappingProxyType({}), **folders: Path
+) -> Client:
+    place = context.parent / "client"
+    place.mkdir(exist_ok=True)
+    lent = {"context": context, "dockerfile": context, **folders}
+    return Client(server, place, lent, services=services)
+
+
+def local(name: str, caps: tuple[str, ...] = ()) -> bytes:
+    """A definition of a folder of the client."""
+    op, made = TYPES["Op"](source={"identifier": f"local://{name}"}), TYPES["Definition"]()
+    data = op.SerializeToString()
+    end = TYPES["Op"](inputs=[{"digest": digest_bytes(data)}]).SerializeToString()
+    getattr(made, "def").extend([data, end])
+    for cap in caps:
+        made.metadata[digest_bytes(data)].caps[cap] = True
+    return bytes(made.SerializeToString())
+
+
+def policy(action: str, identifier: str, to: str = "") -> Any:
+    made = TYPES["Policy"](rules=[{"action": action, "selector": {"identifier": identifier}}])
+    if to:
+        made.rules[0].updates.identifier = to
+    return made
+
+
+@pytest.mark.parametrize("definition", [None, local("context")], ids=["dockerfile", "llb"])
+def test_policies_of_a_request(
+    server: str, context: Path, tmp_path: Path, definition: bytes | None
+) -> None:
+    """They refuse a folder of the client, or put another in its place: that one is asked for."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a").write_text("other\n")
+    client = client_of(server, context, other=tmp_path / "other")
+    refused = {"SourcePolicy": policy("DENY", "local://cont*")}
+    with pytest.raises(grpc.RpcError, match="source denied by policy: local://context"):
+        client.build({}, [("local", {})], definition, fields=refused)
+    assert "a" not in client.sent
+    instead = {"SourcePolicy": policy("CONVERT", "local://context", "local://other")}
+    client.build({}, [("local", {})], definition, fields=instead)
+    assert (client.received / "output-0/a").read_text() == "other\n"
+
+
+def test_policies_that_mean_nothing(server: str, context: Path) -> None:
+    client = client_of(server, context)
+    wrong = {"SourcePolicy": TYPES["Policy"](rules=[{"action": 9}])}
+    with pytest.raises(grpc.RpcError, match="invalid nil selector in policy"):
+        client.build({}, fields=wrong, gateway=False)
+
+
+@pytest.mark.parametrize("definition", [None, local("context")], ids=["dockerfile", "llb"])
+def test_a_judge_in_the_session(
+    server: str, context: Path, tmp_path: Path, definition: bytes | None
+) -> None:
+    """It is asked about each source; what it names instead, it is asked about again."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a").write_text("other\n")
+    asked: list[str] = []
+    verdicts = {
+        "local://context": {"action": "CONVERT", "update": {"identifier": "local://other"}},
+        "local://other": {"action": "ALLOW"},
+    }
+
+    def check(request: Any, context: Any) -> Any:
+        assert request.Platform.OS == "linux"
+        asked.append(request.Source.Source.identifier)
+        return TYPES["CheckPolicyResponse"](decision=verdicts[asked[-1]])
+
+    handler = unary(check, TYPES["CheckPolicyRequest"], TYPES["CheckPolicyResponse"])
+    client = client_of(server, context, {JUDGE: {"CheckPolicy": handler}}, other=tmp_path / "other")
+    if definition is None:  # A Dockerfile is read with the folders that it names itself.
+        verdicts["local://context"] = {"action": "ALLOW"}
+        client.build({}, [("local", {})])
+        assert asked == ["local://context"]
+    else:
+        client.build({}, [("local", {})], definition)
+        assert asked == ["local://context", "local://other"]
+        assert (client.received / "output-0/a").read_text() == "other\n"
+    verdicts["local://context"] = {"action": "DENY", "denyMessages": [{"message": "not today"}]}
+    with pytest.raises(grpc.RpcError, match="local://context not allowed by policy: not today"):
+        client.build({}, [("tar", {})], definition)
+
+
+def test_exporters_in_the_session(server: str, context: Path) -> None:
+    """They are asked for with the result, and hear what was made."""
+    ended: list[Any] = []
+
+    def find(request: Any, context: Any) -> Any:
+        assert len(request.refs) == 1
+        return TYPES["FindExportersResponse"](exporters=[{"Type": "oci"}])
+
+    def end(request: Any, context: Any) -> Any:
+        ended.append(request.exporter_response["containerimage.digest"])
+        return TYPES["FinalizeExportResponse"]()
+
+    services = {
+        EXPORTER: {
+            "FindExporters": unary(
+                find, TYPES["FindExportersRequest"], TYPES["FindExportersResponse"]
+            ),
+            "FinalizeExport": unary(
+                end, TYPES["FinalizeExportRequest"], TYPES["FinalizeExportResponse"]
+            ),
+        }
+    }
+    fields = {"EnableSessionExporter": True}
+    client = client_of(server, context, services)
+    answer = client.build({}, [("tar", {})], fields=fields)
+    assert ended == [answer["containerimage.digest"]]
+    with tarfile.open(client.received / "output-1") as archive:
+        assert "index.json" in archive.getnames()
+    without = client_of(server, context)
+    without.received.joinpath("output-0").unlink()
+    without.build({}, [("tar", {})], fields=fields)
+
+
+def test_what_an_op_needs(server: str, context: Path) -> None:
+    """A client says so; what is not here would be left out in silence."""
+    client = client_of(server, context)
+    client.build({}, [("local", {})], local("context", ("source.local", "source.local.differ")))
+    with pytest.raises(grpc.RpcError, match="metadatatransfer is not possible here"):
+        client.build({}, [("tar", {})], local("context", ("source.local.metadatatransfer",)))
+
+
+def test_a_dockerfile_beside_an_archive(server: str, context: Path) -> None:
+    """The archive is uploaded, a folder of it is the context, and its ignore file counts."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for path, text in (("sub/dir/a", "a"), ("sub/dir/b", "b"), ("sub/dir/.dockerignore", "b")):
+            member = tarfile.TarInfo(path)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    kind = TYPES["BytesMessage"]
+
+    def upload(requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        yield kind(data=data.getvalue())
+
+    services = {"moby.upload.v1.Upload": {"Pull": two_way(upload, kind, kind)}}
+    client = client_of(server, context, services)
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    attributes = {
+        "context": "http://buildkit-session/x",
+        "dockerfilekey": "dockerfile",
+        "contextsubdir": "sub/dir",
+    }
+    client.build(attributes, [("local", {})])
+    assert [path.name for path in (client.received / "output-0").iterdir()] == [
+        ".dockerignore",
+        "a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("platforms", "expected"),
+    [
+        ("linux/amd64,linux/arm64", ["Multiple platforms requested but result is not"]),
+        ("linux/arm64/v8", ["Requested platforms linux/arm64 do not match result platforms"]),
+        ("", []),
+    ],
+)
+def test_platforms_that_were_not_asked_for(
+    server: str, context: Path, platforms: str, expected: list[str]
+) -> None:
+    attributes = {"platform": platforms} if platforms else {}
+    client = client_of(server, context)
+    client.build(attributes, [("local", {})], local("context"))
+    warnings = [w.short.decode() for status in client.statuses for w in status.warnings]
+    assert len(warnings) == len(expected)
+    assert all(text.startswith(start) for text, start in zip(warnings, expected, strict=True))
