@@ -181,8 +181,8 @@ def _identity(definition: Any) -> Digest:
 class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
     for, by the ids that it was given; `cache_imports` are the caches that the client has named so
-    far; `policies` are about sources; `resources` live as long as the build, and at its end there is
-    what it `made`."""
+    far; `policies` are about sources; `resources` live as long as the build, and at its end there
+    is what it `made`."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
         self.builder = builder
