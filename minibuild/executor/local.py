@@ -146,7 +146,6 @@ class LocalExecutor:
         watching = Watching(
             records.tables,
             special=records.has_special(),
-            devices=_may_see_devices(step),
             rooted=step.security == "insecure",
         )
         with self._lock:

@@ -118,12 +118,11 @@ class Watched(NamedTuple):
 
 class Watching(NamedTuple):
     """What the listener of a step has to know. `tables` are those of the owners in its tree, and
-    `special` says that one has a line; `devices`, that there may be placeholders. `rooted`: a
-    process may have another root than the step without chroot(2)."""
+    `special` says that one has a line. `rooted`: a process may have another root than the step
+    without chroot(2)."""
 
     tables: tuple[str, ...]
     special: bool
-    devices: bool
     rooted: bool
 
 

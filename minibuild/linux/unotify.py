@@ -78,20 +78,21 @@ def _number() -> int:
 class Reader:
     """Reads the memory of processes: of others with the same ids, or in the same namespace."""
 
-    __slots__ = ("_buffer", "_local", "_remote")
+    __slots__ = ("_addresses", "_buffer", "_local", "_remote")
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(2 * _PAGE)
         self._local = _Part(ctypes.addressof(self._buffer), 0)
         self._remote = (_Part * 2)()
+        self._addresses = ctypes.addressof(self._local), ctypes.addressof(self._remote)
 
     def string(self, pid: int, address: int) -> bytes:
         """A path in its memory. Raises `OSError`: EFAULT if there is none, ENAMETOOLONG."""
         left_of_page = _PAGE - address % _PAGE
         count = self._read(pid, address, min(_START_BYTES, left_of_page))
-        found = self._buffer.raw[:count]
-        if (end := found.find(b"\0")) >= 0:
-            return found[:end]
+        found = self._buffer.value  # To the first NUL, which may be one of an earlier path.
+        if len(found) < count:
+            return found
         # The next page may not be there: it is a part of its own, which the kernel then leaves out.
         count = self._read(pid, address, left_of_page, _MOST_BYTES)
         found = self._buffer.raw[:count]
@@ -106,14 +107,15 @@ class Reader:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         return self._buffer.raw[:count]
 
-    def _read(self, pid: int, address: int, *sizes: int) -> int:
-        self._local.size = sum(sizes)
-        remote = self._remote
-        for part, size in zip(remote, sizes, strict=False):
-            part.start, part.size = address, size
-            address += size
-        local = ctypes.addressof(self._local)
-        count = _readv(pid, local, 1, ctypes.addressof(remote), len(sizes), 0)
+    def _read(self, pid: int, address: int, size: int, second_size: int = 0) -> int:
+        self._local.size = size + second_size
+        part = self._remote[0]
+        part.start, part.size = address, size
+        if second_size:
+            part = self._remote[1]
+            part.start, part.size = address + size, second_size
+        local, remote = self._addresses
+        count = _readv(pid, local, 1, remote, 2 if second_size else 1, 0)
         if count < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))

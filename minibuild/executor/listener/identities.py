@@ -32,7 +32,9 @@ class Identities:
         self._numbers = {ROOT: 0}
 
     def of(self, pid: int) -> Identity:
-        """Who a process is. Raises `ProcessLookupError` if it is gone."""
+        """Who a process is. Raises `ProcessLookupError` if it is gone and that matters."""
+        if len(self._all) == 1:
+            return ROOT  # No process of the step has changed.
         soft, _ = resource.prlimit(pid, _RLIMIT_LOCKS)
         number = soft - _MARK
         return self._all[number] if 0 < number < len(self._all) else ROOT

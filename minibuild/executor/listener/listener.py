@@ -10,7 +10,6 @@ more power than the step has over its own files. See seccomp_unotify(2).
 """
 
 import errno
-import select
 import struct
 
 from minibuild.executor.listener.answers import Handler, looking, making, owning
@@ -21,7 +20,11 @@ from minibuild.executor.listener.ids import IdCalls
 from minibuild.executor.listener.inside import Inside
 from minibuild.executor.listener.looks import StatCalls
 from minibuild.executor.listener.nodes import DeviceCalls
-from minibuild.executor.listener.notifications import Notification, Notifications
+from minibuild.executor.listener.notifications import (
+    Notification,
+    Notifications,
+    waits_for_calls,
+)
 from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.owners import ChownCalls
 from minibuild.executor.listener.process import Processes
@@ -41,13 +44,13 @@ class StepListener:
         assert machine is not None
         self._notifications = notifications = Notifications(fd)
         processes = Processes(rooted=watching.rooted)
-        owned = Owned(records, inside, devices=watching.devices, special=watching.special)
+        owned = Owned(records, inside, special=watching.special)
         identities = Identities()
         looks = looking(StatCalls(notifications, processes, owned, machine))
         ours = (notifications, processes, identities, owned)
         known = {
             **looks,
-            **making(DeviceCalls(*ours, inside.root_fd, stderr), CreatingCalls(*ours)),
+            **making(DeviceCalls(*ours[:3], inside.root_fd, stderr), CreatingCalls(*ours)),
             **owning(ChownCalls(*ours), IdCalls(*ours)),
         }
         self._handlers: dict[tuple[int, int], Handler] = {
@@ -57,15 +60,13 @@ class StepListener:
 
     def serve(self) -> None:
         """Take one call after the other."""
-        poll = select.poll()
-        poll.register(self._notifications.fd, select.POLLIN)
-        while True:
-            ((_, what),) = poll.poll()
-            if not what & select.POLLIN:
-                return  # No process has the filter any more (Linux 5.9).
-            call = self._notifications.receive()
+        notifications, waits = self._notifications, waits_for_calls()
+        while waits or notifications.arrive():
+            call = notifications.receive()
             if call is not None:
                 self._answer(call)
+            elif not notifications.arrive():
+                return
 
     def _answer(self, call: Notification) -> None:
         key = (call.arch, call.number)

@@ -13,6 +13,7 @@ from minibuild.executor.listener.notifications import Notification, Notification
 from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.process import Processes
 from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.recorded import takes_attributes
 from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
 
@@ -49,6 +50,10 @@ class StatCalls:
             file = name or process.base(call.pid, directory)
             if self._owned.shown_as_it_is(file, follow=follow):
                 return None
+            found = os.stat(file, follow_symlinks=follow)
+            if takes_attributes(found.st_mode):  # All others have to be open.
+                seen = self._owned.seen(found, file, -1)
+                return self._show(call, found, seen, into, extended=extended)
         with closing_fd(processes.open_at(call.pid, directory, path, flags)) as fd:
             seen = self._owned.seen(found := os.stat(fd), f"self/fd/{fd}", fd)
             return self._show(call, found, seen, into, extended=extended)

@@ -12,7 +12,6 @@ from contextlib import suppress
 from minibuild.executor.listener import process
 from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.process import Processes
 from minibuild.linux import device
 from minibuild.linux.descriptors import closing_fd
@@ -26,23 +25,19 @@ class DeviceCalls:
     """Answers them. `root_fd` is the root of the step's tree, which is marked when it gets a
     placeholder; a process may have another root, by chroot(2). `stderr` is that of the step."""
 
-    __slots__ = (
-        *("_identities", "_notifications", "_owned", "_processes", "_root_fd", "_said", "_stderr"),
-    )
+    __slots__ = (*("_identities", "_notifications", "_processes", "_root_fd", "_said", "_stderr"),)
 
     def __init__(
         self,
         notifications: Notifications,
         processes: Processes,
         identities: Identities,
-        owned: Owned,
         root_fd: int,
         stderr: int,
     ) -> None:
         self._notifications = notifications
         self._processes = processes
         self._identities = identities
-        self._owned = owned
         self._root_fd = root_fd
         self._stderr = stderr
         self._said = False
@@ -65,7 +60,6 @@ class DeviceCalls:
         with closing_fd(parent_fd):
             if not self._notifications.valid(call):
                 return None
-            self._owned.devices = True
             fd = device.open_placeholder(parent_fd, name, kind, number)
             os.setxattr(f"self/fd/{self._root_fd}", device.MARK, b"")
         with closing_fd(fd):

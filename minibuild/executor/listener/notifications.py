@@ -6,13 +6,17 @@ Comes in: the descriptor. Goes out: calls, one by one, each of which waits for i
 import errno
 import fcntl
 import os
+import select
 import struct
 
+from minibuild.linux.probe import parse_release
 from minibuild.startup.tuples import NamedTuple
 
 # linux/seccomp.h: struct seccomp_notif, seccomp_notif_resp and seccomp_notif_addfd, and the
 # requests of ioctl(2).
 _NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+_EMPTY = bytes(_NOTIFICATION.size)
+"""The kernel takes no other."""
 _RESPONSE = struct.Struct("=QqiI")
 _ADD = struct.Struct("=QIIII")
 _RECV, _SEND, _ID_VALID, _SET_FLAGS = 0xC0502100, 0xC0182101, 0x40082102, 0x40082104
@@ -32,14 +36,21 @@ class Notification(NamedTuple):
     arguments: tuple[int, ...]
 
 
-class Notifications:
-    """`fd` is for poll(2)."""
+def waits_for_calls() -> bool:
+    """Whether `Notifications.receive` ends when no process is left that may call. Before Linux 6.11
+    it waits for ever, so that `arrive` has to be asked first."""
+    return parse_release(os.uname().release) >= (6, 11)
 
-    __slots__ = ("_buffer", "fd")
+
+class Notifications:
+    """The calls of one step."""
+
+    __slots__ = ("_poll", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._buffer = bytearray(_NOTIFICATION.size)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
         try:
             # The two take turns: let the kernel switch at once (Linux 6.6).
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
@@ -50,18 +61,20 @@ class Notifications:
         """Calls that are still handed over fail with ENOSYS."""
         os.close(self.fd)
 
+    def arrive(self) -> bool:
+        """Wait for a call; False if no process has the filter any more (Linux 5.9)."""
+        ((_, what),) = self._poll.poll()
+        return bool(what & select.POLLIN)
+
     def receive(self) -> Notification | None:
-        """The next call; None if its process was killed meanwhile."""
-        buffer = self._buffer
-        buffer[:] = bytes(_NOTIFICATION.size)  # The kernel takes no other.
+        """The next call; None if its process was killed meanwhile, or if there will be none."""
         try:
-            fcntl.ioctl(self.fd, _RECV, buffer, True)
+            made = _NOTIFICATION.unpack(fcntl.ioctl(self.fd, _RECV, _EMPTY))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINTR):
                 raise
             return None
-        id_, pid, _, number, arch, _, *arguments = _NOTIFICATION.unpack(buffer)
-        return Notification(id_, pid, number, arch, tuple(arguments))
+        return Notification(made[0], made[1], made[3], made[4], made[6:])
 
     def answer(self, call: Notification, result: int | None) -> None:
         """Let the call return this, -errno being an error; None: let the kernel go on with it."""

@@ -19,29 +19,29 @@ _BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 
 
 class Owned:
-    """`devices` says that there may be placeholders, `special` that a file without the attribute
-    may have a recorded owner."""
+    """`special` says that a file without the attribute may have a recorded owner."""
 
-    __slots__ = ("_elsewhere", "_inside", "_records", "_special", "devices")
+    __slots__ = ("_elsewhere", "_inside", "_records", "_special")
 
-    def __init__(self, records: Records, inside: Inside, *, devices: bool, special: bool) -> None:
+    def __init__(self, records: Records, inside: Inside, *, special: bool) -> None:
         self._records = records
         self._inside = inside
         self._elsewhere: dict[tuple[int, int], tuple[int, int]] = {}
-        self.devices = devices
         self._special = special
 
     def shown_as_it_is(self, path: str, *, follow: bool) -> bool:
         """Whether the kernel shows a file as the step is to see it; False if that takes a closer
         look. Nearly all files are of that kind, and most looks end here, after one call."""
         try:
-            os.getxattr(path, OWNER, follow_symlinks=follow)
-            return False
+            # In this list most files have nothing, which is an error if a single one is asked for:
+            # that takes twice as long.
+            names = os.listxattr(path, follow_symlinks=follow)
         except OSError as error:
-            if error.errno == errno.ERANGE:
-                return False
-        if self.devices or not self._special:
-            return not self.devices
+            names = [OWNER] if error.errno in (errno.ERANGE, errno.E2BIG) else []
+        if OWNER in names or device.PLACEHOLDER in names:
+            return False
+        if not self._special:
+            return True
         found = os.stat(path, follow_symlinks=follow)
         elsewhere = (found.st_dev, found.st_ino) in self._elsewhere
         return takes_attributes(found.st_mode) and not elsewhere
@@ -59,8 +59,8 @@ class Owned:
 
     def owner(self, fd: int) -> tuple[int, int]:
         """The owner of a file that is open, also with O_PATH."""
-        seen = self.seen(os.stat(fd), f"self/fd/{fd}", fd)
-        return seen.st_uid, seen.st_gid
+        found = os.stat(fd)
+        return self._recorded(found, f"self/fd/{fd}", fd) or (found.st_uid, found.st_gid)
 
     def _recorded(self, found: os.stat_result, target: str, fd: int) -> tuple[int, int] | None:
         if self._elsewhere and (owner := self._elsewhere.get((found.st_dev, found.st_ino))):
