@@ -62,12 +62,15 @@ def make_busybox(folder: str) -> Base:
     return Base(tag, _archive(rootfs, tag, folder))
 
 
-def make_debian(folder: str) -> Base:
-    """A Debian of its essential packages and apt, from the mirror of this machine."""
-    if not shutil.which("mmdebstrap"):
-        raise Unavailable("there is no mmdebstrap: install it, or leave out W9")
-    rootfs, tag = os.path.join(folder, "rootfs.tar"), "localhost/bench-debian:latest"
-    _call(["mmdebstrap", "--variant=apt", "--quiet", _DEBIAN, rootfs], {})
+def make_debian(folder: str, rootfs: str = "") -> Base:
+    """A Debian of its essential packages and apt, from the mirror of this machine; or a tar of
+    one."""
+    tag = "localhost/bench-debian:latest"
+    if not rootfs:
+        if not shutil.which("mmdebstrap"):
+            raise Unavailable("there is no mmdebstrap: install it, or leave out W9")
+        rootfs = os.path.join(folder, "rootfs.tar")
+        _call(["mmdebstrap", "--variant=apt", "--quiet", _DEBIAN, rootfs], {})
     return Base(tag, _archive(rootfs, tag, folder))
 
 

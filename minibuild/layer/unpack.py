@@ -29,6 +29,7 @@ from minibuild.linux import xattr
 from minibuild.linux.beneath import clean, lstat, open_real, parents, real_path, remove_tree
 from minibuild.linux.contents import Copier
 from minibuild.oci.content import full_disk
+from minibuild.snapshot import whiteout
 from minibuild.snapshot.api import Whiteouts
 from minibuild.snapshot.entry import copy, metadata_of
 
@@ -139,8 +140,7 @@ class LayerTarget:
             self._set_opaque(entry.name)
 
     def _is_whiteout(self, path: str) -> bool:
-        found = lstat(self._fd, path) if self._whiteouts != "plain" else None
-        return found is not None and stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+        return self._whiteouts != "plain" and whiteout.is_one(self._fd, path, self._whiteouts)
 
     def _make_parent(self, path: str) -> str:
         """Make every component of `path` a directory, and return where that really is: called where
@@ -191,7 +191,7 @@ class LayerTarget:
         if self._whiteouts == "plain" or self._lower_fd is None:
             return
         if lstat(self._lower_fd, path) is not None:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=dir_fd)
+            whiteout.make(dir_fd, name, self._whiteouts)
 
     def _hide_contents(self, path: str) -> None:
         """Hide what lower layers have in a directory; what this layer wrote there stays."""
@@ -207,8 +207,7 @@ class LayerTarget:
         if not path:
             self._whiteout_all()
             return
-        name = f"{self._whiteouts}.overlay.opaque"
-        xattr.set(xattr.at(self.writer.parent(path), "."), name, b"y")
+        whiteout.set_opaque(self.writer.parent(path), self._whiteouts)
 
     def _whiteout_all(self) -> None:
         """Hide each name of the lower root: overlayfs knows no opaque root."""

@@ -36,8 +36,11 @@ OWNER = "user.rootlesscontainers"
 RECORDS = frozenset((MODE, OWNER, _CAPABILITY))
 """What minibuild notes of a file of the store. An image or an archive brings none of them."""
 
-OVERLAY = ("trusted.overlay.", "user.overlay.")
-"""How the names of overlayfs's own attributes begin. They make sense in one stack only."""
+LAYER = "user.minibuild.layer."
+"""How the names begin by which layers are stacked where overlayfs cannot be mounted."""
+
+OVERLAY = ("trusted.overlay.", "user.overlay.", LAYER)
+"""How the names of attributes begin that make sense in one stack of layers only."""
 
 _NONE = (errno.ENOTSUP, errno.ENODATA)
 _LARGEST_BYTES = 64 << 10

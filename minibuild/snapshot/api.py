@@ -57,9 +57,10 @@ class Change(NamedTuple):
     type: int = 0
 
 
-Whiteouts = Literal["plain", "trusted", "user"]
-"""How a layer_dir says "gone": `plain` cannot (entries are removed from a full copy); the others
-use char devices 0:0 and the xattr `<namespace>.overlay.opaque` of overlayfs."""
+Whiteouts = Literal["plain", "trusted", "user", "marked"]
+"""How a layer_dir says "gone": `plain` cannot (entries are removed from a full copy); `trusted` and
+`user` use char devices 0:0 and the xattr `<namespace>.overlay.opaque` of overlayfs; `marked` uses
+empty files with an xattr of ours, for layers that lie on an overlay: it refuses such devices."""
 
 
 class Usage(NamedTuple):

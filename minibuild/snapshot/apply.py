@@ -34,7 +34,7 @@ from minibuild.linux.contents import Copier
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.recorded import Records
 from minibuild.linux.tree_writer import Metadata, TreeWriter
-from minibuild.snapshot import entry
+from minibuild.snapshot import entry, whiteout
 from minibuild.snapshot.api import Applied, Change, Kind, MergePolicy
 from minibuild.snapshot.view import WHITEOUT, View
 from minibuild.startup.tuples import NamedTuple
@@ -142,15 +142,14 @@ class Applier:
             done = tree.directory(name, self._metadata(change))
         except OSError as error:
             raise self._failed("create directory", "mkdir", change, error) from error
-        opaque = f"{self._below.whiteouts}.overlay.opaque"
         action: str = "made" if done == "replaced" else done
         hides = done == "replaced"
         if self._defect == "opaque-copied":
             hides = hides or self._below.is_opaque(change.source)
         if below and hides:
-            xattr.set(tree.fd, opaque, b"y")
+            whiteout.set_opaque(tree.fd, self._below.whiteouts)
             action, below = "opaque", ()
-        elif below and done == "kept" and xattr.get(tree.fd, opaque) == b"y":
+        elif below and done == "kept" and self._below.is_opaque(xattr.at(tree.fd, ".")):
             below = ()
         self._tell(change, action)
         return below
@@ -168,9 +167,10 @@ class Applier:
             self._tell(change, "removed" if removed else "skipped", "nothing lies below")
             return
         # One more name for the whiteout of the other snapshot costs no inode.
-        linked = (first or change.source) and self._link(tree, name, change, first)
+        may_link = (first or change.source) and self._below.whiteouts != "marked"
+        linked = may_link and self._link(tree, name, change, first)
         if not linked:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=tree.fd)
+            whiteout.make(tree.fd, name, self._below.whiteouts)
         self._tell(change, "whiteout", "linked to that of the diff" if linked else "created")
 
     def _put(self, tree: TreeWriter, name: str, change: Change, first: str | None) -> None:

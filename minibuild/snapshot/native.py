@@ -2,8 +2,7 @@
 
 Comes in: parents. Goes out: directories that can be bound as they are. Preparing copies the whole
 parent (sharing blocks where the filesystem can): linking would not do, as a step that writes to a
-file would write to all its names. A merge may link, because it is never written; and with `link`
-all may, because then no step writes here: what this program writes replaces files, and opens none.
+file would write to all its names. A merge may link, because it is never written.
 Read next: `merge`.
 """
 
@@ -11,7 +10,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minibuild.errors import StoreError
 from minibuild.snapshot.api import MergePolicy, Mount, SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
@@ -22,9 +20,8 @@ class NativeSnapshotter(Snapshotter):
 
     max_layers = 1
 
-    def __init__(self, store: Store, *, link: bool = False) -> None:
+    def __init__(self, store: Store) -> None:
         super().__init__(store, "native", "plain")
-        self._link = link
 
     def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
         """The snapshot itself: its directory holds the whole tree."""
@@ -32,7 +29,7 @@ class NativeSnapshotter(Snapshotter):
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot: a copy of `parent`. Swept if its process dies before `commit`."""
-        snapshot = self.create(parent, merged=self._link)
+        snapshot = self.create(parent)
         if parent is None:
             return snapshot
         from minibuild.snapshot.apply import Applier
@@ -46,7 +43,7 @@ class NativeSnapshotter(Snapshotter):
             folder = self.layer_dir(snapshot)
             applier = Applier(
                 *(folder, nothing, MergePolicy()),
-                link=self._link,
+                link=False,
                 owners=self.owners(snapshot),
                 cancelled=self.cancelled,
             )
@@ -58,21 +55,19 @@ class NativeSnapshotter(Snapshotter):
 
     def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
         """A bind of the directory."""
-        self._check(snapshot, readonly)
+        if not readonly:
+            self.require_active(snapshot)
         mode = "ro" if readonly else "rw"
         return [Mount("bind", self.layer_dir(snapshot), ("rbind", mode))]
 
     @contextmanager
     def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
         """The directory, open."""
-        self._check(snapshot, readonly)
+        if not readonly:
+            self.require_active(snapshot)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         fd = os.open(self.layer_dir(snapshot), flags)
         try:
             yield fd
         finally:
             os.close(fd)
-
-    def _check(self, snapshot: SnapshotID, readonly: bool) -> None:
-        if not readonly and not self.table.is_active(snapshot):
-            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")

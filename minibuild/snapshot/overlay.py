@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.errors import StoreError
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
@@ -50,18 +49,9 @@ class OverlaySnapshotter(Snapshotter):
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
-        below = self.layers(parent)
-        if parent is not None and len(below) >= self.max_layers:
-            from minibuild.snapshot.merge import flattened
-
-            parent = flattened(self, parent)  # With one layer more it could not be mounted.
-            below = self.layers(parent)
-        snapshot = self.create(parent)
-        if below:
-            from minibuild.snapshot.entry import inherit_root
-
+        snapshot = self.create_on(parent)
+        if parent is not None:
             try:
-                inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
                 os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
             except BaseException:
                 self.remove(snapshot)
@@ -77,7 +67,7 @@ class OverlaySnapshotter(Snapshotter):
         """An overlay of all layers, or a bind where there is just one."""
         layers = self.layers(snapshot)
         if not readonly:
-            self._require_active(snapshot)
+            self.require_active(snapshot)
         if len(layers) == 1:
             mode = "ro" if readonly else "rw"
             return [Mount("bind", self.layer_dir(layers[0]), ("rbind", mode))]
@@ -94,7 +84,7 @@ class OverlaySnapshotter(Snapshotter):
         """The tree of a snapshot as a directory descriptor, mounted nowhere."""
         layers = self.layers(snapshot)
         if not readonly:
-            self._require_active(snapshot)
+            self.require_active(snapshot)
         if len(layers) == 1:
             fd = os.open(self.layer_dir(layers[0]), _DIRECTORY)
         else:
@@ -141,10 +131,6 @@ class OverlaySnapshotter(Snapshotter):
             with suppress(FileExistsError):  # Layers never change, so neither do the links.
                 os.symlink(f"../../{lower}", f"{folder}/{name}")
         return folder, names
-
-    def _require_active(self, snapshot: SnapshotID) -> None:
-        if not self.table.is_active(snapshot):
-            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")
 
     def _allow_mount(self, snapshot: SnapshotID) -> None:
         """Remove the marker of an earlier volatile mount."""

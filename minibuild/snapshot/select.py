@@ -14,6 +14,7 @@ import stat
 from typing import Literal
 
 from minibuild.errors import BuildError, HostError
+from minibuild.linux import xattr
 from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.snapshot.snapshotter import Snapshotter
@@ -21,12 +22,16 @@ from minibuild.store.layout import Store
 
 
 def open_snapshotter(
-    store: Store, name: Literal["auto", "overlay", "native", "linked"] = "auto"
+    store: Store, name: Literal["auto", "overlay", "native", "stacked"] = "auto"
 ) -> Snapshotter:
-    """The snapshotter called `name`; `auto` is overlay where that works, else native, and `linked`
-    is native for where no step writes to a snapshot itself."""
-    if name in ("native", "linked"):
-        return _native(store, link=name == "linked")
+    """The snapshotter called `name`; `auto` is overlay where that works, else native. In place of
+    `stacked` it is native where files take no attributes of users."""
+    if name == "stacked" and _takes_attributes(store):
+        from minibuild.snapshot.stacked import StackedSnapshotter
+
+        return StackedSnapshotter(store)
+    if name in ("native", "stacked"):
+        return _native(store)
     overlay = OverlaySnapshotter(store, user_namespace=in_user_namespace())
     problem = _problem(store, overlay)
     if not problem:
@@ -39,10 +44,19 @@ def open_snapshotter(
     return _native(store)
 
 
-def _native(store: Store, *, link: bool = False) -> Snapshotter:
+def _native(store: Store) -> Snapshotter:
     from minibuild.snapshot.native import NativeSnapshotter
 
-    return NativeSnapshotter(store, link=link)
+    return NativeSnapshotter(store)
+
+
+def _takes_attributes(store: Store) -> bool:
+    path = store.ingest_path()
+    os.mkdir(path)
+    try:
+        return xattr.set(path, f"{xattr.LAYER}opaque", b"x", tolerant=True)
+    finally:
+        os.rmdir(path)
 
 
 def _id_map() -> str:

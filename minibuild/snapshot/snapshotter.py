@@ -136,6 +136,28 @@ class Snapshotter(ABC):
             raise
         return snapshot
 
+    def create_on(self, parent: SnapshotID | None) -> SnapshotID:
+        """A new active snapshot whose layer is to lie on those of `parent`."""
+        if parent is not None and len(self.layers(parent)) >= self.max_layers:
+            from minibuild.snapshot.merge import flattened
+
+            parent = flattened(self, parent)
+        snapshot, below = self.create(parent), self.layers(parent)
+        if below:
+            from minibuild.snapshot.entry import inherit_root
+
+            try:
+                inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
+            except BaseException:
+                self.remove(snapshot)
+                raise
+        return snapshot
+
+    def require_active(self, snapshot: SnapshotID) -> None:
+        """Raise `StoreError` for a committed snapshot."""
+        if not self.table.is_active(snapshot):
+            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")
+
     def _make_home(self, home: str) -> None:
         try:
             os.mkdir(home, 0o700)  # Other accounts must not reach set-id programs in there.

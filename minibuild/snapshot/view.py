@@ -7,7 +7,7 @@ filesystems/overlayfs, "Upper and Lower", "whiteouts and opaque directories"):
 - the topmost layer that has a name decides what it is;
 - a directory goes on with the directories of that name below it, until one is opaque or a layer
   has something else there;
-- a whiteout, a character device 0:0, says that the name is gone.
+- a whiteout says that the name is gone: a character device 0:0, or a marked file (`whiteout`).
 
 A diff has to name the real file below the mount, since only that can be linked. And walking
 layers needs neither a mount nor the privilege for one. Read next: `diff`.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from minibuild.linux import xattr
 from minibuild.snapshot.api import Whiteouts
+from minibuild.snapshot.whiteout import namespace
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class View:
         self.owners = owners
         self.dirs = tuple(layer_dirs)
         self.whiteouts: Whiteouts = whiteouts
-        self._namespace = None if whiteouts == "plain" else f"{whiteouts}.overlay."
+        self._namespace = namespace(whiteouts)
 
     def names_in(self, dirs: tuple[str, ...], count: int) -> dict[str, Node]:
         """What the merged directory `dirs` holds, as far as the first `count` of them name it.
@@ -62,7 +63,7 @@ class View:
         found: dict[str, Node] = {}
         for depth in range(count):
             directory, below = dirs[depth], dirs[depth + 1 :]
-            files_may_be_whiteouts = bool(below) and self._mark(directory) == b"x"
+            files_may_be_whiteouts = self._may_hold_marked_files(directory, bool(below))
             with os.scandir(directory) as entries:
                 for entry in entries:
                     name = entry.name
@@ -101,7 +102,7 @@ class View:
                 if (
                     kind == stat.S_IFREG
                     and found.st_size == 0
-                    and self._mark(directory) == b"x"
+                    and self._may_hold_marked_files(directory)
                     and self._is_file_whiteout(path)
                 ):
                     return None
@@ -126,6 +127,13 @@ class View:
         if self._namespace is None:
             return None
         return xattr.get(directory, f"{self._namespace}opaque")
+
+    def _may_hold_marked_files(self, directory: str, below: bool = True) -> bool:
+        # The kernel looks where it says "x" and something lies below. Ours are nothing else
+        # anywhere, also where the directory became opaque later.
+        if self.whiteouts == "marked":
+            return self._mark(directory) is not None
+        return below and self._mark(directory) == b"x"
 
     def _is_file_whiteout(self, path: str) -> bool:
         if os.lstat(path).st_size != 0:

@@ -67,7 +67,9 @@ class Worker:
             if self._context_mounts is None:
                 from minibuild.worker.context_mounts import ContextMounts
 
-                self._context_mounts = ContextMounts(self.store, self.snapshots.whiteouts)
+                # In the container's own root nothing is mounted over a context.
+                whiteouts = "plain" if self.own_root else self.snapshots.whiteouts
+                self._context_mounts = ContextMounts(self.store, whiteouts)
             return self._context_mounts
 
     def materialiser(
@@ -106,8 +108,8 @@ def open_worker(
         with hold(store.path("locks", "prune"), shared=not alone):
             sweep(store)
             own_root = _takes_own_root(isolation)
-            # Steps then write to a tree of their own, and snapshots may share files.
-            snapshots = open_snapshotter(store, "linked" if own_root else "auto")
+            # Steps then write to trees of their executor.
+            snapshots = open_snapshotter(store, "stacked" if own_root else "auto")
             worker = Worker(store, snapshots, own_root=own_root)
             try:
                 yield worker

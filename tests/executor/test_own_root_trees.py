@@ -1,12 +1,12 @@
 """How trees move in and out of a root directory around what stays; how that is mended wherever it
-was cut off; and how a working tree is kept in step with snapshots. The root directory is a folder.
+was cut off; and how a working tree is kept in step with layers. The root directory is a folder.
 """
 
 import os
+import shutil
 import stat
-import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.permit import Home
 from minibuild.executor.ownroot.placement import Placement, put, put_back
 from minibuild.executor.ownroot.root import Root
-from minibuild.executor.ownroot.working_tree import WorkingTree, scan
+from minibuild.executor.ownroot.working_tree import LayerDir, WorkingTree, layer_dir_at, scan
 
 Look = dict[str, tuple[str, int, str]]
 
@@ -275,45 +275,105 @@ CHANGES: Mapping[str, Callable[[str], object]] = {
 }
 
 
+def _new_layer(path: Path, like: Path) -> str:
+    """The empty layer of a step, whose root is as below."""
+    path.mkdir()
+    shutil.copystat(like, path)
+    return str(path)
+
+
+def _seen(layers: Sequence[str], folder: Path) -> Look:
+    """What layers add up to, put together from nothing."""
+    folder.mkdir()
+    made = WorkingTree(f"{folder}/tree")
+    made.follow([layer_dir_at(layer) for layer in layers], threading.Event())
+    return look(made.folder, times=False)
+
+
+def _layers(*paths: str) -> list[LayerDir]:
+    return [layer_dir_at(path) for path in paths]
+
+
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_snapshot_gets_what_a_step_did(tmp_path: Path, name: str) -> None:
-    """And the next snapshot what the next step did, whose tree is not copied again."""
+def test_a_layer_gets_what_a_step_did(root: Root, tmp_path: Path, name: str) -> None:
+    """And the next layer what the next step did, whose tree is not copied again."""
     never = threading.Event()
-    (tmp_path / "trees").mkdir()
-    before, first, second = (str(tmp_path / name) for name in ("before", "first", "second"))
+    before = str(tmp_path / "before")
     _write(before, {"d/a": "a", "d/b": "b", "d/one": "linked", "e/f": "f"})
     os.link(f"{before}/d/one", f"{before}/d/two")
     os.utime(f"{before}/d/a", (5, 5))
     untouched = look(before)
-    subprocess.run(["cp", "-al", before, first], check=True)  # As a snapshot shares its files.
-    tree = WorkingTree(str(tmp_path / "trees/1"))
-    tree.follow(first, scan(first), never)
-    assert look(tree.folder) == look(first)
-    CHANGES[name](tree.folder)
-    tree.hand_over(first, ({}, {}), never)
-    assert look(first) == look(tree.folder)
-    assert look(before) == untouched, "a snapshot that shares files was written to"
-
-    handed = look(first)
-    subprocess.run(["cp", "-al", first, second], check=True)
-    tree.follow(second, scan(second), never)
-    _write(tree.folder, {"e/f": "changed", "again": "by the second step"})
-    tree.hand_over(second, ({}, {}), never)
-    assert look(second) == look(tree.folder)
-    assert look(first) == handed and look(before) == untouched
-
-
-def test_a_tree_is_copied_once(tmp_path: Path) -> None:
-    """What is the same in the next snapshot keeps its inode in the tree."""
-    never = threading.Event()
-    first, second = str(tmp_path / "first"), str(tmp_path / "second")
-    _write(first, {"a": "a", "b": "b"})
-    subprocess.run(["cp", "-al", first, second], check=True)
-    os.unlink(f"{second}/b")
-    _write(second, {"b": "other"})
+    first = _new_layer(tmp_path / "first", tmp_path / "before")
     tree = WorkingTree(str(tmp_path / "tree"))
-    tree.follow(first, scan(first), never)
+    tree.follow(_layers(first, before), never)
+    assert look(tree.folder) == untouched
+    Path(f"{root.folder}/journal").touch()
+    root.wait_for_tick()
+    CHANGES[name](tree.folder)
+    tree.hand_over(({}, {}), never)
+    after = look(tree.folder, times=False)
+    assert _seen([first, before], tmp_path / "after first") == after
+    assert look(before) == untouched, "a layer that shares files was written to"
+    if name == "nothing":
+        assert os.listdir(first) == []
+
+    second = _new_layer(tmp_path / "second", tmp_path / "first")
+    inodes = {path: status.st_ino for path, status in scan(tree.folder).items()}
+    tree.follow(_layers(second, first, before), never)
+    shared = {path for path, status in scan(tree.folder).items() if inodes[path] != status.st_ino}
+    assert shared <= scan(first).keys(), "what no step changed was copied again"
+    root.wait_for_tick()
+    _write(tree.folder, {"e/f": "changed", "later": "by the second step"})
+    tree.hand_over(({}, {}), never)
+    assert sorted(os.listdir(second)) == ["e", "later"]
+    assert _seen([second, first, before], tmp_path / "after second") == look(
+        tree.folder, times=False
+    )
+    assert _seen([first, before], tmp_path / "after all") == after and look(before) == untouched
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_copy_of_the_whole_tree_gets_it_too(root: Root, tmp_path: Path, name: str) -> None:
+    """As the native snapshotter has it, where files take no attributes."""
+    never, whole = threading.Event(), str(tmp_path / "whole")
+    _write(whole, {"d/a": "a", "d/b": "b", "d/one": "linked", "e/f": "f"})
+    os.link(f"{whole}/d/one", f"{whole}/d/two")
+    tree = WorkingTree(str(tmp_path / "tree"))
+    tree.follow(_layers(whole), never)
+    Path(f"{root.folder}/journal").touch()
+    root.wait_for_tick()
+    CHANGES[name](tree.folder)
+    tree.hand_over(({}, {}), never)
+    assert look(whole, times=False) == look(tree.folder, times=False)
+
+
+def test_a_tree_goes_from_one_stage_to_another(tmp_path: Path) -> None:
+    """What both have keeps its inode; what one has does not get into the other."""
+    never = threading.Event()
+    base, one, other = (str(tmp_path / name) for name in ("base", "one", "other"))
+    _write(base, {"a": "a", "b": "b"})
+    _write(one, {"b": "of the first stage", "c": "c"})
+    _write(other, {"d/e": "of the second stage"})
+    tree = WorkingTree(str(tmp_path / "tree"))
+    tree.follow(_layers(one, base), never)
     inode = os.stat(f"{tree.folder}/a").st_ino
-    assert tree.likeness(scan(second)) == 1
-    tree.follow(second, scan(second), never)
-    assert look(tree.folder) == look(second) and os.stat(f"{tree.folder}/a").st_ino == inode
+    assert tree.likeness(_layers(other, base)) == 1 and tree.likeness(_layers(other)) == 0
+    tree.follow(_layers(other, base), never)
+    found = {path: text for path, (_, _, text) in look(tree.folder).items() if text}
+    assert found == {"/a": "a", "/b": "b", "/d/e": "of the second stage"}
+    assert os.stat(f"{tree.folder}/a").st_ino == inode
+
+
+def test_a_tree_of_layers_that_are_gone_is_like_none(tmp_path: Path) -> None:
+    never = threading.Event()
+    base, layer = str(tmp_path / "base"), str(tmp_path / "layer")
+    _write(base, {"a": "a"})
+    _write(layer, {"b": "b"})
+    tree = WorkingTree(str(tmp_path / "tree"))
+    tree.follow(_layers(layer, base), never)
+    assert tree.likeness(_layers(base)) == 1
+    os.rename(layer, f"{layer}.old")
+    assert tree.likeness(_layers(base)) == -1
+    _write(layer, {"c": "another with its name"})
+    assert tree.likeness(_layers(layer, base)) == -1

@@ -24,6 +24,7 @@ WORLDS = {
     "overlay-hardlink": ("overlay", Strategy.HARDLINK, False),
     "overlay-above": ("overlay", Strategy.HARDLINK, True),
     "native": ("native", Strategy.AUTO, False),
+    "stacked": ("stacked", Strategy.AUTO, False),
 }
 
 

@@ -144,6 +144,8 @@ def test_c3_39_link_counts(store_worlds: dict[str, World]) -> None:
 
 
 def test_c3_40_two_mounts_of_a_linked_file_are_apart(world: World) -> None:
+    if world.snapshots.name == "stacked":
+        pytest.skip("its steps write to trees of their executor alone")
     base, one = world.layer(None, write("x")), world.layer(None, write("f"))
     merged = world.merge(base, one)
     first, second = world.snapshots.prepare(merged), world.snapshots.prepare(merged)

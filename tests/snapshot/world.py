@@ -7,9 +7,13 @@ form of `model`.
 import os
 import socket
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
 from typing import Literal
 
+from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
 from minibuild.lab.disk import read_tree
 from minibuild.lab.model import Tree
 from minibuild.linux import device, xattr
@@ -17,6 +21,7 @@ from minibuild.snapshot.api import Change, Diff, Merged, MergePolicy, SnapshotID
 from minibuild.snapshot.native import NativeSnapshotter
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.snapshot.select import open_snapshotter
+from minibuild.snapshot.stacked import StackedSnapshotter
 from minibuild.store.layout import Store
 
 Edit = Callable[[str], object]
@@ -141,6 +146,15 @@ def device_node(path: str, kind: str, major: int, minor: int) -> Edit:
     return edit
 
 
+def _wait_for_tick(folder: str) -> None:
+    """Let the clock of files move on: what changes now has another time than before."""
+    os.utime(folder)
+    before = os.stat(folder).st_ctime_ns
+    while os.stat(folder).st_ctime_ns == before:
+        time.sleep(0.0005)
+        os.utime(folder)
+
+
 class World:
     """A snapshotter of one kind, with one way to merge.
 
@@ -150,7 +164,7 @@ class World:
     def __init__(
         self,
         store: Store,
-        backend: Literal["overlay", "native"],
+        backend: Literal["overlay", "native", "stacked"],
         strategy: Strategy,
         *,
         above_nothing: bool = False,
@@ -159,18 +173,38 @@ class World:
         self.strategy = strategy
         self.above_nothing = above_nothing
         opened = open_snapshotter(store, backend)
-        assert isinstance(opened, OverlaySnapshotter | NativeSnapshotter)
+        assert isinstance(opened, OverlaySnapshotter | NativeSnapshotter | StackedSnapshotter)
         self.snapshots = opened
         self.active: SnapshotID | None = None
+        self._tree: WorkingTree | None = None
 
     def layer(self, parent: SnapshotID | None, *edits: Edit) -> SnapshotID:
         """A committed snapshot: `parent` with edits."""
         active = self.active = self.snapshots.prepare(parent)
-        with self.snapshots.tree(active, readonly=False) as fd:
+        with self._written(active) as root:
             for edit in edits:
-                edit(f"/proc/self/fd/{fd}")
+                edit(root)
         self.snapshots.commit(active)
         return active
+
+    @contextmanager
+    def _written(self, active: SnapshotID) -> Iterator[str]:
+        """The tree of an active snapshot, which takes what is written there."""
+        if not isinstance(self.snapshots, StackedSnapshotter):
+            with self.snapshots.tree(active, readonly=False) as fd:
+                yield f"/proc/self/fd/{fd}"
+            return
+        # Files are written in place, so as steps do it: one tree follows all of the snapshots.
+        layers, never = layers_of(tuple(self.snapshots.mounts(active, readonly=False))), Event()
+        if self._tree is None or self._tree.likeness(layers) < 0:
+            self._tree = WorkingTree(f"{self.snapshots.store.root}/tree-{active}")
+        self._tree.follow(layers, never)
+        _wait_for_tick(self._tree.folder)
+        yield self._tree.folder
+        self._tree.hand_over(({}, {}), never)
+        # As before the next step: so it shares no file with the layer.
+        layers = layers_of(tuple(self.snapshots.mounts(active, readonly=False)))
+        self._tree.follow(layers, never)
 
     def merged(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> Merged:
         """The merge of diffs; a snapshot stands for its diff from nothing."""

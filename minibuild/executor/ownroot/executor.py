@@ -1,9 +1,9 @@
 """The executor of a container that may make no namespaces: one step at a time, in "/".
 
 Comes in: a `Step`, whose rootfs is the directory of a snapshot in the making. Goes out: its output,
-a `StepExit`, and the snapshot with what the step changed. The working trees stay for the next
-steps: one that goes on where another ended copies what that changed and no more, and one of another
-stage takes the tree that is most like its own.
+a `StepExit`, and the snapshot's layer with what the step changed. The working trees stay for the
+next steps: one that goes on where another ended copies what that changed and no more, and one of
+another stage takes the tree that has most layers in common with its own.
 Read next: `root`, `working_tree`, `keeper`.
 """
 
@@ -14,11 +14,11 @@ from contextlib import suppress
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.executor.api import Output, Step, StepExit
-from minibuild.executor.mounts import layer_dirs, upperdir
+from minibuild.executor.mounts import upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.ownroot.root import Root, permitted_root
 from minibuild.executor.ownroot.step_mounts import StepMounts
-from minibuild.executor.ownroot.working_tree import WorkingTree, scan
+from minibuild.executor.ownroot.working_tree import LayerDir, WorkingTree, layers_of
 from minibuild.executor.running import Running
 from minibuild.executor.starter import StarterClient
 from minibuild.executor.wire import Exited, Request
@@ -69,12 +69,10 @@ class OwnRootExecutor:
     def _run(
         self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None
     ) -> Exited:
-        snapshot = upperdir(step.rootfs)
-        source = snapshot or layer_dirs(step.rootfs)[0]
-        found = scan(source)
-        tree = self._tree_like(found)
+        layers = layers_of(step.rootfs)
+        tree = self._tree_like(layers)
         try:
-            tree.follow(source, found, cancelled)
+            tree.follow(layers, cancelled)
             mounts = StepMounts(self._root, step, cancelled)
             try:
                 mounts.prepare()
@@ -87,20 +85,23 @@ class OwnRootExecutor:
                         mounts.take_away()
             finally:
                 mounts.close()
-            if snapshot:
-                tree.hand_over(snapshot, (stay.moved_in, stay.moved_out), cancelled)
-                _make_lasting(snapshot)
-            self._trees.append(tree)
+            if upperdir(step.rootfs):
+                _make_lasting(tree.folder)
+                tree.hand_over((stay.moved_in, stay.moved_out), cancelled)
+                self._trees.append(tree)
+            else:
+                tree.remove()  # A step may have written to what it was only to read.
         except BaseException:
             # What it is like now is not known.
             tree.remove()
             raise
         return exited
 
-    def _tree_like(self, found: dict[str, os.stat_result]) -> WorkingTree:
+    def _tree_like(self, layers: list[LayerDir]) -> WorkingTree:
         """The tree from which there is least to do, taken out of those that are kept."""
-        best = max(self._trees, key=lambda tree: tree.likeness(found), default=None)
-        if best is not None and 2 * best.likeness(found) > len(found):
+        likeness = {tree.folder: tree.likeness(layers) for tree in self._trees}
+        best = max(self._trees, key=lambda tree: likeness[tree.folder], default=None)
+        if best is not None and likeness[best.folder] > 0:
             self._trees.remove(best)
             return best
         while len(self._trees) >= _MOST_TREES:
@@ -151,11 +152,11 @@ def _check(step: Step) -> None:
             )
 
 
-def _make_lasting(snapshot: str) -> None:
+def _make_lasting(tree: str) -> None:
     for name in _LASTING:
         with suppress(FileExistsError):
-            os.mkdir(f"{snapshot}/{name}", 0o755)
-            os.chmod(f"{snapshot}/{name}", 0o755)
+            os.mkdir(f"{tree}/{name}", 0o755)
+            os.chmod(f"{tree}/{name}", 0o755)
 
 
 class KeeperClient(StarterClient):

@@ -23,11 +23,11 @@ from minibuild.executor.api import (
     StepMount,
     Tmpfs,
 )
-from minibuild.executor.mounts import upperdir
 from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.placement import Placement, put, put_back
 from minibuild.executor.ownroot.root import Root, Stay
+from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
 from minibuild.linux.beneath import makedirs_beneath, open_beneath
 from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import Change, Kind, MergePolicy
@@ -42,13 +42,15 @@ _HOSTS, _RESOLV_CONF = "/etc/hosts", "/etc/resolv.conf"
 
 class _Source(NamedTuple):
     """What is to be seen: the mount, and where it is now, on the filesystem of "/". It is `lent`,
-    and moved back; or made for the step, and dropped, after what the step changed in it has come
-    to `place`, if that is a path."""
+    and moved back, a part of a `tree` perhaps, whose layer then takes what was changed; or made for
+    the step, and dropped, after what the step changed in it has come to `place`, if that is a path.
+    """
 
     mount: StepMount
     path: str
     lent: bool = False
     place: str = ""
+    tree: WorkingTree | None = None
 
 
 class _Made(NamedTuple):
@@ -82,11 +84,10 @@ class StepMounts:
     def _source(self, mount: StepMount) -> _Source:
         match mount:
             case BindTree():
+                if not mount.readonly and not mount.writable_discard:
+                    return self._written(mount)
                 tree = mount.mounts[-1].source
-                path = self._copy(_beneath(tree, mount.source, mount.target))
-                writes = not mount.readonly and not mount.writable_discard
-                place = f"{upperdir(mount.mounts)}/{mount.source}" if writes else ""
-                return _Source(mount, path, place=place)
+                return _Source(mount, self._copy(_beneath(tree, mount.source, mount.target)))
             case BindContext():
                 # A file of root that is only read: the rest of contexts comes as trees here.
                 return _Source(mount, self._copy(_beneath(mount.path, mount.source, mount.target)))
@@ -96,6 +97,13 @@ class StepMounts:
                 return _Source(mount, self._directory(0o1777))
             case SecretFile():
                 return _Source(mount, self._file(mount.data, mount.mode, mount.uid, mount.gid))
+
+    def _written(self, mount: BindTree) -> _Source:
+        """A snapshot that takes what the step writes."""
+        tree = WorkingTree(self._root.new_name())
+        tree.follow(layers_of(mount.mounts), self._cancelled)
+        path = _beneath(tree.folder, mount.source, mount.target)
+        return _Source(mount, path, lent=True, tree=tree)
 
     def _of_machine(self, mount: BindPath) -> _Source:
         """A cache or a socket. What is on another filesystem than "/" is copied, or linked to."""
@@ -223,6 +231,9 @@ class StepMounts:
                 # If the step gave it a time of its own, that one.
                 times = one.times if given_ns == one.put_ns else (one.times[0], given_ns)
                 os.utime(one.above, ns=times)
+        for source in self._sources:
+            if source.tree is not None:
+                source.tree.hand_over(({}, {}), self._cancelled)
 
     def _collect(self, one: _Made) -> None:
         """Bring what was written to where it belongs, if it was not moved from there."""
@@ -235,7 +246,9 @@ class StepMounts:
     def close(self) -> None:
         """Remove what was made and is not in place."""
         for source in self._sources:
-            if not source.lent:
+            if source.tree is not None:
+                source.tree.remove()
+            elif not source.lent:
                 exchange.remove(source.path)
                 if source.path.endswith("/it"):
                     exchange.remove(os.path.dirname(source.path))

@@ -1,149 +1,150 @@
-"""A tree that steps write to, kept in step with snapshots, which nothing writes to.
+"""A tree that steps write to, kept in step with the layers of snapshots, which no step writes to.
 
-Comes in: the directory of a snapshot that is being made, with the tree before the step. Goes out:
-that directory with what the step changed. A working tree is a copy of the files of one snapshot,
-with a note for each path: which inode of the snapshot it was copied from, and what inode and change
-time the copy has. So two questions are answered by lstat(2) alone, and no file is read:
+Comes in: the layers of a snapshot that is being made; its own, the topmost, takes what the step
+changes. Goes out: that layer. A working tree knows of which layers it is a copy. So what has to be
+copied before a step is the difference of two lists of layers: nothing, where a step goes on where
+the last one ended. What the step changed is found by lstat(2) alone: a path with another inode or
+change time than before. A program can set back the time of a file, but not the change time
+(inode(7)).
 
-- *What has to be copied before a step?* What is another inode in its snapshot than in the note.
-- *What did the step change?* What has another inode or change time than in the note. A program can
-  set back the time of a file, but not the change time (inode(7)).
-
-What a step changed is linked into the snapshot, and not copied. The next step could change it
-there; so what shares its inode with a snapshot is copied before that. If none comes, it never is.
+What a step changed is linked into the layer, and not copied. The next step could change it there;
+so what shares its inode with a layer is copied before that. If none comes, it never is.
 Read next: `snapshot.apply`, which does the writing.
 """
 
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.exchange import Moved
-from minibuild.linux import xattr
-from minibuild.snapshot.api import Change, Kind, MergePolicy
+from minibuild.snapshot.api import Change, Kind, MergePolicy, Mount
 from minibuild.snapshot.apply import Applier
-from minibuild.snapshot.compare import same_directory, same_file
-from minibuild.snapshot.view import View
+from minibuild.snapshot.compare import same_directory
+from minibuild.snapshot.diff import changes
+from minibuild.snapshot.view import Node, View
 from minibuild.startup.tuples import NamedTuple
 
 Found = dict[str, os.stat_result]
-"""A tree by its paths, which begin with a slash; without its root."""
+"""A tree by its paths, which begin with no slash; without its root."""
 
-Source = tuple[int, int, int, int, int, int]
-"""What a file of a snapshot is known by. An inode may be used again when its file is gone; size,
-time, mode and owners then tell that it is another."""
+Mark = tuple[int, int]
+"""The inode and the change time of a path."""
 
 _NOTHING = View((), "plain")
 
 
-class _Note(NamedTuple):
-    """A path of a working tree: the file of a snapshot that it is like, and its own inode and
-    change time."""
+class LayerDir(NamedTuple):
+    """A directory with a layer, and what tells that it is still the same: the directory itself
+    does not change any more, and if another one is made in its place, its change time does."""
 
-    source: Source
+    path: str
     inode: int
     changed_ns: int
+
+
+def layer_dir_at(path: str) -> LayerDir:
+    """The layer in a directory."""
+    found = os.stat(path)
+    return LayerDir(path, found.st_ino, found.st_ctime_ns)
+
+
+def layers_of(mounts: tuple[Mount, ...]) -> list[LayerDir]:
+    """The layers of a snapshot, topmost first."""
+    top = upperdir(mounts)
+    lower = [path for path in layer_dirs(mounts) if path != top]
+    return [layer_dir_at(path) for path in ((top, *lower) if top else lower)]
+
+
+def view_of(layers: Sequence[LayerDir]) -> View:
+    """What they add up to, topmost first."""
+    return View([layer.path for layer in layers], "marked" if layers else "plain")
 
 
 class WorkingTree:
     """A folder with such a tree."""
 
-    __slots__ = ("_notes", "folder")
+    __slots__ = ("_layers", "_linked", "_marks", "folder")
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self._notes: dict[str, _Note] = {}
+        self._layers: tuple[LayerDir, ...] = ()
+        self._marks: dict[str, Mark] = {}
+        self._linked: set[str] = set()
         os.mkdir(folder, 0o755)
 
     def remove(self) -> None:
         """Remove the folder."""
         exchange.remove(self.folder)
 
-    def likeness(self, snapshot: Found) -> int:
-        """How many paths would not have to be copied."""
-        notes = self._notes
-        return sum(
-            1 for path, found in snapshot.items() if path in notes and _is(notes[path], found)
-        )
+    def likeness(self, layers: Sequence[LayerDir]) -> int:
+        """How many layers it has in common with others, from the lowest up; -1 if one of its own is
+        gone."""
+        try:
+            if any(layer_dir_at(layer.path) != layer for layer in self._layers):
+                return -1
+        except FileNotFoundError:
+            return -1
+        pairs = zip(reversed(self._layers), reversed(layers), strict=False)
+        same = [one == other for one, other in pairs]
+        return same.index(False) if False in same else len(same)
 
-    def follow(self, snapshot: str, found: Found, cancelled: threading.Event) -> None:
-        """Make the tree like that of a snapshot, which `found` was read from."""
-        notes = self._notes
-        wanted = {
-            path
-            for path, status in found.items()
-            if path not in notes
-            or not _is(notes[path], status)
-            or (stat.S_ISDIR(status.st_mode) and not self._has_attributes_of(snapshot, path))
-        }
-        _add_other_names(wanted, found)
-        gone = [path for path in notes if path not in found]
-        self._apply(self.folder, snapshot, found, wanted, gone, cancelled, link=False)
-        for path in gone:
-            del notes[path]
-        for path in (*wanted, *_parents(wanted)):
-            status = found.get(path)
-            if status is not None:
-                notes[path] = _note(status, os.lstat(self.folder + path))
+    def follow(self, layers: Sequence[LayerDir], cancelled: threading.Event) -> None:
+        """Make the tree like that of layers, topmost first."""
+        before, wanted = view_of(self._layers), view_of(layers)
+        found = {change.path: change for change in changes(before, wanted)}
+        for path in self._linked:
+            _add(found, path, wanted)
+        _add_other_names(found, wanted)
+        for path in list(found):
+            while path := path.rpartition("/")[0]:
+                _add(found, path, wanted)
+        if found:
+            _add(found, "", wanted)
+            _apply(self.folder, _NOTHING, found, cancelled, link=False)
+            self._marks = {path: _mark(status) for path, status in scan(self.folder).items()}
+        self._layers, self._linked = tuple(layers), set()
 
-    def hand_over(
-        self, snapshot: str, moved: tuple[Moved, Moved], cancelled: threading.Event
-    ) -> None:
-        """Put into the snapshot what was changed since `follow`. `moved` are the marks of what
+    def hand_over(self, moved: tuple[Moved, Moved], cancelled: threading.Event) -> None:
+        """Put into the topmost layer what was changed since `follow`. `moved` are the marks of what
         was moved in and out, because moving changes their times."""
-        notes, now = self._notes, scan(self.folder)
+        marks, now = self._marks, scan(self.folder)
         went_in, came_out = moved
-        for path, mark in came_out.items():
-            if went_in.get(path) == mark and path in notes and path in now:
-                status = now[path]
-                notes[path] = notes[path]._replace(
-                    inode=status.st_ino, changed_ns=status.st_ctime_ns
-                )
-        suspects = {
-            path
-            for path, status in now.items()
-            if path not in notes or notes[path][1:] != (status.st_ino, status.st_ctime_ns)
-        }
-        _add_other_names(suspects, now)
-        wanted = {path for path in suspects if not self._is_as_before(snapshot, path, now)}
-        _add_other_names(wanted, now)
-        gone = [path for path in notes if path not in now]
-        self._apply(snapshot, self.folder, now, wanted, gone, cancelled, link=True)
-        for path in gone:
-            del notes[path]
-        for path in suspects | wanted:
-            notes[path] = _note(os.lstat(snapshot + path), os.lstat(self.folder + path))
+        for name, mark in came_out.items():
+            path = name[1:]
+            if went_in.get(name) == mark and path in marks and path in now:
+                marks[path] = _mark(now[path])
+        below = view_of(self._layers[1:])
+        changed = {path for path, status in now.items() if marks.get(path) != _mark(status)}
+        wanted = {path for path in changed if not self._is_as_before(path, now[path], below)}
+        found = {path: _change(self.folder, path, now[path]) for path in wanted}
+        for path in marks.keys() - now.keys():
+            parent = path.rpartition("/")[0]
+            # What goes with its directory need not be removed by itself.
+            if not parent or (parent in now and stat.S_ISDIR(now[parent].st_mode)):
+                found[path] = Change(Kind.DELETE, path)
+        for path in list(found):
+            while (path := path.rpartition("/")[0]) and path not in found:
+                found[path] = _change(self.folder, path, now[path])
+        found[""] = _change(self.folder, "", os.lstat(self.folder))
+        _apply(self._layers[0].path, below, found, cancelled, link=True)
+        self._marks = {path: _mark(status) for path, status in now.items()}
+        for path in changed:
+            self._marks[path] = _mark(os.lstat(f"{self.folder}/{path}"))
+        self._linked = {path for path in wanted if not stat.S_ISDIR(now[path].st_mode)}
+        self._layers = (layer_dir_at(self._layers[0].path), *self._layers[1:])
 
-    def _has_attributes_of(self, snapshot: str, path: str) -> bool:
-        """Whether a directory has those of the snapshot's, which no time of it tells."""
-        return xattr.get_all(self.folder + path) == xattr.get_all(snapshot + path)
-
-    def _is_as_before(self, snapshot: str, path: str, now: Found) -> bool:
-        """Whether a path that was touched is the same all the same."""
-        if path not in self._notes:
+    def _is_as_before(self, path: str, status: os.stat_result, below: View) -> bool:
+        """Whether a directory that was touched is the same all the same."""
+        if not stat.S_ISDIR(status.st_mode):
             return False
-        before, after = snapshot + path, self.folder + path
-        if stat.S_IFMT(os.lstat(before).st_mode) != stat.S_IFMT(now[path].st_mode):
+        node = below.find(path)
+        if node is None or node.type != stat.S_IFDIR:
             return False
-        if stat.S_ISDIR(now[path].st_mode):
-            return same_directory(before, after)
-        return same_file(before, after)
-
-    def _apply(
-        self,
-        target: str,
-        source: str,
-        found: Found,
-        wanted: set[str],
-        gone: list[str],
-        cancelled: threading.Event,
-        *,
-        link: bool,
-    ) -> None:
-        applier = Applier(target, _NOTHING, MergePolicy(), link=link, cancelled=cancelled)
-        applier.apply(_changes(source, found, wanted, gone))
+        same_time = os.lstat(node.path).st_mtime_ns == status.st_mtime_ns
+        return same_time and same_directory(node.path, f"{self.folder}/{path}")
 
 
 def scan(folder: str) -> Found:
@@ -152,73 +153,63 @@ def scan(folder: str) -> Found:
     left = [""]
     while left:
         path = left.pop()
-        with os.scandir(folder + path) as entries:
+        with os.scandir(f"{folder}/{path}") as entries:
             for entry in entries:
-                inner = f"{path}/{entry.name}"
+                inner = f"{path}/{entry.name}" if path else entry.name
                 status = found[inner] = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
                     left.append(inner)
     return found
 
 
-def _source(found: os.stat_result) -> Source:
-    if stat.S_ISDIR(found.st_mode):
-        return (0, 0, found.st_mtime_ns, found.st_mode, found.st_uid, found.st_gid)
-    return (
-        found.st_ino,
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_mode,
-        found.st_uid,
-        found.st_gid,
-    )
+def _mark(status: os.stat_result) -> Mark:
+    return status.st_ino, status.st_ctime_ns
 
 
-def _note(source: os.stat_result, copy: os.stat_result) -> _Note:
-    return _Note(_source(source), copy.st_ino, copy.st_ctime_ns)
+def _change(folder: str, path: str, status: os.stat_result) -> Change:
+    source = f"{folder}/{path}" if path else folder
+    return Change(Kind.MODIFY, path, source, status.st_ino, stat.S_IFMT(status.st_mode))
 
 
-def _is(note: _Note, found: os.stat_result) -> bool:
-    """Whether a path is a copy of this file of a snapshot, and no other name of it."""
-    return note.source == _source(found) and note.inode != found.st_ino
+def _add(found: dict[str, Change], path: str, view: View) -> None:
+    """Add a path as it is in a view, if it is there and is not among the changes."""
+    if path not in found and (node := view.find(path)) is not None:
+        found[path] = _as(path, node)
 
 
-def _add_other_names(paths: set[str], found: Found) -> None:
-    """Add the other names of files that have several: what is written again has to be linked
-    to them."""
-    inodes = {
-        found[path].st_ino
-        for path in paths
-        if path in found and found[path].st_nlink > 1 and not stat.S_ISDIR(found[path].st_mode)
-    }
-    if inodes:
-        paths.update(path for path, status in found.items() if status.st_ino in inodes)
+def _as(path: str, node: Node) -> Change:
+    return Change(Kind.MODIFY, path, node.path, node.inode, node.type)
 
 
-def _parents(paths: Iterable[str]) -> set[str]:
-    found = set()
-    for path in paths:
-        while (path := path.rpartition("/")[0]) and path not in found:
-            found.add(path)
-    return found
+def _add_other_names(found: dict[str, Change], view: View) -> None:
+    """Add the other names of files that have several: what is written again has to be linked to
+    them."""
+    wanted: dict[str, set[int]] = {}
+    for change in found.values():
+        is_file = change.kind is not Kind.DELETE and change.type != stat.S_IFDIR
+        if is_file and os.lstat(change.source).st_nlink > 1:
+            layer = change.source.removesuffix(f"/{change.path}")
+            wanted.setdefault(layer, set()).add(change.inode)
+    for layer, inodes in wanted.items():
+        for path, status in scan(layer).items():
+            if status.st_ino in inodes and path not in found:
+                node = view.find(path)
+                if node is not None and node.inode == status.st_ino:
+                    found[path] = _as(path, node)
 
 
-def _changes(source: str, found: Found, wanted: set[str], gone: Iterable[str]) -> Iterable[Change]:
-    """The changes in walk order, each directory before what is in it, the root always."""
-    root = os.lstat(source)
-    yield Change(Kind.MODIFY, "", source, root.st_ino, stat.S_IFDIR)
-    dropped = {path for path in gone if _is_topmost(path, found)}
-    paths = wanted | dropped | _parents(wanted) | _parents(dropped)
-    for path in sorted(paths, key=lambda path: os.fsencode(path).split(b"/")):
-        status = found.get(path)
-        if status is None:
-            yield Change(Kind.DELETE, path[1:])
-        else:
-            kind = stat.S_IFMT(status.st_mode)
-            yield Change(Kind.MODIFY, path[1:], source + path, status.st_ino, kind)
+def _apply(
+    target: str,
+    below: View,
+    found: dict[str, Change],
+    cancelled: threading.Event,
+    *,
+    link: bool,
+) -> None:
+    """Apply changes in walk order: each directory before what is in it."""
+    applier = Applier(target, below, MergePolicy(), link=link, cancelled=cancelled)
+    applier.apply(found[path] for path in sorted(found, key=_in_order))
 
 
-def _is_topmost(path: str, found: Found) -> bool:
-    """Whether its directory is still there: what goes with that need not be removed by itself."""
-    parent = path.rpartition("/")[0]
-    return not parent or (parent in found and stat.S_ISDIR(found[parent].st_mode))
+def _in_order(path: str) -> list[bytes]:
+    return os.fsencode(path).split(b"/") if path else []

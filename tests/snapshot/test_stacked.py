@@ -1,0 +1,130 @@
+"""What the snapshotter of containers that may not mount does besides the rest: it puts whole trees
+together, takes what is written to one into a layer, and marks what is gone by files of its own."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from minibuild.lab.disk import read_tree
+from minibuild.lab.model import plain
+from minibuild.snapshot.api import SnapshotID
+from minibuild.snapshot.select import open_snapshotter
+from minibuild.snapshot.stacked import StackedSnapshotter
+from minibuild.snapshot.whiteout import is_one
+from minibuild.store.layout import Store
+
+pytestmark = pytest.mark.needs("root")
+
+
+@pytest.fixture
+def snapshots(store: Store) -> StackedSnapshotter:
+    opened = open_snapshotter(store, "stacked")
+    assert isinstance(opened, StackedSnapshotter)
+    return opened
+
+
+def _write(root: str, path: str, text: str) -> None:
+    """As this program does: a new file takes the place of another."""
+    os.makedirs(os.path.dirname(f"{root}/{path}"), exist_ok=True)
+    with open(f"{root}/{path}.new", "x") as file:
+        file.write(text)
+    os.rename(f"{root}/{path}.new", f"{root}/{path}")
+
+
+def _layer(
+    snapshots: StackedSnapshotter, parent: SnapshotID | None, edit: Callable[[str], object]
+) -> SnapshotID:
+    active = snapshots.prepare(parent)
+    with snapshots.tree(active, readonly=False) as fd:
+        edit(f"/proc/self/fd/{fd}")
+    snapshots.commit(active)
+    return active
+
+
+def _base(root: str) -> None:
+    for path in ("d/a", "d/b", "e/f/g", "h"):
+        _write(root, path, path)
+
+
+EDITS: Mapping[str, tuple[Callable[[str], object], set[str]]] = {
+    "nothing": (lambda root: None, set()),
+    "a new file": (lambda root: _write(root, "d/new", "new"), {"d", "d/new"}),
+    "a file replaced": (lambda root: _write(root, "h", "other"), {"h"}),
+    "a file removed": (lambda root: os.unlink(f"{root}/d/a"), {"d", "d/a"}),
+    "a directory removed": (lambda root: shutil.rmtree(f"{root}/e"), {"e"}),
+    "a directory made again": (
+        lambda root: (shutil.rmtree(f"{root}/e"), _write(root, "e/new", "new")),
+        {"e", "e/f", "e/new"},
+    ),
+    "a file for a directory": (
+        lambda root: (shutil.rmtree(f"{root}/e"), _write(root, "e", "a file")),
+        {"e"},
+    ),
+    "a directory for a file": (
+        lambda root: (os.unlink(f"{root}/h"), _write(root, "h/in", "in")),
+        {"h", "h/in"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_is_written_to_a_tree_is_in_its_layer(
+    snapshots: StackedSnapshotter, name: str
+) -> None:
+    edit, wanted = EDITS[name]
+    base = _layer(snapshots, None, _base)
+    with snapshots.tree(base) as fd:
+        before = plain(read_tree(f"/proc/self/fd/{fd}"))
+    made = _layer(snapshots, base, edit)
+    layer = snapshots.layer_dir(made)
+    found = {
+        os.path.relpath(f"{where}/{one}", layer)
+        for where, folders, files in os.walk(layer)
+        for one in (*folders, *files)
+    }
+    assert found == wanted
+    with snapshots.tree(made) as fd:
+        written = plain(read_tree(f"/proc/self/fd/{fd}"))
+    # Put together once more, from the layers alone.
+    shutil.rmtree(f"{snapshots.folder}/{made}/whole")
+    with snapshots.tree(made) as fd:
+        assert plain(read_tree(f"/proc/self/fd/{fd}")) == written
+    with snapshots.tree(base) as fd:
+        assert plain(read_tree(f"/proc/self/fd/{fd}")) == before
+
+
+def test_a_mark_is_none_in_a_tree_or_on_top_of_another(snapshots: StackedSnapshotter) -> None:
+    base = _layer(snapshots, None, _base)
+    gone = _layer(snapshots, base, lambda root: os.unlink(f"{root}/d/a"))
+    fd = os.open(snapshots.layer_dir(gone), os.O_RDONLY)
+    try:
+        assert is_one(fd, "d/a", "marked") and not is_one(fd, "d", "marked")
+    finally:
+        os.close(fd)
+    again = _layer(snapshots, gone, lambda root: _write(root, "d/a", "again"))
+    with snapshots.tree(gone) as fd:
+        assert sorted(os.listdir(f"/proc/self/fd/{fd}/d")) == ["b"]
+        assert os.listxattr(f"/proc/self/fd/{fd}/d") == []
+    with snapshots.tree(again) as fd, open(f"/proc/self/fd/{fd}/d/a") as file:
+        assert file.read() == "again"
+
+
+def test_half_a_tree_is_made_again(snapshots: StackedSnapshotter) -> None:
+    base = _layer(snapshots, None, _base)
+    made = _layer(snapshots, base, lambda root: _write(root, "h", "other"))
+    home = f"{snapshots.folder}/{made}"
+    os.rename(f"{home}/whole", f"{home}/whole.new")  # As a process leaves it that is killed.
+    shutil.rmtree(f"{home}/whole.new/d")
+    with snapshots.tree(made) as fd:
+        assert sorted(os.listdir(fd)) == ["d", "e", "h"]
+
+
+def test_without_attributes_of_users_trees_are_copies(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from minibuild.linux import xattr
+
+    monkeypatch.setattr(xattr, "set", lambda *given, **named: False)
+    assert open_snapshotter(store, "stacked").name == "native"
