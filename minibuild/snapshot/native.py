@@ -56,7 +56,7 @@ class NativeSnapshotter(Snapshotter):
     def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
         """A bind of the directory."""
         if not readonly:
-            self.require_active(snapshot)
+            self.table.require_active(snapshot)
         mode = "ro" if readonly else "rw"
         return [Mount("bind", self.layer_dir(snapshot), ("rbind", mode))]
 
@@ -64,7 +64,7 @@ class NativeSnapshotter(Snapshotter):
     def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
         """The directory, open."""
         if not readonly:
-            self.require_active(snapshot)
+            self.table.require_active(snapshot)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         fd = os.open(self.layer_dir(snapshot), flags)
         try:

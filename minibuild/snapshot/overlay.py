@@ -67,7 +67,7 @@ class OverlaySnapshotter(Snapshotter):
         """An overlay of all layers, or a bind where there is just one."""
         layers = self.layers(snapshot)
         if not readonly:
-            self.require_active(snapshot)
+            self.table.require_active(snapshot)
         if len(layers) == 1:
             mode = "ro" if readonly else "rw"
             return [Mount("bind", self.layer_dir(layers[0]), ("rbind", mode))]
@@ -84,7 +84,7 @@ class OverlaySnapshotter(Snapshotter):
         """The tree of a snapshot as a directory descriptor, mounted nowhere."""
         layers = self.layers(snapshot)
         if not readonly:
-            self.require_active(snapshot)
+            self.table.require_active(snapshot)
         if len(layers) == 1:
             fd = os.open(self.layer_dir(layers[0]), _DIRECTORY)
         else:

@@ -142,8 +142,8 @@ class Snapshotter(ABC):
             from minibuild.snapshot.merge import flattened
 
             parent = flattened(self, parent)
-        snapshot, below = self.create(parent), self.layers(parent)
-        if below:
+        snapshot = self.create(parent)
+        if below := self.layers(parent):
             from minibuild.snapshot.entry import inherit_root
 
             try:
@@ -152,11 +152,6 @@ class Snapshotter(ABC):
                 self.remove(snapshot)
                 raise
         return snapshot
-
-    def require_active(self, snapshot: SnapshotID) -> None:
-        """Raise `StoreError` for a committed snapshot."""
-        if not self.table.is_active(snapshot):
-            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")
 
     def _make_home(self, home: str) -> None:
         try:

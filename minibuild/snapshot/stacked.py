@@ -46,7 +46,7 @@ class StackedSnapshotter(Snapshotter):
         layers = self.layers(snapshot)
         if readonly:
             return [Mount("bind", self._whole(snapshot), ("rbind", "ro"))]
-        self.require_active(snapshot)
+        self.table.require_active(snapshot)
         if len(layers) == 1:
             return [Mount("bind", self.layer_dir(snapshot), ("rbind", "rw"))]
         with suppress(FileNotFoundError):
@@ -60,7 +60,7 @@ class StackedSnapshotter(Snapshotter):
         """The whole tree as a directory descriptor. What was written to it is in the layer of the
         snapshot after the block."""
         if not readonly:
-            self.require_active(snapshot)
+            self.table.require_active(snapshot)
         with closing_fd(os.open(self._whole(snapshot), DIRECTORY)) as fd:
             yield fd
         layers = self.layers(snapshot)

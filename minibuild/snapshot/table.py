@@ -112,6 +112,11 @@ class Table:
             raise StoreError(f"snapshot {snapshot} is not in the store", hint=_LOST)
         return row[0] is not None
 
+    def require_active(self, snapshot: SnapshotID) -> None:
+        """Raise `StoreError` for a committed snapshot."""
+        if not self.is_active(snapshot):
+            raise StoreError(f"snapshot {snapshot} is committed and cannot be written")
+
     def parent(self, snapshot: SnapshotID) -> SnapshotID | None:
         """The snapshot on which this one was prepared."""
         if snapshot not in self._parents:

@@ -108,7 +108,6 @@ def open_worker(
         with hold(store.path("locks", "prune"), shared=not alone):
             sweep(store)
             own_root = _takes_own_root(isolation)
-            # Steps then write to trees of their executor.
             snapshots = open_snapshotter(store, "stacked" if own_root else "auto")
             worker = Worker(store, snapshots, own_root=own_root)
             try:
