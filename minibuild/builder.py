@@ -151,7 +151,7 @@ def _build(build: PreparedBuild) -> BuildResult:
     context, request, definition = build.context, build.request, build.definition
     started = time.time()
     findings = Findings(context.report, definition.source)
-    converted = build.convert(findings.add)
+    converted = _scanned(build, build.convert(findings.add))
     caches = build.caches
     solver = Solver(
         context,
@@ -162,29 +162,29 @@ def _build(build: PreparedBuild) -> BuildResult:
         remote_cache=None if caches is None else caches.results(context),
         known=build.known,
     )
+    said = [one.vertex for image in converted.images for one in image.attestations]
     targets = [image.vertex for image in converted.images]
+    wanted = [*targets, *said]
     if build.recorder is not None:
-        build.recorder.watch(definition.source, targets, solver.reached)
+        build.recorder.watch(definition.source, wanted, solver.reached)
     if build.stepper is not None:
         solver.stepper = build.stepper
-        build.stepper.begin(context, definition.source, targets)
-    solution = solver.solve(targets)
+        build.stepper.begin(context, definition.source, wanted)
+    solution = solver.solve(wanted)
     done, reached = solution.results, solver.reached()
     results = [done[i.vertex.digest].result if i.vertex else () for i in converted.images]
-    attestor = _attestor(build, done, started)
-    asked = request.attestations
+    attestor = _attestor(build, done, started, bool(said))
     solved = SolveResult(
         converted.images,
         results,
         build.sources.base,
         request.multi_platform,
         None if caches is None else caches.inline(context, solution.steps, targets, reached),
-        attestor if asked.mode or asked.sbom else None,
+        attestor if request.attestations.attached or said else None,
     )
     made = export(context, request, solved)
-    if attestor is not None and (asked.mode or asked.recorded):
-        record = attestor.record(context.worker, solved)
-        made = made._replace(metadata={**made.metadata, **record})
+    if attestor is not None:
+        made = attestor.recorded(made, context.worker, solved)
     if caches is not None:
         caches.send(context, solution.steps, targets, reached, made.tags)
         caches.send_mounts(context, targets, done)
@@ -235,18 +235,29 @@ def _record(
             write_newest(build.context.worker, recorder.place, recorder.began, path)
 
 
+def _scanned(build: PreparedBuild, converted: FrontendResult) -> FrontendResult:
+    """The images with the steps that scan them, if an image is to do that."""
+    asked = build.request.attestations
+    if not asked.generator:
+        return converted
+    from minibuild.attest.scanner import scanned
+
+    finder = build.sources.finder
+    return FrontendResult(tuple(scanned(one, asked, finder) for one in converted.images))
+
+
 def _attestor(
-    build: PreparedBuild, done: Mapping[Digest, VertexResult], started: float
+    build: PreparedBuild, done: Mapping[Digest, VertexResult], started: float, said: bool
 ) -> "ImageAttestor | None":
     """What can say how the images came about, now that they did, if that is asked for."""
     request = build.request
     asked = request.attestations
-    if not (asked.mode or asked.sbom or asked.recorded):
+    if not (asked.attached or asked.recorded or said):
         return None
     from minibuild.attest.attestor import ImageAttestor
 
     known = {**build.known, **done}
-    return ImageAttestor(request, build.definition, build.frontend, known, started)
+    return ImageAttestor(build.context, request, build.definition, build.frontend, known, started)
 
 
 def _marked(request: BuildRequest) -> BuildRequest:

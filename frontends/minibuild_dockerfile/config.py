@@ -35,14 +35,12 @@ from minibuild_dockerfile.instructions import (
     Workdir,
 )
 from minibuild_dockerfile.paths import from_slashes
+from minibuild_dockerfile.scans import SCAN_ARGUMENTS
 from minibuild_dockerfile.scope import EPOCH
 from minibuild_dockerfile.state import StageState
 
 _SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")
-
-_NOT_IN_ENV = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
-"""ARGs that speak to the builder alone and are no variables of a RUN."""
 
 
 def with_shell(state: StageState, command: Command) -> list[str]:
@@ -65,7 +63,7 @@ def arg(state: StageState, item: Arg) -> None:
             value = state.word(name_item.default, item.head, name_item.span)
         elif value is None:
             value = state.conversion.globals.get(name)
-        if value is not None and name not in _NOT_IN_ENV:
+        if value is not None and name not in SCAN_ARGUMENTS:
             state.declare(name, value)
         state.build_args[name] = value
         texts.append(name if value is None else f"{name}={value}")

@@ -42,6 +42,7 @@ from minibuild_dockerfile.limits import Budget
 from minibuild_dockerfile.needs import StagePlan, StagePlanner, check_references
 from minibuild_dockerfile.parse import parse_up_to_error
 from minibuild_dockerfile.run import run
+from minibuild_dockerfile.scans import scanned_trees
 from minibuild_dockerfile.scope import check_epoch, declared_names, global_args, platform_args
 from minibuild_dockerfile.sources import SourceVertices, as_base, named_contexts
 from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, make_table, split
@@ -236,7 +237,9 @@ def converted(
     image = state.image()
     made_for = image.platform if request.implicit_platform else _asked(platform, image.platform)
     image = image._replace(platform=normalised(made_for))
-    return Converted(Built(platform, as_base(state.vertex), image), tuple(plans), states)
+    scanned = scanned_trees(state, states.values())
+    built = Built(platform, as_base(state.vertex), image, (), scanned)
+    return Converted(built, tuple(plans), states)
 
 
 def _asked(wanted: Platform, found: Platform) -> Platform:

@@ -11,21 +11,25 @@ from typing import Any
 
 from minibuild.attest.packages import find_packages
 from minibuild.attest.provenance import BuildFacts, local_definition, provenance
+from minibuild.attest.sbom import PREDICATE_TYPE as SBOM
 from minibuild.attest.sbom import sbom
 from minibuild.attest.statement import Predicate, attach, statement
 from minibuild.attest.steps import Texts
+from minibuild.attest.written import predicates_of
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.events import rfc3339
 from minibuild.exporter.result import ImageView, SolveResult, Subject, known_layers
 from minibuild.frontend.definition import Definition
 from minibuild.graph.context import context_vertex
-from minibuild.graph.frontend import Built, Frontend, ImageContext, LocalContext
+from minibuild.graph.frontend import Built, Frontend, ImageContext, LocalContext, StepAttestation
 from minibuild.graph.reference import Reference
 from minibuild.graph.vertex import Vertex
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
-from minibuild.session.request import BuildRequest
+from minibuild.session.request import BuildRequest, BuildResult
+from minibuild.solver.inputs import open_tree
+from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
 _WORDS = 12
@@ -42,6 +46,7 @@ class ImageAttestor:
 
     def __init__(
         self,
+        context: BuildContext,
         request: BuildRequest,
         definition: Definition,
         frontend: Frontend,
@@ -54,16 +59,17 @@ class ImageAttestor:
 
         name, now = os.urandom(_WORDS).hex(), time.time()
         self._asked = request.attestations
-        texts, context = _origins(request, definition, frontend)
+        self._context = context
+        texts, main = _origins(request, definition, frontend)
         self._build = BuildFacts(
-            request, texts, context, frontend, done, name, started, max(now, started + 1e-6)
+            request, texts, main, frontend, done, name, started, max(now, started + 1e-6)
         )
         self._tool = f"minibuild-{__version__}"
 
     @property
     def looks_inside(self) -> bool:
         """See `exporter.result.Attestor.looks_inside`."""
-        return self._asked.sbom
+        return self._asked.sbom and not self._asked.generator
 
     def attest(
         self,
@@ -74,15 +80,18 @@ class ImageAttestor:
         view: ImageView,
         *,
         artifact: bool,
-    ) -> Descriptor:
+    ) -> Descriptor | None:
         """See `exporter.result.Attestor.attest`."""
-        predicates = self._predicates(built, str(names[0]) if names else image.digest, view)
+        said = self._predicates(built, str(names[0]) if names else image.digest, view)
+        predicates = [self._with_layers(one, view) for one in said]
+        if not predicates:
+            return None
         return attach(content, image, names, predicates, artifact=artifact)
 
     @property
     def writes_files(self) -> bool:
         """See `exporter.result.Attestor.writes_files`."""
-        return self._asked.sbom or (bool(self._asked.mode) and not self._asked.inline_only)
+        return self.looks_inside or (bool(self._asked.mode) and not self._asked.inline_only)
 
     def files(
         self, built: Built, subjects: Sequence[Subject], view: ImageView
@@ -97,8 +106,8 @@ class ImageAttestor:
 
     def _predicates(self, built: Built, name: str, view: ImageView) -> list[Predicate]:
         """What was asked to be said of an image, or of files, called `name`."""
-        said: list[Predicate] = []
-        if self._asked.sbom:
+        said = [one for said in built.attestations for one in self._written(said, view)]
+        if self.looks_inside and not any(one.type == SBOM for one in said):
             found = find_packages(view.tree_fd)
             for path in found.unread:
                 view.remark(f"the SBOM lacks the packages in {path}: rpm's database is not read")
@@ -110,17 +119,35 @@ class ImageAttestor:
             said.append(made._replace(file=file))
         return said
 
-    def record(self, worker: Worker, solved: SolveResult) -> Mapping[str, Any]:
-        """The provenance of the images as members of the build's metadata: all of it, if it is
-        kept for later, and otherwise what was asked for."""
-        found = {}
-        mode = "max" if self._asked.recorded else ""
-        for number, (built, result) in enumerate(zip(solved.images, solved.results, strict=True)):
-            layers = known_layers(worker, result)
-            made = provenance(self._build, built, number, layers, mode=mode)
+    def _written(self, said: StepAttestation, view: ImageView) -> list[Predicate]:
+        """What a step wrote."""
+        done = self._build.done.get(said.vertex.digest) if said.vertex else None
+        with open_tree(self._context, said.vertex, done, view.remark) as tree:
+            return predicates_of(said, tree.fd)
+
+    def _with_layers(self, predicate: Predicate, view: ImageView) -> Predicate:
+        """An SBOM that a step wrote, with the layers of the files in it."""
+        if not (predicate.core and predicate.type == SBOM):
+            return predicate
+        from minibuild.attest.supplement import supplemented
+
+        diffs, cancelled = self._context.worker.diffs, self._context.cancelled
+        rows = [(diffs.get(key).layer, one.digest) for key, one in view.layers.items()]
+        layers = [(layer, digest) for layer, digest in rows if layer is not None]
+        content = supplemented(predicate.content, layers, self._tool, cancelled)
+        return predicate._replace(content=content)
+
+    def recorded(self, made: BuildResult, worker: Worker, solved: SolveResult) -> BuildResult:
+        """The result of the build with its provenance in the metadata: all of it, if it is kept for
+        later, and otherwise what was asked for."""
+        asked, found = self._asked, dict[str, Any]()
+        images = zip(solved.images, solved.results, strict=True)
+        for number, (built, result) in enumerate(images if asked.mode or asked.recorded else ()):
+            layers, mode = known_layers(worker, result), "max" if asked.recorded else ""
+            predicate = provenance(self._build, built, number, layers, mode=mode)
             key = f"{RECORD}/{built.platform}" if solved.several else RECORD
-            found[key] = made.content
-        return found
+            found[key] = predicate.content
+        return made._replace(metadata={**made.metadata, **found})
 
 
 def _origins(

@@ -41,11 +41,14 @@ NOBODY = Platform("unknown", "unknown")
 
 class Predicate(NamedTuple):
     """What is said, and the URI of the kind of saying. `file` is the name of the file that it goes
-    into where an output is files."""
+    into where an output is files. `subjects` are what it is about, if that is not just the image or
+    the files; an empty one stands for these. `core` says that it is an SBOM of the image itself."""
 
     type: str
-    content: Mapping[str, Any]
+    content: Any
     file: str = ""
+    subjects: tuple[Mapping[str, Any], ...] = ()
+    core: bool = False
 
 
 def attach(
@@ -124,7 +127,9 @@ def image_subjects(image: Descriptor, names: Sequence[Reference]) -> list[Subjec
 
 def statement(subjects: Sequence[Subject], predicate: Predicate) -> bytes:
     """The statement as it is stored: what it is about, and what is said."""
-    about = [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in subjects]
+    itself = [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in subjects]
+    given = predicate.subjects or ({},)
+    about = [subject for one in given for subject in ([one] if one else itself)]
     return as_json(
         {
             "_type": STATEMENT,

@@ -16,12 +16,9 @@ FIELDS = {
         *("type", "disabled", "mode", "version", "builder-id", "reproducible"),
         *("filename", "inline-only"),
     },
-    "sbom": {"type", "disabled"},
+    "sbom": {"type", "disabled", "generator"},
 }
-# Keys of buildx that have no meaning here, and why.
-_REASONS = {
-    "generator": "packages are found by minibuild itself, and not by an image",
-}
+_GENERATOR = "generator"
 
 
 def attestations(provenance: str, sbom: str, attest: Iterable[str]) -> Attestations:
@@ -52,13 +49,15 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
             f"{what}: unknown type {kind!r}" if kind else f"{what} has no type",
             hint="write type=provenance,mode=min|max or type=sbom",
         )
-    for key in given:
-        if key not in known:
-            hint = _REASONS.get(key, "the keys are " + ", ".join(sorted(known)))
-            raise UsageError(f"{what}: unknown field {key!r}", hint=hint)
+    more = {key: value for key, value in given.items() if key not in known}
+    if more and not given.get(_GENERATOR):  # An image that scans has settings of its own.
+        hint = "the keys are " + ", ".join(sorted(known))
+        raise UsageError(f"{what}: unknown field {next(iter(more))!r}", hint=hint)
     enabled = not truth(given.get("disabled", "false"), "disabled")
     if kind == "sbom":
-        return made._replace(sbom=enabled)
+        generator = given.get(_GENERATOR, "") if enabled else ""
+        parameters = {key.upper(): value for key, value in more.items()}
+        return made._replace(sbom=enabled, generator=generator, parameters=parameters)
     version = given.get("version", "") or "v1"
     if version not in ("v1", "v0.2"):
         raise UsageError(

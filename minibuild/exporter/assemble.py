@@ -154,7 +154,7 @@ def _attestations(
         trees = [-1] * len(images)
         if attestor.looks_inside:
             trees = [tree.fd for tree in stack.enter_context(trees_of(target, None))]
-        return [
+        found = [
             attestor.attest(
                 content,
                 built,
@@ -173,6 +173,7 @@ def _attestations(
                 zip(target.solved.images, images, trees, strict=True)
             )
         ]
+        return [said for said in found if said is not None]
 
 
 def _by_diff(result: Result, image: AssembledImage) -> dict[DiffKey, Descriptor]:

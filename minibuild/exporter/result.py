@@ -53,13 +53,13 @@ class Attestor(Protocol):
         view: ImageView,
         *,
         artifact: bool,
-    ) -> Descriptor:
+    ) -> Descriptor | None:
         """The attestations of one image, kept in the store: as an OCI artifact, or in the form of
-        an image, for tools that know no artifacts."""
+        an image, for tools that know no artifacts. None if there are none."""
 
     @property
     def writes_files(self) -> bool:
-        """Whether an output that is files gets any more."""
+        """Whether an output that is files gets any more than steps wrote."""
 
     def files(
         self, built: Built, subjects: Sequence[Subject], view: ImageView

@@ -42,12 +42,14 @@ class GraphFrontend(Frontend):
     ) -> FrontendResult:
         """The vertices of the graphs."""
         sources = _Sources(request, resolver)
-        return FrontendResult(
-            tuple(
-                Built(graph.config.platform, rebuilt(graph, sources.found), graph.config)
-                for graph in self._graphs
-            )
-        )
+        return FrontendResult(tuple(_built(graph, sources) for graph in self._graphs))
+
+
+def _built(graph: FlatGraph, sources: "_Sources") -> Built:
+    said = tuple(
+        one._replace(vertex=rebuilt(steps, sources.found)) for steps, one in graph.attestations
+    )
+    return Built(graph.config.platform, rebuilt(graph, sources.found), graph.config, said)
 
 
 class _Sources:

@@ -5,8 +5,9 @@ thousand steps is nested a thousand deep as vertices, too deep for pickle, and f
 Read next: `graph.state`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from minibuild.graph.frontend import StepAttestation
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import Op
 from minibuild.graph.vertex import Note, Vertex, topological
@@ -22,13 +23,17 @@ class FlatVertex(NamedTuple):
 
 
 class FlatGraph(NamedTuple):
-    """The graph of the last of `vertices` (none: scratch), and the config of its image."""
+    """The graph of the last of `vertices` (none: scratch), and the config of its image. What steps
+    wrote to be said of it has graphs of its own."""
 
     vertices: tuple[FlatVertex, ...]
     config: ImageConfig
+    attestations: "tuple[tuple[FlatGraph, StepAttestation], ...]" = ()
 
 
-def flatten(vertex: Vertex | None, config: ImageConfig) -> FlatGraph:
+def flatten(
+    vertex: Vertex | None, config: ImageConfig, attestations: Iterable[StepAttestation] = ()
+) -> FlatGraph:
     """The graph of a vertex as a list."""
     listed = topological([vertex])
     place = {v.digest: number for number, v in enumerate(listed)}
@@ -40,6 +45,7 @@ def flatten(vertex: Vertex | None, config: ImageConfig) -> FlatGraph:
             for v in listed
         ),
         config,
+        tuple((flatten(a.vertex, config), a._replace(vertex=None)) for a in attestations),
     )
 
 

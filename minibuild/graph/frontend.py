@@ -141,12 +141,29 @@ class FrontendRequest(NamedTuple):
     notes: Notes = NoNotes()
 
 
+class StepAttestation(NamedTuple):
+    """What a step wrote to be said of an image: the file at `path` is a predicate of this type; or,
+    of a `bundle`, the files there are statements of in-toto. `subjects` are what it is about, each
+    a name and digests; without any that is the image, and so is one without a name. The file whose
+    name begins with `core` is an SBOM of the image itself."""
+
+    vertex: Vertex | None
+    path: str = "/"
+    bundle: bool = False
+    predicate_type: str = ""
+    subjects: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    core: str = ""
+
+
 class Built(NamedTuple):
-    """One image to be built: a vertex (None is scratch) and the config of the image."""
+    """One image to be built: a vertex (None is scratch) and the config of the image. `scanned` are
+    trees besides it whose packages are of interest, by their names."""
 
     platform: Platform
     vertex: Vertex | None
     config: ImageConfig
+    attestations: tuple[StepAttestation, ...] = ()
+    scanned: Mapping[str, Vertex | None] = {}
 
 
 class FrontendResult(NamedTuple):

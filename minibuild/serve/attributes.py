@@ -120,15 +120,21 @@ def attestations(attributes: Attributes) -> Attestations:
     """The attestations that are asked for. Raises `Failure` for values that make no sense."""
     found = {k.lower(): v for k, v in _with_prefix(attributes, "build-arg:BUILDKIT_ATTEST_")}
     found.update((kind.lower(), value) for kind, value in _with_prefix(attributes, "attest:"))
-    texts = []
+    texts, parameters = [], dict[str, str]()
     for kind, value in found.items():
         if kind not in FIELDS:
             raise Failure(f"unknown attestation type {kind!r}")
-        fields = [field for field in _listed(value) if field.partition("=")[0] in FIELDS[kind]]
+        fields = []
+        for field in _listed(value):
+            key, _, setting = field.partition("=")
+            if key in FIELDS[kind]:
+                fields.append(field)
+            elif kind == "sbom":  # Of others BuildKit leaves out what it does not know.
+                parameters[key] = setting
         # Those who do not say how much they want get everything.
         texts.append(joined([f"type={kind}", *_ALL.get(kind, ()), *fields]))
     try:
-        return parse_attestations("", "", texts)
+        return parse_attestations("", "", texts)._replace(parameters=parameters)
     except BuildError as error:
         raise failure_of(error) from None
 

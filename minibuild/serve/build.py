@@ -27,6 +27,7 @@ from minibuild.serve.contexts import KeptFolders
 from minibuild.serve.files import ResultFiles
 from minibuild.serve.filesync import receive
 from minibuild.serve.history import BuildHistory
+from minibuild.serve.lending import with_logins
 from minibuild.serve.llb import platform_warnings, returned
 from minibuild.serve.outputs import (
     asked_exporters,
@@ -289,6 +290,8 @@ class Build:
         with self._solving:
             request = prepared.complete(self)
             request = request._replace(attestations=self._attestations(prepared))
+            if request.attestations.generator:
+                request = with_logins(self, request, [request.attestations.generator])
             self.made = self._in_child(prepared, request, outputs)
             answer.update(answer_of(self.made, outputs))
         for number, (exporter, output) in enumerate(zip(exporters, outputs, strict=True)):

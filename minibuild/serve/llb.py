@@ -15,8 +15,10 @@ from minibuild.buildkit.decode import decode
 from minibuild.buildkit.rpc import Failure
 from minibuild.errors import BuildError, SourceText
 from minibuild.graph.flat import flatten
+from minibuild.graph.frontend import StepAttestation
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.platform import Platform, host_platform, parse_platform
+from minibuild.graph.vertex import Vertex
 from minibuild.oci.model import parse_config
 from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import options
@@ -36,12 +38,17 @@ if TYPE_CHECKING:
 CONFIG = "containerimage.config"
 PLATFORMS = "refs.platforms"
 _MULTI_PLATFORM = "BUILDKIT_MULTI_PLATFORM"
+_CORE = "sbom-core"
 _EPOCH = "SOURCE_DATE_EPOCH"
 
 
+ClientAttestation = tuple[Any, StepAttestation]
+"""A definition, and what is in its result."""
+
+
 class ResultPart:
-    """One image of a result: a definition, what the client says of the image, and the `call` that
-    the definition is the answer to, if it is one."""
+    """One image of a result: a definition, what the client says of the image, the `call` that the
+    definition is the answer to, if it is one, and the client's own `attestations`."""
 
     def __init__(
         self,
@@ -49,9 +56,11 @@ class ResultPart:
         platform: Platform,
         config: bytes = b"",
         call: FrontendCall | None = None,
+        attestations: Sequence[ClientAttestation] = (),
     ) -> None:
         self.definition = definition
         self.call = call
+        self.attestations = attestations
         self._platform = platform
         self._config = config
 
@@ -85,14 +94,12 @@ def prepare(build: "Build", *parts: ResultPart, multi: bool = False) -> Prepared
     types = build.builder.types
     graphs, needs, sources = [], Needs(types), dict[str, SourceText]()
     for part in parts:
-        try:
-            vertex = decode(part.definition, build.status.aliases)
-        except BuildError as error:
-            raise failure_of(error) from None
-        _check_caps(part.definition)
-        check_allowed(vertex, build.asked.Entitlements)
-        graphs.append(flatten(vertex, part.config()))
-        needs.add_llb(part.definition)
+        vertex = _decoded(build, part.definition, needs)
+        said = [
+            attestation._replace(vertex=_decoded(build, definition, needs))
+            for definition, attestation in part.attestations
+        ]
+        graphs.append(flatten(vertex, part.config(), said))
         for info in part.definition.Source.infos:
             text = info.data.decode("utf-8", "surrogateescape")
             sources[info.filename] = SourceText(info.filename, text)
@@ -122,21 +129,58 @@ def _check_caps(definition: Any) -> None:
                 raise Failure(f"failed to load LLB: {cap} is not possible here")
 
 
+def _decoded(build: "Build", definition: Any, needs: Needs) -> Vertex | None:
+    """The graph of a definition that the client may have solved. Raises `Failure`."""
+    try:
+        vertex = decode(definition, build.status.aliases)
+    except BuildError as error:
+        raise failure_of(error) from None
+    _check_caps(definition)
+    check_allowed(vertex, build.asked.Entitlements)
+    needs.add_llb(definition)
+    return vertex
+
+
 def returned(build: "Build", result: Any, *, exporting: bool) -> Prepared | None:
     """What a client wants of its results; None if that is nothing. Raises `Failure`."""
-    if result.attestations:
-        raise Failure("attestations of a client's own are not possible here")
     metadata = result.metadata
     platforms = _platforms(metadata) if PLATFORMS in metadata else []
     if result.WhichOneof("result") == "refs":
         return _several(build, result, platforms)
-    if not result.ref.id:
+    name = platforms[0][0] if platforms else str(host_platform())
+    said = attestations_of(build, result, name)
+    if not result.ref.id and not said:
         return prepare(build, _part(build, None, metadata, "")) if exporting else None
-    prepared = build.result(result.ref.id)
+    prepared = build.result(result.ref.id) if result.ref.id else None
     config = metadata.get(CONFIG, b"")
-    if prepared.config == config or not (config or prepared.request.graphs):
+    same = prepared is not None and (
+        prepared.config == config or not (config or prepared.request.graphs)
+    )
+    if same and not said:
         return prepared
-    return prepare(build, _part(build, prepared, metadata, ""))
+    return prepare(build, _part(build, prepared, metadata, "", None, said))
+
+
+def attestations_of(build: "Build", result: Any, name: str) -> list[ClientAttestation]:
+    """What the client says itself of an image, which has this name in its result. Raises
+    `Failure`."""
+    found = []
+    for said in result.attestations[name].attestation if name in result.attestations else ():
+        if not said.ref.id:
+            raise Failure("no ref provided for an attestation")
+        subjects = tuple(
+            (one.name if one.kind else "", tuple(one.digest)) for one in said.inTotoSubjects
+        )
+        made = StepAttestation(
+            None,
+            said.path or "/",
+            bool(said.kind),
+            said.inTotoPredicateType,
+            subjects,
+            said.metadata.get(_CORE, b"").decode("utf-8", "replace"),
+        )
+        found.append((build.result(said.ref.id).definition, made))
+    return found
 
 
 def _several(
@@ -149,13 +193,14 @@ def _several(
         if name not in refs:
             raise Failure(f"failed to find ref for ID {name}")
     prepared = [build.result(refs[name].id) if refs[name].id else None for name, _ in names]
-    first = prepared[0] if prepared else None
+    said = {name: attestations_of(build, result, name) for name, _ in names}
+    first = None if any(said.values()) else prepared[0] if prepared else None
     if first is not None and first.whole is not None and len(first.whole.parts) == len(names):
         configs = [metadata.get(f"{CONFIG}/{name}", b"") for name, _ in names]
         if prepared == first.whole.parts and configs == [part.config for part in prepared if part]:
             return first.whole
     parts = [
-        _part(build, one, metadata, f"/{name}", platform or _platform(name))
+        _part(build, one, metadata, f"/{name}", platform or _platform(name), said[name])
         for one, (name, platform) in zip(prepared, names, strict=True)
     ]
     return prepare(build, *parts, multi=True)
@@ -189,11 +234,12 @@ def _part(
     metadata: Mapping[str, bytes],
     suffix: str,
     platform: Platform | None = None,
+    said: Sequence[ClientAttestation] = (),
 ) -> ResultPart:
     definition = build.builder.types["Definition"]() if prepared is None else prepared.definition
     config = metadata.get(f"{CONFIG}{suffix}", b"")
     call = None if prepared is None else prepared.calls[0]
-    return ResultPart(definition, platform or host_platform(), config, call)
+    return ResultPart(definition, platform or host_platform(), config, call, said)
 
 
 def _platforms(metadata: Mapping[str, bytes]) -> list[tuple[str, Platform | None]]:

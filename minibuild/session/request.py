@@ -174,7 +174,8 @@ class Attestations(NamedTuple):
     `mode` is how much the provenance says (empty: there is none), `version` which predicate it is,
     `builder_id` and `reproducible` are what it says of the builder and of the build. Where an
     output is files it is one of them, `filename`, unless it is `inline_only`. `sbom` asks for the
-    packages of the images. With `recorded` the result of the build has the whole provenance.
+    packages of the images: the image `generator` finds them, with these `parameters`, or minibuild
+    itself. With `recorded` the result of the build has the whole provenance.
 
     A server knows more: the `calls` of its client, of all images or of each, the `sources` that a
     graph of the client was made from, and members of the `environment` that it adds.
@@ -184,6 +185,8 @@ class Attestations(NamedTuple):
     builder_id: str = ""
     reproducible: bool = False
     sbom: bool = False
+    generator: str = ""
+    parameters: Mapping[str, str] = {}
     filename: str = "provenance.json"
     inline_only: bool = False
     version: Literal["v1", "v0.2"] = "v1"
@@ -191,6 +194,11 @@ class Attestations(NamedTuple):
     calls: tuple[FrontendCall, ...] = ()
     sources: tuple[SourceText, ...] = ()
     environment: Mapping[str, Any] = {}
+
+    @property
+    def attached(self) -> bool:
+        """Whether anything is to be said beside the images."""
+        return bool(self.mode or self.sbom)
 
 
 class BuildRequest(NamedTuple):

@@ -201,3 +201,64 @@ def test_where_there_is_no_place_there_are_none(
     assert "no attestations: type=docker has no place" in done.stderr
     # Scripts that were written for buildx switch off what it does unasked.
     assert len(builds.image(project(FILES), "--provenance=false", "--sbom=false").layers) == 3
+
+
+SCANNER = """FROM busybox
+COPY <<"X" /scan
+set -e
+if touch "$BUILDKIT_SCAN_SOURCE/new"; then exit 9; fi
+cat > $BUILDKIT_SCAN_DESTINATION/sbom.spdx.json <<Y
+{"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://spdx.dev/Document",
+ "predicate": {"name": "$BUILDKIT_SCAN_NAME $(cat $BUILDKIT_SCAN_SOURCE/a)",
+  "files": [{"fileName": "a"}, {"fileName": "/gone"}, {"fileName": "b", "comment": "kept"}]}}
+Y
+for tree in ${BUILDKIT_SCAN_SOURCE_EXTRAS:-/none}/*; do
+  test -d $tree || continue
+  cat > $BUILDKIT_SCAN_DESTINATION/${tree##*/}.spdx.json <<Y
+{"predicateType": "https://spdx.dev/Document", "predicate": "$(echo $(ls $tree))"}
+Y
+done
+X
+ENTRYPOINT ["sh"]
+CMD ["/scan"]
+"""
+
+
+def test_an_image_scans(builds: Builds, project: Project, tmp_path: Path) -> None:
+    """It sees the result and what else is asked for, and what it writes is said of the image; with
+    the layers of the files, where it tells of files."""
+    builds.cli("build", "-t", "scanner", project({"Dockerfile": SCANNER}))
+    files = {
+        "Dockerfile": (
+            "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\n"
+            "FROM scratch AS first\nARG BUILDKIT_SBOM_SCAN_STAGE=first\nCOPY b /\n"
+            "FROM scratch AS unused\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN false\n"
+            "FROM scratch\nCOPY --from=first b /b\nCOPY a /\n"
+        ),
+        "a": "A",
+        "b": "B",
+    }
+    out, context = tmp_path / "out", project(files)
+    flags = ("--sbom=generator=scanner,name=x", "-o", f"type=local,dest={tmp_path}/files")
+    builds.cli("build", *flags, "-o", f"type=oci,tar=false,dest={out}", context)
+    image, attestation = index_of(str(out))["manifests"]
+    manifest = json.loads(blob(str(out), attestation["digest"]))
+    core, *extras = [json.loads(blob(str(out), la["digest"])) for la in manifest["layers"]]
+    assert core["subject"][0]["digest"] == {"sha256": image["digest"][7:]}
+    assert core["predicate"]["name"] == "x A"
+    layers = [la["digest"] for la in json.loads(blob(str(out), image["digest"]))["layers"]]
+    assert [file.get("comment", "") for file in core["predicate"]["files"]] == [
+        f"layerID: {layers[1]}", "", "kept",
+    ]  # fmt: skip
+    assert [extra["predicate"].split() for extra in extras] == [["Dockerfile", "a", "b"], ["b"]]
+    found = sorted(path.name for path in (tmp_path / "files").glob("*.json"))
+    assert found == ["sbom-context.spdx.json", "sbom-first.spdx.json", "sbom.spdx.json"]
+    subjects = read_statement((tmp_path / "files/sbom.spdx.json").read_text())
+    assert subjects == {name: hashlib.sha256(name.upper().encode()).hexdigest() for name in "ab"}
+
+
+def test_a_scanner_has_to_say_what_to_run(builds: Builds, project: Project) -> None:
+    nothing = project({"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    builds.cli("build", "-t", "nothing", nothing)
+    done = builds.cli("build", "--sbom=generator=nothing", nothing, code=2)
+    assert "the scanner nothing does not say what to run" in done.stderr

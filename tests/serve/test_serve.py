@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
+from minibuild.graph.platform import host_platform
 from tests.conftest import Cli
 from tests.support.buildkit_client import TYPES, Client
 from tests.support.webserver import serving
@@ -104,6 +105,24 @@ def test_steps_secrets_and_their_failure(
     assert kinds["gatewayapi.ExitMessage+json"] == {"Code": 7}
     ended = {v.digest: v.error for s in client.statuses for v in s.vertexes if v.error}
     assert kinds["errdefs.Vertex+json"]["digest"] in ended
+
+
+def test_attestations_of_a_client(server: Any, tmp_path: Path, context: Path) -> None:
+    """What a step of its own wrote is said of its image; only the builder makes provenance."""
+    (context / "a").write_text('{"tested": true}')
+
+    def say(result: Any, kind: str) -> None:
+        said = result.attestations[str(host_platform())].attestation.add(path="/d/a")
+        said.inTotoPredicateType, said.ref.id = kind, result.ref.id
+
+    client = client_of(server, tmp_path / "c", context)
+    client.build({}, [("local", {})], change=lambda result: say(result, "urn:tested"))
+    statement = json.loads((client.received / "output-0/a").read_text())
+    assert (statement["predicateType"], statement["predicate"]) == ("urn:tested", {"tested": True})
+    assert {subject["name"] for subject in statement["subject"]} == {"b", "d/a", "d/b"}
+    with pytest.raises(grpc.RpcError, match="only the builder makes"):
+        kind = "https://slsa.dev/provenance/v1"
+        client.build({}, [("local", {})], change=lambda result: say(result, kind))
 
 
 @pytest.mark.parametrize("gateway", [True, False], ids=["gateway", "one call"])

@@ -64,12 +64,14 @@ class Client:
         inputs: Mapping[str, bytes] = {},
         fields: Mapping[str, Any] = {},
         look: Callable[[Callable[..., Any], str], None] = lambda call, ref: None,
+        change: Callable[[Any], None] = lambda result: None,
     ) -> Mapping[str, str]:
         """Build as `buildctl build` does: a Dockerfile, or a definition of LLB. Without the gateway
         all is said in one call, as programs in Go can. Raises `grpc.RpcError`. Returns the answer.
         `inputs` are definitions that contexts name, `metadata` is what the client says of the
         result, `fields` are further ones of the request. `look` can ask about the result before
         the outputs are made: it gets a function that calls the gateway, and the result's id.
+        `change` can change the result before it is handed back.
         """
         ref, session = os.urandom(8).hex(), os.urandom(8).hex()
         hand = ThreadPoolExecutor(4)
@@ -101,6 +103,7 @@ class Client:
                 returned.result.CopyFrom(answer.result)
                 for key, value in metadata.items():
                     returned.result.metadata[key] = value
+                change(returned.result)
                 look(
                     lambda name, message, kind: self.call(
                         f"{_BRIDGE}/{name}", message, kind, belongs
