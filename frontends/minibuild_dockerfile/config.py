@@ -35,12 +35,13 @@ from minibuild_dockerfile.instructions import (
     Workdir,
 )
 from minibuild_dockerfile.paths import from_slashes
-from minibuild_dockerfile.scans import SCAN_ARGUMENTS
 from minibuild_dockerfile.scope import EPOCH
 from minibuild_dockerfile.state import StageState
 
 _SHELL = ("/bin/sh", "-c")
 _WINDOWS_SHELL = ("cmd", "/S", "/C")
+_SCAN_ARGUMENTS = "BUILDKIT_SBOM_SCAN_"
+"""ARGs that begin so speak to the builder alone, and are no variables of a RUN: see `scans`."""
 
 
 def with_shell(state: StageState, command: Command) -> list[str]:
@@ -63,7 +64,7 @@ def arg(state: StageState, item: Arg) -> None:
             value = state.word(name_item.default, item.head, name_item.span)
         elif value is None:
             value = state.conversion.globals.get(name)
-        if value is not None and name not in SCAN_ARGUMENTS:
+        if value is not None and not name.startswith(_SCAN_ARGUMENTS):
             state.declare(name, value)
         state.build_args[name] = value
         texts.append(name if value is None else f"{name}={value}")

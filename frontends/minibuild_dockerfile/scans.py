@@ -14,7 +14,6 @@ from minibuild_dockerfile.state import StageState
 
 _CONTEXT = "BUILDKIT_SBOM_SCAN_CONTEXT"
 _STAGE = "BUILDKIT_SBOM_SCAN_STAGE"
-SCAN_ARGUMENTS = (_CONTEXT, _STAGE)
 
 
 def scanned_trees(target: StageState, stages: Iterable[StageState]) -> Mapping[str, Vertex | None]:
