@@ -242,8 +242,7 @@ def _scanned(build: PreparedBuild, converted: FrontendResult) -> FrontendResult:
         return converted
     from minibuild.attest.scanner import scanned
 
-    finder = build.sources.finder
-    return FrontendResult(tuple(scanned(one, asked, finder) for one in converted.images))
+    return scanned(converted, asked, build.sources.finder)
 
 
 def _attestor(
@@ -256,8 +255,8 @@ def _attestor(
         return None
     from minibuild.attest.attestor import ImageAttestor
 
-    known = {**build.known, **done}
-    return ImageAttestor(build.context, request, build.definition, build.frontend, known, started)
+    done = {**build.known, **done}
+    return ImageAttestor(build.context, request, build.definition, build.frontend, done, started)
 
 
 def _marked(request: BuildRequest) -> BuildRequest:

@@ -48,7 +48,6 @@ from minibuild_dockerfile.stages import FromScope, StageTable, check_defaults, m
 from minibuild_dockerfile.state import Conversion, StageState
 
 _SYNTAX_ARGUMENT = "BUILDKIT_SYNTAX"
-_SCAN_ARGUMENTS = "BUILDKIT_SBOM_SCAN_"
 _CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
 _CARRY_OUT: dict[type[Any], Callable[[StageState, Any], None]] = {
@@ -238,7 +237,7 @@ def converted(
     made_for = image.platform if request.implicit_platform else _asked(platform, image.platform)
     image = image._replace(platform=normalised(made_for))
     built = Built(platform, as_base(state.vertex), image)
-    if _SCAN_ARGUMENTS in request.source.text:  # Few Dockerfiles ask for it.
+    if "BUILDKIT_SBOM_SCAN_" in request.source.text:  # Few Dockerfiles ask for it.
         from minibuild_dockerfile.scans import scanned_trees
 
         built = built._replace(scanned=scanned_trees(state, states.values()))
