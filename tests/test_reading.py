@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).parent.parent
 PAGE = CHECKOUT / "docs" / "reading.md"
 CITED = re.compile(r"`((?:minibuild|frontends)/[\w/]+\.py):(\d+)`(?: `([^`]+)`)?")
 NAMED = re.compile(r"`((?:minibuild|frontends)/[\w/]+(?:\.py|/))`")
-MOST_LINES = 4090
+MOST_LINES = 4110
 
 
 def citations() -> list[tuple[str, int, str]]:
