@@ -13,7 +13,7 @@ from collections.abc import Callable
 import minibuild
 from minibuild.startup.code_cache import CodeCache
 
-_GARBAGE_AFTER = 100_000
+_GARBAGE_AFTER = 500_000
 """Objects between two searches for garbage. Loading modules makes many and drops none, so the
 usual 700 would have the collector look through all of them again and again."""
 

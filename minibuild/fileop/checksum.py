@@ -8,6 +8,7 @@ Read next: `digest_cache`, which spares reading files that have not changed.
 import os
 import stat
 import threading
+from collections.abc import Iterable
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
@@ -20,10 +21,12 @@ from minibuild.fileop.hasher import (
     Prints,
     prints_of,
 )
-from minibuild.fileop.select import Selection
+from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
+from minibuild.linux.beneath import join
 from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.xattr import CAPABILITY
@@ -31,7 +34,6 @@ from minibuild.linux.xattr import CAPABILITY
 __all__ = ["Contents", "DigestCache", "changed_since", "content_digests", "tree_digests"]
 
 _TICK_NS = 20_000_000
-_ALL_NEW = (None,) * BATCH
 _FIRST_BATCH = 16
 """A cache that raises for what it does not know raises soon: most often all is new, or nothing."""
 
@@ -92,11 +94,7 @@ def _fingerprints(
         reading = _Reading(dirs, digests, cancelled)
         # All picks first: a source that is not there is an error before anything is read.
         for pick in list(selection.picks()):
-            labels = Labels(pick, prints)
-            reading.add(labels.top())
-            if pick.is_dir:
-                for found in selection.below(pick):
-                    reading.add(labels.below(found))
+            reading.read(pick, Labels(pick, prints), selection.below(pick) if pick.is_dir else ())
         return reading.finish()
 
 
@@ -111,31 +109,39 @@ class _Reading:
     ) -> None:
         self._digests = digests
         self._hasher = _Hasher(dirs, cancelled)
-        self._batch: list[Item] = []
+        self._batch: list[tuple[str, str, os.stat_result, str, str]] = []
         self._size = _FIRST_BATCH
         self._fresh = FreshDigests()
         self._prints = Fingerprints()
 
-    def add(self, item: Item) -> None:
-        """One item more. Raises what the cache raises for a file that it does not know."""
-        if not item.data:
-            self._prints.add(item.label, item.words)
+    def read(self, pick: Pick, labels: Labels, below: Iterable[FoundFile]) -> None:
+        """A pick, and what is below it. Raises what the cache raises for a file that it does not
+        know."""
+        self._add(labels.top(), pick.stat, "", pick.real)
+        for found in below:
+            self._add(labels.below(found), found.stat, pick.real, found.path)
+
+    def _add(self, item: Item, status: os.stat_result, above: str, path: str) -> None:
+        label, words, data = item
+        if not data:
+            self._prints.add(label, words)
             return
-        self._batch.append(item)
+        self._batch.append((label, words, status, above, path))
         if len(self._batch) == self._size:
             self._settle()
             self._size = BATCH
 
     def _settle(self) -> None:
         """The digests of a batch; files that the cache knows stay closed."""
-        batch = self._batch
-        known = self._digests.recall([item.stat for item in batch]) if self._digests else _ALL_NEW
-        add = self._prints.add
-        for item, digest in zip(batch, known, strict=False):
+        batch, found = self._batch, list[tuple[str, str]]()
+        files = [status for _, _, status, _, _ in batch]
+        known = self._digests.recall(files) if self._digests else [None] * len(batch)
+        for (label, words, _, above, path), digest in zip(batch, known, strict=True):
             if digest is None:
-                status, digest = self._hasher.digest(item)
+                status, digest = self._hasher.digest(join(above, path), label)
                 self._fresh.add(status, digest)
-            add(item.label, f"{item.words} {digest.hex()}")
+            found.append((label, f"{words} {digest.hex()}"))
+        self._prints.extend(found)
         batch.clear()
 
     def finish(self) -> Contents:
@@ -155,17 +161,18 @@ class _Hasher:
         self._dirs = dirs
         self._copier = Copier(cancelled)
 
-    def digest(self, item: Item) -> tuple[os.stat_result, bytes]:
-        """What the file was before it was read, and the digest of its data and capabilities."""
+    def digest(self, path: str, label: str) -> tuple[os.stat_result, bytes]:
+        """What the file was before it was read, and the digest of its data and capabilities. People
+        know it as `label`."""
         import hashlib  # and with it OpenSSL, where a file has to be read
 
-        above, _, name = item.real.rpartition("/")
+        above, _, name = path.rpartition("/")
         dirs = self._dirs
         dir_fd = dirs.fd if dirs.path == above else dirs.enter(above)
         try:
             fd = os.open(name, READ, dir_fd=dir_fd)
         except PermissionError as error:
-            raise unreadable(item.label, error) from error
+            raise unreadable(label, error) from error
         try:
             status, sha = os.fstat(fd), hashlib.sha256()
             self._copier.read(fd, status.st_size, sha)

@@ -9,7 +9,7 @@ the resolution of the clock that stamps files, so a file changed just now is not
 import os
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from minibuild.store.database import Database
@@ -45,20 +45,16 @@ class DigestCache:
     def recall(self, files: Sequence[os.stat_result]) -> "list[bytes | None]":
         """The digest of each file that is as it was when it was hashed, and None for the others.
         Ask for `BATCH` files at once."""
-        groups: dict[int, set[int]] = {}
-        for status in files:
-            groups.setdefault(status.st_dev, set()).add(status.st_ino >> _GROUP_BITS)
-        known = {device: self._known(device, wanted) for device, wanted in groups.items()}
-        found: list[bytes | None] = []
-        for status in files:
-            row = known[status.st_dev].get(status.st_ino)
-            stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            found.append(row[4] if row is not None and row[1:4] == stamp else None)
-        return found
+        known: dict[int, dict[tuple[Any, ...], bytes]] = {}
+        for device in {status.st_dev for status in files}:
+            groups = {f.st_ino >> _GROUP_BITS for f in files if f.st_dev == device}
+            known[device] = {row[:4]: row[4] for row in self._known(device, groups)}
+        return [
+            known[f.st_dev].get((f.st_ino, f.st_size, f.st_mtime_ns, f.st_ctime_ns)) for f in files
+        ]
 
-    def _known(self, device: int, groups: Iterable[int]) -> "dict[int, tuple[Any, ...]]":
-        """What is known of groups of inodes of a device, by the inodes' numbers."""
-        rows: dict[int, tuple[Any, ...]] = {}
+    def _known(self, device: int, groups: Iterable[int]) -> "Iterator[tuple[Any, ...]]":
+        """What is known of groups of inodes of a device: inode, size, mtime, ctime, digest."""
         left = list(groups)
         while left:
             batch, left = left[:BATCH], left[BATCH:]
@@ -69,9 +65,7 @@ class DigestCache:
             )
             for (packed,) in found:
                 if len(packed) % _FILE.size == 0:  # Else it is damaged.
-                    for row in _FILE.iter_unpack(packed):
-                        rows[row[0]] = row
-        return rows
+                    yield from _FILE.iter_unpack(packed)
 
     def remember(self, fresh: bytes) -> None:
         """Note what is new (see `FreshDigests`), a batch at a time."""
@@ -90,7 +84,7 @@ class DigestCache:
         """The rows of the table with these files and those that are there. Inside a transaction:
         another build may add to the same groups."""
         known = self._known(device, {inode >> _GROUP_BITS for inode in files})
-        merged = {inode: _FILE.pack(*row) for inode, row in known.items()} | files
+        merged = {row[0]: _FILE.pack(*row) for row in known} | files
         packed: dict[int, list[bytes]] = {}
         for inode, row in merged.items():
             packed.setdefault(inode >> _GROUP_BITS, []).append(row)

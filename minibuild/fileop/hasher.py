@@ -14,7 +14,8 @@ Read next: `checksum`, which reads files that are not copied.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import eq, itemgetter
 
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.digest_cache import FreshDigests
@@ -22,7 +23,6 @@ from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import parse_mode
 from minibuild.graph.op import Copy
-from minibuild.linux.beneath import join
 from minibuild.linux.contents import SMALL
 from minibuild.startup.tuples import NamedTuple
 
@@ -40,14 +40,10 @@ _TYPES = {
 }
 
 
-class Item(NamedTuple):
-    """A path of the answer. `real` is where the data is; `data` says whether it is wanted."""
+_label = itemgetter(0)
 
-    label: str
-    real: str
-    stat: os.stat_result
-    words: str
-    data: bool
+Item = tuple[str, str, bool]
+"""A path of the answer, its fingerprint, and whether the digest of data is to follow there."""
 
 
 class Prints:
@@ -60,7 +56,7 @@ class Prints:
         self._mode = mode
         self._owners = owners
         self._tops = tops
-        self._known: dict[tuple[int, int, int, int], str] = {}
+        self._known: dict[tuple[int, int, tuple[int, ...]], str] = {}
 
     def top(self, pick: Pick) -> str:
         """The words for a picked directory, which a copy does not copy."""
@@ -69,7 +65,8 @@ class Prints:
     def words(self, status: os.stat_result, more: str) -> str:
         """The fingerprint but for the data: type, mode, owner, and what else belongs to it."""
         # The files of a tree look much alike, so the words for most of them are there already.
-        look = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev)
+        owner = (status.st_uid, status.st_gid) if self._owners else ()
+        look = (status.st_mode, status.st_rdev, owner)
         words = self._known.get(look)
         if words is None:
             words = self._known[look] = self._words(status)
@@ -97,22 +94,21 @@ def prints_of(copy: Copy) -> Prints:
 class Labels:
     """The items of one pick, in the order of the walk."""
 
-    __slots__ = ("_first_names", "_pick", "_prefix", "_prints", "_real")
+    __slots__ = ("_first_names", "_pick", "_prefix", "_prints")
 
     def __init__(self, pick: Pick, prints: Prints) -> None:
         self._pick = pick
         self._prints = prints
         self._prefix = ("/" + pick.named).rstrip("/") + "/"
-        self._real = join(pick.real, "x")[:-1]
         self._first_names: dict[tuple[int, int], str] = {}
 
     def top(self) -> Item:
         """The pick itself."""
         pick, label = self._pick, "/" + self._pick.named
         if pick.is_dir:
-            return Item(label, pick.real, pick.stat, self._prints.top(pick), False)
+            return label, self._prints.top(pick), False
         words = self._prints.words(pick.stat, "")
-        return Item(label, pick.real, pick.stat, words, stat.S_ISREG(pick.stat.st_mode))
+        return label, words, stat.S_ISREG(pick.stat.st_mode)
 
     def below(self, found: FoundFile, target: str | None = None) -> Item:
         """Something in a picked directory; `target` is what a symlink says, if it was read."""
@@ -126,8 +122,7 @@ class Labels:
                 more, data = f"hardlink {first}", False
         elif kind == stat.S_IFLNK:
             more = os.readlink(found.name, dir_fd=found.dir_fd) if target is None else target
-        words = self._prints.words(status, more)
-        return Item(self._prefix + path, self._real + path, status, words, data)
+        return self._prefix + path, self._prints.words(status, more), data
 
 
 class Fingerprints:
@@ -136,18 +131,34 @@ class Fingerprints:
     __slots__ = ("_found",)
 
     def __init__(self) -> None:
-        self._found: dict[str, str] = {}
+        self._found: list[tuple[str, str]] = []
 
     def add(self, label: str, words: str) -> None:
         """Note one."""
-        # A path may be read twice, once as itself and once inside another source.
-        before = self._found.setdefault(label, words)
-        if before != words:
-            self._found[label] = f"{before}; {words}"
+        self._found.append((label, words))
+
+    def extend(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Note many."""
+        self._found += pairs
 
     def contents(self) -> Contents:
         """All of them."""
-        return tuple(sorted(self._found.items()))
+        found = sorted(self._found, key=_label)
+        labels = [label for label, _ in found]
+        # A path may be read twice, once as itself and once inside another source.
+        if any(map(eq, labels, labels[1:])):
+            return _merged(found)
+        return tuple(found)
+
+
+def _merged(found: Iterable[tuple[str, str]]) -> Contents:
+    """Fingerprints with each path once."""
+    merged: dict[str, str] = {}
+    for label, words in found:
+        before = merged.setdefault(label, words)
+        if before != words:
+            merged[label] = f"{before}; {words}"
+    return tuple(merged.items())
 
 
 class Seen(NamedTuple):
@@ -188,8 +199,8 @@ class ContentHasher(Sink):
         self._pick = pick
         self._labels = Labels(pick, self._prints)
         if pick.is_dir:
-            top = self._labels.top()
-            self._copies[-1].add(top.label, top.words)
+            label, words, _ = self._labels.top()
+            self._copies[-1].add(label, words)
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """See `Sink`. Notes the fingerprint of what a source has."""
@@ -199,18 +210,20 @@ class ContentHasher(Sink):
             return
         digest, sink.digest = sink.digest, b""
         labels = self._labels
-        item = labels.below(found, entry.target) if self._pick.is_dir else labels.top()
-        if not item.data:
-            self._copies[-1].add(item.label, item.words)
+        is_below = self._pick.is_dir
+        label, words, data = labels.below(found, entry.target) if is_below else labels.top()
+        if not data:
+            self._copies[-1].add(label, words)
             return
+        status = found.stat if is_below else self._pick.stat
         # A large file is read once for its layer and once by the kernel for the tree.
-        if not digest or (item.stat.st_size >= SMALL and _touched(found)):
+        if not digest or (status.st_size >= SMALL and _touched(found)):
             self._whole = False
             return
         # This stat(2) was before the file was opened. Had another file taken its place between
         # the two, the first would have a new ctime now, and would not be found by this one.
-        self._fresh.add(item.stat, digest)
-        self._copies[-1].add(item.label, f"{item.words} {digest.hex()}")
+        self._fresh.add(status, digest)
+        self._copies[-1].add(label, f"{words} {digest.hex()}")
 
     def settle(self) -> None:
         """See `Sink`."""

@@ -19,6 +19,7 @@ Read next: `lookup`.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import assert_never
 
 from minibuild.cache.results import Result, VertexResult
@@ -111,7 +112,7 @@ class Part(NamedTuple):
 def read_part(name: str, contents: Contents) -> Part:
     """The part of an input whose contents were read. They are hashed here and not again for each
     of the keys that the part goes into."""
-    return Part(name, digest_strings([word for entry in contents for word in entry]), contents)
+    return Part(name, digest_strings(chain.from_iterable(contents)), contents)
 
 
 # --- Parts ---

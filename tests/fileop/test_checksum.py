@@ -14,7 +14,6 @@ from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.checksum import DigestCache, changed_since, content_digests, tree_digests
 from minibuild.fileop.digest_cache import BATCH, FreshDigests, QuickDigestCache, Unknown
-from minibuild.fileop.hasher import Item
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.contents import SMALL
@@ -195,9 +194,9 @@ class Reads:
         self.count = 0
         original = checksum._Hasher.digest
 
-        def digest(hasher: checksum._Hasher, item: Item) -> tuple[os.stat_result, bytes]:
+        def digest(hasher: checksum._Hasher, path: str, label: str) -> tuple[os.stat_result, bytes]:
             self.count += 1
-            return original(hasher, item)
+            return original(hasher, path, label)
 
         monkeypatch.setattr(checksum._Hasher, "digest", digest)
 
