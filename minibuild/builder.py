@@ -23,7 +23,6 @@ from minibuild.exporter.options import check_outputs
 from minibuild.exporter.result import SolveResult
 from minibuild.frontend.bridge import (
     Findings,
-    StoredNotes,
     convert,
     frontend_of,
     frontend_request,
@@ -107,8 +106,8 @@ class PreparedBuild(NamedTuple):
 
     def convert(self, warn: Warn = ignore_findings) -> FrontendResult:
         """The graph that the definition means."""
-        notes, finder = StoredNotes(self.context.worker.store.db), self.sources.finder
-        return convert(self.frontend, self.request, self.definition, finder, warn, notes)
+        db, finder = self.context.worker.store.db, self.sources.finder
+        return convert(self.frontend, self.request, self.definition, finder, warn, db)
 
 
 def prepare(context: BuildContext, request: BuildRequest, definition: Definition) -> PreparedBuild:

@@ -45,11 +45,9 @@ def frontend_of(request: BuildRequest, definition: Definition) -> Frontend:
 
 
 def frontend_request(
-    request: BuildRequest,
-    definition: Definition,
-    notes: Notes = NoNotes(),  # noqa: B008
+    request: BuildRequest, definition: Definition, db: Database | None = None
 ) -> FrontendRequest:
-    """What the frontend is asked."""
+    """What the frontend is asked. It keeps its notes in `db`."""
     host = host_platform()
     return FrontendRequest(
         source=definition.source,
@@ -69,7 +67,7 @@ def frontend_request(
         allow=request.allow,
         multi_platform=request.multi_platform,
         implicit_platform=not request.platforms,
-        notes=notes,
+        notes=NoNotes() if db is None else StoredNotes(db),
     )
 
 
@@ -90,10 +88,10 @@ def convert(
     definition: Definition,
     finder: ImageResolver,
     warn: Warn,
-    notes: Notes = NoNotes(),  # noqa: B008
+    db: Database | None = None,
 ) -> FrontendResult:
-    """The graph that the definition means."""
-    asked = frontend_request(request, definition, notes)
+    """The graph that the definition means. The frontend keeps its notes in `db`."""
+    asked = frontend_request(request, definition, db)
     guarded = guarded_sources(request, definition, finder)
     if guarded is None:
         return frontend.convert(asked, finder, warn)
