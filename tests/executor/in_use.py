@@ -1,6 +1,8 @@
-"""What overlayfs says of layers that steps wrote, in a process of an account of its own.
+"""What overlayfs says of layers that steps wrote, one after the other and at once.
 
-python -m tests.executor.in_use FOLDER   writes names and what was found, a line each
+    python -m tests.executor.in_use FOLDER   writes names and what was found, a line each
+
+In a process of its own, which an account can be given.
 """
 
 import errno
@@ -47,8 +49,10 @@ class Layers:
         busybox.write_tree(binary, f"{folder}/base")
         os.mkdir(f"{folder}/merged")
 
-    def written(self, executor: LocalExecutor, name: str) -> str:
-        """The path of a layer, after a step has written it."""
+    def written(
+        self, executor: LocalExecutor, name: str, script: str = SCRIPT, shared: str = ""
+    ) -> str:
+        """The path of a layer, after a step has written it. It finds the folder `shared` at /s."""
         for directory in (name, f"{name}-work"):
             os.mkdir(f"{self.folder}/{directory}")
         options = ("lowerdir=base", f"upperdir={name}", f"workdir={name}-work", *self._mark)
@@ -69,6 +73,25 @@ class Layers:
             return True
         syscalls.umount("merged", 0)
         return False
+
+
+def together(layers: Layers, executor: LocalExecutor) -> None:
+    """Two steps that wait for each other, and look at files meanwhile."""
+    shared = f"{layers.folder}/shared"
+    os.mkdir(shared)
+    for turn in range(2):
+        scripts = [
+            f"touch /s/{mine}; until [ -e /s/{other} ]; do :; done; chown 7 /s/{mine}"
+            for mine, other in ((f"{turn}-0", f"{turn}-1"), (f"{turn}-1", f"{turn}-0"))
+        ]
+        threads = [
+            threading.Thread(target=layers.written, args=(executor, f"{turn}{n}", script, shared))
+            for n, script in enumerate(scripts)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def say(when: str, *found: bool) -> None:
@@ -92,6 +115,7 @@ def main(folder: str) -> None:
     say("kept", layers.in_use(two), layers.in_use(three))
     unmounts.before_mount([f"{folder}/base", two])
     say("needed", layers.in_use(two), layers.in_use(three))
+    together(layers, executor)
     executor.close()
     Unmounts(lock).before_mount([])
     say("at the end, after another has waited", layers.in_use(three))

@@ -30,7 +30,7 @@ def test_a_tree_is_mounted_until_its_layer_is_needed(kind: str) -> None:
     try:
         command = [*who.command, "-m", "tests.executor.in_use", folder]
         done = subprocess.run(
-            command, env=steps.environment(), cwd=folder, capture_output=True, text=True
+            command, env=steps.environment(), cwd=folder, capture_output=True, text=True, timeout=60
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

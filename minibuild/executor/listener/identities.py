@@ -23,24 +23,35 @@ _MARK, _NUMBER_BITS = 0x6D62 << 32, 20
 
 
 class Identities:
-    """The identities of one step. Number 0 is root, who needs no limit."""
+    """The identities of one step. Number 0 is the `first`, that of root, which needs no limit."""
 
-    __slots__ = ("_all", "_numbers")
+    __slots__ = ("_all", "_numbers", "begun")
 
     def __init__(self) -> None:
         self._all = [ROOT]
         self._numbers = {ROOT: 0}
+        self.begun = False
+        """Whether a program of the step was executed."""
+
+    @property
+    def first(self) -> Identity:
+        """That of all processes that did not change theirs."""
+        return self._all[0]
 
     def of(self, pid: int) -> Identity:
         """Who a process is. Raises `ProcessLookupError` if it is gone and that matters."""
         if len(self._all) == 1:
-            return ROOT  # No process of the step has changed.
+            return self.first  # No process of the step has changed.
         soft, _ = resource.prlimit(pid, _RLIMIT_LOCKS)
         number = soft - _MARK
-        return self._all[number] if 0 < number < len(self._all) else ROOT
+        return self._all[number] if 0 < number < len(self._all) else self.first
 
     def give(self, pid: int, identity: Identity) -> None:
         """Make a process, with all its threads, this one."""
+        if not self.begun and len(self._all) == 1 and identity._replace(groups=()) == ROOT:
+            # The executor takes root's groups for the step: all its processes begin with them.
+            self._all, self._numbers = [identity], {identity: 0}
+            return
         number = self._numbers.get(identity)
         if number is None:
             number = len(self._all)

@@ -10,7 +10,6 @@ import struct
 from minibuild.executor.listener import process
 from minibuild.executor.listener.identity import (
     KEEP,
-    ROOT,
     Identity,
     changed,
     executing,
@@ -47,7 +46,7 @@ class IdCalls(IdentityCalls):
     def ask(self, call: Notification, name: str) -> int | None:
         """getuid(2) and the like."""
         now = self._identities.of(call.pid)
-        if now is ROOT:
+        if now is self._identities.first:
             return None
         kind, which = ASKED[name]
         return int(getattr(getattr(now, kind), which))
@@ -55,7 +54,7 @@ class IdCalls(IdentityCalls):
     def ask_three(self, call: Notification, name: str) -> int | None:
         """getresuid(2), getresgid(2)."""
         now = self._identities.of(call.pid)
-        if now is ROOT:
+        if now is self._identities.first:
             return None
         ids = now.user if name == "getresuid" else now.group
         with closing_fd(process.open_memory(call.pid)) as fd:
@@ -78,8 +77,6 @@ class IdCalls(IdentityCalls):
 
     def getgroups(self, call: Notification) -> int | None:
         now = self._identities.of(call.pid)
-        if now is ROOT:
-            return None
         size, address = process.signed(call.arguments[0]), call.arguments[1]
         count = len(now.groups)
         if size < 0 or 0 < size < count:
@@ -92,11 +89,10 @@ class IdCalls(IdentityCalls):
         return count
 
     def execute(self, call: Notification, directory: int, address: int, flags: int = 0) -> None:
-        """execveat(2) of a set-user-id program by another user than root: the kernel goes on with
-        it. Only the ids change, also if it is not found to be a program in the end."""
+        """execveat(2), with which the kernel goes on. Only the ids change if it is a set-user-id
+        program, also if it is not found to be a program in the end."""
+        self._identities.begun = True
         now = self._identities.of(call.pid)
-        if now is ROOT:
-            return
         path = self._processes.read_path(call.pid, address)
         with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
             found = self._owned.seen(os.stat(fd), f"self/fd/{fd}", fd)

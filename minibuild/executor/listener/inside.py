@@ -54,7 +54,9 @@ class Inside:
     def leave(self) -> None:
         """Go back for good. Where this process was the last one there, the kernel unmounts now."""
         self._enter(self._outside_fd, self._outside_root_fd)
-        close_all([fd for fd in (self.root_fd, self.upper_fd, self._inside_fd) if fd >= 0])
+        ours = (self._outside_fd, self._outside_root_fd, self._proc_fd)
+        steps = (self.root_fd, self._inside_fd, self.upper_fd)
+        close_all([fd for fd in (*ours, *steps) if fd >= 0])
 
     def _enter(self, namespace_fd: int, root_fd: int) -> None:
         setns(namespace_fd, CLONE_NEWNS)

@@ -1,13 +1,14 @@
-"""The processes that answer for steps: one for each step that is watched, all from one server.
+"""The processes that answer for steps: as many as there are steps at once, and one that waits.
 
 Comes in: from the executor, the descriptor on which the calls of a step arrive, with where its
-tree is. Goes out: nothing; the process ends when the last one of the step has. The server is a
-small process with a single thread: only such a one can enter the mount namespace of a step, and
-fork quickly; and in a process of its own no other thread of the builder delays an answer.
+tree is. Goes out: nothing; when the last process of the step has ended, the next step is taken.
+They are small processes with a single thread: only such a one can enter the mount namespace of a
+step, and fork quickly; and in a process of its own no other thread of the builder delays an answer.
 Read next: `listener`.
 """
 
 import os
+import select
 import signal
 import sys
 from contextlib import suppress
@@ -65,7 +66,7 @@ class ListenerServer:
         self._channel.send(pack(watching), fds)
 
     def close(self) -> None:
-        """End it. Its processes end with their steps."""
+        """End it, and with it all that wait. Who answers for a step ends after it."""
         self._channel.close()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
@@ -80,31 +81,59 @@ def serve(fd: int) -> NoReturn:
         with suppress(PermissionError):  # It leads its session already.
             os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # No process waits for the others.
-        channel = Channel(fd)
-        while True:
-            data, fds = channel.receive(_MAX_BYTES)
-            if not data:
-                break
-            if os.fork() == 0:
-                channel.close()
-                _answer(unpack(data, Watching), fds)
-            close_all(fds)
+        _serve(Channel(fd))
     except BaseException as error:
         os.write(2, f"minibuild: the server of listeners failed: {error!r}\n".encode())
     finally:
         os._exit(0)
 
 
-def _answer(watching: Watching, fds: list[int]) -> NoReturn:
+def _serve(channel: Channel) -> None:
+    """Answer for one step after the other. All processes wait for messages on one socket, of which
+    the kernel gives each to one. Who takes one while no other waits makes a process that does."""
+    waiting = _Tokens()
+    waiting.put()
+    while True:
+        data, fds = channel.receive(_MAX_BYTES)
+        waiting.take()
+        if not data:
+            return
+        if not waiting.any() and os.fork() == 0:
+            close_all(fds)
+            waiting.put()
+            continue
+        _answer(unpack(data, Watching), fds)
+        waiting.put()
+
+
+class _Tokens:
+    """One for each process that waits, in a pipe that all have."""
+
+    def __init__(self) -> None:
+        self._read_fd, self._write_fd = os.pipe()
+
+    def put(self) -> None:
+        """Add one."""
+        os.write(self._write_fd, b".")
+
+    def take(self) -> None:
+        """Take one; there is that of this process at least."""
+        os.read(self._read_fd, 1)
+
+    def any(self) -> bool:
+        """Whether there is another."""
+        return bool(select.select([self._read_fd], [], [], 0)[0])
+
+
+def _answer(watching: Watching, fds: list[int]) -> None:
+    listener_fd, root_fd, namespace_fd, stderr, gone, *upper = fds
     try:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        listener_fd, root_fd, namespace_fd, stderr, _, *upper = fds
-        records = Records(watching.tables)
         inside = Inside(root_fd, namespace_fd, upper[0] if upper else -1)
+        records = Records(watching.tables)
         StepListener(listener_fd, stderr, inside, records, watching).serve()
         inside.leave()
     except BaseException as error:
         # Calls that wait, and all to come, fail with ENOSYS, and with them the step.
         os.write(2, f"minibuild: the listener of a step failed: {error!r}\n".encode())
-    finally:
         os._exit(0)
+    close_all([listener_fd, stderr, gone])
