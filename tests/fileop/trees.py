@@ -13,6 +13,11 @@ from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
 from minibuild.graph.op import Copy, FileAction
 
+DIR = {"dir/one": "1", "dir/sub/two": "2", "dir/sub/deep/three": "3"}
+PASSWD = "root:x:0:0::/root:/bin/sh\napp:x:1500:1600::/:/bin/sh\nweb:x:1501:1601::/:\nbad:x:1:x::\n"
+GROUP = "root:x:0:\nappgrp:x:1600:\nwebgrp:x:1601:\nextra:x:1700:app\n"
+USERS = {"etc/passwd": PASSWD, "etc/group": GROUP}
+
 Spec = Mapping[str, str]
 
 ME = f"{os.getuid()}:{os.getgid()}"

@@ -5,7 +5,7 @@ from minibuild_dockerfile.errors import DockerfileError
 
 from minibuild.graph.op import Copy, File, GitSource, HttpSource, ImageSource, Merge
 from minibuild.graph.vertex import Vertex
-from tests.minibuild_dockerfile.test_convert import build, vertices
+from tests.minibuild_dockerfile.converted import build, vertices
 
 
 def link(text: str) -> tuple[Vertex, Vertex]:

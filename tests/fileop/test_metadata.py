@@ -1,0 +1,175 @@
+"""What a copy does to modes, owners, times and attributes."""
+
+import os
+
+import pytest
+
+from minibuild.errors import DefinitionError
+from minibuild.linux import xattr
+from tests.fileop.trees import DIR, USERS, Bench, make, modes, owners, tell
+
+
+def test_modes_are_kept_but_that_of_the_top(bench: Bench) -> None:
+    make(bench.source, {"d/sg/": "2755", "d/st/": "1777", "d/f": "f", "d/": "0700"})
+    os.chmod(os.path.join(bench.source, "d/f"), 0o4711)
+    bench.copy("d", "/new/out")
+    assert modes(bench.dest) == {
+        "new": "755",
+        "new/out": "755",
+        "new/out/f": "4711",
+        "new/out/sg": "2755",
+        "new/out/st": "1777",
+    }
+
+
+def test_existing_directories(bench: Bench) -> None:
+    make(bench.source, DIR | {"dir/": "0750", "dir/sub/": "0711"})
+    make(bench.dest, {"t/sub/": "0700", "t/": "0701"})
+    bench.copy("dir", "/t")
+    assert modes(bench.dest, "t", "t/sub") == {"t": "701", "t/sub": "711"}
+
+
+def test_existing_directories_with_parents(bench: Bench) -> None:
+    make(bench.source, {"p/q/f": "f", "p/": "0700", "p/q/": "0711"})
+    make(bench.dest, {"p/": "0750"})
+    bench.copy("p/q/f", "/", parents=True)
+    assert modes(bench.dest) == {"p": "750", "p/q": "711", "p/q/f": "644"}
+
+
+@pytest.mark.parametrize(
+    ("chmod", "words", "expected"),
+    [
+        pytest.param(
+            "600",
+            ("dir/one", "/new/x"),
+            {"new": "600", "new/x": "600"},
+            marks=pytest.mark.needs("root"),  # others cannot look inside to see it
+        ),
+        ("4755", ("dir/one", "/new/x"), {"new": "755", "new/x": "4755"}),
+        (
+            "0751",
+            ("dir/sub", "/t"),
+            {"t": "751", "t/deep": "751", "t/deep/three": "751", "t/two": "751"},
+        ),
+        ("1777", ("dir/one", "/x"), {"x": "1777"}),
+        (
+            "go-rwx",
+            ("dir/sub", "/t"),
+            {"t": "755", "t/deep": "700", "t/deep/three": "600", "t/two": "600"},
+        ),
+        (
+            "u=rwX,go=rX",
+            ("dir/sub/", "/t/"),
+            {"t": "755", "t/deep": "755", "t/deep/three": "644", "t/two": "644"},
+        ),
+    ],
+)
+def test_chmod(bench: Bench, chmod: str, words: tuple[str, ...], expected: dict[str, str]) -> None:
+    make(bench.source, DIR)
+    bench.copy(*words, chmod=chmod)
+    os.chmod(bench.dest, 0o755)
+    assert modes(bench.dest) == expected
+
+
+def test_chmod_leaves_existing_directories_and_symlinks(bench: Bench) -> None:
+    make(bench.source, {"l/s": "-> x", "l/f": "f"})
+    make(bench.dest, {"d/": "0701"})
+    bench.copy("l", "/d", chmod="0600")
+    assert modes(bench.dest, "d", "d/f") == {"d": "701", "d/f": "600"}
+
+
+@pytest.mark.usefixtures("chowns")
+@pytest.mark.parametrize(
+    ("chown", "owner"),
+    [
+        ("12:34", "12:34"),
+        ("56", "56:56"),
+        ("0:78", "0:78"),
+        ("app", "1500:1600"),
+        ("app:webgrp", "1500:1601"),
+        ("web:0", "1501:0"),
+        ("77:extra", "77:1700"),
+        (":extra", "0:1700"),
+        ("1500", "1500:1500"),
+        ("nobodyknows", "0:0"),
+        ("nobodyknows:extra", "0:1700"),
+        ("app:nosuchgroup", "1500:1600"),
+        ("bad", "1:0"),
+        ("", "0:0"),
+    ],
+)
+def test_chown(bench: Bench, chown: str, owner: str) -> None:
+    make(bench.source, DIR | {"dir/link": "-> one"})
+    make(bench.dest, USERS)
+    os.chown(os.path.join(bench.source, "dir/one"), 5, 6)
+    bench.copy("dir", "/new/dir", chown=chown)
+    copied = [name for name in tell(bench.dest) if name.startswith("new")]
+    assert set(owners(bench.dest, *copied).values()) == {owner}
+    assert owners(bench.dest, "etc/passwd") == {"etc/passwd": "0:0"}
+
+
+@pytest.mark.usefixtures("chowns")
+def test_owners_are_kept_when_asked(bench: Bench) -> None:
+    make(bench.source, {"x/f": "f", "x/d/": "0711", "x/s": "-> f"})
+    for number, name in enumerate(("x", "x/f", "x/d", "x/s"), 1):
+        os.chown(os.path.join(bench.source, name), number, number, follow_symlinks=False)
+    bench.copy("x", "/plain", keep_owner=True)
+    bench.copy("x", "/owned", keep_owner=True, chown="9")
+    assert owners(bench.dest) == {
+        "plain": "0:0",
+        "plain/f": "2:2",
+        "plain/d": "3:3",
+        "plain/s": "4:4",
+        **{name: "9:9" for name in ("owned", "owned/f", "owned/d", "owned/s")},
+    }
+
+
+@pytest.mark.usefixtures("chowns")
+def test_set_id_bits_survive_chown(bench: Bench) -> None:
+    make(bench.source, {"tool": "t"})
+    bench.copy("tool", "/tool", chmod="6755", chown="7:8")
+    assert modes(bench.dest) == {"tool": "6755"}
+
+
+@pytest.mark.usefixtures("chowns")
+def test_set_group_id_directories_do_not_pass_their_group_on(bench: Bench) -> None:
+    make(bench.source, {"f": "f"})
+    make(bench.dest, {"sg/": ""})
+    os.chown(os.path.join(bench.dest, "sg"), 0, 99)
+    os.chmod(os.path.join(bench.dest, "sg"), 0o2755)
+    bench.copy("f", "/sg/new/f")
+    assert owners(bench.dest, "sg/new", "sg/new/f") == {"sg/new": "0:0", "sg/new/f": "0:0"}
+    assert modes(bench.dest, "sg/new") == {"sg/new": "755"}
+
+
+@pytest.mark.parametrize("chown", ["app", "app:webgrp", "1:webgrp"])
+def test_names_cannot_be_looked_up_in_an_empty_tree(bench: Bench, chown: str) -> None:
+    make(bench.source, DIR)
+    with pytest.raises(DefinitionError, match="invalid user index: -1"):
+        bench.copy("dir", "/x", chown=chown)
+    assert tell(bench.dest) == {}
+
+
+def test_times_are_kept(bench: Bench) -> None:
+    make(bench.source, {"d/e/f": "f", "d/s": "-> e"})
+    for name in ("d/e/f", "d/s", "d/e"):
+        os.utime(
+            os.path.join(bench.source, name),
+            ns=(1, 1_500_000_000_000_000_007),
+            follow_symlinks=False,
+        )
+    bench.copy("d", "/o")
+    for name in ("o/e/f", "o/s", "o/e"):
+        assert os.lstat(os.path.join(bench.dest, name)).st_mtime_ns == 1_500_000_000_000_000_007
+
+
+@pytest.mark.needs("trusted_xattr", "user_xattr")
+def test_of_attributes_only_capabilities_come_along(bench: Bench) -> None:
+    make(bench.source, {"d/f": "f"})
+    source, copied = os.path.join(bench.source, "d/f"), os.path.join(bench.dest, "f")
+    # cap_net_bind_service=ep, see linux/capability.h: vfs_cap_data, revision 2.
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    xattr.set(source, "user.note", b"x")
+    xattr.set(source, "security.capability", capability)
+    bench.copy("d", "/", chown="7:8", chmod="0755")
+    assert xattr.get_all(copied) == {"security.capability": capability}
