@@ -5,7 +5,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from minibuild.linux.namespace import needs_user_namespace
 from minibuild.snapshot import select
 from minibuild.snapshot.native import NativeSnapshotter
 from tests.conftest import Cli
+from tests.integration.built import FILES, Built, git
 from tests.integration.shop import Shop
 from tests.support.images import Image, read_image
+from tests.support.webserver import WebServer, serving
 
 
 class Builds:
@@ -92,3 +94,34 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             pytest.skip("without root the engine is a process of its own, which picks the best")
         monkeypatch.setattr(select, "open_snapshotter", lambda store, _: NativeSnapshotter(store))
     return Shop(tmp_path)
+
+
+@pytest.fixture
+def build(cli: Cli, tmp_path: Path) -> Built:
+    """`build(...)` builds; `build.files` are the files that came out."""
+    return Built(cli, tmp_path)
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """A web server on loopback."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def repository(tmp_path: Path, web: WebServer) -> tuple[Path, str]:
+    """A repository with a branch `main`, a tag `v1`, and its address."""
+    folder = tmp_path / "repo.git"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "add", "-f", ".")
+    git(folder, "commit", "-qm", "one")
+    git(folder, "tag", "-a", "-m", "first", "v1")
+    (folder / "later").write_text("later\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "two")
+    return folder, web.git("/repo.git", folder)

@@ -2,31 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cli
-from tests.integration.test_contexts import Built, tarred, zstd
-from tests.support.webserver import WebServer, serving
+from tests.integration.built import Built, tarred, zstd
+from tests.support.webserver import WebServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
 TIME = "Thu, 02 Jan 2020 03:04:05 GMT"
-
-
-@pytest.fixture
-def build(cli: Cli, tmp_path: Path) -> Built:
-    """Builds to a directory."""
-    return Built(cli, tmp_path)
-
-
-@pytest.fixture
-def web() -> Iterator[WebServer]:
-    """A web server on loopback."""
-    with serving() as server:
-        yield server
 
 
 def add(build: Built, line: str, *flags: str, code: int = 0) -> str:

@@ -11,17 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
+from tests.integration.built import Built
 from tests.integration.conftest import Builds
-from tests.integration.test_contexts import Built
 from tests.support import busybox
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def build(cli: Cli, tmp_path: Path) -> Built:
-    """`build(...)` builds; `build.files` are the files that came out."""
-    return Built(cli, tmp_path)
 
 
 # --- what a step may see and nobody else ----------------------------------------------------------
