@@ -40,6 +40,9 @@ from minibuild.linux.recorded import TABLE, Records
 from minibuild.snapshot.api import Mount
 from tests.support import busybox, probes
 
+OK = StepExit(0)
+SANDBOX_CAPS = "00000000a80425fb"
+
 CHECKOUT = Path(__file__).parent.parent.parent
 LINK = stat.S_IFLNK
 USERS = (
@@ -323,3 +326,14 @@ if __name__ == "__main__":
     from tests.executor import steps
 
     steps.main()
+
+
+def one(who: Account, case: Case | Step) -> Outcome:
+    """Run a single case."""
+    return run(who, [case if isinstance(case, Case) else Case(case)])[0]
+
+
+def good(outcome: Outcome) -> Outcome:
+    """The same, which has to have gone well."""
+    assert outcome.exit == OK, outcome
+    return outcome
