@@ -1,10 +1,14 @@
 """Registries that all tests of this folder share: each is started once, when first asked for."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import Cli
+from tests.registry.machines import FILES, Project, Stores
 from tests.support import registry as support
 
 
@@ -56,3 +60,29 @@ def token_registry(
     folder = str(tmp_path_factory.mktemp("token-registry"))
     with support.registry(folder, **tokens.parts) as running:
         yield running
+
+
+@pytest.fixture
+def stores(tmp_path: Path, busybox_store: str) -> Stores:
+    """`stores(name)` is the command line with a copy of that store: another machine."""
+
+    def make(name: str) -> Cli:
+        return Cli(shutil.copytree(busybox_store, str(tmp_path / "stores" / name)))
+
+    return make
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """`project(name=text)` is a context of its own, in which these files are other ones."""
+    made: list[str] = []
+
+    def write(**changed: str) -> str:
+        folder = tmp_path / f"context{len(made)}"
+        folder.mkdir()
+        for name, text in {**FILES, **changed}.items():
+            (folder / name).write_text(text)
+        made.append(str(folder))
+        return made[-1]
+
+    return write

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from minibuild.remotecache.places import open_place
 from minibuild.session.request import CacheMountPlace, RegistryAccess
 from tests.conftest import Cli
 from tests.registry.conftest import Authority
+from tests.registry.machines import Stores
 from tests.support.faulty import Fault, Faulty
 from tests.support.probes import is_root
 from tests.support.registry import PASSWORD, USER, skopeo
@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.needs("docker-registry", "openssl", "mount", "busybox"),
 ]
 Project = Callable[[str], str]
-Stores = Callable[[str], Cli]
 
 # The owner of the file is another one than root where there is another one.
 FILL = "(chown 7:8 /c/f 2>/dev/null; chmod 2640 /c/f; ln -s f /c/s)"
@@ -57,16 +56,6 @@ def project(tmp_path: Path) -> Project:
         return made[-1]
 
     return write
-
-
-@pytest.fixture
-def stores(tmp_path: Path, busybox_store: str) -> Stores:
-    """`stores(name)` is the command line with a copy of that store."""
-
-    def make(name: str) -> Cli:
-        return Cli(shutil.copytree(busybox_store, str(tmp_path / "stores" / name)))
-
-    return make
 
 
 def files(
