@@ -49,16 +49,22 @@ class Materials(NamedTuple):
 
 
 def materials(
-    vertices: Iterable[Vertex], pins: Mapping[Digest, str], contexts: Mapping[str, str]
+    vertices: Iterable[Vertex],
+    pins: Mapping[Digest, str],
+    contexts: Mapping[str, str],
+    linked: Mapping[str, Sequence[Mapping[str, Any]]] = {},
 ) -> Materials:
-    """The materials of vertices, each once. `contexts` are addresses by their names."""
+    """The materials of vertices, each once. `contexts` are addresses by their names. An image of a
+    `linked` build is no material: what its provenance lists is."""
     images, git, http = dict[str, Json](), dict[str, Json](), dict[str, Json]()
     folders, secrets, agents = set[str](), dict[str, bool](), dict[str, bool]()
     named = {address: name for name, address in contexts.items()}
-    networked = False
+    networked, parts = False, list[Materials]()
     for vertex in vertices:
         pin = pins.get(vertex.digest, "")
         match vertex.op:
+            case ImageSource() as op if op.ref in linked:
+                parts += [_of_provenance(one) for one in linked[op.ref]]
             case ImageSource() as op:
                 uri = _image_uri(op, named.get(op.ref, ""))
                 images[uri] = {"uri": uri, "digest": {"sha256": digest_hex(op.digest)}}
@@ -80,7 +86,49 @@ def materials(
                 assert_never(unknown)
     web = [found[uri] for found in (git, http) for uri in sorted(found)]
     listed = [images[uri] for uri in sorted(images)]
-    return Materials(listed, web, sorted(folders), networked, secrets, agents)
+    found = Materials(listed, web, sorted(folders), networked, secrets, agents)
+    for part in parts:
+        found = _joined(found, part)
+    return found
+
+
+def _of_provenance(provenance: Mapping[str, Any]) -> Materials:
+    """The materials of a build by its provenance, of version 1."""
+    definition = provenance["buildDefinition"]
+    listed, request = (
+        definition["resolvedDependencies"],
+        definition["externalParameters"]["request"],
+    )
+    needed = [
+        {one["id"]: not one.get("optional", False) for one in request.get(key, ())}
+        for key in ("secrets", "ssh")
+    ]
+    folders = [one["name"] for one in request.get("locals", ())]
+    hermetic = provenance["runDetails"]["metadata"]["buildkit_hermetic"]
+    return Materials(
+        [one for one in listed if one["uri"].startswith("pkg:")],
+        [one for one in listed if not one["uri"].startswith("pkg:")],
+        folders,
+        not (hermetic or folders),  # A build with folders may not say more.
+        *needed,
+    )
+
+
+def _joined(one: Materials, other: Materials) -> Materials:
+    return Materials(
+        _each_once([*one.images, *other.images]),
+        _each_once([*one.web, *other.web]),
+        sorted({*one.locals, *other.locals}),
+        one.networked or other.networked,
+        *(
+            {id: a.get(id, False) or b.get(id, False) for id in {**a, **b}}
+            for a, b in ((one.secrets, other.secrets), (one.agents, other.agents))
+        ),
+    )
+
+
+def _each_once(listed: Iterable[Json]) -> list[Json]:
+    return list({material["uri"]: material for material in listed}.values())
 
 
 def _lent(op: Exec, secrets: dict[str, bool], agents: dict[str, bool]) -> None:

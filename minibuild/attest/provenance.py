@@ -131,7 +131,8 @@ def _steps(result: Vertex | None, build: BuildFacts) -> BuildSteps:
 def _found(build: BuildFacts, image: Built) -> Materials:
     pins = {vertex: one.resolved_digest for vertex, one in build.done.items()}
     vertices = topological([image.vertex, build.texts.origin, build.context])
-    return materials(vertices, pins, build.request.contexts)
+    linked = build.request.attestations.linked
+    return materials(vertices, pins, build.request.contexts, linked)
 
 
 def _call(build: BuildFacts, number: int) -> FrontendCall:

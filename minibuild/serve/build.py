@@ -183,7 +183,9 @@ class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
     for, by the ids that it was given; `cache_imports` are the caches that the client has named so
     far; `policies` are about sources; `resources` live as long as the build, and at its end there
-    is what it `made`."""
+    is what it `made`.
+    `linked` has the provenance of results that others of the client's stand on, by the addresses of
+    these contexts."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
         self.builder = builder
@@ -198,6 +200,7 @@ class Build:
         self.ended = 0.0
         self.outcome: Mapping[str, str] | Failure = {}
         self.made: BuildResult | None = None
+        self.linked: dict[str, Sequence[Mapping[str, Any]]] = {}
         self.cancelled = threading.Event()
         self._returned: Any = None
         self._ended = threading.Event()
@@ -303,10 +306,11 @@ class Build:
     def _attestations(self, prepared: Prepared) -> Attestations:
         """What is to be said of the images. History has the provenance of all builds."""
         return attestations(self.asked.FrontendAttrs)._replace(
-            recorded=not self.asked.Internal,
+            recorded=True,
             calls=prepared.calls,
             sources=tuple(prepared.sources.values()),
             environment=self.builder.config.provenance,
+            linked={address: tuple(told) for address, told in self.linked.items()},
         )
 
     def solve(self, name: str, outputs: Sequence[Output] = ()) -> BuildResult:
@@ -315,7 +319,8 @@ class Build:
         prepared = self.result(name)
         with self._solving:
             request = prepared.complete(self)
-            request = request._replace(attestations=Attestations(), cache_to=())
+            asked = self._attestations(prepared)._replace(mode="", sbom=False, generator="")
+            request = request._replace(attestations=asked, cache_to=())
             return self._in_child(prepared, request, outputs)
 
     def files(self, name: str) -> ResultFiles:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from minibuild.attest.attestor import RECORD
 from minibuild.buildkit.rpc import Failure
 from minibuild.digest import digest_bytes
 from minibuild.errors import BuildError
@@ -22,6 +23,8 @@ from minibuild.serve.build import Build
 from minibuild.serve.llb import CONFIG, ResultPart, prepare
 from minibuild.serve.policies import guarded
 from minibuild.session.request import Output
+
+Provenance = Mapping[str, Any]
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _NAME = "latest"
@@ -46,16 +49,17 @@ def input_images(
     which of the `given` definitions it is, by platforms; no platform is every one."""
     found = {}
     for name, by_platform in names.items():
-        made: dict[str, str] = {}
+        made, told = dict[str, str](), list[Provenance]()
         for platform, key in by_platform.items():
             if key not in given:
                 raise Failure(f"the input {key} is not there")
             made[platform] = os.path.join(_place(build), "layout")
             config = _config(attributes.get(f"input-metadata:{key}", ""))
             output = Output("oci", made[platform], {"tar": "false", "name": f"input:{_NAME}"})
-            _build(build, given[key], output, _platform(platform), config)
+            told += _build(build, given[key], output, _platform(platform), config)
         folder = made[""] if "" in made else _joined(build, made)
         found[name] = f"oci-layout://{folder}:{_NAME}"
+        build.linked[found[name]] = told
     return found
 
 
@@ -88,13 +92,15 @@ def _build(
     output: Output,
     platform: Platform | None = None,
     config: bytes = b"",
-) -> None:
+) -> list[Provenance]:
+    """Build a definition into an output. Returns the provenance of what was built."""
     offered = build.builder.offered(definition)
     if offered is None:
         part = ResultPart(guarded(build, definition), platform or host_platform(), config)
         offered = build, build.add(prepare(build, part))
     other, result = offered
-    other.solve(result, [output])
+    made = other.solve(result, [output]).metadata
+    return [value for key, value in made.items() if key.startswith(RECORD)]
 
 
 def _joined(build: Build, layouts: Mapping[str, str]) -> str:

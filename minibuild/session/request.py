@@ -178,7 +178,8 @@ class Attestations(NamedTuple):
     itself. With `recorded` the result of the build has the whole provenance.
 
     A server knows more: the `calls` of its client, of all images or of each, the `sources` that a
-    graph of the client was made from, and members of the `environment` that it adds.
+    graph of the client was made from, members of the `environment` that it adds, and the provenance
+    of contexts that are images of `linked` builds, by their addresses.
     """
 
     mode: Literal["", "min", "max"] = ""
@@ -194,6 +195,7 @@ class Attestations(NamedTuple):
     calls: tuple[FrontendCall, ...] = ()
     sources: tuple[SourceText, ...] = ()
     environment: Mapping[str, Any] = {}
+    linked: Mapping[str, tuple[Mapping[str, Any], ...]] = {}
 
     @property
     def attached(self) -> bool:

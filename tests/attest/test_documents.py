@@ -307,3 +307,17 @@ def test_an_image_of_a_layout_has_the_name_of_its_context() -> None:
     found = materials([base], {}, {"base": "oci-layout:///dir:1"})
     uri = f"pkg:oci/base?digest=sha256%3A{SHA}&platform=linux%2Famd64"
     assert found.images == [{"uri": uri, "digest": {"sha256": SHA}}]
+
+
+def test_what_a_linked_build_took_is_taken() -> None:
+    """Its image is no material, as it is nowhere else."""
+    address = "oci-layout:///input:latest"
+    linked = {address: (_told("max", FILE, REPO, LOCAL),)}
+    image = Vertex(ImageSource(address, Digest(f"sha256:{SHA}"), AMD64))
+    found = materials([image, BASE], {}, {"a": address}, linked)
+    assert [one["uri"] for one in found.images] == [
+        "pkg:docker/busybox@1.36?platform=linux%2Famd64"
+    ]
+    assert [one["uri"].rpartition("/")[2] for one in found.web] == ["r.git#v1", "f"]
+    assert found.locals == ["context", "dockerfile"]
+    assert found.secrets == {"need": True, "tok": False}
