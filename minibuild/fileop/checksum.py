@@ -31,7 +31,14 @@ from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.xattr import CAPABILITY
 
-__all__ = ["Contents", "DigestCache", "changed_since", "content_digests", "tree_digests"]
+__all__ = [
+    "Contents",
+    "DigestCache",
+    "changed_since",
+    "content_digests",
+    "is_since",
+    "tree_digests",
+]
 
 _TICK_NS = 20_000_000
 _FIRST_BATCH = 16
@@ -66,11 +73,7 @@ def tree_digests(
 
 
 def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
-    """Whether what a copy (or a bind mount of a path) reads may have changed since that time.
-
-    No program sets a ctime, so files whose ctime is older are as they were. The clock that stamps
-    them is behind by up to a tick; a file of that moment counts as changed.
-    """
+    """Whether what a copy (or a bind mount of a path) reads may have changed since that time."""
     copy = Copy(0, (escape_glob(reader) or "/",), "/") if isinstance(reader, str) else reader
     selection, limit_ns = Selection(copy, tree), since_ns - _TICK_NS
     try:
@@ -82,6 +85,15 @@ def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     except (DefinitionError, OSError):
         return True  # Something is not there any more.
     return False
+
+
+def is_since(ctime_ns: int, since_ns: int) -> bool:
+    """Whether a file with this ctime may have changed since that time.
+
+    No program sets a ctime, so files whose ctime is older are as they were. The clock that stamps
+    them is behind by up to a tick; a file of that moment counts as changed.
+    """
+    return ctime_ns >= since_ns - _TICK_NS
 
 
 def _fingerprints(

@@ -5,6 +5,7 @@ the tree, the layer, or both from one read. Read next: `plan`, then the sinks.
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
@@ -21,13 +22,14 @@ from minibuild.graph.op import Copy
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.layer import Layer
 from minibuild.layer.writer import LayerWriter
+from minibuild.linux.beneath import lstat
 from minibuild.oci.content import BlobMaker
 from minibuild.oci.model import Compression
 from minibuild.startup.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibuild.fileop.share import Share
-    from minibuild.fileop.update import Earlier
+    from minibuild.fileop.update import Earlier, Update
     from minibuild.layer.patch import PatchWriter
     from minibuild.linux.recorded import Records
 
@@ -71,12 +73,14 @@ class Hooks(NamedTuple):
 class CopyResult(NamedTuple):
     """`layer` is None if none was wanted, if only the tree shows what it is, and if it was
     `patched`: there is a patch of the earlier one. `seen` is None if it was not wanted, or if not
-    all was read, or not only once. `kept` counts the entries that are as in the earlier result."""
+    all was read, or not only once. `kept` counts the entries that are as in the earlier result,
+    and `newest_ns` is the newest ctime of all that was seen then, if that is known."""
 
     layer: Layer | None = None
     seen: Seen | None = None
     kept: int = 0
     patched: bool = False
+    newest_ns: int | None = None
 
 
 def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> CopyResult:
@@ -100,14 +104,20 @@ def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> Copy
         layer = LayerSink(writer, base_fd, owners=owners, hashing=hashing)
         if job.form == "layer":
             done = _put(job, places, None, layer, hooks)
-            return done._replace(layer=writer.commit(), patched=patched)
+            return _finished(done, writer.commit(), patched)
         with Tee(
             root_fd, layer, owners=owners, copied=copied, cancelled=cancelled, hashing=hashing
         ) as tee:
             done = _put(job, places, tee, layer, hooks)
         if tee.given_up:
             return done
-        return done._replace(layer=writer.commit(), patched=patched)
+        return _finished(done, writer.commit(), patched)
+
+
+def _finished(done: CopyResult, layer: Layer | None, patched: bool) -> CopyResult:
+    # Without a patch all files were read, and are not looked at again.
+    newest_ns = done.newest_ns if patched else None
+    return done._replace(layer=layer, patched=patched, newest_ns=newest_ns)
 
 
 def _writer(
@@ -160,4 +170,16 @@ def _put(
             put_copy(one, places.sources[one.input], dest, sink, tally, owner)
         sink.settle()
         tally.tell()
-    return CopyResult(None, hasher.seen() if hasher else None, update.kept if update else 0)
+    done = CopyResult(seen=hasher.seen() if hasher else None)
+    if update is None:
+        return done
+    return done._replace(kept=update.kept, newest_ns=_newest_ns(update, places))
+
+
+def _newest_ns(update: "Update", places: Places) -> int:
+    """The newest ctime of what an update saw, of directories as they are now."""
+    newest_ns = update.newest_ns
+    for number, real in update.directories:
+        found = lstat(places.sources[number].fd, real)
+        newest_ns = max(newest_ns, time.time_ns() if found is None else found.st_ctime_ns)
+    return newest_ns

@@ -217,7 +217,7 @@ class ContentHasher(Sink):
             return
         status = found.stat if is_below else self._pick.stat
         # A large file is read once for its layer and once by the kernel for the tree.
-        if not digest or (status.st_size >= SMALL and _touched(found)):
+        if not digest or (status.st_size >= SMALL and touched(found)):
             self._whole = False
             return
         # This stat(2) was before the file was opened. Had another file taken its place between
@@ -236,7 +236,7 @@ class ContentHasher(Sink):
         return Seen([prints.contents() for prints in self._copies], bytes(self._fresh.rows))
 
 
-def _touched(found: FoundFile) -> bool:
+def touched(found: FoundFile) -> bool:
     """Whether a file was written while it was copied."""
     try:
         now = os.stat(found.name, dir_fd=found.dir_fd, follow_symlinks=False)

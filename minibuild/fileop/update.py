@@ -15,19 +15,24 @@ all that `dest` refuses. Read next: `inventory`, `dest`.
 """
 
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.errors import ImageError
 from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.dest import PlannedTree, Unplannable
+from minibuild.fileop.hasher import touched
 from minibuild.fileop.inventory import Inventory, was_directory
 from minibuild.fileop.layer import LayerSink
+from minibuild.fileop.select import Pick
 from minibuild.fileop.tee import Tee
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
+from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch
+from minibuild.linux.beneath import join
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -44,7 +49,9 @@ class Update(Sink):
     """Puts what changed into a tree, a layer, or both (`Tee`).
 
     The tree holds what the last copy put. The `plan` is that of the layer, if there is one. `kept`
-    counts the entries that were as they were.
+    counts the entries that were as they were. `newest_ns` is the newest ctime of what was seen, and
+    of a file that was read, after that. The `directories`, paths in inputs, are to be seen once
+    more: in the end that tells whether something came or went meanwhile.
     """
 
     def __init__(
@@ -60,8 +67,19 @@ class Update(Sink):
         self._tree = tree
         self._layer = layer
         self._removed = ""
-        self.kept = 0
+        self._input, self._below = -1, ""
+        self.directories: list[tuple[int, str]] = []
+        self.kept = self.newest_ns = 0
         self.digest = b""
+
+    def begin(self, copy: Copy) -> None:
+        """See `Sink`."""
+        self._input = copy.input
+
+    def enter(self, pick: Pick) -> None:
+        """See `Sink`."""
+        self._below = pick.real if pick.is_dir else ""
+        self.directories.append((self._input, pick.real))
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """See `Sink`. Raises `Unplannable`."""
@@ -69,8 +87,15 @@ class Update(Sink):
             raise Unplannable("what an archive holds is not known before it is unpacked")
         self._remove_gone(entry.path)
         span = self._inventory.same(entry, found)
+        if found is not None:
+            if found.stat.st_ctime_ns > self.newest_ns:
+                self.newest_ns = found.stat.st_ctime_ns
+            if stat.S_ISDIR(found.stat.st_mode):
+                self.directories.append((self._input, join(self._below, found.path)))
         if span is None:
             self._change(entry, found)
+            if found is not None and touched(found):
+                self.newest_ns = time.time_ns()
             return
         self.kept += 1
         if self._layer is None:

@@ -21,6 +21,7 @@ from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import Cancelled, DefinitionError, explained, located
 from minibuild.events import Completed, Started
+from minibuild.fileop.checksum import is_since
 from minibuild.graph.op import (
     Diff,
     Exec,
@@ -150,9 +151,11 @@ class Steps:
                 answer = lookup.find_elsewhere(ready, op, canonical, contents=True)
                 found = answer.result if answer is not None and answer.whole else None
             if found is None:
-                result, left = self._run(ready, op)
-                with self._copiers.here():
-                    as_before = inputs_unchanged(build, ready, op, parts, since_ns)
+                result, left, newest_ns = self._run(ready, op)
+                as_before = newest_ns is not None and not is_since(newest_ns, since_ns)
+                if not as_before:
+                    with self._copiers.here():
+                        as_before = inputs_unchanged(build, ready, op, parts, since_ns)
                 if not as_before:
                     return self._unkept(ready, result, left)
                 self._save(ready, op, parts, {fast}, Record(canonical, result), left)
@@ -162,16 +165,18 @@ class Steps:
             self._cache.save({fast}, record, ready.vertex.note.name)
         return found._replace(fast_key=fast)
 
-    def _run(self, ready: ReadyVertex, op: Exec | File) -> tuple[Result, Outputs]:
+    def _run(self, ready: ReadyVertex, op: Exec | File) -> tuple[Result, Outputs, int | None]:
+        """What a step comes to, what it left in its mounts, and the newest ctime of what it read,
+        if that is known."""
         if isinstance(op, File):
             result, done = self._files.run(ready, op, earlier=self._like_it(ready, op))
             self._pack(ready, result, done.patched)
-            return result, {}
+            return result, {}, done.newest_ns
         from minibuild.solver.exec import run_exec  # a build may only copy
 
         result, left = run_exec(self._build, ready, op)
         self._pack(ready, result)
-        return result, left
+        return result, left, None
 
     def _pack(self, ready: ReadyVertex, result: Result, unpacked: bool = True) -> None:
         """Have the layer of a step made while others run, if it is `unpacked` and wanted."""

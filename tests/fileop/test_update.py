@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +15,14 @@ import pytest
 
 from minibuild.errors import DefinitionError
 from minibuild.fileop import inventory, layer
-from minibuild.fileop.api import SourceTree
+from minibuild.fileop.api import Entry, SourceTree
+from minibuild.fileop.checksum import is_since
 from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.update import Earlier
+from minibuild.fileop.inventory import Inventory
+from minibuild.fileop.update import Earlier, Update
+from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch, read_patch
@@ -79,7 +83,7 @@ class Copying:
             places = Places(-1 if self._form == "layer" else root_fd, base, {0: source})
             done = do(job, places, self.content, Hooks())
         layer = read_patch(patch, self.content) if done.patched else done.layer
-        return Copied(layer, root, table)
+        return Copied(layer, root, table, done.newest_ns)
 
     def tar(self, copied: "Copied") -> bytes | None:
         found = copied.layer
@@ -92,9 +96,12 @@ class Copied(SimpleNamespace):
     layer: Layer | LayerPatch | None
     root: str
     table: str
+    newest_ns: int | None
 
-    def __init__(self, layer: Layer | LayerPatch | None, root: str, table: str) -> None:
-        super().__init__(layer=layer, root=root, table=table)
+    def __init__(
+        self, layer: Layer | LayerPatch | None, root: str, table: str, newest_ns: int | None
+    ) -> None:
+        super().__init__(layer=layer, root=root, table=table, newest_ns=newest_ns)
 
 
 @pytest.fixture
@@ -228,3 +235,53 @@ def test_an_update_is_the_copy(
         if form != "layer":
             assert _tree(last.root, copy.dest) == _tree(whole.root, copy.dest)
     assert updates > tried // 2, f"{updates} of {tried}: {why}"
+
+
+def _replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_text("")
+    other.rename(path)
+
+
+MEANWHILE: dict[str, tuple[str, Callable[[Path], object] | None]] = {
+    "nothing": ("b", None),
+    "a file that comes next is written": ("b", lambda top: (top / "d/x").write_text("later")),
+    "a file is written that was just read": ("b", lambda top: (top / "b").write_text("later")),
+    "one before is replaced": ("z/1", lambda top: _replace(top / "d/x")),
+    "one that was listed goes": ("d", lambda top: (top / "d/x").unlink()),
+    "one before goes": ("z/1", lambda top: (top / "d/x").unlink()),
+    "one comes at the top": ("z/1", lambda top: (top / "new").touch()),
+    "a directory goes": ("z/1", lambda top: shutil.rmtree(top / "d")),
+}
+
+
+@pytest.mark.parametrize("form", ["tree", "layer", "both"])
+@pytest.mark.parametrize("case", MEANWHILE)
+def test_what_happens_to_the_source_meanwhile_is_noticed(
+    tmp_path: Path, content: ContentStore, form: Form, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, act = MEANWHILE[case]
+    copying = Copying(tmp_path, content, form)
+    make(copying.source, {"b": "b", "d/x": "x", "d/y": "y", "z/1": "1"})
+    last = copying.run(_CASES["all"][0])
+    (tmp_path / "source/b").write_text("changed")
+    time.sleep(0.05)
+    since_ns = time.time_ns()
+    time.sleep(0.05)
+
+    def put(self: Update, entry: Entry, found: FoundFile | None) -> None:
+        change(self, entry, found)
+        if entry.path == at and act is not None:
+            act(tmp_path / "source")
+
+    def same(self: Inventory, entry: Entry, found: FoundFile | None) -> object:
+        if entry.path == at != "b" and act is not None:
+            act(tmp_path / "source")
+        return kept(self, entry, found)
+
+    change, kept = Update._change, Inventory.same
+    monkeypatch.setattr(Update, "_change", put)
+    monkeypatch.setattr(Inventory, "same", same)
+    newest_ns = copying.run(_CASES["all"][0], last).newest_ns
+    assert newest_ns is not None
+    assert is_since(newest_ns, since_ns) == (act is not None)
