@@ -1,12 +1,13 @@
 """What one command cost: seconds of wall time, seconds of processors, and peak memory.
 
 Comes in: a command. Goes out: a `Cost`, from the kernel's own account (wait4(2), getrusage(2)):
-processors count for the command and all its descendants that were waited for, memory is that of
-the largest of them, not their sum. The kernel counts the memory of whoever forked until the exec;
-that is why this program stays small.
+processors count for the command and all its descendants, also those that end after it, and memory
+is that of the largest of them, not their sum. The kernel counts the memory of whoever forked until
+the exec; that is why this program stays small.
 """
 
 import os
+import resource
 import signal
 import statistics
 import threading
@@ -14,6 +15,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from minibuild.linux import syscalls
+
+_LEAVE_S = 2
 
 
 class Cost(NamedTuple):
@@ -41,6 +46,8 @@ def run(
     argv: Sequence[str], *, env: Mapping[str, str], log: str, cwd: str, give_up_s: float = 600
 ) -> Cost:
     """Run a command, its output in the file `log`. Raises `Failed`, also if it takes too long."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)  # What a command leaves is ours to wait for.
+    before = _children()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     started = time.perf_counter()
     pid = os.fork()
@@ -71,7 +78,26 @@ def run(
         raise Failed(f"{' '.join(argv)}\ngave no answer in {give_up_s:.0f} s")
     if status:
         raise Failed(f"{' '.join(argv)}\n{tail(log)}")
-    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    usages = [usage, *map(_usage_of, _children() - before)]
+    cpu_s = sum(found.ru_utime + found.ru_stime for found in usages)
+    return Cost(wall_s, cpu_s, max(found.ru_maxrss for found in usages) / 1024)
+
+
+def _children() -> set[int]:
+    """The children of this thread, of which there is one here."""
+    with open("/proc/thread-self/children", encoding="ascii") as file:
+        return set(map(int, file.read().split()))
+
+
+def _usage_of(orphan: int) -> resource.struct_rusage:
+    """What a process used, when it has ended; one that stays has used nothing."""
+    give_up = time.monotonic() + _LEAVE_S
+    while time.monotonic() < give_up:
+        pid, _, usage = os.wait4(orphan, os.WNOHANG)
+        if pid:
+            return usage
+        time.sleep(0.002)
+    return resource.struct_rusage((0,) * 16)
 
 
 def apart(action: Callable[[], None]) -> None:
