@@ -34,27 +34,20 @@ class Messages:
 
     def __iter__(self) -> Iterator[Any]:
         """What the other side sends, to its end. Raises `Failure` if it ends with an error."""
-        for batch in self.batches():
+        for _, batch in self.batches():
             yield from map(self._parse, batch)
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """The same as serialised messages, all that have come each time."""
+    def batches(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        """The same as serialised messages, all that have come each time; and as they came, each
+        behind its length."""
         rest = b""
         while data := self.stream.read():
             data = rest + data if rest else data
-            position, end, found = 0, len(data), []
-            while end - position >= _HEAD_BYTES:
-                start = position + _HEAD_BYTES
-                after = start + int.from_bytes(data[position + 1 : start], "big")
-                if data[position] or after - start > _MAX_MESSAGE:
-                    raise Failure("a message is compressed or too long", UNKNOWN)
-                if after > end:
-                    break
-                found.append(data[start:after])
-                position = after
-            rest = data[position:]
+            found = split(data)
+            size = len(found) * _HEAD_BYTES + sum(map(len, found))
+            rest = data[size:]
             if found:
-                yield found
+                yield data[:size], found
         self._check_end()
 
     def _check_end(self) -> None:
@@ -105,6 +98,25 @@ def status_headers(failure: Failure | None, types: Types) -> Headers:
     )
 
 
-def _framed(message: Any) -> bytes:
-    data: bytes = message if isinstance(message, bytes) else message.SerializeToString()
+def split(data: bytes) -> list[bytes]:
+    """The whole messages at the beginning. Raises `Failure` for what is not allowed."""
+    position, end, found = 0, len(data), []
+    while end - position >= _HEAD_BYTES:
+        start = position + _HEAD_BYTES
+        after = start + int.from_bytes(data[position + 1 : start], "big")
+        if data[position] or after - start > _MAX_MESSAGE:
+            raise Failure("a message is compressed or too long", UNKNOWN)
+        if after > end:
+            break
+        found.append(data[start:after])
+        position = after
+    return found
+
+
+def framed(data: bytes) -> bytes:
+    """A serialised message behind its length."""
     return b"\0" + len(data).to_bytes(4, "big") + data
+
+
+def _framed(message: Any) -> bytes:
+    return framed(message if isinstance(message, bytes) else message.SerializeToString())

@@ -90,6 +90,7 @@ class Receiver:
         self._again = again
         self._entries: list[Any] = []
         self._directories: dict[str, set[str]] = {"": set()}
+        self._made: set[str] = set()  # directories that were not there: nothing is in them
         self._files: dict[str, int] = {}
         self._wanted: dict[int, _Incoming] = {}
         self._links: list[Any] = []
@@ -130,7 +131,8 @@ class Receiver:
         fd = self._cursor.enter(directory)
         kind = entry.mode & _GO_TYPES
         if kind == _GO_DIR:
-            _make_directory(fd, name)
+            if _make_directory(fd, name):
+                self._made.add(entry.path)
             self._directories[entry.path] = set()
         elif kind == _GO_SYMLINK:
             if not entry.linkname or "\0" in entry.linkname:
@@ -140,8 +142,11 @@ class Receiver:
             self._links.append(entry)
         elif kind == 0:
             self._files[entry.path] = number
-            if self._again or not _is_here(fd, name, entry):
-                self._wanted[number] = _Incoming(directory, name, entry)
+            found = None if directory in self._made else _status(fd, name)
+            if self._again or found is None or not _is_same(found, entry):
+                # What others may read meanwhile gets its name when it is whole.
+                is_new = found is None and not self._keeps_others
+                self._wanted[number] = _Incoming(directory, name, entry, is_new=is_new)
                 self._ask(type=REQ, ID=number)
         # Sockets, pipes and devices are no part of a context.
 
@@ -195,34 +200,37 @@ class Receiver:
 
 
 class _Incoming:
-    """A file that is on its way. It gets its name when it is whole."""
+    """A file that is on its way. If something has its name, it gets that when it is whole."""
 
     __slots__ = ("_fd", "_left", "_temporary", "directory", "entry", "name")
 
-    def __init__(self, directory: str, name: str, entry: Any) -> None:
+    def __init__(self, directory: str, name: str, entry: Any, *, is_new: bool) -> None:
         self.directory = directory
         self.name = name
         self.entry = entry
-        self._temporary = f".minibuild-{os.urandom(8).hex()}"
+        self._temporary = "" if is_new else f".minibuild-{os.urandom(8).hex()}"
         self._fd = -1
         self._left = entry.size
 
     def write(self, directory_fd: int, data: bytes) -> None:
-        self._open(directory_fd)
+        if self._fd < 0:
+            self._open(directory_fd)
         self._left -= len(data)
         if self._left < 0:
             raise Failure(f"{self.entry.path!r} is larger than the client said")
         write_all(self._fd, data)
 
     def finish(self, directory_fd: int) -> None:
-        self._open(directory_fd)
+        if self._fd < 0:
+            self._open(directory_fd)
         # A file may have become shorter while it was sent: what came is what it is.
         os.fchmod(self._fd, _permissions(self.entry.mode))
         os.utime(self._fd, ns=(self.entry.modTime, self.entry.modTime))
         self.drop()
-        if _type_of(directory_fd, self.name) not in (0, stat.S_IFREG):
-            remove_tree(directory_fd, self.name)
-        os.rename(self._temporary, self.name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        if self._temporary:
+            if _type_of(directory_fd, self.name) not in (0, stat.S_IFREG):
+                remove_tree(directory_fd, self.name)
+            os.rename(self._temporary, self.name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
 
     def drop(self) -> None:
         if self._fd >= 0:
@@ -230,9 +238,8 @@ class _Incoming:
             self._fd = -1
 
     def _open(self, directory_fd: int) -> None:
-        if self._fd < 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self._temporary, flags, 0o600, dir_fd=directory_fd)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self._temporary or self.name, flags, 0o600, dir_fd=directory_fd)
 
 
 def _permissions(go_mode: int) -> int:
@@ -240,20 +247,22 @@ def _permissions(go_mode: int) -> int:
     return go_mode & 0o777 | special
 
 
+def _status(fd: int, name: str) -> os.stat_result | None:
+    """What is there."""
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
 def _type_of(fd: int, name: str) -> int:
     """The type of what is there; 0 if nothing is."""
-    try:
-        return stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return 0
+    found = _status(fd, name)
+    return 0 if found is None else stat.S_IFMT(found.st_mode)
 
 
-def _is_here(fd: int, name: str, entry: Any) -> bool:
+def _is_same(found: os.stat_result, entry: Any) -> bool:
     """Whether a file that was received before is still what the client has."""
-    try:
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
     return (
         stat.S_ISREG(found.st_mode)
         and found.st_size == entry.size
@@ -263,12 +272,14 @@ def _is_here(fd: int, name: str, entry: Any) -> bool:
     )
 
 
-def _make_directory(fd: int, name: str) -> None:
+def _make_directory(fd: int, name: str) -> bool:
+    """Make it, unless it is there. Returns whether it was made."""
     found = _type_of(fd, name)
     if found not in (0, stat.S_IFDIR):
         remove_tree(fd, name)
     if found != stat.S_IFDIR:
         os.mkdir(name, 0o700, dir_fd=fd)
+    return found != stat.S_IFDIR
 
 
 def _make_symlink(fd: int, name: str, target: str) -> None:

@@ -28,6 +28,7 @@ from minibuild.serve.files import ResultFiles
 from minibuild.serve.filesync import receive
 from minibuild.serve.history import BuildHistory
 from minibuild.serve.lending import with_logins
+from minibuild.serve.listing import Listing
 from minibuild.serve.llb import platform_warnings, returned
 from minibuild.serve.outputs import (
     asked_exporters,
@@ -270,7 +271,7 @@ class Build:
             self.status(Status(info.digest, part, size_bytes, 0, "B", began, completed))
 
         try:
-            received = receive(session, wanted, place, report)
+            received = receive(session, wanted, place, report, Listing(place))
         except Failure as failure:
             self.status(Completed(info.digest, time.time(), error=failure.message))
             raise

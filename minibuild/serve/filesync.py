@@ -25,6 +25,7 @@ from minibuild.buildkit.packets import (
 )
 from minibuild.buildkit.rpc import ALREADY_EXISTS, Failure
 from minibuild.linux.cursor import Cursor
+from minibuild.serve.listing import Listing
 from minibuild.serve.session import Session
 
 _RECEIVE = "/moby.filesync.v1.FileSync/DiffCopy"
@@ -38,14 +39,16 @@ def receive(
     wanted: Wanted,
     folder: str,
     report: Callable[[int], None] = lambda size_bytes: None,
+    listing: Listing | None = None,
 ) -> int:
     """Make `folder` what the client's folder is. Returns how many bytes were sent; `report` is
-    called with the number of those so far, now and then.
+    called with the number of those so far, now and then. `listing` is what the folder has already.
 
     Raises `Failure`, also for what a client must not send.
     """
     packet = session.types["Packet"]
     call = session.open(_RECEIVE, packet, wanted.metadata())
+    listing = Listing() if listing is None else listing
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with Cursor(root) as cursor:
@@ -54,9 +57,15 @@ def receive(
                 cursor, lambda **fields: asked.append(packet(**fields)), again=wanted.again
             )
             due = time.monotonic() + _REPORT_S
-            for batch in call.batches():
-                if any(map(receiver.take, map(packet.FromString, batch))):
-                    break
+            for raw, batch in call.batches():
+                if not listing.is_known(raw):
+                    batch = listing.passed() + batch
+                    if any(map(receiver.take, map(packet.FromString, listing.noting(batch)))):
+                        break
+                elif listing.is_whole:
+                    call.send(packet(type=FIN))
+                    next(iter(call), None)  # its last word
+                    return 0
                 if asked:
                     # The client may read on only when we do: waiting here could be for ever.
                     call.send(*asked, wait=False)
@@ -65,6 +74,7 @@ def receive(
                     report(receiver.received_bytes)
                     due = time.monotonic() + _REPORT_S
             receiver.check_end()
+            listing.save()
             return receiver.received_bytes
     except OSError as error:  # a name that is too long, a full disk
         reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"

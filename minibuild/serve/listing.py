@@ -1,0 +1,77 @@
+"""What a kept folder has, as its client listed it.
+
+Comes in: the messages with which a client lists its folder. Goes out: whether they are those of the
+last time, byte for byte. Then the folder is as it was left, and no file has to be looked at. That
+holds as long as nothing but `filesync` writes there, and the machine has not stopped meanwhile: a
+file may lack what was written to it before that. A list is removed before the folder is changed,
+and written when it is whole. Read next: `filesync`.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from minibuild.buildkit.messages import framed, split
+
+_NAME = "listing"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_MAX_BYTES = 64 << 20
+_IS_OTHER = b"\x08"
+"""The first byte of a message that is no entry of a list: its kind is not 0."""
+
+
+class Listing:
+    """The list of a kept folder, which lies beside it. Without one nothing is known, or kept."""
+
+    def __init__(self, folder: str = "") -> None:
+        self._folder = folder
+        self._path = os.path.join(os.path.dirname(folder), _NAME)
+        self._known, self._position = b"", 0
+        self._noted = bytearray()
+        if folder:
+            with suppress(FileNotFoundError), open(self._path, "rb") as file:
+                self._known = file.read().removeprefix(_state(folder))
+
+    def is_known(self, raw: bytes) -> bool:
+        """Whether messages, each behind its length, are those that came next the last time."""
+        end = self._position + len(raw)
+        if self._known[self._position : end] != raw:
+            return False
+        self._position = end
+        return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that came the last time has come again."""
+        return self._position == len(self._known) > 0
+
+    def passed(self) -> list[bytes]:
+        """The messages that were known, once one was not: from now on none is."""
+        passed = split(self._known[: self._position])
+        if self._known:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+        self._known, self._position = b"", 0
+        return passed
+
+    def noting(self, messages: Sequence[bytes]) -> Iterator[bytes]:
+        """The messages, of which the list is noted."""
+        for message in messages:
+            if not message.startswith(_IS_OTHER) and len(self._noted) <= _MAX_BYTES:
+                self._noted += framed(message)
+            yield message
+
+    def save(self) -> None:
+        """Keep what was noted: the folder is as the list says."""
+        if self._folder and len(self._noted) <= _MAX_BYTES:
+            temporary = f"{self._path}.new"
+            with open(temporary, "wb") as file:
+                file.write(_state(self._folder) + self._noted)
+            os.replace(temporary, self._path)
+
+
+def _state(folder: str) -> bytes:
+    """Which folder it is, and during which start of the machine."""
+    found = os.stat(folder)
+    with open(_BOOT_ID, "rb") as file:
+        return b"%s%d %d %d\n" % (file.read(), found.st_dev, found.st_ino, found.st_ctime_ns)
