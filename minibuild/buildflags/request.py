@@ -381,5 +381,6 @@ READERS: Mapping[str, Reader] = {
     "attestations": _attestations,
     "no_record": _switch,
     "report_file": read_path,
+    "revisions": _as_it_is,
 }
 """How each option is read."""

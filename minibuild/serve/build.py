@@ -260,8 +260,9 @@ class Build:
             raise Failure(f"no such ref: {name}")
         return self.results[name]
 
-    def receive(self, session: Session, wanted: Wanted, place: str, info: VertexInfo) -> None:
-        """Get a folder of the client, and report how far that is. Raises `Failure`."""
+    def receive(self, session: Session, wanted: Wanted, place: str, info: VertexInfo) -> str:
+        """Get a folder of the client, and report how far that is. Returns its revision. Raises
+        `Failure`."""
         began = time.time()
         self.status(Planned((info,)))
         self.status(Started(info.digest, began))
@@ -270,13 +271,15 @@ class Build:
             part = f"transferring {wanted.name}:"
             self.status(Status(info.digest, part, size_bytes, 0, "B", began, completed))
 
+        listing = Listing(place)
         try:
-            received = receive(session, wanted, place, report, Listing(place))
+            received = receive(session, wanted, place, report, listing)
         except Failure as failure:
             self.status(Completed(info.digest, time.time(), error=failure.message))
             raise
         report(received, time.time())
         self.status(Completed(info.digest, time.time()))
+        return listing.revision
 
     def run(self, result: Any) -> dict[str, str]:
         """Build what the client handed back, and send the outputs. Returns the answer. Raises

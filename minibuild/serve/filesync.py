@@ -39,16 +39,18 @@ def receive(
     wanted: Wanted,
     folder: str,
     report: Callable[[int], None] = lambda size_bytes: None,
-    listing: Listing | None = None,
+    known: Listing | None = None,
 ) -> int:
     """Make `folder` what the client's folder is. Returns how many bytes were sent; `report` is
-    called with the number of those so far, now and then. `listing` is what the folder has already.
+    called with the number of those so far, now and then. `known` is what the folder has already.
 
     Raises `Failure`, also for what a client must not send.
     """
     packet = session.types["Packet"]
     call = session.open(_RECEIVE, packet, wanted.metadata())
-    listing = Listing() if listing is None else listing
+    known = Listing() if known is None else known
+    if wanted.again:
+        known.passed()
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with Cursor(root) as cursor:
@@ -58,11 +60,11 @@ def receive(
             )
             due = time.monotonic() + _REPORT_S
             for raw, batch in call.batches():
-                if not listing.is_known(raw):
-                    batch = listing.passed() + batch
-                    if any(map(receiver.take, map(packet.FromString, listing.noting(batch)))):
+                if not known.is_known(raw):
+                    batch = known.passed() + batch
+                    if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
                         break
-                elif listing.is_whole:
+                elif known.is_whole:
                     call.send(packet(type=FIN))
                     next(iter(call), None)  # its last word
                     return 0
@@ -74,7 +76,7 @@ def receive(
                     report(receiver.received_bytes)
                     due = time.monotonic() + _REPORT_S
             receiver.check_end()
-            listing.save()
+            known.save()
             return receiver.received_bytes
     except OSError as error:  # a name that is too long, a full disk
         reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"

@@ -21,16 +21,20 @@ _IS_OTHER = b"\x08"
 
 
 class Listing:
-    """The list of a kept folder, which lies beside it. Without one nothing is known, or kept."""
+    """The list of a kept folder, which lies beside it. Without one nothing is known, or kept. The
+    `revision` is another one after each change."""
 
     def __init__(self, folder: str = "") -> None:
         self._folder = folder
         self._path = os.path.join(os.path.dirname(folder), _NAME)
         self._known, self._position = b"", 0
         self._noted = bytearray()
+        self.revision = ""
         if folder:
             with suppress(FileNotFoundError), open(self._path, "rb") as file:
-                self._known = file.read().removeprefix(_state(folder))
+                if file.readline() == _state(folder):
+                    self.revision = file.readline().decode().strip()
+                    self._known = file.read()
 
     def is_known(self, raw: bytes) -> bool:
         """Whether messages, each behind its length, are those that came next the last time."""
@@ -51,7 +55,7 @@ class Listing:
         if self._known:
             with suppress(FileNotFoundError):
                 os.unlink(self._path)
-        self._known, self._position = b"", 0
+        self._known, self._position, self.revision = b"", 0, ""
         return passed
 
     def noting(self, messages: Sequence[bytes]) -> Iterator[bytes]:
@@ -64,14 +68,16 @@ class Listing:
     def save(self) -> None:
         """Keep what was noted: the folder is as the list says."""
         if self._folder and len(self._noted) <= _MAX_BYTES:
-            temporary = f"{self._path}.new"
+            temporary, revision = f"{self._path}.new", os.urandom(16).hex()
             with open(temporary, "wb") as file:
-                file.write(_state(self._folder) + self._noted)
+                file.write(_state(self._folder) + f"{revision}\n".encode() + self._noted)
             os.replace(temporary, self._path)
+            self.revision = revision
 
 
 def _state(folder: str) -> bytes:
     """Which folder it is, and during which start of the machine."""
     found = os.stat(folder)
     with open(_BOOT_ID, "rb") as file:
-        return b"%s%d %d %d\n" % (file.read(), found.st_dev, found.st_ino, found.st_ctime_ns)
+        boot = file.read().strip()
+    return b"%s %d %d %d\n" % (boot, found.st_dev, found.st_ino, found.st_ctime_ns)

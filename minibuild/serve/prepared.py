@@ -67,17 +67,20 @@ class Prepared:
             return self.request
 
     def _take(self, build: "Build") -> None:
-        here = {name: self._receive(build, name) for name in self._folders}
+        revisions: dict[str, str] = {}
+        here = {name: self._receive(build, name, revisions) for name in self._folders}
         main = here.pop(MAIN, "")
         self.request = self.request._replace(
             context=main or self.request.context,
             contexts={**self.request.contexts, **here},
+            revisions=revisions,
             secrets=secrets(build.session, self._needs.secrets),
             ssh=agents(build.session, self._needs.agents, build.folder, build.resources),
         )
 
-    def _receive(self, build: "Build", name: str) -> str:
-        """The client's folder of a context, here: what the graph reads of it."""
+    def _receive(self, build: "Build", name: str, revisions: dict[str, str]) -> str:
+        """The client's folder of a context, here: what the graph reads of it. Notes which revision
+        of it that is."""
         local = self._folders[name]
         session = build.session_of(local, self._needs.sessions.get(name, ""))
         place = build.resources.enter_context(
@@ -86,5 +89,7 @@ class Prepared:
         wanted = self._needs.wanted.get(name)
         if wanted is not None:
             info = self._needs.vertices[name]
-            build.receive(session, wanted._replace(name=local), place, info)
+            revision = build.receive(session, wanted._replace(name=local), place, info)
+            if revision:
+                revisions[name] = revision
         return place

@@ -217,7 +217,8 @@ class BuildRequest(NamedTuple):
     have one layer on top of their base. With `no_record` nothing is kept that explains the build
     later. `isolation` is what steps have around them: `auto` takes namespaces where they can be
     had. `source_policies` say which sources the build may use. `report_file` is where a page about
-    the build is written, which needs the record.
+    the build is written, which needs the record. `revisions` names the states of contexts that only
+    the caller changes, by the contexts' names: in states of one name all files are the same.
     """
 
     context: str = "."
@@ -258,6 +259,7 @@ class BuildRequest(NamedTuple):
     attestations: Attestations = Attestations()
     no_record: bool = False
     report_file: StrPath = ""
+    revisions: Mapping[str, str] = {}
 
     @property
     def multi_platform(self) -> bool:

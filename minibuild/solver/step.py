@@ -44,6 +44,7 @@ from minibuild.solver.keys import (
     part_names,
     read_part,
     reads_only_contexts,
+    revision_key,
     shape_key,
     step_key,
 )
@@ -207,6 +208,9 @@ class Steps:
         keys, base, name = {record.canonical, *more}, ready.base_key, ready.vertex.note.name
         if isinstance(op, File):
             keys.add(shape_key(op, base, self._lookup.version))
+        state = revision_key(ready, self._build.revisions, self._lookup.version)
+        if state is not None:
+            keys.add(state)
         with self._build.worker.store.db.transaction():
             self._cache.save_parts_json(record.canonical, name, explain_json(op, base, parts))
             self._cache.save(keys, record, name)

@@ -36,7 +36,8 @@ class BuildContext(NamedTuple):
     secret, or None for an unknown id; `ssh` says where an agent listens. `registries` says how
     networks are reached, `pull` whether images are looked for there. `cache_mount_importer`
     may bring contents of cache mounts before a step uses them; `keep_failed` gets a step that
-    failed, and the tree that it left. `resources` are the limits of each step.
+    failed, and the tree that it left. `resources` are the limits of each step. `revisions` are
+    those of directories that have some (see `BuildRequest`).
     """
 
     worker: Worker
@@ -51,6 +52,7 @@ class BuildContext(NamedTuple):
     cache_mount_importer: "CacheMountImporter | None" = None
     keep_failed: Callable[[Vertex, Exec, Result], None] | None = None
     resources: Resources = UNLIMITED
+    revisions: Mapping[str, str] = {}
 
     def executor(self) -> "Executor":
         """What runs steps, started if it is not."""
@@ -98,6 +100,7 @@ def open_context(
             cache_mount_importer,
             _keeper(worker) if request.keep_failed else None,
             request.resources,
+            request.revisions,
         )
 
 

@@ -553,3 +553,31 @@ def test_two_servers_at_one_address(cli: Cli, server: Any) -> None:
     assert "there is a server at" in done.stderr
     long = f"unix:///{'x' * 120}"
     assert "has 107 bytes at most" in cli("serve", "--addr", long, code=2).stderr
+
+
+def test_a_context_that_is_as_it_was(server: Any, tmp_path: Path) -> None:
+    """Copies of it are found without a look, until a file or a pattern is another one."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY . /x/\nCOPY b /c\n")
+    (context / "b").write_text("1")
+    for number, (name, text, cached) in enumerate(
+        [
+            ("a", "1", False), ("a", "1", True), ("a", "2", False), ("a", "2", True),
+            ("a", "1", True), (".dockerignore", "a", False), (".dockerignore", "a", True),
+            ("b", "3", False),
+        ]
+    ):  # fmt: skip
+        path = context / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+        client = client_of(server, tmp_path / str(number), context)
+        client.build({}, [("local", {})])
+        expected = {path.name: path.read_text() for path in context.iterdir()}
+        if ".dockerignore" in expected:
+            del expected["a"]
+        found = client.received / "output-0"
+        assert {path.name: path.read_text() for path in (found / "x").iterdir()} == expected
+        assert (found / "c").read_text() == expected["b"]
+        steps = [v.cached for s in client.statuses for v in s.vertexes if "COPY . " in v.name]
+        assert steps[-1] == cached, name
