@@ -13,10 +13,12 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from minibuild.cache.materialise import Tell
+from minibuild.cache.records import Record
 from minibuild.cache.results import VertexResult
+from minibuild.digest import Digest, digest_json
 from minibuild.errors import BuildError, DefinitionError, located
 from minibuild.graph.op import Copy, Exec, File, GitSource, HttpSource, ImageSource, LocalSource
-from minibuild.graph.vertex import IgnoreRules, Vertex
+from minibuild.graph.vertex import IgnoreRules, Vertex, plain
 from minibuild.solver.keys import (
     Contents,
     Part,
@@ -27,6 +29,7 @@ from minibuild.solver.keys import (
     fast_parts,
     fast_reads,
     readers,
+    reads_only_contexts,
 )
 from minibuild.worker.context import BuildContext
 
@@ -171,3 +174,45 @@ def contents_of(
     if isinstance(reader, Copy):
         return content_digests(reader, tree, digests, cancelled)
     return tree_digests(tree, reader.source, digests, cancelled)
+
+
+# --- Directories whose states have names ---
+
+
+def revision_key(ready: ReadyVertex, revisions: Mapping[str, str], version: str) -> Digest | None:
+    """The key of a vertex that does nothing but copy from directories in states that have names, by
+    those of the contexts; None for others. A server that keeps the folders of its clients knows
+    when nothing came since the last build. The key leads to the record that the key made of
+    contents leads to, beside which it is saved, and no file has to be looked at."""
+    op = ready.vertex.op
+    if not revisions or not isinstance(op, File) or not reads_only_contexts(ready, op):
+        return None
+    if ready.must_execute or ready.on_forced:
+        return None
+    states = []
+    for action in op.actions:
+        assert isinstance(action, Copy)
+        found, vertex = ready.input(action.input), ready.vertex.inputs[action.input]
+        if found is None or found.local is None or found.local.name not in revisions:
+            return None
+        ignored = (vertex.note.ignored if vertex else None) or IgnoreRules()
+        states.append([revisions[found.local.name], found.local.ignore, ignored.patterns])
+    return digest_json(
+        {"version": version, "copy": plain(op), "base": ready.base_key, "revisions": states}
+    )
+
+
+def find_revision(build: BuildContext, key: Digest | None) -> VertexResult | None:
+    """What the store has for a `revision_key`."""
+    record = None if key is None else build.worker.cache.lookup(key)
+    if record is None:
+        return None
+    return VertexResult(record.result, record.canonical, record.canonical, cached=True)
+
+
+def save_revision(
+    build: BuildContext, key: Digest | None, found: VertexResult | None, name: str
+) -> None:
+    """Let such a key lead to what was found in the store by the contents."""
+    if key is not None and found is not None and found.key is not None and not found.origin:
+        build.worker.cache.save({key}, Record(found.key, found.result), name)

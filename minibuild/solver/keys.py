@@ -40,7 +40,7 @@ from minibuild.graph.op import (
     Symlink,
     TmpfsMount,
 )
-from minibuild.graph.vertex import IgnoreRules, Vertex, plain
+from minibuild.graph.vertex import Vertex, plain
 from minibuild.startup.tuples import NamedTuple
 
 VERSION = "2"
@@ -239,29 +239,6 @@ def shape_key(op: File, base: Digest | None, version: str = VERSION) -> Digest:
     shape. `op` only copies."""
     parts = [read_part("", ()) for _ in op.actions]
     return digest_strings(("shape", step_key(op, base, parts, version)))
-
-
-def revision_key(ready: ReadyVertex, revisions: Mapping[str, str], version: str) -> Digest | None:
-    """The key of a vertex that does nothing but copy from directories in states that have names, by
-    those of the contexts; None for others. A server that keeps the folders of its clients knows
-    when nothing came since the last build. The key leads to the record that the key made of
-    contents leads to, beside which it is saved, and no file has to be looked at."""
-    op = ready.vertex.op
-    if not revisions or not isinstance(op, File) or not reads_only_contexts(ready, op):
-        return None
-    if ready.must_execute or ready.on_forced:
-        return None
-    states = []
-    for action in op.actions:
-        assert isinstance(action, Copy)
-        found, vertex = ready.input(action.input), ready.vertex.inputs[action.input]
-        if found is None or found.local is None or found.local.name not in revisions:
-            return None
-        ignored = (vertex.note.ignored if vertex else None) or IgnoreRules()
-        states.append([revisions[found.local.name], found.local.ignore, ignored.patterns])
-    return digest_json(
-        {"version": version, "copy": plain(op), "base": ready.base_key, "revisions": states}
-    )
 
 
 def image_key(diff_ids: Sequence[DiffID]) -> Digest:

@@ -112,13 +112,6 @@ class Lookup:
             return None
         return VertexResult(record.result, record.canonical, key, cached=True, origin=origin)
 
-    def find_revision(self, key: Digest) -> VertexResult | None:
-        """What the store has for a `revision_key`."""
-        record = self._records.lookup(key)
-        if record is None:
-            return None
-        return VertexResult(record.result, record.canonical, record.canonical, cached=True)
-
     def ask(self, ready: ReadyVertex, read: ReadFast) -> Answer:
         """What is known of a vertex."""
         match ready.vertex.op:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from minibuild.cache.records import Record, RemoteCache, StepKeys
+from minibuild.cache.records import RemoteCache, StepKeys
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, located
@@ -20,8 +20,8 @@ from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
 from minibuild.graph.op import Exec, File, LocalSource, Merge, MountOutput
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.namespace import needs_user_namespace
-from minibuild.solver.inputs import read_fast_parts
-from minibuild.solver.keys import ReadyVertex, readers, revision_key
+from minibuild.solver.inputs import find_revision, read_fast_parts, revision_key, save_revision
+from minibuild.solver.keys import ReadyVertex, readers
 from minibuild.solver.layers import LayerPlan, Packing
 from minibuild.solver.lookup import Answer, Lookup, PrecomputedKey, Probe, ReadParts, probe
 from minibuild.solver.schedule import Declined, Scheduler
@@ -134,14 +134,12 @@ class Solver:
     def _quick(self, vertex: Vertex, done: Results) -> VertexResult | Declined[Hint]:
         ready = ReadyVertex.of(vertex, done)
         key = revision_key(ready, self._build.revisions, self._lookup.version)
-        answer = Answer(None if key is None else self._lookup.find_revision(key))
+        answer = Answer(find_revision(self._build, key))
         if answer.result is None:
             read = self._read_quickly if self.stepper is None else self._read
             answer = self._lookup.ask(ready, read)
-            found = answer.result
-            if key is not None and found and found.key and answer.whole and not found.origin:
-                record = Record(found.key, found.result)
-                self._build.worker.cache.save({key}, record, vertex.note.name)
+            if answer.whole:
+                save_revision(self._build, key, answer.result, vertex.note.name)
         if self.stepper is not None:
             self.stepper.before(ready, answer)
         if answer.result is None or not answer.whole:

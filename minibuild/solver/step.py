@@ -35,7 +35,12 @@ from minibuild.graph.op import (
 )
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.file import FileRunner
-from minibuild.solver.inputs import inputs_unchanged, read_canonical_parts, read_fast_parts
+from minibuild.solver.inputs import (
+    inputs_unchanged,
+    read_canonical_parts,
+    read_fast_parts,
+    revision_key,
+)
 from minibuild.solver.keys import (
     Part,
     ReadyVertex,
@@ -44,7 +49,6 @@ from minibuild.solver.keys import (
     part_names,
     read_part,
     reads_only_contexts,
-    revision_key,
     shape_key,
     step_key,
 )

@@ -6,7 +6,8 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import digest_bytes
 from minibuild.graph.op import Copy, Exec, File, LocalSource, Mkdir, Op
 from minibuild.graph.vertex import IgnoreRules, Note, Vertex
-from minibuild.solver.keys import VERSION, ReadyVertex, revision_key
+from minibuild.solver.inputs import revision_key
+from minibuild.solver.keys import VERSION, ReadyVertex
 
 BASE, OTHER = digest_bytes(b"base"), digest_bytes(b"other")
 COPY = Copy(1, ("a",), "/")
