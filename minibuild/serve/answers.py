@@ -39,6 +39,7 @@ def failure_of(error: BuildError, failed: Digest | None = None, definition: Any 
         details.append(_detail("errdefs.Source", {"info": info, "ranges": ranges}))
     if failed is not None:
         details.append(_detail("errdefs.Vertex", {"digest": failed}))
+    details.append(_detail("stack.Stack", _stack(error)))
     if isinstance(error, StepFailed):
         exit_code = {"Code": error.code}
         details.append(_detail("gatewayapi.ExitMessage", exit_code))
@@ -53,6 +54,17 @@ def _local_definition() -> dict[str, list[str]]:
     source = kind(source={"identifier": "local://dockerfile"}).SerializeToString()
     result = kind(inputs=[{"digest": digest_bytes(source)}]).SerializeToString()
     return {"def": [_base64(source), _base64(result)]}
+
+
+def _stack(error: BuildError) -> dict[str, Any]:
+    """Where an error was met, innermost first, for clients that debug: `docker -D`."""
+    from traceback import extract_tb
+
+    from minibuild import __version__
+
+    met = reversed(extract_tb(error.__traceback__))
+    frames = [{"Name": one.name, "File": one.filename, "Line": one.lineno} for one in met]
+    return {"frames": frames, "cmdline": ["minibuild"], "version": __version__}
 
 
 def _places(definition: Any, failed: Digest | None) -> Iterator[tuple[str, bytes]]:
