@@ -8,6 +8,7 @@ Read next: `secrets`, `session.ssh_agent`.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 
 from minibuild.errors import DefinitionError, HostError, UsageError
@@ -15,8 +16,19 @@ from minibuild.errors import DefinitionError, HostError, UsageError
 MAX_BYTES = 100 * 1024
 """The limit that buildx sets for a key."""
 
-# Says that all is ready, lives as long as its standard input, and takes all with it then.
-_GUARD = 'echo ready && cat >/dev/null; kill "$SSH_AGENT_PID"; rm -rf "$(dirname "$SSH_AUTH_SOCK")"'
+# Says that all is ready, lives as long as its standard input, and takes all with it then. Python,
+# because minibuild's own image has no shell.
+_GUARD = """
+import os, sys
+
+os.write(1, b"ready\\n")
+sys.stdin.buffer.read()
+os.kill(int(os.environ["SSH_AGENT_PID"]), 15)
+folder = os.path.dirname(os.environ["SSH_AUTH_SOCK"])
+for name in os.listdir(folder):
+    os.unlink(f"{folder}/{name}")
+os.rmdir(folder)
+"""
 
 
 class KeyAgent:
@@ -31,7 +43,7 @@ class KeyAgent:
         self.socket = os.path.join(folder, "keys")
         try:
             self._guard = Popen(
-                ["ssh-agent", "-a", self.socket, "sh", "-c", _GUARD],
+                ["ssh-agent", "-a", self.socket, sys.executable, "-I", "-S", "-c", _GUARD],
                 stdin=PIPE,
                 stdout=PIPE,
                 start_new_session=True,

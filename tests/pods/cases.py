@@ -34,6 +34,11 @@ RUN echo hello >hello && pwd >pwd && env | grep -v SHLVL | sort >env && id >id &
 RUN ln hello link && ln -s hello sym && mkfifo fifo && chmod 4755 id
 RUN rm link && mkdir -p a/b && touch -d '2001-01-01 01:02:03' a/b/old && rm /bin/vi
 RUN echo more >>hello && chown 12:34 a && mv pwd moved && chmod 1777 /w && rm env && mkdir env
+RUN <<EOF
+#!/bin/sh
+echo "$0" >/script
+EOF
+RUN ls -A /dev | grep pipes >/pipes; true
 RUN [ ! -e /bin/vi ] && cat hello >/seen && printf 'a\\n' >/etc/hosts; cat /etc/resolv.conf | wc -c
 """,
     ),
@@ -95,11 +100,45 @@ COPY --link a /x/a
 }
 
 
-DEBIAN = Case(
-    """
+FILES: Mapping[str, str] = {
+    "python/setup.py": """
+from setuptools import setup
+
+setup(name="hello", version="1", packages=["hello"], entry_points={
+    "console_scripts": ["hello = hello:main"]})
+""",
+    "python/hello/__init__.py": """
+import sys
+
+
+def main():
+    print("hello from", sys.prefix)
+""",
+    "c/Makefile": """
+sum: /objects/main.o
+\ttcc -o $@ $<
+/objects/main.o: main.c
+\ttcc -c -o $@ $<
+install: sum
+\tinstall -D sum $(DESTDIR)/usr/bin/sum
+\tln -s sum $(DESTDIR)/usr/bin/total
+""",
+    "c/main.c": """
+#include <stdio.h>
+
+int main(void) { return printf("%d\\n", 1 + 41) < 0; }
+""",
+}
+"""What is in the context besides, for those of `REAL`."""
+
+_CLEAN = "rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*"
+_INSTALL = "apt-get update && apt-get install -y --no-install-recommends"
+
+REAL: Mapping[str, Case] = {
+    "nginx": Case(
+        f"""
 FROM base
-RUN apt-get update && apt-get install -y --no-install-recommends nginx-light sqlite3 && \\
-    rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*
+RUN {_INSTALL} nginx-light sqlite3 && {_CLEAN}
 RUN useradd --create-home app && install -d -o app -g www-data -m 2750 /srv/app
 COPY --chown=app:www-data a /srv/app/
 RUN --mount=type=cache,target=/var/cache/app,id=CACHE --mount=type=secret,id=s \\
@@ -109,9 +148,80 @@ WORKDIR /home/app
 RUN sqlite3 data.db 'CREATE TABLE t(x); INSERT INTO t VALUES (42)' && id >id && umask 077 && touch x
 CMD ["sh", "-c", "nginx -v 2>&1; sqlite3 data.db 'SELECT * FROM t'; cat id"]
 """,
-    ("--secret", "id=s,src=a"),
-    "debian.tar",
-)
+        ("--secret", "id=s,src=a"),
+        "debian.tar",
+    ),
+    "Python": Case(
+        f"""
+FROM base AS python
+ARG SOURCE_DATE_EPOCH
+RUN {_INSTALL} python3-minimal python3-venv python3-setuptools python3-wheel && {_CLEAN}
+FROM python AS build
+COPY python /src
+RUN python3 -m venv --system-site-packages /venv && \\
+    /venv/bin/pip install --no-cache-dir --no-index --no-build-isolation /src
+FROM python
+RUN useradd --system --no-create-home web
+COPY --from=build --chown=web /venv /venv
+USER web
+ENV PATH=/venv/bin:$PATH
+RUN hello >/tmp/said && grep -q "hello from" /tmp/said
+CMD ["hello"]
+""",
+        base="debian.tar",
+    ),
+    "C": Case(
+        f"""
+FROM base AS build
+RUN {_INSTALL} tcc libc6-dev make && {_CLEAN}
+WORKDIR /src
+COPY c .
+RUN --mount=type=cache,target=/objects,id=CACHE make && make install DESTDIR=/out
+FROM base
+COPY --from=build /out /
+RUN sum && groupadd --gid 777 tool && chgrp tool /usr/bin/sum && chmod 2755 /usr/bin/sum
+COPY --from=build --chmod=644 /src/main.c /usr/share/doc/sum/
+""",
+        base="debian.tar",
+    ),
+    "Perl": Case(
+        f"""
+FROM base AS other
+RUN mkdir /lib2 && echo other >/lib2/other
+FROM base
+RUN {_INSTALL} libjson-perl libcap2-bin && {_CLEAN}
+RUN useradd --create-home --shell /bin/sh app && \\
+    cp /bin/true /usr/bin/bind && setcap cap_net_bind_service=ep /usr/bin/bind
+USER app
+WORKDIR /home/app
+RUN --mount=type=cache,target=/home/app/.cache,id=CACHE,uid=1000,gid=1000 \\
+    --mount=type=secret,id=s,uid=1000 --mount=type=ssh,uid=1000 \\
+    --mount=type=tmpfs,target=/scratch \\
+    --mount=from=other,source=/lib2,target=/lib2 --mount=type=bind,source=a,target=/in/a \\
+    perl -MJSON -e 'print encode_json([map {{ -e $_ ? 1 : 0 }} @ARGV])' \\
+        /run/secrets/s "$SSH_AUTH_SOCK" /scratch /lib2/other /in/a >found && \\
+    touch .cache/x && cp /run/secrets/s s && chmod 400 s
+USER root
+RUN getcap /usr/bin/bind >/cap && ls -A /home/app/.cache /scratch /in >/left 2>&1; su app -c id >/id
+""",
+        ("--secret", "id=s,src=a", "--ssh", "default=key"),
+        "debian.tar",
+    ),
+    "links": Case(
+        f"""
+FROM base
+ARG SOURCE_DATE_EPOCH
+RUN {_INSTALL} python3-minimal && {_CLEAN}
+COPY --link python /app
+COPY --link --chown=33 a /etc/app/a
+RUN python3 -m compileall -q /app && rm /etc/app/a && rm -r /usr/share/doc
+COPY --link a /etc/app/a
+RUN cat /etc/app/a && find /etc/app /app | sort >/list
+""",
+        base="debian.tar",
+    ),
+}
+"""What people build, over a Debian with apt."""
 
 
 def dockerfile(case: Case, cache: str) -> str:

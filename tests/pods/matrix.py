@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import Cli
-from tests.pods.cases import Case, dockerfile
+from tests.pods.cases import FILES, Case, dockerfile
 from tests.support import busybox, ci_image
 from tests.support.containers import KINDS, Container, container
 
@@ -28,6 +28,9 @@ def write_context(folder: Path) -> Path:
     assert binary is not None
     busybox.write_tar(binary, str(folder / "rootfs.tar"))
     (folder / "a").write_text("a")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     (folder / ".dockerignore").write_text("key*\nout\nlog\nDockerfile*\n")
     call = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")]
     subprocess.run(call, check=True)

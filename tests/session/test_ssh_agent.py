@@ -135,7 +135,14 @@ def test_raw_is_not_looked_at(server: Server, short: str) -> None:
     assert server.heard == b"hello"
 
 
-def test_keys_of_files(key: str, short: str, tmp_path: Path) -> None:
+def test_keys_of_files(
+    key: str, short: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where nothing else is installed: minibuild's own image has no shell.
+    (tmp_path / "bin").mkdir()
+    for name in ("ssh-agent", "ssh-add", "ssh-keygen"):
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     second = make_key(tmp_path / "second")
     reader = SshReader([SshAgent("default", (key, second))])
     try:

@@ -1,4 +1,4 @@
-"""One mount of a step, put in place by moving: how it comes, and how it goes.
+"""One mount of a step, put in place: how it comes, and how it goes.
 
 Comes in: what is to be seen, on the filesystem of "/", and a path. Goes out: the tree as it was.
 What was at the path waits aside. A directory with a mount of the container below it cannot be
@@ -15,17 +15,19 @@ from minibuild.startup.tuples import NamedTuple
 
 class Placement(NamedTuple):
     """`source` is seen at `target`, where what was there is `aside`. `lasts`: it is moved back and
-    not dropped, whatever happened to the step."""
+    not dropped, whatever happened to the step. `copied`: a copy of it is there, where nothing was,
+    on a mount of the container."""
 
     source: str
     target: str
     aside: str
     lasts: bool = False
+    copied: bool = False
 
 
 def put(placement: Placement, kept: Kept) -> None:
     """Put it in place. The parent of the target is there, and no mount of the container."""
-    source, target, aside, _ = placement
+    source, target, aside, *_ = placement
     if kept.leads_to_it(target):
         os.mkdir(aside, 0o700)
         exchange.move_out(target, aside, kept)
@@ -38,8 +40,11 @@ def put(placement: Placement, kept: Kept) -> None:
 
 def put_back(placement: Placement, kept: Kept) -> None:
     """Take it away again, in whatever state it is."""
-    source, target, aside, lasts = placement
-    if kept.leads_to_it(target):
+    source, target, aside, lasts, copied = placement
+    if copied:
+        if os.path.lexists(target):
+            exchange.remove(target)
+    elif kept.leads_to_it(target):
         if os.path.isdir(aside):
             if not os.path.isdir(source):
                 os.mkdir(source, 0o700)

@@ -140,16 +140,18 @@ class StepMounts:
 
     def _copy(self, real: str) -> str:
         """A copy of a directory or a file."""
-        found = os.stat(real)
-        box = self._directory(0o755)
-        whole = f"{box}/it"
-        if stat.S_ISDIR(found.st_mode):
-            os.mkdir(whole)
-            self._applier(whole).apply(changes(_NOTHING, View([real], "plain")))
-        else:
-            kind = stat.S_IFMT(found.st_mode)
-            self._applier(box).apply([Change(Kind.ADD, "it", real, found.st_ino, kind)])
+        whole = f"{self._directory(0o755)}/it"
+        self._copy_to(real, whole)
         return whole
+
+    def _copy_to(self, real: str, target: str) -> None:
+        found = os.stat(real)
+        if stat.S_ISDIR(found.st_mode):
+            os.mkdir(target)
+            self._applier(target).apply(changes(_NOTHING, View([real], "plain")))
+        else:
+            (folder, name), kind = os.path.split(target), stat.S_IFMT(found.st_mode)
+            self._applier(folder).apply([Change(Kind.ADD, name, real, found.st_ino, kind)])
 
     def _applier(self, folder: str) -> Applier:
         return Applier(folder, _NOTHING, MergePolicy(), link=False, cancelled=self._cancelled)
@@ -193,15 +195,20 @@ class StepMounts:
             above = os.path.dirname(above)
         status = os.lstat(above)
         is_directory = stat.S_ISDIR(os.lstat(source).st_mode)
-        _check(target, kept, is_directory=is_directory)
-        placement = Placement(source, target, self._root.new_name(), lasts)
+        copied = not lasts and _is_free_in_memory(target, kept)
+        if not copied:
+            _check(target, kept, is_directory=is_directory)
+        placement = Placement(source, target, self._root.new_name(), lasts, copied)
         try:
             with closing_fd(os.open("/", os.O_PATH | os.O_DIRECTORY)) as root_fd:
                 made = makedirs_beneath(root_fd, os.path.dirname(target))
             stay.note(placement)
             times = (status.st_atime_ns, status.st_mtime_ns)
             self._made.append(_Made(placement, tuple(f"/{path}" for path in made), above, times))
-            put(placement, kept)
+            if copied:
+                self._copy_to(source, target)
+            else:
+                put(placement, kept)
             self._made[-1] = self._made[-1]._replace(put_ns=os.stat(above).st_mtime_ns)
         except OSError as error:
             raise DefinitionError(
@@ -252,6 +259,15 @@ class StepMounts:
                 exchange.remove(source.path)
                 if source.path.endswith("/it"):
                     exchange.remove(os.path.dirname(source.path))
+
+
+def _is_free_in_memory(target: str, kept: Kept) -> bool:
+    """Whether nothing is at a path in a tmpfs of the container, such as /dev, where the files of
+    here-documents go: a copy can be there for a while."""
+    mount = target
+    while mount not in kept.paths and mount != "/":
+        mount = os.path.dirname(mount)
+    return kept.mounts.get(mount) == "tmpfs" and mount != "/" and not os.path.lexists(target)
 
 
 def _time_of(path: str) -> int:
