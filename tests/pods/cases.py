@@ -34,13 +34,20 @@ RUN echo hello >hello && pwd >pwd && env | grep -v SHLVL | sort >env && id >id &
 RUN ln hello link && ln -s hello sym && mkfifo fifo && chmod 4755 id
 RUN rm link && mkdir -p a/b && touch -d '2001-01-01 01:02:03' a/b/old && rm /bin/vi
 RUN echo more >>hello && chown 12:34 a && mv pwd moved && chmod 1777 /w && rm env && mkdir env
+RUN [ ! -e /bin/vi ] && cat hello >/seen && printf 'a\\n' >/etc/hosts; cat /etc/resolv.conf | wc -c
+""",
+    ),
+    "mounts in /dev": Case(
+        """
+FROM base
+RUN rm -r /dev /sys; true
 RUN <<EOF
 #!/bin/sh
 echo "$0" >/script
 EOF
-RUN ls -A /dev | grep pipes >/pipes; true
-RUN [ ! -e /bin/vi ] && cat hello >/seen && printf 'a\\n' >/etc/hosts; cat /etc/resolv.conf | wc -c
+RUN --mount=type=secret,id=s,target=/dev/secret cp /dev/secret /s
 """,
+        ("--secret", "id=s,src=a"),
     ),
     "USER": Case(
         """

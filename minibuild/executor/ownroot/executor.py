@@ -86,7 +86,7 @@ class OwnRootExecutor:
             finally:
                 mounts.close()
             if upperdir(step.rootfs):
-                _make_lasting(tree.folder)
+                _make_lasting(tree.folder, step)
                 tree.hand_over((stay.moved_in, stay.moved_out), cancelled)
                 self._trees.append(tree)
             else:
@@ -152,8 +152,10 @@ def _check(step: Step) -> None:
             )
 
 
-def _make_lasting(tree: str) -> None:
+def _make_lasting(tree: str, step: Step) -> None:
     for name in _LASTING:
+        if any(mount.target.startswith(f"/{name}/") for mount in step.mounts):
+            continue  # On the way to a mount point, it goes with it.
         with suppress(FileExistsError):
             os.mkdir(f"{tree}/{name}", 0o755)
             os.chmod(f"{tree}/{name}", 0o755)
