@@ -37,14 +37,16 @@ RUN echo more >>hello && chown 12:34 a && mv pwd moved && chmod 1777 /w && rm en
 RUN [ ! -e /bin/vi ] && cat hello >/seen && printf 'a\\n' >/etc/hosts; cat /etc/resolv.conf | wc -c
 """,
     ),
-    "mounts in /dev": Case(
+    "/dev": Case(
         """
-FROM base
+FROM scratch
+COPY --from=base /bin /bin
 RUN <<EOF
 #!/bin/sh
 echo "$0" >/script
 EOF
 RUN --mount=type=secret,id=s,target=/dev/secret cp /dev/secret /s
+RUN ls -A / /dev | grep -e dev -e secret -e pipes >/seen
 """,
         ("--secret", "id=s,src=a"),
     ),
