@@ -74,13 +74,13 @@ class Table:
     @contextmanager
     def _pod(self, kind: str) -> Iterator[Pod]:
         uid = KINDS[kind].uid
+        shutil.rmtree(self.context / "out", ignore_errors=True)
         for where, _, names in os.walk(self.context):
             for path in (where, *(f"{where}/{name}" for name in names)):
                 os.chown(path, uid, uid)
         # An ordinary user cannot write to the image's own folders.
         env = {"MINIBUILD_ROOT": "/workspace/out/store", "TMPDIR": "/workspace/out"} if uid else {}
-        (self.context / "out").mkdir(exist_ok=True)
-        shutil.rmtree(self.context / "out/store", ignore_errors=True)
+        (self.context / "out").mkdir()
         os.chown(self.context / "out", uid, uid)
         folder = self.folder / f"pod-{time.monotonic_ns()}"
         with pod(folder, self.folder / "root", kind, self.context, env) as made:
