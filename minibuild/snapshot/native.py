@@ -25,7 +25,10 @@ class NativeSnapshotter(Snapshotter):
 
     def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
         """The snapshot itself: its directory holds the whole tree."""
-        return () if snapshot is None else (snapshot,)
+        if snapshot is None:
+            return ()
+        self.parent(snapshot)  # Raises for one of another snapshotter.
+        return (snapshot,)
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot: a copy of `parent`. Swept if its process dies before `commit`."""

@@ -121,6 +121,14 @@ def test_half_a_tree_is_made_again(snapshots: StackedSnapshotter) -> None:
         assert sorted(os.listdir(fd)) == ["d", "e", "h"]
 
 
+def test_the_native_snapshotter_takes_none_of_its_snapshots(
+    store: Store, snapshots: StackedSnapshotter
+) -> None:
+    """A container may get files of its owner, and then steps do not get its root any more."""
+    made = _layer(snapshots, None, _base)
+    assert snapshots.intact(made) and not open_snapshotter(store, "native").intact(made)
+
+
 def test_without_attributes_of_users_trees_are_copies(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
