@@ -95,23 +95,23 @@ def as_table(rows: Sequence[Row], accounts: Sequence[str]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * (2 + 2 * len(accounts))]
     by_key = {(row.workload, row.phase, row.builder): row for row in rows}
     for workload, phase in dict.fromkeys((row.workload, row.phase) for row in rows):
-        root = by_key[workload, phase, "root"]
+        root = by_key.get((workload, phase, "root"))
         cells = [f"{workload} {phase}", _seconds(root)]
         for name in accounts:
-            row = by_key[workload, phase, name]
+            row = by_key.get((workload, phase, name))
             cells += [_seconds(row), _ratios(row, root)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _seconds(row: Row) -> str:
-    if row.wall_s is None or row.cpu_s is None:
+def _seconds(row: Row | None) -> str:
+    if row is None or row.wall_s is None or row.cpu_s is None:
         return "failed"
     return f"{row.wall_s.median:.3f} ({row.cpu_s.median:.3f})"
 
 
-def _ratios(row: Row, root: Row) -> str:
-    if row.wall_s is None or row.cpu_s is None or root.wall_s is None or root.cpu_s is None:
+def _ratios(row: Row | None, root: Row | None) -> str:
+    if not (row and root and row.wall_s and row.cpu_s and root.wall_s and root.cpu_s):
         return ""
     wall, cpu = row.wall_s.median / root.wall_s.median, row.cpu_s.median / root.cpu_s.median
     return f"{wall:.2f}, {cpu:.2f}"

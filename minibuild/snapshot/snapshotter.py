@@ -172,7 +172,7 @@ class Snapshotter(ABC):
         if not self.table.claim_for_removal(snapshot):
             return
         self._there.discard(snapshot)
-        self.unmounts.before_mount((self.layer_dir(snapshot),))  # Its files take room until then.
+        self.unmounts.close((self.layer_dir(snapshot),))  # Its files take room until then.
         try:
             discard(self.store, f"{self.folder}/{snapshot}")
         except FileNotFoundError:

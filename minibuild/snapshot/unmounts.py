@@ -16,6 +16,9 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
+
+from minibuild.linux.channel import close_all
 
 _MOST = 6
 """A message has room for eight descriptors. Inodes that are not dropped take memory, too."""
@@ -44,21 +47,35 @@ class Unmounts:
         with self._lock:
             if not self._waited:
                 self._waited = True
-                os.close(self._locked(fcntl.LOCK_EX))
-            if self._trees:
-                for layer in layers:
-                    tree_fd = self._trees.pop(os.path.normpath(layer), -1)
-                    if tree_fd >= 0:
-                        os.close(tree_fd)
+                with suppress(FileNotFoundError):  # Nothing was handed over yet.
+                    os.close(self._locked(0, fcntl.LOCK_EX))
+        self.close(layers)
+
+    def close(self, layers: Iterable[str]) -> None:
+        """Unmount these trees of this process."""
+        with self._lock:
+            for layer in layers if self._trees else ():
+                tree_fd = self._trees.pop(os.path.normpath(layer), -1)
+                if tree_fd >= 0:
+                    os.close(tree_fd)
 
     def hand_over(self) -> list[int]:
         """All descriptors, to be closed elsewhere: first the lock, which is to be closed last."""
         with self._lock:
+            if not self._trees:
+                return []
+            try:
+                lock_fd = self._locked(os.O_CREAT, fcntl.LOCK_SH)
+            except OSError:  # The disk may be full; then this process waits for the unmounts.
+                lock_fd = -1
             trees = list(self._trees.values())
             self._trees.clear()
-            return [self._locked(fcntl.LOCK_SH), *trees] if trees else []
+        if lock_fd >= 0:
+            return [lock_fd, *trees]
+        close_all(trees)
+        return []
 
-    def _locked(self, how: int) -> int:
-        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _locked(self, flags: int, how: int) -> int:
+        fd = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
         fcntl.flock(fd, how)
         return fd

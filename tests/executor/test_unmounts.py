@@ -54,3 +54,14 @@ def test_few_trees_are_kept(tmp_path: Path) -> None:
     for fd in (*kept, lock):
         os.close(fd)
     assert waiting.wait(10) == 0
+
+
+def test_a_full_disk_does_not_keep_a_tree(tmp_path: Path) -> None:
+    """Without a file for the lock nothing is handed over, and nothing is waited for."""
+    unmounts = Unmounts(str(tmp_path / "missing" / "lock"))
+    unmounts.before_mount(["/layers/1"])
+    fd = os.open(tmp_path, os.O_PATH)
+    unmounts.add("/layers/1", fd)
+    assert unmounts.hand_over() == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
