@@ -126,12 +126,12 @@ def _mounts(state: StageState, item: Run, inputs: _Inputs) -> list[op.ExecMount]
     for spec in item.mounts:
         found = resolve(spec, lambda text: state.word(text, item.head))
         agents = sum(isinstance(other, op.SshMount) for other in made)
-        made.append(_placed(state, item, spec, found, inputs, agents))
+        made.append(_placed(state, spec, found, inputs, agents))
     return made
 
 
 def _placed(
-    state: StageState, item: Run, spec: MountSpec, found: "Resolved", inputs: _Inputs, agents: int
+    state: StageState, spec: MountSpec, found: "Resolved", inputs: _Inputs, agents: int
 ) -> op.ExecMount:
     """A mount with its place and its input. `agents` counts the ssh mounts before it."""
     mount, from_ = found

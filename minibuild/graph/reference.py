@@ -63,8 +63,8 @@ def _is_domain(first: str) -> bool:
     return "." in first or ":" in first or first == "localhost" or first.lower() != first
 
 
-def _invalid(text: str, why: str, hint: str = "") -> DefinitionError:
-    return DefinitionError(f"invalid reference format: {text!r}: {why}", hint=hint)
+def _invalid(text: str, why: str) -> DefinitionError:
+    return DefinitionError(f"invalid reference format: {text!r}: {why}")
 
 
 def _split_name(rest: str) -> tuple[str, str]:
