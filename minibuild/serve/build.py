@@ -183,10 +183,9 @@ def _identity(definition: Any) -> Digest:
 class Build:
     """One build. `asked` is what `Control/Solve` said; `results` are those that the client may ask
     for, by the ids that it was given; `cache_imports` are the caches that the client has named so
-    far; `policies` are about sources; `resources` live as long as the build, and at its end there
-    is what it `made`.
-    `linked` has the provenance of results that others of the client's stand on, by the addresses of
-    these contexts."""
+    far; `policies` are about sources, and `described` has what was said of some; `resources` live
+    as long as the build, and at its end there is what it `made`. `linked` has the provenance of
+    results that others of the client's stand on, by the addresses of these contexts."""
 
     def __init__(self, builder: Builder, asked: Any) -> None:
         self.builder = builder
@@ -194,6 +193,7 @@ class Build:
         self.status = StatusStream(builder.types)
         self.results: dict[str, Prepared] = {}
         self.cache_imports = list(asked.Cache.Imports)
+        self.described: dict[bytes, Any] = {}
         self.policies = policies_of([asked.SourcePolicy] if asked.HasField("SourcePolicy") else ())
         self.resources = ExitStack()
         self.folder = self.resources.enter_context(scratch_folder("minibuild-build-"))

@@ -59,7 +59,15 @@ def _image(build: "Build", ref: str, platform: Platform, mode: str) -> FoundImag
 
 
 def describe_source(build: "Build", asked: Any) -> Any:
-    """The message `ResolveSourceMetaResponse` to a request. Raises `Failure`."""
+    """The message `ResolveSourceMetaResponse` to a request: the same for all of a build, also if
+    the source changes meanwhile. Raises `Failure`."""
+    key = asked.SerializeToString(deterministic=True)
+    if key not in build.described:
+        build.described[key] = _described(build, asked)
+    return build.described[key]
+
+
+def _described(build: "Build", asked: Any) -> Any:
     types = build.builder.types
     message = types["Op"](source=asked.Source, platform=asked.Platform)
     answer = types["ResolveSourceMetaResponse"](Source=asked.Source)

@@ -49,7 +49,7 @@ def policies_of(messages: Iterable[Any]) -> tuple[Policy, ...]:
 def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> Any:
     """The definition with the sources that may be used. Ops that stand on another source are other
     ops. Raises `Failure`."""
-    if not (build.policies or extra or build.asked.SourcePolicySession):
+    if not (build.policies or extra or build.described or build.asked.SourcePolicySession):
         return definition
     from concurrent.futures import ThreadPoolExecutor
 
@@ -61,6 +61,8 @@ def guarded(build: "Build", definition: Any, extra: Sequence[Policy] = ()) -> An
     sources = [message for message in messages if message.HasField("source")]
     with ThreadPoolExecutor(_AT_ONCE) as hands:
         list(hands.map(lambda op: allow(build, op.source, op.platform, extra), sources))
+    for message in sources:
+        _pin(build, message.source)
     for data, message in zip(datas, messages, strict=True):
         before = digest_bytes(data)
         for reference in message.inputs:
@@ -90,6 +92,30 @@ def allow(build: "Build", source: Any, platform: Any, extra: Sequence[Policy] = 
         if not session or _judged(build, session, source, platform):
             return
     raise Failure(f"too many policy requests for {source.identifier}")
+
+
+def _pin(build: "Build", source: Any) -> None:
+    """Make a source the very one that the client was told about: a branch may have moved since, and
+    a judge has seen what it was then."""
+    judged = bool(build.asked.SourcePolicySession)
+    for answer in list(build.described.values()):
+        if _place(answer.Source) != _place(source):
+            continue
+        if answer.HasField("Git"):
+            place, mark, fragment = source.identifier.partition("#")
+            _, colon, subdir = fragment.partition(":")
+            commit = answer.Git.CommitChecksum or answer.Git.Checksum
+            source.identifier = f"{place}{mark or '#'}{commit}{colon}{subdir}"
+        elif answer.HasField("HTTP") and judged and "http.checksum" not in source.attrs:
+            source.attrs["http.checksum"] = answer.HTTP.Checksum
+        elif answer.HasField("Image") and judged and "@" not in source.identifier:
+            source.identifier += f"@{answer.Image.Digest}"
+        return
+
+
+def _place(source: Any) -> tuple[str, str]:
+    """Where a source is, however it is read."""
+    return source.identifier, source.attrs.get("git.fullurl", "")
 
 
 def _set(source: Any, identifier: str, attributes: Mapping[str, str]) -> None:

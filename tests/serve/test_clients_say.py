@@ -1,8 +1,9 @@
 """What a client says beside its definition: policies, exporters in its session, an archive."""
 
 import io
+import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from minibuild.buildkit.rpc import two_way, unary
 from minibuild.digest import digest_bytes
 from tests.conftest import Cli
 from tests.support.buildkit_client import TYPES, Client
+from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 JUDGE = "moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier"
@@ -50,13 +52,19 @@ def client_of(
 
 def local(name: str, caps: tuple[str, ...] = ()) -> bytes:
     """A definition of a folder of the client."""
-    op, made = TYPES["Op"](source={"identifier": f"local://{name}"}), TYPES["Definition"]()
-    data = op.SerializeToString()
+    op = TYPES["Op"](source={"identifier": f"local://{name}"})
+    made = definition_of(op)
+    for cap in caps:
+        made.metadata[digest_bytes(op.SerializeToString())].caps[cap] = True
+    return bytes(made.SerializeToString())
+
+
+def definition_of(op: Any) -> Any:
+    """The definition whose result is an op."""
+    data, made = op.SerializeToString(), TYPES["Definition"]()
     end = TYPES["Op"](inputs=[{"digest": digest_bytes(data)}]).SerializeToString()
     getattr(made, "def").extend([data, end])
-    for cap in caps:
-        made.metadata[digest_bytes(data)].caps[cap] = True
-    return bytes(made.SerializeToString())
+    return made
 
 
 def policy(action: str, identifier: str, to: str = "") -> Any:
@@ -209,3 +217,36 @@ def test_platforms_that_were_not_asked_for(
     warnings = [w.short.decode() for status in client.statuses for w in status.warnings]
     assert len(warnings) == len(expected)
     assert all(text.startswith(start) for text, start in zip(warnings, expected, strict=True))
+
+
+def commit(repository: Path, text: str) -> None:
+    (repository / "f").write_text(text)
+    git = ("git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=b")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", text], check=True)
+
+
+def test_what_a_client_was_told_of_a_source(server: str, context: Path, tmp_path: Path) -> None:
+    """It stays so for the build, also if the branch moves: that commit is built."""
+    repository = tmp_path / "repository"
+    subprocess.run(["git", "init", "-q", "-b", "main", repository], check=True)
+    commit(repository, "first")
+    with serving() as web:
+        url = web.git("/r.git", repository)
+        op = TYPES["Op"](source={"identifier": f"git://{url.removeprefix('http://')}#main"})
+        op.source.attrs["git.fullurl"] = url
+        asked = TYPES["ResolveSourceMetaRequest"](Source=op.source)
+        question = TYPES["GatewaySolveRequest"](Definition=definition_of(op))
+        told: list[str] = []
+
+        def look(call: Callable[..., Any], result: str) -> None:
+            for _ in range(2):
+                answer = call("ResolveSourceMeta", asked, "ResolveSourceMetaResponse")
+                told.append(answer.Git.Checksum)
+                commit(repository, "second" * len(told))
+            solved = call("Solve", question, "GatewaySolveResponse").result.ref.id
+            read = TYPES["ReadFileRequest"](Ref=solved, FilePath="f")
+            told.append(call("ReadFile", read, "ReadFileResponse").Data.decode())
+
+        client_of(server, context).build({}, (), local("context"), look=look)
+    assert told[0] == told[1] and told[2] == "first"
