@@ -41,6 +41,9 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
     epoch, annotations = _epoch(request.build_args), _annotations(request)
     first, tops = Exported(), list[Descriptor | None]()
     for output in request.outputs or (Output("image"),):
+        if output.type == "cacheonly" and solved.attestor is None:
+            tops.append(None)  # Nothing leaves the store: there is nothing to show.
+            continue
         title, dest = _NAMES[output.type], os.fspath(output.dest)
         with task(build.report, title, output.type, dest) as progress:
             target = OutputContext(

@@ -151,16 +151,17 @@ def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:
     return [*({"Type": kind, "Attrs": attrs} for kind, attrs in found), *older]
 
 
-def output_attributes(kind: str, attributes: Attributes) -> dict[str, str]:
-    """Those attributes of an output that mean something here."""
+def output_attributes(kind: str, attributes: Attributes, *, dated: bool = True) -> dict[str, str]:
+    """Those attributes of an output that mean something here. Where the frontend has `dated` the
+    image, an output cannot take that back."""
     known = _OUTPUT_KEYS[kind]
     found = {
         key: value
         for key, value in attributes.items()
         if key in known or (key.startswith("annotation") and kind in ("oci", "docker", "image"))
     }
-    # Clients repeat the build argument, whatever it says. Where it is no time, the build knows it;
-    # but an empty one means that the output has none.
-    if found.get(_EPOCH) and not found[_EPOCH].isdecimal():
+    # Clients repeat the build argument, whatever it says. Where it is no time, the build knows it.
+    # Nothing means that the output has no time of its own.
+    if not found.get(_EPOCH, "").isdecimal() and (dated or found.get(_EPOCH)):
         found.pop(_EPOCH, None)
     return found

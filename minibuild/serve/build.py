@@ -293,7 +293,10 @@ class Build:
             return answer
         for message in platform_warnings(self, result):
             self.status(Warned("", message))
-        outputs = [output_of(self, n, one, metadata) for n, one in enumerate(exporters)]
+        dated = not prepared.request.graphs
+        outputs = [
+            output_of(self, n, one, metadata, dated=dated) for n, one in enumerate(exporters)
+        ]
         with self._solving:
             request = prepared.complete(self)
             request = request._replace(attestations=self._attestations(prepared))

@@ -72,14 +72,16 @@ def _has_none(failure: Failure) -> bool:
     return failure.code == UNAVAILABLE or is_absent(failure)
 
 
-def output_of(build: "Build", number: int, exporter: Any, metadata: Mapping[str, bytes]) -> Output:
-    """An output; what the client says of its result goes before what it says of the output. Raises
-    `Failure`."""
+def output_of(
+    build: "Build", number: int, exporter: Any, metadata: Mapping[str, bytes], *, dated: bool
+) -> Output:
+    """An output; what the client says of its result goes before what it says of the output. A
+    definition of its own is `dated` by no frontend. Raises `Failure`."""
     kind = exporter.Type
     if kind not in _KINDS:
         raise Failure(f"exporter {kind!r} could not be found")
     dest = "" if kind == "image" else os.path.join(build.folder, f"output-{number}")
-    attributes = output_attributes(kind, exporter.Attrs)
+    attributes = output_attributes(kind, exporter.Attrs, dated=dated)
     if kind == "image" and not build.builder.config.keeps_images:
         attributes["store"] = "false"
     name = metadata.get(_NAME, b"").decode()

@@ -81,8 +81,11 @@ def test_outputs_keep_what_is_known() -> None:
     assert output_attributes("local", given) == {}
 
 
-@pytest.mark.parametrize(("given", "kept"), [("7", True), ("", True), ("context", False)])
-def test_the_time_of_an_output(given: str, kept: bool) -> None:
-    """None, if it is empty; what is no time, the build knows."""
-    found = output_attributes("oci", {"source-date-epoch": given})
+@pytest.mark.parametrize(
+    ("given", "dated", "kept"),
+    [("7", True, True), ("", True, False), ("", False, True), ("context", False, False)],
+)
+def test_the_time_of_an_output(given: str, dated: bool, kept: bool) -> None:
+    """What is no time, the build knows. An empty one means none, unless a frontend has set it."""
+    found = output_attributes("oci", {"source-date-epoch": given}, dated=dated)
     assert found == ({"source-date-epoch": given} if kept else {})
