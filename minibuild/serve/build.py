@@ -128,6 +128,8 @@ class Builder:
                 lambda: self._stream(ref) is not None or ref in self._refused, _STATUS_S
             )
             stream = self._stream(ref)
+            if ref in self._refused:
+                return iter(())  # An error here would hide that of the call which began the build.
         if stream is None:
             raise Failure(f"no such job {ref}", NOT_FOUND)
         return stream.messages(active)
