@@ -50,7 +50,8 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
             hint="write type=provenance,mode=min|max or type=sbom",
         )
     more = {key: value for key, value in given.items() if key not in known}
-    if more and not given.get(_GENERATOR):  # An image that scans has settings of its own.
+    scans = kind == "sbom" and given.get(_GENERATOR)
+    if more and not scans:  # An image that scans has settings of its own.
         hint = "the keys are " + ", ".join(sorted(known))
         raise UsageError(f"{what}: unknown field {next(iter(more))!r}", hint=hint)
     enabled = not truth(given.get("disabled", "false"), "disabled")

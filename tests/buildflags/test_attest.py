@@ -29,7 +29,7 @@ BAD: list[tuple[Texts, str]] = [
     (("maybe", "", ()), "invalid value 'maybe' for --provenance"),
     (("mode=all", "", ()), "unknown mode 'all'"),
     (("version=v2", "", ()), "version 'v2' is not written"),
-    (("", "ARG=x", ()), "unknown field 'ARG'"),
+    (("", "ARG=x", ()), "unknown field 'arg'"),
     (("generator=x", "", ()), "unknown field 'generator'"),
     (("", "", ("mode=max",)), "has no type"),
     (("", "", ("type=seal",)), "unknown type 'seal'"),
