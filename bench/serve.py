@@ -50,8 +50,10 @@ class Served(BuildKit):
 
 
 def table(samples: Sequence[tuple[str, Sample]], names: Sequence[str]) -> list[str]:
-    """One line for each workload and phase: medians, least and most, and the ratio."""
+    """One line for each workload and phase: medians, least and most, and the ratio; and what the
+    processors did meanwhile for the client and the builder."""
     head = ["workload", "phase", *(f"{name}, s" for name in names), "ratio", "goal"]
+    head += ["processors, s", "ratio"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for workload, phase in dict.fromkeys((w, s.phase) for w, s in samples):
         found = [s for w, s in samples if (w, s.phase) == (workload, phase)]
@@ -62,6 +64,8 @@ def table(samples: Sequence[tuple[str, Sample]], names: Sequence[str]) -> list[s
         ratio = times[0].median / times[1].median
         cells = [f"{t.median:.3f} ({t.low:.3f}-{t.high:.3f})" for t in times]
         cells += [f"{ratio:.2f}", "met" if ratio <= GOAL else "missed"]
+        work = [spread(s.cost.cpu_s for s in found if s.builder == name).median for name in names]
+        cells += [" / ".join(f"{cpu_s:.2f}" for cpu_s in work), f"{work[0] / work[1]:.2f}"]
         lines.append(f"| {workload} | {phase} | {' | '.join(cells)} |")
     return lines
 
@@ -110,8 +114,9 @@ _PAGE = """# Through `minibuild serve`
 
 Written by `bench/serve.py --write bench/serve.md`. One client, `buildctl`, with the same
 words for both: with `minibuild serve`, and with buildkitd. Seconds are wall time, medians
-(least-most), builders in turns; the goal is a ratio of 0.6. The phases and workloads are those of
-[RESULTS.md](RESULTS.md).
+(least-most), builders in turns; the goal is a ratio of 0.6. Beside them is the processor time of
+the client and the builder together, which other work on the machine disturbs less. The phases and
+workloads are those of [RESULTS.md](RESULTS.md).
 
 """
 
