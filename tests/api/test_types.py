@@ -34,7 +34,7 @@ def test_every_option_is_a_field_of_a_request() -> None:
     """And every field an option, and each is read in some way."""
     options = set(get_type_hints(BuildOptions)) - set(get_type_hints(CallOptions))
     fields = set(BuildRequest._fields)
-    assert options == fields - {"context", "graphs"}
+    assert options == fields - {"context", "graphs", "revisions"}
     assert set(READERS) == fields - {"context"}
 
 
