@@ -126,8 +126,8 @@ def serve_exec(fd: int, packed_setup: str) -> NoReturn:
     pid, _ = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
     if pid == 0:
         _serve_and_exit(fd, setup, dies_with_parent=False)
-    os.close(fd)
-    os.waitpid(pid, 0)
+    close_all((fd, 2))  # The server has copies.
+    _reap(pid)
     os._exit(0)
 
 
@@ -331,6 +331,7 @@ class _Server:
         for process in processes:
             os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED)
             _forget(process)
+        os.dup2(0, 2)  # Who reads what a build says, to its end, does not wait for this process.
         _tell(self._requests, pack(Left()))
         close_all([*held[1:], *held[:1]])
 

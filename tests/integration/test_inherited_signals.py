@@ -107,9 +107,11 @@ def test_children_whose_end_is_not_signalled(builds: Builds, project: Project, w
 def test_a_caller_without_zombies(builds: Builds, project: Project) -> None:
     """A program that ignores SIGCHLD may call the library."""
     program = """\
-        import signal, sys, minibuild
+        import signal, sys, threading, time, minibuild
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         minibuild.build(sys.argv[1])
+        # Beside a thread the step server cannot be a fork of this process.
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
         try:
             minibuild.build(sys.argv[2])
         except minibuild.StepFailed as error:
