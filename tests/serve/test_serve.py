@@ -328,13 +328,13 @@ def test_files_from_the_web(server: Any, tmp_path: Path, context: Path) -> None:
     asked.Source.attrs.update({"http.header.accept": "a/b", "http.authheadersecret": "s"})
 
     def look(call: Any, ref: str) -> None:
-        for header, name in NAMES:
-            web.files["/f"] = b"data", {"Content-Disposition": header}
+        for number, (header, name) in enumerate(NAMES):
+            asked.Source.identifier = web.url(f"/{number}")  # it is asked once in a build
+            web.files[f"/{number}"] = b"data", {"Content-Disposition": header}
             found = call("ResolveSourceMeta", asked, "ResolveSourceMetaResponse").HTTP
             assert found.Filename == name
 
     with serving() as web:
-        asked.Source.identifier = web.url("/f")
         client.build({}, [], look=look)
         assert web.headers[0]["Accept"] == "a/b" and web.headers[0]["Authorization"] == "Bearer x"
         llb = TYPES["Definition"]()
