@@ -329,8 +329,8 @@ def test_files_from_the_web(server: Any, tmp_path: Path, context: Path) -> None:
 
     def look(call: Any, ref: str) -> None:
         for number, (header, name) in enumerate(NAMES):
-            asked.Source.identifier = web.url(f"/{number}")  # it is asked once in a build
-            web.files[f"/{number}"] = b"data", {"Content-Disposition": header}
+            asked.Source.identifier = web.url(f"/{number}/f")  # it is asked once in a build
+            web.files[f"/{number}/f"] = b"data", {"Content-Disposition": header}
             found = call("ResolveSourceMeta", asked, "ResolveSourceMetaResponse").HTTP
             assert found.Filename == name
 
