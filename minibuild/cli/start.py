@@ -17,14 +17,24 @@ _GARBAGE_AFTER = 500_000
 """Objects between two searches for garbage. Loading modules makes many and drops none, so the
 usual 700 would have the collector look through all of them again and again."""
 
+_NO_ROOM = b"""\
+error: there is not enough memory to load the program
+hint: raise the limit: `ulimit -v unlimited`
+"""
+_HOST_ERROR = 3
+"""The exit code of `errors.HostError`, a module that would need memory itself."""
+
 
 def start() -> None:
     """Run the program; what the console script calls."""
     _end_by_interrupt()
     gc.set_threshold(_GARBAGE_AFTER)
     keep = _use_code_cache()
-    from minibuild.cli.main import entry
-
+    try:
+        from minibuild.cli.main import entry
+    except MemoryError:
+        os.write(2, _NO_ROOM)
+        os._exit(_HOST_ERROR)
     entry(at_end=keep)
 
 

@@ -19,15 +19,13 @@ MAX_BYTES = 100 * 1024
 # Says that all is ready, lives as long as its standard input, and takes all with it then. Python,
 # because minibuild's own image has no shell.
 _GUARD = """
-import os, sys
+import os, shutil, sys
 
 os.write(1, b"ready\\n")
 sys.stdin.buffer.read()
 os.kill(int(os.environ["SSH_AGENT_PID"]), 15)
-folder = os.path.dirname(os.environ["SSH_AUTH_SOCK"])
-for name in os.listdir(folder):
-    os.unlink(f"{folder}/{name}")
-os.rmdir(folder)
+# The agent may be removing its socket at the same time.
+shutil.rmtree(os.path.dirname(os.environ["SSH_AUTH_SOCK"]), ignore_errors=True)
 """
 
 

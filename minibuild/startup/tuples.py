@@ -47,9 +47,9 @@ _TEMPLATES = {template.__code__.co_argcount - 1: template.__code__ for template 
     lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v:
         _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v)),
     lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v, w, x,
-        y, z, A, B, C, D, E, F, G, H, J, K, L, M, N, P:
+        y, z, A, B, C, D, E, F, G, H, J, K, L, M, N, P, Q:
         _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, p, q, r, s, t, u, v, w, x,
-            y, z, A, B, C, D, E, F, G, H, J, K, L, M, N, P)),
+            y, z, A, B, C, D, E, F, G, H, J, K, L, M, N, P, Q)),
 )}
 # fmt: on
 """Constructors by their number of fields: as many as types here have. Others are made by typing."""

@@ -28,7 +28,7 @@ LIMITS = {
     "five files": (resource.RLIMIT_NOFILE, 5, "may open 5 files at a time, and needs"),
     "few files": (resource.RLIMIT_NOFILE, 40, "may open 40 files at a time, and needs"),
     "files for one step": (resource.RLIMIT_NOFILE, 66, "ulimit -n"),
-    "no library": (resource.RLIMIT_AS, 20 << 20, "may have memory of 20 MiB, and needs"),
+    "no library": (resource.RLIMIT_AS, 20 << 20, "ulimit -v"),
     "no thread": (resource.RLIMIT_AS, 40 << 20, "may have memory of 40 MiB, and needs"),
     "a few threads": (resource.RLIMIT_AS, 130 << 20, "may have memory of 130 MiB, and needs"),
     "little data": (resource.RLIMIT_DATA, 100 << 20, "may have data of 100 MiB, and needs"),
