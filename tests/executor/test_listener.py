@@ -281,7 +281,7 @@ def test_what_is_killed_leaves_nothing(who: Account) -> None:
     assert found[0].error[0] == "Cancelled"
     assert found[1].exit == StepExit(3)
     assert found[3].out == "5\n" and found[3].left["a"][2:] == (5, 6)
-    assert gone(_listeners_of_steps), _listeners_of_steps()
+    assert gone(_listeners_without_a_step), _listeners_without_a_step()
 
 
 def gone(find: Callable[[], list[int]]) -> bool:
@@ -293,14 +293,17 @@ def gone(find: Callable[[], list[int]]) -> bool:
     return False
 
 
-def _listeners_of_steps() -> list[int]:
-    """The processes that servers of listeners have cloned."""
+def _listeners_without_a_step() -> list[int]:
+    """The processes that servers of listeners have cloned, but for the one of each server that
+    waits for the next step."""
     parents = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
             status = Path(f"/proc/{name}/status").read_text()
             parents[int(name)] = int(status.partition("\nPPid:")[2].split()[0])
-    return [pid for pid, parent in parents.items() if _is_server(parent) and _is_server(pid)]
+    clones = sorted(pid for pid in parents if _is_server(parents[pid]) and _is_server(pid))
+    waiting = {parents[pid]: pid for pid in clones}
+    return [pid for pid in clones if waiting[parents[pid]] != pid]
 
 
 def _is_server(pid: int) -> bool:
