@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
 from minibuild.solver.copiers import Copiers
 from minibuild.solver.copy_server import CopyServer
+from minibuild.solver.shared_copy import share_copy
 from minibuild.store.layout import Store
 from tests.fileop.trees import make
 
@@ -259,9 +261,8 @@ def copiers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Copiers]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="copies are shared with privileges only")
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
-def test_a_job_that_is_shared(
-    copiers: Copiers, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+def test_a_copy_that_is_shared_comes_to_the_same(
+    server: CopyServer, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(share, "_LEAST_FILES", 100)
     many = {f"{n // 40}/{n:03}": f"{n}" for n in range(400)}
@@ -273,18 +274,46 @@ def test_a_job_that_is_shared(
     alone, shared, again = (Target(tmp_path / name) for name in ("alone", "shared", "again"))
     tables = [store.ingest_path() for _ in range(3)]
 
-    def run(target: Target, table: str, *, shared: bool) -> CopyResult:
+    def run(target: Target, table: str, processes: int) -> CopyResult:
         job = CopyJob((COPY,), "tree", watched=True, inventory=table)
-        return copiers.do(job, Places(target.fd, None, {3: source}), content, hooks, shared=shared)
+        shares, places = share.shares_of(COPY, source, processes), Places(target.fd, None, sources)
+        assert len(shares) == processes
+        if processes == 1:
+            return do(job, places, content, hooks)
+        return share_copy(job, shares, places, content, hooks, [server])
 
-    whole = run(alone, tables[0], shared=False)
-    assert run(shared, tables[1], shared=True) == whole
+    sources = {3: source}
+    whole = run(alone, tables[0], 1)
+    assert run(shared, tables[1], 2) == whole
     assert shared.look() == alone.look()
     assert told[-1] == (401, 1090)
     assert sum(os.path.exists(table) for table in tables) == 2
     # A name in the first share of a file that is in the last one: it has to be done alone.
     os.link(tmp_path / "from/9/399", tmp_path / "from/0/000-too")
     with pytest.raises(Unplannable):
-        run(again, tables[2], shared=True)
+        run(again, tables[2], 2)
     assert not os.path.exists(tables[2]) and len(os.listdir(store.path("ingest"))) == 2
+    os.close(source_fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="copies are shared with privileges only")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+@pytest.mark.parametrize("files", [3, 300])
+def test_a_job_of_many_files_is_shared(
+    files: int, copiers: Copiers, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(str(tmp_path / "from"), {f"{n:03}": f"{n}" for n in range(files)})
+    shares: list[int] = []
+
+    def shared_copy(job: CopyJob, into: list[object], *rest: Any) -> CopyResult:
+        shares.append(len(into))
+        return CopyResult()
+
+    monkeypatch.setattr("minibuild.fileop.share._LEAST_FILES", 100)
+    monkeypatch.setattr("minibuild.solver.shared_copy.share_copy", shared_copy)
+    target, source_fd = Target(tmp_path / "to"), os.open(tmp_path / "from", os.O_RDONLY)
+    places = Places(target.fd, None, {3: SourceTree(source_fd, local=True)})
+    copiers.do(CopyJob((COPY,), "tree"), places, ContentStore(store), NO_HOOKS, shared=True)
+    assert shares == ([2] if files == 300 else [])
+    assert len(target.look()) == (0 if shares else files)
     os.close(source_fd)
