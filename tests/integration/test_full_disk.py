@@ -113,7 +113,9 @@ for inodes in 2 8 10 12 13 14 16 18 19 20 21 22 30; do
     mount -o remount,nr_inodes=100000 "$MINIBUILD_ROOT"
     "$1" build -q "$2" > "$3" || exit 92
     [ -z "$(ls -A "$MINIBUILD_ROOT/ingest" "$MINIBUILD_ROOT/owners" | grep -v :)" ] || exit 93
-    umount "$MINIBUILD_ROOT"
+    # The build does not wait until the last of its steps is unmounted.
+    for again in $(seq 100); do umount "$MINIBUILD_ROOT" 2> /dev/null && continue 2; sleep 0.1; done
+    exit 94
 done
 """
 
