@@ -2,7 +2,7 @@
 
 Comes in: a command. Goes out: a `Cost`, from the kernel's own account (wait4(2), getrusage(2)):
 processors count for the command and all its descendants, also those that end after it, and memory
-is that of the largest of them, not their sum. The kernel counts the memory of whoever forked until
+is that of the largest of them, not their sum. The kernel counts the memory of the parent until
 the exec; that is why this program stays small.
 """
 

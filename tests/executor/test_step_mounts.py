@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs("busybox", "overlay", "
 
 
 def test_parents_keep_their_times(who: Account) -> None:
-    """A mount point was made and removed in /etc: nobody can tell."""
+    """A mount point was made and removed in /etc, and leaves no trace."""
     script = "stat -c %Y /etc /run /root 2>/dev/null; ls -A /etc"
     case = Case(sh(script), files=(("run/x", "", 0o644),))
     plain = run(who, [case, Case(sh("chmod 0711 /etc"))])

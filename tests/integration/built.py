@@ -79,7 +79,7 @@ class Built:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git in a repository, as nobody in particular."""
+    """Run git in a repository, with an identity of its own."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",

@@ -226,7 +226,7 @@ CMD ["/scan"]
 
 def test_an_image_scans(builds: Builds, project: Project, tmp_path: Path) -> None:
     """It sees the result and what else is asked for, and what it writes is said of the image; with
-    the layers of the files, where it tells of files."""
+    the layers of the files, if it lists files."""
     builds.cli("build", "-t", "scanner", project({"Dockerfile": SCANNER}))
     files = {
         "Dockerfile": (

@@ -471,7 +471,7 @@ def test_history(cli: Cli, server: Any, tmp_path: Path, context: Path) -> None:
     assert source.type_url.endswith("errdefs.Source+json")
     assert not made.error.message and made.FrontendAttrs["label:a"] == "b"
     assert [exporter.Type for exporter in made.Exporters] == ["local", "oci"]
-    (said,) = made.Result.Attestations  # though nobody asked for it
+    (said,) = made.Result.Attestations  # though it was not asked for
     assert said.annotations["in-toto.io/predicate-type"] == "https://slsa.dev/provenance/v1"
     provenance = json.loads(read(client, said.digest))
     request = provenance["buildDefinition"]["externalParameters"]["request"]
