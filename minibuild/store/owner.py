@@ -7,11 +7,8 @@ would not do: they are used again, and they mean other things in another pid nam
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-
-_OLD_S = 3600.0
 
 
 class StoreOwner:
@@ -19,12 +16,7 @@ class StoreOwner:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.name = f"{os.getpid()}-{os.urandom(4).hex()}"
-        # Created locked: under a temporary name that no process looks at until the lock is held.
-        hidden = os.path.join(folder, "." + self.name)
-        self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        os.rename(hidden, os.path.join(folder, self.name))
+        self.name, self._fd = _claim(folder)
 
     def release(self) -> None:
         """Give the claim up; call it when everything marked with it is committed or removed."""
@@ -32,6 +24,21 @@ class StoreOwner:
             os.unlink(os.path.join(self.folder, self.name))
             os.close(self._fd)
             self._fd = -1
+
+
+def _claim(folder: str) -> tuple[str, int]:
+    """A file with a new name, and the descriptor that holds its lock.
+
+    Another process can sweep between the making of the file and its lock, and take it for one
+    of the dead. Then either the lock is taken, or the file is gone: the next name is tried.
+    """
+    while True:
+        name = f"{os.getpid()}-{os.urandom(4).hex()}"
+        path = os.path.join(folder, name)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if _locked(fd) and os.fstat(fd).st_nlink:
+            return name, fd
+        os.close(fd)
 
 
 @contextmanager
@@ -43,33 +50,25 @@ def abandoned(folder: str) -> Iterator[list[str]]:
     dead: list[tuple[str, int]] = []
     try:
         for name in os.listdir(folder):
-            if name.startswith("."):
-                _remove_if_old(os.path.join(folder, name))
-                continue
-            try:
+            with suppress(FileNotFoundError):
                 fd = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-            else:
-                dead.append((name, fd))
+                if _locked(fd):
+                    dead.append((name, fd))
+                else:
+                    os.close(fd)
         yield [name for name, _ in dead]
         for name, _ in dead:
-            try:
+            with suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, name))
-            except FileNotFoundError:
-                pass
     finally:
         for _, fd in dead:
             os.close(fd)
 
 
-def _remove_if_old(path: str) -> None:
-    """Remove a claim that was never finished: its process was killed in the moment between its
-    two names, for nothing takes an hour there."""
-    with suppress(FileNotFoundError):
-        if time.time() - os.stat(path).st_mtime > _OLD_S:
-            os.unlink(path)
+def _locked(fd: int) -> bool:
+    """Take the lock of a claim, unless another process has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,8 +1,10 @@
-"""Claims of processes: those of the dead are found, those in the making are left alone."""
+"""Claims of processes: those of the dead are found, and a claim in the making is never lost."""
 
+import fcntl
 import os
-import time
 from pathlib import Path
+
+import pytest
 
 from minibuild.store.owner import StoreOwner, abandoned
 
@@ -18,12 +20,29 @@ def test_claims_of_the_dead(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_claims_in_the_making(tmp_path: Path) -> None:
-    """A process was killed before its claim got its name; or it is just being made."""
-    old = tmp_path / ".1-old"
-    for path in (old, tmp_path / ".2-new"):
-        path.touch()
-    os.utime(old, (time.time() - 7200, time.time() - 7200))
+@pytest.mark.parametrize("ended", [False, True], ids=["sweep goes on", "sweep has ended"])
+def test_swept_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """Another process sweeps after the file is made, and before its lock is taken."""
+    flock = fcntl.flock
+    swept: list[str] = []
+    sweeps: list[object] = []
+
+    def sweep_first(fd: int, how: int) -> None:
+        if not swept:
+            monkeypatch.setattr(fcntl, "flock", flock)
+            sweep = abandoned(str(tmp_path))
+            swept.extend(sweep.__enter__())
+            if ended:
+                sweep.__exit__(None, None, None)
+            else:
+                sweeps.append(sweep)
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    owner = StoreOwner(str(tmp_path))
+    assert len(swept) == 1 and owner.name not in swept
     with abandoned(str(tmp_path)) as dead:
-        assert dead == []
-    assert os.listdir(tmp_path) == [".2-new"]
+        assert dead == [], "the second claim is locked; the first is of the sweep, or gone"
+    assert (set(os.listdir(tmp_path)) == {owner.name}) is ended
