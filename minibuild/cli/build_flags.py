@@ -36,38 +36,29 @@ def parser(
 ) -> Parser:
     """The parser of `minibuild build`, or of a command that takes the same flags."""
     made = kind(prog, description=description, epilog=epilog, usage=usage)
-    add = made.add_argument
-    many = made.repeated
-    add("path", nargs="?", default=".", metavar="PATH", help="the build context (default: .)")
-    add("-f", "--file", default="", metavar="FILE", help="Dockerfile (default: PATH/Dockerfile)")
-    many("-t", "--tag", dest="tags", metavar="NAME", help="name of the image")
-    add("--target", default="", metavar="STAGE", help="stage to build (default: the last)")
-    many("--build-arg", metavar="K[=V]", help="value of an ARG; K alone: from environment")
-    many(
-        "--build-context",
-        metavar="NAME=VALUE",
-        help="DIR, URL, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
+    made.word("[PATH]", "the build context (default: .)", default=".")
+    made.value("-f --file FILE", "Dockerfile (default: PATH/Dockerfile)")
+    made.values("-t --tag NAME", "name of the image", dest="tags")
+    made.value("--target STAGE", "stage to build (default: the last)")
+    made.values("--build-arg K[=V]", "value of an ARG; K alone: from environment")
+    made.values(
+        "--build-context NAME=VALUE",
+        "DIR, URL, oci-layout://DIR:TAG, docker-image://REF: what FROM and --from=NAME mean",
     )
-    many("--label", metavar="K=V", help="label of the image")
-    many(
-        "--annotation",
-        dest="annotations",
-        metavar="[TYPE:]K=V",
-        help="annotation of the image's documents",
+    made.values("--label K=V", "label of the image")
+    made.values(
+        "--annotation [TYPE:]K=V", "annotation of the image's documents", dest="annotations"
     )
-    made.switch("--no-cache", help="run every step again")
-    many("--no-cache-filter", metavar="STAGE,...", help="run the steps of stages again")
-    many(
-        "-o",
-        "--output",
-        metavar="DEST",
-        help="DIR, - (a tar), or type=image|registry|oci|docker|local|tar|cacheonly,dest=PATH,...",
+    made.switch("--no-cache", "run every step again")
+    made.values("--no-cache-filter STAGE,...", "run the steps of stages again")
+    made.values(
+        "-o --output DEST",
+        "DIR, - (a tar), or type=image|registry|oci|docker|local|tar|cacheonly,dest=PATH,...",
     )
-    made.switch("--squash", help="one layer for all that is above the base")
-    made.switch("--push", help="push the image to its registry, as -o type=registry")
+    made.switch("--squash", "one layer for all that is above the base")
+    made.switch("--push", "push the image to its registry, as -o type=registry")
     said = "hand the image to a container engine of this machine"
-    kinds = "[=docker|podman|nerdctl|ctr]"
-    made.add_optional_value("--load", "true", default="false", metavar=kinds, help=said)
+    made.optional_value("--load [=docker|podman|nerdctl|ctr]", "true", said, default="false")
     # Habits of people who use docker: these ask for what is done anyway.
     for habit, reason in _HABITS.items():
         made.habit(habit, reason)
@@ -80,103 +71,69 @@ def with_insight() -> Parser:
     """The parser of `minibuild build`, with the flags that only it takes: about the build itself,
     and not about what is built."""
     made = parser()
-    made.switch("--plan", help="show what would run, and why, and run nothing (--call=plan)")
-    made.add_argument(
-        "--if", dest="changed", action="append", default=[], metavar="FILE",
-        help="--plan as if this file of the context had changed",
-    )  # fmt: skip
-    made.switch("--links", help="--plan, and for which COPY --link would do the same, and spare")
-    made.switch("--step", help="stop before each step; ? lists the commands. A pipe is a script")
+    made.switch("--plan", "show what would run, and why, and run nothing (--call=plan)")
+    made.values("--if FILE", "--plan as if this file of the context had changed", dest="changed")
+    made.switch("--links", "--plan, and for which COPY --link would do the same, and spare")
+    made.switch("--step", "stop before each step; ? lists the commands. A pipe is a script")
     said = "of --plan and --step: text or json"
-    made.add_argument("--format", default="", metavar="KIND", help=said)
-    made.add_argument(
-        "--report", dest="report_file", default="", metavar="FILE",
-        help="write a page about the build to FILE",
-    )  # fmt: skip
+    made.value("--format KIND", said)
+    made.value("--report FILE", "write a page about the build to FILE", dest="report_file")
     return made
 
 
 def _add_results(made: Parser) -> None:
     """Flags about what is printed and written, and what is looked up."""
-    add, many = made.add_argument, made.repeated
-    add("--progress", choices=MODES, metavar="KIND", help="|".join(MODES))
-    made.switch("-q", "--quiet", help="print nothing but the image id")
-    add("--iidfile", default="", metavar="FILE", help="write the image id to FILE")
-    add("--metadata-file", default="", metavar="FILE", help="write what was built to FILE, as JSON")
-    made.add_optional_value(
-        "--pull",
-        "always",
-        default="missing",
-        metavar="[=always|missing|never]",
-        help="whether to look for newer base images in registries",
-    )
+    made.value("--progress KIND", "|".join(MODES), choices=MODES, default=None)
+    made.switch("-q --quiet", "print nothing but the image id")
+    made.value("--iidfile FILE", "write the image id to FILE")
+    made.value("--metadata-file FILE", "write what was built to FILE, as JSON")
+    said = "whether to look for newer base images in registries"
+    made.optional_value("--pull [=always|missing|never]", "always", said, default="missing")
     add_registry_flags(made)
-    many("--platform", metavar="OS/ARCH,...", help="platforms to build for")
-    add(
-        "--call",
-        default="",
-        metavar="METHOD",
-        help="check, outline, targets, graph or plan, with ,format=json: do not build",
+    made.values("--platform OS/ARCH,...", "platforms to build for")
+    made.value(
+        "--call METHOD", "check, outline, targets, graph or plan, with ,format=json: do not build"
     )
-    made.switch("--check", help="short for --call=check")
+    made.switch("--check", "short for --call=check")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR"
-    many("--cache-from", metavar=form % "src", help="caches of other machines to look into")
+    made.values(f"--cache-from {form % 'src'}", "caches of other machines to look into")
     form = form % "dest" + "|type=inline[,mode=max]"
-    many("--cache-to", metavar=form, help="where to keep results of steps for other machines")
-    said = {"default": "", "metavar": "[=true|false|mode=min|max]"}
-    made.add_optional_value("--provenance", "true", **said, help="say how the images were made")
-    said["metavar"] = "[=true|false]"
-    made.add_optional_value("--sbom", "true", **said, help="say which packages are in the images")
-    many("--attest", metavar="type=provenance|sbom,...", help="the long form of these two")
+    made.values(f"--cache-to {form}", "where to keep results of steps for other machines")
+    said = "say how the images were made"
+    made.optional_value("--provenance [=true|false|mode=min|max]", "true", said)
+    said = "say which packages are in the images"
+    made.optional_value("--sbom [=true|false]", "true", said)
+    made.values("--attest type=provenance|sbom,...", "the long form of these two")
     form = "REF|type=registry,ref=REF|type=local,%s=DIR[,id=ID]"
-    many("--cache-mount-from", metavar=form % "src", help="where cache mounts that are empty start")
-    many("--cache-mount-to", metavar=form % "dest", help="where cache mounts are kept for others")
+    made.values(f"--cache-mount-from {form % 'src'}", "where cache mounts that are empty start")
+    made.values(f"--cache-mount-to {form % 'dest'}", "where cache mounts are kept for others")
 
 
 def _add_steps(made: Parser) -> None:
     """Flags about the processes of RUN."""
-    add, many = made.add_argument, made.repeated
-    add(
-        "--network",
-        default="default",
-        choices=("default", "none", "host"),
-        metavar="MODE",
-        help="network of RUN: default, none or host",
+    modes = ("default", "none", "host")
+    made.choice("--network MODE", modes, "network of RUN: default, none or host")
+    made.choice(
+        "--isolation KIND",
+        ("auto", "namespaces", "own-root"),
+        "what RUN has around it: auto, namespaces or own-root (docs/ci.md)",
     )
-    add(
-        "--isolation",
-        default="auto",
-        choices=("auto", "namespaces", "own-root"),
-        metavar="KIND",
-        help="what RUN has around it: auto, namespaces or own-root (docs/ci.md)",
-    )
-    many("--add-host", dest="add_hosts", metavar="HOST:IP", help="line for /etc/hosts of RUN")
-    add("--shm-size", default="", metavar="SIZE", help="size of /dev/shm of RUN, such as 64m")
+    made.values("--add-host HOST:IP", "line for /etc/hosts of RUN", dest="add_hosts")
+    made.value("--shm-size SIZE", "size of /dev/shm of RUN, such as 64m")
     add_limits(made)
-    many(
-        "--ulimit",
-        dest="ulimits",
-        metavar="NAME=SOFT[:HARD]",
-        help="limit of RUN, such as nofile=1024",
+    made.values("--ulimit NAME=SOFT[:HARD]", "limit of RUN, such as nofile=1024", dest="ulimits")
+    made.values("--secret id=ID,src=FILE|env=NAME", "secret for RUN --mount", dest="secrets")
+    made.values("--ssh ID[=SOCKET|KEY,...]", "ssh agent, or keys, for RUN --mount")
+    made.values("--allow ENTITLEMENT", "network.host, security.insecure")
+    made.choice(
+        "--on-error ACTION",
+        ("exit", "keep", "shell"),
+        "when a RUN fails: exit, keep its files for `run --failed`, or open a shell in them",
     )
-    many(
-        "--secret", dest="secrets", metavar="id=ID,src=FILE|env=NAME", help="secret for RUN --mount"
-    )
-    many("--ssh", metavar="ID[=SOCKET|KEY,...]", help="ssh agent, or keys, for RUN --mount")
-    many("--allow", metavar="ENTITLEMENT", help="network.host, security.insecure")
-    add(
-        "--on-error",
-        default="exit",
-        choices=("exit", "keep", "shell"),
-        metavar="ACTION",
-        help="when a RUN fails: exit, keep its files for `run --failed`, or open a shell in them",
-    )
-    add("--builder", metavar="ADDRESS", help="have a BuildKit elsewhere build: unix://PATH")
-    made.switch("--no-record", help="keep nothing for `why` and `builds`")
-    add("--jobs", type=int, default=0, metavar="N", help="steps at the same time")
-    add(
-        "--lab", default="", metavar="DEFECT", help="bring an old defect back, to see it: see `lab`"
-    )
+    made.value("--builder ADDRESS", "have a BuildKit elsewhere build: unix://PATH", default=None)
+    made.switch("--no-record", "keep nothing for `why` and `builds`")
+    made.value("--jobs N", "steps at the same time", type=int, default=0)
+    made.value("--lab DEFECT", "bring an old defect back, to see it: see `lab`")
 
 
 # Flags that are short for --resource KEY=VALUE, and what the help says of them; as with buildx,
@@ -195,11 +152,10 @@ _LIMITS = {
 def add_limits(made: Parser) -> None:
     """Flags that limit what the process of a step uses."""
     for key, (short, said) in _LIMITS.items():
-        names = (short, f"--{key}") if short else (f"--{key}",)
-        made.add_argument(*names, default="", metavar="VALUE", help=said or argparse.SUPPRESS)
-    made.add_argument("--cpus", default="", metavar="N", help="CPUs of each RUN, such as 1.5")
+        made.value(f"{short} --{key} VALUE".strip(), said or argparse.SUPPRESS)
+    made.value("--cpus N", "CPUs of each RUN, such as 1.5")
     said = f"limit of each RUN; keys: {', '.join(_LIMITS)}"
-    made.repeated("--resource", metavar="KEY=VALUE", help=said)
+    made.values("--resource KEY=VALUE", said)
 
 
 def limits(options: argparse.Namespace) -> list[str]:

@@ -25,13 +25,12 @@ def parser() -> Parser:
         epilog="Of the settings it uses registries, entitlements and labels: see docs/buildkit.md.",
     )
     add_addresses(made)
-    made.add_argument("--config", default="", metavar="FILE", help=f"settings; else {_CONFIG}")
-    made.repeated(
-        "--allow-insecure-entitlement",
-        metavar="NAME",
-        help="what builds may ask for: network.host, security.insecure",
+    made.value("--config FILE", f"settings; else {_CONFIG}")
+    made.values(
+        "--allow-insecure-entitlement NAME",
+        "what builds may ask for: network.host, security.insecure",
     )
-    made.repeated("--oci-worker-labels", metavar="KEY=VALUE", help="labels of the worker")
+    made.values("--oci-worker-labels KEY=VALUE", "labels of the worker")
     made.add_argument("--oci-worker", choices=("true",), help="the one worker is always there")
     made.add_argument("--containerd-worker", choices=("false",), help="there is no other")
     made.add_argument("--oci-worker-gc", choices=("false",), help="`minibuild prune` removes")

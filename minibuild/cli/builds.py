@@ -34,7 +34,7 @@ def _records(session: Session) -> "Records":
 def _made(name: str, description: str, *, format: bool = True) -> Parser:
     made = Parser(f"minibuild builds {name}", description=description, epilog=f"BUILD is {_WORD}.")
     if format:
-        made.add_format()
+        made.format()
     return made
 
 
@@ -43,7 +43,7 @@ def _made(name: str, description: str, *, format: bool = True) -> Parser:
 
 def _ls_parser() -> Parser:
     made = _made("ls", "List the builds of which there is a record, newest first.")
-    made.switch("--here", help="only builds of what was built last in this folder")
+    made.switch("--here", "only builds of what was built last in this folder")
     return made
 
 
@@ -109,14 +109,8 @@ def _about(build: "BuildRecord") -> dict[str, Any]:
 
 def _show_parser() -> Parser:
     made = _made("show", "Show one build: its steps, times, outcomes and images.")
-    made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
-    made.add_argument(
-        "-o",
-        "--output",
-        default="",
-        metavar="FILE",
-        help="write a page about it to FILE, or to - for stdout",
-    )
+    made.word("[BUILD]", "which (default: ^0)", default="^0")
+    made.value("-o --output FILE", "write a page about it to FILE, or to - for stdout")
     return made
 
 
@@ -170,13 +164,9 @@ def _shown(build: "BuildRecord") -> Iterator[str]:
 
 def _logs_parser() -> Parser:
     made = _made("logs", "Show the log of a build again, as --progress=plain did.", format=False)
-    made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
-    made.add_argument(
-        "step", nargs="?", default="", metavar="STEP", help="a line, or words of a step"
-    )
-    made.add_argument(
-        "--format", choices=("text", "json"), default="text", help="text, or json as rawjson has it"
-    )
+    made.word("[BUILD]", "which (default: ^0)", default="^0")
+    made.word("[STEP]", "a line, or words of a step")
+    made.format("text, or json as rawjson has it")
     return made
 
 
@@ -208,8 +198,8 @@ def _logs(options: argparse.Namespace, session: Session) -> None:
 
 def _diff_parser() -> Parser:
     made = _made("diff", "Compare two builds: steps, causes, images.")
-    made.add_argument("old", nargs="?", default="^1", metavar="BUILD", help="old (default: ^1)")
-    made.add_argument("new", nargs="?", default="^0", metavar="BUILD", help="new (default: ^0)")
+    made.word("[BUILD]", "old (default: ^1)", dest="old", default="^1")
+    made.word("[BUILD]", "new (default: ^0)", dest="new", default="^0")
     return made
 
 
@@ -248,8 +238,8 @@ def _diff(options: argparse.Namespace, session: Session) -> None:
 
 def _export_parser() -> Parser:
     made = _made("export", "Write a record with all that explains it, as JSON.", format=False)
-    made.add_argument("build", nargs="?", default="^0", metavar="BUILD", help="which (default: ^0)")
-    made.add_argument("-o", "--output", default="-", metavar="FILE", help="where to (default: -)")
+    made.word("[BUILD]", "which (default: ^0)", default="^0")
+    made.value("-o --output FILE", "where to (default: -)", default="-")
     return made
 
 

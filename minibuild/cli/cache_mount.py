@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from minibuild.buildflags.places import cache_mount_place
 from minibuild.cli.command import Command, Session
-from minibuild.cli.parser import Parser, add_progress
+from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago
@@ -63,8 +63,8 @@ def _known(worker: "Worker") -> list[str]:
 
 def _ls_parser() -> Parser:
     made = Parser("minibuild cache-mount ls", description="List the cache mounts of the store.")
-    made.switch("-q", "--quiet", help="ids only")
-    made.add_format()
+    made.switch("-q --quiet", "ids only")
+    made.format()
     return made
 
 
@@ -91,9 +91,9 @@ def _show_parser() -> Parser:
         "minibuild cache-mount show",
         description="Show what is in a cache mount, the largest parts first.",
     )
-    made.add_argument("id", metavar="ID", help="as `ls` shows it")
-    made.add_argument("--depth", type=int, default=1, metavar="N", help="how far down (default: 1)")
-    made.add_format()
+    made.word("ID", "as `ls` shows it")
+    made.value("--depth N", "how far down (default: 1)", type=int, default=1)
+    made.format()
     return made
 
 
@@ -123,7 +123,7 @@ def _show(options: argparse.Namespace, session: Session) -> None:
 
 def _rm_parser() -> Parser:
     made = Parser("minibuild cache-mount rm", description="Remove cache mounts from the store.")
-    made.add_argument("id", nargs="+", metavar="ID", help="as `ls` shows it")
+    made.word("ID...", "as `ls` shows it")
     return made
 
 
@@ -146,9 +146,9 @@ def _export_parser() -> Parser:
         "minibuild cache-mount export",
         description="Write cache mounts of the store to a registry or a folder.",
     )
-    made.add_argument("place", metavar="PLACE", help="REF, type=local,dest=DIR: see the manual")
-    made.add_argument("id", nargs="*", metavar="ID", help="which (default: all of the store)")
-    add_progress(made, "show no progress")
+    made.word("PLACE", "REF, type=local,dest=DIR: see the manual")
+    made.word("[ID...]", "which (default: all of the store)")
+    made.progress("show no progress")
     add_registry_flags(made)
     return made
 
@@ -171,9 +171,9 @@ def _import_parser() -> Parser:
         description="Put cache mounts from a registry or a folder into the store. Mounts that "
         "have something in them are left alone, unless PLACE says force=true.",
     )
-    made.add_argument("place", metavar="PLACE", help="REF, type=local,src=DIR: see the manual")
-    made.add_argument("id", nargs="*", metavar="ID", help="which (default: all that are there)")
-    add_progress(made, "show no progress")
+    made.word("PLACE", "REF, type=local,src=DIR: see the manual")
+    made.word("[ID...]", "which (default: all that are there)")
+    made.progress("show no progress")
     add_registry_flags(made)
     return made
 

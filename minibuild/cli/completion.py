@@ -23,7 +23,7 @@ def parser() -> Parser:
         "zsh:  source <(minibuild completion zsh)\n"
         "fish: minibuild completion fish | source",
     )
-    made.add_argument("shell", choices=_SHELLS, metavar="SHELL", help=", ".join(_SHELLS))
+    made.word("SHELL", ", ".join(_SHELLS), choices=_SHELLS)
     return made
 
 

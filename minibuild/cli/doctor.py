@@ -30,7 +30,7 @@ def _parser() -> Parser:
         description="Check what this machine can do, and say how to mend what it cannot. "
         "The exit code is 3 if builds cannot work, or only those without a RUN.",
     )
-    made.add_format()
+    made.format()
     return made
 
 

@@ -27,8 +27,8 @@ def _parser() -> Parser:
     made = Parser(
         "minibuild du", description="Show what the store holds and how much room it takes."
     )
-    made.switch("--verbose", help="show all records of the cache, not just the largest")
-    made.add_format()
+    made.switch("--verbose", "show all records of the cache, not just the largest")
+    made.format()
     return made
 
 

@@ -23,12 +23,12 @@ from minibuild.progress.quantity import bytes_text
 def _ls_parser() -> Parser:
     made = Parser("minibuild image ls", description="List the images in the store.")
     made.add_argument("name", nargs="?", default="", help="only images of this name")
-    made.switch("-q", "--quiet", help="print names only")
-    made.switch("--digests", help="print whole digests")
+    made.switch("-q --quiet", "print names only")
+    made.switch("--digests", "print whole digests")
     # Docker's habits: they ask for what is done anyway.
     for habit in ("-a", "--all"):
         made.habit(habit)
-    made.add_format()
+    made.format()
     return made
 
 
@@ -73,8 +73,8 @@ def _listed(image: StoredImage, found: list[Version]) -> dict[str, Any]:
 
 def _inspect_parser() -> Parser:
     made = Parser("minibuild image inspect", description="Show manifest and config of images.")
-    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
-    made.add_format()
+    made.word("IMAGE...", "name, digest or id")
+    made.format()
     return made
 
 
@@ -165,8 +165,8 @@ def _layer_lines(image: dict[str, Any]) -> list[str]:
 
 def _tag_parser() -> Parser:
     made = Parser("minibuild image tag", description="Give an image one more name.")
-    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
-    made.add_argument("name", nargs="+", metavar="NAME", help="the new name")
+    made.word("IMAGE", "name, digest or id")
+    made.word("NAME...", "the new name")
     return made
 
 
@@ -183,8 +183,8 @@ def _rm_parser() -> Parser:
         "minibuild image rm",
         description="Remove names of images. What no name and no cache needs goes with `prune`.",
     )
-    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
-    made.switch("-f", "--force", help="say nothing about images that are not there")
+    made.word("IMAGE...", "name, digest or id")
+    made.switch("-f --force", "say nothing about images that are not there")
     made.habit("--no-prune", "what no name needs goes with `minibuild prune`")
     return made
 

@@ -28,7 +28,7 @@ def _parser() -> Parser:
         "minibuild image attestations",
         description="Show what a build said of its image: see `build --provenance` and `--sbom`.",
     )
-    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
+    made.word("IMAGE", "name, digest or id")
     made.add_argument("--type", choices=tuple(_TYPES), help="print the statements of this type")
     return made
 

@@ -28,19 +28,18 @@ def _parser() -> Parser:
         remote=True,
         epilog="An empty VALUE takes a setting out. A new entrypoint takes the old command away.",
     )
-    many, add = made.repeated, made.add_argument
-    many("-e", "--env", metavar="K=V", help="a variable")
-    many("--unset-env", metavar="K", help="no such variable")
-    many("--label", metavar="K=V", help="a label")
-    many("--unset-label", metavar="K", help="no such label")
-    many("--annotation", metavar="K=V", help="an annotation of the manifest")
-    add("-u", "--user", metavar="VALUE", help="who runs it: USER[:GROUP]")
-    add("-w", "--workdir", metavar="VALUE", help="where it runs")
-    add("--entrypoint", metavar="VALUE", help='a program, or a JSON list: ["/app", "--serve"]')
-    add("--cmd", metavar="VALUE", help="a word, or a JSON list")
-    add("--stop-signal", metavar="VALUE", help="such as SIGINT")
-    many("--expose", metavar="PORT[/tcp|udp]", help="a port that it listens on")
-    many("--volume", metavar="PATH", help="a directory that is to be a volume")
+    made.values("-e --env K=V", "a variable")
+    made.values("--unset-env K", "no such variable")
+    made.values("--label K=V", "a label")
+    made.values("--unset-label K", "no such label")
+    made.values("--annotation K=V", "an annotation of the manifest")
+    made.value("-u --user VALUE", "who runs it: USER[:GROUP]", default=None)
+    made.value("-w --workdir VALUE", "where it runs", default=None)
+    made.value("--entrypoint VALUE", 'a program, or a JSON list: ["/app", "--serve"]', default=None)
+    made.value("--cmd VALUE", "a word, or a JSON list", default=None)
+    made.value("--stop-signal VALUE", "such as SIGINT", default=None)
+    made.values("--expose PORT[/tcp|udp]", "a port that it listens on")
+    made.values("--volume PATH", "a directory that is to be a volume")
     return made
 
 

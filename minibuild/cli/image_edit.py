@@ -85,8 +85,8 @@ def image_access(
 
 def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
     made = Parser(f"minibuild image {name}", description=description, epilog=epilog)
-    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
-    made.add_argument("name", metavar="NAME", help="name of the new image")
+    made.word("IMAGE", "name, digest or id")
+    made.word("NAME", "name of the new image")
     add_edit_flags(made, remote=remote)
     return made
 
@@ -94,10 +94,10 @@ def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") 
 def add_edit_flags(made: Parser, *, remote: bool) -> None:
     """The flags of all that make an image of others; `remote`: also from registry to registry."""
     if remote:
-        made.switch("--push", help="all names are of registries: read there, and push there")
-        made.switch("--insecure", help="short for --tls-verify=false")
+        made.switch("--push", "all names are of registries: read there, and push there")
+        made.switch("--insecure", "short for --tls-verify=false")
         add_registry_flags(made)
-    made.switch("-q", "--quiet", help="print the digest only")
+    made.switch("-q --quiet", "print the digest only")
 
 
 def edited(
@@ -125,7 +125,7 @@ def _append_parser() -> Parser:
     made = edit_parser(
         "append", "Put tars on top of an image, each as a layer of its own.", remote=True
     )
-    made.repeated("-f", "--file", metavar="TAR", help="a tar, plain or compressed; - for stdin")
+    made.values("-f --file TAR", "a tar, plain or compressed; - for stdin")
     made.add_argument("-m", "--message", default="", help="comment in the history")
     return made
 
@@ -159,14 +159,10 @@ def _rebase_parser() -> Parser:
         epilog="The layers are taken as they are: a RUN that looked at the old base is not run "
         "again.",
     )
-    made.add_argument(
-        "--from",
-        dest="base",
-        default="",
-        metavar="OLD",
-        help="the base it was made on (default: what its annotations say)",
+    made.value(
+        "--from OLD", "the base it was made on (default: what its annotations say)", dest="base"
     )
-    made.add_argument("--onto", required=True, metavar="NEW", help="the base it is to have")
+    made.value("--onto NEW", "the base it is to have", required=True, default=None)
     return made
 
 
@@ -221,16 +217,8 @@ def _flatten(options: argparse.Namespace, session: Session) -> int:
 
 def _squash_parser() -> Parser:
     made = edit_parser("squash", "Make one layer of those above the base.", remote=False)
-    made.add_argument(
-        "--from", dest="base", default="", metavar="BASE", help="the image it was made on"
-    )
-    made.add_argument(
-        "--keep",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="instead: how many layers stay as they are",
-    )
+    made.value("--from BASE", "the image it was made on", dest="base")
+    made.value("--keep N", "instead: how many layers stay as they are", type=int, default=-1)
     return made
 
 

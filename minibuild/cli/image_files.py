@@ -28,8 +28,8 @@ _CHUNK_BYTES = 1 << 20
 
 def _save_parser() -> Parser:
     made = Parser("minibuild image save", description="Write images to an archive or a layout.")
-    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest or id")
-    made.add_argument("-o", "--output", default="-", metavar="PATH", help="file (default: stdout)")
+    made.word("IMAGE...", "name, digest or id")
+    made.value("-o --output PATH", "file (default: stdout)", default="-")
     made.add_argument(
         "--format",
         choices=("oci", "docker", "dir"),
@@ -62,12 +62,10 @@ def _save(options: argparse.Namespace, session: Session) -> int:
 
 def _load_parser() -> Parser:
     made = Parser("minibuild image load", description="Read images from an archive or OCI layout.")
-    made.add_argument(
-        "path", nargs="?", default="", metavar="PATH", help="archive, directory, or - for stdin"
-    )
-    made.add_argument("-i", "--input", default="", metavar="PATH", help="the same, as for docker")
-    made.repeated("-t", "--tag", metavar="NAME", help="name to give, if it holds one image")
-    made.switch("-q", "--quiet", help="print nothing")
+    made.word("[PATH]", "archive, directory, or - for stdin")
+    made.value("-i --input PATH", "the same, as for docker")
+    made.values("-t --tag NAME", "name to give, if it holds one image")
+    made.switch("-q --quiet", "print nothing")
     return made
 
 

@@ -35,11 +35,11 @@ from minibuild.progress.quantity import bytes_text
 
 def _parser() -> Parser:
     made = Parser("minibuild image import", description="Make an image of one layer from a tar.")
-    made.add_argument("source", metavar="TAR", help="a tar, plain or compressed; - for stdin")
-    made.add_argument("name", metavar="NAME", help="name of the image")
+    made.word("TAR", "a tar, plain or compressed; - for stdin", dest="source")
+    made.word("NAME", "name of the image")
     made.add_argument("-m", "--message", default="", help="comment in the history")
-    made.add_argument("--platform", default="", metavar="OS/ARCH", help="default: this machine's")
-    made.switch("-q", "--quiet", help="print only the image id")
+    made.platform("default: this machine's")
+    made.switch("-q --quiet", "print only the image id")
     return made
 
 

@@ -20,9 +20,9 @@ def _parser() -> Parser:
         description="Make an index of images for several platforms that were built apart. Of two "
         "for the same platform the later one counts.",
     )
-    made.add_argument("name", metavar="NAME", help="name of the index")
-    made.add_argument("image", nargs="+", metavar="IMAGE", help="an image, or an index to extend")
-    made.repeated("--annotation", metavar="K=V", help="annotation of the index")
+    made.word("NAME", "name of the index")
+    made.word("IMAGE...", "an image, or an index to extend")
+    made.values("--annotation K=V", "annotation of the index")
     add_edit_flags(made, remote=True)
     return made
 

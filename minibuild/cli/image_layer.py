@@ -35,10 +35,10 @@ def _parser() -> Parser:
         epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
         "N counts from 0, as in `minibuild image tree`. Without snapshots the tar alone is shown.",
     )
-    made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
-    made.add_argument("number", metavar="N", help="the number of the layer; the base is 0")
-    made.add_argument("--path", default="", metavar="P", help="only this path and what is below it")
-    made.switch("--all", help=f"show all paths, not the first {_SHOWN}")
+    made.word("IMAGE", "name, digest, id, or path")
+    made.word("N", "the number of the layer; the base is 0", dest="number")
+    made.value("--path P", "only this path and what is below it")
+    made.switch("--all", f"show all paths, not the first {_SHOWN}")
     add_options(made)
     return made
 

@@ -29,8 +29,8 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 def add_options(made: Parser) -> None:
     """The flags of all that look into an image."""
-    made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
-    made.add_format()
+    made.platform("which image of an index")
+    made.format()
 
 
 # --- history ------------------------------------------------------------------------------------
@@ -38,8 +38,8 @@ def add_options(made: Parser) -> None:
 
 def _history_parser() -> Parser:
     made = Parser("minibuild image history", description="Show how an image came about.")
-    made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
-    made.switch("--no-trunc", help="show whole instructions and digests")
+    made.word("IMAGE", "name, digest, id, or path")
+    made.switch("--no-trunc", "show whole instructions and digests")
     add_options(made)
     return made
 
@@ -91,10 +91,10 @@ def _diff_parser() -> Parser:
         epilog="OLD and NEW are of the store, or archives or OCI layouts: paths with a slash.\n"
         "The exit code is 0 if nothing differs, and 1 if something does.",
     )
-    made.add_argument("old", metavar="OLD", help="name, digest, id, or path")
-    made.add_argument("new", metavar="NEW", help="name, digest, id, or path")
-    made.switch("--no-times", help="do not compare the times of files")
-    made.switch("--all", help=f"show all files, not the first {_SHOWN_FILES}")
+    made.word("OLD", "name, digest, id, or path")
+    made.word("NEW", "name, digest, id, or path")
+    made.switch("--no-times", "do not compare the times of files")
+    made.switch("--all", f"show all files, not the first {_SHOWN_FILES}")
     add_options(made)
     return made
 
@@ -186,7 +186,7 @@ def _validate_parser() -> Parser:
         description="Read all of an image, and say what is wrong with it.",
         epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.",
     )
-    made.add_argument("image", nargs="+", metavar="IMAGE", help="name, digest, id, or path")
+    made.word("IMAGE...", "name, digest, id, or path")
     return made
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
-from minibuild.cli.parser import Parser, add_progress
+from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.cli.table import short_id
@@ -49,12 +49,12 @@ def _line(
 
 def _add_common(made: Parser) -> None:
     add_registry_flags(made)
-    made.switch("--insecure", help="short for --tls-verify=false")
-    add_progress(made, "show no progress, and print digests only")
+    made.switch("--insecure", "short for --tls-verify=false")
+    made.progress("show no progress, and print digests only")
 
 
 def _add_platform(made: Parser, otherwise: str) -> None:
-    made.add_argument("--platform", default="", metavar="OS/ARCH", help=f"default: {otherwise}")
+    made.platform(f"default: {otherwise}")
 
 
 # --- pull ---------------------------------------------------------------------------------------
@@ -62,9 +62,9 @@ def _add_platform(made: Parser, otherwise: str) -> None:
 
 def _pull_parser() -> Parser:
     made = Parser("minibuild image pull", description="Fetch images from registries.")
-    made.add_argument("name", nargs="+", metavar="NAME", help="name, with a tag or a digest")
+    made.word("NAME...", "name, with a tag or a digest")
     _add_platform(made, "this machine's")
-    made.switch("--all-platforms", help="the image for every platform that there is")
+    made.switch("--all-platforms", "the image for every platform that there is")
     _add_common(made)
     return made
 
@@ -100,8 +100,8 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
 
 def _push_parser() -> Parser:
     made = Parser("minibuild image push", description="Send an image of the store to registries.")
-    made.add_argument("image", metavar="IMAGE", help="name, digest or id")
-    made.add_argument("name", nargs="*", metavar="NAME", help="names to push it under")
+    made.word("IMAGE", "name, digest or id")
+    made.word("[NAME...]", "names to push it under")
     _add_common(made)
     return made
 
@@ -132,8 +132,8 @@ def _copy_parser() -> Parser:
         "minibuild image copy",
         description="Copy an image from registry to registry, past the store.",
     )
-    made.add_argument("source", metavar="FROM", help="name, with a tag or a digest")
-    made.add_argument("name", nargs="+", metavar="TO", help="the new names")
+    made.word("FROM", "name, with a tag or a digest", dest="source")
+    made.word("TO...", "the new names", dest="name")
     _add_platform(made, "all that there are")
     _add_common(made)
     return made

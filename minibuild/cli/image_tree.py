@@ -53,19 +53,10 @@ def _parser() -> Parser:
         "Hidden bytes are those of files that a later layer deletes or replaces: they are sent\n"
         "and kept all the same. With --max-waste the exit code is 1 if there are more.",
     )
-    made.add_argument("image", metavar="IMAGE", help="name, digest, id, or path")
-    made.add_argument(
-        "-L",
-        "--depth",
-        type=int,
-        default=1,
-        metavar="N",
-        help="how many levels of directories to show (1)",
-    )
-    made.switch("--wasted", help="show all that is hidden, and nothing else")
-    made.add_argument(
-        "--max-waste", default="", metavar="LIMIT", help="how much may be hidden: 5%%, or 10m"
-    )
+    made.word("IMAGE", "name, digest, id, or path")
+    made.value("-L --depth N", "how many levels of directories to show (1)", type=int, default=1)
+    made.switch("--wasted", "show all that is hidden, and nothing else")
+    made.value("--max-waste LIMIT", "how much may be hidden: 5%%, or 10m")
     add_options(made)
     return made
 

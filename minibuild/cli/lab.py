@@ -35,19 +35,15 @@ def _parser() -> Parser:
         "defect makes no difference to a Dockerfile; 1 if not, and 3 if this machine cannot show\n"
         "it. See docs/lab.md.",
     )
-    made.add_argument(
-        "what", nargs="?", default="", metavar="EXHIBIT|PATH", help="what to show: see `lab`"
-    )
-    made.switch("--slow", help="wait for Enter after each part")
-    made.switch("--keep", help="keep the snapshots, and say where they are")
-    made.add_argument(
-        "--defect", default="", metavar="NAME", help="of PATH: which (default: whiteout-hardlink)"
-    )
-    made.add_argument("--target", default="", metavar="STAGE", help="of PATH: the stage to build")
-    made.repeated("--build-arg", metavar="K=V", help="of PATH: a build argument")
-    made.switch("--all", help="of PATH: show all paths, not the first of many")
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
-    made.switch("--json", help="the same as --format=json")
+    made.word("[EXHIBIT|PATH]", "what to show: see `lab`", dest="what")
+    made.switch("--slow", "wait for Enter after each part")
+    made.switch("--keep", "keep the snapshots, and say where they are")
+    made.value("--defect NAME", "of PATH: which (default: whiteout-hardlink)")
+    made.value("--target STAGE", "of PATH: the stage to build")
+    made.values("--build-arg K=V", "of PATH: a build argument")
+    made.switch("--all", "of PATH: show all paths, not the first of many")
+    made.format()
+    made.switch("--json", "the same as --format=json")
     return made
 
 

@@ -25,9 +25,9 @@ _EPILOG = "The lessons are the pages docs/course/1.md to 8.md."
 
 def _made(name: str, description: str) -> Parser:
     made = Parser(f"minibuild lab {name}", description=description, epilog=_EPILOG)
-    made.add_argument("lesson", nargs="?", default="", metavar="N", help="number of the lesson")
-    made.add_argument("folder", nargs="?", default="", metavar="DIR", help="default: lesson-N")
-    made.add_format()
+    made.word("[N]", "number of the lesson", dest="lesson")
+    made.word("[DIR]", "default: lesson-N", dest="folder")
+    made.format()
     return made
 
 

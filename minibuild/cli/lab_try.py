@@ -42,12 +42,10 @@ as a RUN makes it. A word is one edit:
 The exit code is 0 if both say the same, 1 if not, and 3 if there are no snapshots here: then
 the model answers alone. See docs/lab.md.""",
     )
-    made.add_argument("expression", metavar="EXPRESSION", help="such as 'merge(a, diff(b, c))'")
-    made.add_argument("tree", nargs="*", metavar="TREE", help="NAME='x y/1', or NAME:BELOW='-x'")
-    made.add_argument(
-        "--defect", default="", metavar="NAME", help="merge with an old defect (see build --lab)"
-    )
-    made.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+    made.word("EXPRESSION", "such as 'merge(a, diff(b, c))'")
+    made.word("[TREE...]", "NAME='x y/1', or NAME:BELOW='-x'")
+    made.value("--defect NAME", "merge with an old defect (see build --lab)")
+    made.format()
     return made
 
 

@@ -31,9 +31,9 @@ def _login_parser() -> Parser:
         description="Log in to a registry: ask it, and keep the login for later commands.",
     )
     _add_registry(made)
-    made.add_argument("-u", "--username", default="", metavar="USER", help="the name of the user")
-    made.add_argument("-p", "--password", default="", metavar="PASSWORD", help="the password")
-    made.switch("--password-stdin", help="read the password from standard input")
+    made.value("-u --username USER", "the name of the user")
+    made.value("-p --password PASSWORD", "the password")
+    made.switch("--password-stdin", "read the password from standard input")
     add_registry_flags(made, creds=False)
     return made
 
@@ -94,7 +94,7 @@ def _asked(options: argparse.Namespace, session: Session) -> tuple[str, str]:
 def _logout_parser() -> Parser:
     made = Parser("minibuild logout", description="Forget the login for a registry.")
     _add_registry(made)
-    made.add_argument("--authfile", default="", metavar="FILE", help="file of logins")
+    made.value("--authfile FILE", "file of logins")
     return made
 
 
@@ -116,9 +116,7 @@ def _has(file: str, account: LoginScope) -> bool:
 
 
 def _add_registry(made: Parser) -> None:
-    made.add_argument(
-        "registry", nargs="?", default="", metavar="REGISTRY", help="default: Docker Hub"
-    )
+    made.word("[REGISTRY]", "default: Docker Hub")
 
 
 def _file(options: argparse.Namespace, session: Session) -> str:

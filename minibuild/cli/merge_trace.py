@@ -44,18 +44,13 @@ def _parser() -> Parser:
         epilog="IMAGE is a name or id of the store. STEP is the beginning of a step's key, or\n"
         "words of its name, such as 'RUN make'. See docs/merge.md.",
     )
-    made.add_argument("target", metavar="IMAGE|STEP", help="an image of the store, or a step")
-    made.add_argument("--path", default="", metavar="P", help="only this path and what is below it")
-    made.add_argument(
-        "--only", default="", choices=("conflicts", *_ACTIONS),
-        metavar="KIND", help="conflicts, whiteouts or copies",
-    )  # fmt: skip
-    made.switch("--all", help="also paths that one layer below the merge has, and no other")
-    made.add_argument("--platform", default="", metavar="OS/ARCH", help="which image of an index")
-    made.add_argument(
-        "--format", choices=("text", "json"), default="text", help="text, or all of it as json"
-    )
-    made.switch("--json", help="the same as --format=json")
+    made.word("IMAGE|STEP", "an image of the store, or a step", dest="target")
+    made.value("--path P", "only this path and what is below it")
+    made.value("--only KIND", "conflicts, whiteouts or copies", choices=("conflicts", *_ACTIONS))
+    made.switch("--all", "also paths that one layer below the merge has, and no other")
+    made.platform("which image of an index")
+    made.format("text, or all of it as json")
+    made.switch("--json", "the same as --format=json")
     return made
 
 

@@ -29,30 +29,58 @@ class Parser(argparse.ArgumentParser):
         )
         self._optional: dict[str, str] = {}
         self._habits: dict[str, str] = {}
-        self.add_argument("--root", metavar="DIR", default="", help=argparse.SUPPRESS)
-        self.switch("-D", "--debug", help=argparse.SUPPRESS)
+        self.value("--root DIR", argparse.SUPPRESS)
+        self.switch("-D --debug", argparse.SUPPRESS)
 
-    def switch(self, *names: str, help: str) -> None:
+    # --- What a command takes, as its help has it: `-f --file FILE`, `IMAGE`, `[NAME...]` ---
+
+    def word(self, spec: str, help: str, *, dest: str = "", **rest: Any) -> None:
+        """An argument that is no flag; in brackets one that may be left out, and then is ""."""
+        metavar = spec.strip("[]").removesuffix("...")
+        nargs = {"[": "?", "...": "+", "[...": "*"}.get(spec.rstrip("]").replace(metavar, "", 1))
+        if nargs == "?":
+            rest.setdefault("default", "")
+        self.add_argument(dest or metavar.lower(), nargs=nargs, metavar=metavar, help=help, **rest)
+
+    def value(self, spec: str, help: str, **rest: Any) -> None:
+        """A flag with a value, which is "" if it is not given."""
+        *names, metavar = spec.split(" ")
+        self.add_argument(*names, metavar=metavar, help=help, **{"default": "", **rest})
+
+    def choice(self, spec: str, known: Sequence[str], help: str) -> None:
+        """A flag whose value is one of some words, and the first of them by default."""
+        self.value(spec, help, choices=known, default=known[0])
+
+    def values(self, spec: str, help: str, **rest: Any) -> None:
+        """A flag that may be given many times; the option is the list of its values."""
+        self.value(spec, help, action="append", **{"default": [], **rest})
+
+    def switch(self, names: str, help: str) -> None:
         """A flag that is on or off: `--name`, or `--name=true|false`."""
-        self.add_argument(*names, action="store_true", help=help)
+        self.add_argument(*names.split(" "), action="store_true", help=help)
 
     def habit(self, name: str, never_false: str = "") -> None:
         """A flag that asks for what is done anyway. `never_false` says why not the opposite."""
         self._habits[name] = never_false
-        self.switch(name, help=argparse.SUPPRESS)
+        self.switch(name, argparse.SUPPRESS)
 
-    def repeated(self, *names: str, **rest: Any) -> None:
-        """A flag that may be given many times; the option is the list of its values."""
-        self.add_argument(*names, action="append", default=[], **rest)
-
-    def add_optional_value(self, name: str, bare: str, **rest: Any) -> None:
+    def optional_value(self, spec: str, bare: str, help: str, default: str = "") -> None:
         """A flag whose value may be left out (then it is `bare`), given as `--name=VALUE`."""
-        self._optional[name] = bare
-        self.add_argument(name, **rest)
+        self._optional[spec.split(" ")[0]] = bare
+        self.value(spec, help, default=default)
 
-    def add_format(self) -> None:
+    def format(self, help: str = "text or json") -> None:
         """The choice between a result for people and one for programs."""
-        self.add_argument("--format", choices=("text", "json"), default="text", help="text or json")
+        self.add_argument("--format", choices=("text", "json"), default="text", help=help)
+
+    def progress(self, quiet: str) -> None:
+        """The flags that say how progress is shown, or that it is not."""
+        self.choice("--progress KIND", MODES, "|".join(MODES))
+        self.switch("-q --quiet", quiet)
+
+    def platform(self, help: str) -> None:
+        """The flag that says which image is meant, of those for several platforms."""
+        self.value("--platform OS/ARCH", help)
 
     def options(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options that `argv` means. Raises `UsageError`."""
@@ -126,11 +154,3 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     except (OSError, ValueError):
         columns = 0
     return argparse.RawDescriptionHelpFormatter(prog, width=min(columns or 80, 100) - 2)
-
-
-def add_progress(made: Parser, quiet: str) -> None:
-    """The flags that say how progress is shown, or that it is not."""
-    made.add_argument(
-        "--progress", choices=MODES, default="auto", metavar="KIND", help="|".join(MODES)
-    )
-    made.switch("-q", "--quiet", help=quiet)

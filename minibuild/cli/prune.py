@@ -33,18 +33,16 @@ def _parser() -> Parser:
         description="Remove records of the cache that no build used for a while, then everything "
         "that no record and no name of an image needs.",
     )
-    made.add_argument(
-        "--keep-duration",
-        default="",
-        metavar="TIME",
-        help="keep what was used within this time, such as 12h or 7d (default: 7d)",
+    made.value(
+        "--keep-duration TIME",
+        "keep what was used within this time, such as 12h or 7d (default: 7d)",
     )
-    made.repeated("--filter", metavar="until=TIME", help="the same, as docker buildx prune has it")
+    made.values("--filter until=TIME", "the same, as docker buildx prune has it")
     for flag, meaning in _SIZES.items():
-        made.add_argument(flag, default="", metavar="SIZE", help=meaning)
-    made.switch("-a", "--all", help="keep no record of the cache, and no cache mount")
-    made.switch("--cache-mounts", help="remove directories of RUN --mount=type=cache too")
-    made.switch("-f", "--force", help="do not ask")
+        made.value(f"{flag} SIZE", meaning)
+    made.switch("-a --all", "keep no record of the cache, and no cache mount")
+    made.switch("--cache-mounts", "remove directories of RUN --mount=type=cache too")
+    made.switch("-f --force", "do not ask")
     return made
 
 

@@ -23,22 +23,14 @@ ALL = ("*",)
 
 def add_registry_flags(made: Parser, *, creds: bool = True) -> None:
     """The flags about logins, TLS and patience."""
-    add = made.add_argument
     if creds:
-        add("--creds", default="", metavar="USER[:PASSWORD]", help="login for this command alone")
-    add("--authfile", default="", metavar="FILE", help="file of logins to use and no other")
-    made.add_optional_value(
-        "--tls-verify",
-        "true",
-        default="true",
-        metavar="[=true|false]",
-        help="false: a registry may do without TLS, or with any certificate",
-    )
-    add(
-        "--stall-timeout",
-        default="",
-        metavar="TIME",
-        help="give up a server that sends next to nothing for so long (default: 30s)",
+        made.value("--creds USER[:PASSWORD]", "login for this command alone")
+    made.value("--authfile FILE", "file of logins to use and no other")
+    said = "false: a registry may do without TLS, or with any certificate"
+    made.optional_value("--tls-verify [=true|false]", "true", said, default="true")
+    made.value(
+        "--stall-timeout TIME",
+        "give up a server that sends next to nothing for so long (default: 30s)",
     )
 
 

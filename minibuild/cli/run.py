@@ -41,25 +41,20 @@ def _parser() -> Parser:
         "or words such as 'RUN make'. It is one of the last build here; with an IMAGE before the\n"
         "command, of the build that made it; with a folder (./app, or .), of a build of that.",
     )
-    made.repeated("-e", "--env", metavar="K[=V]", help="variable; K alone: from the environment")
-    made.add_argument("-w", "--workdir", default="", metavar="DIR", help="working directory")
-    made.add_argument("-u", "--user", default="", metavar="USER", help="user, id, or USER:GROUP")
-    made.add_argument("--entrypoint", default=None, metavar="PROGRAM", help="replaces the image's")
-    made.add_argument(
-        "--network", default="default", choices=("default", "none", "host"), metavar="MODE",
-        help="default, none or host",
-    )  # fmt: skip
-    made.add_argument("--platform", default="", metavar="OS/ARCH", help="default: this machine's")
+    made.values("-e --env K[=V]", "variable; K alone: from the environment")
+    made.value("-w --workdir DIR", "working directory")
+    made.value("-u --user USER", "user, id, or USER:GROUP")
+    made.value("--entrypoint PROGRAM", "replaces the image's", default=None)
+    made.choice("--network MODE", ("default", "none", "host"), "default, none or host")
+    made.platform("default: this machine's")
     add_limits(made)
     add_registry_flags(made)
     # Docker's habits: they ask for what is done anyway.
     for habit in ("--rm", "-i", "-t", "--interactive", "--tty"):
         made.habit(habit)
-    made.switch("--failed", help="not an image: what the last `build --on-error=keep` kept")
-    made.add_argument("--step", default="", metavar="STEP", help="not an image: what a step left")
-    made.add_argument(
-        "image", nargs="?", default="", metavar="IMAGE", help="name, or oci-layout://DIR:TAG"
-    )
+    made.switch("--failed", "not an image: what the last `build --on-error=keep` kept")
+    made.value("--step STEP", "not an image: what a step left")
+    made.word("[IMAGE]", "name, or oci-layout://DIR:TAG")
     made.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
     return made
 

@@ -25,25 +25,20 @@ def parser() -> Parser:
         "The socket belongs to you alone. Ctrl-C ends the server and its builds.",
     )
     add_addresses(made)
-    made.add_argument("--once", action="store_true", help="end after the first build")
-    made.add_argument(
-        "--idle-exit", default="", metavar="TIME", help="end when nothing was built for so long"
-    )
+    made.switch("--once", "end after the first build")
+    made.value("--idle-exit TIME", "end when nothing was built for so long")
     return made
 
 
 def add_addresses(made: Parser) -> None:
     """The flags that say where a server listens."""
-    made.repeated(
-        "--addr",
-        metavar="ADDRESS",
-        help="where to listen: unix://PATH, tcp://HOST:PORT, or fd:// for sockets of systemd",
+    made.values(
+        "--addr ADDRESS",
+        "where to listen: unix://PATH, tcp://HOST:PORT, or fd:// for sockets of systemd",
     )
-    made.add_argument("--tlscert", default="", metavar="FILE", help="certificate for tcp://")
-    made.add_argument("--tlskey", default="", metavar="FILE", help="the key of that")
-    made.add_argument(
-        "--tlscacert", default="", metavar="FILE", help="who signs certificates of clients"
-    )
+    made.value("--tlscert FILE", "certificate for tcp://")
+    made.value("--tlskey FILE", "the key of that")
+    made.value("--tlscacert FILE", "who signs certificates of clients")
 
 
 def certificates(options: argparse.Namespace) -> "Certificates":

@@ -65,7 +65,7 @@ def parser() -> Parser:
     for action in made._actions:
         if action.dest != "help" and action.option_strings:
             action.help = argparse.SUPPRESS
-    made.add_argument("--keep", default="", metavar="DIR", help="keep both images, as OCI layouts")
+    made.value("--keep DIR", "keep both images, as OCI layouts")
     return made
 
 

@@ -15,7 +15,7 @@ from minibuild.cli.parser import Parser
 def parser() -> Parser:
     """The parser of `minibuild version`."""
     made = Parser("minibuild version", description="Show the version.")
-    made.add_format()
+    made.format()
     return made
 
 

@@ -32,15 +32,11 @@ def _parser() -> Parser:
         "the image, or IMAGE:/path. Without it: all steps that ran. BUILD is ^1 for the one\n"
         "before the last, an id of `minibuild builds`, or a file of `minibuild builds export`.",
     )
-    made.add_argument("what", nargs="?", default="", metavar="WHAT", help="a step, or a path")
-    made.add_argument(
-        "--build", default="^0", metavar="BUILD", help="explain this one (default: ^0)"
-    )
-    made.add_argument(
-        "--against", default="", metavar="BUILD", help="compare with it (default: the one before)"
-    )
-    made.switch("--all", help="all causes, not only the first of many")
-    made.add_format()
+    made.word("[WHAT]", "a step, or a path")
+    made.value("--build BUILD", "explain this one (default: ^0)", default="^0")
+    made.value("--against BUILD", "compare with it (default: the one before)")
+    made.switch("--all", "all causes, not only the first of many")
+    made.format()
     return made
 
 
