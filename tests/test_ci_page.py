@@ -80,7 +80,7 @@ def test_its_commands_are_taken() -> None:
     found = commands()
     assert len(found) > 12
     for name, *words in found:
-        options = load(name).parser().options(words)
+        options = load(name).parser(name).options(words)
         if name == "login":
             assert options.password_stdin and options.username and options.registry
         else:

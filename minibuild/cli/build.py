@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from minibuild.cli.build_flags import with_insight
+from minibuild.cli.build_flags import flags
 from minibuild.cli.build_request import is_stream
 from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
@@ -254,7 +254,7 @@ def _look_around(session: Session, *, shell: bool) -> None:
     from minibuild.cli.catalogue import load
 
     command = load("run")
-    command.run(command.parser().options(["--failed", "sh"]), session)
+    command.run(command.parser("run").options(["--failed", "sh"]), session)
 
 
 # --- what is left behind ------------------------------------------------------------------------
@@ -329,4 +329,4 @@ def _shown(request: BuildRequest, session: Session, mode: Mode) -> Iterator[Rend
                 session.tell(line)
 
 
-COMMANDS = {"build": Command(with_insight, run)}
+COMMANDS = {"build": Command(flags, run)}

@@ -27,15 +27,22 @@ store: see `minibuild image ls`. Exit codes: 2 wrong use, 3 this machine cannot,
 5 a step failed, 6 the Dockerfile is wrong, 7 a broken image, 8 the store, 130 interrupted."""
 
 
-def parser(
-    kind: type[Parser] = Parser,
-    prog: str = "minibuild build",
-    description: str = "Build an image from a Dockerfile.",
-    epilog: str = _EPILOG,
-    usage: str = "minibuild build [flags] [PATH]",
-) -> Parser:
-    """The parser of `minibuild build`, or of a command that takes the same flags."""
-    made = kind(prog, description=description, epilog=epilog, usage=usage)
+def flags(made: Parser) -> None:
+    """What `minibuild build` takes."""
+    made.usage = "minibuild build [flags] [PATH]"
+    made.description = "Build an image from a Dockerfile."
+    made.epilog = _EPILOG
+    add_build_flags(made)
+    made.switch("--plan", "show what would run, and why, and run nothing (--call=plan)")
+    made.values("--if FILE", "--plan as if this file of the context had changed", dest="changed")
+    made.switch("--links", "--plan, and for which COPY --link would do the same, and spare")
+    made.switch("--step", "stop before each step; ? lists the commands. A pipe is a script")
+    made.value("--format KIND", "of --plan and --step: text or json")
+    made.value("--report FILE", "write a page about the build to FILE", dest="report_file")
+
+
+def add_build_flags(made: Parser) -> None:
+    """The flags about what is built and how, and not about the build itself."""
     made.word("[PATH]", "the build context (default: .)", default=".")
     made.value("-f --file FILE", "Dockerfile (default: PATH/Dockerfile)")
     made.values("-t --tag NAME", "name of the image", dest="tags")
@@ -64,21 +71,6 @@ def parser(
         made.habit(habit, reason)
     _add_results(made)
     _add_steps(made)
-    return made
-
-
-def with_insight() -> Parser:
-    """The parser of `minibuild build`, with the flags that only it takes: about the build itself,
-    and not about what is built."""
-    made = parser()
-    made.switch("--plan", "show what would run, and why, and run nothing (--call=plan)")
-    made.values("--if FILE", "--plan as if this file of the context had changed", dest="changed")
-    made.switch("--links", "--plan, and for which COPY --link would do the same, and spare")
-    made.switch("--step", "stop before each step; ? lists the commands. A pipe is a script")
-    said = "of --plan and --step: text or json"
-    made.value("--format KIND", said)
-    made.value("--report FILE", "write a page about the build to FILE", dest="report_file")
-    return made
 
 
 def _add_results(made: Parser) -> None:

@@ -17,12 +17,10 @@ _CONFIG = "/etc/buildkit/buildkitd.toml"
 _ADDRESS = "unix:///run/buildkit/buildkitd.sock"
 
 
-def parser() -> Parser:
-    """The parser of `minibuild buildkitd`."""
-    made = Parser(
-        "minibuild buildkitd",
-        description="Serve as `minibuild serve` does, with flags and settings of buildkitd.",
-        epilog="Of the settings it uses registries, entitlements and labels: see docs/buildkit.md.",
+def _flags(made: Parser) -> None:
+    made.description = "Serve as `minibuild serve` does, with flags and settings of buildkitd."
+    made.epilog = (
+        "Of the settings it uses registries, entitlements and labels: see docs/buildkit.md."
     )
     add_addresses(made)
     made.value("--config FILE", f"settings; else {_CONFIG}")
@@ -34,7 +32,6 @@ def parser() -> Parser:
     made.add_argument("--oci-worker", choices=("true",), help="the one worker is always there")
     made.add_argument("--containerd-worker", choices=("false",), help="there is no other")
     made.add_argument("--oci-worker-gc", choices=("false",), help="`minibuild prune` removes")
-    return made
 
 
 def run(options: argparse.Namespace, session: Session) -> int:
@@ -59,4 +56,4 @@ def run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-COMMANDS = {"buildkitd": Command(parser, run)}
+COMMANDS = {"buildkitd": Command(_flags, run)}

@@ -20,7 +20,7 @@ from minibuild.rootless.enter import enter_if_possible
 if TYPE_CHECKING:
     from minibuild.record.records import BuildRecord, Records
 
-_WORD = "^1 for the one before the last, an id, or a file of `builds export`"
+_EPILOG = "BUILD is ^1 for the one before the last, an id, or a file of `builds export`."
 
 
 def _records(session: Session) -> "Records":
@@ -31,20 +31,14 @@ def _records(session: Session) -> "Records":
     return Records(root)
 
 
-def _made(name: str, description: str, *, format: bool = True) -> Parser:
-    made = Parser(f"minibuild builds {name}", description=description, epilog=f"BUILD is {_WORD}.")
-    if format:
-        made.format()
-    return made
-
-
 # --- ls ---
 
 
-def _ls_parser() -> Parser:
-    made = _made("ls", "List the builds of which there is a record, newest first.")
+def _ls_flags(made: Parser) -> None:
+    made.description = "List the builds of which there is a record, newest first."
+    made.epilog = _EPILOG
+    made.format()
     made.switch("--here", "only builds of what was built last in this folder")
-    return made
 
 
 def _ls(options: argparse.Namespace, session: Session) -> None:
@@ -107,11 +101,12 @@ def _about(build: "BuildRecord") -> dict[str, Any]:
 # --- show ---
 
 
-def _show_parser() -> Parser:
-    made = _made("show", "Show one build: its steps, times, outcomes and images.")
+def _show_flags(made: Parser) -> None:
+    made.description = "Show one build: its steps, times, outcomes and images."
+    made.epilog = _EPILOG
+    made.format()
     made.word("[BUILD]", "which (default: ^0)", default="^0")
     made.value("-o --output FILE", "write a page about it to FILE, or to - for stdout")
-    return made
 
 
 def _show(options: argparse.Namespace, session: Session) -> None:
@@ -162,12 +157,12 @@ def _shown(build: "BuildRecord") -> Iterator[str]:
 # --- logs ---
 
 
-def _logs_parser() -> Parser:
-    made = _made("logs", "Show the log of a build again, as --progress=plain did.", format=False)
+def _logs_flags(made: Parser) -> None:
+    made.description = "Show the log of a build again, as --progress=plain did."
+    made.epilog = _EPILOG
     made.word("[BUILD]", "which (default: ^0)", default="^0")
     made.word("[STEP]", "a line, or words of a step")
     made.format("text, or json as rawjson has it")
-    return made
 
 
 def _logs(options: argparse.Namespace, session: Session) -> None:
@@ -196,11 +191,12 @@ def _logs(options: argparse.Namespace, session: Session) -> None:
 # --- diff ---
 
 
-def _diff_parser() -> Parser:
-    made = _made("diff", "Compare two builds: steps, causes, images.")
+def _diff_flags(made: Parser) -> None:
+    made.description = "Compare two builds: steps, causes, images."
+    made.epilog = _EPILOG
+    made.format()
     made.word("[BUILD]", "old (default: ^1)", dest="old", default="^1")
     made.word("[BUILD]", "new (default: ^0)", dest="new", default="^0")
-    return made
 
 
 def _diff(options: argparse.Namespace, session: Session) -> None:
@@ -236,11 +232,11 @@ def _diff(options: argparse.Namespace, session: Session) -> None:
 # --- export ---
 
 
-def _export_parser() -> Parser:
-    made = _made("export", "Write a record with all that explains it, as JSON.", format=False)
+def _export_flags(made: Parser) -> None:
+    made.description = "Write a record with all that explains it, as JSON."
+    made.epilog = _EPILOG
     made.word("[BUILD]", "which (default: ^0)", default="^0")
     made.value("-o --output FILE", "where to (default: -)", default="-")
-    return made
 
 
 def _export(options: argparse.Namespace, session: Session) -> None:
@@ -261,9 +257,9 @@ def _export(options: argparse.Namespace, session: Session) -> None:
 
 
 COMMANDS = {
-    "builds ls": Command(_ls_parser, _ls),
-    "builds show": Command(_show_parser, _show),
-    "builds logs": Command(_logs_parser, _logs),
-    "builds diff": Command(_diff_parser, _diff),
-    "builds export": Command(_export_parser, _export),
+    "builds ls": Command(_ls_flags, _ls),
+    "builds show": Command(_show_flags, _show),
+    "builds logs": Command(_logs_flags, _logs),
+    "builds diff": Command(_diff_flags, _diff),
+    "builds export": Command(_export_flags, _export),
 }

@@ -61,11 +61,10 @@ def _known(worker: "Worker") -> list[str]:
 # --- ls -----------------------------------------------------------------------------------------
 
 
-def _ls_parser() -> Parser:
-    made = Parser("minibuild cache-mount ls", description="List the cache mounts of the store.")
+def _ls_flags(made: Parser) -> None:
+    made.description = "List the cache mounts of the store."
     made.switch("-q --quiet", "ids only")
     made.format()
-    return made
 
 
 def _ls(options: argparse.Namespace, session: Session) -> None:
@@ -86,15 +85,11 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
 # --- show ---------------------------------------------------------------------------------------
 
 
-def _show_parser() -> Parser:
-    made = Parser(
-        "minibuild cache-mount show",
-        description="Show what is in a cache mount, the largest parts first.",
-    )
+def _show_flags(made: Parser) -> None:
+    made.description = "Show what is in a cache mount, the largest parts first."
     made.word("ID", "as `ls` shows it")
     made.value("--depth N", "how far down (default: 1)", type=int, default=1)
     made.format()
-    return made
 
 
 def _show(options: argparse.Namespace, session: Session) -> None:
@@ -121,10 +116,9 @@ def _show(options: argparse.Namespace, session: Session) -> None:
 # --- rm -----------------------------------------------------------------------------------------
 
 
-def _rm_parser() -> Parser:
-    made = Parser("minibuild cache-mount rm", description="Remove cache mounts from the store.")
+def _rm_flags(made: Parser) -> None:
+    made.description = "Remove cache mounts from the store."
     made.word("ID...", "as `ls` shows it")
-    return made
 
 
 def _rm(options: argparse.Namespace, session: Session) -> None:
@@ -141,16 +135,12 @@ def _rm(options: argparse.Namespace, session: Session) -> None:
 # --- export and import --------------------------------------------------------------------------
 
 
-def _export_parser() -> Parser:
-    made = Parser(
-        "minibuild cache-mount export",
-        description="Write cache mounts of the store to a registry or a folder.",
-    )
+def _export_flags(made: Parser) -> None:
+    made.description = "Write cache mounts of the store to a registry or a folder."
     made.word("PLACE", "REF, type=local,dest=DIR: see the manual")
     made.word("[ID...]", "which (default: all of the store)")
     made.progress("show no progress")
     add_registry_flags(made)
-    return made
 
 
 def _export(options: argparse.Namespace, session: Session) -> None:
@@ -165,17 +155,15 @@ def _export(options: argparse.Namespace, session: Session) -> None:
         session.say(f"{'exported' if id in sent else 'unchanged'}  {id}")
 
 
-def _import_parser() -> Parser:
-    made = Parser(
-        "minibuild cache-mount import",
-        description="Put cache mounts from a registry or a folder into the store. Mounts that "
-        "have something in them are left alone, unless PLACE says force=true.",
+def _import_flags(made: Parser) -> None:
+    made.description = (
+        "Put cache mounts from a registry or a folder into the store. Mounts that "
+        "have something in them are left alone, unless PLACE says force=true."
     )
     made.word("PLACE", "REF, type=local,src=DIR: see the manual")
     made.word("[ID...]", "which (default: all that are there)")
     made.progress("show no progress")
     add_registry_flags(made)
-    return made
 
 
 def _import(options: argparse.Namespace, session: Session) -> None:
@@ -232,9 +220,9 @@ def _has(ids: Iterable[str]) -> str:
 
 
 COMMANDS = {
-    "cache-mount ls": Command(_ls_parser, _ls),
-    "cache-mount show": Command(_show_parser, _show),
-    "cache-mount rm": Command(_rm_parser, _rm),
-    "cache-mount export": Command(_export_parser, _export),
-    "cache-mount import": Command(_import_parser, _import),
+    "cache-mount ls": Command(_ls_flags, _ls),
+    "cache-mount show": Command(_show_flags, _show),
+    "cache-mount rm": Command(_rm_flags, _rm),
+    "cache-mount export": Command(_export_flags, _export),
+    "cache-mount import": Command(_import_flags, _import),
 }

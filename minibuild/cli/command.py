@@ -108,7 +108,14 @@ def writing() -> Iterator[None]:
 
 
 class Command(NamedTuple):
-    """A command. `run` returns the exit code, None for 0, or raises a `BuildError`."""
+    """A command. `flags` says what it takes, and `run` does it: it returns the exit code, None for
+    0, or raises a `BuildError`."""
 
-    parser: Callable[[], Parser]
+    flags: Callable[[Parser], None]
     run: Callable[[argparse.Namespace, Session], int | None]
+
+    def parser(self, name: str) -> Parser:
+        """The parser of its words."""
+        made = Parser(f"minibuild {name}")
+        self.flags(made)
+        return made

@@ -14,17 +14,14 @@ _SHELLS = ("bash", "zsh", "fish")
 _FILES = ("FILE", "PATH", "DIR", "TAR", "DEST")
 
 
-def parser() -> Parser:
-    """The parser of `minibuild completion`."""
-    made = Parser(
-        "minibuild completion",
-        description="Print a completion script.",
-        epilog="bash: source <(minibuild completion bash)\n"
+def _flags(made: Parser) -> None:
+    made.description = "Print a completion script."
+    made.epilog = (
+        "bash: source <(minibuild completion bash)\n"
         "zsh:  source <(minibuild completion zsh)\n"
-        "fish: minibuild completion fish | source",
+        "fish: minibuild completion fish | source"
     )
     made.word("SHELL", ", ".join(_SHELLS), choices=_SHELLS)
-    return made
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
@@ -50,7 +47,7 @@ def whole_parser() -> argparse.ArgumentParser:
                 of_group = groups[""].add_parser(group, help=f"commands about {group}s")
             groups[group] = of_group.add_subparsers()
         made = groups[group].add_parser(
-            word, help=CATALOGUE[name].summary, parents=[load(name).parser()], add_help=False
+            word, help=CATALOGUE[name].summary, parents=[load(name).parser(name)], add_help=False
         )
         for action in made._actions:
             if not action.option_strings or action.metavar in _FILES:
@@ -58,4 +55,4 @@ def whole_parser() -> argparse.ArgumentParser:
     return whole
 
 
-COMMANDS = {"completion": Command(parser, run)}
+COMMANDS = {"completion": Command(_flags, run)}

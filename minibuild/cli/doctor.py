@@ -24,14 +24,12 @@ _ISOLATION = "isolation"
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild doctor",
-        description="Check what this machine can do, and say how to mend what it cannot. "
-        "The exit code is 3 if builds cannot work, or only those without a RUN.",
+def _flags(made: Parser) -> None:
+    made.description = (
+        "Check what this machine can do, and say how to mend what it cannot. "
+        "The exit code is 3 if builds cannot work, or only those without a RUN."
     )
     made.format()
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -115,4 +113,4 @@ def _painted(line: str, word: str) -> tuple[Part, ...]:
     return before, *painted(found, colour), after
 
 
-COMMANDS = {"doctor": Command(_parser, _run)}
+COMMANDS = {"doctor": Command(_flags, _run)}

@@ -23,13 +23,10 @@ _KINDS = {
 _ALWAYS = ("record", "image", "cache-mount")
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild du", description="Show what the store holds and how much room it takes."
-    )
+def _flags(made: Parser) -> None:
+    made.description = "Show what the store holds and how much room it takes."
     made.switch("--verbose", "show all records of the cache, not just the largest")
     made.format()
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -58,4 +55,4 @@ def _run(options: argparse.Namespace, session: Session) -> None:
             session.say(f"{label + ':':<14} {bytes_text(size):>9}")
 
 
-COMMANDS = {"du": Command(_parser, _run)}
+COMMANDS = {"du": Command(_flags, _run)}

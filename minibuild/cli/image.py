@@ -20,8 +20,8 @@ from minibuild.progress.quantity import bytes_text
 # --- ls -----------------------------------------------------------------------------------------
 
 
-def _ls_parser() -> Parser:
-    made = Parser("minibuild image ls", description="List the images in the store.")
+def _ls_flags(made: Parser) -> None:
+    made.description = "List the images in the store."
     made.add_argument("name", nargs="?", default="", help="only images of this name")
     made.switch("-q --quiet", "print names only")
     made.switch("--digests", "print whole digests")
@@ -29,7 +29,6 @@ def _ls_parser() -> Parser:
     for habit in ("-a", "--all"):
         made.habit(habit)
     made.format()
-    return made
 
 
 def _ls(options: argparse.Namespace, session: Session) -> None:
@@ -71,11 +70,10 @@ def _listed(image: StoredImage, found: list[Version]) -> dict[str, Any]:
 # --- inspect ------------------------------------------------------------------------------------
 
 
-def _inspect_parser() -> Parser:
-    made = Parser("minibuild image inspect", description="Show manifest and config of images.")
+def _inspect_flags(made: Parser) -> None:
+    made.description = "Show manifest and config of images."
     made.word("IMAGE...", "name, digest or id")
     made.format()
-    return made
 
 
 def _inspect(options: argparse.Namespace, session: Session) -> None:
@@ -163,11 +161,10 @@ def _layer_lines(image: dict[str, Any]) -> list[str]:
 # --- tag, rm ------------------------------------------------------------------------------------
 
 
-def _tag_parser() -> Parser:
-    made = Parser("minibuild image tag", description="Give an image one more name.")
+def _tag_flags(made: Parser) -> None:
+    made.description = "Give an image one more name."
     made.word("IMAGE", "name, digest or id")
     made.word("NAME...", "the new name")
-    return made
 
 
 def _tag(options: argparse.Namespace, session: Session) -> None:
@@ -178,15 +175,11 @@ def _tag(options: argparse.Namespace, session: Session) -> None:
             images.names.tag(name, descriptor)
 
 
-def _rm_parser() -> Parser:
-    made = Parser(
-        "minibuild image rm",
-        description="Remove names of images. What no name and no cache needs goes with `prune`.",
-    )
+def _rm_flags(made: Parser) -> None:
+    made.description = "Remove names of images. What no name and no cache needs goes with `prune`."
     made.word("IMAGE...", "name, digest or id")
     made.switch("-f --force", "say nothing about images that are not there")
     made.habit("--no-prune", "what no name needs goes with `minibuild prune`")
-    return made
 
 
 def _rm(options: argparse.Namespace, session: Session) -> None:
@@ -217,8 +210,8 @@ def _familiar(name: str) -> str:
 
 
 COMMANDS = {
-    "image ls": Command(_ls_parser, _ls),
-    "image inspect": Command(_inspect_parser, _inspect),
-    "image tag": Command(_tag_parser, _tag),
-    "image rm": Command(_rm_parser, _rm),
+    "image ls": Command(_ls_flags, _ls),
+    "image inspect": Command(_inspect_flags, _inspect),
+    "image tag": Command(_tag_flags, _tag),
+    "image rm": Command(_rm_flags, _rm),
 }

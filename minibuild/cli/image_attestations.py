@@ -23,14 +23,10 @@ MAX_STATEMENT_BYTES = 64 << 20
 _TYPES = {"provenance": "https://slsa.dev/provenance/", "sbom": "https://spdx.dev/"}
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild image attestations",
-        description="Show what a build said of its image: see `build --provenance` and `--sbom`.",
-    )
+def _flags(made: Parser) -> None:
+    made.description = "Show what a build said of its image: see `build --provenance` and `--sbom`."
     made.word("IMAGE", "name, digest or id")
     made.add_argument("--type", choices=tuple(_TYPES), help="print the statements of this type")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -57,4 +53,4 @@ def _row(said: Attestation) -> list[str]:
     return [short_id(said.image), said.type, bytes_text(said.blob.size)]
 
 
-COMMANDS = {"image attestations": Command(_parser, _run)}
+COMMANDS = {"image attestations": Command(_flags, _run)}

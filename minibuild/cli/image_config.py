@@ -9,7 +9,7 @@ import argparse
 
 from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image_edit import ImageAccess, edit_parser, edited
+from minibuild.cli.image_edit import ImageAccess, edit_flags, edited
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
 from minibuild.imagetools.edit import Image, write_image
@@ -21,13 +21,10 @@ from minibuild.oci.multi import MultiSource
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
-def _parser() -> Parser:
-    made = edit_parser(
-        "config",
-        "Change how an image is to be run, without building.",
-        remote=True,
-        epilog="An empty VALUE takes a setting out. A new entrypoint takes the old command away.",
-    )
+def _flags(made: Parser) -> None:
+    made.description = "Change how an image is to be run, without building."
+    made.epilog = "An empty VALUE takes a setting out. A new entrypoint takes the old command away."
+    edit_flags(made, remote=True)
     made.values("-e --env K=V", "a variable")
     made.values("--unset-env K", "no such variable")
     made.values("--label K=V", "a label")
@@ -40,7 +37,6 @@ def _parser() -> Parser:
     made.value("--stop-signal VALUE", "such as SIGINT", default=None)
     made.values("--expose PORT[/tcp|udp]", "a port that it listens on")
     made.values("--volume PATH", "a directory that is to be a volume")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -114,4 +110,4 @@ def _absolute(text: str, flag: str) -> str:
     return text
 
 
-COMMANDS = {"image config": Command(_parser, _run)}
+COMMANDS = {"image config": Command(_flags, _run)}

@@ -83,15 +83,14 @@ def image_access(
         yield ImageAccess(images, registry, cancelled)
 
 
-def edit_parser(name: str, description: str, *, remote: bool, epilog: str = "") -> Parser:
-    made = Parser(f"minibuild image {name}", description=description, epilog=epilog)
+def edit_flags(made: Parser, *, remote: bool) -> None:
+    """What all take that make another image of one."""
     made.word("IMAGE", "name, digest or id")
     made.word("NAME", "name of the new image")
-    add_edit_flags(made, remote=remote)
-    return made
+    access_flags(made, remote=remote)
 
 
-def add_edit_flags(made: Parser, *, remote: bool) -> None:
+def access_flags(made: Parser, *, remote: bool) -> None:
     """The flags of all that make an image of others; `remote`: also from registry to registry."""
     if remote:
         made.switch("--push", "all names are of registries: read there, and push there")
@@ -121,13 +120,11 @@ def edited(
 # --- append -------------------------------------------------------------------------------------
 
 
-def _append_parser() -> Parser:
-    made = edit_parser(
-        "append", "Put tars on top of an image, each as a layer of its own.", remote=True
-    )
+def _append_flags(made: Parser) -> None:
+    made.description = "Put tars on top of an image, each as a layer of its own."
+    edit_flags(made, remote=True)
     made.values("-f --file TAR", "a tar, plain or compressed; - for stdin")
     made.add_argument("-m", "--message", default="", help="comment in the history")
-    return made
 
 
 def _append(options: argparse.Namespace, session: Session) -> int:
@@ -151,19 +148,16 @@ def _append(options: argparse.Namespace, session: Session) -> int:
 # --- rebase -------------------------------------------------------------------------------------
 
 
-def _rebase_parser() -> Parser:
-    made = edit_parser(
-        "rebase",
-        "Put the layers of an image on another base, without building.",
-        remote=True,
-        epilog="The layers are taken as they are: a RUN that looked at the old base is not run "
-        "again.",
+def _rebase_flags(made: Parser) -> None:
+    made.description = "Put the layers of an image on another base, without building."
+    made.epilog = (
+        "The layers are taken as they are: a RUN that looked at the old base is not run again."
     )
+    edit_flags(made, remote=True)
     made.value(
         "--from OLD", "the base it was made on (default: what its annotations say)", dest="base"
     )
     made.value("--onto NEW", "the base it is to have", required=True, default=None)
-    return made
 
 
 def _rebase(options: argparse.Namespace, session: Session) -> int:
@@ -204,8 +198,9 @@ def _for_image(source: BlobSource, top: Descriptor, image: Image, word: str) -> 
 # --- flatten, squash ----------------------------------------------------------------------------
 
 
-def _flatten_parser() -> Parser:
-    return edit_parser("flatten", "Make one layer of all layers of an image.", remote=False)
+def _flatten_flags(made: Parser) -> None:
+    made.description = "Make one layer of all layers of an image."
+    edit_flags(made, remote=False)
 
 
 def _flatten(options: argparse.Namespace, session: Session) -> int:
@@ -215,11 +210,11 @@ def _flatten(options: argparse.Namespace, session: Session) -> int:
     return edited(options, session, "flattened", edit)
 
 
-def _squash_parser() -> Parser:
-    made = edit_parser("squash", "Make one layer of those above the base.", remote=False)
+def _squash_flags(made: Parser) -> None:
+    made.description = "Make one layer of those above the base."
+    edit_flags(made, remote=False)
     made.value("--from BASE", "the image it was made on", dest="base")
     made.value("--keep N", "instead: how many layers stay as they are", type=int, default=-1)
-    return made
 
 
 def _squash(options: argparse.Namespace, session: Session) -> int:
@@ -258,8 +253,8 @@ def _squashed(
 
 
 COMMANDS = {
-    "image append": Command(_append_parser, _append),
-    "image rebase": Command(_rebase_parser, _rebase),
-    "image flatten": Command(_flatten_parser, _flatten),
-    "image squash": Command(_squash_parser, _squash),
+    "image append": Command(_append_flags, _append),
+    "image rebase": Command(_rebase_flags, _rebase),
+    "image flatten": Command(_flatten_flags, _flatten),
+    "image squash": Command(_squash_flags, _squash),
 }

@@ -26,8 +26,8 @@ _CHUNK_BYTES = 1 << 20
 # --- save ---------------------------------------------------------------------------------------
 
 
-def _save_parser() -> Parser:
-    made = Parser("minibuild image save", description="Write images to an archive or a layout.")
+def _save_flags(made: Parser) -> None:
+    made.description = "Write images to an archive or a layout."
     made.word("IMAGE...", "name, digest or id")
     made.value("-o --output PATH", "file (default: stdout)", default="-")
     made.add_argument(
@@ -37,7 +37,6 @@ def _save_parser() -> Parser:
         help="docker: an archive that docker load and OCI tools read (default); oci: one without "
         "Docker's manifest; dir: add it to the OCI layout in the directory PATH",
     )
-    return made
 
 
 def _save(options: argparse.Namespace, session: Session) -> int:
@@ -60,13 +59,12 @@ def _save(options: argparse.Namespace, session: Session) -> int:
 # --- load ---------------------------------------------------------------------------------------
 
 
-def _load_parser() -> Parser:
-    made = Parser("minibuild image load", description="Read images from an archive or OCI layout.")
+def _load_flags(made: Parser) -> None:
+    made.description = "Read images from an archive or OCI layout."
     made.word("[PATH]", "archive, directory, or - for stdin")
     made.value("-i --input PATH", "the same, as for docker")
     made.values("-t --tag NAME", "name to give, if it holds one image")
     made.switch("-q --quiet", "print nothing")
-    return made
 
 
 def _load(options: argparse.Namespace, session: Session) -> int:
@@ -133,6 +131,6 @@ def _name(descriptor: Descriptor) -> Reference | None:
 
 
 COMMANDS = {
-    "image save": Command(_save_parser, _save),
-    "image load": Command(_load_parser, _load),
+    "image save": Command(_save_flags, _save),
+    "image load": Command(_load_flags, _load),
 }

@@ -33,14 +33,13 @@ from minibuild.oci.config import ImageLayer, assemble, store_documents
 from minibuild.progress.quantity import bytes_text
 
 
-def _parser() -> Parser:
-    made = Parser("minibuild image import", description="Make an image of one layer from a tar.")
+def _flags(made: Parser) -> None:
+    made.description = "Make an image of one layer from a tar."
     made.word("TAR", "a tar, plain or compressed; - for stdin", dest="source")
     made.word("NAME", "name of the image")
     made.add_argument("-m", "--message", default="", help="comment in the history")
     made.platform("default: this machine's")
     made.switch("-q --quiet", "print only the image id")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -121,4 +120,4 @@ def _rewrite(reader: TarReader, writer: LayerWriter, what: str) -> float:
     return newest_ns / 1e9
 
 
-COMMANDS = {"image import": Command(_parser, _run)}
+COMMANDS = {"image import": Command(_flags, _run)}

@@ -8,23 +8,21 @@ import argparse
 
 from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
-from minibuild.cli.image_edit import add_edit_flags, image_access
+from minibuild.cli.image_edit import access_flags, image_access
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import new_name
 from minibuild.imagetools.index import IndexBuilder
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild image index",
-        description="Make an index of images for several platforms that were built apart. Of two "
-        "for the same platform the later one counts.",
+def _flags(made: Parser) -> None:
+    made.description = (
+        "Make an index of images for several platforms that were built apart. Of two "
+        "for the same platform the later one counts."
     )
     made.word("NAME", "name of the index")
     made.word("IMAGE...", "an image, or an index to extend")
     made.values("--annotation K=V", "annotation of the index")
-    add_edit_flags(made, remote=True)
-    return made
+    access_flags(made, remote=True)
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -41,4 +39,4 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-COMMANDS = {"image index": Command(_parser, _run)}
+COMMANDS = {"image index": Command(_flags, _run)}

@@ -28,19 +28,17 @@ if TYPE_CHECKING:
 _SHOWN = 200
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild image layer",
-        description="Show one layer as a tar, as an upperdir, and as links in a merge.",
-        epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
-        "N counts from 0, as in `minibuild image tree`. Without snapshots the tar alone is shown.",
+def _flags(made: Parser) -> None:
+    made.description = "Show one layer as a tar, as an upperdir, and as links in a merge."
+    made.epilog = (
+        "IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
+        "N counts from 0, as in `minibuild image tree`. Without snapshots the tar alone is shown."
     )
     made.word("IMAGE", "name, digest, id, or path")
     made.word("N", "the number of the layer; the base is 0", dest="number")
     made.value("--path P", "only this path and what is below it")
     made.switch("--all", f"show all paths, not the first {_SHOWN}")
     add_options(made)
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -170,4 +168,4 @@ def _as_data(forms: "Forms", rows: list["Row"], unable: str) -> dict[str, Any]:
     }
 
 
-COMMANDS = {"image layer": Command(_parser, _run)}
+COMMANDS = {"image layer": Command(_flags, _run)}

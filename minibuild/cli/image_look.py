@@ -36,12 +36,11 @@ def add_options(made: Parser) -> None:
 # --- history ------------------------------------------------------------------------------------
 
 
-def _history_parser() -> Parser:
-    made = Parser("minibuild image history", description="Show how an image came about.")
+def _history_flags(made: Parser) -> None:
+    made.description = "Show how an image came about."
     made.word("IMAGE", "name, digest, id, or path")
     made.switch("--no-trunc", "show whole instructions and digests")
     add_options(made)
-    return made
 
 
 def _history(options: argparse.Namespace, session: Session) -> None:
@@ -84,19 +83,17 @@ def _entries(image: Image) -> Iterator[dict[str, Any]]:
 # --- diff ---------------------------------------------------------------------------------------
 
 
-def _diff_parser() -> Parser:
-    made = Parser(
-        "minibuild image diff",
-        description="Compare two images: their files, their layers, their configs.",
-        epilog="OLD and NEW are of the store, or archives or OCI layouts: paths with a slash.\n"
-        "The exit code is 0 if nothing differs, and 1 if something does.",
+def _diff_flags(made: Parser) -> None:
+    made.description = "Compare two images: their files, their layers, their configs."
+    made.epilog = (
+        "OLD and NEW are of the store, or archives or OCI layouts: paths with a slash.\n"
+        "The exit code is 0 if nothing differs, and 1 if something does."
     )
     made.word("OLD", "name, digest, id, or path")
     made.word("NEW", "name, digest, id, or path")
     made.switch("--no-times", "do not compare the times of files")
     made.switch("--all", f"show all files, not the first {_SHOWN_FILES}")
     add_options(made)
-    return made
 
 
 def _diff(options: argparse.Namespace, session: Session) -> int:
@@ -180,14 +177,10 @@ def _as_json(
 # --- validate -----------------------------------------------------------------------------------
 
 
-def _validate_parser() -> Parser:
-    made = Parser(
-        "minibuild image validate",
-        description="Read all of an image, and say what is wrong with it.",
-        epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.",
-    )
+def _validate_flags(made: Parser) -> None:
+    made.description = "Read all of an image, and say what is wrong with it."
+    made.epilog = "IMAGE is one of the store, or an archive or OCI layout: a path with a slash."
     made.word("IMAGE...", "name, digest, id, or path")
-    return made
 
 
 def _validate(options: argparse.Namespace, session: Session) -> None:
@@ -220,7 +213,7 @@ def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
 
 
 COMMANDS = {
-    "image history": Command(_history_parser, _history),
-    "image diff": Command(_diff_parser, _diff),
-    "image validate": Command(_validate_parser, _validate),
+    "image history": Command(_history_flags, _history),
+    "image diff": Command(_diff_flags, _diff),
+    "image validate": Command(_validate_flags, _validate),
 }

@@ -60,13 +60,12 @@ def _add_platform(made: Parser, otherwise: str) -> None:
 # --- pull ---------------------------------------------------------------------------------------
 
 
-def _pull_parser() -> Parser:
-    made = Parser("minibuild image pull", description="Fetch images from registries.")
+def _pull_flags(made: Parser) -> None:
+    made.description = "Fetch images from registries."
     made.word("NAME...", "name, with a tag or a digest")
     _add_platform(made, "this machine's")
     made.switch("--all-platforms", "the image for every platform that there is")
     _add_common(made)
-    return made
 
 
 def _pull(options: argparse.Namespace, session: Session) -> None:
@@ -98,12 +97,11 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
 # --- push ---------------------------------------------------------------------------------------
 
 
-def _push_parser() -> Parser:
-    made = Parser("minibuild image push", description="Send an image of the store to registries.")
+def _push_flags(made: Parser) -> None:
+    made.description = "Send an image of the store to registries."
     made.word("IMAGE", "name, digest or id")
     made.word("[NAME...]", "names to push it under")
     _add_common(made)
-    return made
 
 
 def _push(options: argparse.Namespace, session: Session) -> None:
@@ -127,16 +125,12 @@ def _push(options: argparse.Namespace, session: Session) -> None:
 # --- copy ---------------------------------------------------------------------------------------
 
 
-def _copy_parser() -> Parser:
-    made = Parser(
-        "minibuild image copy",
-        description="Copy an image from registry to registry, past the store.",
-    )
+def _copy_flags(made: Parser) -> None:
+    made.description = "Copy an image from registry to registry, past the store."
     made.word("FROM", "name, with a tag or a digest", dest="source")
     made.word("TO...", "the new names", dest="name")
     _add_platform(made, "all that there are")
     _add_common(made)
-    return made
 
 
 def _copy(options: argparse.Namespace, session: Session) -> None:
@@ -171,7 +165,7 @@ def _tell(
 
 
 COMMANDS = {
-    "image pull": Command(_pull_parser, _pull),
-    "image push": Command(_push_parser, _push),
-    "image copy": Command(_copy_parser, _copy),
+    "image pull": Command(_pull_flags, _pull),
+    "image push": Command(_push_flags, _push),
+    "image copy": Command(_copy_flags, _copy),
 }

@@ -45,20 +45,18 @@ class WasteLimit(NamedTuple):
         return self.percent is None or percent(used) <= self.percent
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild image tree",
-        description="Show where the bytes of an image are, and which of them nothing shows.",
-        epilog="IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
+def _flags(made: Parser) -> None:
+    made.description = "Show where the bytes of an image are, and which of them nothing shows."
+    made.epilog = (
+        "IMAGE is one of the store, or an archive or OCI layout: a path with a slash.\n"
         "Hidden bytes are those of files that a later layer deletes or replaces: they are sent\n"
-        "and kept all the same. With --max-waste the exit code is 1 if there are more.",
+        "and kept all the same. With --max-waste the exit code is 1 if there are more."
     )
     made.word("IMAGE", "name, digest, id, or path")
     made.value("-L --depth N", "how many levels of directories to show (1)", type=int, default=1)
     made.switch("--wasted", "show all that is hidden, and nothing else")
     made.value("--max-waste LIMIT", "how much may be hidden: 5%%, or 10m")
     add_options(made)
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -257,4 +255,4 @@ def _waste_data(group: Waste, known: Sequence[LayerOrigin]) -> dict[str, Any]:
     }
 
 
-COMMANDS = {"image tree": Command(_parser, _run)}
+COMMANDS = {"image tree": Command(_flags, _run)}

@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 UNEXPECTED = 1
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild lab",
-        description="Reproduce a defect of merges, step by step; without a name, list them.",
-        epilog="`minibuild lab try` is a calculator for merge and diff.\n"
+def _flags(made: Parser) -> None:
+    made.description = "Reproduce a defect of merges, step by step; without a name, list them."
+    made.epilog = (
+        "`minibuild lab try` is a calculator for merge and diff.\n"
         "PATH is a Dockerfile, or a folder with one: all its merges are made with the\n"
         "defect of --defect and without it.\n"
         "The exit code is 0 if an exhibit failed without the fix and passed with it, and if the\n"
         "defect makes no difference to a Dockerfile; 1 if not, and 3 if this machine cannot show\n"
-        "it. See docs/lab.md.",
+        "it. See docs/lab.md."
     )
     made.word("[EXHIBIT|PATH]", "what to show: see `lab`", dest="what")
     made.switch("--slow", "wait for Enter after each part")
@@ -44,7 +43,6 @@ def _parser() -> Parser:
     made.switch("--all", "of PATH: show all paths, not the first of many")
     made.format()
     made.switch("--json", "the same as --format=json")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -124,4 +122,4 @@ class Pause:
             self._session.flush()
 
 
-COMMANDS = {"lab": Command(_parser, _run)}
+COMMANDS = {"lab": Command(_flags, _run)}

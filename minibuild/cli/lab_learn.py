@@ -20,22 +20,21 @@ if TYPE_CHECKING:
     from minibuild.course.exercise import Exercise, Ran, Requirement
 
 WRONG = 1
-_EPILOG = "The lessons are the pages docs/course/1.md to 8.md."
 
 
-def _made(name: str, description: str) -> Parser:
-    made = Parser(f"minibuild lab {name}", description=description, epilog=_EPILOG)
+def _lesson_flags(made: Parser) -> None:
+    made.epilog = "The lessons are the pages docs/course/1.md to 8.md."
     made.word("[N]", "number of the lesson", dest="lesson")
     made.word("[DIR]", "default: lesson-N", dest="folder")
     made.format()
-    return made
 
 
 # --- learn ---
 
 
-def _learn_parser() -> Parser:
-    return _made("learn", "Set the exercise of a lesson: make its folder. Without N, list them.")
+def _learn_flags(made: Parser) -> None:
+    made.description = "Set the exercise of a lesson: make its folder. Without N, list them."
+    _lesson_flags(made)
 
 
 def _learn(options: argparse.Namespace, session: Session) -> None:
@@ -83,8 +82,9 @@ def _write(wanted: "Exercise", folder: str) -> None:
 # --- check ---
 
 
-def _check_parser() -> Parser:
-    return _made("check", "Mark the exercise of a lesson: 0 if all is right, else 1.")
+def _check_flags(made: Parser) -> None:
+    made.description = "Mark the exercise of a lesson: 0 if all is right, else 1."
+    _lesson_flags(made)
 
 
 def _check(options: argparse.Namespace, session: Session) -> int:
@@ -135,6 +135,6 @@ def _run(words: Sequence[str], folder: str, session: Session) -> "Ran":
 
 
 COMMANDS = {
-    "lab learn": Command(_learn_parser, _learn),
-    "lab check": Command(_check_parser, _check),
+    "lab learn": Command(_learn_flags, _learn),
+    "lab check": Command(_check_flags, _check),
 }

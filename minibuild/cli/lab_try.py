@@ -24,11 +24,9 @@ DIFFERENT = 1
 _LETTERS = {"char device": "c", "block device": "b", "symlink": "l", "fifo": "p", "socket": "s"}
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild lab try",
-        description="Work out an expression of merge and diff, by a model and by real snapshots.",
-        epilog="""\
+def _flags(made: Parser) -> None:
+    made.description = "Work out an expression of merge and diff, by a model and by real snapshots."
+    made.epilog = """\
 EXPRESSION is made of names of trees, merge(a, b, ...), diff(lower, upper) and scratch.
 Each TREE is NAME='WORDS', or NAME:EXPRESSION='WORDS' for one that is made on another,
 as a RUN makes it. A word is one edit:
@@ -40,13 +38,11 @@ as a RUN makes it. A word is one edit:
   minibuild lab try 'merge(a, diff(b, c))' a='x y/1' b=x c:b='-x y/2'
 
 The exit code is 0 if both say the same, 1 if not, and 3 if there are no snapshots here: then
-the model answers alone. See docs/lab.md.""",
-    )
+the model answers alone. See docs/lab.md."""
     made.word("EXPRESSION", "such as 'merge(a, diff(b, c))'")
     made.word("[TREE...]", "NAME='x y/1', or NAME:BELOW='-x'")
     made.value("--defect NAME", "merge with an old defect (see build --lab)")
     made.format()
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -244,4 +240,4 @@ def _tree_data(tree: "Tree") -> list[dict[str, Any]]:
     ]
 
 
-COMMANDS = {"lab try": Command(_parser, _run)}
+COMMANDS = {"lab try": Command(_flags, _run)}

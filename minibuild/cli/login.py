@@ -25,17 +25,13 @@ from minibuild.session.registries import registry_access
 _MOST_BYTES = 64 << 10
 
 
-def _login_parser() -> Parser:
-    made = Parser(
-        "minibuild login",
-        description="Log in to a registry: ask it, and keep the login for later commands.",
-    )
+def _login_flags(made: Parser) -> None:
+    made.description = "Log in to a registry: ask it, and keep the login for later commands."
     _add_registry(made)
     made.value("-u --username USER", "the name of the user")
     made.value("-p --password PASSWORD", "the password")
     made.switch("--password-stdin", "read the password from standard input")
     add_registry_flags(made, creds=False)
-    return made
 
 
 def _login(options: argparse.Namespace, session: Session) -> int:
@@ -91,11 +87,10 @@ def _asked(options: argparse.Namespace, session: Session) -> tuple[str, str]:
     return user, password
 
 
-def _logout_parser() -> Parser:
-    made = Parser("minibuild logout", description="Forget the login for a registry.")
+def _logout_flags(made: Parser) -> None:
+    made.description = "Forget the login for a registry."
     _add_registry(made)
     made.value("--authfile FILE", "file of logins")
-    return made
 
 
 def _logout(options: argparse.Namespace, session: Session) -> int:
@@ -128,6 +123,6 @@ def _file(options: argparse.Namespace, session: Session) -> str:
 
 
 COMMANDS = {
-    "login": Command(_login_parser, _login),
-    "logout": Command(_logout_parser, _logout),
+    "login": Command(_login_flags, _login),
+    "logout": Command(_logout_flags, _logout),
 }

@@ -154,7 +154,7 @@ def _command(words: list[str], session: Session) -> tuple[Work, Session]:
     if name not in _WITHOUT_A_STORE:
         insist_on_room()
     command = load(name)
-    options = command.parser().options(rest)
+    options = command.parser(name).options(rest)
     if options.debug:
         session = session._replace(debug=True)
     if options.root:
@@ -185,7 +185,7 @@ def _help(words: list[str], session: Session) -> int:
 
     name = ALIASES.get(" ".join(words), " ".join(words))
     if name in CATALOGUE:
-        session.say(load(name).parser().format_help().rstrip())
+        session.say(load(name).parser(name).format_help().rstrip())
         return 0
     if words:
         return _unknown([*words, "--help"], session)

@@ -37,12 +37,11 @@ _ACTIONS = {
 """What `--only` asks for, by the actions that count."""
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild merge-trace",
-        description="Show what a merge did to each path: who has it last, who lost, and how.",
-        epilog="IMAGE is a name or id of the store. STEP is the beginning of a step's key, or\n"
-        "words of its name, such as 'RUN make'. See docs/merge.md.",
+def _flags(made: Parser) -> None:
+    made.description = "Show what a merge did to each path: who has it last, who lost, and how."
+    made.epilog = (
+        "IMAGE is a name or id of the store. STEP is the beginning of a step's key, or\n"
+        "words of its name, such as 'RUN make'. See docs/merge.md."
     )
     made.word("IMAGE|STEP", "an image of the store, or a step", dest="target")
     made.value("--path P", "only this path and what is below it")
@@ -51,7 +50,6 @@ def _parser() -> Parser:
     made.platform("which image of an index")
     made.format("text, or all of it as json")
     made.switch("--json", "the same as --format=json")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -201,4 +199,4 @@ def _as_json(traced: "Traced", trace: "MergeTrace", fates: Sequence["Fate"]) -> 
     }
 
 
-COMMANDS = {"merge-trace": Command(_parser, _run)}
+COMMANDS = {"merge-trace": Command(_flags, _run)}

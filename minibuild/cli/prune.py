@@ -27,11 +27,10 @@ _SIZES = {
 }
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild prune",
-        description="Remove records of the cache that no build used for a while, then everything "
-        "that no record and no name of an image needs.",
+def _flags(made: Parser) -> None:
+    made.description = (
+        "Remove records of the cache that no build used for a while, then everything "
+        "that no record and no name of an image needs."
     )
     made.value(
         "--keep-duration TIME",
@@ -43,7 +42,6 @@ def _parser() -> Parser:
     made.switch("-a --all", "keep no record of the cache, and no cache mount")
     made.switch("--cache-mounts", "remove directories of RUN --mount=type=cache too")
     made.switch("-f --force", "do not ask")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -97,4 +95,4 @@ def _agreed(session: Session) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-COMMANDS = {"prune": Command(_parser, _run)}
+COMMANDS = {"prune": Command(_flags, _run)}

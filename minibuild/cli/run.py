@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from minibuild.worker.worker import Worker
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild run",
-        description="Run a command in a fresh, writable view of an image. Nothing it writes is "
-        "kept. The exit code is that of the command.",
-        usage="minibuild run [flags] IMAGE|--failed|--step STEP [COMMAND [ARGUMENT...]]",
-        epilog="With --step the tree is that of a step, cached or not: a line of the Dockerfile,\n"
+def _flags(made: Parser) -> None:
+    made.usage = "minibuild run [flags] IMAGE|--failed|--step STEP [COMMAND [ARGUMENT...]]"
+    made.description = (
+        "Run a command in a fresh, writable view of an image. Nothing it writes is "
+        "kept. The exit code is that of the command."
+    )
+    made.epilog = (
+        "With --step the tree is that of a step, cached or not: a line of the Dockerfile,\n"
         "or words such as 'RUN make'. It is one of the last build here; with an IMAGE before the\n"
-        "command, of the build that made it; with a folder (./app, or .), of a build of that.",
+        "command, of the build that made it; with a folder (./app, or .), of a build of that."
     )
     made.values("-e --env K[=V]", "variable; K alone: from the environment")
     made.value("-w --workdir DIR", "working directory")
@@ -56,7 +57,6 @@ def _parser() -> Parser:
     made.value("--step STEP", "not an image: what a step left")
     made.word("[IMAGE]", "name, or oci-layout://DIR:TAG")
     made.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
@@ -210,4 +210,4 @@ def _environment(
     return tuple(found.items())
 
 
-COMMANDS = {"run": Command(_parser, _run)}
+COMMANDS = {"run": Command(_flags, _run)}

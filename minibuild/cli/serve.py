@@ -16,18 +16,15 @@ if TYPE_CHECKING:
     from minibuild.serve.listening import Certificates
 
 
-def parser() -> Parser:
-    """The parser of `minibuild serve`."""
-    made = Parser(
-        "minibuild serve",
-        description="Build for docker buildx, docker compose and buildctl.",
-        epilog="docker buildx create --name minibuild --driver remote unix:///run/...\n"
-        "The socket belongs to you alone. Ctrl-C ends the server and its builds.",
+def _flags(made: Parser) -> None:
+    made.description = "Build for docker buildx, docker compose and buildctl."
+    made.epilog = (
+        "docker buildx create --name minibuild --driver remote unix:///run/...\n"
+        "The socket belongs to you alone. Ctrl-C ends the server and its builds."
     )
     add_addresses(made)
     made.switch("--once", "end after the first build")
     made.value("--idle-exit TIME", "end when nothing was built for so long")
-    return made
 
 
 def add_addresses(made: Parser) -> None:
@@ -78,4 +75,4 @@ def run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-COMMANDS = {"serve": Command(parser, run)}
+COMMANDS = {"serve": Command(_flags, run)}

@@ -12,12 +12,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from minibuild.cli.build import run as run_build
-from minibuild.cli.build_flags import parser as build_parser
-from minibuild.cli.build_flags import with_insight
+from minibuild.cli.build_flags import add_build_flags
+from minibuild.cli.catalogue import load
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
@@ -37,36 +36,28 @@ _MARGIN_S = 0.02
 """How much later than a second begins the second build does."""
 
 
-class _VerifyParser(Parser):
-    """The parser of a build, whose own flags are not listed again, and some are not taken."""
-
-    def options(self, argv: Sequence[str]) -> argparse.Namespace:
-        found = super().options(argv)
-        for name in _TAKEN:
-            if getattr(found, name) not in ([], "", 0, False, "false"):
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is of no use here: what is built is compared, "
-                    "and not kept",
-                    hint="see --keep for the two images",
-                )
-        return found
-
-
-def parser() -> Parser:
-    """The parser of `minibuild verify`: that of a build, and one flag more."""
-    made = build_parser(
-        _VerifyParser,
-        "minibuild verify",
-        description="Build twice under other conditions, and compare.",
-        epilog="It takes the flags of `minibuild build` that say what is built and how.\n"
-        "The exit code is 0 if the two images are the same, and 1 if they differ.",
-        usage="minibuild verify [flags] [PATH]",
+def _flags(made: Parser) -> None:
+    made.usage = "minibuild verify [flags] [PATH]"
+    made.description = "Build twice under other conditions, and compare."
+    made.epilog = (
+        "It takes the flags of `minibuild build` that say what is built and how.\n"
+        "The exit code is 0 if the two images are the same, and 1 if they differ."
     )
-    for action in made._actions:
+    add_build_flags(made)
+    for action in made._actions:  # They are not listed again.
         if action.dest != "help" and action.option_strings:
             action.help = argparse.SUPPRESS
     made.value("--keep DIR", "keep both images, as OCI layouts")
-    return made
+
+
+def _refuse_outputs(options: argparse.Namespace) -> None:
+    for name in _TAKEN:
+        if getattr(options, name) not in ([], "", 0, False, "false"):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is of no use here: what is built is compared, "
+                "and not kept",
+                hint="see --keep for the two images",
+            )
 
 
 def run(options: argparse.Namespace, session: Session) -> int:
@@ -74,6 +65,7 @@ def run(options: argparse.Namespace, session: Session) -> int:
     from minibuild.cli.verdict import compare, tell
     from minibuild.session.scratch import scratch_folder
 
+    _refuse_outputs(options)
     if "-" in (options.path, options.file):
         raise UsageError("what is on standard input can be built only once")
     epoch = session.environment.source_date_epoch or DEFAULT_EPOCH
@@ -134,8 +126,9 @@ def _build(
     from minibuild.cli import errors
     from minibuild.errors import BuildError
 
+    missing = load("build").parser("build").options([])  # Flags that this command has not.
     changed = {
-        **vars(with_insight().options([])),  # for the flags that this command has not
+        **vars(missing),
         **vars(options),
         "output": [f"type=oci,tar=false,rewrite-timestamp=true,dest={dest}"],
         "no_cache": True,
@@ -183,4 +176,4 @@ def _elsewhere(path: str, work: str) -> str:
     return dest
 
 
-COMMANDS = {"verify": Command(parser, run)}
+COMMANDS = {"verify": Command(_flags, run)}

@@ -12,11 +12,9 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 
 
-def parser() -> Parser:
-    """The parser of `minibuild version`."""
-    made = Parser("minibuild version", description="Show the version.")
+def _flags(made: Parser) -> None:
+    made.description = "Show the version."
     made.format()
-    return made
 
 
 def run(options: argparse.Namespace, session: Session) -> None:
@@ -35,4 +33,4 @@ def run(options: argparse.Namespace, session: Session) -> None:
         session.say(f"{name:<8} {value}")
 
 
-COMMANDS = {"version": Command(parser, run)}
+COMMANDS = {"version": Command(_flags, run)}

@@ -24,20 +24,18 @@ if TYPE_CHECKING:
 _MOST = 10
 
 
-def _parser() -> Parser:
-    made = Parser(
-        "minibuild why",
-        description="Say why the steps of the last build ran, or where a file comes from.",
-        epilog="WHAT is a step (a line of the Dockerfile, or words of the instruction), a path in\n"
+def _flags(made: Parser) -> None:
+    made.description = "Say why the steps of the last build ran, or where a file comes from."
+    made.epilog = (
+        "WHAT is a step (a line of the Dockerfile, or words of the instruction), a path in\n"
         "the image, or IMAGE:/path. Without it: all steps that ran. BUILD is ^1 for the one\n"
-        "before the last, an id of `minibuild builds`, or a file of `minibuild builds export`.",
+        "before the last, an id of `minibuild builds`, or a file of `minibuild builds export`."
     )
     made.word("[WHAT]", "a step, or a path")
     made.value("--build BUILD", "explain this one (default: ^0)", default="^0")
     made.value("--against BUILD", "compare with it (default: the one before)")
     made.switch("--all", "all causes, not only the first of many")
     made.format()
-    return made
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
@@ -189,4 +187,4 @@ def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
     return [line], [{**data, "instruction": made_by}]
 
 
-COMMANDS = {"why": Command(_parser, _run)}
+COMMANDS = {"why": Command(_flags, _run)}

@@ -39,7 +39,7 @@ whitelist-var-run
 @cache
 def taken(command: str) -> frozenset[str]:
     """The flags that a command takes."""
-    actions = load(command).parser()._actions
+    actions = load(command).parser(command)._actions
     return frozenset(name for action in actions for name in action.option_strings)
 
 

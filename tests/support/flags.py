@@ -7,5 +7,5 @@ from minibuild.cli.catalogue import load
 
 def flags(command: str) -> list[list[str]]:
     """The spellings of each flag that the help of `command` lists."""
-    actions = load(command).parser()._actions
+    actions = load(command).parser(command)._actions
     return [list(it.option_strings) for it in actions if it.option_strings and it.help != SUPPRESS]
