@@ -35,6 +35,7 @@ from minibuild.fileop.walk import FoundFile
 from minibuild.graph.mode import parse_mode
 from minibuild.graph.op import Copy
 from minibuild.linux.beneath import clean, join, parents
+from minibuild.linux.descriptors import closing_fd
 
 _ROOT = (0, 0)
 
@@ -100,41 +101,101 @@ def put_copy(
     The destination is looked at while the plan is made, so it has to show at once what was put.
     Raises `DefinitionError`, and what the sink raises.
     """
-    selection = Selection(copy, tree)
+    plan = _Plan(Selection(copy, tree), dest, sink, tally, owner)
     if not copy.rules.make_dest:
-        _insist_on_parent(copy, dest)
+        plan.insist_on_parent()
     sink.begin(copy)
     with suppress(NoMore):
-        _put_picks(selection, dest, sink, tally, owner)
+        plan.put()
 
 
-def _put_picks(
-    selection: Selection,
-    dest: Destination,
-    sink: Sink,
-    tally: Tally,
-    owner: tuple[int, int] | None,
-) -> None:
-    copy, tree = selection.copy, selection.tree
-    for pick in selection.picks():
-        sink.enter(pick)
-        if pick.is_dir:
-            _put_directory(selection, pick, dest, sink, tally, owner)
-            continue
-        with selection.parent(pick) as (dir_fd, name):
-            found = FoundFile(pick.real, dir_fd, name, pick.stat)
-            if stat.S_ISSOCK(pick.stat.st_mode) and not tree.local:
-                continue  # no layer keeps one
-            for entry in _file(copy, pick, found, dest, owner):
-                is_new = isinstance(entry, Entry) and not entry.keep
-                sink.put(entry, found if is_new else None)
-                tally.add(entry)
+class _Plan:
+    """A copy on its way into a sink. `_made` is how directories look that no source has."""
 
+    def __init__(
+        self,
+        selection: Selection,
+        dest: Destination,
+        sink: Sink,
+        tally: Tally,
+        owner: tuple[int, int] | None,
+    ) -> None:
+        copy = self._copy = selection.copy
+        self._selection = selection
+        self._dest = dest
+        self._sink = sink
+        self._tally = tally
+        self._owner = owner
+        mode = parse_mode(copy.chmod).made_mode if copy.chmod else 0o755
+        self._made = mode, owner or _ROOT, copy.rules.time_ns
 
-def _insist_on_parent(copy: Copy, dest: Destination) -> None:
-    above = dest.resolve(copy.dest).rpartition("/")[0]
-    if dest.kind(above) != stat.S_IFDIR:
-        raise DefinitionError(f"failed to stat {copy.dest}: there is no directory /{above}")
+    def insist_on_parent(self) -> None:
+        """Raise `DefinitionError` if there is no directory to copy into."""
+        above = self._dest.resolve(self._copy.dest).rpartition("/")[0]
+        if self._dest.kind(above) != stat.S_IFDIR:
+            raise DefinitionError(
+                f"failed to stat {self._copy.dest}: there is no directory /{above}"
+            )
+
+    def put(self) -> None:
+        """Put all that the copy names."""
+        for pick in self._selection.picks():
+            self._sink.enter(pick)
+            if pick.is_dir:
+                self._put_directory(pick)
+                continue
+            with self._selection.parent(pick) as (dir_fd, name):
+                found = FoundFile(pick.real, dir_fd, name, pick.stat)
+                if stat.S_ISSOCK(pick.stat.st_mode) and not self._selection.tree.local:
+                    continue  # no layer keeps one
+                for entry in self._file(pick, found):
+                    is_new = isinstance(entry, Entry) and not entry.keep
+                    self._sink.put(entry, found if is_new else None)
+                    self._tally.add(entry)
+
+    def _put_directory(self, pick: Pick) -> None:
+        copy, dest, sink = self._copy, self._dest, self._sink
+        looks = Looks(copy, self._owner)
+        top, itself = dest.resolve(copy.dest), False
+        if not copy.rules.contents:
+            if names_directory(copy.dest):
+                self._make_directories(top)
+            if dest.kind(top) == stat.S_IFDIR:
+                top = join(top, clean(pick.named).rpartition("/")[2])
+            itself = not dest.kind(top)
+        if not names_directory(copy.dest) and not copy.rules.replace:
+            check_replaceable(top, stat.S_IFDIR, dest.kind(top))
+        if copy.rules.replace and dest.kind(top) not in (0, stat.S_IFDIR):
+            sink.put(made_directory(top, *self._made)._replace(replaces=True))
+        self._make_directories(top.rpartition("/")[0] if itself else top)
+        if itself:
+            with self._selection.parent(pick) as (dir_fd, name):
+                found = FoundFile(pick.real, dir_fd, name, pick.stat)
+                sink.put(looks.entry(found, top, keep=False))
+        put, count = sink.put, self._tally.add
+        for found in self._selection.below(pick):
+            entry = looks.entry(found, join(top, found.path), found.implied or copy.parents)
+            put(entry, found)
+            count(entry)
+
+    def _make_directories(self, real: str) -> None:
+        for entry in make_directories(self._dest, real, *self._made):
+            self._sink.put(entry)
+
+    def _file(self, pick: Pick, found: FoundFile) -> Iterator[Planned]:
+        """The entry of one file, and before it those of directories that it needs."""
+        copy, dest = self._copy, self._dest
+        target = dest.resolve(copy.dest)
+        if copy.unpack and _is_archive(found):
+            yield from make_directories(dest, target, *self._made)
+            yield Archive(target, found.dir_fd, found.name, self._owner)
+            return
+        if names_directory(copy.dest):
+            yield from make_directories(dest, target, *self._made)
+        if dest.kind(target) == stat.S_IFDIR:
+            target = join(target, clean(pick.named).rpartition("/")[2])
+        yield from make_directories(dest, target.rpartition("/")[0], *self._made)
+        yield Looks(copy, self._owner).entry(found, target, keep=False)
 
 
 def make_directories(
@@ -156,69 +217,6 @@ def make_directories(
             )
 
 
-def _made_mode(copy: Copy) -> int:
-    return parse_mode(copy.chmod).made_mode if copy.chmod else 0o755
-
-
-def _put_directory(
-    selection: Selection,
-    pick: Pick,
-    dest: Destination,
-    sink: Sink,
-    tally: Tally,
-    owner: tuple[int, int] | None,
-) -> None:
-    copy, looks = selection.copy, Looks(selection.copy, owner)
-    made = (_made_mode(copy), owner or _ROOT, copy.rules.time_ns)
-    top, itself = dest.resolve(copy.dest), False
-    if not copy.rules.contents:
-        if names_directory(copy.dest):
-            for entry in make_directories(dest, top, *made):
-                sink.put(entry)
-        if dest.kind(top) == stat.S_IFDIR:
-            top = join(top, clean(pick.named).rpartition("/")[2])
-        itself = not dest.kind(top)
-    if not names_directory(copy.dest) and not copy.rules.replace:
-        check_replaceable(top, stat.S_IFDIR, dest.kind(top))
-    above = top.rpartition("/")[0]
-    if copy.rules.replace and dest.kind(top) not in (0, stat.S_IFDIR):
-        sink.put(made_directory(top, *made)._replace(replaces=True))
-    for entry in make_directories(dest, above if itself else top, *made):
-        sink.put(entry)
-    if itself:
-        with selection.parent(pick) as (dir_fd, name):
-            found = FoundFile(pick.real, dir_fd, name, pick.stat)
-            sink.put(looks.entry(found, top, keep=False))
-    put, count = sink.put, tally.add
-    for found in selection.below(pick):
-        entry = looks.entry(found, join(top, found.path), found.implied or copy.parents)
-        put(entry, found)
-        count(entry)
-
-
-def _file(
-    copy: Copy,
-    pick: Pick,
-    found: FoundFile,
-    dest: Destination,
-    owner: tuple[int, int] | None,
-) -> Iterator[Planned]:
-    """The entry of one file, and before it those of directories that it needs."""
-    target = dest.resolve(copy.dest)
-    made = (_made_mode(copy), owner or _ROOT, copy.rules.time_ns)
-    if copy.unpack and _is_archive(found):
-        yield from make_directories(dest, target, *made)
-        yield Archive(target, found.dir_fd, found.name, owner)
-        return
-    if names_directory(copy.dest):
-        yield from make_directories(dest, target, *made)
-    if dest.kind(target) == stat.S_IFDIR:
-        target = join(target, clean(pick.named).rpartition("/")[2])
-    above = target.rpartition("/")[0]
-    yield from make_directories(dest, above, *made)
-    yield Looks(copy, owner).entry(found, target, keep=False)
-
-
 def names_directory(path: str) -> bool:
     """Whether `path` says by its end that it is a directory: `d/` or `d/.`."""
     return path.endswith(("/", "/.")) or path in ("", ".")
@@ -231,7 +229,5 @@ def _is_archive(found: FoundFile) -> bool:
     from minibuild.layer.archive import detect
 
     fd = os.open(found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=found.dir_fd)
-    try:
+    with closing_fd(fd):
         return detect(fd) is not None
-    finally:
-        os.close(fd)
