@@ -20,7 +20,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from minibuild.fileop.api import SourceTree
 from minibuild.fileop.apply import apply
-from minibuild.fileop.checksum import DigestCache, content_digests
+from minibuild.fileop.checksum import content_digests
+from minibuild.fileop.digest_cache import DigestCache
 from minibuild.fileop.walk import walk
 from minibuild.graph.op import Copy
 from minibuild.store.database import Database

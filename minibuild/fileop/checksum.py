@@ -13,14 +13,7 @@ from collections.abc import Iterable
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
 from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests
-from minibuild.fileop.hasher import (
-    Contents,
-    Fingerprints,
-    Item,
-    Labels,
-    Prints,
-    prints_of,
-)
+from minibuild.fileop.hasher import Contents, Item, Labels, Prints, prints_of, sorted_prints
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
@@ -30,15 +23,6 @@ from minibuild.linux.beneath import join
 from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.xattr import CAPABILITY
-
-__all__ = [
-    "Contents",
-    "DigestCache",
-    "changed_since",
-    "content_digests",
-    "is_since",
-    "tree_digests",
-]
 
 _TICK_NS = 20_000_000
 _FIRST_BATCH = 16
@@ -112,19 +96,19 @@ def _fingerprints(
 
 class _Reading:
     """Puts fingerprints together, batch by batch: the cache is asked for many files at once, and
-    the metadata of a whole context (1.3 KiB for each of its files) is never held at once."""
-
-    __slots__ = ("_batch", "_digests", "_fresh", "_hasher", "_prints", "_size")
+    the metadata of a whole context (1.3 KiB for each of its files) is never held at once. All files
+    are hashed with one buffer: a fresh one for each would cost more than the hashing."""
 
     def __init__(
         self, dirs: Cursor, digests: DigestCache | None, cancelled: threading.Event | None
     ) -> None:
+        self._dirs = dirs
         self._digests = digests
-        self._hasher = _Hasher(dirs, cancelled)
+        self._copier = Copier(cancelled)
         self._batch: list[tuple[str, str, os.stat_result, str, str]] = []
         self._size = _FIRST_BATCH
         self._fresh = FreshDigests()
-        self._prints = Fingerprints()
+        self._prints: list[tuple[str, str]] = []
 
     def read(self, pick: Pick, labels: Labels, below: Iterable[FoundFile]) -> None:
         """A pick, and what is below it. Raises what the cache raises for a file that it does not
@@ -136,7 +120,7 @@ class _Reading:
     def _add(self, item: Item, status: os.stat_result, above: str, path: str) -> None:
         label, words, data = item
         if not data:
-            self._prints.add(label, words)
+            self._prints.append((label, words))
             return
         self._batch.append((label, words, status, above, path))
         if len(self._batch) == self._size:
@@ -145,35 +129,17 @@ class _Reading:
 
     def _settle(self) -> None:
         """The digests of a batch; files that the cache knows stay closed."""
-        batch, found = self._batch, list[tuple[str, str]]()
+        batch = self._batch
         files = [status for _, _, status, _, _ in batch]
         known = self._digests.recall(files) if self._digests else [None] * len(batch)
         for (label, words, _, above, path), digest in zip(batch, known, strict=True):
             if digest is None:
-                status, digest = self._hasher.digest(join(above, path), label)
+                status, digest = self._digest(join(above, path), label)
                 self._fresh.add(status, digest)
-            found.append((label, f"{words} {digest.hex()}"))
-        self._prints.extend(found)
+            self._prints.append((label, f"{words} {digest.hex()}"))
         batch.clear()
 
-    def finish(self) -> Contents:
-        """All fingerprints."""
-        self._settle()
-        if self._digests is not None:
-            self._digests.remember(bytes(self._fresh.rows))
-        return self._prints.contents()
-
-
-class _Hasher:
-    """Hashes files with one buffer: a fresh one for each file would cost more than the hashing."""
-
-    __slots__ = ("_copier", "_dirs")
-
-    def __init__(self, dirs: Cursor, cancelled: threading.Event | None) -> None:
-        self._dirs = dirs
-        self._copier = Copier(cancelled)
-
-    def digest(self, path: str, label: str) -> tuple[os.stat_result, bytes]:
+    def _digest(self, path: str, label: str) -> tuple[os.stat_result, bytes]:
         """What the file was before it was read, and the digest of its data and capabilities. People
         know it as `label`."""
         import hashlib  # and with it OpenSSL, where a file has to be read
@@ -193,3 +159,10 @@ class _Hasher:
             return status, sha.digest()
         finally:
             os.close(fd)
+
+    def finish(self) -> Contents:
+        """All fingerprints."""
+        self._settle()
+        if self._digests is not None:
+            self._digests.remember(bytes(self._fresh.rows))
+        return sorted_prints(self._prints)

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterable
 from operator import eq, itemgetter
 
-from minibuild.fileop.api import Entry, Planned, Sink
+from minibuild.fileop.api import Entry, ForwardingSink, Planned, Sink
 from minibuild.fileop.digest_cache import FreshDigests
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile
@@ -125,30 +125,14 @@ class Labels:
         return self._prefix + path, self._prints.words(status, more), data
 
 
-class Fingerprints:
-    """Fingerprints as they become known."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self) -> None:
-        self._found: list[tuple[str, str]] = []
-
-    def add(self, label: str, words: str) -> None:
-        """Note one."""
-        self._found.append((label, words))
-
-    def extend(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Note many."""
-        self._found += pairs
-
-    def contents(self) -> Contents:
-        """All of them."""
-        found = sorted(self._found, key=_label)
-        labels = [label for label, _ in found]
-        # A path may be read twice, once as itself and once inside another source.
-        if any(map(eq, labels, labels[1:])):
-            return _merged(found)
-        return tuple(found)
+def sorted_prints(found: Iterable[tuple[str, str]]) -> Contents:
+    """Fingerprints as they became known, each path once."""
+    listed = sorted(found, key=_label)
+    labels = [label for label, _ in listed]
+    # A path may be read twice, once as itself and once inside another source.
+    if any(map(eq, labels, labels[1:])):
+        return _merged(listed)
+    return tuple(listed)
 
 
 def _merged(found: Iterable[tuple[str, str]]) -> Contents:
@@ -168,42 +152,29 @@ class Seen(NamedTuple):
     fresh: bytes
 
 
-class ContentHasher(Sink):
+class ContentHasher(ForwardingSink):
     """Puts the entries of copies into another sink, which hashes the files that it reads."""
 
-    __slots__ = (
-        "_copies",
-        "_fresh",
-        "_labels",
-        "_pick",
-        "_prints",
-        "_sink",
-        "_whole",
-        "digest",
-    )
-
     def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self.digest = b""
-        self._copies: list[Fingerprints] = []
+        super().__init__(sink)
+        self._copies: list[list[tuple[str, str]]] = []
         self._fresh = FreshDigests()
         self._whole = True
 
     def begin(self, copy: Copy) -> None:
-        """See `Sink`."""
+        super().begin(copy)
         self._prints = prints_of(copy)
-        self._copies.append(Fingerprints())
+        self._copies.append([])
 
     def enter(self, pick: Pick) -> None:
-        """See `Sink`."""
+        super().enter(pick)
         self._pick = pick
         self._labels = Labels(pick, self._prints)
         if pick.is_dir:
-            label, words, _ = self._labels.top()
-            self._copies[-1].add(label, words)
+            self._copies[-1].append(self._labels.top()[:2])
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
-        """See `Sink`. Notes the fingerprint of what a source has."""
+        """Put an entry, and note the fingerprint of what a source has."""
         sink = self._sink
         sink.put(entry, found)
         if found is None or not isinstance(entry, Entry):
@@ -213,7 +184,7 @@ class ContentHasher(Sink):
         is_below = self._pick.is_dir
         label, words, data = labels.below(found, entry.target) if is_below else labels.top()
         if not data:
-            self._copies[-1].add(label, words)
+            self._copies[-1].append((label, words))
             return
         status = found.stat if is_below else self._pick.stat
         # A large file is read once for its layer and once by the kernel for the tree.
@@ -223,17 +194,13 @@ class ContentHasher(Sink):
         # This stat(2) was before the file was opened. Had another file taken its place between
         # the two, the first would have a new ctime now, and would not be found by this one.
         self._fresh.add(status, digest)
-        self._copies[-1].add(label, f"{words} {digest.hex()}")
-
-    def settle(self) -> None:
-        """See `Sink`."""
-        self._sink.settle()
+        self._copies[-1].append((label, f"{words} {digest.hex()}"))
 
     def seen(self) -> Seen | None:
         """What was seen of each copy; None if some files were not read, or changed meanwhile."""
         if not self._whole:
             return None
-        return Seen([prints.contents() for prints in self._copies], bytes(self._fresh.rows))
+        return Seen(list(map(sorted_prints, self._copies)), bytes(self._fresh.rows))
 
 
 def touched(found: FoundFile) -> bool:

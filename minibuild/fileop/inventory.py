@@ -24,13 +24,11 @@ from contextlib import suppress
 from typing import Self
 from zlib import crc32
 
-from minibuild.fileop.api import Entry, Planned, Sink
+from minibuild.fileop.api import Entry, ForwardingSink, Planned, Sink
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.digest_cache import RACY_NS
 from minibuild.fileop.layer import LayerSink
-from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile, place
-from minibuild.graph.op import Copy
 from minibuild.layer.pieces import TarSpan
 from minibuild.linux.contents import write_all
 
@@ -60,21 +58,24 @@ Record = tuple[str, str, tuple[int, ...]]
 """A path, the earlier entry that it is another name of, and `_NUMBERS`."""
 
 
-class InventoryWriter:
-    """A table in the making, at `path`."""
+class InventorySink(ForwardingSink):
+    """Puts entries into another sink, and notes them in a table, the file `path`. Use it in a
+    `with`. `tar` says where the last entry is in the layer, if there is one."""
 
-    __slots__ = ("_count", "_end", "_fd", "_limit_ns", "_names", "_numbers", "_size", "path")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, sink: Sink, tar: LayerSink | None) -> None:
+        super().__init__(sink)
+        self._path = path
+        self._tar = tar
         self._limit_ns = time.time_ns() - RACY_NS
         self._fd = -1
         self._count = self._size = self._end = 0
         self._names: list[str] = []
         self._numbers: list[bytes] = []
 
-    def add(self, entry: Entry, found: FoundFile | None, span: tuple[int, int]) -> None:
-        """Note an entry."""
+    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
+        self._sink.put(entry, found)
+        if not isinstance(entry, Entry):
+            return
         self._names += (entry.path, entry.target if entry.hardlink else "")
         stamp = _NO_STAMP
         if found is not None:
@@ -83,6 +84,7 @@ class InventoryWriter:
             if max(status.st_mtime_ns, status.st_ctime_ns) >= self._limit_ns:
                 stamp = _UNSAFE_STAMP
         self._size += entry.size
+        span = (0, 0) if self._tar is None else self._tar.span
         self._end = span[1]
         self._numbers.append(_NUMBERS.pack(_mode(entry), *stamp, *span))
         if len(self._numbers) == _BATCH:
@@ -91,7 +93,7 @@ class InventoryWriter:
     def _flush(self) -> None:
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._fd = os.open(self.path, flags, 0o600)
+            self._fd = os.open(self._path, flags, 0o600)
             write_all(self._fd, bytes(_START.size))
         names = "\0".join(self._names).encode("utf-8", "surrogateescape")
         body = names + b"".join(self._numbers)
@@ -100,59 +102,23 @@ class InventoryWriter:
         self._names.clear()
         self._numbers.clear()
 
-    def finish(self) -> None:
-        """Write what is left. Without it the table is not whole."""
+    def settle(self) -> None:
+        """Write what is left, too. Without it the table is not whole."""
+        super().settle()
         few = len(self._numbers) < _FEW_ENTRIES and self._size < _FEW_BYTES
         if self._numbers and not (few and self._fd < 0):
             self._flush()
         if self._fd >= 0:
             os.pwrite(self._fd, _START.pack(_MAGIC, self._count, self._end), 0)
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-class InventorySink(Sink):
-    """Puts entries into another sink, and notes them in a table. Use it in a `with`. `tar` says
-    where the last entry is in the layer, if there is one."""
-
-    __slots__ = ("_inventory", "_sink", "_tar", "digest")
-
-    def __init__(self, path: str, sink: Sink, tar: LayerSink | None) -> None:
-        self._inventory = InventoryWriter(path)
-        self._sink = sink
-        self._tar = tar
-        self.digest = b""
-
-    def begin(self, copy: Copy) -> None:
-        """See `Sink`."""
-        self._sink.begin(copy)
-
-    def enter(self, pick: Pick) -> None:
-        """See `Sink`."""
-        self._sink.enter(pick)
-
-    def put(self, entry: Planned, found: FoundFile | None = None) -> None:
-        """See `Sink`."""
-        self._sink.put(entry, found)
-        if isinstance(entry, Entry):
-            self._inventory.add(entry, found, (0, 0) if self._tar is None else self._tar.span)
-
-    def settle(self) -> None:
-        """See `Sink`."""
-        self._sink.settle()
-        self._inventory.finish()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._inventory.close()
+        if self._fd >= 0:
+            os.close(self._fd)
         if kind is not None:
-            discard(self._inventory.path)
+            discard(self._path)
 
 
 class Inventory:

@@ -21,10 +21,10 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 
-from minibuild.fileop.api import Entry, NoMore, Planned, Sink, SourceTree, Tally
+from minibuild.fileop.api import Entry, ForwardingSink, NoMore, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.hasher import Seen
-from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.select import Selection
 from minibuild.fileop.walk import FoundFile, place
 from minibuild.graph.op import Copy
 from minibuild.startup.tuples import NamedTuple
@@ -60,42 +60,21 @@ def shares_of(copy: Copy, tree: SourceTree, processes: int) -> list[Share]:
     return [Share(*ends) for ends in zip(cuts, [*cuts[1:], ""], strict=True)]
 
 
-class ShareSink(Sink):
+class ShareSink(ForwardingSink):
     """Puts the entries of one share into another sink, and counts them. `tree` gets the directories
     that are in the first share as well."""
 
-    __slots__ = (
-        "_above",
-        "_began",
-        "_end",
-        "_first",
-        "_first_names",
-        "_made",
-        "_sink",
-        "_tally",
-        "digest",
-    )
-
     def __init__(self, share: Share, sink: Sink, tree: Sink, tally: Tally) -> None:
+        super().__init__(sink)
         self._first, self._end = (place(path) if path else b"" for path in share)
-        self._sink = sink
         self._made = tree if share.first else sink
         self._tally = tally
         self._began = not share.first
         self._above: list[Entry] = []
         self._first_names: set[str] = set()
-        self.digest = b""
-
-    def begin(self, copy: Copy) -> None:
-        """See `Sink`."""
-        self._sink.begin(copy)
-
-    def enter(self, pick: Pick) -> None:
-        """See `Sink`."""
-        self._sink.enter(pick)
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
-        """See `Sink`. Raises `Unplannable` for a file that has names in two shares."""
+        """Raises `Unplannable` for a file that has names in two shares."""
         assert isinstance(entry, Entry)  # Nothing is unpacked of what is in a directory.
         if found is None:
             self._made.put(entry)
@@ -130,8 +109,7 @@ class ShareSink(Sink):
         self._above.clear()
 
     def settle(self) -> None:
-        """See `Sink`."""
-        self._sink.settle()
+        super().settle()
         self._tally.tell()
 
 

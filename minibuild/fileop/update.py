@@ -73,16 +73,14 @@ class Update(Sink):
         self.digest = b""
 
     def begin(self, copy: Copy) -> None:
-        """See `Sink`."""
         self._input = copy.input
 
     def enter(self, pick: Pick) -> None:
-        """See `Sink`."""
         self._below = pick.real if pick.is_dir else ""
         self.directories.append((self._input, pick.real))
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
-        """See `Sink`. Raises `Unplannable`."""
+        """Raises `Unplannable`."""
         if not isinstance(entry, Entry):
             raise Unplannable("what an archive holds is not known before it is unpacked")
         self._remove_gone(entry.path)
@@ -133,7 +131,6 @@ class Update(Sink):
         self._removed = path + "/"
 
     def settle(self) -> None:
-        """See `Sink`."""
         self._remove_gone(None)
         sink = self._tree or self._layer
         if sink is not None:

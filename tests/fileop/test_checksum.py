@@ -12,8 +12,14 @@ import pytest
 from minibuild.errors import DefinitionError
 from minibuild.fileop import checksum
 from minibuild.fileop.api import SourceTree
-from minibuild.fileop.checksum import DigestCache, changed_since, content_digests, tree_digests
-from minibuild.fileop.digest_cache import BATCH, FreshDigests, QuickDigestCache, Unknown
+from minibuild.fileop.checksum import changed_since, content_digests, tree_digests
+from minibuild.fileop.digest_cache import (
+    BATCH,
+    DigestCache,
+    FreshDigests,
+    QuickDigestCache,
+    Unknown,
+)
 from minibuild.graph.op import Copy
 from minibuild.linux import xattr
 from minibuild.linux.contents import SMALL
@@ -192,13 +198,15 @@ class Reads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        original = checksum._Hasher.digest
+        original = checksum._Reading._digest
 
-        def digest(hasher: checksum._Hasher, path: str, label: str) -> tuple[os.stat_result, bytes]:
+        def digest(
+            reading: checksum._Reading, path: str, label: str
+        ) -> tuple[os.stat_result, bytes]:
             self.count += 1
-            return original(hasher, path, label)
+            return original(reading, path, label)
 
-        monkeypatch.setattr(checksum._Hasher, "digest", digest)
+        monkeypatch.setattr(checksum._Reading, "_digest", digest)
 
 
 def age(top: str) -> None:
