@@ -21,11 +21,10 @@ from minibuild.fileop.select import Selection
 from minibuild.fileop.tree import TreeSink
 from minibuild.graph.op import Copy, CopyRules, FileAction, Mkdir, Mkfile, Rm, Symlink
 from minibuild.linux.beneath import clean, join, lstat, open_real, real_path, remove_tree
+from minibuild.linux.descriptors import closing_fd
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
-
-_ROOT = (0, 0)
 
 
 def apply(
@@ -72,8 +71,6 @@ def apply(
 
 class _Putting:
     """What the actions of one op share."""
-
-    __slots__ = ("_dest", "_names", "_root_fd", "_tally", "_tree")
 
     def __init__(self, tree: TreeSink, root_fd: int, tally: Tally) -> None:
         self._tree = tree
@@ -126,7 +123,7 @@ class _Putting:
 
     def _with_parents(self, entry: Entry) -> Iterator[Entry]:
         above = entry.path.rpartition("/")[0]
-        yield from make_directories(self._dest, above, 0o755, _ROOT)
+        yield from make_directories(self._dest, above, 0o755, (0, 0))
         yield entry
 
 
@@ -148,8 +145,5 @@ def _remove(root_fd: int, path: str, missing_ok: bool) -> None:
         if missing_ok:
             return
         raise DefinitionError(f"rm {path}: no such file or directory")
-    fd = open_real(root_fd, above, os.O_PATH | os.O_DIRECTORY)
-    try:
+    with closing_fd(open_real(root_fd, above, os.O_PATH | os.O_DIRECTORY)) as fd:
         remove_tree(fd, name)
-    finally:
-        os.close(fd)

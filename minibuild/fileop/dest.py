@@ -53,11 +53,9 @@ class OnDisk:
         self._root_fd = root_fd
 
     def resolve(self, path: str) -> str:
-        """See `Destination`."""
         return real_path(self._root_fd, clean(path))
 
     def kind(self, real: str) -> int:
-        """See `Destination`."""
         status = lstat(self._root_fd, real)
         return 0 if status is None else stat.S_IFMT(status.st_mode)
 
@@ -76,7 +74,7 @@ class InMemory:
         self._new: set[str] = set()
 
     def resolve(self, path: str) -> str:
-        """See `Destination`. A planned symlink on the way is not followed, but an error."""
+        """A planned symlink on the way is not followed, but an error."""
         real = clean(path) if self._base is None else self._base.resolve(path)
         for above in parents(real):
             if self._kinds.get(above) == stat.S_IFLNK:
@@ -84,7 +82,6 @@ class InMemory:
         return real
 
     def kind(self, real: str) -> int:
-        """See `Destination`."""
         planned = self._kinds.get(real)
         if planned is not None:
             return planned
@@ -127,19 +124,6 @@ class PlannedTree:
     `dest` is the tree as it would be. `touched` are directories of the base that get a new name,
     and with it another time; `above` are those that come just before the last entry.
     """
-
-    __slots__ = (
-        "_base_fd",
-        "_ids",
-        "_in",
-        "_name",
-        "_owners",
-        "_untouched",
-        "_written",
-        "above",
-        "dest",
-        "touched",
-    )
 
     def __init__(self, base_fd: int | None = None, owners: "Records | None" = None) -> None:
         self._base_fd = base_fd

@@ -12,6 +12,7 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.linux.beneath import join, lstat, open_beneath, readlink, real_path
+from minibuild.linux.descriptors import closing_fd
 
 _SHOWN = 3
 """So many names are shown."""
@@ -162,8 +163,5 @@ def _contents(directory: str, names: list[str]) -> str:
 
 
 def _names(tree: SourceTree, real: str) -> list[str]:
-    fd = open_beneath(tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with closing_fd(open_beneath(tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)) as fd:
         return sorted(os.listdir(fd))
-    finally:
-        os.close(fd)

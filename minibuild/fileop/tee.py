@@ -23,6 +23,7 @@ from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux.beneath import open_beneath
 from minibuild.linux.contents import SMALL
+from minibuild.linux.descriptors import closing_fd
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 class Tee(TreeSink):
     """Writes entries below a root, and into a layer, whose base is the tree that was there before.
     `given_up` says why there is no layer."""
-
-    __slots__ = ("_layer", "_root_fd", "given_up")
 
     def __init__(
         self,
@@ -92,8 +91,7 @@ class Tee(TreeSink):
             return
         now = (self._layer.now_ns, self._layer.now_ns)
         for folder in self._layer.plan.touched:
-            fd = open_beneath(self._root_fd, folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
+            with closing_fd(
+                open_beneath(self._root_fd, folder, os.O_RDONLY | os.O_DIRECTORY)
+            ) as fd:
                 os.utime(fd, ns=now)
-            finally:
-                os.close(fd)

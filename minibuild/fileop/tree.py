@@ -29,6 +29,7 @@ from minibuild.linux import device, xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, same_contents, write_all
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.linux.xattr import CAPABILITY
 
@@ -46,19 +47,6 @@ class TreeSink(Sink):
     `copied` says of which files the times do not count. `skipped` has a sentence for each thing in
     an archive that this host does not permit. With `hashing` the data of files is hashed, too.
     """
-
-    __slots__ = (
-        "_cancelled",
-        "_copied",
-        "_copier",
-        "_entry",
-        "_hashing",
-        "_owners",
-        "_source_fd",
-        "_tree",
-        "digest",
-        "skipped",
-    )
 
     def __init__(
         self,
@@ -184,18 +172,12 @@ class TreeSink(Sink):
     def _unpack(self, archive: Archive) -> None:
         from minibuild.layer.archive import extract
 
-        source_fd = os.open(archive.name, READ, dir_fd=archive.dir_fd)
-        try:
+        with closing_fd(os.open(archive.name, READ, dir_fd=archive.dir_fd)) as source_fd:
             target_fd = self._tree.enter(archive.path)
+            owner, owners = archive.owner, self._owners
             self.skipped += extract(
-                source_fd,
-                target_fd,
-                owner=archive.owner,
-                owners=self._owners,
-                cancelled=self._cancelled,
+                source_fd, target_fd, owner=owner, owners=owners, cancelled=self._cancelled
             )
-        finally:
-            os.close(source_fd)
 
     def _make_room(self, dir_fd: int, name: str, kind: int) -> bool:
         """Remove a file, but not a directory, and not the very same file: then a layer need not
@@ -220,15 +202,12 @@ class TreeSink(Sink):
             return False
         if status.st_mtime_ns != entry.mtime_ns and not (self._copied and self._copied(entry.path)):
             return False
-        fd = os.open(name, READ, dir_fd=dir_fd)
-        try:
-            if status.st_nlink > 1:
-                return False
+        if status.st_nlink > 1:
+            return False
+        with closing_fd(os.open(name, READ, dir_fd=dir_fd)) as fd:
             if not _MORE_THAN_DATA.isdisjoint((*xattr.names(fd), *xattr.names(source_fd))):
                 return False
             return same_contents(source_fd, fd, self._cancelled)
-        finally:
-            os.close(fd)
 
 
 def _conflict(new: int, old: int) -> bool:
