@@ -21,7 +21,6 @@ from minibuild.graph.pattern import compile_glob
 from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import clean, join, lstat, open_beneath, real_path
 from minibuild.linux.cursor import Cursor
-from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -190,8 +189,10 @@ class Selection:
             fd = open_beneath(self.tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)
         except PermissionError as error:
             raise unreadable(real, error) from error
-        with closing_fd(fd):
+        try:
             yield fd
+        finally:
+            os.close(fd)
 
 
 def _wanted(pick: Pick, pattern: str) -> Pick:
