@@ -235,13 +235,13 @@ def _record(
 
 
 def _scanned(build: PreparedBuild, converted: FrontendResult) -> FrontendResult:
-    """The images with the steps that scan them, if an image is to do that."""
-    asked = build.request.attestations
-    if not asked.generator:
+    """The images with the steps that scan them, if an image is to do that. Raises `UsageError`."""
+    request, asked = build.request, build.request.attestations
+    if not (asked.generator or asked.complete):
         return converted
-    from minibuild.attest.scanner import scanned
+    from minibuild.attest.attestor import ready
 
-    return scanned(converted, asked, build.sources.finder)
+    return ready(converted, request, build.definition, build.frontend, build.sources.finder)
 
 
 def _attestor(
@@ -255,7 +255,7 @@ def _attestor(
     from minibuild.attest.attestor import ImageAttestor
 
     done = {**build.known, **done}
-    return ImageAttestor(build.context, request, build.definition, build.frontend, done, started)
+    return ImageAttestor(build.sources, request, build.definition, build.frontend, done, started)
 
 
 def _marked(request: BuildRequest) -> BuildRequest:

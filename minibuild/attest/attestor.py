@@ -9,27 +9,38 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from minibuild.attest.materials import materials
 from minibuild.attest.packages import find_packages
 from minibuild.attest.provenance import BuildFacts, local_definition, provenance
 from minibuild.attest.sbom import PREDICATE_TYPE as SBOM
 from minibuild.attest.sbom import sbom
+from minibuild.attest.scanner import scanned
 from minibuild.attest.statement import Predicate, attach, statement
 from minibuild.attest.steps import Texts
 from minibuild.attest.written import predicates_of
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
+from minibuild.errors import UsageError
 from minibuild.events import rfc3339
 from minibuild.exporter.result import ImageView, SolveResult, Subject, known_layers
 from minibuild.frontend.definition import Definition
 from minibuild.graph.context import context_vertex
-from minibuild.graph.frontend import Built, Frontend, ImageContext, LocalContext, StepAttestation
+from minibuild.graph.frontend import (
+    Built,
+    Frontend,
+    FrontendResult,
+    ImageContext,
+    ImageResolver,
+    LocalContext,
+    StepAttestation,
+)
 from minibuild.graph.reference import Reference
-from minibuild.graph.vertex import Vertex
+from minibuild.graph.vertex import Vertex, topological
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.session.request import BuildRequest, BuildResult
 from minibuild.solver.inputs import open_tree
-from minibuild.worker.context import BuildContext
+from minibuild.source.source import Sources
 from minibuild.worker.worker import Worker
 
 _WORDS = 12
@@ -46,7 +57,7 @@ class ImageAttestor:
 
     def __init__(
         self,
-        context: BuildContext,
+        sources: Sources,
         request: BuildRequest,
         definition: Definition,
         frontend: Frontend,
@@ -59,11 +70,10 @@ class ImageAttestor:
 
         name, now = os.urandom(_WORDS).hex(), time.time()
         self._asked = request.attestations
-        self._context = context
+        self._context = sources.context
         texts, main = _origins(request, definition, frontend)
-        self._build = BuildFacts(
-            request, texts, main, frontend, done, name, started, max(now, started + 1e-6)
-        )
+        ended, digest = max(now, started + 1e-6), sources.finder.digest
+        self._build = BuildFacts(request, texts, main, frontend, done, name, started, ended, digest)
         self._tool = f"minibuild-{__version__}"
 
     @property
@@ -88,10 +98,10 @@ class ImageAttestor:
             return None
         return attach(content, image, names, predicates, artifact=artifact)
 
-    @property
-    def writes_files(self) -> bool:
+    def writes_files(self, built: Built) -> bool:
         """See `exporter.result.Attestor.writes_files`."""
-        return self.looks_inside or (bool(self._asked.mode) and not self._asked.inline_only)
+        provenance = bool(self._asked.mode) and not self._asked.inline_only
+        return self.looks_inside or provenance or bool(built.attestations)
 
     def files(
         self, built: Built, subjects: Sequence[Subject], view: ImageView
@@ -162,3 +172,27 @@ def _origins(
     here = isinstance(main, LocalContext) or request.dockerfile is not None
     origin = local_definition() if here else context
     return Texts((definition.source,), frontend.language, origin), context
+
+
+def ready(
+    converted: FrontendResult,
+    request: BuildRequest,
+    definition: Definition,
+    frontend: Frontend,
+    resolver: ImageResolver,
+) -> FrontendResult:
+    """The images, with the steps that scan them if an image does that. Raises `UsageError` if the
+    materials are to be complete, and a folder is among them."""
+    asked = request.attestations
+    if asked.complete:
+        texts, main = _origins(request, definition, frontend)
+        vertices = topological([*(image.vertex for image in converted.images), texts.origin, main])
+        folders = materials(vertices, {}, request.contexts, asked.linked).locals
+        if folders:
+            raise UsageError(
+                f"provenance materials are incomplete: no digest pins {', '.join(folders)}",
+                hint="take the context from a repository, or leave complete-materials out",
+            )
+    if not asked.generator:
+        return converted
+    return FrontendResult(tuple(scanned(one, asked, resolver) for one in converted.images))

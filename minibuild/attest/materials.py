@@ -67,7 +67,8 @@ def materials(
                 parts += [_of_provenance(one) for one in linked[op.ref]]
             case ImageSource() as op:
                 uri = _image_uri(op, named.get(op.ref, ""))
-                images[uri] = {"uri": uri, "digest": {"sha256": digest_hex(op.digest)}}
+                digest = digest_hex(Digest(pin) if pin else op.digest)
+                images[uri] = {"uri": uri, "digest": {"sha256": digest}}
             case HttpSource() as op:
                 digest = (pin or op.checksum).removeprefix("sha256:")
                 http[op.url] = {"uri": masked(op.url), "digest": {"sha256": digest}}

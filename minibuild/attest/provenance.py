@@ -7,7 +7,7 @@ and agents (never a value), the steps, their layers and the text of the Dockerfi
 Read next: `call`, `materials`, `steps`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from minibuild.attest.call import call_of, described, take_vcs, without_values
@@ -19,7 +19,7 @@ from minibuild.digest import Digest
 from minibuild.events import rfc3339
 from minibuild.frontend.loader import built_in
 from minibuild.graph.frontend import Built, Frontend
-from minibuild.graph.op import LocalSource
+from minibuild.graph.op import ImageSource, LocalSource
 from minibuild.graph.platform import host_platform
 from minibuild.graph.vertex import Note, Vertex, topological
 from minibuild.oci.model import Descriptor, descriptor_to_json
@@ -37,7 +37,7 @@ Json = dict[str, Any]
 class BuildFacts(NamedTuple):
     """One build as its provenance describes it. `texts` are what the graph was made from, and
     `context` is the main context, None if that is a folder of the client. `done` are the vertices
-    that were solved."""
+    that were solved, and `digest` gives that of the name of an image."""
 
     request: BuildRequest
     texts: Texts
@@ -47,6 +47,7 @@ class BuildFacts(NamedTuple):
     invocation: str
     started: float
     finished: float
+    digest: Callable[[ImageSource], Digest]
 
 
 def provenance(
@@ -129,8 +130,9 @@ def _steps(result: Vertex | None, build: BuildFacts) -> BuildSteps:
 
 
 def _found(build: BuildFacts, image: Built) -> Materials:
-    pins = {vertex: one.resolved_digest for vertex, one in build.done.items()}
     vertices = topological([image.vertex, build.texts.origin, build.context])
+    pins = {vertex: one.resolved_digest for vertex, one in build.done.items()}
+    pins |= {v.digest: build.digest(v.op) for v in vertices if isinstance(v.op, ImageSource)}
     linked = build.request.attestations.linked
     return materials(vertices, pins, build.request.contexts, linked)
 

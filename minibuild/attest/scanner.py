@@ -7,7 +7,7 @@ Rules: BuildKit's docs/attestations/sbom-protocol.md. Read next: `written`.
 
 from minibuild.attest.sbom import PREDICATE_TYPE
 from minibuild.errors import UsageError
-from minibuild.graph.frontend import Built, FrontendResult, ImageResolver, StepAttestation
+from minibuild.graph.frontend import Built, ImageResolver, StepAttestation
 from minibuild.graph.op import BindMount, Exec, MountOutput, TmpfsMount
 from minibuild.graph.platform import host_platform
 from minibuild.graph.vertex import Note, Vertex
@@ -18,14 +18,8 @@ _EXTRAS = "/run/src/extras"
 _OUT = "/run/out"
 
 
-def scanned(
-    converted: FrontendResult, asked: Attestations, resolver: ImageResolver
-) -> FrontendResult:
-    """The images, to be scanned as well. One that has an SBOM already stays as it is."""
-    return FrontendResult(tuple(_scanned(one, asked, resolver) for one in converted.images))
-
-
-def _scanned(image: Built, asked: Attestations, resolver: ImageResolver) -> Built:
+def scanned(image: Built, asked: Attestations, resolver: ImageResolver) -> Built:
+    """The image, to be scanned as well. One that has an SBOM already stays as it is."""
     if any(one.predicate_type == PREDICATE_TYPE for one in image.attestations):
         return image
     found = resolver.resolve(asked.generator, host_platform())

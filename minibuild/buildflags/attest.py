@@ -14,7 +14,7 @@ from minibuild.session.request import Attestations
 FIELDS = {
     "provenance": {
         *("type", "disabled", "mode", "version", "builder-id", "reproducible"),
-        *("filename", "inline-only"),
+        *("filename", "inline-only", "complete-materials", "capture-usage"),
     },
     "sbom": {"type", "disabled", "generator"},
 }
@@ -64,6 +64,10 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
         raise UsageError(
             f"{what}: version {version!r} is not written", hint="it is version=v1 or version=v0.2"
         )
+    if truth(given.get("capture-usage", "false"), "capture-usage"):
+        raise UsageError(
+            f"{what}: what steps use of the machine is not measured", hint="leave capture-usage out"
+        )
     mode = given.get("mode", "min")
     if mode not in ("min", "max", "full"):
         raise UsageError(f"{what}: unknown mode {mode!r}", hint="it is mode=min or mode=max")
@@ -74,6 +78,7 @@ def _with(made: Attestations, kind: str, given: Mapping[str, str], what: str) ->
         reproducible=truth(given.get("reproducible", "false"), "reproducible"),
         filename=_filename(given.get("filename", "") or Attestations().filename, what),
         inline_only=truth(given.get("inline-only", "false"), "inline-only"),
+        complete=truth(given.get("complete-materials", "false"), "complete-materials"),
     )
 
 

@@ -310,13 +310,16 @@ def _attests(asked: Attestations) -> dict[str, str]:
     """The attestations that the daemon is to make, in the words of the frontend's attributes."""
     found = {}
     if asked.mode:
-        words = [f"mode={asked.mode}"]
-        words += [f"builder-id={asked.builder_id}"] if asked.builder_id else []
-        words += ["reproducible=true"] if asked.reproducible else []
-        words += ["inline-only=true"] if asked.inline_only else []
-        if asked.filename != Attestations().filename:
-            words.append(f"filename={asked.filename}")
-        found["attest:provenance"] = ",".join(words)
+        words = {
+            "mode": asked.mode,
+            "version": asked.version,
+            "builder-id": asked.builder_id,
+            "filename": asked.filename,
+            "reproducible": "true" if asked.reproducible else "",
+            "inline-only": "true" if asked.inline_only else "",
+            "complete-materials": "true" if asked.complete else "",
+        }
+        found["attest:provenance"] = ",".join(f"{k}={v}" for k, v in words.items() if v)
     if asked.sbom:
         found["attest:sbom"] = ""
     return found

@@ -51,9 +51,8 @@ def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> B
             )
             if solved.attestor is not None and output.type in ("docker", "cacheonly"):
                 target = target._replace(solved=solved._replace(attestor=None))
-                progress.remark(
-                    f"no attestations: type={output.type} has no place to put them into"
-                )
+                if any(map(solved.attestor.writes_files, solved.images)):  # and not inline only
+                    progress.remark(f"no attestations: type={output.type} has no place for them")
             exported = _exporter(output.type)(target, output)
         first = first if first.images else exported
         tops.append(exported.top)

@@ -57,9 +57,8 @@ class Attestor(Protocol):
         """The attestations of one image, kept in the store: as an OCI artifact, or in the form of
         an image, for tools that know no artifacts. None if there are none."""
 
-    @property
-    def writes_files(self) -> bool:
-        """Whether an output that is files gets any more than steps wrote."""
+    def writes_files(self, built: Built) -> bool:
+        """Whether an output that is files has attestations of this image beside it."""
 
     def files(
         self, built: Built, subjects: Sequence[Subject], view: ImageView

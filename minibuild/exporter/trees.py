@@ -96,7 +96,7 @@ def _with_attestations(
         zip(solved.images, trees, strict=True)
     ):
         files: Mapping[str, bytes] = {}
-        if attestor is not None and (attestor.writes_files or built.attestations):
+        if attestor is not None and attestor.writes_files(built):
             layers = known_layers(target.build.worker, solved.results[number])
             view = ImageView(number, fd, layers, options.epoch, target.progress.remark)
             files = attestor.files(built, _subjects(fd, target.build.cancelled), view)

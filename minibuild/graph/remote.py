@@ -128,7 +128,7 @@ def _with_query(git: GitUrl, query: str) -> GitUrl:
         refs = {_whole_hash(checksum)}  # the reference is for people then: it may have moved on
     return GitUrl(
         git.remote,
-        _only(refs, git.remote) or checksum,
+        _only(refs),
         subdir,
         checksum,
         flags["keep-git-dir"],
@@ -143,9 +143,9 @@ def _times(value: str) -> str:
     return value
 
 
-def _only(refs: set[str], remote: str) -> str:
+def _only(refs: set[str]) -> str:
     if len(refs) > 1:
-        raise InvalidRemote(f"ref, tag and branch conflict in git URL {remote}")
+        raise InvalidRemote(f"ref conflicts: {' vs '.join(sorted(refs))} in a git URL")
     return "".join(refs)
 
 

@@ -175,7 +175,8 @@ class Attestations(NamedTuple):
     `builder_id` and `reproducible` are what it says of the builder and of the build. Where an
     output is files it is one of them, `filename`, unless it is `inline_only`. `sbom` asks for the
     packages of the images: the image `generator` finds them, with these `parameters`, or minibuild
-    itself. With `recorded` the result of the build has the whole provenance.
+    itself. With `complete` a build from folders, which no digest pins, is an error. With `recorded`
+    the result of the build has the whole provenance.
 
     A server knows more: the `calls` of its client, of all images or of each, the `sources` that a
     graph of the client was made from, members of the `environment` that it adds, and the provenance
@@ -191,6 +192,7 @@ class Attestations(NamedTuple):
     filename: str = "provenance.json"
     inline_only: bool = False
     version: Literal["v1", "v0.2"] = "v1"
+    complete: bool = False
     recorded: bool = False
     calls: tuple[FrontendCall, ...] = ()
     sources: tuple[SourceText, ...] = ()

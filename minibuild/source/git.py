@@ -196,52 +196,22 @@ class GitProgram:
         if op.checksum and not any(name.startswith(op.checksum) for name in names):
             raise DefinitionError(
                 f"expected checksum to match {op.checksum}, got {' or '.join(names)}",
-                hint="if the reference moved and you trust it, change --checksum",
+                hint="if the reference moved: change the checksum, or take the commit with"
+                " ?commit=WHOLE-HASH&fetch-by-commit=1",
             )
         return meant
 
     def _resolve(self, ref: str) -> GitReference:
         if len(ref) in _HASH_DIGITS and _HEX.issuperset(ref):
             return GitReference(ref, ref)
-        if ref == self._op.checksum:
-            return self._shortened(ref)
         listed = self.run(["ls-remote", "--", self.url, ref, f"{ref}^{{}}"])
         meant = _meant(ref, _listed(listed))
         if meant is None:
-            raise self._missing(ref)
+            raise DefinitionError(
+                f"repository does not contain ref {ref}: {self.url}",
+                hint="check the part after #, or the ref= of the address",
+            )
         return meant
-
-    def _missing(self, ref: str) -> DefinitionError:
-        return DefinitionError(
-            f"repository {self.url} does not contain ref {ref}",
-            hint="check the part after #, or the ref= of the address",
-        )
-
-    def _shortened(self, start: str) -> GitReference:
-        """The commit whose hash starts so. Servers look up whole hashes only: if it is no tip of a
-        branch or tag, the whole history has to be here to find it.
-
-        With all its files: a fetch with --filter from a plain file server would make git start
-        itself over and over to get what it misses.
-        """
-        from shutil import rmtree
-
-        listed = self.run(["ls-remote", "--", self.url])
-        hashes = _listed(listed).values()
-        tips = {sha for sha in hashes if sha.startswith(start)}
-        if len(tips) == 1:
-            return GitReference(tips.pop(), "HEAD")
-        folder = self._scratch()
-        try:
-            self._init(folder, next(iter(hashes), ""), "--bare")
-            everything = [self.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-            self.run(["-C", folder, "fetch", "--quiet", "--", *everything])
-            verify = ["-C", folder, "rev-parse", "--verify", "--quiet", f"{start}^{{commit}}"]
-            return GitReference(self.run(verify, quiet=True).strip(), "HEAD")
-        except RegistryError as error:
-            raise self._missing(start) from error
-        finally:
-            rmtree(folder, ignore_errors=True)
 
     def clone(self, folder: str, meant: GitReference) -> None:
         """Check the commit out in `folder`."""

@@ -135,6 +135,11 @@ class ImageFinder:
             found = self._by_digest[source.digest, source.platform]
         return found
 
+    def digest(self, source: ImageSource) -> Digest:
+        """The digest that the name of a source has: of an index, if there is one."""
+        found = self._by_digest.get((source.digest, source.platform))
+        return source.digest if found is None else found.digest
+
     def _find(self, ref: str, platform: Platform) -> FoundImage:
         if ref.startswith("oci-layout://"):
             return self._in_layout(ref, platform)

@@ -15,20 +15,20 @@ from minibuild.worker.context import BuildContext
 class Sources:
     """The sources of one build. `finder` finds images by name."""
 
-    def __init__(self, build: BuildContext) -> None:
-        self._build = build
+    def __init__(self, context: BuildContext) -> None:
+        self.context = context
         self.finder = ImageFinder(
-            build.worker.content,
-            build.worker.images,
-            pull=build.pull,
-            connect=lambda: registry_client(build.registries, build.cancelled, build.report),
+            context.worker.content,
+            context.worker.images,
+            pull=context.pull,
+            connect=lambda: registry_client(context.registries, context.cancelled, context.report),
         )
         self.base: set[DiffKey] = set()
         """The diffs that are layers of images; an export may not change these."""
 
     def image(self, op: ImageSource) -> tuple[Result, list[DiffID]]:
         """The layers of an image as diffs, each made on those below it, and their diff ids."""
-        worker, found = self._build.worker, self.finder.image(op)
+        worker, found = self.context.worker, self.finder.image(op)
         result: Result = ()
         for layer in found.layers:
             worker.layers.add(layer)
@@ -43,7 +43,7 @@ class Sources:
         if isinstance(op, HttpSource):
             from minibuild.source.http import fetch_http
 
-            return fetch_http(self._build, op, progress, ignore_cache=ignore_cache)
+            return fetch_http(self.context, op, progress, ignore_cache=ignore_cache)
         from minibuild.source.git import fetch_git
 
-        return fetch_git(self._build, op, progress, ignore_cache=ignore_cache)
+        return fetch_git(self.context, op, progress, ignore_cache=ignore_cache)

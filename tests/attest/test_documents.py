@@ -48,6 +48,7 @@ SHA = "ab" * 32
 IMAGE = Descriptor(OCI_MANIFEST, Digest("sha256:" + SHA), 7, {}, AMD64)
 
 BASE = Vertex(ImageSource("docker.io/library/busybox:1.36", Digest("sha256:" + "11" * 32), AMD64))
+INDEX = Digest("sha256:" + "44" * 32)
 FILE = Vertex(HttpSource("https://me:topsecret@example.org/f", "f"))
 REPO = Vertex(GitSource("https://topsecret@example.org/r.git", "v1"))
 LOCAL = Vertex(LocalSource("context"))
@@ -177,7 +178,8 @@ def _told(
     done[RUN.digest] = VertexResult((DiffKey("base"), DiffKey("run")), None)
     done[top.digest] = VertexResult((DiffKey("base"), DiffKey("other")), None)
     texts = Texts((SourceText("Dockerfile", "FROM x\n"),), "Dockerfile", local_definition())
-    build = BuildFacts(request, texts, context, DockerfileFrontend(), done, "abc", 0.0, 60.5)
+    frontend = DockerfileFrontend()
+    build = BuildFacts(request, texts, context, frontend, done, "abc", 0.0, 60.5, lambda op: INDEX)
     layers = {DiffKey("base"): IMAGE, DiffKey("run"): IMAGE}
     said = provenance(build, Built(AMD64, top, ImageConfig(AMD64, {})), 0, layers)
     assert said.type == f"https://slsa.dev/provenance/{request.attestations.version}"
@@ -190,7 +192,7 @@ def test_what_came_from_elsewhere_is_pinned() -> None:
     assert definition["resolvedDependencies"] == [
         {
             "uri": "pkg:docker/busybox@1.36?platform=linux%2Famd64",
-            "digest": {"sha256": "11" * 32},
+            "digest": {"sha256": "44" * 32},  # of the index
         },
         {"uri": "https://xxxxx@example.org/r.git#v1", "digest": {"sha1": "33" * 20}},
         {"uri": "https://xxxxx:xxxxx@example.org/f", "digest": {"sha256": "22" * 32}},

@@ -131,12 +131,16 @@ def test_a_builder_in_a_container(cli: Cli, builder: str, context: Path, tmp_pat
 
 def test_attestations(cli: Cli, builder: str, context: Path, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
-    words = ["--provenance=mode=max,builder-id=https://x.example", "-o", f"type=oci,dest={archive}"]
-    cli("build", builder, *words, str(context))
+    asked = "--provenance=mode=max,version=v0.2,builder-id=https://x.example"
+    cli("build", builder, asked, "-o", f"type=oci,dest={archive}", str(context))
     with tarfile.open(archive) as opened:
         blobs = [opened.extractfile(m) for m in opened.getmembers() if m.size and m.isfile()]
         texts = [blob.read() for blob in blobs if blob is not None]
-    assert any(b"https://x.example" in text and b"slsa.dev" in text for text in texts)
+    assert any(
+        b"https://x.example" in text and b"slsa.dev/provenance/v0.2" in text for text in texts
+    )
+    done = cli("build", builder, "--provenance=complete-materials=true", str(context), code=6)
+    assert "provenance materials are incomplete" in done.stderr
 
 
 def test_archives_and_several_platforms(

@@ -28,10 +28,13 @@ FILES = {
 }
 
 
-def index_of(layout: str) -> dict[str, Any]:
+def top_of(layout: str) -> str:
     with open(f"{layout}/index.json", encoding="utf-8") as file:
-        top = json.load(file)["manifests"][0]["digest"]
-    return json.loads(blob(layout, top))  # type: ignore[no-any-return]
+        return json.load(file)["manifests"][0]["digest"]  # type: ignore[no-any-return]
+
+
+def index_of(layout: str) -> dict[str, Any]:
+    return json.loads(blob(layout, top_of(layout)))  # type: ignore[no-any-return]
 
 
 def said_in(layout: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -85,14 +88,22 @@ def test_beside_the_image(layout: str) -> None:
             assert b"s3cr3t" not in Path(folder, name).read_bytes()
 
 
-def test_the_image_is_found_as_ever(layout: str, builds: Builds, project: Project) -> None:
-    cli = builds.cli
+def test_the_image_is_found_as_ever(
+    layout: str, builds: Builds, project: Project, tmp_path: Path
+) -> None:
+    cli, metadata = builds.cli, tmp_path / "metadata"
     assert cli("run", "app:1", "cat", "/v").stdout == "12 2\n"
     assert "unknown" not in cli("image", "ls").stdout
     assert "is sound" in cli("image", "validate", "app:1").stdout
     assert "https://slsa.dev/provenance/v1" in cli("image", "inspect", "app:1").stdout
-    on_top = builds.image(project({"Dockerfile": "FROM app:1\nRUN cat /v > /w\n"}))
+    files = {"Dockerfile": "FROM app:1\nRUN cat /v > /w\n"}
+    on_top = builds.image(project(files))
     assert on_top.text("w") == "12 2\n"
+    flags = ("--provenance", f"--metadata-file={metadata}", "-o", "type=cacheonly")
+    cli("build", *flags, project(files))
+    said = json.loads(metadata.read_bytes())["buildx.build.provenance"]["buildDefinition"]
+    (base,) = said["resolvedDependencies"]
+    assert f"sha256:{base['digest']['sha256']}" == top_of(layout), "the digest that the name has"
     cli("prune", "--all", "--force")
     assert "is sound" in cli("image", "validate", "app:1").stdout
     table = cli("image", "attestations", "app:1").stdout
@@ -187,10 +198,13 @@ def test_an_attestation_takes_the_place_of_a_file_and_follows_no_link(
     [
         (("--provenance=mode=min,filename=../x",), "is no name of a file"),
         (("--provenance", "-o", "type=local,dest=x,attestation-prefix=a/"), "has a slash"),
+        (("--provenance=capture-usage=true",), "is not measured"),
+        (("--provenance=complete-materials=true",), "no digest pins context, dockerfile"),
     ],
 )
 def test_slips(words: tuple[str, ...], says: str, builds: Builds, project: Project) -> None:
-    done = builds.cli("build", *words, project({"Dockerfile": "FROM scratch\n"}), code=2)
+    files = {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}
+    done = builds.cli("build", *words, project(files), code=2)
     assert says in done.stderr
 
 
@@ -199,6 +213,8 @@ def test_where_there_is_no_place_there_are_none(
 ) -> None:
     done = builds.cli("build", "--sbom", "-o", f"type=docker,dest={tmp_path}/out", project(FILES))
     assert "no attestations: type=docker has no place" in done.stderr
+    flags = ("--provenance=inline-only=true", "-o", f"type=docker,dest={tmp_path}/out")
+    assert "no attestations" not in builds.cli("build", *flags, project(FILES)).stderr
     # Scripts that were written for buildx switch off what it does unasked.
     assert len(builds.image(project(FILES), "--provenance=false", "--sbom=false").layers) == 3
 

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.integration
 def test_a_repository(build: Built, repository: tuple[Path, str]) -> None:
     folder, url = repository
     (folder / ".git/config").open("a").write("[uploadpack]\nallowAnySHA1InWant = true\n")
-    build(url)
-    assert build.files == COPIED | {"later"}
+    build(url, "--provenance=complete-materials=true")
+    assert build.files == COPIED | {"later", "provenance.json"}
     for reference in (
         "#v1",
         "#refs/tags/v1",
@@ -30,14 +30,23 @@ def test_a_repository(build: Built, repository: tuple[Path, str]) -> None:
         build(url + reference)
         assert build.files == {"here"}, reference
     first = git(folder, "rev-parse", "v1^{}")
-    for reference in (f"?commit={first}", f"?commit={first[:9]}", f"?tag=v1&commit={first[:9]}"):
+    main = git(folder, "rev-parse", "main")
+    for reference, files in (
+        (f"?tag=v1&commit={first[:9]}", COPIED),
+        (f"?commit={main}", COPIED | {"later"}),
+        (f"?commit={main[:9]}", COPIED | {"later"}),
+        (f"?commit={first}&fetch-by-commit=1", COPIED),
+    ):
         build(url + reference)
-        assert build.files == COPIED, reference
+        assert build.files == files, reference
+    for start in (first, first[:9]):  # It is not what HEAD is.
+        said = build(f"{url}?commit={start}", code=6)
+        assert f"expected checksum to match {start}, got {main}" in said
     tag = git(folder, "rev-parse", "v1")
     build(f"{url}?tag=v1&checksum={tag}")
     said = build(f"{url}?tag=v1&commit={git(folder, 'rev-parse', 'main')}", code=6)
     assert f"got {first} or {tag}" in said
-    assert "does not contain ref abcdef9" in build(url + "?commit=abcdef9", code=6)
+    assert "does not contain ref abcdef9" in build(url + "?ref=abcdef9", code=6)
     assert "invalid checksum nothex" in build(url + "?commit=nothex", code=6)
     assert "does not contain ref none" in build(url + "#none", code=6)
     assert "subdirectory nosuch of http" in build(url + "#main:nosuch", code=6)
@@ -50,7 +59,7 @@ def test_a_commit_that_no_name_leads_to(build: Built, repository: tuple[Path, st
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "three")
     second = git(folder, "rev-parse", "main^")
-    build(f"{url}?commit={second[:7]}")
+    build(f"{url}?commit={second}&fetch-by-commit=1")
     assert build.files == COPIED | {"later"}
 
 
@@ -75,7 +84,7 @@ def test_a_repository_with_long_hashes(build: Built, web: WebServer, tmp_path: P
             ("", "three"),
             ("#old", "one"),
             (f"#{second}", "two"),
-            (f"?commit={second[:9]}", "two"),
+            (f"?commit={second}&fetch-by-commit=1", "two"),
         ):
             build(url + reference)
             assert build.files == {name}, url + reference

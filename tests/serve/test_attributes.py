@@ -45,7 +45,8 @@ def test_a_value_with_a_comma() -> None:
     [
         ({}, Attestations()),
         ({"attest:provenance": ""}, Attestations("max")),  # all, where nothing is said
-        ({"attest:provenance": "mode=min,capture-usage=true"}, Attestations("min")),
+        ({"attest:provenance": "mode=min,new=true"}, Attestations("min")),
+        ({"attest:provenance": "complete-materials=1"}, Attestations("max", complete=True)),
         (
             {"build-arg:BUILDKIT_ATTEST_PROVENANCE": "version=v0.2"},
             Attestations("max", version="v0.2"),
