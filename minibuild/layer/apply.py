@@ -11,16 +11,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from minibuild.errors import ImageError
 from minibuild.layer.tar_format import KINDS, TarEntry
 from minibuild.layer.tar_reader import TarReader
 from minibuild.linux.beneath import clean, makedirs_beneath, open_beneath, real_path
 from minibuild.linux.contents import write_all
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.owner import chown
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.linux.xattr import RECORDS
+from minibuild.oci.content import full_disk
 
 if TYPE_CHECKING:
     from minibuild.linux.recorded import Records
@@ -31,7 +33,9 @@ _LARGE_BYTES = 64 << 20
 
 
 class EntryWriter:
-    """Makes entries below `root_fd` with `tree`. Call `finish` at the end, and `close` in any case.
+    """Makes entries of `what` below `root_fd` with `tree`. Use it in a `with`: leaving it gives the
+    last directories their metadata. What the system says of an entry becomes a `StoreError` if the
+    disk is full, and else an `ImageError` that names it.
 
     `make_parent` is called with a path that is no directory, or that is reached through symlinks:
     it makes it one, and returns where that really is. Directories keep their times then, whatever
@@ -44,6 +48,7 @@ class EntryWriter:
     def __init__(
         self,
         root_fd: int,
+        what: str,
         make_parent: Callable[[str], str] | None = None,
         *,
         owner: tuple[int, int] | None = None,
@@ -51,6 +56,9 @@ class EntryWriter:
         owners: "Records | None" = None,
     ) -> None:
         self.skipped: list[str] = []
+        self.name = ""
+        """The entry in the making."""
+        self._what = what
         self._root_fd = root_fd
         self._owners = owners
         self.tree = TreeWriter(root_fd, owners=owners)
@@ -61,14 +69,23 @@ class EntryWriter:
         self._standing: str | None = None
         self._stated: set[str] = set()
 
-    def close(self) -> None:
-        """Close the directories that were kept open."""
-        self.tree.close()
+    def __enter__(self) -> Self:
+        return self
 
-    def finish(self) -> None:
-        """Give the last directories their metadata."""
-        self._standing = None
-        self.tree.finish()
+    def __exit__(self, kind: object, error: object, _: object) -> None:
+        try:
+            if kind is None:
+                self._standing = None
+                self.tree.finish()
+        except OSError as own:
+            error = own
+        finally:
+            self.tree.close()
+        if isinstance(error, OSError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise full_disk(error, self._what) from error
+            why = os.strerror(error.errno or 0)
+            raise ImageError(f"cannot unpack {self.name!r} of {self._what}: {why}") from error
 
     def parent(self, path: str) -> int:
         """The directory `path`, open, made if need be. Valid until the next call."""
@@ -95,6 +112,7 @@ class EntryWriter:
 
     def put(self, entry: TarEntry, reader: TarReader) -> None:
         """Make an entry of any kind. Its name is clean and not the root."""
+        self.name = entry.name
         if entry.kind == "link":
             self.link(entry, clean(entry.linkname))
         else:
@@ -152,10 +170,8 @@ class EntryWriter:
         self.parent(folder)
         try:
             first_fd = open_beneath(self._root_fd, above, os.O_PATH | os.O_DIRECTORY)
-            try:
+            with closing_fd(first_fd):
                 self.tree.link(name, first, first_fd)
-            finally:
-                os.close(first_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             # PermissionError is what linking a directory gives.
             raise ImageError(

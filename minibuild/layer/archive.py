@@ -6,7 +6,6 @@ reference on ADD, and what Docker does: the archive is unpacked as if the destin
 root directory, so symlinks in it or in the archive lead nowhere else.
 """
 
-import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -65,34 +64,25 @@ def extract(
     `contents_only` all belongs to the caller, who need not be root, and has no attributes.
     `owners` are the records of the tree, where owners are recorded.
     Returns a sentence for each entry that this host did not permit to make (device nodes).
-    Raises `ImageError` for a broken or hostile archive, OSError if the disk is full.
+    Raises `ImageError` for a broken or hostile archive, `StoreError` if the disk is full.
     """
     compression = detect_compression(os.pread(fd, 8, 0))
-
     if contents_only:
         owner = os.geteuid(), os.getegid()
     parents = owner if contents_only and owner is not None else (0, 0)
-    writer = EntryWriter(dest_fd, owner=owner, parents=parents, owners=owners)
-    name = ""
-    try:
-        with _open(fd) as file:
-            chunks = _chunks(file, compression, 256 << 10, cancelled)
-            for entry in (reader := TarReader(chunks, "the archive")):
-                name = clean(entry.name)
-                if not name:
-                    continue
-                entry = entry._replace(name=name)
-                if contents_only:
-                    entry = entry._replace(mode=_OWN_MODE, xattrs={})
-                writer.put(entry, reader)
-        writer.finish()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        why = os.strerror(error.errno or 0)
-        raise ImageError(f"cannot unpack {name!r} of the archive: {why}") from error
-    finally:
-        writer.close()
+    what = "the archive"
+    with (
+        EntryWriter(dest_fd, what, owner=owner, parents=parents, owners=owners) as writer,
+        _open(fd) as file,
+    ):
+        reader = TarReader(_chunks(file, compression, 256 << 10, cancelled), what)
+        for entry in reader:
+            if not (name := clean(entry.name)):
+                continue
+            entry = entry._replace(name=name)
+            if contents_only:
+                entry = entry._replace(mode=_OWN_MODE, xattrs={})
+            writer.put(entry, reader)
     return writer.skipped
 
 

@@ -14,7 +14,6 @@ Both digests are checked while reading. The caller removes the snapshot if an er
 Read next: `oci.config`, `image.store`.
 """
 
-import errno
 import os
 import stat
 import threading
@@ -28,7 +27,7 @@ from minibuild.layer.tar_reader import TarReader
 from minibuild.linux import xattr
 from minibuild.linux.beneath import clean, lstat, open_real, parents, real_path, remove_tree
 from minibuild.linux.contents import Copier
-from minibuild.oci.content import full_disk
+from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot import whiteout
 from minibuild.snapshot.api import Whiteouts
 from minibuild.snapshot.entry import copy, metadata_of
@@ -55,24 +54,12 @@ def unpack(
     those below it, where owners are recorded. Returns a sentence for each entry that was left out.
     Raises `ImageError` or `StoreError`.
     """
-    what = f"layer {layer.digest}"
-    target = LayerTarget(layer_fd, whiteouts, lower_fd, what, owners, cancelled)
-    name = ""
-    try:
-        with layer.tar(cancelled) as tar:
-            for entry in tar:
-                name = entry.name
-                target.apply(entry, tar)
-        target.finish()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full_disk(error, what) from error
-        raise ImageError(
-            f"cannot unpack {name!r} of {what}: {os.strerror(error.errno or 0)}"
-        ) from error
-    finally:
-        target.close()
-    return tuple(target.writer.skipped)
+    target = LayerTarget(layer_fd, whiteouts, lower_fd, f"layer {layer.digest}", owners, cancelled)
+    with target.writer as writer, layer.tar(cancelled) as tar:
+        for entry in tar:
+            writer.name = entry.name
+            target.apply(entry, tar)
+    return tuple(writer.skipped)
 
 
 class LayerTarget:
@@ -87,7 +74,7 @@ class LayerTarget:
         owners: "Records | None" = None,
         cancelled: threading.Event | None = None,
     ) -> None:
-        self.writer = EntryWriter(layer_fd, self._make_parent, owners=owners)
+        self.writer = EntryWriter(layer_fd, what, self._make_parent, owners=owners)
         self._owners = owners
         self._fd = layer_fd
         self._whiteouts = whiteouts
@@ -96,14 +83,6 @@ class LayerTarget:
         self._cancelled = cancelled
         self._written: set[str] = set()
         self._ancestors: set[str] = set()  # of what was written
-
-    def close(self) -> None:
-        """Close what was kept open."""
-        self.writer.close()
-
-    def finish(self) -> None:
-        """Set the times of directories."""
-        self.writer.finish()
 
     def apply(self, entry: TarEntry, reader: TarReader) -> None:
         """Apply one entry of the layer."""
@@ -211,12 +190,7 @@ class LayerTarget:
 
     def _whiteout_all(self) -> None:
         """Hide each name of the lower root: overlayfs knows no opaque root."""
-        lower_fd = os.open(f"/proc/self/fd/{self._lower_fd}", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            names = os.listdir(lower_fd)
-        finally:
-            os.close(lower_fd)
-        for name in names:
+        for name in os.listdir(f"/proc/self/fd/{self._lower_fd}"):
             self._whiteout("", "", WHITEOUT_PREFIX + name)
 
     def _remove_lower(self, path: str) -> None:
@@ -224,16 +198,13 @@ class LayerTarget:
         pending = [path]
         while pending:
             path = pending.pop()
-            fd = open_real(self._fd, path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
+            with closing_fd(open_real(self._fd, path, os.O_RDONLY | os.O_DIRECTORY)) as fd:
                 for name in os.listdir(fd):
                     child = f"{path}/{name}" if path else name
                     if child not in self._written and child not in self._ancestors:
                         remove_tree(fd, name)
                     elif stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
                         pending.append(child)
-            finally:
-                os.close(fd)
 
     # --- Links ------------------------------------------------------------------------------------
 

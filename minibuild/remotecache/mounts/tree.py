@@ -7,13 +7,12 @@ kept, and the directory itself has an entry, which brings its owner and mode. Eq
 equal bytes. Sockets are left out. Read next: `artifact`.
 """
 
-import errno
 import hashlib
 import os
 import threading
 from collections.abc import Mapping
 
-from minibuild.errors import ImageError, raise_if_cancelled
+from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.walk import walk
 from minibuild.layer.apply import EntryWriter
 from minibuild.layer.pack import LayerPacker
@@ -23,7 +22,7 @@ from minibuild.layer.writer import LayerWriter
 from minibuild.linux import device, xattr
 from minibuild.linux.beneath import clean
 from minibuild.linux.recorded import Records
-from minibuild.oci.content import BlobSource, ContentStore, full_disk
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.model import Compression, Descriptor
 
 _KEPT = ("user.", "trusted.")
@@ -87,30 +86,19 @@ def unpack_tree(
     """Put the files of a layer into an empty directory; returns a sentence for each that this host
     did not permit to make. Raises `ImageError` for a layer that is not what it should be."""
     what = f"cache mount {layer.digest}"
-
-    writer = EntryWriter(fd, owners=owners)
-    name = ""
-    try:
-        with LayerStream(source, layer, None, cancelled) as stream:
-            reader = TarReader(stream.chunks(), what)
-            for entry in reader:
-                raise_if_cancelled(cancelled, "unpacking a cache mount")
-                name = clean(entry.name)
-                entry = entry._replace(name=name)
-                if not name:
-                    writer.write_root(entry)
-                else:
-                    writer.put(entry, reader)
-            reader.drain()
-        writer.finish()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full_disk(error, what) from error
-        raise ImageError(
-            f"cannot unpack {name!r} of {what}: {os.strerror(error.errno or 0)}"
-        ) from error
-    finally:
-        writer.close()
+    with (
+        EntryWriter(fd, what, owners=owners) as writer,
+        LayerStream(source, layer, None, cancelled) as stream,
+    ):
+        reader = TarReader(stream.chunks(), what)
+        for entry in reader:
+            raise_if_cancelled(cancelled, "unpacking a cache mount")
+            entry = entry._replace(name=clean(entry.name))
+            if entry.name:
+                writer.put(entry, reader)
+            else:
+                writer.write_root(entry)
+        reader.drain()
     return writer.skipped
 
 
