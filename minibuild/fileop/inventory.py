@@ -29,7 +29,7 @@ from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.digest_cache import RACY_NS
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.walk import FoundFile, place
-from minibuild.layer.pieces import TarSpan
+from minibuild.layer.tar_format import TarSpan
 from minibuild.linux.contents import write_all
 
 _START = struct.Struct("<16sQQ")
@@ -157,7 +157,7 @@ class Inventory:
             return None
         if record[1] != (entry.target if entry.hardlink else ""):
             return None
-        return TarSpan(*numbers[6:])
+        return numbers[6], numbers[7]
 
     def gone(self, path: str | None) -> Iterator[str]:
         """The paths of the table that come before `path` (None: all) and were not met."""

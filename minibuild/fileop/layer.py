@@ -21,7 +21,7 @@ from minibuild.fileop.api import Entry, Planned, Sink, capability_words, unreada
 from minibuild.fileop.dest import PlannedTree
 from minibuild.fileop.walk import FoundFile
 from minibuild.layer import tar_format as tarformat
-from minibuild.layer.tar_format import KEPT_XATTRS, file_header, header
+from minibuild.layer.tar_format import KEPT_XATTRS, TarSpan, file_header, header
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux import xattr
 from minibuild.linux.contents import READ
@@ -29,7 +29,6 @@ from minibuild.linux.xattr import CAPABILITY
 
 if TYPE_CHECKING:
     from minibuild.layer.patch import PatchWriter
-    from minibuild.layer.pieces import TarSpan
     from minibuild.linux.recorded import Records
 
 
@@ -58,7 +57,7 @@ class LayerSink(Sink):
         self._start = 0
 
     @property
-    def span(self) -> tuple[int, int]:
+    def span(self) -> TarSpan:
         """Where the last entry is in the tar."""
         return self._start, self._writer.position
 
@@ -72,7 +71,7 @@ class LayerSink(Sink):
         else:
             self.write(entry)
 
-    def repeat(self, entry: Planned, found: FoundFile | None, span: "TarSpan") -> None:
+    def repeat(self, entry: Planned, found: FoundFile | None, span: TarSpan) -> None:
         """Write one entry that is as it was in the last tar. Raises `Unplannable`."""
         if isinstance(self._writer, LayerWriter):  # There is no last tar.
             self.put(entry, found)

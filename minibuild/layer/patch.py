@@ -6,13 +6,14 @@ it, when something asks for the layer, the tar. To hash and compress a tar takes
 to note what changed as long as the change is. A build that only fills the cache needs no more.
 
 A patch is never made of another patch: it takes over that one's pieces. So only the layer below has
-to be kept. Read next: `pieces`, `writer`.
+to be kept. Read next: `stream`, `writer`.
 """
 
 import json
 import os
 import threading
 from binascii import crc32
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Self
 
@@ -20,8 +21,8 @@ from minibuild.digest import DiffID, Digest, Hash
 from minibuild.errors import ImageError, StoreError
 from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.layer import Layer, remember
-from minibuild.layer.pieces import TarPieces, TarSpan
-from minibuild.layer.tar_format import padding
+from minibuild.layer.stream import LayerStream
+from minibuild.layer.tar_format import TarSpan, padding
 from minibuild.layer.writer import LayerWriter, changed
 from minibuild.linux.contents import write_all
 from minibuild.oci.content import BlobSource, ContentStore
@@ -78,10 +79,10 @@ class LayerPatch(NamedTuple):
         return made
 
     def _write(self, writer: LayerWriter, cancelled: threading.Event | None) -> None:
-        with TarPieces(self.layer, cancelled) as tar, open(self.path, "rb") as file:
+        with _TarPieces(self.layer, cancelled) as tar, open(self.path, "rb") as file:
             for new, start, end in self.pieces:
                 if not new:
-                    tar.copy(TarSpan(start, end), writer.write)
+                    tar.copy((start, end), writer.write)
                     continue
                 file.seek(start)
                 for at in range(start, end, _CHUNK_BYTES):
@@ -111,23 +112,62 @@ def read_patch(path: str, source: BlobSource) -> LayerPatch:
     )
 
 
+class _TarPieces:
+    """Pieces of the tar of a layer, in order. It is read from the front, once, in a thread
+    (`stream`), which decompresses it while new pieces are made: that takes a fifth of the time of
+    opening and reading the files that the tar was made of.
+
+    Use it in a `with`. All methods raise `ImageError` for a damaged layer. That what was copied is
+    right is known after `finish`."""
+
+    def __init__(self, layer: Layer, cancelled: threading.Event | None = None) -> None:
+        self._layer = layer
+        self._cancelled = cancelled
+        self._stream: LayerStream | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._chunk = memoryview(b"")
+        self._at = 0
+        """Where in the tar the chunk begins."""
+
+    def copy(self, span: TarSpan, write: Callable[[memoryview], None]) -> None:
+        """Write a piece, which does not begin before the end of the last one."""
+        start, end = span
+        while start < end:
+            offset = start - self._at
+            if offset >= len(self._chunk):
+                self._advance()
+                continue
+            piece = self._chunk[offset : end - self._at]
+            write(piece)
+            start += len(piece)
+
+    def finish(self) -> None:
+        """Read what is left, and with it the checksums."""
+        if self._stream is not None:
+            for _ in self._chunks:
+                pass
+
+    def _advance(self) -> None:
+        if self._stream is None:  # Not before something is needed.
+            source, descriptor = self._layer.source, self._layer.descriptor
+            self._stream = LayerStream(source, descriptor, None, self._cancelled)
+            self._chunks = self._stream.chunks()
+        self._at += len(self._chunk)
+        self._chunk = memoryview(next(self._chunks, b""))
+        if not self._chunk:
+            raise ImageError(f"the tar of layer {self._layer.digest} ends early")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
 class PatchWriter:
     """Writes a patch of `last`, a layer or a patch of one, to `path`. Takes what a `LayerWriter`
     does, and pieces of the last tar. Use it in a `with`; without `commit` nothing is left."""
-
-    __slots__ = (
-        "_at",
-        "_begin",
-        "_buffer",
-        "_fd",
-        "_flushed",
-        "_last",
-        "_last_fd",
-        "_path",
-        "_pieces",
-        "_whole",
-        "position",
-    )
 
     def __init__(self, path: str, last: Layer | LayerPatch) -> None:
         self._path = path

@@ -52,6 +52,10 @@ KINDS: Mapping[int, Kind] = {
 """By the type bits of a mode. A socket has no entry in a tar: it means nothing in an image."""
 
 
+TarSpan = tuple[int, int]
+"""Where an entry begins and ends in a tar, with its header and its data."""
+
+
 class TarEntry(NamedTuple):
     """One entry of a tar. `name` is as written, but for the slash at the end of a directory.
 

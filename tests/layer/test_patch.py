@@ -8,7 +8,6 @@ import pytest
 from minibuild.errors import ImageError, StoreError
 from minibuild.layer.layer import Layer
 from minibuild.layer.patch import LayerPatch, PatchPiece, PatchWriter, read_patch
-from minibuild.layer.pieces import TarSpan
 from minibuild.layer.tar_format import END
 from minibuild.layer.writer import LayerWriter
 from minibuild.oci.content import ContentStore
@@ -35,7 +34,7 @@ def _write(path: Path, last: Layer | LayerPatch, *pieces: bytes | tuple[int, int
             if isinstance(piece, bytes):
                 writer.write(piece)
             else:
-                writer.repeat(TarSpan(*piece))
+                writer.repeat(piece)
         assert writer.position == sum(
             len(p) if isinstance(p, bytes) else p[1] - p[0] for p in pieces
         )
