@@ -27,23 +27,22 @@ library would take: 30 MiB less memory for a layer that is half a percent larger
 Output = Callable[[bytes | bytearray | memoryview], None]
 
 
+_MEDIA_TYPES: dict[Compression, str] = {
+    "uncompressed": model.OCI_LAYER,
+    "gzip": model.OCI_LAYER_GZIP,
+    "zstd": model.OCI_LAYER_ZSTD,
+}
+_COMPRESSIONS = {media_type: compression for compression, media_type in _MEDIA_TYPES.items()}
+
+
 def layer_media_type(compression: Compression) -> str:
     """The media type of a layer that is compressed so."""
-    return {
-        "uncompressed": model.OCI_LAYER,
-        "gzip": model.OCI_LAYER_GZIP,
-        "zstd": model.OCI_LAYER_ZSTD,
-    }[compression]
+    return _MEDIA_TYPES[compression]
 
 
 def compression_of(media_type: str) -> Compression:
     """How a layer of this media type is compressed. Raises `ImageError` for no layer of ours."""
-    known: dict[str, Compression] = {
-        model.OCI_LAYER: "uncompressed",
-        model.OCI_LAYER_GZIP: "gzip",
-        model.OCI_LAYER_ZSTD: "zstd",
-    }
-    found = known.get(model.as_oci(media_type))
+    found = _COMPRESSIONS.get(model.as_oci(media_type))
     if found is None:
         raise ImageError(f"a layer has the unknown media type {media_type}")
     return found
@@ -79,64 +78,55 @@ def compressor(
             f"compression level {level} is out of range for {compression}",
             hint=f"use 0 to {top}" if top else "uncompressed layers have no level",
         )
+    threads = min(os.cpu_count() or 1, _MAX_THREADS)
     if compression == "gzip":
         from minibuild.layer.gzip_writer import GzipWriter
 
-        level = 1 if level is None else level
-        threads = min(os.cpu_count() or 1, _MAX_THREADS)
-        return GzipWriter(deflater(level), threads, output, known)
+        return GzipWriter(deflater(1 if level is None else level), threads, output, known)
     if compression == "zstd":
-        return _Zstd(3 if level is None else level, output)
-    return _Plain(output)
+        stream = _zstd(3 if level is None else level, threads)
+        return _Whole(output, stream.compress, stream.flush)
+    return _Whole(output, lambda data: data, bytes)
 
 
-class _Plain:
-    """The stream as it is."""
+class _Whole:
+    """A stream that is not cut: `compress` says what to write for each piece of it, `flush` what is
+    due at its end."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(
+        self,
+        output: Output,
+        compress: Callable[[memoryview], bytes | memoryview],
+        flush: Callable[[], bytes],
+    ) -> None:
         self._output = output
+        self._compress = compress
+        self._flush = flush
 
     def cut(self, buffer: bytearray) -> int:
         return len(buffer)
 
     def feed(self, buffer: bytearray, length: int) -> bytearray:
-        self._output(memoryview(buffer)[:length])
+        self._output(self._compress(memoryview(buffer)[:length]))
         return buffer
 
     def finish(self, buffer: bytearray, length: int) -> None:
-        self._output(memoryview(buffer)[:length])
+        self.feed(buffer, length)
+        self._output(self._flush())
 
     def close(self) -> None:
         pass
 
 
-class _Zstd:
-    """One zstd frame (RFC 8878). The library has threads of its own; any number of them but none
-    gives the same bytes."""
+def _zstd(level: int, threads: int) -> Any:
+    """What makes one zstd frame (RFC 8878). The library has threads of its own; any number of them
+    but none gives the same bytes."""
+    import zstandard
 
-    def __init__(self, level: int, output: Output) -> None:
-        import zstandard
-
-        threads = min(os.cpu_count() or 1, _MAX_THREADS)
-        self._output = output
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            level, threads=threads, job_size=_ZSTD_JOB_BYTES
-        )
-        self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-
-    def cut(self, buffer: bytearray) -> int:
-        return len(buffer)
-
-    def feed(self, buffer: bytearray, length: int) -> bytearray:
-        self._output(self._stream.compress(memoryview(buffer)[:length]))
-        return buffer
-
-    def finish(self, buffer: bytearray, length: int) -> None:
-        self._output(self._stream.compress(memoryview(buffer)[:length]))
-        self._output(self._stream.flush())
-
-    def close(self) -> None:
-        pass
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, threads=threads, job_size=_ZSTD_JOB_BYTES
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compressobj()
 
 
 def deflater(level: int) -> "Deflater":
@@ -184,7 +174,10 @@ def detect_compression(start: bytes) -> str:
 def decompressed(stream: BinaryIO, compression: str) -> BinaryIO:
     """The data in a compressed stream. Wrong data raises an error of `stream_errors` at a read."""
     if compression == "gzip":
-        return _gzip_reader(stream)
+        from isal import igzip
+
+        library: Any = igzip
+        return cast(BinaryIO, library.IGzipFile(fileobj=stream, mode="rb"))
     if compression == "zstd":
         import zstandard
 
@@ -201,13 +194,6 @@ def decompressed(stream: BinaryIO, compression: str) -> BinaryIO:
 
         return cast(BinaryIO, lzma.LZMAFile(stream))
     return stream
-
-
-def _gzip_reader(stream: BinaryIO) -> BinaryIO:
-    from isal import igzip
-
-    reader: Any = igzip
-    return cast(BinaryIO, reader.IGzipFile(fileobj=stream, mode="rb"))
 
 
 def stream_errors(compression: str) -> tuple[type[Exception], ...]:

@@ -19,6 +19,7 @@ from minibuild.oci.model import Descriptor
 
 _CHUNK_BYTES = 256 << 10
 _CHUNKS_AHEAD = 8
+_START_BYTES = 16
 
 
 class _VerifiedBlob:
@@ -27,11 +28,25 @@ class _VerifiedBlob:
     def __init__(self, file: BinaryIO, descriptor: Descriptor) -> None:
         self._file = file
         self._verifier = Verifier(descriptor)
+        self._start = b""
+
+    def start(self) -> bytes:
+        """The first bytes, which stay to be read."""
+        self._start = self.read(_START_BYTES)
+        return self._start
 
     def read(self, size: int) -> bytes:
+        if self._start:
+            data, self._start = self._start, b""
+            return data
         data = self._file.read(size)
         self._verifier.update(data)
         return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def finish(self) -> None:
         """Read what a decompressor left over, and check all of it."""
@@ -99,11 +114,11 @@ class LayerStream:
         blob = _VerifiedBlob(self._file, self._layer)
         compression: str = compression_of(self._layer.media_type)
         sha = hashlib.sha256()
-        start = blob.read(16)
+        detected = detect_compression(blob.start())
         # Some writers get the media type wrong: what the bytes say wins, as everywhere.
-        if compression != "uncompressed" or detect_compression(start) in ("gzip", "zstd"):
-            compression = detect_compression(start)
-        stream = decompressed(cast(BinaryIO, _Replayed(start, blob)), compression)
+        if compression != "uncompressed" or detected in ("gzip", "zstd"):
+            compression = detected
+        stream = decompressed(cast(BinaryIO, blob), compression)
         errors = stream_errors(compression)
         while not self._stop:
             try:
@@ -129,22 +144,3 @@ class LayerStream:
                 f"{self._wanted}",
                 hint="the image is damaged or was tampered with",
             )
-
-
-class _Replayed:
-    """A file whose first bytes were read already."""
-
-    def __init__(self, start: bytes, rest: _VerifiedBlob) -> None:
-        self._start = start
-        self._rest = rest
-
-    def read(self, size: int) -> bytes:
-        if self._start:
-            start, self._start = self._start, b""
-            return start
-        return self._rest.read(size)
-
-    def readinto(self, buffer: memoryview) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)

@@ -118,21 +118,6 @@ class LayerWriter:
     Blocks that are `known` are not compressed again, and those of this layer are known afterwards.
     """
 
-    __slots__ = (
-        "_behind",
-        "_blob",
-        "_buffer",
-        "_cancelled",
-        "_compression",
-        "_compressor",
-        "_content",
-        "_flushed",
-        "_hashed",
-        "_known",
-        "_used",
-        "_view",
-    )
-
     def __init__(
         self,
         content: BlobMaker,
