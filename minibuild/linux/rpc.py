@@ -125,11 +125,6 @@ class Callee:
         """Answer the call with an error; of one that cannot be sent, its words."""
         _send(self._channel, _ERROR, portable(error))
 
-    def wait_for_end(self) -> None:
-        """Return when there are no more calls. The one that arrived is being answered."""
-        while self.next() is not None:
-            pass
-
 
 def portable(error: BaseException) -> BaseException:
     """The error, or one with its words if it cannot be sent."""

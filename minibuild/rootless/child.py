@@ -1,7 +1,7 @@
-"""The process in which a build runs when its caller cannot enter a user namespace.
+"""The process in which builds run whose caller cannot enter a user namespace.
 
-Started by `parent`. Takes a request, enters a user namespace, builds, and sends events, then the
-result or an error. The end of its input is the order to stop.
+Started by `parent`. Enters a user namespace, takes a request, builds, sends events, then the result
+or an error, and waits for the next request. The end of its input is the order to stop.
 Read next: `enter`, for the command line.
 """
 
@@ -15,28 +15,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from minibuild.errors import BuildError
+from minibuild.session.request import BuildRequest
 
 if TYPE_CHECKING:
     from minibuild.events import Event
-    from minibuild.linux.rpc import Callee
+    from minibuild.linux.rpc import Call, Callee
 
 
 def run(number: int, loads: str) -> NoReturn:
-    """Load a module, serve one build on the channel with this number, and end the process. What the
-    build had open is closed by then, and to take the interpreter apart would take longer."""
-    code = BuildError.exit_code
+    """Load a module, do the builds that come on the channel with this number, one after the other,
+    and end the process. What a build had open is closed by then, and to take the interpreter apart
+    would take longer."""
     try:
-        code = _serve(number, loads)
+        _serve(number, loads)
     finally:
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(0)
 
 
-def _serve(number: int, loads: str) -> int:
+def _serve(number: int, loads: str) -> None:
     from minibuild.linux.channel import Channel
     from minibuild.linux.rpc import Callee
-    from minibuild.linux.signals import stopping
-    from minibuild.rootless.enter import enter_if_possible
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The caller may ignore them.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -44,11 +43,17 @@ def _serve(number: int, loads: str) -> int:
     import_module(loads)  # Some callers start this before they have a build.
     callee = Callee(Channel(number))
     call = callee.next()
-    if call is None:
-        return 0  # The caller is gone.
-    request, root, folder = call.value
-    os.chdir(folder)
-    cancelled, finished = threading.Event(), threading.Event()
+    while call is not None:
+        call = _build(callee, *call.value)
+
+
+def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "Call | None":
+    """Do one build and answer. Returns the next call; None if there is none, or if this one failed:
+    then nothing is built here any more."""
+    from minibuild.linux.signals import stopping
+    from minibuild.rootless.enter import enter_if_possible
+
+    cancelled, watch = threading.Event(), _Watch(callee)
 
     def report(event: "Event") -> None:
         try:
@@ -57,24 +62,22 @@ def _serve(number: int, loads: str) -> int:
             cancelled.set()  # The caller is gone.
 
     try:
+        os.chdir(folder)
         enter_if_possible()
         from minibuild.builder import run_build
 
         # Only now: a process with two threads may not enter a user namespace.
-        _watch(callee, finished)
+        watch.start()
         with stopping(cancelled, last_word=b""):
             result = run_build(request, root=root, report=report, cancelled=cancelled)
-        finished.set()
-    except BuildError as error:
-        finished.set()
-        _answer(callee.error, error)
-        return error.exit_code
     except Exception as error:
-        finished.set()
-        _answer(callee.error, noted(error))
-        return BuildError.exit_code
+        watch.is_done = True
+        _answer(callee.error, error if isinstance(error, BuildError) else noted(error))
+        return None
+    watch.is_done = True
     _answer(callee.result, result)
-    return 0
+    watch.join()
+    return watch.call
 
 
 def _answer(send: Callable[[Any], None], value: object) -> None:
@@ -91,12 +94,16 @@ def noted(error: Exception) -> Exception:
     return error
 
 
-def _watch(callee: "Callee", finished: threading.Event) -> None:
-    """Interrupt the build when the other end says so or is gone."""
+class _Watch(threading.Thread):
+    """Waits for the next call. If there will be none, it interrupts the build that goes on."""
 
-    def wait() -> None:
-        callee.wait_for_end()
-        if not finished.is_set():
+    def __init__(self, callee: "Callee") -> None:
+        super().__init__(daemon=True)
+        self._callee = callee
+        self.call: Call | None = None
+        self.is_done = False
+
+    def run(self) -> None:
+        self.call = self._callee.next()
+        if self.call is None and not self.is_done:
             os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=wait, daemon=True).start()

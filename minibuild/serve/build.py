@@ -150,7 +150,6 @@ class Builder:
 
     def end(self, build: "Build") -> None:
         """A build has ended. Its progress can be asked for a while longer."""
-        self.children.prepare_soon()
         ref = build.asked.Ref
         if not build.asked.Internal:
             self.history.end(record_of(build), build.status, build.made)

@@ -1,7 +1,8 @@
 """Processes for builds, of which one is always started before it is needed.
 
-Goes out: a process that waits for its build. To start an interpreter and to load minibuild takes
-longer than a build that finds all in the cache.
+Goes out: a process that waits for a build. To start an interpreter and to load minibuild takes
+longer than a build that finds all in the cache. So a process whose build succeeded waits for the
+next one.
 Read next: `rootless.parent`.
 """
 
@@ -14,8 +15,8 @@ _LOADS = "minibuild.serve.loaded"
 
 
 class Children:
-    """The process that waits. Others are started when it is taken. No client waits for the start of
-    a process that it does not need, nor for the end of one that it has the answer of."""
+    """The process that waits. Others are started while it has a build. No client waits for the
+    start of a process that it does not need, nor for the end of one that it has the answer of."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,10 +30,6 @@ class Children:
             if self._waiting is None and not self._closed:
                 self._waiting = BuildChild(_LOADS)
 
-    def prepare_soon(self) -> None:
-        """The same in a thread."""
-        self._soon(self.prepare)
-
     def take(self) -> BuildChild:
         """A process for one build."""
         with self._lock:
@@ -40,8 +37,13 @@ class Children:
         return waiting if waiting is not None and waiting.waits() else BuildChild(_LOADS)
 
     def give_back(self, child: BuildChild) -> None:
-        """Let a process end, whose build is done."""
+        """Take a process whose build is done: it waits for another, or ends."""
+        with self._lock:
+            if self._waiting is None and not self._closed and child.waits():
+                self._waiting = child
+                return
         self._soon(child.close)
+        self._soon(self.prepare)
 
     def close(self) -> None:
         """End all of them."""

@@ -147,7 +147,7 @@ def test_a_call_is_stopped_and_its_answer_waited_for(other: Start) -> None:
 
     def answer(callee: Callee, call: Call) -> None:
         callee.event("begun")
-        callee.wait_for_end()
+        assert callee.next() is None
         callee.event("ending")
         callee.result("stopped")
 

@@ -1,9 +1,17 @@
-"""The process that waits for the next build: it is taken, replaced if it died, and ended."""
+"""The process that waits for the next build: it is taken, comes back, is replaced, and ended."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from minibuild.errors import BuildError, Cancelled
+from minibuild.events import Event, Started
 from minibuild.rootless.parent import BuildChild
 from minibuild.serve.children import Children
+from minibuild.session.request import BuildRequest, Output
 
 
 @pytest.fixture
@@ -54,6 +62,45 @@ def test_the_end_waits_for_those_that_end(made: list[BuildChild]) -> None:
     taken = [children.take(), children.take()]
     for child in taken:
         children.give_back(child)
-    children.prepare_soon()
+    assert taken[0].waits() and children.take() is taken[0]
+    children.give_back(taken[0])
+    children.close()
+    assert not any(child.waits() for child in made)
+
+
+def built(child: BuildChild, folder: Path, dockerfile: str) -> Sequence[Event]:
+    """Build something. Returns the events."""
+    seen: list[Event] = []
+    request = BuildRequest(str(folder), dockerfile=dockerfile, outputs=(Output("cacheonly"),))
+    child.build(request, root=str(folder / "root"), report=seen.append, cancelled=threading.Event())
+    return seen
+
+
+@pytest.mark.needs("mount")
+def test_one_has_several_builds_as_long_as_they_succeed(
+    made: list[BuildChild], tmp_path: Path
+) -> None:
+    children = Children()
+    for name in ("a", "b"):
+        child = children.take()
+        assert any(
+            isinstance(e, Started) for e in built(child, tmp_path, f"FROM scratch\nWORKDIR {name}")
+        )
+        children.give_back(child)
+    assert len(made) == 1
+    child = children.take()
+    with pytest.raises(BuildError):
+        built(child, tmp_path, "FROM scratch\nCOPY nothing /")
+    children.give_back(child)
+    other = children.take()
+    assert other is not child and not child.waits()
+
+    cancelled = threading.Event()
+    cancelled.set()
+    with suppress(Cancelled):  # or it was faster
+        request = BuildRequest(str(tmp_path), dockerfile="FROM scratch\nWORKDIR c")
+        other.build(request, root=str(tmp_path / "root"), report=print, cancelled=cancelled)
+    assert not other.waits()
+    children.give_back(other)
     children.close()
     assert not any(child.waits() for child in made)
