@@ -3,8 +3,7 @@
 Comes in: the name of a registry and of a repository. Goes out: a name and a password, or an
 identity token. Logins are in the file itself (`auths`: for a registry, and with podman for the
 beginning of a path too, see containers-auth.json(5)), or with a helper program that the file names
-(`credHelpers` for one registry, `credsStore` for all; protocol of docker-credential-helpers).
-Read next: `auth`.
+(`credHelpers` for one registry, `credsStore` for all). Read next: `auth`, `logins`.
 """
 
 import base64
@@ -12,11 +11,13 @@ from collections.abc import Mapping
 
 from minibuild.errors import RegistryError
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_document
-from minibuild.registry import helpers
 from minibuild.startup.tuples import NamedTuple
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 _TOKEN_USER = "<token>"
+_TIMEOUT_S = 30
+_UNKNOWN = "credentials not found"
+"""What helpers print when they work well and know nothing of a registry."""
 
 
 class Login(NamedTuple):
@@ -63,9 +64,9 @@ class Credentials:
     def _login(self, path: str, domain: str, repository: str) -> Login | None:
         config = self._read(path)
         keys = keys_of(domain)
-        if helper := helper_of(config, domain):
+        if helper := helper_of(config, domain, path):
             for key in keys:
-                if found := _ask(helper, key, path):
+                if found := helper.get(key):
                     return found
         auths = config["auths"]
         for key in (*_beginnings(domain, repository), *keys, *_with_paths(auths, domain)):
@@ -91,11 +92,12 @@ def read_logins(path: str) -> Member:
     return parse_document(data, path, error=LoginsError)
 
 
-def helper_of(config: Member, domain: str) -> str:
-    """The name of the helper that a file has for a registry; empty if it has none."""
+def helper_of(config: Member, domain: str, path: str) -> "CredentialHelper | None":
+    """The helper that a file, which is at `path`, has for a registry."""
     named = config["credHelpers"]
     own = (named[key] for key in keys_of(domain) if key in named)
-    return next(own, config["credsStore"]).word()
+    name = next(own, config["credsStore"]).word()
+    return CredentialHelper(name, path) if name else None
 
 
 def keys_of(domain: str) -> tuple[str, ...]:
@@ -134,9 +136,61 @@ def _from_entry(entry: Member) -> Login | None:
     return None
 
 
-def _ask(helper: str, key: str, path: str) -> Login | None:
-    """What a credential helper knows of a registry."""
-    found = helpers.get(helper, key, path)
-    if found is None or found.user != _TOKEN_USER:
-        return found and Login(*found)
-    return Login(identity=found.password)
+class CredentialHelper(NamedTuple):
+    """A program that keeps logins, `docker-credential-NAME`; `path` is the file that names it.
+
+    Rules: the protocol of docker-credential-helpers: it is run with one of the words get, store and
+    erase, and what that is about comes on its standard input.
+    """
+
+    name: str
+    path: str
+
+    @property
+    def program(self) -> str:
+        """What is run."""
+        return f"docker-credential-{self.name}"
+
+    def get(self, key: str) -> Login | None:
+        """What it has of the registry `key`."""
+        answer = self._run("get", key.encode())
+        if answer is None:
+            return None
+        what = f"the answer of the credential helper {self.program}"
+        document = parse_document(answer, what, error=RegistryError)
+        user, secret = (document[name].required().text() for name in ("Username", "Secret"))
+        return Login(identity=secret) if user == _TOKEN_USER else Login(user, secret)
+
+    def store(self, key: str, user: str, password: str) -> None:
+        """Have it keep a login for the registry `key`."""
+        import json
+
+        words = {"ServerURL": key, "Username": user, "Secret": password}
+        self._run("store", json.dumps(words).encode())
+
+    def erase(self, key: str) -> None:
+        """Have it drop the login for the registry `key`, if it has one."""
+        self._run("erase", key.encode())
+
+    def _run(self, action: str, data: bytes) -> bytes | None:
+        """What it answers; None if it knows nothing of the registry."""
+        from subprocess import TimeoutExpired, run
+
+        words = [self.program, action]
+        try:
+            done = run(words, input=data, capture_output=True, timeout=_TIMEOUT_S, check=False)
+        except (FileNotFoundError, PermissionError):
+            # The latter also if a folder of PATH is closed to this account.
+            raise RegistryError(
+                f"the credential helper {self.program} is not installed",
+                hint=f"{self.path} names it: install it, or take it out there and log in again",
+            ) from None
+        except (OSError, TimeoutExpired) as error:
+            raise RegistryError(f"the credential helper {self.program} failed: {error}") from None
+        if not done.returncode:
+            return done.stdout
+        said = (done.stdout + done.stderr).decode(errors="replace").strip()
+        if _UNKNOWN in said or (not said and action == "get"):
+            return None
+        first = said.splitlines()[0] if said else f"it ended with {done.returncode}"
+        raise RegistryError(f"the credential helper {self.program} failed: {first}")

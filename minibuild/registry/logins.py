@@ -9,14 +9,14 @@ import base64
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from minibuild.errors import RegistryError, UsageError
 from minibuild.graph.address import parse_address
 from minibuild.graph.reference import DEFAULT_DOMAIN
-from minibuild.registry import helpers
+from minibuild.linux.descriptors import closing_fd
 from minibuild.registry.credentials import helper_of, keys_of, read_logins
 from minibuild.startup.tuples import NamedTuple
 
@@ -57,20 +57,16 @@ def parse_account(text: str) -> LoginScope:
 def keep(file: str, account: LoginScope, user: str, password: str) -> str:
     """Keep a login; returns the name of the helper that has it, "" if the file itself does."""
     config = read_logins(file)
-    if helper := helper_of(config, account.domain):
+    if helper := helper_of(config, account.domain, file):
         if account.path:
             raise UsageError(
                 f"{file} names a credential helper, which has one login for a whole registry",
                 hint=f"log in to {account.domain}",
             )
-        helpers.store(helper, account.key, helpers.HelperCredentials(user, password), file)
-        return helper
-    entry = {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
-
-    def changed(auths: dict[str, Any]) -> None:
-        auths[account.key] = entry
-
-    _change(file, changed)
+        helper.store(account.key, user, password)
+        return helper.name
+    with _changed(file) as auths:
+        auths[account.key] = {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
     return ""
 
 
@@ -79,34 +75,34 @@ def drop(file: str, account: LoginScope) -> bool:
     config = read_logins(file)
     keys = {account.key} if account.path else {*keys_of(account.domain)}
     found = False
-    if not account.path and (helper := helper_of(config, account.domain)):
-        known = [key for key in keys if helpers.get(helper, key, file)]
+    if not account.path and (helper := helper_of(config, account.domain, file)):
+        known = [key for key in keys if helper.get(key)]
         for key in known:
-            helpers.erase(helper, key, file)
+            helper.erase(key)
         found = bool(known)
     if any(key in config["auths"].object() for key in keys):
-
-        def changed(auths: dict[str, Any]) -> None:
+        found = True
+        with _changed(file) as auths:
             for key in keys:
                 auths.pop(key, None)
-
-        _change(file, changed)
-        found = True
     return found
 
 
-def _change(file: str, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the logins in a file so that a reader sees all of it or nothing, and only its owner
+@contextmanager
+def _changed(file: str) -> Iterator[dict[str, Any]]:
+    """The logins in a file, to be changed: a reader sees all of it or nothing, and only its owner
     sees the passwords. Raises `RegistryError`."""
     file = os.path.realpath(file)  # it may be a link into a place for secrets
     folder, temporary = os.path.dirname(file), f"{file}.{os.getpid()}.tmp"
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
-        with _alone(folder):
-            value = read_logins(file).object()
-            auths = read_logins(file)["auths"].object()
-            change(auths)
-            value = {**value, "auths": auths}
+        with closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as alone:
+            # Two logins at once would lose one: each writes what it read, and its own.
+            fcntl.flock(alone, fcntl.LOCK_EX)
+            logins = read_logins(file)
+            auths = logins["auths"].object()
+            yield auths
+            value = {**logins.object(), "auths": auths}
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(fd, "w", encoding="utf-8") as out:
                 out.write(json.dumps(value, indent="\t") + "\n")
@@ -122,14 +118,3 @@ def _change(file: str, change: Callable[[dict[str, Any]], None]) -> None:
     finally:
         if os.path.lexists(temporary):
             os.unlink(temporary)
-
-
-@contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """Two logins at once would lose one: each writes what it read, and its own."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
