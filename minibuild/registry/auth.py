@@ -42,14 +42,8 @@ def parse_challenges(header: str) -> list[Challenge]:
             m[1].lower(): re.sub(r"\\(.)", r"\1", m[2]) if m[2] is not None else m[3]
             for m in _PARAMETER.finditer(header[start.end() : end])
         }
-        found.append(
-            Challenge(
-                start[1].lower(),
-                values.get("realm", ""),
-                values.get("service", ""),
-                values.get("scope", ""),
-            )
-        )
+        named = (values.get(name, "") for name in ("realm", "service", "scope"))
+        found.append(Challenge(start[1].lower(), *named))
     return found
 
 

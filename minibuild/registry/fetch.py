@@ -103,7 +103,7 @@ class BlobFetch(BlobSource):
 
     def wait(self) -> None:
         """Wait until the blob is in the store. Raises the error that prevented it."""
-        self.wait_for(self._descriptor_end)
+        self.wait_for(self.descriptor.size + 1)
         if self.error is not None:
             raise self.error
 
@@ -114,10 +114,6 @@ class BlobFetch(BlobSource):
                 self._news.wait(_POLL_S)
                 self._check_stop()
             return self._size
-
-    @property
-    def _descriptor_end(self) -> int:
-        return self.descriptor.size + 1
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """The blob as far as it has come, and then as it comes."""

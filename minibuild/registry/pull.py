@@ -81,23 +81,18 @@ class Registry:
         self, endpoint: Endpoint, reference: Reference, kept: ContentStore
     ) -> Descriptor | None:
         """The descriptor of a name if the store has the document; whatever is wrong, GET says."""
-        path = f"manifests/{reference.digest or reference.tag}"
+        path, proxy = _manifest_path(reference), self.client.transport.proxy
         try:
-            headers = self._glance(endpoint, path) or self._head(endpoint, path)
+            # Without an HTTP library, where that is enough.
+            headers = None if proxy(f"http://{endpoint.host}/") else glance(endpoint, path, ACCEPT)
+            headers = headers or self._head(endpoint, path)
             digest = parse_digest(headers.get("docker-content-digest", ""))
         except (RegistryError, InvalidDigest):
             return None
         if not kept.has(digest) or reference.digest not in (None, digest):
             return None
-        media_type = headers.get("content-type", "").partition(";")[0].strip()
+        media_type = _media_type(headers.get("content-type", ""))
         return Descriptor(media_type, digest, kept.size(digest))
-
-    def _glance(self, endpoint: Endpoint, path: str) -> Mapping[str, str] | None:
-        return (
-            None
-            if self.client.transport.proxy(f"http://{endpoint.host}/")
-            else glance(endpoint, path, ACCEPT)
-        )
 
     def _head(self, endpoint: Endpoint, path: str) -> Mapping[str, str]:
         call = RegistryRequest("HEAD", path, headers={"Accept": ACCEPT}, once=True)
@@ -106,14 +101,14 @@ class Registry:
         return response.headers
 
     def _manifest(self, endpoint: Endpoint, reference: Reference) -> tuple[Descriptor, bytes]:
-        what = reference.path + (
-            f"@{reference.digest}" if reference.digest else f":{reference.tag}"
-        )
-        path = f"manifests/{reference.digest or reference.tag}"
-        call = RegistryRequest("GET", path, headers={"Accept": ACCEPT}, what=what)
+        of = f"@{reference.digest}" if reference.digest else f":{reference.tag}"
+        what, accept = reference.path + of, {"Accept": ACCEPT}
+        call = RegistryRequest("GET", _manifest_path(reference), headers=accept, what=what)
         response, data = self.client.document(endpoint, call, MAX_DOCUMENT_BYTES)
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        digest = digest_bytes(data)
+        media_type, digest = (
+            _media_type(response.headers.get("Content-Type", "")),
+            digest_bytes(data),
+        )
         said = response.headers.get("Docker-Content-Digest", "")
         if said.startswith("sha256:") and said != digest:
             raise RegistryError(f"{endpoint.host} sent {digest} and says that it is {said}")
@@ -123,6 +118,14 @@ class Registry:
                 hint="the registry or something on the way to it is broken",
             )
         return Descriptor(media_type, digest, len(data)), data
+
+
+def _manifest_path(reference: Reference) -> str:
+    return f"manifests/{reference.digest or reference.tag}"
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip()
 
 
 class RemoteBlobs(BlobSource):
@@ -160,19 +163,13 @@ class RemoteBlobs(BlobSource):
         headers = {"Accept": ACCEPT} if descriptor.is_document else {"Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
+        path = f"{'manifests' if descriptor.is_document else 'blobs'}/{descriptor.digest}"
         errors: list[RegistryError] = []
         for endpoint in self._endpoints:
+            what = f"{endpoint.repository}@{descriptor.digest[:19]}"
             try:
-                return self._client.call(
-                    endpoint,
-                    RegistryRequest(
-                        "GET",
-                        f"{'manifests' if descriptor.is_document else 'blobs'}/{descriptor.digest}",
-                        (200, 206),
-                        headers=headers,
-                        what=f"{endpoint.repository}@{descriptor.digest[:19]}",
-                    ),
-                )
+                call = RegistryRequest("GET", path, (200, 206), headers=headers, what=what)
+                return self._client.call(endpoint, call)
             except RegistryError as error:
                 if not descriptor.is_document and isinstance(error, Refused):
                     error = _of_blob(error, endpoint.host, descriptor, offset)

@@ -1,8 +1,8 @@
 """Pushing to registries: blobs in parallel, then manifests, then tags.
 
 Comes in: an image or index that a source can read. Goes out: the same in a repository, where each
-document comes after what it names, as registries demand. Rules: "Push" of the OCI distribution
-spec. The blobs themselves are the work of `upload`.
+document comes after what it names, as registries demand. What the registry has is not sent. Rules:
+"Push" of the OCI distribution spec. The bytes of a blob are the work of `upload`.
 
     repository = Repository(registry, parse_reference("registry.example.com/team/app:1"))
     repository.push_blob(descriptor, content)
@@ -12,7 +12,7 @@ spec. The blobs themselves are the work of `upload`.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from minibuild.errors import RegistryError
 from minibuild.graph.reference import Reference
@@ -31,10 +31,13 @@ from minibuild.registry.client import RegistryRequest
 from minibuild.registry.errors import Refused
 from minibuild.registry.pull import Registry
 from minibuild.registry.transport import TEMPORARY, discard
-from minibuild.registry.upload import How, Uploader
+from minibuild.registry.unreachable import Unreachable
+from minibuild.registry.upload import UploadSession
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
+
+How = Literal["present", "mounted", "sent"]
 
 UPLOADS = 4
 """Blobs sent at once, as other clients do: more would be taken for abuse by some registries."""
@@ -50,11 +53,18 @@ class Repository:
         self.reference = reference
         self._client = registry.client
         self._endpoint = registry.client.hosts.for_push(reference)
-        self._uploader = Uploader(registry.client, self._endpoint, meter)
+        self._meter = meter
 
     def has(self, descriptor: Descriptor) -> bool:
         """Whether the repository has a blob (not: a manifest)."""
-        return self._uploader.has(descriptor)
+        path = f"blobs/{descriptor.digest}"
+        response = self._client.call(
+            self._endpoint, RegistryRequest("HEAD", path, (200, 404), push=True)
+        )
+        discard(response)
+        size = response.headers.get("Content-Length", "")
+        # What an earlier accident left behind with that name is sent again.
+        return response.status == 200 and (not size or size == str(descriptor.size))
 
     def push_blob(
         self, descriptor: Descriptor, source: BlobSource, *, mount_from: Sequence[Reference] = ()
@@ -65,13 +75,58 @@ class Repository:
         those of other registries are passed over. `source` is opened only if the blob has to be
         sent, and again if that breaks off.
         """
-        here, known = self._endpoint, source.location(descriptor.digest)
-        others = []
-        for reference in (*mount_from, *([] if known is None else [known])):
-            there = self._client.hosts.for_push(reference)
-            if there.host == here.host and there.repository != here.repository:
-                others.append(there.repository)
-        return self._uploader.bring(descriptor, source, others)
+        if self.has(descriptor):
+            self._meter(descriptor, descriptor.size, done=True, how="exists")
+            return "present"
+        known = source.location(descriptor.digest)
+        session = self._mount(descriptor, (*mount_from, *([] if known is None else [known])))
+        if session == "mounted":
+            self._meter(descriptor, descriptor.size, done=True, how="mounted")
+            return "mounted"
+        transport = self._client.transport
+        for attempt in range(1, transport.patience.attempts + 1):
+            try:
+                opened = session or self._session(self._post("blobs/uploads/"))
+                opened.send(descriptor, source)
+                break
+            except (Unreachable, Refused) as error:
+                lost = isinstance(error, Refused) and error.status in (404, 416, *TEMPORARY)
+                again = lost or (isinstance(error, Unreachable) and error.temporary)
+                if not again or attempt == transport.patience.attempts:
+                    raise
+            # The session is lost: a new one.
+            transport.pause(attempt)
+            session = None
+        self._meter(descriptor, descriptor.size, done=True)
+        return "sent"
+
+    def _mount(
+        self, descriptor: Descriptor, mount_from: Sequence[Reference]
+    ) -> UploadSession | Literal["mounted"] | None:
+        """Mount a blob from another repository of the same registry. One that does not do that
+        opens a session to send it in."""
+        here = self._endpoint
+        for there in map(self._client.hosts.for_push, mount_from):
+            if there.host != here.host or there.repository == here.repository:
+                continue
+            # Digests and names of repositories have no character that a query would mistake.
+            path = f"blobs/uploads/?mount={descriptor.digest}&from={there.repository}"
+            try:
+                response = self._post(path, there.repository)
+            except RegistryError:
+                continue  # no right to read there, say: then it is sent
+            return "mounted" if response.status == 201 else self._session(response)
+        return None
+
+    def _session(self, response: "BaseHTTPResponse") -> UploadSession:
+        return UploadSession(self._client, self._endpoint, response, self._meter)
+
+    def _post(self, path: str, *also: str) -> "BaseHTTPResponse":
+        length = {"Content-Length": "0"}
+        call = RegistryRequest("POST", path, (201, 202), headers=length, push=True, also=also)
+        response = self._client.call(self._endpoint, call)
+        discard(response)
+        return response
 
     def push_blobs(
         self, blobs: Sequence[Descriptor], source: BlobSource, mount_from: Sequence[Reference] = ()

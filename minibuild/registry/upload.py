@@ -1,13 +1,12 @@
-"""One blob on its way into a repository: by mount, whole, or in parts.
+"""An upload: one blob on its way into a repository, whole or in parts.
 
-Comes in: a descriptor and a source of its bytes. Goes out: nothing, or a `RegistryError`; the
-blob is in the repository afterwards. What the registry has is not sent. Rules: "Push" of the OCI
-distribution spec: "Mounting a blob from another repository", "POST then PUT", "Pushing a blob in
-chunks". Read next: `push`.
+Comes in: a session that the registry has opened, and a source of the bytes. Goes out: nothing, or a
+`RegistryError`; the blob is in the repository afterwards. After an interruption the registry is
+asked how much it has. Rules: "Push" of the OCI distribution spec: "POST then PUT", "Pushing a blob
+in chunks". Read next: `push`.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minibuild.errors import RegistryError
 from minibuild.oci.content import BlobSource
@@ -22,140 +21,61 @@ from minibuild.registry.unreachable import Unreachable, no_address, reason
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-How = Literal["present", "mounted", "sent"]
-
 _SMALL_BYTES = 1 << 20
 _CHUNK_BYTES = 16 << 20
 _READ_BYTES = 1 << 20
 _OCTETS = "application/octet-stream"
 
 
-class Uploader:
-    """Brings blobs into the repository of one endpoint. Safe in threads."""
+class UploadSession:
+    """An upload that the registry has opened with `response`: where to send to, and how much it
+    has."""
 
     def __init__(
-        self, client: RegistryClient, endpoint: Endpoint, meter: Meter = unmetered
+        self,
+        client: RegistryClient,
+        endpoint: Endpoint,
+        response: "BaseHTTPResponse",
+        meter: Meter = unmetered,
     ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._meter = meter
+        self._location = ""
+        self._offset = 0
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        self._chunk_bytes = int(least) if least.isascii() and least.isdigit() else 0
+        self._follow(response)
 
-    def has(self, descriptor: Descriptor) -> bool:
-        """Whether the repository has a blob."""
-        path = f"blobs/{descriptor.digest}"
-        response = self._client.call(
-            self._endpoint, RegistryRequest("HEAD", path, (200, 404), push=True)
-        )
-        discard(response)
-        size = response.headers.get("Content-Length", "")
-        # What an earlier accident left behind with that name is sent again.
-        return response.status == 200 and (not size or size == str(descriptor.size))
+    def send(self, descriptor: Descriptor, source: BlobSource) -> None:
+        """Send a blob, and close the session."""
+        if descriptor.size > _SMALL_BYTES or self._chunk_bytes:
+            self._send_parts(descriptor, source)
+            self._finish(descriptor)
+        else:
+            self._finish(descriptor, _all_of(source, descriptor))
 
-    def bring(
-        self, descriptor: Descriptor, source: BlobSource, mount_from: Sequence[str] = ()
-    ) -> How:
-        """Have a blob in the repository. `mount_from` are repositories of the same registry that
-        may have it. The source is opened only if the blob has to be sent."""
-        if self.has(descriptor):
-            self._meter(descriptor, descriptor.size, done=True, how="exists")
-            return "present"
-        session = self._mount(descriptor, mount_from)
-        if session == "mounted":
-            self._meter(descriptor, descriptor.size, done=True, how="mounted")
-            return "mounted"
-        attempts = self._client.transport.patience.attempts
-        for attempt in range(1, attempts + 1):
-            try:
-                self._send(descriptor, source, session or self._begin())
-                break
-            except (Unreachable, Refused) as error:
-                lost = isinstance(error, Refused) and error.status in (404, 416, *TEMPORARY)
-                again = lost or (isinstance(error, Unreachable) and error.temporary)
-                if not again or attempt == attempts:
-                    raise
-            # The session is lost: a new one.
-            self._client.transport.pause(attempt)
-            session = None
-        self._meter(descriptor, descriptor.size, done=True)
-        return "sent"
-
-    def _mount(
-        self, descriptor: Descriptor, mount_from: Sequence[str]
-    ) -> "UploadSession | Literal['mounted'] | None":
-        """Mount the blob from another repository. A registry that does not do that opens a session
-        to send it in."""
-        for other in mount_from:
-            # Digests and names of repositories have no character that a query would mistake.
-            query = f"?mount={descriptor.digest}&from={other}"
-            try:
-                response = self._post("blobs/uploads/" + query, (other,))
-            except RegistryError:
-                continue  # no right to read there, say: then it is sent
-            if response.status == 201:
-                return "mounted"
-            return UploadSession(self._client, self._endpoint, response)
-        return None
-
-    def _begin(self) -> "UploadSession":
-        return UploadSession(self._client, self._endpoint, self._post("blobs/uploads/", ()))
-
-    def _post(self, path: str, also: tuple[str, ...]) -> "BaseHTTPResponse":
-        response = self._client.call(
-            self._endpoint,
-            RegistryRequest(
-                "POST", path, (201, 202), headers={"Content-Length": "0"}, push=True, also=also
-            ),
-        )
-        discard(response)
-        return response
-
-    def _send(self, descriptor: Descriptor, source: BlobSource, session: "UploadSession") -> None:
-        if descriptor.size > _SMALL_BYTES or session.chunk_bytes:
-            self._send_parts(descriptor, source, session)
-            session.finish(descriptor)
-            return
-        data = _all_of(source, descriptor)
-        session.finish(descriptor, data)
-
-    def _send_parts(
-        self, descriptor: Descriptor, source: BlobSource, session: "UploadSession"
-    ) -> None:
+    def _send_parts(self, descriptor: Descriptor, source: BlobSource) -> None:
         """Send the bytes; after an interruption, those that the registry has not got yet."""
-        patience = self._client.transport.patience
-        failures = 0
-        while session.offset < descriptor.size:
-            length = descriptor.size - session.offset
-            if session.chunk_bytes:
-                length = min(length, max(session.chunk_bytes, _CHUNK_BYTES))
-            before = session.offset
+        transport, failures = self._client.transport, 0
+        while self._offset < descriptor.size:
+            length = descriptor.size - self._offset
+            if self._chunk_bytes:
+                length = min(length, max(self._chunk_bytes, _CHUNK_BYTES))
+            before = self._offset
             try:
-                session.append(descriptor, source, length, self._meter)
+                self._append(descriptor, source, length)
                 failures = 0
             except (Unreachable, Refused) as error:
                 if isinstance(error, Refused) and error.status not in (416, *TEMPORARY):
                     raise
                 if isinstance(error, Unreachable) and not error.temporary:
                     raise
-                session.ask()  # raises if the session is lost
-                failures = 0 if session.offset > before else failures + 1
-                if failures >= patience.attempts:
+                self._ask()  # raises if the session is lost
+                failures = 0 if self._offset > before else failures + 1
+                if failures >= transport.patience.attempts:
                     raise
-                self._client.transport.pause(failures or 1)
-
-
-class UploadSession:
-    """An upload that the registry has opened: where to send to, and how much it has."""
-
-    def __init__(
-        self, client: RegistryClient, endpoint: Endpoint, response: "BaseHTTPResponse"
-    ) -> None:
-        self._client = client
-        self._endpoint = endpoint
-        self._location = ""
-        self.offset = 0
-        least = response.headers.get("OCI-Chunk-Min-Length", "")
-        self.chunk_bytes = int(least) if least.isascii() and least.isdigit() else 0
-        self._follow(response)
+                transport.pause(failures or 1)
 
     def _follow(self, response: "BaseHTTPResponse") -> None:
         location = response.headers.get("Location", "")
@@ -168,9 +88,9 @@ class UploadSession:
         except ValueError as error:
             raise no_address(self._endpoint.host, reason(error)) from None
 
-    def append(self, descriptor: Descriptor, source: BlobSource, length: int, meter: Meter) -> None:
+    def _append(self, descriptor: Descriptor, source: BlobSource, length: int) -> None:
         """Send the next `length` bytes."""
-        start = self.offset
+        start, meter = self._offset, self._meter
         headers = {"Content-Type": _OCTETS, "Content-Length": str(length)}
         if start or length < descriptor.size:
             headers["Content-Range"] = f"{start}-{start + length - 1}"
@@ -188,9 +108,9 @@ class UploadSession:
         )
         discard(response)
         self._follow(response)
-        self.offset = start + length
+        self._offset = start + length
 
-    def ask(self) -> None:
+    def _ask(self) -> None:
         """Ask how much the registry has got."""
         response = self._client.call(
             self._endpoint, RegistryRequest("GET", self._location, (204, 202, 200), push=True)
@@ -200,9 +120,9 @@ class UploadSession:
             self._follow(response)
         _, _, last = response.headers.get("Range", "").rpartition("-")
         # "0-0" is what some say of one byte and others of none: nothing is the safe reading.
-        self.offset = int(last) + 1 if last.isascii() and last.isdigit() and last != "0" else 0
+        self._offset = int(last) + 1 if last.isascii() and last.isdigit() and last != "0" else 0
 
-    def finish(self, descriptor: Descriptor, data: bytes = b"") -> None:
+    def _finish(self, descriptor: Descriptor, data: bytes = b"") -> None:
         """Close the session: the blob is kept if its digest is right."""
         mark = "&" if "?" in self._location else "?"
         response = self._client.call(
