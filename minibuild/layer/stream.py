@@ -15,6 +15,7 @@ from minibuild.digest import DiffID, Digest
 from minibuild.errors import ImageError, raise_if_cancelled
 from minibuild.layer.compress import compression_of, decompressed, detect_compression, stream_errors
 from minibuild.oci.content import BlobSource, Verifier
+from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
 
 _CHUNK_BYTES = 256 << 10
@@ -23,10 +24,12 @@ _START_BYTES = 16
 
 
 class _VerifiedBlob:
-    """The blob as a file, whose bytes are checked."""
+    """The blob as a file, whose bytes are checked and counted."""
 
-    def __init__(self, file: BinaryIO, descriptor: Descriptor) -> None:
+    def __init__(self, file: BinaryIO, descriptor: Descriptor, meter: Meter) -> None:
         self._file = file
+        self._descriptor = descriptor
+        self._meter = meter
         self._verifier = Verifier(descriptor)
         self._start = b""
 
@@ -41,6 +44,7 @@ class _VerifiedBlob:
             return data
         data = self._file.read(size)
         self._verifier.update(data)
+        self._meter(self._descriptor, self._verifier.size)
         return data
 
     def readinto(self, buffer: memoryview) -> int:
@@ -53,6 +57,7 @@ class _VerifiedBlob:
         while self.read(_CHUNK_BYTES):
             pass
         self._verifier.verify()
+        self._meter(self._descriptor, self._verifier.size, done=True)
 
 
 class LayerStream:
@@ -65,11 +70,13 @@ class LayerStream:
         layer: Descriptor,
         diff_id: DiffID | None,
         cancelled: threading.Event | None = None,
+        meter: Meter = unmetered,
     ) -> None:
         import queue
 
         self._cancelled = cancelled
         self._layer = layer
+        self._meter = meter
         self._wanted = diff_id
         self._file = source.open(layer)
         self._queue: Any = queue.SimpleQueue()
@@ -111,7 +118,7 @@ class LayerStream:
             self._queue.put(error)
 
     def _read_all(self) -> None:
-        blob = _VerifiedBlob(self._file, self._layer)
+        blob = _VerifiedBlob(self._file, self._layer, self._meter)
         compression: str = compression_of(self._layer.media_type)
         sha = hashlib.sha256()
         detected = detect_compression(blob.start())

@@ -36,13 +36,6 @@ class StackedLayer(NamedTuple):
     created: float | None = None
 
 
-class CachedResult(NamedTuple):
-    """What a cache knows of a step: the layers of its result, lowest first; None if they were not
-    kept."""
-
-    layers: list[StackedLayer] | None = None
-
-
 class BuildkitCache:
     """A cache as a build reads it."""
 
@@ -50,14 +43,12 @@ class BuildkitCache:
         self.layers = layers
         self.records = records
 
-    def find(self, keys: BuildkitKeys, output: OpOutput) -> CachedResult | None:
-        """What is known of an output; None if nothing is."""
+    def find(self, keys: BuildkitKeys, output: OpOutput) -> list[StackedLayer] | None:
+        """The layers of the result of an output, lowest first; none if they were not kept, None if
+        nothing is known of it."""
         numbers = self.records.find(keys, output)
-        for number in sorted(numbers):
-            layers = self._result(number)
-            if layers:
-                return CachedResult(layers)
-        return CachedResult() if numbers else None
+        found = (self._result(number) for number in sorted(numbers))
+        return next(filter(None, found), []) if numbers else None
 
     def _result(self, number: int) -> list[StackedLayer]:
         record = self.records.records[number]

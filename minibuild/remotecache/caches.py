@@ -23,7 +23,6 @@ from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.remotecache.document import CacheDocument, document_value
 from minibuild.remotecache.exporter import (
     Cargo,
-    Departure,
     DocumentWriter,
     inline_records,
     send,
@@ -136,8 +135,8 @@ class RemoteCaches:
             self._imports.settle()
         places = [asked for asked in self._request.cache_to if asked.type != "inline"]
         if places:
-            departure = Departure(build, self._near(tags))
-            send(departure, places, self._cargo(build, steps, targets, solved))
+            cargo = self._cargo(build, steps, targets, solved)
+            send(build, places, cargo, self._near(tags))
 
     def send_mounts(
         self,

@@ -25,6 +25,7 @@ from minibuild.graph.pattern import has_wildcard, match_glob
 from minibuild.linux import device, owner, xattr
 from minibuild.linux.beneath import join, lstat, open_beneath, real_path
 from minibuild.linux.contents import READ, Copier
+from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.tuples import NamedTuple
 
 _TYPES = {
@@ -37,6 +38,7 @@ _TYPES = {
     stat.S_IFIFO: "6",
 }
 _NOTHING = digest_bytes(b"")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
 class _Found(NamedTuple):
@@ -178,21 +180,15 @@ class Checksums:
                 return
             raise FileNotFoundError(real)
         status = owner.seen(status, xattr.at(self._tree.fd, real), self._tree.owners)
-        fd = open_beneath(self._tree.fd, head, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with closing_fd(open_beneath(self._tree.fd, head, _DIRECTORY)) as fd:
             yield _Found("", fd, name or ".", status)
-        finally:
-            os.close(fd)
         if not stat.S_ISDIR(status.st_mode):
             return
-        fd = open_beneath(self._tree.fd, real, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with closing_fd(open_beneath(self._tree.fd, real, _DIRECTORY)) as fd:
             filters = [Filter(self._ignore, real)]
             local, owners = self._tree.local, self._tree.owners
             for found in walk(fd, filters, sockets=local, top=real, owners=owners):
                 yield _Found(found.path, found.dir_fd, found.name, found.stat)
-        finally:
-            os.close(fd)
 
     def _entry(self, found: _Found) -> Digest:
         """One entry, without what is in it if it is a directory."""
@@ -206,11 +202,9 @@ class Checksums:
                 fd = os.open(found.name, READ, dir_fd=found.dir_fd)
             except PermissionError as error:
                 raise unreadable(found.path, error) from error
-            try:
+            with closing_fd(fd):
                 self._copier.read(fd, found.stat.st_size, made)
                 self._note(os.fstat(fd))
-            finally:
-                os.close(fd)
         return Digest(f"sha256:{made.hexdigest()}")
 
     def _header(self, found: _Found, kind: int) -> bytes:

@@ -41,13 +41,6 @@ _RULE = "CacheNotExported"
 _PACKERS = 4
 
 
-class Departure(NamedTuple):
-    """What an export works with. `near` are repositories that have some of the layers."""
-
-    build: BuildContext
-    near: tuple[Reference, ...] = ()
-
-
 class Known(NamedTuple):
     """A step by its canonical key, with the keys that lead to it and its result, if that is in a
     cache."""
@@ -94,7 +87,11 @@ class Cargo(NamedTuple):
         """What goes to a place."""
         if asked.mode == "max":
             return self
-        return self._replace(steps=[_without_others(step, self.final) for step in self.steps])
+        parts = [
+            step if self.final.issuperset(step.result or ()) else step._replace(result=None)
+            for step in self.steps
+        ]
+        return self._replace(steps=parts)
 
     def result(self, output: OpOutput, asked: CachePlace) -> Result:
         """The diffs that a place gets for an output of BuildKit's graph; none if none."""
@@ -103,49 +100,50 @@ class Cargo(NamedTuple):
         return result if asked.mode == "max" or self.final.issuperset(result) else ()
 
 
-def send(departure: Departure, places: Sequence[CachePlace], cargo: Cargo) -> None:
-    """Export steps to all places. Raises what a place raises, unless its errors are to be
-    ignored."""
+def send(
+    build: BuildContext, places: Sequence[CachePlace], cargo: Cargo, near: Sequence[Reference]
+) -> None:
+    """Export steps to all places; `near` are repositories that have some of the layers. Raises what
+    a place raises, unless its errors are to be ignored."""
     for asked in places:
         name = f"exporting cache to {place_name(asked)}"
         try:
-            with task(departure.build.report, name) as progress:
-                _export(departure, asked, cargo.chosen(asked), progress)
+            with task(build.report, name) as progress:
+                _export(build, asked, cargo.chosen(asked), near, progress)
         except Cancelled:
             raise
         except BuildError as error:
             if not asked.ignore_error:
                 raise
-            departure.build.report(Warned(_RULE, f"{name}: {error}"))
+            build.report(Warned(_RULE, f"{name}: {error}"))
 
 
 def _export(
-    departure: Departure,
+    build: BuildContext,
     asked: CachePlace,
     cargo: Cargo,
+    near: Sequence[Reference],
     progress: ProgressWriter,
 ) -> None:
-    document = _document(departure, asked, cargo)
+    document = _document(build, asked, cargo)
     if not (document.steps or document.records):
-        departure.build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
+        build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
         return
-    build = departure.build
     meter = VertexMeter(build.report, progress.vertex)
-    source = departure.build.worker.layers
     place = open_place(asked, build.registries, build.cancelled, build.report)
-    top = write_steps(place, document, source, departure.near, meter, drop=asked.reset)
+    top = write_steps(place, document, build.worker.layers, near, meter, drop=asked.reset)
     progress.remark(
         f"{len(cargo.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
     )
 
 
-def _document(departure: Departure, asked: CachePlace, cargo: Cargo) -> CacheDocument:
+def _document(build: BuildContext, asked: CachePlace, cargo: Cargo) -> CacheDocument:
     """What a place gets: steps by keys of ours, of BuildKit, or of both."""
     steps = cargo.steps if asked.compat != "buildkit" else ()
     outputs = cargo.keys.ops() if asked.compat != "minibuild" else ()
     results = [step.result or () for step in steps]
     results += [cargo.result(output, asked) for output in outputs]
-    writer = DocumentWriter(departure.build.worker, _layers(departure, asked, results), results)
+    writer = DocumentWriter(build.worker, _layers(build, asked, results), results)
     found = writer.steps(steps)
     records: Sequence[ChainRecord] = ()
     if outputs:
@@ -155,32 +153,25 @@ def _document(departure: Departure, asked: CachePlace, cargo: Cargo) -> CacheDoc
     return CacheDocument(tuple(writer.layers), found, tuple(records))
 
 
-def _without_others(step: Known, final: set[DiffKey]) -> Known:
-    """A step with its result only if that is part of an image."""
-    whole = step.result is not None and final.issuperset(step.result)
-    return step if whole else step._replace(result=None)
-
-
 def _layers(
-    departure: Departure, asked: CachePlace, results: Sequence[Result]
+    build: BuildContext, asked: CachePlace, results: Sequence[Result]
 ) -> dict[DiffKey, Layer]:
     """The layers of results; what cannot be had any more is left out."""
-    diffs, kind = departure.build.worker.diffs, asked.compression or "gzip"
+    worker, kind = build.worker, asked.compression or "gzip"
     pending = [key for result in results for key in result]
     wanted: dict[DiffKey, None] = {}
     while pending:
         if (key := pending.pop()) not in wanted:
             wanted[key] = None
-            pending.extend(diffs.get(key).base)
+            pending.extend(worker.diffs.get(key).base)
 
     def pack(key: DiffKey) -> Layer | None:
         try:
-            layer = departure.build.materialiser.layer(key, kind, asked.level)
+            layer = build.materialiser.layer(key, kind, asked.level)
         except StoreError:
             return None
         if not asked.force_compression:
             return layer
-        worker = departure.build.worker
         worker.layers.fetch(layer)
         return recompress(worker.content, layer, kind, asked.level)
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from minibuild.buildkit.definition import OpOutput
-from minibuild.cache.records import Record
+from minibuild.cache.records import Record, RemoteCache
 from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
@@ -39,8 +39,8 @@ from minibuild.worker.worker import Worker
 _RULE = "CacheNotImported"
 
 
-class Imports:
-    """Implements `RemoteCache` for one build. Safe in threads."""
+class Imports(RemoteCache):
+    """The caches of one build."""
 
     def __init__(
         self,
@@ -61,7 +61,6 @@ class Imports:
         self._asking = threading.RLock()
 
     def find(self, key: Digest) -> tuple[Record | None, str]:
-        """See `RemoteCache.find`."""
         with self._asking:
             for document in self._read():
                 step = document.steps.get(key)
@@ -72,7 +71,6 @@ class Imports:
         return None, ""
 
     def canonical(self, key: Digest) -> Digest | None:
-        """See `RemoteCache.canonical`."""
         with self._asking:
             found = (document.steps.get(key) for document in self._read())
             return next((step.canonical for step in found if step is not None), None)
@@ -80,7 +78,6 @@ class Imports:
     def plan(
         self, targets: Sequence[Vertex | None], images: Callable[[ImageSource], Result]
     ) -> None:
-        """See `RemoteCache.plan`."""
         with self._asking:
             self._planned, self._keys = _Plan(targets, images), None
 
@@ -92,7 +89,6 @@ class Imports:
         *,
         contents: bool = False,
     ) -> tuple[Record | None, str] | None:
-        """See `RemoteCache.find_vertex`."""
         keys = self._read_keys()
         if keys is None or vertex.digest not in keys.graph.outputs:
             return None
@@ -105,13 +101,13 @@ class Imports:
         with self._asking:
             known: tuple[Record | None, str] | None = None
             for foreign in self._foreign:
-                found = foreign.cache.find(keys, output)
-                if found is None:
+                layers = foreign.cache.find(keys, output)
+                if layers is None:
                     continue
-                if found.layers is None:
+                if not layers:
                     known = known or (None, foreign.name)
                     continue
-                made = foreign.result(found.layers)
+                made = foreign.result(layers)
                 self._used[key] = CachedStep(key, (key,), vertex.note.name, ()), made
                 return Record(key, made), foreign.name
             return known

@@ -45,19 +45,17 @@ class Parts(NamedTuple):
 
 
 class Place(Protocol):
-    """A name under which a cache is kept."""
+    """A name under which a cache is kept. `alone` says whether `locked` keeps all other writers
+    out: a registry has no locks."""
 
     name: str
+    alone: bool = False
 
     def get(self) -> FoundCache:
         """What has the name. Raises `RegistryError` or `ImageError`, also if nothing has."""
 
     def find(self) -> FoundCache | None:
         """The same, but None if nothing has the name."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether `locked` keeps all other writers out; a registry has no locks."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -76,9 +74,12 @@ class Place(Protocol):
 
     def try_name(self, manifest: bytes) -> bool:
         """One attempt to give the name; False if another attempt may succeed."""
+        self.give_name(manifest)
+        return True
 
     def wait(self, attempt: int = 0) -> None:
         """Let other writers finish: a moment, or before another attempt the time between two."""
+        return
 
 
 def place_name(asked: CachePlace | CacheMountPlace) -> str:
@@ -108,8 +109,8 @@ def open_place(
     return RegistryPlace(reference, Registry(access, patient(cancelled, access.stall_s, report)))
 
 
-class FolderPlace:
-    """A name in an OCI layout, which may hold other things too. See `Place`."""
+class FolderPlace(Place):
+    """A name in an OCI layout, which may hold other things too."""
 
     alone = True
 
@@ -122,52 +123,37 @@ class FolderPlace:
         self._digest = digest
 
     def get(self) -> FoundCache:
-        """See `Place.get`."""
         from minibuild.image.layout import DirectoryLayout
 
         layout = DirectoryLayout(self._folder.path)
         return FoundCache(layout.find(self._digest or self._tag), layout)
 
     def find(self) -> FoundCache | None:
-        """See `Place.find`."""
         mine, _ = self._folder.named(self._tag)
         return None if mine is None else self.get()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """See `Place.locked`."""
         with self._folder.locked():
             yield
 
     def send(
         self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
-        """See `Place.send`."""
         for layer in parts.layers:
             self._folder.put_blob(layer, source)
             meter(layer, layer.size, done=True)
         self._folder.put(parts.config)
 
     def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
-        """See `Place.give_name`."""
         self._folder.put(manifest)
         top = Descriptor(OCI_MANIFEST, digest_bytes(manifest), len(manifest))
         self._folder.give_name(self._tag, top, drop=drop)
         return top
 
-    def try_name(self, manifest: bytes) -> bool:
-        """See `Place.try_name`."""
-        self.give_name(manifest)
-        return True
 
-    def wait(self, attempt: int = 0) -> None:
-        """See `Place.wait`: the lock keeps others out."""
-
-
-class RegistryPlace:
-    """A tag of a repository. See `Place`."""
-
-    alone = False
+class RegistryPlace(Place):
+    """A tag of a repository."""
 
     def __init__(self, reference: Reference, registry: "Registry") -> None:
         self.name = str(reference)
@@ -175,11 +161,9 @@ class RegistryPlace:
         self._registry = registry
 
     def get(self) -> FoundCache:
-        """See `Place.get`."""
         return FoundCache(*self._registry.find(self._reference))
 
     def find(self) -> FoundCache | None:
-        """See `Place.find`."""
         from minibuild.registry.errors import Refused
 
         try:
@@ -189,15 +173,9 @@ class RegistryPlace:
                 return None
             raise
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """See `Place.locked`."""
-        yield
-
     def send(
         self, parts: Parts, source: BlobSource, near: Sequence[Reference], meter: Meter
     ) -> None:
-        """See `Place.send`."""
         from minibuild.registry.push import Repository
 
         repository = Repository(self._registry, self._reference, meter=meter)
@@ -205,11 +183,9 @@ class RegistryPlace:
         repository.push_bytes(parts.config, parts.config_type)
 
     def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
-        """See `Place.give_name`."""
         return self._repository().push_manifest(manifest, OCI_MANIFEST, self._reference.tag)
 
     def try_name(self, manifest: bytes) -> bool:
-        """See `Place.try_name`."""
         from minibuild.registry.errors import Refused
         from minibuild.registry.unreachable import Unreachable
 
@@ -228,7 +204,6 @@ class RegistryPlace:
         return Repository(self._registry, self._reference)
 
     def wait(self, attempt: int = 0) -> None:
-        """See `Place.wait`."""
         from random import uniform
 
         transport = self._registry.client.transport

@@ -9,9 +9,8 @@ import pytest
 
 from minibuild.errors import Cancelled
 from minibuild.oci.model import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, describe
-from minibuild.remotecache.mounts.exporter import layer_of
+from minibuild.remotecache.mounts.exporter import Parcels, layer_of
 from minibuild.remotecache.mounts.local import LocalMount
-from minibuild.remotecache.mounts.parcels import Parcels
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import use_lock
 from minibuild.store.layout import Store

@@ -21,7 +21,7 @@ from minibuild.linux import recorded
 from minibuild.linux.recorded import Records
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Compression, Descriptor
-from minibuild.remotecache.mounts.parcels import Parcels
+from minibuild.remotecache.mounts.exporter import Parcels
 from minibuild.remotecache.mounts.tree import fingerprint, is_empty, pack_tree, unpack_tree
 from minibuild.store.layout import Store
 from tests.layer.trees import make, read

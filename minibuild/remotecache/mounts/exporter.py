@@ -5,31 +5,34 @@ mounts at these places. A mount is packed while no step of any build uses it, so
 what some step left, never half of what one is writing. One whose contents are known as the layer
 that the place has is neither packed nor sent. One that is empty, or was never made here because
 all its steps were cached, keeps the layer that the place has.
-Read next: `parcels`, `tree`.
+Read next: `artifact`, `tree`.
 """
 
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
 
 from minibuild.cache.results import VertexResult
-from minibuild.digest import Digest
+from minibuild.digest import Digest, digest_hex
 from minibuild.errors import BuildError, Cancelled
 from minibuild.events import Warned
 from minibuild.graph.op import CacheMount, Exec
+from minibuild.graph.reference import Reference
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.linux.recorded import Records
+from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.meter import VertexMeter
 from minibuild.oci.model import Descriptor
 from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.mounts.artifact import read_mounts, write_mounts
 from minibuild.remotecache.mounts.local import LocalMount
-from minibuild.remotecache.mounts.parcels import Parcels
 from minibuild.remotecache.mounts.tree import is_empty, pack_tree
-from minibuild.remotecache.places import open_place, place_name
+from minibuild.remotecache.places import Place, open_place, place_name
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import is_called, with_full_id
 from minibuild.solver.keys import ReadyVertex
+from minibuild.store.layout import Store
 from minibuild.worker.context import BuildContext
 
 _PATIENCE_S = 30.0
@@ -98,7 +101,7 @@ def _export(
     build: BuildContext,
     asked: CacheMountPlace,
     ids: Iterable[str],
-    parcels: Parcels,
+    parcels: "Parcels",
     progress: ProgressWriter,
 ) -> list[str]:
     place = open_place(asked, build.registries, build.cancelled, build.report)
@@ -123,7 +126,7 @@ def layer_of(
     local: LocalMount,
     asked: CacheMountPlace,
     there: Digest | None,
-    parcels: Parcels,
+    parcels: "Parcels",
     cancelled: threading.Event,
     owners: Records | None = None,
 ) -> Descriptor:
@@ -136,3 +139,50 @@ def layer_of(
         layer = pack_tree(fd, parcels, asked.compression, asked.level, cancelled, owners)
     local.remember(now, layer)
     return layer
+
+
+class Parcels(ContentStore):
+    """Layers on their way to a place: packed here, outside of the store's blobs and gone when the
+    build ends; or at one of the places `others`, which are asked when there is a use for it.
+
+    A mount that has not changed since it was imported is a layer of the place where it came from;
+    it goes from there, or is mounted there by the registry, and is not packed again.
+    """
+
+    def __init__(self, store: Store, others: Iterable[Place] = ()) -> None:
+        super().__init__(store)
+        self.folder = store.ingest_path()
+        os.mkdir(self.folder, 0o700)
+        self._places = iter(others)
+        self._others: dict[str, BlobSource] = {}
+
+    def path(self, digest: Digest) -> str:
+        return os.path.join(self.folder, digest_hex(digest))
+
+    def offers(self, digest: Digest) -> bool:
+        """Whether a layer need not be packed."""
+        return self.has(digest) or self._other(digest) is not None
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        other = None if self.has(descriptor.digest) else self._other(descriptor.digest)
+        return super().open(descriptor, offset) if other is None else other.open(descriptor, offset)
+
+    def location(self, digest: Digest) -> Reference | None:
+        other = self._other(digest)
+        return None if other is None else other.location(digest)
+
+    def _other(self, digest: Digest) -> BlobSource | None:
+        while digest not in self._others:
+            try:
+                place = next(self._places, None)
+                if place is None:
+                    break
+                kept = read_mounts(place)
+            except Cancelled:
+                raise
+            except (BuildError, OSError):
+                continue  # The import has complained of it, if it was asked.
+            if kept is not None:
+                for layer in kept.layers.values():
+                    self._others.setdefault(layer.digest, kept.source)
+        return self._others.get(digest)

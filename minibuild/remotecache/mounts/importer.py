@@ -5,7 +5,7 @@ contents of cache mounts in the store. Each mount is looked for once in a build,
 about to use it, so a build whose steps are all cached fetches nothing. A mount that has something
 in it already is left alone, unless the place is to win (`force`). Whatever goes wrong is a
 warning: a cache that is missing costs time, and never the build.
-Read next: `unpack`, `exporter`.
+Read next: `tree`, `exporter`.
 """
 
 import os
@@ -15,14 +15,18 @@ from collections.abc import Sequence
 from minibuild.errors import BuildError, Cancelled, StoreError
 from minibuild.events import Warned
 from minibuild.graph.op import CacheMount
-from minibuild.progress.writer import task
+from minibuild.linux.descriptors import closing_fd
+from minibuild.oci.content import BlobSource
+from minibuild.oci.meter import VertexMeter
+from minibuild.oci.model import Descriptor
+from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.mounts.artifact import MountCache, read_mounts
 from minibuild.remotecache.mounts.local import LocalMount
-from minibuild.remotecache.mounts.tree import is_empty
-from minibuild.remotecache.mounts.unpack import is_already, replace
+from minibuild.remotecache.mounts.tree import is_empty, unpack_tree
 from minibuild.remotecache.places import open_place
 from minibuild.session.request import CacheMountPlace
-from minibuild.solver.cachemounts import is_called
+from minibuild.snapshot.sweep import discard
+from minibuild.solver.cachemounts import describe, is_called, make_folder
 from minibuild.worker.context import BuildContext
 
 _PATIENCE_S = 2.0
@@ -88,11 +92,50 @@ def bring(
     with local.alone(patience_s, build.cancelled) as alone:
         if not alone:
             raise StoreError("steps of other builds are using it")
-        if is_already(local, layer):
+        if _is_already(local, layer):
             return False
         with task(build.report, f"importing cache mount {local.id} from {name}") as progress:
-            replace(build, local, target, kept.source, layer, progress)
+            _replace(build, local, target, kept.source, layer, progress)
     return True
+
+
+def _is_already(local: LocalMount, layer: Descriptor) -> bool:
+    """Whether the mount holds just what is in the layer, as far as is known."""
+    if is_empty(local.path):
+        return False
+    return layer.digest in {known.digest for known in local.known_as(local.fingerprint())}
+
+
+def _replace(
+    build: BuildContext,
+    local: LocalMount,
+    target: str,
+    source: BlobSource,
+    layer: Descriptor,
+    progress: ProgressWriter,
+) -> None:
+    """Give the mount the contents of a layer. They are written beside it, checked, and put in its
+    place by a rename: a step sees the old ones or the new. `target` is where steps see it, if that
+    is known."""
+    make_folder(local.folder)
+    # In a directory that others cannot enter, whatever the mode of the mount itself.
+    making = build.worker.store.ingest_path()
+    os.mkdir(making, 0o700)
+    try:
+        new, old = os.path.join(making, "new"), os.path.join(making, "old")
+        os.mkdir(new, 0o700)
+        with closing_fd(os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+            meter = VertexMeter(build.report, progress.vertex)
+            owners = build.worker.snapshots.owners(None)
+            for left_out in unpack_tree(source, layer, fd, build.cancelled, owners, meter):
+                progress.remark(left_out)
+        describe(local.folder, local.id, target)
+        if os.path.isdir(local.path):
+            os.rename(local.path, old)
+        os.rename(new, local.path)
+    finally:
+        discard(build.worker.store, making)
+    local.remember(local.fingerprint(), layer._replace(annotations={}))
 
 
 class _Source:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.linux.descriptors import closing_fd
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor, descriptor_to_json, parse_descriptor
 from minibuild.remotecache.mounts.tree import fingerprint
@@ -61,11 +62,9 @@ class LocalMount:
     @contextmanager
     def opened(self) -> Iterator[int]:
         """The directory, open."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with closing_fd(os.open(self.path, flags)) as fd:
             yield fd
-        finally:
-            os.close(fd)
 
     def fingerprint(self) -> str:
         """See `tree.fingerprint`."""

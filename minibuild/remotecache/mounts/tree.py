@@ -23,6 +23,7 @@ from minibuild.linux import device, xattr
 from minibuild.linux.beneath import clean
 from minibuild.linux.recorded import Records
 from minibuild.oci.content import BlobSource, ContentStore
+from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Compression, Descriptor
 
 _KEPT = ("user.", "trusted.")
@@ -82,13 +83,14 @@ def unpack_tree(
     fd: int,
     cancelled: threading.Event,
     owners: Records | None = None,
+    meter: Meter = unmetered,
 ) -> list[str]:
     """Put the files of a layer into an empty directory; returns a sentence for each that this host
     did not permit to make. Raises `ImageError` for a layer that is not what it should be."""
     what = f"cache mount {layer.digest}"
     with (
         EntryWriter(fd, what, owners=owners) as writer,
-        LayerStream(source, layer, None, cancelled) as stream,
+        LayerStream(source, layer, None, cancelled, meter) as stream,
     ):
         reader = TarReader(stream.chunks(), what)
         for entry in reader:
