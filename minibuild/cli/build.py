@@ -210,7 +210,8 @@ def _enter(session: Session, isolation: Isolation, *, quietly: bool) -> None:
         return ask(session)
     from minibuild.rootless.enter import enter, enter_if_possible
 
-    limits = enter() if isolation == "namespaces" else enter_if_possible()
+    enters = enter if isolation == "namespaces" else enter_if_possible
+    limits = enters("minibuild.builder")
     if limits and not quietly:
         session.tell(f"note: {limits} (see `minibuild doctor`)")
 

@@ -86,7 +86,7 @@ def open_images(root: str) -> Iterator[Images]:
 def open_store(session: Session, *, alone: bool = False) -> Iterator["Worker"]:
     """The store with everything that works on it, and with the privileges that its files need."""
     root = session.root
-    enter_if_possible()
+    enter_if_possible("minibuild.worker.worker")
     # Only now: a process with two threads may not enter a user namespace.
     from minibuild.worker.worker import open_worker
 

@@ -3,15 +3,18 @@
 Comes in: an `IdMapPlan`. Goes out: nothing, but afterwards this process is uid 0 with all
 capabilities over what it owns, in mount and user namespaces of its own. See user_namespaces(7).
 
-The maps of a namespace with more than one id can only be written from outside, so helper
-processes are forked *before* unshare(2) and wait for it on a pipe. They use fork and exec and no
-more: this runs at every start. Read next: `idmap`, `probe`.
+The maps of a namespace with more than one id can only be written from outside, so a process is
+started *before* unshare(2), waits for it on a pipe, and writes them or runs the programs that may.
+This runs at every start: so the process is a shell, because a fork would have to copy each page
+that this one writes to meanwhile, and the caller can do other work until it is done.
+Read next: `idmap`, `probe`.
 """
 
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from minibuild.errors import HostError
 from minibuild.linux import capabilities
@@ -19,6 +22,7 @@ from minibuild.linux import capabilities
 if TYPE_CHECKING:
     from minibuild.linux.idmap import IdMapPlan, Range
 
+_SHELL = "/bin/sh"
 _FIRST_USER_NAMESPACE = "user:[4026531837]"  # PROC_USER_INIT_INO in the kernel's proc_ns.h
 
 
@@ -83,33 +87,35 @@ def in_user_namespace() -> bool:
         raise HostError("/proc is not mounted", hint="mount -t proc proc /proc") from None
 
 
-def enter_user_namespace(plan: "IdMapPlan") -> None:
+def enter_user_namespace(plan: "IdMapPlan", meanwhile: Callable[[], object] = lambda: None) -> None:
     """Enter a new user namespace with these maps, and a new mount namespace owned by it.
 
-    The process must have a single thread. Raises `NamespaceRefused` if the host forbids it, and
-    `HostError` if it allows it and the maps are wrong.
+    While other processes write the maps, `meanwhile` is called: it may read what this account may
+    read, but has no privileges yet. The process must have a single thread. Raises
+    `NamespaceRefused` if the host forbids it, and `HostError` if it allows it and the maps are
+    wrong.
     """
     from minibuild.linux import syscalls
 
     if _may_enter_a_useless_one() and (code := errno_of_user_namespace()):
         raise NamespaceRefused("AppArmor lets no user namespace mount", hint=advice(code))
-    writers = _start_writers(plan)
+    writer = None if plan.way == "single" else _Writer(plan)
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
     except OSError as error:
-        for writer in writers:
+        if writer is not None:
             writer.abandon()
         raise NamespaceRefused(
             f"cannot enter a user namespace: {error.strerror}", hint=advice(error.errno or 0)
         ) from error
-    if plan.way == "single":
+    if writer is None:
         _write_single(plan)
-    for writer in writers:
+    else:
         writer.go()
-    failures = [message for writer in writers if (message := writer.finish())]
-    if failures:
+    meanwhile()
+    if writer is not None and (failure := writer.finish()):
         raise HostError(
-            f"cannot map subordinate ids: {'; '.join(failures)}",
+            f"cannot map subordinate ids: {failure}",
             hint="check this account's lines in /etc/subuid and /etc/subgid, and that newuidmap "
             "and newgidmap are set-user-id root or have file capabilities",
         )
@@ -153,68 +159,68 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _start_writers(plan: "IdMapPlan") -> list["_Writer"]:
-    pid = os.getpid()
-    if plan.way == "single":
-        return []
-    if plan.way == "direct":
-        return [_Writer(lambda: _write_direct(pid, plan))]
-    uids = [str(number) for r in plan.uids for number in r]
-    gids = [str(number) for r in plan.gids for number in r]
-    uid_helper, gid_helper = plan.helpers
-    return [
-        _Writer(lambda: os.execv(uid_helper, [uid_helper, str(pid), *uids])),
-        _Writer(lambda: os.execv(gid_helper, [gid_helper, str(pid), *gids])),
-    ]
-
-
-def _write_direct(pid: int, plan: "IdMapPlan") -> None:
-    _write(f"/proc/{pid}/uid_map", format_map(plan.uids))
-    _write(f"/proc/{pid}/gid_map", format_map(plan.gids))
-
-
 class _Writer:
-    """A forked process that waits for `go`, then calls `act`; what it says on stderr is kept."""
+    """A process that waits for `go`, then writes the maps of this one; what it says on stderr is
+    kept."""
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, plan: "IdMapPlan") -> None:
         wait_fd, self._go_fd = os.pipe()
         self._message_fd, message_fd = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            # Without this copy the end of the pipe never comes when the parent gives up.
-            os.close(self._go_fd)
-            _wait_and_act(wait_fd, message_fd, act)
-        os.close(wait_fd)
-        os.close(message_fd)
+        try:
+            start = _fork_writer if plan.way == "direct" else _spawn_helpers
+            self._pid = start(plan, wait_fd, message_fd, self._go_fd)
+        finally:
+            os.close(wait_fd)
+            os.close(message_fd)
 
     def abandon(self) -> None:
-        """End the process before it acts."""
-        # Not by closing the pipe: the writers forked later hold copies of this end.
-        os.write(self._go_fd, b"-")
+        """End the process before it writes."""
         os.close(self._go_fd)
         os.waitpid(self._pid, 0)
         os.close(self._message_fd)
 
     def go(self) -> None:
-        """Let it act."""
-        os.write(self._go_fd, b"!")
+        """Let it write."""
+        with suppress(BrokenPipeError):  # It ended already; `finish` says why.
+            os.write(self._go_fd, b"go\n")
         os.close(self._go_fd)
 
     def finish(self) -> str:
         """Wait for its end; "" if it went well, else what it said."""
         with os.fdopen(self._message_fd, encoding="utf-8", errors="replace") as file:
-            message = file.read().strip()
+            message = "; ".join(file.read().splitlines())
         _, status = os.waitpid(self._pid, 0)
         if status == 0:
             return ""
         return message or f"exit status {os.waitstatus_to_exitcode(status)}"
 
 
-def _wait_and_act(wait_fd: int, message_fd: int, act: Callable[[], None]) -> NoReturn:
+def _spawn_helpers(plan: "IdMapPlan", wait_fd: int, message_fd: int, _: int) -> int:
+    """A shell that runs newuidmap and newgidmap, both at once. Returns its process id."""
+    first, second = (
+        " ".join(map(str, (helper, os.getpid(), *(number for r in ranges for number in r))))
+        for helper, ranges in zip(plan.helpers, (plan.uids, plan.gids), strict=True)
+    )
+    script = f"read -r go || exit 0; {first} & {second}; code=$?; wait $! && exit $code"
+    streams = ((os.POSIX_SPAWN_DUP2, wait_fd, 0), (os.POSIX_SPAWN_DUP2, message_fd, 2))
     try:
+        return os.posix_spawn(_SHELL, [_SHELL, "-c", script], {}, file_actions=streams)
+    except OSError as error:
+        raise HostError(f"cannot run {_SHELL}: {error.strerror}") from error
+
+
+def _fork_writer(plan: "IdMapPlan", wait_fd: int, message_fd: int, go_fd: int) -> int:
+    """A fork, which keeps the capabilities of this process. Returns its process id."""
+    parent = os.getpid()
+    if pid := os.fork():
+        return pid
+    try:
+        # Without this copy the end of the pipe never comes when the parent gives up.
+        os.close(go_fd)
         os.dup2(message_fd, 2)
-        if os.read(wait_fd, 1) == b"!":
-            act()
+        if os.read(wait_fd, 1):
+            _write(f"/proc/{parent}/uid_map", format_map(plan.uids))
+            _write(f"/proc/{parent}/gid_map", format_map(plan.gids))
         os._exit(0)
     except BaseException as error:
         os.write(2, str(error).encode())

@@ -8,16 +8,19 @@ that takes no process of the image: everything but RUN. Its snapshots are copies
 not mount, and as an ordinary user it notes down the owners that it cannot give.
 """
 
+from importlib import import_module
+
 from minibuild.linux.namespace import NamespaceRefused, needs_user_namespace
 
 SINGLE_ID = "this account has one id: owners are recorded, but keep no RUN from files of others"
 NO_NAMESPACES = "there are no namespaces here: everything works but a RUN that is not cached"
 
 
-def enter() -> str:
+def enter(loads: str = "") -> str:
     """Enter a user namespace if the engine cannot work without. Raises `HostError`.
 
-    Returns a sentence about what is limited there, or nothing.
+    The programs that map the ids take a few milliseconds. A module that the caller needs next,
+    `loads`, is imported meanwhile. Returns a sentence about what is limited there, or nothing.
     """
     if not needs_user_namespace():
         return ""
@@ -25,14 +28,14 @@ def enter() -> str:
     from minibuild.linux.namespace import enter_user_namespace
 
     plan = plan_id_maps()
-    enter_user_namespace(plan)
+    enter_user_namespace(plan, lambda: loads and import_module(loads))
     return SINGLE_ID if plan.way == "single" else ""
 
 
-def enter_if_possible() -> str:
+def enter_if_possible(loads: str = "") -> str:
     """The same, but stay outside where there is no user namespace to be had."""
     try:
-        return enter()
+        return enter(loads)
     except NamespaceRefused:
         from minibuild.executor.isolation import OWN_ROOT, takes_own_root
 
