@@ -55,6 +55,8 @@ def open_overlay(overlay: OverlayMount) -> int:
     except OSError as error:
         if error.errno == errno.ENOSPC and is_full(overlay.folder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), overlay.folder) from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # It has nothing to do with overlays; `errors.lack` explains it.
         hint = error.hint if isinstance(error, syscalls.SyscallError) else ""
         raise HostError(
             f"cannot mount an overlay in {overlay.folder}: {error}",

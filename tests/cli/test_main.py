@@ -21,7 +21,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path / "root"))
     monkeypatch.delenv("BUILDKIT_PROGRESS", raising=False)
     # These commands run inside the process of all tests, which is to stay who it is.
-    monkeypatch.setattr("minibuild.rootless.enter.enter", lambda: "")
+    monkeypatch.setattr("minibuild.rootless.enter.enter", lambda loads="": "")
     return tmp_path / "root"
 
 
