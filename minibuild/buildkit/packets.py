@@ -95,7 +95,6 @@ class Receiver:
         self._wanted: dict[int, _Incoming] = {}
         self._links: list[Any] = []
         self._listed = self._finished = False
-        self.received_bytes = 0
 
     def take(self, packet: Any) -> bool:
         """Take a message of the client; True if it was the last."""
@@ -161,7 +160,6 @@ class Receiver:
         incoming = self._wanted.get(number)
         if incoming is None:
             raise Failure("the client sent a file that it was not asked for")
-        self.received_bytes += len(data)
         fd = self._cursor.enter(incoming.directory)
         if data:
             incoming.write(fd, data)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from minibuild.buildkit.rpc import OPTIONS, Types
+from minibuild.session.scratch import scratch_folder
 
 _SESSION = "/moby.buildkit.v1.Control/Session"
 _CHUNK_BYTES = 32 << 10
@@ -31,11 +32,10 @@ def open_session(
     """Offer services to the builder under the session's id, until the block ends. By the shared key
     the builder knows folders that it has seen before."""
     from concurrent.futures import ThreadPoolExecutor
-    from tempfile import TemporaryDirectory
 
     import grpc
 
-    with TemporaryDirectory(prefix="minibuild-session-") as folder:
+    with scratch_folder("minibuild-session-") as folder:
         path = os.path.join(folder, "s")
         server = grpc.server(ThreadPoolExecutor(_THREADS), options=OPTIONS)
         for service, handlers in services.items():

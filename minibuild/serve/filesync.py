@@ -58,8 +58,9 @@ def receive(
             receiver = Receiver(
                 cursor, lambda **fields: asked.append(packet(**fields)), again=wanted.again
             )
-            due = time.monotonic() + _REPORT_S
+            size, due = 0, time.monotonic() + _REPORT_S
             for raw, batch in call.batches():
+                size += len(raw)
                 if not known.is_known(raw):
                     batch = known.passed() + batch
                     if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
@@ -67,17 +68,17 @@ def receive(
                 elif known.is_whole:
                     call.send(packet(type=FIN))
                     next(iter(call), None)  # its last word
-                    return 0
+                    return size
                 if asked:
                     # The client may read on only when we do: waiting here could be for ever.
                     call.send(*asked, wait=False)
                     asked.clear()
                 if time.monotonic() > due:
-                    report(receiver.received_bytes)
+                    report(size)
                     due = time.monotonic() + _REPORT_S
             receiver.check_end()
             known.save()
-            return receiver.received_bytes
+            return size
     except OSError as error:  # a name that is too long, a full disk
         reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"
         raise Failure(reason) from None

@@ -9,18 +9,18 @@ makes the next such folder removes those that no process holds. The store does t
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from minibuild.errors import HostError
 from minibuild.linux.descriptors import closing_fd
 
-_PREFIXES = ("minibuild-build-", "minibuild-context-", "minibuild-verify-")
+_PREFIXES = tuple(f"minibuild-{what}-" for what in ("build", "context", "session", "verify"))
 
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[str]:
     """A new folder, for this account only, its name beginning with one of `_PREFIXES`."""
-    from tempfile import gettempdir, mkdtemp
+    from tempfile import gettempdir
 
     try:
         parent = gettempdir()
@@ -29,16 +29,28 @@ def scratch_folder(prefix: str) -> Iterator[str]:
             "there is no folder for temporary files", hint="set TMPDIR to one that can be written"
         ) from error
     _sweep(parent)
-    # It gets the name that is looked for when it is locked, and not before.
-    hidden = mkdtemp(prefix=".minibuild-", dir=parent)
-    with closing_fd(os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        path = os.path.join(parent, prefix + os.urandom(6).hex())
-        os.rename(hidden, path)
+    path, fd = _claim(parent, prefix)
+    with closing_fd(fd):
         try:
             yield path
         finally:
             _remove(path)
+
+
+def _claim(parent: str, prefix: str) -> tuple[str, int]:
+    """A new folder, and the descriptor that holds its lock. Another process may sweep before it is
+    locked, and remove it: then the next name is tried."""
+    from tempfile import mkdtemp
+
+    while True:
+        path = mkdtemp(prefix=prefix, dir=parent)
+        with suppress(FileNotFoundError, BlockingIOError), ExitStack() as stack:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.stat(path)
+            stack.pop_all()
+            return path, fd
 
 
 def _sweep(parent: str) -> None:

@@ -75,7 +75,7 @@ def test_a_folder(tmp_path: Path) -> None:
         STAT(path="s", mode=SOCKET | 0o600),
     ]
     client = Client(tmp_path, entries, {"a": b"1", "d/b": b"abc"})
-    assert client.run().received_bytes == 4
+    client.run()
     assert client.asked == ["a", "d/b"]
     assert sorted(os.listdir(tmp_path)) == ["a", "d", "l", "m"]
     assert (tmp_path / "d/b").read_bytes() == b"abc"

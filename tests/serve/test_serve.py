@@ -52,6 +52,12 @@ def client_of(server: tuple[str, Any], place: Path, context: Path, **lent: Any) 
     return Client(server[0], place, folders, **lent)
 
 
+def transferred(client: Client) -> int:
+    """How many bytes of its context a client is told that it sent."""
+    found = [status for message in client.statuses for status in message.statuses]
+    return max(status.current for status in found if status.ID == "transferring context:")
+
+
 def test_outputs(server: Any, tmp_path: Path, context: Path) -> None:
     """A folder, an archive and a tar, of one build; only what is read is sent, and only once."""
     assert stat.S_IMODE(os.stat(server[0]).st_mode) == 0o600
@@ -69,6 +75,7 @@ def test_outputs(server: Any, tmp_path: Path, context: Path) -> None:
     assert sorted(client.sent) == ["Dockerfile", "a", "sub/b"]
     names = {v.name for s in client.statuses for v in s.vertexes}
     assert "[1/2] COPY a sub /d/" in names
+    assert 0 < transferred(client) < 500
 
     (context / "a").write_text("changed\n")
     again = client_of(server, tmp_path / "two", context)
@@ -580,5 +587,6 @@ def test_a_context_that_is_as_it_was(server: Any, tmp_path: Path) -> None:
         found = client.received / "output-0"
         assert {path.name: path.read_text() for path in (found / "x").iterdir()} == expected
         assert (found / "c").read_text() == expected["b"]
+        assert 0 < transferred(client) < 500  # at least the list of files comes each time
         steps = [v.cached for s in client.statuses for v in s.vertexes if "COPY . " in v.name]
         assert steps[-1] == cached, name
