@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with a file, or with what git says."""
         path, _, query = self.path.partition("?")
-        for prefix, folder in self.web.repositories.items():
+        for prefix, folder in list(self.web.repositories.items()):  # A test may add some meanwhile.
             if path.startswith(prefix + "/"):
                 self._git(folder, path.removeprefix(prefix), query)
                 return
@@ -95,9 +95,19 @@ class _Handler(BaseHTTPRequestHandler):
                 "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             },
         )
+        if done.returncode or not done.stdout:  # What git says to an empty reply tells nothing.
+            why = f"git http-backend ended with {done.returncode}: ".encode() + done.stderr
+            self._answer(path, 500, why, {"Content-Type": "text/plain"})
+            return
         head, _, body = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
         self._answer(path, int(headers.pop("Status", "200").split()[0]), body, headers)
+
+
+class _Server(ThreadingHTTPServer):
+    """One whose queue holds all that a slow machine has not accepted yet."""
+
+    request_queue_size = 128
 
 
 @contextmanager
@@ -107,7 +117,7 @@ def serving() -> Iterator[WebServer]:
     class Handler(_Handler):
         pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     Handler.web = WebServer(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
