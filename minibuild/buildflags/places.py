@@ -71,12 +71,13 @@ class _Given(NamedTuple):
 def cache_place(text: str, flag: str) -> CachePlace:
     """The place that the value of `flag` (`cache-to`, `cache-from`) names."""
     given = _read(text, flag)
-    for key in ("image-manifest", "oci-mediatypes"):
-        if not given.truth(key, "true"):
-            raise UsageError(
-                f"--{flag} {text}: a cache is written as an OCI image manifest and not otherwise",
-                hint=f"leave {key} out",
-            )
+    oci = given.values.get("oci-mediatypes", "true")
+    is_manifest, is_oci = given.truth("image-manifest", oci), given.truth("oci-mediatypes", oci)
+    if is_manifest and not is_oci:
+        raise UsageError(
+            f"--{flag} {text}: an image manifest needs OCI's media types",
+            hint="leave image-manifest or oci-mediatypes out",
+        )
     mode, compression = given.values.get("mode", "min"), given.compression()
     if mode not in ("min", "max"):
         raise UsageError(f"unknown mode {mode!r}", hint="it is min or max")
@@ -97,6 +98,7 @@ def cache_place(text: str, flag: str) -> CachePlace:
         ignore_error=given.truth("ignore-error"),
         reset=given.truth("reset", "true"),
         compat=_COMPAT[compat],
+        form="manifest" if is_manifest else "index" if is_oci else "list",
     )
     return checked_place(made, flag, text)
 

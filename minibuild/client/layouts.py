@@ -76,6 +76,8 @@ def _words(place: CachePlace) -> dict[str, str]:
         "force-compression": "true" if place.force_compression else "",
         "ignore-error": "true" if place.ignore_error else "",
         "registry.insecure": "true" if place.insecure else "",
+        "image-manifest": "" if place.form == "manifest" else "false",
+        "oci-mediatypes": "false" if place.form == "list" else "",
     }
     return {name: value for name, value in found.items() if value}
 

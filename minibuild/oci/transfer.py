@@ -31,8 +31,9 @@ def manifests_of(source: BlobSource, top: Descriptor) -> Iterator[tuple[Descript
 def _documents(
     source: BlobSource, top: Descriptor, depth: int, seen: set[Digest]
 ) -> Iterator[tuple[Descriptor, Manifest | None]]:
-    """Manifests, and indexes (as None) after what they list. Each index comes once: one that lists
-    another a thousand times, and is itself listed a thousand times, would take for ever."""
+    """Manifests, and indexes (as None) after what they list, like other blobs in these: a cache may
+    be an index of layers. Each index comes once: one that lists another a thousand times, and is
+    itself listed a thousand times, would take for ever."""
     if depth > _MAX_DEPTH:
         raise ImageError(f"more than {_MAX_DEPTH} indexes lead to each other")
     data = read_document(source, top, MAX_DOCUMENT_BYTES)
@@ -42,7 +43,9 @@ def _documents(
         return
     seen.add(top.digest)
     for child in parse_index(data, what).manifests:
-        if child.digest not in seen:
+        if child.media_type and not child.is_document:
+            yield child, None
+        elif child.digest not in seen:
             yield from _documents(source, child, depth + 1, seen)
     yield top, None
 

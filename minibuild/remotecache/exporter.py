@@ -131,7 +131,7 @@ def _export(
         return
     meter = VertexMeter(build.report, progress.vertex)
     place = open_place(asked, build.registries, build.cancelled, build.report)
-    top = write_steps(place, document, build.worker.layers, near, meter, drop=asked.reset)
+    top = write_steps(place, document, build.worker.layers, near, meter, asked)
     progress.remark(
         f"{len(cargo.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"
     )

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from minibuild.digest import digest_bytes
 from minibuild.events import Report, silent
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
-from minibuild.oci.model import OCI_MANIFEST, Descriptor
+from minibuild.oci.model import OCI_MANIFEST, Descriptor, describe
 from minibuild.session.request import CacheMountPlace, CachePlace, RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 
@@ -68,9 +67,11 @@ class Place(Protocol):
         """Have these blobs there. `near` are repositories that may have some of the layers, for a
         registry to mount."""
 
-    def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
-        """Give the name to a manifest whose parts are there. With `drop` a folder removes what only
-        the manifest before it needed."""
+    def give_name(
+        self, manifest: bytes, media_type: str = OCI_MANIFEST, *, drop: bool = True
+    ) -> Descriptor:
+        """Give the name to a manifest, or an index, whose parts are there. With `drop` a folder
+        removes what only the one before it needed."""
 
     def try_name(self, manifest: bytes) -> bool:
         """One attempt to give the name; False if another attempt may succeed."""
@@ -145,9 +146,11 @@ class FolderPlace(Place):
             meter(layer, layer.size, done=True)
         self._folder.put(parts.config)
 
-    def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
+    def give_name(
+        self, manifest: bytes, media_type: str = OCI_MANIFEST, *, drop: bool = True
+    ) -> Descriptor:
         self._folder.put(manifest)
-        top = Descriptor(OCI_MANIFEST, digest_bytes(manifest), len(manifest))
+        top = describe(media_type, manifest)
         self._folder.give_name(self._tag, top, drop=drop)
         return top
 
@@ -182,8 +185,10 @@ class RegistryPlace(Place):
         repository.push_blobs(parts.layers, source, near)
         repository.push_bytes(parts.config, parts.config_type)
 
-    def give_name(self, manifest: bytes, *, drop: bool = True) -> Descriptor:
-        return self._repository().push_manifest(manifest, OCI_MANIFEST, self._reference.tag)
+    def give_name(
+        self, manifest: bytes, media_type: str = OCI_MANIFEST, *, drop: bool = True
+    ) -> Descriptor:
+        return self._repository().push_manifest(manifest, media_type, self._reference.tag)
 
     def try_name(self, manifest: bytes) -> bool:
         from minibuild.registry.errors import Refused

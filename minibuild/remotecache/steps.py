@@ -2,7 +2,8 @@
 
 Comes in: a `Place`. Goes out: the documents there, or a new one in the place of the old. What is
 read may also be an image whose config holds a document about its layers (`inline`), or an index of
-such images. BuildKit before 0.21 wrote an index whose entries are the layers and the config.
+such images. Caches in the older of BuildKit's forms are an index: its entries are the layers and
+the config.
 Read next: `importer`, `exporter`.
 """
 
@@ -16,9 +17,14 @@ from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import (
+    DOCKER_INDEX,
+    OCI_INDEX,
     Descriptor,
+    Index,
     Manifest,
+    as_docker,
     describe,
+    index_bytes,
     is_index,
     manifest_bytes,
     parse_index,
@@ -40,6 +46,7 @@ from minibuild.remotecache.document import (
     parse_cache,
 )
 from minibuild.remotecache.places import Parts, Place
+from minibuild.session.request import CachePlace
 
 _MAX_IMAGES = 64
 
@@ -103,16 +110,24 @@ def write_steps(
     source: BlobSource,
     near: Sequence[Reference],
     meter: Meter,
-    *,
-    drop: bool,
+    asked: CachePlace,
 ) -> Descriptor:
-    """Have a document at a place, with all that it names; returns its manifest. See `Place`."""
-    config = document_bytes(document)
+    """Have a document at a place, with all that it names; returns what has its name. See
+    `Place`."""
+    data = document_bytes(document)
+    config = describe(CACHE_CONFIG, data)
     layers = tuple({x.layer.digest: _described(x) for x in document.layers}.values())
     with place.locked():
-        place.send(Parts(layers, config, CACHE_CONFIG), source, near, meter)
-        manifest = manifest_bytes(Manifest(describe(CACHE_CONFIG, config), layers))
-        return place.give_name(manifest, drop=drop)
+        place.send(Parts(layers, data, CACHE_CONFIG), source, near, meter)
+        if asked.form == "manifest":
+            manifest = manifest_bytes(Manifest(config, layers))
+            return place.give_name(manifest, drop=asked.reset)
+        kind = OCI_INDEX
+        if asked.form == "list":
+            layers = tuple(one._replace(media_type=as_docker(one.media_type)) for one in layers)
+            kind = DOCKER_INDEX
+        index = index_bytes(Index((*layers, config), media_type=kind))
+        return place.give_name(index, kind, drop=asked.reset)
 
 
 def _described(cached: CachedLayer) -> Descriptor:

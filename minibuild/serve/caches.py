@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
 _LOCAL = "local"
 # What means something here. BuildKit leaves out what it does not know.
+_WRITTEN = (
+    "mode compression compression-level force-compression ignore-error image-manifest "
+    "oci-mediatypes"
+).split()
 _KEYS: Mapping[str, frozenset[str]] = {
-    "registry": frozenset(
-        "ref registry.insecure mode compression compression-level force-compression "
-        "ignore-error".split()
-    ),
-    _LOCAL: frozenset(
-        "src dest digest tag mode compression compression-level force-compression "
-        "ignore-error".split()
-    ),
+    "registry": frozenset(("ref", "registry.insecure", *_WRITTEN)),
+    _LOCAL: frozenset(("src", "dest", "digest", "tag", *_WRITTEN)),
     "inline": frozenset(),
 }
 

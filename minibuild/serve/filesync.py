@@ -25,6 +25,7 @@ from minibuild.buildkit.packets import (
 )
 from minibuild.buildkit.rpc import ALREADY_EXISTS, Failure
 from minibuild.linux.cursor import Cursor
+from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.listing import Listing
 from minibuild.serve.session import Session
 
@@ -51,9 +52,9 @@ def receive(
     known = Listing() if known is None else known
     if wanted.again:
         known.passed()
-    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        with Cursor(root) as cursor:
+        with closing_fd(os.open(folder, flags)) as root, Cursor(root) as cursor:
             asked: list[Any] = []
             receiver = Receiver(
                 cursor, lambda **fields: asked.append(packet(**fields)), again=wanted.again
@@ -84,7 +85,6 @@ def receive(
         raise Failure(reason) from None
     finally:
         call.cancel()
-        os.close(root)
 
 
 # --- To the client ---

@@ -137,6 +137,7 @@ class CachePlace(NamedTuple):
     for the cache; `force_compression` has the others compressed so, too. `reset` removes from a
     folder what only the replaced cache needed. `ignore_error` makes errors of an export warnings.
     `compat` names the one builder that is to read what is exported; empty: BuildKit and minibuild.
+    `form` is what has the name: an image manifest, an OCI index, or a manifest list of Docker's.
     """
 
     type: Literal["registry", "local", "inline"]
@@ -152,6 +153,7 @@ class CachePlace(NamedTuple):
     ignore_error: bool = False
     reset: bool = True
     compat: Literal["", "minibuild", "buildkit"] = ""
+    form: Literal["manifest", "index", "list"] = "manifest"
 
 
 class FrontendCall(NamedTuple):

@@ -7,10 +7,12 @@ registries that fail.
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 
 class WebServer:
@@ -78,10 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
         """git-http-backend(1), a CGI program (RFC 3875)."""
         self.web.headers.append(dict(self.headers))
         length = int(self.headers.get("Content-Length") or 0)
-        done = subprocess.run(
+        done = _run(
             ["git", "-c", "safe.directory=*", "http-backend"],
             input=self.rfile.read(length),
-            capture_output=True,
             env={
                 "PATH": os.environ["PATH"],
                 "GIT_PROJECT_ROOT": f"{folder}/.git",
@@ -104,10 +105,27 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(path, int(headers.pop("Status", "200").split()[0]), body, headers)
 
 
+def _run(words: list[str], **options: Any) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program, also on a machine that has too many for a moment (EAGAIN of fork)."""
+    for _ in range(50):
+        try:
+            return subprocess.run(words, capture_output=True, **options)
+        except BlockingIOError:
+            time.sleep(0.1)
+    return subprocess.run(words, capture_output=True, **options)
+
+
 class _Server(ThreadingHTTPServer):
-    """One whose queue holds all that a slow machine has not accepted yet."""
+    """One that answers also while the machine has no more threads, and accepts late."""
 
     request_queue_size = 128
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, or in this one: else the client gets an empty reply."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # can't start new thread
+            self.process_request_thread(request, client_address)
 
 
 @contextmanager
