@@ -107,11 +107,10 @@ def _ask(
     """Print what the definition offers, what checks find in it, or what would run."""
     from minibuild.cli.calls import answer
 
-    cancelled = threading.Event()
     try:
-        with stopping(cancelled), _shown(request, session, mode) as renderer:
+        with _shown(request, session, mode) as renderer:
             root = _known_root(session)
-            written = answer(request, call, options, root, renderer, cancelled)
+            written = answer(request, call, options, root, renderer, session.cancelled)
     except BuildError as error:
         from minibuild.cli.errors import show
 
@@ -175,13 +174,14 @@ def _in_engine(
     _enter(session, request.isolation, quietly=mode in ("quiet", "rawjson"))
     from minibuild.builder import run_build
 
-    cancelled, stepper = threading.Event(), None
+    stepper = None
     if options.step:
         from minibuild.cli.step import Stepping
 
-        stepper = Stepping(request, session, cancelled, as_json=options.format == "json")
-    with stopping(cancelled):
-        return run_build(request, root=root, report=report, cancelled=cancelled, stepper=stepper)
+        stepper = Stepping(request, session, as_json=options.format == "json")
+    return run_build(
+        request, root=root, report=report, cancelled=session.cancelled, stepper=stepper
+    )
 
 
 def _elsewhere(
@@ -191,16 +191,14 @@ def _elsewhere(
     from minibuild.client.remote import build_remotely
     from minibuild.session.scratch import scratch_folder
 
-    cancelled = threading.Event()
-    with stopping(cancelled):
-        return build_remotely(
-            request,
-            address,
-            root=_known_root(session),
-            scratch=lambda: scratch_folder("minibuild-context-"),
-            report=report,
-            cancelled=cancelled,
-        )
+    return build_remotely(
+        request,
+        address,
+        root=_known_root(session),
+        scratch=lambda: scratch_folder("minibuild-context-"),
+        report=report,
+        cancelled=session.cancelled,
+    )
 
 
 def _enter(session: Session, isolation: Isolation, *, quietly: bool) -> None:
@@ -255,7 +253,11 @@ def _look_around(session: Session, *, shell: bool) -> None:
     from minibuild.cli.catalogue import load
 
     command = load("run")
-    command.run(command.parser("run").options(["--failed", "sh"]), session)
+    options = command.parser("run").options(["--failed", "sh"])
+    # That of the build is set: so its other steps were stopped.
+    cancelled = threading.Event()
+    with stopping(cancelled):
+        command.run(options, session._replace(cancelled=cancelled))
 
 
 # --- what is left behind ------------------------------------------------------------------------

@@ -7,7 +7,6 @@ table, or mounts in another place. Read next: `minibuild.remotecache.mounts`.
 
 import argparse
 import os
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago
 from minibuild.errors import BuildError, StoreError, UsageError
 from minibuild.graph.reference import parse_reference
-from minibuild.linux.signals import stopping
 from minibuild.progress.quantity import bytes_text
 from minibuild.session.request import CacheMountPlace
 
@@ -37,17 +35,13 @@ def _context(
 ) -> Iterator["BuildContext"]:
     """An open store, and progress that is shown until the block ends."""
     domains = [parse_reference(asked.ref).domain] if asked.ref else []
-    access, cancelled = access_of(options, session.environment, domains), threading.Event()
-    with (
-        session.progress(options) as report,
-        stopping(cancelled),
-        open_store(session) as worker,
-    ):
+    access = access_of(options, session.environment, domains)
+    with session.progress(options) as report, open_store(session) as worker:
         from minibuild.session.request import BuildRequest
         from minibuild.worker.context import open_context
 
         request = BuildRequest(registries=access)
-        with open_context(worker, request, {}, report, cancelled) as build:
+        with open_context(worker, request, {}, report, session.cancelled) as build:
             yield build
 
 
@@ -126,10 +120,8 @@ def _rm(options: argparse.Namespace, session: Session) -> None:
         from minibuild.remotecache.mounts.local import LocalMount
 
         ids = _named(options.id, _known(worker), _missing)
-        cancelled = threading.Event()
-        with stopping(cancelled):
-            for id in ids:
-                LocalMount(worker.store, id).remove(_PATIENCE_S, cancelled)
+        for id in ids:
+            LocalMount(worker.store, id).remove(_PATIENCE_S, session.cancelled)
 
 
 # --- export and import --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Every command module has a table `COMMANDS` of its names (`build`, `image ls`) a
 """
 
 import argparse
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 
 class Session(NamedTuple):
-    """What a command gets beside its options: who calls, where state is, where to write."""
+    """What a command gets beside its options: who calls, where state is, where to write. A signal
+    sets `cancelled`."""
 
     environment: Environment
     stdout: Console
     stderr: Console
+    cancelled: threading.Event
     given_root: str = ""
     debug: bool = False
 

@@ -8,7 +8,6 @@ Read next: `minibuild.imagetools.edit`, `minibuild.imagetools.rebase`,
 """
 
 import argparse
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -30,7 +29,6 @@ from minibuild.imagetools.edit import (
 from minibuild.imagetools.rebase import BASE_DIGEST, BASE_NAME, rebase
 from minibuild.imagetools.squash import squash_layers
 from minibuild.layer.compress import compression_of
-from minibuild.linux.signals import stopping
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
 from minibuild.oci.multi import MultiSource
@@ -45,7 +43,6 @@ class ImageAccess(NamedTuple):
 
     images: Images
     registry: Registry | None
-    cancelled: threading.Event
 
     def find(self, word: str) -> tuple[str, Descriptor, BlobSource]:
         """The full name of an image, its top document, and its blobs."""
@@ -72,15 +69,15 @@ def image_access(
     options: argparse.Namespace, session: Session, names: Iterable[str]
 ) -> Iterator[ImageAccess]:
     """The store; or with `--push` the registries of these names."""
-    cancelled, registry = threading.Event(), None
+    registry = None
     if getattr(options, "push", False):
         domains = {reference(name).domain for name in names if name}
         access = access_of(options, session.environment, domains)
-        registry = Registry(access, patient(cancelled, access.stall_s))
+        registry = Registry(access, patient(session.cancelled, access.stall_s))
     else:
         insist_on_push(options)
-    with open_images(session.root) as images, stopping(cancelled):
-        yield ImageAccess(images, registry, cancelled)
+    with open_images(session.root) as images:
+        yield ImageAccess(images, registry)
 
 
 def edit_flags(made: Parser, *, remote: bool) -> None:

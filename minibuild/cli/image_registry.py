@@ -6,7 +6,6 @@ Read next: `minibuild.registry.fetch`, `minibuild.registry.push`.
 """
 
 import argparse
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,31 +19,19 @@ from minibuild.errors import UsageError
 from minibuild.events import Report
 from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import for_platform
-from minibuild.linux.signals import stopping
 from minibuild.oci.model import Descriptor
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
-from minibuild.startup.tuples import NamedTuple
-
-
-class RegistryConnection(NamedTuple):
-    """A connection to registries, with what hears of it and what can stop it."""
-
-    registry: Registry
-    report: Report
-    cancelled: threading.Event
 
 
 @contextmanager
-def _line(
+def _connected(
     options: argparse.Namespace, session: Session, *names: Reference
-) -> Iterator[RegistryConnection]:
+) -> Iterator[tuple[Registry, Report]]:
     """The registries as this session reaches them; progress is shown until the block ends."""
     access = access_of(options, session.environment, {name.domain for name in names})
-    cancelled = threading.Event()
-    with session.progress(options) as report, stopping(cancelled):
-        registry = Registry(access, patient(cancelled, access.stall_s, report))
-        yield RegistryConnection(registry, report, cancelled)
+    with session.progress(options) as report:
+        yield Registry(access, patient(session.cancelled, access.stall_s, report)), report
 
 
 def _add_common(made: Parser) -> None:
@@ -78,14 +65,17 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
     platform = None
     if not options.all_platforms:
         platform = platform_of(options.platform, session.environment)
-    with open_images(session.root) as images, _line(options, session, *names) as line:
+    with (
+        open_images(session.root) as images,
+        _connected(options, session, *names) as (registry, report),
+    ):
         done = []
         for name in names:
-            with metered(line.report, f"pulling {name.familiar}") as meter:
-                top, blobs = line.registry.find(name)
+            with metered(report, f"pulling {name.familiar}") as meter:
+                top, blobs = registry.find(name)
                 if platform is not None:
                     top = for_platform(blobs, top, platform, str(name))
-                fetch_image(images.content, blobs, top, meter=meter, cancelled=line.cancelled)
+                fetch_image(images.content, blobs, top, meter=meter, cancelled=session.cancelled)
             # The store knows images by names: one that was named by its digest alone gets a tag.
             tag = name.tag or short_id(str(name.digest))
             images.names.tag(name._replace(tag=tag), top)
@@ -115,10 +105,10 @@ def _push(options: argparse.Namespace, session: Session) -> None:
             raise UsageError(f"{options.image} is no name", hint="say where to: add a NAME")
         names = names or [found.name]  # type: ignore[list-item]
         with (
-            _line(options, session, *names) as line,
-            metered(line.report, f"pushing {names[0].familiar}") as meter,
+            _connected(options, session, *names) as (registry, report),
+            metered(report, f"pushing {names[0].familiar}") as meter,
         ):
-            push_image(line.registry, images.content, found.descriptor, names, meter=meter)
+            push_image(registry, images.content, found.descriptor, names, meter=meter)
     _tell(options, session, "pushed", names, found.descriptor)
 
 
@@ -143,13 +133,13 @@ def _copy(options: argparse.Namespace, session: Session) -> None:
     if options.platform:
         platform = platform_of(options.platform, session.environment)
     with (
-        _line(options, session, source, *names) as line,
-        metered(line.report, f"copying {source.familiar}") as meter,
+        _connected(options, session, source, *names) as (registry, report),
+        metered(report, f"copying {source.familiar}") as meter,
     ):
-        top, blobs = line.registry.find(source)
+        top, blobs = registry.find(source)
         if platform is not None:
             top = for_platform(blobs, top, platform, str(source))
-        push_image(line.registry, blobs, top, names, meter=meter)
+        push_image(registry, blobs, top, names, meter=meter)
     _tell(options, session, "copied to", names, top)
 
 

@@ -9,7 +9,6 @@ and `lab_text` for the words; `lab_build` for any Dockerfile.
 import argparse
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -70,7 +69,6 @@ def _perform(
     exhibit: "Exhibit", options: argparse.Namespace, session: Session, *, as_json: bool
 ) -> int:
     from minibuild.cli import lab_text
-    from minibuild.linux.signals import stopping
     from minibuild.rootless.enter import enter
     from minibuild.session.registries import registry_access
 
@@ -84,9 +82,10 @@ def _perform(
     from minibuild.lab.evidence import Showing
     from minibuild.lab.exhibit_builder import show
 
-    cancelled = threading.Event()
-    parts = show(exhibit, root, registries=registries, keep=options.keep, cancelled=cancelled)
-    with stopping(cancelled), closing(parts):
+    parts = show(
+        exhibit, root, registries=registries, keep=options.keep, cancelled=session.cancelled
+    )
+    with closing(parts):
         for part in parts:
             if not as_json:
                 pause.after(told.part(part), wait=not told.goes_on(part))

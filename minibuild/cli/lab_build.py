@@ -8,7 +8,6 @@ Read next: `minibuild.lab.both_ways`.
 
 import argparse
 import os
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ _SHOWN = 40
 
 def run(options: argparse.Namespace, session: Session, *, as_json: bool) -> int:
     """Build it both ways, and say what came of it."""
-    from minibuild.linux.signals import stopping
     from minibuild.rootless.enter import enter
     from minibuild.snapshot.defects import defect_named
 
@@ -39,9 +37,7 @@ def run(options: argparse.Namespace, session: Session, *, as_json: bool) -> int:
     enter()
     from minibuild.lab.both_ways import both_ways
 
-    cancelled = threading.Event()
-    with stopping(cancelled):
-        found = both_ways(request, defect, root, keep=options.keep, cancelled=cancelled)
+    found = both_ways(request, defect, root, keep=options.keep, cancelled=session.cancelled)
     if as_json:
         session.say_json(_as_data(found, kept=options.keep))
     else:

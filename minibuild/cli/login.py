@@ -6,7 +6,6 @@ that the registry took, where `docker login` would keep it. Read next: `minibuil
 
 import argparse
 import sys
-import threading
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
@@ -17,7 +16,6 @@ from minibuild.cli.registry_flags import (
     insist_on_terminal,
 )
 from minibuild.errors import UsageError
-from minibuild.linux.signals import stopping
 from minibuild.registry.credentials import Credentials
 from minibuild.registry.logins import LoginScope, drop, keep, parse_account
 from minibuild.session.registries import registry_access
@@ -45,9 +43,8 @@ def _login(options: argparse.Namespace, session: Session) -> int:
     from minibuild.registry.client import RegistryClient
     from minibuild.registry.patience import patient
 
-    cancelled = threading.Event()
-    with stopping(cancelled):
-        RegistryClient(access, patient(cancelled, access.stall_s)).check_login(account.domain)
+    client = RegistryClient(access, patient(session.cancelled, access.stall_s))
+    client.check_login(account.domain)
     helper = keep(file, account, user, password)
     if not helper:
         session.tell(f"warning: the password is stored unencrypted in {file}")

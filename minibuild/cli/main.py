@@ -63,7 +63,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _session() -> Session:
-    return Session(read_environment(), Console(sys.stdout), Console(sys.stderr))
+    return Session(read_environment(), Console(sys.stdout), Console(sys.stderr), threading.Event())
 
 
 def _run(argv: Sequence[str], session: Session) -> int:
@@ -71,7 +71,7 @@ def _run(argv: Sequence[str], session: Session) -> int:
     try:
         words, session = _global_flags(words, session)
         work, session = _command(words, session)
-        with stopping(threading.Event()):
+        with stopping(session.cancelled):
             code = work(session) or 0
         session.flush()
         return code

@@ -7,8 +7,6 @@ input it gets a terminal of its own. Not a container runtime: no ports, no volum
 
 import argparse
 import sys
-import threading
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from minibuild.buildflags.platform import platform as platform_of
@@ -24,7 +22,6 @@ from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import DEFAULT_PATH, ContainerConfig
 from minibuild.graph.reference import parse_reference
 from minibuild.linux.resources import out_of_memory
-from minibuild.linux.signals import stopping
 
 if TYPE_CHECKING:
     from minibuild.cli.view import OpenedImage
@@ -75,56 +72,46 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     name = _name(session.root, options.image) if options.image else ""
     platform = platform_of(options.platform, session.environment)
     registries = access_of(options, session.environment, _domains(name))
-    cancelled = threading.Event()
-    with ExitStack() as stack:
-        worker = stack.enter_context(open_store(session))
+    with open_store(session) as worker:
         from minibuild.cli.view import failed_view, writable_view
 
-        stack.enter_context(stopping(cancelled))
-        view = stack.enter_context(
-            writable_view(worker, name, platform, registries, session.tell, cancelled)
+        opened = (
+            writable_view(worker, name, platform, registries, session)
             if name
-            else failed_view(worker, session.tell, cancelled)
+            else failed_view(worker, session)
         )
-        return _inside(worker, view, options, session, cancelled)
+        with opened as view:
+            return _inside(worker, view, options, session)
 
 
 def _in_step(options: argparse.Namespace, session: Session) -> int:
     """A command in the tree of a step. The first word may be an image, or a folder to build."""
+    from minibuild.rootless.enter import enter
+
+    enter()
+    from minibuild.cli.run_step import build_of_image, in_context, is_context, step_view
+
     first = "".join(options.command[:1])
-    cancelled = threading.Event()
-    with ExitStack() as stack:
-        from minibuild.rootless.enter import enter
-
-        enter()
-        from minibuild.cli.run_step import build_of_image, in_context, is_context, step_view
-
-        if is_context(first):
-            options.command = options.command[1:]
-            access = access_of(options, session.environment, [])
-            stack.enter_context(stopping(cancelled))
-            return in_context(
-                first,
-                options.step,
-                access,
-                session,
-                lambda build, view: _inside(build.worker, view, options, session, build.cancelled),
-            )
-        worker = stack.enter_context(open_store(session))
-        stack.enter_context(stopping(cancelled))
+    if is_context(first):
+        options.command = options.command[1:]
+        access = access_of(options, session.environment, [])
+        return in_context(
+            first,
+            options.step,
+            access,
+            session,
+            lambda build, view: _inside(build.worker, view, options, session),
+        )
+    with open_store(session) as worker:
         build = build_of_image(worker, first) if first else None
         if build is not None:
             options.command = options.command[1:]
-        view = stack.enter_context(step_view(worker, build, options.step, session.tell, cancelled))
-        return _inside(worker, view, options, session, cancelled)
+        with step_view(worker, build, options.step, session) as view:
+            return _inside(worker, view, options, session)
 
 
 def _inside(
-    worker: "Worker",
-    view: "OpenedImage",
-    options: argparse.Namespace,
-    session: Session,
-    cancelled: threading.Event,
+    worker: "Worker", view: "OpenedImage", options: argparse.Namespace, session: Session
 ) -> int:
     """Run the command in a view. Returns its exit code."""
     resources = limits_of(limits(options))
@@ -145,7 +132,7 @@ def _inside(
     for unkept in executor.unkept(resources):
         session.tell(f"note: {unkept} cannot be limited here (see `minibuild doctor`, cgroup)")
     with raw_terminal(interactive):
-        ended: StepExit = executor.run(step, output, cancelled, stdin=0)
+        ended: StepExit = executor.run(step, output, session.cancelled, stdin=0)
     if ended.oom:
         session.tell(f"note: {out_of_memory(ended.peak_bytes, resources)}")
     return ended.code

@@ -7,7 +7,6 @@ Read next: `run`, `minibuild.record.records`.
 """
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -52,11 +51,7 @@ def build_of_image(worker: Worker, word: str) -> BuildRecord | None:
 
 @contextmanager
 def step_view(
-    worker: Worker,
-    build: BuildRecord | None,
-    word: str,
-    tell: Callable[[str], None],
-    cancelled: threading.Event,
+    worker: Worker, build: BuildRecord | None, word: str, session: Session
 ) -> Iterator[OpenedImage]:
     """A view of what a step left, in a build or else in the last one here."""
     if build is None:
@@ -77,11 +72,11 @@ def step_view(
         )
     where = f"line {step.line}: " if step.line else ""
     if step.key is None:
-        tell(f"it did not end well, and this is what it stood on: {where}{step.text}")
+        session.tell(f"it did not end well, and this is what it stood on: {where}{step.text}")
     else:
-        tell(f"in what it left: {where}{step.text}")
+        session.tell(f"in what it left: {where}{step.text}")
     like = _like(worker, build, (*below, step)[0])
-    with tree_view(worker, result, like, tell, cancelled) as view:
+    with tree_view(worker, result, like, session.tell, session.cancelled) as view:
         yield view
 
 
@@ -209,13 +204,12 @@ def in_context(
         no_record=True,
     )
     report = session.renderer("plain")
-    cancelled = threading.Event()
     try:
         run_build(
             request,
             root=session.root,
             report=report,
-            cancelled=cancelled,
+            cancelled=session.cancelled,
             stepper=_Entering(word, enter),
         )
     except Entered as entered:

@@ -7,7 +7,6 @@ another one. Read next: `step_text`, `minibuild.solver.stepper`.
 """
 
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -53,17 +52,9 @@ class Done(NamedTuple):
 class Stepping:
     """The stepper of one build; see `solver.stepper`."""
 
-    def __init__(
-        self,
-        request: BuildRequest,
-        session: Session,
-        cancelled: threading.Event,
-        *,
-        as_json: bool = False,
-    ) -> None:
+    def __init__(self, request: BuildRequest, session: Session, *, as_json: bool = False) -> None:
         self._request = request
         self._session = session
-        self._cancelled = cancelled
         self._json = as_json
         self._lines = sys.stdin
         self._typed = sys.stdin.isatty()
@@ -227,7 +218,7 @@ class Stepping:
         build = self._build
         tree = build.materialiser.snapshot(result, self._tell)
         try:
-            code = run_inside(build.worker, tree, args, op, self._cancelled, terminal=not words)
+            code = run_inside(build.worker, tree, args, op, build.cancelled, terminal=not words)
         except DefinitionError as error:
             self._tell(error.message)
         else:

@@ -21,6 +21,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import UsageError
 from minibuild.linux import syscalls
+from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
 
 DIFFERENT = 1
@@ -147,7 +148,8 @@ def _build(
         environment = environment._replace(variables=kept)
     quiet = session._replace(environment=environment, stdout=Console(nowhere))
     try:
-        return run_build(argparse.Namespace(**changed), quiet)
+        with stopping(session.cancelled):
+            return run_build(argparse.Namespace(**changed), quiet)
     except BuildError as error:
         return errors.show(error, session)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from minibuild.cache.results import Result
+from minibuild.cli.command import Session
 from minibuild.errors import UsageError
 from minibuild.graph.image import ContainerConfig, ImageConfig
 from minibuild.graph.platform import Platform, host_platform
@@ -34,16 +35,15 @@ def writable_view(
     name: str,
     platform: Platform,
     registries: RegistryAccess,
-    tell: Callable[[str], None],
-    cancelled: threading.Event,
+    session: Session,
 ) -> Iterator[OpenedImage]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
     request = BuildRequest(registries=registries)
-    with open_context(worker, request, {}, cancelled=cancelled) as build:
+    with open_context(worker, request, {}, cancelled=session.cancelled) as build:
         sources = Sources(build)
         resolved = sources.finder.resolve(name, platform)
         result, _ = sources.image(resolved.source)
-        active = worker.snapshots.prepare(build.materialiser.snapshot(result, tell))
+        active = worker.snapshots.prepare(build.materialiser.snapshot(result, session.tell))
     try:
         yield OpenedImage(active, resolved.config)
     finally:
@@ -51,9 +51,7 @@ def writable_view(
 
 
 @contextmanager
-def failed_view(
-    worker: Worker, tell: Callable[[str], None], cancelled: threading.Event
-) -> Iterator[OpenedImage]:
+def failed_view(worker: Worker, session: Session) -> Iterator[OpenedImage]:
     """A view of what the last failed step left, as that step saw itself: see `build --on-error`."""
     from minibuild.cache.failed import FailedSteps
 
@@ -62,9 +60,9 @@ def failed_view(
         raise UsageError(
             "no failed step is kept", hint="build with --on-error=keep, and it is the next to fail"
         )
-    tell(f"in what {failed.name} left")
+    session.tell(f"in what {failed.name} left")
     like = {"env": failed.env, "cwd": failed.cwd, "user": failed.user}
-    with tree_view(worker, failed.result, like, tell, cancelled) as view:
+    with tree_view(worker, failed.result, like, session.tell, session.cancelled) as view:
         yield view
 
 

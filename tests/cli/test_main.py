@@ -4,6 +4,7 @@ import errno
 import io
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,9 @@ def test_the_reader_of_a_pipe_may_leave(root: Path) -> None:
 
 def test_errors_with_bytes_that_are_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     stderr = io.TextIOWrapper(io.BytesIO(), "ascii")
-    session = Session(main.read_environment(), Console(sys.stdout), Console(stderr))
+    session = Session(
+        main.read_environment(), Console(sys.stdout), Console(stderr), threading.Event()
+    )
     from minibuild.cli.errors import show
 
     assert show(HostError("cannot read \udcff\u00e9"), session) == 3
