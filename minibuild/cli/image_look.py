@@ -16,7 +16,7 @@ from minibuild.cli.stores import Images, chosen, find, open_images
 from minibuild.cli.table import one_line, short_id
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
-from minibuild.imagetools.compare import FileChange, ValueChange, config_changes, file_changes
+from minibuild.imagetools.compare import FileChange, ValueChange, document_changes, file_changes
 from minibuild.imagetools.edit import Image
 from minibuild.oci.content import BlobSource
 from minibuild.oci.model import Descriptor
@@ -101,11 +101,7 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     with open_images(session.root) as images:
         old, new = (image_of(images, word, platform) for word in (options.old, options.new))
         files = file_changes(old, new, times=not options.no_times)
-    values = config_changes(old.config, new.config)
-    values += config_changes(
-        {"annotations": dict(old.manifest.annotations)},
-        {"annotations": dict(new.manifest.annotations)},
-    )
+    values = document_changes(old, new)
     common = _common_layers(old, new)
     differs = old.manifest.config.digest != new.manifest.config.digest or bool(values or files)
     layers_differ = common < max(len(old.layers), len(new.layers))

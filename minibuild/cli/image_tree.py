@@ -107,7 +107,7 @@ def layer_origins(root: str, image: "Image") -> list[LayerOrigin]:
     digests = {str(image.descriptor.digest), str(image.manifest.config.digest)}
     found = made.build_of(Records(root), digests)
     steps = [None] * count if found is None else made.layer_steps(*found, count)
-    return made.layer_origins(image.history, steps)
+    return list(map(made.layer_origin, image.instructions, steps))
 
 
 # --- As text ---

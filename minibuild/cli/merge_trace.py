@@ -97,8 +97,7 @@ def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
                 )
             ) from None
     image = chosen(worker.content, found.descriptor, platform, word)
-    said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
-    return of_image(worker, word, image.layers, said)
+    return of_image(worker, word, image.layers, image.instructions)
 
 
 def _wanted(fate: "Fate", path: str, only: str) -> bool:

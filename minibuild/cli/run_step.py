@@ -21,6 +21,7 @@ from minibuild.errors import BuildError, SourceText, UsageError
 from minibuild.graph.op import Diff, Exec, File, Merge
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.record.lookup import known_parts
+from minibuild.record.made import build_of
 from minibuild.record.records import BuildRecord, RecordedStep, Records
 from minibuild.session.request import BuildRequest, Output, RegistryAccess
 from minibuild.solver.keys import ReadyVertex
@@ -43,10 +44,8 @@ def build_of_image(worker: Worker, word: str) -> BuildRecord | None:
         digest = find(images_of(worker), word).descriptor.digest
     except BuildError:
         return None
-    for build in Records(worker.store.root).all():
-        if any(digest in output.get("digests", ()) for output in build.outputs):
-            return build
-    return None
+    made = build_of(Records(worker.store.root), {digest})
+    return None if made is None else made[0]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from minibuild.cli.summary import instruction
 from minibuild.digest import Digest
 from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import Layout
-from minibuild.imagetools.compare import EntryDifference, ValueChange, config_changes, first_in
+from minibuild.imagetools.compare import EntryDifference, ValueChange, document_changes, first_in
 from minibuild.imagetools.edit import Image, read_image
 from minibuild.oci.transfer import manifests_of
 from minibuild.startup.regex import regex
@@ -73,21 +73,16 @@ def _parted(old: Image, new: Image) -> Verdict | None:
     """Where two images of a platform part; None if they are the same."""
     if old.descriptor.digest == new.descriptor.digest:
         return None
-    made_by = [e for e in new.history if not e.get("empty_layer")]
     layers = list(zip(old.layers, new.layers, strict=False))
     differing = [n for n, (a, b) in enumerate(layers) if a.diff_id != b.diff_id]
     verdict = Verdict(Digest(""), differs=True, layers=(len(differing), len(new.layers)))
     if differing:
         number = differing[0]
-        words = str(made_by[number].get("created_by", "")) if number < len(made_by) else ""
         file = first_in(old.layers[number], new.layers[number])
-        return verdict._replace(step=instruction(words), file=file)
-    values = config_changes(old.config, new.config)
-    values += config_changes({"history": list(old.history)}, {"history": list(new.history)})
-    values += config_changes(
-        {"annotations": dict(old.manifest.annotations)},
-        {"annotations": dict(new.manifest.annotations)},
-    )
+        return verdict._replace(step=instruction(new.instructions[number]), file=file)
+    values = document_changes(old, new)
+    if not values and old.history != new.history:
+        values = [ValueChange("history", list(old.history), list(new.history))]
     return verdict._replace(value=values[0] if values else None)
 
 

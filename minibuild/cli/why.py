@@ -157,17 +157,16 @@ def _told_way(way: "Sequence[Origin]", path: str) -> Answer:
 
 
 def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Answer:
-    found = find(images_of(worker), word).descriptor.digest
-    for build in records.all():
-        for output in build.outputs:
-            if found in output.get("digests", ()) and output.get("vertex") is not None:
-                from minibuild.record.blame import Blame
-                from minibuild.record.lookup import known_parts
+    from minibuild.record.blame import Blame
+    from minibuild.record.lookup import known_parts
+    from minibuild.record.made import build_of
 
-                step = build.steps[output["vertex"]]
-                way = list(Blame(worker, build, known_parts(worker.cache, build)).way(step, path))
-                return _told_way(way, path)
-    return _from_elsewhere(worker, word, path)
+    made = build_of(records, {find(images_of(worker), word).descriptor.digest})
+    if made is None:
+        return _from_elsewhere(worker, word, path)
+    build, step = made
+    way = list(Blame(worker, build, known_parts(worker.cache, build)).way(step, path))
+    return _told_way(way, path)
 
 
 def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
@@ -180,8 +179,7 @@ def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
     item = tree_of(image.layers).get(path.strip("/"))
     if item is None:
         raise ImageError(f"{word} has no {path}", hint="paths begin at the root of the image")
-    said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
-    made_by = said[item.layer] if item.layer < len(said) else ""
+    made_by = image.instructions[item.layer]
     data = {"path": path, "layer": item.layer, "digest": image.layers[item.layer].digest}
     line = f"{path}  layer {item.layer}  {why_text.short(made_by) or 'its history does not say'}"
     return [line], [{**data, "instruction": made_by}]

@@ -69,6 +69,12 @@ def sides_that_differ(old: TreeEntry, new: TreeEntry, *, times: bool = True) -> 
     return tuple(name for name, differs in sides.items() if differs)
 
 
+def document_changes(old: Image, new: Image) -> list[ValueChange]:
+    """How two images differ in what they say: in their configs and annotations."""
+    sides = [{"annotations": dict(image.manifest.annotations)} for image in (old, new)]
+    return [*config_changes(old.config, new.config), *config_changes(*sides)]
+
+
 def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[ValueChange]:
     """How two configs differ, less their layers and history."""
     skipped = ("rootfs", "history")

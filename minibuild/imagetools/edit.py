@@ -47,6 +47,12 @@ class Image(NamedTuple):
     history: tuple[Mapping[str, Any], ...]
     platform: Platform
 
+    @property
+    def instructions(self) -> list[str]:
+        """What the history says made each layer; empty where it does not say."""
+        said = [str(h.get("created_by") or "") for h in self.history if not h.get("empty_layer")]
+        return (said + [""] * len(self.layers))[: len(self.layers)]
+
 
 def read_image(source: BlobSource, descriptor: Descriptor) -> Image:
     """The image of a manifest. Raises `ImageError` if its documents do not fit together."""

@@ -6,7 +6,7 @@ Read next: `usage`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from minibuild.imagetools.usage import How, ImageUsage
 from minibuild.startup.tuples import NamedTuple
@@ -46,15 +46,8 @@ class PathUsage(NamedTuple):
 _SHOWN_PATHS = 3
 
 
-def origins(history: Sequence[Mapping[str, Any]], count: int) -> list[LayerOrigin]:
-    """The origins of `count` layers by the history of an image, which may say too little."""
-    said = [str(h.get("created_by") or "") for h in history if not h.get("empty_layer")]
-    said += [""] * (count - len(said))
-    return [LayerOrigin(_kind(words), words) for words in said[:count]]
-
-
-def _kind(words: str) -> Kind:
-    """What builders write for a RUN and for a COPY, with BuildKit and before it."""
+def kind_of(words: str) -> Kind:
+    """The kind of an instruction as a history has it, of BuildKit and of builders before it."""
     plain = words.removeprefix("/bin/sh -c #(nop) ").strip()
     if plain.startswith(("COPY ", "ADD ")):
         return "copy"

@@ -53,9 +53,8 @@ def of_tar(image: Image, number: int) -> Forms:
         path = _meant(entry.name)
         row = found.get(path, Row(path))
         found[path] = row._replace(tar=(*row.tar, entry))
-    said = [str(h.get("created_by") or "") for h in image.history if not h.get("empty_layer")]
-    words = said[number] if number < len(said) else ""
-    return Forms(number, image.layers[number].digest, words, _in_order(found.values()))
+    digest, words = image.layers[number].digest, image.instructions[number]
+    return Forms(number, digest, words, _in_order(found.values()))
 
 
 def forms_on_disk(root: str, forms: Forms, image: Image, tell: Tell) -> Forms:

@@ -14,7 +14,7 @@ from minibuild.imagetools.waste import LayerOrigin
 from minibuild.page.written import Written, of_layers, of_steps
 from minibuild.record.blame import Blame, Source
 from minibuild.record.lookup import known_parts, where_ran
-from minibuild.record.made import image_of, layer_origins, layer_steps
+from minibuild.record.made import image_of, layer_origin, layer_steps
 from minibuild.record.portable import mask_of_keys, masked
 from minibuild.record.records import BuildRecord, RecordedStep, Records, longest_chain
 from minibuild.record.secrecy import Mask
@@ -130,7 +130,8 @@ def _layers(image: Image, build: BuildRecord, last: int | None, mask: Mask) -> I
     """The layers with the steps that made them; of a squashed image the history tells."""
     count = len(image.layers)
     steps = [None] * count if last is None else layer_steps(build, build.steps[last], count)
-    for step, origin in zip(steps, layer_origins(image.history, steps), strict=True):
+    for step, said in zip(steps, image.instructions, strict=True):
+        origin = layer_origin(said, step)
         yield LayerFacts(step, origin._replace(words=mask.text(origin.words)))
 
 

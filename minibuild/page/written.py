@@ -1,22 +1,17 @@
 """What each step wrote and deleted: the files of its own diff.
 
 Comes in: a build, its images, and a worker. Goes out: paths with a few words for each step. The
-layers of an image were read already; the diffs of other stages are read where they lie, as trees or
-as layers. Read next: `minibuild.cache.results`.
+layers of an image were read already. Read next: `minibuild.record.changes`.
 """
 
-import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 
 from minibuild.cache.results import DiffKey
 from minibuild.errors import BuildError
-from minibuild.image.listing import entries_of
 from minibuild.imagetools.usage import ImageUsage
-from minibuild.layer.tar_format import OPAQUE_WHITEOUT, WHITEOUT_PREFIX
 from minibuild.progress.quantity import bytes_text
+from minibuild.record.changes import changes
 from minibuild.record.records import RecordedStep
-from minibuild.snapshot.api import Diff, Kind
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
@@ -58,25 +53,6 @@ def of_steps(
 
 
 def _of_diff(worker: Worker, key: DiffKey) -> Iterator[Written]:
-    row = worker.diffs.get(key)
-    if row.upper is not None:
-        yield from _of_tree(worker, Diff(row.lower, row.upper))
-    else:
-        for _, entry, _ in entries_of(row.layer or worker.materialiser().layer(key)):
-            folder, slash, name = entry.name.rpartition("/")
-            if name.startswith(WHITEOUT_PREFIX) and name != OPAQUE_WHITEOUT:
-                yield Written(folder + slash + name.removeprefix(WHITEOUT_PREFIX), DELETED)
-            elif entry.kind != "dir" and name != OPAQUE_WHITEOUT:
-                yield Written(entry.name, bytes_text(entry.size))
-
-
-def _of_tree(worker: Worker, diff: Diff) -> Iterator[Written]:
-    for change in worker.snapshots.changes(diff):
-        if change.kind is Kind.DELETE:
-            yield Written(change.path, DELETED)
-            continue
-        found = os.lstat(change.source)
-        if not stat.S_ISDIR(found.st_mode):
-            yield Written(
-                change.path, bytes_text(found.st_size if stat.S_ISREG(found.st_mode) else 0)
-            )
+    for one in changes(worker, key):
+        if one.sort != "dir":
+            yield Written(one.path, DELETED if one.sort == "gone" else bytes_text(one.size))

@@ -10,7 +10,7 @@ from typing import Any
 from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.imagetools.edit import Image, read_image
-from minibuild.imagetools.waste import LayerOrigin, origins
+from minibuild.imagetools.waste import LayerOrigin, kind_of
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import OCI_MANIFEST, Descriptor
 from minibuild.record.blame import makers
@@ -50,17 +50,10 @@ def layer_steps(
     return [made_by.get(diff) for diff in last.result]
 
 
-def layer_origins(
-    history: Sequence[Mapping[str, Any]], steps: Sequence[RecordedStep | None]
-) -> list[LayerOrigin]:
-    """Where each layer comes from: by the step that made it, else by the history of its image."""
-    known = origins(history, len(steps))
-    for number, step in enumerate(steps):
-        if step is None:
-            continue
-        if step.kind == "image":
-            known[number] = LayerOrigin("base", known[number].words or step.text, step.line)
-        else:
-            kind = "run" if step.kind == "exec" else known[number].kind
-            known[number] = LayerOrigin(kind, step.text, step.line)
-    return known
+def layer_origin(said: str, step: RecordedStep | None) -> LayerOrigin:
+    """Where a layer comes from: by the step that made it, else by what the history says."""
+    if step is None:
+        return LayerOrigin(kind_of(said), said)
+    if step.kind == "image":
+        return LayerOrigin("base", said or step.text, step.line)
+    return LayerOrigin("run" if step.kind == "exec" else kind_of(said), step.text, step.line)

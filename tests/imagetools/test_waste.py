@@ -1,10 +1,17 @@
 """What to do about hidden bytes, and where the others are."""
 
+from typing import cast
+
 import pytest
 
+from minibuild.digest import Digest
+from minibuild.graph.platform import Platform
+from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import usage
-from minibuild.imagetools.waste import LayerOrigin, Waste, advice, origins, places, wasted
+from minibuild.imagetools.waste import LayerOrigin, Waste, advice, kind_of, places, wasted
+from minibuild.layer.layer import Layer
 from minibuild.oci.content import ContentStore
+from minibuild.oci.model import Descriptor, Manifest
 from minibuild.store.layout import Store
 from tests.imagetools.test_squash import stored
 from tests.imagetools.test_usage import file, of
@@ -41,21 +48,28 @@ def test_chmod_is_told_by_the_flag_of_copy() -> None:
     assert advice(waste, [RUN, OTHER]).endswith("set them in line 4, there")
 
 
-def test_origins_by_history() -> None:
-    history = [
-        {"created_by": "/bin/sh -c #(nop) ADD file:12 in / "},
-        {"created_by": '/bin/sh -c #(nop)  CMD ["sh"]', "empty_layer": True},
-        {"created_by": "RUN /bin/sh -c make # buildkit"},
-        {"created_by": "/bin/sh -c make"},
-        {"created_by": "|1 a=b /bin/sh -c make"},
-        {"created_by": "COPY a b # buildkit"},
-        {"created_by": "bazel build"},
-        {},
-    ]
-    found = origins(history, 9)
-    assert [one.kind for one in found] == ["copy", "run", "run", "run", "copy", "", "", "", ""]
-    assert found[1].words == "RUN /bin/sh -c make # buildkit" and not any(o.line for o in found)
-    assert len(origins(history, 2)) == 2
+HISTORY = [
+    {"created_by": "/bin/sh -c #(nop) ADD file:12 in / "},
+    {"created_by": '/bin/sh -c #(nop)  CMD ["sh"]', "empty_layer": True},
+    {"created_by": "RUN /bin/sh -c make # buildkit"},
+    {"created_by": "/bin/sh -c make"},
+    {"created_by": "|1 a=b /bin/sh -c make"},
+    {"created_by": "COPY a b # buildkit"},
+    {"created_by": "bazel build"},
+    {},
+]
+
+
+@pytest.mark.parametrize("count", [9, 2])
+def test_instructions_of_layers(count: int) -> None:
+    """A history may say too little, or too much."""
+    layers = (cast(Layer, None),) * count
+    blob = Descriptor("", Digest(""), 0)
+    image = Image(blob, Manifest(blob, ()), {}, layers, tuple(HISTORY), Platform("linux", "amd64"))
+    found = image.instructions
+    assert found[1] == "RUN /bin/sh -c make # buildkit"
+    kinds = ["copy", "run", "run", "run", "copy", "", "", "", ""]
+    assert list(map(kind_of, found)) == kinds[:count]
 
 
 def test_groups(store: Store) -> None:
