@@ -9,9 +9,12 @@ test suites, can start this instead. Rules: moby/buildkit `cmd/buildkitd`. Read 
 import argparse
 import os
 
+from minibuild.cli.calls import CallOption, shown
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.serve import add_addresses, certificates
+from minibuild.serve.config import Config, daemon_config
+from minibuild.serve.server import serve
 
 _CONFIG = "/etc/buildkit/buildkitd.toml"
 _ADDRESS = "unix:///run/buildkit/buildkitd.sock"
@@ -36,10 +39,6 @@ def _flags(made: Parser) -> None:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Serve."""
-    from minibuild.cli.calls import CallOption, shown
-    from minibuild.serve.config import Config, daemon_config
-    from minibuild.serve.server import serve
-
     path = options.config or (_CONFIG if os.path.exists(_CONFIG) else "")
     config = Config(session.root, session.environment, frozenset(), keeps_images=False)
     if path:

@@ -8,24 +8,30 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from minibuild.cli import why_text
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, table
+from minibuild.cli.why import steps_of
+from minibuild.cli.why_text import short
 from minibuild.errors import UsageError
+from minibuild.progress.plain import Plain
+from minibuild.progress.rawjson import RawJson
+from minibuild.record.lookup import known_parts, where_ran
+from minibuild.record.pairing import pairs
+from minibuild.record.portable import portable
+from minibuild.record.records import BuildRecord, Records
+from minibuild.record.replay import events
+from minibuild.record.story import story
 from minibuild.rootless.enter import enter_if_possible
-
-if TYPE_CHECKING:
-    from minibuild.record.records import BuildRecord, Records
 
 _EPILOG = "BUILD is ^1 for the one before the last, an id, or a file of `builds export`."
 
 
-def _records(session: Session) -> "Records":
-    from minibuild.record.records import Records
-
+def _records(session: Session) -> Records:
     root = session.root
     enter_if_possible()
     return Records(root)
@@ -63,7 +69,7 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
     session.say_table(["", "BUILD", "WHEN", "TIME", "STEPS", "IMAGE", "PLACE"], rows, right="TIME")
 
 
-def _steps(build: "BuildRecord") -> str:
+def _steps(build: BuildRecord) -> str:
     for step in build.steps:
         if step.state == "failed":
             return f"failed in line {step.line}" if step.line else "failed"
@@ -72,7 +78,7 @@ def _steps(build: "BuildRecord") -> str:
     return f"{len(build.ran)} ran of {sum(step.is_step for step in build.steps)}"
 
 
-def _place(build: "BuildRecord") -> str:
+def _place(build: BuildRecord) -> str:
     target = str(build.data.get("target", ""))
     file = os.path.basename(str(build.data.get("file", ""))) or "Dockerfile"
     graph = not build.data.get("file") and build.data.get("source", {}).get("name") == "graph"
@@ -80,7 +86,7 @@ def _place(build: "BuildRecord") -> str:
     return f"{place} ({target})" if target else place
 
 
-def _about(build: "BuildRecord") -> dict[str, Any]:
+def _about(build: BuildRecord) -> dict[str, Any]:
     """A build in a few members."""
     return {
         "id": build.id,
@@ -113,9 +119,9 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     records = _records(session)
     build = records.find(options.build, os.getcwd())
     if options.output:
-        with open_store(session) as worker:
-            from minibuild.page.write import page_of, write_page
+        from minibuild.page.write import page_of, write_page
 
+        with open_store(session) as worker:
             if options.output == "-":
                 return session.say(page_of(worker, build).rstrip("\n"))
             return write_page(worker, build, options.output)
@@ -124,9 +130,7 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     session.say_lines(_shown(build))
 
 
-def _shown(build: "BuildRecord") -> Iterator[str]:
-    from minibuild.cli.why_text import short
-
+def _shown(build: BuildRecord) -> Iterator[str]:
     yield f"build {build.id}, {ago(build.started)}, {build.seconds:.1f} s: {_steps(build)}"
     yield f"of {_place(build)}"
     for name, value in build.data.get("build_args", {}).items():
@@ -166,21 +170,13 @@ def _logs_flags(made: Parser) -> None:
 
 
 def _logs(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.cli.why import steps_of
-    from minibuild.record.lookup import where_ran
-    from minibuild.record.replay import events
-
     records = _records(session)
     build = records.find(options.build, os.getcwd())
     steps = steps_of(build, options.step) if options.step else build.steps
     report: Any
     if options.format == "json":
-        from minibuild.progress.rawjson import RawJson
-
         report = RawJson(session.stdout)
     else:
-        from minibuild.progress.plain import Plain
-
         report = Plain(session.stdout, colours=session.coloured(session.stdout), ticker=False)
     known = where_ran(records, build)
     for event in events(build, steps, lambda step: known.get(step.key or "")):
@@ -200,12 +196,6 @@ def _diff_flags(made: Parser) -> None:
 
 
 def _diff(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.cli import why_text
-    from minibuild.record.lookup import known_parts
-    from minibuild.record.pairing import pairs
-    from minibuild.record.records import Records
-    from minibuild.record.story import story
-
     with open_store(session) as worker:
         records, folder = Records(worker.store.root), os.getcwd()
         old, new = records.find(options.old, folder), records.find(options.new, folder)
@@ -240,10 +230,6 @@ def _export_flags(made: Parser) -> None:
 
 
 def _export(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.record.lookup import known_parts
-    from minibuild.record.portable import portable
-    from minibuild.record.records import Records
-
     with open_store(session) as worker:
         build = Records(worker.store.root).find(options.build, os.getcwd())
         text = json.dumps(portable(build, known_parts(worker.cache, build)), indent=1)

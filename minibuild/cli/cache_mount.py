@@ -9,7 +9,6 @@ import argparse
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from minibuild.buildflags.places import cache_mount_place
 from minibuild.cli.command import Command, Session
@@ -17,14 +16,21 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago
-from minibuild.errors import BuildError, StoreError, UsageError
+from minibuild.errors import BuildError, ImageError, StoreError, UsageError
 from minibuild.graph.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
-from minibuild.session.request import CacheMountPlace
-
-if TYPE_CHECKING:
-    from minibuild.worker.context import BuildContext
-    from minibuild.worker.worker import Worker
+from minibuild.remotecache.mounts.artifact import read_mounts
+from minibuild.remotecache.mounts.contents import contents
+from minibuild.remotecache.mounts.exporter import send
+from minibuild.remotecache.mounts.importer import bring
+from minibuild.remotecache.mounts.local import LocalMount
+from minibuild.remotecache.mounts.tree import is_empty
+from minibuild.remotecache.places import open_place
+from minibuild.session.request import BuildRequest, CacheMountPlace
+from minibuild.solver.cachemounts import is_called
+from minibuild.worker.context import BuildContext, open_context
+from minibuild.worker.gc import cache_mounts_of
+from minibuild.worker.worker import Worker
 
 _PATIENCE_S = 30.0
 
@@ -32,23 +38,18 @@ _PATIENCE_S = 30.0
 @contextmanager
 def _context(
     options: argparse.Namespace, session: Session, asked: CacheMountPlace
-) -> Iterator["BuildContext"]:
+) -> Iterator[BuildContext]:
     """An open store, and progress that is shown until the block ends."""
     domains = [parse_reference(asked.ref).domain] if asked.ref else []
     access = access_of(options, session.environment, domains)
     with session.progress(options) as report, open_store(session) as worker:
-        from minibuild.session.request import BuildRequest
-        from minibuild.worker.context import open_context
-
         request = BuildRequest(registries=access)
         with open_context(worker, request, {}, report, session.cancelled) as build:
             yield build
 
 
-def _known(worker: "Worker") -> list[str]:
+def _known(worker: Worker) -> list[str]:
     """The ids of the cache mounts of the store."""
-    from minibuild.worker.gc import cache_mounts_of
-
     return [holding.description for holding in cache_mounts_of(worker.store)]
 
 
@@ -63,8 +64,6 @@ def _ls_flags(made: Parser) -> None:
 
 def _ls(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
-        from minibuild.worker.gc import cache_mounts_of
-
         found = sorted(cache_mounts_of(worker.store), key=lambda holding: holding.description)
     if options.format == "json":
         keys = ("id", "size_bytes", "created", "used")
@@ -90,9 +89,6 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     if options.depth < 1:
         raise UsageError("--depth must be at least 1")
     with open_store(session) as worker:
-        from minibuild.remotecache.mounts.contents import contents
-        from minibuild.remotecache.mounts.local import LocalMount
-
         local = LocalMount(worker.store, options.id)
         if not os.path.isdir(local.path):
             raise _missing(options.id, _known(worker))
@@ -117,8 +113,6 @@ def _rm_flags(made: Parser) -> None:
 
 def _rm(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
-        from minibuild.remotecache.mounts.local import LocalMount
-
         ids = _named(options.id, _known(worker), _missing)
         for id in ids:
             LocalMount(worker.store, id).remove(_PATIENCE_S, session.cancelled)
@@ -136,8 +130,6 @@ def _export_flags(made: Parser) -> None:
 
 
 def _export(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.remotecache.mounts.exporter import send
-
     asked = cache_mount_place(options.place, "cache-mount-to")
     with _context(options, session, asked) as build:
         known = _known(build.worker)
@@ -159,13 +151,6 @@ def _import_flags(made: Parser) -> None:
 
 
 def _import(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.errors import ImageError
-    from minibuild.remotecache.mounts.artifact import read_mounts
-    from minibuild.remotecache.mounts.importer import bring
-    from minibuild.remotecache.mounts.local import LocalMount
-    from minibuild.remotecache.mounts.tree import is_empty
-    from minibuild.remotecache.places import open_place
-
     asked = cache_mount_place(options.place, "cache-mount-from")
     done = []
     with _context(options, session, asked) as build:
@@ -191,8 +176,6 @@ def _named(
     missing: Callable[[str, Collection[str]], BuildError],
 ) -> list[str]:
     """The ids that are meant: whole ones, or what steps call the mount."""
-    from minibuild.solver.cachemounts import is_called
-
     found: dict[str, None] = {}
     for name in names:
         ids = [name] if name in known else sorted(id for id in known if is_called(id, name))

@@ -14,6 +14,8 @@ from minibuild.cli.doctor_limits import limits
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
+from minibuild.executor.ownroot.permit import OwnRootRefused
+from minibuild.executor.ownroot.root import permitted_root
 from minibuild.linux.probe import HostCheck, check_host
 from minibuild.progress.console import Part, painted
 
@@ -82,9 +84,6 @@ def _isolation(*, namespaces: bool) -> HostCheck:
     """What a RUN would have around it, as `--isolation=auto` chooses it."""
     if namespaces:
         return HostCheck(_ISOLATION, True, "namespaces: each RUN has its own")
-    from minibuild.executor.ownroot.permit import OwnRootRefused
-    from minibuild.executor.ownroot.root import permitted_root
-
     try:
         permitted_root().close()
     except OwnRootRefused as error:

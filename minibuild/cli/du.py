@@ -12,6 +12,7 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, one_line
 from minibuild.progress.quantity import bytes_text
+from minibuild.worker.gc import disk_usage, images_size
 
 _KINDS = {
     "record": "records",
@@ -31,8 +32,6 @@ def _flags(made: Parser) -> None:
 
 def _run(options: argparse.Namespace, session: Session) -> None:
     with open_store(session) as worker:
-        from minibuild.worker.gc import disk_usage, images_size
-
         holdings, of_images = disk_usage(worker), images_size(worker)
     if options.format == "json":
         return session.say_json([holding._asdict() for holding in holdings])

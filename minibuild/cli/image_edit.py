@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session
+from minibuild.cli.image_import import layer_of_tar
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
 from minibuild.cli.stores import Images, find, new_name, open_images, reference
@@ -35,6 +36,7 @@ from minibuild.oci.multi import MultiSource
 from minibuild.oci.transfer import manifests_of
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
+from minibuild.registry.push import push_image
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -59,8 +61,6 @@ class ImageAccess(NamedTuple):
             blobs.keep(self.images.content)
             self.images.names.tag(name, top)
             return
-        from minibuild.registry.push import push_image
-
         push_image(self.registry, blobs, top, [name])
 
 
@@ -125,8 +125,6 @@ def _append_flags(made: Parser) -> None:
 
 
 def _append(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.cli.image_import import layer_of_tar
-
     if not options.file:
         raise UsageError("there is nothing to append", hint="name a tar with -f TAR")
 

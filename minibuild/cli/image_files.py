@@ -14,6 +14,8 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, find, new_name, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
+from minibuild.exporter.bundle import Bundle
+from minibuild.exporter.oci import export_oci
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.any_layout import open_layout
 from minibuild.image.layout import Layout
@@ -40,9 +42,6 @@ def _save_flags(made: Parser) -> None:
 
 
 def _save(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.exporter.bundle import Bundle
-    from minibuild.exporter.oci import export_oci
-
     if options.output == "-" and session.stdout.isatty():
         raise UsageError("not writing an archive to the terminal", hint="name a file with -o FILE")
     with open_images(session.root) as images:

@@ -8,22 +8,20 @@ or a user namespace: without, they are named. Read next: `minibuild.lab.layer_fo
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_look import add_options, image_of
-from minibuild.cli.lab_try import upper_data, upper_words
+from minibuild.cli.lab_try import upper_data, upper_words, why_no_snapshots
 from minibuild.cli.merge_trace import act_words
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
-from minibuild.errors import HostError, UsageError
+from minibuild.errors import UsageError
+from minibuild.lab.layer_forms import Forms, Row, forms_on_disk, of_tar
+from minibuild.layer.tar_format import WHITEOUT_PREFIX, TarEntry
 from minibuild.progress.console import visible
-
-if TYPE_CHECKING:
-    from minibuild.lab.layer_forms import Forms, Row
-    from minibuild.layer.tar_format import TarEntry
 
 _SHOWN = 200
 
@@ -42,11 +40,9 @@ def _flags(made: Parser) -> None:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.lab.layer_forms import forms_on_disk, of_tar
-
     platform = platform_of(options.platform, session.environment)
     root = session.root
-    unable = _enter()
+    unable = why_no_snapshots()
     with open_images(root) as images:
         image = image_of(images, options.image, platform)
         number = _number(options.number, len(image.layers))
@@ -64,21 +60,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _enter() -> str:
-    """Enter a user namespace, if snapshots need one. Returns why that cannot be, or nothing.
-
-    This comes before all else: layers are read by several threads, and a process may enter one only
-    while it has a single one.
-    """
-    from minibuild.rootless.enter import enter
-
-    try:
-        enter()
-    except HostError as error:
-        return error.message
-    return ""
-
-
 def _number(word: str, layers: int) -> int:
     if not layers:
         raise UsageError("the image has no layers")
@@ -90,7 +71,7 @@ def _number(word: str, layers: int) -> int:
 # --- As text ---
 
 
-def _told(forms: "Forms", rows: list["Row"], unable: str) -> Iterator[str]:
+def _told(forms: Forms, rows: list[Row], unable: str) -> Iterator[str]:
     yield f"layer {forms.number}: {visible(' '.join(forms.instruction.split()) or '(no history)')}"
     if forms.merge:
         yield f"the merge: {forms.merge}"
@@ -111,13 +92,11 @@ def _told(forms: "Forms", rows: list["Row"], unable: str) -> Iterator[str]:
         yield "it has no upperdir of its own: full copies have none, nor has the diff of two trees"
 
 
-def _tar(row: "Row") -> str:
+def _tar(row: Row) -> str:
     return ", ".join(map(_entry, row.tar))
 
 
-def _entry(entry: "TarEntry") -> str:
-    from minibuild.layer.tar_format import WHITEOUT_PREFIX
-
+def _entry(entry: TarEntry) -> str:
     if entry.name.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
         return entry.name
     if entry.kind == "link":
@@ -129,18 +108,18 @@ def _entry(entry: "TarEntry") -> str:
     return f"{entry.name}{slash}  {entry.mode:04o}{size}"
 
 
-def _upper(row: "Row") -> str:
+def _upper(row: Row) -> str:
     return "" if row.upper is None else upper_words(row.upper)
 
 
-def _links(row: "Row") -> str:
+def _links(row: Row) -> str:
     return "; ".join(map(act_words, row.acts))
 
 
 # --- As data ---
 
 
-def _as_data(forms: "Forms", rows: list["Row"], unable: str) -> dict[str, Any]:
+def _as_data(forms: Forms, rows: list[Row], unable: str) -> dict[str, Any]:
     return {
         "layer": forms.number,
         "digest": forms.digest,

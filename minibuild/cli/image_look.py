@@ -16,6 +16,8 @@ from minibuild.cli.stores import Images, chosen, find, open_images
 from minibuild.cli.table import one_line, short_id
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
+from minibuild.image.any_layout import open_layout
+from minibuild.image.validate import validate
 from minibuild.imagetools.compare import FileChange, ValueChange, document_changes, file_changes
 from minibuild.imagetools.edit import Image
 from minibuild.oci.content import BlobSource
@@ -180,8 +182,6 @@ def _validate_flags(made: Parser) -> None:
 
 
 def _validate(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.image.validate import validate
-
     problems: list[str] = []
     with open_images(session.root) as images:
         for word in options.image:
@@ -201,8 +201,6 @@ def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
     """What a word means: an image of the store, or all images in a file or folder."""
     if not word.startswith(("/", "./", "../")):
         return [(images.content, find(images, word).descriptor)]
-    from minibuild.image.any_layout import open_layout
-
     layout = open_layout(word)
     tops = {manifest.digest: manifest for manifest in layout.index.manifests}
     return [(layout, top) for top in tops.values()]

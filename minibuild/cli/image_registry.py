@@ -19,9 +19,12 @@ from minibuild.errors import UsageError
 from minibuild.events import Report
 from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import for_platform
+from minibuild.oci.meter import metered
 from minibuild.oci.model import Descriptor
+from minibuild.registry.fetch import fetch_image
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
+from minibuild.registry.push import push_image
 
 
 @contextmanager
@@ -56,9 +59,6 @@ def _pull_flags(made: Parser) -> None:
 
 
 def _pull(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.oci.meter import metered
-    from minibuild.registry.fetch import fetch_image
-
     if options.platform and options.all_platforms:
         raise UsageError("--platform and --all-platforms contradict each other")
     names = [reference(word) for word in options.name]
@@ -95,9 +95,6 @@ def _push_flags(made: Parser) -> None:
 
 
 def _push(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.oci.meter import metered
-    from minibuild.registry.push import push_image
-
     names = [new_name(word) for word in options.name]
     with open_images(session.root) as images:
         found = find(images, options.image)
@@ -124,9 +121,6 @@ def _copy_flags(made: Parser) -> None:
 
 
 def _copy(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.oci.meter import metered
-    from minibuild.registry.push import push_image
-
     source = reference(options.source)
     names = [new_name(word) for word in options.name]
     platform = None

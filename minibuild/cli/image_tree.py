@@ -8,7 +8,7 @@ history tells. Read next: `minibuild.imagetools.waste`.
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.sizes import size_bytes
@@ -18,14 +18,14 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
 from minibuild.cli.table import table
 from minibuild.errors import UsageError
+from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.imagetools.waste import LayerOrigin, PathUsage, Waste, advice, places, wasted
 from minibuild.progress.console import visible
 from minibuild.progress.quantity import bytes_text
+from minibuild.record import made
+from minibuild.record.records import Records
 from minibuild.startup.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from minibuild.imagetools.edit import Image
 
 TOO_MUCH = 1
 _SHOWN = 10
@@ -98,11 +98,8 @@ def percent(used: ImageUsage) -> float:
     return 100 * used.hidden_bytes / used.file_bytes if used.file_bytes else 0.0
 
 
-def layer_origins(root: str, image: "Image") -> list[LayerOrigin]:
+def layer_origins(root: str, image: Image) -> list[LayerOrigin]:
     """Where each layer comes from: by the record of the build that made it, else by its history."""
-    from minibuild.record import made
-    from minibuild.record.records import Records
-
     count = len(image.layers)
     digests = {str(image.descriptor.digest), str(image.manifest.config.digest)}
     found = made.build_of(Records(root), digests)
@@ -202,7 +199,7 @@ def _short(words: str) -> str:
 
 
 def _as_data(
-    image: "Image", used: ImageUsage, known: Sequence[LayerOrigin], depth: int
+    image: Image, used: ImageUsage, known: Sequence[LayerOrigin], depth: int
 ) -> dict[str, Any]:
     return {
         "digest": image.descriptor.digest,

@@ -11,14 +11,17 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
 
+from minibuild.cli import lab_build, lab_text
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError, UsageError
-
-if TYPE_CHECKING:
-    from minibuild.lab.exhibit import Exhibit
+from minibuild.lab.catalogue import EXHIBITS, exhibit
+from minibuild.lab.evidence import Showing
+from minibuild.lab.exhibit import Exhibit
+from minibuild.lab.exhibit_builder import show
+from minibuild.rootless.enter import enter
+from minibuild.session.registries import registry_access
 
 UNEXPECTED = 1
 
@@ -45,18 +48,13 @@ def _flags(made: Parser) -> None:
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.cli import lab_text
-    from minibuild.lab.catalogue import EXHIBITS, exhibit
-
     as_json = options.json or options.format == "json"
     if not options.what:
         lines = lab_text.listing_json if as_json else lab_text.listing
         session.say_lines(lines(EXHIBITS.values()))
         return 0
     if options.what not in EXHIBITS and _is_path(options.what):
-        from minibuild.cli.lab_build import run
-
-        return run(options, session, as_json=as_json)
+        return lab_build.run(options, session, as_json=as_json)
     if options.defect or options.target or options.build_arg or options.all:
         raise UsageError(
             "--defect, --target, --build-arg and --all are for a Dockerfile",
@@ -66,22 +64,14 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
 
 def _perform(
-    exhibit: "Exhibit", options: argparse.Namespace, session: Session, *, as_json: bool
+    exhibit: Exhibit, options: argparse.Namespace, session: Session, *, as_json: bool
 ) -> int:
-    from minibuild.cli import lab_text
-    from minibuild.rootless.enter import enter
-    from minibuild.session.registries import registry_access
-
     root, registries = session.root, registry_access(session.environment)
     pause = Pause(session, options.slow and not as_json)
     told = lab_text.Telling(exhibit, kept=options.keep)
     if not as_json:
         pause.after(told.opening())  # This can be told also where nothing can be shown.
     enter()
-    # Only now: a process with two threads may not enter a user namespace.
-    from minibuild.lab.evidence import Showing
-    from minibuild.lab.exhibit_builder import show
-
     parts = show(
         exhibit, root, registries=registries, keep=options.keep, cancelled=session.cancelled
     )

@@ -9,17 +9,18 @@ Read next: `minibuild.lab.both_ways`.
 import argparse
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from minibuild.buildflags.request import build_request
 from minibuild.cli.command import Session
 from minibuild.cli.lab_text import fate_data, fate_words, merge_data, merge_lines, short
 from minibuild.cli.table import table
 from minibuild.errors import StepFailed, UsageError
+from minibuild.lab.both_ways import BothWays, MergePair, PathFates, both_ways
 from minibuild.progress.console import visible
-
-if TYPE_CHECKING:
-    from minibuild.lab.both_ways import BothWays, MergePair, PathFates
-    from minibuild.session.request import BuildRequest
+from minibuild.rootless.enter import enter
+from minibuild.session.request import BuildRequest
+from minibuild.snapshot.defects import defect_named
 
 DIFFERENT = 1
 _DEFECT = "whiteout-hardlink"
@@ -28,15 +29,10 @@ _SHOWN = 40
 
 def run(options: argparse.Namespace, session: Session, *, as_json: bool) -> int:
     """Build it both ways, and say what came of it."""
-    from minibuild.rootless.enter import enter
-    from minibuild.snapshot.defects import defect_named
-
     defect = defect_named(options.defect or _DEFECT)
     request = _request(options, session)
     root = session.root
     enter()
-    from minibuild.lab.both_ways import both_ways
-
     found = both_ways(request, defect, root, keep=options.keep, cancelled=session.cancelled)
     if as_json:
         session.say_json(_as_data(found, kept=options.keep))
@@ -49,9 +45,7 @@ def run(options: argparse.Namespace, session: Session, *, as_json: bool) -> int:
     return DIFFERENT if found.differs else 0
 
 
-def _request(options: argparse.Namespace, session: Session) -> "BuildRequest":
-    from minibuild.buildflags.request import build_request
-
+def _request(options: argparse.Namespace, session: Session) -> BuildRequest:
     path = os.path.abspath(options.what)
     if not os.path.exists(path):
         raise UsageError(
@@ -76,7 +70,7 @@ def _arguments(words: list[str]) -> dict[str, str]:
 # --- As text ---
 
 
-def _told(found: "BothWays", most: int | None) -> Iterator[str]:
+def _told(found: BothWays, most: int | None) -> Iterator[str]:
     new, old = found.with_fix, found.without_fix
     count = len(new.merges)
     yield f"{count or 'no'} merge{'' if count == 1 else 's'}; the defect is {found.defect}"
@@ -93,7 +87,7 @@ def _told(found: "BothWays", most: int | None) -> Iterator[str]:
         yield "the defect makes a difference to it"
 
 
-def _pair(found: "BothWays", pair: "MergePair", most: int | None) -> Iterator[str]:
+def _pair(found: BothWays, pair: MergePair, most: int | None) -> Iterator[str]:
     yield f"the merge that {visible(pair.with_fix.needed_by) or 'a step'} needs"
     yield from (f"  {line}" for line in merge_lines(pair.with_fix, found.store))
     fates = list(pair.fates)
@@ -110,7 +104,7 @@ def _pair(found: "BothWays", pair: "MergePair", most: int | None) -> Iterator[st
         yield f"  the trees differ: /{visible(path)}"
 
 
-def _row(fate: "PathFates") -> list[str]:
+def _row(fate: PathFates) -> list[str]:
     old = "" if fate.without_fix is None else fate_words(fate.without_fix)
     new = "" if fate.with_fix is None else fate_words(fate.with_fix)
     same = "the same" if old == new else old or "did not come to it"
@@ -120,7 +114,7 @@ def _row(fate: "PathFates") -> list[str]:
 # --- As data ---
 
 
-def _as_data(found: "BothWays", *, kept: bool) -> dict[str, Any]:
+def _as_data(found: BothWays, *, kept: bool) -> dict[str, Any]:
     return {
         "defect": found.defect,
         "differs": found.differs,

@@ -9,15 +9,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
+from minibuild.course.catalogue import EXERCISES, exercise
+from minibuild.course.exercise import Exercise, Ran, Requirement, Submission
 from minibuild.errors import UsageError
-
-if TYPE_CHECKING:
-    from minibuild.course.exercise import Exercise, Ran, Requirement
 
 WRONG = 1
 
@@ -38,8 +36,6 @@ def _learn_flags(made: Parser) -> None:
 
 
 def _learn(options: argparse.Namespace, session: Session) -> None:
-    from minibuild.course.catalogue import EXERCISES, exercise
-
     if not options.lesson:
         if options.format == "json":
             found = [{"lesson": one.number, "title": one.title} for one in EXERCISES.values()]
@@ -59,11 +55,11 @@ def _learn(options: argparse.Namespace, session: Session) -> None:
     session.say(f"then: minibuild lab check {wanted.number}{again}")
 
 
-def _folder(wanted: "Exercise") -> str:
+def _folder(wanted: Exercise) -> str:
     return f"lesson-{wanted.number}"
 
 
-def _write(wanted: "Exercise", folder: str) -> None:
+def _write(wanted: Exercise, folder: str) -> None:
     try:
         os.mkdir(folder)
         for name, text in wanted.files.items():
@@ -88,8 +84,6 @@ def _check_flags(made: Parser) -> None:
 
 
 def _check(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.course.catalogue import exercise
-
     if not options.lesson:
         raise UsageError("which lesson?", hint="minibuild lab check 1")
     wanted = exercise(options.lesson)
@@ -100,8 +94,6 @@ def _check(options: argparse.Namespace, session: Session) -> int:
         )
     ran = [_run(words, folder, session) for words in wanted.commands]
     with open_store(session) as worker:
-        from minibuild.course.exercise import Submission
-
         findings = wanted.mark(Submission(folder, worker, ran))
     right = all(found.right for found in findings)
     if options.format == "json":
@@ -112,16 +104,14 @@ def _check(options: argparse.Namespace, session: Session) -> int:
     return 0 if right else WRONG
 
 
-def _told(wanted: "Exercise", findings: "Sequence[Requirement]", *, right: bool) -> list[str]:
+def _told(wanted: Exercise, findings: Sequence[Requirement], *, right: bool) -> list[str]:
     lines = [f"{'yes' if found.right else 'NO '}  {found.said}" for found in findings]
     last = "all right" if right else "not yet"
     return [*lines, "", f"lesson {wanted.number}: {last}"]
 
 
-def _run(words: Sequence[str], folder: str, session: Session) -> "Ran":
+def _run(words: Sequence[str], folder: str, session: Session) -> Ran:
     """Another command, in a process of its own: without root a build enters a namespace."""
-    from minibuild.course.exercise import Ran
-
     done = subprocess.run(
         [sys.executable, "-m", "minibuild", *words],
         cwd=folder,

@@ -7,18 +7,21 @@ is 1 if they differ. Read next: `minibuild.lab.trial`.
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
+from minibuild.lab.algebra import text_of
+from minibuild.lab.model import ModelFile, Tree
+from minibuild.lab.place import own_place
+from minibuild.lab.trial import Trial, TrialResult, TriedLayer, by_model, on_disk, parse
 from minibuild.progress.console import visible
-
-if TYPE_CHECKING:
-    from minibuild.lab.model import ModelFile, Tree
-    from minibuild.lab.trial import Trial, TrialResult, TriedLayer
-    from minibuild.snapshot.upperdir import UpperEntry
+from minibuild.rootless.enter import enter
+from minibuild.snapshot.defects import policy_for
+from minibuild.snapshot.upperdir import UpperEntry
+from minibuild.worker.worker import open_worker
 
 DIFFERENT = 1
 _LETTERS = {"char device": "c", "block device": "b", "symlink": "l", "fifo": "p", "socket": "s"}
@@ -46,23 +49,12 @@ the model answers alone. See docs/lab.md."""
 
 
 def _run(options: argparse.Namespace, session: Session) -> int:
-    from minibuild.lab.trial import by_model, parse
-    from minibuild.snapshot.defects import policy_for
-
     policy = policy_for(options.defect)
     trial = by_model(*parse(options.expression, options.tree))
     root = session.root
-    try:
-        from minibuild.rootless.enter import enter
-
-        enter()
-    except HostError as error:
-        trial = trial._replace(unable=error.message)
+    if unable := why_no_snapshots():
+        trial = trial._replace(unable=unable)
     else:
-        from minibuild.lab.place import own_place
-        from minibuild.lab.trial import on_disk
-        from minibuild.worker.worker import open_worker
-
         with own_place(root) as (_, place), open_worker(place) as worker:
             trial = on_disk(trial, worker, policy)
     if options.format == "json":
@@ -74,12 +66,23 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return 0 if trial.agrees else DIFFERENT
 
 
+def why_no_snapshots() -> str:
+    """Enter a user namespace, if snapshots need one. Returns why that cannot be, or nothing.
+
+    This comes before all else: layers are read by several threads, and a process may enter one only
+    while it has a single one.
+    """
+    try:
+        enter()
+    except HostError as error:
+        return error.message
+    return ""
+
+
 # --- As text ---
 
 
-def _told(trial: "Trial") -> Iterator[str]:
-    from minibuild.lab.algebra import text_of
-
+def _told(trial: Trial) -> Iterator[str]:
     names = [_name(one.name, one.below and text_of(one.below)) for one in trial.given]
     width = max(map(len, names), default=0)
     yield "trees"
@@ -103,7 +106,7 @@ def _name(name: str, below: str | None) -> str:
     return name if below is None else f"{name} on {below}"
 
 
-def _layers(trial: "Trial") -> Iterator[str]:
+def _layers(trial: Trial) -> Iterator[str]:
     if not trial.layers:
         yield from (f"  {n}  {visible(words)}" for n, words in enumerate(trial.parts))
         return
@@ -117,11 +120,11 @@ def _layers(trial: "Trial") -> Iterator[str]:
     yield from table(["LAYER", "MADE BY", "AS A TAR", "AS AN UPPERDIR"], rows, right="LAYER")
 
 
-def _upper(layer: "TriedLayer") -> list[str]:
+def _upper(layer: TriedLayer) -> list[str]:
     return [upper_words(entry) for entry in layer.upperdir or ()]
 
 
-def upper_words(entry: "UpperEntry") -> str:
+def upper_words(entry: UpperEntry) -> str:
     """An entry of an upperdir in a cell: a whiteout is `x  c 0:0 #311 x2`."""
     slash = "/" if entry.type == "directory" else ""
     words = [f"{entry.path}{slash} "]
@@ -134,7 +137,7 @@ def upper_words(entry: "UpperEntry") -> str:
     return " ".join(words).rstrip()
 
 
-def _how(title: str, made: "TrialResult") -> Iterator[str]:
+def _how(title: str, made: TrialResult) -> Iterator[str]:
     if made.report is None:
         yield f"{title:<5} the merge failed: {visible(made.error)}"
         return
@@ -147,23 +150,23 @@ def _how(title: str, made: "TrialResult") -> Iterator[str]:
     yield f"      in the snapshot of the merge: {'; '.join(map(visible, found)) or 'nothing'}"
 
 
-def _tree(tree: "Tree") -> list[str]:
+def _tree(tree: Tree) -> list[str]:
     rows = [[f"  {path}{'/' * (e.type == 'dir')}", _mode(e), _contents(e)]
             for path, e in sorted(tree.items()) if path]  # fmt: skip
     return table(["  PATH", "MODE", "CONTENTS"], rows) if rows else []
 
 
-def _mode(entry: "ModelFile") -> str:
+def _mode(entry: ModelFile) -> str:
     return "" if entry.type == "symlink" else f"{entry.mode:03o}"
 
 
-def _contents(entry: "ModelFile") -> str:
+def _contents(entry: ModelFile) -> str:
     if entry.type == "symlink":
         return f"-> {entry.data!s}"
     return entry.data.decode("utf-8", "replace") if isinstance(entry.data, bytes) else ""
 
 
-def _verdict(trial: "Trial") -> Iterator[str]:
+def _verdict(trial: Trial) -> Iterator[str]:
     if trial.unable:
         yield f"this is what the model says; there are no real snapshots here: {trial.unable}"
         return
@@ -180,9 +183,7 @@ def _verdict(trial: "Trial") -> Iterator[str]:
 # --- As data ---
 
 
-def _as_data(trial: "Trial") -> dict[str, Any]:
-    from minibuild.lab.algebra import text_of
-
+def _as_data(trial: Trial) -> dict[str, Any]:
     return {
         "expression": text_of(trial.expression),
         "trees": [
@@ -206,12 +207,12 @@ def _as_data(trial: "Trial") -> dict[str, Any]:
     }
 
 
-def upper_data(entry: "UpperEntry") -> dict[str, Any]:
+def upper_data(entry: UpperEntry) -> dict[str, Any]:
     """An entry of an upperdir."""
     return {**entry._asdict(), "whiteout": entry.is_whiteout}
 
 
-def _outcome_data(made: "TrialResult | None") -> dict[str, Any] | None:
+def _outcome_data(made: TrialResult | None) -> dict[str, Any] | None:
     if made is None:
         return None
     return {
@@ -227,7 +228,7 @@ def _outcome_data(made: "TrialResult | None") -> dict[str, Any] | None:
     }
 
 
-def _tree_data(tree: "Tree") -> list[dict[str, Any]]:
+def _tree_data(tree: Tree) -> list[dict[str, Any]]:
     return [
         {
             "path": path,

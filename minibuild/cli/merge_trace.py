@@ -6,7 +6,7 @@ The merge is made once more, watched, and removed again. Read next: `minibuild.s
 
 import argparse
 from collections.abc import Container, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
@@ -15,12 +15,10 @@ from minibuild.cli.stores import chosen, find, images_of, open_store
 from minibuild.cli.table import one_line, table
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
+from minibuild.lab.merge_inputs import Traced, diffs_of, of_image, of_step
 from minibuild.progress.console import visible
-
-if TYPE_CHECKING:
-    from minibuild.lab.merge_inputs import Traced
-    from minibuild.snapshot.trace import Act, Fate, MergeTrace
-    from minibuild.worker.worker import Worker
+from minibuild.snapshot.trace import Act, Fate, MergeTrace, trace_merge
+from minibuild.worker.worker import Worker
 
 _WORDS = {
     "below": "below the merge",
@@ -55,9 +53,6 @@ def _flags(made: Parser) -> None:
 def _run(options: argparse.Namespace, session: Session) -> None:
     platform = platform_of(options.platform, session.environment)
     with open_store(session) as worker:
-        from minibuild.lab.merge_inputs import diffs_of
-        from minibuild.snapshot.trace import trace_merge
-
         traced = _traced(worker, options.target, platform)
         snapshots = worker.snapshots
         trace = trace_merge(snapshots, diffs_of(worker, traced.result, session.tell))
@@ -72,15 +67,13 @@ def _run(options: argparse.Namespace, session: Session) -> None:
         session.say(f"... and {count} untouched paths of the layers below: see them with --all")
 
 
-def _untouched(fate: "Fate") -> bool:
+def _untouched(fate: Fate) -> bool:
     """Whether one layer of the parent has a path, and nothing else was ever done to it."""
     return len(fate.acts) == 1 and fate.acts[0].action == "below"
 
 
-def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
+def _traced(worker: Worker, word: str, platform: Platform) -> Traced:
     """The image that `word` names, or else the step."""
-    from minibuild.lab.merge_inputs import of_image, of_step
-
     try:
         found = find(images_of(worker), word)
     except (ImageError, UsageError) as error:
@@ -100,7 +93,7 @@ def _traced(worker: "Worker", word: str, platform: Platform) -> "Traced":
     return of_image(worker, word, image.layers, image.instructions)
 
 
-def _wanted(fate: "Fate", path: str, only: str) -> bool:
+def _wanted(fate: Fate, path: str, only: str) -> bool:
     path = path.strip("/")
     if path and fate.path != path and not fate.path.startswith(f"{path}/"):
         return False
@@ -112,9 +105,7 @@ def _wanted(fate: "Fate", path: str, only: str) -> bool:
 # --- As text ---
 
 
-def _lines(
-    traced: "Traced", trace: "MergeTrace", fates: Sequence["Fate"], only: str
-) -> Iterator[str]:
+def _lines(traced: Traced, trace: MergeTrace, fates: Sequence[Fate], only: str) -> Iterator[str]:
     count, report = len(traced.result), trace.report
     yield f"{traced.name}: {count} layer{'' if count == 1 else 's'}, {_summary(trace)}"
     if trace.below < count:
@@ -136,13 +127,13 @@ def _lines(
     )
 
 
-def _summary(trace: "MergeTrace") -> str:
+def _summary(trace: MergeTrace) -> str:
     alive = sum(not fate.gone for fate in trace.fates)
     conflicts = sum(fate.conflict for fate in trace.fates)
     return f"{alive:,} paths, {conflicts:,} that layers disagree about"
 
 
-def _row(fate: "Fate", wanted: Container[str] | None) -> list[str]:
+def _row(fate: Fate, wanted: Container[str] | None) -> list[str]:
     """A line of the table. What was asked for may not be what was done last: both are shown."""
     last = fate.acts[-1]
     asked = last if wanted is None else [act for act in fate.acts if act.action in wanted][-1]
@@ -157,7 +148,7 @@ def _row(fate: "Fate", wanted: Container[str] | None) -> list[str]:
     ]
 
 
-def act_words(act: "Act") -> str:
+def act_words(act: Act) -> str:
     """What was done to a path, in words."""
     word = _WORDS.get(act.action, act.action)
     if act.action == "below" and act.deletes:
@@ -168,7 +159,7 @@ def act_words(act: "Act") -> str:
 # --- As JSON ---
 
 
-def _as_json(traced: "Traced", trace: "MergeTrace", fates: Sequence["Fate"]) -> dict[str, Any]:
+def _as_json(traced: Traced, trace: MergeTrace, fates: Sequence[Fate]) -> dict[str, Any]:
     said = traced.instructions
     return {
         "name": traced.name,

@@ -7,7 +7,6 @@ made. Images keep what they need as long as they have a name. Read next: `minibu
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
@@ -15,10 +14,9 @@ from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
 from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
+from minibuild.record.records import kept_keys, remove_older
 from minibuild.session.duration import duration
-
-if TYPE_CHECKING:
-    from minibuild.worker.prune import Limits
+from minibuild.worker.prune import FOREVER_S, Limits, prune
 
 _SIZES = {
     "--max-used-space": "shrink the cache to this, such as 10GB: the longest unused goes first",
@@ -49,9 +47,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if options.all and not options.force and not _agreed(session):
         return 1
     with open_store(session, alone=True) as worker:
-        from minibuild.record.records import kept_keys, remove_older
-        from minibuild.worker.prune import prune
-
         root = worker.store.root
         builds = remove_older(root, limits.unused_for_s, time.time())
         mounts = options.cache_mounts or options.all
@@ -65,10 +60,8 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _limits(options: argparse.Namespace) -> "Limits":
+def _limits(options: argparse.Namespace) -> Limits:
     """What the flags say together. Where only sizes are given, age is of no account."""
-    from minibuild.worker.prune import FOREVER_S, Limits
-
     ages = [duration(options.keep_duration)] if options.keep_duration else []
     for text in options.filter:
         key, _, value = text.partition("=")

@@ -6,14 +6,14 @@ until there is nothing to do. Read next: `minibuild.serve`.
 
 import argparse
 import os
-from typing import TYPE_CHECKING
 
+from minibuild.cli.calls import CallOption, shown
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
+from minibuild.serve.config import Config
+from minibuild.serve.listening import HANDED_OVER, Certificates, is_handed_over
+from minibuild.serve.server import serve
 from minibuild.session.duration import duration
-
-if TYPE_CHECKING:
-    from minibuild.serve.listening import Certificates
 
 
 def _flags(made: Parser) -> None:
@@ -38,17 +38,13 @@ def add_addresses(made: Parser) -> None:
     made.value("--tlscacert FILE", "who signs certificates of clients")
 
 
-def certificates(options: argparse.Namespace) -> "Certificates":
+def certificates(options: argparse.Namespace) -> Certificates:
     """The files of these flags."""
-    from minibuild.serve.listening import Certificates
-
     return Certificates(options.tlscert, options.tlskey, options.tlscacert)
 
 
 def default_address(session: Session) -> str:
     """The socket of this account; or what systemd opened."""
-    from minibuild.serve.listening import HANDED_OVER, is_handed_over
-
     if is_handed_over(session.environment.variables):
         return HANDED_OVER
     folder = session.environment.variables.get("XDG_RUNTIME_DIR", "")
@@ -59,10 +55,6 @@ def default_address(session: Session) -> str:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Serve."""
-    from minibuild.cli.calls import CallOption, shown
-    from minibuild.serve.config import Config
-    from minibuild.serve.server import serve
-
     serve(
         options.addr or [default_address(session)],
         Config(session.root, session.environment),

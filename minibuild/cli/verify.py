@@ -14,15 +14,18 @@ import signal
 import time
 from contextlib import ExitStack
 
+from minibuild.cli import errors
 from minibuild.cli.build import run as run_build
 from minibuild.cli.build_flags import add_build_flags
 from minibuild.cli.catalogue import load
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.errors import UsageError
+from minibuild.cli.verdict import compare, tell
+from minibuild.errors import BuildError, UsageError
 from minibuild.linux import syscalls
 from minibuild.linux.signals import stopping
 from minibuild.progress.console import Console
+from minibuild.session.scratch import scratch_folder
 
 DIFFERENT = 1
 DEFAULT_EPOCH = "315532800"
@@ -63,9 +66,6 @@ def _refuse_outputs(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace, session: Session) -> int:
     """Build twice, and tell."""
-    from minibuild.cli.verdict import compare, tell
-    from minibuild.session.scratch import scratch_folder
-
     _refuse_outputs(options)
     if "-" in (options.path, options.file):
         raise UsageError("what is on standard input can be built only once")
@@ -124,9 +124,6 @@ def _wait_for(pid: int) -> int:
 def _build(
     options: argparse.Namespace, session: Session, dest: str, other: dict[str, object]
 ) -> int:
-    from minibuild.cli import errors
-    from minibuild.errors import BuildError
-
     missing = load("build").parser("build").options([])  # Flags that this command has not.
     changed = {
         **vars(missing),

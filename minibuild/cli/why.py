@@ -7,19 +7,21 @@ of the path, as text or JSON. Read next: `minibuild.record.story`, `minibuild.re
 import argparse
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.cli import why_text
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import chosen, find, images_of, open_store
 from minibuild.errors import ImageError, UsageError
-
-if TYPE_CHECKING:
-    from minibuild.record.blame import Origin
-    from minibuild.record.records import BuildRecord, RecordedStep, Records
-    from minibuild.record.story import GetParts
-    from minibuild.worker.worker import Worker
+from minibuild.graph.platform import host_platform
+from minibuild.image.listing import tree_of
+from minibuild.record.blame import Blame, Origin
+from minibuild.record.lookup import known_parts, where_ran
+from minibuild.record.made import build_of
+from minibuild.record.records import BuildRecord, RecordedStep, Records
+from minibuild.record.story import GetParts, newest_before, story
+from minibuild.worker.worker import Worker
 
 _MOST = 10
 
@@ -41,9 +43,6 @@ def _flags(made: Parser) -> None:
 def _run(options: argparse.Namespace, session: Session) -> None:
     what = options.what
     with open_store(session) as worker:
-        from minibuild.record.lookup import known_parts
-        from minibuild.record.records import Records
-
         records = Records(worker.store.root)
         image, _, path = what.rpartition(":/")
         if image:
@@ -70,7 +69,7 @@ Answer = tuple[Sequence[str], Any]
 # --- Builds ---
 
 
-def _build(records: "Records", word: str) -> "BuildRecord":
+def _build(records: Records, word: str) -> BuildRecord:
     folder = os.getcwd()
     if word == "^0" and not records.here(folder):
         raise UsageError(
@@ -79,10 +78,8 @@ def _build(records: "Records", word: str) -> "BuildRecord":
     return records.find(word, folder)
 
 
-def _against(records: "Records", build: "BuildRecord", word: str) -> "BuildRecord | None":
+def _against(records: Records, build: BuildRecord, word: str) -> BuildRecord | None:
     """The build to compare with; by default the one before it of the same place."""
-    from minibuild.record.story import newest_before
-
     if word:
         return records.find(word, os.getcwd())
     return newest_before(records.of_place(build.place), build) if build.place else None
@@ -92,16 +89,13 @@ def _against(records: "Records", build: "BuildRecord", word: str) -> "BuildRecor
 
 
 def _of_steps(
-    records: "Records",
-    build: "BuildRecord",
-    against: "BuildRecord | None",
-    parts: "GetParts",
+    records: Records,
+    build: BuildRecord,
+    against: BuildRecord | None,
+    parts: GetParts,
     what: str,
     most: int,
 ) -> Answer:
-    from minibuild.record.lookup import where_ran
-    from minibuild.record.story import story
-
     told = story(build, against, parts)
     if not what:
         return list(why_text.whole(told, most)), why_text.as_data(told)
@@ -116,7 +110,7 @@ def _of_steps(
     return lines, {"build": build.id, "against": against and against.id, "steps": data}
 
 
-def steps_of(build: "BuildRecord", what: str) -> "list[RecordedStep]":
+def steps_of(build: BuildRecord, what: str) -> list[RecordedStep]:
     """The steps that a line or words mean. Raises `UsageError` if there are none."""
     steps = [step for step in build.steps if step.is_step]
     if what.isdigit():
@@ -137,9 +131,7 @@ def steps_of(build: "BuildRecord", what: str) -> "list[RecordedStep]":
 # --- Paths ---
 
 
-def _of_path(worker: "Worker", build: "BuildRecord", parts: "GetParts", path: str) -> Answer:
-    from minibuild.record.blame import Blame
-
+def _of_path(worker: Worker, build: BuildRecord, parts: GetParts, path: str) -> Answer:
     numbers = [output.get("vertex") for output in build.outputs]
     last = next((n for n in numbers if n is not None), None)
     if last is None and build.steps:
@@ -150,17 +142,13 @@ def _of_path(worker: "Worker", build: "BuildRecord", parts: "GetParts", path: st
     return _told_way(way, path)
 
 
-def _told_way(way: "Sequence[Origin]", path: str) -> Answer:
+def _told_way(way: Sequence[Origin], path: str) -> Answer:
     if not way:
         raise UsageError(f"the image has no {path}", hint="paths begin at the root of the image")
     return list(why_text.way(way)), [why_text.origin_data(origin) for origin in way]
 
 
-def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Answer:
-    from minibuild.record.blame import Blame
-    from minibuild.record.lookup import known_parts
-    from minibuild.record.made import build_of
-
+def _of_image(worker: Worker, records: Records, word: str, path: str) -> Answer:
     made = build_of(records, {find(images_of(worker), word).descriptor.digest})
     if made is None:
         return _from_elsewhere(worker, word, path)
@@ -169,11 +157,8 @@ def _of_image(worker: "Worker", records: "Records", word: str, path: str) -> Ans
     return _told_way(way, path)
 
 
-def _from_elsewhere(worker: "Worker", word: str, path: str) -> Answer:
+def _from_elsewhere(worker: Worker, word: str, path: str) -> Answer:
     """Of an image that was not built here: the layer, and the instruction of its history."""
-    from minibuild.graph.platform import host_platform
-    from minibuild.image.listing import tree_of
-
     top = find(images_of(worker), word).descriptor
     image = chosen(worker.content, top, host_platform(), word)
     item = tree_of(image.layers).get(path.strip("/"))

@@ -4,16 +4,14 @@ Comes in: what `minibuild.record` found out. Goes out: lines, and plain data for
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.cli.table import ago, one_line
 from minibuild.progress.console import visible
-
-if TYPE_CHECKING:
-    from minibuild.record.blame import Origin
-    from minibuild.record.causes import Cause
-    from minibuild.record.records import BuildRecord, RecordedStep
-    from minibuild.record.story import Stop, Story, Told
+from minibuild.record.blame import Origin
+from minibuild.record.causes import Cause
+from minibuild.record.records import BuildRecord, RecordedStep
+from minibuild.record.story import Stop, Story, Told
 
 _PATHS = 3
 _PIN = 19
@@ -25,7 +23,7 @@ def short(text: str) -> str:
     return one_line(text, 72)
 
 
-def seconds(step: "RecordedStep") -> str:
+def seconds(step: RecordedStep) -> str:
     """How long a step took."""
     return f"{step.seconds:.1f} s"
 
@@ -42,7 +40,7 @@ def length(span_s: float) -> str:
 # --- A story ---
 
 
-def whole(story: "Story", most: int) -> Iterator[str]:
+def whole(story: Story, most: int) -> Iterator[str]:
     """All steps that ran, and why."""
     build, against = story.build, story.against
     total = sum(step.is_step for step in build.steps)
@@ -79,7 +77,7 @@ def whole(story: "Story", most: int) -> Iterator[str]:
         yield _stopped(stop)
 
 
-def _followers(told: "Sequence[Told]") -> "dict[int, list[RecordedStep]]":
+def _followers(told: Sequence[Told]) -> dict[int, list[RecordedStep]]:
     """The steps that only follow, by the step with a cause that they follow from first."""
     roots: dict[int, int] = {}
     found: dict[int, list[RecordedStep]] = {}
@@ -93,32 +91,32 @@ def _followers(told: "Sequence[Told]") -> "dict[int, list[RecordedStep]]":
     return found
 
 
-def _counted(steps: "Sequence[RecordedStep]") -> Iterator[str]:
+def _counted(steps: Sequence[RecordedStep]) -> Iterator[str]:
     if steps:
         took = sum(step.seconds for step in steps)
         verb = "step follows" if len(steps) == 1 else "steps follow"
         yield f"      {len(steps)} {verb} ({took:.1f} s): {', '.join(map(place, steps))}"
 
 
-def _head(step: "RecordedStep") -> str:
+def _head(step: RecordedStep) -> str:
     where = f"line {step.line}" if step.line else ""
     state = "" if step.state == "ran" else f"{step.state}  "
     return f"{where:<9} {seconds(step):>7}  {state}{short(step.text)}"
 
 
-def _causes(causes: "Sequence[Cause]", most: int) -> Iterator[str]:
+def _causes(causes: Sequence[Cause], most: int) -> Iterator[str]:
     for cause in causes[:most]:
         yield f"      {visible(str(cause))}"
     if len(causes) > most:
         yield f"      and {len(causes) - most} more (--all)"
 
 
-def place(step: "RecordedStep") -> str:
+def place(step: RecordedStep) -> str:
     """What people call a step: its line, or else its words."""
     return f"line {step.line}" if step.line else short(step.text)
 
 
-def _stopped(stop: "Stop") -> str:
+def _stopped(stop: Stop) -> str:
     paths = ", ".join(visible(path) for path in stop.paths[:_PATHS])
     if len(stop.paths) > _PATHS:
         paths += f" and {len(stop.paths) - _PATHS} more"
@@ -130,9 +128,9 @@ def _stopped(stop: "Stop") -> str:
 
 
 def one(
-    story: "Story",
-    step: "RecordedStep",
-    earlier: "tuple[BuildRecord, RecordedStep] | None",
+    story: Story,
+    step: RecordedStep,
+    earlier: tuple[BuildRecord, RecordedStep] | None,
     most: int,
 ) -> Iterator[str]:
     """Why a step ran, or where its result was found."""
@@ -150,7 +148,7 @@ def one(
         yield f"      {visible(step.error)}"
 
 
-def reasons(story: "Story", step: "RecordedStep", most: int) -> Iterator[str]:
+def reasons(story: Story, step: RecordedStep, most: int) -> Iterator[str]:
     """The causes of a step that ran, and what it follows from."""
     told = _told(story, step)
     if told is not None:
@@ -159,11 +157,11 @@ def reasons(story: "Story", step: "RecordedStep", most: int) -> Iterator[str]:
             yield f"      follows from {place(other)}: {short(other.text)}"
 
 
-def _told(story: "Story", step: "RecordedStep") -> "Told | None":
+def _told(story: Story, step: RecordedStep) -> Told | None:
     return next((told for told in story.told if told.step.number == step.number), None)
 
 
-def _found(step: "RecordedStep", earlier: "tuple[BuildRecord, RecordedStep] | None") -> str:
+def _found(step: RecordedStep, earlier: tuple[BuildRecord, RecordedStep] | None) -> str:
     if not step.state:
         return "not needed, or not reached"
     if step.origin:
@@ -177,13 +175,13 @@ def _found(step: "RecordedStep", earlier: "tuple[BuildRecord, RecordedStep] | No
 # --- A path ---
 
 
-def way(origins: "Sequence[Origin]") -> Iterator[str]:
+def way(origins: Sequence[Origin]) -> Iterator[str]:
     """The steps of the way, each one further in."""
     for depth, origin in enumerate(origins):
         yield "  " * depth + _origin(origin)
 
 
-def _origin(origin: "Origin") -> str:
+def _origin(origin: Origin) -> str:
     path = visible(origin.path)
     if origin.where == "lost":
         return f"{path}  its files are no longer in the store, perhaps pruned"
@@ -211,7 +209,7 @@ def _origin(origin: "Origin") -> str:
 # --- Data ---
 
 
-def as_data(story: "Story") -> Any:
+def as_data(story: Story) -> Any:
     """The whole story."""
     return {
         "build": story.build.id,
@@ -227,7 +225,7 @@ def as_data(story: "Story") -> Any:
 
 
 def step_data(
-    story: "Story", step: "RecordedStep", earlier: "tuple[BuildRecord, RecordedStep] | None"
+    story: Story, step: RecordedStep, earlier: tuple[BuildRecord, RecordedStep] | None
 ) -> Any:
     """One step."""
     told = _told(story, step)
@@ -246,7 +244,7 @@ def step_data(
     return found
 
 
-def cause_data(cause: "Cause") -> dict[str, Any]:
+def cause_data(cause: Cause) -> dict[str, Any]:
     """A cause."""
     return {
         "kind": cause.kind,
@@ -258,7 +256,7 @@ def cause_data(cause: "Cause") -> dict[str, Any]:
     }
 
 
-def origin_data(origin: "Origin") -> Any:
+def origin_data(origin: Origin) -> Any:
     """One step of the way of a path."""
     step = origin.step
     return {

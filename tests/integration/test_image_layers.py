@@ -195,7 +195,7 @@ def test_without_snapshots_the_tar_is_shown(
     def refused() -> str:
         raise HostError("this account may not make user namespaces")
 
-    monkeypatch.setattr("minibuild.rootless.enter.enter", refused)
+    monkeypatch.setattr("minibuild.cli.lab_try.enter", refused)
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path / "store"))
     assert entry(["image", "layer", archive(built), "6"]) == 0
     text = capsys.readouterr().out

@@ -312,7 +312,7 @@ def test_where_nothing_can_be_shown_the_story_is_told(
     def refused() -> str:
         raise HostError("this account may not make user namespaces")
 
-    monkeypatch.setattr("minibuild.rootless.enter.enter", refused)
+    monkeypatch.setattr("minibuild.cli.lab.enter", refused)
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path / "store"))
     assert entry(["lab", "opaque-copied"]) == HostError.exit_code
     told = capsys.readouterr()

@@ -201,7 +201,7 @@ def test_without_snapshots_the_model_answers_alone(
     def refused() -> str:
         raise HostError("this account may not make user namespaces")
 
-    monkeypatch.setattr("minibuild.rootless.enter.enter", refused)
+    monkeypatch.setattr("minibuild.cli.lab_try.enter", refused)
     monkeypatch.setenv("MINIBUILD_ROOT", str(tmp_path / "store"))
     words = ["lab", "try", "merge(a, b)", "a=x=1", "b=x=2"]
     assert entry(words) == HostError.exit_code
