@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from minibuild.errors import BuildError
@@ -20,6 +21,9 @@ from minibuild.session.request import BuildRequest
 if TYPE_CHECKING:
     from minibuild.events import Event
     from minibuild.linux.rpc import Call, Callee
+
+_TOGETHER_S = 0.005
+_MAX_WAITING = 1000
 
 
 def run(number: int, loads: str) -> NoReturn:
@@ -54,13 +58,7 @@ def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "
     from minibuild.rootless.enter import enter_if_possible
 
     cancelled, watch = threading.Event(), _Watch(callee)
-
-    def report(event: "Event") -> None:
-        try:
-            callee.event(event)
-        except OSError:
-            cancelled.set()  # The caller is gone.
-
+    events = Events(callee, cancelled)
     try:
         os.chdir(folder)
         enter_if_possible()
@@ -68,13 +66,16 @@ def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "
 
         # Only now: a process with two threads may not enter a user namespace.
         watch.start()
+        events.start()
         with stopping(cancelled, last_word=b""):
-            result = run_build(request, root=root, report=report, cancelled=cancelled)
+            result = run_build(request, root=root, report=events.add, cancelled=cancelled)
     except Exception as error:
         watch.is_done = True
+        events.end()
         _answer(callee.error, error if isinstance(error, BuildError) else noted(error))
         return None
     watch.is_done = True
+    events.end()
     _answer(callee.result, result)
     watch.join()
     return watch.call
@@ -83,6 +84,40 @@ def _build(callee: "Callee", request: BuildRequest, root: str, folder: str) -> "
 def _answer(send: Callable[[Any], None], value: object) -> None:
     with suppress(OSError):  # The caller is gone.
         send(value)
+
+
+class Events(threading.Thread):
+    """Sends events, all that come within some milliseconds at once: a cached build has three for
+    each step, and to send them one by one takes longer than to find what they are about."""
+
+    def __init__(self, callee: "Callee", cancelled: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._callee = callee
+        self._cancelled = cancelled
+        self._waiting: Queue[Event | None] = Queue(_MAX_WAITING)
+        self._is_over = threading.Event()
+        self.add = self._waiting.put
+
+    def end(self) -> None:
+        """Send the rest, and return when that is done."""
+        if self.is_alive():
+            self._is_over.set()
+            self._waiting.put(None)
+            self.join()
+
+    def run(self) -> None:
+        is_last = False
+        while not is_last:
+            found = [self._waiting.get()]
+            self._is_over.wait(_TOGETHER_S)
+            with suppress(Empty):
+                while True:
+                    found.append(self._waiting.get_nowait())
+            is_last = None in found
+            try:
+                self._callee.event([event for event in found if event is not None])
+            except OSError:
+                self._cancelled.set()  # The caller is gone.
 
 
 def noted(error: Exception) -> Exception:

@@ -9,9 +9,10 @@ Read next: `child`, the other end; `linux.rpc`.
 import os
 import sys
 import threading
+from collections.abc import Callable, Sequence
 
 from minibuild.errors import Cancelled, HostError
-from minibuild.events import Report
+from minibuild.events import Event, Report
 from minibuild.linux.channel import pair
 from minibuild.linux.rpc import Caller, Gone
 from minibuild.session.request import BuildRequest, BuildResult
@@ -31,8 +32,13 @@ def build_in_child(
 ) -> BuildResult:
     """Do one build on the store in `root`: `builder.run_build`, from outside the namespace."""
     child = BuildChild()
+
+    def each(events: Sequence[Event]) -> None:
+        for event in events:
+            report(event)
+
     try:
-        return child.build(request, root=root, report=report, cancelled=cancelled)
+        return child.build(request, root=root, report=each, cancelled=cancelled)
     finally:
         child.close()
 
@@ -62,9 +68,15 @@ class BuildChild:
         self._is_ready = True
 
     def build(
-        self, request: BuildRequest, *, root: str, report: Report, cancelled: threading.Event
+        self,
+        request: BuildRequest,
+        *,
+        root: str,
+        report: Callable[[Sequence[Event]], None],
+        cancelled: threading.Event,
     ) -> BuildResult:
-        """Do the build. Raises what `builder.run_build` raises."""
+        """Do the build. `report` gets the events, some at a time. Raises what `builder.run_build`
+        raises."""
         call, caller = (request, root, os.getcwd()), self._caller
         self._builds, self._is_ready = self._builds + 1, False
         try:

@@ -347,7 +347,7 @@ class Build:
         child = self.builder.children.take()
         try:
             return child.build(
-                request, root=self.builder.root, report=self.status, cancelled=self.cancelled
+                request, root=self.builder.root, report=self.status.take, cancelled=self.cancelled
             )
         except BuildError as error:
             if error.source is None and error.span is not None:

@@ -9,7 +9,7 @@ moby/buildkit `api/services/control/control.proto`. Read next: `build`.
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from minibuild.buildkit.rpc import Types
@@ -29,6 +29,8 @@ from minibuild.events import (
 
 _LOG_BYTES = 1 << 20
 _LENGTH_BYTES = 4
+_TOGETHER_BYTES = 64 << 10
+"""So many bytes of messages are sent as one message, unless the first is larger."""
 _TURN_S = 1.0
 
 
@@ -75,8 +77,12 @@ class StatusStream:
 
     def __call__(self, event: Event, /) -> None:
         """Take an event of the build."""
+        self.take((event,))
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take events of the build."""
         with self._changed:
-            self._write(self._message(event))
+            self._write(*map(self._message, events))
 
     def warn(self, warning: Any) -> None:
         """Take a warning of the client's own, a message `WarnRequest`."""
@@ -94,13 +100,14 @@ class StatusStream:
             self._warned.add(Warned("", warning.short.decode("utf-8", "replace")))
             self._write(message)
 
-    def _write(self, message: Any) -> None:
-        data = message.SerializeToString()
+    def _write(self, *messages: Any) -> None:
+        written = [message.SerializeToString() for message in messages]
+        data = b"".join(_framed(one) for one in written if one)
         if not data or self._closed:
             return
         try:
-            self._file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
-            self._size += _LENGTH_BYTES + len(data)
+            self._file.write(data)
+            self._size += len(data)
         except OSError:  # a full disk: progress is not worth a build
             self._closed = True
         self._changed.notify_all()
@@ -197,20 +204,28 @@ class StatusStream:
             self._changed.notify_all()
 
     def messages(self, active: Callable[[], bool] = lambda: True) -> Iterator[bytes]:
-        """The serialised messages, until the build ends or the client is no longer active."""
+        """The serialised messages, until the build ends or the client is no longer active. Those
+        that are there at once are one: all fields of this message are lists, so the bytes of two
+        are those of one with both in it."""
         position = 0
-        while self._wait_beyond(position, active):
-            head = os.pread(self._file.fileno(), _LENGTH_BYTES, position)
-            size = int.from_bytes(head, "little")
-            yield os.pread(self._file.fileno(), size, position + _LENGTH_BYTES)
-            position += _LENGTH_BYTES + size
+        while (size := self._wait_beyond(position, active)) > position:
+            data = os.pread(self._file.fileno(), min(size - position, _TOGETHER_BYTES), position)
+            if _end_of_first(data) > len(data):
+                data = os.pread(self._file.fileno(), _end_of_first(data), position)
+            parts = []
+            while data and (end := _end_of_first(data)) <= len(data):
+                parts.append(data[_LENGTH_BYTES:end])
+                data = data[end:]
+                position += end
+            yield b"".join(parts)
 
-    def _wait_beyond(self, position: int, active: Callable[[], bool]) -> bool:
-        """Wait until there is a message at a position; False if none will come."""
+    def _wait_beyond(self, position: int, active: Callable[[], bool]) -> int:
+        """Wait until there is a message at a position, or none will come. Returns the end of all
+        that there are."""
         with self._changed:
             while self._size == position and not self._closed and active():
                 self._changed.wait(_TURN_S)
-            return self._size > position
+            return self._size
 
     def keep_as(self, folder: str) -> tuple[Digest, int]:
         """Write all messages to a file of the folder that is called as their digest is. Returns
@@ -226,6 +241,15 @@ class StatusStream:
                 file.write(data)
         os.replace(temporary, os.path.join(folder, hashed.hexdigest()))
         return Digest(f"sha256:{hashed.hexdigest()}"), position
+
+
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(_LENGTH_BYTES, "little") + data
+
+
+def _end_of_first(data: bytes) -> int:
+    """Where the first message ends, of which the length is there."""
+    return _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
 
 
 def messages_in(file: BinaryIO) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from minibuild.attest.provenance import BuildFacts, local_definition, provenance
 from minibuild.attest.sbom import purl, sbom
 from minibuild.attest.statement import (
     Predicate,
+    as_json,
     attach,
     image_subjects,
     package_url,
@@ -59,6 +60,18 @@ RUN = Vertex(
     [BASE],
     Note("[2/3] RUN make", Span("Dockerfile", 2, 3)),
 )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"a": {}, "b": [], "c": [1, -2.5, None, True, "x"]},
+        {'é\n"\\\x7f': [[{"d": ()}], ("e",)]},
+    ],
+)
+def test_documents_are_indented_as_python_does_it(value: dict[str, Any]) -> None:
+    assert as_json(value).decode() == json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(

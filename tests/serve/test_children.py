@@ -72,7 +72,7 @@ def built(child: BuildChild, folder: Path, dockerfile: str) -> Sequence[Event]:
     """Build something. Returns the events."""
     seen: list[Event] = []
     request = BuildRequest(str(folder), dockerfile=dockerfile, outputs=(Output("cacheonly"),))
-    child.build(request, root=str(folder / "root"), report=seen.append, cancelled=threading.Event())
+    child.build(request, root=str(folder / "root"), report=seen.extend, cancelled=threading.Event())
     return seen
 
 

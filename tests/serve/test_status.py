@@ -63,6 +63,17 @@ def test_clients_show_numbers_as_bytes_so_other_units_have_none(
     assert (sent.ID, sent.current, sent.total) == shown
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_what_is_there_at_once_is_one_message_unless_it_is_large(size: int) -> None:
+    status = StatusStream(TYPES)
+    status.take([EVENTS[0], *(Log(A, 1, bytes([n]) * size, 1.5) for n in range(5))])
+    status.close(2.0)
+    messages = list(status.messages())
+    assert len(messages) == (1 if size == 10 else 6)
+    logs = [log for m in messages for log in TYPES["StatusResponse"].FromString(m).logs]
+    assert [log.msg for log in logs] == [bytes([n]) * size for n in range(5)]
+
+
 def test_a_listener_that_goes_away_waits_no_longer() -> None:
     status = StatusStream(TYPES)
     assert list(status.messages(lambda: False)) == []
