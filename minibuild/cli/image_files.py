@@ -17,7 +17,7 @@ from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.exporter.bundle import Bundle
 from minibuild.exporter.oci import export_oci
 from minibuild.graph.reference import Reference, parse_reference
-from minibuild.image.any_layout import open_layout
+from minibuild.image.archive import open_layout
 from minibuild.image.layout import Layout
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 from minibuild.oci.transfer import copy_image
@@ -41,7 +41,7 @@ def _save_flags(made: Parser) -> None:
     )
 
 
-def _save(options: argparse.Namespace, session: Session) -> int:
+def _save(options: argparse.Namespace, session: Session) -> None:
     if options.output == "-" and session.stdout.isatty():
         raise UsageError("not writing an archive to the terminal", hint="name a file with -o FILE")
     with open_images(session.root) as images:
@@ -52,7 +52,6 @@ def _save(options: argparse.Namespace, session: Session) -> int:
             bundles.append(Bundle(descriptor, names, images.content))
         kind = options.format
         export_oci(bundles, options.output, tar=kind != "dir", docker=kind == "docker")
-    return 0
 
 
 # --- load ---------------------------------------------------------------------------------------
@@ -66,7 +65,7 @@ def _load_flags(made: Parser) -> None:
     made.switch("-q --quiet", "print nothing")
 
 
-def _load(options: argparse.Namespace, session: Session) -> int:
+def _load(options: argparse.Namespace, session: Session) -> None:
     if options.path and options.input:
         raise UsageError("the path is given twice: as an argument and with -i")
     path = options.path or options.input or "-"
@@ -79,7 +78,6 @@ def _load(options: argparse.Namespace, session: Session) -> int:
             images.names.tag(name, descriptor)
             if not options.quiet:
                 session.say(f"loaded {name.familiar}  {descriptor.digest}")
-    return 0
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from minibuild.cli.stores import Images, chosen, find, open_images
 from minibuild.cli.table import one_line, short_id
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
-from minibuild.image.any_layout import open_layout
+from minibuild.image.archive import open_layout
 from minibuild.image.validate import validate
 from minibuild.imagetools.compare import FileChange, ValueChange, document_changes, file_changes
 from minibuild.imagetools.edit import Image

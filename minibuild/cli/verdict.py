@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from minibuild.cli.summary import instruction
 from minibuild.digest import Digest
-from minibuild.image.any_layout import open_layout
+from minibuild.image.archive import open_layout
 from minibuild.image.layout import Layout
 from minibuild.imagetools.compare import EntryDifference, ValueChange, document_changes, first_in
 from minibuild.imagetools.edit import Image, read_image

@@ -1,6 +1,6 @@
 """Images as wholes: their names in the store, layouts and archives of other programs.
 
 Comes in: a layout, an archive, or a name. Goes out: documents and blobs, checked.
-Read in this order: `store` (names), `layout`, `layout_folder`, `docker_archive`, `any_layout`,
+Read in this order: `store` (names), `layout`, `archive`, `layout_folder`,
 `listing` (what layers add up to), `validate`.
 """

@@ -2,14 +2,13 @@
 
 Comes in: a path. Goes out: a layout, which finds images by name or digest, and is a `BlobSource`.
 Nothing is copied until a blob is fetched. Rules: image-spec image-layout.md and the
-annotation org.opencontainers.image.ref.name. Read next: `docker_archive`, and `any_layout`, which
-tells the two apart.
+annotation org.opencontainers.image.ref.name. Read next: `archive`.
 """
 
 import os
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_hex, parse_digest
 from minibuild.errors import DefinitionError, ImageError
@@ -27,27 +26,59 @@ from minibuild.oci.model import (
 _SUPPORTED_VERSION = "1.0.0"
 
 
-class Layout(BlobSource, Protocol):
-    """Images with names, and their blobs."""
+class Layout(BlobSource):
+    """Images with names, and their blobs, at a path."""
 
+    path: str
     index: Index
 
     def find(self, name: str) -> Descriptor:
         """The image that `name` means: a name or a tag as the layout has it, a digest, or nothing
         (the only one, or `latest`). Raises `ImageError` if there is no such image."""
+        manifests = self.index.manifests
+        if not name:
+            if len({m.digest for m in manifests}) == 1:
+                return manifests[0]
+            name = "latest"
+        try:
+            return self._by_digest(parse_digest(name))
+        except InvalidDigest:
+            pass
+        for manifest in manifests:
+            if name in _names(manifest):
+                return manifest
+        wanted = _full(name)
+        for manifest in manifests:
+            if wanted and wanted in map(_full, _names(manifest)):
+                return manifest
+        names = sorted({n for m in manifests for n in _names(m)})
+        raise ImageError(
+            f"{self.path} has no image named {name}",
+            hint=f"it has {', '.join(names[:10])}" if names else "its images have no names",
+        )
+
+    def _by_digest(self, digest: Digest) -> Descriptor:
+        """The manifest of that digest: of the index, or of an index below it."""
+        for manifest in self._all():
+            if manifest.digest == digest:
+                return manifest
+        raise ImageError(f"{self.path} has no manifest {digest}")
+
+    def _all(self) -> Iterator[Descriptor]:
+        for manifest in self.index.manifests:
+            yield manifest
+            if manifest.is_index:
+                data = read_document(self, manifest, MAX_DOCUMENT_BYTES)
+                yield from parse_index(data, f"index {manifest.digest}").manifests
 
 
 class DirectoryLayout(Layout):
     """A directory with `oci-layout`, `index.json` and `blobs`."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         check_version(self._document("oci-layout"), path)
         self.index = parse_index(self._document("index.json"), f"index.json of {path}")
-
-    def find(self, name: str) -> Descriptor:
-        """See `Layout.find`."""
-        return find_image(self, self.index, name, self._path)
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
@@ -58,16 +89,16 @@ class DirectoryLayout(Layout):
     def _open(self, name: str) -> BinaryIO:
         try:
             # Not blocking: what is named like a blob may be a pipe.
-            fd = os.open(os.path.join(self._path, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise ImageError(
-                f"{name} of the OCI layout {self._path}: {os.strerror(error.errno or 0)}",
+                f"{name} of the OCI layout {self.path}: {os.strerror(error.errno or 0)}",
                 hint="the layout is not complete, or it is none",
             ) from None
         file = cast(BinaryIO, open(fd, "rb", buffering=0))  # noqa: SIM115 - the caller closes it
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             file.close()
-            raise ImageError(f"{name} of the OCI layout {self._path} is no file")
+            raise ImageError(f"{name} of the OCI layout {self.path} is no file")
         return file
 
     def _document(self, name: str) -> bytes:
@@ -82,30 +113,6 @@ def check_version(data: bytes, what: str) -> None:
         raise version.wrong(f"is {version.text()!r}, not {_SUPPORTED_VERSION}")
 
 
-def find_image(source: BlobSource, index: Index, name: str, what: str) -> Descriptor:
-    """The descriptor in `index` that `name` means; see `Layout.find`."""
-    if not name:
-        if len({m.digest for m in index.manifests}) == 1:
-            return index.manifests[0]
-        name = "latest"
-    try:
-        return _by_digest(source, index, parse_digest(name), what)
-    except InvalidDigest:
-        pass
-    for manifest in index.manifests:
-        if name in _names(manifest):
-            return manifest
-    wanted = _full(name)
-    for manifest in index.manifests:
-        if wanted and wanted in map(_full, _names(manifest)):
-            return manifest
-    names = sorted({n for m in index.manifests for n in _names(m)})
-    raise ImageError(
-        f"{what} has no image named {name}",
-        hint=f"it has {', '.join(names[:10])}" if names else "its images have no names",
-    )
-
-
 def _names(descriptor: Descriptor) -> list[str]:
     both = (descriptor.annotations.get(key) for key in (REF_NAME, CONTAINERD_NAME))
     return [name for name in both if name]
@@ -116,19 +123,3 @@ def _full(name: str) -> str:
         return str(parse_reference(name))
     except DefinitionError:
         return ""
-
-
-def _by_digest(source: BlobSource, index: Index, digest: Digest, what: str) -> Descriptor:
-    """The manifest of that digest: of the index, or of an index below it."""
-    for manifest in _all(source, index.manifests):
-        if manifest.digest == digest:
-            return manifest
-    raise ImageError(f"{what} has no manifest {digest}")
-
-
-def _all(source: BlobSource, manifests: tuple[Descriptor, ...]) -> Iterator[Descriptor]:
-    for manifest in manifests:
-        yield manifest
-        if manifest.is_index:
-            data = read_document(source, manifest, MAX_DOCUMENT_BYTES)
-            yield from parse_index(data, f"index {manifest.digest}").manifests

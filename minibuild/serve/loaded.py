@@ -16,7 +16,7 @@ import minibuild.executor.local
 import minibuild.fileop.copy
 import minibuild.fileop.tee
 import minibuild.fileop.tree
-import minibuild.image.any_layout
+import minibuild.image.archive
 import minibuild.layer.compress
 import minibuild.record.recorder
 import minibuild.record.writing

@@ -148,7 +148,7 @@ class ImageFinder:
         return self._load(str(reference), descriptor, blobs, platform, origin)
 
     def _in_layout(self, url: str, platform: Platform) -> FoundImage:
-        from minibuild.image.any_layout import open_layout
+        from minibuild.image.archive import open_layout
 
         path, name = split_layout(url)
         layout = open_layout(path)

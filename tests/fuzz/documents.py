@@ -24,8 +24,8 @@ from minibuild.graph.frontend import FrontendRequest, LocalContext, ResolvedImag
 from minibuild.graph.image import ImageConfig
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
-from minibuild.image.any_layout import open_layout
-from minibuild.image.layout import check_version, find_image
+from minibuild.image.archive import open_layout
+from minibuild.image.layout import Layout, check_version
 from minibuild.image.validate import validate
 from minibuild.imagetools.compare import config_changes
 from minibuild.imagetools.edit import each_image, read_image, write_image
@@ -195,9 +195,20 @@ def _image(chance: random.Random) -> None:
             pass
 
 
+class _Looked(Layout):
+    """A layout whose index is the document."""
+
+    path = "it"
+
+    def __init__(self, blobs: Blobs, data: bytes) -> None:
+        self._blobs, self.index = blobs, parse_index(data)
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        return self._blobs.open(descriptor, offset)
+
+
 def _look(blobs: Blobs, data: bytes) -> None:
-    index = parse_index(data)
-    find_image(blobs, index, "latest", "it")
+    _Looked(blobs, data).find("latest")
 
 
 def _check(blobs: Blobs, data: bytes) -> None:

@@ -15,7 +15,7 @@ from minibuild.cache.layers import LayerStore
 from minibuild.digest import DiffID, Digest, digest_hex
 from minibuild.errors import BuildError
 from minibuild.graph.reference import Reference, parse_reference
-from minibuild.image.any_layout import open_layout
+from minibuild.image.archive import open_layout
 from minibuild.image.layout_folder import LayoutFolder
 from minibuild.image.reader import ReadOnlyContent
 from minibuild.layer.layer import Layer

@@ -1,6 +1,7 @@
-"""Image archives: OCI layouts in a tar, and what `docker save` writes, old and new.
+"""Layouts at a path, of whatever kind: a directory, an OCI layout in a tar, or what `docker save`
+writes, old and new.
 
-Comes in: a tar, compressed or not. Goes out: a `Layout`. New `docker save` archives are OCI
+Comes in: a path; a tar may be compressed. Goes out: a `Layout`. New `docker save` archives are OCI
 layouts with a `manifest.json` beside them; old ones have only that file, layers without digests,
 and no manifests. For those the manifests are made here, as a registry would have them.
 """
@@ -13,7 +14,7 @@ from typing import BinaryIO, cast
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import ImageError
 from minibuild.graph.reference import parse_reference
-from minibuild.image.layout import Layout, check_version, find_image
+from minibuild.image.layout import DirectoryLayout, Layout, check_version
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, Member, parse_value
@@ -46,8 +47,12 @@ class _Member(NamedTuple):
     link: str = ""
 
 
-def open_archive(path: str) -> Layout:
-    """The layout in the archive at `path`. Raises `ImageError` if it is none."""
+def open_layout(path: str) -> Layout:
+    """The layout at `path`. Raises `ImageError` if it is none."""
+    if os.path.isdir(path):
+        return DirectoryLayout(path)
+    if not os.path.exists(path):
+        raise ImageError(f"{path} does not exist")
     file = _seekable(path)
     members = _members(file, path)
     if "index.json" in members and "oci-layout" in members:
@@ -127,15 +132,15 @@ class _Slice:
         pass
 
 
-class _Archive:
-    """Files of a tar by their names."""
+class _Archive(Layout):
+    """A layout in a tar, whose files are found by their names."""
 
     def __init__(self, path: str, file: BinaryIO, members: Mapping[str, _Member]) -> None:
         self.path = path
-        self._file = file
+        self._tar = file
         self._members = members
 
-    def file(self, name: str, offset: int = 0) -> BinaryIO:
+    def _file(self, name: str, offset: int = 0) -> BinaryIO:
         """The file `name`, from `offset` on. Raises `ImageError` if it is not there."""
         member = self._members.get(name.removeprefix("./"))
         for _ in range(8):
@@ -144,41 +149,37 @@ class _Archive:
             member = self._members.get(member.link)
         if member is None or member.link:
             raise ImageError(f"{name} is missing from {self.path}")
-        slice_ = _Slice(self._file, member.offset + offset, member.size - offset)
+        slice_ = _Slice(self._tar, member.offset + offset, member.size - offset)
         return cast(BinaryIO, slice_)
 
-    def document(self, name: str) -> bytes:
+    def _document(self, name: str) -> bytes:
         """A small file, whole."""
-        return self.file(name).read(MAX_DOCUMENT_BYTES + 1)
+        return self._file(name).read(MAX_DOCUMENT_BYTES + 1)
 
 
-class ArchiveLayout(Layout):
+class ArchiveLayout(_Archive):
     """An OCI layout in a tar."""
 
     def __init__(self, path: str, file: BinaryIO, members: Mapping[str, _Member]) -> None:
-        self._archive = _Archive(path, file, members)
-        check_version(self._archive.document("oci-layout"), path)
-        self.index = parse_index(self._archive.document("index.json"), f"index.json of {path}")
-
-    def find(self, name: str) -> Descriptor:
-        """See `Layout.find`."""
-        return find_image(self, self.index, name, self._archive.path)
+        super().__init__(path, file, members)
+        check_version(self._document("oci-layout"), path)
+        self.index = parse_index(self._document("index.json"), f"index.json of {path}")
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
-        return self._archive.file("blobs/sha256/" + digest_hex(descriptor.digest), offset)
+        return self._file("blobs/sha256/" + digest_hex(descriptor.digest), offset)
 
 
-class DockerArchive(Layout):
+class DockerArchive(_Archive):
     """An archive with only a `manifest.json`: a list of configs, layers and names."""
 
     def __init__(self, path: str, file: BinaryIO, members: Mapping[str, _Member]) -> None:
-        self._archive = _Archive(path, file, members)
+        super().__init__(path, file, members)
         self._files: dict[Digest, str] = {}
         self._documents: dict[Digest, bytes] = {}
         self._layers: dict[str, Descriptor] = {}
         manifests: list[Descriptor] = []
-        data = self._archive.document("manifest.json")
+        data = self._document("manifest.json")
         for item in parse_value(data, f"manifest.json of {path}").required().items():
             described = self._manifest(item)
             names = [str(parse_reference(name)) for name in item["RepoTags"].texts()]
@@ -186,10 +187,6 @@ class DockerArchive(Layout):
                 annotations = {REF_NAME: name, CONTAINERD_NAME: name} if name else {}
                 manifests.append(described._replace(annotations=annotations))
         self.index = Index(tuple(manifests))
-
-    def find(self, name: str) -> Descriptor:
-        """See `Layout.find`."""
-        return find_image(self, self.index, name, self._archive.path)
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
         """See `BlobSource.open`."""
@@ -199,11 +196,11 @@ class DockerArchive(Layout):
             return io.BytesIO(document[offset:])
         name = self._files.get(descriptor.digest)
         if name is None:
-            raise ImageError(f"blob {descriptor.digest} is missing from {self._archive.path}")
-        return self._archive.file(name, offset)
+            raise ImageError(f"blob {descriptor.digest} is missing from {self.path}")
+        return self._file(name, offset)
 
     def _manifest(self, item: Member) -> Descriptor:
-        config = self._archive.document(item["Config"].required().text())
+        config = self._document(item["Config"].required().text())
         digest = digest_bytes(config)
         self._documents[digest] = config
         data = manifest_bytes(
@@ -221,7 +218,7 @@ class DockerArchive(Layout):
     def _layer(self, name: str) -> Descriptor:
         if name not in self._layers:
             sha, size, start = hashlib.sha256(), 0, b""
-            file = self._archive.file(name)
+            file = self._file(name)
             while chunk := file.read(_CHUNK):
                 sha.update(chunk)
                 start = start or chunk[:16]
