@@ -19,7 +19,8 @@ from minibuild.cli.build_request import request as request_of
 from minibuild.cli.command import Command, Session
 from minibuild.errors import BuildError, HostError, StepFailed, UsageError
 from minibuild.linux.signals import stopping
-from minibuild.progress.select import MODES, Mode, Renderer
+from minibuild.progress.select import MODES, Mode
+from minibuild.progress.trace import Renderer
 from minibuild.session.request import BuildRequest, BuildResult, Isolation
 
 if TYPE_CHECKING:

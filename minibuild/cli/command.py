@@ -8,17 +8,15 @@ import argparse
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
 from minibuild.progress.console import Console, Part
+from minibuild.progress.select import Mode, choose, is_screen
+from minibuild.progress.trace import Renderer
 from minibuild.session.environment import Environment
 from minibuild.startup.tuples import NamedTuple
-
-if TYPE_CHECKING:
-    from minibuild.events import Report
-    from minibuild.progress.select import Mode, Renderer
 
 
 class Session(NamedTuple):
@@ -39,8 +37,6 @@ class Session(NamedTuple):
 
     def coloured(self, console: Console) -> bool:
         """Whether to write colours to `console`."""
-        from minibuild.progress.select import is_screen
-
         return self.environment.colours and is_screen(console, self.environment.term)
 
     def say(self, *parts: Part) -> None:
@@ -67,22 +63,18 @@ class Session(NamedTuple):
 
         self.say(dumps(data, indent=2))
 
-    def renderer(self, mode: "Mode") -> "Renderer":
+    def renderer(self, mode: Mode) -> Renderer:
         """What shows the progress of work on standard error; to be closed."""
-        from minibuild.progress.select import choose
-
         colours = self.coloured(self.stderr)
         return choose(mode, self.stderr, self.environment.term, colours=colours)
 
     @contextmanager
-    def progress(self, options: argparse.Namespace) -> Iterator["Report"]:
+    def progress(self, options: argparse.Namespace) -> Iterator[Renderer]:
         """What shows the progress of work until the block ends, as the flags of `add_progress`
-        say. May be called from several threads."""
-        from minibuild.events import serialised
-
+        say."""
         renderer = self.renderer("quiet" if options.quiet else options.progress)
         try:
-            yield serialised(renderer)
+            yield renderer
         finally:
             renderer.close()
 

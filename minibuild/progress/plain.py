@@ -11,7 +11,6 @@ appears at once, and the others wait until it ends, falls silent or has talked f
 A header line says that another step has the floor. Read next: `tty`.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -19,7 +18,7 @@ from minibuild.digest import Digest
 from minibuild.events import Completed, Event, Log, Remark, Started, Status
 from minibuild.progress.console import Console, ConsoleOutput, Part
 from minibuild.progress.ticker import Ticker
-from minibuild.progress.trace import StepOutput, Trace, VertexProgress
+from minibuild.progress.trace import Renderer, StepOutput, VertexProgress
 from minibuild.startup.tuples import NamedTuple
 
 # A step loses the floor to one that waits if it was silent for so long, or has held it so long.
@@ -40,7 +39,7 @@ class _Entry(NamedTuple):
     ends: bool = True
 
 
-class Plain:
+class Plain(Renderer):
     """A report that writes a log. `colours` keeps the colours of programs' own output."""
 
     def __init__(
@@ -51,11 +50,10 @@ class Plain:
         clock: Callable[[], float] = time.time,
         ticker: bool = True,
     ) -> None:
-        self.trace = Trace()
+        super().__init__(all_output=True)
         self._out = ConsoleOutput(console)
         self._colours = colours
         self._clock = clock
-        self._lock = threading.Lock()
         self._ticker = Ticker(self.tick, 0.5) if ticker else None
         self._holder: VertexProgress | None = None
         self._since = 0.0  # when the holder got the floor
@@ -65,22 +63,20 @@ class Plain:
         self._waiting: dict[Digest, list[_Entry]] = {}
         self._shown_at: dict[tuple[Digest, str], float] = {}
 
-    def __call__(self, event: Event, /) -> None:
-        """Take an event in and write what can be written."""
-        with self._lock:
-            outputs = self.trace.observe(event)
-            match event:
-                case Started():
-                    self._say(self.trace.step(event.vertex), [], event.time)
-                case Log():
-                    step = self.trace.step(event.vertex)
-                    self._say(step, [self._logged(step, output) for output in outputs], event.time)
-                case Remark():
-                    self._say(self.trace.step(event.vertex), _entries(event.text), event.time)
-                case Status():
-                    self._status(event)
-                case Completed():
-                    self._completed(event, outputs)
+    def _take(self, event: Event) -> None:
+        outputs = self.trace.observe(event)
+        match event:
+            case Started():
+                self._say(self.trace.step(event.vertex), [], event.time)
+            case Log():
+                step = self.trace.step(event.vertex)
+                self._say(step, [self._logged(step, output) for output in outputs], event.time)
+            case Remark():
+                self._say(self.trace.step(event.vertex), _entries(event.text), event.time)
+            case Status():
+                self._status(event)
+            case Completed():
+                self._completed(event, outputs)
 
     def tick(self) -> None:
         """Give the floor away if its holder is silent and others wait."""
@@ -88,7 +84,7 @@ class Plain:
             self._yield_floor(self._clock())
 
     def close(self) -> None:
-        """Write what still waits."""
+        """See `Renderer.close`."""
         if self._ticker is not None:
             self._ticker.close()
         with self._lock:

@@ -8,7 +8,6 @@ client package. Read next: `select`.
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,27 +25,21 @@ from minibuild.events import (
     rfc3339,
 )
 from minibuild.progress.console import Console, ConsoleOutput
-from minibuild.progress.trace import Trace, VertexProgress
+from minibuild.progress.trace import Renderer, VertexProgress
 
 
-class RawJson:
+class RawJson(Renderer):
     """A report that writes one line of JSON for each event."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.time) -> None:
-        self.trace = Trace(all_output=False)
+        super().__init__()
         self._out = ConsoleOutput(console)
         self._clock = clock
-        self._lock = threading.Lock()
 
-    def __call__(self, event: Event, /) -> None:
-        """Write the event."""
-        with self._lock:
-            self.trace.observe(event)
-            line = json.dumps(self._batch(event), separators=(",", ":"))
-            self._out.write(line + "\n")
-
-    def close(self) -> None:
-        """Nothing is held back, so there is nothing to do."""
+    def _take(self, event: Event) -> None:
+        self.trace.observe(event)
+        line = json.dumps(self._batch(event), separators=(",", ":"))
+        self._out.write(line + "\n")
 
     def _batch(self, event: Event) -> dict[str, list[Any]]:
         match event:

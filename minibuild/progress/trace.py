@@ -1,11 +1,12 @@
 """What is known of a build so far, put together from its events.
 
 Comes in: events, in the order they happen. Goes out: a `VertexProgress` for each vertex, with its
-times, its measured parts and the end of its log. Every renderer keeps one `Trace` and draws from
+times, its measured parts and the end of its log. Every `Renderer` keeps one `Trace` and draws from
 it; the command line takes from it what an error message needs: the last output of the failed steps.
 Read next: `plain`.
 """
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -191,6 +192,28 @@ class Trace:
         if event.error and not event.cancelled:
             self.failed.append(StepFailure(step.name, tuple(step.tail), step.span))
         return found
+
+
+class Renderer:
+    """A report that shows a build: this one nothing of it. What an error message needs is
+    remembered in `trace`. It may be called from several threads."""
+
+    def __init__(self, *, all_output: bool = False) -> None:
+        self.trace = Trace(all_output=all_output)
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event, /) -> None:
+        """Take an event in, and show it."""
+        with self._lock:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        """The same, by one thread at a time."""
+        self.trace.observe(event)
+
+    def close(self) -> None:
+        """Show what is still to be shown, and leave the terminal as it was found. May be called
+        twice."""
 
 
 def _last_lines(data: bytes) -> int:

@@ -12,7 +12,6 @@ before the first frame (everything was cached) writes its lines once, at the end
 Read next: `screen`, `bars`.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -23,7 +22,7 @@ from minibuild.progress.console import Console, visible
 from minibuild.progress.lines import without_colours
 from minibuild.progress.screen import Screen, ScreenLine
 from minibuild.progress.ticker import Ticker
-from minibuild.progress.trace import Trace, VertexProgress
+from minibuild.progress.trace import Renderer, VertexProgress
 
 FRAME_S = 0.1
 _LOG_LINES = 6
@@ -33,17 +32,16 @@ _RED, _CYAN, _DIM, _BOLD = "31", "36", "2", "1"
 _BAR_AFTER_S = 0.3
 
 
-class Tty:
+class Tty(Renderer):
     """A report that draws on a terminal."""
 
     def __init__(
         self, console: Console, *, colours: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        self.trace = Trace(all_output=False)
+        super().__init__()
         self._screen = Screen(console, colours=colours)
         self._ascii = "utf" not in console.encoding.lower()
         self._clock = clock
-        self._lock = threading.Lock()
         self._ticker = Ticker(self.tick, FRAME_S)
         self._began: float | None = None
         self._closed = False
@@ -51,19 +49,18 @@ class Tty:
         self._remarks: dict[Digest, str] = {}
         self._bar: Callable[[Status, float, int], str] | None = None
 
-    def __call__(self, event: Event, /) -> None:
-        """Take an event in; the next frame shows it."""
-        with self._lock:
-            if self._began is None:
-                self._began = self._clock()
-            self.trace.observe(event)
-            match event:
-                case Started() | Status() if not self._closed:
-                    self._ticker.start()
-                case Remark():
-                    self._remarks[event.vertex] = event.text
-                case Completed():
-                    self._complete(self.trace.step(event.vertex))
+    def _take(self, event: Event) -> None:
+        """The next frame shows it."""
+        if self._began is None:
+            self._began = self._clock()
+        self.trace.observe(event)
+        match event:
+            case Started() | Status() if not self._closed:
+                self._ticker.start()
+            case Remark():
+                self._remarks[event.vertex] = event.text
+            case Completed():
+                self._complete(self.trace.step(event.vertex))
 
     def tick(self) -> None:
         """Draw a frame."""

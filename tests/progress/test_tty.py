@@ -18,9 +18,9 @@ from minibuild.digest import Digest
 from minibuild.events import Completed, Log, Planned, Remark, Started, Status, VertexInfo
 from minibuild.progress.console import Console
 from minibuild.progress.plain import Plain
-from minibuild.progress.quiet import Quiet
 from minibuild.progress.rawjson import RawJson
 from minibuild.progress.select import choose
+from minibuild.progress.trace import Renderer
 from minibuild.progress.tty import Tty, shares
 from tests.progress import events_sample as sample
 from tests.progress.events_sample import COPY, FAIL, MAKE, T
@@ -333,7 +333,7 @@ def test_colours_only_where_wanted(window: Window) -> None:
         ("tty", "", Plain),
         ("plain", "xterm", Plain),
         ("rawjson", "xterm", RawJson),
-        ("quiet", "xterm", Quiet),
+        ("quiet", "xterm", Renderer),
     ],
 )
 def test_selection(window: Window, mode: str, term: str, kind: type) -> None:
