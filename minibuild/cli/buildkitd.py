@@ -37,7 +37,7 @@ def _flags(made: Parser) -> None:
     made.add_argument("--oci-worker-gc", choices=("false",), help="`minibuild prune` removes")
 
 
-def run(options: argparse.Namespace, session: Session) -> int:
+def run(options: argparse.Namespace, session: Session) -> None:
     """Serve."""
     path = options.config or (_CONFIG if os.path.exists(_CONFIG) else "")
     config = Config(session.root, session.environment, frozenset(), keeps_images=False)
@@ -52,7 +52,6 @@ def run(options: argparse.Namespace, session: Session) -> int:
         ready=lambda addresses: session.tell(f"listening at {', '.join(addresses)}"),
         certificates=certificates(options),
     )
-    return 0
 
 
 COMMANDS = {"buildkitd": Command(_flags, run)}

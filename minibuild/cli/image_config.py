@@ -39,7 +39,7 @@ def _flags(made: Parser) -> None:
     made.values("--volume PATH", "a directory that is to be a volume")
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
+def _run(options: argparse.Namespace, session: Session) -> None:
     changes, annotations = _changes(options), _pairs(options.annotation, "annotation")
     if changes == Changes() and not annotations:
         raise UsageError("there is nothing to change", hint="see `minibuild image config --help`")
@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
             annotations={**image.manifest.annotations, **annotations},
         )
 
-    return edited(options, session, "made", edit)
+    edited(options, session, "made", edit)
 
 
 def _changes(options: argparse.Namespace) -> Changes:

@@ -101,7 +101,7 @@ def edited(
     session: Session,
     verb: str,
     edit: Callable[[ImageAccess, MultiSource, Image], Descriptor],
-) -> int:
+) -> None:
     """Do an edit on the image, or on each image of an index, and keep what comes out."""
     name = new_name(options.name)
     names = (options.image, options.name, getattr(options, "onto", ""))
@@ -111,7 +111,6 @@ def edited(
         made = each_image(blobs, source, top, lambda image: edit(place, blobs, image))
         place.put(blobs, made._replace(annotations={}), name)
     session.say(made.digest if options.quiet else f"{verb} {name.familiar}  {made.digest}")
-    return 0
 
 
 # --- append -------------------------------------------------------------------------------------
@@ -124,7 +123,7 @@ def _append_flags(made: Parser) -> None:
     made.add_argument("-m", "--message", default="", help="comment in the history")
 
 
-def _append(options: argparse.Namespace, session: Session) -> int:
+def _append(options: argparse.Namespace, session: Session) -> None:
     if not options.file:
         raise UsageError("there is nothing to append", hint="name a tar with -f TAR")
 
@@ -137,7 +136,7 @@ def _append(options: argparse.Namespace, session: Session) -> int:
             history.append(entry | ({"comment": options.message} if options.message else {}))
         return write_image(blobs, image, layers, history)
 
-    return edited(options, session, "made", edit)
+    edited(options, session, "made", edit)
 
 
 # --- rebase -------------------------------------------------------------------------------------
@@ -155,7 +154,7 @@ def _rebase_flags(made: Parser) -> None:
     made.value("--onto NEW", "the base it is to have", required=True, default=None)
 
 
-def _rebase(options: argparse.Namespace, session: Session) -> int:
+def _rebase(options: argparse.Namespace, session: Session) -> None:
     def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         old_name = options.base or _base_of(image)
         _, old_top, old_source = place.find(old_name)
@@ -164,7 +163,7 @@ def _rebase(options: argparse.Namespace, session: Session) -> int:
         new = _for_image(new_source, new_top, image, options.onto)
         return rebase(blobs, image, old, new, name)
 
-    return edited(options, session, "rebased", edit)
+    edited(options, session, "rebased", edit)
 
 
 def _base_of(image: Image) -> str:
@@ -198,11 +197,11 @@ def _flatten_flags(made: Parser) -> None:
     edit_flags(made, remote=False)
 
 
-def _flatten(options: argparse.Namespace, session: Session) -> int:
+def _flatten(options: argparse.Namespace, session: Session) -> None:
     def edit(place: ImageAccess, blobs: MultiSource, image: Image) -> Descriptor:
         return _squashed(place, blobs, image, 0, "minibuild image flatten")
 
-    return edited(options, session, "flattened", edit)
+    edited(options, session, "flattened", edit)
 
 
 def _squash_flags(made: Parser) -> None:
@@ -212,7 +211,7 @@ def _squash_flags(made: Parser) -> None:
     made.value("--keep N", "instead: how many layers stay as they are", type=int, default=-1)
 
 
-def _squash(options: argparse.Namespace, session: Session) -> int:
+def _squash(options: argparse.Namespace, session: Session) -> None:
     if options.base and options.keep >= 0:
         raise UsageError("--from and --keep contradict each other")
 
@@ -230,7 +229,7 @@ def _squash(options: argparse.Namespace, session: Session) -> int:
             raise UsageError(f"the image has {len(image.layers)} layers, and {keep} are to stay")
         return _squashed(place, blobs, image, keep, "minibuild image squash")
 
-    return edited(options, session, "squashed", edit)
+    edited(options, session, "squashed", edit)
 
 
 def _squashed(

@@ -42,7 +42,7 @@ def _flags(made: Parser) -> None:
     made.switch("-q --quiet", "print only the image id")
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
+def _run(options: argparse.Namespace, session: Session) -> None:
     name = new_name(options.name)
     platform = platform_of(options.platform, session.environment)
     if options.source == "-" and sys.stdin.isatty():
@@ -65,7 +65,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     else:
         size = bytes_text(layer.size)
         session.say(f"imported {name.familiar}  {image.manifest.digest}  {size}")
-    return 0
 
 
 @contextmanager

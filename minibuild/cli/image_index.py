@@ -25,7 +25,7 @@ def _flags(made: Parser) -> None:
     access_flags(made, remote=True)
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
+def _run(options: argparse.Namespace, session: Session) -> None:
     name, builder = new_name(options.name), IndexBuilder()
     pairs = (assignment(text, "annotation") for text in options.annotation)
     annotations = {key: value or "" for key, value in pairs}
@@ -36,7 +36,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         made = builder.finish(annotations)
         place.put(builder.blobs, made, name)
     session.say(made.digest if options.quiet else f"made {name.familiar}  {made.digest}")
-    return 0
 
 
 COMMANDS = {"image index": Command(_flags, _run)}

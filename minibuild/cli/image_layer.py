@@ -39,7 +39,7 @@ def _flags(made: Parser) -> None:
     add_options(made)
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
+def _run(options: argparse.Namespace, session: Session) -> None:
     platform = platform_of(options.platform, session.environment)
     root = session.root
     unable = why_no_snapshots()
@@ -52,12 +52,10 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     path = options.path.strip("/")
     rows = [r for r in forms.rows if not path or f"{r.path}/".startswith(f"{path}/")]
     if options.format == "json":
-        session.say_json(_as_data(forms, rows, unable))
-        return 0
+        return session.say_json(_as_data(forms, rows, unable))
     session.say_lines(_told(forms, rows if options.all else rows[:_SHOWN], unable))
     if len(rows) > _SHOWN and not options.all:
         session.say(f"... and {len(rows) - _SHOWN} more: see them with --all")
-    return 0
 
 
 def _number(word: str, layers: int) -> int:

@@ -34,7 +34,7 @@ def _login_flags(made: Parser) -> None:
     add_registry_flags(made, creds=False)
 
 
-def _login(options: argparse.Namespace, session: Session) -> int:
+def _login(options: argparse.Namespace, session: Session) -> None:
     account = parse_account(options.registry)
     # The file need not be there yet.
     file = _file(options, session)
@@ -49,7 +49,6 @@ def _login(options: argparse.Namespace, session: Session) -> int:
         session.tell(f"warning: the password is stored unencrypted in {file}")
         session.tell('hint: a credential helper ("credsStore" in that file) keeps it encrypted')
     session.say("Login Succeeded")
-    return 0
 
 
 def _asked(options: argparse.Namespace, session: Session) -> tuple[str, str]:
@@ -89,7 +88,7 @@ def _logout_flags(made: Parser) -> None:
     made.value("--authfile FILE", "file of logins")
 
 
-def _logout(options: argparse.Namespace, session: Session) -> int:
+def _logout(options: argparse.Namespace, session: Session) -> None:
     account = parse_account(options.registry)
     file = _file(options, session)
     if drop(file, account):
@@ -99,7 +98,6 @@ def _logout(options: argparse.Namespace, session: Session) -> int:
     for other in registry_access(session.environment).logins:
         if not options.authfile and _has(str(other), account):
             session.tell(f"note: {other} has one too: `--authfile {other}` removes it")
-    return 0
 
 
 def _has(file: str, account: LoginScope) -> bool:

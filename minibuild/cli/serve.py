@@ -53,7 +53,7 @@ def default_address(session: Session) -> str:
     return f"unix://{os.path.join(folder, 'minibuild.sock')}"
 
 
-def run(options: argparse.Namespace, session: Session) -> int:
+def run(options: argparse.Namespace, session: Session) -> None:
     """Serve."""
     serve(
         options.addr or [default_address(session)],
@@ -64,7 +64,6 @@ def run(options: argparse.Namespace, session: Session) -> int:
         idle_s=duration(options.idle_exit) if options.idle_exit else None,
         once=options.once,
     )
-    return 0
 
 
 COMMANDS = {"serve": Command(_flags, run)}
