@@ -181,7 +181,9 @@ class BuildHistory:
         """Pin a record, or remove it. Raises `Failure`."""
         record = self._read(self._path(request.Ref))
         if request.Finalize:
-            return  # Logs are complete when a record is there.
+            if record is not None:
+                self._add_trace(record)
+            return
         if record is None:
             if not (request.Delete and self._past.remove(request.Ref)):
                 raise Failure(f"failed to retrieve bucket for {request.Ref}: not found", NOT_FOUND)
@@ -194,6 +196,14 @@ class BuildHistory:
         record.Generation += 1
         self._write(record)
         self._tell(COMPLETE, record)
+
+    def _add_trace(self, record: Any) -> None:
+        """Keep the trace of a build, which clients ask for by their wish to have all of it."""
+        from minibuild.serve.traces import MEDIA_TYPE, trace_of
+
+        parse = self._types["StatusResponse"].FromString
+        self._keep(record.trace, MEDIA_TYPE, trace_of(record, map(parse, self._replay(record))))
+        self._write(record)
 
     # --- blobs of records ---
 
@@ -238,7 +248,7 @@ class BuildHistory:
 def _blobs_of(record: Any) -> set[str]:
     """The blobs that are kept for a record. Its images are the store's."""
     said = [blob for info in results_of(record) for blob in info.Attestations]
-    return {one.digest for one in (record.logs, record.externalError, *said)} - {""}
+    return {one.digest for one in (record.logs, record.externalError, record.trace, *said)} - {""}
 
 
 def _moment(timestamp: Any) -> tuple[int, int]:

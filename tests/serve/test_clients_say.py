@@ -13,23 +13,12 @@ import pytest
 
 from minibuild.buildkit.rpc import two_way, unary
 from minibuild.digest import digest_bytes
-from tests.conftest import Cli
 from tests.support.buildkit_client import TYPES, Client
 from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 JUDGE = "moby.buildkit.v1.sourcepolicy.policysession.PolicyVerifier"
 EXPORTER = "moby.exporter.v1.Exporter"
-
-
-@pytest.fixture
-def server(cli: Cli, short_folder: Path) -> Iterator[str]:
-    path = str(short_folder / "s.sock")
-    process = cli.start("serve", "--addr", f"unix://{path}")
-    assert process.stderr is not None and process.stderr.readline()
-    yield path
-    process.terminate()
-    process.communicate(timeout=20)
 
 
 @pytest.fixture

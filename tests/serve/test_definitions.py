@@ -1,0 +1,108 @@
+"""Definitions of LLB that clients of `minibuild serve` make themselves."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.conftest import Cli
+from tests.serve.clients import client_of
+from tests.support.buildkit_client import TYPES, Client
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
+
+
+@pytest.mark.parametrize("gateway", [True, False], ids=["gateway", "one call"])
+def test_definitions(cli: Cli, server: str, tmp_path: Path, context: Path, gateway: bool) -> None:
+    """What `--call=llb` writes is built, and the same as the Dockerfile."""
+    llb = tmp_path / "llb"
+    with llb.open("wb") as file:
+        words = [cli.program, "build", "--call=llb", str(context)]
+        subprocess.run(words, env=cli.environment, stdout=file, check=True)
+    client = client_of(server, tmp_path / "c", context)
+    client.build({}, [("local", {})], llb.read_bytes(), gateway=gateway)
+    assert (client.received / "output-0/d/b").read_text() == "b\n"
+    assert sorted(client.sent) == ["a", "sub/b"]
+    client = client_of(server, tmp_path / "d", context)
+    client.build({}, [("tar", {})], gateway=gateway)
+    cached = {
+        v.name: v.cached for s in client.statuses for v in s.vertexes if v.HasField("completed")
+    }
+    assert cached["[1/2] COPY a sub /d/"]
+
+
+def test_places_of_a_clients_own(client: Client) -> None:
+    """A step that fails names all places that the client gave it, in the client's texts."""
+    op = TYPES["Op"]()
+    action = op.file.actions.add(input=-1, secondaryInput=-1, output=0)
+    action.mkdir.path, action.mkdir.mode, action.mkdir.timestamp = "/a/b", 0o755, -1
+    made, end = TYPES["Definition"](), TYPES["Op"]()
+    digest = f"sha256:{hashlib.sha256(op.SerializeToString()).hexdigest()}"
+    end.inputs.add(digest=digest)
+    getattr(made, "def").extend([op.SerializeToString(), end.SerializeToString()])
+    made.Source.infos.add(filename="f", data=b"text", language="mine")
+    for line in (3, 5):
+        place = made.Source.locations[digest].locations.add(sourceIndex=0)
+        place.ranges.add().start.line = line
+    with pytest.raises(grpc.RpcError) as failed:
+        client.build({}, [("tar", {})], made.SerializeToString())
+    status = dict(failed.value.trailing_metadata())["grpc-status-details-bin"]
+    found = [
+        json.loads(detail.value)
+        for detail in TYPES["RpcStatus"].FromString(status).details
+        if "errdefs.Source" in detail.type_url
+    ]
+    info = {"filename": "f", "data": "dGV4dA==", "language": "mine"}
+    assert [one["info"] for one in found] == [info, info]
+    assert [one["ranges"] for one in found] == [[{"start": {"line": n}}] for n in (5, 3)]
+
+
+def file_of(data: bytes) -> bytes:
+    """A definition of one file, /f."""
+    op, end, made = TYPES["Op"](), TYPES["Op"](), TYPES["Definition"]()
+    action = op.file.actions.add(input=-1, secondaryInput=-1, output=0)
+    action.mkfile.path, action.mkfile.mode, action.mkfile.data = "/f", 0o644, data
+    action.mkfile.timestamp = -1
+    end.inputs.add(digest=f"sha256:{hashlib.sha256(op.SerializeToString()).hexdigest()}")
+    getattr(made, "def").extend([op.SerializeToString(), end.SerializeToString()])
+    return bytes(made.SerializeToString())
+
+
+def test_inputs_for_several_platforms(client: Client, context: Path) -> None:
+    """Each platform stands on its own; the config of an image comes beside its definition."""
+    (context / "Dockerfile").write_text("FROM base\nCOPY a /\n")
+    attributes, inputs = {"platform": "linux/amd64,linux/arm64"}, {}
+    for arch in ("amd64", "arm64"):
+        key = f"base::linux/{arch}"
+        config = {"architecture": arch, "os": "linux", "config": {"Env": [f"A={arch}"]}}
+        config["rootfs"] = {"type": "layers", "diff_ids": []}
+        encoded = base64.b64encode(json.dumps(config).encode()).decode()
+        attributes[f"context:{key}"] = f"input:{key}"
+        attributes[f"input-metadata:{key}"] = json.dumps({"containerimage.config": encoded})
+        inputs[key] = file_of(arch.encode())
+    answer = client.build(attributes, [("local", {})], inputs=inputs)
+    for arch in ("amd64", "arm64"):
+        assert (client.received / f"output-0/linux_{arch}/f").read_text() == arch
+        config = json.loads(answer[f"containerimage.config/linux/{arch}"])
+        assert f"A={arch}" in config["config"]["Env"]
+    with pytest.raises(grpc.RpcError, match="the input base::linux/amd64 is not there"):
+        client.build(attributes, [("tar", {})])
+
+
+def test_nothing_is_a_result(client: Client) -> None:
+    assert client.build({}, [], b"", gateway=False) == {}
+    client.build({}, [("tar", {})], b"", gateway=False)
+    with tarfile.open(client.received / "output-0") as archive:
+        assert archive.getnames() == []
+
+
+def test_a_broken_definition(client: Client) -> None:
+    made = TYPES["Definition"]()
+    getattr(made, "def").append(b"\xff\xff")
+    with pytest.raises(grpc.RpcError, match="is no op of LLB"):
+        client.build({}, [("local", {})], made.SerializeToString())

@@ -1,0 +1,72 @@
+"""`minibuild serve` as a process: builds that it refuses, and how it ends."""
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.conftest import Cli
+from tests.serve.conftest import Process
+from tests.support.buildkit_client import TYPES, Client
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
+
+
+def test_a_build_that_is_refused(client: Client) -> None:
+    """At once, also for calls of the gateway, which wait for a build that is to come."""
+    asked = TYPES["SolveRequest"](Ref="r", ProxyNetwork=True)
+    with pytest.raises(grpc.RpcError, match="through a proxy of the builder is not possible"):
+        client.call("/moby.buildkit.v1.Control/Solve", asked, "SolveResponse")
+    began = time.monotonic()
+    with pytest.raises(grpc.RpcError, match="no such job r"):
+        call = "/moby.buildkit.v1.frontend.LLBBridge/Ping"
+        belongs = (("buildkit-controlapi-buildid", "r"),)
+        client.call(call, TYPES["Empty"](), "PongResponse", belongs)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.needs("busybox")
+def test_the_end_of_the_server_ends_builds(
+    cli: Cli, process: Process, server: str, client: Client, context: Path, busybox_tar: str
+) -> None:
+    cli("image", "import", busybox_tar, "busybox")
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo up; sleep 77\n")
+    with ThreadPoolExecutor(1) as hand:
+        built = hand.submit(client.build, {})
+        deadline = time.monotonic() + 30
+        while not _sleeping() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        with pytest.raises(grpc.RpcError):
+            built.result(timeout=30)
+    assert not _sleeping() and not os.path.exists(server)
+    assert process.returncode == 0
+
+
+def _sleeping() -> bool:
+    """Whether the step of the test is running."""
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", b"77"]:
+            return True
+    return False
+
+
+def test_it_ends_by_itself(cli: Cli, short_folder: Path) -> None:
+    done = cli("serve", "--addr", f"unix://{short_folder}/s", "--idle-exit", "1s")
+    assert done.stderr.startswith("listening at") and not (short_folder / "s").exists()
+
+
+def test_two_servers_at_one_address(cli: Cli, server: str) -> None:
+    done = cli("serve", "--addr", f"unix://{server}", code=2)
+    assert "there is a server at" in done.stderr
+    long = f"unix:///{'x' * 120}"
+    assert "has 107 bytes at most" in cli("serve", "--addr", long, code=2).stderr
