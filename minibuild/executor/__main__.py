@@ -1,4 +1,4 @@
-"""The step server as a program of its own: `python -I -S .../__main__.py FD SETUP`."""
+"""A helper as a program of its own: `python -I -S .../__main__.py ROLE FD ARGUMENTS`."""
 
 import os
 import sys
@@ -6,6 +6,17 @@ import sys
 # Started without site-packages and by path: this checkout, or wherever the package is installed.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from minibuild.executor.server import serve_exec
+_, role, fd, *arguments = sys.argv
+match role:
+    case "server":
+        from minibuild.executor.server import main
 
-serve_exec(int(sys.argv[1]), sys.argv[2])
+        main(int(fd), *arguments)
+    case "listener":
+        from minibuild.executor.listener.server import serve
+
+        serve(int(fd))
+    case "keeper":
+        from minibuild.executor.ownroot.keeper import keep
+
+        keep(int(fd))

@@ -8,10 +8,10 @@ import os
 import select
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor.api import CannotShow, Output
+from minibuild.executor.helper import Helper
 from minibuild.executor.wire import (
     MAX_REPLY_BYTES,
     Exited,
@@ -31,13 +31,6 @@ _ERRORS: dict[str, type[BuildError]] = {
 }
 _POLL_MS = 50
 _CHUNK_BYTES = 1 << 16
-
-
-class Server(Protocol):
-    """What starts steps."""
-
-    def request(self, order: Order, fds: tuple[int, int, int, int, int]) -> None:
-        """Start a step. `fds`: the request, stdin, stdout, stderr, and the step's socket."""
 
 
 class Running:
@@ -66,8 +59,9 @@ class Running:
         self._listener = -1
         self._exited: Exited | None = None
 
-    def start(self, server: Server, request: Request) -> None:
-        """Hand the step to the server."""
+    def start(self, helper: Helper, request: Request) -> None:
+        """Hand the step to the step server, or to the keeper: with the request, stdin, stdout,
+        stderr, and a socket of its own."""
         theirs: list[int] = []
         try:
             theirs.append(memory_file("step", pack(request)))
@@ -82,10 +76,8 @@ class Running:
             self._channel, other = pair()
             theirs.append(other.detach())
             self._poll.register(self._channel.fileno(), select.POLLIN)
-            first, second, third, fourth, fifth = theirs
-            fds = (first, second, third, fourth, fifth)
             step = request.step
-            server.request(Order(step.network == "none", step.resources), fds)
+            helper.send(pack(Order(step.network == "none", step.resources)), tuple(theirs))
         finally:
             close_all(theirs)
 

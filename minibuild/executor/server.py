@@ -16,7 +16,6 @@ import gc
 import os
 import select
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +25,7 @@ from minibuild.errors import HostError
 from minibuild.executor import child
 from minibuild.executor.ground import Ground
 from minibuild.executor.groups import MemoryUsage, StepGroup
-from minibuild.executor.starter import StarterClient
+from minibuild.executor.helper import Helper, close_others, has_one_thread, reap, spawn
 from minibuild.executor.system import System
 from minibuild.executor.wire import (
     Exited,
@@ -50,11 +49,10 @@ _NAMESPACES = (
     syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 )
 _SERVER_NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID
-_EXEC_FD = 3
 _MAX_ORDER_BYTES = 64 * 1024
 
 
-class StepServer(StarterClient):
+class StepServer(Helper):
     """A running step server: closing it kills every step. One whose steps are confined gives up for
     good what none of them may have; others need another server."""
 
@@ -69,7 +67,7 @@ class StepServer(StarterClient):
             self._channel.receive(_MAX_ORDER_BYTES)
         close_all(held)
         self._channel.close()
-        threading.Thread(target=_reap, args=(self._pid,), name="reap", daemon=True).start()
+        threading.Thread(target=reap, args=(self._pid,), name="reap", daemon=True).start()
         self._pid = 0
 
     @classmethod
@@ -78,13 +76,13 @@ class StepServer(StarterClient):
         interpreter, which takes 30 ms longer. What it makes of the setup is in `ground`."""
         ours, theirs = pair()
         try:
-            if len(os.listdir("/proc/self/task")) == 1:
+            if has_one_thread():
                 pid, pidfd = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
                 if pid == 0:
                     _serve_and_exit(theirs.fileno(), setup, dies_with_parent=True)
                 os.close(pidfd)
             else:
-                pid = _spawn(theirs.fileno(), setup)
+                pid = spawn("server", theirs.fileno(), pack(setup).hex())
         except OSError as error:
             ours.close()
             raise HostError(
@@ -96,11 +94,6 @@ class StepServer(StarterClient):
         return cls(ours, pid)
 
 
-def _reap(pid: int) -> None:
-    with suppress(ChildProcessError):  # A caller that ignores SIGCHLD has no zombies.
-        os.waitpid(pid, 0)
-
-
 def _cgroup_namespace(setup: Setup) -> int:
     """Without groups of their own steps see the server's as the root of all. With them, a step
     gets such a namespace once it is in its group: the kernel keeps a process of one from starting
@@ -108,26 +101,14 @@ def _cgroup_namespace(setup: Setup) -> int:
     return 0 if setup.place.hierarchies else syscalls.CLONE_NEWCGROUP
 
 
-def _spawn(fd: int, setup: Setup) -> int:
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-    # -I and -S: no environment, no site-packages. Nothing but the standard library is needed.
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-I", "-S", program, str(_EXEC_FD), pack(setup).hex()],
-        {},
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, _EXEC_FD)],
-        setsid=True,
-    )
-
-
-def serve_exec(fd: int, packed_setup: str) -> NoReturn:
+def main(fd: int, packed_setup: str) -> NoReturn:
     """The server in a new interpreter: clone once more, to be number 1 of a pid namespace."""
     setup = unpack(bytes.fromhex(packed_setup), Setup)
     pid, _ = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
     if pid == 0:
         _serve_and_exit(fd, setup, dies_with_parent=False)
     close_all((fd, 2))  # The server has copies.
-    _reap(pid)
+    reap(pid)
     os._exit(0)
 
 
@@ -149,16 +130,6 @@ def _serve_and_exit(fd: int, setup: Setup, *, dies_with_parent: bool) -> NoRetur
         os._exit(1)
     finally:
         os._exit(0)
-
-
-def close_others(fd: int) -> None:
-    """Close every descriptor but this one: locks of the store, sockets to registries. stdin and
-    stdout become /dev/null; stderr stays, for a last word."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(2):
-        os.dup2(null, number)
-    os.closerange(3, fd)
-    os.closerange(fd + 1, 1 << 20)
 
 
 class _Process(NamedTuple):

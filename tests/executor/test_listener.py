@@ -308,7 +308,7 @@ def _listeners_without_a_step() -> list[int]:
 
 def _is_server(pid: int) -> bool:
     with suppress(OSError):
-        return "listener/__main__.py" in Path(f"/proc/{pid}/cmdline").read_text()
+        return "executor/__main__.py\0listener" in Path(f"/proc/{pid}/cmdline").read_text()
     return False
 
 

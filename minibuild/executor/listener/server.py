@@ -10,13 +10,12 @@ Read next: `listener`.
 import os
 import select
 import signal
-import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from minibuild.executor.helper import Helper, close_others, has_one_thread, spawn
 from minibuild.executor.listener.inside import Inside
 from minibuild.executor.listener.listener import StepListener
-from minibuild.executor.server import close_others
 from minibuild.executor.wire import Watching, pack, unpack
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
@@ -24,38 +23,28 @@ from minibuild.linux.dispositions import restore_defaults
 from minibuild.linux.recorded import Records
 
 _MAX_BYTES = 128 * 1024
-_FD = 3
 
 
-class ListenerServer:
-    """The client's end."""
+class ListenerServer(Helper):
+    """The client's end. After `close` all that wait have ended; who answers for a step ends after
+    it."""
 
-    __slots__ = ("_channel", "_pid")
-
-    def __init__(self, channel: Channel, pid: int) -> None:
-        self._channel = channel
-        self._pid = pid
+    __slots__ = ()
+    what = "the server of listeners"
 
     @classmethod
     def start(cls) -> "ListenerServer":
         """Start it: by a clone of this process while it has a single thread, else by a new
         interpreter."""
         ours, theirs = pair()
-        if len(os.listdir("/proc/self/task")) == 1:
+        if has_one_thread():
             pid, pidfd = syscalls.clone(0)
             if pid == 0:
                 syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
                 serve(theirs.fileno())
             os.close(pidfd)
         else:
-            program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-            pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-S", program, str(_FD)],
-                {},
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _FD)],
-                setsid=True,
-            )
+            pid = spawn("listener", theirs.fileno())
         theirs.close()
         return cls(ours, pid)
 
@@ -63,13 +52,7 @@ class ListenerServer:
         """Have a step's calls answered. `fds`: those calls, the root of its tree, its mount
         namespace, its stderr, a pipe that is closed when none of this is in use any more, and the
         directory that takes what is written, if there is one."""
-        self._channel.send(pack(watching), fds)
-
-    def close(self) -> None:
-        """End it, and with it all that wait. Who answers for a step ends after it."""
-        self._channel.close()
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        self.send(pack(watching), fds)
 
 
 def serve(fd: int) -> NoReturn:

@@ -8,7 +8,6 @@ Read next: `root`, `working_tree`, `keeper`.
 """
 
 import os
-import sys
 import threading
 from contextlib import suppress
 
@@ -16,18 +15,16 @@ from minibuild.errors import Cancelled, HostError
 from minibuild.executor.api import Output, Step, StepExit
 from minibuild.executor.mounts import upperdir
 from minibuild.executor.oom import OomWatch
+from minibuild.executor.ownroot.keeper import KeeperClient
 from minibuild.executor.ownroot.root import Root, permitted_root
 from minibuild.executor.ownroot.step_mounts import StepMounts
 from minibuild.executor.ownroot.working_tree import LayerDir, WorkingTree, layers_of
 from minibuild.executor.running import Running
-from minibuild.executor.starter import StarterClient
 from minibuild.executor.wire import Exited, Request
 from minibuild.linux import resources as limits
-from minibuild.linux.channel import pair
 from minibuild.linux.resources import Resources
 
 _MOST_TREES = 4
-_CHANNEL_FD = 3
 _LASTING = ("proc", "dev", "sys")
 """Directories that runtimes make for their mounts, and leave in the layer."""
 
@@ -42,7 +39,7 @@ class OwnRootExecutor:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._keeper = KeeperClient.start(root.home.path)
+        self._keeper = KeeperClient.start()
         self._trees: list[WorkingTree] = []
         self._oom = OomWatch()
         self._closed = False
@@ -159,27 +156,3 @@ def _make_lasting(tree: str, step: Step) -> None:
         with suppress(FileExistsError):
             os.mkdir(f"{tree}/{name}", 0o755)
             os.chmod(f"{tree}/{name}", 0o755)
-
-
-class KeeperClient(StarterClient):
-    """This end of the keeper, which see."""
-
-    __slots__ = ()
-    what = "the keeper of the step"
-
-    @classmethod
-    def start(cls, home: str) -> "KeeperClient":
-        """Start it: as a program of its own, for this process has threads."""
-        ours, theirs = pair()
-        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
-        try:
-            pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-I", "-S", program, str(_CHANNEL_FD), home],
-                {},
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL_FD)],
-                setsid=True,
-            )
-        finally:
-            theirs.close()
-        return cls(ours, pid)

@@ -14,12 +14,37 @@ import signal
 from contextlib import suppress
 
 from minibuild.executor.child import RequestFiles, answer
+from minibuild.executor.helper import Helper, spawn
 from minibuild.executor.ownroot import process
+from minibuild.executor.ownroot.root import root_here
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
-from minibuild.linux.channel import Channel, close_all
+from minibuild.linux.channel import Channel, close_all, pair
 
 _MAX_ORDER_BYTES = 64 * 1024
+
+
+class KeeperClient(Helper):
+    """This end of the keeper."""
+
+    __slots__ = ()
+    what = "the keeper of the step"
+
+    @classmethod
+    def start(cls) -> "KeeperClient":
+        """Start it: as a program of its own, for this process has threads."""
+        ours, theirs = pair()
+        try:
+            return cls(ours, spawn("keeper", theirs.fileno()))
+        finally:
+            theirs.close()
+
+
+def keep(fd: int) -> None:
+    """The keeper, on the other end of the channel."""
+    Keeper(Channel(fd)).serve()
+    # The builder is gone. If it could not put things back itself, this does.
+    root_here().close()
 
 
 class Keeper:
