@@ -12,7 +12,7 @@ instructions in front of its program do. runc does the same.
 import os
 import struct
 import threading
-from collections.abc import Iterable
+from collections.abc import Container
 from contextlib import suppress
 from typing import Any
 
@@ -105,7 +105,7 @@ def _key(sandbox: bool, single_id: bool, watch: policy.Watch) -> str:
         _library_version().encode(),
         f"{sandbox} {single_id} {watch}".encode(),
         policy.profile(),
-        repr(sorted(item for item in vars(policy).items() if item[0].isupper())).encode(),
+        repr(policy.rules(watch, single_id=single_id)).encode(),
     )
     return digest_hex(digest_bytes(b"\n".join(parts)))[:16]
 
@@ -142,17 +142,12 @@ def compile_filter(*, sandbox: bool, single_id: bool, watch: policy.Watch = "not
         made.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _BINARY_TREE)
     except (AttributeError, OSError, ValueError):
         pass  # libseccomp before 2.5.
-    decided = set(policy.PRETENDED if single_id else ())
-    pretended = pyseccomp.ERRNO(0) if watch == "nothing" else pyseccomp.NOTIFY
-    for name in decided:
-        _add(made, pretended, name)
-    if watch != "nothing":
-        decided |= _add_watched(made, watch, sandbox=sandbox, single_id=single_id)
-        if single_id:
-            decided |= _add_owning(made, watch, sandbox=sandbox)
+    first = policy.rules(watch, single_id=single_id)
+    default = errno if sandbox else pyseccomp.ALLOW
+    _add_rules(made, first, default, machines[0])
     if not sandbox:
         return _exported(made)
-    _add_profile(made, profile, machines[0], decided)
+    _add_rules(made, profile["syscalls"], default, machines[0], decided=_names(first))
     return _newer_calls(profile, machines) + _exported(made)
 
 
@@ -166,21 +161,34 @@ def _machines(profile: dict[str, Any]) -> list[str]:
     return [own]
 
 
-def _add_profile(made: Any, profile: dict[str, Any], machine: str, decided: set[str]) -> None:
-    """The rules of the policy, but for the names that are decided upon already."""
+def _add_rules(
+    made: Any,
+    rules: list[policy.Rule],
+    default: int,
+    machine: str,
+    decided: Container[str] = (),
+) -> None:
+    """Add rules, but for the names that are decided upon already. libseccomp refuses a rule that
+    says what becomes of the rest anyway."""
     import pyseccomp
 
-    for rule in profile["syscalls"]:
+    actions = {"SCMP_ACT_ALLOW": pyseccomp.ALLOW, "SCMP_ACT_NOTIFY": pyseccomp.NOTIFY}
+    for rule in rules:
         wanted = rule.get("includes", {}).get("arches", [machine.lower()])
         unwanted = rule.get("excludes", {}).get("arches", [])
-        if machine.lower() not in wanted or machine.lower() in unwanted:
+        action = actions.get(rule["action"]) or pyseccomp.ERRNO(rule["errnoRet"])
+        if machine.lower() not in wanted or machine.lower() in unwanted or action == default:
             continue
-        allowed = rule["action"] == "SCMP_ACT_ALLOW"
-        action = pyseccomp.ALLOW if allowed else pyseccomp.ERRNO(rule["errnoRet"])
         arguments = [_argument(test) for test in rule.get("args", ())]
         for name in rule["names"]:
-            if name not in decided:
-                _add(made, action, name, *arguments)
+            # A name of another machine, or one that this libseccomp does not know yet: -1.
+            number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+            if number != -1 and name not in decided:
+                made.add_rule(action, number, *arguments)
+
+
+def _names(rules: list[policy.Rule]) -> set[str]:
+    return {name for rule in rules for name in rule["names"]}
 
 
 def _argument(test: dict[str, Any]) -> Any:
@@ -191,105 +199,11 @@ def _argument(test: dict[str, Any]) -> Any:
     return pyseccomp.Arg(test["index"], operator, test["value"], test.get("valueTwo", 0))
 
 
-def _add_watched(made: Any, watch: policy.Watch, *, sandbox: bool, single_id: bool) -> set[str]:
-    """The rules about devices; the names of the calls that they decide upon."""
-    import pyseccomp
-
-    names: set[str] = set()
-    for name, argument in policy.MAKING:
-        names.add(name)
-        if single_id:
-            _add(made, pyseccomp.NOTIFY, name)
-            continue
-        mask = policy.TYPE_MASK
-        _add_masked(made, pyseccomp.NOTIFY, name, argument, mask, policy.DEVICE_TYPES)
-        if sandbox:  # Else that is what becomes of them anyway, and libseccomp wants no such rule.
-            _add_masked(made, pyseccomp.ALLOW, name, argument, mask, policy.OTHER_TYPES)
-    names.update(policy.ROOTING)
-    for name in policy.ROOTING:
-        _add(made, pyseccomp.NOTIFY, name)
-    if watch == "looking":
-        names.update(policy.LOOKING)
-        _add_looking(made, sandbox=sandbox)
-    return names
-
-
-def _add_looking(made: Any, *, sandbox: bool) -> None:
-    import pyseccomp
-
-    descriptors = dict(policy.AT_FILE)
-    for name in policy.LOOKING:
-        argument = descriptors.get(name)
-        if argument is None:
-            _add(made, pyseccomp.NOTIFY, name)
-            continue
-        last = policy.STANDARD_FILES
-        _add(made, pyseccomp.NOTIFY, name, pyseccomp.Arg(argument, pyseccomp.GT, last))
-        if sandbox:
-            _add(made, pyseccomp.ALLOW, name, pyseccomp.Arg(argument, pyseccomp.LE, last))
-
-
-def _add_owning(made: Any, watch: policy.Watch, *, sandbox: bool) -> set[str]:
-    """The rules about owners, where there is one id; the names that they decide upon."""
-    import pyseccomp
-
-    names = {*policy.IDENTIFYING, *policy.CREATING, *policy.RECORDING}
-    making = (policy.CREATE, policy.CREATE_NAMELESS, policy.CREATE | policy.CREATE_NAMELESS)
-    if watch == "looking":
-        names.update(policy.EXECUTING)
-    for name in names:
-        _add(made, pyseccomp.NOTIFY, name)
-    for name, argument in policy.OPENING:
-        names.add(name)
-        _add_masked(made, pyseccomp.NOTIFY, name, argument, making[-1], making)
-        if sandbox:
-            _add_masked(made, pyseccomp.ALLOW, name, argument, making[-1], (0,))
-    name, argument, option = policy.KEEPING
-    _add(made, pyseccomp.NOTIFY, name, pyseccomp.Arg(argument, pyseccomp.EQ, option))
-    if sandbox:
-        _add(made, pyseccomp.ALLOW, name, pyseccomp.Arg(argument, pyseccomp.NE, option))
-    names.add(name)
-    return names | _add_limiting(made, sandbox=sandbox)
-
-
-def _add_limiting(made: Any, *, sandbox: bool) -> set[str]:
-    """To set the limit in which we keep something succeeds, and does nothing."""
-    import pyseccomp
-
-    for name, argument in policy.LIMITING:
-        ours = pyseccomp.Arg(argument, pyseccomp.EQ, policy.LOCKS)
-        new = argument + 1
-        _add(made, pyseccomp.ERRNO(0), name, ours, pyseccomp.Arg(new, pyseccomp.NE, 0))
-        if sandbox:
-            _add(made, pyseccomp.ALLOW, name, ours, pyseccomp.Arg(new, pyseccomp.EQ, 0))
-            others = pyseccomp.Arg(argument, pyseccomp.NE, policy.LOCKS)
-            _add(made, pyseccomp.ALLOW, name, others)
-    return {name for name, _ in policy.LIMITING}
-
-
-def _add_masked(
-    made: Any, action: int, name: str, argument: int, mask: int, values: Iterable[int]
-) -> None:
-    import pyseccomp
-
-    for value in values:
-        _add(made, action, name, pyseccomp.Arg(argument, pyseccomp.MASKED_EQ, mask, value))
-
-
-def _add(made: Any, action: int, name: str, *arguments: Any) -> None:
-    import pyseccomp
-
-    # A name of another machine, or one that this libseccomp does not know yet: -1.
-    number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
-    if number != -1:
-        made.add_rule(action, number, *arguments)
-
-
 def _newer_calls(profile: dict[str, Any], machines: list[str]) -> bytes:
     """Instructions that answer ENOSYS to numbers beyond the last one that the policy knows."""
     import pyseccomp
 
-    names = [name for rule in profile["syscalls"] for name in rule["names"]]
+    names = _names(profile["syscalls"])
     code = [(_LOAD, 0, 0, _MACHINE)]
     machines = [machine for machine in machines if machine != "X32"]
     for index, machine in enumerate(machines, start=1):
