@@ -32,7 +32,7 @@ def run_inside(
     try:
         env = {"PATH": DEFAULT_PATH, "TERM": "xterm", **(dict(like.env) if like else {})}
         step = Step(
-            rootfs=tuple(worker.snapshots.mounts(active, readonly=False)),
+            rootfs=worker.snapshots.mount(active, readonly=False),
             args=tuple(args),
             env=tuple(env.items()),
             cwd=like.cwd if like else "/",

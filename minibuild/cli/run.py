@@ -117,7 +117,7 @@ def _inside(
     resources = limits_of(limits(options))
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     step = Step(
-        rootfs=tuple(worker.snapshots.mounts(view.snapshot, readonly=False)),
+        rootfs=worker.snapshots.mount(view.snapshot, readonly=False),
         args=arguments(view.config.config, options.entrypoint, options.command),
         env=_environment(view.config.config, options, session, terminal=interactive),
         cwd=options.workdir or view.config.config.get("WorkingDir") or "/",

@@ -16,14 +16,14 @@ from minibuild.startup.tuples import NamedTuple
 
 
 class BindTree(NamedTuple):
-    """A tree (its mounts, and the path inside it) at `target`.
+    """A tree, or what is at the path `source` inside it, at `target`.
 
     `writable_discard` stacks a throw-away upper layer on it: the step may write, and what it wrote
     is dropped.
     """
 
     target: str
-    mounts: tuple[Mount, ...]
+    tree: Mount
     source: str = "/"
     readonly: bool = True
     writable_discard: bool = False
@@ -86,11 +86,11 @@ class Limit(NamedTuple):
 class Step(NamedTuple):
     """What to run. `user` is looked up in the rootfs; `env` gets HOME from there if it has none.
 
-    `etc_hosts` are extra (name, address) pairs. `rootfs` is writable unless its mounts say `ro`.
+    `etc_hosts` are extra (name, address) pairs. `rootfs` is writable if it has an upper layer.
     With `tty` the step has a terminal of its own, of `tty_size` (rows, columns) at first.
     """
 
-    rootfs: tuple[Mount, ...]
+    rootfs: Mount
     args: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
     cwd: str = "/"

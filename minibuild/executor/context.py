@@ -17,12 +17,13 @@ import stat
 
 from minibuild.errors import DefinitionError
 from minibuild.executor.api import BindContext, CannotShow
-from minibuild.executor.mounts import Detached, Scratch, clone_mount, mount_tree
+from minibuild.executor.mounts import Detached, Scratch, clone_mount
 from minibuild.linux import syscalls
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.idmapped import show_as_root
 from minibuild.linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from minibuild.snapshot.api import Mount
+from minibuild.snapshot.mount import attach
 
 _LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 _CHUNK_BYTES = 1 << 20
@@ -89,16 +90,13 @@ def _overlay(
             # The store is in the context. No layer of an overlay may be in another.
             _copy_layer(mount.mask, mask)
         else:
-            mount_tree((Mount("bind", mount.mask),), mask)
+            attach(Mount((mount.mask,)), mask)
         layers.insert(0, mask)
-    options = [f"lowerdir={':'.join(map(os.path.basename, layers))}"]
-    if mount.writable_discard:
-        upper, work = map(os.path.basename, scratch.upper_layer(layers[0]))
-        options += [f"upperdir={upper}", f"workdir={work}"]
-    if in_userns:
-        options.append("userxattr")
+    top = scratch.upper_layer(layers[0]) if mount.writable_discard else ("", "")
     # Names relative to the folder: its own path may hold a colon or a comma.
-    mount_tree((Mount("overlay", "overlay", tuple(options), scratch.path),), merged)
+    lower, (upper, work) = map(os.path.basename, layers), map(os.path.basename, top)
+    options = ("userxattr",) if in_userns else ()
+    attach(Mount(tuple(lower), upper, work, options, scratch.path), merged)
     with closing_fd(os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         return clone_mount(fd, name)
 

@@ -18,6 +18,7 @@ from minibuild.executor.points import Points
 from minibuild.executor.sysfiles import Masks, bind_protected, mount_cgroups, mount_sys
 from minibuild.executor.wire import Setup
 from minibuild.linux import capabilities, capability_sets, unotify
+from minibuild.snapshot.api import Mount
 
 SCRATCH = "mnt"
 """An empty directory in the folder, to mount on."""
@@ -53,7 +54,7 @@ class Ground:
         mount_sys(self.sys, self.masks, sandbox=sandbox)
         if not setup.place.hierarchies:
             mount_cgroups(self.sys, (), sandbox=sandbox)
-        names = etc_files.hosts(Step((), ()).hostname, ()).encode()
+        names = etc_files.hosts(Step(Mount(()), ()).hostname, ()).encode()
         self.files = {text: scratch.file(text) for text in (names, etc_files.resolv_conf())}
         for path in self.files.values():
             bind_protected(path)

@@ -15,7 +15,6 @@ from minibuild.errors import Cancelled, HostError, StoreError, is_full
 from minibuild.executor.api import BindTree, Output, Step, StepExit
 from minibuild.executor.ground import SCRATCH
 from minibuild.executor.listener.calls import can_listen
-from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.running import Running
 from minibuild.executor.servers import Servers
@@ -109,8 +108,8 @@ class LocalExecutor:
         return self._servers.unkept(resources)
 
     def _keep_tree(self, step: Step, running: Running) -> None:
-        if self._unmounts is not None and step.rootfs[-1].type == "overlay":
-            upper, tree_fd = upperdir(step.rootfs), running.take_tree()
+        if self._unmounts is not None and step.rootfs.is_overlay:
+            upper, tree_fd = step.rootfs.upperdir, running.take_tree()
             if upper and tree_fd >= 0:
                 self._unmounts.add(upper, tree_fd)
 
@@ -141,8 +140,8 @@ class LocalExecutor:
     def _watch(self, step: Step, fds: list[int]) -> int:
         """Have the calls of a step answered, now that there is one. The descriptor that is returned
         can be read when what answers has left the step's mounts."""
-        layers, upper = layer_dirs(step.rootfs), upperdir(step.rootfs)
-        records = Records([f"{os.path.dirname(path)}/{TABLE}" for path in layers])
+        upper = step.rootfs.upperdir
+        records = Records([f"{os.path.dirname(path)}/{TABLE}" for path in step.rootfs.layers])
         watching = Watching(
             records.tables,
             special=records.has_special(),
@@ -185,13 +184,13 @@ def _may_see_devices(step: Step) -> bool:
     """Whether there are placeholders in what the step sees, or it speaks of making some."""
     if any("mknod" in argument for argument in step.args):
         return True
-    trees = [mount.mounts for mount in step.mounts if isinstance(mount, BindTree)]
-    return any(is_marked(path) for tree in (step.rootfs, *trees) for path in layer_dirs(tree))
+    trees = [mount.tree for mount in step.mounts if isinstance(mount, BindTree)]
+    return any(is_marked(path) for tree in (step.rootfs, *trees) for path in tree.layers)
 
 
 def _tidy(step: Step, ready: Ready) -> None:
     """Remove the traces of mount points from the layer that the step wrote."""
-    upper = upperdir(step.rootfs)
+    upper = step.rootfs.upperdir
     if not upper:
         return
     with closing_fd(os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:

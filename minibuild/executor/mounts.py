@@ -1,9 +1,9 @@
-"""Mounts as data made real: a snapshot's mounts at a path, and a step's mounts as descriptors.
+"""The mounts of a step made real: descriptors of mounts that are attached nowhere yet.
 
-Comes in: `snapshot.api.Mount` and `StepMount`. Goes out: mounts in this process's own mount
-namespace. Everything is opened *before* the process enters the rootfs, while the machine's paths
-can be seen, as a detached mount (open_tree(2), fsmount(2)): a descriptor that is attached inside
-the rootfs later. See mount(2), open_tree(2), and the kernel's filesystems/overlayfs.
+Comes in: a `StepMount`. Goes out: mounts in this process's own mount namespace. Everything is
+opened *before* the process enters the rootfs, while the machine's paths can be seen, as a detached
+mount (open_tree(2), fsmount(2)): a descriptor that is attached inside the rootfs later. See
+mount(2), open_tree(2), and the kernel's filesystems/overlayfs.
 Read next: `rootfs`.
 """
 
@@ -18,27 +18,8 @@ from minibuild.linux.beneath import open_beneath
 from minibuild.linux.contents import write_all
 from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import Mount
+from minibuild.snapshot.mount import attach
 from minibuild.startup.tuples import NamedTuple
-
-FLAGS = {
-    "ro": syscalls.MS_RDONLY,
-    "nosuid": syscalls.MS_NOSUID,
-    "nodev": syscalls.MS_NODEV,
-    "noexec": syscalls.MS_NOEXEC,
-    "noatime": syscalls.MS_NOATIME,
-    "bind": syscalls.MS_BIND,
-    "rbind": syscalls.MS_BIND | syscalls.MS_REC,
-    "rw": 0,
-}
-MAX_DATA_BYTES = 4095
-"""mount(2) takes one page of options, with a NUL at its end."""
-
-_ATTRIBUTES = {
-    syscalls.MS_RDONLY: syscalls.MOUNT_ATTR_RDONLY,
-    syscalls.MS_NOSUID: syscalls.MOUNT_ATTR_NOSUID,
-    syscalls.MS_NODEV: syscalls.MOUNT_ATTR_NODEV,
-    syscalls.MS_NOEXEC: syscalls.MOUNT_ATTR_NOEXEC,
-}
 
 
 class Detached(NamedTuple):
@@ -108,115 +89,18 @@ def _give(fd: int, uid: int, gid: int, path: str) -> None:
         owner.fchown(fd, uid, gid, path)
 
 
-def mount_tree(mounts: tuple[Mount, ...], target: str, flags: int = 0) -> None:
-    """Mount a snapshot at the directory `target`; `flags` are added to those it asks for."""
-    for mount in mounts:
-        wanted = flags
-        data = []
-        for option in mount.options:
-            if option in FLAGS:
-                wanted |= FLAGS[option]
-            else:
-                data.append(option)
-        if mount.cwd:
-            os.chdir(mount.cwd)
-        if mount.type in ("bind", "rbind"):
-            _bind(mount, target, wanted)
-        else:
-            _mount_fs(mount, target, wanted, data)
-
-
-def _bind(mount: Mount, target: str, flags: int) -> None:
-    syscalls.mount(mount.source, target, flags=syscalls.MS_BIND | flags & syscalls.MS_REC)
-    if attributes := _attributes(flags):
-        with closing_fd(os.open(target, os.O_PATH | os.O_CLOEXEC)) as fd:
-            syscalls.mount_setattr(fd, attr_set=attributes)
-
-
-def _mount_fs(mount: Mount, target: str, flags: int, data: list[str]) -> None:
-    text = ",".join(data)
-    if len(os.fsencode(text)) <= MAX_DATA_BYTES:
-        syscalls.mount(mount.source, target, mount.type, flags, text)
-        return
-    # Past the page of mount(2) each layer is an option of its own (Linux 6.8 and later).
-    fs_fd = syscalls.fsopen(mount.type)
-    try:
-        for option in data:
-            key, _, value = option.partition("=")
-            if key == "lowerdir":
-                for layer in value.split(":"):
-                    syscalls.fsconfig_string(fs_fd, "lowerdir+", layer)
-            elif value:
-                syscalls.fsconfig_string(fs_fd, key, value)
-            else:
-                syscalls.fsconfig_flag(fs_fd, key)
-        syscalls.fsconfig_create(fs_fd)
-        fd = syscalls.fsmount(fs_fd, _attributes(flags))
-    except OSError as error:
-        raise HostError(
-            f"cannot stack so many layers: {error.strerror}",
-            hint="Linux before 6.8 takes 4 KiB of mount options: use fewer layers",
-        ) from error
-    finally:
-        os.close(fs_fd)
-    syscalls.move_mount(fd, target)
-    os.close(fd)
-
-
-def _attributes(flags: int) -> int:
-    return sum(attribute for flag, attribute in _ATTRIBUTES.items() if flags & flag)
-
-
-def upperdir(mounts: tuple[Mount, ...]) -> str:
-    """The directory that takes what is written to a snapshot; "" if it is read-only."""
-    mount = mounts[-1]
-    path = ""
-    for option in mount.options:
-        if option == "ro":
-            return ""
-        if option.startswith("upperdir="):
-            path = option.removeprefix("upperdir=")
-    if mount.type in ("bind", "rbind"):
-        path = mount.source
-    return os.path.join(mount.cwd, path) if path else ""
-
-
-def layer_dirs(mounts: tuple[Mount, ...]) -> list[str]:
-    """The directories on disk that a snapshot consists of."""
-    found = []
-    for mount in mounts:
-        if mount.type in ("bind", "rbind"):
-            found.append(mount.source)
-        for option in mount.options:
-            key, _, value = option.partition("=")
-            if key in ("lowerdir", "upperdir"):
-                found += [os.path.join(mount.cwd, path) for path in value.split(":")]
-    return found
-
-
-def discarding(mounts: tuple[Mount, ...], scratch: Scratch, *, in_userns: bool, nodev: bool) -> str:
+def discarding(mount: Mount, scratch: Scratch, *, in_userns: bool, nodev: bool) -> str:
     """A tree under a layer in memory: it can be written, and what was written is dropped."""
-    merged, last = scratch.directory(), mounts[-1]
-    if last.type == "overlay" and not upperdir(mounts):
+    if mount.is_overlay and not mount.upper:
         # Its layers can take one more: overlays can only be stacked two deep.
-        options = tuple(option for option in last.options if option != "ro")
-        top = os.path.join(last.cwd, _first_lower(options))
+        top = mount.layers[0]
     else:
         top = scratch.directory()
-        mount_tree(mounts, top)
-        options = (f"lowerdir={top}", *(("userxattr",) if in_userns else ()))
-    upper, work = scratch.upper_layer(top)
-    options += (f"upperdir={upper}", f"workdir={work}")
-    flags = syscalls.MS_NODEV if nodev else 0
-    mount_tree((last._replace(type="overlay", options=options),), merged, flags)
+        attach(mount, top)
+        mount = Mount((top,), options=("userxattr",) if in_userns else ())
+    merged, (upper, work) = scratch.directory(), scratch.upper_layer(top)
+    attach(mount._replace(upper=upper, work=work), merged, syscalls.MS_NODEV if nodev else 0)
     return merged
-
-
-def _first_lower(options: tuple[str, ...]) -> str:
-    for option in options:
-        if option.startswith("lowerdir="):
-            return option.removeprefix("lowerdir=").split(":")[0]
-    return ""
 
 
 def detach(
@@ -245,10 +129,10 @@ def detach(
 
 def _detach_tree(mount: BindTree, scratch: Scratch, *, in_userns: bool, nodev: bool) -> Detached:
     if mount.writable_discard:
-        tree = discarding(mount.mounts, scratch, in_userns=in_userns, nodev=nodev)
+        tree = discarding(mount.tree, scratch, in_userns=in_userns, nodev=nodev)
     else:
         tree = scratch.directory()
-        mount_tree(mount.mounts, tree)
+        attach(mount.tree, tree)
     readonly = mount.readonly and not mount.writable_discard
     flags = _flags(readonly=readonly, nodev=nodev)
     return _detach_source(mount.target, tree, mount.source, flags)

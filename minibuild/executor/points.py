@@ -9,8 +9,7 @@ Read next: `stubs`.
 
 import os
 
-from minibuild.executor.mounts import MAX_DATA_BYTES
-from minibuild.snapshot.api import Mount
+from minibuild.snapshot.api import MAX_DATA_BYTES, Mount
 
 _FILES = ("etc/hosts", "etc/resolv.conf")
 _MAX_LAYERS = 490
@@ -35,19 +34,14 @@ class Points:
             os.close(os.open(f"{self.path}/{name}", flags, 0o644))
         self.device = os.stat(self.path).st_dev
 
-    def below(self, mounts: tuple[Mount, ...], device: int) -> tuple[Mount, ...]:
-        """The mounts of a rootfs on `device`, with the layer in it where it may be.
+    def below(self, rootfs: Mount, device: int) -> Mount:
+        """The mount of a rootfs on `device`, with the layer in it where it may be.
 
         On another filesystem it would be seen: files of an overlay then have another st_dev than
         directories, and `find -xdev` passes them over.
         """
-        mount = mounts[-1]
-        if mount.type != "overlay" or device != self.device or set(self.path) & set(":,\\"):
-            return mounts
-        options = list(mount.options)
-        for index, option in enumerate(options):
-            if option.startswith("lowerdir=") and option.count(":") < _MAX_LAYERS:
-                options[index] = f"{option}:{self.path}"
-        if len(os.fsencode(",".join(options))) > MAX_DATA_BYTES:
-            return mounts
-        return (*mounts[:-1], mount._replace(options=tuple(options)))
+        if not rootfs.is_overlay or device != self.device or set(self.path) & set(":,\\"):
+            return rootfs
+        made = rootfs._replace(lower=(*rootfs.lower, self.path))
+        fits = len(made.lower) <= _MAX_LAYERS and len(os.fsencode(made.data)) <= MAX_DATA_BYTES
+        return made if fits else rootfs

@@ -18,11 +18,12 @@ from minibuild.executor import etc_files
 from minibuild.executor.api import BindContext
 from minibuild.executor.context import detach_context
 from minibuild.executor.dev import resize_shm
-from minibuild.executor.mounts import Detached, Scratch, detach, discarding, mount_tree, upperdir
+from minibuild.executor.mounts import Detached, Scratch, detach, discarding
 from minibuild.executor.stubs import StubMaker
 from minibuild.executor.system import System
 from minibuild.executor.wire import Request
 from minibuild.linux import syscalls
+from minibuild.snapshot.mount import attach
 
 _PATH_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -75,7 +76,7 @@ class Rootfs:
         """Mount the snapshot; say where, and open the directory that takes what is written."""
         step = self.request.step
         nodev = self._system.ground.nodev
-        upper = upperdir(step.rootfs)
+        upper = step.rootfs.upperdir
         if not upper:
             # Mount points have to be made somewhere; the step itself sees a read-only root.
             self._readonly = True
@@ -86,7 +87,7 @@ class Rootfs:
         upper_fd = os.open(upper, _PATH_DIRECTORY)
         points = self._system.ground.points
         flags = syscalls.MS_NODEV if nodev else 0
-        mount_tree(points.below(step.rootfs, os.fstat(upper_fd).st_dev), root, flags)
+        attach(points.below(step.rootfs, os.fstat(upper_fd).st_dev), root, flags)
         return root, upper_fd
 
     def enter(self) -> None:

@@ -3,6 +3,6 @@
 Comes in: parents and diffs, as numbers. Goes out: mounts, open directories, changes. It knows
 nothing of images, graphs or caches.
 Read in this order: `api`, `table`, `snapshotter`, `overlay`, `view`, `compare`, `diff`, `entry`,
-`apply`, `merge`; then `native`, `detached`, `usage`, `sweep`, `select`; and `trace` and `defects`,
+`apply`, `merge`; then `native`, `mount`, `usage`, `sweep`, `select`; and `trace` and `defects`,
 which are for who wants to see a merge.
 """

@@ -4,6 +4,7 @@ Read next: `snapshotter`, which keeps snapshots; `overlay`, `native`; then `diff
 `merge`.
 """
 
+import os
 from collections.abc import Callable
 from enum import Enum
 from typing import Literal, NewType
@@ -13,17 +14,46 @@ from minibuild.startup.tuples import NamedTuple
 SnapshotID = NewType("SnapshotID", int)
 
 
-class Mount(NamedTuple):
-    """A mount as data: `overlay` with its options, or a `bind` of the directory `source`.
+MAX_DATA_BYTES = 4095
+"""mount(2) takes one page of options, with a NUL at its end."""
 
-    The step's rootfs is made from these inside its own mount namespace. Paths in overlay options
-    may be relative to `cwd`: the kernel takes one page of options, so they have to be short.
+
+class Mount(NamedTuple):
+    """How the tree of a snapshot is mounted, as data: the directories that add up to it.
+
+    One directory is bound, several are an overlay. `lower` come topmost first, and are only read.
+    `upper` takes what is written, and overlayfs has `work` beside it; without one the tree is
+    read-only. `options` are those of overlayfs besides. Paths may be relative to `folder`: they
+    have to be short, see `MAX_DATA_BYTES`.
     """
 
-    type: str
-    source: str
+    lower: tuple[str, ...]
+    upper: str = ""
+    work: str = ""
     options: tuple[str, ...] = ()
-    cwd: str = ""
+    folder: str = ""
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether there are several layers."""
+        return len(self.lower) + bool(self.upper) > 1
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The paths of all directories, topmost first."""
+        names = (self.upper, *self.lower) if self.upper else self.lower
+        return tuple(os.path.join(self.folder, name) for name in names)
+
+    @property
+    def upperdir(self) -> str:
+        """The path of the directory that takes what is written; "" if the tree is read-only."""
+        return os.path.join(self.folder, self.upper) if self.upper else ""
+
+    @property
+    def data(self) -> str:
+        """The options for mount(2) of an overlay, to be called in the folder."""
+        writable = (f"upperdir={self.upper}", f"workdir={self.work}") if self.upper else ()
+        return ",".join((f"lowerdir={':'.join(self.lower)}", *writable, *self.options))
 
 
 class Diff(NamedTuple):

@@ -6,11 +6,7 @@ file would write to all its names. A merge may link, because it is never written
 Read next: `merge`.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from minibuild.snapshot.api import MergePolicy, Mount, SnapshotID
+from minibuild.snapshot.api import MergePolicy, SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
@@ -55,22 +51,3 @@ class NativeSnapshotter(Snapshotter):
             self.remove(snapshot)
             raise
         return snapshot
-
-    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
-        """A bind of the directory."""
-        if not readonly:
-            self.table.require_active(snapshot)
-        mode = "ro" if readonly else "rw"
-        return [Mount("bind", self.layer_dir(snapshot), ("rbind", mode))]
-
-    @contextmanager
-    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
-        """The directory, open."""
-        if not readonly:
-            self.table.require_active(snapshot)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        fd = os.open(self.layer_dir(snapshot), flags)
-        try:
-            yield fd
-        finally:
-            os.close(fd)

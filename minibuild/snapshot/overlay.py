@@ -12,27 +12,21 @@ it is active, a workdir in `snapshots/N/work`. Options and why:
 
 The kernel takes one page of options (mount(2)), so lowerdirs are given relative to the folder. And
 it takes 500 layers: what is prepared on that many stands on one layer with all their files instead.
-Kernel documentation: filesystems/overlayfs. Read next: `detached`, `native`.
+Kernel documentation: filesystems/overlayfs. Read next: `mount`, `native`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from minibuild.snapshot.api import Mount, SnapshotID
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 
-if TYPE_CHECKING:
-    from minibuild.snapshot.detached import OverlayMount
-
 _OPTIONS = ("index=off", "metacopy=off", "redirect_dir=nofollow", "uuid=off", "xino=off")
 _MAX_LOWERDIR_BYTES = 3800  # Of a page of 4096; the other options take the rest.
 _MARKER = "work/incompat/volatile"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
 _WORK = "work"
 """The name of a workdir, and of the directory that the kernel makes in it."""
 
@@ -63,74 +57,40 @@ class OverlaySnapshotter(Snapshotter):
         self.table.commit(active)
         self._remove_workdir(active)
 
-    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
-        """An overlay of all layers, or a bind where there is just one."""
-        layers = self.layers(snapshot)
-        if not readonly:
-            self.table.require_active(snapshot)
-        if len(layers) == 1:
-            mode = "ro" if readonly else "rw"
-            return [Mount("bind", self.layer_dir(layers[0]), ("rbind", mode))]
-        from minibuild.snapshot.detached import mount_data
-
-        overlay = self._overlay(snapshot, layers, readonly)
-        options = mount_data(overlay).split(",")
-        if readonly:
-            options.append("ro")
-        return [Mount("overlay", "overlay", tuple(options), overlay.folder)]
-
-    @contextmanager
-    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
-        """The tree of a snapshot as a directory descriptor, mounted nowhere."""
-        layers = self.layers(snapshot)
-        if not readonly:
-            self.table.require_active(snapshot)
-        if len(layers) == 1:
-            fd = os.open(self.layer_dir(layers[0]), _DIRECTORY)
-        else:
-            from minibuild.snapshot.detached import open_overlay
-
-            fd = open_overlay(self._overlay(snapshot, layers, readonly))
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-            if not readonly and len(layers) > 1:
-                self._allow_mount(snapshot)
-
-    def _overlay(
-        self, snapshot: SnapshotID, layers: Sequence[SnapshotID], readonly: bool
-    ) -> "OverlayMount":
-        from minibuild.snapshot.detached import OverlayMount
-
+    def stack(
+        self, snapshot: SnapshotID, layers: tuple[SnapshotID, ...], *, readonly: bool
+    ) -> Mount:
+        """An overlay. The topmost layer is written to, or is one of those that are read."""
         self.unmounts.before_mount(map(self.layer_dir, layers))
-        options = self._options
-        upper = work = None
-        if not readonly:
-            layers = layers[:-1]
-            upper, work = f"{snapshot}/fs", f"{snapshot}/work"
-            options = (*options, "volatile")
+        if readonly:
+            mount = Mount(_lower(layers), options=self._options, folder=self.folder)
+        else:
             self._allow_mount(snapshot)
-        lowers = [f"{layer}/fs" for layer in reversed(layers)]
-        if sum(map(len, lowers)) + len(lowers) < _MAX_LOWERDIR_BYTES:
-            return OverlayMount(self.folder, lowers, upper, work, options)
-        folder, names = self._short_names(snapshot, lowers)
-        if not readonly:
-            upper, work = "../fs", "../work"
-        return OverlayMount(folder, names, upper, work, options)
+            top = (f"{snapshot}/fs", f"{snapshot}/work")
+            mount = Mount(_lower(layers[:-1]), *top, (*self._options, "volatile"), self.folder)
+        if sum(map(len, mount.lower)) + len(mount.lower) < _MAX_LOWERDIR_BYTES:
+            return mount
+        return self._short_names(snapshot, mount)
 
-    def _short_names(
-        self, snapshot: SnapshotID, lowers: Sequence[str]
-    ) -> tuple[str, Sequence[str]]:
-        """Symlinks with short names, in a folder of the snapshot, for too many layers."""
+    def _short_names(self, snapshot: SnapshotID, mount: Mount) -> Mount:
+        """The same by symlinks with short names, in a folder of the snapshot."""
         folder = f"{self.folder}/{snapshot}/l"
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-        names = [str(number) for number in range(len(lowers))]
-        for name, lower in zip(names, lowers, strict=True):
+        names = tuple(map(str, range(len(mount.lower))))
+        for name, lower in zip(names, mount.lower, strict=True):
             with suppress(FileExistsError):  # Layers never change, so neither do the links.
                 os.symlink(f"../../{lower}", f"{folder}/{name}")
-        return folder, names
+        top = ("../fs", "../work") if mount.upper else ("", "")
+        return Mount(names, *top, mount.options, folder)
+
+    @contextmanager
+    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
+        """See `Snapshotter.tree`. After writing it can be mounted again."""
+        with super().tree(snapshot, readonly=readonly) as fd:
+            yield fd
+        if not readonly:
+            self._allow_mount(snapshot)
 
     def _allow_mount(self, snapshot: SnapshotID) -> None:
         """Remove the marker of an earlier volatile mount."""
@@ -159,3 +119,8 @@ class OverlaySnapshotter(Snapshotter):
             remove_tree(fd, name)
         finally:
             os.close(fd)
+
+
+def _lower(layers: Iterable[SnapshotID]) -> tuple[str, ...]:
+    """Directories of layers, which come lowest first, as overlayfs wants them."""
+    return tuple(f"{layer}/fs" for layer in reversed(tuple(layers)))

@@ -15,7 +15,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -55,17 +55,40 @@ class Snapshotter(ABC):
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
 
-    @abstractmethod
-    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
-        """The mounts that show the tree of a snapshot; not `readonly` only for an active one."""
+    def mount(self, snapshot: SnapshotID, *, readonly: bool) -> Mount:
+        """The mount that shows the tree of a snapshot; not `readonly` only for an active one."""
+        layers = self.layers(snapshot)
+        if not readonly:
+            self.table.require_active(snapshot)
+        if len(layers) > 1:
+            return self.stack(snapshot, layers, readonly=readonly)
+        only = self.layer_dir(layers[0])
+        return Mount((only,)) if readonly else Mount((), only)
 
-    @abstractmethod
-    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> AbstractContextManager[int]:
+    def stack(
+        self, snapshot: SnapshotID, layers: tuple[SnapshotID, ...], *, readonly: bool
+    ) -> Mount:
+        """The mount of several layers, lowest first, for a backend that has some."""
+        raise NotImplementedError
+
+    @contextmanager
+    def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:
         """The tree of a snapshot as a directory file descriptor, open while the block runs.
 
         Use it with `linux.beneath` (paths resolved inside this root). `/proc/self/fd/N` is a path
         to it. Writing needs an active snapshot and `readonly=False`.
         """
+        mount = self.mount(snapshot, readonly=readonly)
+        if mount.is_overlay:
+            from minibuild.snapshot.mount import open_overlay
+
+            fd = open_overlay(mount)
+        else:
+            fd = os.open(mount.layers[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     @cached_property
     def unmounts(self) -> "Unmounts":

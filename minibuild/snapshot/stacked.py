@@ -40,20 +40,17 @@ class StackedSnapshotter(Snapshotter):
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
         return self.create_on(parent)
 
-    def mounts(self, snapshot: SnapshotID, *, readonly: bool) -> list[Mount]:
-        """A bind of the whole tree if that is only read. Else the layers, in the words of an
-        overlay, for an executor that puts them together itself."""
-        layers = self.layers(snapshot)
+    def stack(
+        self, snapshot: SnapshotID, layers: tuple[SnapshotID, ...], *, readonly: bool
+    ) -> Mount:
+        """The whole tree, if that is only read. Else the layers, for an executor that puts them
+        together itself."""
         if readonly:
-            return [Mount("bind", self._whole(snapshot), ("rbind", "ro"))]
-        self.table.require_active(snapshot)
-        if len(layers) == 1:
-            return [Mount("bind", self.layer_dir(snapshot), ("rbind", "rw"))]
+            return Mount((self._whole(snapshot),))
         with suppress(FileNotFoundError):
             discard(self.store, self._path_of_whole(snapshot))  # It is about to change.
-        lowers = ":".join(f"{layer}/fs" for layer in reversed(layers[:-1]))
-        options = (f"lowerdir={lowers}", f"upperdir={snapshot}/fs")
-        return [Mount("layers", "layers", options, self.folder)]
+        lower = tuple(f"{layer}/fs" for layer in reversed(layers[:-1]))
+        return Mount(lower, f"{snapshot}/fs", folder=self.folder)
 
     @contextmanager
     def tree(self, snapshot: SnapshotID, *, readonly: bool = True) -> Iterator[int]:

@@ -120,7 +120,7 @@ def _run(build: BuildContext, ready: ReadyVertex, op: Exec, actives: Actives) ->
         for name, value in ready.vertex.note.proxy:
             held.env.setdefault(name, value)
         step = Step(
-            rootfs=tuple(build.worker.snapshots.mounts(actives[None], readonly=op.readonly)),
+            rootfs=build.worker.snapshots.mount(actives[None], readonly=op.readonly),
             args=op.args,
             env=tuple(held.env.items()),
             cwd=op.cwd,
@@ -229,8 +229,8 @@ class _Mounts:
                     path = caches[mount.id]
                     made.append(BindPath(mount.target, path, readonly=mount.readonly))
                 case BindMount(output=True):
-                    tree = build.worker.snapshots.mounts(self._actives[number], readonly=False)
-                    made.append(BindTree(mount.target, tuple(tree), mount.source, readonly=False))
+                    tree = build.worker.snapshots.mount(self._actives[number], readonly=False)
+                    made.append(BindTree(mount.target, tree, mount.source, readonly=False))
                 case BindMount():
                     made.append(self._bind(mount))
                 case TmpfsMount():
@@ -254,10 +254,8 @@ class _Mounts:
         if snapshot is None:
             snapshot = snapshots.prepare(None)
             self._stack.callback(snapshots.remove, snapshot)
-        mounts, discard = tuple(snapshots.mounts(snapshot, readonly=True)), not mount.readonly
-        return BindTree(
-            mount.target, mounts, mount.source, readonly=mount.readonly, writable_discard=discard
-        )
+        shown, discard = snapshots.mount(snapshot, readonly=True), not mount.readonly
+        return BindTree(mount.target, shown, mount.source, mount.readonly, discard)
 
     def _secret(self, mount: SecretMount) -> list[StepMount]:
         value = self._build.secret(mount.id)

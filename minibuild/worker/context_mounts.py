@@ -120,8 +120,8 @@ class ContextMounts:
                 self._given[made] = way
                 return made
         name = "" if pick.is_dir else pick.real.rpartition("/")[2]
-        mounts = (Mount("bind", view.copy, ("rbind", "ro")),)
-        return BindTree(mount.target, mounts, f"/{name}", mount.readonly, not mount.readonly)
+        copy = Mount((view.copy,))
+        return BindTree(mount.target, copy, f"/{name}", mount.readonly, not mount.readonly)
 
     def _view(self, task: "_Task", path: str) -> _View:
         """How something is shown now: as before, if what counted for that is as it was."""

@@ -55,8 +55,7 @@ class Layers:
         """The path of a layer, after a step has written it. It finds the folder `shared` at /s."""
         for directory in (name, f"{name}-work"):
             os.mkdir(f"{self.folder}/{directory}")
-        options = ("lowerdir=base", f"upperdir={name}", f"workdir={name}-work", *self._mark)
-        rootfs = (Mount("overlay", "overlay", options, self.folder),)
+        rootfs = Mount(("base",), name, f"{name}-work", self._mark, self.folder)
         ended = executor.run(sh(SCRIPT)._replace(rootfs=rootfs), lambda *_: None, threading.Event())
         assert ended.code == 0
         return f"{self.folder}/{name}"

@@ -213,30 +213,27 @@ class Bench:
         mounts = []
         for mount in case.step.mounts:
             if isinstance(mount, BindTree):
-                tree = (mount.mounts[0]._replace(source=self.path("extra", "tree")),)
-                mount = mount._replace(mounts=tree)
+                mount = mount._replace(tree=Mount((self.path("extra", "tree"),)))
             mounts.append(mount)
         readonly = any(name == "@readonly" for name, _, _ in case.files)
         rootfs = self.readonly() if readonly else self.rootfs()
         return case.step._replace(rootfs=rootfs, mounts=tuple(mounts))
 
-    def readonly(self) -> tuple[Mount, ...]:
-        """Mounts of the base that cannot be written."""
+    def readonly(self) -> Mount:
+        """The base, which cannot be written."""
         self.rootfs()
-        options = ("lowerdir=extra:base", *(("userxattr",) if in_user_namespace() else ()))
-        return (Mount("overlay", "overlay", (*options, "ro"), self.folder),)
+        options = ("userxattr",) if in_user_namespace() else ()
+        return Mount(("extra", "base"), options=options, folder=self.folder)
 
-    def rootfs(self) -> tuple[Mount, ...]:
-        """Mounts of the base under a fresh upper layer."""
+    def rootfs(self) -> Mount:
+        """The base under a fresh upper layer."""
         for name in ("upper", "work"):
             shutil.rmtree(self.path(name), ignore_errors=True)
             os.mkdir(self.path(name))
         with suppress(FileNotFoundError):
             os.unlink(self.path(TABLE))
-        options = ["lowerdir=extra:base", "upperdir=upper", "workdir=work", "volatile"]
-        if in_user_namespace():
-            options.append("userxattr")
-        return (Mount("overlay", "overlay", tuple(options), self.folder),)
+        options = ("volatile", *(("userxattr",) if in_user_namespace() else ()))
+        return Mount(("extra", "base"), "upper", "work", options, self.folder)
 
     def extra(self, case: Case) -> None:
         """The layer over the base that the case asks for."""

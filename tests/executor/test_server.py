@@ -33,8 +33,7 @@ def step(folder: Path, number: int, script: str) -> Step:
     """A shell script over a fresh layer."""
     for name in ("upper", "work"):
         (folder / f"{name}{number}").mkdir()
-    layers = f"lowerdir=base,upperdir=upper{number},workdir=work{number}"
-    rootfs = (Mount("overlay", "overlay", (*layers.split(","), "volatile"), str(folder)),)
+    rootfs = Mount(("base",), f"upper{number}", f"work{number}", ("volatile",), str(folder))
     return Step(rootfs, ("/bin/sh", "-c", script), (("PATH", "/bin"),))
 
 

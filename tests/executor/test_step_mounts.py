@@ -136,7 +136,7 @@ def test_trees(who: Account, options: dict[str, bool], expected: str) -> None:
         "(rm /t/d/f && rmdir /t/d && mkdir /t/d && ls /t/d) 2>/dev/null;"
         "test -e /t/d/f || echo gone; test -d /t/d && test -e /t/new && echo f; true"
     )
-    mount = BindTree("/t", (Mount("bind", "@tree", ("rbind", "ro")),), **options)
+    mount = BindTree("/t", Mount(("@tree",)), **options)
     found = run(who, [Case(sh(script, mounts=(mount,)), files=(("tree/d/f", "1", 0o644),))])[0]
     assert " ".join(good(found).out.split()) == expected
     assert found.names == []
@@ -144,7 +144,7 @@ def test_trees(who: Account, options: dict[str, bool], expected: str) -> None:
 
 def test_source_inside_a_tree(who: Account) -> None:
     """`source` cannot lead out of the tree."""
-    tree = (Mount("bind", "@tree", ("rbind", "ro")),)
+    tree = Mount(("@tree",))
     mounts = (
         BindTree("/f", tree, source="/d/f"),
         BindTree("/up", tree, source="/../../d"),
@@ -159,7 +159,7 @@ def test_source_inside_a_tree(who: Account) -> None:
 
 
 def test_missing_source(who: Account) -> None:
-    tree = (Mount("bind", "@tree", ("rbind", "ro")),)
+    tree = Mount(("@tree",))
     step = sh("true", mounts=(BindTree("/f", tree, source="/nope"),))
     found = run(who, [Case(step, files=(("tree/d/f", "", 0o644),))])[0]
     assert found.error[0] == "DefinitionError" and "/nope" in found.error[1]

@@ -10,7 +10,8 @@ import pytest
 
 from minibuild.errors import HostError, StoreError, lack
 from minibuild.linux import xattr
-from minibuild.snapshot import apply, detached, select
+from minibuild.snapshot import apply, select
+from minibuild.snapshot import mount as mounting
 from minibuild.snapshot.api import Diff, Merged, MergePolicy, SnapshotID, Strategy
 from minibuild.snapshot.merge import MAX_STACK
 from tests.snapshot.world import Edit, World, chmod, mkdir, move, remove, utime, write
@@ -77,7 +78,7 @@ def test_c4_47_the_layer_is_written_without_a_mount(
     def refuse(_: object) -> int:
         raise AssertionError("mounted")
 
-    monkeypatch.setattr(detached, "open_overlay", refuse)
+    monkeypatch.setattr(mounting, "open_overlay", refuse)
     hardlink.merge(base, one)
 
 
@@ -365,14 +366,11 @@ def test_many_layers_fit_in_one_page(stack: World, length: int) -> None:
     top = chain(stack, length)[-1]
     active = stack.snapshots.prepare(top)
     for snapshot, readonly in ((active, False), (top, True)):
-        (mount,) = stack.snapshots.mounts(snapshot, readonly=readonly)
-        assert mount.type == "overlay"
-        assert len(",".join(mount.options)) < 4096
-        for option in mount.options:
-            key, _, value = option.partition("=")
-            if key in ("lowerdir", "upperdir", "workdir"):
-                for directory in value.split(":"):
-                    assert os.path.isdir(f"{mount.cwd}/{directory}")
+        mount = stack.snapshots.mount(snapshot, readonly=readonly)
+        assert mount.is_overlay
+        assert len(mount.data) < 4096
+        for directory in filter(None, (*mount.lower, mount.upper, mount.work)):
+            assert os.path.isdir(f"{mount.folder}/{directory}")
         with stack.snapshots.tree(snapshot, readonly=readonly) as fd:
             assert len(os.listdir(fd)) == length
 
@@ -411,7 +409,7 @@ def test_trees_on_kernels_without_one_by_one_lowerdirs(
     def refuse(_: object) -> int:
         raise OSError(errno.EINVAL, "lowerdir+ is not known")
 
-    monkeypatch.setattr(detached, "_open_detached", refuse)
+    monkeypatch.setattr(mounting, "_open_detached", refuse)
     child = stack.layer(top, write("new"), remove("f3"))
     assert mounts_in(stack) == []
     assert len(stack.paths(child)) == 20
@@ -423,7 +421,7 @@ def test_a_refused_mount_says_what_to_do(stack: World, monkeypatch: pytest.Monke
     def refuse(_: object) -> int:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(detached, "_open_detached", refuse)
+    monkeypatch.setattr(mounting, "_open_detached", refuse)
     with pytest.raises(HostError) as caught, stack.snapshots.tree(top):
         pass
     assert "native" in caught.value.hint

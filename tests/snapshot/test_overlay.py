@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from minibuild.errors import StoreError
-from minibuild.snapshot import detached, entry
+from minibuild.snapshot import entry
+from minibuild.snapshot import mount as mounting
 from minibuild.snapshot import overlay as module
 from minibuild.snapshot.api import Mount, SnapshotID
-from minibuild.snapshot.detached import OverlayMount
 from minibuild.snapshot.overlay import OverlaySnapshotter
 from minibuild.store.layout import Store
 from tests.support.descriptors import open_descriptors
@@ -34,8 +34,8 @@ def layer(snapshots: OverlaySnapshotter, parent: SnapshotID | None, name: str) -
 def test_one_layer_is_bound(snapshots: OverlaySnapshotter) -> None:
     active = snapshots.prepare(None)
     fs = snapshots.layer_dir(active)
-    assert snapshots.mounts(active, readonly=True) == [Mount("bind", fs, ("rbind", "ro"))]
-    assert snapshots.mounts(active, readonly=False) == [Mount("bind", fs, ("rbind", "rw"))]
+    assert snapshots.mount(active, readonly=True) == Mount((fs,))
+    assert snapshots.mount(active, readonly=False) == Mount((), fs)
 
 
 @pytest.mark.parametrize(("user_namespace", "more"), [(False, ()), (True, ("userxattr",))])
@@ -47,24 +47,19 @@ def test_several_layers_are_an_overlay(
     one = layer(snapshots, None, "one")
     two = layer(snapshots, one, "two")
     active = snapshots.prepare(two)
-    lower = f"{two}/fs:{one}/fs"
-    assert snapshots.mounts(active, readonly=False) == [
-        Mount(
-            *("overlay", "overlay"),
-            (
-                *(f"lowerdir={lower}", f"upperdir={active}/fs", f"workdir={active}/work"),
-                *(*OPTIONS, *more, "volatile"),
-            ),
-            snapshots.folder,
+    top, lower, options = f"{active}/fs", (f"{two}/fs", f"{one}/fs"), (*OPTIONS, *more)
+    written = snapshots.mount(active, readonly=False)
+    assert written == Mount(lower, top, f"{active}/work", (*options, "volatile"), snapshots.folder)
+    assert written.data == ",".join(
+        (
+            *(f"lowerdir={two}/fs:{one}/fs", f"upperdir={top}", f"workdir={active}/work"),
+            *(*options, "volatile"),
         )
-    ]
-    assert snapshots.mounts(active, readonly=True) == [
-        Mount(
-            *("overlay", "overlay"),
-            (f"lowerdir={active}/fs:{lower}", *OPTIONS, *more, "ro"),
-            snapshots.folder,
-        )
-    ]
+    )
+    assert written.layers == tuple(f"{snapshots.folder}/{path}" for path in (top, *lower))
+    read = snapshots.mount(active, readonly=True)
+    assert read == Mount((top, *lower), options=options, folder=snapshots.folder)
+    assert read.layers == written.layers and not read.upperdir
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -75,7 +70,7 @@ def test_what_is_committed_is_not_written(snapshots: OverlaySnapshotter, depth: 
     assert snapshot is not None
     refused = f"snapshot {snapshot} is committed and cannot be written"
     with pytest.raises(StoreError, match=refused):
-        snapshots.mounts(snapshot, readonly=False)
+        snapshots.mount(snapshot, readonly=False)
     with pytest.raises(StoreError, match=refused), snapshots.tree(snapshot, readonly=False):
         pass
 
@@ -100,10 +95,10 @@ def test_a_second_mount_is_allowed(snapshots: OverlaySnapshotter) -> None:
     """The marker of the first one, which forbids it, goes. To read needs no workdir."""
     active = snapshots.prepare(layer(snapshots, None, "one"))
     marker = marked(snapshots, active)
-    snapshots.mounts(active, readonly=True)
+    snapshots.mount(active, readonly=True)
     assert marker.exists()
     before = open_descriptors()
-    snapshots.mounts(active, readonly=False)
+    snapshots.mount(active, readonly=False)
     assert not marker.exists() and marker.parent.exists()
     assert open_descriptors() == before
 
@@ -151,15 +146,15 @@ def test_more_lower_layers_than_a_page_has_room_for(
     active = snapshots.prepare(two)
     length = len(f"{two}/fs:{one}/fs:")
     monkeypatch.setattr(module, "_MAX_LOWERDIR_BYTES", length + 1)
-    (mount,) = snapshots.mounts(active, readonly=False)
-    assert mount.cwd == snapshots.folder
+    mount = snapshots.mount(active, readonly=False)
+    assert mount.folder == snapshots.folder
     monkeypatch.setattr(module, "_MAX_LOWERDIR_BYTES", length)
     for _ in range(2):  # The names of an earlier mount are there, and right.
-        (mount,) = snapshots.mounts(active, readonly=False)
-        assert mount.cwd == f"{snapshots.folder}/{active}/l"
-        assert mount.options[:3] == ("lowerdir=0:1", "upperdir=../fs", "workdir=../work")
-    assert [os.listdir(f"{mount.cwd}/{name}") for name in "01"] == [["two"], ["one"]]
-    assert stat.S_IMODE(os.stat(mount.cwd).st_mode) == 0o700
+        mount = snapshots.mount(active, readonly=False)
+        assert mount.folder == f"{snapshots.folder}/{active}/l"
+        assert mount[:3] == (("0", "1"), "../fs", "../work")
+    assert [os.listdir(f"{mount.folder}/{name}") for name in "01"] == [["two"], ["one"]]
+    assert stat.S_IMODE(os.stat(mount.folder).st_mode) == 0o700
 
 
 @pytest.mark.parametrize(("user_namespace", "whiteouts"), [(False, "trusted"), (True, "user")])
@@ -202,12 +197,12 @@ def test_the_mark_of_a_mount_is_removed_with_it(
     """Only a mount for writing leaves one."""
     active = snapshots.prepare(layer(snapshots, None, "one"))
 
-    def mounted(overlay: OverlayMount) -> int:
-        assert overlay.upper == (None if readonly else f"{active}/fs")
+    def mounted(overlay: Mount) -> int:
+        assert overlay.upper == ("" if readonly else f"{active}/fs")
         marked(snapshots, active)
         return os.open(snapshots.folder, os.O_RDONLY)
 
-    monkeypatch.setattr(detached, "open_overlay", mounted)
+    monkeypatch.setattr(mounting, "open_overlay", mounted)
     before = open_descriptors()
     with snapshots.tree(active, readonly=readonly):
         marker = Path(snapshots.folder, str(active), "work", "work", "incompat", "volatile")

@@ -186,7 +186,7 @@ def test_snapshots_of_another_backend_are_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="native snapshotter"):
         overlay.prepare(one)
     with pytest.raises(StoreError, match="native snapshotter"):
-        overlay.mounts(one, readonly=True)
+        overlay.mount(one, readonly=True)
     assert list(overlay.all()) == []
 
 

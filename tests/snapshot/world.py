@@ -195,7 +195,7 @@ class World:
                 yield f"/proc/self/fd/{fd}"
             return
         # Files are written in place, so as steps do it: one tree follows all of the snapshots.
-        layers, never = layers_of(tuple(self.snapshots.mounts(active, readonly=False))), Event()
+        layers, never = layers_of(self.snapshots.mount(active, readonly=False)), Event()
         if self._tree is None or self._tree.likeness(layers) < 0:
             self._tree = WorkingTree(f"{self.snapshots.store.root}/tree-{active}")
         self._tree.follow(layers, never)
@@ -203,7 +203,7 @@ class World:
         yield self._tree.folder
         self._tree.hand_over(({}, {}), never)
         # As before the next step: so it shares no file with the layer.
-        layers = layers_of(tuple(self.snapshots.mounts(active, readonly=False)))
+        layers = layers_of(self.snapshots.mount(active, readonly=False))
         self._tree.follow(layers, never)
 
     def merged(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> Merged:

@@ -11,6 +11,7 @@ import pytest
 from minibuild.executor.api import BindContext, BindTree, StepMount
 from minibuild.fileop.api import SourceTree
 from minibuild.graph.op import BindMount
+from minibuild.snapshot.api import Mount
 from minibuild.store.layout import Store
 from minibuild.worker.context_mounts import ContextMounts
 
@@ -171,7 +172,7 @@ def test_from_the_best_way_down(bench: Bench) -> None:
     assert bench.mounts.weaken([second])
     third = bench.mount("/", "a")
     assert isinstance(third, BindTree)
-    copy = third.mounts[0].source
+    copy = third.tree.layers[0]
     assert names(copy) == ["b", "b/f", "c"]
     assert {os.stat(f"{copy}/{name}").st_uid for name in (".", "b", "b/f", "c")} == {0}
     assert not bench.mounts.weaken([third])
@@ -181,7 +182,7 @@ def test_a_way_that_would_be_the_same_is_left_out(bench: Bench) -> None:
     first = bench.mount("/", "a")
     assert bench.mounts.weaken([first])
     assert isinstance(bench.mount("/", "a"), BindTree)
-    others: list[StepMount] = [BindTree("/x", ())]
+    others: list[StepMount] = [BindTree("/x", Mount(()))]
     assert not bench.mounts.weaken(others)
 
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 
 from minibuild.errors import Cancelled, HostError
 from minibuild.executor.api import Output, Step, StepExit
-from minibuild.executor.mounts import upperdir
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.ownroot.keeper import KeeperClient
 from minibuild.executor.ownroot.root import Root, permitted_root
@@ -82,7 +81,7 @@ class OwnRootExecutor:
                         mounts.take_away()
             finally:
                 mounts.close()
-            if upperdir(step.rootfs):
+            if step.rootfs.upper:
                 _make_lasting(tree.folder, step)
                 tree.hand_over((stay.moved_in, stay.moved_out), cancelled)
                 self._trees.append(tree)

@@ -86,7 +86,7 @@ class StepMounts:
             case BindTree():
                 if not mount.readonly and not mount.writable_discard:
                     return self._written(mount)
-                tree = mount.mounts[-1].source
+                tree = mount.tree.layers[0]
                 return _Source(mount, self._copy(_beneath(tree, mount.source, mount.target)))
             case BindContext():
                 # A file of root that is only read: the rest of contexts comes as trees here.
@@ -101,7 +101,7 @@ class StepMounts:
     def _written(self, mount: BindTree) -> _Source:
         """A snapshot that takes what the step writes."""
         tree = WorkingTree(self._root.new_name())
-        tree.follow(layers_of(mount.mounts), self._cancelled)
+        tree.follow(layers_of(mount.tree), self._cancelled)
         path = _beneath(tree.folder, mount.source, mount.target)
         return _Source(mount, path, lent=True, tree=tree)
 

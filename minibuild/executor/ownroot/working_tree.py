@@ -17,7 +17,6 @@ import stat
 import threading
 from collections.abc import Sequence
 
-from minibuild.executor.mounts import layer_dirs, upperdir
 from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.exchange import Moved
 from minibuild.snapshot.api import Change, Kind, MergePolicy, Mount
@@ -51,11 +50,9 @@ def layer_dir_at(path: str) -> LayerDir:
     return LayerDir(path, found.st_ino, found.st_ctime_ns)
 
 
-def layers_of(mounts: tuple[Mount, ...]) -> list[LayerDir]:
+def layers_of(mount: Mount) -> list[LayerDir]:
     """The layers of a snapshot, topmost first."""
-    top = upperdir(mounts)
-    lower = [path for path in layer_dirs(mounts) if path != top]
-    return [layer_dir_at(path) for path in ((top, *lower) if top else lower)]
+    return [layer_dir_at(path) for path in mount.layers]
 
 
 def view_of(layers: Sequence[LayerDir]) -> View:
