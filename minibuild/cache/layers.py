@@ -231,7 +231,7 @@ class LayerStore(BlobSource):
 
         if not self._is_here(layer):
             self._begin(layer)
-        parent = self._snapshots.parent(active)
+        parent = self._snapshots.table.parent(active)
         with ExitStack() as stack:
             stack.enter_context(self._loss_of(layer))
             lower = parent and stack.enter_context(self._snapshots.tree(parent))

@@ -154,13 +154,10 @@ class Materialiser:
             if now.upper is not None and self._has_tree(now):
                 return now.upper
             active = self._snapshots.prepare(parent)
-            try:
+            with self._snapshots.removed_if_failed(active):
                 for left_out in self._layers.unpack(layer, active):
                     tell(left_out)
                 self._snapshots.commit(active)
-            except BaseException:
-                self._snapshots.remove(active)
-                raise
             self._diffs.set_upper(row.key, parent, active)
         return active
 

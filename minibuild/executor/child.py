@@ -36,12 +36,16 @@ class RequestFiles(NamedTuple):
     channel: Channel
 
 
-Prepare = Callable[[], System]
+def received(fds: list[int]) -> RequestFiles:
+    """The same, as they come with a message."""
+    request, stdin, stdout, stderr, control = fds
+    return RequestFiles(request, stdin, stdout, stderr, Channel(control))
+
 
 _NOT_RECORDED = b"minibuild: one id, and no way here to record owners: all files will be root's%b\n"
 
 
-def run(prepare: Prepare, receive: Callable[[], RequestFiles | None]) -> NoReturn:
+def run(prepare: Callable[[], System], receive: Callable[[], RequestFiles | None]) -> NoReturn:
     """Make what can be made ahead, receive a step (None: none comes), and execute its program."""
     system: System | OSError
     try:
@@ -55,10 +59,7 @@ def run(prepare: Prepare, receive: Callable[[], RequestFiles | None]) -> NoRetur
     given = receive()
     if given is None:
         os._exit(0)
-    _run(system, given)
 
-
-def _run(system: System | OSError, given: RequestFiles) -> NoReturn:
     def start(request: Request, channel: Channel) -> NoReturn:
         if isinstance(system, OSError):
             raise system
@@ -74,7 +75,8 @@ def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -
     try:
         for number, fd in enumerate((given.stdin, given.stdout, given.stderr)):
             os.dup2(fd, number)
-        start(_read_request(given.request), channel)
+        size = os.fstat(given.request).st_size
+        start(unpack(os.pread(given.request, size, 0), Request), channel)
     except program.ProgramError as error:
         # Not the executor's failure but the step's, like a shell that does not find a command.
         code = error.code
@@ -89,11 +91,6 @@ def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -
         channel.send(pack(Failed("HostError", f"cannot set up the step: {what}", "")))
     finally:
         os._exit(code)
-
-
-def _read_request(fd: int) -> Request:
-    size = os.fstat(fd).st_size
-    return unpack(os.pread(fd, size, 0), Request)
 
 
 def _start(request: Request, system: System, channel: Channel) -> NoReturn:

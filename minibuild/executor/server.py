@@ -140,13 +140,8 @@ class _Process(NamedTuple):
     group: StepGroup | None
 
 
-class _Running(NamedTuple):
-    process: _Process
-    channel: Channel
-
-
-class _Spare(NamedTuple):
-    """A process that waits for a step, and the channel on which to give it one."""
+class _Started(NamedTuple):
+    """A process that runs a step, or waits for one, and the channel to its executor, or to it."""
 
     process: _Process
     channel: Channel
@@ -162,11 +157,11 @@ class _Server:
             self._ground = Ground(setup, single_id=maps_single_id())
         except OSError as error:
             self._ground = error  # Reported to the first who wants a step.
-        self._spare: _Spare | None = None
+        self._spare: _Started | None = None
         self._poll = select.poll()
         self._poll.register(requests.fileno(), select.POLLIN)
-        self._by_pidfd: dict[int, _Running] = {}
-        self._by_channel: dict[int, _Running] = {}
+        self._by_pidfd: dict[int, _Started] = {}
+        self._by_channel: dict[int, _Started] = {}
 
     def serve(self) -> None:
         """Serve until the client is gone."""
@@ -188,12 +183,11 @@ class _Server:
                     self._kill(self._by_channel[fd])
 
     def _start(self, order: Order, fds: list[int]) -> None:
-        request_fd, stdin, stdout, stderr, control = fds
-        channel = Channel(control)
+        given = child.received(fds)
+        channel = given.channel
         try:
             process = None if order.network else self._give_to_spare(order, fds)
             if process is None:
-                given = child.RequestFiles(request_fd, stdin, stdout, stderr, channel)
                 process = self._clone(lambda: given, order)
         except HostError as error:
             _tell(channel, pack(Failed("HostError", error.message, error.hint)))
@@ -203,11 +197,11 @@ class _Server:
             _tell(channel, pack(Failed("HostError", f"cannot start the step: {error}", hint)))
             channel.close()
         else:
-            running = _Running(process, channel)
-            self._by_pidfd[process.pidfd] = self._by_channel[control] = running
+            running = _Started(process, channel)
+            self._by_pidfd[process.pidfd] = self._by_channel[channel.fileno()] = running
             self._poll.register(process.pidfd, select.POLLIN)
-            self._poll.register(control, select.POLLIN)
-        close_all((request_fd, stdin, stdout, stderr))
+            self._poll.register(channel.fileno(), select.POLLIN)
+        close_all(given[:4])
         if self._spare is None:
             self._prepare_spare()
 
@@ -242,7 +236,7 @@ class _Server:
         """Have a process ready for the next step of the usual kind."""
         ours, theirs = pair()
         try:
-            self._spare = _Spare(self._clone(lambda: _receive(ours, theirs), Order()), ours)
+            self._spare = _Started(self._clone(lambda: _receive(ours, theirs), Order()), ours)
         except OSError:
             ours.close()  # The next step will meet the same, and report it.
         finally:
@@ -265,7 +259,7 @@ class _Server:
             spare.channel.close()
         return spare.process
 
-    def _ended(self, running: _Running) -> None:
+    def _ended(self, running: _Started) -> None:
         """Its process is a zombie: by then the kernel has ended all others of its namespace."""
         process = running.process
         _, status, spent = os.wait4(process.pid, 0)
@@ -283,7 +277,7 @@ class _Server:
         del self._by_pidfd[process.pidfd]
         _forget(process)
 
-    def _kill(self, running: _Running) -> None:
+    def _kill(self, running: _Started) -> None:
         """Number 1 of a pid namespace takes the rest with it. All at once is quicker, where there
         are many."""
         if running.process.group is not None:
@@ -306,7 +300,7 @@ class _Server:
         _tell(self._requests, pack(Left()))
         close_all([*held[1:], *held[:1]])
 
-    def _forget_channel(self, running: _Running) -> None:
+    def _forget_channel(self, running: _Started) -> None:
         fd = running.channel.fileno()
         if self._by_channel.pop(fd, None):
             self._poll.unregister(fd)
@@ -340,10 +334,7 @@ def _receive(server: Channel, ours: Channel) -> child.RequestFiles | None:
     """What a spare process waits for, on its end of a channel; None if the server goes."""
     server.close()
     data, fds = ours.receive(_MAX_ORDER_BYTES)
-    if not data:
-        return None
-    request_fd, stdin, stdout, stderr, control = fds
-    return child.RequestFiles(request_fd, stdin, stdout, stderr, Channel(control))
+    return child.received(fds) if data else None
 
 
 def _tell(channel: Channel, message: bytes) -> None:

@@ -135,7 +135,7 @@ class _Watched:
         lowerdirs, at = [], parent
         while at is not None:
             lowerdirs.append(self._snapshots.layer_dir(at))
-            at = self._snapshots.parent(at)
+            at = self._snapshots.table.parent(at)
         fates: list[Applied] = []
         made: SnapshotID | None = None
         with self._one:  # So that the merges of the two runs come in the same order.

@@ -39,8 +39,8 @@ def write_map(worker: Worker, place: str, with_fix: MergeRun, contexts: Mapping[
         if call.snapshot is not None:
             made_by[call.snapshot] = f"the merge that {call.needed_by} needs, with the fix"
     lines = ["SNAPSHOT  PARENT  MADE BY    (the files of snapshot N are in store/snapshots/N/fs)"]
-    for snapshot in sorted(worker.snapshots.all()):
-        parent = worker.snapshots.parent(snapshot)
+    for snapshot in sorted(worker.snapshots.table.committed()):
+        parent = worker.snapshots.table.parent(snapshot)
         said = made_by.get(snapshot, "a merge that was stacked: it shows the layers of others")
         lines.append(f"{snapshot:>8}  {'-' if parent is None else parent:>6}  {said}")
     if os.path.lexists(os.path.join(place, HALF_MADE)):

@@ -76,7 +76,7 @@ def _on_disk(worker: Worker, forms: Forms, image: Image, tell: Tell) -> Forms:
     diff = diffs[forms.number]
     acts, merge = _links(snapshots, diffs, forms.number)
     uppers: dict[str, UpperEntry] = {}
-    own = snapshots.max_layers > 1 and snapshots.parent(diff.upper) == diff.lower
+    own = snapshots.max_layers > 1 and snapshots.table.parent(diff.upper) == diff.lower
     if own:
         listed = upper_entries(snapshots.layer_dir(diff.upper), snapshots.whiteouts)
         uppers = {entry.path: entry for entry in listed}

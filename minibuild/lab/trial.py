@@ -174,7 +174,7 @@ class DiskEngine:
         entries = entries_of(self._materialiser.layer(DiffKey(key), "uncompressed"))
         tar = [e.entry.name + "/" * (e.entry.kind == "dir") for e in entries]
         upperdir = None
-        if row.upper is not None and worker.snapshots.parent(row.upper) == row.lower:
+        if row.upper is not None and worker.snapshots.table.parent(row.upper) == row.lower:
             upperdir = self._upperdir(row.upper)
         return TriedLayer(words, tuple(tar), upperdir)
 

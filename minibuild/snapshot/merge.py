@@ -170,11 +170,8 @@ def _all_is_news(lower: View, upper: View) -> bool:
 
 def _stack(snapshotter: "Snapshotter", layers: list[SnapshotID]) -> Merged:
     merged = snapshotter.create(None, layers)
-    try:
+    with snapshotter.removed_if_failed(merged):
         snapshotter.commit(merged)
-    except BaseException:
-        snapshotter.remove(merged)
-        raise
     return Merged(merged, MergeReport(Strategy.STACK, "no layer hides files", len(layers), 0, 0))
 
 

@@ -23,7 +23,7 @@ class NativeSnapshotter(Snapshotter):
         """The snapshot itself: its directory holds the whole tree."""
         if snapshot is None:
             return ()
-        self.parent(snapshot)  # Raises for one of another snapshotter.
+        self.table.parent(snapshot)  # Raises for one of another snapshotter.
         return (snapshot,)
 
     def prepare(self, parent: SnapshotID | None) -> SnapshotID:
@@ -38,7 +38,7 @@ class NativeSnapshotter(Snapshotter):
         owners = self.owners(parent)
         nothing = View((), self.whiteouts)
         whole = View([self.layer_dir(parent)], self.whiteouts, owners)
-        try:
+        with self.removed_if_failed(snapshot):
             folder = self.layer_dir(snapshot)
             applier = Applier(
                 *(folder, nothing, MergePolicy()),
@@ -47,7 +47,4 @@ class NativeSnapshotter(Snapshotter):
                 cancelled=self.cancelled,
             )
             applier.apply(changes(nothing, whole), owners)
-        except BaseException:
-            self.remove(snapshot)
-            raise
         return snapshot

@@ -16,7 +16,7 @@ Kernel documentation: filesystems/overlayfs. Read next: `mount`, `native`.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from minibuild.snapshot.api import Mount, SnapshotID
@@ -45,11 +45,8 @@ class OverlaySnapshotter(Snapshotter):
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
         snapshot = self.create_on(parent)
         if parent is not None:
-            try:
+            with self.removed_if_failed(snapshot):
                 os.mkdir(f"{self.folder}/{snapshot}/work", 0o700)
-            except BaseException:
-                self.remove(snapshot)
-                raise
         return snapshot
 
     def commit(self, active: SnapshotID) -> None:
@@ -57,9 +54,7 @@ class OverlaySnapshotter(Snapshotter):
         self.table.commit(active)
         self._remove_workdir(active)
 
-    def stack(
-        self, snapshot: SnapshotID, layers: tuple[SnapshotID, ...], *, readonly: bool
-    ) -> Mount:
+    def stack(self, snapshot: SnapshotID, layers: Sequence[SnapshotID], *, readonly: bool) -> Mount:
         """An overlay. The topmost layer is written to, or is one of those that are read."""
         self.unmounts.before_mount(map(self.layer_dir, layers))
         if readonly:
@@ -121,6 +116,6 @@ class OverlaySnapshotter(Snapshotter):
             os.close(fd)
 
 
-def _lower(layers: Iterable[SnapshotID]) -> tuple[str, ...]:
+def _lower(layers: Sequence[SnapshotID]) -> tuple[str, ...]:
     """Directories of layers, which come lowest first, as overlayfs wants them."""
-    return tuple(f"{layer}/fs" for layer in reversed(tuple(layers)))
+    return tuple(f"{layer}/fs" for layer in reversed(layers))

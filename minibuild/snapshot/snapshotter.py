@@ -14,8 +14,8 @@ Read next: `overlay`, `native`, then `diff`, `apply` and `merge`.
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,9 +65,7 @@ class Snapshotter(ABC):
         only = self.layer_dir(layers[0])
         return Mount((only,)) if readonly else Mount((), only)
 
-    def stack(
-        self, snapshot: SnapshotID, layers: tuple[SnapshotID, ...], *, readonly: bool
-    ) -> Mount:
+    def stack(self, snapshot: SnapshotID, layers: Sequence[SnapshotID], *, readonly: bool) -> Mount:
         """The mount of several layers, lowest first, for a backend that has some."""
         raise NotImplementedError
 
@@ -101,10 +99,6 @@ class Snapshotter(ABC):
         """The directory that holds the snapshot's own files: the upperdir, or the whole copy."""
         return f"{self.folder}/{snapshot}/fs"
 
-    def parent(self, snapshot: SnapshotID) -> SnapshotID | None:
-        """The snapshot on which this one was prepared."""
-        return self.table.parent(snapshot)
-
     def layers(self, snapshot: SnapshotID | None) -> tuple[SnapshotID, ...]:
         """The snapshots whose layer directories add up to this tree, lowest first."""
         return () if snapshot is None else self.table.layers(snapshot)
@@ -122,10 +116,6 @@ class Snapshotter(ABC):
 
         return Records([f"{self.folder}/{layer}/{TABLE}" for layer in reversed(layers)])
 
-    def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
-        """The snapshots that cannot be removed before this one."""
-        return self.table.requires(snapshot)
-
     def intact(self, snapshot: SnapshotID) -> bool:
         """Whether the snapshot and all that it stands on are still there, on disk too."""
         try:
@@ -139,10 +129,6 @@ class Snapshotter(ABC):
                 self._there.add(layer)
         return True
 
-    def all(self) -> Iterable[SnapshotID]:
-        """Every committed snapshot."""
-        return self.table.committed()
-
     def create(
         self,
         parent: SnapshotID | None,
@@ -152,11 +138,8 @@ class Snapshotter(ABC):
     ) -> SnapshotID:
         """A new active snapshot with an empty layer directory."""
         snapshot = self.table.insert(parent, stack, merged=merged)
-        try:
+        with self.removed_if_failed(snapshot):
             self._make_home(f"{self.folder}/{snapshot}")
-        except BaseException:
-            self.remove(snapshot)
-            raise
         return snapshot
 
     def create_on(self, parent: SnapshotID | None) -> SnapshotID:
@@ -169,12 +152,18 @@ class Snapshotter(ABC):
         if below := self.layers(parent):
             from minibuild.snapshot.entry import inherit_root
 
-            try:
+            with self.removed_if_failed(snapshot):
                 inherit_root(self.layer_dir(below[-1]), self.layer_dir(snapshot))
-            except BaseException:
-                self.remove(snapshot)
-                raise
         return snapshot
+
+    @contextmanager
+    def removed_if_failed(self, active: SnapshotID) -> Iterator[None]:
+        """Remove a snapshot in the making if the block ends with an error."""
+        try:
+            yield
+        except BaseException:
+            self.remove(active)
+            raise
 
     def _make_home(self, home: str) -> None:
         try:
@@ -196,10 +185,8 @@ class Snapshotter(ABC):
             return
         self._there.discard(snapshot)
         self.unmounts.close((self.layer_dir(snapshot),))  # Its files take room until then.
-        try:
+        with suppress(FileNotFoundError):
             discard(self.store, f"{self.folder}/{snapshot}")
-        except FileNotFoundError:
-            pass
         self.table.delete(snapshot)
 
     def changes(self, diff: Diff) -> Iterator[Change]:

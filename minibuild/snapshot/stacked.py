@@ -9,7 +9,7 @@ Read next: `overlay`, `view`.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from minibuild.linux.cursor import DIRECTORY
@@ -40,9 +40,7 @@ class StackedSnapshotter(Snapshotter):
         """A new active snapshot on `parent`. Swept if its process dies before `commit`."""
         return self.create_on(parent)
 
-    def stack(
-        self, snapshot: SnapshotID, layers: tuple[SnapshotID, ...], *, readonly: bool
-    ) -> Mount:
+    def stack(self, snapshot: SnapshotID, layers: Sequence[SnapshotID], *, readonly: bool) -> Mount:
         """The whole tree, if that is only read. Else the layers, for an executor that puts them
         together itself."""
         if readonly:

@@ -108,15 +108,12 @@ class FileRunner:
                 raise Unplannable("the last copy was no tree")
             start = work.last.tree
         active = worker.snapshots.prepare(start)
-        try:
+        with worker.snapshots.removed_if_failed(active):
             with worker.snapshots.tree(active, readonly=False) as root_fd:
                 owners = worker.snapshots.owners(active)
                 places = work.places._replace(root_fd=root_fd, owners=owners)
                 done = self._do(work._replace(places=places), form, shared=shared)
             worker.snapshots.commit(active)
-        except BaseException:
-            worker.snapshots.remove(active)
-            raise
         return self._add(work, done, upper=active), done
 
     def _add(self, work: "_Work", done: CopyResult, *, upper: SnapshotID | None = None) -> DiffKey:

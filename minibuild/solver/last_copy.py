@@ -71,7 +71,7 @@ def own_snapshots(worker: Worker, upper: SnapshotID, lower: SnapshotID | None) -
     at: SnapshotID | None = upper
     while at is not None and at != lower:
         found.append(at)
-        at = worker.snapshots.parent(at)
+        at = worker.snapshots.table.parent(at)
     return found
 
 

@@ -86,8 +86,7 @@ class GitReference(NamedTuple):
 def _checkout(build: BuildContext, git: "GitProgram", op: GitSource, meant: GitReference) -> Result:
     from shutil import rmtree
 
-    folder = build.worker.store.ingest_path()
-    active = build.worker.snapshots.prepare(None)
+    folder, snapshots = build.worker.store.ingest_path(), build.worker.snapshots
     try:
         git.clone(folder, meant)
         if op.mtime == "commit":
@@ -95,17 +94,16 @@ def _checkout(build: BuildContext, git: "GitProgram", op: GitSource, meant: GitR
         if not op.keep_git_dir:
             _forget_git(folder)
         _check_subdir(folder, op)
-        with (
-            closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
-            build.worker.snapshots.tree(active, readonly=False) as root,
-        ):
-            copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
-            owners = build.worker.snapshots.owners(active)
-            apply([copy], root, {0: SourceTree(fd)}, owners=owners, cancelled=build.cancelled)
-        build.worker.snapshots.commit(active)
-    except BaseException:
-        build.worker.snapshots.remove(active)
-        raise
+        active = snapshots.prepare(None)
+        with snapshots.removed_if_failed(active):
+            with (
+                closing_fd(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
+                snapshots.tree(active, readonly=False) as root,
+            ):
+                copy = Copy(0, (op.subdir.strip("/") or ".",), "/")
+                owners = snapshots.owners(active)
+                apply([copy], root, {0: SourceTree(fd)}, owners=owners, cancelled=build.cancelled)
+            snapshots.commit(active)
     finally:
         rmtree(folder, ignore_errors=True)
     return (build.worker.diffs.add((), upper=active),)

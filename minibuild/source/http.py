@@ -90,13 +90,10 @@ def _store(
 ) -> tuple[Record, str]:
     """Write the body into a snapshot of its own; says the digest, too."""
     active = build.worker.snapshots.prepare(None)
-    try:
+    with build.worker.snapshots.removed_if_failed(active):
         with build.worker.snapshots.tree(active, readonly=False) as root:
             name, digest = download(build, op, response, root, progress)
         build.worker.snapshots.commit(active)
-    except BaseException:
-        build.worker.snapshots.remove(active)
-        raise
     key = Digest(digest_strings(("http", name, str(op.mode), digest)))
     return Record(key, (build.worker.diffs.add((), upper=active),)), digest
 

@@ -173,10 +173,10 @@ def _drop_snapshots(worker: Worker, keep: set[int]) -> tuple[int, int]:
         number = pending.pop()
         if number not in needed:
             needed.add(number)
-            pending.extend(worker.snapshots.requires(SnapshotID(number)))
+            pending.extend(worker.snapshots.table.requires(SnapshotID(number)))
     removed = size = 0
     # Newest first: what stands on another was made after it.
-    for snapshot in sorted(worker.snapshots.all(), reverse=True):
+    for snapshot in sorted(worker.snapshots.table.committed(), reverse=True):
         if snapshot not in needed:
             size += worker.snapshots.usage(snapshot).size_bytes
             worker.snapshots.remove(snapshot)

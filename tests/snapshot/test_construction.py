@@ -27,7 +27,7 @@ def test_c4_45_the_longest_chain_becomes_the_parent(hardlink: World) -> None:
     b = hardlink.layer(a, write("b"))
     other = hardlink.layer(None, write("c"))
     merged = hardlink.merged(a, Diff(a, b), other)
-    assert hardlink.snapshots.parent(merged.snapshot) == b
+    assert hardlink.snapshots.table.parent(merged.snapshot) == b
     assert names(hardlink, merged) == ["c"]
 
 
@@ -129,7 +129,7 @@ def test_c4_49_unrelated_trees_are_walked_twice(world: World) -> None:
 
 def test_c4_50_a_merge_is_committed(world: World) -> None:
     merged = world.merged(world.layer(None, write("a")), world.layer(None, write("b"))).snapshot
-    assert merged in list(world.snapshots.all())
+    assert merged in world.snapshots.table.committed()
     with pytest.raises(StoreError):
         world.snapshots.commit(merged)
     with pytest.raises(StoreError), world.snapshots.tree(merged, readonly=False):
@@ -141,7 +141,7 @@ def test_c4_50_a_failure_part_way_leaves_nothing(
 ) -> None:
     base = hardlink.layer(None, write("x"))
     one = hardlink.layer(None, *[write(f"f{n}") for n in range(5)])
-    before = (sorted(os.listdir(hardlink.snapshots.folder)), list(hardlink.snapshots.all()))
+    before = (hardlink.in_folder(), hardlink.snapshots.table.committed())
     real = apply.Applier._put
 
     def fail(self: apply.Applier, parent: Any, name: str, *rest: Any) -> None:
@@ -152,7 +152,10 @@ def test_c4_50_a_failure_part_way_leaves_nothing(
     monkeypatch.setattr(apply.Applier, "_put", fail)
     with pytest.raises(KeyboardInterrupt):
         hardlink.merge(base, one)
-    assert (sorted(os.listdir(hardlink.snapshots.folder)), list(hardlink.snapshots.all())) == before
+    assert (
+        sorted(os.listdir(hardlink.snapshots.folder)),
+        hardlink.snapshots.table.committed(),
+    ) == before
     assert os.listdir(hardlink.store.path("ingest")) == []
 
 
@@ -162,7 +165,7 @@ def test_c4_50_a_full_disk_is_told_and_nothing_is_left(
 ) -> None:
     low = world.layer(None, write("d/f"), lambda root: os.mkfifo(f"{root}/d/fifo"))
     base = world.layer(None, write("x"))
-    before = (sorted(os.listdir(world.snapshots.folder)), list(world.snapshots.all()))
+    before = (world.in_folder(), world.snapshots.table.committed())
     real = getattr(os, call)
 
     def refuse(path: str, *rest: object, **where: object) -> None:
@@ -177,7 +180,7 @@ def test_c4_50_a_full_disk_is_told_and_nothing_is_left(
     told = lack(caught.value) or caught.value
     assert isinstance(told, StoreError) and "free space" in told.hint
     monkeypatch.undo()
-    assert (sorted(os.listdir(world.snapshots.folder)), list(world.snapshots.all())) == before
+    assert (world.in_folder(), world.snapshots.table.committed()) == before
     assert os.listdir(world.store.path("ingest")) == []
 
 
@@ -379,11 +382,11 @@ def test_what_stands_on_more_layers_than_the_kernel_takes_has_them_as_one(stack:
     made = chain(stack, 500)
     child = stack.layer(made[-1], write("new"), remove("f3"))
     assert len(stack.snapshots.layers(child)) == 2
-    assert stack.snapshots.requires(child) == {stack.snapshots.parent(child)}
+    assert stack.snapshots.table.requires(child) == {stack.snapshots.table.parent(child)}
     assert stack.changes(made[-1], child) == ["modify .", "delete f3", "add new"]
     assert len(stack.paths(child)) == 500
     again = stack.layer(child, write("newer"))  # From here on there is room again.
-    assert stack.snapshots.parent(again) == child
+    assert stack.snapshots.table.parent(again) == child
     for snapshot in reversed(made):  # Its files are links: it needs none of them.
         stack.snapshots.remove(snapshot)
     assert len(stack.paths(again)) == 501

@@ -275,4 +275,4 @@ def test_a_failure_leaves_nothing(bench: Bench, way: str, monkeypatch: pytest.Mo
         bench.merge(Diff(None, one), Diff(None, two), policy=MergePolicy(strategy, failed=looks))
     assert os.listdir(bench.snapshots.folder) == before
     assert seen == ([True] if way == "linked" else [])
-    assert set(bench.snapshots.all()) == {one, two}
+    assert set(bench.snapshots.table.committed()) == {one, two}

@@ -71,7 +71,7 @@ def test_what_a_live_process_makes_is_left_alone(store: Store) -> None:
     assert left(store) == before
     child.communicate()
     assert child.returncode == 0
-    assert list(open_snapshotter(store, "native").all()) == [active]
+    assert open_snapshotter(store, "native").table.committed() == [active]
 
 
 def test_own_active_snapshots_are_left_alone(world: World) -> None:
@@ -98,7 +98,7 @@ def test_removal_is_picked_up_where_it_stopped(world: World) -> None:
     # As if the process had died after it had said that it would remove the snapshot.
     world.store.db.execute("UPDATE snapshots SET owner = 'gone-1' WHERE id = ?", (one,))
     assert sweep(world.store) == 1
-    assert list(world.snapshots.all()) == []
+    assert world.snapshots.table.committed() == []
     assert not os.path.exists(world.snapshots.layer_dir(one))
 
 
@@ -140,18 +140,18 @@ def test_a_snapshot_in_use_cannot_be_removed(world: World) -> None:
     up = world.layer(low, write("g"))
     with pytest.raises(StoreError, match=f"in use by snapshot {up}"):
         world.snapshots.remove(low)
-    assert low in world.snapshots.all()
+    assert low in world.snapshots.table.committed()
     world.snapshots.remove(up)
     world.snapshots.remove(low)
     world.snapshots.remove(low)
-    assert list(world.snapshots.all()) == []
+    assert world.snapshots.table.committed() == []
     assert left(world.store) == []
 
 
 def test_layers_of_a_stack_cannot_be_removed(stack: World) -> None:
     a, b = stack.layer(None, write("a")), stack.layer(None, write("b"))
     merged = stack.merge(a, b)
-    assert stack.snapshots.requires(merged) == {a, b}
+    assert stack.snapshots.table.requires(merged) == {a, b}
     for layer in (a, b):
         with pytest.raises(StoreError, match=f"in use by snapshot {merged}"):
             stack.snapshots.remove(layer)
@@ -187,7 +187,7 @@ def test_snapshots_of_another_backend_are_refused(store: Store) -> None:
         overlay.prepare(one)
     with pytest.raises(StoreError, match="native snapshotter"):
         overlay.mount(one, readonly=True)
-    assert list(overlay.all()) == []
+    assert overlay.table.committed() == []
 
 
 def test_the_probe_is_done_once(store: Store) -> None:

@@ -96,7 +96,7 @@ def test_a_chain_is_read_and_nothing_is_done(overlay: World) -> None:
     found, fates = trace(overlay, low, Diff(low, low), Diff(low, up))
     assert found.below == 2 and found.report.linked == 0
     assert fates["a"].gone and (fates["a"].winner, fates["b"].winner) == (2, 2)
-    assert up in list(overlay.snapshots.all())
+    assert up in overlay.snapshots.table.committed()
     assert trace(overlay)[1] == {}
 
 

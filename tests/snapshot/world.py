@@ -206,6 +206,10 @@ class World:
         layers = layers_of(self.snapshots.mount(active, readonly=False))
         self._tree.follow(layers, never)
 
+    def in_folder(self) -> list[str]:
+        """What lies beside the snapshots, and they."""
+        return sorted(os.listdir(self.snapshots.folder))
+
     def merged(self, *diffs: Diff | SnapshotID, parent: SnapshotID | None = None) -> Merged:
         """The merge of diffs; a snapshot stands for its diff from nothing."""
         listed = [d if isinstance(d, Diff) else Diff(None, d) for d in diffs]

@@ -13,7 +13,7 @@ import select
 import signal
 from contextlib import suppress
 
-from minibuild.executor.child import RequestFiles, answer
+from minibuild.executor.child import RequestFiles, answer, received
 from minibuild.executor.helper import Helper, spawn
 from minibuild.executor.ownroot import process
 from minibuild.executor.ownroot.root import root_here
@@ -60,25 +60,24 @@ class Keeper:
             data, fds = self._requests.receive(_MAX_ORDER_BYTES)
             if not data:
                 return
-            request, stdin, stdout, stderr, control = fds
-            given = RequestFiles(request, stdin, stdout, stderr, Channel(control))
+            given = received(fds)
             try:
-                self._run(given, fds)
+                self._run(given)
             finally:
                 given.channel.close()
 
-    def _run(self, given: RequestFiles, fds: list[int]) -> None:
+    def _run(self, given: RequestFiles) -> None:
         try:
             pid = os.fork()
         except OSError as error:
-            close_all(fds[:4])
+            close_all(given[:4])
             with suppress(OSError):
                 given.channel.send(pack(Failed("HostError", f"cannot start the step: {error}", "")))
             return
         if pid == 0:
             self._requests.close()
             answer(given, process.start)
-        close_all(fds[:4])
+        close_all(given[:4])
         pidfd = os.pidfd_open(pid)
         try:
             poll = select.poll()
