@@ -13,12 +13,12 @@ dies, the kernel kills it. Read next: `fileop.copy`, `linux.rpc`.
 import gc
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
+from typing import BinaryIO, NoReturn, cast
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
-from minibuild.fileop.api import SourceTree
 from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
@@ -27,23 +27,28 @@ from minibuild.oci.content import BlobMaker, BlobWriter, ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.startup.tuples import NamedTuple
 
-if TYPE_CHECKING:
-    from minibuild.linux.recorded import Records
-
 MAX_DIRECTORIES = MAX_FILES
 
 
 class _CopyOrder(NamedTuple):
-    """A job as it crosses over. Descriptors come with it: the root and the base, if there are any,
-    then the sources in the order of `trees`. `making` and `blobs` are for the layer."""
+    """A job as it crosses over. Descriptors come with it: in `places` stand their numbers among
+    these. `making` and `blobs` are for the layer."""
 
     job: CopyJob
-    has_root: bool
-    has_base: bool
-    trees: tuple[tuple[int, SourceTree], ...]
-    owners: "Records | None"
+    places: Places
     making: str
     blobs: str
+
+
+def _renumbered(places: Places, number: Callable[[int], int]) -> Places:
+    """Places with other numbers of their descriptors."""
+    root_fd, base_fd, sources, owners = places
+    return Places(
+        root_fd if root_fd < 0 else number(root_fd),
+        None if base_fd is None else number(base_fd),
+        {n: tree._replace(fd=number(tree.fd)) for n, tree in sources.items()},
+        owners,
+    )
 
 
 class CopyServer:
@@ -80,18 +85,14 @@ class CopyServer:
 
         Raises what `fileop.copy.copy` raises, and `HostError` if the server dies.
         """
-        sources, making = places.sources.items(), content.store.ingest_path()
-        order = _CopyOrder(
-            job,
-            places.root_fd >= 0,
-            places.base_fd is not None,
-            tuple((number, tree._replace(fd=-1)) for number, tree in sources),
-            places.owners,
-            making,
-            content.blobs_path,
-        )
-        directories = [fd for fd in (places.root_fd, places.base_fd) if fd is not None and fd >= 0]
-        directories += [tree.fd for _, tree in sources]
+        directories: list[int] = []
+        making = content.store.ingest_path()
+
+        def taken_along(fd: int) -> int:
+            directories.append(fd)
+            return len(directories) - 1
+
+        order = _CopyOrder(job, _renumbered(places, taken_along), making, content.blobs_path)
 
         def progress(event: tuple[int, int]) -> None:
             if hooks.progress is not None:
@@ -160,7 +161,8 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
 
 def _serve(callee: Callee, order: _CopyOrder, files: list[int]) -> None:
     """Do one job."""
-    places, blobs = _places(order, files), _Blobs(order.making, order.blobs)
+    places = _renumbered(order.places, files.__getitem__)
+    blobs = _Blobs(order.making, order.blobs)
     hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
     try:
         result = copy(order.job, places, blobs, hooks)
@@ -172,15 +174,6 @@ def _serve(callee: Callee, order: _CopyOrder, files: list[int]) -> None:
         close_all(files)
 
 
-def _places(order: _CopyOrder, files: list[int]) -> Places:
-    left = list(files)
-    root_fd = left.pop(0) if order.has_root else -1
-    base_fd = left.pop(0) if order.has_base else None
-    trees = zip(order.trees, left, strict=True)
-    sources = {n: tree._replace(fd=fd) for (n, tree), fd in trees}
-    return Places(root_fd, base_fd, sources, order.owners)
-
-
 class _Blobs(BlobMaker):
     """The folder of the blobs, for one new blob."""
 
@@ -190,11 +183,9 @@ class _Blobs(BlobMaker):
 
     @property
     def blobs_path(self) -> str:
-        """See `BlobMaker.blobs_path`."""
         return self._folder
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
-        """See `BlobSource.open`."""
         file = open(self._place(descriptor.digest), "rb", buffering=0)  # noqa: SIM115
         file.seek(offset)
         return cast(BinaryIO, file)

@@ -22,6 +22,8 @@ from minibuild.graph.vertex import Vertex
 _TURN_S = 0.1
 T = TypeVar("T")
 H = TypeVar("H")
+_Outcome = tuple[Vertex, T | None, BaseException | None]
+"""What became of a vertex."""
 Done = Mapping[Digest, T]
 """What vertices came to, by their digests."""
 
@@ -35,17 +37,6 @@ class Declined(Generic[H]):
     def __init__(self, vertex: Vertex, hint: H) -> None:
         self.vertex = vertex
         self.hint = hint
-
-
-class _Outcome(Generic[T]):
-    """What became of a vertex."""
-
-    __slots__ = ("error", "value", "vertex")
-
-    def __init__(self, vertex: Vertex, value: T | None, error: BaseException | None) -> None:
-        self.vertex = vertex
-        self.value = value
-        self.error = error
 
 
 class Scheduler(Generic[T, H]):
@@ -189,16 +180,16 @@ class _Pool(Generic[T, H]):
 
     def _outcome_of(self, declined: Declined[H]) -> _Outcome[T]:
         try:
-            return _Outcome(declined.vertex, self._work(declined, self._done), None)
+            return declined.vertex, self._work(declined, self._done), None
         except BaseException as error:
-            return _Outcome(declined.vertex, None, error)
+            return declined.vertex, None, error
 
     def outcome(self) -> tuple[Vertex, T]:
         """The next vertex that is done, and what it came to. Raises its error."""
-        outcome = self._next()
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.vertex, cast(T, outcome.value)
+        vertex, value, error = self._next()
+        if error is not None:
+            raise error
+        return vertex, cast(T, value)
 
     def _next(self) -> _Outcome[T]:
         """Wait in turns: a signal that comes just before a wait is handled after it."""
@@ -223,10 +214,9 @@ class _Pool(Generic[T, H]):
         wait_for(self._threads, self._ended, interrupts)
         error = error or (interrupts[0] if interrupts else None)
         while error is not None and not self._outcomes.empty():
-            outcome = self._outcomes.get()
-            other = outcome.error
+            vertex, value, other = self._outcomes.get()
             if other is None:
-                self._done[outcome.vertex.digest] = cast(T, outcome.value)
+                self._done[vertex.digest] = cast(T, value)
             if isinstance(error, Cancelled) and other and not isinstance(other, Cancelled):
                 error = other
         return error

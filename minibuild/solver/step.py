@@ -109,7 +109,9 @@ class Steps:
     def _do(self, ready: ReadyVertex, precomputed: PrecomputedKey | None) -> VertexResult:
         match ready.vertex.op:
             case File() as op:
-                if precomputed is None and self._may_be_new(ready, op):
+                # The shape of a copy says nothing of what other machines have.
+                may_be_new = self._lookup.remote is None and reads_only_contexts(ready, op)
+                if precomputed is None and may_be_new:
                     return self._copy_new(ready, op) or self._step(ready, op, None)
                 return self._step(ready, op, precomputed)
             case Exec() as op:
@@ -239,11 +241,6 @@ class Steps:
         return VertexResult(result, key, forced=ready.must_execute)
 
     # --- Copies that may be new ---
-
-    def _may_be_new(self, ready: ReadyVertex, op: File) -> bool:
-        """Whether a copy may turn out to be new before its files are read. The shape
-        says nothing of what other machines have."""
-        return self._lookup.remote is None and reads_only_contexts(ready, op)
 
     def _copy_new(self, ready: ReadyVertex, op: File) -> VertexResult | None:
         """Do a copy of which nothing like it was done before; None if something was."""
