@@ -48,11 +48,16 @@ def graph_data(images: Iterable[Built]) -> dict[str, Any]:
     }
 
 
-def title(vertex: Json) -> str:
-    """What a vertex is called in a picture: its name, or what it is."""
+def name_of(vertex: Json) -> str:
+    """What a vertex is called: its name, or what it is."""
     op = vertex["op"]
     words = vertex["name"] or op.get("ref") or op.get("url") or op.get("name") or vertex["kind"]
-    words = " ".join(str(words).split())
+    return " ".join(str(words).split())
+
+
+def title(vertex: Json) -> str:
+    """What a vertex is called in a picture."""
+    words = name_of(vertex)
     return words if len(words) <= _NAME_CELLS else words[: _NAME_CELLS - 1] + "…"
 
 

@@ -7,7 +7,7 @@ place: what reads one says so. Read next: `svg`.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from minibuild.graph.graphdata import Json
+from minibuild.graph.graphdata import Json, name_of
 from minibuild.startup.regex import regex
 from minibuild.startup.tuples import NamedTuple
 
@@ -38,9 +38,7 @@ def words_of(vertex: Json) -> str:
     """What a vertex is called inside its lane: without the stage, which is over the lane."""
     if vertex["kind"] == "merge":
         return f"merge of {len(vertex['inputs'])}"
-    op = vertex["op"]
-    name = vertex["name"] or op.get("ref") or op.get("url") or op.get("name") or vertex["kind"]
-    name = " ".join(str(name).split())
+    name = name_of(vertex)
     found = _STEP.match(name)
     return familiar(name[found.end() :] if found else name)
 

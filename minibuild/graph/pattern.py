@@ -19,7 +19,6 @@ from minibuild.startup.regex import regex
 
 _ANY = "[^/]*"
 _WILDCARDS = regex(r"[*?\[\\]")
-_SPECIAL = regex(r"[*?\[\\]")
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -48,7 +47,7 @@ def escape_glob(name: str) -> str:
     Each special character becomes a class of its own. A backslash before it would not do: COPY
     takes a path without any wildcard as a plain name, backslashes included, as BuildKit does.
     """
-    return _SPECIAL.sub(lambda found: r"[\\]" if found[0] == "\\" else f"[{found[0]}]", name)
+    return _WILDCARDS.sub(lambda found: r"[\\]" if found[0] == "\\" else f"[{found[0]}]", name)
 
 
 def clean(path: str) -> str:

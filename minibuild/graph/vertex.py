@@ -7,6 +7,7 @@ Read next: `graph.image`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from minibuild.digest import Digest, digest_json
@@ -104,14 +105,9 @@ def merge(inputs: Iterable[Vertex | None], note: Note = Note()) -> Vertex | None
     return Vertex(Merge(), flat, note)
 
 
-def inputs_of(vertex: Vertex) -> Sequence[Vertex | None]:
-    """The inputs of a vertex, in the order in which its op names them."""
-    return vertex.inputs
-
-
 def topological(
     targets: Iterable[Vertex | None],
-    inputs: Callable[[Vertex], Sequence[Vertex | None]] = inputs_of,
+    inputs: Callable[[Vertex], Sequence[Vertex | None]] = attrgetter("inputs"),
 ) -> list[Vertex]:
     """All vertices the targets need, inputs before their users, each digest once. `inputs` says in
     which order those of a vertex come.

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from minibuild.digest import DiffID, Digest, digest_bytes
 from minibuild.errors import ImageError
 from minibuild.graph.image import ContainerConfig, History, ImageConfig, platform_to_json
-from minibuild.graph.platform import Platform, sorted_features
+from minibuild.graph.platform import Platform, matches, sorted_features
 from minibuild.oci.document import Member, parse_document
 from minibuild.startup.tuples import NamedTuple
 
@@ -335,8 +335,6 @@ def describe(media_type: str, data: bytes, platform: Platform | None = None) -> 
 
 def choose_platform(manifests: Sequence[Descriptor], wanted: Platform, what: str) -> Descriptor:
     """The manifest of an index that runs on `wanted`: its own variant, else the best lower one."""
-    from minibuild.graph.platform import matches
-
     # Attestations of BuildKit hang in the index as images of platform unknown/unknown.
     fitting = [m for m in manifests if m.platform is not None and matches(wanted, m.platform)]
     if not fitting and len(manifests) == 1 and manifests[0].platform is None:
