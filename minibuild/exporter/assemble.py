@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from minibuild.cache.results import DiffKey, Result
 from minibuild.exporter.options import ImageOptions, image_options
-from minibuild.exporter.output import OutputContext
-from minibuild.exporter.result import ImageView
+from minibuild.exporter.result import ImageView, OutputContext
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
@@ -104,12 +103,7 @@ def _layers(
         layer = target.build.materialiser.layer(key, wanted, options.level)
         if not remote:
             worker.layers.fetch(layer)
-        if not converts:
-            return layer
-        from minibuild.exporter.converted import converted
-
-        is_base = key in target.solved.base
-        return converted(worker, layer, options, target.build.cancelled, is_base=is_base)
+        return _converted(target, key, layer, options) if converts else layer
 
     known = [layer for key in result if (layer := worker.diffs.get(key).layer) is not None]
     if not remote:
@@ -119,6 +113,33 @@ def _layers(
     size = sum(layer.size for layer in layers)
     target.progress.status("exporting layers", size, size, "B", started, done=True)
     return layers
+
+
+def _converted(target: OutputContext, key: DiffKey, layer: Layer, options: ImageOptions) -> Layer:
+    """The layer as the options want it: compressed otherwise, or with times that do not pass the
+    epoch. Those of a base image change only if that is forced. It is fetched if its bytes are
+    needed for that, and not otherwise."""
+    from minibuild.layer.compress import compression_of
+    from minibuild.layer.convert import clamp_times, recompress
+
+    worker, cancelled, is_base = (
+        target.build.worker,
+        target.build.cancelled,
+        key in target.solved.base,
+    )
+    if options.rewrite_timestamp and options.epoch is not None and not is_base:
+        worker.layers.fetch(layer)
+        kind, level = options.compression or "gzip", options.level
+        return clamp_times(worker.content, layer, options.epoch, kind, level, cancelled=cancelled)
+    wanted = options.compression or ("gzip" if options.force_compression else None)
+    if wanted is None or (is_base and not options.force_compression):
+        return layer
+    # A level is about how, and does not show in the type: only by force is it done again.
+    level = options.level if options.force_compression else None
+    if level is None and compression_of(layer.media_type) == wanted:
+        return layer
+    worker.layers.fetch(layer)
+    return recompress(worker.content, layer, wanted, level, cancelled=cancelled)
 
 
 def bundle_of(

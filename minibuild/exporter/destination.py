@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from minibuild.errors import HostError, UsageError, raise_if_cancelled
+from minibuild.linux.descriptors import closing_fd
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -110,10 +111,8 @@ def _open(dest: str, cancelled: threading.Event | None) -> Iterator["OutputFile"
                 return
         os.rename(temporary, dest)
     except BaseException:
-        try:
+        with suppress(OSError):
             os.unlink(temporary)
-        except OSError:
-            pass
         raise
 
 
@@ -124,8 +123,8 @@ def _publish(fd: int, temporary: str, dest: str) -> None:
     process that is killed in that moment leaves the name behind. It is always the same one, and the
     next export removes it: a lock on the folder says that no process is at work there.
     """
-    folder_fd = os.open(os.path.dirname(temporary), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    folder, flags = os.path.dirname(temporary), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with closing_fd(os.open(folder, flags)) as folder_fd:
         if _lock(folder_fd):
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -134,8 +133,6 @@ def _publish(fd: int, temporary: str, dest: str) -> None:
         # Not link(2), which does not follow: linkat(2), by the name that open(2) gives.
         os.link(f"/proc/self/fd/{fd}", temporary, src_dir_fd=fd)
         os.rename(temporary, dest)
-    finally:
-        os.close(folder_fd)
 
 
 def _lock(folder_fd: int) -> bool:

@@ -3,17 +3,15 @@
 Comes in: results and image configs. Goes out: what `--output` asked for, and a `BuildResult`.
 Layers are packed here if they never were, several at a time; nothing is put on disk as a tree
 unless an output is one (`local`, `tar`).
-Read next: `output`, then `image`, `trees`; `result` for the result.
+Read next: `result`, then `image`, `trees`: an exporter for each kind of output.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from minibuild.errors import UsageError
 from minibuild.exporter.options import image_options
-from minibuild.exporter.output import Exported, OutputContext
-from minibuild.exporter.result import SolveResult, describe_build
+from minibuild.exporter.result import Exported, OutputContext, SolveResult, describe_build
 from minibuild.graph.reference import parse_reference
 from minibuild.oci.model import Descriptor, descriptor_to_json
 from minibuild.progress.writer import task
@@ -38,7 +36,8 @@ _NAMES = {
 def export(build: BuildContext, request: BuildRequest, solved: SolveResult) -> BuildResult:
     """Do all outputs of a request. Each is written whole or not at all."""
     names = tuple(dict.fromkeys(parse_reference(tag) for tag in request.tags))
-    epoch, annotations = _epoch(request.build_args), _annotations(request)
+    seconds = request.build_args.get("SOURCE_DATE_EPOCH", "")  # a number, made of what it named
+    epoch, annotations = int(seconds) if seconds else None, _annotations(request)
     first, tops = Exported(), list[Descriptor | None]()
     for output in request.outputs or (Output("image"),):
         if output.type == "cacheonly" and solved.attestor is None:
@@ -107,14 +106,3 @@ def _annotations(request: BuildRequest) -> "tuple[Annotation, ...]":
     from minibuild.exporter.annotations import parse_flag
 
     return tuple(made for text in request.annotations for made in parse_flag(text))
-
-
-def _epoch(build_args: Mapping[str, str]) -> int | None:
-    text = build_args.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    if not text.lstrip("-").isdigit():
-        raise UsageError(
-            f"invalid SOURCE_DATE_EPOCH: {text}", hint="give seconds since 1970, as `date +%s` does"
-        )
-    return int(text)

@@ -11,7 +11,7 @@ from minibuild.errors import UsageError
 from minibuild.exporter.assemble import assemble_all, bundle_of, image_options_of
 from minibuild.exporter.bundle import Bundle
 from minibuild.exporter.options import NAMELESS, NAMELESS_HINT, PushOptions, full_names
-from minibuild.exporter.output import Exported, OutputContext
+from minibuild.exporter.result import Exported, OutputContext
 from minibuild.session.request import Output
 
 

@@ -21,16 +21,8 @@ from minibuild.linux.contents import READ, Copier, write_all
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.tree_writer import Metadata, TreeWriter, replace
-from minibuild.startup.tuples import NamedTuple
 
 _NS = 1_000_000_000
-
-
-class LocalExport(NamedTuple):
-    """How many entries were written, and a sentence for each that this host did not permit."""
-
-    written: int
-    skipped: tuple[str, ...]
 
 
 def export_local(
@@ -40,8 +32,9 @@ def export_local(
     clamp_epoch: int | None = None,
     delete: bool = False,
     cancelled: threading.Event | None = None,
-) -> LocalExport:
+) -> list[str]:
     """Copy the tree into the directory `dest`, or into its folder there, which is made if need be.
+    Returns a sentence for each entry that this host did not permit.
 
     With `delete`, whatever else is in it goes; places where that is surely a slip are refused.
     """
@@ -63,7 +56,7 @@ def export_local(
             copy.all_of(tree)
         except OSError as error:
             raise write_error(error, dest) from error
-    return LocalExport(copy.written, tuple(copy.skipped))
+    return copy.skipped
 
 
 def _make_room(dir_fd: int, name: str, kind: int) -> bool:
@@ -103,7 +96,6 @@ class _Copy:
     ) -> None:
         self._cancelled = cancelled
         self._copier = Copier(cancelled)
-        self.written = 0
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree.fd}"
         self._owners = tree.owners
@@ -127,7 +119,6 @@ class _Copy:
         time_ns = file_time(self._epoch) * _NS
         metadata = Metadata(stat.S_IFREG | FILE_MODE, -1, -1, (time_ns, time_ns))
         self._writer.file(name, metadata, lambda fd: write_all(fd, data))
-        self.written += 1
 
     def add(self, path: str) -> None:
         """Copy one entry."""
@@ -147,9 +138,8 @@ class _Copy:
         elif not self._linked(path, name, found):
             if stat.S_ISREG(found.st_mode):
                 self._file(source, name, metadata, found.st_size)
-            elif not self._special(source, name, metadata, found):
-                return
-        self.written += 1
+            else:
+                self._special(source, name, metadata, found)
 
     def _sweep(self, path: str) -> None:
         """Remove from a directory what that of the result does not have."""
@@ -170,24 +160,20 @@ class _Copy:
         return True
 
     def _file(self, source: str, name: str, metadata: Metadata, size: int) -> None:
-        source_fd = os.open(source, READ)
-        try:
+        with closing_fd(os.open(source, READ)) as source_fd:
             self._writer.file(name, metadata, lambda fd: self._copier.copy(source_fd, fd, size))
-        finally:
-            os.close(source_fd)
 
-    def _special(self, source: str, name: str, metadata: Metadata, found: os.stat_result) -> bool:
+    def _special(self, source: str, name: str, metadata: Metadata, found: os.stat_result) -> None:
         target = os.readlink(source) if stat.S_ISLNK(found.st_mode) else ""
         try:
             self._writer.special(name, metadata, target, found.st_rdev)
         except PermissionError:
             self.skipped.append(f"{name}: making device nodes is not permitted here")
-            return False
+            return
         made = os.stat(name, dir_fd=self._writer.fd, follow_symlinks=False)
         if stat.S_ISREG(made.st_mode):
             what = "an empty file with the device's numbers in its attributes"
             self.skipped.append(f"{name}: making device nodes is not permitted here: it is {what}")
-        return True
 
     def _times(self, found: os.stat_result) -> tuple[int, int]:
         mtime_ns = found.st_mtime_ns

@@ -12,6 +12,7 @@ from typing import cast
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
 from minibuild.exporter.annotations import Annotation, is_annotation_key, parse_attribute
+from minibuild.graph.literals import parse_bool
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest
 from minibuild.oci.model import Compression
@@ -255,12 +256,10 @@ class _Values:
         value = self._values.get(key)
         if value is None:
             return default
-        # The spellings of Go's strconv.ParseBool, which buildx uses; no value means true.
-        if value in ("", "1", "t", "T", "true", "TRUE", "True"):
-            return True
-        if value in ("0", "f", "F", "false", "FALSE", "False"):
-            return False
-        raise UsageError(f"{key}={value} is neither true nor false")
+        try:
+            return not value or parse_bool(value)  # no value means true
+        except ValueError:
+            raise UsageError(f"{key}={value} is neither true nor false") from None
 
     def number(self, key: str) -> int | None:
         value = self._values.get(key)

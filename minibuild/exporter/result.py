@@ -1,4 +1,5 @@
-"""What a build came to, as data: for Python, for the summary, for `--metadata-file`."""
+"""What the solver made, what each exporter gets and gives back, and what a build came to, as data:
+for Python, for the summary, for `--metadata-file`. Read next: `image`, `trees`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,12 +10,14 @@ from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor, descriptor_to_json
+from minibuild.progress.writer import ProgressWriter
 from minibuild.session.request import BuildResult, BuiltImage, LayerInfo
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext
 from minibuild.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from minibuild.exporter.annotations import Annotation
     from minibuild.oci.config import AssembledImage
 
 
@@ -80,6 +83,27 @@ class SolveResult(NamedTuple):
     several: bool = False
     inline: Callable[[Result, Sequence[Layer], int | None], dict[str, Any]] | None = None
     attestor: Attestor | None = None
+
+
+class OutputContext(NamedTuple):
+    """What an exporter gets besides its `Output`: the build, what the solver made, and the names,
+    annotations and time that are for all outputs."""
+
+    build: BuildContext
+    solved: SolveResult
+    names: tuple[Reference, ...]
+    epoch: int | None
+    progress: ProgressWriter
+    annotations: "tuple[Annotation, ...]" = ()
+    squash: bool = False
+
+
+class Exported(NamedTuple):
+    """What one output wrote: the top document, its names, and the images below it."""
+
+    top: Descriptor | None = None
+    images: "tuple[AssembledImage, ...]" = ()
+    names: tuple[Reference, ...] = ()
 
 
 def known_layers(worker: Worker, result: Result) -> dict[DiffKey, Descriptor]:

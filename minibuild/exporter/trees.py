@@ -12,11 +12,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from minibuild.errors import Cancelled, UsageError
+from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.local import export_local
 from minibuild.exporter.options import TreeOptions, tree_options
-from minibuild.exporter.output import Exported, OutputContext
-from minibuild.exporter.result import ImageView, Subject, known_layers
+from minibuild.exporter.result import Exported, ImageView, OutputContext, Subject, known_layers
 from minibuild.exporter.tar import Tree, export_tar, walk
 from minibuild.session.request import Output
 
@@ -47,14 +46,10 @@ def export_directory(target: OutputContext, output: Output) -> Exported:
     with trees_of(target, options.platform_split) as trees:
         _refuse_overlap(target, trees)
         for tree in _with_attestations(target, options, trees):
-            done = export_local(
-                tree,
-                dest,
-                clamp_epoch=options.epoch,
-                delete=options.delete,
-                cancelled=target.build.cancelled,
-            )
-            for left_out in done.skipped:
+            epoch, delete, cancelled = options.epoch, options.delete, target.build.cancelled
+            for left_out in export_local(
+                tree, dest, clamp_epoch=epoch, delete=delete, cancelled=cancelled
+            ):
                 target.progress.remark(left_out)
     return Exported()
 
@@ -103,15 +98,9 @@ def _with_attestations(
         # In one folder together, those of several platforms bear the platform in their names.
         together = target.solved.several and not folder
         platform = str(built.platform).replace("/", "_") if together else ""
-        yield Tree(
-            folder,
-            fd,
-            {
-                options.attestation_prefix + _named(name, platform): data
-                for name, data in files.items()
-            },
-            owners,
-        )
+        prefix = options.attestation_prefix
+        files = {prefix + _named(name, platform): data for name, data in files.items()}
+        yield Tree(folder, fd, files, owners)
 
 
 def _named(name: str, platform: str) -> str:
@@ -129,8 +118,7 @@ def _subjects(tree_fd: int, cancelled: threading.Event) -> list[Subject]:
         sha = hashlib.sha256()
         with open(whole, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK_BYTES):
-                if cancelled.is_set():
-                    raise Cancelled("cancelled while hashing files")
+                raise_if_cancelled(cancelled, "hashing files")
                 sha.update(chunk)
         # JSON is UTF-8, and names of files need not be.
         found.append(Subject(os.fsencode(path).decode("utf-8", "replace"), sha.hexdigest()))
