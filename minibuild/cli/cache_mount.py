@@ -154,7 +154,7 @@ def _import(options: argparse.Namespace, session: Session) -> None:
     asked = cache_mount_place(options.place, "cache-mount-from")
     done = []
     with _context(options, session, asked) as build:
-        opened = open_place(asked, build.registries, build.cancelled, build.report)
+        opened = open_place(asked, build)
         kept = read_mounts(opened)
         if kept is None:
             raise ImageError(f"there are no cache mounts at {opened.name}")

@@ -130,7 +130,7 @@ def _export(
         build.report(Warned(_RULE, f"there is no step to export to {place_name(asked)}"))
         return
     meter = VertexMeter(build.report, progress.vertex)
-    place = open_place(asked, build.registries, build.cancelled, build.report)
+    place = open_place(asked, build)
     top = write_steps(place, document, build.worker.layers, near, meter, asked)
     progress.remark(
         f"{len(cargo.steps)} steps, {len(document.layers)} layers: cache manifest {top.digest}"

@@ -169,10 +169,7 @@ class Imports(RemoteCache):
         name = place_name(asked)
         try:
             with task(self._build.report, f"importing cache manifest from {name}"):
-                place = open_place(
-                    asked, self._build.registries, self._build.cancelled, self._build.report
-                )
-                return read_steps(place)
+                return read_steps(open_place(asked, self._build))
         except Cancelled:
             raise
         except BuildError as error:

@@ -7,18 +7,17 @@ Read next: `steps`, `mounts.artifact`: what is kept there.
 """
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from minibuild.events import Report, silent
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
 from minibuild.oci.model import OCI_MANIFEST, Descriptor, describe
-from minibuild.session.request import CacheMountPlace, CachePlace, RegistryAccess
+from minibuild.session.request import CacheMountPlace, CachePlace
 from minibuild.startup.tuples import NamedTuple
+from minibuild.worker.context import BuildContext
 
 if TYPE_CHECKING:
     from minibuild.registry.pull import Registry
@@ -91,12 +90,7 @@ def place_name(asked: CachePlace | CacheMountPlace) -> str:
     return asked.ref
 
 
-def open_place(
-    asked: CachePlace | CacheMountPlace,
-    access: RegistryAccess,
-    cancelled: threading.Event,
-    report: Report = silent,
-) -> Place:
+def open_place(asked: CachePlace | CacheMountPlace, build: BuildContext) -> Place:
     """The place that a request names."""
     if asked.type == "local":
         digest = asked.digest if isinstance(asked, CachePlace) else ""
@@ -104,10 +98,11 @@ def open_place(
     from minibuild.registry.patience import patient
     from minibuild.registry.pull import Registry
 
-    reference = parse_reference(asked.ref)
+    reference, access = parse_reference(asked.ref), build.registries
     if asked.insecure:
         access = access._replace(insecure=(*access.insecure, reference.domain))
-    return RegistryPlace(reference, Registry(access, patient(cancelled, access.stall_s, report)))
+    patience = patient(build.cancelled, access.stall_s, build.report)
+    return RegistryPlace(reference, Registry(access, patience))
 
 
 class FolderPlace(Place):

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import pytest
 
 import minibuild
-from minibuild.events import Event, Warned
+from minibuild.events import Event, Warned, silent
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import unmetered
 from minibuild.oci.model import OCI_LAYER, Descriptor, describe
@@ -32,6 +33,10 @@ pytestmark = [
     pytest.mark.needs("docker-registry", "openssl", "mount", "busybox"),
 ]
 Project = Callable[[str], str]
+
+BUILD: Any = SimpleNamespace(
+    registries=RegistryAccess(), cancelled=threading.Event(), report=silent
+)
 
 # The owner of the file is another one than root where there is another one.
 FILL = "(chown 7:8 /c/f 2>/dev/null; chmod 2640 /c/f; ln -s f /c/s)"
@@ -155,7 +160,7 @@ def test_what_came_from_one_name_is_mounted_at_another(
 
 def ids_of(server: Server, name: str) -> list[str]:
     asked = CacheMountPlace("registry", ref=name)
-    kept = read_mounts(open_place(asked, RegistryAccess(), threading.Event()))
+    kept = read_mounts(open_place(asked, BUILD))
     return [] if kept is None else sorted(kept.layers)
 
 
@@ -344,7 +349,7 @@ def test_many_write_to_one_name_at_once(plain: Server) -> None:
     def write(number: int) -> None:
         data = b"%d" % number
         layer = describe(OCI_LAYER, data)
-        place = open_place(asked, RegistryAccess(), threading.Event())
+        place = open_place(asked, BUILD)
         start.wait()
         write_mounts(place, {f"m{number}": layer}, _Memory(data), unmetered)
 

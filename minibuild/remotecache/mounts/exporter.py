@@ -64,10 +64,7 @@ def send(
     place raises, unless its errors are to be ignored."""
     from minibuild.snapshot.sweep import discard
 
-    opened = (
-        open_place(asked, build.registries, build.cancelled, build.report) for asked in others
-    )
-    parcels = Parcels(build.worker.store, opened)
+    parcels = Parcels(build.worker.store, (open_place(asked, build) for asked in others))
     changed: dict[str, None] = {}
     try:
         for asked in places:
@@ -104,7 +101,7 @@ def _export(
     parcels: "Parcels",
     progress: ProgressWriter,
 ) -> list[str]:
-    place = open_place(asked, build.registries, build.cancelled, build.report)
+    place = open_place(asked, build)
     kept = read_mounts(place)
     there = {} if kept is None else {id: layer.digest for id, layer in kept.layers.items()}
     layers: dict[str, Descriptor] = {}

@@ -162,9 +162,7 @@ class _Source:
 
     def _ask(self, build: BuildContext) -> MountCache | None:
         try:
-            found = read_mounts(
-                open_place(self._asked, build.registries, build.cancelled, build.report)
-            )
+            found = read_mounts(open_place(self._asked, build))
         except Cancelled:
             raise
         except (BuildError, OSError) as error:
