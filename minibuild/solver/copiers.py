@@ -3,19 +3,23 @@
 Comes in: jobs from many threads. Goes out: `CopyResult`. Walking, hashing and copying small files
 holds the interpreter lock between two system calls, so one thread does it here, and others give
 their jobs to whichever server is idle. A job that comes alone is shared with the idle servers, if
-it has many files. Read next: `copy_server`, `fileop.share`.
+it has many files: each does a share of it, and what comes of these comes to the whole.
+Read next: `copy_server`, `fileop.share`.
 """
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from minibuild.fileop.api import Progress
 from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.oci.content import ContentStore
+from minibuild.oci.parallel import in_parallel
 
 if TYPE_CHECKING:
+    from minibuild.fileop.share import Share
     from minibuild.solver.copy_server import CopyServer
 
 _MAX_SERVERS = 3
@@ -99,7 +103,7 @@ class Copiers:
         helpers: "Sequence[CopyServer]",
     ) -> CopyResult:
         """Do a job in several processes, if it has so many files."""
-        from minibuild.fileop.share import Share, shares_of
+        from minibuild.fileop.share import shares_of
 
         (one,) = job.copies if len(job.copies) == 1 else (None,)
         shares: Sequence[Share] = ()
@@ -108,8 +112,6 @@ class Copiers:
             shares = shares_of(one, places.sources[one.input], 1 + len(helpers))
         if len(shares) < 2:
             return copy(job, places, content, hooks)
-        from minibuild.solver.shared_copy import share_copy
-
         return share_copy(job, shares, places, content, hooks, helpers)
 
     def _take(self, *, elsewhere: bool) -> "CopyServer | None":
@@ -143,3 +145,56 @@ def _can_go(job: CopyJob, places: Places, hooks: Hooks) -> bool:
     return (
         job.earlier is None and hooks.copied is None and 2 + len(places.sources) <= MAX_DIRECTORIES
     )
+
+
+def share_copy(
+    job: CopyJob,
+    shares: "Sequence[Share]",
+    places: Places,
+    content: ContentStore,
+    hooks: Hooks,
+    helpers: "Sequence[CopyServer]",
+) -> CopyResult:
+    """Do a job that makes a tree, here and by helpers, each a share of it. Raises what
+    `fileop.copy.copy` raises, when all have ended."""
+    from minibuild.fileop.inventory import discard, join
+    from minibuild.fileop.share import together
+
+    jobs = [job._replace(share=share) for share in shares]
+    tables = [job.inventory, *(content.store.ingest_path() for _ in jobs[1:])]
+    if job.inventory:
+        jobs = [one._replace(inventory=table) for one, table in zip(jobs, tables, strict=True)]
+    progress = _sums(hooks.progress, len(jobs))
+
+    def run(number: int) -> CopyResult:
+        do = helpers[number - 1].do if number else copy
+        mine = hooks._replace(progress=progress[number])
+        return do(jobs[number], places, content, mine)
+
+    try:
+        done = in_parallel(run, range(len(jobs)), len(jobs))
+        if job.inventory:
+            with suppress(OSError):  # It is a hint: the copy is whole without.
+                join(tables)
+        return CopyResult(seen=together([one.seen for one in done]))
+    except BaseException:
+        discard(tables[0])
+        raise
+    finally:
+        for table in tables[1:]:
+            discard(table)
+
+
+def _sums(progress: Progress | None, count: int) -> list[Progress]:
+    """What each of `count` copies tells, so that `progress` hears of the sum."""
+    told = [(0, 0)] * count
+
+    def telling(number: int) -> Callable[[int, int], None]:
+        def tell(files: int, size_bytes: int) -> None:
+            told[number] = (files, size_bytes)
+            if progress is not None:
+                progress(sum(one[0] for one in told), sum(one[1] for one in told))
+
+        return tell
+
+    return [telling(number) for number in range(count)]

@@ -20,9 +20,8 @@ from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
 from minibuild.graph.op import Copy
 from minibuild.oci.content import ContentStore
-from minibuild.solver.copiers import Copiers
+from minibuild.solver.copiers import Copiers, share_copy
 from minibuild.solver.copy_server import CopyServer
-from minibuild.solver.shared_copy import share_copy
 from minibuild.store.layout import Store
 from tests.fileop.trees import make
 
@@ -310,7 +309,7 @@ def test_a_job_of_many_files_is_shared(
         return CopyResult()
 
     monkeypatch.setattr("minibuild.fileop.share._LEAST_FILES", 100)
-    monkeypatch.setattr("minibuild.solver.shared_copy.share_copy", shared_copy)
+    monkeypatch.setattr("minibuild.solver.copiers.share_copy", shared_copy)
     target, source_fd = Target(tmp_path / "to"), os.open(tmp_path / "from", os.O_RDONLY)
     places = Places(target.fd, None, {3: SourceTree(source_fd, local=True)})
     copiers.do(CopyJob((COPY,), "tree"), places, ContentStore(store), NO_HOOKS, shared=True)
