@@ -4,43 +4,44 @@ A cache is known by its id, which says all that makes it another cache: the name
 gives, the tree that it starts from, and the owner that it is made for. So a step that wants a
 cache of its own user never gets that of another. `shared` users use one directory at the same
 time; `locked` ones wait for each other; a `private` one takes the first directory that is free, and
-makes another if all are in use. A directory is seeded, and gets its owner and mode, when it is
-first made, and only then. A build with a step that may not come from the cache (`--no-cache`)
-begins without the directories of that step, as in BuildKit.
+makes another if all are in use. A build with a step that may not come from the cache
+(`--no-cache`) begins without the directories of that step, as in BuildKit.
+
+A directory is seeded, and gets its owner and mode, when it is first made, and only then. The rules
+are those of BuildKit. A mount `from` a tree starts with a copy of it, or of `source` in it, which
+also says who owns the directory. With an owner and no source the directory is `/cache` of the tree,
+or a new one if there is none. A mount of no tree starts empty, as root's with mode 0755 or with the
+owner it names.
 
 Steps that use a cache hold its use lock together; what packs or replaces its contents
-(`minibuild.remotecache.mounts`) holds it alone. Read next: `seeds`.
+(`minibuild.remotecache.mounts`) holds it alone. Read next: `exec`.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from minibuild.digest import digest_bytes, digest_hex, digest_strings
 from minibuild.errors import BuildError
-from minibuild.graph.op import CacheMount, Exec
+from minibuild.graph.op import CacheMount, Copy, Exec
+from minibuild.graph.pattern import escape_glob
 from minibuild.graph.vertex import Vertex
+from minibuild.linux import xattr
+from minibuild.linux.beneath import lstat, real_path
 from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.owner import seen
+from minibuild.linux.tree_writer import Metadata, set_metadata
 from minibuild.oci.document import parse_document
+from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex
-from minibuild.startup.tuples import NamedTuple
 from minibuild.store.flock import hold
 from minibuild.store.layout import Store
 from minibuild.worker.context import BuildContext
 
-
-class Seed(NamedTuple):
-    """What a new directory starts with. `fill` gets it as an open descriptor, and gives it its
-    owner and mode. `result` names the very result that the files are from, "" if there is none:
-    one that was made again is another, also if its key is the same."""
-
-    fill: Callable[[int], None]
-    result: str = ""
-
-
-SeedOf = Callable[[CacheMount], Seed]
-"""What the directory of a mount starts with."""
+_OWNED = "/cache"
+"""Where in a tree BuildKit makes the directory of a cache that has an owner."""
 
 
 def folder_of(store: Store, id: str) -> str:
@@ -137,9 +138,53 @@ def _called(folder: str) -> str:
         return ""
 
 
+class _Seed:
+    """What the new directory of a cache mount starts with. `result` names the very result that the
+    files are from, "" if there is none: one that was made again is another, also if its key is the
+    same. A cache has no table of owners: where owners are recorded, symlinks belong to root."""
+
+    def __init__(self, build: BuildContext, ready: ReadyVertex, mount: CacheMount) -> None:
+        self._build = build
+        self._ready = ready
+        self._mount = mount
+        found = ready.input(mount.input) if mount.input >= 0 else None
+        self.result = "" if found is None else " ".join(map(str, found.result))
+
+    def fill(self, fd: int) -> None:
+        """Give an empty directory its files, its owner and its mode."""
+        looks = None if self._mount.input < 0 else self._copy(fd)
+        owners = self._build.worker.snapshots.owners(None)
+        metadata = looks or Metadata(*owner_of(self._mount))
+        set_metadata(fd, metadata, self._mount.target, owners=owners)
+
+    def _copy(self, fd: int) -> Metadata | None:
+        """Copy what the mount is from; returns how the directory looks there, if it is one."""
+        from minibuild.fileop.apply import apply
+
+        build, mount = self._build, self._mount
+        with open_input(build, self._ready, mount.input) as tree:
+            source = _OWNED if has_owner(mount) else mount.source
+            if has_owner(mount) and not _is_directory(lstat(tree.fd, real_path(tree.fd, source))):
+                return None
+            copy = Copy(0, (escape_glob(source),), "/", keep_owner=not tree.local)
+            owners, cancelled = build.worker.snapshots.owners(None), build.cancelled
+            apply([copy], fd, {0: tree}, owners=owners, cancelled=cancelled)
+            real = real_path(tree.fd, source)
+            found = lstat(tree.fd, real)
+            if found is None or not _is_directory(found):
+                return None
+            found = seen(found, xattr.at(tree.fd, real), tree.owners)
+            owner = (0, 0) if tree.local else (found.st_uid, found.st_gid)
+            return Metadata(found.st_mode, *owner)
+
+
+def _is_directory(found: os.stat_result | None) -> bool:
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
 @contextmanager
 def cache_directories(
-    build: BuildContext, mounts: Sequence[CacheMount], seed_of: SeedOf
+    build: BuildContext, ready: ReadyVertex, mounts: Sequence[CacheMount]
 ) -> Iterator[dict[str, str]]:
     """The directories of the caches of a step by their ids, held while the block runs.
 
@@ -152,13 +197,13 @@ def cache_directories(
             first[mount.id] = mount
     with ExitStack() as stack:
         yield {
-            id: stack.enter_context(_held(build, mount, seed_of(mount)))
+            id: stack.enter_context(_held(build, mount, _Seed(build, ready, mount)))
             for id, mount in sorted(first.items())
         }
 
 
 @contextmanager
-def _held(build: BuildContext, mount: CacheMount, seed: Seed) -> Iterator[str]:
+def _held(build: BuildContext, mount: CacheMount, seed: _Seed) -> Iterator[str]:
     """The directory of a cache mount, held as its sharing mode asks while the block runs."""
     folder = folder_of(build.worker.store, mount.id)
     _leave_older(build, folder, seed)
@@ -177,7 +222,7 @@ def _held(build: BuildContext, mount: CacheMount, seed: Seed) -> Iterator[str]:
             yield path
 
 
-def _leave_older(build: BuildContext, folder: str, seed: Seed) -> None:
+def _leave_older(build: BuildContext, folder: str, seed: _Seed) -> None:
     """Remove a cache that started from another result, such as that of a stage which was built
     again without the cache. Waits until no step uses it."""
     if _started_from(folder) in ("", seed.result):
@@ -203,7 +248,7 @@ def _started_from(folder: str) -> str:
 
 
 @contextmanager
-def _first_free(build: BuildContext, folder: str, mount: CacheMount, seed: Seed) -> Iterator[str]:
+def _first_free(build: BuildContext, folder: str, mount: CacheMount, seed: _Seed) -> Iterator[str]:
     number = 0
     while True:
         with hold(os.path.join(folder, f"{number}.lock"), wait=False) as held:
@@ -213,7 +258,7 @@ def _first_free(build: BuildContext, folder: str, mount: CacheMount, seed: Seed)
         number += 1
 
 
-def _made(build: BuildContext, folder: str, number: int, mount: CacheMount, seed: Seed) -> str:
+def _made(build: BuildContext, folder: str, number: int, mount: CacheMount, seed: _Seed) -> str:
     """The directory `number` of a cache, made and seeded if it is not there."""
     path = os.path.join(folder, str(number))
     if os.path.isdir(path):

@@ -31,7 +31,6 @@ from minibuild.snapshot.api import SnapshotID
 from minibuild.solver.cachemounts import cache_directories, with_full_id
 from minibuild.solver.inputs import open_input
 from minibuild.solver.keys import ReadyVertex, outputs
-from minibuild.solver.seeds import Seeds
 from minibuild.worker.context import BuildContext
 
 TAIL_BYTES = 16 * 1024
@@ -220,8 +219,8 @@ class _Mounts:
             build.cache_mount_importer(build, cache_mounts)
         caches: dict[str, str] = {}
         if cache_mounts:
-            seeds = Seeds(build, self._ready)
-            caches = self._stack.enter_context(cache_directories(build, cache_mounts, seeds.of))
+            held = cache_directories(build, self._ready, cache_mounts)
+            caches = self._stack.enter_context(held)
         made: list[StepMount] = []
         for number, mount in enumerate(wanted):
             match mount:
