@@ -20,13 +20,7 @@ from minibuild.cache.results import DiffKey, DiffRow, Diffs, Result, list_key
 from minibuild.errors import ImageError, StoreError
 from minibuild.layer.layer import Layer
 from minibuild.oci.model import Compression
-from minibuild.snapshot.api import (
-    Diff,
-    MergePolicy,
-    MergeReport,
-    SnapshotID,
-    Strategy,
-)
+from minibuild.snapshot.api import Diff, MergePolicy, MergeReport, SnapshotID, Strategy
 from minibuild.snapshot.snapshotter import Snapshotter
 from minibuild.store.layout import Store
 

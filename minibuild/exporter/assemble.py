@@ -15,12 +15,7 @@ from minibuild.exporter.result import ImageView, OutputContext
 from minibuild.graph.image import History, ImageConfig
 from minibuild.graph.reference import Reference
 from minibuild.layer.layer import Layer
-from minibuild.oci.config import (
-    AssembledImage,
-    ImageLayer,
-    assemble,
-    store_documents,
-)
+from minibuild.oci.config import AssembledImage, ImageLayer, assemble, store_documents
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel
 from minibuild.session.request import Output

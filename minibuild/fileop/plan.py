@@ -199,11 +199,7 @@ class _Plan:
 
 
 def make_directories(
-    dest: Destination,
-    real: str,
-    mode: int,
-    owner: tuple[int, int],
-    time_ns: int | None = None,
+    dest: Destination, real: str, mode: int, owner: tuple[int, int], time_ns: int | None = None
 ) -> Iterator[Entry]:
     """The missing ones of the directory `real` and those above it."""
     for path in parents(real):

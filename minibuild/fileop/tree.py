@@ -14,15 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from minibuild.errors import DefinitionError, HostError, raise_if_cancelled
-from minibuild.fileop.api import (
-    Archive,
-    Copied,
-    Entry,
-    Planned,
-    Sink,
-    capability_words,
-    unreadable,
-)
+from minibuild.fileop.api import Archive, Copied, Entry, Planned, Sink, capability_words, unreadable
 from minibuild.fileop.dest import check_replaceable
 from minibuild.fileop.walk import FoundFile
 from minibuild.linux import device, xattr

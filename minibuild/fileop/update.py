@@ -139,10 +139,7 @@ class Update(Sink):
 
 @contextmanager
 def open_update(
-    earlier: Earlier,
-    plan: PlannedTree,
-    tree: TreeSink | None,
-    layer: LayerSink | None,
+    earlier: Earlier, plan: PlannedTree, tree: TreeSink | None, layer: LayerSink | None
 ) -> Iterator[Update]:
     """The update of a tree, a layer or both, open while the block runs. Raises `Unplannable`."""
     with Inventory(earlier.inventory) as inventory:

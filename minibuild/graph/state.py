@@ -107,14 +107,7 @@ class State(NamedTuple):
         op_mounts = tuple(_mount(mount, inputs) for mount in mounts)
         if network not in get_args(Network):
             raise DefinitionError(f"there is no network mode {network!r}")
-        op = Exec(
-            args,
-            self.env,
-            self.cwd,
-            self.user,
-            op_mounts,
-            network=network,
-        )
+        op = Exec(args, self.env, self.cwd, self.user, op_mounts, network=network)
         return self._on(Vertex(op, inputs, Note(f"RUN {' '.join(args)}")))
 
     def get_mount(self, target: str) -> "State":

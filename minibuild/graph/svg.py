@@ -115,8 +115,7 @@ class _Drawing:
         placed = list(places(found))
         spots = {
             place.vertex["id"]: _Spot(
-                _MARGIN + place.lane * (LANE + _GAP) + 10,
-                _MARGIN + _HEAD + place.row * ROW,
+                _MARGIN + place.lane * (LANE + _GAP) + 10, _MARGIN + _HEAD + place.row * ROW
             )
             for place in placed
         }

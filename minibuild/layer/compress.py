@@ -65,10 +65,7 @@ class Compressor(Protocol):
 
 
 def compressor(
-    compression: Compression,
-    level: int | None,
-    output: Output,
-    known: "KnownBlocks | None" = None,
+    compression: Compression, level: int | None, output: Output, known: "KnownBlocks | None" = None
 ) -> Compressor:
     """A compressor that writes to `output`; blocks of gzip that are known are not made again.
     Raises `UsageError` for a level that does not exist."""

@@ -115,13 +115,7 @@ class LayerPacker:
         if self._clamp_ns is not None and mtime_ns > self._clamp_ns:
             mtime_ns = self._clamp_ns
         entry = TarEntry(
-            path,
-            kind,
-            stat.S_IMODE(found.st_mode),
-            found.st_uid,
-            found.st_gid,
-            0,
-            mtime_ns,
+            path, kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, 0, mtime_ns
         )
         if found.st_nlink > 1 and kind != "dir":
             first = self._first_names.setdefault((found.st_dev, found.st_ino), path)

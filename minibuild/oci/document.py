@@ -162,11 +162,7 @@ class Member:
 
 
 def parse_document(
-    data: bytes,
-    what: str,
-    *,
-    limit: int = MAX_DOCUMENT_BYTES,
-    error: type[BuildError] = ImageError,
+    data: bytes, what: str, *, limit: int = MAX_DOCUMENT_BYTES, error: type[BuildError] = ImageError
 ) -> Member:
     """The document in `data`, which must be an object; `what` names it in errors."""
     document = parse_value(data, what, limit=limit, error=error)
@@ -175,11 +171,7 @@ def parse_document(
 
 
 def parse_value(
-    data: bytes,
-    what: str,
-    *,
-    limit: int = MAX_DOCUMENT_BYTES,
-    error: type[BuildError] = ImageError,
+    data: bytes, what: str, *, limit: int = MAX_DOCUMENT_BYTES, error: type[BuildError] = ImageError
 ) -> Member:
     """The same for a document that need be no object."""
     if len(data) > limit:

@@ -59,9 +59,7 @@ def _start(threads: list[threading.Thread], body: Callable[[], None], count: int
 
 
 def wait_for(
-    threads: Sequence[threading.Thread],
-    ended: "SimpleQueue[None]",
-    interrupts: list[BaseException],
+    threads: Sequence[threading.Thread], ended: "SimpleQueue[None]", interrupts: list[BaseException]
 ) -> None:
     """Wait for threads, each of which puts something into `ended` as its last act. What interrupts
     the wait goes into a list, and it goes on.

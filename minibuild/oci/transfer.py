@@ -10,13 +10,7 @@ from minibuild.digest import Digest
 from minibuild.errors import ImageError
 from minibuild.oci.content import BlobSource, ContentStore, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
-from minibuild.oci.model import (
-    Descriptor,
-    Manifest,
-    is_index,
-    parse_index,
-    parse_manifest,
-)
+from minibuild.oci.model import Descriptor, Manifest, is_index, parse_index, parse_manifest
 
 _MAX_DEPTH = 4
 

@@ -126,10 +126,7 @@ class _Watched(socket.socket):
                 sent += self.send(left[sent:], flags)
 
     def _waiting(
-        self,
-        call: Callable[..., int],
-        arguments: tuple[Any, ...],
-        check: Callable[[float], None],
+        self, call: Callable[..., int], arguments: tuple[Any, ...], check: Callable[[float], None]
     ) -> tuple[int, float]:
         """What the call returns, and how long that took; `check` ends the waiting."""
         began = time.monotonic()

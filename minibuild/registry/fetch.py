@@ -14,13 +14,7 @@ from typing import BinaryIO, cast
 
 from minibuild.digest import digest_hex
 from minibuild.errors import Cancelled, ImageError, raise_if_cancelled
-from minibuild.oci.content import (
-    CHUNK_BYTES,
-    BlobSource,
-    ContentStore,
-    Verifier,
-    append,
-)
+from minibuild.oci.content import CHUNK_BYTES, BlobSource, ContentStore, Verifier, append
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Descriptor
 from minibuild.oci.parallel import in_parallel

@@ -15,13 +15,7 @@ from minibuild.errors import RegistryError
 from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
-from minibuild.oci.model import (
-    DOCKER_INDEX,
-    DOCKER_MANIFEST,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Descriptor,
-)
+from minibuild.oci.model import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor
 from minibuild.registry.client import RegistryClient, RegistryRequest, first_answer
 from minibuild.registry.errors import Refused
 from minibuild.registry.glance import glance

@@ -19,11 +19,7 @@ from minibuild.graph.reference import Reference
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES
 from minibuild.oci.meter import Meter, unmetered
-from minibuild.oci.model import (
-    OCI_MANIFEST,
-    Descriptor,
-    describe,
-)
+from minibuild.oci.model import OCI_MANIFEST, Descriptor, describe
 from minibuild.oci.multi import MultiSource
 from minibuild.oci.parallel import in_parallel
 from minibuild.oci.transfer import blobs_of

@@ -21,13 +21,7 @@ from minibuild.graph.vertex import Vertex
 from minibuild.layer.layer import Layer
 from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
 from minibuild.remotecache.document import CacheDocument, document_value
-from minibuild.remotecache.exporter import (
-    Cargo,
-    DocumentWriter,
-    inline_records,
-    send,
-    steps_of,
-)
+from minibuild.remotecache.exporter import Cargo, DocumentWriter, inline_records, send, steps_of
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
 from minibuild.session.request import BuildRequest
@@ -139,10 +133,7 @@ class RemoteCaches:
             send(build, places, cargo, self._near(tags))
 
     def send_mounts(
-        self,
-        build: BuildContext,
-        targets: Sequence[Vertex | None],
-        solved: Solved,
+        self, build: BuildContext, targets: Sequence[Vertex | None], solved: Solved
     ) -> None:
         """Export the cache mounts that the steps of the build use to where it was asked for."""
         if self._request.cache_mount_to:

@@ -40,12 +40,7 @@ class FileRunner:
         self._copiers = copiers
 
     def run(
-        self,
-        ready: ReadyVertex,
-        op: File,
-        *,
-        watched: bool = False,
-        earlier: Result | None = None,
+        self, ready: ReadyVertex, op: File, *, watched: bool = False, earlier: Result | None = None
     ) -> tuple[Result, CopyResult]:
         """The base's result with one diff more, and what came of copying. `watched`: with the
         fingerprints of what was read. `earlier` is the result of the same copy of other files."""

@@ -136,11 +136,7 @@ def _read(
 
 
 def inputs_unchanged(
-    build: BuildContext,
-    ready: ReadyVertex,
-    op: File | Exec,
-    parts: Sequence[Part],
-    since_ns: int,
+    build: BuildContext, ready: ReadyVertex, op: File | Exec, parts: Sequence[Part], since_ns: int
 ) -> bool:
     """Whether the contexts hold what `parts` say, which were read from them after `since_ns`.
 
