@@ -59,12 +59,13 @@ def tree_digests(
 def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     """Whether what a copy (or a bind mount of a path) reads may have changed since that time."""
     copy = Copy(0, (escape_glob(reader) or "/",), "/") if isinstance(reader, str) else reader
-    selection, limit_ns = Selection(copy, tree), since_ns - _TICK_NS
+    selection = Selection(copy, tree)
     try:
         for pick in selection.picks():
-            if pick.stat.st_ctime_ns >= limit_ns:
+            if is_since(pick.stat.st_ctime_ns, since_ns):
                 return True
-            if pick.is_dir and any(f.stat.st_ctime_ns >= limit_ns for f in selection.below(pick)):
+            below = selection.below(pick) if pick.is_dir else ()
+            if any(is_since(found.stat.st_ctime_ns, since_ns) for found in below):
                 return True
     except (DefinitionError, OSError):
         return True  # Something is not there any more.

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 
 from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.api import Entry, SourceTree, explained
+from minibuild.fileop.checksum import is_since
 from minibuild.fileop.plan import Looks
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import Filter, FoundFile, walk
@@ -36,7 +37,6 @@ ROOT: Owner = (0, 0)
 Seen = dict[str, int]
 """Paths of a directory that counted for something, and when they were last changed (ctime)."""
 
-_TICK_NS = 20_000_000
 _NO_COPY = Copy(0, (), "/")
 
 
@@ -87,7 +87,7 @@ def survey(
             uids[found.stat.st_uid] += 1
             gids[found.stat.st_gid] += 1
             special = special or is_special(found.stat)
-            if stat.S_ISDIR(found.stat.st_mode):
+            if found.is_dir:
                 seen[found.path] = found.stat.st_ctime_ns
     owner = (uids.most_common(1)[0][0], gids.most_common(1)[0][0]) if maps_owners else ROOT
     others = special or set(uids) != {owner[0]} or set(gids) != {owner[1]}
@@ -102,7 +102,7 @@ def is_special(status: os.stat_result) -> bool:
 
 def _settled(seen: Seen, began_ns: int) -> Seen:
     """Times of change, without those so close to the look that another change could share it."""
-    return {path: ctime if ctime < began_ns - _TICK_NS else -1 for path, ctime in seen.items()}
+    return {path: -1 if is_since(ctime, began_ns) else ctime for path, ctime in seen.items()}
 
 
 def _mounted_below(directory: str) -> frozenset[str]:

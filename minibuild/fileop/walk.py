@@ -35,6 +35,11 @@ class FoundFile(NamedTuple):
     stat: os.stat_result
     implied: bool = False
 
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.stat.st_mode)
+
 
 class Filter(NamedTuple):
     """Patterns, and the path (in their terms) of the directory where a walk starts."""

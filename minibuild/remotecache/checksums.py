@@ -19,14 +19,13 @@ from collections.abc import Iterator, Sequence
 from minibuild.buildkit.cachekeys import Selector
 from minibuild.digest import Digest, digest_bytes
 from minibuild.fileop.api import SourceTree, unreadable
-from minibuild.fileop.walk import Filter, walk
+from minibuild.fileop.walk import Filter, FoundFile, place, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.graph.pattern import has_wildcard, match_glob
 from minibuild.linux import device, owner, xattr
 from minibuild.linux.beneath import join, lstat, open_beneath, real_path
 from minibuild.linux.contents import READ, Copier
 from minibuild.linux.descriptors import closing_fd
-from minibuild.startup.tuples import NamedTuple
 
 _TYPES = {
     stat.S_IFREG: "0",
@@ -39,19 +38,6 @@ _TYPES = {
 }
 _NOTHING = digest_bytes(b"")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
-
-
-class _Found(NamedTuple):
-    """A path of the tree below the start of a walk (that is ""), and where it is."""
-
-    path: str
-    dir_fd: int
-    name: str
-    stat: os.stat_result
-
-    @property
-    def is_dir(self) -> bool:
-        return stat.S_ISDIR(self.stat.st_mode)
 
 
 class _Directory:
@@ -96,7 +82,7 @@ class Checksums:
             return counted[0][1]
         made = hashlib.sha256()
         for path, digest in counted:
-            made.update(_key(path.removeprefix(prefix)) or b"\0")
+            made.update(place(path.removeprefix(prefix)) or b"\0")
             made.update(digest.encode())
         return Digest(f"sha256:{made.hexdigest()}")
 
@@ -146,7 +132,7 @@ class Checksums:
             if found.is_dir:
                 above.append(_Directory(here, digest, counts))
 
-    def _candidates(self, selector: Selector, prefix: str) -> Iterator[tuple[str, str, _Found]]:
+    def _candidates(self, selector: Selector, prefix: str) -> Iterator[tuple[str, str, FoundFile]]:
         """What patterns are to be tried on: a path of the tree, the part of it that they see."""
         top = None if selector.wildcard else prefix
         for found in self._walk(self._start(selector, prefix), missing_ok=selector.wildcard):
@@ -171,7 +157,7 @@ class Checksums:
 
     # --- Entries ---
 
-    def _walk(self, real: str, *, missing_ok: bool = False) -> Iterator[_Found]:
+    def _walk(self, real: str, *, missing_ok: bool = False) -> Iterator[FoundFile]:
         """A path and all below it that the ignore patterns leave."""
         head, _, name = real.rpartition("/")
         status = lstat(self._tree.fd, real)
@@ -181,16 +167,15 @@ class Checksums:
             raise FileNotFoundError(real)
         status = owner.seen(status, xattr.at(self._tree.fd, real), self._tree.owners)
         with closing_fd(open_beneath(self._tree.fd, head, _DIRECTORY)) as fd:
-            yield _Found("", fd, name or ".", status)
+            yield FoundFile("", fd, name or ".", status)
         if not stat.S_ISDIR(status.st_mode):
             return
         with closing_fd(open_beneath(self._tree.fd, real, _DIRECTORY)) as fd:
             filters = [Filter(self._ignore, real)]
             local, owners = self._tree.local, self._tree.owners
-            for found in walk(fd, filters, sockets=local, top=real, owners=owners):
-                yield _Found(found.path, found.dir_fd, found.name, found.stat)
+            yield from walk(fd, filters, sockets=local, top=real, owners=owners)
 
-    def _entry(self, found: _Found) -> Digest:
+    def _entry(self, found: FoundFile) -> Digest:
         """One entry, without what is in it if it is a directory."""
         self._note(found.stat)
         kind = stat.S_IFMT(found.stat.st_mode)
@@ -207,7 +192,7 @@ class Checksums:
                 self._note(os.fstat(fd))
         return Digest(f"sha256:{made.hexdigest()}")
 
-    def _header(self, found: _Found, kind: int) -> bytes:
+    def _header(self, found: FoundFile, kind: int) -> bytes:
         status, link = found.stat, kind == stat.S_IFLNK
         number = status.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
         fields: dict[str, str | int] = {
@@ -260,10 +245,6 @@ def _fixed_part(selector: Selector) -> str:
     parts = selector.path.split("/")
     first = next(i for i, part in enumerate(parts) if has_wildcard(part))
     return "/".join(parts[:first])
-
-
-def _key(path: str) -> bytes:
-    return os.fsencode(path).replace(b"/", b"\0")
 
 
 def _base(path: str) -> str:

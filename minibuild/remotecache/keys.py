@@ -29,13 +29,12 @@ from minibuild.buildkit.definition import OpOutput
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError, Cancelled
+from minibuild.fileop.checksum import is_since
 from minibuild.graph.op import ImageSource, LocalSource
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.remotecache.checksums import Checksums
 from minibuild.solver.inputs import open_tree
 from minibuild.worker.context import BuildContext
-
-_TICK_NS = 20_000_000  # the clock of ctimes is behind by up to this
 
 
 class BuildkitKeys:
@@ -167,6 +166,6 @@ class BuildkitKeys:
             raise
         except (BuildError, OSError):
             return None  # The step that reads it says what is wrong, if anything is.
-        if result.local is not None and sums.newest_ns >= self._since_ns - _TICK_NS:
+        if result.local is not None and is_since(sums.newest_ns, self._since_ns):
             return None
         return digest
