@@ -148,6 +148,18 @@ class RemoteBlobs(BlobSource):
             return io.BytesIO(data[offset:])
         return cast(BinaryIO, _Stream(self, descriptor, offset))
 
+    def referrers(self, digest: Digest) -> bytes:
+        """The index of what says that it is about a manifest; empty if nothing does. Rules:
+        "Listing Referrers" of the distribution spec; a registry without it has a tag for it."""
+        for path in (f"referrers/{digest}", f"manifests/{digest.replace(':', '-')}"):
+            call = RegistryRequest("GET", path, headers={"Accept": OCI_INDEX})
+            try:
+                return self._client.document(self._endpoints[0], call, MAX_DOCUMENT_BYTES)[1]
+            except Refused as error:
+                if error.status not in (400, 404, 405):
+                    raise
+        return b""
+
     def location(self, digest: Digest) -> Reference:
         """The repository itself: what is here can be mounted elsewhere in the same registry."""
         return self.reference

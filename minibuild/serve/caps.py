@@ -14,6 +14,7 @@ FRONTEND_CAPS = (
     "resolveimage",
     "resolveimage.resolvemode",
     "source.metaresolver",
+    "source.metaresolver.image.attestations",
     "readfile",
     "readdir",
     "statfile",

@@ -24,6 +24,7 @@ from minibuild.image.reader import ReadOnlyContent
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter, reported
 from minibuild.serve.answers import failure_of
+from minibuild.serve.attested import attestation_chain
 from minibuild.serve.attributes import PULLS
 from minibuild.serve.lending import agents, secrets, with_logins
 from minibuild.serve.needs import Needs
@@ -43,15 +44,15 @@ def image_config(build: "Build", asked: Any, source: Any) -> Any:
     image = source_of(types["Op"](source=source))
     if not isinstance(image, ImageSource):
         raise Failure(f"a policy has {source.identifier} used for {asked.Ref}: it is no image")
-    found = _image(build, image.ref, platform_of(asked.Platform), asked.ResolveMode)
+    made = _request(build, asked.ResolveMode, image.ref)
+    found = _image(build, made, image.ref, platform_of(asked.Platform))
     return types["ResolveImageConfigResponse"](
         Digest=found.digest, Config=found.document, Ref=found.resolved.source.ref
     )
 
 
-def _image(build: "Build", ref: str, platform: Platform, mode: str) -> FoundImage:
+def _image(build: "Build", made: BuildRequest, ref: str, platform: Platform) -> FoundImage:
     try:
-        made = with_logins(build, _request(build, mode), [ref])
         content = ReadOnlyContent(build.builder.root)
         return finder_of(made, content, silent, build.cancelled).found(ref, platform)
     except BuildError as error:
@@ -74,10 +75,15 @@ def _described(build: "Build", asked: Any) -> Any:
     try:
         source = source_of(message)
         if isinstance(source, ImageSource):
-            platform = platform_of(asked.Platform)
-            found = _image(build, source.ref, platform, asked.ResolveMode)
+            made = _request(build, asked.ResolveMode, source.ref)
+            found = _image(build, made, source.ref, platform_of(asked.Platform))
             answer.Image.Digest = found.digest
             answer.Image.Config = b"" if asked.Image.NoConfig else found.document
+            kinds = list(asked.Image.ResolveAttestations)
+            if asked.Image.AttestationChain or kinds:
+                chain = attestation_chain(build, made.registries, found, kinds)
+                if chain is not None:
+                    answer.Image.AttestationChain.CopyFrom(chain)
         elif isinstance(source, GitSource | HttpSource):
             _ask_the_web(build, message, source, asked, answer)
     except BuildError as error:
@@ -85,9 +91,11 @@ def _described(build: "Build", asked: Any) -> Any:
     return answer
 
 
-def _request(build: "Build", mode: str = "") -> BuildRequest:
+def _request(build: "Build", mode: str = "", image: str = "") -> BuildRequest:
+    """What says how servers are reached; for an image with the client's logins."""
     given = {"pull": PULLS.get(mode, PULLS[""])}
-    return build_request(build.folder, given, build.builder.environment)
+    made = build_request(build.folder, given, build.builder.environment)
+    return with_logins(build, made, [image]) if image else made
 
 
 def _ask_the_web(
