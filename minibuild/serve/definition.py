@@ -10,6 +10,7 @@ Read next: `needs`, `build`.
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from minibuild.buildflags.request import build_request
@@ -25,7 +26,7 @@ from minibuild.linux.beneath import real_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.answers import failure_of
 from minibuild.serve.attributes import Attributes, options
-from minibuild.serve.filesync import receive
+from minibuild.serve.filesync import ask_for, receive
 from minibuild.serve.lending import image_names
 from minibuild.serve.prepared import MAIN
 from minibuild.serve.session import is_absent
@@ -141,27 +142,28 @@ class ClientDefinition:
         if self._url.startswith(UPLOADED):
             self._uploaded = os.path.join(self._folder, ".uploaded")
             fetch_upload(build.session, self._url, self._uploaded)
-        for name, local in self.folders.items():
-            os.makedirs(self._empty(name))
-            wanted = Wanted(local, [".dockerignore"])
-            try:
-                receive(build.session_of(local), wanted, self._empty(name))
-            except Failure as failure:
-                if not is_absent(failure):  # A Dockerfile may need no context.
-                    raise
-        if not self._url or "dockerfilekey" in self.attributes:
-            self._fetch_dockerfile(build)
+        with ExitStack() as calls:  # The client answers all of them at once.
+            ignored = [
+                (_Asked(build, calls, local, [".dockerignore"]), self._empty(name))
+                for name, local in self.folders.items()
+            ]
+            if not self._url or "dockerfilekey" in self.attributes:
+                self._fetch_dockerfile(build, calls)
+            for asked, place in ignored:
+                try:
+                    asked.receive(place)
+                except Failure as failure:
+                    if not is_absent(failure):  # A Dockerfile may need no context.
+                        raise
 
-    def _fetch_dockerfile(self, build: "Build") -> None:
+    def _fetch_dockerfile(self, build: "Build", calls: ExitStack) -> None:
         given = self.attributes.get("filename", "") or "Dockerfile"
         names = [given, "dockerfile"] if given == "Dockerfile" else [given]
         local = self.attributes.get("dockerfilekey", "dockerfile")
         place = self._given.get(local, "")
         if not place:
             place = os.path.join(self._folder, "definition")
-            os.makedirs(place)
-            wanted = Wanted(local, [*names, f"{given}.dockerignore"])
-            receive(build.session_of(local), wanted, place)
+            _Asked(build, calls, local, [*names, f"{given}.dockerignore"]).receive(place)
         with closing_fd(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
             for name in names:
                 real = os.path.join(place, real_path(fd, name))  # links stay inside
@@ -198,6 +200,20 @@ class ClientDefinition:
             return build_request(main, given, environment)
         except BuildError as error:
             raise failure_of(error) from None
+
+
+class _Asked:
+    """Files that a client was asked for, until the end of `calls`."""
+
+    def __init__(self, build: "Build", calls: ExitStack, local: str, paths: Sequence[str]) -> None:
+        self._session, self._wanted = build.session_of(local), Wanted(local, paths)
+        self._call = ask_for(self._session, self._wanted)
+        calls.callback(self._call.cancel)
+
+    def receive(self, place: str) -> None:
+        """Write them to a new folder. Raises `Failure`."""
+        os.makedirs(place)
+        receive(self._session, self._wanted, place, asked=self._call)
 
 
 def _text(path: str) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.packets import (
     CHUNK_BYTES,
     DATA,
@@ -35,12 +36,18 @@ _REPORT_S = 0.1
 _ARCHIVE_BYTES = 256 << 10
 
 
+def ask_for(session: Session, wanted: Wanted) -> ClientCall:
+    """Ask a client for a folder, which can be received later. Raises `Failure`."""
+    return session.open(_RECEIVE, session.types["Packet"], wanted.metadata())
+
+
 def receive(
     session: Session,
     wanted: Wanted,
     folder: str,
     report: Callable[[int], None] = lambda size_bytes: None,
     known: Listing | None = None,
+    asked: ClientCall | None = None,
 ) -> int:
     """Make `folder` what the client's folder is. Returns how many bytes were sent; `report` is
     called with the number of those so far, now and then. `known` is what the folder has already.
@@ -48,16 +55,16 @@ def receive(
     Raises `Failure`, also for what a client must not send.
     """
     packet = session.types["Packet"]
-    call = session.open(_RECEIVE, packet, wanted.metadata())
+    call = ask_for(session, wanted) if asked is None else asked
     known = Listing() if known is None else known
     if wanted.again:
         known.passed()
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         with closing_fd(os.open(folder, flags)) as root, Cursor(root) as cursor:
-            asked: list[Any] = []
+            requests: list[Any] = []
             receiver = Receiver(
-                cursor, lambda **fields: asked.append(packet(**fields)), again=wanted.again
+                cursor, lambda **fields: requests.append(packet(**fields)), again=wanted.again
             )
             size, due = 0, time.monotonic() + _REPORT_S
             for raw, batch in call.batches():
@@ -70,10 +77,10 @@ def receive(
                     call.send(packet(type=FIN))
                     next(iter(call), None)  # its last word
                     return size
-                if asked:
+                if requests:
                     # The client may read on only when we do: waiting here could be for ever.
-                    call.send(*asked, wait=False)
-                    asked.clear()
+                    call.send(*requests, wait=False)
+                    requests.clear()
                 if time.monotonic() > due:
                     report(size)
                     due = time.monotonic() + _REPORT_S

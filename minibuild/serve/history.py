@@ -30,6 +30,7 @@ from minibuild.serve.status import StatusStream, messages_in
 from minibuild.session.request import BuildResult
 
 _MAX_KEPT = 50
+_MORE_KEPT = 10
 STARTED, COMPLETE, DELETED = range(3)
 """What happened to a build."""
 
@@ -103,7 +104,10 @@ class BuildHistory:
         os.replace(temporary, path)
 
     def _sweep(self) -> None:
-        """Remove the oldest records, but for those that are pinned, and logs that none names."""
+        """Remove the oldest records, but for those that are pinned, and logs that none names. That
+        reads all of them, so it is not done for each build."""
+        if len(os.listdir(self._folder)) <= _MAX_KEPT + _MORE_KEPT:
+            return
         kept = sorted(self._kept(), key=lambda record: record.CreatedAt.seconds, reverse=True)
         for record in [record for record in kept if not record.pinned][_MAX_KEPT:]:
             self._remove(record)

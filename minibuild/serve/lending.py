@@ -45,19 +45,16 @@ def logins(session: Session, names: Iterable[str]) -> dict[str, tuple[str, str]]
     """The client's user and password for the registries of these images."""
     if not session.offers(_CREDENTIALS):
         return {}
-    hosts = {_DOCKER_HUB}
+    named = {_DOCKER_HUB}
     for name in names:
         with suppress(DefinitionError):
-            hosts.add(parse_reference(name.removeprefix("docker-image://")).domain)
-    found = {}
-    for host in sorted(hosts):
-        asked = session.types["CredentialsRequest"](
-            Host=_ITS_REGISTRY if host == _DOCKER_HUB else host
-        )
-        answer = session.call(_CREDENTIALS, asked, session.types["CredentialsResponse"])
-        if answer.Secret:
-            found[host] = (answer.Username, answer.Secret)
-    return found
+            named.add(parse_reference(name.removeprefix("docker-image://")).domain)
+    hosts = sorted(named)
+    request, response = session.types["CredentialsRequest"], session.types["CredentialsResponse"]
+    asked = [request(Host=_ITS_REGISTRY if host == _DOCKER_HUB else host) for host in hosts]
+    answers = session.calls(_CREDENTIALS, asked, response)
+    found = zip(hosts, answers, strict=True)
+    return {host: (one.Username, one.Secret) for host, one in found if one.Secret}
 
 
 def with_logins(build: "Build", made: BuildRequest, images: Iterable[str]) -> BuildRequest:

@@ -7,7 +7,7 @@ Read next: `filesync`, `lending`; `buildkit.messages`.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from minibuild.buildkit.frames import UNAVAILABLE
@@ -62,12 +62,24 @@ class Session:
 
     def call(self, method: str, request: Any, response: Any, metadata: Metadata = ()) -> Any:
         """Send one message, get one. Raises `Failure`."""
-        made = self.open(method, response, metadata)
-        made.send(request)
-        made.finish()
-        for answer in made:
-            return answer
-        raise Failure("the client did not answer", UNAVAILABLE)
+        (answer,) = self.calls(method, [request], response, metadata)
+        return answer
+
+    def calls(
+        self, method: str, requests: Iterable[Any], response: Any, metadata: Metadata = ()
+    ) -> Iterator[Any]:
+        """Send one message in each of several calls, all before the first answer is there. Raises
+        `Failure`."""
+        opened = []
+        for request in requests:
+            opened.append(self.open(method, response, metadata))
+            opened[-1].send(request)
+            opened[-1].finish()
+        for call in opened:
+            answer = next(iter(call), None)
+            if answer is None:
+                raise Failure("the client did not answer", UNAVAILABLE)
+            yield answer
 
     def open(self, method: str, response: Any, metadata: Metadata = ()) -> ClientCall:
         """Begin a call with messages both ways; `response` is the class of those that come. Raises
