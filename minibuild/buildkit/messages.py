@@ -5,7 +5,7 @@ Rules: grpc/grpc `doc/PROTOCOL-HTTP2.md`.
 Read next: `serve.callserver`, for the server's side; `serve.session`, for the client's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minibuild.buildkit.frames import Headers
@@ -34,20 +34,17 @@ class Messages:
 
     def __iter__(self) -> Iterator[Any]:
         """What the other side sends, to its end. Raises `Failure` if it ends with an error."""
-        for _, batch in self.batches():
+        for batch in self.batches():
             yield from map(self._parse, batch)
 
-    def batches(self) -> Iterator[tuple[bytes, list[bytes]]]:
-        """The same as serialised messages, all that have come each time; and as they came, each
-        behind its length."""
-        rest = b""
+    def batches(self) -> Iterator[list[bytes]]:
+        """The same as serialised messages, all that have come each time."""
+        return whole(self.data())
+
+    def data(self) -> Iterator[bytes]:
+        """The same as the bytes that have come each time, each message behind its length."""
         while data := self.stream.read():
-            data = rest + data if rest else data
-            found = split(data)
-            size = len(found) * _HEAD_BYTES + sum(map(len, found))
-            rest = data[size:]
-            if found:
-                yield data[:size], found
+            yield data
         self._check_end()
 
     def _check_end(self) -> None:
@@ -96,6 +93,18 @@ def status_headers(failure: Failure | None, types: Types) -> Headers:
         ("grpc-message", quote(failure.message, safe=_PLAIN)),
         ("grpc-status-details-bin", details),
     )
+
+
+def whole(parts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The messages in bytes that come in parts, all that are whole each time. Raises `Failure` for
+    what is not allowed."""
+    rest = b""
+    for data in parts:
+        data = rest + data if rest else data
+        found = split(data)
+        rest = data[len(found) * _HEAD_BYTES + sum(map(len, found)) :]
+        if found:
+            yield found
 
 
 def split(data: bytes) -> list[bytes]:

@@ -9,10 +9,10 @@ Read next: `attributes`.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from minibuild.buildkit.messages import ClientCall
+from minibuild.buildkit.messages import ClientCall, whole
 from minibuild.buildkit.packets import (
     CHUNK_BYTES,
     DATA,
@@ -66,32 +66,44 @@ def receive(
             receiver = Receiver(
                 cursor, lambda **fields: requests.append(packet(**fields)), again=wanted.again
             )
-            size, due = 0, time.monotonic() + _REPORT_S
-            for raw, batch in call.batches():
-                size += len(raw)
-                if not known.is_known(raw):
-                    batch = known.passed() + batch
-                    if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
-                        break
-                elif known.is_whole:
-                    call.send(packet(type=FIN))
-                    next(iter(call), None)  # its last word
-                    return size
+            came = _Counted(call.data(), report)
+            for batch in whole(known.unknown(came)):
+                if any(map(receiver.take, map(packet.FromString, known.noting(batch)))):
+                    break
                 if requests:
                     # The client may read on only when we do: waiting here could be for ever.
                     call.send(*requests, wait=False)
                     requests.clear()
-                if time.monotonic() > due:
-                    report(size)
-                    due = time.monotonic() + _REPORT_S
-            receiver.check_end()
-            known.save()
-            return size
+            if known.is_whole:
+                call.send(packet(type=FIN))
+                next(iter(call), None)  # its last word
+            else:
+                receiver.check_end()
+                known.save()
+            return came.size_bytes
     except OSError as error:  # a name that is too long, a full disk
         reason = f"the folder {wanted.name!r} cannot be written here: {error.strerror}"
         raise Failure(reason) from None
     finally:
         call.cancel()
+
+
+class _Counted:
+    """Parts of what is received; `report` is called with their size so far, now and then."""
+
+    def __init__(self, parts: Iterable[bytes], report: Callable[[int], None]) -> None:
+        self._parts = parts
+        self._report = report
+        self.size_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        due = time.monotonic() + _REPORT_S
+        for data in self._parts:
+            self.size_bytes += len(data)
+            yield data
+            if time.monotonic() > due:
+                self._report(self.size_bytes)
+                due = time.monotonic() + _REPORT_S
 
 
 # --- To the client ---

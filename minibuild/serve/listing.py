@@ -8,10 +8,10 @@ and written when it is whole. Read next: `filesync`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from minibuild.buildkit.messages import framed, split
+from minibuild.buildkit.messages import framed
 
 _NAME = "listing"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -36,22 +36,26 @@ class Listing:
                     self.revision = file.readline().decode().strip()
                     self._known = file.read()
 
-    def is_known(self, raw: bytes) -> bool:
-        """Whether messages, each behind its length, are those that came next the last time."""
-        end = self._position + len(raw)
-        if self._known[self._position : end] != raw:
-            return False
-        self._position = end
-        return True
+    def unknown(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """The bytes of a list that are not those of the last time. If one differs it is the whole
+        list, from its beginning; and if none does the parts are read no further."""
+        for data in parts:
+            end = self._position + len(data)
+            if self._known[self._position : end] != data:
+                yield self.passed() + data
+                continue
+            self._position = end
+            if self.is_whole:
+                return
 
     @property
     def is_whole(self) -> bool:
         """Whether all that came the last time has come again."""
         return self._position == len(self._known) > 0
 
-    def passed(self) -> list[bytes]:
-        """The messages that were known, once one was not: from now on none is."""
-        passed = split(self._known[: self._position])
+    def passed(self) -> bytes:
+        """The bytes that were known, once one was not: from now on none is."""
+        passed = self._known[: self._position]
         if self._known:
             with suppress(FileNotFoundError):
                 os.unlink(self._path)

@@ -45,7 +45,7 @@ class Session:
         """From the client: all messages that have come at once."""
         parse = self.types["BytesMessage"].FromString
         try:
-            for _, batch in call.batches():
+            for batch in call.batches():
                 self._connection.receive(b"".join(parse(data).data for data in batch))
         except Failure as failure:
             self._connection.close(failure.message)

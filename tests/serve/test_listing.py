@@ -16,57 +16,65 @@ def raw(*messages: bytes) -> bytes:
     return b"".join(map(framed, messages))
 
 
+def heard(listing: Listing, *parts: bytes) -> bytes:
+    """What of these parts is not known."""
+    return b"".join(listing.unknown(parts))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder whose list was kept; contents of files came in between."""
     made = tmp_path / "tree"
     made.mkdir()
     listing = Listing(str(made))
-    assert not listing.is_known(raw(*ENTRIES)) and not listing.is_whole
-    assert listing.passed() == []
     sent = [ENTRIES[0], DATA, *ENTRIES[1:]]
+    assert heard(listing, raw(*sent)) == raw(*sent) and not listing.is_whole
     assert list(listing.noting(sent)) == sent
     listing.save()
     return made
 
 
-@pytest.mark.parametrize("pieces", [[3], [1, 2], [1, 1, 1]])
-def test_the_same_again(folder: Path, pieces: list[int]) -> None:
-    listing, rest = Listing(str(folder)), ENTRIES
-    for count in pieces:
-        assert not listing.is_whole
-        assert listing.is_known(raw(*rest[:count]))
-        rest = rest[count:]
-    assert listing.is_whole
+@pytest.mark.parametrize("size", [1, 4, 7, 100])
+def test_the_same_again(folder: Path, size: int) -> None:
+    """However it is cut, it is known, and nothing is read after its end."""
+    data = raw(*ENTRIES)
+    listing, parts = (
+        Listing(str(folder)),
+        [data[at : at + size] for at in range(0, len(data), size)],
+    )
+    assert heard(listing, *parts[:-1]) == b"" and not listing.is_whole
+    rest = iter([parts[-1], b"more"])
+    assert list(listing.unknown(rest)) == [] and listing.is_whole
+    assert next(rest) == b"more"
 
 
-def test_one_that_differs(folder: Path) -> None:
-    """What was passed is given back, and the list is gone before anything is changed."""
-    listing = Listing(str(folder))
-    assert listing.is_known(raw(ENTRIES[0]))
-    other = [b"\x12\x02df", b""]
-    assert not listing.is_known(raw(*other))
-    assert listing.passed() == ENTRIES[:1]
-    assert not Listing(str(folder)).is_known(raw(ENTRIES[0]))
-    assert not listing.is_known(raw(*ENTRIES)) and listing.passed() == []
-    assert list(listing.noting([ENTRIES[0], *other])) == [ENTRIES[0], *other]
+@pytest.mark.parametrize("size", [1, 4, 7, 100])
+def test_one_that_differs(folder: Path, size: int) -> None:
+    """All of it is given, and the list is gone before anything is changed."""
+    other = [ENTRIES[0], b"\x12\x02df", b""]
+    data, listing = raw(*other), Listing(str(folder))
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    for _ in range(2):
+        assert heard(listing, *parts) == data and not listing.is_whole
+        assert heard(Listing(str(folder)), raw(ENTRIES[0])) == raw(ENTRIES[0])
+    assert list(listing.noting(other)) == other
     listing.save()
-    assert Listing(str(folder)).is_known(raw(ENTRIES[0], *other))
+    assert heard(Listing(str(folder)), data) == b""
 
 
 def test_fewer_and_more(folder: Path) -> None:
     listing = Listing(str(folder))
-    assert listing.is_known(raw(*ENTRIES[:2])) and not listing.is_whole
-    assert not listing.is_known(raw(b"", b"\x12\x01x"))
+    assert heard(listing, raw(*ENTRIES[:2])) == b"" and not listing.is_whole
+    assert heard(listing, raw(b"", b"x")) == raw(*ENTRIES[:2], b"", b"x")
 
 
 def test_a_folder_that_was_changed_or_replaced(folder: Path) -> None:
     (folder / "stray").touch()
-    assert not Listing(str(folder)).is_known(raw(ENTRIES[0]))
+    assert heard(Listing(str(folder)), raw(ENTRIES[0])) == raw(ENTRIES[0])
 
 
 def test_the_machine_was_started_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boot_id = folder / "../boot"
     boot_id.write_text("another\n")
     monkeypatch.setattr("minibuild.serve.listing._BOOT_ID", os.fspath(boot_id))
-    assert not Listing(str(folder)).is_known(raw(ENTRIES[0]))
+    assert heard(Listing(str(folder)), raw(ENTRIES[0])) == raw(ENTRIES[0])
