@@ -1,6 +1,6 @@
 """Fingerprints of what a copy or a bind mount would read: what cache keys are made of.
 
-Comes in: a `Copy` (or a path) and the tree it reads. Goes out: pairs of a path and a fingerprint,
+Comes in: a `Copy` (or a path) and the tree it reads. Goes out: lines of a path and a fingerprint,
 sorted by path, with nothing of a file that is ignored or excluded.
 Read next: `digest_cache`, which spares reading files that have not changed.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
 from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests
-from minibuild.fileop.hasher import Contents, Item, Labels, Prints, prints_of, sorted_prints
+from minibuild.fileop.hasher import Contents, Item, Labels, Prints, line, prints_of, sorted_prints
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
@@ -109,11 +109,13 @@ class _Reading:
         self._batch: list[tuple[str, str, os.stat_result, str, str]] = []
         self._size = _FIRST_BATCH
         self._fresh = FreshDigests()
-        self._prints: list[tuple[str, str]] = []
+        self._prints: list[str] = []
+        self._picks = 0
 
     def read(self, pick: Pick, labels: Labels, below: Iterable[FoundFile]) -> None:
         """A pick, and what is below it. Raises what the cache raises for a file that it does not
         know."""
+        self._picks += 1
         self._add(labels.top(), pick.stat, "", pick.real)
         for found in below:
             self._add(labels.below(found), found.stat, pick.real, found.path)
@@ -121,7 +123,7 @@ class _Reading:
     def _add(self, item: Item, status: os.stat_result, above: str, path: str) -> None:
         label, words, data = item
         if not data:
-            self._prints.append((label, words))
+            self._prints.append(line(label, words))
             return
         self._batch.append((label, words, status, above, path))
         if len(self._batch) == self._size:
@@ -137,7 +139,7 @@ class _Reading:
             if digest is None:
                 status, digest = self._digest(join(above, path), label)
                 self._fresh.add(status, digest)
-            self._prints.append((label, f"{words} {digest.hex()}"))
+            self._prints.append(line(label, f"{words} {digest.hex()}"))
         batch.clear()
 
     def _digest(self, path: str, label: str) -> tuple[os.stat_result, bytes]:
@@ -165,5 +167,5 @@ class _Reading:
         """All fingerprints."""
         self._settle()
         if self._digests is not None:
-            self._digests.remember(bytes(self._fresh.rows))
-        return sorted_prints(self._prints)
+            self._digests.remember(self._fresh.rows)
+        return sorted_prints(self._prints, repeated=self._picks > 1)

@@ -67,7 +67,7 @@ class DigestCache:
                 if len(packed) % _FILE.size == 0:  # Else it is damaged.
                     yield from _FILE.iter_unpack(packed)
 
-    def remember(self, fresh: bytes) -> None:
+    def remember(self, fresh: bytes | bytearray) -> None:
         """Note what is new (see `FreshDigests`), a batch at a time."""
         if not fresh:
             return

@@ -1,7 +1,7 @@
 """What of a file counts in a cache key, in words; and the sink that notes it during a copy.
 
-Comes in: metadata of what a copy or a bind mount reads, and digests of data. Goes out: pairs of a
-path and a fingerprint, such as `("/src/a.py", "file 0644 2c26b46b...")`. A fingerprint says what
+Comes in: metadata of what a copy or a bind mount reads, and digests of data. Goes out: lines of a
+path and a fingerprint, such as `/src/a.py` and `file 0644 2c26b46b...`. A fingerprint says what
 can be seen in the result and nothing else: no times, no mode that --chmod replaces, no owner that
 is not kept. It is readable on purpose: a cache miss is explained by two of them side by side.
 
@@ -14,8 +14,8 @@ Read next: `checksum`, which reads files that are not copied.
 
 import os
 import stat
-from collections.abc import Callable, Iterable
-from operator import eq, itemgetter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 
 from minibuild.fileop.api import Entry, ForwardingSink, Planned, Sink
 from minibuild.fileop.digest_cache import FreshDigests
@@ -26,8 +26,9 @@ from minibuild.graph.op import Copy
 from minibuild.linux.contents import SMALL
 from minibuild.startup.tuples import NamedTuple
 
-Contents = tuple[tuple[str, str], ...]
-"""Fingerprints by path, sorted."""
+Contents = tuple[str, ...]
+"""A `line` for each path, sorted by path. There may be 100,000, and a string for each takes half
+the memory of a tuple of two."""
 
 _TYPES = {
     stat.S_IFDIR: "dir",
@@ -38,9 +39,6 @@ _TYPES = {
     stat.S_IFBLK: "block",
     stat.S_IFSOCK: "socket",
 }
-
-
-_label = itemgetter(0)
 
 Item = tuple[str, str, bool]
 """A path of the answer, its fingerprint, and whether the digest of data is to follow there."""
@@ -125,31 +123,33 @@ class Labels:
         return self._prefix + path, self._prints.words(status, more), data
 
 
-def sorted_prints(found: Iterable[tuple[str, str]]) -> Contents:
-    """Fingerprints as they became known, each path once."""
-    listed = sorted(found, key=_label)
-    labels = [label for label, _ in listed]
-    # A path may be read twice, once as itself and once inside another source.
-    if any(map(eq, labels, labels[1:])):
-        return _merged(listed)
-    return tuple(listed)
+def line(label: str, words: str) -> str:
+    """A path and its fingerprint as one string, which sorts as the path does."""
+    return f"{label}\0{words}"
 
 
-def _merged(found: Iterable[tuple[str, str]]) -> Contents:
-    """Fingerprints with each path once."""
-    merged: dict[str, str] = {}
-    for label, words in found:
-        before = merged.setdefault(label, words)
-        if before != words:
-            merged[label] = f"{before}; {words}"
-    return tuple(merged.items())
+def sorted_prints(found: Iterable[str], *, repeated: bool) -> Contents:
+    """Lines as they became known, each path once. `repeated`: a path may have been read twice, once
+    as itself and once inside another source."""
+    listed = sorted(found)
+    return tuple(_merged(listed) if repeated else listed)
+
+
+def _merged(listed: Iterable[str]) -> Iterator[str]:
+    for label, lines in groupby(listed, lambda one: one[: one.index("\0")]):
+        first, *others = lines
+        if others:
+            words = dict.fromkeys(one[len(label) + 1 :] for one in (first, *others))
+            first = line(label, "; ".join(words))
+        yield first
 
 
 class Seen(NamedTuple):
-    """The fingerprints of each copy of an op, and `fresh` rows for the cache of digests."""
+    """The fingerprints of each copy of an op, and `fresh` rows for the cache of digests, those of
+    each process that copied."""
 
     contents: list[Contents]
-    fresh: bytes
+    fresh: list[bytearray]
 
 
 class ContentHasher(ForwardingSink):
@@ -157,7 +157,8 @@ class ContentHasher(ForwardingSink):
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(sink)
-        self._copies: list[list[tuple[str, str]]] = []
+        self._copies: list[list[str]] = []
+        self._repeated = False
         self._fresh = FreshDigests()
         self._whole = True
 
@@ -170,8 +171,9 @@ class ContentHasher(ForwardingSink):
         super().enter(pick)
         self._pick = pick
         self._labels = Labels(pick, self._prints)
+        self._repeated = self._repeated or bool(self._copies[-1])
         if pick.is_dir:
-            self._copies[-1].append(self._labels.top()[:2])
+            self._copies[-1].append(line(*self._labels.top()[:2]))
 
     def put(self, entry: Planned, found: FoundFile | None = None) -> None:
         """Put an entry, and note the fingerprint of what a source has."""
@@ -184,7 +186,7 @@ class ContentHasher(ForwardingSink):
         is_below = self._pick.is_dir
         label, words, data = labels.below(found, entry.target) if is_below else labels.top()
         if not data:
-            self._copies[-1].append((label, words))
+            self._copies[-1].append(line(label, words))
             return
         status = found.stat if is_below else self._pick.stat
         # A large file is read once for its layer and once by the kernel for the tree.
@@ -194,13 +196,14 @@ class ContentHasher(ForwardingSink):
         # This stat(2) was before the file was opened. Had another file taken its place between
         # the two, the first would have a new ctime now, and would not be found by this one.
         self._fresh.add(status, digest)
-        self._copies[-1].append((label, f"{words} {digest.hex()}"))
+        self._copies[-1].append(line(label, f"{words} {digest.hex()}"))
 
     def seen(self) -> Seen | None:
         """What was seen of each copy; None if some files were not read, or changed meanwhile."""
         if not self._whole:
             return None
-        return Seen(list(map(sorted_prints, self._copies)), bytes(self._fresh.rows))
+        contents = [sorted_prints(lines, repeated=self._repeated) for lines in self._copies]
+        return Seen(contents, [self._fresh.rows])
 
 
 def touched(found: FoundFile) -> bool:

@@ -20,10 +20,11 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 from minibuild.fileop.api import Entry, ForwardingSink, NoMore, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.hasher import Seen
+from minibuild.fileop.hasher import Seen, sorted_prints
 from minibuild.fileop.select import Selection
 from minibuild.fileop.walk import FoundFile, place
 from minibuild.graph.op import Copy
@@ -118,11 +119,11 @@ def together(seen: Sequence[Seen | None]) -> Seen | None:
     whole = [one for one in seen if one is not None]
     if len(whole) < len(seen):
         return None
-    found: dict[str, str] = {}
-    for one in whole:
-        for contents in one.contents:
-            found.update(contents)
-    return Seen([tuple(sorted(found.items()))], b"".join(one.fresh for one in whole))
+    # Directories above a cut are in two shares.
+    lines = chain.from_iterable(contents for one in whole for contents in one.contents)
+    return Seen(
+        [sorted_prints(lines, repeated=True)], [rows for one in whole for rows in one.fresh]
+    )
 
 
 def has_many(path: str) -> bool:

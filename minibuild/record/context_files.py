@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import UsageError, located
 from minibuild.fileop.digest_cache import DigestCache
+from minibuild.fileop.hasher import line
 from minibuild.frontend.definition import Definition
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import IgnoreRules
 from minibuild.session.request import BuildRequest
 from minibuild.solver.inputs import contents_of, open_directory
-from minibuild.solver.keys import Contents, Part, ReadyVertex, fast_parts, fast_reads
+from minibuild.solver.keys import Contents, Part, ReadyVertex, fast_parts, fast_reads, pairs
 from minibuild.store.read_only import ReadOnlyStore
 
 _DIGITS = 64
@@ -69,27 +70,29 @@ class ContextReader:
 
     def _as_if(self, name: str, contents: Contents) -> Contents:
         changed = self.changed.get(name, ())
-        return (
-            tuple(self._one(name, changed, *entry) for entry in contents) if changed else contents
+        if not changed:
+            return contents
+        return tuple(
+            line(path, self._words(name, changed, path, words)) for path, words in pairs(contents)
         )
 
-    def _one(self, name: str, changed: Collection[str], path: str, words: str) -> tuple[str, str]:
+    def _words(self, name: str, changed: Collection[str], path: str, words: str) -> str:
         inside = path.strip("/")
         for taken in changed:
             if taken in ("", inside) or inside.startswith(f"{taken}/"):
                 self._met.add((name, taken))
                 head, _, last = words.rpartition(" ")
                 if len(last) == _DIGITS:
-                    return path, f"{head} {digest_strings(('changed', last))[7:]}"
+                    return f"{head} {digest_strings(('changed', last))[7:]}"
                 # What has no data, such as a directory, stays as it is, but for a link itself.
-                return path, f"{words} changed" if words.startswith("symlink ") else words
-        return path, words
+                return f"{words} changed" if words.startswith("symlink ") else words
+        return words
 
 
 class _Recalled(DigestCache):
     """Digests that are known; others are not remembered."""
 
-    def remember(self, fresh: bytes) -> None:
+    def remember(self, fresh: bytes | bytearray) -> None:
         """Nothing is written."""
 
 

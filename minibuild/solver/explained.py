@@ -11,7 +11,7 @@ from typing import Any
 from minibuild.digest import Digest
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import plain
-from minibuild.solver.keys import Part, by_effect
+from minibuild.solver.keys import Part, by_effect, pairs
 
 _BATCH = 500
 
@@ -24,7 +24,7 @@ def explain(op: Exec | File, base: Digest | None, parts: Sequence[Part]) -> dict
         "parts": {
             part.name: part.identity
             if part.contents is None
-            else {path: brief(words) for path, words in part.contents}
+            else {path: brief(words) for path, words in pairs(part.contents)}
             for part in parts
         },
     }
@@ -41,7 +41,7 @@ def explain_json(op: Exec | File, base: Digest | None, parts: Sequence[Part]) ->
             continue
         yield "{"
         for at in range(0, len(part.contents), _BATCH):
-            some = {path: brief(words) for path, words in part.contents[at : at + _BATCH]}
+            some = {path: brief(words) for path, words in pairs(part.contents[at : at + _BATCH])}
             yield (", " if at else "") + json.dumps(some)[1:-1]
         yield "}"
     yield "}}"

@@ -18,7 +18,7 @@ and content-based.
 Read next: `lookup`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import assert_never
 
@@ -46,8 +46,8 @@ from minibuild.startup.tuples import NamedTuple
 VERSION = "2"
 """Part of every key: raised when a step of equal definition would give another result."""
 
-Contents = tuple[tuple[str, str], ...]
-"""What a step reads from one input: (path, digest of everything about it), sorted by path."""
+Contents = tuple[str, ...]
+"""What a step reads from one input: path, NUL, and the digest of everything about it; sorted."""
 
 Reader = Copy | BindMount | CacheMount
 """A part of an op that reads an input besides the base."""
@@ -109,10 +109,15 @@ class Part(NamedTuple):
     contents: Contents | None = None
 
 
+def pairs(contents: Sequence[str]) -> Iterator[list[str]]:
+    """Each path of what a step reads, and the digest of everything about it."""
+    return (line.split("\0") for line in contents)
+
+
 def read_part(name: str, contents: Contents) -> Part:
     """The part of an input whose contents were read. They are hashed here and not again for each
     of the keys that the part goes into."""
-    return Part(name, digest_strings(chain.from_iterable(contents)), contents)
+    return Part(name, digest_strings(chain.from_iterable(pairs(contents))), contents)
 
 
 # --- Parts ---

@@ -12,7 +12,7 @@ from minibuild.fileop.checksum import content_digests
 from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.digest_cache import DigestCache, QuickDigestCache, Unknown
-from minibuild.fileop.hasher import Contents, Seen
+from minibuild.fileop.hasher import Contents, Seen, line, sorted_prints
 from minibuild.graph.op import Copy
 from minibuild.linux.contents import Copier
 from minibuild.oci.content import ContentStore
@@ -95,6 +95,14 @@ def test_a_path_that_is_read_twice(source: int, target: int, store: Store) -> No
     assert _contents(seen_by("tree", copies, target, tree, store)) == _expected(copies, tree)
 
 
+def test_lines_are_merged_in_the_order_of_paths() -> None:
+    """A path of which two things are said keeps both, and others stay the same string."""
+    found = [line("/a", "dir"), line("/a!", "file"), line("/b", "dir"), line("/a", "dir 0755")]
+    merged = sorted_prints([*found, line("/b", "dir")], repeated=True)
+    assert merged == (line("/a", "dir; dir 0755"), line("/a!", "file"), line("/b", "dir"))
+    assert sorted_prints(found[:3], repeated=False) == tuple(found[:3])
+
+
 def test_the_cache_of_digests_gets_what_was_read(source: int, tmp_path: Path, store: Store) -> None:
     """Afterwards nobody has to open a file to know its digest."""
     time.sleep(2.1)  # Files that changed just now are not remembered.
@@ -110,7 +118,7 @@ def test_the_cache_of_digests_gets_what_was_read(source: int, tmp_path: Path, st
         seen = seen_by(form, copies, fd, tree, store)
         os.close(fd)
         assert seen is not None
-        DigestCache(store.db).remember(seen.fresh)
+        DigestCache(store.db).remember(seen.fresh[0])
         memo = QuickDigestCache(store.db)
         memo._files = 0
         assert content_digests(copies[0], tree, memo) == _expected(copies, tree)[0]

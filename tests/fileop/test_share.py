@@ -69,7 +69,10 @@ class Copying:
         if len(tables) > 1:
             join(tables)
         table = [] if not os.path.exists(tables[0]) else _records(tables[0])
-        return Copied(tree=_tree(root), seen=together(seen), table=table, told=told)
+        whole = together(seen)
+        if whole is not None:
+            whole = whole._replace(fresh=[bytearray().join(whole.fresh)])
+        return Copied(tree=_tree(root), seen=whole, table=table, told=told)
 
 
 def _records(path: str) -> list[inventory.Record]:

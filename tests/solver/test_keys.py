@@ -35,7 +35,7 @@ BASE = digest("base")
 OTHER = digest("other")
 RUN = Exec(("sh", "-c", "make"), (("PATH", "/bin"),))
 COPY = Copy(1, ("src",), "/app/")
-FILES: Contents = (("/src/a", "file 0644 01"), ("/src/b", "file 0755 02"))
+FILES: Contents = ("/src/a\0file 0644 01", "/src/b\0file 0755 02")
 
 
 # --- step_key ---
@@ -102,9 +102,9 @@ PARTS: list[list[Part]] = [
     [read_part("a", ())],
     [read_part("a", FILES)],
     [read_part("a", FILES[:1])],
-    [read_part("a", (("/src/a", "file 0644 01"), ("/src/b", "file 0755 03")))],
-    [read_part("a", (("/src/a", "file 0644 01"), ("/src/c", "file 0755 02")))],
-    [read_part("a", (("/src/afile 0644 01", ""), ("/src/b", "file 0755 02")))],
+    [read_part("a", ("/src/a\0file 0644 01", "/src/b\0file 0755 03"))],
+    [read_part("a", ("/src/a\0file 0644 01", "/src/c\0file 0755 02"))],
+    [read_part("a", ("/src/afile 0644 01\0", "/src/b\0file 0755 02"))],
 ]
 
 
@@ -153,7 +153,7 @@ def test_keys_are_those_of_other_builds() -> None:
     goes with another `VERSION`."""
     part = read_part("", FILES)
     assert keys.VERSION == "2"
-    assert part.identity == digest_strings([word for entry in FILES for word in entry])
+    assert part.identity == digest_strings([word for line in FILES for word in line.split("\0")])
     assert keys.step_key(RUN, BASE, [part, Part("")]) == digest_json(
         {"version": "2", "op": plain(RUN), "base": BASE, "parts": [part.identity, "scratch"]}
     )
@@ -178,7 +178,7 @@ def test_a_shape_is_that_of_all_contents_and_of_no_step() -> None:
 
 def test_a_key_is_explained() -> None:
     """A later miss can say what changed: the op, the base, an input, or which file of one."""
-    long = (("/a", "file 0644 " + "01" * 32),)
+    long = ("/a\0file 0644 " + "01" * 32,)
     told = explained.explain(RUN, BASE, [Part("0: stage", OTHER), read_part("1: context", long)])
     assert told == {
         "op": plain(RUN),
@@ -189,7 +189,7 @@ def test_a_key_is_explained() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1300])
 def test_an_explanation_in_pieces(count: int) -> None:
-    many = tuple((f"/é{n}\udc80", f"file 0644 {n:064}") for n in range(count))
+    many = tuple(f"/é{n}\udc80\0file 0644 {n:064}" for n in range(count))
     parts = [Part("0: stage", OTHER), read_part("1: context", many), Part("2: scratch")]
     for some in (parts, parts[1:], []):
         pieces = list(explained.explain_json(RUN, BASE, some))
@@ -294,7 +294,7 @@ CACHE = CacheMount("/cache", "id", input=2)
 
 def said(reader: Reader) -> Contents:
     """Contents by which one sees who read them."""
-    return ((f"/read by {type(reader).__name__} of {reader.input}", ""),)
+    return (f"/read by {type(reader).__name__} of {reader.input}\0",)
 
 
 def fast(found: ReadyVertex, op: Exec | File) -> list[Part]:

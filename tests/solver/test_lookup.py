@@ -46,7 +46,7 @@ from minibuild.solver.lookup import (
 A, B, C = (digest_bytes(name) for name in (b"a", b"b", b"c"))
 ONE, TWO = VertexResult((DiffKey(1),), A, cached=True), VertexResult((DiffKey(2), DiffKey(3)), B)
 RUN = Exec(("make",))
-PARTS = [read_part("0: context", (("/a", "file"),))]
+PARTS = [read_part("0: context", ("/a\0file",))]
 RECORD = Record(C, (DiffKey(7),))
 IMAGE_KEY = image_key([DiffID(A), DiffID(B)])
 IMAGE = ImageSource("example.com/a:1", A, Platform("linux", "amd64"))
