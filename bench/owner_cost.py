@@ -96,9 +96,8 @@ def timed(executor: LocalExecutor, folder: str, script: str) -> float:
     os.chmod(layer, 0o755)
     for name in ("fs", "work"):
         os.mkdir(f"{layer}/{name}")
-    options = [f"lowerdir={folder}/base", f"upperdir={layer}/fs", f"workdir={layer}/work"]
-    options += ["volatile", *(["userxattr"] if in_user_namespace() else [])]
-    rootfs = (Mount("overlay", "overlay", tuple(options), folder),)
+    options = ("volatile", *(("userxattr",) if in_user_namespace() else ()))
+    rootfs = Mount(("base",), f"{layer}/fs", f"{layer}/work", options, folder)
     step = Step(rootfs, ("/bin/sh", "-ec", script), (("PATH", "/bin"),))
     start = time.perf_counter()
     ended = executor.run(step, lambda _, said: print(said, file=sys.stderr), threading.Event())

@@ -27,14 +27,14 @@ from minibuild.snapshot.api import Mount
 BUSYBOX = "/bin/busybox"
 
 
-def prepare(folder: str, *, empty: bool = False) -> tuple[str, ...]:
-    """A root filesystem of one program; the options to mount it."""
+def prepare(folder: str, *, empty: bool = False) -> Mount:
+    """A root filesystem of one program, to be mounted."""
     usual = () if empty else ("lower/etc", "lower/dev", "lower/proc", "lower/sys")
     for name in ("lower/bin", "upper", "work", "merged", "run", *usual):
         os.makedirs(os.path.join(folder, name))
     shutil.copy(BUSYBOX, os.path.join(folder, "lower/bin/true"))
-    options = ["lowerdir=lower", "upperdir=upper", "workdir=work", "volatile"]
-    return (*options, "userxattr") if in_user_namespace() else tuple(options)
+    options = ("volatile", *(("userxattr",) if in_user_namespace() else ()))
+    return Mount(("lower",), "upper", "work", options, folder)
 
 
 def renew(folder: str) -> None:
@@ -45,7 +45,7 @@ def renew(folder: str) -> None:
         os.mkdir(path)
 
 
-def bare(folder: str, options: tuple[str, ...]) -> None:
+def bare(folder: str, data: str) -> None:
     """The least that could be called a step."""
     pid = os.fork()
     if pid == 0:
@@ -54,7 +54,7 @@ def bare(folder: str, options: tuple[str, ...]) -> None:
             syscalls.unshare(flags)
             syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
             os.chdir(folder)
-            syscalls.mount("overlay", "merged", "overlay", 0, ",".join(options))
+            syscalls.mount("overlay", "merged", "overlay", 0, data)
             os.chdir("merged")
             syscalls.pivot_root(".", ".")
             syscalls.umount(".", syscalls.MNT_DETACH)
@@ -70,9 +70,9 @@ def main() -> None:
     """Measure and print."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     folder = tempfile.mkdtemp(prefix="step-cost-")
-    options = prepare(folder, empty="empty" in sys.argv)
+    rootfs = prepare(folder, empty="empty" in sys.argv)
     executor = start_executor(os.path.join(folder, "run"))
-    step = Step((Mount("overlay", "overlay", options, folder),), ("/bin/true",))
+    step = Step(rootfs, ("/bin/true",))
     never = threading.Event()
     times: dict[str, list[float]] = {"bare": [], "executor": []}
     try:
@@ -81,7 +81,7 @@ def main() -> None:
                 renew(folder)
                 start = time.perf_counter()
                 if name == "bare":
-                    bare(folder, options)
+                    bare(folder, rootfs.data)
                 else:
                     ended = executor.run(step, lambda stream, data: None, never)
                     assert ended.code == 0, ended

@@ -8,8 +8,8 @@ seccomp(2), apparmor(7), proc(5) and the manuals of the runtimes. docs/ci.md has
 import os
 from collections.abc import Mapping
 
-from minibuild.linux.advice import read_setting
 from minibuild.linux.container import FORMS, lines
+from minibuild.linux.descriptors import read_text
 from minibuild.linux.probe import HostCheck
 from minibuild.startup.tuples import NamedTuple
 
@@ -63,15 +63,15 @@ def look_around(variables: Mapping[str, str], root: str = "/") -> Around | None:
     """What is around this process; None if nothing is."""
     status = dict(
         line.split(":\t", 1)
-        for line in read_setting(os.path.join(root, "proc/self/status")).splitlines()
+        for line in read_text(os.path.join(root, "proc/self/status")).splitlines()
         if ":\t" in line
     )
     filtered = status.get("Seccomp") == "2"
     kind = _kind(variables, root)
     if not (kind or filtered):
         return None
-    profile = read_setting(os.path.join(root, "proc/self/attr/current")).strip("\0")
-    mounts = read_setting(os.path.join(root, "proc/self/mountinfo")).splitlines()
+    profile = read_text(os.path.join(root, "proc/self/attr/current")).strip("\0")
+    mounts = read_text(os.path.join(root, "proc/self/mountinfo")).splitlines()
     masked = any(line.split()[4].startswith("/proc/") for line in mounts)
     return Around(
         kind,

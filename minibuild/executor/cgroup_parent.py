@@ -20,7 +20,8 @@ import os
 
 from minibuild.executor import unified
 from minibuild.linux import cgroup
-from minibuild.linux.cgroup import Hierarchy, write
+from minibuild.linux.cgroup import Hierarchy
+from minibuild.linux.descriptors import read_text, write_text
 from minibuild.startup.tuples import NamedTuple
 
 _PREFIX = "minibuild-"
@@ -134,8 +135,8 @@ def _hand_on(group: Hierarchy) -> None:
         # In version 1 a new set of CPUs is empty, and no process can enter it.
         for file in ("cpuset.cpus", "cpuset.mems"):
             above = os.path.dirname(group.path)
-            write(group.file(file), cgroup.read(f"{above}/{file}").strip())
-        write(group.file("cgroup.clone_children"), "1")
+            write_text(group.file(file), read_text(f"{above}/{file}").strip())
+        write_text(group.file("cgroup.clone_children"), "1")
 
 
 def sweep(path: str) -> None:

@@ -75,8 +75,9 @@ def answer(given: RequestFiles, start: Callable[[Request, Channel], NoReturn]) -
     try:
         for number, fd in enumerate((given.stdin, given.stdout, given.stderr)):
             os.dup2(fd, number)
-        size = os.fstat(given.request).st_size
-        start(unpack(os.pread(given.request, size, 0), Request), channel)
+        request = unpack(os.pread(given.request, os.fstat(given.request).st_size, 0))
+        assert isinstance(request, Request)
+        start(request, channel)
     except program.ProgramError as error:
         # Not the executor's failure but the step's, like a shell that does not find a command.
         code = error.code

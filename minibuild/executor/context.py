@@ -26,7 +26,6 @@ from minibuild.snapshot.api import Mount
 from minibuild.snapshot.mount import attach
 
 _LITERAL = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
-_CHUNK_BYTES = 1 << 20
 _BELOW_TOO = syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE
 
 
@@ -103,35 +102,13 @@ def _overlay(
 
 def _copy_layer(layer: str, target: str) -> None:
     """A layer of overlayfs in another directory, with its whiteouts and attributes."""
-    for folder, _, _ in os.walk(layer):
-        os.makedirs(os.path.normpath(f"{target}/{os.path.relpath(folder, layer)}"), exist_ok=True)
-    for folder, directories, names in os.walk(layer, topdown=False):
-        here = os.path.normpath(f"{target}/{os.path.relpath(folder, layer)}")
-        links = [name for name in directories if os.path.islink(f"{folder}/{name}")]
-        for name in (*names, *links):
-            _copy_entry(f"{folder}/{name}", f"{here}/{name}")
-        for attribute in os.listxattr(folder):
-            if attribute.endswith(".overlay.opaque"):
-                os.setxattr(here, attribute, os.getxattr(folder, attribute))
-        _take_looks(folder, here)
+    from shutil import copy2, copytree
 
+    def copy(source: str, copied: str) -> None:
+        found = os.lstat(source)
+        if stat.S_ISCHR(found.st_mode):
+            os.mknod(copied, found.st_mode, found.st_rdev)
+        else:
+            copy2(source, copied)
 
-def _copy_entry(source: str, target: str) -> None:
-    found = os.lstat(source)
-    if stat.S_ISLNK(found.st_mode):
-        os.symlink(os.readlink(source), target)
-    elif stat.S_ISREG(found.st_mode):
-        with open(source, "rb", buffering=0) as file, open(target, "xb", buffering=0) as copy:
-            while data := file.read(_CHUNK_BYTES):
-                copy.write(data)
-    else:
-        os.mknod(target, found.st_mode, found.st_rdev)
-    _take_looks(source, target)
-
-
-def _take_looks(source: str, target: str) -> None:
-    found = os.lstat(source)
-    if not stat.S_ISLNK(found.st_mode):
-        os.chmod(target, stat.S_IMODE(found.st_mode))
-    times = (found.st_atime_ns, found.st_mtime_ns)
-    os.utime(target, ns=times, follow_symlinks=False)
+    copytree(layer, target, symlinks=True, copy_function=copy, dirs_exist_ok=True)

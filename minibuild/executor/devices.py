@@ -8,8 +8,8 @@ is no such list, and no need of one: there a node that a step made cannot be ope
 import os
 import stat
 
-from minibuild.linux.cgroup import Hierarchy, write
-from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.cgroup import Hierarchy
+from minibuild.linux.descriptors import closing_fd, write_text
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -65,11 +65,11 @@ def _guard_unified(group: Hierarchy) -> bool:
 
 def _guard_v1(group: Hierarchy) -> bool:
     """Version 1 has files for it. See cgroup-v1/devices.rst."""
-    write(group.file("devices.deny"), "a")
+    write_text(group.file("devices.deny"), "a")
     rules = [f"c {node.major}:{'*' if node.minor < 0 else node.minor} rwm" for node in ALLOWED]
     for rule in ("c *:* m", "b *:* m", *rules):
         try:
-            write(group.file("devices.allow"), rule)
+            write_text(group.file("devices.allow"), rule)
         except OSError:
             pass  # Of a container, which has fewer devices itself.
     return True

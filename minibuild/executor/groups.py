@@ -11,7 +11,8 @@ from minibuild.errors import HostError
 from minibuild.executor import devices
 from minibuild.executor.cgroup_parent import CgroupParent
 from minibuild.linux import cgroup
-from minibuild.linux.cgroup import Hierarchy, write
+from minibuild.linux.cgroup import Hierarchy
+from minibuild.linux.descriptors import read_text, write_text
 from minibuild.linux.resources import Resources, Setting, settings
 from minibuild.startup.tuples import NamedTuple
 
@@ -43,7 +44,7 @@ class StepGroup:
         """Move this process into the groups; `unified`: also into that of version 2."""
         for hierarchy in self.hierarchies:
             if hierarchy.version == 1 or unified:
-                write(hierarchy.file("cgroup.procs"), "0")
+                write_text(hierarchy.file("cgroup.procs"), "0")
 
     def limit(self, resources: Resources) -> None:
         """Set the limits that can be kept here. Raises `HostError` for one that makes no sense."""
@@ -59,7 +60,7 @@ class StepGroup:
                 unified = hierarchy.version == 2
                 events = hierarchy.file("memory.events" if unified else "memory.oom_control")
                 peak = hierarchy.file("memory.peak" if unified else "memory.max_usage_in_bytes")
-                text = cgroup.read(peak).strip()
+                text = read_text(peak).strip()
                 return MemoryUsage(cgroup.value(events, "oom_kill"), int(text) if text else -1)
         return MemoryUsage()
 
@@ -69,7 +70,7 @@ class StepGroup:
         for hierarchy in self.hierarchies:
             if hierarchy.version == 2:
                 try:
-                    write(hierarchy.file("cgroup.kill"), "1")
+                    write_text(hierarchy.file("cgroup.kill"), "1")
                 except OSError:
                     pass
 
@@ -81,7 +82,7 @@ class StepGroup:
 
 def _set(hierarchy: Hierarchy, setting: Setting) -> None:
     try:
-        write(hierarchy.file(setting.file), setting.value)
+        write_text(hierarchy.file(setting.file), setting.value)
     except FileNotFoundError:
         if setting.optional:
             return
@@ -99,7 +100,7 @@ def _hint(hierarchy: Hierarchy, setting: Setting) -> str:
     if setting.controller == "cpuset":
         names = (f"{setting.file}.effective", setting.file)
         above = os.path.dirname(hierarchy.path)
-        there = next(filter(None, (cgroup.read(f"{above}/{name}").strip() for name in names)), "")
+        there = next(filter(None, (read_text(f"{above}/{name}").strip() for name in names)), "")
         what = "CPUs" if setting.file == "cpuset.cpus" else "nodes of memory"
         return f"the {what} of this machine are {there}" if there else f"are there such {what}?"
     return "is it too small, or more than a limit of the build itself allows?"

@@ -42,9 +42,10 @@ def start_executor(
     """What runs steps. It keeps its few files in `folder`; `resources` are the limits that steps
     will most likely have, and `unmounts` get the trees of those that have ended."""
     if own_root:
-        from minibuild.executor.ownroot.executor import start_own_root
+        from minibuild.executor.ownroot.executor import OwnRootExecutor
+        from minibuild.executor.ownroot.root import permitted_root
 
-        return start_own_root()
+        return OwnRootExecutor(permitted_root())
     from minibuild.executor import local
 
     return local.start_executor(folder, resources, unmounts)

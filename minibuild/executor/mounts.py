@@ -185,12 +185,6 @@ def clone_mount(fd: int, path: str = "", *, recursive: bool = False) -> int:
 
 def tmpfs(size_bytes: int, mode: str, *, nodev: bool, readonly: bool = False) -> int:
     """A detached filesystem in memory."""
-    with closing_fd(syscalls.fsopen("tmpfs")) as fs_fd:
-        syscalls.fsconfig_string(fs_fd, "mode", mode)
-        if size_bytes:
-            syscalls.fsconfig_string(fs_fd, "size", str(size_bytes))
-        syscalls.fsconfig_create(fs_fd)
-        attributes = syscalls.MOUNT_ATTR_NOSUID
-        attributes |= syscalls.MOUNT_ATTR_NODEV if nodev else 0
-        attributes |= syscalls.MOUNT_ATTR_RDONLY if readonly else 0
-        return syscalls.fsmount(fs_fd, attributes)
+    size = [("size", str(size_bytes))] if size_bytes else []
+    attributes = syscalls.MOUNT_ATTR_NOSUID | _flags(readonly=readonly, nodev=nodev)
+    return syscalls.new_filesystem("tmpfs", [("mode", mode), *size], attributes)

@@ -22,7 +22,7 @@ from minibuild.executor.wire import (
     Terminal,
     Watched,
     pack,
-    unpack_reply,
+    unpack,
 )
 from minibuild.linux.channel import Channel, close_all, memory_file, pair
 
@@ -137,7 +137,7 @@ class Running:
         if not data:
             self._close_channel()
             return
-        match unpack_reply(data):
+        match unpack(data):
             case Ready() as ready:
                 self.ready = ready
                 (self._tree,) = fds or (-1,)
@@ -187,7 +187,7 @@ class Running:
             while True:
                 data, fds = channel.receive(MAX_REPLY_BYTES)
                 close_all(fds)
-                if not data or isinstance(unpack_reply(data), Exited):
+                if not data or isinstance(unpack(data), Exited):
                     return
         except OSError:
             return

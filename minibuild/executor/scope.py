@@ -9,7 +9,7 @@ place would have to be installed. Read next: `unified`.
 import os
 import time
 
-from minibuild.linux import cgroup
+from minibuild.linux.descriptors import read_text
 from minibuild.linux.idmap import parse_id_map
 
 _MANAGER = (
@@ -30,7 +30,7 @@ def enter(own: str, *, root: bool) -> bool:
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         # The answer says that it was begun, not that it was done.
-        if f"/{name}\n" in cgroup.read("/proc/self/cgroup"):
+        if f"/{name}\n" in read_text("/proc/self/cgroup"):
             return True
         time.sleep(_LOOK_S)
     return False
@@ -50,7 +50,7 @@ def _session_bus() -> str:
 def _outer_uid() -> int:
     """The user id outside of the user namespace that this process may be in."""
     own = os.geteuid()
-    for ids in parse_id_map(cgroup.read("/proc/self/uid_map")):
+    for ids in parse_id_map(read_text("/proc/self/uid_map")):
         if ids.inside <= own < ids.inside + ids.size:
             return ids.outside + own - ids.inside
     return own

@@ -36,7 +36,6 @@ from minibuild.executor.wire import (
     Setup,
     pack,
     unpack,
-    unpack_order,
 )
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
@@ -103,7 +102,8 @@ def _cgroup_namespace(setup: Setup) -> int:
 
 def main(fd: int, packed_setup: str) -> NoReturn:
     """The server in a new interpreter: clone once more, to be number 1 of a pid namespace."""
-    setup = unpack(bytes.fromhex(packed_setup), Setup)
+    setup = unpack(bytes.fromhex(packed_setup))
+    assert isinstance(setup, Setup)
     pid, _ = syscalls.clone(_SERVER_NAMESPACES | _cgroup_namespace(setup))
     if pid == 0:
         _serve_and_exit(fd, setup, dies_with_parent=False)
@@ -172,10 +172,11 @@ class _Server:
                     data, fds = self._requests.receive(_MAX_ORDER_BYTES)
                     if not data:
                         return
-                    order = unpack_order(data)
+                    order = unpack(data)
                     if isinstance(order, Leave):
                         self._leave(fds)
                         return
+                    assert isinstance(order, Order)
                     self._start(order, fds)
                 elif fd in self._by_pidfd:
                     self._ended(self._by_pidfd[fd])

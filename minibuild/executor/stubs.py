@@ -18,6 +18,7 @@ from typing import TypeVar
 from minibuild.errors import DefinitionError
 from minibuild.executor.wire import Ready, Stub, Touched
 from minibuild.linux.beneath import makedirs_beneath
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import (
     RESOLVE_BENEATH,
     RESOLVE_IN_ROOT,
@@ -110,11 +111,9 @@ class StubMaker:
                 if error.errno == errno.EXDEV:
                     return None
                 raise
-            try:
+            with closing_fd(fd):
                 found = os.fstat(fd)
                 real = os.readlink(f"/proc/self/fd/{fd}").strip("/")
-            finally:
-                os.close(fd)
             return _Above(real, (found.st_atime_ns, found.st_mtime_ns))
 
     def _note(self, above: str, target: str) -> bool:
@@ -168,49 +167,31 @@ def _xattrs(target: str | int) -> tuple[tuple[str, bytes], ...]:
 
 def remove_stubs(upper_fd: int, ready: Ready) -> None:
     """Remove from an upperdir what `StubMaker` made, unless the step made use of it."""
-    _at_parents(upper_fd, tuple(reversed(ready.stubs)), _remove)
-    deepest_first = sorted(ready.touched, key=lambda t: t.path.count("/"), reverse=True)
-    _at_parents(upper_fd, tuple(deepest_first), _drop_copy)
+    for stub in reversed(ready.stubs):
+        _at_parent(upper_fd, stub, _remove)
+    for touched in sorted(ready.touched, key=lambda t: t.path.count("/"), reverse=True):
+        _at_parent(upper_fd, touched, _drop_copy)
 
 
-def _at_parents(
-    upper_fd: int, traces: tuple[_Trace, ...], act: Callable[[int, str, _Trace], None]
-) -> None:
-    """Call `act` with the directory that holds each trace, and leave its times alone.
+def _at_parent(upper_fd: int, trace: _Trace, act: Callable[[int, str, _Trace], None]) -> None:
+    """Call `act` with the directory that holds a trace, and leave its times alone.
 
     The step had the tree for itself: it may have put symlinks and files where directories were.
     """
-    position = 0
-    while position < len(traces):
-        head = os.path.dirname(traces[position].path)
-        start = position
-        while position < len(traces) and os.path.dirname(traces[position].path) == head:
-            position += 1
-        _at_parent(upper_fd, head, traces[start:position], act)
-
-
-def _at_parent(
-    upper_fd: int,
-    head: str,
-    traces: tuple[_Trace, ...],
-    act: Callable[[int, str, _Trace], None],
-) -> None:
+    head, name = os.path.split(trace.path)
     flags, resolve = os.O_RDONLY | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
     try:
         fd = openat2(upper_fd, head or ".", flags, resolve=resolve)
     except OSError:
         return
-    try:
+    with closing_fd(fd):
         before = os.fstat(fd)
-        for trace in traces:
-            try:
-                act(fd, os.path.basename(trace.path), trace)
-            except OSError as error:
-                if error.errno not in _GONE:
-                    raise
+        try:
+            act(fd, name, trace)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
         os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
-    finally:
-        os.close(fd)
 
 
 def _remove(dir_fd: int, name: str, stub: Stub) -> None:

@@ -165,15 +165,11 @@ def _cover(target: str, *sources: str) -> None:
 def _fresh(fstype: str, attributes: int, path: str) -> bool:
     """Mount a filesystem of the kernel; False where this process may not have one."""
     try:
-        with closing_fd(syscalls.fsopen(fstype)) as fs_fd:
-            syscalls.fsconfig_create(fs_fd)
-            fd = syscalls.fsmount(fs_fd, attributes)
+        fd = syscalls.new_filesystem(fstype, attributes=attributes)
     except OSError as error:
         if error.errno != errno.EPERM:
             raise
         return False
-    try:
+    with closing_fd(fd):
         syscalls.move_mount(fd, path)
-    finally:
-        os.close(fd)
     return True

@@ -18,7 +18,8 @@ import errno
 import os
 
 from minibuild.linux import cgroup
-from minibuild.linux.cgroup import Hierarchy, write
+from minibuild.linux.cgroup import Hierarchy
+from minibuild.linux.descriptors import read_text, write_text
 
 MAIN = "minibuild-main"
 """The group that this process moves into."""
@@ -69,11 +70,11 @@ def hand_back(path: str) -> None:
     can enter it; not while there are groups of steps."""
     main = f"{path}/{MAIN}"
     inner = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
-    if inner != [main] or cgroup.read(f"{main}/cgroup.procs").split() != [str(os.getpid())]:
+    if inner != [main] or read_text(f"{main}/cgroup.procs").split() != [str(os.getpid())]:
         return
     on = enabled(path)
-    write(f"{path}/cgroup.subtree_control", " ".join(f"-{name}" for name in sorted(on)))
-    write(f"{path}/cgroup.procs", str(os.getpid()))
+    write_text(f"{path}/cgroup.subtree_control", " ".join(f"-{name}" for name in sorted(on)))
+    write_text(f"{path}/cgroup.procs", str(os.getpid()))
     os.rmdir(main)
 
 
@@ -84,14 +85,14 @@ def is_unit(path: str) -> bool:
 
 def enabled(path: str) -> frozenset[str]:
     """The controllers that the groups in this one have."""
-    return frozenset(cgroup.read(f"{path}/cgroup.subtree_control").split())
+    return frozenset(read_text(f"{path}/cgroup.subtree_control").split())
 
 
 def enable(path: str, controllers: frozenset[str]) -> None:
     """Give controllers to the groups in this one."""
-    missing = controllers - enabled(path)
-    if missing:
-        write(f"{path}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
+    if missing := controllers - enabled(path):
+        text = " ".join(f"+{name}" for name in sorted(missing))
+        write_text(f"{path}/cgroup.subtree_control", text)
 
 
 def is_delegated(path: str, *, root: bool) -> bool:
@@ -110,7 +111,7 @@ def _is_machines_root(path: str) -> bool:
 
 
 def _alone(path: str) -> bool:
-    return cgroup.read(f"{path}/cgroup.procs").split() == [str(os.getpid())]
+    return read_text(f"{path}/cgroup.procs").split() == [str(os.getpid())]
 
 
 def _move_into(path: str) -> None:
@@ -118,13 +119,13 @@ def _move_into(path: str) -> None:
         os.mkdir(path)
     except FileExistsError:
         pass
-    write(f"{path}/cgroup.procs", str(os.getpid()))
+    write_text(f"{path}/cgroup.procs", str(os.getpid()))
 
 
 def _has_limits(path: str) -> bool:
     """Whether the group of this process itself has limits."""
     unlimited = {"memory.max": "max", "memory.high": "max", "cpu.max": "max", "cpuset.cpus": ""}
-    found = {name: cgroup.read(f"{path}/{name}").split() for name in unlimited}
+    found = {name: read_text(f"{path}/{name}").split() for name in unlimited}
     return any(words and words[0] != unlimited[name] for name, words in found.items())
 
 
@@ -147,8 +148,8 @@ def _above(own: Hierarchy, wanted: frozenset[str]) -> Hierarchy | None:
     """The nearest group above that may have groups with controllers."""
     path = os.path.dirname(own.path)
     while os.path.exists(f"{path}/cgroup.procs"):
-        use = wanted & frozenset(cgroup.read(f"{path}/cgroup.controllers").split())
-        busy = not _is_machines_root(path) and cgroup.read(f"{path}/cgroup.procs")
+        use = wanted & frozenset(read_text(f"{path}/cgroup.controllers").split())
+        busy = not _is_machines_root(path) and read_text(f"{path}/cgroup.procs")
         if use and not busy and _hand_on_empty(path, use):
             return own._replace(path=path, controllers=use)
         path = os.path.dirname(path)

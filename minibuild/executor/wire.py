@@ -7,7 +7,7 @@ Read next: `server`.
 """
 
 import marshal
-from typing import Any, TypeVar
+from typing import Any
 
 from minibuild.executor.api import BindContext, BindPath, BindTree, Limit, SecretFile, Step, Tmpfs
 from minibuild.executor.cgroup_parent import CgroupParent
@@ -17,7 +17,6 @@ from minibuild.snapshot.api import Mount
 from minibuild.startup.tuples import NamedTuple
 
 MAX_REPLY_BYTES = 128 * 1024
-T = TypeVar("T")
 
 
 class Setup(NamedTuple):
@@ -127,6 +126,7 @@ class Watching(NamedTuple):
 
 
 Reply = Ready | Failed | Exited | Terminal | Watched
+Message = Setup | Order | Leave | Left | Request | Reply | Watching
 
 _TYPES: dict[str, type[Any]] = {
     cls.__name__: cls
@@ -138,30 +138,15 @@ _TYPES: dict[str, type[Any]] = {
 }
 
 
-def pack(value: Setup | Order | Leave | Left | Request | Reply | Watching) -> bytes:
+def pack(value: Message) -> bytes:
     """The bytes of a message."""
     return marshal.dumps(_flat(value))
 
 
-def unpack(data: bytes, kind: type[T]) -> T:
-    """The message of this type in these bytes."""
-    message = _deep(marshal.loads(data))
-    assert isinstance(message, kind)
+def unpack(data: bytes) -> Message:
+    """The message in these bytes."""
+    message: Message = _deep(marshal.loads(data))
     return message
-
-
-def unpack_order(data: bytes) -> Order | Leave:
-    """What the step server is to do."""
-    order = _deep(marshal.loads(data))
-    assert isinstance(order, Order | Leave)
-    return order
-
-
-def unpack_reply(data: bytes) -> Reply:
-    """The reply in these bytes."""
-    reply = _deep(marshal.loads(data))
-    assert isinstance(reply, Ready | Failed | Exited | Terminal | Watched)
-    return reply
 
 
 def _flat(value: Any) -> Any:

@@ -6,6 +6,7 @@ settings under /proc/sys say more, so they are read first. Read next: `namespace
 
 import errno
 
+from minibuild.linux.descriptors import read_text
 from minibuild.linux.root_mount import is_mount_point
 
 _SETTINGS = (
@@ -33,7 +34,7 @@ _SETTINGS = (
 def user_namespace_advice(code: int) -> str:
     """What to do when a user namespace is refused with this errno."""
     for path, bad, advice in _SETTINGS:
-        if read_setting(path) == bad:
+        if read_text(path).strip() == bad:
             return advice
     if code == errno.ENOSPC:
         return "the limit in /proc/sys/user/max_user_namespaces is reached, or they nest too deep"
@@ -50,12 +51,3 @@ def user_namespace_advice(code: int) -> str:
         found = [line for kind in FORMS for line in lines(kind, ("seccomp", "apparmor"))]
         return "\n".join(["a container has to allow it. Write", *found])
     return "build as root"
-
-
-def read_setting(path: str) -> str:
-    """The text of a small file, such as a setting; "" if it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

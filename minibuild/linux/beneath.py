@@ -21,7 +21,7 @@ import stat
 from collections.abc import Callable
 from typing import TypeVar
 
-from minibuild.linux.cursor import Cursor
+from minibuild.linux.cursor import DIRECTORY, Cursor
 from minibuild.linux.syscalls import (
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -186,6 +186,16 @@ def remove_tree(dir_fd: int, name: str) -> bool:
             if left:
                 os.rmdir(left[-1].pop(), dir_fd=cursor.pop())
     return True
+
+
+def remove_path(path: str) -> bool:
+    """The same for whatever is at a path of this program's own."""
+    folder, name = os.path.split(path)
+    fd = os.open(folder, DIRECTORY)
+    try:
+        return remove_tree(fd, name)
+    finally:
+        os.close(fd)
 
 
 def _open_to_empty(cursor: Cursor, name: str) -> int:

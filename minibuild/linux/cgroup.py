@@ -9,6 +9,7 @@ Read next: `resources`; then `executor.cgroup_parent`, which makes groups.
 import errno
 import os
 
+from minibuild.linux.descriptors import read_text
 from minibuild.startup.tuples import NamedTuple
 
 _GONE = (errno.ENOENT, errno.ENODEV)
@@ -33,9 +34,9 @@ class Hierarchy(NamedTuple):
 
 def hierarchies() -> list[Hierarchy]:
     """All trees that this process may look into, with its own group in each."""
-    own = dict(_own_groups(read("/proc/self/cgroup")))
+    own = dict(_own_groups(read_text("/proc/self/cgroup")))
     found: dict[str, Hierarchy] = {}
-    for root, point, kind, options in _mounts(read("/proc/self/mountinfo")):
+    for root, point, kind, options in _mounts(read_text("/proc/self/mountinfo")):
         for key, path in own.items():
             if key in found or (kind == "cgroup2") != (key == ""):
                 continue
@@ -50,7 +51,7 @@ def hierarchies() -> list[Hierarchy]:
 def _hierarchy(key: str, path: str) -> Hierarchy:
     if key:
         return Hierarchy(1, frozenset(key.split(",")), path)
-    return Hierarchy(2, frozenset(read(f"{path}/cgroup.controllers").split()), path)
+    return Hierarchy(2, frozenset(read_text(f"{path}/cgroup.controllers").split()), path)
 
 
 def _own_groups(text: str) -> list[tuple[str, str]]:
@@ -81,27 +82,9 @@ def _inside(path: str, root: str) -> str | None:
     return None
 
 
-def read(path: str) -> str:
-    """The text of a file of the kernel; nothing where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def write(path: str, text: str) -> None:
-    """Write to a file of a cgroup: in one call, as the kernel wants it, and never making one."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-
-
 def value(path: str, key: str) -> int:
     """The number after a key in a file of keys and numbers; 0 where there is none."""
-    for line in read(path).splitlines():
+    for line in read_text(path).splitlines():
         name, _, number = line.partition(" ")
         if name == key and number.isdecimal():
             return int(number)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from minibuild.linux import capabilities, syscalls
+from minibuild.linux.descriptors import read_text
 from minibuild.startup.tuples import NamedTuple
 
 HELPERS = ("newuidmap", "newgidmap")
@@ -114,7 +115,7 @@ def has_subordinate_ids() -> bool:
 
 def free_here() -> str:
     """A `free_range` of this machine, for users and groups alike."""
-    return free_range(_read("/etc/subuid") + _read("/etc/subgid"))
+    return free_range(read_text("/etc/subuid") + read_text("/etc/subgid"))
 
 
 def free_range(text: str) -> str:
@@ -155,18 +156,10 @@ def _this_account() -> Account:
         gid,
         # Since Linux 5.12 the map of id 0 needs SETFCAP in the parent namespace as well.
         capabilities.has(("SETUID", "SETGID", "SETFCAP")),
-        parse_id_map(_read("/proc/self/uid_map")),
-        parse_id_map(_read("/proc/self/gid_map")),
-        parse_subordinate(_read("/etc/subuid"), names),
-        parse_subordinate(_read("/etc/subgid"), names),
+        parse_id_map(read_text("/proc/self/uid_map")),
+        parse_id_map(read_text("/proc/self/gid_map")),
+        parse_subordinate(read_text("/etc/subuid"), names),
+        parse_subordinate(read_text("/etc/subgid"), names),
         # They are set-user-id programs, which no_new_privs keeps from being that.
         None if syscalls.prctl(syscalls.PR_GET_NO_NEW_PRIVS) else find_helpers(),
     )
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

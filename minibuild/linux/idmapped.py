@@ -10,6 +10,7 @@ Read next: `executor.context`.
 import os
 
 from minibuild.linux import syscalls
+from minibuild.linux.descriptors import closing_fd, write_text
 
 _MAX_NUMBER_BYTES = 20
 _ALL = 0xFFFFFFFF
@@ -22,16 +23,13 @@ def show_as_root(mount_fd: int, uid: int, gid: int) -> None:
 
     Raises OSError: EINVAL where a filesystem cannot, EPERM without the right to.
     """
-    userns_fd = _user_namespace(_swapped(uid), _swapped(gid))
-    try:
+    with closing_fd(_user_namespace(_swapped(uid), _swapped(gid))) as userns_fd:
         syscalls.mount_setattr(
             mount_fd,
             attr_set=syscalls.MOUNT_ATTR_IDMAP,
             userns_fd=userns_fd,
             flags=syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE,
         )
-    finally:
-        os.close(userns_fd)
 
 
 def _swapped(number: int) -> str:
@@ -66,11 +64,7 @@ def _user_namespace(uid_map: str, gid_map: str) -> int:
         if number.startswith("-"):
             raise syscalls.SyscallError(-int(number), "unshare")
         for name, text in (("uid_map", uid_map), ("gid_map", gid_map)):
-            fd = os.open(f"/proc/{number}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, text.encode())
-            finally:
-                os.close(fd)
+            write_text(f"/proc/{number}/{name}", text)
         return os.open(f"/proc/{number}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(go_fd)

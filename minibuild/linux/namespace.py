@@ -54,11 +54,9 @@ def require_namespaces() -> None:
 def _may_enter_a_useless_one() -> bool:
     """Whether AppArmor may let this process enter a user namespace, and then mount nothing there.
     By then it could not go back."""
-    try:
-        with open("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "rb") as file:
-            return file.read().strip() == b"1"
-    except OSError:
-        return False
+    from minibuild.linux.descriptors import read_text
+
+    return read_text("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").strip() == "1"
 
 
 def errno_of_user_namespace() -> int:
@@ -137,26 +135,20 @@ def format_map(ranges: "tuple[Range, ...]") -> str:
 
 def _write_single(plan: "IdMapPlan") -> None:
     """An unprivileged process may map its own id itself, once it has given up setgroups(2)."""
+    from minibuild.linux.descriptors import write_text
+
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", format_map(plan.uids)),
         ("gid_map", format_map(plan.gids)),
     ):
         try:
-            _write(f"/proc/self/{name}", text)
+            write_text(f"/proc/self/{name}", text)
         except OSError as error:
             raise HostError(
                 f"cannot write the id map of a user namespace: {error.strerror}",
                 hint=advice(error.errno or 0),
             ) from error
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
 
 
 class _Writer:
@@ -219,8 +211,10 @@ def _fork_writer(plan: "IdMapPlan", wait_fd: int, message_fd: int, go_fd: int) -
         os.close(go_fd)
         os.dup2(message_fd, 2)
         if os.read(wait_fd, 1):
-            _write(f"/proc/{parent}/uid_map", format_map(plan.uids))
-            _write(f"/proc/{parent}/gid_map", format_map(plan.gids))
+            from minibuild.linux.descriptors import write_text
+
+            write_text(f"/proc/{parent}/uid_map", format_map(plan.uids))
+            write_text(f"/proc/{parent}/gid_map", format_map(plan.gids))
         os._exit(0)
     except BaseException as error:
         os.write(2, str(error).encode())

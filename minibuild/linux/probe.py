@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 
 from minibuild.linux import idmap, syscalls, xattr
-from minibuild.linux.advice import read_setting, user_namespace_advice
+from minibuild.linux.advice import user_namespace_advice
+from minibuild.linux.descriptors import read_text
 from minibuild.linux.namespace import (
     enter_user_namespace,
     errno_of_user_namespace,
@@ -89,12 +90,7 @@ def openat2() -> HostCheck:
 def mount_api() -> HostCheck:
     """fsopen(2) and fsmount(2): mounts that belong to no directory."""
 
-    def attempt() -> None:
-        fs_fd = syscalls.fsopen("tmpfs")
-        syscalls.fsconfig_create(fs_fd)
-        os.close(syscalls.fsmount(fs_fd))
-
-    problem = in_namespaces(attempt)
+    problem = in_namespaces(lambda: os.close(syscalls.new_filesystem("tmpfs")))
     if problem:
         advice = "Linux 5.2 has it; in a container its seccomp profile may forbid it"
         return HostCheck("mount api", False, problem, advice)
@@ -137,7 +133,7 @@ def subordinate_ids() -> HostCheck:
 def _why_single_id() -> tuple[str, str]:
     """What this account lacks, and what gives it that."""
     account = idmap.account_names(os.geteuid())[0]
-    if "\nNoNewPrivs:\t1" in read_setting("/proc/self/status"):
+    if "\nNoNewPrivs:\t1" in read_text("/proc/self/status"):
         # newuidmap(1) is set-user-id root.
         return "no_new_privs is set", "in a container, run it as uid 0, which has all of its ids"
     installs = "as root: `apt-get install uidmap` (elsewhere the package is shadow-utils)"
@@ -172,7 +168,7 @@ def overlay(folder: str, *, userxattr: bool | None = None) -> HostCheck:
 
 def _try_overlay(folder: str, userxattr: bool) -> None:
     """In a process of its own. What it makes is below one folder, removed at the end."""
-    from minibuild.linux.beneath import remove_tree
+    from minibuild.linux.beneath import remove_path
 
     scratch = os.path.join(folder, f".probe-{os.getpid()}")
     os.mkdir(scratch)
@@ -190,8 +186,7 @@ def _try_overlay(folder: str, userxattr: bool) -> None:
             syscalls.umount("merged", syscalls.MNT_DETACH)
     finally:
         os.chdir("/")
-        parent_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        remove_tree(parent_fd, os.path.basename(scratch))
+        remove_path(scratch)
 
 
 def seccomp() -> HostCheck:

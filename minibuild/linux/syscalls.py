@@ -296,6 +296,23 @@ def fsmount(fs_fd: int, attributes: int = 0) -> int:
     return check(_fsmount(_SYS_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes), "fsmount")
 
 
+def new_filesystem(
+    fstype: str, options: Iterable[tuple[str, str]] = (), attributes: int = 0
+) -> int:
+    """A filesystem with these options, as a detached mount; an option without a value is a flag."""
+    fs_fd = fsopen(fstype)
+    try:
+        for key, value in options:
+            if value:
+                fsconfig_string(fs_fd, key, value)
+            else:
+                fsconfig_flag(fs_fd, key)
+        fsconfig_create(fs_fd)
+        return fsmount(fs_fd, attributes)
+    finally:
+        os.close(fs_fd)
+
+
 def move_mount(
     from_fd: int,
     to_path: str,

@@ -77,25 +77,16 @@ def _open_detached(mount: Mount) -> int:
 
 def _detached(mount: Mount, flags: int) -> int:
     """An overlay that is attached nowhere."""
-    with (
-        closing_fd(os.open(mount.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as folder_fd,
-        closing_fd(syscalls.fsopen("overlay")) as fs_fd,
-    ):
-        # Through the descriptor the paths are short whatever the store's own path is.
-        folder = f"/proc/self/fd/{folder_fd}"
-        for lower in mount.lower:
-            syscalls.fsconfig_string(fs_fd, "lowerdir+", os.path.join(folder, lower))
+    with closing_fd(os.open(mount.folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+        paths = [("lowerdir+", lower) for lower in mount.lower]
         if mount.upper:
-            syscalls.fsconfig_string(fs_fd, "upperdir", os.path.join(folder, mount.upper))
-            syscalls.fsconfig_string(fs_fd, "workdir", os.path.join(folder, mount.work))
+            paths += [("upperdir", mount.upper), ("workdir", mount.work)]
+        # Through the descriptor the paths are short whatever the store's own path is.
+        options = [(key, os.path.join(f"/proc/self/fd/{fd}", path)) for key, path in paths]
         for option in mount.options:
-            key, separator, value = option.partition("=")
-            if separator:
-                syscalls.fsconfig_string(fs_fd, key, value)
-            else:
-                syscalls.fsconfig_flag(fs_fd, key)
-        syscalls.fsconfig_create(fs_fd)
-        return syscalls.fsmount(fs_fd, flags)
+            key, _, value = option.partition("=")
+            options.append((key, value))
+        return syscalls.new_filesystem("overlay", options, flags)
 
 
 def open_in_own_namespace(mount: Mount) -> int:

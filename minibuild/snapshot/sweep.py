@@ -54,14 +54,9 @@ def discard(store: Store, path: str) -> None:
 
     After a crash between the two, the next sweep finds it by this process's name.
     """
-    from minibuild.linux.beneath import remove_tree
+    from minibuild.linux.beneath import remove_path
 
     hidden = store.ingest_path()
     os.rename(path, hidden)
-    folder, name = os.path.split(hidden)
-    folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(FileNotFoundError):
-            remove_tree(folder_fd, name)
-    finally:
-        os.close(folder_fd)
+    with suppress(FileNotFoundError):
+        remove_path(hidden)

@@ -38,7 +38,7 @@ from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import BindMount, Copy
 from minibuild.graph.pattern import escape_glob
-from minibuild.linux.beneath import open_beneath, remove_tree
+from minibuild.linux.beneath import open_beneath, remove_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.namespace import in_user_namespace
 from minibuild.snapshot.api import Mount, Whiteouts
@@ -172,8 +172,7 @@ class ContextMounts:
     def close(self) -> None:
         """Remove masks and copies. No step uses them any more."""
         for path in self._made:
-            with closing_fd(os.open(os.path.dirname(path), _DIRECTORY)) as folder_fd:
-                remove_tree(folder_fd, os.path.basename(path))
+            remove_path(path)
         self._made.clear()
 
 

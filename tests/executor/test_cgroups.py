@@ -14,6 +14,7 @@ import pytest
 from minibuild.executor.cgroup_parent import claim
 from minibuild.executor.unified import enabled
 from minibuild.linux import cgroup
+from minibuild.linux.descriptors import write_text
 from minibuild.linux.resources import Resources
 from tests.executor.steps import Account, Case, Outcome, account, run, sh
 
@@ -79,7 +80,7 @@ def test_memory_of_the_whole_build_that_ran_out() -> None:
     group = f"{tree.path}/minibuild.test-{os.getpid()}"
     os.mkdir(group)
     try:
-        cgroup.write(f"{group}/memory.limit_in_bytes", str(150 * MIB))
+        write_text(f"{group}/memory.limit_in_bytes", str(150 * MIB))
         enter = f'echo $$ > {group}/cgroup.procs; exec "$0" "$@"'
         found = one(f"{EAT}; exit $?", Account("own", ("sh", "-c", enter, sys.executable), 0))
         assert found.exit is not None and (found.exit.code, found.exit.oom) == (137, True), found
@@ -284,7 +285,7 @@ def test_a_process_that_is_alone_in_its_group() -> None:
         pytest.skip("systemd would be asked for a group, which is another way")
     (controller, *_) = sorted(tree.controllers)
     if controller not in enabled(tree.path):
-        cgroup.write(f"{tree.path}/cgroup.subtree_control", f"+{controller}")
+        write_text(f"{tree.path}/cgroup.subtree_control", f"+{controller}")
     group = f"{tree.path}/minibuild.test-{os.getpid()}"
     os.mkdir(group)
     try:
@@ -294,7 +295,7 @@ def test_a_process_that_is_alone_in_its_group() -> None:
             **{"moved": f"{group}/minibuild-main", "held": True, "restored": True},
         }
         with subprocess.Popen(["sleep", "1000"]) as other:
-            cgroup.write(f"{group}/cgroup.procs", str(other.pid))
+            write_text(f"{group}/cgroup.procs", str(other.pid))
             try:
                 script = ALONE.split('    os.mkdir(f"{group}/steps")')[0]
                 script += "    print(found.path, *found.controllers, during[0] == before[0])"

@@ -46,7 +46,7 @@ def test_hierarchies(
     monkeypatch: pytest.MonkeyPatch, mounts: str, own: str, expected: dict[str, str]
 ) -> None:
     texts = {"/proc/self/mountinfo": mounts, "/proc/self/cgroup": own}
-    monkeypatch.setattr(cgroup, "read", lambda path: texts.get(path, "memory pids"))
+    monkeypatch.setattr(cgroup, "read_text", lambda path: texts.get(path, "memory pids"))
     unified = frozenset({"memory", "pids"})
     assert {h.path: h for h in cgroup.hierarchies()} == {
         path: Hierarchy(1, frozenset(key.split(",")), path) if key else Hierarchy(2, unified, path)

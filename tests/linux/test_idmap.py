@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from minibuild.linux import capabilities, idmap, syscalls
+from minibuild.linux.descriptors import read_text
 from minibuild.linux.idmap import (
     Account,
     IdMapPlan,
@@ -106,7 +107,7 @@ def test_the_map_of_a_process() -> None:
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The texts of the files that an account is described by; those that are missing are empty."""
     texts: dict[str, str] = {}
-    monkeypatch.setattr(idmap, "_read", lambda path: texts.get(path, ""))
+    monkeypatch.setattr(idmap, "read_text", lambda path: texts.get(path, ""))
     return texts
 
 
@@ -207,5 +208,5 @@ def test_a_file_that_cannot_be_read_grants_nothing(tmp_path: Path) -> None:
     """And a name that is not UTF-8 hides no line behind it."""
     file = tmp_path / "subuid"
     file.write_bytes(b"\xff:1:1\nme:2:3\n")
-    assert parse_subordinate(idmap._read(str(file)), ["me"]) == ((2, 3),)
-    assert idmap._read(str(tmp_path / "gone")) == ""
+    assert parse_subordinate(read_text(str(file)), ["me"]) == ((2, 3),)
+    assert read_text(str(tmp_path / "gone")) == ""

@@ -77,10 +77,7 @@ def test_detached_mounts() -> None:
 s.unshare(s.CLONE_NEWNS | s.CLONE_NEWUTS)
 from minibuild.linux.root_mount import contain_mounts
 contain_mounts()
-fs = s.fsopen("tmpfs")
-s.fsconfig_string(fs, "size", "1m")
-s.fsconfig_create(fs)
-mount = s.fsmount(fs, s.MOUNT_ATTR_NOSUID)
+mount = s.new_filesystem("tmpfs", [("size", "1m")], s.MOUNT_ATTR_NOSUID)
 s.move_mount(mount, "/tmp")
 os.mkdir("/tmp/x")
 tree = s.open_tree("/tmp")

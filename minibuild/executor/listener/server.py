@@ -85,7 +85,9 @@ def _serve(channel: Channel) -> None:
             close_all(fds)
             waiting.put()
             continue
-        _answer(unpack(data, Watching), fds)
+        watching = unpack(data)
+        assert isinstance(watching, Watching)
+        _answer(watching, fds)
         waiting.put()
 
 

@@ -15,7 +15,7 @@ import stat
 
 from minibuild.errors import HostError
 from minibuild.executor.ownroot.kept import Kept
-from minibuild.linux.beneath import remove_tree
+from minibuild.linux.beneath import remove_path
 from minibuild.linux.cursor import DIRECTORY
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.tree_writer import Metadata, set_metadata
@@ -85,7 +85,7 @@ def make_frame(live: str, stored: str, kept: Kept) -> None:
     tree gives them its own owner, mode and times."""
     made = f"{stored}.new"
     if os.path.isdir(made):
-        remove(made)
+        remove_path(made)
     os.mkdir(made, 0o700)
     below = live.rstrip("/")
     paths = [path.removeprefix(below) for path in kept.on_the_way if path.startswith(f"{below}/")]
@@ -152,10 +152,3 @@ def set_looks(directory: str, looks: Metadata) -> None:
     """Give a directory an owner, mode, attributes and times."""
     with closing_fd(os.open(directory, DIRECTORY)) as fd:
         set_metadata(fd, looks, directory, exact=True)
-
-
-def remove(path: str) -> None:
-    """Remove whatever is at a path."""
-    folder, name = os.path.split(path)
-    with closing_fd(os.open(folder, DIRECTORY)) as fd:
-        remove_tree(fd, name)

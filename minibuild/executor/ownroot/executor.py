@@ -15,7 +15,7 @@ from minibuild.errors import Cancelled, HostError
 from minibuild.executor.api import Output, Step, StepExit
 from minibuild.executor.oom import OomWatch
 from minibuild.executor.ownroot.keeper import KeeperClient
-from minibuild.executor.ownroot.root import Root, permitted_root
+from minibuild.executor.ownroot.root import Root
 from minibuild.executor.ownroot.step_mounts import StepMounts
 from minibuild.executor.ownroot.working_tree import LayerDir, WorkingTree, layers_of
 from minibuild.executor.running import Running
@@ -26,11 +26,6 @@ from minibuild.linux.resources import Resources
 _MOST_TREES = 4
 _LASTING = ("proc", "dev", "sys")
 """Directories that runtimes make for their mounts, and leave in the layer."""
-
-
-def start_own_root() -> "OwnRootExecutor":
-    """The executor. Raises `OwnRootRefused` where "/" is not for that."""
-    return OwnRootExecutor(permitted_root())
 
 
 class OwnRootExecutor:

@@ -10,6 +10,7 @@ import os
 
 from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.kept import Kept
+from minibuild.linux.beneath import remove_path
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -43,14 +44,14 @@ def put_back(placement: Placement, kept: Kept) -> None:
     source, target, aside, lasts, copied = placement
     if copied:
         if os.path.lexists(target):
-            exchange.remove(target)
+            remove_path(target)
     elif kept.leads_to_it(target):
         if os.path.isdir(aside):
             if not os.path.isdir(source):
                 os.mkdir(source, 0o700)
             exchange.move_out(target, source, kept)
             exchange.move_in(aside, target, kept)
-            exchange.remove(aside)
+            remove_path(aside)
     elif not os.path.lexists(source):
         if os.path.lexists(target):
             os.rename(target, source)
@@ -58,4 +59,4 @@ def put_back(placement: Placement, kept: Kept) -> None:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.rename(aside, target)
     if not lasts and os.path.lexists(source):
-        exchange.remove(source)
+        remove_path(source)

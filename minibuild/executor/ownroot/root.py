@@ -25,6 +25,7 @@ from minibuild.executor.ownroot.exchange import Moved
 from minibuild.executor.ownroot.leftover import end_leftovers
 from minibuild.executor.ownroot.permit import Home, OwnRootRefused, foreign_paths, home_here, named
 from minibuild.executor.ownroot.placement import Placement, put_back
+from minibuild.linux.beneath import remove_path
 from minibuild.store.flock import hold
 from minibuild.store.owner import StoreOwner, abandoned
 
@@ -81,7 +82,7 @@ class Root:
         with abandoned(self._owners) as dead:
             for name in os.listdir(self.folder):
                 if name.partition(".")[0] in dead:
-                    exchange.remove(f"{self.folder}/{name}")
+                    remove_path(f"{self.folder}/{name}")
 
     def foreign(self) -> list[str]:
         """What "/" holds and must not lose. While another process has it for a step, that one has
@@ -93,7 +94,7 @@ class Root:
         """Remove what this process has left."""
         for name in os.listdir(self.folder):
             if name.partition(".")[0] == self._owner.name:
-                exchange.remove(f"{self.folder}/{name}")
+                remove_path(f"{self.folder}/{name}")
         self._owner.release()
 
     @contextmanager
@@ -162,13 +163,13 @@ class Root:
             exchange.move_out(self.live, trash, self.home.kept())
             self._write("returning", tree, [])
             for path in (trash, tree):
-                exchange.remove(path)
+                remove_path(path)
         self._return()
 
     def _return(self) -> None:
         if os.path.isdir(self._original):
             exchange.move_in(self._original, self.live, self.home.kept())
-            exchange.remove(self._original)
+            remove_path(self._original)
         os.unlink(self._journal)
 
 

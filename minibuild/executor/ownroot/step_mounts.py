@@ -23,12 +23,11 @@ from minibuild.executor.api import (
     StepMount,
     Tmpfs,
 )
-from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.kept import Kept
 from minibuild.executor.ownroot.placement import Placement, put, put_back
 from minibuild.executor.ownroot.root import Root, Stay
 from minibuild.executor.ownroot.working_tree import WorkingTree, layers_of
-from minibuild.linux.beneath import makedirs_beneath, open_beneath
+from minibuild.linux.beneath import makedirs_beneath, open_beneath, remove_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.snapshot.api import Change, Kind, MergePolicy
 from minibuild.snapshot.apply import Applier
@@ -256,9 +255,9 @@ class StepMounts:
             if source.tree is not None:
                 source.tree.remove()
             elif not source.lent:
-                exchange.remove(source.path)
+                remove_path(source.path)
                 if source.path.endswith("/it"):
-                    exchange.remove(os.path.dirname(source.path))
+                    remove_path(os.path.dirname(source.path))
 
 
 def _is_free_in_memory(target: str, kept: Kept) -> bool:

@@ -17,8 +17,8 @@ import stat
 import threading
 from collections.abc import Sequence
 
-from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.exchange import Moved
+from minibuild.linux.beneath import remove_path
 from minibuild.snapshot.api import Change, Kind, MergePolicy, Mount
 from minibuild.snapshot.apply import Applier
 from minibuild.snapshot.compare import same_directory
@@ -74,7 +74,7 @@ class WorkingTree:
 
     def remove(self) -> None:
         """Remove the folder."""
-        exchange.remove(self.folder)
+        remove_path(self.folder)
 
     def likeness(self, layers: Sequence[LayerDir]) -> int:
         """How many layers it has in common with others, from the lowest up; -1 if one of its own is
