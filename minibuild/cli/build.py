@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, cast
 
 from minibuild.cli.build_flags import flags
 from minibuild.cli.build_request import is_stream
@@ -222,10 +222,9 @@ def _mode(options: argparse.Namespace, session: Session) -> Mode:
             raise UsageError(f"--quiet and --progress={asked} contradict each other")
         return "quiet"
     word = asked or session.environment.progress or "auto"
-    for mode in MODES:
-        if word == mode:
-            return mode  # type: ignore[return-value]
-    raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint="it is one of " + ", ".join(MODES))
+    if word not in MODES:
+        raise UsageError(f"BUILDKIT_PROGRESS is {word!r}", hint="it is one of " + ", ".join(MODES))
+    return cast(Mode, word)
 
 
 def _check_streams(request: BuildRequest, session: Session) -> None:
@@ -302,10 +301,8 @@ def _write(path: str, text: str) -> None:
 
 
 def _remove(path: str) -> None:
-    try:
+    with suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass
 
 
 def _places(request: BuildRequest) -> dict[str, str]:
@@ -326,7 +323,7 @@ def _shown(request: BuildRequest, session: Session, mode: Mode) -> Iterator[Rend
     finally:
         renderer.close()
         if mode not in ("quiet", "rawjson") and renderer.trace.warnings:
-            from minibuild.cli.warnings import warning_lines
+            from minibuild.cli.excerpt import warning_lines
 
             found, places = renderer.trace.warnings, _places(request)
             for line in warning_lines(found, details=session.debug, places=places):

@@ -20,9 +20,8 @@ from minibuild.cli.why_text import short
 from minibuild.errors import UsageError
 from minibuild.progress.plain import Plain
 from minibuild.progress.rawjson import RawJson
-from minibuild.record.lookup import known_parts, where_ran
+from minibuild.record.lookup import known_parts, portable, where_ran
 from minibuild.record.pairing import pairs
-from minibuild.record.portable import portable
 from minibuild.record.records import BuildRecord, Records
 from minibuild.record.replay import events
 from minibuild.record.story import story
@@ -35,9 +34,6 @@ def _records(session: Session) -> Records:
     root = session.root
     enter_if_possible()
     return Records(root)
-
-
-# --- ls ---
 
 
 def _ls_flags(made: Parser) -> None:
@@ -104,9 +100,6 @@ def _about(build: BuildRecord) -> dict[str, Any]:
     }
 
 
-# --- show ---
-
-
 def _show_flags(made: Parser) -> None:
     made.description = "Show one build: its steps, times, outcomes and images."
     made.epilog = _EPILOG
@@ -158,9 +151,6 @@ def _shown(build: BuildRecord) -> Iterator[str]:
         yield f"{len(layers)} layers, {size:,} bytes as packed   {', '.join(build.tags)}".rstrip()
 
 
-# --- logs ---
-
-
 def _logs_flags(made: Parser) -> None:
     made.description = "Show the log of a build again, as --progress=plain did."
     made.epilog = _EPILOG
@@ -182,9 +172,6 @@ def _logs(options: argparse.Namespace, session: Session) -> None:
     for event in events(build, steps, lambda step: known.get(step.key or "")):
         report(event)
     report.close()
-
-
-# --- diff ---
 
 
 def _diff_flags(made: Parser) -> None:
@@ -217,9 +204,6 @@ def _diff(options: argparse.Namespace, session: Session) -> None:
     if all(images):
         verb = "the same image" if images[0] == images[1] else "another image"
         session.say(f"{verb}: {images[0][0]} -> {images[1][0]}")
-
-
-# --- export ---
 
 
 def _export_flags(made: Parser) -> None:

@@ -53,9 +53,6 @@ def _known(worker: Worker) -> list[str]:
     return [holding.description for holding in cache_mounts_of(worker.store)]
 
 
-# --- ls -----------------------------------------------------------------------------------------
-
-
 def _ls_flags(made: Parser) -> None:
     made.description = "List the cache mounts of the store."
     made.switch("-q --quiet", "ids only")
@@ -73,9 +70,6 @@ def _ls(options: argparse.Namespace, session: Session) -> None:
         return session.say_lines(holding.description for holding in found)
     rows = [[h.description, bytes_text(h.size_bytes), ago(h.used)] for h in found]
     session.say_table(["ID", "SIZE", "LAST USED"], rows, right="SIZE")
-
-
-# --- show ---------------------------------------------------------------------------------------
 
 
 def _show_flags(made: Parser) -> None:
@@ -103,9 +97,6 @@ def _show(options: argparse.Namespace, session: Session) -> None:
     session.say_table(["SIZE", "FILES", "NEWEST", "PATH"], rows, right="SIZE FILES")
 
 
-# --- rm -----------------------------------------------------------------------------------------
-
-
 def _rm_flags(made: Parser) -> None:
     made.description = "Remove cache mounts from the store."
     made.word("ID...", "as `ls` shows it")
@@ -116,9 +107,6 @@ def _rm(options: argparse.Namespace, session: Session) -> None:
         ids = _named(options.id, _known(worker), _missing)
         for id in ids:
             LocalMount(worker.store, id).remove(_PATIENCE_S, session.cancelled)
-
-
-# --- export and import --------------------------------------------------------------------------
 
 
 def _export_flags(made: Parser) -> None:

@@ -1,8 +1,10 @@
 """`minibuild doctor`: what this machine can do for builds, and how to mend what it cannot.
 
-Comes in: the findings of `minibuild.linux.probe`. Goes out: a table with advice, and the exit
-code: 0 if builds work, even if slower or with fewer ids than they could; 3 if they cannot, or only
-those without a RUN.
+Comes in: the findings of `minibuild.linux.probe`, and what is found out here: the store, the limits
+of steps that can be kept (a place for their groups is claimed and released as a build does it), and
+what a RUN would have around it. Goes out: a table with advice, and the exit code: 0 if builds work,
+even if slower or with fewer ids than they could; 3 if they cannot, or only those without a RUN.
+Read next: `doctor_container`.
 """
 
 import argparse
@@ -10,12 +12,14 @@ import os
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.doctor_container import container
-from minibuild.cli.doctor_limits import limits
 from minibuild.cli.parser import Parser
 from minibuild.cli.table import table
 from minibuild.errors import HostError
+from minibuild.executor.cgroup_parent import Claim, claim
 from minibuild.executor.ownroot.permit import OwnRootRefused
 from minibuild.executor.ownroot.root import permitted_root
+from minibuild.linux import cgroup
+from minibuild.linux.namespace import in_user_namespace, needs_user_namespace
 from minibuild.linux.probe import HostCheck, check_host
 from minibuild.progress.console import Part, painted
 
@@ -112,4 +116,46 @@ def _painted(line: str, word: str) -> tuple[Part, ...]:
     return before, *painted(found, colour), after
 
 
-COMMANDS = {"doctor": Command(_flags, _run)}
+WANTED = ("memory", "cpu", "cpuset")
+
+
+def limits() -> HostCheck:
+    """What --memory, --cpus and their like can rely on."""
+    root = not in_user_namespace() and not needs_user_namespace()
+    versions = {tree.version for tree in cgroup.hierarchies() if tree.version == 1} or {2}
+    try:
+        claimed = claim(frozenset(WANTED), insist=True, root=root)
+    except (OSError, HostError) as error:
+        return HostCheck("cgroup", False, f"limits of steps: {error}", _advice(versions))
+    return _finding(claimed, versions)
+
+
+def _finding(claimed: Claim, versions: set[int]) -> HostCheck:
+    has = claimed.place.controllers
+    claimed.release()
+    kept = ", ".join(name for name in WANTED if name in has)
+    lacking = ", ".join(name for name in WANTED if name not in has)
+    found = f"version {max(versions)}, limits of steps: {kept or 'none'}"
+    if not lacking:
+        return HostCheck("cgroup", True, found)
+    return HostCheck(
+        "cgroup", False, found, f"steps run without limits of {lacking}; {_advice(versions)}"
+    )
+
+
+def _advice(versions: set[int]) -> str:
+    if not cgroup.hierarchies():
+        return "no cgroups are mounted here"
+    if versions == {1}:
+        return "version 1 leaves them to root: boot with systemd.unified_cgroup_hierarchy=1"
+    if os.path.exists("/run/systemd/system"):
+        return (
+            "systemd hands them over (Delegate=, systemd.resource-control(5)): run this in a "
+            "session of systemd; what a session gets is set in user@.service"
+        )
+    return "give this process a cgroup to itself, mounted so that it may write there"
+
+
+COMMANDS = {
+    "doctor": Command(_flags, _run),
+}

@@ -53,7 +53,8 @@ def container(
     found = f"{around.kind or 'of an unknown kind'}: {', '.join(filter(None, facts)) or 'open'}"
     if not missing:
         return HostCheck("container", True, found)
-    why = _WITH_NAMESPACES if own_root else _why(missing)
+    why = "; ".join(dict.fromkeys(_REASONS[name] for name in missing))
+    why = _WITH_NAMESPACES if own_root else why
     advice = [f"{why}. Write"]
     advice += [line for kind in kinds for line in lines(kind, missing)]
     return HostCheck("container", False, found, "\n".join(advice))
@@ -120,7 +121,3 @@ _REASONS = {
 
 
 _WITH_NAMESPACES = "with namespaces, several RUNs can run at once, and none sees this container"
-
-
-def _why(missing: list[str]) -> str:
-    return "; ".join(dict.fromkeys(_REASONS[name] for name in missing))

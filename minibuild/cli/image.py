@@ -17,8 +17,6 @@ from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import StoredImage
 from minibuild.progress.quantity import bytes_text
 
-# --- ls -----------------------------------------------------------------------------------------
-
 
 def _ls_flags(made: Parser) -> None:
     made.description = "List the images in the store."
@@ -65,9 +63,6 @@ def _listed(image: StoredImage, found: list[Version]) -> dict[str, Any]:
         "platforms": [version.platform for version in found],
         "size": sum(version.size_bytes for version in found),
     }
-
-
-# --- inspect ------------------------------------------------------------------------------------
 
 
 def _inspect_flags(made: Parser) -> None:
@@ -119,7 +114,7 @@ def _inspected(images: Images, word: str) -> dict[str, Any]:
 
 
 def _told(data: dict[str, Any]) -> list[str]:
-    lines = [f"image     {_familiar(name)}" for name in data["names"]]
+    lines = [f"image     {parse_reference(name).familiar}" for name in data["names"]]
     lines.append(f"digest    {data['digest']}")
     for image in data["images"]:
         config = image["config"].get("config") or {}
@@ -156,9 +151,6 @@ def _layer_lines(image: dict[str, Any]) -> list[str]:
         rows.append([digest, size, words])
     rows += [[short_id(layer["digest"]), bytes_text(layer["size"]), ""] for layer in layers]
     return ["", *table(["LAYER", "SIZE", "INSTRUCTION"], rows, right="SIZE")] if rows else []
-
-
-# --- tag, rm ------------------------------------------------------------------------------------
 
 
 def _tag_flags(made: Parser) -> None:
@@ -203,10 +195,6 @@ def _names_of(images: Images, word: str) -> list[Reference]:
     if name is not None and (name.digest is None or name in [image.name for image in stored]):
         return [name]
     return [image.name for image in stored if image.descriptor.digest == descriptor.digest]
-
-
-def _familiar(name: str) -> str:
-    return parse_reference(name).familiar
 
 
 COMMANDS = {

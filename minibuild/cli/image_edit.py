@@ -1,16 +1,18 @@
-"""`minibuild image append`, `rebase`, `flatten` and `squash`: images made from images, not built.
+"""`minibuild image append`, `rebase`, `flatten`, `squash` and `index`: images made from images, not
+built.
 
 Comes in: names. Goes out: an image under another name, in the store; or, with `--push`, from
 registry to registry, where nothing but documents is transferred (and the layers that `append`
 adds).
 Read next: `minibuild.imagetools.edit`, `minibuild.imagetools.rebase`,
-`minibuild.imagetools.squash`.
+`minibuild.imagetools.squash`, `minibuild.imagetools.index`.
 """
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from minibuild.buildflags.attributes import assignment
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_import import layer_of_tar
 from minibuild.cli.parser import Parser
@@ -27,6 +29,7 @@ from minibuild.imagetools.edit import (
     without_layers,
     write_image,
 )
+from minibuild.imagetools.index import IndexBuilder
 from minibuild.imagetools.rebase import BASE_DIGEST, BASE_NAME, rebase
 from minibuild.imagetools.squash import squash_layers
 from minibuild.layer.compress import compression_of
@@ -113,9 +116,6 @@ def edited(
     session.say(made.digest if options.quiet else f"{verb} {name.familiar}  {made.digest}")
 
 
-# --- append -------------------------------------------------------------------------------------
-
-
 def _append_flags(made: Parser) -> None:
     made.description = "Put tars on top of an image, each as a layer of its own."
     edit_flags(made, remote=True)
@@ -137,9 +137,6 @@ def _append(options: argparse.Namespace, session: Session) -> None:
         return write_image(blobs, image, layers, history)
 
     edited(options, session, "made", edit)
-
-
-# --- rebase -------------------------------------------------------------------------------------
 
 
 def _rebase_flags(made: Parser) -> None:
@@ -187,9 +184,6 @@ def _for_image(source: BlobSource, top: Descriptor, image: Image, word: str) -> 
         f"{word} has no image for {image.platform}",
         hint="it has " + ", ".join(sorted(str(base.platform) for base in found)),
     )
-
-
-# --- flatten, squash ----------------------------------------------------------------------------
 
 
 def _flatten_flags(made: Parser) -> None:
@@ -246,9 +240,34 @@ def _squashed(
     return write_image(blobs, image, layers, [*history, {**last, "comment": comment}])
 
 
+def _index_flags(made: Parser) -> None:
+    made.description = (
+        "Make an index of images for several platforms that were built apart. Of two "
+        "for the same platform the later one counts."
+    )
+    made.word("NAME", "name of the index")
+    made.word("IMAGE...", "an image, or an index to extend")
+    made.values("--annotation K=V", "annotation of the index")
+    access_flags(made, remote=True)
+
+
+def _index(options: argparse.Namespace, session: Session) -> None:
+    name, builder = new_name(options.name), IndexBuilder()
+    pairs = (assignment(text, "annotation") for text in options.annotation)
+    annotations = {key: value or "" for key, value in pairs}
+    with image_access(options, session, (options.name, *options.image)) as place:
+        for word in options.image:
+            _, top, blobs = place.find(word)
+            builder.add(blobs, top)
+        made = builder.finish(annotations)
+        place.put(builder.blobs, made, name)
+    session.say(made.digest if options.quiet else f"made {name.familiar}  {made.digest}")
+
+
 COMMANDS = {
     "image append": Command(_append_flags, _append),
     "image rebase": Command(_rebase_flags, _rebase),
     "image flatten": Command(_flatten_flags, _flatten),
     "image squash": Command(_squash_flags, _squash),
+    "image index": Command(_index_flags, _index),
 }

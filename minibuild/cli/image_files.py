@@ -25,9 +25,6 @@ from minibuild.oci.transfer import copy_image
 _CHUNK_BYTES = 1 << 20
 
 
-# --- save ---------------------------------------------------------------------------------------
-
-
 def _save_flags(made: Parser) -> None:
     made.description = "Write images to an archive or a layout."
     made.word("IMAGE...", "name, digest or id")
@@ -52,9 +49,6 @@ def _save(options: argparse.Namespace, session: Session) -> None:
             bundles.append(Bundle(descriptor, names, images.content))
         kind = options.format
         export_oci(bundles, options.output, tar=kind != "dir", docker=kind == "docker")
-
-
-# --- load ---------------------------------------------------------------------------------------
 
 
 def _load_flags(made: Parser) -> None:

@@ -75,7 +75,14 @@ def _told(forms: Forms, rows: list[Row], unable: str) -> Iterator[str]:
         yield f"the merge: {forms.merge}"
     yield ""
     header = ["AS A TAR", "AS AN UPPERDIR", "AS LINKS IN A MERGE"]
-    cells = [[_tar(row), _upper(row), _links(row)] for row in rows]
+    cells = [
+        [
+            ", ".join(map(_entry, row.tar)),
+            "" if row.upper is None else upper_words(row.upper),
+            "; ".join(map(act_words, row.acts)),
+        ]
+        for row in rows
+    ]
     if not cells:
         yield "no path is like that" if forms.rows else "the layer is empty"
     elif unable:
@@ -90,10 +97,6 @@ def _told(forms: Forms, rows: list[Row], unable: str) -> Iterator[str]:
         yield "it has no upperdir of its own: full copies have none, nor has the diff of two trees"
 
 
-def _tar(row: Row) -> str:
-    return ", ".join(map(_entry, row.tar))
-
-
 def _entry(entry: TarEntry) -> str:
     if entry.name.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
         return entry.name
@@ -104,14 +107,6 @@ def _entry(entry: TarEntry) -> str:
     slash = "/" if entry.kind == "dir" else ""
     size = f" {entry.size} B" if entry.kind == "file" else ""
     return f"{entry.name}{slash}  {entry.mode:04o}{size}"
-
-
-def _upper(row: Row) -> str:
-    return "" if row.upper is None else upper_words(row.upper)
-
-
-def _links(row: Row) -> str:
-    return "; ".join(map(act_words, row.acts))
 
 
 # --- As data ---

@@ -1,7 +1,9 @@
-"""`minibuild image history`, `diff` and `validate`: what is in images, and whether it is sound.
+"""`minibuild image history`, `diff`, `validate` and `attestations`: what is in images, what is said
+of them, and whether they are sound.
 
 Comes in: names. Goes out: tables, or JSON with `--format json`. The exit code of `diff` is that of
-diff(1): 0 if there is no difference, else 1. Read next: `minibuild.imagetools.compare`.
+diff(1): 0 if there is no difference, else 1. Read next: `minibuild.imagetools.compare`,
+`minibuild.attest.statement`.
 """
 
 import argparse
@@ -9,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minibuild.attest.statement import attestations_of
 from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
@@ -20,7 +23,8 @@ from minibuild.image.archive import open_layout
 from minibuild.image.validate import validate
 from minibuild.imagetools.compare import FileChange, ValueChange, document_changes, file_changes
 from minibuild.imagetools.edit import Image
-from minibuild.oci.content import BlobSource
+from minibuild.oci.content import BlobSource, read_document
+from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor
 from minibuild.progress.quantity import bytes_text
 
@@ -33,9 +37,6 @@ def add_options(made: Parser) -> None:
     """The flags of all that look into an image."""
     made.platform("which image of an index")
     made.format()
-
-
-# --- history ------------------------------------------------------------------------------------
 
 
 def _history_flags(made: Parser) -> None:
@@ -80,9 +81,6 @@ def _entries(image: Image) -> Iterator[dict[str, Any]]:
         yield entry(known, not known.get("empty_layer"))
     while (made := entry({}, True))["layer"]:
         yield made
-
-
-# --- diff ---------------------------------------------------------------------------------------
 
 
 def _diff_flags(made: Parser) -> None:
@@ -172,9 +170,6 @@ def _as_json(
     }
 
 
-# --- validate -----------------------------------------------------------------------------------
-
-
 def _validate_flags(made: Parser) -> None:
     made.description = "Read all of an image, and say what is wrong with it."
     made.epilog = "IMAGE is one of the store, or an archive or OCI layout: a path with a slash."
@@ -206,8 +201,41 @@ def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
     return [(layout, top) for top in tops.values()]
 
 
+MAX_STATEMENT_BYTES = 64 << 20
+
+_TYPES = {"provenance": "https://slsa.dev/provenance/", "sbom": "https://spdx.dev/"}
+
+
+def _attestations_flags(made: Parser) -> None:
+    made.description = "Show what a build said of its image: see `build --provenance` and `--sbom`."
+    made.word("IMAGE", "name, digest or id")
+    made.add_argument("--type", choices=tuple(_TYPES), help="print the statements of this type")
+
+
+def _attestations(options: argparse.Namespace, session: Session) -> None:
+    with open_images(session.root) as images:
+        found = attestations_of(images.content, find(images, options.image).descriptor)
+        if not found:
+            raise ImageError(
+                f"nothing is said of {options.image}",
+                hint="build it with --provenance=mode=max or --sbom",
+            )
+        if options.type:
+            wanted = [said for said in found if said.type.startswith(_TYPES[options.type])]
+            values = [_statement(images, said.blob) for said in wanted]
+            return session.say_json(values[0] if len(values) == 1 else values)
+    rows = [[short_id(said.image), said.type, bytes_text(said.blob.size)] for said in found]
+    session.say_table(["IMAGE", "SAYS", "SIZE"], rows, right="SIZE")
+
+
+def _statement(images: Images, blob: Descriptor) -> dict[str, Any]:
+    data = read_document(images.content, blob, MAX_STATEMENT_BYTES)
+    return parse_document(data, f"statement {blob.digest}", limit=MAX_STATEMENT_BYTES).object()
+
+
 COMMANDS = {
     "image history": Command(_history_flags, _history),
     "image diff": Command(_diff_flags, _diff),
     "image validate": Command(_validate_flags, _validate),
+    "image attestations": Command(_attestations_flags, _attestations),
 }

@@ -47,9 +47,6 @@ def _add_platform(made: Parser, otherwise: str) -> None:
     made.platform(f"default: {otherwise}")
 
 
-# --- pull ---------------------------------------------------------------------------------------
-
-
 def _pull_flags(made: Parser) -> None:
     made.description = "Fetch images from registries."
     made.word("NAME...", "name, with a tag or a digest")
@@ -84,9 +81,6 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
         session.say(top.digest if options.quiet else f"pulled {name.familiar}  {top.digest}")
 
 
-# --- push ---------------------------------------------------------------------------------------
-
-
 def _push_flags(made: Parser) -> None:
     made.description = "Send an image of the store to registries."
     made.word("IMAGE", "name, digest or id")
@@ -107,9 +101,6 @@ def _push(options: argparse.Namespace, session: Session) -> None:
         ):
             push_image(registry, images.content, found.descriptor, names, meter=meter)
     _tell(options, session, "pushed", names, found.descriptor)
-
-
-# --- copy ---------------------------------------------------------------------------------------
 
 
 def _copy_flags(made: Parser) -> None:

@@ -16,7 +16,7 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.image_look import add_options, image_of
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_images
-from minibuild.cli.table import table
+from minibuild.cli.table import one_line, table
 from minibuild.errors import UsageError
 from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import ImageUsage, usage
@@ -141,7 +141,7 @@ def _layers(used: ImageUsage, known: Sequence[LayerOrigin]) -> list[str]:
             bytes_text(layer.hidden_bytes) if layer.hidden_bytes else "",
             str(layer.entries),
             str(origin.line or ""),
-            _short(origin.words),
+            one_line(origin.words, _CELLS),
         ]
         for number, (layer, origin) in enumerate(zip(used.layers, known, strict=True))
     ]
@@ -188,11 +188,6 @@ def _places(used: ImageUsage, known: Sequence[LayerOrigin], depth: int) -> list[
             yield [bytes_text(size), "", f"{indent}... {left} more", ""]
 
     return table(["SIZE", "SHARE", "PATH", "FROM"], list(rows("", "")), right="SIZE SHARE")
-
-
-def _short(words: str) -> str:
-    words = " ".join(words.split())
-    return words if len(words) <= _CELLS else words[: _CELLS - 1] + "…"
 
 
 # --- As data ---

@@ -53,14 +53,15 @@ def _run(options: argparse.Namespace, session: Session) -> int:
         lines = lab_text.listing_json if as_json else lab_text.listing
         session.say_lines(lines(EXHIBITS.values()))
         return 0
-    if options.what not in EXHIBITS and _is_path(options.what):
+    what = options.what
+    if what not in EXHIBITS and ("/" in what or what == "." or os.path.exists(what)):
         return lab_build.run(options, session, as_json=as_json)
     if options.defect or options.target or options.build_arg or options.all:
         raise UsageError(
             "--defect, --target, --build-arg and --all are for a Dockerfile",
             hint="an exhibit has its own; `minibuild lab` lists them",
         )
-    return _perform(exhibit(options.what), options, session, as_json=as_json)
+    return _perform(exhibit(what), options, session, as_json=as_json)
 
 
 def _perform(
@@ -85,10 +86,6 @@ def _perform(
     if part.seen.unable:
         return HostError.exit_code
     return 0 if part.as_expected else UNEXPECTED
-
-
-def _is_path(word: str) -> bool:
-    return "/" in word or word == "." or os.path.exists(word)
 
 
 class Pause:

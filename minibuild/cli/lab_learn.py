@@ -27,9 +27,6 @@ def _lesson_flags(made: Parser) -> None:
     made.format()
 
 
-# --- learn ---
-
-
 def _learn_flags(made: Parser) -> None:
     made.description = "Set the exercise of a lesson: make its folder. Without N, list them."
     _lesson_flags(made)
@@ -73,9 +70,6 @@ def _write(wanted: Exercise, folder: str) -> None:
         ) from error
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-# --- check ---
 
 
 def _check_flags(made: Parser) -> None:

@@ -16,7 +16,7 @@ from minibuild.errors import HostError
 from minibuild.lab.algebra import text_of
 from minibuild.lab.model import ModelFile, Tree
 from minibuild.lab.place import own_place
-from minibuild.lab.trial import Trial, TrialResult, TriedLayer, by_model, on_disk, parse
+from minibuild.lab.trial import Trial, TrialResult, by_model, on_disk, parse
 from minibuild.progress.console import visible
 from minibuild.rootless.enter import enter
 from minibuild.snapshot.defects import policy_for
@@ -83,7 +83,9 @@ def why_no_snapshots() -> str:
 
 
 def _told(trial: Trial) -> Iterator[str]:
-    names = [_name(one.name, one.below and text_of(one.below)) for one in trial.given]
+    names = [
+        f"{one.name} on {text_of(one.below)}" if one.below else one.name for one in trial.given
+    ]
     width = max(map(len, names), default=0)
     yield "trees"
     for name, one in zip(names, trial.given, strict=True):
@@ -102,26 +104,20 @@ def _told(trial: Trial) -> Iterator[str]:
     yield from _verdict(trial)
 
 
-def _name(name: str, below: str | None) -> str:
-    return name if below is None else f"{name} on {below}"
-
-
 def _layers(trial: Trial) -> Iterator[str]:
     if not trial.layers:
         yield from (f"  {n}  {visible(words)}" for n, words in enumerate(trial.parts))
         return
     rows = []
     for number, layer in enumerate(trial.layers):
-        beside = ["(in no directory of its own)"] if layer.upperdir is None else _upper(layer)
+        beside = ["(in no directory of its own)"]
+        if layer.upperdir is not None:
+            beside = list(map(upper_words, layer.upperdir))
         height = max(1, len(layer.tar), len(beside))
         for at in range(height):
             first = [f"{number}", layer.made_by] if at == 0 else ["", ""]
             rows.append([*first, *(c[at] if at < len(c) else "" for c in (layer.tar, beside))])
     yield from table(["LAYER", "MADE BY", "AS A TAR", "AS AN UPPERDIR"], rows, right="LAYER")
-
-
-def _upper(layer: TriedLayer) -> list[str]:
-    return [upper_words(entry) for entry in layer.upperdir or ()]
 
 
 def upper_words(entry: UpperEntry) -> str:

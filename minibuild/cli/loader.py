@@ -135,7 +135,8 @@ def _found(variables: Mapping[str, str]) -> ContainerEngine:
     """The first engine whose daemon is there, or that needs none; else one with a program."""
     there = [engine for engine in ENGINES.values() if _is_there(engine, variables)]
     for engine in there:
-        paths = [path.format_map(_Known(variables)) for path in engine.sockets]
+        own = variables.get("XDG_RUNTIME_DIR", "/nonexistent")
+        paths = [path.replace("{XDG_RUNTIME_DIR}", own) for path in engine.sockets]
         named = engine.argv[0] == "docker" and variables.get("DOCKER_HOST")
         if named or not paths or any(map(os.path.exists, paths)):
             return engine
@@ -145,11 +146,6 @@ def _found(variables: Mapping[str, str]) -> ContainerEngine:
         "--load: there is no docker, podman, nerdctl or ctr on this machine",
         hint="without --load the image is kept in minibuild's store: see `minibuild image ls`",
     )
-
-
-class _Known(dict[str, str]):
-    def __missing__(self, key: str) -> str:
-        return "/nonexistent"
 
 
 def _is_there(engine: ContainerEngine, variables: Mapping[str, str]) -> bool:

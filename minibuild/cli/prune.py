@@ -1,7 +1,9 @@
-"""`minibuild prune`: remove what nothing needs any more.
+"""`minibuild du` and `prune`: what the store holds, how much room it takes, and how to make some.
 
-Comes in: how old an unused record may get, and how large the cache. Goes out: how much room that
-made. Images keep what they need as long as they have a name. Read next: `minibuild.worker.prune`.
+Comes in: a store; how old an unused record may get, and how large the cache. Goes out: a table of
+records of the cache, images, cache mounts, layers that no image has and transfers that were cut
+off; or what was removed. Images keep what they need as long as they have a name.
+Read next: `minibuild.worker.gc`, `minibuild.worker.prune`.
 """
 
 import argparse
@@ -12,11 +14,53 @@ from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import open_store
+from minibuild.cli.table import ago, one_line
 from minibuild.errors import UsageError
 from minibuild.progress.quantity import bytes_text
 from minibuild.record.records import kept_keys, remove_older
 from minibuild.session.duration import duration
+from minibuild.worker.gc import disk_usage, images_size
 from minibuild.worker.prune import FOREVER_S, Limits, prune
+
+_KINDS = {
+    "record": "records",
+    "image": "images",
+    "cache-mount": "cache-mounts",
+    "blob": "other blobs",
+    "partial": "unfinished",
+}
+_ALWAYS = ("record", "image", "cache-mount")
+
+
+def _du_flags(made: Parser) -> None:
+    made.description = "Show what the store holds and how much room it takes."
+    made.switch("--verbose", "show all records of the cache, not just the largest")
+    made.format()
+
+
+def _du(options: argparse.Namespace, session: Session) -> None:
+    with open_store(session) as worker:
+        holdings, of_images = disk_usage(worker), images_size(worker)
+    if options.format == "json":
+        return session.say_json([holding._asdict() for holding in holdings])
+    holdings.sort(key=lambda holding: (holding.kind, -holding.size_bytes))
+    shown = [h for h in holdings if h.kind != "record"]
+    records = [h for h in holdings if h.kind == "record"]
+    shown += records if options.verbose else records[:20]
+    rows = [
+        [h.kind, bytes_text(h.size_bytes), ago(h.used), one_line(h.description or h.id, 60)]
+        for h in shown
+    ]
+    session.say_table(["KIND", "SIZE", "LAST USED", "WHAT"], rows, right="SIZE")
+    if hidden := len(holdings) - len(shown):
+        session.say(f"... and {hidden} smaller records: see --verbose")
+    for kind, label in _KINDS.items():
+        # Images share layers, so their sum says nothing.
+        size = sum(h.size_bytes for h in holdings if h.kind == kind)
+        size = of_images if kind == "image" else size
+        if size or kind in _ALWAYS:
+            session.say(f"{label + ':':<14} {bytes_text(size):>9}")
+
 
 _SIZES = {
     "--max-used-space": "shrink the cache to this, such as 10GB: the longest unused goes first",
@@ -25,7 +69,7 @@ _SIZES = {
 }
 
 
-def _flags(made: Parser) -> None:
+def _prune_flags(made: Parser) -> None:
     made.description = (
         "Remove records of the cache that no build used for a while, then everything "
         "that no record and no name of an image needs."
@@ -42,7 +86,7 @@ def _flags(made: Parser) -> None:
     made.switch("-f --force", "do not ask")
 
 
-def _run(options: argparse.Namespace, session: Session) -> int:
+def _prune(options: argparse.Namespace, session: Session) -> int:
     limits = _limits(options)
     if options.all and not options.force and not _agreed(session):
         return 1
@@ -88,4 +132,7 @@ def _agreed(session: Session) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-COMMANDS = {"prune": Command(_flags, _run)}
+COMMANDS = {
+    "du": Command(_du_flags, _du),
+    "prune": Command(_prune_flags, _prune),
+}

@@ -13,10 +13,10 @@ from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.resources import resources as limits_of
 from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session
-from minibuild.cli.inside import output, raw_terminal, terminal_size
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
 from minibuild.cli.stores import open_store
+from minibuild.cli.view import output, raw_terminal, terminal_size
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step, StepExit
 from minibuild.graph.image import DEFAULT_PATH, ContainerConfig

@@ -13,8 +13,8 @@ from contextlib import suppress
 from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
 from minibuild.cli.command import Session
-from minibuild.cli.inside import run_inside
 from minibuild.cli.run_step import laid_over, nearest_run, stage_result
+from minibuild.cli.view import run_inside
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
 from minibuild.graph.op import Diff, Exec, File
@@ -55,6 +55,7 @@ class Stepping:
     def __init__(self, request: BuildRequest, session: Session, *, as_json: bool = False) -> None:
         self._request = request
         self._session = session
+        self._tell = session.tell
         self._json = as_json
         self._lines = sys.stdin
         self._typed = sys.stdin.isatty()
@@ -178,15 +179,13 @@ class Stepping:
     def _goes_on(self, where: str) -> bool:
         """Whether to go on, to `where`."""
         there = where.startswith("/") or not where
-        if not there and not any(_is_at(vertex, where) for vertex in self._after_next()):
+        later = self._left[1:] if self._next is not None else self._left
+        if not there and not any(_is_at(vertex, where) for vertex in later):
             self._tell(f"no step that is left is in line {where}" if where.isdigit() else
                        f"no step that is left is in a stage {where}")  # fmt: skip
             return False
         self._stops, self._until = False, where or None
         return True
-
-    def _after_next(self) -> Sequence[Vertex]:
-        return self._left[1:] if self._next is not None else self._left
 
     def _look(self, name: str, words: str, at: int) -> None:
         """Show the step that is looked at: in its tree, its changes, its key."""
@@ -244,9 +243,6 @@ class Stepping:
         else:
             self._session.say_lines(step_text.lines(said))
         self._session.flush()
-
-    def _tell(self, text: str) -> None:
-        self._session.tell(text)
 
 
 def _is_at(vertex: Vertex, where: str) -> bool:

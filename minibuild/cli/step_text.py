@@ -12,7 +12,7 @@ from minibuild.cli import why_text
 from minibuild.cli.table import ago
 from minibuild.digest import Digest
 from minibuild.progress.console import visible
-from minibuild.record.changes import Changed
+from minibuild.record.changes import Changed, as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import Told
 from minibuild.solver.lookup import Answer
@@ -113,16 +113,8 @@ def _count(changed: Sequence[Changed]) -> str:
 
 def _tree(changed: Sequence[Changed], most: int) -> Iterator[str]:
     """Paths as a tree; folders that only lead to others are lines of their own, too."""
-    above: list[str] = []
-    for one in changed[:most]:
-        names = one.path.split("/")
-        same = 0
-        while same < min(len(above), len(names) - 1) and above[same] == names[same]:
-            same += 1
-        for depth in range(same, len(names) - 1):
-            yield f"      {'  ' * depth}{visible(names[depth])}/"
-        yield f"      {'  ' * (len(names) - 1)}{_item(one, names[-1])}"
-        above = names
+    for depth, name, one in as_tree((one.path, one) for one in changed[:most]):
+        yield f"      {'  ' * depth}{_item(one, name) if one else visible(name) + '/'}"
     if len(changed) > most:
         yield f"      and {len(changed) - most} more (d shows all)"
 

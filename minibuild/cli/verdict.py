@@ -112,7 +112,8 @@ def tell(verdict: Verdict, epoch: str) -> Iterator[str]:
 
 def _file_lines(found: EntryDifference) -> Iterator[str]:
     kind, path, what = found.change
-    yield f"file      /{path}  ({', '.join(what) or _only(kind)})"
+    only = "only in the second build" if kind == "added" else "only in the first build"
+    yield f"file      /{path}  ({', '.join(what) or only})"
     if found.detail is not None:
         yield f"first     {found.detail[0]}"
         yield f"second    {found.detail[1]}"
@@ -121,10 +122,6 @@ def _file_lines(found: EntryDifference) -> Iterator[str]:
             yield f"{side}    {_entry_text(entry.mode, entry.uid, entry.gid, entry.mtime_ns)}"
     if advice := _advice(found):
         yield f"advice    {advice}"
-
-
-def _only(kind: str) -> str:
-    return "only in the second build" if kind == "added" else "only in the first build"
 
 
 def _entry_text(mode: int, uid: int, gid: int, mtime_ns: int) -> str:

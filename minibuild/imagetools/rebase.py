@@ -95,13 +95,8 @@ def _merge_maps(sides: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merge_variables(sides: Sequence[list[str]]) -> list[str]:
-    merged = _merge_maps([dict(_split(text) for text in side) for side in sides])
+    merged = _merge_maps([dict(text.partition("=")[::2] for text in side) for side in sides])
     return [f"{key}={value}" for key, value in merged.items()]
-
-
-def _split(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    return key, value
 
 
 def _object(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ request and every script. Read next: `source`.
 """
 
 import time
-from collections.abc import Iterator
 
 from minibuild.graph.svg import svg
 from minibuild.page.facts import Facts
@@ -99,18 +98,16 @@ def summary(found: Facts) -> Html:
     if against is not None:
         rows.append(("compared with", f"build {words(against.id)} of {_date(against.started)}"))
     parts.append("<dl>" + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows) + "</dl>")
-    causes = list(_causes(found)) if against is not None else []
-    if causes:
+    causes = [
+        f"{line_link(told.step)}: {words(str(cause))}"
+        for told in found.story.told
+        for cause in told.causes
+    ]
+    if causes and against is not None:
         shown = "".join(f"<li>{cause}</li>" for cause in causes[:_CAUSES])
         more = f"<li>and {len(causes) - _CAUSES} more</li>" if len(causes) > _CAUSES else ""
         parts.append(f"<p>Why steps ran:</p><ul>{shown}{more}</ul>")
     return "".join(parts)
-
-
-def _causes(found: Facts) -> Iterator[Html]:
-    for told in found.story.told:
-        for cause in told.causes:
-            yield f"{line_link(told.step)}: {words(str(cause))}"
 
 
 def _date(moment: float) -> str:
@@ -133,21 +130,17 @@ def _graph(build: BuildRecord) -> Html:
     listed = details("the same as a table", table("Vertices", header, rows, "vertex"))
     if len(drawn) > _MOST_DRAWN:
         return f"<p>{len(drawn)} vertices are too many for a picture.</p>{listed}"
-    picture = svg(_data(build), lambda v: f"#L{v['line']}" if v["line"] else "", apart=False)
+    graph = {
+        "vertices": [_vertex(step) for step in build.steps],
+        "images": [{"vertex": made.get("vertex")} for made in build.outputs],
+    }
+    picture = svg(graph, lambda v: f"#L{v['line']}" if v["line"] else "", apart=False)
     return (
         "<p>A lane for each stage, or a box of each if they are many. What a step is made from "
         'stands above it; a strong border is the image.</p><div class="graph" tabindex="0" '
         'role="region" aria-label="Graph of the build">'
         f"{picture}</div>{listed}"
     )
-
-
-def _data(build: BuildRecord) -> dict[str, object]:
-    """The build as the data of a picture."""
-    return {
-        "vertices": [_vertex(step) for step in build.steps],
-        "images": [{"vertex": made.get("vertex")} for made in build.outputs],
-    }
 
 
 def _vertex(step: RecordedStep) -> dict[str, object]:

@@ -1,26 +1,69 @@
-"""What a page shows of a build, found out once: causes, times, layers, files.
+"""What a page shows of a build, found out once: causes, times, layers, files, what steps wrote.
 
 Comes in: a build, the records beside it, and a worker. Goes out: `Facts`. Layers are read from the
-store, one after the other; what is no longer there is left out.
-Read next: `document`.
+store, one after the other; the diffs of other stages are read where they lie. What is no longer
+there is left out. Read next: `document`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from minibuild.errors import ImageError, StoreError
+from minibuild.cache.results import DiffKey
+from minibuild.errors import BuildError, ImageError, StoreError
 from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import ImageUsage, usage
 from minibuild.imagetools.waste import LayerOrigin
-from minibuild.page.written import Written, of_layers, of_steps
+from minibuild.progress.quantity import bytes_text
 from minibuild.record.blame import Blame, Source
-from minibuild.record.lookup import known_parts, where_ran
+from minibuild.record.changes import changes
+from minibuild.record.lookup import known_parts, mask_of_keys, masked, where_ran
 from minibuild.record.made import image_of, layer_origin, layer_steps
-from minibuild.record.portable import mask_of_keys, masked
 from minibuild.record.records import BuildRecord, RecordedStep, Records, longest_chain
 from minibuild.record.secrecy import Mask
 from minibuild.record.story import GetParts, Story, newest_before, story
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
+
+DELETED = "deleted"
+
+
+class Written(NamedTuple):
+    """A path that a step wrote, and its size; or what else is to be said of it."""
+
+    path: str
+    note: str
+
+
+def of_layers(used: ImageUsage) -> list[list[Written]]:
+    """What each layer of an image holds, and what it hides."""
+    found: list[list[Written]] = [[] for _ in used.layers]
+    for path, item in used.tree.items():
+        if item.entry.kind != "dir":
+            found[item.layer].append(Written(path, bytes_text(item.entry.size)))
+    for one in used.hidden:
+        size = bytes_text(one.size_bytes)
+        found[one.layer].append(Written(one.path, f"{size}, hidden by layer {one.by}"))
+        if one.path not in used.tree:
+            found[one.by].append(Written(one.path, DELETED))
+    return [sorted(set(paths)) for paths in found]
+
+
+def of_steps(
+    worker: Worker, makers: Mapping[int, RecordedStep], known: Iterable[int]
+) -> Iterator[tuple[int, list[Written]]]:
+    """What the other steps wrote, by their numbers; `known` are those that are not asked for."""
+    done = set(known)
+    for diff, step in makers.items():
+        if step.is_step and step.number not in done:
+            try:
+                yield step.number, sorted(set(_of_diff(worker, DiffKey(diff))))
+            except (BuildError, KeyError, OSError):
+                continue  # It is no longer here.
+
+
+def _of_diff(worker: Worker, key: DiffKey) -> Iterator[Written]:
+    for one in changes(worker, key):
+        if one.sort != "dir":
+            yield Written(one.path, DELETED if one.sort == "gone" else bytes_text(one.size))
 
 
 class LayerFacts(NamedTuple):

@@ -7,7 +7,8 @@ many, with a bar for the size of each. Read next: `minibuild.record.blame`.
 from collections.abc import Iterator, Sequence
 
 from minibuild.page.facts import Facts, FileFacts, ImageFacts
-from minibuild.page.markup import Html, line_link, plural, size, table, text, words
+from minibuild.page.markup import Html, line_link, plural, table, text, words
+from minibuild.progress.quantity import bytes_text
 from minibuild.record.blame import Source
 
 _MOST = 300
@@ -32,7 +33,7 @@ def _image(image: ImageFacts) -> Html:
     if len(ordered) > _MOST:
         rest = sum(file.size_bytes for file in ordered[_MOST:])
         said.append(
-            f"the largest {_MOST} are shown, {len(ordered) - _MOST:,} more have {size(rest)}"
+            f"the largest {_MOST} are shown, {len(ordered) - _MOST:,} more have {bytes_text(rest)}"
         )
     shown = f"<p>{'; '.join(said)}.</p>"
     if not chosen:
@@ -51,14 +52,14 @@ def _rows(image: ImageFacts, chosen: Sequence[FileFacts]) -> Iterator[Sequence[H
         for folder in _folders(file.path):
             if folder not in seen:
                 seen.add(folder)
-                yield [_name(f"{folder}/"), size(sums[folder]), "", "", ""]
+                yield [_name(f"{folder}/"), bytes_text(sums[folder]), "", "", ""]
         step = image.layers[file.layer].step
         where = (
             line_link(step) if step is not None else words(image.layers[file.layer].origin.words)
         )
         yield [
             _name(file.path),
-            size(file.size_bytes),
+            bytes_text(file.size_bytes),
             f'<svg class="bar" aria-hidden="true" width="100%" height="10"><rect class="rest" '
             f'width="{max(100 * file.size_bytes / most, 0.5):.1f}%" height="10"/></svg>',
             where,

@@ -7,7 +7,8 @@ with the line to mend. Read next: `minibuild.imagetools.waste`; `files`.
 from minibuild.graph.lanes import familiar
 from minibuild.imagetools.waste import Waste, advice, wasted
 from minibuild.page.facts import Facts, ImageFacts, LayerFacts
-from minibuild.page.markup import Html, line_link, plural, size, table, words
+from minibuild.page.markup import Html, line_link, plural, table, words
+from minibuild.progress.quantity import bytes_text
 from minibuild.startup.regex import regex
 
 _MOST_HIDDEN = 12
@@ -27,16 +28,16 @@ def _image(image: ImageFacts) -> Html:
     share = f" ({100 * used.hidden_bytes / used.file_bytes:.0f} %)" if used.hidden_bytes else ""
     said = (
         f"<p>{words(str(image.image.platform))}: {plural(len(image.layers), 'layer')}, "
-        f"{size(packed)} packed, {size(used.file_bytes)} of files, {size(used.hidden_bytes)} of "
-        f"them hidden by later layers{share}.</p>"
+        f"{bytes_text(packed)} packed, {bytes_text(used.file_bytes)} of files, "
+        f"{bytes_text(used.hidden_bytes)} of them hidden by later layers{share}.</p>"
     )
     most = max((layer.file_bytes for layer in used.layers), default=0) or 1
     rows = [
         [
             str(number),
-            size(row.packed_bytes),
-            size(row.file_bytes),
-            size(row.hidden_bytes) if row.hidden_bytes else "",
+            bytes_text(row.packed_bytes),
+            bytes_text(row.file_bytes),
+            bytes_text(row.hidden_bytes) if row.hidden_bytes else "",
             _bar(row.file_bytes, row.hidden_bytes, most),
             _made_by(layer),
         ]
@@ -72,7 +73,7 @@ def _hidden(image: ImageFacts) -> Html:
         return ""
     known = [layer.origin for layer in image.layers]
     items = [
-        f"<li>{size(one.size_bytes)} of layer {one.layer}, {one.how} by layer {one.by}: "
+        f"<li>{bytes_text(one.size_bytes)} of layer {one.layer}, {one.how} by layer {one.by}: "
         f"{_paths(one)}<br>{_linked(words(advice(one, known)))}</li>"
         for one in groups[:_MOST_HIDDEN]
     ]

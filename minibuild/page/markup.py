@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 from minibuild.graph.svg import SIGNS, shown
 from minibuild.progress.lines import clean, without_colours
-from minibuild.progress.quantity import bytes_text
 from minibuild.record.records import RecordedStep
 
 Html = str
@@ -78,11 +77,6 @@ def state(step: RecordedStep) -> Html:
 def seconds(count: float) -> str:
     """A time, as precise as it is short."""
     return f"{count:.2f} s" if count < 1 else f"{count:.1f} s"
-
-
-def size(count: int) -> str:
-    """Bytes, as people read them."""
-    return bytes_text(count)
 
 
 def plural(count: int, name: str) -> str:

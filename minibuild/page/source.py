@@ -1,15 +1,14 @@
 """The Dockerfile as the index of the page: what became of each line, and why.
 
-Comes in: `Facts`. Goes out: a table, a row for each instruction. What a step said and wrote is
-folded away under it. A graph that had no definition is listed step by step.
-Read next: `timeline`.
+Comes in: `Facts`. Goes out: a table, a row for each instruction. What a step said and wrote, and
+what its key is made of beside the instruction, is folded away under it. A graph that had no
+definition is listed step by step. Read next: `timeline`; `minibuild.solver.keys`.
 """
 
 from collections.abc import Iterator, Sequence
 
 from minibuild.graph.svg import shown
-from minibuild.page.facts import Facts
-from minibuild.page.keys import key
+from minibuild.page.facts import Facts, Written
 from minibuild.page.markup import (
     Html,
     details,
@@ -20,7 +19,8 @@ from minibuild.page.markup import (
     text,
     words,
 )
-from minibuild.page.written import Written
+from minibuild.record.causes import Parts, read_files
+from minibuild.record.changes import as_tree
 from minibuild.record.records import BuildRecord, RecordedStep
 from minibuild.record.story import Told
 
@@ -144,16 +144,9 @@ def _paths(paths: Sequence[Written]) -> Html:
     if not paths:
         return ""
     lines: list[str] = []
-    above: list[str] = []
-    for path, note in paths[:_PATHS]:
-        *folders, name = path.split("/")
-        same = 0
-        while same < min(len(above), len(folders)) and above[same] == folders[same]:
-            same += 1
-        for depth in range(same, len(folders)):
-            lines.append("  " * depth + text(folders[depth]) + "/")
-        lines.append(f'{"  " * len(folders)}{text(name)}  <span class="dim">{shown(note)}</span>')
-        above = folders
+    for depth, name, note in as_tree(paths[:_PATHS]):
+        said = "/" if note is None else f'  <span class="dim">{shown(note)}</span>'
+        lines.append("  " * depth + text(name) + said)
     if len(paths) > _PATHS:
         lines.append(f'<span class="dim">and {len(paths) - _PATHS:,} more</span>')
     return f"<pre>{chr(10).join(lines)}</pre>"
@@ -195,3 +188,36 @@ def _bracket(step: RecordedStep) -> str:
     """The stage and platform, as progress shows them."""
     head, closed, _ = step.name.partition("] ")
     return head.removeprefix("[") if closed else step.stage
+
+
+_DIGITS = len("sha256:") + 12
+_VARIABLES = 8
+_FILES = 12
+
+
+def key(step: RecordedStep, known: Parts | None) -> Html:
+    """The lines, or nothing if the step has no key."""
+    if step.key is None:
+        return ""
+    lines = [f"key   {words(step.key[:_DIGITS])}"]
+    if known is not None:
+        lines += _parts(known)
+    return f"<pre>{chr(10).join(lines)}</pre>"
+
+
+def _parts(known: Parts) -> Iterator[Html]:
+    base = known.get("base")
+    yield f"base  {words(str(base)[:_DIGITS]) if base else 'nothing'}"
+    pairs = [pair for pair in known["op"].get("env") or () if pair[0] != "PATH"]
+    for name, value in pairs[:_VARIABLES]:
+        yield f"env   {words(f'{name}={value}')}"
+    if len(pairs) > _VARIABLES:
+        yield f"env   and {len(pairs) - _VARIABLES} more"
+    found = [
+        f"read  {words(path)}  {words(said)}"
+        for number in range(len(known["parts"]))
+        for path, said in (read_files(known, number) or {}).items()
+    ]
+    yield from found[:_FILES]
+    if len(found) > _FILES:
+        yield f"read  and {len(found) - _FILES:,} more"

@@ -86,7 +86,7 @@ def clean(text: str) -> str:
     if text.isprintable():
         return text
     text = _ESCAPE.sub(lambda found: found[0] if _COLOUR.fullmatch(found[0]) else "", text)
-    return _CONTROL.sub(lambda found: found[0] if _is_colour(text, found.start()) else "", text)
+    return _CONTROL.sub(lambda found: found[0] if _COLOUR.match(text, found.start()) else "", text)
 
 
 def without_colours(text: str) -> str:
@@ -113,7 +113,3 @@ def shortened(text: str) -> str:
     left_out = len(text) - _LONGEST
     half = _LONGEST // 2
     return f"{text[:half]} ... {left_out} characters ... {text[-half:]}"
-
-
-def _is_colour(text: str, start: int) -> bool:
-    return _COLOUR.match(text, start) is not None

@@ -6,8 +6,8 @@ a tree, or as the layer that it became; nothing is unpacked.
 
 import os
 import stat
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, TypeVar
 
 from minibuild.cache.results import DiffKey
 from minibuild.image.listing import entries_of
@@ -17,6 +17,7 @@ from minibuild.snapshot.api import Diff, Kind
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.worker import Worker
 
+T = TypeVar("T")
 Sort = Literal["dir", "file", "symlink", "gone", "other"]
 
 _SORTS: dict[int, Sort] = {stat.S_IFDIR: "dir", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
@@ -31,6 +32,21 @@ class Changed(NamedTuple):
     sort: Sort
     size: int = 0
     new: bool | None = None
+
+
+def as_tree(paths: Iterable[tuple[str, T]]) -> Iterator[tuple[int, str, T | None]]:
+    """Paths as a tree: the depth and the name of each, with what is said of it; before it those of
+    the folders that lead to it, of which nothing is said."""
+    above: list[str] = []
+    for path, said in paths:
+        names = path.split("/")
+        same = 0
+        while same < len(names) - 1 and above[same : same + 1] == [names[same]]:
+            same += 1
+        for depth in range(same, len(names) - 1):
+            yield depth, names[depth], None
+        yield len(names) - 1, names[-1], said
+        above = names
 
 
 def changes(worker: Worker, key: DiffKey) -> list[Changed]:

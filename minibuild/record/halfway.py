@@ -5,7 +5,6 @@ out: its causes, or where its result was found, in the words of `why`.
 Read next: `story`.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 
 from minibuild.cache.results import VertexResult
@@ -14,11 +13,10 @@ from minibuild.errors import SourceText
 from minibuild.graph.op import Exec, File
 from minibuild.graph.vertex import Vertex
 from minibuild.record.lookup import known_parts, where_ran
-from minibuild.record.recorder import context_of, place_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of
+from minibuild.record.recorder import place_of
+from minibuild.record.records import BuildRecord, RecordedStep, Records, unwritten
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Told, newest_before, story
-from minibuild.record.writing import document_of, row_of
 from minibuild.session.request import BuildRequest
 from minibuild.solver.explained import explain
 from minibuild.solver.keys import ReadyVertex
@@ -78,8 +76,4 @@ class Halfway:
         self, results: Mapping[Digest, VertexResult], parts: Mapping[Digest, object]
     ) -> BuildRecord:
         """What is known, in the form of a record."""
-        now = time.time()
-        rows = [row_of(vertex, self._numbers, results, {}) for vertex in self._vertices]
-        begun = document_of(self._request, self._source, context_of(self._request), now)
-        document = {**begun, "vertices": self._mask.data(rows), "key_parts": parts}
-        return build_of(document, place_of(self._request), "", now)
+        return unwritten(self._request, self._source, self._vertices, results, self._mask, parts)

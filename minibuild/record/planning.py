@@ -8,7 +8,6 @@ Read next: `foresight`, `story`.
 """
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -30,11 +29,11 @@ from minibuild.record.foresight import Foreseen, Foresight
 from minibuild.record.links import LinkAdvice, advice
 from minibuild.record.lookup import known_parts
 from minibuild.record.recorder import context_of, place_of
-from minibuild.record.records import BuildRecord, RecordedStep, Records, build_of, longest_chain
+from minibuild.record.records import BuildRecord, RecordedStep, Records, longest_chain, unwritten
 from minibuild.record.result_tree import ResultTrees
 from minibuild.record.secrecy import mask_of
 from minibuild.record.story import Story, newest_before, story
-from minibuild.record.writing import MOST_OF_A_PLACE, document_of, row_of
+from minibuild.record.writing import MOST_OF_A_PLACE
 from minibuild.session.request import BuildRequest
 from minibuild.solver.lookup import Lookup
 from minibuild.startup.tuples import NamedTuple
@@ -178,23 +177,15 @@ class _Planner:
 
     def _build(self, vertices: Sequence[Vertex], seen: Mapping[Digest, Foreseen]) -> BuildRecord:
         """The plan in the form of a record."""
-        numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
-        results = {digest: foreseen.likely.found for digest, foreseen in seen.items()}
-        rows = []
-        for vertex in vertices:
-            foreseen = seen[vertex.digest]
-            if not foreseen.likely.cached:
-                results[vertex.digest] = foreseen.likely.found._replace(cached=False)
-            rows.append(row_of(vertex, numbers, results, {}))
-        mask = mask_of(self._request, self._definition.source.text, vertices)
-        request, now = self._request, time.time()
-        likely = [foreseen.likely for foreseen in seen.values()]
-        document = {
-            **document_of(request, self._definition.source, context_of(request), now),
-            "vertices": mask.data(rows),
-            "key_parts": {one.found.key: one.parts for one in likely if one.parts is not None},
+        request, source = self._request, self._definition.source
+        likely = {digest: foreseen.likely for digest, foreseen in seen.items()}
+        results = {
+            digest: one.found if one.cached else one.found._replace(cached=False)
+            for digest, one in likely.items()
         }
-        return build_of(document, place_of(self._request), "plan", now)
+        parts = {one.found.key: one.parts for one in likely.values() if one.found.key and one.parts}
+        mask = mask_of(request, source.text, vertices)
+        return unwritten(request, source, vertices, results, mask, parts)
 
     def _steps(
         self,

@@ -7,14 +7,19 @@ may be torn, or of a later version. Read next: `pairing`.
 
 import json
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import UsageError
-from minibuild.record.recorder import FOLDER
-from minibuild.record.writing import FORMAT, build_id
+from minibuild.errors import SourceText, UsageError
+from minibuild.graph.vertex import Vertex
+from minibuild.record.recorder import FOLDER, context_of, place_of
+from minibuild.record.secrecy import Mask
+from minibuild.record.writing import FORMAT, build_id, document_of, row_of
+from minibuild.session.request import BuildRequest
 from minibuild.startup.tuples import NamedTuple
 
 _MAX_BYTES = 64 << 20
@@ -31,24 +36,24 @@ class RecordedStep(NamedTuple):
 
     number: int
     kind: str
-    name: str
-    stage: str
-    lines: tuple[int, ...]
-    inputs: tuple[int | None, ...]
-    digest: str
-    key: Digest | None
-    result: tuple[int, ...]
-    state: str
-    started: int | None
-    ended: int | None
-    error: str
-    remarks: tuple[str, ...]
-    origin: str
-    pin: str
-    asked: bool
-    forced: bool
-    source: Mapping[str, Any]
-    op: Mapping[str, Any] | None
+    name: str = ""
+    stage: str = ""
+    lines: tuple[int, ...] = ()
+    inputs: tuple[int | None, ...] = ()
+    digest: str = ""
+    key: Digest | None = None
+    result: tuple[int, ...] = ()
+    state: str = ""
+    started: int | None = None
+    ended: int | None = None
+    error: str = ""
+    remarks: tuple[str, ...] = ()
+    origin: str = ""
+    pin: str = ""
+    asked: bool = False
+    forced: bool = False
+    source: Mapping[str, Any] = {}
+    op: Mapping[str, Any] | None = None
 
     @property
     def line(self) -> int:
@@ -243,6 +248,23 @@ def build_of(data: Any, place: str, id: str, used: float) -> BuildRecord:
     return BuildRecord(id, place, started, used, tuple(steps), data, data.get("key_parts", {}))
 
 
+def unwritten(
+    request: BuildRequest,
+    source: SourceText,
+    vertices: Sequence[Vertex],
+    results: Mapping[Digest, VertexResult],
+    mask: Mask,
+    parts: Mapping[Digest, object],
+) -> BuildRecord:
+    """A build that is not over, or is only planned, in the form of a record."""
+    now = time.time()
+    numbers = {vertex.digest: n for n, vertex in enumerate(vertices)}
+    rows = [row_of(vertex, numbers, results, {}) for vertex in vertices]
+    begun = document_of(request, source, context_of(request), now)
+    document = {**begun, "vertices": mask.data(rows), "key_parts": parts}
+    return build_of(document, place_of(request), "", now)
+
+
 def _step(number: int, row: Mapping[str, Any], before: Sequence[RecordedStep]) -> RecordedStep:
     inputs = tuple(None if i is None else int(i) for i in row.get("inputs", ()))
     if any(i is not None and not 0 <= i < number for i in inputs):
@@ -252,28 +274,15 @@ def _step(number: int, row: Mapping[str, Any], before: Sequence[RecordedStep]) -
     else:
         below = before[inputs[0]].result if inputs and inputs[0] is not None else ()
         result = (*below, *row.get("adds", ()))
-    return RecordedStep(
-        number,
-        row["kind"],
-        row.get("name", ""),
-        row.get("stage", ""),
-        tuple(row.get("lines", ())),
-        inputs,
-        row.get("digest", ""),
-        row.get("key"),
-        result,
-        row.get("state", ""),
-        row.get("started"),
-        row.get("ended"),
-        row.get("error", ""),
-        tuple(row.get("remarks", ())),
-        row.get("origin", ""),
-        row.get("pin", ""),
-        bool(row.get("asked")),
-        bool(row.get("forced")),
-        row.get("source", {}),
-        row.get("op"),
-    )
+    read = {
+        "number": number,
+        "lines": tuple(row.get("lines", ())),
+        "inputs": inputs,
+        "result": result,
+        "remarks": tuple(row.get("remarks", ())),
+    }
+    given = {name: row[name] for name in RecordedStep._fields if name in row}
+    return RecordedStep(**{**given, **read})
 
 
 def _names(folder: str) -> list[str]:

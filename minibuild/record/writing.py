@@ -11,6 +11,7 @@ import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from minibuild.cache.results import VertexResult
@@ -63,7 +64,8 @@ def write(
             file.write(data)
         os.rename(f"{path}.tmp", path)
     except OSError:
-        _remove(f"{path}.tmp")
+        with suppress(OSError):
+            os.unlink(f"{path}.tmp")
         raise
     remove_surplus(recorder.folder, folder)
 
@@ -212,20 +214,13 @@ def remove_surplus(top: str, folder: str) -> None:
     """Remove the oldest records of a place that has too many, and of all places."""
     names = sorted(os.listdir(folder))
     for name in names[:-MOST_OF_A_PLACE]:
-        _remove(os.path.join(folder, name))
+        with suppress(OSError):
+            os.unlink(os.path.join(folder, name))
     every = sorted(
         (name, place) for place in os.listdir(top) for name in os.listdir(os.path.join(top, place))
     )
     for name, place in every[:-MOST]:
-        _remove(os.path.join(top, place, name))
-        try:
+        with suppress(OSError):
+            os.unlink(os.path.join(top, place, name))
+        with suppress(OSError):
             os.rmdir(os.path.join(top, place))
-        except OSError:
-            pass
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass

@@ -1,19 +1,25 @@
 """Tables, times and durations; completion; the doctor's verdicts."""
 
+import io
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from minibuild.cli import doctor
 from minibuild.cli.catalogue import CATALOGUE
+from minibuild.cli.command import Session
 from minibuild.cli.main import entry
+from minibuild.cli.serve import default_address
 from minibuild.cli.table import ago, table
 from minibuild.errors import UsageError
 from minibuild.linux.probe import HostCheck
+from minibuild.progress.console import Console
 from minibuild.session.duration import duration
+from minibuild.session.environment import Environment
 from tests.support.flags import flags
 
 
@@ -52,6 +58,20 @@ def test_duration(text: str, seconds: float) -> None:
 def test_no_duration(text: str) -> None:
     with pytest.raises(UsageError):
         duration(text)
+
+
+@pytest.mark.parametrize(
+    ("uid", "variables", "address"),
+    [
+        (0, {}, "unix:///run/minibuild.sock"),
+        (1000, {"XDG_RUNTIME_DIR": "/run/user/1000"}, "unix:///run/user/1000/minibuild.sock"),
+        (1000, {"MINIBUILD_ROOT": "/state"}, "unix:///state/minibuild.sock"),
+    ],
+)
+def test_default_address(uid: int, variables: dict[str, str], address: str) -> None:
+    console = Console(io.StringIO())
+    session = Session(Environment(variables, uid), console, console, threading.Event())
+    assert default_address(session) == address
 
 
 ROOT = Path(__file__).parents[2]

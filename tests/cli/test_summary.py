@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from minibuild.cli.build import image_id
+from minibuild.cli.excerpt import warning_lines
 from minibuild.cli.summary import instruction, summary
-from minibuild.cli.warnings import warning_lines
 from minibuild.digest import DiffID, Digest
 from minibuild.errors import Span
 from minibuild.events import Warned
