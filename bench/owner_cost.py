@@ -34,6 +34,9 @@ from tests.support import busybox
 
 FILES = 5000
 STEPS = {
+    "app: starts": "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done",
+    "app: reads": "for i in 1 2 3; do cat /files/*/* > /dev/null; done",
+    "app: writes": "mkdir /tmp/a; cd /tmp/a; for i in $(seq 1000); do echo >$i; done; rm -r /tmp/a",
     "starts": "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done",
     "tar -x": "mkdir /new && tar -xf /files.tar -C /new",
     "find -ls": "find /files -exec ls -ld {} + > /dev/null",
@@ -41,8 +44,12 @@ STEPS = {
     "chown": "chown -R app:app /files",
     "stats": "for i in 1 2 3; do find /files -mtime +9; done",
     "cp": "cp -a /files /copy",
+    "rm": "rm -r /files",
+    "chmod": "chmod -R g+w /files",
 }
-"""Of the programs of busybox: what is done to 5,000 empty files of which each tenth is `app`'s."""
+"""Of the programs of busybox: what is done to 5,000 empty files of which each tenth is `app`'s.
+Those that begin with the name of a user run as that one."""
+_TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def prepare(folder: str, *, name: str = "base") -> None:
@@ -90,20 +97,38 @@ def give(path: str, records: Records) -> None:
             records.write_open(file.fileno(), 1500, 1500)
 
 
-def timed(executor: LocalExecutor, folder: str, script: str) -> float:
-    """Milliseconds of one step on a new layer."""
+def processors_ms() -> float:
+    """What this process and all below it have used of the processors."""
+    parents, used = {}, {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(name)], used[int(name)] = int(fields[1]), sum(map(int, fields[11:15]))
+    below = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= more
+    return sum(used[pid] for pid in below) * _TICK_MS
+
+
+def timed(executor: LocalExecutor, folder: str, name: str) -> tuple[float, float]:
+    """Milliseconds of one step on a new layer: of time, and of the processors."""
     layer = tempfile.mkdtemp(dir=folder)
     os.chmod(layer, 0o755)
-    for name in ("fs", "work"):
-        os.mkdir(f"{layer}/{name}")
+    for part in ("fs", "work"):
+        os.mkdir(f"{layer}/{part}")
     options = ("volatile", *(("userxattr",) if in_user_namespace() else ()))
     rootfs = Mount(("base",), f"{layer}/fs", f"{layer}/work", options, folder)
-    step = Step(rootfs, ("/bin/sh", "-ec", script), (("PATH", "/bin"),))
+    args = ("/bin/sh", "-ec", STEPS[name])
+    step = Step(rootfs, args, (("PATH", "/bin"),), user=name.rpartition(":")[0])
+    before = processors_ms()
     start = time.perf_counter()
     ended = executor.run(step, lambda _, said: print(said, file=sys.stderr), threading.Event())
     took = time.perf_counter() - start
     assert ended.code == 0, ended
-    return took * 1e3
+    return took * 1e3, processors_ms() - before
 
 
 def work(folder: str) -> None:
@@ -114,7 +139,7 @@ def work(folder: str) -> None:
     prepare(folder)
     executor = start_executor(f"{folder}/run")
     while (name := pickle.load(sys.stdin.buffer)) is not None:
-        pickle.dump(timed(executor, folder, STEPS[name]), sys.stdout.buffer)
+        pickle.dump(timed(executor, folder, name), sys.stdout.buffer)
         sys.stdout.buffer.flush()
     executor.close()
 
@@ -136,17 +161,18 @@ def started(account: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def ask(stdin: IO[bytes], stdout: IO[bytes], name: str | None) -> float:
+def ask(stdin: IO[bytes], stdout: IO[bytes], name: str | None) -> tuple[float, float]:
     """One step of the process with these pipes; None ends it."""
     pickle.dump(name, stdin)
     stdin.flush()
-    return float(pickle.load(stdout)) if name is not None else 0.0
+    found: tuple[float, float] = pickle.load(stdout) if name is not None else (0.0, 0.0)
+    return found
 
 
 def main(rounds: int, account: str) -> None:
     """Measure in turns, and print."""
     processes = {name: started(name) for name in ("root", account)}
-    times: dict[tuple[str, str], list[float]] = {}
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {}
     try:
         for _ in range(rounds):
             for step in STEPS:
@@ -158,12 +184,13 @@ def main(rounds: int, account: str) -> None:
         for process in processes.values():
             process.communicate(pickle.dumps(None))
             shutil.rmtree(str(process.args[-1]), ignore_errors=True)  # type: ignore[index]
-    print(f"{'':8} {'root':>8} {account:>14} ms, ratio (of the least)")
+    print(f"{'':12} {'root':>8} {account:>8} ratio      root {account:>8} ratio   (of processors)")
     for step in STEPS:
-        root, other = times[step, "root"], times[step, account]
-        middle = [statistics.median(found) for found in (root, other)]
-        ratio, least = middle[1] / middle[0], min(other) / min(root)
-        print(f"{step:8} {middle[0]:8.1f} {middle[1]:14.1f}  {ratio:.2f} ({least:.2f})")
+        row = f"{step:12}"
+        for kind, of in ((0, statistics.median), (1, statistics.mean)):
+            root, other = (of([each[kind] for each in times[step, name]]) for name in processes)
+            row += f" {root:8.1f} {other:8.1f}  {other / root:4.2f}"
+        print(row)
 
 
 if __name__ == "__main__":

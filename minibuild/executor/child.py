@@ -9,7 +9,9 @@ Read next: `rootfs`, then `program`.
 
 import os
 import signal
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from minibuild.errors import BuildError, DefinitionError, HostError
@@ -173,14 +175,24 @@ def confine(request: Request, channel: Channel, root_fd: int) -> bool:
 def _watched(program: bytes, channel: Channel, root_fd: int) -> bool:
     """Load a filter that hands calls over; False where another process does so for us already
     (EBUSY)."""
+    # Before: to open a file may be a call that is handed over.
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         listener = unotify.load_filter_with_listener(program)
     except OSError:
+        os.close(namespace)
         return False
-    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     channel.send(pack(Watched()), (listener, root_fd, namespace, 2))
     close_all((listener, namespace))
     return True
+
+
+def _give_streams(uid: int) -> None:
+    """Let the user open its own output by another name, such as /dev/stderr, as runc does."""
+    for fd in range(3):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
+            with suppress(OSError):  # One of another account.
+                os.fchown(fd, uid, -1)
 
 
 def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> None:
@@ -190,6 +202,8 @@ def become(user: ProcessUser, *, single_id: bool, keep_capabilities: bool) -> No
         running = f", and this step runs as 0 instead of {user.uid}" if user.uid else ""
         os.write(2, _NOT_RECORDED % running.encode())
         return
+    if user.uid and not owner.maps_single_id():
+        _give_streams(user.uid)
     if keep_capabilities:
         capability_sets.keep_through_ids()
     try:

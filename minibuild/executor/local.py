@@ -8,6 +8,7 @@ Read next: `running`, `server`, then `child`.
 
 import errno
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from minibuild.executor.seccomp.policy import Watch
     from minibuild.snapshot.unmounts import Unmounts
 
+_BECOMES = (
+    r"(?<![\w.-])(su|sudo|su-exec|runuser|setpriv|gosu|doas|chpst|capsh|start-stop-daemon|"
+    r"setuidgid|sete?uid|setre(s)?uid)(?![\w.-])"
+)
+"""Programs that start others as another user, and the calls by which programs do so."""
 _SIGKILL = 9
 
 
@@ -117,8 +123,11 @@ class LocalExecutor:
         program = self._filter(step, "nothing")
         watch = b""
         if self._in_userns and can_listen():
-            looking = self._single_id or _may_see_devices(step)
-            watch = self._filter(step, "looking" if looking else "making")
+            if self._single_id and _has_another_user(step):
+                watch = self._filter(step, "guarding")
+            else:
+                looking = self._single_id or _may_see_devices(step)
+                watch = self._filter(step, "looking" if looking else "making")
         return Request(step, program, self._in_userns, self._single_id, watch)
 
     def _filter(self, step: Step, watch: "Watch") -> bytes:
@@ -178,6 +187,13 @@ def _of_a_full_disk(error: HostError) -> bool:
     """Whether a step may not have been set up because the disk is full. What cannot make its
     directories there, the kernel mounts read-only, or it says that there is no room for a mount."""
     return any(os.strerror(code) in error.message for code in (errno.ENOSPC, errno.EROFS))
+
+
+def _has_another_user(step: Step) -> bool:
+    """Whether processes of the step are known to be another user than root."""
+    if step.user.partition(":")[0] not in ("", "0", "root"):
+        return True
+    return any(re.search(_BECOMES, argument) for argument in step.args)
 
 
 def _may_see_devices(step: Step) -> bool:

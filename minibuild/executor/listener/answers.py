@@ -11,12 +11,15 @@ from collections.abc import Callable
 from functools import partial
 
 from minibuild.executor.listener.creations import CreatingCalls
+from minibuild.executor.listener.guards import GuardedCalls
+from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import CHANGES
 from minibuild.executor.listener.ids import ASKED, IdCalls
 from minibuild.executor.listener.looks import StatCalls
 from minibuild.executor.listener.nodes import DEVICES, DeviceCalls
 from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.owners import ChownCalls
+from minibuild.executor.listener.permissions import Permissions
 from minibuild.executor.listener.process import signed
 from minibuild.linux.syscalls import AT_FDCWD, AT_SYMLINK_NOFOLLOW
 
@@ -32,6 +35,11 @@ def _here(handler: Callable[..., int | None], count: int) -> Handler:
 def _at(handler: Callable[..., int | None], count: int) -> Handler:
     """The same in an open directory."""
     return lambda call: handler(call, signed(call.arguments[0]), *call.arguments[1 : count + 1])
+
+
+def _open(handler: Callable[..., int | None], count: int) -> Handler:
+    """A call about an open file, for which another one would have a path."""
+    return lambda call: handler(call, signed(call.arguments[0]), 0, *call.arguments[1 : count + 1])
 
 
 def looking(looks: StatCalls) -> dict[str, Handler]:
@@ -103,10 +111,67 @@ def owning(owners: ChownCalls, ids: IdCalls) -> dict[str, Handler]:
         "lchown": _here(partial(owners.chown, flags=AT_SYMLINK_NOFOLLOW), 3),
         "fchown": _at(owners.fchown, 2),
         "fchownat": _at(owners.chown, 4),
-        **dict.fromkeys(("setattr", "removeattr"), owners.attribute),
-        "chroot": ids.root,
+        "setxattr": _here(owners.attribute, 2),
+        "removexattr": _here(owners.attribute, 2),
+        "lsetxattr": _here(partial(owners.attribute, flags=AT_SYMLINK_NOFOLLOW), 2),
+        "lremovexattr": _here(partial(owners.attribute, flags=AT_SYMLINK_NOFOLLOW), 2),
+        "fsetxattr": _open(owners.attribute, 1),
+        "fremovexattr": _open(owners.attribute, 1),
+        "chroot": _here(ids.root, 1),
         "prctl": ids.keep,
         "pretended": lambda call: 0,
+    }
+
+
+def guarding(
+    guards: GuardedCalls, identities: Identities, permissions: Permissions
+) -> dict[str, Handler]:
+    """Calls that are refused to some users."""
+
+    def judged(check: Callable[..., int | None]) -> Callable[..., int | None]:
+        def answer(call: Notification, *arguments: int) -> int | None:
+            return permissions.judge(identities.of(call.pid), check, call, *arguments)
+
+        return answer
+
+    def between(check: Callable[..., int | None]) -> Handler:
+        """A call with two paths, each in a directory."""
+
+        def answer(call: Notification) -> int | None:
+            old_directory, old, directory, new, flags = call.arguments[:5]
+            return judged(check)(call, signed(old_directory), old, signed(directory), new, flags)
+
+        return answer
+
+    def here(check: Callable[..., int | None]) -> Handler:
+        return lambda call: judged(check)(
+            call, AT_FDCWD, call.arguments[0], AT_FDCWD, call.arguments[1]
+        )
+
+    rename, link = guards.rename, guards.link
+    return {
+        "unlink": _here(judged(guards.unlink), 1),
+        "rmdir": _here(judged(guards.unlink), 1),
+        "unlinkat": _at(judged(guards.unlink), 1),
+        "rename": here(rename),
+        "renameat": between(lambda who, call, *paths: rename(who, call, *paths[:4])),
+        "renameat2": between(rename),
+        "link": here(link),
+        "linkat": between(link),
+        "truncate": _here(judged(guards.truncate), 1),
+        "chmod": _here(judged(guards.chmod), 2),
+        "fchmod": _open(judged(guards.chmod), 1),
+        "fchmodat": _at(judged(guards.chmod), 2),
+        "fchmodat2": _at(judged(guards.chmod), 3),
+        "utime": _here(judged(guards.times), 2),
+        "utimes": _here(judged(guards.times), 2),
+        "futimesat": _at(judged(guards.times), 2),
+        "utimensat": _at(judged(partial(guards.times, special=True)), 3),
+        "chdir": _here(judged(guards.chdir), 1),
+        "fchdir": _open(judged(guards.chdir), 0),
+        "access": _here(guards.access, 2),
+        "faccessat": _at(guards.access, 2),
+        "faccessat2": _at(guards.access, 3),
     }
 
 

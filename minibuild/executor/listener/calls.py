@@ -32,7 +32,11 @@ open 2, openat 257, creat 85, execve 59, execveat 322,
 getuid 102, getgid 104, geteuid 107, getegid 108, getgroups 115, getresuid 118, getresgid 120,
 setuid 105, setgid 106, setreuid 113, setregid 114, setgroups 116, setresuid 117, setresgid 119,
 setfsuid 122, setfsgid 123, chroot 161, prctl 157, openat2 437,
-setattr 188, setattr 189, setattr 190, removeattr 197, removeattr 198, removeattr 199
+setxattr 188, lsetxattr 189, fsetxattr 190, removexattr 197, lremovexattr 198, fremovexattr 199,
+access 21, faccessat 269, faccessat2 439, chdir 80, fchdir 81, truncate 76,
+rename 82, renameat 264, renameat2 316, unlink 87, rmdir 84, unlinkat 263, link 86, linkat 265,
+chmod 90, fchmod 91, fchmodat 268, fchmodat2 452, utime 132, utimes 235, futimesat 261,
+utimensat 280
 """
 _OF_GENERIC = """
 mknodat 33, newfstatat 79, fstat 80, statx 291, fchownat 54, fchown 55, mkdirat 34, symlinkat 36,
@@ -40,14 +44,20 @@ openat 56, execve 221, execveat 281,
 getuid 174, geteuid 175, getgid 176, getegid 177, getresuid 148, getresgid 150, getgroups 158,
 setregid 143, setgid 144, setreuid 145, setuid 146, setresuid 147, setresgid 149, setfsuid 151,
 setfsgid 152, setgroups 159, chroot 51, prctl 167, openat2 437,
-setattr 5, setattr 6, setattr 7, removeattr 14, removeattr 15, removeattr 16
+setxattr 5, lsetxattr 6, fsetxattr 7, removexattr 14, lremovexattr 15, fremovexattr 16,
+faccessat 48, faccessat2 439, chdir 49, fchdir 50, truncate 45, renameat 38, renameat2 276,
+unlinkat 35, linkat 37, fchmod 52, fchmodat 53, fchmodat2 452, utimensat 88
 """
-# Of programs of 32 bits all but looks, of which only statx(2) has the same result. Calls of 16-bit
-# ids succeed and do nothing.
+# Of programs of 32 bits all but looks, of which only statx(2) has the same result, and utimensat(2)
+# with times of 32 bits. Calls of 16-bit ids succeed and do nothing.
 _OF_I386 = """
 chown 212, lchown 198, fchown 207, fchownat 298, mkdir 39, mkdirat 296, symlink 83, symlinkat 304,
 mknod 14, mknodat 297, open 5, openat 295, openat2 437, creat 8, execve 11, execveat 358, statx 383,
-setattr 226, setattr 227, setattr 228, removeattr 235, removeattr 236, removeattr 237,
+setxattr 226, lsetxattr 227, fsetxattr 228, removexattr 235, lremovexattr 236, fremovexattr 237,
+access 33, faccessat 307, faccessat2 439, chdir 12, fchdir 133, truncate 92, truncate 193,
+rename 38, renameat 302, renameat2 353, unlink 10, rmdir 40, unlinkat 301, link 9, linkat 303,
+chmod 15, fchmod 94, fchmodat 306, fchmodat2 452, utime 30, utimes 271, futimesat 299,
+utimensat 412,
 getuid 199, getgid 200, geteuid 201, getegid 202, getresuid 209, getresgid 211, getgroups 205,
 setreuid 203, setregid 204, setgroups 206, setresuid 208, setresgid 210, setuid 213, setgid 214,
 setfsuid 215, setfsgid 216, chroot 61, prctl 172,

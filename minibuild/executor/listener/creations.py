@@ -69,14 +69,21 @@ class CreatingCalls(IdentityCalls):
         """openat(2) that makes a file. One that is there already the kernel opens, also one that we
         have just made, unless the call is to make it itself."""
         identity = self._identities.of(call.pid)
-        if identity.makes_files_of_root or flags & os.O_PATH:
+        if identity.makes_files_of_root:
             return None
         path = self._processes.read_path(call.pid, address)
+        permissions = self._permissions
+        permissions.judge(identity, permissions.check_open, call.pid, directory, path, flags)
+        if flags & os.O_PATH:
+            return None
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             self._open_nameless(call, directory, path, flags, mode, resolve)
         if not flags & os.O_CREAT or not process.names_entry(path):
             return None
-        parent_fd, name = self._processes.open_parent(call.pid, directory, path, resolve)
+        try:
+            parent_fd, name = self._processes.open_parent(call.pid, directory, path, resolve)
+        except OSError:
+            return None  # In /proc/self that is no error: it leads elsewhere for us.
         with closing_fd(parent_fd):
             if not flags & os.O_EXCL and _is_there(parent_fd, name):
                 return None
@@ -136,6 +143,8 @@ class CreatingCalls(IdentityCalls):
         path = self._processes.read_path(call.pid, address).rstrip("/")
         if not process.names_entry(path):
             return None
+        permissions = self._permissions
+        permissions.judge(identity, permissions.check_making, call.pid, directory, path)
         parent_fd, name = self._processes.open_parent(call.pid, directory, path)
         with closing_fd(parent_fd):
             if not self._notifications.valid(call):

@@ -38,10 +38,15 @@ class Identities:
         """That of all processes that did not change theirs."""
         return self._all[0]
 
+    @property
+    def alone(self) -> bool:
+        """Whether no process of the step has changed."""
+        return len(self._all) == 1
+
     def of(self, pid: int) -> Identity:
         """Who a process is. Raises `ProcessLookupError` if it is gone and that matters."""
-        if len(self._all) == 1:
-            return self.first  # No process of the step has changed.
+        if self.alone:
+            return self.first
         soft, _ = resource.prlimit(pid, _RLIMIT_LOCKS)
         number = soft - _MARK
         return self._all[number] if 0 < number < len(self._all) else self.first

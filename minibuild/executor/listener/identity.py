@@ -41,6 +41,15 @@ class Identity(NamedTuple):
         return self.user.effective == 0 or self.keeps
 
     @property
+    def overrides(self) -> bool:
+        """Whether modes and owners of files keep it from nothing: CAP_DAC_OVERRIDE, CAP_FOWNER."""
+        return self.user.filesystem == 0 or self.keeps
+
+    def has_group(self, gid: int) -> bool:
+        """Whether files of this group are those of its group."""
+        return gid == self.group.filesystem or gid in self.groups
+
+    @property
     def makes_files_of_root(self) -> bool:
         """Whether files that such a process makes are those of root, as all are on disk."""
         return not (self.user.filesystem or self.group.filesystem)
@@ -139,10 +148,33 @@ def executing(now: Identity, mode: int, uid: int, gid: int, *, ambient: bool) ->
     )
 
 
+def in_real_ids(now: Identity) -> Identity:
+    """As whom access(2) asks: a set-user-id program wants to know what its caller may."""
+    user, group = (ids._replace(filesystem=ids.real) for ids in (now.user, now.group))
+    return now._replace(user=user, group=group)
+
+
+def may_access(now: Identity, owner: tuple[int, int], mode: int, wanted: int) -> bool:
+    """Whether the mode of a file of this owner grants all that is `wanted`: 4 to read, 2 to write,
+    1 to execute or to search. Only the bits of the first class that fits count."""
+    if now.overrides:
+        return True
+    if owner[0] == now.user.filesystem:
+        mode >>= 6
+    elif now.has_group(owner[1]):
+        mode >>= 3
+    return not wanted & ~mode
+
+
+def may_change(now: Identity, owner: tuple[int, int]) -> bool:
+    """Whether it may set mode and times of a file of this owner."""
+    return now.overrides or owner[0] == now.user.filesystem
+
+
 def may_give(now: Identity, owner: tuple[int, int], uid: int, gid: int) -> bool:
     """Whether chown(2) may make a file of this owner one of `uid` and `gid`."""
-    if now.user.filesystem == 0 or now.keeps:
+    if now.overrides:
         return True
     if owner[0] != now.user.filesystem or uid not in (KEEP, owner[0]):
         return False
-    return gid in (KEEP, owner[1], now.group.filesystem, *now.groups)
+    return gid in (KEEP, owner[1]) or now.has_group(gid)

@@ -5,6 +5,7 @@ See credentials(7). A process that never changed its ids is left to the kernel, 
 
 import errno
 import os
+import stat
 import struct
 
 from minibuild.executor.listener import process
@@ -18,9 +19,11 @@ from minibuild.executor.listener.identity import (
 )
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
+from minibuild.executor.listener.permissions import SEARCH, refused
 from minibuild.linux.descriptors import closing_fd
 
 _MOST_GROUPS = 65536
+_SETS_IDS = stat.S_ISUID | stat.S_ISGID
 ASKED = {
     "getuid": ("user", "real"),
     "geteuid": ("user", "effective"),
@@ -67,7 +70,7 @@ class IdCalls(IdentityCalls):
     def setgroups(self, call: Notification) -> int:
         count = call.arguments[0] & KEEP
         if count > _MOST_GROUPS:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise refused(errno.EINVAL)
         data = self._processes.read(call.pid, call.arguments[1], 4 * count) if count else b""
         groups = struct.unpack(f"={count}I", data)
         now = self._identities.of(call.pid)
@@ -80,7 +83,7 @@ class IdCalls(IdentityCalls):
         size, address = process.signed(call.arguments[0]), call.arguments[1]
         count = len(now.groups)
         if size < 0 or 0 < size < count:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise refused(errno.EINVAL)
         if size:
             with closing_fd(process.open_memory(call.pid)) as fd:
                 if not self._notifications.valid(call):
@@ -94,12 +97,21 @@ class IdCalls(IdentityCalls):
         self._identities.begun = True
         now = self._identities.of(call.pid)
         path = self._processes.read_path(call.pid, address)
+        self._permissions.judge(now, self._check_entering, call, directory, path)
         with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
-            found = self._owned.seen(os.stat(fd), f"self/fd/{fd}", fd)
+            found = os.stat(fd)
+            if now is self._identities.first and not found.st_mode & _SETS_IDS:
+                return
+            found = self._owned.seen(found, f"self/fd/{fd}", fd)
         ambient = now.keeps and int(process.status(call.pid)["CapAmb"], 16) != 0
         new = executing(now, found.st_mode, found.st_uid, found.st_gid, ambient=ambient)
         if found.st_mode & 0o111:
             self._become(call, now, new)
+
+    def _check_entering(self, who: Identity, call: Notification, directory: int, path: str) -> None:
+        """Raise `PermissionError` if a file may not be executed, or a directory searched."""
+        file = self._permissions.find(who, call.pid, directory, path)
+        self._permissions.check(who, file, SEARCH)
 
     def keep(self, call: Notification) -> None:
         """prctl(2) with PR_SET_KEEPCAPS, which the kernel goes on with."""
@@ -112,6 +124,13 @@ class IdCalls(IdentityCalls):
         if new != now and self._notifications.valid(call):
             self._identities.give(call.pid, new)
 
-    def root(self, call: Notification) -> None:
-        """chroot(2), which the kernel goes on with."""
+    def root(self, call: Notification, directory: int, address: int) -> None:
+        """chroot(2), which the kernel goes on with for root."""
+
+        def check(who: Identity) -> None:
+            path = self._processes.read_path(call.pid, address)
+            self._check_entering(who, call, directory, path)
+            raise refused(errno.EPERM)
+
+        self._permissions.judge(self._identities.of(call.pid), check)
         self._processes.rooted = True

@@ -12,9 +12,10 @@ more power than the step has over its own files. See seccomp_unotify(2).
 import errno
 import struct
 
-from minibuild.executor.listener.answers import Handler, looking, making, owning
+from minibuild.executor.listener.answers import Handler, guarding, looking, making, owning
 from minibuild.executor.listener.calls import this_machine
 from minibuild.executor.listener.creations import CreatingCalls, Sent
+from minibuild.executor.listener.guards import GuardedCalls
 from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.ids import IdCalls
 from minibuild.executor.listener.inside import Inside
@@ -27,6 +28,7 @@ from minibuild.executor.listener.notifications import (
 )
 from minibuild.executor.listener.owned import Owned
 from minibuild.executor.listener.owners import ChownCalls
+from minibuild.executor.listener.permissions import Permissions
 from minibuild.executor.listener.process import Processes
 from minibuild.executor.wire import Watching
 from minibuild.linux.recorded import Records
@@ -46,12 +48,14 @@ class StepListener:
         processes = Processes(rooted=watching.rooted)
         owned = Owned(records, inside, special=watching.special)
         identities = Identities()
-        looks = looking(StatCalls(notifications, processes, owned, machine))
-        ours = (notifications, processes, identities, owned)
+        permissions = Permissions(processes, owned)
+        ours = (notifications, processes, identities, owned, permissions)
+        looks = looking(StatCalls(machine, *ours))
         known = {
             **looks,
             **making(DeviceCalls(*ours[:3], inside.root_fd, stderr), CreatingCalls(*ours)),
             **owning(ChownCalls(*ours), IdCalls(*ours)),
+            **guarding(GuardedCalls(*ours), identities, permissions),
         }
         self._handlers: dict[tuple[int, int], Handler] = {
             key: known[name] for key, name in machine.calls.items()
@@ -78,8 +82,8 @@ class StepListener:
         except Sent:
             return
         except OSError as error:
-            # Whatever is wrong with a look, the kernel says it.
-            if key not in self._looking:
+            # Whatever else is wrong with a look, the kernel says it.
+            if key not in self._looking or error.errno == errno.EACCES:
                 result = -(error.errno or errno.EPERM)
         except (LookupError, ValueError, OverflowError, struct.error):
             pass  # /proc says half of it: the process is about to end, or hides something.

@@ -6,28 +6,24 @@ whether the file has a record at all: that takes one call, by its path.
 """
 
 import os
+from typing import Any
 
 from minibuild.executor.listener import process
 from minibuild.executor.listener.calls import Machine, packed_stat, packed_statx
-from minibuild.executor.listener.notifications import Notification, Notifications
-from minibuild.executor.listener.owned import Owned
-from minibuild.executor.listener.process import Processes
+from minibuild.executor.listener.identity_calls import IdentityCalls
+from minibuild.executor.listener.notifications import Notification
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.recorded import takes_attributes
 from minibuild.linux.syscalls import AT_SYMLINK_NOFOLLOW
 
 
-class StatCalls:
+class StatCalls(IdentityCalls):
     """Answers them."""
 
-    __slots__ = ("_machine", "_notifications", "_owned", "_processes")
+    __slots__ = ("_machine",)
 
-    def __init__(
-        self, notifications: Notifications, processes: Processes, owned: Owned, machine: Machine
-    ) -> None:
-        self._notifications = notifications
-        self._processes = processes
-        self._owned = owned
+    def __init__(self, machine: Machine, *ours: Any) -> None:
+        super().__init__(*ours)
         self._machine = machine
 
     def stat(
@@ -43,6 +39,10 @@ class StatCalls:
         """Any of them, as fstatat(2); `extended` is for the result of statx(2)."""
         processes = self._processes
         path = processes.read_path(call.pid, address) if address else ""
+        if path and not self._identities.alone:
+            permissions, follow = self._permissions, not flags & AT_SYMLINK_NOFOLLOW
+            who = self._identities.of(call.pid)
+            permissions.judge(who, permissions.find, call.pid, directory, path, follow=follow)
         if not processes.rooted:
             # Without a path it is the open file that is meant, if anything.
             name = processes.path(call.pid, directory, path) if path else ""

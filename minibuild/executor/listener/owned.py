@@ -7,6 +7,7 @@ cannot hold a record have it in memory, until the step ends. Read next: `linux.r
 
 import errno
 import os
+import stat
 
 from minibuild.executor.listener.inside import Inside
 from minibuild.linux import device
@@ -61,6 +62,14 @@ class Owned:
         """The owner of a file that is open, also with O_PATH."""
         found = os.stat(fd)
         return self._recorded(found, f"self/fd/{fd}", fd) or (found.st_uid, found.st_gid)
+
+    def owner_at(self, path: str, found: os.stat_result) -> tuple[int, int]:
+        """The owner of what is at a path, of which lstat(2) says `found`."""
+        if takes_attributes(found.st_mode) or not self._special:
+            return self._recorded(found, path, -1) or (found.st_uid, found.st_gid)
+        last = os.O_NOFOLLOW if stat.S_ISLNK(found.st_mode) else 0
+        with closing_fd(os.open(path, os.O_PATH | os.O_CLOEXEC | last)) as fd:
+            return self.owner(fd)
 
     def _recorded(self, found: os.stat_result, target: str, fd: int) -> tuple[int, int] | None:
         if self._elsewhere and (owner := self._elsewhere.get((found.st_dev, found.st_ino))):

@@ -9,9 +9,10 @@ import errno
 import os
 
 from minibuild.executor.listener import process
-from minibuild.executor.listener.identity import KEEP, may_give
+from minibuild.executor.listener.identity import KEEP, Identity, may_give
 from minibuild.executor.listener.identity_calls import IdentityCalls
 from minibuild.executor.listener.notifications import Notification
+from minibuild.executor.listener.permissions import WRITE, refused
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.syscalls import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from minibuild.linux.xattr import RECORDS
@@ -28,7 +29,10 @@ class ChownCalls(IdentityCalls):
         """fchownat(2)."""
         path = self._processes.read_path(call.pid, address)
         if flags & KEEP & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise refused(errno.EINVAL)
+        find, follow = self._permissions.find, not flags & AT_SYMLINK_NOFOLLOW
+        who = self._identities.of(call.pid)
+        self._permissions.judge(who, find, call.pid, directory, path, follow=follow)
         with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
             return self._give(call, fd, uid, gid)
 
@@ -37,17 +41,34 @@ class ChownCalls(IdentityCalls):
         with closing_fd(process.open_file(call.pid, number)) as fd:
             return self._give(call, fd, uid, gid)
 
-    def attribute(self, call: Notification) -> int | None:
+    def attribute(
+        self, call: Notification, directory: int, address: int, name_address: int, flags: int = 0
+    ) -> int | None:
         """setxattr(2), removexattr(2): that in which owners are recorded is ours, though programs
-        find it and copy it (`cp -a`). All others the kernel goes on with."""
-        name = self._processes.read_path(call.pid, call.arguments[1])
-        return 0 if name in RECORDS else None
+        find it and copy it (`cp -a`). All others the kernel goes on with, if the user may."""
+        name = self._processes.read_path(call.pid, name_address)
+        if name in RECORDS:
+            return 0
+
+        def check(who: Identity) -> None:
+            path = self._processes.read_path(call.pid, address) if address else ""
+            follow = not flags & AT_SYMLINK_NOFOLLOW
+            file = self._permissions.find(who, call.pid, directory, path, follow=follow)
+            if name.startswith("user."):
+                self._permissions.check(who, file, WRITE)
+            elif name.startswith("system."):
+                self._permissions.check_change(who, file)
+            else:
+                raise refused(errno.EPERM)
+
+        self._permissions.judge(self._identities.of(call.pid), check)
+        return None
 
     def _give(self, call: Notification, fd: int, uid: int, gid: int) -> int | None:
         uid, gid = uid & KEEP, gid & KEEP
         before = self._owned.owner(fd)
         if not may_give(self._identities.of(call.pid), before, uid, gid):
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            raise refused(errno.EPERM)
         if not self._notifications.valid(call):
             return None
         os.chown(f"self/fd/{fd}", 0, 0)

@@ -10,8 +10,10 @@ it needs `names`, `action`, `errnoRet`, `args`, and `arches` in `includes` and `
 it has no say about their names. There the executor is asked (SCMP_ACT_NOTIFY) about calls that make
 devices, and about looks at them. With a single id, where no file can get another owner and no
 process another id, it is also asked about those that change or show owners and ids: it records what
-was wanted, see `listener`. Where it cannot be asked, such changes do nothing and succeed, because
-package managers would fail over them.
+was wanted, see `listener`. In steps that are known to have another user than root it is asked about
+all that may be refused to that user, too: to the kernel each process is root. Where it cannot be
+asked, changes of owners and ids do nothing and succeed, because package managers would fail over
+them.
 
 Names that a machine does not have are passed over. See seccomp(2), syscalls(2).
 Read next: `program`, which compiles it.
@@ -21,8 +23,9 @@ import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
-Watch = Literal["nothing", "making", "looking"]
-"""What is handed over: no call, those that make devices, or those that look at files as well."""
+Watch = Literal["nothing", "making", "looking", "guarding"]
+"""What is handed over: no call; those that make devices; those that look at files as well; and all
+that the kernel may refuse to another user than root."""
 
 Rule = dict[str, Any]
 """A rule as in the file."""
@@ -43,6 +46,11 @@ CREATE, CREATE_NAMELESS = 0o100, 0o20000000
 """O_CREAT, and the bit that O_TMPFILE has besides."""
 RECORDING = "fremovexattr fsetxattr lremovexattr lsetxattr removexattr setxattr".split()
 """One attribute is where owners are recorded."""
+GUARDED = """
+access chdir chmod faccessat faccessat2 fchdir fchmod fchmodat fchmodat2 futimesat link linkat open
+openat rename renameat renameat2 rmdir truncate truncate64 unlink unlinkat utime utimensat
+utimensat_time64 utimes
+""".split()
 KEEPCAPS = 8
 """PR_SET_KEEPCAPS: the capabilities of a process may survive its change of user."""
 LOCKS = 10
@@ -76,7 +84,7 @@ def rules(watch: Watch, *, single_id: bool) -> list[Rule]:
         return [_rule(_PRETEND, *PRETENDED)] if single_id else []
     found = _owning(watch) if single_id else _making()
     found.append(_rule(_ASK, "chroot"))  # What resolves paths of processes has to know.
-    if watch == "looking":
+    if watch != "making":
         found.append(_rule(_ASK, *LOOKING))
         for name in AT_FILE:
             found.append(_rule(_ASK, name, args=[_test(0, "GT", STANDARD_FILES)]))
@@ -97,10 +105,12 @@ def _owning(watch: Watch) -> list[Rule]:
     """Calls about owners, where there is one id; and all that make files."""
     found = [_rule(_ASK, *PRETENDED, *IDENTIFYING, *CREATING, *RECORDING)]
     found.append(_rule(_ASK, *(name for name, _ in MAKING)))
-    if watch == "looking":
+    if watch != "making":
         found.append(_rule(_ASK, "execve", "execveat"))
+    if watch == "guarding":
+        found.append(_rule(_ASK, *GUARDED))
     making = (CREATE, CREATE_NAMELESS, CREATE | CREATE_NAMELESS)
-    for name, argument in (("open", 1), ("openat", 2)):
+    for name, argument in () if watch == "guarding" else (("open", 1), ("openat", 2)):
         found += _masked(_ASK, name, argument, making[-1], making)
         found += _masked(_ALLOW, name, argument, making[-1], (0,))
     found.append(_rule(_ASK, "prctl", args=[_test(0, "EQ", KEEPCAPS)]))
