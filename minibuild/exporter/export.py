@@ -90,13 +90,8 @@ def _exporter(kind: OutputType) -> Callable[[OutputContext, Output], Exported]:
 
             return export_tarball
         case "cacheonly":
-            return _keep_cache
+            return lambda target, output: Exported()  # Nothing leaves the store.
     assert_never(kind)
-
-
-def _keep_cache(target: OutputContext, output: Output) -> Exported:
-    """Nothing leaves the store; what was solved stays in the cache."""
-    return Exported()
 
 
 def _annotations(request: BuildRequest) -> "tuple[Annotation, ...]":

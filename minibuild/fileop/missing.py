@@ -9,7 +9,7 @@ that is nearly right. Runs only when a build has failed, so it may look around a
 import os
 
 from minibuild.errors import DefinitionError
-from minibuild.fileop.api import SourceTree, unreadable
+from minibuild.fileop.api import SourceTree
 from minibuild.graph.ignore import IgnorePatterns, compiled
 from minibuild.linux.beneath import join, lstat, open_beneath, readlink, real_path
 from minibuild.linux.descriptors import closing_fd
@@ -36,17 +36,12 @@ def not_found(
     )
 
 
-def unreadable_directory(tree: SourceTree, named: str, error: OSError) -> DefinitionError:
-    """The error for a path on whose way a directory is closed to this process."""
-    return unreadable(_closed_directory(tree.fd, named), error)
-
-
-def _closed_directory(root_fd: int, path: str) -> str:
+def closed_directory(tree: SourceTree, path: str) -> str:
     """The last directory on the way to a path before which this process has to stop."""
     parts = path.split("/")
     for count in range(1, len(parts)):
         try:
-            lstat(root_fd, real_path(root_fd, "/".join(parts[: count + 1])))
+            lstat(tree.fd, real_path(tree.fd, "/".join(parts[: count + 1])))
         except PermissionError:
             return "/".join(parts[:count])
         except OSError:

@@ -93,9 +93,9 @@ class Selection:
         try:
             real = self._real(named)
         except PermissionError as error:
-            from minibuild.fileop.missing import unreadable_directory
+            from minibuild.fileop.missing import closed_directory
 
-            raise unreadable_directory(self.tree, named, error) from error
+            raise unreadable(closed_directory(self.tree, named), error) from error
         except OSError as error:
             raise DefinitionError(f"cannot copy {written}: {error.strerror}") from error
         status = lstat(self.tree.fd, real)

@@ -176,7 +176,7 @@ class TreeSink(Sink):
         repeat it. Its time has to be the same too, unless `copied` says otherwise."""
         entry = self._entry
         status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        if entry.replaces and _conflict(entry.mode, status.st_mode):
+        if entry.replaces and stat.S_ISDIR(entry.mode) != stat.S_ISDIR(status.st_mode):
             remove_tree(dir_fd, name)
             return True
         check_replaceable(entry.path, stat.S_IFMT(entry.mode), stat.S_IFMT(status.st_mode))
@@ -200,11 +200,6 @@ class TreeSink(Sink):
             if not _MORE_THAN_DATA.isdisjoint((*xattr.names(fd), *xattr.names(source_fd))):
                 return False
             return same_contents(source_fd, fd, self._cancelled)
-
-
-def _conflict(new: int, old: int) -> bool:
-    """Whether one of two is a directory."""
-    return stat.S_ISDIR(new) != stat.S_ISDIR(old)
 
 
 def _metadata(entry: Entry) -> Metadata:

@@ -193,8 +193,8 @@ class _Index:
         for run, patterns in enumerate(runs):
             for pattern in patterns:
                 if not self._add(run, pattern.text):
-                    rest.setdefault(run, []).append(ignore_expression(pattern.text))
-        self._rest = [_Wild(run, _any_of(expressions)) for run, expressions in rest.items()]
+                    rest.setdefault(run, []).append(f"(?:{ignore_expression(pattern.text)})")
+        self._rest = [_Wild(run, "|".join(expressions)) for run, expressions in rest.items()]
 
     def _add(self, run: int, pattern: str) -> bool:
         """Enter a pattern by its text. Whether it has any."""
@@ -222,10 +222,6 @@ class _Index:
             tried += self._begin_below.at(path, start)
         found.update(wild.run for wild in tried if wild.run not in found and wild.matches(path))
         return found
-
-
-def _any_of(expressions: Iterable[str]) -> str:
-    return "|".join(f"(?:{expression})" for expression in expressions)
 
 
 class _Below:

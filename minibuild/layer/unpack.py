@@ -112,14 +112,12 @@ class LayerTarget:
     # --- Directories ------------------------------------------------------------------------------
 
     def _directory(self, entry: TarEntry) -> None:
-        hidden = self._is_whiteout(entry.name)
+        marks = self._whiteouts
+        hidden = marks != "plain" and whiteout.is_one(self._fd, entry.name, marks)
         self.writer.write(entry, ())
         if hidden:
             # A whiteout of this layer stood here. It hid a directory below; the new one must too.
             self._set_opaque(entry.name)
-
-    def _is_whiteout(self, path: str) -> bool:
-        return self._whiteouts != "plain" and whiteout.is_one(self._fd, path, self._whiteouts)
 
     def _make_parent(self, path: str) -> str:
         """Make every component of `path` a directory, and return where that really is: called where

@@ -105,7 +105,8 @@ class Hosts:
                     authorities.append(file)
                 elif name.endswith(".cert") and os.path.exists(file[:-5] + ".key"):
                     certificate, key = file, file[:-5] + ".key"
-        return Tls(tuple(authorities), certificate, key, not self._is_insecure(host, rule))
+        insecure = rule.insecure or not {host, "*"}.isdisjoint(self._access.insecure)
+        return Tls(tuple(authorities), certificate, key, not insecure)
 
     def _endpoint(self, url: str, *, is_mirror: bool = False) -> Endpoint:
         """The endpoint at `[SCHEME://]HOST[:PORT]/REPOSITORY`."""
@@ -122,9 +123,6 @@ class Hosts:
             schemes = ("https", "http") if tls.authorities else ("http", "https")
         host = _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
         return Endpoint(host, repository, domain, schemes, tls, is_mirror)
-
-    def _is_insecure(self, host: str, rule: HostRule) -> bool:
-        return rule.insecure or host in self._access.insecure or "*" in self._access.insecure
 
     def _rule(self, name: str) -> HostRule:
         if self._rules is None:
