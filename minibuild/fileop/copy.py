@@ -23,7 +23,7 @@ from minibuild.layer.chunk_cache import StoredBlocks
 from minibuild.layer.layer import Layer
 from minibuild.layer.writer import LayerWriter
 from minibuild.linux.beneath import lstat
-from minibuild.oci.content import BlobMaker
+from minibuild.oci.content import BlobFolder
 from minibuild.oci.model import Compression
 from minibuild.startup.tuples import NamedTuple
 
@@ -83,7 +83,7 @@ class CopyResult(NamedTuple):
     newest_ns: int | None = None
 
 
-def copy(job: CopyJob, places: Places, content: BlobMaker, hooks: Hooks) -> CopyResult:
+def copy(job: CopyJob, places: Places, content: BlobFolder, hooks: Hooks) -> CopyResult:
     """Do the copies. A layer is a blob in `content` afterwards, and is not remembered there. With
     an `earlier` result the tree has what that one put.
 
@@ -121,7 +121,7 @@ def _finished(done: CopyResult, layer: Layer | None, patched: bool) -> CopyResul
 
 
 def _writer(
-    job: CopyJob, content: BlobMaker, cancelled: threading.Event | None
+    job: CopyJob, content: BlobFolder, cancelled: threading.Event | None
 ) -> "LayerWriter | PatchWriter":
     if job.earlier is not None and job.earlier.patch and job.earlier.layer is not None:
         from minibuild.layer.patch import PatchWriter

@@ -19,7 +19,7 @@ from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import Compressor, compressor, layer_media_type
 from minibuild.layer.layer import Layer
 from minibuild.layer.tar_format import END, TarEntry, header, padding
-from minibuild.oci.content import BlobMaker
+from minibuild.oci.content import BlobFolder
 from minibuild.oci.model import Compression, Descriptor
 
 _ZEROS = memoryview(bytes(64 << 10))
@@ -120,7 +120,7 @@ class LayerWriter:
 
     def __init__(
         self,
-        content: BlobMaker,
+        content: BlobFolder,
         compression: Compression = "gzip",
         level: int | None = None,
         known: StoredBlocks | None = None,

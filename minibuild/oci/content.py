@@ -110,33 +110,45 @@ class BlobWriter:
             os.unlink(self.path)
 
 
-class BlobMaker(BlobSource, Protocol):
-    """Where blobs can be kept: a `ContentStore`, or a part of one in another process."""
+class BlobFolder(BlobSource):
+    """A folder of blobs, each called by its digest. `making` is the path of a new one until it is
+    whole: as much of a store as a process needs that makes one layer."""
 
-    @property
-    def blobs_path(self) -> str:
-        """The folder that the blobs are in."""
+    __slots__ = ("_making", "blobs_path")
+
+    def __init__(self, blobs_path: str, making: str = "") -> None:
+        self.blobs_path = blobs_path
+        self._making = making
+
+    def path(self, digest: Digest) -> str:
+        """Where a blob is, or would be."""
+        return os.path.join(self.blobs_path, digest_hex(digest))
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
+        """The bytes of a blob. Raises `StoreError` if it is not there."""
+        try:
+            file = open(self.path(descriptor.digest), "rb", buffering=0)  # noqa: SIM115
+        except FileNotFoundError:
+            raise _missing(descriptor.digest) from None
+        file.seek(offset)
+        return cast(BinaryIO, file)
 
     def writer(self) -> BlobWriter:
-        """A new blob."""
+        """A new blob, to be used as `with content.writer() as blob`."""
+        return BlobWriter(self._making, self.path)
 
 
-class ContentStore(BlobSource):
+class ContentStore(BlobFolder):
     """The blobs of a store. Safe to use from many threads and processes."""
 
     __slots__ = ("store",)
 
     def __init__(self, store: Store) -> None:
+        super().__init__(store.path("blobs", "sha256"))
         self.store = store
 
-    @property
-    def blobs_path(self) -> str:
-        """The folder that the blobs are in."""
-        return self.store.path("blobs", "sha256")
-
-    def path(self, digest: Digest) -> str:
-        """Where a blob is, or would be."""
-        return self.store.path("blobs", "sha256", digest_hex(digest))
+    def writer(self) -> BlobWriter:
+        return BlobWriter(self.store.ingest_path(), self.path)
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Whether the blob is there, and has the size it should have."""
@@ -153,15 +165,6 @@ class ContentStore(BlobSource):
         except FileNotFoundError:
             raise _missing(digest) from None
 
-    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
-        """The bytes of a blob. Raises `StoreError` if it is not there."""
-        try:
-            file = open(self.path(descriptor.digest), "rb", buffering=0)  # noqa: SIM115
-        except FileNotFoundError:
-            raise _missing(descriptor.digest) from None
-        file.seek(offset)
-        return cast(BinaryIO, file)
-
     def read(self, digest: Digest) -> bytes:
         """The bytes of a small blob, such as a manifest, checked against the digest."""
         try:
@@ -175,10 +178,6 @@ class ContentStore(BlobSource):
                 hint="remove the file below blobs/sha256 in the store, and build again",
             )
         return data
-
-    def writer(self) -> BlobWriter:
-        """A new blob, to be used as `with content.writer() as blob`."""
-        return BlobWriter(self.store.ingest_path(), self.path)
 
     def put(self, data: bytes) -> Digest:
         """Store some bytes."""

@@ -15,16 +15,14 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from typing import BinaryIO, NoReturn, cast
+from typing import NoReturn
 
-from minibuild.digest import Digest, digest_hex
 from minibuild.errors import Cancelled, HostError
 from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
 from minibuild.linux.rpc import MAX_FILES, Callee, Caller, Gone
-from minibuild.oci.content import BlobMaker, BlobWriter, ContentStore
-from minibuild.oci.model import Descriptor
+from minibuild.oci.content import BlobFolder, ContentStore
 from minibuild.startup.tuples import NamedTuple
 
 MAX_DIRECTORIES = MAX_FILES
@@ -162,7 +160,7 @@ def _serve_and_exit(channel: Channel) -> NoReturn:
 def _serve(callee: Callee, order: _CopyOrder, files: list[int]) -> None:
     """Do one job."""
     places = _renumbered(order.places, files.__getitem__)
-    blobs = _Blobs(order.making, order.blobs)
+    blobs = BlobFolder(order.blobs, order.making)
     hooks = Hooks(lambda count, size_bytes: callee.event((count, size_bytes)))
     try:
         result = copy(order.job, places, blobs, hooks)
@@ -172,27 +170,3 @@ def _serve(callee: Callee, order: _CopyOrder, files: list[int]) -> None:
         callee.result(result)
     finally:
         close_all(files)
-
-
-class _Blobs(BlobMaker):
-    """The folder of the blobs, for one new blob."""
-
-    def __init__(self, making: str, folder: str) -> None:
-        self._making = making
-        self._folder = folder
-
-    @property
-    def blobs_path(self) -> str:
-        return self._folder
-
-    def open(self, descriptor: Descriptor, offset: int = 0) -> BinaryIO:
-        file = open(self._place(descriptor.digest), "rb", buffering=0)  # noqa: SIM115
-        file.seek(offset)
-        return cast(BinaryIO, file)
-
-    def writer(self) -> BlobWriter:
-        """The blob."""
-        return BlobWriter(self._making, self._place)
-
-    def _place(self, digest: Digest) -> str:
-        return os.path.join(self._folder, digest_hex(digest))

@@ -32,9 +32,9 @@ def mount(store: Store) -> LocalMount:
 def test_what_the_place_has_is_not_packed_again(mount: LocalMount, store: Store) -> None:
     first, second = Parcels(store), Parcels(store)
     layer = layer_of(mount, ASKED, None, first, NEVER)
-    assert os.listdir(first.folder) == [layer.digest.partition(":")[2]]
+    assert os.listdir(first.blobs_path) == [layer.digest.partition(":")[2]]
     assert layer_of(mount, ASKED, layer.digest, second, NEVER) == layer
-    assert os.listdir(second.folder) == []
+    assert os.listdir(second.blobs_path) == []
     # The place lost it: packed again, to the same bytes.
     assert layer_of(mount, ASKED, None, second, NEVER) == layer
     assert second.has(layer.digest)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 from minibuild.cache.results import VertexResult
-from minibuild.digest import Digest, digest_hex
+from minibuild.digest import Digest
 from minibuild.errors import BuildError, Cancelled
 from minibuild.events import Warned
 from minibuild.graph.op import CacheMount, Exec
@@ -82,7 +82,7 @@ def send(
             else:
                 changed |= dict.fromkeys(new)
     finally:
-        discard(build.worker.store, parcels.folder)
+        discard(build.worker.store, parcels.blobs_path)
     return list(changed)
 
 
@@ -148,13 +148,10 @@ class Parcels(ContentStore):
 
     def __init__(self, store: Store, others: Iterable[Place] = ()) -> None:
         super().__init__(store)
-        self.folder = store.ingest_path()
-        os.mkdir(self.folder, 0o700)
+        self.blobs_path = store.ingest_path()
+        os.mkdir(self.blobs_path, 0o700)
         self._places = iter(others)
         self._others: dict[str, BlobSource] = {}
-
-    def path(self, digest: Digest) -> str:
-        return os.path.join(self.folder, digest_hex(digest))
 
     def offers(self, digest: Digest) -> bool:
         """Whether a layer need not be packed."""
