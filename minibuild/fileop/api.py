@@ -148,23 +148,6 @@ class Sink(Protocol):
         return
 
 
-class ForwardingSink(Sink):
-    """Puts entries into another sink, beside what it does itself."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self.digest = b""
-
-    def begin(self, copy: Copy) -> None:
-        self._sink.begin(copy)
-
-    def enter(self, pick: "Pick") -> None:
-        self._sink.enter(pick)
-
-    def settle(self) -> None:
-        self._sink.settle()
-
-
 class Tally:
     """Counts the files that were put, for progress. Stops when the build is cancelled."""
 

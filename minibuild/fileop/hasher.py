@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
-from minibuild.fileop.api import Entry, ForwardingSink, Planned, Sink
+from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.digest_cache import FreshDigests
 from minibuild.fileop.select import Pick
 from minibuild.fileop.walk import FoundFile
@@ -150,6 +150,23 @@ class Seen(NamedTuple):
 
     contents: list[Contents]
     fresh: list[bytearray]
+
+
+class ForwardingSink(Sink):
+    """Puts entries into another sink, beside what it does itself."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.digest = b""
+
+    def begin(self, copy: Copy) -> None:
+        self._sink.begin(copy)
+
+    def enter(self, pick: Pick) -> None:
+        self._sink.enter(pick)
+
+    def settle(self) -> None:
+        self._sink.settle()
 
 
 class ContentHasher(ForwardingSink):

@@ -24,9 +24,10 @@ from contextlib import suppress
 from typing import Self
 from zlib import crc32
 
-from minibuild.fileop.api import Entry, ForwardingSink, Planned, Sink
+from minibuild.fileop.api import Entry, Planned, Sink
 from minibuild.fileop.dest import Unplannable
 from minibuild.fileop.digest_cache import RACY_NS
+from minibuild.fileop.hasher import ForwardingSink
 from minibuild.fileop.layer import LayerSink
 from minibuild.fileop.walk import FoundFile, place
 from minibuild.layer.tar_format import TarSpan

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 
-from minibuild.fileop.api import Entry, ForwardingSink, NoMore, Planned, Sink, SourceTree, Tally
+from minibuild.fileop.api import Entry, NoMore, Planned, Sink, SourceTree, Tally
 from minibuild.fileop.dest import Unplannable
-from minibuild.fileop.hasher import Seen, sorted_prints
+from minibuild.fileop.hasher import ForwardingSink, Seen, sorted_prints
 from minibuild.fileop.select import Selection
 from minibuild.fileop.walk import FoundFile, place
 from minibuild.graph.op import Copy
