@@ -198,6 +198,15 @@ def located(span: Span | None) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def os_errors_as(kind: type[BuildError], what: str, hint: str = "") -> Iterator[None]:
+    """Let an error of the system in the block be one of ours, which says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {os.strerror(error.errno or 0)}", hint=hint) from error
+
+
 def explained(error: BaseException) -> BaseException:
     """An error of the system as one that a person can act on; any other as it is."""
     if isinstance(error, BuildError):

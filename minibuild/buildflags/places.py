@@ -7,7 +7,7 @@ mounts have some of these, and a few of their own.
 """
 
 from collections.abc import Mapping
-from typing import Literal, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from minibuild.buildflags.attributes import check_reference, fields
 from minibuild.buildflags.sizes import truth
@@ -18,11 +18,6 @@ from minibuild.session.request import CacheMountPlace, CachePlace
 from minibuild.startup.tuples import NamedTuple
 
 _NAME = {"ref", "registry.insecure"}
-_COMPAT: Mapping[str, Literal["", "minibuild", "buildkit"]] = {
-    "": "",
-    "minibuild": "minibuild",
-    "buildkit": "buildkit",
-}
 _EXPORT = {"compression", "compression-level", "ignore-error"}
 _STEPS = _EXPORT | {"mode", "compat", "force-compression", "image-manifest", "oci-mediatypes"}
 _KEYS = {
@@ -44,12 +39,18 @@ Place = TypeVar("Place", CachePlace, CacheMountPlace)
 class _Given(NamedTuple):
     """The fields of a flag, and its ids, of which there may be several."""
 
-    type: str
+    type: Any
     values: Mapping[str, str]
     ids: tuple[str, ...]
 
     def truth(self, key: str, default: str = "false") -> bool:
         return truth(self.values.get(key, default), key)
+
+    def one_of(self, key: str, known: tuple[str, ...], default: str = "") -> Any:
+        value = self.values.get(key, default)
+        if value not in (*known, default):
+            raise UsageError(f"unknown {key} {value!r}", hint="it is " + " or ".join(known))
+        return value
 
     def compression(self) -> Compression | None:
         asked, known = self.values.get("compression"), get_args(Compression)
@@ -78,26 +79,21 @@ def cache_place(text: str, flag: str) -> CachePlace:
             f"--{flag} {text}: an image manifest needs OCI's media types",
             hint="leave image-manifest or oci-mediatypes out",
         )
-    mode, compression = given.values.get("mode", "min"), given.compression()
-    if mode not in ("min", "max"):
-        raise UsageError(f"unknown mode {mode!r}", hint="it is min or max")
-    compat = given.values.get("compat", "")
-    if compat not in _COMPAT:
-        raise UsageError(f"unknown compat {compat!r}", hint="it is minibuild or buildkit")
+    compression = given.compression()
     made = CachePlace(
-        "local" if given.type == "local" else "inline" if given.type == "inline" else "registry",
+        given.type,
         ref=given.values.get("ref", ""),
         path=given.values.get("dest", "") or given.values.get("src", ""),
         tag=given.values.get("tag", "latest"),
         digest=given.values.get("digest", ""),
-        mode="max" if mode == "max" else "min",
+        mode=given.one_of("mode", ("min", "max"), "min"),
         compression=compression,
         level=given.level(compression or "gzip"),
         force_compression=given.truth("force-compression"),
         insecure=given.truth("registry.insecure"),
         ignore_error=given.truth("ignore-error"),
         reset=given.truth("reset", "true"),
-        compat=_COMPAT[compat],
+        compat=given.one_of("compat", ("minibuild", "buildkit")),
         form="manifest" if is_manifest else "index" if is_oci else "list",
     )
     return checked_place(made, flag, text)
@@ -108,7 +104,7 @@ def cache_mount_place(text: str, flag: str) -> CacheMountPlace:
     given = _read(text, flag)
     compression = given.compression() or "zstd"
     made = CacheMountPlace(
-        "local" if given.type == "local" else "registry",
+        given.type,
         ref=given.values.get("ref", ""),
         path=given.values.get("dest", "") or given.values.get("src", ""),
         tag=given.values.get("tag", "latest"),

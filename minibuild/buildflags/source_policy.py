@@ -8,7 +8,7 @@ Read next: `minibuild.graph.source_policy`, which says what the rules do.
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.errors import DefinitionError, UsageError, os_errors_as
 from minibuild.graph.identifier import Identified
 from minibuild.graph.source_policy import (
     Action,
@@ -27,14 +27,10 @@ _CONDITIONS: Sequence[Any] = get_args(Condition)
 
 def read_policy_file(path: str) -> Policy:
     """The policy in a file. Raises `UsageError` and `DefinitionError`."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the policy of sources {path}: {error.strerror}",
-            hint="EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names it",
-        ) from None
+    what = f"cannot read the policy of sources {path}"
+    hint = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names it"
+    with os_errors_as(UsageError, what, hint), open(path, "rb") as file:
+        data = file.read()
     return parse_policy(data, path)
 
 

@@ -17,7 +17,7 @@ from minibuild.cli.stores import open_store
 from minibuild.cli.table import ago, table
 from minibuild.cli.why import steps_of
 from minibuild.cli.why_text import short
-from minibuild.errors import UsageError
+from minibuild.errors import UsageError, os_errors_as
 from minibuild.progress.plain import Plain
 from minibuild.progress.rawjson import RawJson
 from minibuild.record.lookup import known_parts, portable, where_ran
@@ -219,11 +219,9 @@ def _export(options: argparse.Namespace, session: Session) -> None:
         text = json.dumps(portable(build, known_parts(worker.cache, build)), indent=1)
     if options.output == "-":
         return session.say(text)
-    try:
-        with open(options.output, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {options.output}: {error.strerror}") from error
+    problem = os_errors_as(UsageError, f"cannot write {options.output}")
+    with problem, open(options.output, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
 
 
 COMMANDS = {

@@ -84,10 +84,8 @@ def parse_call(text: str) -> CallOption | None:
     return CallOption(known[name], form or (_BINARY if name == "llb" else "text"), ignore)
 
 
-def written(call: CallOption, answer: Json, session: Session) -> bool:
-    """Whether the answer is for programs, and was written as bytes: a definition of LLB."""
-    if call.form != _BINARY:
-        return False
+def _write_definition(answer: Json, session: Session) -> None:
+    """Write a definition of LLB, which is bytes for a program."""
     if session.stdout.isatty():
         raise UsageError(
             "a definition of LLB is not written to a terminal",
@@ -95,7 +93,6 @@ def written(call: CallOption, answer: Json, session: Session) -> bool:
         )
     with writing(), open(session.stdout.fileno(), "wb", closefd=False) as file:
         file.write(answer["definition"])
-    return True
 
 
 def call_of(options: argparse.Namespace) -> CallOption | None:
@@ -156,7 +153,8 @@ def answer(
 
 
 def _written(call: CallOption, found: Json, session: Session, place: str) -> int:
-    if written(call, found, session):
+    if call.form == _BINARY:
+        _write_definition(found, session)
         return 0
     lines, code = shown(call, found, place)
     session.say_lines(lines)

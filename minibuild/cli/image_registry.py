@@ -43,14 +43,10 @@ def _add_common(made: Parser) -> None:
     made.progress("show no progress, and print digests only")
 
 
-def _add_platform(made: Parser, otherwise: str) -> None:
-    made.platform(f"default: {otherwise}")
-
-
 def _pull_flags(made: Parser) -> None:
     made.description = "Fetch images from registries."
     made.word("NAME...", "name, with a tag or a digest")
-    _add_platform(made, "this machine's")
+    made.platform("default: this machine's")
     made.switch("--all-platforms", "the image for every platform that there is")
     _add_common(made)
 
@@ -107,7 +103,7 @@ def _copy_flags(made: Parser) -> None:
     made.description = "Copy an image from registry to registry, past the store."
     made.word("FROM", "name, with a tag or a digest", dest="source")
     made.word("TO...", "the new names", dest="name")
-    _add_platform(made, "all that there are")
+    made.platform("default: all that there are")
     _add_common(made)
 
 

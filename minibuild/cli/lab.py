@@ -50,8 +50,13 @@ def _flags(made: Parser) -> None:
 def _run(options: argparse.Namespace, session: Session) -> int:
     as_json = options.json or options.format == "json"
     if not options.what:
-        lines = lab_text.listing_json if as_json else lab_text.listing
-        session.say_lines(lines(EXHIBITS.values()))
+        all_of_them = EXHIBITS.values()
+        if as_json:
+            session.say_json(
+                [{"name": e.name, "title": e.title, "defect": e.name} for e in all_of_them]
+            )
+        else:
+            session.say_table(["EXHIBIT", "SHOWS"], [[e.name, e.title] for e in all_of_them])
         return 0
     what = options.what
     if what not in EXHIBITS and ("/" in what or what == "." or os.path.exists(what)):

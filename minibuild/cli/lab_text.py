@@ -5,7 +5,6 @@ are shown from the folder `snapshots` on, so that they fit; JSON has them whole.
 Read next: `minibuild.lab.exhibit_builder`.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,17 +19,6 @@ from minibuild.snapshot.api import Applied, Kind
 _COLUMNS = ("VARIATION", "BREAKS", "WITHOUT THE FIX", "WITH THE FIX", "")
 Group = Iterator[str]
 """The lines of one part, after which there may be a pause."""
-
-
-def listing(exhibits: Iterable[Exhibit]) -> list[str]:
-    """The exhibits in a table."""
-    return table(["EXHIBIT", "SHOWS"], [[made.name, made.title] for made in exhibits])
-
-
-def listing_json(exhibits: Iterable[Exhibit]) -> list[str]:
-    """The exhibits as JSON."""
-    found = [{"name": e.name, "title": e.title, "defect": e.name} for e in exhibits]
-    return [json.dumps(found, indent=2)]
 
 
 class Telling:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from minibuild.cli.build_request import is_stream
-from minibuild.errors import DefinitionError, UsageError
+from minibuild.errors import DefinitionError, UsageError, os_errors_as
 from minibuild.session.request import BuildRequest
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -23,7 +23,8 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
     if request.file == "-" and request.context == "-":
         raise UsageError("the context and the Dockerfile cannot both be standard input")
     if is_stream(request.file):
-        with _opened(request.file) as other:
+        problem = os_errors_as(UsageError, f"cannot read the Dockerfile {request.file}")
+        with problem, open(request.file, "rb") as other:
             request = request._replace(file="", dockerfile=_text(b"", other))
         if request.context != "-":
             yield request
@@ -50,13 +51,6 @@ def with_definition(request: BuildRequest, stream: BinaryIO) -> Iterator[BuildRe
             yield request._replace(context=folder, dockerfile=_text(head, stream))
 
 
-def _opened(path: str) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise UsageError(f"cannot read the Dockerfile {path}: {error.strerror}") from error
-
-
 def _text(head: bytes, stream: BinaryIO) -> str:
     data = head + stream.read(MAX_BYTES + 1 - len(head))
     if len(data) > MAX_BYTES:
@@ -67,12 +61,7 @@ def _text(head: bytes, stream: BinaryIO) -> str:
 def _keep(head: bytes, stream: BinaryIO, path: str) -> None:
     from shutil import copyfileobj
 
-    try:
-        with open(path, "xb") as file:
-            file.write(head)
-            copyfileobj(stream, file, 1 << 20)
-    except OSError as error:
-        raise UsageError(
-            f"cannot keep the context from standard input: {error.strerror}",
-            hint="TMPDIR chooses the disk for it",
-        ) from error
+    what, hint = "cannot keep the context from standard input", "TMPDIR chooses the disk for it"
+    with os_errors_as(UsageError, what, hint), open(path, "xb") as file:
+        file.write(head)
+        copyfileobj(stream, file, 1 << 20)

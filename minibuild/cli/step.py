@@ -6,6 +6,7 @@ JSON, an object a line. The snapshots of earlier steps do not change, so to go b
 another one. Read next: `step_text`, `minibuild.solver.stepper`.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -239,9 +240,9 @@ class Stepping:
 
     def _say(self, said: step_text.Said) -> None:
         if self._json:
-            self._session.say(step_text.as_json(said))
+            self._session.say(json.dumps(said.data()))
         else:
-            self._session.say_lines(step_text.lines(said))
+            self._session.say_lines(said.lines())
         self._session.flush()
 
 

@@ -35,6 +35,23 @@ class NextStep(NamedTuple):
     told: Told | None
     earlier: tuple[BuildRecord, RecordedStep] | None
 
+    def lines(self) -> Iterator[str]:
+        """What to show of it."""
+        yield from ("", title(self.step), *_stop(self))
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        result, early, told = self.answer.result, self.answer.precomputed, self.told
+        return {
+            "event": "before",
+            **_step(self.step),
+            "cached": result is not None and self.answer.whole,
+            "key": result.key if result else early.key if early else None,
+            "causes": [why_text.cause_data(cause) for cause in told.causes] if told else [],
+            "follows": [other.line for other in told.follows] if told else [],
+            "ran_in": self.earlier and self.earlier[0].id,
+        }
+
 
 class Ended(NamedTuple):
     """A step that is over, and what it changed."""
@@ -43,11 +60,35 @@ class Ended(NamedTuple):
     found: VertexResult
     changed: Sequence[Changed]
 
+    def lines(self) -> Iterator[str]:
+        """What to show of it."""
+        how = "found in the cache" if self.found.cached else "ran"
+        yield f"      {how}; {_count(self.changed)}"
+        yield from _tree(self.changed, _MOST)
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "event": "after",
+            **_step(self.step),
+            "cached": self.found.cached,
+            "key": self.found.key,
+            "changes": [_change(one) for one in self.changed],
+        }
+
 
 class ChangedTree(NamedTuple):
     """What a step changed."""
 
     changed: Sequence[Changed]
+
+    def lines(self) -> Iterator[str]:
+        """What to show of it."""
+        yield from _tree(self.changed, len(self.changed)) if self.changed else ["      nothing"]
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"event": "diff", "changes": [_change(one) for one in self.changed]}
 
 
 class Key(NamedTuple):
@@ -56,23 +97,16 @@ class Key(NamedTuple):
     key: Digest | None
     parts: "Parts | None"
 
+    def lines(self) -> Iterator[str]:
+        """What to show of it."""
+        return _key(self)
+
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"event": "key", "key": self.key, "parts": self.parts}
+
 
 Said = NextStep | Ended | ChangedTree | Key
-
-
-def lines(said: Said) -> Iterator[str]:
-    """What to show of it."""
-    match said:
-        case NextStep():
-            yield from ("", title(said.step), *_stop(said))
-        case Ended():
-            how = "found in the cache" if said.found.cached else "ran"
-            yield f"      {how}; {_count(said.changed)}"
-            yield from _tree(said.changed, _MOST)
-        case ChangedTree():
-            yield from _tree(said.changed, len(said.changed)) if said.changed else ["      nothing"]
-        case Key():
-            yield from _key(said)
 
 
 def title(step: RecordedStep) -> str:
@@ -148,42 +182,6 @@ def _key(said: Key) -> Iterator[str]:
                 yield f"        and {len(part) - _MOST} more"
         else:
             yield f"      reads   {visible(name)}  {part}"
-
-
-# --- As data ---
-
-
-def as_json(said: Said) -> str:
-    """It as a line of JSON."""
-    return json.dumps(_data(said))
-
-
-def _data(said: Said) -> dict[str, Any]:
-    match said:
-        case NextStep(step=step, answer=answer, told=told, earlier=earlier):
-            hit = answer.result is not None and answer.whole
-            early = answer.precomputed
-            return {
-                "event": "before",
-                **_step(step),
-                "cached": hit,
-                "key": answer.result.key if answer.result else early.key if early else None,
-                "causes": [why_text.cause_data(cause) for cause in told.causes] if told else [],
-                "follows": [other.line for other in told.follows] if told else [],
-                "ran_in": earlier and earlier[0].id,
-            }
-        case Ended(step=step, found=found, changed=changed):
-            return {
-                "event": "after",
-                **_step(step),
-                "cached": found.cached,
-                "key": found.key,
-                "changes": [_change(one) for one in changed],
-            }
-        case ChangedTree(changed=changed):
-            return {"event": "diff", "changes": [_change(one) for one in changed]}
-        case Key(key=key, parts=parts):
-            return {"event": "key", "key": key, "parts": parts}
 
 
 def _step(step: RecordedStep) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from minibuild.cli.stores import chosen, find, images_of, open_store
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import host_platform
 from minibuild.image.listing import tree_of
-from minibuild.record.blame import Blame, Origin
+from minibuild.record.blame import Blame
 from minibuild.record.lookup import known_parts, where_ran
 from minibuild.record.made import build_of
 from minibuild.record.records import BuildRecord, RecordedStep, Records
@@ -138,11 +138,13 @@ def _of_path(worker: Worker, build: BuildRecord, parts: GetParts, path: str) -> 
         last = next((s.number for s in reversed(build.steps) if s.result), None)
     if last is None:
         raise UsageError("the build made no files", hint="see `minibuild builds`")
-    way = list(Blame(worker, build, parts).way(build.steps[last], path))
-    return _told_way(way, path)
+    return _way(worker, build, parts, build.steps[last], path)
 
 
-def _told_way(way: Sequence[Origin], path: str) -> Answer:
+def _way(
+    worker: Worker, build: BuildRecord, parts: GetParts, step: RecordedStep, path: str
+) -> Answer:
+    way = list(Blame(worker, build, parts).way(step, path))
     if not way:
         raise UsageError(f"the image has no {path}", hint="paths begin at the root of the image")
     return list(why_text.way(way)), [why_text.origin_data(origin) for origin in way]
@@ -153,8 +155,7 @@ def _of_image(worker: Worker, records: Records, word: str, path: str) -> Answer:
     if made is None:
         return _from_elsewhere(worker, word, path)
     build, step = made
-    way = list(Blame(worker, build, known_parts(worker.cache, build)).way(step, path))
-    return _told_way(way, path)
+    return _way(worker, build, known_parts(worker.cache, build), step, path)
 
 
 def _from_elsewhere(worker: Worker, word: str, path: str) -> Answer:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
-from minibuild.errors import ImageError
+from minibuild.errors import ImageError, os_errors_as
 from minibuild.graph.reference import parse_reference
 from minibuild.image.layout import DirectoryLayout, Layout, check_version
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
@@ -68,10 +68,8 @@ def open_layout(path: str) -> Layout:
 
 def _seekable(path: str) -> BinaryIO:
     """The archive, uncompressed into a nameless file if need be."""
-    try:
+    with os_errors_as(ImageError, f"cannot read {path}"):
         file = cast(BinaryIO, open(path, "rb", buffering=0))  # noqa: SIM115 - the layout keeps it
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {os.strerror(error.errno or 0)}") from None
     compression = detect_compression(file.read(16))
     file.seek(0)
     if compression == "uncompressed":

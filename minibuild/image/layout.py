@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from minibuild.digest import Digest, InvalidDigest, digest_hex, parse_digest
-from minibuild.errors import DefinitionError, ImageError
+from minibuild.errors import DefinitionError, ImageError, os_errors_as
 from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
@@ -87,18 +87,17 @@ class DirectoryLayout(Layout):
         return file
 
     def _open(self, name: str) -> BinaryIO:
-        try:
+        what, hint = (
+            f"{name} of the OCI layout {self.path}",
+            "the layout is not complete, or it is none",
+        )
+        with os_errors_as(ImageError, what, hint):
             # Not blocking: what is named like a blob may be a pipe.
             fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise ImageError(
-                f"{name} of the OCI layout {self.path}: {os.strerror(error.errno or 0)}",
-                hint="the layout is not complete, or it is none",
-            ) from None
         file = cast(BinaryIO, open(fd, "rb", buffering=0))  # noqa: SIM115 - the caller closes it
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             file.close()
-            raise ImageError(f"{name} of the OCI layout {self.path} is no file")
+            raise ImageError(f"{what} is no file")
         return file
 
     def _document(self, name: str) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
-from minibuild.errors import HostError, ImageError
+from minibuild.errors import HostError, ImageError, os_errors_as
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
 from minibuild.oci.content import BlobSource, read_chunks
@@ -29,7 +29,8 @@ class LayoutFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Alone with the folder. Raises `HostError` if it cannot be written to."""
-        try:
+        hint = "name a folder that this account may write to"
+        with os_errors_as(HostError, f"cannot write to {self.path}", hint):
             os.makedirs(os.path.join(self.path, "blobs", "sha256"), exist_ok=True)
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -37,11 +38,6 @@ class LayoutFolder:
                 yield
             finally:
                 os.close(fd)
-        except OSError as error:
-            raise HostError(
-                f"cannot write to {self.path}: {os.strerror(error.errno or 0)}",
-                hint="name a folder that this account may write to",
-            ) from error
 
     def named(self, tag: str) -> tuple[Descriptor | None, tuple[Descriptor, ...]]:
         """What bears a name in the layout, and all the rest."""

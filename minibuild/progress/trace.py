@@ -33,24 +33,6 @@ class StepFailure(NamedTuple):
 class VertexProgress:
     """One vertex, as far as it is known. Times are seconds since the epoch."""
 
-    __slots__ = (
-        "cached",
-        "cancelled",
-        "completed",
-        "cutters",
-        "digest",
-        "error",
-        "heard",
-        "inputs",
-        "name",
-        "number",
-        "open_line",
-        "parts",
-        "span",
-        "started",
-        "tail",
-    )
-
     def __init__(self, digest: Digest, name: str) -> None:
         self.digest = digest
         self.name = name
