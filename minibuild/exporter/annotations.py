@@ -34,16 +34,10 @@ class Annotation(NamedTuple):
     platform: Platform | None = None
 
 
-def is_annotation_key(key: str) -> bool:
-    """Whether an attribute is an annotation."""
-    return _ATTRIBUTE.fullmatch(key) is not None
-
-
-def parse_attribute(key: str, value: str) -> Annotation:
-    """The annotation of an attribute for which `is_annotation_key`."""
+def parse_attribute(key: str, value: str) -> Annotation | None:
+    """The annotation that an attribute is, if it is one."""
     found = _ATTRIBUTE.fullmatch(key)
-    assert found is not None
-    return _annotation(found[1] or "manifest", found[2], found[3], value)
+    return found and _annotation(found[1] or "manifest", found[2], found[3], value)
 
 
 def parse_flag(text: str) -> tuple[Annotation, ...]:

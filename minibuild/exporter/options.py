@@ -7,11 +7,11 @@ not are refused too: an option that is silently ignored is worse than none.
 
 import os
 from collections.abc import Mapping
-from typing import cast
+from typing import TypeVar, cast
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, UsageError
-from minibuild.exporter.annotations import Annotation, is_annotation_key, parse_attribute
+from minibuild.exporter.annotations import Annotation, parse_attribute
 from minibuild.graph.literals import parse_bool
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.graph.spelling import nearest
@@ -49,6 +49,7 @@ _REASONS: Mapping[str, str] = {
     "compatibility-version": "there is one version: the same input gives the same image",
 }
 _SECONDS = regex("(?:-?[0-9]{1,12})?")
+D = TypeVar("D", bound=bool | None)
 _COMPRESSIONS = ("uncompressed", "gzip", "zstd")
 NAMELESS = "an image without a name cannot be pushed"
 NAMELESS_HINT = "give it one: --tag REGISTRY/NAME:TAG, or name=... in the output"
@@ -156,7 +157,7 @@ def image_options(output: Output, epoch: int | None = None) -> ImageOptions:
         values.boolean("force-compression", False),
         values.boolean("oci-mediatypes", True),
         values.boolean("rewrite-timestamp", False),
-        values.annotations(),
+        values.annotations,
         values.boolean("tar", True),
         values.epoch(epoch),
         _push_options(output, values),
@@ -204,7 +205,7 @@ def tree_options(output: Output, epoch: int | None = None) -> TreeOptions:
     """The options of an output that is files; `epoch` is that of the whole build. Raises
     `UsageError`."""
     values = _Values(output)
-    split = values.boolean("platform-split", False) if values.has("platform-split") else None
+    split = values.boolean("platform-split", None)
     mode = values.choice("mode", ("copy", "delete"))
     prefix = values.text("attestation-prefix")
     if "/" in prefix or "\0" in prefix:
@@ -226,20 +227,19 @@ class _Values:
     """The attributes of one output, asked for by name."""
 
     def __init__(self, output: Output) -> None:
-        self._type = output.type
         self._values = output.attributes
+        self.annotations: tuple[Annotation, ...] = ()
         known = _KEYS[output.type]
-        takes_annotations = "name" in known
-        for key in output.attributes:
-            if key in known or (takes_annotations and is_annotation_key(key)):
+        for key, value in output.attributes.items():
+            if key in known:
+                continue
+            if "name" in known and (annotation := parse_attribute(key, value)):
+                self.annotations += (annotation,)
                 continue
             raise UsageError(
                 f"unknown attribute {key!r} of output type={output.type}",
                 hint=_REASONS.get(key) or _suggest(key, known),
             )
-
-    def has(self, key: str) -> bool:
-        return key in self._values
 
     def text(self, key: str) -> str:
         return self._values.get(key, "")
@@ -252,7 +252,7 @@ class _Values:
             )
         return value
 
-    def boolean(self, key: str, default: bool) -> bool:
+    def boolean(self, key: str, default: D) -> bool | D:
         value = self._values.get(key)
         if value is None:
             return default
@@ -283,13 +283,6 @@ class _Values:
     def names(self) -> tuple[Reference, ...]:
         words = filter(None, self.text("name").split(","))
         return tuple(_reference(word.strip()) for word in words)
-
-    def annotations(self) -> tuple[Annotation, ...]:
-        return tuple(
-            parse_attribute(key, value)
-            for key, value in self._values.items()
-            if is_annotation_key(key)
-        )
 
 
 def _suggest(key: str, known: tuple[str, ...]) -> str:

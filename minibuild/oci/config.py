@@ -162,25 +162,14 @@ def _match_layers(entries: list[History], layers: int) -> None:
 
 def _fill_times(entries: list[History], epoch: int | None) -> None:
     """Give entries without a time that of the entry before, or of the first new layer."""
-    if epoch is not None:
-        for entry in entries:
-            if not entry.get("created"):
-                entry["created"] = rfc3339(epoch)
-        return
-    current, gap = "", False
-    for entry in entries:
-        if found := entry.get("created"):
-            current = found
-            if gap:
-                break
-        else:
-            gap = True
-    if not current:
-        return
-    gap = False
-    for entry in entries:
-        if found := entry.get("created"):
-            current = found if gap else current
-        else:
-            gap = True
+    gap = next((n for n, entry in enumerate(entries) if not entry.get("created")), len(entries))
+    current = "" if epoch is None else rfc3339(epoch)
+    if epoch is None:
+        # The first time behind the gap, or the last one before it.
+        for entry in (*entries[:gap], *reversed(entries[gap:])):
+            current = entry.get("created") or current
+    for entry in entries[gap:] if current else ():
+        if not (found := entry.get("created")):
             entry["created"] = current
+        elif epoch is None:
+            current = found
