@@ -102,13 +102,14 @@ def _overlay(
 
 def _copy_layer(layer: str, target: str) -> None:
     """A layer of overlayfs in another directory, with its whiteouts and attributes."""
-    from shutil import copy2, copytree
+    from shutil import copy2, copystat, copytree
 
     def copy(source: str, copied: str) -> None:
         found = os.lstat(source)
-        if stat.S_ISCHR(found.st_mode):
-            os.mknod(copied, found.st_mode, found.st_rdev)
-        else:
+        if stat.S_ISREG(found.st_mode):
             copy2(source, copied)
+        else:
+            os.mknod(copied, found.st_mode, found.st_rdev)
+            copystat(source, copied)
 
     copytree(layer, target, symlinks=True, copy_function=copy, dirs_exist_ok=True)

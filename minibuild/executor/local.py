@@ -20,7 +20,7 @@ from minibuild.executor.oom import OomWatch
 from minibuild.executor.running import Running
 from minibuild.executor.servers import Servers
 from minibuild.executor.stubs import remove_stubs
-from minibuild.executor.wire import Exited, Ready, Request, Watching
+from minibuild.executor.wire import Ready, Request, Watching
 from minibuild.linux.channel import close_all
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.device import is_marked
@@ -39,7 +39,6 @@ _BECOMES = (
     r"setuidgid|sete?uid|setre(s)?uid)(?![\w.-])"
 )
 """Programs that start others as another user, and the calls by which programs do so."""
-_SIGKILL = 9
 
 
 def start_executor(
@@ -107,7 +106,7 @@ class LocalExecutor:
             )
         if running.ready and running.ready.stubs:
             _tidy(step, running.ready)
-        return self._exit(exited)
+        return self._oom.exit_of(exited)
 
     def unkept(self, resources: Resources) -> list[str]:
         """See `api.Executor.unkept`."""
@@ -166,14 +165,6 @@ class LocalExecutor:
         self._listeners.watch(watching, (*fds, others_end, *uppers))
         close_all([others_end, *uppers])
         return end
-
-    def _exit(self, exited: Exited) -> StepExit:
-        code = 128 + exited.signal if exited.signal else exited.status
-        oom = exited.oom_kills > 0
-        if exited.oom_kills < 0:
-            oom = code == 128 + _SIGKILL and self._oom.happened()
-        peak_bytes = max(exited.peak_bytes, 0) if oom else 0
-        return StepExit(code, exited.signal, oom, peak_bytes)
 
     def close(self) -> None:
         """Kill every step and stop the servers."""

@@ -270,8 +270,7 @@ class _Server:
         if usage.peak_bytes < 0:
             # Of the largest process, that is, which is mostly the one that was killed.
             usage = usage._replace(peak_bytes=spent.ru_maxrss * 1024)
-        code, signal_ = (os.WEXITSTATUS(status), 0) if os.WIFEXITED(status) else (0, status & 0x7F)
-        _tell(running.channel, pack(Exited(code, signal_, *usage)))
+        _tell(running.channel, pack(Exited(os.waitstatus_to_exitcode(status), *usage)))
         self._forget_channel(running)
         running.channel.close()
         self._poll.unregister(process.pidfd)

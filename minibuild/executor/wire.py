@@ -97,11 +97,10 @@ class Failed(NamedTuple):
 
 
 class Exited(NamedTuple):
-    """The process is gone, and every other one of the step with it. The rest is that of
-    `groups.Usage`."""
+    """The process is gone, and every other one of the step with it. `status` is its exit status,
+    or -N after signal N. The rest is that of `groups.MemoryUsage`."""
 
     status: int
-    signal: int
     oom_kills: int = -1
     peak_bytes: int = -1
 

@@ -8,11 +8,11 @@ Read next: `executor.context`.
 """
 
 import os
+import signal
 
 from minibuild.linux import syscalls
-from minibuild.linux.descriptors import closing_fd, write_text
+from minibuild.linux.descriptors import closing_fd, read_text, write_text
 
-_MAX_NUMBER_BYTES = 20
 _ALL = 0xFFFFFFFF
 """How many ids there are: the highest number is none."""
 
@@ -51,34 +51,20 @@ def _user_namespace(uid_map: str, gid_map: str) -> int:
     For a process with a single thread, as each that forks. The maps are written from outside:
     within, a process may map no other id than its own (user_namespaces(7)).
     """
-    number_fd, tell_fd = os.pipe()
-    wait_fd, go_fd = os.pipe()
-    pid = os.fork()
+    pid, pidfd = syscalls.clone(syscalls.CLONE_NEWUSER)
     if pid == 0:
-        os.close(go_fd)
-        _live_in_namespace(tell_fd, wait_fd)
+        try:
+            signal.pause()
+        finally:
+            os._exit(0)
     try:
-        os.close(tell_fd)
-        os.close(wait_fd)
-        number = os.read(number_fd, _MAX_NUMBER_BYTES).decode()
-        if number.startswith("-"):
-            raise syscalls.SyscallError(-int(number), "unshare")
+        # Its number where /proc is from: that may be a pid namespace further out.
+        fields = read_text(f"/proc/self/fdinfo/{pidfd}").split()
+        number = fields[fields.index("Pid:") + 1]
         for name, text in (("uid_map", uid_map), ("gid_map", gid_map)):
             write_text(f"/proc/{number}/{name}", text)
         return os.open(f"/proc/{number}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
-        os.close(go_fd)
-        os.close(number_fd)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
         os.waitpid(pid, 0)
-
-
-def _live_in_namespace(tell_fd: int, wait_fd: int) -> None:
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
-        # Not getpid(2): /proc may be that of a pid namespace further out, as it is for a step.
-        os.write(tell_fd, os.readlink("/proc/self").encode())
-        os.read(wait_fd, 1)
-    except OSError as error:
-        os.write(tell_fd, f"-{error.errno}".encode())
-    finally:
-        os._exit(0)

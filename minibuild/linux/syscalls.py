@@ -266,49 +266,22 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: 
     raise OSError(code, os.strerror(code), os.fsdecode(path))
 
 
-def fsopen(fstype: str) -> int:
-    """fsopen(2): a filesystem context to configure, close-on-exec."""
-    return check(_fsopen(_SYS_FSOPEN, fstype.encode(), FSOPEN_CLOEXEC), "fsopen", fstype)
-
-
-def fsconfig_flag(fs_fd: int, key: str) -> None:
-    """Set an option that takes no value."""
-    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_FLAG, key.encode(), None, 0)
-    check(result, "fsconfig", key)
-
-
-def fsconfig_string(fs_fd: int, key: str, value: str) -> None:
-    """Set `key` to `value`, which the kernel limits to 255 bytes."""
-    raw = os.fsencode(value)
-    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_SET_STRING, key.encode(), raw, 0)
-    check(result, "fsconfig", f"{key}={value}")
-
-
-def fsconfig_create(fs_fd: int) -> None:
-    """Make the superblock from what was configured."""
-    result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_CMD_CREATE, None, None, 0)
-    check(result, "fsconfig", "create")
-
-
-def fsmount(fs_fd: int, attributes: int = 0) -> int:
-    """fsmount(2): a detached mount, which goes when closed. The descriptor is an O_PATH one: open
-    "." in it to read. Close-on-exec."""
-    return check(_fsmount(_SYS_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes), "fsmount")
-
-
 def new_filesystem(
     fstype: str, options: Iterable[tuple[str, str]] = (), attributes: int = 0
 ) -> int:
-    """A filesystem with these options, as a detached mount; an option without a value is a flag."""
-    fs_fd = fsopen(fstype)
+    """fsopen(2), fsconfig(2), fsmount(2): a filesystem as a detached mount, which goes when closed.
+    An option without a value is a flag; values have 255 bytes at most. The descriptor is an O_PATH
+    one: open "." in it to read. Close-on-exec."""
+    fs_fd = check(_fsopen(_SYS_FSOPEN, fstype.encode(), FSOPEN_CLOEXEC), "fsopen", fstype)
     try:
         for key, value in options:
-            if value:
-                fsconfig_string(fs_fd, key, value)
-            else:
-                fsconfig_flag(fs_fd, key)
-        fsconfig_create(fs_fd)
-        return fsmount(fs_fd, attributes)
+            command = FSCONFIG_SET_STRING if value else FSCONFIG_SET_FLAG
+            raw = os.fsencode(value) if value else None
+            result = _fsconfig(_SYS_FSCONFIG, fs_fd, command, key.encode(), raw, 0)
+            check(result, "fsconfig", f"{key}={value}")
+        result = _fsconfig(_SYS_FSCONFIG, fs_fd, FSCONFIG_CMD_CREATE, None, None, 0)
+        check(result, "fsconfig", "create")
+        return check(_fsmount(_SYS_FSMOUNT, fs_fd, FSMOUNT_CLOEXEC, attributes), "fsmount")
     finally:
         os.close(fs_fd)
 

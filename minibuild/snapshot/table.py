@@ -10,9 +10,9 @@ remembered here.
 """
 
 import json
-import sqlite3
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from minibuild.errors import StoreError
 from minibuild.snapshot.api import SnapshotID
@@ -41,7 +41,7 @@ class Table:
         needed = set(stack) if parent is None else {parent, *stack}
         with self.store.db.transaction() as tx:
             for snapshot in needed:
-                self._require_committed(tx, snapshot)
+                self._require_committed(snapshot)
             cursor = tx.execute(
                 "INSERT INTO snapshots (parent, backend, owner, stack, created, merged)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -56,19 +56,11 @@ class Table:
             )
         return SnapshotID(cursor.lastrowid or 0)
 
-    def _require_committed(self, tx: sqlite3.Connection, snapshot: SnapshotID) -> None:
-        row = tx.execute(
-            "SELECT owner, backend FROM snapshots WHERE id = ?", (snapshot,)
-        ).fetchone()
-        if row is None:
-            raise StoreError(f"snapshot {snapshot} is not in the store", hint=_LOST)
-        if row[0] is not None:
+    def _require_committed(self, snapshot: SnapshotID) -> None:
+        owner, backend = self._row(snapshot, "owner, backend")
+        if owner is not None:
             raise StoreError(f"snapshot {snapshot} is not committed, so nothing can stand on it")
-        if row[1] != self.backend:
-            raise StoreError(
-                f"snapshot {snapshot} was made by the {row[1]} snapshotter, not by {self.backend}",
-                hint="use one snapshotter for one store",
-            )
+        self._require_backend(snapshot, backend)
 
     def commit(self, active: SnapshotID) -> None:
         """Make an active snapshot of this process a committed one."""
@@ -105,12 +97,8 @@ class Table:
 
     def is_active(self, snapshot: SnapshotID) -> bool:
         """Whether a snapshot can still be written."""
-        row = self.store.db.execute(
-            "SELECT owner FROM snapshots WHERE id = ?", (snapshot,)
-        ).fetchone()
-        if row is None:
-            raise StoreError(f"snapshot {snapshot} is not in the store", hint=_LOST)
-        return row[0] is not None
+        (owner,) = self._row(snapshot, "owner")
+        return owner is not None
 
     def require_active(self, snapshot: SnapshotID) -> None:
         """Raise `StoreError` for a committed snapshot."""
@@ -139,19 +127,30 @@ class Table:
         return below
 
     def _load(self, snapshot: SnapshotID) -> None:
-        row = self.store.db.execute(
-            "SELECT parent, stack, backend FROM snapshots WHERE id = ?", (snapshot,)
+        parent, stack, backend = self._row(snapshot, "parent, stack, backend")
+        self._require_backend(snapshot, backend)
+        if stack is not None:
+            self._layers[snapshot] = tuple(SnapshotID(n) for n in json.loads(stack))
+        self._parents[snapshot] = None if parent is None else SnapshotID(parent)
+
+    def _row(self, snapshot: SnapshotID, columns: str) -> tuple[Any, ...]:
+        """What the table has in these columns. In a transaction it is a part of that."""
+        row: tuple[Any, ...] | None = self.store.db.execute(
+            f"SELECT {columns} FROM snapshots WHERE id = ?", (snapshot,)
         ).fetchone()
         if row is None:
-            raise StoreError(f"snapshot {snapshot} is not in the store", hint=_LOST)
-        if row[2] != self.backend:
             raise StoreError(
-                f"snapshot {snapshot} was made by the {row[2]} snapshotter, not by {self.backend}",
+                f"snapshot {snapshot} is not in the store",
+                hint="the store may be damaged, or another process pruned it: build again",
+            )
+        return row
+
+    def _require_backend(self, snapshot: SnapshotID, backend: str) -> None:
+        if backend != self.backend:
+            raise StoreError(
+                f"snapshot {snapshot} was made by the {backend} snapshotter, not by {self.backend}",
                 hint="use one snapshotter for one store",
             )
-        if row[1] is not None:
-            self._layers[snapshot] = tuple(SnapshotID(n) for n in json.loads(row[1]))
-        self._parents[snapshot] = None if row[0] is None else SnapshotID(row[0])
 
     def requires(self, snapshot: SnapshotID) -> set[SnapshotID]:
         """The snapshots that have to stay while this one does: its parent and its layers."""
@@ -186,12 +185,8 @@ class Table:
 
     def usage(self, snapshot: SnapshotID) -> tuple[int | None, int | None, bool]:
         """The remembered size and inodes, and whether the snapshot shares inodes with others."""
-        row = self.store.db.execute(
-            "SELECT size_bytes, inodes, merged FROM snapshots WHERE id = ?", (snapshot,)
-        ).fetchone()
-        if row is None:
-            raise StoreError(f"snapshot {snapshot} is not in the store", hint=_LOST)
-        return row[0], row[1], bool(row[2])
+        size_bytes, inodes, merged = self._row(snapshot, "size_bytes, inodes, merged")
+        return size_bytes, inodes, bool(merged)
 
     def set_usage(self, snapshot: SnapshotID, size_bytes: int, inodes: int) -> None:
         """Remember the usage of a committed snapshot."""
@@ -199,6 +194,3 @@ class Table:
             "UPDATE snapshots SET size_bytes = ?, inodes = ? WHERE id = ? AND owner IS NULL",
             (size_bytes, inodes, snapshot),
         )
-
-
-_LOST = "the store may be damaged, or another process pruned it: build again"

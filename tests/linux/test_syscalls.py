@@ -25,7 +25,7 @@ def run(code: str) -> str:
 
 def test_an_error_names_the_call_and_what_to_do() -> None:
     with pytest.raises(syscalls.SyscallError) as caught:
-        syscalls.fsopen("no-such-filesystem")
+        syscalls.new_filesystem("no-such-filesystem")
     assert caught.value.call == "fsopen"
     assert caught.value.errno in (errno.ENODEV, errno.EPERM)
     assert caught.value.hint

@@ -53,9 +53,7 @@ class OwnRootExecutor:
             exited = self._run(step, output, cancelled, stdin)
         if cancelled.is_set() or self._closed:
             raise Cancelled("the step was cancelled")
-        code = 128 + exited.signal if exited.signal else exited.status
-        oom = code == 128 + 9 and self._oom.happened()
-        return StepExit(code, exited.signal, oom)
+        return self._oom.exit_of(exited)
 
     def _run(
         self, step: Step, output: Output, cancelled: threading.Event, stdin: int | None

@@ -20,6 +20,7 @@ from minibuild.executor.ownroot.root import root_here
 from minibuild.executor.wire import Exited, Failed, pack
 from minibuild.linux import syscalls
 from minibuild.linux.channel import Channel, close_all, pair
+from minibuild.linux.descriptors import closing_fd
 
 _MAX_ORDER_BYTES = 64 * 1024
 
@@ -78,19 +79,15 @@ class Keeper:
             self._requests.close()
             answer(given, process.start)
         close_all(given[:4])
-        pidfd = os.pidfd_open(pid)
-        try:
+        with closing_fd(os.pidfd_open(pid)) as pidfd:
             poll = select.poll()
             for fd in (pidfd, given.channel.fileno(), self._requests.fileno()):
                 poll.register(fd, select.POLLIN)
             # The step has ended, or is to end, or its builder has.
             poll.poll()
-        finally:
-            os.close(pidfd)
-        status = self._end_all(pid)
-        code, signal_ = (os.WEXITSTATUS(status), 0) if os.WIFEXITED(status) else (0, status & 0x7F)
+        status = os.waitstatus_to_exitcode(self._end_all(pid))
         with suppress(OSError):
-            given.channel.send(pack(Exited(code, signal_)))
+            given.channel.send(pack(Exited(status)))
 
     def _end_all(self, first: int) -> int:
         """Kill every process below this one, and reap them; the status of the first."""
