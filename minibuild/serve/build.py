@@ -197,7 +197,10 @@ class Build:
         self.described: dict[bytes, Any] = {}
         self.policies = policies_of([asked.SourcePolicy] if asked.HasField("SourcePolicy") else ())
         self.resources = ExitStack()
-        self.folder = self.resources.enter_context(scratch_folder("minibuild-build-"))
+        # Exporters lock the folder that they write to, and ours is locked against its removal.
+        locked = self.resources.enter_context(scratch_folder("minibuild-build-"))
+        self.folder = os.path.join(locked, "files")
+        os.mkdir(self.folder, 0o700)
         self.began = time.time()
         self.ended = 0.0
         self.outcome: Mapping[str, str] | Failure = {}

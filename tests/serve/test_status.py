@@ -1,5 +1,7 @@
-"""Progress for clients: each listener hears all of it, whenever it comes, and hears the end."""
+"""A build and its progress: each listener hears all of it, whenever it comes, and the end."""
 
+import fcntl
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,6 +84,16 @@ def test_a_listener_that_goes_away_waits_no_longer() -> None:
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
     return Builder(TYPES, Config(str(tmp_path), Environment({}, 0)))
+
+
+def test_the_folder_of_outputs_can_be_locked(builder: Builder) -> None:
+    """An exporter locks it, and waits for that; the one around it is locked by the build."""
+    build = builder.begin(TYPES["SolveRequest"](Ref="r", Internal=True))
+    fd = os.open(build.folder, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(fd)
+    build.close({})
+    assert not os.path.exists(os.path.dirname(build.folder))
 
 
 def test_progress_of_a_build_that_ended_before_it_was_asked_for(builder: Builder) -> None:
