@@ -33,7 +33,7 @@ from minibuild.serve.session import Session
 _RECEIVE = "/moby.filesync.v1.FileSync/DiffCopy"
 _SEND = "/moby.filesync.v1.FileSend/DiffCopy"
 _REPORT_S = 0.1
-_ARCHIVE_BYTES = 256 << 10
+_ARCHIVE_BYTES = 64 << 10
 
 
 def ask_for(session: Session, wanted: Wanted) -> ClientCall:
