@@ -35,6 +35,9 @@ class Hash(Protocol):
     def update(self, data: bytes | memoryview, /) -> None:
         """Add bytes."""
 
+    def digest(self) -> bytes:
+        """The digest."""
+
     def hexdigest(self) -> str:
         """The digest in hex."""
 
@@ -61,10 +64,10 @@ def digest_hex(digest: Digest) -> str:
 
 def digest_bytes(data: bytes) -> Digest:
     """The digest of some bytes."""
-    return Digest("sha256:" + _sha256(len(data))(data).hexdigest())
+    return Digest("sha256:" + sha256_of(len(data))(data).hexdigest())
 
 
-def _sha256(size: int) -> Callable[[bytes], Hash]:
+def sha256_of(size: int) -> Callable[[bytes], Hash]:
     """What hashes `size` bytes soonest: much of it OpenSSL, and little too if it is there."""
     if size > _SMALL or "hashlib" in sys.modules:
         import hashlib
@@ -110,6 +113,6 @@ def digest_strings(parts: Iterable[str]) -> Digest:
         if not text.isascii():
             text = "".join([f"{len(_utf8(part))}:{part}" for part in block])
         data = _utf8(text)
-        sha = sha or _sha256(len(data))(b"")
+        sha = sha or sha256_of(len(data))(b"")
         sha.update(data)
     return Digest("sha256:" + sha.hexdigest())

@@ -10,9 +10,10 @@ import stat
 import threading
 from collections.abc import Iterable
 
+from minibuild.digest import sha256_of
 from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
-from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests
+from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests, is_since
 from minibuild.fileop.hasher import Contents, Item, Labels, Prints, line, prints_of, sorted_prints
 from minibuild.fileop.select import Pick, Selection
 from minibuild.fileop.walk import FoundFile
@@ -24,7 +25,6 @@ from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.xattr import CAPABILITY
 
-_TICK_NS = 20_000_000
 _FIRST_BATCH = 16
 """A cache that raises for what it does not know raises soon: most often all is new, or nothing."""
 
@@ -72,15 +72,6 @@ def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     return False
 
 
-def is_since(ctime_ns: int, since_ns: int) -> bool:
-    """Whether a file with this ctime may have changed since that time.
-
-    No program sets a ctime, so files whose ctime is older are as they were. The clock that stamps
-    them is behind by up to a tick; a file of that moment counts as changed.
-    """
-    return ctime_ns >= since_ns - _TICK_NS
-
-
 def _fingerprints(
     selection: Selection,
     prints: Prints,
@@ -110,7 +101,7 @@ class _Reading:
         self._size = _FIRST_BATCH
         self._fresh = FreshDigests()
         self._prints: list[str] = []
-        self._picks = 0
+        self._picks = self._bytes = 0
 
     def read(self, pick: Pick, labels: Labels, below: Iterable[FoundFile]) -> None:
         """A pick, and what is below it. Raises what the cache raises for a file that it does not
@@ -145,8 +136,6 @@ class _Reading:
     def _digest(self, path: str, label: str) -> tuple[os.stat_result, bytes]:
         """What the file was before it was read, and the digest of its data and capabilities. People
         know it as `label`."""
-        import hashlib  # and with it OpenSSL, where a file has to be read
-
         above, _, name = path.rpartition("/")
         dirs = self._dirs
         dir_fd = dirs.fd if dirs.path == above else dirs.enter(above)
@@ -155,7 +144,9 @@ class _Reading:
         except PermissionError as error:
             raise unreadable(label, error) from error
         try:
-            status, sha = os.fstat(fd), hashlib.sha256()
+            status = os.fstat(fd)
+            self._bytes += status.st_size  # OpenSSL is loaded if all of them come to much.
+            sha = sha256_of(self._bytes)(b"")
             self._copier.read(fd, status.st_size, sha)
             if CAPABILITY in xattr.names(fd):
                 sha.update(capability_words(xattr.get(fd, CAPABILITY)))

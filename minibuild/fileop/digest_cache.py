@@ -16,7 +16,7 @@ from minibuild.store.database import Database
 
 RACY_NS = 2_000_000_000
 """A file stamped less than that before a look may get the same stamp by a change after it."""
-
+_TICK_NS = 20_000_000
 _FEW_FILES = 8
 _FEW_BYTES = 1 << 20
 """What is read in a millisecond, which is less than it takes to begin again elsewhere."""
@@ -108,6 +108,15 @@ class FreshDigests:
         if max(mtime_ns, ctime_ns) < self._limit_ns:
             row = _FILE.pack(status.st_ino, status.st_size, mtime_ns, ctime_ns, digest)
             self.rows += _FRESH.pack(status.st_dev, row)
+
+
+def is_since(ctime_ns: int, since_ns: int) -> bool:
+    """Whether a file with this ctime may have changed since that time.
+
+    No program sets a ctime, so files whose ctime is older are as they were. The clock that stamps
+    them is behind by up to a tick; a file of that moment counts as changed.
+    """
+    return ctime_ns >= since_ns - _TICK_NS
 
 
 class Unknown(Exception):

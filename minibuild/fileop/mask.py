@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 
 from minibuild.errors import raise_if_cancelled
 from minibuild.fileop.api import Entry, SourceTree, explained
-from minibuild.fileop.checksum import is_since
+from minibuild.fileop.digest_cache import is_since
 from minibuild.fileop.plan import Looks
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import Filter, FoundFile, walk

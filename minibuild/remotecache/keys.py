@@ -29,7 +29,7 @@ from minibuild.buildkit.definition import OpOutput
 from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest, digest_bytes
 from minibuild.errors import BuildError, Cancelled
-from minibuild.fileop.checksum import is_since
+from minibuild.fileop.digest_cache import is_since
 from minibuild.graph.op import ImageSource, LocalSource
 from minibuild.graph.vertex import Vertex, topological
 from minibuild.remotecache.checksums import Checksums

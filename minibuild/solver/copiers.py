@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from minibuild.fileop.api import Progress
-from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places, copy
 from minibuild.oci.content import ContentStore
 from minibuild.oci.parallel import in_parallel
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # A build may only run steps.
+    from minibuild.fileop.api import Progress
+    from minibuild.fileop.copy import CopyJob, CopyResult, Hooks, Places
     from minibuild.fileop.share import Share
     from minibuild.solver.copy_server import CopyServer
 
@@ -62,15 +62,17 @@ class Copiers:
 
     def do(
         self,
-        job: CopyJob,
-        places: Places,
+        job: "CopyJob",
+        places: "Places",
         content: ContentStore,
-        hooks: Hooks,
+        hooks: "Hooks",
         *,
         shared: bool = False,
-    ) -> CopyResult:
+    ) -> "CopyResult":
         """Do a job, here or elsewhere. Raises what `fileop.copy.copy` raises, and `Unplannable` if
         it was shared and cannot be: then it is to be done again, not `shared`, on a new tree."""
+        from minibuild.fileop.copy import copy
+
         can_go = bool(self._servers) and _can_go(job, places, hooks)
         if shared and can_go and job.form == "tree" and (helpers := self._take_all()):
             try:
@@ -96,13 +98,14 @@ class Copiers:
 
     def _share(
         self,
-        job: CopyJob,
-        places: Places,
+        job: "CopyJob",
+        places: "Places",
         content: ContentStore,
-        hooks: Hooks,
+        hooks: "Hooks",
         helpers: "Sequence[CopyServer]",
-    ) -> CopyResult:
+    ) -> "CopyResult":
         """Do a job in several processes, if it has so many files."""
+        from minibuild.fileop.copy import copy
         from minibuild.fileop.share import shares_of
 
         (one,) = job.copies if len(job.copies) == 1 else (None,)
@@ -138,7 +141,7 @@ class Copiers:
         self._servers, self._idle = [], []
 
 
-def _can_go(job: CopyJob, places: Places, hooks: Hooks) -> bool:
+def _can_go(job: "CopyJob", places: "Places", hooks: "Hooks") -> bool:
     """Whether a job can be done in another process: it asks nothing that only this one knows."""
     from minibuild.solver.copy_server import MAX_DIRECTORIES
 
@@ -148,15 +151,16 @@ def _can_go(job: CopyJob, places: Places, hooks: Hooks) -> bool:
 
 
 def share_copy(
-    job: CopyJob,
+    job: "CopyJob",
     shares: "Sequence[Share]",
-    places: Places,
+    places: "Places",
     content: ContentStore,
-    hooks: Hooks,
+    hooks: "Hooks",
     helpers: "Sequence[CopyServer]",
-) -> CopyResult:
+) -> "CopyResult":
     """Do a job that makes a tree, here and by helpers, each a share of it. Raises what
     `fileop.copy.copy` raises, when all have ended."""
+    from minibuild.fileop.copy import CopyResult, copy
     from minibuild.fileop.inventory import discard, join
     from minibuild.fileop.share import together
 
@@ -166,7 +170,7 @@ def share_copy(
         jobs = [one._replace(inventory=table) for one, table in zip(jobs, tables, strict=True)]
     progress = _sums(hooks.progress, len(jobs))
 
-    def run(number: int) -> CopyResult:
+    def run(number: int) -> "CopyResult":
         do = helpers[number - 1].do if number else copy
         mine = hooks._replace(progress=progress[number])
         return do(jobs[number], places, content, mine)
@@ -185,7 +189,7 @@ def share_copy(
             discard(table)
 
 
-def _sums(progress: Progress | None, count: int) -> list[Progress]:
+def _sums(progress: "Progress | None", count: int) -> "list[Progress]":
     """What each of `count` copies tells, so that `progress` hears of the sum."""
     told = [(0, 0)] * count
 

@@ -143,11 +143,11 @@ def inputs_unchanged(
     A person may save a file while a step copies it, or builds from it. What came of that must not
     be found again under the name of what was there before.
     """
-    from minibuild.fileop.checksum import changed_since
-
     for part, reader in zip(parts, readers(op), strict=True):
         if part.contents is None or not ready.is_context(reader.input):
             continue
+        from minibuild.fileop.checksum import changed_since
+
         with open_input(build, ready, reader.input) as tree:
             what = reader if isinstance(reader, Copy) else reader.source
             if not changed_since(what, tree, since_ns):

@@ -14,14 +14,15 @@ Read next: `file` and `exec`, which do the work.
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import assert_never
+from functools import cached_property
+from typing import TYPE_CHECKING, assert_never
 
 from minibuild.cache.records import Record
 from minibuild.cache.results import Result, VertexResult
 from minibuild.digest import Digest, digest_strings
 from minibuild.errors import Cancelled, DefinitionError, explained, located
 from minibuild.events import Completed, Started
-from minibuild.fileop.checksum import is_since
+from minibuild.fileop.digest_cache import is_since
 from minibuild.graph.op import (
     Diff,
     Exec,
@@ -34,7 +35,6 @@ from minibuild.graph.op import (
     MountOutput,
 )
 from minibuild.solver.copiers import Copiers
-from minibuild.solver.file import FileRunner
 from minibuild.solver.inputs import (
     inputs_unchanged,
     read_canonical_parts,
@@ -57,6 +57,9 @@ from minibuild.solver.lookup import Lookup, PrecomputedKey
 from minibuild.solver.packer import Packer
 from minibuild.source.source import Sources
 from minibuild.worker.context import BuildContext
+
+if TYPE_CHECKING:
+    from minibuild.solver.file import FileRunner
 
 Outputs = Mapping[int, Result]
 """What a step left in its mounts, by their index."""
@@ -81,8 +84,13 @@ class Steps:
         self._lookup = lookup
         self._plan = plan
         self._copiers = copiers
-        self._files = FileRunner(build, plan, copiers)
         self._packer = Packer(build, plan.packing) if plan.packing else None
+
+    @cached_property
+    def _files(self) -> "FileRunner":
+        from minibuild.solver.file import FileRunner  # A build may only run steps.
+
+        return FileRunner(self._build, self._plan, self._copiers)
 
     def close(self) -> None:
         """Wait for the layer in the making."""

@@ -16,10 +16,10 @@ import pytest
 from minibuild.errors import DefinitionError
 from minibuild.fileop import inventory, layer
 from minibuild.fileop.api import Entry, SourceTree
-from minibuild.fileop.checksum import is_since
 from minibuild.fileop.copy import CopyJob, Form, Hooks, Places
 from minibuild.fileop.copy import copy as do
 from minibuild.fileop.dest import Unplannable
+from minibuild.fileop.digest_cache import is_since
 from minibuild.fileop.inventory import Inventory
 from minibuild.fileop.update import Earlier, Update
 from minibuild.fileop.walk import FoundFile
