@@ -28,10 +28,10 @@ class OomWatch:
     def exit_of(self, exited: Exited) -> StepExit:
         """How a step ended, of which the cgroup may say nothing."""
         signal = max(-exited.status, 0)
-        oom = exited.oom_kills > 0
-        if exited.oom_kills < 0:
-            oom = signal == _SIGKILL and self._happened()
         code = 128 + signal if signal else exited.status
+        oom = exited.oom_kills > 0
+        if exited.oom_kills < 0:  # A shell has the same code if its last command was killed.
+            oom = code == 128 + _SIGKILL and self._happened()
         return StepExit(code, signal, oom, max(exited.peak_bytes, 0) if oom else 0)
 
     def _happened(self) -> bool:
