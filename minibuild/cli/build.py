@@ -106,18 +106,18 @@ def _ask(
     mode: Mode,
 ) -> int:
     """Print what the definition offers, what checks find in it, or what would run."""
-    from minibuild.cli.calls import answer
+    from minibuild.cli.calls import answer, write_answer
 
     try:
         with _shown(request, session, mode) as renderer:
             root = _known_root(session)
-            written = answer(request, call, options, root, renderer, session.cancelled)
+            found = answer(request, call, options, root, renderer, session.cancelled)
     except BuildError as error:
         from minibuild.cli.errors import show
 
         return show(error, session, places=_places(request))
     name = os.path.basename(request.file) or "Dockerfile"
-    return written(session, _places(request).get(name, name))
+    return write_answer(call, found, session, _places(request).get(name, name))
 
 
 def _known_root(session: Session) -> str:

@@ -9,7 +9,7 @@ Read next: `minibuild.frontend.subrequests`.
 import argparse
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -133,26 +133,28 @@ def answer(
     root: str,
     report: Report,
     cancelled: threading.Event,
-) -> Callable[[Session, str], int]:
-    """Find the answer out. What is returned writes it, and returns the exit code; it takes the
-    Dockerfile as the reader opens it."""
+) -> Any:
+    """The answer: a `Plan`, or else what the frontend says."""
     scratch = partial(scratch_folder, "minibuild-context-")
     if call.method == "plan":
-        from minibuild.cli.plan import lines_of
         from minibuild.record.planning import plan
 
-        made = plan(
+        return plan(
             request, root=root, scratch=scratch, changed=options.changed, links=options.links,
             report=report, cancelled=cancelled,
         )  # fmt: skip
-        return lambda session, _: session.say_lines(lines_of(made, call.form)) or 0
-    found = asked(
+    return asked(
         request, call.method, root=root, scratch=scratch, report=report, cancelled=cancelled
     )
-    return lambda session, place: _written(call, found, session, place)
 
 
-def _written(call: CallOption, found: Json, session: Session, place: str) -> int:
+def write_answer(call: CallOption, found: Any, session: Session, place: str) -> int:
+    """Write an answer. Returns the exit code. `place` is the Dockerfile as the reader opens it."""
+    if call.method == "plan":
+        from minibuild.cli.plan import lines_of
+
+        session.say_lines(lines_of(found, call.form))
+        return 0
     if call.form == _BINARY:
         _write_definition(found, session)
         return 0

@@ -12,6 +12,8 @@ from typing import Any
 
 from minibuild.cli.parser import Parser
 from minibuild.errors import HostError
+from minibuild.graph.platform import Platform
+from minibuild.graph.reference import Reference
 from minibuild.progress.console import Console, Part
 from minibuild.progress.select import Mode, choose, is_screen
 from minibuild.progress.trace import Renderer
@@ -34,6 +36,16 @@ class Session(NamedTuple):
     def root(self) -> str:
         """The folder of the store."""
         return self.given_root or self.environment.root
+
+    def platform(self, text: str) -> Platform:
+        """The one platform that a flag names, or that is meant without it."""
+        from minibuild.buildflags.platform import platform
+
+        return platform(text, self.environment)
+
+    def say_image(self, verb: str, name: Reference, digest: str, *, quiet: bool) -> None:
+        """Write what became of an image, or its digest alone."""
+        self.say(digest if quiet else f"{verb} {name.familiar}  {digest}")
 
     def coloured(self, console: Console) -> bool:
         """Whether to write colours to `console`."""

@@ -113,7 +113,7 @@ def edited(
         blobs = MultiSource()
         made = each_image(blobs, source, top, lambda image: edit(place, blobs, image))
         place.put(blobs, made._replace(annotations={}), name)
-    session.say(made.digest if options.quiet else f"{verb} {name.familiar}  {made.digest}")
+    session.say_image(verb, name, made.digest, quiet=options.quiet)
 
 
 def _append_flags(made: Parser) -> None:
@@ -261,7 +261,7 @@ def _index(options: argparse.Namespace, session: Session) -> None:
             builder.add(blobs, top)
         made = builder.finish(annotations)
         place.put(builder.blobs, made, name)
-    session.say(made.digest if options.quiet else f"made {name.familiar}  {made.digest}")
+    session.say_image("made", name, made.digest, quiet=options.quiet)
 
 
 COMMANDS = {

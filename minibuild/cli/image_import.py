@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, new_name, open_images
@@ -44,7 +43,7 @@ def _flags(made: Parser) -> None:
 
 def _run(options: argparse.Namespace, session: Session) -> None:
     name = new_name(options.name)
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     if options.source == "-" and sys.stdin.isatty():
         raise UsageError("no tar on standard input", hint="name the file, or pipe it in")
     with open_images(session.root) as images, _opened(options.source) as file:

@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_look import add_options, image_of
 from minibuild.cli.lab_try import upper_data, upper_words, why_no_snapshots
@@ -40,7 +39,7 @@ def _flags(made: Parser) -> None:
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     root = session.root
     unable = why_no_snapshots()
     with open_images(root) as images:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from minibuild.attest.statement import attestations_of
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import Images, chosen, find, open_images
@@ -47,7 +46,7 @@ def _history_flags(made: Parser) -> None:
 
 
 def _history(options: argparse.Namespace, session: Session) -> None:
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     with open_images(session.root) as images:
         image = image_of(images, options.image, platform)
     entries = list(_entries(image))
@@ -97,7 +96,7 @@ def _diff_flags(made: Parser) -> None:
 
 
 def _diff(options: argparse.Namespace, session: Session) -> int:
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     with open_images(session.root) as images:
         old, new = (image_of(images, word, platform) for word in (options.old, options.new))
         files = file_changes(old, new, times=not options.no_times)

@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
@@ -20,7 +19,6 @@ from minibuild.events import Report
 from minibuild.graph.reference import Reference
 from minibuild.imagetools.index import for_platform
 from minibuild.oci.meter import metered
-from minibuild.oci.model import Descriptor
 from minibuild.registry.fetch import fetch_image
 from minibuild.registry.patience import patient
 from minibuild.registry.pull import Registry
@@ -55,9 +53,7 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
     if options.platform and options.all_platforms:
         raise UsageError("--platform and --all-platforms contradict each other")
     names = [reference(word) for word in options.name]
-    platform = None
-    if not options.all_platforms:
-        platform = platform_of(options.platform, session.environment)
+    platform = None if options.all_platforms else session.platform(options.platform)
     with (
         open_images(session.root) as images,
         _connected(options, session, *names) as (registry, report),
@@ -74,7 +70,7 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
             images.names.tag(name._replace(tag=tag), top)
             done.append((name, top))
     for name, top in done:
-        session.say(top.digest if options.quiet else f"pulled {name.familiar}  {top.digest}")
+        session.say_image("pulled", name, top.digest, quiet=options.quiet)
 
 
 def _push_flags(made: Parser) -> None:
@@ -96,7 +92,8 @@ def _push(options: argparse.Namespace, session: Session) -> None:
             metered(report, f"pushing {names[0].familiar}") as meter,
         ):
             push_image(registry, images.content, found.descriptor, names, meter=meter)
-    _tell(options, session, "pushed", names, found.descriptor)
+    for name in names:
+        session.say_image("pushed", name, found.descriptor.digest, quiet=options.quiet)
 
 
 def _copy_flags(made: Parser) -> None:
@@ -110,9 +107,7 @@ def _copy_flags(made: Parser) -> None:
 def _copy(options: argparse.Namespace, session: Session) -> None:
     source = reference(options.source)
     names = [new_name(word) for word in options.name]
-    platform = None
-    if options.platform:
-        platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform) if options.platform else None
     with (
         _connected(options, session, source, *names) as (registry, report),
         metered(report, f"copying {source.familiar}") as meter,
@@ -121,18 +116,8 @@ def _copy(options: argparse.Namespace, session: Session) -> None:
         if platform is not None:
             top = for_platform(blobs, top, platform, str(source))
         push_image(registry, blobs, top, names, meter=meter)
-    _tell(options, session, "copied to", names, top)
-
-
-def _tell(
-    options: argparse.Namespace,
-    session: Session,
-    verb: str,
-    names: list[Reference],
-    top: Descriptor,
-) -> None:
     for name in names:
-        session.say(top.digest if options.quiet else f"{verb} {name.familiar}  {top.digest}")
+        session.say_image("copied to", name, top.digest, quiet=options.quiet)
 
 
 COMMANDS = {

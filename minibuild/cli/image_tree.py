@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.sizes import size_bytes
 from minibuild.cli.command import Command, Session
 from minibuild.cli.image_look import add_options, image_of
@@ -63,7 +62,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     limit = _limit(options.max_waste)
     if options.depth < 1:
         raise UsageError("-L takes a depth from 1 on")
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     with open_images(session.root) as images:
         image = image_of(images, options.image, platform)
         used = usage(image.layers)

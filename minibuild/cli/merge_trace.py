@@ -8,7 +8,6 @@ import argparse
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.stores import chosen, find, images_of, open_store
@@ -51,7 +50,7 @@ def _flags(made: Parser) -> None:
 
 
 def _run(options: argparse.Namespace, session: Session) -> None:
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     with open_store(session) as worker:
         traced = _traced(worker, options.target, platform)
         snapshots = worker.snapshots

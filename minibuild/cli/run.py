@@ -9,7 +9,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from minibuild.buildflags.platform import platform as platform_of
 from minibuild.buildflags.resources import resources as limits_of
 from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session
@@ -70,7 +69,7 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     if options.step:
         return _in_step(options, session)
     name = _name(session.root, options.image) if options.image else ""
-    platform = platform_of(options.platform, session.environment)
+    platform = session.platform(options.platform)
     registries = access_of(options, session.environment, _domains(name))
     with open_store(session) as worker:
         from minibuild.cli.view import failed_view, writable_view
