@@ -156,6 +156,4 @@ def _advice(versions: set[int]) -> str:
     return "give this process a cgroup to itself, mounted so that it may write there"
 
 
-COMMANDS = {
-    "doctor": Command(_flags, _run),
-}
+COMMANDS = {"doctor": Command(_flags, _run)}

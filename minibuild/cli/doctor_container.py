@@ -26,12 +26,7 @@ class Around(NamedTuple):
 
 
 def container(
-    variables: Mapping[str, str],
-    *,
-    works: bool,
-    own_root: bool = False,
-    uid: int,
-    root: str = "/",
+    variables: Mapping[str, str], *, works: bool, own_root: bool = False, uid: int, root: str = "/"
 ) -> HostCheck | None:
     """What the container forbids; None if there is none. `works`: whether namespaces do;
     `own_root`: whether steps can do without."""

@@ -19,11 +19,7 @@ from minibuild.cli.stores import Images, new_name, open_images
 from minibuild.errors import ImageError, UsageError
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
-from minibuild.layer.compress import (
-    decompressed,
-    detect_compression,
-    stream_errors,
-)
+from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_reader import TarReader, file_chunks
 from minibuild.layer.writer import LayerWriter

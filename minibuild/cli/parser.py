@@ -21,12 +21,7 @@ class Parser(argparse.ArgumentParser):
     """A parser of one command."""
 
     def __init__(self, prog: str, **rest: Any) -> None:
-        super().__init__(
-            prog=prog,
-            allow_abbrev=False,
-            formatter_class=_formatter,
-            **rest,
-        )
+        super().__init__(prog=prog, allow_abbrev=False, formatter_class=_formatter, **rest)
         self._optional: dict[str, str] = {}
         self._habits: dict[str, str] = {}
         self.value("--root DIR", argparse.SUPPRESS)

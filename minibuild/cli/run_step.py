@@ -197,10 +197,7 @@ def in_context(
     from minibuild.builder import run_build
 
     request = BuildRequest(
-        os.path.abspath(context),
-        outputs=(Output("cacheonly"),),
-        registries=access,
-        no_record=True,
+        os.path.abspath(context), outputs=(Output("cacheonly"),), registries=access, no_record=True
     )
     report = session.renderer("plain")
     try:

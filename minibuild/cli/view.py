@@ -36,11 +36,7 @@ class OpenedImage(NamedTuple):
 
 @contextmanager
 def writable_view(
-    worker: Worker,
-    name: str,
-    platform: Platform,
-    registries: RegistryAccess,
-    session: Session,
+    worker: Worker, name: str, platform: Platform, registries: RegistryAccess, session: Session
 ) -> Iterator[OpenedImage]:
     """A view of the image `name`. What is written to it is gone when the block ends."""
     request = BuildRequest(registries=registries)

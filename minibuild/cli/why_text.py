@@ -128,10 +128,7 @@ def _stopped(stop: Stop) -> str:
 
 
 def one(
-    story: Story,
-    step: RecordedStep,
-    earlier: tuple[BuildRecord, RecordedStep] | None,
-    most: int,
+    story: Story, step: RecordedStep, earlier: tuple[BuildRecord, RecordedStep] | None, most: int
 ) -> Iterator[str]:
     """Why a step ran, or where its result was found."""
     told = _told(story, step)

@@ -15,13 +15,7 @@ from minibuild.errors import DefinitionError, ImageError, os_errors_as
 from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import MAX_DOCUMENT_BYTES, parse_document
-from minibuild.oci.model import (
-    CONTAINERD_NAME,
-    REF_NAME,
-    Descriptor,
-    Index,
-    parse_index,
-)
+from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor, Index, parse_index
 
 _SUPPORTED_VERSION = "1.0.0"
 

@@ -129,10 +129,7 @@ def write_image(
 
 
 def each_image(
-    blobs: MultiSource,
-    source: BlobSource,
-    top: Descriptor,
-    edit: Callable[[Image], Descriptor],
+    blobs: MultiSource, source: BlobSource, top: Descriptor, edit: Callable[[Image], Descriptor]
 ) -> Descriptor:
     """Edit an image, or each image of an index, which is put into `blobs`; what an index says of
     attestations is left out, for they are about the images as they were."""

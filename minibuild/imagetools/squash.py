@@ -21,10 +21,7 @@ _Names = dict[int, dict[int, list[str]]]
 
 
 def squash_layers(
-    content: ContentStore,
-    layers: Sequence[Layer],
-    keep: int = 0,
-    compression: Compression = "gzip",
+    content: ContentStore, layers: Sequence[Layer], keep: int = 0, compression: Compression = "gzip"
 ) -> Layer:
     """One layer for all but the lowest `keep`."""
     base: Tree = {}

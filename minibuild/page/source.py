@@ -9,16 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from minibuild.graph.svg import shown
 from minibuild.page.facts import Facts, Written
-from minibuild.page.markup import (
-    Html,
-    details,
-    line_link,
-    plural,
-    seconds,
-    state,
-    text,
-    words,
-)
+from minibuild.page.markup import Html, details, line_link, plural, seconds, state, text, words
 from minibuild.record.causes import Parts, read_files
 from minibuild.record.changes import as_tree
 from minibuild.record.records import BuildRecord, RecordedStep

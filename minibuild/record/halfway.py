@@ -28,11 +28,7 @@ class Halfway:
     """A build that is on its way, compared with the last one of the same place."""
 
     def __init__(
-        self,
-        worker: Worker,
-        request: BuildRequest,
-        source: SourceText,
-        vertices: Sequence[Vertex],
+        self, worker: Worker, request: BuildRequest, source: SourceText, vertices: Sequence[Vertex]
     ) -> None:
         self._worker = worker
         self._request = request
