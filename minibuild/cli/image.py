@@ -15,6 +15,7 @@ from minibuild.cli.table import one_line, short_id, table
 from minibuild.errors import BuildError
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.store import StoredImage
+from minibuild.imagetools.edit import with_layers
 from minibuild.progress.quantity import bytes_text
 
 
@@ -142,14 +143,11 @@ def _told(data: dict[str, Any]) -> list[str]:
 
 def _layer_lines(image: dict[str, Any]) -> list[str]:
     """The history, each entry with the layer that it made."""
-    layers = iter(image["layers"])
     rows = []
-    for entry in image["config"].get("history") or []:
+    for entry, layer in with_layers(image["config"].get("history") or (), image["layers"]):
         words = one_line(str(entry.get("created_by") or entry.get("comment") or ""), 68)
-        layer = None if entry.get("empty_layer") else next(layers, None)
         digest, size = (short_id(layer["digest"]), bytes_text(layer["size"])) if layer else ("", "")
         rows.append([digest, size, words])
-    rows += [[short_id(layer["digest"]), bytes_text(layer["size"]), ""] for layer in layers]
     return ["", *table(["LAYER", "SIZE", "INSTRUCTION"], rows, right="SIZE")] if rows else []
 
 

@@ -216,8 +216,7 @@ def _squash(options: argparse.Namespace, session: Session) -> None:
             _, top, base_source = place.find(name)
             base = _for_image(base_source, top, image, name)
             keep = len(base.layers)
-            below = [layer.diff_id for layer in image.layers[:keep]]
-            if below != [layer.diff_id for layer in base.layers]:
+            if image.diff_ids[:keep] != base.diff_ids:
                 raise ImageError(f"the image was not made on {name}: its lowest layers are others")
         if keep > len(image.layers):
             raise UsageError(f"the image has {len(image.layers)} layers, and {keep} are to stay")

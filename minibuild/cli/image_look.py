@@ -8,7 +8,8 @@ diff(1): 0 if there is no difference, else 1. Read next: `minibuild.imagetools.c
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from minibuild.attest.statement import attestations_of
@@ -21,7 +22,7 @@ from minibuild.graph.platform import Platform
 from minibuild.image.archive import open_layout
 from minibuild.image.validate import validate
 from minibuild.imagetools.compare import FileChange, ValueChange, document_changes, file_changes
-from minibuild.imagetools.edit import Image
+from minibuild.imagetools.edit import Image, with_layers
 from minibuild.oci.content import BlobSource, read_document
 from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor
@@ -64,22 +65,14 @@ def _history(options: argparse.Namespace, session: Session) -> None:
 
 def _entries(image: Image) -> Iterator[dict[str, Any]]:
     """The history, the oldest first, each entry with the layer that it made."""
-    layers = iter(image.layers)
-
-    def entry(known: Mapping[str, Any], has_layer: bool) -> dict[str, Any]:
-        layer = next(layers, None) if has_layer else None
-        return {
+    for known, layer in with_layers(image.history, image.layers):
+        yield {
             "created": str(known.get("created") or ""),
             "created_by": str(known.get("created_by") or known.get("comment") or ""),
             "comment": str(known.get("comment") or ""),
             "layer": layer.digest if layer else "",
             "size": layer.size if layer else 0,
         }
-
-    for known in image.history:
-        yield entry(known, not known.get("empty_layer"))
-    while (made := entry({}, True))["layer"]:
-        yield made
 
 
 def _diff_flags(made: Parser) -> None:
@@ -125,12 +118,8 @@ def image_of(images: Images, word: str, platform: Platform) -> Image:
 
 def _common_layers(old: Image, new: Image) -> int:
     """How many layers, from the lowest on, are the same."""
-    count = 0
-    for one, two in zip(old.layers, new.layers, strict=False):
-        if one.diff_id != two.diff_id:
-            break
-        count += 1
-    return count
+    pairs = zip(old.diff_ids, new.diff_ids, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _told(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from minibuild.cache.results import VertexResult
 from minibuild.cli import why_text
-from minibuild.cli.table import ago
 from minibuild.digest import Digest
 from minibuild.progress.console import visible
 from minibuild.record.changes import Changed, as_tree
@@ -124,20 +123,13 @@ def _stop(stop: NextStep) -> Iterator[str]:
         if result.origin:
             yield f"      found in {visible(result.origin)}"
         elif stop.earlier is not None:
-            build, ran = stop.earlier
-            took = why_text.seconds(ran)
-            yield f"      it ran in build {build.id}, {ago(build.started)}, and took {took}"
+            yield f"      {why_text.ran_in(*stop.earlier)}"
         return
     yield f"      not in the cache{shown}"
     if stop.told is None:
         yield "      there is no earlier build to compare with"
         return
-    for cause in stop.told.causes[:_CAUSES]:
-        yield f"      {visible(str(cause))}"
-    if len(stop.told.causes) > _CAUSES:
-        yield f"      and {len(stop.told.causes) - _CAUSES} more"
-    for other in stop.told.follows:
-        yield f"      follows from {why_text.place(other)}: {why_text.short(other.text)}"
+    yield from why_text.told_of(stop.told, _CAUSES)
 
 
 def _count(changed: Sequence[Changed]) -> str:

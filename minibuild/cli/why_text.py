@@ -63,7 +63,7 @@ def whole(story: Story, most: int) -> Iterator[str]:
             continue
         yield ""
         yield _head(told.step)
-        yield from _causes(told.causes, most)
+        yield from _causes(told.causes, most, " (--all)")
         for step in told.follows:
             yield f"      follows from {place(step)} as well"
         yield from _counted(followers.get(told.step.number, []))
@@ -104,11 +104,11 @@ def _head(step: RecordedStep) -> str:
     return f"{where:<9} {seconds(step):>7}  {state}{short(step.text)}"
 
 
-def _causes(causes: Sequence[Cause], most: int) -> Iterator[str]:
+def _causes(causes: Sequence[Cause], most: int, more: str) -> Iterator[str]:
     for cause in causes[:most]:
         yield f"      {visible(str(cause))}"
     if len(causes) > most:
-        yield f"      and {len(causes) - most} more (--all)"
+        yield f"      and {len(causes) - most} more{more}"
 
 
 def place(step: RecordedStep) -> str:
@@ -149,9 +149,14 @@ def reasons(story: Story, step: RecordedStep, most: int) -> Iterator[str]:
     """The causes of a step that ran, and what it follows from."""
     told = _told(story, step)
     if told is not None:
-        yield from _causes(told.causes, most)
-        for other in told.follows:
-            yield f"      follows from {place(other)}: {short(other.text)}"
+        yield from told_of(told, most, " (--all)")
+
+
+def told_of(told: Told, most: int, more: str = "") -> Iterator[str]:
+    """The same of what is told of a step; `more` says how to see causes that are left out."""
+    yield from _causes(told.causes, most, more)
+    for other in told.follows:
+        yield f"      follows from {place(other)}: {short(other.text)}"
 
 
 def _told(story: Story, step: RecordedStep) -> Told | None:
@@ -165,8 +170,12 @@ def _found(step: RecordedStep, earlier: tuple[BuildRecord, RecordedStep] | None)
         return f"cached: found in {step.origin}"
     if earlier is None:
         return "cached: it ran in a build of which no record is kept"
-    build, ran = earlier
-    return f"cached: it ran in build {build.id}, {ago(build.started)}, and took {seconds(ran)}"
+    return f"cached: {ran_in(*earlier)}"
+
+
+def ran_in(build: BuildRecord, step: RecordedStep) -> str:
+    """Where a step ran whose result was found."""
+    return f"it ran in build {build.id}, {ago(build.started)}, and took {seconds(step)}"
 
 
 # --- A path ---

@@ -38,7 +38,7 @@ class ValueChange(NamedTuple):
 
 def file_changes(old: Image, new: Image, *, times: bool = True) -> list[FileChange]:
     """How the files of two images differ, by path."""
-    if [layer.diff_id for layer in old.layers] == [layer.diff_id for layer in new.layers]:
+    if old.diff_ids == new.diff_ids:
         return []
     before, after = (tree_of(image.layers, hashed=True) for image in (old, new))
     return list(_changes(before, after, times))

@@ -7,9 +7,10 @@ gives the same image. Read next: `squash` for layers, `rebase`.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+from minibuild.digest import DiffID
 from minibuild.graph.platform import Platform
 from minibuild.layer.layer import Layer
 from minibuild.oci.config import BUILDKIT_INLINE_CACHE, INLINE_CACHE
@@ -34,6 +35,8 @@ from minibuild.oci.model import (
 from minibuild.oci.multi import MultiSource
 from minibuild.startup.tuples import NamedTuple
 
+T = TypeVar("T")
+
 
 class Image(NamedTuple):
     """One image, taken apart. `history` has an entry for each instruction. `platform` is what it
@@ -48,10 +51,27 @@ class Image(NamedTuple):
     platform: Platform
 
     @property
+    def diff_ids(self) -> list[DiffID]:
+        """What its layers hold, whatever they are compressed with."""
+        return [layer.diff_id for layer in self.layers]
+
+    @property
     def instructions(self) -> list[str]:
         """What the history says made each layer; empty where it does not say."""
-        said = [str(h.get("created_by") or "") for h in self.history if not h.get("empty_layer")]
-        return (said + [""] * len(self.layers))[: len(self.layers)]
+        entries = with_layers(self.history, self.layers)
+        return [str(entry.get("created_by") or "") for entry, layer in entries if layer is not None]
+
+
+def with_layers(
+    history: Iterable[Mapping[str, Any]], layers: Iterable[T]
+) -> Iterator[tuple[Mapping[str, Any], T | None]]:
+    """The entries of a history, the oldest first, each with the layer that it made; and behind them
+    the layers of which it says nothing."""
+    left = iter(layers)
+    for entry in history:
+        yield entry, None if entry.get("empty_layer") else next(left, None)
+    for layer in left:
+        yield {}, layer
 
 
 def read_image(source: BlobSource, descriptor: Descriptor) -> Image:

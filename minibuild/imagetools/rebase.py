@@ -30,8 +30,7 @@ _MACHINE = ("architecture", "os", "variant", "os.version", "os.features")
 def rebase(blobs: MultiSource, image: Image, old: Image, new: Image, name: str) -> Descriptor:
     """The image on `new`, which is called `name`, in place of `old`. Raises `ImageError`."""
     count = len(old.layers)
-    ids = [layer.diff_id for layer in image.layers]
-    if ids[:count] != [layer.diff_id for layer in old.layers]:
+    if image.diff_ids[:count] != old.diff_ids:
         raise ImageError(
             f"the image was not made on {old.descriptor.digest}: its lowest layers are others",
             hint="name the very base, best by its digest",

@@ -1,10 +1,8 @@
 """What to do about hidden bytes, and where the others are."""
 
-from typing import cast
-
 import pytest
 
-from minibuild.digest import Digest
+from minibuild.digest import DiffID, Digest
 from minibuild.graph.platform import Platform
 from minibuild.imagetools.edit import Image
 from minibuild.imagetools.usage import usage
@@ -12,6 +10,7 @@ from minibuild.imagetools.waste import LayerOrigin, Waste, advice, kind_of, plac
 from minibuild.layer.layer import Layer
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor, Manifest
+from minibuild.oci.multi import MultiSource
 from minibuild.store.layout import Store
 from tests.imagetools.test_squash import stored
 from tests.imagetools.test_usage import file, of
@@ -63,8 +62,8 @@ HISTORY = [
 @pytest.mark.parametrize("count", [9, 2])
 def test_instructions_of_layers(count: int) -> None:
     """A history may say too little, or too much."""
-    layers = (cast(Layer, None),) * count
     blob = Descriptor("", Digest(""), 0)
+    layers = (Layer(DiffID(""), blob, MultiSource()),) * count
     image = Image(blob, Manifest(blob, ()), {}, layers, tuple(HISTORY), Platform("linux", "amd64"))
     found = image.instructions
     assert found[1] == "RUN /bin/sh -c make # buildkit"
