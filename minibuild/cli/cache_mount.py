@@ -20,11 +20,10 @@ from minibuild.errors import BuildError, ImageError, StoreError, UsageError
 from minibuild.graph.reference import parse_reference
 from minibuild.progress.quantity import bytes_text
 from minibuild.remotecache.mounts.artifact import read_mounts
-from minibuild.remotecache.mounts.contents import contents
 from minibuild.remotecache.mounts.exporter import send
 from minibuild.remotecache.mounts.importer import bring
 from minibuild.remotecache.mounts.local import LocalMount
-from minibuild.remotecache.mounts.tree import is_empty
+from minibuild.remotecache.mounts.tree import contents, is_empty
 from minibuild.remotecache.places import open_place
 from minibuild.session.request import BuildRequest, CacheMountPlace
 from minibuild.solver.cachemounts import is_called

@@ -3,9 +3,9 @@
 Comes in: an event that says that the build is cancelled, and how long a transfer may stall. Goes
 out: pools of connections for urllib3, as usual in everything else. urllib3 waits inside of a system
 call, for seconds or for minutes, and no event ends that. These connections wait a tenth of a second
-at a time and look at the event in between, and measure the `pace` of the server. Only for the name
+at a time and look at the event in between, and measure the pace of the server. Only for the name
 server there is no such way, nor for the handshake of TLS: a connection is made in a thread of its
-own, which is left alone if the build is cancelled. Read next: `transport`.
+own, which is left alone if the build is cancelled. Read next: `patience`, `transport`.
 """
 
 import socket
@@ -20,7 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from minibuild.errors import Cancelled
 from minibuild.events import Report
-from minibuild.registry.pace import Pace, Stalled
+from minibuild.registry.patience import Pace, Stalled
 
 _POLL_S = 0.1
 

@@ -8,8 +8,7 @@ from typing import cast
 
 from minibuild.errors import RegistryError
 from minibuild.graph.address import parse_address
-from minibuild.registry.pace import Stalled
-from minibuild.registry.patience import Patience
+from minibuild.registry.patience import Patience, Stalled
 
 
 class Unreachable(RegistryError):

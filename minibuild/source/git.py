@@ -18,7 +18,7 @@ from minibuild.graph.op import Copy, GitSource
 from minibuild.linux.beneath import open_beneath
 from minibuild.linux.descriptors import closing_fd
 from minibuild.progress.writer import ProgressWriter
-from minibuild.registry.pace import LEAST_BYTES_S
+from minibuild.registry.patience import LEAST_BYTES_S
 from minibuild.source.web import Client
 from minibuild.startup.tuples import NamedTuple
 from minibuild.worker.context import BuildContext

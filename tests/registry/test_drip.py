@@ -19,8 +19,7 @@ from minibuild.graph.reference import parse_reference
 from minibuild.oci.content import ContentStore
 from minibuild.oci.model import Descriptor
 from minibuild.registry.fetch import fetch_blob
-from minibuild.registry.pace import LEAST_BYTES_S, Pace, Stalled
-from minibuild.registry.patience import patient
+from minibuild.registry.patience import LEAST_BYTES_S, Pace, Stalled, patient
 from minibuild.registry.pull import Registry
 from minibuild.registry.push import Repository
 from minibuild.session.request import RegistryAccess

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from minibuild.remotecache.mounts.contents import contents
+from minibuild.remotecache.mounts.tree import contents
 from tests.layer.trees import make
 
 

@@ -1,4 +1,4 @@
-"""The contents of one cache mount, as a tar and back, and a fingerprint that changes with them.
+"""The contents of one cache mount: as a tar and back, a fingerprint that changes, and a sum.
 
 Comes in: an open directory that no process writes to. Goes out: a layer, or files. It is the tar of
 image layers, with three differences, since a cache mount is not part of an image: names such as
@@ -9,6 +9,7 @@ equal bytes. Sockets are left out. Read next: `artifact`.
 
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Mapping
 
@@ -25,6 +26,7 @@ from minibuild.linux.recorded import Records
 from minibuild.oci.content import BlobSource, ContentStore
 from minibuild.oci.meter import Meter, unmetered
 from minibuild.oci.model import Compression, Descriptor
+from minibuild.startup.tuples import NamedTuple
 
 _KEPT = ("user.", "trusted.")
 _OURS = (device.PLACEHOLDER, device.MARK, *xattr.RECORDS)
@@ -113,3 +115,38 @@ def _xattrs(target: int | str) -> Mapping[str, bytes]:
     ]
     found = {name: xattr.get(target, name) for name in sorted(names)}
     return {name: value for name, value in found.items() if value is not None}
+
+
+# --- In sum ---
+
+
+class Content(NamedTuple):
+    """A path, and what it and all below it come to; `newest` is the latest time of a file."""
+
+    path: str
+    files: int
+    size_bytes: int
+    newest: float
+
+
+def contents(fd: int, depth: int) -> list[Content]:
+    """The paths of at most `depth` components, the largest first. An inode counts once, under the
+    first of its names."""
+    found: dict[str, Content] = {}
+    seen: set[int] = set()
+    for path, _, _, status, _ in walk(fd):
+        is_directory = stat.S_ISDIR(status.st_mode)
+        size = 0 if status.st_ino in seen else status.st_blocks * 512
+        if status.st_nlink > 1 and not is_directory:
+            seen.add(status.st_ino)
+        parts = path.split("/")
+        for count in range(1, min(depth, len(parts)) + 1):
+            above = "/".join(parts[:count])
+            old = found.get(above, Content(above, 0, 0, 0.0))
+            found[above] = Content(
+                above,
+                old.files + (not is_directory),
+                old.size_bytes + size,
+                max(old.newest, 0.0 if is_directory else status.st_mtime),
+            )
+    return sorted(found.values(), key=lambda entry: (-entry.size_bytes, entry.path))
