@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.destination import write_error
-from minibuild.exporter.tar import FILE_MODE, Tree, file_time, walk
-from minibuild.linux import owner
+from minibuild.exporter.tar import FILE_MODE, Tree, file_time
+from minibuild.fileop.walk import FoundFile, walk
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import READ, Copier, write_all
 from minibuild.linux.cursor import Cursor
@@ -98,7 +98,6 @@ class _Copy:
         self._copier = Copier(cancelled)
         self.skipped: list[str] = []
         self._source = f"/proc/self/fd/{tree.fd}"
-        self._owners = tree.owners
         self._epoch = clamp_epoch
         self._writer = writer
         self._links: dict[tuple[int, int], str] = {}
@@ -107,9 +106,9 @@ class _Copy:
     def all_of(self, tree: Tree) -> None:
         """Copy a tree and its further files."""
         self._sweep("")
-        for path in walk(tree.fd):
-            if path not in tree.files:
-                self.add(path)
+        for found in walk(tree.fd, owners=tree.owners):
+            if found.path not in tree.files:
+                self.add(found)
         self._writer.finish()
         for name, data in tree.files.items():
             self.write(name, data)
@@ -120,12 +119,11 @@ class _Copy:
         metadata = Metadata(stat.S_IFREG | FILE_MODE, -1, -1, (time_ns, time_ns))
         self._writer.file(name, metadata, lambda fd: write_all(fd, data))
 
-    def add(self, path: str) -> None:
+    def add(self, entry: FoundFile) -> None:
         """Copy one entry."""
         raise_if_cancelled(self._cancelled, "writing an output")
-        source = f"{self._source}/{path}"
-        found = owner.seen(os.lstat(source), source, self._owners)
-        folder, _, name = path.rpartition("/")
+        path, source, found, name = entry.path, entry.place, entry.stat, entry.name
+        folder = path.rpartition("/")[0]
         self._writer.enter(folder)
         metadata = Metadata(found.st_mode, -1, -1, self._times(found))
         if stat.S_ISDIR(found.st_mode):
@@ -133,8 +131,6 @@ class _Copy:
             # Writable for us until everything is in it, also if it was there already.
             os.fchmod(self._writer.fd, stat.S_IMODE(found.st_mode) | 0o700)
             self._sweep(path)
-        elif stat.S_ISSOCK(found.st_mode):
-            return
         elif not self._linked(path, name, found):
             if stat.S_ISREG(found.st_mode):
                 self._file(source, name, metadata, found.st_size)

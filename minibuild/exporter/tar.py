@@ -7,10 +7,11 @@ nothing below. Files that share an inode are links.
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from minibuild.exporter.destination import OutputFile, open_destination
+from minibuild.fileop.walk import walk
 from minibuild.layer.pack import LayerPacker
 from minibuild.layer.tar_format import END, TarEntry, header, padding, small_file
 from minibuild.layer.writer import changed
@@ -53,9 +54,9 @@ def export_tar(
             if folder:
                 file.write(header(TarEntry(folder, "dir", 0o755)))
             prefix = folder + "/" if folder else ""
-            for path in walk(tree_fd):
-                if path not in files:
-                    packer.add(prefix + path, f"/proc/self/fd/{tree_fd}/{path}")
+            for found in walk(tree_fd, owners=owners):
+                if found.path not in files:
+                    packer.add(prefix + found.path, found.place, found.stat)
             for name, data in files.items():
                 mtime_ns = file_time(clamp_epoch) * 1_000_000_000
                 entry = TarEntry(prefix + name, "file", FILE_MODE, mtime_ns=mtime_ns)
@@ -66,23 +67,6 @@ def export_tar(
 def file_time(epoch: int | None) -> int:
     """The time of a file that the export itself makes."""
     return int(time.time()) if epoch is None else epoch
-
-
-def walk(tree_fd: int) -> Iterator[str]:
-    """Every path of a tree but its root, directories before what is in them, sorted as bytes."""
-    pending = _names(f"/proc/self/fd/{tree_fd}", "")
-    while pending:
-        path, is_directory = pending.pop()
-        yield path
-        if is_directory:
-            pending += _names(f"/proc/self/fd/{tree_fd}/{path}", path + "/")
-
-
-def _names(source: str, prefix: str) -> list[tuple[str, bool]]:
-    with os.scandir(source) as entries:
-        found = [(prefix + e.name, e.is_dir(follow_symlinks=False)) for e in entries]
-    found.sort(key=lambda item: os.fsencode(item[0]), reverse=True)
-    return found
 
 
 class _FileOutput:

@@ -16,7 +16,8 @@ from minibuild.errors import UsageError, raise_if_cancelled
 from minibuild.exporter.local import export_local
 from minibuild.exporter.options import TreeOptions, tree_options
 from minibuild.exporter.result import Exported, ImageView, OutputContext, Subject, known_layers
-from minibuild.exporter.tar import Tree, export_tar, walk
+from minibuild.exporter.tar import Tree, export_tar
+from minibuild.fileop.walk import walk
 from minibuild.session.request import Output
 
 _CHUNK_BYTES = 1 << 20
@@ -61,9 +62,7 @@ def _refuse_overlap(target: OutputContext, trees: Sequence[Tree]) -> None:
     owners: dict[str, str] = {}
     for built, tree in zip(target.solved.images, trees, strict=True):
         platform = str(built.platform)
-        for path in walk(tree.fd):
-            if stat.S_ISDIR(os.lstat(f"/proc/self/fd/{tree.fd}/{path}").st_mode):
-                continue
+        for path in (found.path for found in walk(tree.fd, sockets=True) if not found.is_dir):
             if path in owners:
                 raise UsageError(
                     f"cannot overwrite {path} from {owners[path]} with that from {platform}",
@@ -111,15 +110,14 @@ def _named(name: str, platform: str) -> str:
 def _subjects(tree_fd: int, cancelled: threading.Event) -> list[Subject]:
     """Every regular file of a tree, with the digest of what is in it."""
     found = []
-    for path in walk(tree_fd):
-        whole = f"/proc/self/fd/{tree_fd}/{path}"
-        if not stat.S_ISREG(os.lstat(whole).st_mode):
+    for one in walk(tree_fd):
+        if not stat.S_ISREG(one.stat.st_mode):
             continue
         sha = hashlib.sha256()
-        with open(whole, "rb", buffering=0) as file:
+        with open(one.place, "rb", buffering=0) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 raise_if_cancelled(cancelled, "hashing files")
                 sha.update(chunk)
         # JSON is UTF-8, and names of files need not be.
-        found.append(Subject(os.fsencode(path).decode("utf-8", "replace"), sha.hexdigest()))
+        found.append(Subject(os.fsencode(one.path).decode("utf-8", "replace"), sha.hexdigest()))
     return found

@@ -40,6 +40,11 @@ class FoundFile(NamedTuple):
         """Whether it is a directory."""
         return stat.S_ISDIR(self.stat.st_mode)
 
+    @property
+    def place(self) -> str:
+        """A path that leads to it for this process."""
+        return f"/proc/self/fd/{self.dir_fd}/{self.name}"
+
 
 class Filter(NamedTuple):
     """Patterns, and the path (in their terms) of the directory where a walk starts."""

@@ -102,10 +102,11 @@ class LayerPacker:
             header(TarEntry(folder + slash + WHITEOUT_PREFIX + name, "file", mode=0))
         )
 
-    def add(self, path: str, source: str) -> None:
-        """The entry `path` for what is at `source`, with its data."""
+    def add(self, path: str, source: str, found: os.stat_result | None = None) -> None:
+        """The entry `path` for what is at `source`, with its data. `found` is what that is, if it
+        was looked at."""
         try:
-            found = owner.seen(os.lstat(source), source, self._owners)
+            found = found or owner.seen(os.lstat(source), source, self._owners)
         except FileNotFoundError:
             raise changed(path) from None
         kind = KINDS.get(stat.S_IFMT(found.st_mode))

@@ -99,9 +99,10 @@ def test_copies(tree: int, folder: Path, paths: tuple[str, ...]) -> None:
 def test_digests(tree: int, folder: Path) -> None:
     """Another device is another content, although both are empty files."""
     whole = tree_digests(SourceTree(tree), "/")
-    assert [words.split()[0] for _, words in whole if "dir" not in words] == ["block", "char"]
+    words = [line.partition("\0")[2] for line in whole]
+    assert [said.split()[0] for said in words if "dir" not in said] == ["block", "char"]
     before = content_digests(Copy(0, ("/null",), "/"), SourceTree(tree))
-    assert before == (("/null", "char 0666 1:3"),)
+    assert before == ("/null\0char 0666 1:3",)
     (folder / "tree/null").unlink()
     device.make_placeholder(tree, "null", stat.S_IFCHR, os.makedev(1, 5))
     assert content_digests(Copy(0, ("/null",), "/"), SourceTree(tree)) != before

@@ -73,9 +73,9 @@ def pack_tree(
     with LayerWriter(content, compression, level, cancelled=cancelled) as writer:
         packer = LayerPacker(writer, xattrs=_xattrs, owners=owners)
         packer.add(".", f"/proc/self/fd/{fd}/.")
-        for found in walk(fd):
+        for found in walk(fd, owners=owners):
             raise_if_cancelled(cancelled, "packing a cache mount")
-            packer.add(found.path, f"/proc/self/fd/{found.dir_fd}/{found.name}")
+            packer.add(found.path, found.place, found.stat)
         return writer.commit().descriptor
 
 
