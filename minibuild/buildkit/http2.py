@@ -70,6 +70,7 @@ class Connection:
         self._sendable = threading.Condition(lock)
         self._accept = accept
         self._error: Failure | None = None
+        self._has_settings = False
         self._streams: dict[int, Stream] = {}
         self._number = -1  # of the last stream that was opened
         self._rest = b""
@@ -159,6 +160,12 @@ class Connection:
             self.changed.notify_all()
             self._sendable.notify_all()
         self._do_later()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the first words of the other side. False if none come, or it ends before."""
+        with self.changed:
+            self.changed.wait_for(lambda: self._has_settings or self._error is not None, seconds)
+            return self._has_settings
 
     def shut(self) -> None:
         """Say that no more streams are taken."""
@@ -301,6 +308,7 @@ class Connection:
         return stream
 
     def _settings(self, payload: bytes) -> None:
+        self._has_settings = True
         for at in range(0, len(payload) - 5, 6):
             name, value = struct.unpack_from(">HL", payload, at)
             if name == SET_WINDOW:

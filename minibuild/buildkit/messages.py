@@ -5,12 +5,12 @@ Rules: grpc/grpc `doc/PROTOCOL-HTTP2.md`.
 Read next: `serve.callserver`, for the server's side; `serve.session`, for the client's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.http2 import Connection
-from minibuild.buildkit.rpc import UNKNOWN, Failure, Metadata, Types
+from minibuild.buildkit.rpc import UNKNOWN, Failure, Metadata, Types, api_types
 from minibuild.buildkit.stream import Stream
 
 _HEAD_BYTES = 5
@@ -77,7 +77,22 @@ class ClientCall(Messages):
         code = int(status) if status.isdecimal() else UNKNOWN
         if code:
             message = unquote(headers.get("grpc-message", ""))
-            raise Failure(message or "the client did not answer", code)
+            details = _details(headers.get("grpc-status-details-bin", ""))
+            raise Failure(message or "the other side did not answer", code, details)
+
+
+def _details(encoded: str) -> Sequence[tuple[str, bytes]]:
+    """The details of a failed call, by the names of their types."""
+    from base64 import b64decode
+
+    from google.protobuf.message import DecodeError
+
+    try:
+        data = b64decode(encoded + "=" * (-len(encoded) % 4))
+        found = api_types()["RpcStatus"].FromString(data).details
+    except (ValueError, DecodeError):
+        return ()
+    return [(one.type_url.rpartition("/")[2], one.value) for one in found]
 
 
 def status_headers(failure: Failure | None, types: Types) -> Headers:

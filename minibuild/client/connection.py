@@ -1,63 +1,76 @@
-"""The way to a daemon: from its address to a channel of gRPC.
+"""The way to a daemon: from its address to a connection.
 
 Comes in: `unix:///path`, `tcp://host:port`, or a machine, container or pod in which a program
-carries bytes to the daemon's socket. Goes out: a channel. Over TCP there may be certificates, by
+carries bytes to the daemon's socket. Goes out: a connection. Over TCP there may be certificates, by
 the names that buildx has for them: `tcp://host:port,cacert=FILE,cert=FILE,key=FILE`.
 Rules: moby/buildkit `client/connhelper`, docker buildx's remote driver.
 Read next: `dialled`, `session`.
 """
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from minibuild.buildkit.rpc import OPTIONS
+from minibuild.buildkit.carry import carry
+from minibuild.buildkit.http2 import Connection
 from minibuild.client.dialled import dialled, dialler
 from minibuild.errors import HostError, UsageError
 
 if TYPE_CHECKING:
+    import ssl
     from urllib.parse import SplitResult
 
+    from minibuild.buildkit.secure import SecureSocket
+
 _WAIT_S = 10.0
-_TURN_S = 0.1
+_TURN_S = 0.5
 _HINT = (
     "write unix:///PATH, tcp://HOST:PORT, ssh://HOST, docker-container://NAME or kube-pod://NAME"
 )
+_NO_CERTIFICATE = "it ended the connection: it may want a certificate"
 _TLS = ("cacert", "cert", "key", "servername")
-_LOCALHOST = ("grpc.default_authority", "localhost")
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """A channel to the daemon. Raises `UsageError` and `HostError`."""
+def connected(address: str) -> Iterator[Connection]:
+    """A connection to the daemon. Raises `UsageError` and `HostError`."""
     from urllib.parse import urlsplit
 
     parts = urlsplit(address)
-    if parts.scheme == "unix" and parts.path and not parts.netloc:
-        _try(address, parts.path)
-        with _channel(address, f"unix:{parts.path}") as channel:
-            yield channel
-    elif parts.scheme == "tcp" and parts.netloc:
-        with _over_tcp(address, parts) as channel:
-            yield channel
-    elif (command := dialler(parts)) is not None:
-        with dialled(command) as (path, reason), _channel(address, f"unix:{path}", reason) as made:
+    command = dialler(parts)
+    if command is not None:
+        with dialled(command) as (carried, reason), _speaking(address, carried, reason) as made:
             yield made
-    else:
-        raise UsageError(f"invalid address of a builder: {address!r}", hint=_HINT)
-
-
-def _try(address: str, place: str | tuple[str, int]) -> None:
-    """gRPC dials again and again; a socket that is not there will not come."""
+        return
+    secure = None
     try:
-        if isinstance(place, tuple):
-            socket.create_connection(place, _WAIT_S).close()
-            return
-        with socket.socket(socket.AF_UNIX) as tried:
-            tried.connect(place)
+        if parts.scheme == "unix" and parts.path and not parts.netloc:
+            plain = socket.socket(socket.AF_UNIX)
+            plain.connect(parts.path)
+        elif parts.scheme == "tcp" and parts.netloc:
+            place, given = _place(address, parts)
+            plain = socket.create_connection(place, _WAIT_S)
+            secure = _secured(plain, given, place[0]) if given else None
+        else:
+            raise UsageError(f"invalid address of a builder: {address!r}", hint=_HINT)
     except OSError as error:
-        raise _no_builder(address, error.strerror or str(error)) from None
+        raise _no_builder(address, _said(error)) from None
+    if secure is None:
+        with plain:
+            plain.settimeout(None)
+            with _speaking(address, plain) as connection:
+                yield connection
+        return
+    from minibuild.buildkit.secure import SecureSocket
+
+    with secure, _speaking(address, SecureSocket(secure), lambda: _NO_CERTIFICATE) as connection:
+        yield connection
+
+
+def _said(error: OSError) -> str:
+    return getattr(error, "reason", None) or error.strerror or str(error)
 
 
 def _no_builder(address: str, reason: str = "") -> HostError:
@@ -66,43 +79,35 @@ def _no_builder(address: str, reason: str = "") -> HostError:
 
 
 @contextmanager
-def _channel(
-    address: str,
-    target: str,
-    reason: Callable[[], str] = str,
-    credentials: Any = None,
-    name: str = "",
-) -> Iterator[Any]:
-    """A channel that is ready. `reason` says why it will never be, if that is known."""
-    import grpc
+def _speaking(
+    address: str, carried: "socket.socket | SecureSocket", reason: Callable[[], str] = str
+) -> Iterator[Connection]:
+    """A connection that has heard of the other side. `reason` says why one never will."""
+    made, errors = Connection(), list[str]()
 
-    if credentials is None:
-        made = grpc.insecure_channel(target, options=[*OPTIONS, _LOCALHOST])
-    else:
-        named = [("grpc.ssl_target_name_override", name)] if name else []
-        made = grpc.secure_channel(target, credentials, options=[*OPTIONS, *named])
-    with made as channel:
-        ready = grpc.channel_ready_future(channel)
-        for _ in range(int(_WAIT_S / _TURN_S)):
-            try:
-                ready.result(_TURN_S)
-                break
-            except grpc.FutureTimeoutError:
-                if reason():
-                    break
-        if not ready.done():
-            ready.cancel()
-            raise _no_builder(address, reason())
-        yield channel
+    def run() -> None:
+        try:
+            carry(made, carried)
+        except OSError as error:
+            errors.append(_said(error))
+
+    carrying = threading.Thread(target=run, daemon=True)
+    carrying.start()
+    try:
+        if not made.wait(_WAIT_S):
+            carrying.join(_TURN_S)
+            raise _no_builder(address, "".join(errors) or reason())
+        yield made
+    finally:
+        made.close()
+        carrying.join(_WAIT_S)
 
 
 # --- TCP ---
 
 
-@contextmanager
-def _over_tcp(address: str, parts: "SplitResult") -> Iterator[Any]:
-    import grpc
-
+def _place(address: str, parts: "SplitResult") -> tuple[tuple[str, int], dict[str, str]]:
+    """Host and port, and the fields for TLS. Raises `UsageError`."""
     target, *words = f"{parts.netloc}{parts.path}".split(",")
     given = {key: value for key, _, value in (word.partition("=") for word in words)}
     if unknown := sorted(set(given) - set(_TLS)):
@@ -112,42 +117,15 @@ def _over_tcp(address: str, parts: "SplitResult") -> Iterator[Any]:
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"invalid address of a builder: {address!r}", hint="write tcp://HOST:PORT")
-    if not given:
-        _try(address, (host.strip("[]"), int(port)))
-        with _channel(address, target) as channel:
-            yield channel
-        return
-    _shake_hands(address, host.strip("[]"), int(port), given)
-    authority, cert, key = (_read(given.get(name, "")) for name in ("cacert", "cert", "key"))
-    credentials = grpc.ssl_channel_credentials(authority, key, cert)
-    with _channel(address, target, str, credentials, given.get("servername", "")) as channel:
-        yield channel
+    return (host.strip("[]"), int(port)), given
 
 
-def _read(path: str) -> bytes | None:
-    if not path:
-        return None
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _shake_hands(address: str, host: str, port: int, given: Mapping[str, str]) -> None:
-    """Connect once with Python's own TLS, since gRPC does not say why a connection failed."""
+def _secured(plain: socket.socket, given: Mapping[str, str], host: str) -> "ssl.SSLSocket":
+    """The socket with TLS. Raises `OSError`."""
     import ssl
 
-    try:
-        context = ssl.create_default_context(cafile=given.get("cacert") or None)
-        if given.get("cert"):
-            context.load_cert_chain(given["cert"], given.get("key") or None)
-        context.set_alpn_protocols(["h2"])
-        with (
-            socket.create_connection((host, port), _WAIT_S) as plain,
-            context.wrap_socket(plain, server_hostname=given.get("servername") or host) as secure,
-        ):
-            # A server that wants another certificate ends after the handshake; else it speaks.
-            if not secure.recv(1):
-                raise _no_builder(address, "it ended the connection: it may want a certificate")
-    except ssl.SSLError as error:
-        raise _no_builder(address, error.reason or str(error)) from None
-    except OSError as error:
-        raise _no_builder(address, error.strerror or str(error)) from None
+    context = ssl.create_default_context(cafile=given.get("cacert") or None)
+    if given.get("cert"):
+        context.load_cert_chain(given["cert"], given.get("key") or None)
+    context.set_alpn_protocols(["h2"])
+    return context.wrap_socket(plain, server_hostname=given.get("servername") or host)

@@ -1,17 +1,17 @@
 """Daemons that are reached by a program: in containers, in pods, on machines behind ssh.
 
-Comes in: an address. Goes out: a socket of ours, and behind it the standard streams of a program
-that carries bytes to the daemon's socket where that is: `buildctl dial-stdio`.
+Comes in: an address. Goes out: a socket, whose other end is the standard streams of a program that
+carries bytes to the daemon's socket where that is: `buildctl dial-stdio`.
 Rules: moby/buildkit `client/connhelper`.
 Read next: `connection`.
 """
 
-import os
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from minibuild.errors import HostError
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -49,70 +49,41 @@ def dialler(parts: "SplitResult") -> list[str] | None:
 
 
 @contextmanager
-def dialled(command: Sequence[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-    """A socket whose one connection is the standard streams of a program; and what asks why that
-    program ended."""
-    from tempfile import TemporaryDirectory
+def dialled(command: Sequence[str]) -> Iterator[tuple[socket.socket, Callable[[], str]]]:
+    """A socket to the standard streams of a program; and what asks why that program ended."""
+    from subprocess import Popen, TimeoutExpired
+    from tempfile import TemporaryFile
 
-    with TemporaryDirectory(prefix="minibuild-builder-") as folder:
-        dial = _Dial(command, folder)
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(dial.path)
-            listener.listen(1)
-            threading.Thread(target=dial.accept, args=(listener,), daemon=True).start()
+    here, there = socket.socketpair()
+    with here, TemporaryFile() as errors:
+        with there:
             try:
-                yield dial.path, dial.reason
-            finally:
-                dial.end()
+                # In a session of its own: Ctrl-C asks the daemon to stop, over this connection.
+                process = Popen(
+                    command,
+                    stdin=there.fileno(),
+                    stdout=there.fileno(),
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise HostError(f"cannot run {command[0]}: {error.strerror}") from None
 
+        def reason() -> str:
+            """In its own words."""
+            with suppress(TimeoutExpired):
+                process.wait(_END_S)
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").splitlines()
+            said = [line.strip() for line in lines if line.strip()]
+            return said[-1] if said else f"{command[0]} ended with {process.returncode}"
 
-class _Dial:
-    """The program of one connection."""
-
-    def __init__(self, command: Sequence[str], folder: str) -> None:
-        from subprocess import Popen
-
-        self.path = os.path.join(folder, "s")
-        self._command = command
-        self._errors = os.path.join(folder, "errors")
-        self._process: Popen[bytes] | None = None
-        self._failure = ""
-
-    def accept(self, listener: socket.socket) -> None:
-        """Take the connection, and start the program on it."""
-        from subprocess import Popen
-
-        with suppress(OSError):  # it was closed
-            connection, _ = listener.accept()
-            with connection, open(self._errors, "wb") as errors:
-                try:
-                    # In a session of its own: Ctrl-C asks the daemon to stop, over this connection.
-                    self._process = Popen(
-                        self._command,
-                        stdin=connection.fileno(),
-                        stdout=connection.fileno(),
-                        stderr=errors.fileno(),
-                        start_new_session=True,
-                    )
-                except OSError as error:
-                    self._failure = f"cannot run {self._command[0]}: {error.strerror}"
-
-    def reason(self) -> str:
-        """Why the program ended, in its own words; empty while it runs."""
-        if self._failure or self._process is None or self._process.poll() is None:
-            return self._failure
-        with open(self._errors, encoding="utf-8", errors="replace") as file:
-            lines = [line for line in file.read().splitlines() if line.strip()]
-        ended = f"{self._command[0]} ended with {self._process.returncode}"
-        return lines[-1].strip() if lines else ended
-
-    def end(self) -> None:
-        """End the program; it ends by itself when the connection does."""
-        from subprocess import TimeoutExpired
-
-        if self._process is not None:
+        try:
+            yield here, reason
+        finally:
+            here.close()  # The program ends by itself when the connection does.
             try:
-                self._process.wait(_END_S)
+                process.wait(_END_S)
             except TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                process.kill()
+                process.wait()

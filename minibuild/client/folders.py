@@ -11,8 +11,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.packets import CHUNK_BYTES, DATA, FIN, REQ, STAT, entry_of
-from minibuild.buildkit.rpc import Types, two_way
+from minibuild.buildkit.rpc import NOT_FOUND, Failure, Types
+from minibuild.client.session import Services
 from minibuild.graph.ignore import IgnorePatterns
 from minibuild.graph.pattern import clean, has_wildcard
 from minibuild.linux.cursor import DIRECTORY
@@ -28,11 +30,11 @@ class Lent(NamedTuple):
     only: str = ""
 
 
-def file_sync(types: Types, folders: Mapping[str, Lent]) -> Mapping[str, Mapping[str, Any]]:
+def file_sync(types: Types, folders: Mapping[str, Lent]) -> Services:
     """The service, for folders by their names."""
-    packet = types["Packet"]
     sender = _Sender(types, folders)
-    return {"moby.filesync.v1.FileSync": {"DiffCopy": two_way(sender.send, packet, packet)}}
+    copy = Method(sender.send, types["Packet"], streams=True, takes_many=True)
+    return {"moby.filesync.v1.FileSync": {"DiffCopy": copy}}
 
 
 class _Sender:
@@ -42,14 +44,12 @@ class _Sender:
         self._types = types
         self._folders = folders
 
-    def send(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+    def send(self, _: None, call: ServerCall) -> Iterator[Any]:
         """Send one folder: its entries, then the files that the builder asks for."""
-        import grpc
-
-        asked = _asked(context.invocation_metadata())
+        asked = _asked(call.metadata)
         name = asked.get("dir-name", [""])[0]
         if name not in self._folders:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no access allowed to dir {name!r}")
+            raise Failure(f"no access allowed to dir {name!r}", NOT_FOUND)
         packet = self._types["Packet"]
         lent = self._folders[name]
         root = os.open(lent.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -61,7 +61,7 @@ class _Sender:
                 paths.append(path)
                 yield packet(type=STAT, stat=entry)
             yield packet(type=STAT)
-            for request in requests:
+            for request in call:
                 if request.type == FIN:
                     yield packet(type=FIN)
                     return
@@ -73,17 +73,14 @@ class _Sender:
             os.close(root)
 
 
-def _asked(metadata: Any) -> dict[str, list[str]]:
+def _asked(metadata: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     """The words of the call. Those of a key with `-encoded` beside it are escaped."""
     from urllib.parse import unquote
 
-    found: dict[str, list[str]] = {}
-    for key, value in metadata:
-        found.setdefault(key, []).append(value)
-    for key in list(found):
-        if f"{key}-encoded" in found:
-            found[key] = [unquote(value) for value in found[key]]
-    return found
+    return {
+        key: [unquote(value) for value in values] if f"{key}-encoded" in metadata else values
+        for key, values in metadata.items()
+    }
 
 
 class _Wanted:

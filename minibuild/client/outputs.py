@@ -9,12 +9,14 @@ Read next: `progress`.
 
 import os
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.packets import Receiver
 from minibuild.buildkit.rpc import Failure, Types
+from minibuild.client.session import Services
 from minibuild.linux.cursor import Cursor
 from minibuild.session.request import Output
 
@@ -22,15 +24,11 @@ _IS_BYTES = b"\x0a"
 """The first byte of a message that has bytes of an archive; one of a packet is another."""
 
 
-def file_send(
-    types: Types, outputs: Sequence[Output], stdout_fd: int = 1
-) -> Mapping[str, Mapping[str, Any]]:
+def file_send(types: Types, outputs: Sequence[Output], stdout_fd: int = 1) -> Services:
     """The service, for outputs by their numbers."""
-    import grpc
-
     taker = _Taker(types, outputs, stdout_fd)
-    handler = grpc.stream_stream_rpc_method_handler(taker.take, bytes, bytes)
-    return {"moby.filesync.v1.FileSend": {"DiffCopy": handler}}
+    copy = Method(taker.take, types["BytesMessage"], streams=True, takes_many=True)
+    return {"moby.filesync.v1.FileSend": {"DiffCopy": copy}}
 
 
 class _Taker:
@@ -41,12 +39,11 @@ class _Taker:
         self._outputs = outputs
         self._stdout_fd = stdout_fd
 
-    def take(self, messages: Iterator[bytes], context: Any) -> Iterator[bytes]:
+    def take(self, _: None, call: ServerCall) -> Iterator[bytes]:
         """Take one output."""
-        import grpc
-
-        number = int(dict(context.invocation_metadata())["buildkit-attachable-exporter-id"])
+        number = int(call.metadata["buildkit-attachable-exporter-id"][0])
         dest = os.fspath(self._outputs[number].dest)
+        messages = chain.from_iterable(call.batches())
         first = next(messages, b"")
         try:
             if first.startswith(_IS_BYTES):
@@ -55,7 +52,7 @@ class _Taker:
                 os.makedirs(dest, exist_ok=True)
                 yield from self._folder(dest, chain((first,), messages))
         except (OSError, Failure) as error:
-            context.abort(grpc.StatusCode.UNKNOWN, f"cannot write {dest}: {error}")
+            raise Failure(f"cannot write {dest}: {error}") from None
 
     def _archive(self, dest: str, messages: Iterator[bytes]) -> None:
         kind = self._types["BytesMessage"]

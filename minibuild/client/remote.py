@@ -12,11 +12,12 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from typing import Any
 
-from minibuild.buildkit.rpc import Types, api_types, check_installed
+from minibuild.buildkit.http2 import Connection
+from minibuild.buildkit.messages import ClientCall
+from minibuild.buildkit.rpc import Failure, Types, api_types, check_installed
 from minibuild.client.connection import connected
 from minibuild.client.folders import Lent, file_sync
 from minibuild.client.layouts import cache_export, cache_import, give_names, stores_of
@@ -66,7 +67,7 @@ def build_remotely(
 
     `root` is the folder of the store, which is only read, for images; `scratch` makes a folder.
     """
-    check_installed("grpc")
+    check_installed()
     types = api_types()
     report = serialised(report)
     session = os.urandom(12).hex()
@@ -80,7 +81,7 @@ def build_remotely(
     outputs = [_with_names(output, request) for output in _outputs(request)]
     exports = [(place.type, cache_export(place)) for place in request.cache_to]
     stores = stores_of(request)
-    with closing(SshReader(request.ssh)) as agents, connected(address) as channel:
+    with closing(SshReader(request.ssh)) as agents, connected(address) as connection:
         lent = lending(types, SecretReader(request.secrets), _agent(agents), _logins(request))
         services = {
             **lent,
@@ -88,8 +89,8 @@ def build_remotely(
             **file_send(types, outputs),
             **content(types, stores),
         }
-        with open_session(channel, types, session, services, _shared_key(request)):
-            remote = _Remote(channel, types, request, session, cancelled, exports)
+        with open_session(connection, types, session, services, _shared_key(request)):
+            remote = _Remote(connection, types, request, session, cancelled, exports)
             listener = Listener(report)
             answer = remote.solve(graphs, outputs, listener)
     give_names(request, answer)
@@ -110,14 +111,14 @@ class _Remote:
 
     def __init__(
         self,
-        channel: Any,
+        connection: Connection,
         types: Types,
         request: BuildRequest,
         session: str,
         cancelled: threading.Event,
         exports: Sequence[tuple[str, Mapping[str, str]]],
     ) -> None:
-        self._channel = channel
+        self._connection = connection
         self._types = types
         self._request = request
         self._session = session
@@ -129,8 +130,6 @@ class _Remote:
         self, graphs: Sequence[_Graph], outputs: Sequence[Output], listener: Listener
     ) -> Mapping[str, str]:
         """Solve graphs, and wait for the outputs. Returns what the daemon says of them."""
-        import grpc
-
         asked = self._types["SolveRequest"](Ref=self._ref, Session=self._session)
         asked.Entitlements.extend(sorted(self._request.allow))
         asked.FrontendAttrs.update(_attributes(self._request))
@@ -139,45 +138,41 @@ class _Remote:
             asked.Exporters.add(Type=kind, Attrs=_exporter_attributes(output))
         for place, attributes in self._exports:
             asked.Cache.Exports.add(Type=place, Attrs=attributes)
-        with ThreadPoolExecutor(2) as hand:
-            watching = hand.submit(self._watch, listener)
-            solved = self._start("Solve", asked)
+        ended = threading.Event()
+        watching = threading.Thread(target=self._watch, args=(listener,), daemon=True)
+        watching.start()
+        threading.Thread(target=self._stop, args=(ended,), daemon=True).start()
+        try:
+            solved = self._open(f"{_CONTROL}/Solve", asked, "SolveResponse")
             try:
                 returned = self._returned(graphs)
                 self._call(f"{_BRIDGE}/Return", returned, "Empty")
-                return dict(self._wait(solved).ExporterResponse)
-            except grpc.RpcError as error:
-                raise self._error(error) from None
+                (answer,) = solved
             finally:
                 solved.cancel()
-                _settle(watching)
+            return dict(answer.ExporterResponse)
+        except Failure as failure:
+            raise self._error(failure) from None
+        finally:
+            ended.set()
+            watching.join(_SILENCE_S)  # The progress comes to its end.
 
-    def _start(self, method: str, request: Any) -> Any:
-        made = self._channel.unary_unary(
-            f"{_CONTROL}/{method}",
-            type(request).SerializeToString,
-            self._types["SolveResponse"].FromString,
-        )
-        return made.future(request)
+    def _stop(self, ended: threading.Event) -> None:
+        """End all calls if the caller stops the build."""
+        while not ended.wait(_TURN_S):
+            if self._cancelled.is_set():
+                self._connection.close("the build was cancelled")
 
-    def _wait(self, solved: Any) -> Any:
-        """The end of the build; sooner if the caller stops it."""
-        import grpc
-
-        while True:
-            try:
-                return solved.result(_TURN_S)
-            except grpc.FutureTimeoutError:
-                if self._cancelled.is_set():
-                    solved.cancel()
-                    raise Cancelled("the build was cancelled") from None
+    def _open(self, method: str, request: Any, answer: str) -> ClientCall:
+        metadata = [("buildkit-controlapi-buildid", self._ref)]
+        call = ClientCall(self._connection, method, metadata, self._types[answer])
+        call.send(request)
+        call.finish()
+        return call
 
     def _call(self, method: str, request: Any, answer: str) -> Any:
-        made = self._channel.unary_unary(
-            method, type(request).SerializeToString, self._types[answer].FromString
-        )
-        metadata = (("buildkit-controlapi-buildid", self._ref),)
-        return self._wait(made.future(request, metadata=metadata))
+        (found,) = self._open(method, request, answer)
+        return found
 
     def _returned(self, graphs: Sequence[_Graph]) -> Any:
         """The results of the graphs, with the configs of their images, as they are handed back."""
@@ -209,29 +204,18 @@ class _Remote:
         return returned
 
     def _watch(self, listener: Listener) -> None:
-        import grpc
-
-        made = self._channel.unary_stream(
-            f"{_CONTROL}/Status",
-            self._types["StatusRequest"].SerializeToString,
-            self._types["StatusResponse"].FromString,
-        )
-        try:
-            for message in made(self._types["StatusRequest"](Ref=self._ref)):
+        asked = self._types["StatusRequest"](Ref=self._ref)
+        with suppress(Failure):  # What matters is told by the other calls.
+            for message in self._open(f"{_CONTROL}/Status", asked, "StatusResponse"):
                 listener.take(message)
-        except grpc.RpcError:
-            pass  # What matters is told by the other calls.
 
-    def _error(self, error: Any) -> BuildError:
+    def _error(self, failure: Failure) -> BuildError:
         """A failed call as an error of ours, with the lines of the Dockerfile."""
         if self._cancelled.is_set():
             return Cancelled("the build was cancelled")
-        message = str(error.details()).removeprefix("failed to solve: ")
-        data = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+        message = failure.message.removeprefix("failed to solve: ")
         details = {
-            detail.type_url.rpartition("/")[2]: json.loads(detail.value)
-            for detail in self._types["RpcStatus"].FromString(data).details
-            if detail.type_url.endswith("+json")
+            kind: json.loads(value) for kind, value in failure.details if kind.endswith("+json")
         }
         made: BuildError = DefinitionError(message)
         if _EXIT in details:
@@ -257,16 +241,6 @@ def _locate(error: BuildError, source: Mapping[str, Any]) -> None:
     name = str(info.get("filename", "Dockerfile"))
     text = base64.b64decode(info.get("data", "")).decode("utf-8", "surrogateescape")
     error.span, error.source = Span(name, first, last), SourceText(name, text)
-
-
-def _settle(watching: "Future[None]") -> None:
-    """Let the progress come to its end."""
-    from concurrent.futures import TimeoutError as TooLate
-
-    try:
-        watching.result(_SILENCE_S)
-    except TooLate:
-        pass
 
 
 def _outputs(request: BuildRequest) -> Sequence[Output]:

@@ -12,16 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from minibuild.buildkit.rpc import (
-    ALREADY_EXISTS,
-    NOT_FOUND,
-    Failure,
-    Types,
-    abort,
-    streaming,
-    two_way,
-    unary,
-)
+from minibuild.buildkit.dispatch import Method, ServerCall
+from minibuild.buildkit.rpc import ALREADY_EXISTS, NOT_FOUND, Failure, Types
+from minibuild.client.session import Services
 from minibuild.digest import InvalidDigest, digest_hex, parse_digest
 
 _STORE = "buildkit-attachable-store-id"
@@ -29,17 +22,15 @@ _COMMIT = 2
 _CHUNK_BYTES = 1 << 20
 
 
-def content(types: Types, folders: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+def content(types: Types, folders: Mapping[str, str]) -> Services:
     """The service, for layouts by the names of their stores."""
     stores = _Stores(types, folders)
-    info = (types["ContentInfoRequest"], types["ContentInfoResponse"])
-    read = (types["ContentReadRequest"], types["ContentReadResponse"])
-    write = (types["ContentWriteRequest"], types["ContentWriteResponse"])
+    write = Method(stores.write, types["ContentWriteRequest"], streams=True, takes_many=True)
     return {
         "containerd.services.content.v1.Content": {
-            "Info": unary(stores.info, *info),
-            "Read": streaming(stores.read, *read),
-            "Write": two_way(stores.write, *write),
+            "Info": Method(stores.info, types["ContentInfoRequest"]),
+            "Read": Method(stores.read, types["ContentReadRequest"], streams=True),
+            "Write": write,
         }
     }
 
@@ -51,9 +42,9 @@ class _Stores:
         self._types = types
         self._folders = folders
 
-    def _blob(self, context: Any, digest: str) -> str:
+    def _blob(self, call: ServerCall, digest: str) -> str:
         """Where a blob lies, or would. Raises `Failure`."""
-        store = dict(context.invocation_metadata()).get(_STORE, "")
+        store = call.metadata.get(_STORE, [""])[0]
         if store not in self._folders:
             raise Failure(f"unknown store {store!r}", NOT_FOUND)
         try:
@@ -68,23 +59,17 @@ class _Stores:
         except FileNotFoundError:
             raise Failure(f"content {digest}: not found", NOT_FOUND) from None
 
-    def info(self, request: Any, context: Any) -> Any:
-        """How large a blob is."""
+    def info(self, request: Any, call: ServerCall) -> Any:
+        """How large a blob is. Raises `Failure`."""
         answer = self._types["ContentInfoResponse"]()
-        try:
-            answer.info.digest = request.digest
-            answer.info.size = self._size(self._blob(context, request.digest), request.digest)
-        except Failure as failure:
-            abort(context, self._types, failure)
+        answer.info.digest = request.digest
+        answer.info.size = self._size(self._blob(call, request.digest), request.digest)
         return answer
 
-    def read(self, request: Any, context: Any) -> Iterator[Any]:
-        """The bytes of a blob, from an offset on; `size` 0 is all of them."""
-        try:
-            path = self._blob(context, request.digest)
-            size = self._size(path, request.digest)
-        except Failure as failure:
-            abort(context, self._types, failure)
+    def read(self, request: Any, call: ServerCall) -> Iterator[Any]:
+        """The bytes of a blob, from an offset on; `size` 0 is all of them. Raises `Failure`."""
+        path = self._blob(call, request.digest)
+        size = self._size(path, request.digest)
         position = request.offset
         end = min(size, position + request.size) if request.size else size
         with open(path, "rb") as file:
@@ -93,13 +78,13 @@ class _Stores:
                 yield self._types["ContentReadResponse"](offset=position, data=data)
                 position += len(data)
 
-    def write(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
-        """Take one blob: each message is answered with how far it has come."""
+    def write(self, _: None, call: ServerCall) -> Iterator[Any]:
+        """Take one blob: each message is answered with how far it has come. Raises `Failure`."""
         incoming: _Incoming | None = None
         try:
-            for request in requests:
+            for request in call:
                 if incoming is None:
-                    path = self._blob(context, request.expected)
+                    path = self._blob(call, request.expected)
                     if os.path.exists(path):
                         raise Failure(f"content {request.expected}: already exists", ALREADY_EXISTS)
                     incoming = _Incoming(path, request.total)
@@ -114,9 +99,7 @@ class _Stores:
                     digest=request.expected,
                 )
         except OSError as error:
-            abort(context, self._types, Failure(f"cannot write: {error.strerror}"))
-        except Failure as failure:
-            abort(context, self._types, failure)
+            raise Failure(f"cannot write: {error.strerror}") from None
         finally:
             if incoming is not None:
                 incoming.drop()

@@ -8,8 +8,8 @@ Read next: `history`.
 from collections.abc import Iterator
 from typing import Any
 
+from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.rpc import Types
-from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.history import BuildHistory
 
 NAME = "containerd.services.content.v1.Content"

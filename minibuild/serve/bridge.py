@@ -10,9 +10,9 @@ Read next: `gateway`.
 from collections.abc import Callable
 from typing import Any
 
+from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.rpc import Failure
 from minibuild.serve.build import Build, Builder
-from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.caps import FRONTEND_CAPS, LLB_CAPS
 from minibuild.serve.control import Control
 from minibuild.serve.gateway import Gateway

@@ -7,15 +7,15 @@ Read next: `bridge`.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from minibuild import __version__
+from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.rpc import Failure
 from minibuild.frontend.loader import built_in
 from minibuild.graph.platform import host_platform
 from minibuild.serve.build import Build, Builder
-from minibuild.serve.callserver import Method, ServerCall
 from minibuild.serve.gateway import Gateway
 from minibuild.serve.housekeeping import Housekeeping
 from minibuild.serve.session import Session
@@ -79,15 +79,16 @@ class Control:
     def info(self, request: Any, call: ServerCall) -> Any:
         return self._types["InfoResponse"](buildkitVersion=self._version())
 
-    def session(self, request: None, call: ServerCall) -> Iterator[Any]:
+    def session(self, request: None, call: ServerCall) -> Iterable[Any]:
         """Carry the bytes of a session for as long as it lasts."""
         made = Session(self._types, call.metadata)
         sessions = self._builder.sessions
         sessions.add(made)
         try:
-            yield from made.run(call)
+            made.run(call)
         finally:
             sessions.remove(made)
+        return ()
 
     def solve(self, request: Any, call: ServerCall) -> Any:
         """Wait for the definition that comes by the gateway, build it, and say what was made.

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from minibuild.buildkit.dispatch import services
 from minibuild.buildkit.rpc import api_types, check_installed
 from minibuild.serve import blobs, bridge, control, gateway
 from minibuild.serve.build import Builder
-from minibuild.serve.callserver import CallServer, services
+from minibuild.serve.callserver import CallServer
 from minibuild.serve.config import Config
 from minibuild.serve.listening import Certificates, listening
 
@@ -36,7 +37,7 @@ def serve(
     """Serve until a signal. `ready` is called with the addresses. With `idle_s` it also ends when
     nothing was built for so long, with `once` after the first build. Only for a program, and in its
     main thread."""
-    check_installed("hpack")
+    check_installed()
     types = api_types()
     builder = Builder(types, config)
     made = gateway.Gateway(show)

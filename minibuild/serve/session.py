@@ -10,11 +10,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from minibuild.buildkit.carry import carry_inside
+from minibuild.buildkit.dispatch import ServerCall
 from minibuild.buildkit.frames import UNAVAILABLE
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, Failure, Metadata, Types
-from minibuild.serve.callserver import ServerCall
 
 _METHODS = "x-docker-expose-session-grpc-method"
 _UUID = "x-docker-expose-session-uuid"
@@ -31,26 +32,11 @@ class Session:
         self._methods = {method.lower() for method in metadata.get(_METHODS, ())}
         self._connection = Connection()
 
-    def run(self, call: ServerCall) -> Iterator[Any]:
+    def run(self, call: ServerCall) -> None:
         """Carry bytes between the client and the connection, until one of them ends."""
         call.when_broken(self.close)
-        threading.Thread(target=self._carry_up, args=(call,), daemon=True).start()
-        try:
-            while data := self._connection.outgoing():
-                yield self.types["BytesMessage"](data=data)
-        finally:
-            self.close()
-
-    def _carry_up(self, call: ServerCall) -> None:
-        """From the client: all messages that have come at once."""
-        parse = self.types["BytesMessage"].FromString
-        try:
-            for batch in call.batches():
-                self._connection.receive(b"".join(parse(data).data for data in batch))
-        except Failure as failure:
-            self._connection.close(failure.message)
-        finally:
-            self.close()
+        call.begin()
+        carry_inside(self._connection, call, self.types["BytesMessage"])
 
     def close(self) -> None:
         """End all calls."""

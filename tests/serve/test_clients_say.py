@@ -11,9 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from minibuild.buildkit.rpc import two_way, unary
 from minibuild.digest import digest_bytes
-from tests.support.buildkit_client import TYPES, Client
+from tests.support.buildkit_client import TYPES, Client, two_way, unary
 from tests.support.webserver import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]

@@ -16,13 +16,27 @@ from typing import Any
 
 import grpc
 
-from minibuild.buildkit.rpc import api_types, two_way, unary
+from minibuild.buildkit.rpc import api_types
 
 TYPES = api_types()
 _CONTROL = "/moby.buildkit.v1.Control"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
 _DIRECTORY, _LINK = 1 << 31, 1 << 27
 _STAT, _REQ, _DATA, _FIN = range(4)
+
+
+def unary(function: Callable[..., Any], request: Any, response: Any) -> Any:
+    """A handler: one message in, one out."""
+    return grpc.unary_unary_rpc_method_handler(
+        function, request.FromString, response.SerializeToString
+    )
+
+
+def two_way(function: Callable[..., Any], request: Any, response: Any) -> Any:
+    """A handler: many messages in, many out."""
+    return grpc.stream_stream_rpc_method_handler(
+        function, request.FromString, response.SerializeToString
+    )
 
 
 class Client:
