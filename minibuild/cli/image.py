@@ -10,11 +10,11 @@ from typing import Any
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, Version, find, new_name, open_images, versions
+from minibuild.cli.stores import Version, find, new_name, open_images, versions
 from minibuild.cli.table import one_line, short_id, table
 from minibuild.errors import BuildError
 from minibuild.graph.reference import Reference, parse_reference
-from minibuild.image.store import StoredImage
+from minibuild.image.store import ImageStore, StoredImage
 from minibuild.imagetools.edit import with_layers
 from minibuild.progress.quantity import bytes_text
 
@@ -32,7 +32,7 @@ def _ls_flags(made: Parser) -> None:
 
 def _ls(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
-        stored = [image for image in images.names.list() if _is_named(image, options.name)]
+        stored = [image for image in images.list() if _is_named(image, options.name)]
         if options.quiet:
             return session.say_lines(image.name.familiar for image in stored)
         listed = [(image, versions(images, image.descriptor)) for image in stored]
@@ -81,12 +81,12 @@ def _inspect(options: argparse.Namespace, session: Session) -> None:
         session.say_lines(([""] if position else []) + _told(data))
 
 
-def _inspected(images: Images, word: str) -> dict[str, Any]:
+def _inspected(images: ImageStore, word: str) -> dict[str, Any]:
     """Everything that is known about an image, as plain data."""
     from minibuild.attest.statement import attestations_of
 
     name, descriptor = find(images, word)
-    names = [str(i.name) for i in images.names.list() if i.descriptor.digest == descriptor.digest]
+    names = [str(i.name) for i in images.list() if i.descriptor.digest == descriptor.digest]
     return {
         "names": names or ([str(name)] if name else []),
         "digest": descriptor.digest,
@@ -162,7 +162,7 @@ def _tag(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images:
         descriptor = find(images, options.image).descriptor
         for name in names:
-            images.names.tag(name, descriptor)
+            images.tag(name, descriptor)
 
 
 def _rm_flags(made: Parser) -> None:
@@ -178,7 +178,7 @@ def _rm(options: argparse.Namespace, session: Session) -> None:
         for word in options.image:
             try:
                 for name in _names_of(images, word):
-                    if images.names.remove(name):
+                    if images.remove(name):
                         session.say(f"removed {name.familiar}")
             except BuildError as error:
                 failed = failed or error
@@ -186,10 +186,10 @@ def _rm(options: argparse.Namespace, session: Session) -> None:
         raise failed
 
 
-def _names_of(images: Images, word: str) -> list[Reference]:
+def _names_of(images: ImageStore, word: str) -> list[Reference]:
     """The names to take away: the one given, or all of the image whose id was given."""
     name, descriptor = find(images, word)
-    stored = images.names.list()
+    stored = images.list()
     if name is not None and (name.digest is None or name in [image.name for image in stored]):
         return [name]
     return [image.name for image in stored if image.descriptor.digest == descriptor.digest]

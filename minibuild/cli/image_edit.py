@@ -17,9 +17,10 @@ from minibuild.cli.command import Command, Session
 from minibuild.cli.image_import import layer_of_tar
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags, insist_on_push
-from minibuild.cli.stores import Images, find, new_name, open_images, reference
+from minibuild.cli.stores import find, new_name, open_images, reference
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.reference import Reference
+from minibuild.image.store import ImageStore
 from minibuild.imagetools.edit import (
     Image,
     each_image,
@@ -46,7 +47,7 @@ from minibuild.startup.tuples import NamedTuple
 class ImageAccess(NamedTuple):
     """Where images are looked up, and where the new one goes: the store, or registries."""
 
-    images: Images
+    images: ImageStore
     registry: Registry | None
 
     def find(self, word: str) -> tuple[str, Descriptor, BlobSource]:
@@ -62,7 +63,7 @@ class ImageAccess(NamedTuple):
         """Have the new image under its name."""
         if self.registry is None:
             blobs.keep(self.images.content)
-            self.images.names.tag(name, top)
+            self.images.tag(name, top)
             return
         push_image(self.registry, blobs, top, [name])
 

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, find, new_name, open_images
+from minibuild.cli.stores import find, new_name, open_images
 from minibuild.errors import DefinitionError, ImageError, UsageError
 from minibuild.exporter.bundle import Bundle
 from minibuild.exporter.oci import export_oci
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.image.archive import open_layout
 from minibuild.image.layout import Layout
+from minibuild.image.store import ImageStore
 from minibuild.oci.model import CONTAINERD_NAME, REF_NAME, Descriptor
 from minibuild.oci.transfer import copy_image
 
@@ -69,18 +70,18 @@ def _load(options: argparse.Namespace, session: Session) -> None:
     with open_images(session.root) as images, _readable(images, path) as readable:
         for name, descriptor in _wanted(open_layout(readable), path, tags):
             copy_image(images.content, open_layout(readable), descriptor)
-            images.names.tag(name, descriptor)
+            images.tag(name, descriptor)
             if not options.quiet:
                 session.say(f"loaded {name.familiar}  {descriptor.digest}")
 
 
 @contextmanager
-def _readable(images: Images, path: str) -> Iterator[str]:
+def _readable(images: ImageStore, path: str) -> Iterator[str]:
     """A path for the archive: standard input is kept in a file as long as it takes."""
     if path != "-":
         yield path
         return
-    spooled = images.store.ingest_path()
+    spooled = images.content.store.ingest_path()
     try:
         with open(spooled, "xb") as file:
             while chunk := sys.stdin.buffer.read(_CHUNK_BYTES):

@@ -15,10 +15,11 @@ from typing import BinaryIO, cast
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, new_name, open_images
+from minibuild.cli.stores import new_name, open_images
 from minibuild.errors import ImageError, UsageError
 from minibuild.events import rfc3339
 from minibuild.graph.image import History, ImageConfig
+from minibuild.image.store import ImageStore
 from minibuild.layer.compress import decompressed, detect_compression, stream_errors
 from minibuild.layer.layer import Layer, remember
 from minibuild.layer.tar_reader import TarReader, file_chunks
@@ -54,7 +55,7 @@ def _run(options: argparse.Namespace, session: Session) -> None:
             [ImageLayer(layer.diff_id, layer.descriptor, newest)],
         )
         store_documents(images.content, image)
-        images.names.tag(name, image.manifest)
+        images.tag(name, image.manifest)
     if options.quiet:
         session.say(image.config.digest)
     else:
@@ -78,14 +79,14 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def layer_of_tar(images: Images, path: str) -> tuple[Layer, str]:
+def layer_of_tar(images: ImageStore, path: str) -> tuple[Layer, str]:
     """A tar as a layer in the store, and the time of its newest file as documents have it."""
     with _opened(path) as file:
         layer, newest = _layer(images, file, path)
     return layer, rfc3339(newest)
 
 
-def _layer(images: Images, file: io.BufferedReader, what: str) -> tuple[Layer, float]:
+def _layer(images: ImageStore, file: io.BufferedReader, what: str) -> tuple[Layer, float]:
     """The tar as a layer in the store, and the time of its newest file."""
     compression = detect_compression(file.peek(16)[:16])
     stream = decompressed(cast(BinaryIO, file), compression)

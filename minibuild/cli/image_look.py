@@ -15,11 +15,12 @@ from typing import Any
 from minibuild.attest.statement import attestations_of
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import Images, chosen, find, open_images
+from minibuild.cli.stores import chosen, find, open_images
 from minibuild.cli.table import one_line, short_id
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
 from minibuild.image.archive import open_layout
+from minibuild.image.store import ImageStore
 from minibuild.image.validate import validate
 from minibuild.imagetools.compare import FileChange, ValueChange, document_changes, file_changes
 from minibuild.imagetools.edit import Image, with_layers
@@ -107,7 +108,7 @@ def _diff(options: argparse.Namespace, session: Session) -> int:
     return DIFFERENT if differs or layers_differ else 0
 
 
-def image_of(images: Images, word: str, platform: Platform) -> Image:
+def image_of(images: ImageStore, word: str, platform: Platform) -> Image:
     """The one image that a word means."""
     found = _sources(images, word)
     if len(found) != 1:
@@ -180,7 +181,7 @@ def _validate(options: argparse.Namespace, session: Session) -> None:
         raise ImageError(f"{count} wrong with what was validated")
 
 
-def _sources(images: Images, word: str) -> list[tuple[BlobSource, Descriptor]]:
+def _sources(images: ImageStore, word: str) -> list[tuple[BlobSource, Descriptor]]:
     """What a word means: an image of the store, or all images in a file or folder."""
     if not word.startswith(("/", "./", "../")):
         return [(images.content, find(images, word).descriptor)]
@@ -216,7 +217,7 @@ def _attestations(options: argparse.Namespace, session: Session) -> None:
     session.say_table(["IMAGE", "SAYS", "SIZE"], rows, right="SIZE")
 
 
-def _statement(images: Images, blob: Descriptor) -> dict[str, Any]:
+def _statement(images: ImageStore, blob: Descriptor) -> dict[str, Any]:
     data = read_document(images.content, blob, MAX_STATEMENT_BYTES)
     return parse_document(data, f"statement {blob.digest}", limit=MAX_STATEMENT_BYTES).object()
 

@@ -67,7 +67,7 @@ def _pull(options: argparse.Namespace, session: Session) -> None:
                 fetch_image(images.content, blobs, top, meter=meter, cancelled=session.cancelled)
             # The store knows images by names: one that was named by its digest alone gets a tag.
             tag = name.tag or short_id(str(name.digest))
-            images.names.tag(name._replace(tag=tag), top)
+            images.tag(name._replace(tag=tag), top)
             done.append((name, top))
     for name, top in done:
         session.say_image("pulled", name, top.digest, quiet=options.quiet)

@@ -10,7 +10,7 @@ from typing import Any
 
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import chosen, find, images_of, open_store
+from minibuild.cli.stores import chosen, find, open_store
 from minibuild.cli.table import one_line, table
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import Platform
@@ -74,7 +74,7 @@ def _untouched(fate: Fate) -> bool:
 def _traced(worker: Worker, word: str, platform: Platform) -> Traced:
     """The image that `word` names, or else the step."""
     try:
-        found = find(images_of(worker), word)
+        found = find(worker.images, word)
     except (ImageError, UsageError) as error:
         try:
             return of_step(worker, word)

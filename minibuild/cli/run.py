@@ -158,7 +158,7 @@ def _name(root: str, word: str) -> str:
             return word  # it may be in a registry
         if name is not None:
             return word
-        for image in images.names.list():
+        for image in images.list():
             if image.descriptor.digest == descriptor.digest:
                 return str(image.name)
     return word

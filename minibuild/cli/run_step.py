@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.cli.command import Session
-from minibuild.cli.stores import find, images_of
+from minibuild.cli.stores import find
 from minibuild.cli.view import OpenedImage, tree_view
 from minibuild.cli.why import steps_of
 from minibuild.digest import Digest
@@ -41,7 +41,7 @@ def is_context(word: str) -> bool:
 def build_of_image(worker: Worker, word: str) -> BuildRecord | None:
     """The build that made an image, if the word is one and its record is kept."""
     try:
-        digest = find(images_of(worker), word).descriptor.digest
+        digest = find(worker.images, word).descriptor.digest
     except BuildError:
         return None
     made = build_of(Records(worker.store.root), {digest})

@@ -38,14 +38,6 @@ if TYPE_CHECKING:
 _ID = regex(r"(?:sha256:)?([0-9a-f]{6,64})")
 
 
-class Images(NamedTuple):
-    """An open store."""
-
-    store: Store
-    content: ContentStore
-    names: ImageStore
-
-
 class NamedImage(NamedTuple):
     """An image that a word means; `name` is None if the word was a digest or an id."""
 
@@ -71,13 +63,12 @@ class Version(NamedTuple):
 
 
 @contextmanager
-def open_images(root: str) -> Iterator[Images]:
+def open_images(root: str) -> Iterator[ImageStore]:
     """The images of the store in `root`; nothing is pruned meanwhile."""
     store = Store(root)
     try:
         with hold(store.path("locks", "prune"), shared=True):
-            content = ContentStore(store)
-            yield Images(store, content, ImageStore(content))
+            yield ImageStore(ContentStore(store))
     finally:
         store.close()
 
@@ -92,11 +83,6 @@ def open_store(session: Session, *, alone: bool = False) -> Iterator["Worker"]:
 
     with open_worker(root, alone=alone) as worker:
         yield worker
-
-
-def images_of(worker: "Worker") -> Images:
-    """The images of a store that is open."""
-    return Images(worker.store, worker.content, worker.images)
 
 
 def reference(word: str) -> Reference:
@@ -115,12 +101,12 @@ def new_name(word: str) -> Reference:
     return name
 
 
-def find(images: Images, word: str) -> NamedImage:
+def find(images: ImageStore, word: str) -> NamedImage:
     """The image that `word` means: a name, a digest, or the first digits of an id.
 
     Raises `ImageError` if there is none, or if there are several.
     """
-    stored = images.names.list()
+    stored = images.list()
     if match := _ID.fullmatch(word):
         found = {
             image.descriptor.digest: image.descriptor
@@ -137,7 +123,7 @@ def find(images: Images, word: str) -> NamedImage:
         if match:
             raise _missing(word, stored) from None
         raise
-    resolved = images.names.resolve(name)
+    resolved = images.resolve(name)
     if resolved is None:
         raise _missing(word, stored)
     return NamedImage(name, resolved)
@@ -153,7 +139,7 @@ def chosen(source: BlobSource, top: Descriptor, platform: Platform, word: str) -
     return read_image(source, top)
 
 
-def versions(images: Images, descriptor: Descriptor) -> list[Version]:
+def versions(images: ImageStore, descriptor: Descriptor) -> list[Version]:
     """The image for each platform whose documents are in the store."""
     found = []
     for inner, manifest in manifests_of(images.content, descriptor):
@@ -164,7 +150,7 @@ def versions(images: Images, descriptor: Descriptor) -> list[Version]:
     return found
 
 
-def _version(images: Images, descriptor: Descriptor, manifest: Manifest) -> Version:
+def _version(images: ImageStore, descriptor: Descriptor, manifest: Manifest) -> Version:
     data = images.content.read(manifest.config.digest)
     try:
         config = parse_config(data, f"config {manifest.config.digest}")
@@ -173,7 +159,7 @@ def _version(images: Images, descriptor: Descriptor, manifest: Manifest) -> Vers
     return Version(descriptor, manifest, config.value, str(config.platform))
 
 
-def _has_id(images: Images, image: StoredImage, digits: str) -> bool:
+def _has_id(images: ImageStore, image: StoredImage, digits: str) -> bool:
     if image.descriptor.digest.removeprefix("sha256:").startswith(digits):
         return True
     return any(

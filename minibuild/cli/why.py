@@ -12,7 +12,7 @@ from typing import Any
 from minibuild.cli import why_text
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
-from minibuild.cli.stores import chosen, find, images_of, open_store
+from minibuild.cli.stores import chosen, find, open_store
 from minibuild.errors import ImageError, UsageError
 from minibuild.graph.platform import host_platform
 from minibuild.image.listing import tree_of
@@ -151,7 +151,7 @@ def _way(
 
 
 def _of_image(worker: Worker, records: Records, word: str, path: str) -> Answer:
-    made = build_of(records, {find(images_of(worker), word).descriptor.digest})
+    made = build_of(records, {find(worker.images, word).descriptor.digest})
     if made is None:
         return _from_elsewhere(worker, word, path)
     build, step = made
@@ -160,7 +160,7 @@ def _of_image(worker: Worker, records: Records, word: str, path: str) -> Answer:
 
 def _from_elsewhere(worker: Worker, word: str, path: str) -> Answer:
     """Of an image that was not built here: the layer, and the instruction of its history."""
-    top = find(images_of(worker), word).descriptor
+    top = find(worker.images, word).descriptor
     image = chosen(worker.content, top, host_platform(), word)
     item = tree_of(image.layers).get(path.strip("/"))
     if item is None:

@@ -36,13 +36,13 @@ _Descriptors = list[Descriptor]
 
 
 class ImageStore:
-    """Names of images. Safe to use from many threads and processes."""
+    """Images by name, and their `content`. Safe to use from many threads and processes."""
 
-    __slots__ = ("_content", "_path", "_store")
+    __slots__ = ("_path", "_store", "content")
 
     def __init__(self, content: ContentStore) -> None:
         self._store = content.store
-        self._content = content
+        self.content = content
         self._path = self._store.path("index.json")
 
     def list(self) -> _Images:
@@ -95,10 +95,10 @@ class ImageStore:
         return True
 
     def _inner(self, descriptor: Descriptor) -> tuple[Descriptor, ...]:
-        if not descriptor.is_index or not self._content.has(descriptor.digest):
+        if not descriptor.is_index or not self.content.has(descriptor.digest):
             return ()
         return parse_index(
-            self._content.read(descriptor.digest), f"index {descriptor.digest}"
+            self.content.read(descriptor.digest), f"index {descriptor.digest}"
         ).manifests
 
     def _read(self) -> Index:
