@@ -18,7 +18,7 @@ from minibuild.buildkit.values import as_json
 from minibuild.cache.records import StepKeys
 from minibuild.cache.results import DiffKey, Result
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.errors import StoreError
 from minibuild.events import Warned
 from minibuild.graph.reference import Reference
 from minibuild.layer.convert import recompress
@@ -30,7 +30,7 @@ from minibuild.remotecache.chains import ChainRecord, Contents, record_values, r
 from minibuild.remotecache.document import CachedLayer, CacheDocument, CachedStep
 from minibuild.remotecache.importer import Imports
 from minibuild.remotecache.keys import BuildkitKeys
-from minibuild.remotecache.places import open_place, place_name
+from minibuild.remotecache.places import open_place, place_name, tolerated
 from minibuild.remotecache.steps import write_steps
 from minibuild.session.request import CachePlace
 from minibuild.startup.tuples import NamedTuple
@@ -107,15 +107,11 @@ def send(
     a place raises, unless its errors are to be ignored."""
     for asked in places:
         name = f"exporting cache to {place_name(asked)}"
-        try:
-            with task(build.report, name) as progress:
-                _export(build, asked, cargo.chosen(asked), near, progress)
-        except Cancelled:
-            raise
-        except BuildError as error:
-            if not asked.ignore_error:
-                raise
-            build.report(Warned(_RULE, f"{name}: {error}"))
+        with (
+            tolerated(build, _RULE, name, ignored=asked.ignore_error),
+            task(build.report, name) as progress,
+        ):
+            _export(build, asked, cargo.chosen(asked), near, progress)
 
 
 def _export(

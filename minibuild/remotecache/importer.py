@@ -19,8 +19,6 @@ from minibuild.buildkit.definition import OpOutput
 from minibuild.cache.records import Record, RemoteCache
 from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.digest import Digest
-from minibuild.errors import BuildError, Cancelled
-from minibuild.events import Warned
 from minibuild.graph.op import ImageSource
 from minibuild.graph.vertex import Vertex
 from minibuild.layer.layer import Layer
@@ -29,7 +27,7 @@ from minibuild.remotecache.buildkit import BuildkitCache, StackedLayer
 from minibuild.remotecache.chains import Chains
 from minibuild.remotecache.document import CacheDocument, CachedStep
 from minibuild.remotecache.keys import BuildkitKeys
-from minibuild.remotecache.places import open_place, place_name
+from minibuild.remotecache.places import open_place, place_name, tolerated
 from minibuild.remotecache.steps import Written, read_steps
 from minibuild.session.request import CachePlace
 from minibuild.startup.tuples import NamedTuple
@@ -166,15 +164,13 @@ class Imports(RemoteCache):
         return self._documents
 
     def _ask(self, asked: CachePlace) -> Sequence[Written]:
-        name = place_name(asked)
-        try:
-            with task(self._build.report, f"importing cache manifest from {name}"):
-                return read_steps(open_place(asked, self._build))
-        except Cancelled:
-            raise
-        except BuildError as error:
-            self._build.report(Warned(_RULE, f"no cache from {name}: {error}"))
-            return ()
+        name, found = place_name(asked), tuple[Written, ...]()
+        with (
+            tolerated(self._build, _RULE, f"no cache from {name}"),
+            task(self._build.report, f"importing cache manifest from {name}"),
+        ):
+            found = read_steps(open_place(asked, self._build))
+        return found
 
 
 class _Plan(NamedTuple):

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from minibuild.errors import BuildError, Cancelled
+from minibuild.events import Warned
 from minibuild.graph.reference import Reference, parse_reference
 from minibuild.oci.content import BlobSource
 from minibuild.oci.meter import Meter
@@ -103,6 +105,22 @@ def open_place(asked: CachePlace | CacheMountPlace, build: BuildContext) -> Plac
         access = access._replace(insecure=(*access.insecure, reference.domain))
     patience = patient(build.cancelled, access.stall_s, build.report)
     return RegistryPlace(reference, Registry(access, patience))
+
+
+@contextmanager
+def tolerated(
+    build: BuildContext, rule: str, doing: str, *, ignored: bool = True
+) -> Iterator[None]:
+    """Report what fails in the block as a warning, if it is to be `ignored`: without a cache, a
+    build takes longer and is as good."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except (BuildError, OSError) as error:
+        if not ignored:
+            raise
+        build.report(Warned(rule, f"{doing}: {error}"))
 
 
 class FolderPlace(Place):

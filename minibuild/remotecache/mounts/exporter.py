@@ -28,7 +28,7 @@ from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.mounts.artifact import read_mounts, write_mounts
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.remotecache.mounts.tree import is_empty, pack_tree
-from minibuild.remotecache.places import Place, open_place, place_name
+from minibuild.remotecache.places import Place, open_place, place_name, tolerated
 from minibuild.session.request import CacheMountPlace
 from minibuild.solver.cachemounts import is_called, with_full_id
 from minibuild.solver.keys import ReadyVertex
@@ -69,17 +69,12 @@ def send(
     try:
         for asked in places:
             name = f"exporting cache mounts to {place_name(asked)}"
-            try:
-                with task(build.report, name) as progress:
-                    new = _export(build, asked, _wanted(asked, ids), parcels, progress)
-                    progress.remark("sent" if new else "unchanged")
-            except Cancelled:
-                raise
-            except BuildError as error:
-                if not asked.ignore_error:
-                    raise
-                build.report(Warned(_RULE, f"{name}: {error}"))
-            else:
+            with (
+                tolerated(build, _RULE, name, ignored=asked.ignore_error),
+                task(build.report, name) as progress,
+            ):
+                new = _export(build, asked, _wanted(asked, ids), parcels, progress)
+                progress.remark("sent" if new else "unchanged")
                 changed |= dict.fromkeys(new)
     finally:
         discard(build.worker.store, parcels.blobs_path)

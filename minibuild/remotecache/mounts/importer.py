@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 
-from minibuild.errors import BuildError, Cancelled, StoreError
+from minibuild.errors import StoreError
 from minibuild.events import Warned
 from minibuild.graph.op import CacheMount
 from minibuild.linux.descriptors import closing_fd
@@ -23,7 +23,7 @@ from minibuild.progress.writer import ProgressWriter, task
 from minibuild.remotecache.mounts.artifact import MountCache, read_mounts
 from minibuild.remotecache.mounts.local import LocalMount
 from minibuild.remotecache.mounts.tree import is_empty, unpack_tree
-from minibuild.remotecache.places import open_place
+from minibuild.remotecache.places import open_place, place_name, tolerated
 from minibuild.session.request import CacheMountPlace
 from minibuild.snapshot.sweep import discard
 from minibuild.solver.cachemounts import describe, is_called, make_folder
@@ -59,21 +59,10 @@ class MountImports:
             if source.concerns(local.id) and (source.force or is_empty(local.path)):
                 kept = source.kept(build)
                 if kept is not None and local.id in kept.layers:
-                    self._bring(build, local, target, source, kept)
+                    patience_s = _FORCED_PATIENCE_S if source.force else _PATIENCE_S
+                    with tolerated(build, _RULE, f"cache mount {local.id} of {source.name}"):
+                        bring(build, local, target, source.name, kept, patience_s)
                     return
-
-    @staticmethod
-    def _bring(
-        build: BuildContext, local: LocalMount, target: str, source: "_Source", kept: MountCache
-    ) -> None:
-        patience_s = _FORCED_PATIENCE_S if source.force else _PATIENCE_S
-        try:
-            bring(build, local, target, source.name, kept, patience_s)
-        except Cancelled:
-            raise
-        except (BuildError, OSError) as error:
-            message = f"cache mount {local.id} of {source.name}: {error}"
-            build.report(Warned(_RULE, message))
 
 
 def bring(
@@ -142,7 +131,7 @@ class _Source:
     """A place to import from, asked once, when the first mount is wanted."""
 
     def __init__(self, asked: CacheMountPlace) -> None:
-        self.name = asked.ref or os.fspath(asked.path)
+        self.name = place_name(asked)
         self.force = asked.force
         self._asked = asked
         self._asking = threading.Lock()
@@ -161,13 +150,9 @@ class _Source:
             return self._answer[0]
 
     def _ask(self, build: BuildContext) -> MountCache | None:
-        try:
+        found = None
+        with tolerated(build, _RULE, f"cache mounts of {self.name}"):
             found = read_mounts(open_place(self._asked, build))
-        except Cancelled:
-            raise
-        except (BuildError, OSError) as error:
-            build.report(Warned(_RULE, f"cache mounts of {self.name}: {error}"))
-            return None
-        if found is None:
-            build.report(Warned(_RULE, f"there are no cache mounts at {self.name} yet"))
+            if found is None:
+                build.report(Warned(_RULE, f"there are no cache mounts at {self.name} yet"))
         return found
