@@ -56,10 +56,10 @@ def guard(group: Hierarchy) -> bool:
 
 
 def _guard_unified(group: Hierarchy) -> bool:
-    from minibuild.linux.bpf import Device, attach_to_group, device_program
+    from minibuild.linux.bpf import attach_to_group, device_program
 
     with closing_fd(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
-        attach_to_group(fd, device_program(Device(node.major, node.minor) for node in ALLOWED))
+        attach_to_group(fd, device_program((node.major, node.minor) for node in ALLOWED))
     return True
 
 

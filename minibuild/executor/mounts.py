@@ -145,7 +145,6 @@ def _flags(*, readonly: bool, nodev: bool) -> int:
 
 def _detach_source(target: str, path: str, source: str, attributes: int) -> Detached:
     """A bind mount of `source` inside `path`, symlinks resolved inside `path`."""
-    fd = -1
     try:
         if source.strip("/"):
             with closing_fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root_fd:
@@ -157,11 +156,9 @@ def _detach_source(target: str, path: str, source: str, attributes: int) -> Deta
             f"cannot mount {source if source.strip('/') else path} on {target}: {error.strerror}",
             hint="the source of a mount has to exist",
         ) from error
-    try:
+    with closing_fd(fd):
         is_dir = stat.S_ISDIR(os.fstat(fd).st_mode)
         mount_fd = clone_mount(fd)
-    finally:
-        os.close(fd)
     syscalls.mount_setattr(mount_fd, attr_set=attributes)
     return Detached(target, mount_fd, is_dir)
 

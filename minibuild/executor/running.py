@@ -8,6 +8,7 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from minibuild.errors import BuildError, DefinitionError, HostError
 from minibuild.executor.api import CannotShow, Output
@@ -95,18 +96,11 @@ class Running:
                 break
             if not sent and cancelled.is_set() and self._channel is not None:
                 sent = True
-                self._tell(b"kill")
+                with suppress(OSError):  # The step may have ended meanwhile.
+                    self._channel.send(b"kill")
         if self._listener >= 0:
             os.read(self._listener, 1)  # It has the step's mounts in sight until it leaves them.
         return self._exited
-
-    def _tell(self, order: bytes) -> None:
-        """Send the server a message about this step, which may have ended meanwhile."""
-        if self._channel is not None:
-            try:
-                self._channel.send(order)
-            except (BrokenPipeError, ConnectionResetError):
-                pass
 
     def _event(self, fd: int, what: int) -> None:
         if fd in self._streams:
@@ -179,18 +173,15 @@ class Running:
 
     def kill(self) -> None:
         """Kill the step, and wait until nothing of it is left."""
-        channel = self._channel
-        if channel is None:
+        if self._channel is None:
             return
-        try:
-            channel.send(b"kill")
+        with suppress(OSError):
+            self._channel.send(b"kill")
             while True:
-                data, fds = channel.receive(MAX_REPLY_BYTES)
+                data, fds = self._channel.receive(MAX_REPLY_BYTES)
                 close_all(fds)
                 if not data or isinstance(unpack(data), Exited):
                     return
-        except OSError:
-            return
 
     def _close_channel(self) -> None:
         if self._channel is not None:

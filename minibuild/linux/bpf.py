@@ -6,21 +6,18 @@ of the machine may do this. See bpf(2), and cgroup-v2.rst, "Device controller".
 """
 
 import ctypes
-import errno
-import os
 import struct
 from collections.abc import Iterable
 from ctypes import c_int, c_long, c_uint, c_void_p
 
-from minibuild.linux.syscalls import SyscallError, check, function
-from minibuild.startup.tuples import NamedTuple
+from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.syscalls import check, function, number_of
 
 # linux/bpf.h
 _PROG_LOAD, _PROG_ATTACH = 5, 8
 _PROG_TYPE_CGROUP_DEVICE, _CGROUP_DEVICE = 15, 6
 _ALLOW_MULTI = 2
 _CHARACTER, _MAKE = 2, 1
-_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LOAD_WORD, _AND, _SHIFT_RIGHT, _UNEQUAL = 0x61, 0x57, 0x77, 0x55
 _SET, _COPY, _EXIT = 0xB7, 0xBF, 0x95
 _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _RESULT = 1, 2, 3, 4, 5, 0  # registers
@@ -28,15 +25,9 @@ _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR, _RESULT = 1, 2, 3, 4, 5, 0  # register
 _bpf = function("syscall", c_long, c_int, c_void_p, c_uint)
 
 
-class Device(NamedTuple):
-    """A character device; `minor` -1 stands for all."""
-
-    major: int
-    minor: int = -1
-
-
-def device_program(devices: Iterable[Device]) -> bytes:
-    """A program that lets nodes be made, and opens of them these devices only.
+def device_program(devices: Iterable[tuple[int, int]]) -> bytes:
+    """A program that lets nodes be made, and opens of them these character devices only: by their
+    major and minor number, of which -1 stands for all.
 
     It gets a `struct bpf_cgroup_dev_ctx`: what is wanted and of which type in one word, then the
     two numbers. It answers 1 to allow it.
@@ -86,16 +77,10 @@ def attach_to_group(group_fd: int, program: bytes) -> None:
         *(0, 0, 0),  # no log
         *(0, 0, b"minibuild"),
     )
-    fd = _call(_PROG_LOAD, load)
-    try:
+    with closing_fd(_call(_PROG_LOAD, load)) as fd:
         _call(_PROG_ATTACH, struct.pack("=IIII", group_fd, fd, _CGROUP_DEVICE, _ALLOW_MULTI))
-    finally:
-        os.close(fd)
 
 
 def _call(command: int, attributes: bytes) -> int:
-    number = _SYS_BPF.get(os.uname().machine)
-    if number is None:
-        raise SyscallError(errno.ENOSYS, "bpf")
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    return check(_bpf(number, command, buffer, len(attributes)), "bpf")
+    return check(_bpf(number_of("bpf"), command, buffer, len(attributes)), "bpf")

@@ -104,9 +104,14 @@ _capset = function("capset", c_void_p, c_void_p)
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_FSOPEN = 428, 429, 430
 _SYS_FSCONFIG, _SYS_FSMOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 431, 432, 437, 442
 _SYS_CLONE3 = 435
-_SYS_CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
-_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
-_SYS_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
+_NUMBERS = {
+    "clone": {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120},
+    "keyctl": {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280},
+    "statx": {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379},
+    "seccomp": {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348},
+    "bpf": {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351},
+}
+"""Those of older calls, by the machine."""
 
 _open_tree = function("syscall", c_long, c_int, c_char_p, c_uint)
 _move_mount = function("syscall", c_long, c_int, c_char_p, c_int, c_char_p, c_uint)
@@ -142,6 +147,14 @@ def check(result: int, call: str, path: str = "") -> int:
     if result < 0:
         raise SyscallError(ctypes.get_errno(), call, path)
     return result
+
+
+def number_of(call: str) -> int:
+    """The number of a call that is older than 424."""
+    number = _NUMBERS[call].get(os.uname().machine)
+    if number is None:
+        raise SyscallError(errno.ENOSYS, call)
+    return number
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
@@ -190,9 +203,7 @@ def clone(flags: int, *, into_cgroup: int = -1) -> tuple[int, int]:
         args[10] = into_cgroup
         pid = _clone(_SYS_CLONE3, ctypes.addressof(args), ctypes.sizeof(args), None, None, None)
     else:
-        number = _SYS_CLONE.get(os.uname().machine)
-        if number is None:
-            raise SyscallError(errno.ENOSYS, "clone")
+        number = number_of("clone")
         pid = _clone(number, flags | CLONE_PIDFD | sigchld, None, ctypes.byref(pidfd), None, None)
     return check(int(pid), "clone"), pidfd.value if pid else -1
 
@@ -327,7 +338,7 @@ def mount_setattr(
 def birth(dir_fd: int, path: str) -> tuple[int, int]:
     """The inode of a file by statx(2), and when it was made, in nanoseconds; 0 if the filesystem
     does not know. Follows no symlink. An empty path is the open file itself."""
-    number, found = _SYS_STATX.get(os.uname().machine, -1), ctypes.create_string_buffer(256)
+    number, found = number_of("statx"), ctypes.create_string_buffer(256)
     flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
     if _statx(number, dir_fd, os.fsencode(path), flags, STATX_INO | STATX_BTIME, found) < 0:
         code = ctypes.get_errno()
@@ -338,9 +349,6 @@ def birth(dir_fd: int, path: str) -> tuple[int, int]:
 
 def join_session_keyring(name: str = "") -> None:
     """Leave the caller's session keyring for a new one, so that a step cannot read its keys."""
-    number = _SYS_KEYCTL.get(os.uname().machine)
-    if number is None:
-        raise SyscallError(errno.ENOSYS, "keyctl")
     keyctl_join_session_keyring = 1
     raw = name.encode() if name else None
-    check(_keyctl(number, keyctl_join_session_keyring, raw), "keyctl")
+    check(_keyctl(number_of("keyctl"), keyctl_join_session_keyring, raw), "keyctl")

@@ -10,13 +10,12 @@ import os
 import struct
 from ctypes import c_int, c_long, c_size_t, c_uint, c_ulong, c_void_p
 
-from minibuild.linux.syscalls import SyscallError, check, function
+from minibuild.linux.syscalls import check, function, number_of
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _SET_MODE_FILTER = 1
 _NEW_LISTENER, _WAIT_KILLABLE = 0x08, 0x20
 _ALLOW_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # linux/bpf.h: return SECCOMP_RET_ALLOW.
-_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _PAGE, _START_BYTES, _MOST_BYTES = 4096, 256, 4096
 
 _prctl = function("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
@@ -44,7 +43,7 @@ def load_filter_with_listener(program: bytes) -> int:
     """The same, and a descriptor on which the calls arrive that the filter hands over."""
     code = ctypes.create_string_buffer(program, len(program))
     fprog = _SockFprog(len(program) // 8, ctypes.cast(code, c_void_p))
-    number = _number()
+    number = number_of("seccomp")
     # A signal that does not kill must not take a call back that has been done (Linux 5.19).
     for flags in (_NEW_LISTENER | _WAIT_KILLABLE, _NEW_LISTENER):
         fd = _seccomp(number, _SET_MODE_FILTER, flags, ctypes.byref(fprog))
@@ -66,13 +65,6 @@ def may_have_listener() -> bool:
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     return status == 0
-
-
-def _number() -> int:
-    number = _SYS_SECCOMP.get(os.uname().machine)
-    if number is None:
-        raise SyscallError(errno.ENOSYS, "seccomp")
-    return number
 
 
 class Reader:

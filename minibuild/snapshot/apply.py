@@ -32,6 +32,7 @@ from minibuild.linux import xattr
 from minibuild.linux.beneath import remove_tree
 from minibuild.linux.contents import Copier
 from minibuild.linux.cursor import DIRECTORY
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.recorded import Records
 from minibuild.linux.tree_writer import Metadata, TreeWriter
 from minibuild.snapshot import entry, whiteout
@@ -87,18 +88,16 @@ class Applier:
         """Apply one diff. `owners` are the records of what it is made from."""
         self._applied = {}
         self._source_owners = owners
-        layer_fd = os.open(self._layer_dir, DIRECTORY)
-        try:
-            with TreeWriter(
-                layer_fd, self._make_room, exact=True, owners=self._owners, defect=self._defect
-            ) as tree:
-                merged = [self._below.dirs]
-                for change in changes:
-                    raise_if_cancelled(self._cancelled, "putting a tree together")
-                    self._apply(tree, merged, change)
-                tree.finish()
-        finally:
-            os.close(layer_fd)
+        owners, defect = self._owners, self._defect
+        with (
+            closing_fd(os.open(self._layer_dir, DIRECTORY)) as layer_fd,
+            TreeWriter(layer_fd, self._make_room, exact=True, owners=owners, defect=defect) as tree,
+        ):
+            merged = [self._below.dirs]
+            for change in changes:
+                raise_if_cancelled(self._cancelled, "putting a tree together")
+                self._apply(tree, merged, change)
+            tree.finish()
         self._diffs += 1
 
     def _apply(self, tree: TreeWriter, merged: list[tuple[str, ...]], change: Change) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from minibuild.linux import xattr
 from minibuild.linux.contents import READ, Copier
 from minibuild.linux.cursor import DIRECTORY
+from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.tree_writer import Metadata, TreeWriter, set_metadata, times_of
 
 if TYPE_CHECKING:
@@ -55,8 +56,5 @@ def copy(
 
 def inherit_root(source: str, target: str) -> None:
     """Give the empty root of a new layer the metadata of the root below: the mount shows it."""
-    fd = os.open(target, DIRECTORY)
-    try:
+    with closing_fd(os.open(target, DIRECTORY)) as fd:
         set_metadata(fd, metadata_of(source), source, exact=True)
-    finally:
-        os.close(fd)

@@ -105,5 +105,5 @@ BLOCK, CHARACTER, MAKE, READ, WRITE = 1, 2, 1, 2, 4
     ],
 )
 def test_device_program(kind: int, access: int, major: int, minor: int, expected: bool) -> None:
-    program = bpf.device_program([bpf.Device(1, 3), bpf.Device(136), bpf.Device(5, 2)])
+    program = bpf.device_program([(1, 3), (136, -1), (5, 2)])
     assert allowed(program, kind, access, major, minor) == expected
