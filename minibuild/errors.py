@@ -40,7 +40,8 @@ class BuildError(Exception):
     """Something that stops a build and that the person who started it should know.
 
     `message` says what is wrong in one sentence, without a full stop. `hint` says what to do.
-    `detail` holds further lines, such as the last output of a failed step.
+    `detail` holds further lines, such as the last output of a failed step. `line` is where the
+    instruction begins that `span` is a part of, 0 if that is not known.
     """
 
     exit_code: ClassVar[int] = 1
@@ -57,6 +58,7 @@ class BuildError(Exception):
         self.message = message
         self.hint = hint
         self.span = span
+        self.line = 0
         self.detail = detail
         self.source: SourceText | None = None
 
@@ -195,6 +197,7 @@ def located(span: Span | None) -> Iterator[None]:
         yield
     except BuildError as error:
         error.span = error.span or span
+        error.line = error.line or (span.first if span else 0)
         raise
 
 

@@ -110,7 +110,7 @@ class Clause:
         for flag in found:
             if flag.name in seen and known[flag.name] != "texts":
                 raise self.error(
-                    f"duplicate flag specified: {flag.name}", "give it once only", flag.span
+                    f"duplicate flag specified: --{flag.name}", "give it once only", flag.span
                 )
             seen.add(flag.name)
         line = self.logical

@@ -178,19 +178,19 @@ def expose(state: StageState, item: Expose) -> None:
     """Declare ports."""
     from minibuild_dockerfile.ports import container_ports
 
-    ports: set[str] = set()
-    for text in item.ports:
+    ports: list[str] = []
+    for text in sorted(item.ports):
         for spec in state.words(text, item.head):
             _check_port(state, item, spec)
             try:
-                ports.update(container_ports(spec))
+                ports += container_ports(spec)
             except ValueError as error:
                 raise DockerfileError(
                     str(error), item.head.span, hint="write EXPOSE 80, 53/udp or 8000-8010"
                 ) from None
     exposed = state.config.setdefault("ExposedPorts", {})
-    exposed.update((port, {}) for port in sorted(ports))
-    state.record(f"EXPOSE {plain_list(sorted(ports))}")
+    exposed.update((port, {}) for port in ports)
+    state.record(f"EXPOSE {plain_list(ports)}")
 
 
 def _check_port(state: StageState, item: Expose, spec: str) -> None:

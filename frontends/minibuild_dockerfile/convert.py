@@ -13,7 +13,7 @@ Read next: `parse`, then `stages`.
 from collections.abc import Callable
 from typing import Any
 
-from minibuild.errors import BuildError, Span
+from minibuild.errors import BuildError, Span, located
 from minibuild.graph.frontend import (
     Built,
     Finding,
@@ -188,7 +188,7 @@ def _definition(parsed: ParsedFile, request: FrontendRequest, checks: Checks) ->
 def _check_config(parsed: ParsedFile, request: FrontendRequest) -> CheckConfig:
     """What the build argument or the directive says; the argument wins."""
     if text := request.build_args.get(_CHECK_ARGUMENT, ""):
-        return parse_check(text, Span(request.source.name, 1, 1))
+        return parse_check(text, Span(request.source.name, 1, 1), f"build-arg:{_CHECK_ARGUMENT}")
     directive = parsed.directives.check
     if directive is None:
         return CheckConfig()
@@ -229,7 +229,8 @@ def converted(
     for plan in plans:
         state = states[plan.stage.number] = StageState(plan, conversion)
         for instruction in plan.instructions:
-            _CARRY_OUT[type(instruction)](state, instruction)
+            with located(instruction.head.span):
+                _CARRY_OUT[type(instruction)](state, instruction)
     state = states[target.number]
     if request.labels:
         state.config["Labels"] = {**state.config.get("Labels", {}), **request.labels}

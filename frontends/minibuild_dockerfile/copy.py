@@ -47,7 +47,6 @@ class _Words(NamedTuple):
     dest: str
     chown: str
     chmod: str
-    exclude: tuple[str, ...]
     checksum: str
 
 
@@ -105,7 +104,7 @@ def copy_or_add(state: StageState, item: Copy | Add) -> None:
         words.chown,
         words.chmod,
         parents=parents,
-        exclude=words.exclude,
+        exclude=item.exclude,
     )
     collected = _Actions(None if link else state.vertex, template)
     if isinstance(item, Copy):
@@ -132,7 +131,6 @@ def _expand(state: StageState, item: Copy | Add) -> _Words:
         state.word(item.dest, head),
         state.word(item.chown, head),
         state.word(item.chmod, head),
-        tuple(state.word(pattern, head) for pattern in item.exclude),
         state.word(item.checksum, head) if isinstance(item, Add) else "",
     )
 
@@ -318,9 +316,10 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
 
 def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:
     if source.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", source.checksum):
+        what = "length" if re.fullmatch("sha256:[0-9a-f]+", source.checksum) else "format"
         raise _wrong(
             item,
-            f'invalid checksum digest format "{source.checksum}"',
+            f'invalid checksum digest {what}: "{source.checksum}"',
             "checksum",
             "write sha256: and 64 hex digits",
         )

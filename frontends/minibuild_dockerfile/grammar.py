@@ -184,6 +184,8 @@ def healthcheck(clause: Clause) -> Healthcheck:
     words = clause.separated()
     if not words:
         raise _at_least_one(clause, "HEALTHCHECK CMD command, or HEALTHCHECK NONE")
+    if words[0].text.upper() == "NONE":
+        clause.pieces.clear()  # Its flags are not looked at.
     head = clause.head(
         {
             "interval": "text",
@@ -237,14 +239,16 @@ def _interval_ns(clause: Clause, head: Head, name: str) -> int:
 
 
 def _retries(clause: Clause, head: Head) -> int:
-    text, span = head.text("retries"), head.flag_span("retries")
-    if not re.fullmatch("[+-]?[0-9]{1,10}|", text) or int(text or 0) >= 2**31:
+    text, span = head.text("retries") or "0", head.flag_span("retries")
+    number = re.fullmatch("[+-]?[0-9]+", text)
+    if number is None or len(text.lstrip("+-0")) > 10 or int(text) >= 2**31:
+        why = "invalid syntax" if number is None else "value out of range"
         raise clause.error(
-            f'invalid value "{text}" for flag --retries: invalid syntax', "write a number", span
+            f'--retries: strconv.ParseInt: parsing "{text}": {why}', "write a number", span
         )
-    if int(text or 0) < 0:
+    if int(text) < 0:
         raise clause.error(f"--retries cannot be negative ({text})", "write 0 or more", span)
-    return int(text or 0)
+    return int(text)
 
 
 def onbuild(clause: Clause) -> Onbuild:

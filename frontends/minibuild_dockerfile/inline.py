@@ -47,14 +47,14 @@ def _mount(text: str, span: Span) -> MountSpec:
 
 def run(clause: Clause) -> Run:
     head = clause.head({"mount": "texts", "network": "text", "security": "text"})
-    network = head.text("network") or "default"
+    network = head.text("network", "default")
     if network not in _NETWORKS:
         raise clause.error(
             f'invalid network mode "{network}"{did_you_mean(network, _NETWORKS)}',
             "it may be default, none or host",
             head.flag_span("network"),
         )
-    security = head.text("security") or "sandbox"
+    security = head.text("security", "sandbox")
     if security not in _SECURITY:
         raise clause.error(
             f'security "{security}" is not valid{did_you_mean(security, _SECURITY)}',

@@ -9,8 +9,8 @@ Every string holds what stands in the file, quotes and `$` included, unless its 
 that quotes are gone. Which instruction is expanded, and how, is part of the language:
 
 - each word by `process_word`: ARG, ENV and LABEL (keys and values), WORKDIR, USER, STOPSIGNAL,
-  VOLUME, sources and destination of COPY and ADD, their --chown, --chmod, --checksum and
-  --exclude, FROM and its --platform (with global ARGs only), the values of RUN --mount;
+  VOLUME, sources and destination of COPY and ADD, their --chown, --chmod and --checksum, FROM
+  and its --platform (with global ARGs only), the values of RUN --mount;
 - each word by the same, which is split at spaces afterwards: EXPOSE;
 - by `process_heredoc`: a heredoc of COPY or ADD whose `expand` is true;
 - never: RUN, CMD, ENTRYPOINT, SHELL, HEALTHCHECK, ONBUILD, MAINTAINER, and --from, --link and
@@ -83,9 +83,9 @@ class Head(NamedTuple):
         """All values of a flag."""
         return tuple(flag.value or "" for flag in self.flags if flag.name == name)
 
-    def text(self, name: str) -> str:
-        """The value of a flag, nothing if it is absent."""
-        return next(iter(self.texts(name)), "")
+    def text(self, name: str, default: str = "") -> str:
+        """The value of a flag, `default` if it is absent."""
+        return next(iter(self.texts(name)), default)
 
     def truth(self, name: str) -> bool | None:
         """The truth of a flag, None if it is absent."""

@@ -8,7 +8,7 @@ Read next: `lines` and `split` for how the text is cut, `grammar` for what the p
 import re
 from collections.abc import Iterable, Iterator
 
-from minibuild.errors import SourceText, Span
+from minibuild.errors import SourceText, Span, located
 from minibuild.graph.frontend import NoNotes, Notes
 from minibuild.graph.spelling import nearest
 from minibuild.startup.regex import regex
@@ -34,6 +34,9 @@ _MEANT = {
     "MOUNT": "VOLUME",
 }
 """Words of shells and of other tools that are no misspelling of what they stand for here."""
+
+_PAIRS = ("ENV", "LABEL")
+"""Triggers that BuildKit looks at where they are written; of others it notes the text alone."""
 
 _PROGRAM = regex(r"[a-z][a-z0-9_.]*(?:-[a-z0-9_.]+)*|[./~].*")
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
@@ -98,9 +101,10 @@ def _instructions(
     """The instructions of a file, in order."""
     in_stage = False
     for logical, split in zip(scanned.logical, splits, strict=True):
-        instruction = _instruction(logical, split, scanned.escape, locate)
+        with located(logical.span):
+            instruction = _instruction(logical, split, scanned.escape, locate)
         in_stage = in_stage or isinstance(instruction, From)
-        if isinstance(instruction, Onbuild):
+        if isinstance(instruction, Onbuild) and instruction.trigger.upper().startswith(_PAIRS):
             parse_trigger(instruction.trigger, logical.span)
         yield instruction
         if not in_stage and not isinstance(instruction, Arg):

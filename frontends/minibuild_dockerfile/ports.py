@@ -6,6 +6,8 @@ host port EXPOSE accepts and ignores (a check warns of them).
 Read next: `config`.
 """
 
+import re
+
 from minibuild.graph.address import is_ip_address
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -16,11 +18,11 @@ def container_ports(text: str) -> list[str]:
     """The ports `text` names. Raises `ValueError` with a message in Docker's words."""
     before, container = split_host(text)
     port, _, protocol = container.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in _PROTOCOLS:
-        raise ValueError(f"invalid proto: {protocol}")
     if not port:
-        raise ValueError(f"no port specified: {text}<empty>")
+        raise ValueError(f'invalid port: "{text}": no port specified')
+    if protocol and protocol.lower() not in _PROTOCOLS:
+        raise ValueError(f'invalid port: "{text}": invalid proto: {protocol}')
+    protocol = protocol.lower() or "tcp"
     address, _, host_port = before.rpartition(":")
     if address and not is_ip_address(address.removeprefix("[").removesuffix("]")):
         raise ValueError(f"invalid IP address: {address}")
@@ -50,6 +52,6 @@ def _range(what: str, text: str) -> range:
 
 def _number(text: str) -> int:
     """A port, or -1 for anything else."""
-    if not (text.isascii() and text.isdigit()) or len(text.lstrip("0")) > len(str(_LAST)):
+    if not re.fullmatch("[+-]?[0-9]+", text) or len(text.lstrip("+-0")) > len(str(_LAST)):
         return -1
     return int(text) if int(text) <= _LAST else -1

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from minibuild.errors import DefinitionError, Span
 from minibuild.graph.frontend import Context, FrontendRequest
 from minibuild.graph.platform import Platform, parse_platform
-from minibuild.graph.reference import parse_reference
+from minibuild.graph.reference import SCRATCH, parse_reference
 from minibuild.graph.spelling import did_you_mean
 from minibuild.startup.tuples import NamedTuple
 from minibuild_dockerfile.checks import rules
@@ -31,7 +31,8 @@ _MOST_DIGITS = 20
 class Stage(NamedTuple):
     """One stage. `base` is the expanded name after FROM; `parent` the stage it means, if any.
 
-    `platform` is that of FROM --platform. `context` is the named context in the stage's place.
+    `platform` is that of FROM --platform, which means nothing for scratch. `context` is the named
+    context in the stage's place.
     """
 
     number: int
@@ -208,13 +209,14 @@ def make_table(
                 head.span,
                 hint="give the ARG a default, or pass it with --build-arg",
             )
+        platform = _platform(source, scope, request.build_platform)
         stage = Stage(
             number,
             source,
             tuple(instructions[1:]),
             base,
             parent=named.get(base),
-            platform=_platform(source, scope, request.build_platform),
+            platform=None if base == SCRATCH else platform,
             context=contexts.get(source.name) if source.name else None,
         )
         table.append(stage)

@@ -50,7 +50,7 @@ def describe(
     if span is not None:
         place = places.get(span.file, span.file)
         if error.source is not None:
-            lines += [(line,) for line in excerpt(error.source.text, span, place)]
+            lines += [(line,) for line in excerpt(error.source.text, span, place, error.line)]
         else:
             lines.append((f"{place}:{span.first}",))
     if isinstance(error, Cancelled):

@@ -18,13 +18,15 @@ _SPAN_LINES = 16
 _RULE = "-" * 20
 
 
-def excerpt(text: str, span: Span, place: str) -> list[str]:
-    """The lines of `text` around `span`; `place` is the file as the reader can open it."""
+def excerpt(text: str, span: Span, place: str, line: int = 0) -> list[str]:
+    """The lines of `text` around `span`; `place` is the file as the reader can open it, and `line`
+    the one to name, if it is not the first of the span."""
+    head = f"{place}:{line or span.first}"
     lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()
     if not 1 <= span.first <= len(lines):
-        return [f"{place}:{span.first}"]
+        return [head]
     last = min(max(span.first, span.last), len(lines))
     body = [
         f" {number:>3} | {'>>>' if span.first <= number <= last else '   '} {line}".rstrip()
@@ -32,7 +34,7 @@ def excerpt(text: str, span: Span, place: str) -> list[str]:
         else "     | ..."
         for number, line in _selected(lines, span.first, last)
     ]
-    return [f"{place}:{span.first}", _RULE, *body, _RULE]
+    return [head, _RULE, *body, _RULE]
 
 
 def _selected(lines: list[str], first: int, last: int) -> Iterator[tuple[int, str | None]]:

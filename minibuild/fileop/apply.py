@@ -51,7 +51,7 @@ def apply(
         explained("copying files"),
         TreeSink(root_fd, owners=owners, copied=copied, cancelled=cancelled) as tree,
     ):
-        putting = _Putting(tree, root_fd, tally)
+        putting = _Putting(tree, root_fd, tally, owners)
         for action in actions:
             match action:
                 case Copy():
@@ -72,10 +72,12 @@ def apply(
 class _Putting:
     """What the actions of one op share."""
 
-    def __init__(self, tree: TreeSink, root_fd: int, tally: Tally) -> None:
+    def __init__(
+        self, tree: TreeSink, root_fd: int, tally: Tally, owners: "Records | None"
+    ) -> None:
         self._tree = tree
         self._root_fd = root_fd
-        self._dest = OnDisk(root_fd)
+        self._dest = OnDisk(root_fd, owners)
         self._tally = tally
         self._names = has_names(root_fd)
 

@@ -140,7 +140,7 @@ def _put(
     owners_fd = -1 if places.base_fd is None else places.base_fd
     hasher = update = None
     sink: Sink | None = tree or layer
-    dest: Destination = layer.plan.dest if layer else OnDisk(places.root_fd)
+    dest: Destination = layer.plan.dest if layer else OnDisk(places.root_fd, places.owners)
     assert sink is not None
     with ExitStack() as stack, explained("copying files"):
         if job.earlier is not None:
@@ -151,7 +151,7 @@ def _put(
             sink = update = stack.enter_context(begun)
             dest = plan.dest
         elif tree is not None:
-            owners_fd, dest = places.root_fd, OnDisk(places.root_fd)
+            owners_fd, dest = places.root_fd, OnDisk(places.root_fd, places.owners)
         if job.watched:
             sink = hasher = ContentHasher(sink)
         if job.inventory:

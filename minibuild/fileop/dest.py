@@ -43,14 +43,19 @@ class Destination(Protocol):
     def kind(self, real: str) -> int:
         """The type bits of what is at a path, as in `st_mode`; 0 for nothing."""
 
+    def owner(self, real: str) -> tuple[int, int]:
+        """Who owns the directory at a path."""
+
 
 class OnDisk:
-    """A tree that is written as the plan goes along."""
+    """A tree that is written as the plan goes along. `owners` are its records, where owners are
+    recorded."""
 
-    __slots__ = ("_root_fd",)
+    __slots__ = ("_owners", "_root_fd")
 
-    def __init__(self, root_fd: int) -> None:
+    def __init__(self, root_fd: int, owners: "Records | None" = None) -> None:
         self._root_fd = root_fd
+        self._owners = owners
 
     def resolve(self, path: str) -> str:
         return real_path(self._root_fd, clean(path))
@@ -58,6 +63,13 @@ class OnDisk:
     def kind(self, real: str) -> int:
         status = lstat(self._root_fd, real)
         return 0 if status is None else stat.S_IFMT(status.st_mode)
+
+    def owner(self, real: str) -> tuple[int, int]:
+        """See `Destination`."""
+        status = lstat(self._root_fd, real)
+        assert status is not None
+        status = seen(status, xattr.at(self._root_fd, real), self._owners)
+        return status.st_uid, status.st_gid
 
 
 class InMemory:
@@ -68,8 +80,8 @@ class InMemory:
 
     __slots__ = ("_base", "_kinds", "_new")
 
-    def __init__(self, base_fd: int | None = None) -> None:
-        self._base = None if base_fd is None else OnDisk(base_fd)
+    def __init__(self, base_fd: int | None = None, owners: "Records | None" = None) -> None:
+        self._base = None if base_fd is None else OnDisk(base_fd, owners)
         self._kinds: dict[str, int] = {"": stat.S_IFDIR}
         self._new: set[str] = set()
 
@@ -89,6 +101,12 @@ class InMemory:
         if self._base is None or real.rpartition("/")[0] in self._new:
             return 0
         return self._base.kind(real)
+
+    def owner(self, real: str) -> tuple[int, int]:
+        """See `Destination`. That of a planned directory is not kept, so it is an error."""
+        if self._base is None or real in self._kinds:
+            raise Unplannable(f"/{real} is met twice")
+        return self._base.owner(real)
 
     def is_new(self, real: str) -> bool:
         """Whether a directory is planned that was not there before: nothing else is in it."""
@@ -128,7 +146,7 @@ class PlannedTree:
     def __init__(self, base_fd: int | None = None, owners: "Records | None" = None) -> None:
         self._base_fd = base_fd
         self._owners = owners
-        self.dest = InMemory(base_fd)
+        self.dest = InMemory(base_fd, owners)
         self._ids = mapped_ids() if owners is None else _ALL_IDS
         self._in = self._name = ""
         self._written: set[str] = {""}

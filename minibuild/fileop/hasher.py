@@ -120,6 +120,9 @@ class Labels:
                 more, data = f"hardlink {first}", False
         elif kind == stat.S_IFLNK:
             more = os.readlink(found.name, dir_fd=found.dir_fd) if target is None else target
+        elif found.implied:
+            # The way to what is copied: its mode counts where it is there already, see `plan`.
+            more = f"way {stat.S_IMODE(status.st_mode):04o}"
         return self._prefix + path, self._prints.words(status, more), data
 
 

@@ -171,7 +171,7 @@ def write_copy(tree: SourceTree, top_fd: int, top: str, copy_fd: int, sink: Tree
     def entries() -> Iterator[Entry]:
         for found in walk(top_fd, [Filter(compiled(tree.ignore), top)], sockets=True, top=top):
             seen[found.path] = found.stat.st_ctime_ns
-            yield looks.entry(found, found.path, keep=False)
+            yield looks.entry(found, found.path)
 
     with explained("copying files of the context"):
         with sink:
@@ -184,7 +184,7 @@ def write_file(found: FoundFile, sink: TreeSink) -> Seen:
     """Copy one file to an empty directory, and say what counted for it."""
     began_ns = time.time_ns()
     with explained("copying files of the context"), sink:
-        sink.put(Looks(_NO_COPY, ROOT).entry(found, found.name, keep=False))
+        sink.put(Looks(_NO_COPY, ROOT).entry(found, found.name))
     return _settled({found.name: found.stat.st_ctime_ns}, began_ns)
 
 
@@ -229,9 +229,7 @@ def _entries(
         yield from _directories(source, above, made)
         if path in replaced:
             made.add(path)
-            yield looks.entry(
-                FoundFile(path, source.enter(above), name, replaced[path]), path, False
-            )
+            yield looks.entry(FoundFile(path, source.enter(above), name, replaced[path]), path)
         else:
             yield Entry(path, stat.S_IFCHR)
 

@@ -8,6 +8,8 @@ does:
   --chmod, its permission bits; otherwise 0755 and root's. Existing ones are left alone;
 - symlinks in the destination are followed, also the last one, also one that dangles;
 - of a directory only the contents are copied: it is the destination that receives them;
+- directories below it unite with those of the destination, and take mode and owner of the source.
+  One that --exclude or --parents lets through only for what is in it takes the mode alone;
 - hardlinks within one source stay hardlinks, those between two sources do not.
 
 Read next: `tree` and `layer`.
@@ -52,13 +54,13 @@ class Looks:
         self._owner = owner or _ROOT
         self._first_names: dict[tuple[int, int], str] = {}
 
-    def entry(self, found: FoundFile, path: str, keep: bool) -> Entry:
-        made = self._copied(found, path, keep)
+    def entry(self, found: FoundFile, path: str) -> Entry:
+        made = self._copied(found, path)
         if self._replaces:
             made = made._replace(replaces=True)
         return made if self._time_ns is None else made._replace(mtime_ns=self._time_ns)
 
-    def _copied(self, found: FoundFile, path: str, keep: bool) -> Entry:
+    def _copied(self, found: FoundFile, path: str) -> Entry:
         status = found.stat
         kind = stat.S_IFMT(status.st_mode)
         mode = kind | (0o777 if kind == stat.S_IFLNK else self._mode(status.st_mode))
@@ -84,7 +86,7 @@ class Looks:
                 f"cannot copy {path}: a character device 0:0 means a deleted file in overlayfs",
                 hint="exclude it in the ignore file",
             )
-        return Entry(path, mode, uid, gid, status.st_mtime_ns, rdev=rdev, keep=keep)
+        return Entry(path, mode, uid, gid, status.st_mtime_ns, rdev=rdev)
 
 
 def put_copy(
@@ -171,10 +173,14 @@ class _Plan:
         if itself:
             with self._selection.parent(pick) as (dir_fd, name):
                 found = FoundFile(pick.real, dir_fd, name, pick.stat)
-                sink.put(looks.entry(found, top, keep=False))
+                sink.put(looks.entry(found, top))
         put, count = sink.put, self._tally.add
         for found in self._selection.below(pick):
-            entry = looks.entry(found, join(top, found.path), found.implied or copy.parents)
+            entry = looks.entry(found, join(top, found.path))
+            if found.implied and dest.kind(entry.path) == stat.S_IFDIR:
+                # Only the way to what is copied: --chown and --chmod do not mean it.
+                mode, (uid, gid) = found.stat.st_mode, dest.owner(entry.path)
+                entry = entry._replace(mode=mode, uid=uid, gid=gid)
             put(entry, found)
             count(entry)
 
@@ -187,7 +193,8 @@ class _Plan:
         copy, dest = self._copy, self._dest
         target = dest.resolve(copy.dest)
         if copy.unpack and _is_archive(found):
-            yield from make_directories(dest, target, *self._made)
+            # --chmod is not for archives.
+            yield from make_directories(dest, target, 0o755, *self._made[1:])
             yield Archive(target, found.dir_fd, found.name, self._owner)
             return
         if names_directory(copy.dest):
@@ -195,7 +202,7 @@ class _Plan:
         if dest.kind(target) == stat.S_IFDIR:
             target = join(target, clean(pick.named).rpartition("/")[2])
         yield from make_directories(dest, target.rpartition("/")[0], *self._made)
-        yield Looks(copy, self._owner).entry(found, target, keep=False)
+        yield Looks(copy, self._owner).entry(found, target)
 
 
 def make_directories(

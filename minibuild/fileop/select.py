@@ -73,7 +73,7 @@ class Selection:
 
     def below(self, pick: Pick) -> Generator[FoundFile]:
         """What of a picked directory is copied."""
-        filters = [Filter(self._ignore, pick.real), Filter(self._exclude)]
+        filters = [Filter(self._ignore, pick.real, hides=True), Filter(self._exclude)]
         if pick.wanted is not None:
             filters.append(Filter(pick.wanted))
         if self.copy.rules.include:

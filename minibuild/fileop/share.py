@@ -45,8 +45,10 @@ class Share(NamedTuple):
 
 def shares_of(copy: Copy, tree: SourceTree, processes: int) -> list[Share]:
     """Shares of about as many files, at most as many as there are processes. One if the copy has
-    few files, or names more than the contents of one directory."""
-    if len(copy.paths) != 1 or copy.parents or not copy.rules.contents:
+    few files, names more than the contents of one directory, or chooses files by patterns: what
+    becomes of a directory on the way to one depends on whether it was there before the copy."""
+    chooses = copy.parents or copy.rules.include or any(p.startswith("!") for p in copy.exclude)
+    if len(copy.paths) != 1 or chooses or not copy.rules.contents:
         return [Share()]
     selection = Selection(copy, tree)
     picks = list(selection.picks())

@@ -3,7 +3,8 @@
 Comes in: an open directory and filters. Goes out: what is below it, each directory before its
 contents, sorted by name as bytes. A directory that is excluded itself is still there when a
 pattern brings back something inside it; it comes just before the first such thing, as `implied`.
-Excluded directories that nothing can come back from are not even opened.
+Excluded directories that nothing can come back from are not even opened. Where patterns `hide`,
+the rest is all that a build sees: their directories on the way to something are like any other.
 Read next: `select`; and `mask`, which wants to know what was left out.
 """
 
@@ -51,10 +52,11 @@ class Filter(NamedTuple):
 
     patterns: IgnorePatterns
     prefix: str = ""
+    hides: bool = False
 
 
 class _Level:
-    """A directory in progress. `found` is set while it is only implied and not told yet."""
+    """A directory in progress. `found` is set while it is excluded itself and not told yet."""
 
     __slots__ = ("fd", "found", "names", "prefix")
 
@@ -114,14 +116,14 @@ def walk(
             if (kind == stat.S_IFSOCK and not sockets) or (not taken and kind != stat.S_IFDIR):
                 left_out(path)
                 continue
-            found = FoundFile(path, level.fd, name, status, not taken)
+            found = FoundFile(path, level.fd, name, status)
             if taken:
                 if untold:
-                    yield from _implied(levels)
+                    yield from _implied(levels, filters)
                     untold = 0
                 yield found
             if kind == stat.S_IFDIR:
-                levels.append(_open(stack, found, top))
+                levels.append(_open(stack, found, None if taken else found, top))
                 untold += not taken
 
 
@@ -134,17 +136,18 @@ def _prunable(path: str, filters: Sequence[Filter]) -> bool:
     return any(f.patterns.may_prune(join(f.prefix, path)) for f in filters)
 
 
-def _implied(levels: Sequence[_Level]) -> Iterator[FoundFile]:
+def _implied(levels: Sequence[_Level], filters: Sequence[Filter]) -> Iterator[FoundFile]:
+    choosing = [f for f in filters if not f.hides]
     for level in levels:
         if level.found is not None:
-            yield level.found
+            yield level.found._replace(implied=_excluded(level.found.path, choosing))
             level.found = None
 
 
-def _open(stack: Cursor, found: FoundFile, top: str) -> _Level:
+def _open(stack: Cursor, found: FoundFile, untold: FoundFile | None, top: str) -> _Level:
     try:
         fd = stack.push(found.name)
-        return _Level(fd, found.path, found if found.implied else None)
+        return _Level(fd, found.path, untold)
     except PermissionError as error:
         raise unreadable(join(top, found.path), error) from error
 

@@ -36,6 +36,8 @@ def parse_bool(text: str) -> bool:
 
 def csv_record(text: str) -> list[str]:
     """The fields of one record. `"` quotes a whole field; doubled in there, it is one."""
+    if not text:
+        raise ValueError("EOF")
     field = re.compile(_FIELD)
     fields: list[str] = []
     position = 0
@@ -55,7 +57,7 @@ def duration_ns(text: str) -> int:
     if text.lstrip("+-") == "0" and len(text) <= 2:
         return 0
     if not re.fullmatch(_DURATION, text):
-        raise ValueError(f'time: invalid duration "{text}"')
+        raise ValueError(f'time: {_wrong_duration(text)} duration "{text}"')
     total = 0
     for whole, fraction, unit in re.findall(_PART, text):
         scale = _UNITS_NS[unit]
@@ -64,6 +66,15 @@ def duration_ns(text: str) -> int:
     if total > _MAX_INT64:
         raise ValueError(f'time: invalid duration "{text}"')
     return -total if text.startswith("-") else total
+
+
+def _wrong_duration(text: str) -> str:
+    """What is wrong at the first place that is no part of a duration, in Go's words."""
+    left = re.sub(rf"^[+-]?(?:{_PART})*", "", text)
+    found = re.match(r"(?:\d+\.?|\.\d)\d*([^.\d]*)", left)
+    if found is None:
+        return "invalid"
+    return f'unknown unit "{found[1]}" in' if found[1] else "missing unit in"
 
 
 def duration_text(nanoseconds: int) -> str:

@@ -99,10 +99,15 @@ def parse_platform(text: str, default: Platform | None = None) -> Platform:
 
     Raises `DefinitionError` for text that names no platform.
     """
-    first, *rest = text.strip().split("/")
+    first, *rest = text.strip().split("/", 3)
     system = _SYSTEM.fullmatch(first)
-    if system is None or len(rest) > 2 or not all(map(_COMPONENT.fullmatch, rest)):
-        raise _wrong(text)
+    if system is None:
+        raise _wrong(text, f'"{first}" is an invalid OS component of "{text}"')
+    for part in rest:
+        if not _COMPONENT.fullmatch(part):
+            raise _wrong(text, f'"{part}" is an invalid component of "{text}"')
+    if len(rest) > 2:
+        raise _wrong(text, "cannot parse platform specifier")
     named = _normalise(system["os"], *rest) if rest else _half(text, system["os"], default)
     return named._replace(
         os_version=_unescaped(system["version"] or ""),
@@ -117,13 +122,13 @@ def _half(text: str, system: str, default: Platform | None) -> Platform:
         return _normalise(system, own.architecture, own.variant)
     named = _normalise(own.os, text.strip())
     if named.architecture not in _KNOWN_ARCHITECTURES:
-        raise _wrong(text)
+        raise _wrong(text, "unknown operating system or architecture")
     return named
 
 
-def _wrong(text: str) -> DefinitionError:
+def _wrong(text: str, why: str) -> DefinitionError:
     return DefinitionError(
-        f"failed to parse platform {text}: not an OS, an architecture, or OS/ARCH[/VARIANT]",
+        f"failed to parse platform {text}: {why}: invalid argument",
         hint="write it like linux/amd64, linux/arm64/v8 or windows(10.0.17763)/amd64",
     )
 

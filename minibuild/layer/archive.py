@@ -35,7 +35,8 @@ def detect(fd: int) -> str | None:
     compression = detect_compression(start)
     try:
         with _open(fd) as file:
-            reader = TarReader(_chunks(file, compression, 16 << 10), "the file")
+            # As little as can be: what is wrong behind the first entry is found when it is unpacked.
+            reader = TarReader(_chunks(file, compression, 512), "the file")
             return next((compression for _ in reader), None)
     except UnusableEntry:
         return compression  # It is an archive, and unpacking it says what is wrong with it.

@@ -106,6 +106,11 @@ def test_a_long_instruction_is_shortened() -> None:
     assert len(lines) < 28
 
 
+def test_the_line_of_the_instruction_is_named_and_the_part_is_marked() -> None:
+    lines = excerpt("FROM x\nENV A=1 \\\n  B\n", Span("D", 3, 3), "D", 2)
+    assert lines[0] == "D:2" and [line[:10] for line in lines if ">>>" in line] == ["   3 | >>>"]
+
+
 @pytest.mark.parametrize("length", range(1, 40))
 def test_every_line_is_shown_once_or_left_out_with_a_mark(length: int) -> None:
     text = "".join(f"l{n}\n" for n in range(1, 101))

@@ -126,6 +126,23 @@ def test_an_archive_that_cannot_be_unpacked_is_no_file(bench: Bench, case: str) 
         bench.copy("a.tar", "/out/", unpack=True)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_archive_that_ends_early_is_no_file(
+    bench: Bench, compress: Callable[[bytes], bytes]
+) -> None:
+    with open(os.path.join(bench.source, "a.tar"), "wb") as file:
+        file.write(compress(tar() + os.urandom(100))[:-4])
+    with pytest.raises(ImageError, match="is not sound"):
+        bench.copy("a.tar", "/out/", unpack=True)
+
+
+@pytest.mark.parametrize("chmod", ["700", "u+s,go-rx"])
+def test_chmod_is_not_for_archives(sources: Bench, chmod: str) -> None:
+    sources.copy("p.tar", "/new/out", unpack=True, chmod=chmod)
+    found = modes(sources.dest, "new", "new/out", "new/out/top")
+    assert list(found.values()) == ["755", "755", "750"]
+
+
 def test_several_and_others(sources: Bench) -> None:
     copied = sources.copy("p.tar", "text.tar", "text.gz", "plain.txt", "/out/", unpack=True)
     assert sorted(copied) == sorted(

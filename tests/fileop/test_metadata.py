@@ -1,6 +1,7 @@
 """What a copy does to modes, owners, times and attributes."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,46 @@ def test_existing_directories(bench: Bench) -> None:
     assert modes(bench.dest, "t", "t/sub") == {"t": "701", "t/sub": "711"}
 
 
-def test_existing_directories_with_parents(bench: Bench) -> None:
-    make(bench.source, {"p/q/f": "f", "p/": "0700", "p/q/": "0711"})
-    make(bench.dest, {"p/": "0750"})
-    bench.copy("p/q/f", "/", parents=True)
-    assert modes(bench.dest) == {"p": "750", "p/q": "711", "p/q/f": "644"}
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        # What is on the way takes the mode, but neither what --chown nor what --chmod says.
+        ("p/q/f", {"parents": True}, "p 2700 5:6, p/q 711 5:6, p/q/f 644 0:0"),
+        ("p/./q/f", {"parents": True}, "p 750 5:6, p/q 751 5:6, q 711 0:0, q/f 644 0:0"),
+        ("p/q", {"parents": True}, "p 2700 5:6, p/q 711 0:0, p/q/f 644 0:0"),
+        ("p", {"parents": True}, "p 2700 0:0, p/q 711 0:0, p/q/f 644 0:0"),
+        (
+            "p/q/f",
+            {"parents": True, "chmod": "701", "chown": "8:9"},
+            "p 2700 5:6, p/q 711 5:6, p/q/f 701 8:9",
+        ),
+        (
+            "p/q",
+            {"parents": True, "chmod": "701", "chown": "8:9"},
+            "p 2700 5:6, p/q 701 8:9, p/q/f 701 8:9",
+        ),
+        (".", {"exclude": ("p", "!p/q/f")}, "p 2700 5:6, p/q 711 5:6, p/q/f 644 0:0"),
+        (".", {"exclude": ("p", "!p/q")}, "p 2700 5:6, p/q 711 0:0, p/q/f 644 0:0"),
+        # What an ignore file hides is not there, and all the rest is as any other.
+        (".", {"ignore": ("p", "!p/q/f")}, "p 2700 0:0, p/q 711 0:0, p/q/f 644 0:0"),
+        (
+            "p/q",
+            {"parents": True, "ignore": ("p", "!p/q/f")},
+            "p 2700 5:6, p/q 711 0:0, p/q/f 644 0:0",
+        ),
+    ],
+)
+@pytest.mark.needs("root")
+def test_existing_directories_on_the_way(
+    bench: Bench, path: str, options: dict[str, Any], expected: str
+) -> None:
+    make(bench.source, {"p/q/f": "f", "p/": "2700", "p/q/": "0711"})
+    make(bench.dest, {"p/q/": "0751", "p/": "0750"})
+    for directory in ("p", "p/q"):
+        os.chown(os.path.join(bench.dest, directory), 5, 6)
+    bench.copy(path, "/", **options)
+    found, ids = modes(bench.dest), owners(bench.dest)
+    assert ", ".join(f"{p} {found[p]} {ids[p]}" for p in sorted(found)) == expected
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,18 @@ def test_duration(text: str, nanoseconds: int, printed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "1", "s", ".s", "1 s", "1S", "--1s", "1s2", "9" * 30 + "h"]
+    ("text", "wrong"),
+    [
+        *((text, "invalid") for text in ("", "soon", "s", ".s", "--1s", "1s.s", "9" * 30 + "h")),
+        *((text, "missing unit in") for text in ("1", "1s2", "1.", "-.5", "1h30")),
+        *((text, f'unknown unit "{text[1:]}" in') for text in ("1 s", "1S", "5d")),
+        ("1h2x3s", 'unknown unit "x" in'),
+    ],
 )
-def test_bad_duration(text: str) -> None:
-    with pytest.raises(ValueError, match="time: invalid duration"):
+def test_bad_duration(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError) as caught:
         duration_ns(text)
+    assert str(caught.value) == f'time: {wrong} duration "{text}"'
 
 
 @given(st.integers(-(2**62), 2**62))

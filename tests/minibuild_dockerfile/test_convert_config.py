@@ -21,7 +21,13 @@ from tests.support.resolver import DEFAULT_PATH
         ('CMD ["a\\tb", "\\u00e9", "\\u200b", "q\\"\\\\"]', r'CMD ["a\tb" "é" "\u200b" "q\"\\"]'),
         ("CMD []", "CMD []"),
         ("ENTRYPOINT a  b", 'ENTRYPOINT ["/bin/sh" "-c" "a  b"]'),
-        ("EXPOSE 90 80/UDP 80-81", "EXPOSE [80/tcp 80/udp 81/tcp 90/tcp]"),
+        ("EXPOSE 90 80/UDP 80-81", "EXPOSE [80/tcp 81/tcp 80/udp 90/tcp]"),
+        ("EXPOSE 10 9-11 +7", "EXPOSE [7/tcp 10/tcp 9/tcp 10/tcp 11/tcp]"),
+        (
+            "HEALTHCHECK --interval=1s --no=flag NONE",
+            "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s "
+            "Retries:0}",
+        ),
         ("EXPOSE 127.0.0.1:8080:80", "EXPOSE [80/tcp]"),
         ("VOLUME a /b", "VOLUME [a /b]"),
         ("STOPSIGNAL rtmin+3", "STOPSIGNAL rtmin+3"),

@@ -88,7 +88,7 @@ def test_mount(text: str, expected: Resolved | ExecMount) -> None:
         ("type=cache,target=/c,sharing=public", 'unsupported sharing value "public"'),
         ("target=/x,from=$Y", "'from' doesn't support variable expansion"),
         ("target", "invalid field 'target' must be a key=value pair"),
-        ("", "invalid field '' must be a key=value pair"),
+        ("", "failed to parse csv mounts: EOF"),
         ("target=/x,required", "unexpected key 'required' for mount type 'bind'"),
         ("required,type=secret,id=x", "unexpected key 'required' for mount type 'bind'"),
         ("target=/x,size=1k", "unexpected key 'size' for mount type 'bind'"),

@@ -108,7 +108,7 @@ ERRORS = [
     ("FROM a\nCOPY --link=no a b\n", (2, 2), "expecting boolean value for flag --link, not: no"),
     ("FROM a\nCOPY --chwon=1 a b\n", (2, 2), "unknown flag: --chwon (did you mean --chown?)"),
     ("FROM a\nCOPY a \\\n b \\\n c\nADD --from=x \\\n a b", (5, 5), "unknown flag: --from"),
-    ("FROM a\nCOPY \\\n--link \\\n--link a b", (4, 4), "duplicate flag specified: link"),
+    ("FROM a\nCOPY \\\n--link \\\n--link a b", (4, 4), "duplicate flag specified: --link"),
     ("FROM a\nENV\n", (2, 2), "ENV requires at least one argument"),
     ("FROM a\nENV X\n", (2, 2), "ENV must have two arguments"),
     ("FROM a\nENV X=1 \\\n Y\n", (3, 3), 'Syntax error - can\'t find = in "Y"'),
@@ -135,7 +135,10 @@ ERRORS = [
     ("FROM a\nONBUILD\n", (2, 2), "ONBUILD requires at least one argument"),
     ("FROM a\nONBUILD onbuild RUN x\n", (2, 2), "Chaining ONBUILD via `ONBUILD ONBUILD`"),
     ("FROM a\nONBUILD from x\n", (2, 2), "FROM isn't allowed as an ONBUILD trigger"),
-    ("FROM a\nONBUILD RNU x\n", (2, 2), "unknown instruction: RNU (did you mean RUN?)"),
+    ("FROM a\nONBUILD ENV A\n", (2, 2), "ENV must have two arguments"),
+    ("FROM a\nRUN --network= x\n", (2, 2), 'invalid network mode ""'),
+    ("FROM a\nRUN --security= x\n", (2, 2), 'security "" is not valid'),
+    ("FROM a\nHEALTHCHECK --retries=3000000000 CMD y\n", (2, 2), "value out of range"),
     ("FROM a\nRUN --network=wifi x\n", (2, 2), 'invalid network mode "wifi"'),
     ("FROM a\nRUN --security=none x\n", (2, 2), 'security "none" is not valid'),
     ("FROM a\nRUN <<EOF\nx\n", (2, 2), "unterminated heredoc"),
@@ -152,6 +155,12 @@ def test_error(text: str, lines: tuple[int, int], message: str) -> None:
     assert message in caught.value.message
     assert caught.value.span == Span("Dockerfile", *lines)
     assert "\n" not in caught.value.message
+
+
+def test_an_error_about_a_part_knows_where_its_instruction_begins() -> None:
+    with pytest.raises(DockerfileError) as caught:
+        read("FROM a\nCOPY \\\n--link \\\n--link a b")
+    assert (caught.value.line, caught.value.span) == (2, Span("Dockerfile", 4, 4))
 
 
 def test_every_error_has_a_hint() -> None:
@@ -343,6 +352,9 @@ def test_directives_behind_a_first_line_for_the_shell() -> None:
 
 
 def test_trigger_is_recorded_and_read_back() -> None:
+    assert after_from("ONBUILD RNU x").instructions[1].trigger == "RNU x", (
+        "it may never be carried out"
+    )
     onbuild = after_from('ONBUILD  RUN echo   "x"  \\\n y <<EOF\nz\nEOF').instructions[1]
     assert isinstance(onbuild, Onbuild)
     assert onbuild.trigger == 'RUN echo   "x"   y <<EOF\nz\nEOF'

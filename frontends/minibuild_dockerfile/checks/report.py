@@ -46,13 +46,13 @@ def without_reason(text: str) -> str:
     return text.strip(" ").partition(" ")[0]
 
 
-def parse_check(text: str, span: Span) -> CheckConfig:
-    """The configuration that the value of a check directive gives."""
+def parse_check(text: str, span: Span, where: str = "check options") -> CheckConfig:
+    """The configuration that the value of a check directive gives. `where` is for errors."""
     config = CheckConfig()
     for part in text.strip().split(";", 2) if text.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
-            raise DockerfileError(f'invalid check option "{part}"', span, hint=_HINT)
+            raise _invalid(where, f'invalid check option "{part}"', span)
         names = frozenset(name.strip().lower() for name in value.split(",") if name.strip())
         if key == "skip":
             config = config._replace(skip=names)
@@ -62,12 +62,17 @@ def parse_check(text: str, span: Span) -> CheckConfig:
             try:
                 config = config._replace(error=parse_bool(value))
             except ValueError:
-                raise DockerfileError(
-                    f'failed to parse check option error: "{value}"', span, hint=_HINT
-                ) from None
+                message = (
+                    f'failed to parse check option "{part}": parsing "{value}": invalid syntax'
+                )
+                raise _invalid(where, message, span) from None
         else:
-            raise DockerfileError(f'invalid check option "{key}"', span, hint=_HINT)
+            raise _invalid(where, f'invalid check option "{key}"', span)
     return config
+
+
+def _invalid(where: str, message: str, span: Span) -> DockerfileError:
+    return DockerfileError(f"failed to parse {where}: {message}", span, hint=_HINT)
 
 
 class Checks:
