@@ -81,6 +81,9 @@ def run(state: StageState, item: Run) -> None:
 def _command(state: StageState, item: Run, inputs: _Inputs) -> tuple[list[str], list[op.ExecMount]]:
     """The command line, and the mount of the script it runs, if that is a file of its own."""
     if isinstance(item.command, ExecForm):
+        if not item.command.argv:
+            hint = 'name a program, as in RUN ["make"]'
+            raise DockerfileError("arguments are required", item.head.span, hint=hint)
         return list(item.command.argv), []
     is_file = item.script and item.heredocs[0].text.startswith("#!") and not state.is_windows
     if not is_file:

@@ -15,10 +15,9 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, capability_words, explained, unreadable
 from minibuild.fileop.digest_cache import BATCH, DigestCache, FreshDigests, is_since
 from minibuild.fileop.hasher import Contents, Item, Labels, Prints, line, prints_of, sorted_prints
-from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.select import Pick, Selection, one_path
 from minibuild.fileop.walk import FoundFile
 from minibuild.graph.op import Copy
-from minibuild.graph.pattern import escape_glob
 from minibuild.linux import xattr
 from minibuild.linux.beneath import join
 from minibuild.linux.contents import READ, Copier
@@ -51,14 +50,14 @@ def tree_digests(
 ) -> Contents:
     """The fingerprints of all that a bind mount of `path` shows, all modes included, and owners
     too: but a context is shown as root's."""
-    selection = Selection(Copy(0, (escape_glob(path) or "/",), "/", keep_owner=True), tree)
+    selection = Selection(one_path(path)._replace(keep_owner=True), tree)
     prints = Prints(stat.S_IMODE, owners=not tree.local, tops=True)
     return _fingerprints(selection, prints, digests, cancelled)
 
 
 def changed_since(reader: Copy | str, tree: SourceTree, since_ns: int) -> bool:
     """Whether what a copy (or a bind mount of a path) reads may have changed since that time."""
-    copy = Copy(0, (escape_glob(reader) or "/",), "/") if isinstance(reader, str) else reader
+    copy = one_path(reader) if isinstance(reader, str) else reader
     selection = Selection(copy, tree)
     try:
         for pick in selection.picks():

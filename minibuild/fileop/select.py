@@ -16,8 +16,8 @@ from minibuild.errors import DefinitionError
 from minibuild.fileop.api import SourceTree, unreadable
 from minibuild.fileop.walk import Filter, FoundFile, walk
 from minibuild.graph.ignore import IgnorePatterns, compiled
-from minibuild.graph.op import Copy
-from minibuild.graph.pattern import compile_glob
+from minibuild.graph.op import Copy, CopyRules
+from minibuild.graph.pattern import compile_glob, escape_glob, unescape_glob
 from minibuild.linux import owner, xattr
 from minibuild.linux.beneath import clean, join, lstat, open_beneath, real_path
 from minibuild.linux.cursor import Cursor
@@ -26,6 +26,11 @@ from minibuild.startup.tuples import NamedTuple
 
 _PIVOT = "/./"
 _WILDCARD = regex(r"(?:[^\\*?\[]|\\.)*[*?\[]", re.DOTALL)
+
+
+def one_path(path: str) -> Copy:
+    """What a bind mount of `path` reads, as a copy: just that, and it has to be there."""
+    return Copy(0, (escape_glob(path) or "/",), "/", rules=CopyRules(allow_empty=False))
 
 
 class Pick(NamedTuple):
@@ -67,7 +72,9 @@ class Selection:
                     matched = True
                     yield self._pick(named, path)
                 if not matched and not self.copy.rules.allow_empty:
-                    raise DefinitionError(f"nothing matches {path}")
+                    from minibuild.fileop.missing import not_found
+
+                    raise not_found(self.tree, self._ignore, path, unescape_glob(clean(path)), "")
             else:
                 yield self._pick(clean(path), path)
 

@@ -50,6 +50,11 @@ def escape_glob(name: str) -> str:
     return _WILDCARDS.sub(lambda found: r"[\\]" if found[0] == "\\" else f"[{found[0]}]", name)
 
 
+def unescape_glob(pattern: str) -> str:
+    """The name that `escape_glob` made a pattern of."""
+    return re.sub(r"\[(\\)?([*?\[\\])\]", r"\2", pattern)
+
+
 def clean(path: str) -> str:
     """Go's `path.Clean`: no `.`, no empty parts, `..` taken back where that is possible."""
     rooted = path.startswith("/")

@@ -35,7 +35,7 @@ def detect(fd: int) -> str | None:
     compression = detect_compression(start)
     try:
         with _open(fd) as file:
-            # As little as can be: what is wrong behind the first entry is found when it is unpacked.
+            # Little at a time: what is wrong behind the first entry is found when it is unpacked.
             reader = TarReader(_chunks(file, compression, 512), "the file")
             return next((compression for _ in reader), None)
     except UnusableEntry:

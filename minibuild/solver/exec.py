@@ -275,6 +275,7 @@ class _Mounts:
 
     def _ssh(self, mount: SshMount) -> list[StepMount]:
         agent = self._build.ssh(mount.id)
+        self.env.setdefault("SSH_AUTH_SOCK", mount.target)
         if agent is None:
             if mount.required:
                 raise DefinitionError(
@@ -283,7 +284,6 @@ class _Mounts:
             return []
         from minibuild.session.ssh_agent import forwarded
 
-        self.env.setdefault("SSH_AUTH_SOCK", mount.target)
         # Among the files in the making, which are swept should we be killed.
         socket = self._build.worker.store.ingest_path()
         self._stack.enter_context(forwarded(agent, socket, mount.mode, mount.uid, mount.gid))

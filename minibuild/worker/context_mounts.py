@@ -33,11 +33,10 @@ from minibuild.fileop.mask import (
     write_file,
     write_mask,
 )
-from minibuild.fileop.select import Pick, Selection
+from minibuild.fileop.select import Pick, Selection, one_path
 from minibuild.fileop.tree import TreeSink
 from minibuild.fileop.walk import FoundFile
-from minibuild.graph.op import BindMount, Copy
-from minibuild.graph.pattern import escape_glob
+from minibuild.graph.op import BindMount
 from minibuild.linux.beneath import open_beneath, remove_path
 from minibuild.linux.descriptors import closing_fd
 from minibuild.linux.namespace import in_user_namespace
@@ -109,8 +108,7 @@ class ContextMounts:
 
         Raises `DefinitionError` if its source is not there.
         """
-        selection = Selection(Copy(0, (escape_glob(mount.source) or "/",), "/"), tree)
-        pick = next(selection.picks())
+        pick = next(Selection(one_path(mount.source), tree).picks())
         with self._making:
             way = self._ways_of(path)[0]
             view = self._view(_Task(tree, pick, not mount.readonly, way, cancelled), path)

@@ -1,7 +1,9 @@
 """ADD: archives are unpacked by content, everything else is copied."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import tarfile
 from collections.abc import Callable

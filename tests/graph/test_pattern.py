@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibuild.errors import DefinitionError
-from minibuild.graph.pattern import clean, escape_glob, has_wildcard, match_glob
+from minibuild.graph.pattern import clean, escape_glob, has_wildcard, match_glob, unescape_glob
 
 # --- one name -----------------------------------------------------------------------------------
 
@@ -56,6 +56,7 @@ def test_match_glob(pattern: str, name: str, expected: bool) -> None:
 @given(st.text(max_size=8))
 def test_an_escaped_name_matches_itself_alone(name: str) -> None:
     assert match_glob(escape_glob(name), name)
+    assert unescape_glob(escape_glob(name)) == name
     assert not match_glob(escape_glob(name), name + "x")
 
 
