@@ -18,11 +18,9 @@ def size_bytes(text: str, flag: str) -> int:
         ) from None
 
 
-def truth(text: str, flag: str) -> bool:
-    """The value of a flag given as `--flag=VALUE`."""
+def truth(text: str, flag: str, hint: str = "it is true or false") -> bool:
+    """The value of a flag given as `--flag=VALUE`; `hint` says what else it may be."""
     try:
         return literals.parse_bool(text)
     except ValueError:
-        raise UsageError(
-            f"invalid value {text!r} for --{flag}", hint="it is true or false"
-        ) from None
+        raise UsageError(f"invalid value {text!r} for --{flag}", hint=hint) from None

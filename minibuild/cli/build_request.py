@@ -15,7 +15,6 @@ from minibuild.buildflags.request import READERS, build_request
 from minibuild.buildflags.sizes import size_bytes, truth
 from minibuild.cli.build_flags import limits
 from minibuild.cli.registry_flags import ALL, access_of, with_login
-from minibuild.errors import UsageError
 from minibuild.graph.platform import Platform
 from minibuild.session.environment import Environment
 from minibuild.session.request import Attestations, BuildRequest, Output
@@ -117,8 +116,4 @@ def _outputs(options: argparse.Namespace) -> tuple[Output, ...]:
 def _pull(text: str) -> str:
     if text in ("always", "missing", "never"):
         return text
-    try:
-        return "always" if truth(text, "pull") else "missing"
-    except UsageError as error:
-        error.hint = "it is always, missing or never"
-        raise
+    return "always" if truth(text, "pull", "it is always, missing or never") else "missing"

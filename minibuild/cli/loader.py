@@ -118,14 +118,10 @@ def start(word: str, variables: Mapping[str, str]) -> Loader | None:
         engine = ENGINES[word]
         if not _is_there(engine, variables):
             raise HostError(f"--load={word}: there is no program {engine.argv[0]} on this machine")
-    else:
-        try:
-            if not truth(word, "load"):
-                return None
-        except UsageError as error:
-            error.hint = "it is one of " + ", ".join(ENGINES)
-            raise
+    elif truth(word, "load", "it is one of " + ", ".join(ENGINES)):
         engine = _found(variables)
+    else:
+        return None
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     return Loader(engine.argv, variables)

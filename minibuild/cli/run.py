@@ -7,24 +7,29 @@ input it gets a terminal of its own. Not a container runtime: no ports, no volum
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from minibuild.buildflags.resources import resources as limits_of
 from minibuild.cli.build_flags import add_limits, limits
 from minibuild.cli.command import Command, Session
 from minibuild.cli.parser import Parser
 from minibuild.cli.registry_flags import access_of, add_registry_flags
-from minibuild.cli.stores import open_store
-from minibuild.cli.view import output, raw_terminal, terminal_size
-from minibuild.errors import UsageError
-from minibuild.executor.api import Step, StepExit
-from minibuild.graph.image import DEFAULT_PATH, ContainerConfig
+from minibuild.cli.stores import find, open_images, open_store
+from minibuild.cli.view import (
+    OpenedImage,
+    failed_view,
+    output,
+    raw_terminal,
+    step_in,
+    writable_view,
+)
+from minibuild.errors import ImageError, UsageError
+from minibuild.executor.api import StepExit
+from minibuild.graph.image import ContainerConfig
 from minibuild.graph.reference import parse_reference
 from minibuild.linux.resources import out_of_memory
-
-if TYPE_CHECKING:
-    from minibuild.cli.view import OpenedImage
-    from minibuild.worker.worker import Worker
+from minibuild.rootless.enter import enter
+from minibuild.worker.worker import Worker
 
 
 def _flags(made: Parser) -> None:
@@ -72,8 +77,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
     platform = session.platform(options.platform)
     registries = access_of(options, session.environment, _domains(name))
     with open_store(session) as worker:
-        from minibuild.cli.view import failed_view, writable_view
-
         opened = (
             writable_view(worker, name, platform, registries, session)
             if name
@@ -85,8 +88,6 @@ def _run(options: argparse.Namespace, session: Session) -> int:
 
 def _in_step(options: argparse.Namespace, session: Session) -> int:
     """A command in the tree of a step. The first word may be an image, or a folder to build."""
-    from minibuild.rootless.enter import enter
-
     enter()
     from minibuild.cli.run_step import build_of_image, in_context, is_context, step_view
 
@@ -110,22 +111,21 @@ def _in_step(options: argparse.Namespace, session: Session) -> int:
 
 
 def _inside(
-    worker: "Worker", view: "OpenedImage", options: argparse.Namespace, session: Session
+    worker: Worker, view: OpenedImage, options: argparse.Namespace, session: Session
 ) -> int:
     """Run the command in a view. Returns its exit code."""
     resources = limits_of(limits(options))
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    step = Step(
-        rootfs=worker.snapshots.mount(view.snapshot, readonly=False),
-        args=arguments(view.config.config, options.entrypoint, options.command),
-        env=_environment(view.config.config, options, session, terminal=interactive),
-        cwd=options.workdir or view.config.config.get("WorkingDir") or "/",
-        user=options.user or view.config.config.get("User") or "",
+    args = arguments(view.config.config, options.entrypoint, options.command)
+    term = (session.environment.term or "xterm") if interactive else ""
+    step = step_in(worker, view, args, term, terminal=interactive)
+    step = step._replace(
+        env=tuple({**dict(step.env), **dict(_variables(options, session))}.items()),
+        cwd=options.workdir or step.cwd,
+        user=options.user or step.user,
         network=options.network,
         resources=resources,
         hostname=options.image.rpartition("/")[2].partition(":")[0][:63] or "minibuild",
-        tty=interactive,
-        tty_size=terminal_size() if interactive else (0, 0),
     )
     executor = worker.executor(resources)
     for unkept in executor.unkept(resources):
@@ -148,9 +148,6 @@ def _name(root: str, word: str) -> str:
     """What the word means: a name stays one; an id becomes the name that has it."""
     if "://" in word:
         return word
-    from minibuild.cli.stores import find, open_images
-    from minibuild.errors import ImageError
-
     with open_images(root) as images:
         try:
             name, descriptor = find(images, word)
@@ -180,20 +177,13 @@ def arguments(
     return tuple(found)
 
 
-def _environment(
-    config: ContainerConfig, options: argparse.Namespace, session: Session, *, terminal: bool
-) -> tuple[tuple[str, str], ...]:
-    found = {"PATH": DEFAULT_PATH}
-    if terminal:
-        found["TERM"] = session.environment.term or "xterm"
-    found |= dict(text.partition("=")[::2] for text in config.get("Env") or [])
+def _variables(options: argparse.Namespace, session: Session) -> Iterator[tuple[str, str]]:
     for text in options.env:
         name, equals, value = text.partition("=")
         if equals:
-            found[name] = value
+            yield name, value
         elif name in session.environment.variables:
-            found[name] = session.environment.variables[name]
-    return tuple(found.items())
+            yield name, session.environment.variables[name]
 
 
 COMMANDS = {"run": Command(_flags, _run)}

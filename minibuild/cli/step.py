@@ -15,7 +15,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.cli import step_text
 from minibuild.cli.command import Session
 from minibuild.cli.run_step import laid_over, nearest_run, stage_result
-from minibuild.cli.view import run_inside
+from minibuild.cli.view import output, raw_terminal, step_in, tree_view
 from minibuild.digest import Digest
 from minibuild.errors import BuildError, DefinitionError, SourceText, UsageError
 from minibuild.graph.op import Diff, Exec, File
@@ -215,10 +215,16 @@ class Stepping:
             result = ready.base
         op = nearest_run((*below, ready.vertex)[0])
         args = ("sh", "-c", words) if words else ("sh",)
-        build = self._build
-        tree = build.materialiser.snapshot(result, self._tell)
+        worker, cancelled, terminal = self._build.worker, self._build.cancelled, not words
+        like = {} if op is None else op._asdict()
         try:
-            code = run_inside(build.worker, tree, args, op, build.cancelled, terminal=not words)
+            with (
+                tree_view(worker, result, like, self._tell, cancelled) as view,
+                raw_terminal(terminal),
+            ):
+                step = step_in(worker, view, args, "xterm", terminal=terminal)
+                stdin = 0 if terminal else None
+                code = worker.executor().run(step, output, cancelled, stdin=stdin).code
         except DefinitionError as error:
             self._tell(error.message)
         else:

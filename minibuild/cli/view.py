@@ -17,7 +17,6 @@ from minibuild.cli.command import Session, writing
 from minibuild.errors import UsageError
 from minibuild.executor.api import Step
 from minibuild.graph.image import DEFAULT_PATH, ContainerConfig, ImageConfig
-from minibuild.graph.op import Exec
 from minibuild.graph.platform import Platform, host_platform
 from minibuild.session.request import BuildRequest, RegistryAccess
 from minibuild.snapshot.api import SnapshotID
@@ -87,34 +86,22 @@ def tree_view(
         worker.snapshots.remove(active)
 
 
-def run_inside(
-    worker: Worker,
-    tree: SnapshotID | None,
-    args: Sequence[str],
-    like: Exec | None,
-    cancelled: threading.Event,
-    *,
-    terminal: bool,
-) -> int:
-    """Run a program in a tree as a step would be, with the variables, the folder and the user of
-    the one that it is `like`. Without a `terminal` it has no input."""
-    active = worker.snapshots.prepare(tree)
-    try:
-        env = {"PATH": DEFAULT_PATH, "TERM": "xterm", **(dict(like.env) if like else {})}
-        step = Step(
-            rootfs=worker.snapshots.mount(active, readonly=False),
-            args=tuple(args),
-            env=tuple(env.items()),
-            cwd=like.cwd if like else "/",
-            user=like.user if like else "",
-            tty=terminal,
-            tty_size=terminal_size() if terminal else (0, 0),
-        )
-        with raw_terminal(terminal):
-            stdin = 0 if terminal else None
-            return worker.executor().run(step, output, cancelled, stdin=stdin).code
-    finally:
-        worker.snapshots.remove(active)
+def step_in(
+    worker: Worker, view: OpenedImage, args: Sequence[str], term: str, *, terminal: bool
+) -> Step:
+    """A program in a view, as a step of the image would run, at a terminal called `term`."""
+    config = view.config.config
+    env = {"PATH": DEFAULT_PATH, **({"TERM": term} if term else {})}
+    env |= dict(text.partition("=")[::2] for text in config.get("Env") or [])
+    return Step(
+        rootfs=worker.snapshots.mount(view.snapshot, readonly=False),
+        args=tuple(args),
+        env=tuple(env.items()),
+        cwd=config.get("WorkingDir") or "/",
+        user=config.get("User") or "",
+        tty=terminal,
+        tty_size=terminal_size() if terminal else (0, 0),
+    )
 
 
 def output(stream: int, data: bytes) -> None:
