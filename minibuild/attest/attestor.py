@@ -22,7 +22,7 @@ from minibuild.cache.results import VertexResult
 from minibuild.digest import Digest
 from minibuild.errors import UsageError
 from minibuild.events import rfc3339
-from minibuild.exporter.result import ImageView, SolveResult, Subject, known_layers
+from minibuild.exporter.result import Attestor, ImageView, SolveResult, Subject, known_layers
 from minibuild.frontend.definition import Definition
 from minibuild.graph.context import context_vertex
 from minibuild.graph.frontend import (
@@ -52,8 +52,8 @@ RECORD = "buildx.build.provenance"
 """The key of a build's metadata that has its provenance; the name is buildx's."""
 
 
-class ImageAttestor:
-    """Implements `exporter.result.Attestor` for the images of one build."""
+class ImageAttestor(Attestor):
+    """Says what was asked of the images of one build."""
 
     def __init__(
         self,
@@ -78,7 +78,6 @@ class ImageAttestor:
 
     @property
     def looks_inside(self) -> bool:
-        """See `exporter.result.Attestor.looks_inside`."""
         return self._asked.sbom and not self._asked.generator
 
     def attest(
@@ -91,7 +90,6 @@ class ImageAttestor:
         *,
         artifact: bool,
     ) -> Descriptor | None:
-        """See `exporter.result.Attestor.attest`."""
         said = self._predicates(built, str(names[0]) if names else image.digest, view)
         predicates = [self._with_layers(one, view) for one in said]
         if not predicates:
@@ -99,14 +97,12 @@ class ImageAttestor:
         return attach(content, image, names, predicates, artifact=artifact)
 
     def writes_files(self, built: Built) -> bool:
-        """See `exporter.result.Attestor.writes_files`."""
         provenance = bool(self._asked.mode) and not self._asked.inline_only
         return self.looks_inside or provenance or bool(built.attestations)
 
     def files(
         self, built: Built, subjects: Sequence[Subject], view: ImageView
     ) -> Mapping[str, bytes]:
-        """See `exporter.result.Attestor.files`."""
         predicates = self._predicates(built, _FILES, view)
         return {
             predicate.file: statement(subjects, predicate)

@@ -10,7 +10,7 @@ from typing import Any
 
 from minibuild.buildkit.frames import Headers
 from minibuild.buildkit.http2 import Connection
-from minibuild.buildkit.rpc import UNKNOWN, Failure, Metadata, Types, api_types
+from minibuild.buildkit.rpc import ALREADY_EXISTS, UNKNOWN, Failure, Metadata, Types, api_types
 from minibuild.buildkit.stream import Stream
 
 _HEAD_BYTES = 5
@@ -64,6 +64,17 @@ class ClientCall(Messages):
     def finish(self) -> None:
         """Say that nothing more is sent."""
         self.stream.finish()
+
+    def delivered(self) -> None:
+        """Wait for the end of a call that sends something. If the other side has it already, that
+        is well, too. Raises `Failure`."""
+        self.finish()
+        try:
+            for _ in self:
+                pass
+        except Failure as failure:
+            if failure.code != ALREADY_EXISTS:
+                raise
 
     def cancel(self) -> None:
         """End it, if it has not ended."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from typing import Any
 
+from minibuild.attest.call import call_of
 from minibuild.buildkit.http2 import Connection
 from minibuild.buildkit.messages import ClientCall
 from minibuild.buildkit.rpc import Failure, Types, api_types, check_installed
@@ -39,11 +40,12 @@ from minibuild.events import Report, serialised
 from minibuild.frontend.definition import read_definition
 from minibuild.frontend.subrequests import call
 from minibuild.graph.frontend import ArchiveContext
-from minibuild.graph.platform import host_platform
+from minibuild.graph.platform import Platform, host_platform
 from minibuild.registry.credentials import Credentials
 from minibuild.session.request import Attestations, BuildRequest, BuildResult, Output
 from minibuild.session.secrets import SecretReader, SshReader
 from minibuild.startup.regex import regex
+from minibuild.startup.tuples import NamedTuple
 
 _CONTROL = "/moby.buildkit.v1.Control"
 _BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge"
@@ -71,13 +73,19 @@ def build_remotely(
     types = api_types()
     report = serialised(report)
     session = os.urandom(12).hex()
-    graphs = [
-        _Graph(platform, call(
-            request._replace(platforms=(platform,)), "llb", root=root, scratch=scratch,
-            report=report, cancelled=cancelled, session=session,
-        ))
-        for platform in request.platforms or (host_platform(),)
-    ]  # fmt: skip
+    graphs = []
+    for platform in request.platforms or (host_platform(),):
+        single = request._replace(platforms=(platform,))
+        answer = call(
+            single,
+            "llb",
+            root=root,
+            scratch=scratch,
+            report=report,
+            cancelled=cancelled,
+            session=session,
+        )
+        graphs.append(_Graph(platform, answer["definition"], answer["config"]))
     outputs = [_with_names(output, request) for output in _outputs(request)]
     exports = [(place.type, cache_export(place)) for place in request.cache_to]
     stores = stores_of(request)
@@ -92,18 +100,17 @@ def build_remotely(
         with open_session(connection, types, session, services, _shared_key(request)):
             remote = _Remote(connection, types, request, session, cancelled, exports)
             listener = Listener(report)
-            answer = remote.solve(graphs, outputs, listener)
-    give_names(request, answer)
-    return _result(request, answer, listener)
+            solved = remote.solve(graphs, outputs, listener)
+    give_names(request, solved)
+    return _result(request, solved, listener)
 
 
-class _Graph:
+class _Graph(NamedTuple):
     """The graph of one platform, and the config of its image."""
 
-    def __init__(self, platform: Any, answer: Mapping[str, Any]) -> None:
-        self.platform = platform
-        self.definition: bytes = answer["definition"]
-        self.config: bytes = answer["config"]
+    platform: Platform
+    definition: bytes
+    config: bytes
 
 
 class _Remote:
@@ -272,10 +279,8 @@ def _exporter_attributes(output: Output) -> dict[str, str]:
 def _attributes(request: BuildRequest) -> dict[str, str]:
     """What is asked of the frontend, as its attributes. The graph has it all: these are for the
     daemon's records, and for its outputs."""
-    found = {"filename": os.path.basename(request.file), "target": request.target}
+    found = {**call_of(request, "", os.path.basename(request.file)).attributes}
     found["platform"] = ",".join(map(str, request.platforms))
-    found.update((f"build-arg:{name}", value) for name, value in request.build_args.items())
-    found.update((f"label:{name}", value) for name, value in request.labels.items())
     found.update(_attests(request.attestations))
     return {name: value for name, value in found.items() if value or ":" in name}
 

@@ -24,7 +24,7 @@ from minibuild.buildkit.packets import (
     Wanted,
     listing,
 )
-from minibuild.buildkit.rpc import ALREADY_EXISTS, Failure
+from minibuild.buildkit.rpc import Failure
 from minibuild.linux.cursor import Cursor
 from minibuild.linux.descriptors import closing_fd
 from minibuild.serve.listing import Listing
@@ -118,13 +118,7 @@ def send_file(session: Session, number: int, file: BinaryIO, answer: Mapping[str
     call = session.open(_SEND, kind, metadata)
     while (data := file.read(_ARCHIVE_BYTES)) and call.send(kind(data=data)):
         pass
-    call.finish()
-    try:
-        for _ in call:
-            pass
-    except Failure as failure:
-        if failure.code != ALREADY_EXISTS:  # A client says so that wants no file.
-            raise
+    call.delivered()  # A client says that it has it if it wants no file.
 
 
 def send_folder(session: Session, number: int, folder: str) -> None:

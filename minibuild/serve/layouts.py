@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from minibuild.buildkit.rpc import ALREADY_EXISTS, Failure
+from minibuild.buildkit.rpc import Failure
 from minibuild.digest import digest_strings
 from minibuild.serve.session import Session
 
@@ -93,13 +93,7 @@ def _send_blob(session: Session, store: str, path: str, digest: str) -> None:
                 break  # It says why at its end.
             position += len(data)
     call.send(request(action=_COMMIT, total=total, offset=total, expected=digest))
-    call.finish()
-    try:
-        for _ in call:
-            pass
-    except Failure as failure:
-        if failure.code != ALREADY_EXISTS:
-            raise
+    call.delivered()
 
 
 class _Reader:
