@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from mmap import ACCESS_READ, mmap
 from types import CodeType
 from typing import cast
 
@@ -57,8 +58,9 @@ class CodeCache:
     def _read(self) -> tuple[dict[str, _Place], memoryview]:
         """The table of contents, and the rest; nothing if there is no file for this Python."""
         try:
+            # Mapped, for a start needs a part of it: to read 2.7 MB takes 1.4 ms.
             with open(self._path, "rb") as file:
-                data = memoryview(file.read())
+                data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
             begin = _DIGITS + int(bytes(data[:_DIGITS]))
             version, places = marshal.loads(data[_DIGITS:begin])
         except (OSError, EOFError, TypeError, ValueError):
