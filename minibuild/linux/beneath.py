@@ -21,7 +21,7 @@ import stat
 from collections.abc import Callable
 from typing import TypeVar
 
-from minibuild.linux.cursor import DIRECTORY, Cursor
+from minibuild.linux.cursor import Cursor
 from minibuild.linux.syscalls import (
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -189,9 +189,9 @@ def remove_tree(dir_fd: int, name: str) -> bool:
 
 
 def remove_path(path: str) -> bool:
-    """The same for whatever is at a path of this program's own."""
+    """The same for a path of this program's own: its parents may be symlinks."""
     folder, name = os.path.split(path)
-    fd = os.open(folder, DIRECTORY)
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return remove_tree(fd, name)
     finally:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from minibuild.digest import digest_strings
-from minibuild.linux.beneath import remove_tree
-from minibuild.linux.descriptors import closing_fd
+from minibuild.linux.beneath import remove_path
 
 _MAX_KEPT = 64
 
@@ -64,6 +63,5 @@ class KeptFolders:
                 os.close(fd)
 
     def _remove(self, name: str) -> None:
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        with closing_fd(os.open(self._path, flags)) as fd, suppress(OSError):
-            remove_tree(fd, name)
+        with suppress(OSError):
+            remove_path(os.path.join(self._path, name))

@@ -71,11 +71,7 @@ def _sweep(parent: str) -> None:
 
 def _remove(path: str) -> None:
     """Remove a folder with all that is in it, however deep that is."""
-    from minibuild.linux.beneath import remove_tree
+    from minibuild.linux.beneath import remove_path
 
-    parent, name = os.path.split(path)
-    with (
-        suppress(OSError),
-        closing_fd(os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as fd,
-    ):
-        remove_tree(fd, name)
+    with suppress(OSError):
+        remove_path(path)

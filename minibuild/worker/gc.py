@@ -13,6 +13,7 @@ from minibuild.oci.document import parse_document
 from minibuild.oci.model import Descriptor
 from minibuild.oci.transfer import blobs_of
 from minibuild.snapshot.api import SnapshotID
+from minibuild.snapshot.usage import usage_of
 from minibuild.startup.tuples import NamedTuple
 from minibuild.store.layout import Store
 from minibuild.worker.worker import Worker
@@ -116,20 +117,8 @@ def cache_mounts_of(store: Store) -> Iterable[UsageRecord]:
         except (OSError, BuildError):
             pass
         used = os.stat(path).st_mtime
-        yield UsageRecord("cache-mount", folder, id, _tree_size(path), created or used, used)
-
-
-def _tree_size(path: str) -> int:
-    """The room that files take; one with several names takes it once."""
-    total, seen = 0, set()
-    for folder, _, files in os.walk(path):
-        for name in files:
-            found = os.lstat(os.path.join(folder, name))
-            if found.st_ino not in seen:
-                total += found.st_blocks * 512
-            if found.st_nlink > 1:
-                seen.add(found.st_ino)
-    return total
+        size = usage_of(path, shares=False).size_bytes
+        yield UsageRecord("cache-mount", folder, id, size, created or used, used)
 
 
 # --- What is needed ---

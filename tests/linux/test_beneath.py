@@ -225,6 +225,19 @@ def test_makedirs_over_a_file_and_in_a_loop(root: Path, fd: int) -> None:
     assert caught.value.errno == errno.ELOOP
 
 
+def test_remove_path(tmp_path: Path) -> None:
+    """Its parents may be symlinks, as TMPDIR may; what it is itself is not followed."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "to").symlink_to("real")
+    (tmp_path / "real/d").symlink_to(tmp_path / "kept")
+    before = open_descriptors()
+    assert beneath.remove_path(f"{tmp_path}/to/d")
+    assert not beneath.remove_path(f"{tmp_path}/to/d")
+    assert sorted(os.listdir(tmp_path)) == ["kept", "real", "to"]
+    assert open_descriptors() == before
+
+
 def test_remove_tree_does_not_follow(root: Path, fd: int) -> None:
     (root / "d").mkdir()
     (root / "d" / "link").symlink_to("../../")

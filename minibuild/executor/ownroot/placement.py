@@ -10,7 +10,9 @@ import os
 
 from minibuild.executor.ownroot import exchange
 from minibuild.executor.ownroot.kept import Kept
-from minibuild.linux.beneath import remove_path
+from minibuild.linux.beneath import remove_path, remove_tree
+from minibuild.linux.cursor import DIRECTORY
+from minibuild.linux.descriptors import closing_fd
 from minibuild.startup.tuples import NamedTuple
 
 
@@ -44,7 +46,9 @@ def put_back(placement: Placement, kept: Kept) -> None:
     source, target, aside, lasts, copied = placement
     if copied:
         if os.path.lexists(target):
-            remove_path(target)
+            folder, name = os.path.split(target)
+            with closing_fd(os.open(folder, DIRECTORY)) as fd:  # No symlink that the step made.
+                remove_tree(fd, name)
     elif kept.leads_to_it(target):
         if os.path.isdir(aside):
             if not os.path.isdir(source):
