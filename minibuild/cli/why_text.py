@@ -193,9 +193,7 @@ def _origin(origin: Origin) -> str:
         return f"{path}  its files are no longer in the store, perhaps pruned"
     if origin.where == "context":
         assert origin.step is not None
-        name = str(origin.step.source.get("name", "context"))
-        context = "the context" if name == "context" else f"the context {name}"
-        return f"from {context}: {path.lstrip('/')}  ({origin.words})"
+        return f"from {origin.step.context}: {path.lstrip('/')}  ({origin.words})"
     if origin.where == "web":
         assert origin.step is not None
         source = origin.step.source

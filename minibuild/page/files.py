@@ -17,9 +17,7 @@ _MOST = 300
 
 def files(found: Facts) -> Html:
     """The body of the section; empty if there is no image."""
-    if not found.images:
-        return ""
-    return "".join(_image(image) for image in found.images)
+    return "".join(map(_image, found.images))
 
 
 def _image(image: ImageFacts) -> Html:
@@ -69,9 +67,8 @@ def _rows(image: ImageFacts, chosen: Sequence[FileFacts]) -> Iterator[Sequence[H
 
 def _source(source: Source) -> Html:
     if source.step.kind == "local":
-        name = str(source.step.source.get("name", "context"))
-        context = "the context" if name == "context" else f"the context {name}"
-        return f'<span class="m">{words(source.path.lstrip("/"))}</span> of {words(context)}'
+        path, context = words(source.path.lstrip("/")), words(source.step.context)
+        return f'<span class="m">{path}</span> of {context}'
     return f'<span class="m">{words(source.path)}</span> of {line_link(source.step)}'
 
 

@@ -78,6 +78,12 @@ class RecordedStep(NamedTuple):
         return (self.ended - self.started) / 1000
 
     @property
+    def context(self) -> str:
+        """What people call the context that it is."""
+        name = str(self.source.get("name", "context"))
+        return "the context" if name == "context" else f"the context {name}"
+
+    @property
     def text(self) -> str:
         """The instruction, without the stage and number that progress shows before it."""
         name = " ".join(self.name.split())

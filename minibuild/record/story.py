@@ -252,8 +252,7 @@ class _Comparison:
                 where = f"line {source.line}" if source.line else source.text
                 cause = cause._replace(note=f"from the result of {where}")
             elif source is not None and source.kind == "local":
-                name = str(source.source.get("name", "context"))
-                note = "" if name == "context" else f"of the context {name}"
+                note = "" if source.context == "the context" else f"of {source.context}"
                 cause = cause._replace(note=note)
             yield cause
 
