@@ -30,7 +30,7 @@ from minibuild.image.reader import ReadOnlyContent
 from minibuild.image.store import ImageStore
 from minibuild.session.request import ENTITLEMENTS, BuildRequest
 from minibuild.session.secrets import SecretReader, SshReader
-from minibuild.source.image import ImageFinder, registry_client
+from minibuild.source.image import ImageFinder
 
 Method = Literal["lint", "outline", "targets", "graph", "llb"]
 METHODS: tuple[Method, ...] = ("lint", "outline", "targets", "graph", "llb")
@@ -86,8 +86,10 @@ def finder_of(
     return ImageFinder(
         content,
         ImageStore(content),
+        request.registries,
         pull=request.pull,
-        connect=lambda: registry_client(request.registries, cancelled, report),
+        report=report,
+        cancelled=cancelled,
     )
 
 

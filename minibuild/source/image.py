@@ -7,12 +7,12 @@ they are until a step needs their files or an export their bytes.
 
 import os
 import threading
-from collections.abc import Callable
-from typing import BinaryIO, Literal, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from minibuild.digest import Digest
 from minibuild.errors import DefinitionError, ImageError, RegistryError
-from minibuild.events import Report, silent
+from minibuild.events import Report
 from minibuild.graph.frontend import ResolvedImage
 from minibuild.graph.op import ImageSource
 from minibuild.graph.platform import Platform
@@ -33,6 +33,9 @@ from minibuild.oci.model import (
 from minibuild.session.request import RegistryAccess
 from minibuild.startup.tuples import NamedTuple
 
+if TYPE_CHECKING:
+    from minibuild.registry.pull import Registry
+
 MAX_INDEX_DEPTH = 4
 Pull = Literal["missing", "always", "never"]
 
@@ -45,19 +48,6 @@ class FoundImage(NamedTuple):
     layers: tuple[Layer, ...]
     digest: Digest
     document: bytes
-
-
-class Remote(Protocol):
-    """A registry, as far as this module needs it."""
-
-    def find(
-        self, reference: Reference, kept: ContentStore | None = None
-    ) -> tuple[Descriptor, BlobSource]:
-        """The descriptor that a name has there, and where its blobs can be read; `kept` may have
-        the document from before."""
-
-    def blobs(self, reference: Reference) -> BlobSource:
-        """Where the blobs of a repository can be read, without a question to it yet."""
 
 
 class _Kept(BlobSource):
@@ -77,16 +67,6 @@ class _Kept(BlobSource):
         return self._remote.location(digest)
 
 
-def registry_client(
-    access: RegistryAccess, cancelled: threading.Event, report: Report = silent
-) -> Remote:
-    """The client of registries: what an `ImageFinder` connects with."""
-    from minibuild.registry.patience import patient
-    from minibuild.registry.pull import Registry
-
-    return Registry(access, patient(cancelled, access.stall_s, report))
-
-
 class ImageFinder:
     """Implements `ImageResolver` for one build; asks for each image once. Safe in threads."""
 
@@ -94,15 +74,18 @@ class ImageFinder:
         self,
         content: ContentStore,
         images: ImageStore,
+        access: RegistryAccess,
         *,
-        pull: Pull = "missing",
-        connect: Callable[[], Remote] | None = None,
+        pull: Pull,
+        report: Report,
+        cancelled: threading.Event,
     ) -> None:
         self._content = content
         self._images = images
         self._pull = pull
-        self._connect = connect
-        self._remote: Remote | None = None
+        self._access = access
+        self._report = report
+        self._cancelled = cancelled
         self._by_name: dict[tuple[str, Platform], FoundImage] = {}
         self._by_digest: dict[tuple[Digest, Platform], FoundImage] = {}
         self._asking = threading.Lock()
@@ -165,10 +148,10 @@ class ImageFinder:
         if reference.digest is not None and self._content.has(reference.digest):
             # What a digest names cannot change: no question is needed.
             size = self._content.size(reference.digest)
-            kept = _Kept(self._content, self._registry().blobs(reference))
+            kept = _Kept(self._content, self._registry.blobs(reference))
             return Descriptor("", reference.digest, size), kept, "registry"
         try:
-            descriptor, blobs = self._registry().find(reference, self._content)
+            descriptor, blobs = self._registry.find(reference, self._content)
         except RegistryError as error:
             if known is not None and self._pull != "always":
                 return known, self._content, "store"
@@ -176,12 +159,14 @@ class ImageFinder:
             raise self._unresolved(reference, why, error.hint) from error
         return descriptor, _Kept(self._content, blobs), "registry"
 
-    def _registry(self) -> Remote:
-        if self._remote is None:
-            if self._connect is None:
-                raise RegistryError("this command asks no registries")
-            self._remote = self._connect()
-        return self._remote
+    @cached_property
+    def _registry(self) -> "Registry":
+        """The client of all registries, made when something is asked there."""
+        from minibuild.registry.patience import patient
+        from minibuild.registry.pull import Registry
+
+        patience = patient(self._cancelled, self._access.stall_s, self._report)
+        return Registry(self._access, patience)
 
     def _unresolved(self, reference: Reference, why: str, hint: str) -> RegistryError:
         return RegistryError(

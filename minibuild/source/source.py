@@ -8,7 +8,7 @@ from minibuild.cache.results import DiffKey, Result, VertexResult
 from minibuild.digest import DiffID
 from minibuild.graph.op import GitSource, HttpSource, ImageSource
 from minibuild.progress.writer import ProgressWriter
-from minibuild.source.image import ImageFinder, registry_client
+from minibuild.source.image import ImageFinder
 from minibuild.worker.context import BuildContext
 
 
@@ -20,8 +20,10 @@ class Sources:
         self.finder = ImageFinder(
             context.worker.content,
             context.worker.images,
+            context.registries,
             pull=context.pull,
-            connect=lambda: registry_client(context.registries, context.cancelled, context.report),
+            report=context.report,
+            cancelled=context.cancelled,
         )
         self.base: set[DiffKey] = set()
         """The diffs that are layers of images; an export may not change these."""
