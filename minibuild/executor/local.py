@@ -122,12 +122,15 @@ class LocalExecutor:
         program = self._filter(step, "nothing")
         watch = b""
         if self._in_userns and can_listen():
-            if self._single_id and _has_another_user(step):
+            if self._is_guarded(step):
                 watch = self._filter(step, "guarding")
             else:
                 looking = self._single_id or _may_see_devices(step)
                 watch = self._filter(step, "looking" if looking else "making")
         return Request(step, program, self._in_userns, self._single_id, watch)
+
+    def _is_guarded(self, step: Step) -> bool:
+        return self._single_id and _has_another_user(step)
 
     def _filter(self, step: Step, watch: "Watch") -> bytes:
         kind = (step.security != "insecure", watch)
@@ -154,6 +157,7 @@ class LocalExecutor:
             records.tables,
             special=records.has_special(),
             rooted=step.security == "insecure",
+            guarded=self._is_guarded(step),
         )
         with self._lock:
             if self._listeners is None:

@@ -117,11 +117,12 @@ class Watched(NamedTuple):
 class Watching(NamedTuple):
     """What the listener of a step has to know. `tables` are those of the owners in its tree, and
     `special` says that one has a line. `rooted`: a process may have another root than the step
-    without chroot(2)."""
+    without chroot(2). `guarded`: so are all calls that another user may be refused."""
 
     tables: tuple[str, ...]
     special: bool
     rooted: bool
+    guarded: bool
 
 
 Reply = Ready | Failed | Exited | Terminal | Watched

@@ -217,3 +217,16 @@ def test_what_may_be_another_user_is_guarded(who: Account) -> None:
     (found,) = run(who, [Case(sh(prepare + script))])
     assert found.out == "x\n"
     assert found.err.count("Permission denied") == 2, found
+
+
+def test_ways_that_close_and_open(who: Account) -> None:
+    """What was found once is found again until a directory on the way changes."""
+    script = """
+    mkdir -p /a/b /c/b; echo 1 > /a/b/f; echo 2 > /c/b/f
+    seen() { su app -c 'cat /a/b/f'; }
+    seen; seen; chmod 700 /a; seen; chmod 755 /a; seen; mv /a /d; mv /c /a; seen
+    chown app /a; chmod 600 /a/b; seen; chmod 755 /a/b; rm -r /a; ln -s /d /a; seen
+    """
+    (found,) = run(who, [Case(sh(script))])
+    assert found.out.split() == ["1", "1", "1", "2", "1"], found
+    assert found.err.count("Permission denied") == 2, found

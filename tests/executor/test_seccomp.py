@@ -82,10 +82,11 @@ def test_each_call_has_one_answer() -> None:
     assert tested == {"clone", "socket", "personality"}
 
 
-def answer(program: bytes, machine: int, number: int) -> int:
-    """What a filter says to a call, worked out as the kernel does (linux/filter.h): an errno, or 0
-    if it lets the call pass. Arguments are zeros."""
-    data = struct.pack("=IIQ6Q", number, machine, 0, *(0,) * 6)
+def answer(program: bytes, machine: int, number: int, *arguments: int) -> int | None:
+    """What a filter says to a call, worked out as the kernel does (linux/filter.h): an errno, 0 if
+    it lets the call pass, or None if it is handed over. Further arguments are zeros."""
+    given = (*arguments, *(0,) * (6 - len(arguments)))
+    data = struct.pack("=IIQ6Q", number, machine, 0, *given)
     code = list(struct.iter_unpack("=HBBI", program))
     loaded, at = 0, 0
     while True:
@@ -94,6 +95,8 @@ def answer(program: bytes, machine: int, number: int) -> int:
         if operation == 0x20:
             (loaded,) = struct.unpack_from("=I", data, value)
         elif operation == 0x06:
+            if value == 0x7FC00000:
+                return None
             return value & 0xFFFF if value & 0x7FFF0000 == 0x00050000 else 0
         elif operation == 0x05:
             at += value
@@ -125,6 +128,29 @@ ANSWERS = [
 def test_answers_by_machine(machine: int, number: int, expected: int, name: str) -> None:
     """Programs of 32 bits, too; and calls that the policy cannot know are not there."""
     assert answer(compile_filter(sandbox=True, single_id=False), machine, number) == expected, name
+
+
+ASKED: list[tuple[policy.Watch, int, tuple[int, ...], bool, str]] = [
+    ("looking", 332, (0, 0, 0, 0x10), True, "statx of the group"),
+    ("looking", 332, (0, 0, 0, 0x7FF), True, "statx of all"),
+    ("looking", 332, (0, 0, 0, 0x7E4), False, "statx of what is not changed"),
+    ("looking", 257, (0, 0, 0o2), False, "openat to write"),
+    ("looking", 257, (0, 0, 0o102), True, "openat that makes a file"),
+    ("looking", 87, (), False, "unlink"),
+    ("guarding", 257, (), True, "openat"),
+    ("guarding", 87, (), True, "unlink"),
+    ("guarding", 0, (), False, "read"),
+]
+
+
+@pytest.mark.needs("seccomp")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
+@pytest.mark.parametrize("sandbox", [True, False])
+def test_what_is_handed_over(sandbox: bool) -> None:
+    """Where owners are recorded: no more calls than it takes."""
+    for watch, number, arguments, handed_over, name in ASKED:
+        program = compile_filter(sandbox=sandbox, single_id=True, watch=watch)
+        assert (answer(program, X86_64, number, *arguments) is None) == handed_over, name
 
 
 @pytest.mark.needs("seccomp")

@@ -12,18 +12,20 @@ from functools import partial
 
 from minibuild.executor.listener.creations import CreatingCalls
 from minibuild.executor.listener.guards import GuardedCalls
-from minibuild.executor.listener.identities import Identities
 from minibuild.executor.listener.identity import CHANGES
 from minibuild.executor.listener.ids import ASKED, IdCalls
 from minibuild.executor.listener.looks import StatCalls
 from minibuild.executor.listener.nodes import DEVICES, DeviceCalls
 from minibuild.executor.listener.notifications import Notification
 from minibuild.executor.listener.owners import ChownCalls
-from minibuild.executor.listener.permissions import Permissions
 from minibuild.executor.listener.process import signed
 from minibuild.linux.syscalls import AT_FDCWD, AT_SYMLINK_NOFOLLOW
 
 Handler = Callable[[Notification], int | None]
+OF_USERS = frozenset(ASKED) | frozenset(
+    "getresuid getresgid mkdir mkdirat open openat openat2 creat symlink symlinkat".split()
+)
+"""Calls that are left to the kernel as long as each process is root, with those of `guarding`."""
 _CREAT = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
 
 
@@ -40,6 +42,21 @@ def _at(handler: Callable[..., int | None], count: int) -> Handler:
 def _open(handler: Callable[..., int | None], count: int) -> Handler:
     """A call about an open file, for which another one would have a path."""
     return lambda call: handler(call, signed(call.arguments[0]), 0, *call.arguments[1 : count + 1])
+
+
+def _here_both(handler: Callable[..., int | None]) -> Handler:
+    """A call with two paths."""
+    return lambda call: handler(call, AT_FDCWD, call.arguments[0], AT_FDCWD, call.arguments[1])
+
+
+def _between(handler: Callable[..., int | None], count: int) -> Handler:
+    """The same, each path in an open directory."""
+
+    def answer(call: Notification) -> int | None:
+        old_directory, old, directory, *rest = call.arguments[:count]
+        return handler(call, signed(old_directory), old, signed(directory), *rest)
+
+    return answer
 
 
 def looking(looks: StatCalls) -> dict[str, Handler]:
@@ -123,46 +140,24 @@ def owning(owners: ChownCalls, ids: IdCalls) -> dict[str, Handler]:
     }
 
 
-def guarding(
-    guards: GuardedCalls, identities: Identities, permissions: Permissions
-) -> dict[str, Handler]:
+def guarding(guards: GuardedCalls) -> dict[str, Handler]:
     """Calls that are refused to some users."""
-
-    def judged(check: Callable[..., int | None]) -> Callable[..., int | None]:
-        def answer(call: Notification, *arguments: int) -> int | None:
-            return permissions.judge(identities.of(call.pid), check, call, *arguments)
-
-        return answer
-
-    def between(check: Callable[..., int | None]) -> Handler:
-        """A call with two paths, each in a directory."""
-
-        def answer(call: Notification) -> int | None:
-            old_directory, old, directory, new, flags = call.arguments[:5]
-            return judged(check)(call, signed(old_directory), old, signed(directory), new, flags)
-
-        return answer
-
-    def here(check: Callable[..., int | None]) -> Handler:
-        return lambda call: judged(check)(
-            call, AT_FDCWD, call.arguments[0], AT_FDCWD, call.arguments[1]
-        )
-
-    rename, link = guards.rename, guards.link
+    judged, changing = guards.judged, guards.changing
+    rename, link = changing(guards.rename), changing(guards.link)
     return {
-        "unlink": _here(judged(guards.unlink), 1),
-        "rmdir": _here(judged(guards.unlink), 1),
-        "unlinkat": _at(judged(guards.unlink), 1),
-        "rename": here(rename),
-        "renameat": between(lambda who, call, *paths: rename(who, call, *paths[:4])),
-        "renameat2": between(rename),
-        "link": here(link),
-        "linkat": between(link),
+        "unlink": _here(changing(guards.unlink), 1),
+        "rmdir": _here(changing(guards.unlink), 1),
+        "unlinkat": _at(changing(guards.unlink), 1),
+        "rename": _here_both(rename),
+        "renameat": _between(rename, 4),
+        "renameat2": _between(rename, 5),
+        "link": _here_both(link),
+        "linkat": _between(link, 5),
         "truncate": _here(judged(guards.truncate), 1),
-        "chmod": _here(judged(guards.chmod), 2),
-        "fchmod": _open(judged(guards.chmod), 1),
-        "fchmodat": _at(judged(guards.chmod), 2),
-        "fchmodat2": _at(judged(guards.chmod), 3),
+        "chmod": _here(changing(guards.chmod), 2),
+        "fchmod": _open(changing(guards.chmod), 1),
+        "fchmodat": _at(changing(guards.chmod), 2),
+        "fchmodat2": _at(changing(guards.chmod), 3),
         "utime": _here(judged(guards.times), 2),
         "utimes": _here(judged(guards.times), 2),
         "futimesat": _at(judged(guards.times), 2),

@@ -11,10 +11,11 @@ from minibuild.startup.tuples import NamedTuple
 
 
 class Machine(NamedTuple):
-    """`calls` are names by AUDIT_ARCH and number. `stat` is `struct stat` of the machine itself."""
+    """`calls` are names by number, with AUDIT_ARCH in the upper half. `stat` is `struct stat` of
+    the machine itself."""
 
     audit: int
-    calls: dict[tuple[int, int], str]
+    calls: dict[int, str]
     stat: struct.Struct
     links_before_mode: bool
 
@@ -66,9 +67,9 @@ pretended 138, pretended 139, pretended 164, pretended 170, pretended 182
 """
 
 
-def _numbered(audit: int, text: str) -> dict[tuple[int, int], str]:
+def _numbered(audit: int, text: str) -> dict[int, str]:
     pairs = (entry.split() for entry in text.split(","))
-    return {(audit, int(number)): name for name, number in pairs}
+    return {audit << 32 | int(number): name for name, number in pairs}
 
 
 def this_machine() -> Machine | None:

@@ -8,6 +8,7 @@ Calls that make files are in `creations`, which asks `permissions` as well.
 import os
 import stat
 import struct
+from collections.abc import Callable
 
 from minibuild.executor.listener.identity import Identity, in_real_ids, may_change
 from minibuild.executor.listener.identity_calls import IdentityCalls
@@ -26,6 +27,25 @@ class GuardedCalls(IdentityCalls):
     """Answers them. `who` makes the call, and is not root."""
 
     __slots__ = ()
+
+    def judged(self, check: Callable[..., int | None]) -> Callable[..., int | None]:
+        """What answers a call by a check of this class."""
+
+        def answer(call: Notification, *arguments: int) -> int | None:
+            who = self._identities.of(call.pid)
+            return self._permissions.judge(who, check, call, *arguments)
+
+        return answer
+
+    def changing(self, check: Callable[..., int | None]) -> Callable[..., int | None]:
+        """The same for a call that changes where paths lead, or who may follow them."""
+        judging = self.judged(check)
+
+        def answer(call: Notification, *arguments: int) -> int | None:
+            self._permissions.forget()
+            return judging(call, *arguments)
+
+        return answer
 
     def _file(
         self, call: Notification, who: Identity, directory: int, address: int, flags: int = 0

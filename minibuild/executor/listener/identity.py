@@ -50,6 +50,12 @@ class Identity(NamedTuple):
         return gid == self.group.filesystem or gid in self.groups
 
     @property
+    def settled(self) -> bool:
+        """Whether it stays as it is when it executes a program that sets no ids."""
+        kinds = (self.user, self.group)
+        return not self.keeps and all(ids.effective == ids.saved == ids.filesystem for ids in kinds)
+
+    @property
     def makes_files_of_root(self) -> bool:
         """Whether files that such a process makes are those of root, as all are on disk."""
         return not (self.user.filesystem or self.group.filesystem)

@@ -100,7 +100,7 @@ class IdCalls(IdentityCalls):
         self._permissions.judge(now, self._check_entering, call, directory, path)
         with closing_fd(self._processes.open_at(call.pid, directory, path, flags)) as fd:
             found = os.stat(fd)
-            if now is self._identities.first and not found.st_mode & _SETS_IDS:
+            if now.settled and not found.st_mode & _SETS_IDS:
                 return
             found = self._owned.seen(found, f"self/fd/{fd}", fd)
         ambient = now.keeps and int(process.status(call.pid)["CapAmb"], 16) != 0
@@ -134,3 +134,4 @@ class IdCalls(IdentityCalls):
 
         self._permissions.judge(self._identities.of(call.pid), check)
         self._processes.rooted = True
+        self._permissions.forget()

@@ -12,7 +12,7 @@ more power than the step has over its own files. See seccomp_unotify(2).
 import errno
 import struct
 
-from minibuild.executor.listener.answers import Handler, guarding, looking, making, owning
+from minibuild.executor.listener.answers import OF_USERS, Handler, guarding, looking, making, owning
 from minibuild.executor.listener.calls import this_machine
 from minibuild.executor.listener.creations import CreatingCalls, Sent
 from minibuild.executor.listener.guards import GuardedCalls
@@ -37,7 +37,7 @@ from minibuild.linux.recorded import Records
 class StepListener:
     """Answers the calls of one step, until it has ended."""
 
-    __slots__ = ("_handlers", "_looking", "_notifications")
+    __slots__ = ("_handlers", "_identities", "_looking", "_notifications", "_of_users")
 
     def __init__(
         self, fd: int, stderr: int, inside: Inside, records: Records, watching: Watching
@@ -48,19 +48,23 @@ class StepListener:
         processes = Processes(rooted=watching.rooted)
         owned = Owned(records, inside, special=watching.special)
         identities = Identities()
-        permissions = Permissions(processes, owned)
+        permissions = Permissions(processes, owned, guarded=watching.guarded)
         ours = (notifications, processes, identities, owned, permissions)
         looks = looking(StatCalls(machine, *ours))
+        guards = guarding(GuardedCalls(*ours))
         known = {
             **looks,
             **making(DeviceCalls(*ours[:3], inside.root_fd, stderr), CreatingCalls(*ours)),
             **owning(ChownCalls(*ours), IdCalls(*ours)),
-            **guarding(GuardedCalls(*ours), identities, permissions),
+            **guards,
         }
-        self._handlers: dict[tuple[int, int], Handler] = {
-            key: known[name] for key, name in machine.calls.items()
+        self._identities = identities
+        self._handlers: dict[int, Handler] = {
+            kind: known[name] for kind, name in machine.calls.items()
         }
-        self._looking = {key for key, name in machine.calls.items() if name in looks}
+        self._looking = {kind for kind, name in machine.calls.items() if name in looks}
+        of_users = OF_USERS | guards.keys()
+        self._of_users = {kind for kind, name in machine.calls.items() if name in of_users}
 
     def serve(self) -> None:
         """Take one call after the other."""
@@ -73,9 +77,11 @@ class StepListener:
                 return
 
     def _answer(self, call: Notification) -> None:
-        key = (call.arch, call.number)
-        handler = self._handlers.get(key)
-        result = None
+        kind, result = call.kind, None
+        if kind in self._of_users and self._identities.alone:
+            self._notifications.answer(call, None)
+            return
+        handler = self._handlers.get(kind)
         try:
             if handler is not None:
                 result = handler(call)
@@ -83,7 +89,7 @@ class StepListener:
             return
         except OSError as error:
             # Whatever else is wrong with a look, the kernel says it.
-            if key not in self._looking or error.errno == errno.EACCES:
+            if kind not in self._looking or error.errno == errno.EACCES:
                 result = -(error.errno or errno.EPERM)
         except (LookupError, ValueError, OverflowError, struct.error):
             pass  # /proc says half of it: the process is about to end, or hides something.

@@ -42,7 +42,11 @@ class StatCalls(IdentityCalls):
         if path and not self._identities.alone:
             permissions, follow = self._permissions, not flags & AT_SYMLINK_NOFOLLOW
             who = self._identities.of(call.pid)
-            permissions.judge(who, permissions.find, call.pid, directory, path, follow=follow)
+            there = permissions.judge(
+                who, permissions.find, call.pid, directory, path, follow=follow
+            )
+            if there is None and not who.overrides:
+                return None
         if not processes.rooted:
             # Without a path it is the open file that is meant, if anything.
             name = processes.path(call.pid, directory, path) if path else ""

@@ -10,11 +10,10 @@ import select
 import struct
 
 from minibuild.linux.probe import parse_release
-from minibuild.startup.tuples import NamedTuple
 
 # linux/seccomp.h: struct seccomp_notif, seccomp_notif_resp and seccomp_notif_addfd, and the
 # requests of ioctl(2).
-_NOTIFICATION = struct.Struct("=QIIiIQ6Q")
+_NOTIFICATION = struct.Struct("=QIIQQ6Q")
 _EMPTY = bytes(_NOTIFICATION.size)
 """The kernel takes no other."""
 _RESPONSE = struct.Struct("=QqiI")
@@ -26,14 +25,15 @@ _SYNC_WAKE_UP = 1
 _ADD_AND_SEND = 2
 
 
-class Notification(NamedTuple):
-    """A call that is handed over. `pid` is a thread's number, good as long as `id` is valid."""
+class Notification:
+    """A call that is handed over. `kind` is its number, with that of the machine in the upper half.
+    `pid` is a thread's number, good as long as `id` is valid."""
 
-    id: int
-    pid: int
-    number: int
-    arch: int
-    arguments: tuple[int, ...]
+    __slots__ = ("arguments", "id", "kind", "pid")
+
+    def __init__(self) -> None:
+        self.id = self.pid = self.kind = 0
+        self.arguments: tuple[int, ...] = ()
 
 
 def waits_for_calls() -> bool:
@@ -45,10 +45,13 @@ def waits_for_calls() -> bool:
 class Notifications:
     """The calls of one step."""
 
-    __slots__ = ("_poll", "fd")
+    __slots__ = ("_call", "_poll", "_response", "_room", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._call = Notification()
+        self._room = bytearray(_NOTIFICATION.size)
+        self._response = bytearray(_RESPONSE.size)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         try:
@@ -67,22 +70,30 @@ class Notifications:
         return bool(what & select.POLLIN)
 
     def receive(self) -> Notification | None:
-        """The next call; None if its process was killed meanwhile, or if there will be none."""
+        """The next call; None if its process was killed meanwhile, or if there will be none. It is
+        the same object each time, and the memory for the kernel is the same, too: new ones would
+        cost as much as the rest of this."""
+        room, call = self._room, self._call
+        room[:] = _EMPTY
         try:
-            made = _NOTIFICATION.unpack(fcntl.ioctl(self.fd, _RECV, _EMPTY))
+            fcntl.ioctl(self.fd, _RECV, room)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINTR):
                 raise
             return None
-        return Notification(made[0], made[1], made[3], made[4], made[6:])
+        made = _NOTIFICATION.unpack_from(room)
+        call.id, call.pid, call.kind, call.arguments = made[0], made[1], made[3], made[5:]
+        return call
 
     def answer(self, call: Notification, result: int | None) -> None:
         """Let the call return this, -errno being an error; None: let the kernel go on with it."""
-        value, code, flags = (0, 0, _CONTINUE) if result is None else (result, 0, 0)
-        if result is not None and result < 0:
-            value, code = 0, result
+        if result is None:
+            value, code, flags = 0, 0, _CONTINUE
+        else:
+            value, code, flags = max(result, 0), min(result, 0), 0
+        _RESPONSE.pack_into(self._response, 0, call.id, value, code, flags)
         try:
-            fcntl.ioctl(self.fd, _SEND, _RESPONSE.pack(call.id, value, code, flags))
+            fcntl.ioctl(self.fd, _SEND, self._response)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise

@@ -39,7 +39,7 @@ class Owned:
             names = os.listxattr(path, follow_symlinks=follow)
         except OSError as error:
             names = [OWNER] if error.errno in (errno.ERANGE, errno.E2BIG) else []
-        if OWNER in names or device.PLACEHOLDER in names:
+        if names and (OWNER in names or device.PLACEHOLDER in names):
             return False
         if not self._special:
             return True

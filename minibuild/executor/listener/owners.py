@@ -72,6 +72,7 @@ class ChownCalls(IdentityCalls):
         if not self._notifications.valid(call):
             return None
         os.chown(f"self/fd/{fd}", 0, 0)
+        self._permissions.forget()
         after = (before[0] if uid == KEEP else uid, before[1] if gid == KEEP else gid)
         if after != before:
             self._owned.give(fd, *after)

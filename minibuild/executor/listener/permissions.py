@@ -24,6 +24,7 @@ _WANTED = (READ, WRITE, READ | WRITE, READ | WRITE)
 """By the last two bits of what open(2) gets."""
 _ITSELF = os.O_CREAT | os.O_EXCL
 _MOST_LINKS = 40
+_ALL_SEARCH = 0o111
 _PROTECTS_LINKS = "sys/fs/protected_hardlinks"
 Found = tuple[str, os.stat_result]
 """Where something is, by a path that has no symlink for us, and what lstat(2) says of it."""
@@ -39,11 +40,14 @@ def refused(code: int) -> OSError:
 
 
 class Permissions:
-    """Those in the tree of a step."""
+    """Those in the tree of a step. `guarded`: all calls that change one are handed over, so that
+    the way to a folder need not be walked for each file in it."""
 
-    __slots__ = ("_owned", "_proc", "_processes", "_protects_links")
+    __slots__ = ("_keeps", "_open", "_owned", "_proc", "_processes", "_protects_links")
 
-    def __init__(self, processes: Processes, owned: Owned) -> None:
+    def __init__(self, processes: Processes, owned: Owned, *, guarded: bool) -> None:
+        self._keeps = guarded
+        self._open: dict[str, str] = {}
         self._processes = processes
         self._owned = owned
         with open(_PROTECTS_LINKS, "rb") as file:
@@ -72,15 +76,30 @@ class Permissions:
         except OSError:
             return None
 
+    def forget(self) -> None:
+        """A mode, an owner or a name changes: ways that were open may no longer be."""
+        self._open.clear()
+
     def find(
         self, who: Identity, pid: int, directory: int, path: str, *, follow: bool = True
     ) -> Found:
         """What a path of a process leads to. Raises `PermissionError` for a directory that may not
         be searched, and any other `OSError` for what is not there, or is not ours to judge."""
-        root = f"{pid}/root" if self._processes.rooted else "/"
-        at = root if path.startswith("/") else base(pid, directory)
-        found = os.stat(at)
+        folder, slash, name = path.rpartition("/")
+        if slash and (at := self._open.get(folder)) and name not in ("", ".", ".."):
+            there = f"{at}/{name}"
+            found = os.lstat(there)
+            if not follow or not stat.S_ISLNK(found.st_mode):
+                return there, found
+        root = f"{pid}/root" if self._processes.rooted else ""
+        start = root if path.startswith("/") else base(pid, directory)
+        return self._walk(who, root, start, path, follow=follow)
+
+    def _walk(self, who: Identity, root: str, at: str, path: str, *, follow: bool) -> Found:
+        found = os.stat(at or "/")
         names = path.split("/")[::-1]
+        # What is kept is the folder of an absolute path to which all directories are open to all.
+        keeps = self._keeps and not at
         links = 0
         while names:
             name = names.pop()
@@ -88,7 +107,11 @@ class Permissions:
                 continue
             if found.st_dev == self._proc:
                 raise NotJudged
-            self.check(who, (at, found), SEARCH)
+            if stat.S_ISDIR(found.st_mode):
+                self.check(who, (at or "/", found), SEARCH)
+                keeps = keeps and found.st_mode & _ALL_SEARCH == _ALL_SEARCH
+            if keeps and not names:
+                self._open[path.rpartition("/")[0]] = at
             below = f"{at}/{name}"
             entry = os.lstat(below)
             if not stat.S_ISLNK(entry.st_mode) or not (names or follow):
@@ -97,11 +120,12 @@ class Permissions:
             links += 1
             if links > _MOST_LINKS:
                 raise refused(errno.ELOOP)
+            keeps = keeps and bool(names)  # Else the folder to come is that of the link.
             target = os.readlink(below)
             names += target.split("/")[::-1]
             if target.startswith("/"):
-                at, found = root, os.stat(root)
-        return at, found
+                at, found = root, os.stat(root or "/")
+        return at or "/", found
 
     def check(self, who: Identity, file: Found, wanted: int) -> None:
         """Raise `PermissionError` if the mode of a file does not grant what is `wanted`."""

@@ -66,7 +66,9 @@ STANDARD_FILES = 2
 """Descriptors up to this one are a terminal or pipes, which each program looks at."""
 AT_FILE = ("fstat", "fstat64", "newfstatat", "fstatat64")
 """These begin with a descriptor."""
-LOOKING = "lstat lstat64 stat stat64 statx".split()
+LOOKING = "lstat lstat64 stat stat64".split()
+SHOWN = (0x1, 0x2, 0x8, 0x10)
+"""What the executor may change of what statx(2) is asked for: STATX_TYPE, _MODE, _UID, _GID."""
 
 _ASK, _ALLOW, _PRETEND = "SCMP_ACT_NOTIFY", "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"
 
@@ -86,6 +88,9 @@ def rules(watch: Watch, *, single_id: bool) -> list[Rule]:
     found.append(_rule(_ASK, "chroot"))  # What resolves paths of processes has to know.
     if watch != "making":
         found.append(_rule(_ASK, *LOOKING))
+        for bit in SHOWN:
+            found += _masked(_ASK, "statx", 3, bit, (bit,))
+        found += _masked(_ALLOW, "statx", 3, sum(SHOWN), (0,))
         for name in AT_FILE:
             found.append(_rule(_ASK, name, args=[_test(0, "GT", STANDARD_FILES)]))
             found.append(_rule(_ALLOW, name, args=[_test(0, "LE", STANDARD_FILES)]))
