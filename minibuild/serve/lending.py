@@ -42,13 +42,16 @@ def image_names(dockerfile: str) -> Iterator[str]:
 
 
 def logins(session: Session, names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """The client's user and password for the registries of these images."""
+    """The client's user and password for the registries of these images. A name with a variable in
+    it is taken for one of Docker Hub."""
     if not session.offers(_CREDENTIALS):
         return {}
-    named = {_DOCKER_HUB}
+    named = set[str]()
     for name in names:
-        with suppress(DefinitionError):
+        try:
             named.add(parse_reference(name.removeprefix("docker-image://")).domain)
+        except DefinitionError:
+            named.add(_DOCKER_HUB)
     hosts = sorted(named)
     request, response = session.types["CredentialsRequest"], session.types["CredentialsResponse"]
     asked = [request(Host=_ITS_REGISTRY if host == _DOCKER_HUB else host) for host in hosts]

@@ -238,3 +238,25 @@ def test_what_a_client_was_told_of_a_source(server: str, context: Path, tmp_path
 
         client_of(server, context).build({}, (), local("context"), look=look)
     assert told[0] == told[1] and told[2] == "first"
+
+
+def test_only_logins_that_are_needed(server: str, context: Path) -> None:
+    """A registry that no image is of is none of the builder's business."""
+    hosts: list[str] = []
+
+    def credentials(request: Any, call: Any) -> Any:
+        hosts.append(request.Host)
+        return TYPES["CredentialsResponse"]()
+
+    def look(call: Any, ref: str) -> None:
+        asked = TYPES["ResolveSourceMetaRequest"]()
+        asked.Source.identifier = "docker-image://127.0.0.1:1/x"
+        hosts.clear()
+        with pytest.raises(grpc.RpcError):
+            call("ResolveSourceMeta", asked, "ResolveSourceMetaResponse")
+
+    handler = unary(credentials, TYPES["CredentialsRequest"], TYPES["CredentialsResponse"])
+    client_of(server, context, {"moby.filesync.v1.Auth": {"Credentials": handler}}).build(
+        {}, look=look
+    )
+    assert hosts == ["127.0.0.1:1"]
