@@ -66,7 +66,7 @@ def insist_on_room() -> None:
     it says so less clearly; and Python itself does not survive it everywhere.
     """
     try:
-        with open("/proc/self/limits", encoding="ascii") as file:
+        with open("/proc/self/limits", encoding="utf-8") as file:
             limits = {line[:26].rstrip(): line[26:].split()[:2] for line in file}
     except OSError:
         return  # No /proc here: what needs it says so.
