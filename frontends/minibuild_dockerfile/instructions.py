@@ -65,7 +65,7 @@ class Head(NamedTuple):
 
     `keyword` is the instruction's name as written (`From`). `original` is the logical line:
     continuations joined, comments and blank lines inside it gone, heredocs not included.
-    `comments` are the lines directly above, with no blank or empty comment line between.
+    `comments` are those above, with no empty comment line between.
     `span` runs from the first line to the last, heredocs included.
     """
 

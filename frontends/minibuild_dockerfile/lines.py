@@ -88,13 +88,12 @@ class _Scanner:
         comments: list[Comment] = []
         while self.position < len(self.lines):
             line = _without_leading_space(self.lines[self.position])
-            comment = line[1:].strip()
-            if line.startswith("#") and comment:
-                comments.append(Comment(comment, self.position + 1))
-            if not line or line == "#" or (line.startswith("#") and not comment):
-                comments = []
             if not line or line.startswith("#"):
                 self.position += 1
+                if comment := line[1:].strip():
+                    comments.append(Comment(comment, self.position))
+                elif line:
+                    comments = []  # An empty comment parts them from what follows, no blank line.
                 continue
             found.append(self.logical(tuple(comments)))
             check_instructions(len(found), found[-1].span)

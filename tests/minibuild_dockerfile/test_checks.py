@@ -318,6 +318,7 @@ def test_what_was_found_before_the_first_mistake(
         "# check=skip=JSONArgsRecommended because of the $",
         "# why\n# check=skip=StageNameCasing,JSONArgsRecommended;error=true // both",
         "# check=skip=all",
+        "# check=skip=all\n\n",
     ],
 )
 def test_a_comment_is_about_one_instruction(comment: str) -> None:
@@ -336,7 +337,7 @@ def test_a_comment_is_about_one_instruction(comment: str) -> None:
         "# check=skip=StageNameCasing\n# check=skip=JSONArgsRecommended",
         "# check=",
         "# recheck=skip=JSONArgsRecommended",
-        "# check=skip=JSONArgsRecommended\n",
+        "# check=skip=JSONArgsRecommended\n#",
     ],
 )
 def test_a_comment_that_says_nothing_else_spares_nothing(comment: str) -> None:

@@ -315,14 +315,14 @@ def test_env_words() -> None:
     ]
 
 
-def test_comments_belong_to_what_follows_them_directly() -> None:
+def test_comments_belong_to_what_follows_them() -> None:
     def comments(text: str) -> list[str]:
         return [comment.text for comment in read(text).instructions[-1].head.comments]
 
     assert comments("# a\n# b\nFROM x\n") == ["a", "b"]
-    assert comments("# a\n\n# b\n  # c\nFROM x\n") == ["b", "c"]
+    assert comments("# a\n\n# b\n  # c\n\nFROM x\n") == ["a", "b", "c"]
     assert comments("# a\n#\n# b\nFROM x\n") == ["b"]
-    assert comments("# a\n\nFROM x\n") == []
+    assert comments("# a\n #\nFROM x\n") == []
     assert comments("# a\nFROM x\nRUN y\n") == []
     assert comments("#syntax=x\nFROM x\n") == []
 
