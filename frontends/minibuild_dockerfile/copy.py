@@ -316,7 +316,7 @@ def _git(state: StageState, item: Add, git: GitUrl, words: _Words) -> Vertex:
 
 def _add_download(state: StageState, item: Add, source: op.HttpSource, collected: _Actions) -> None:
     if source.checksum and not re.fullmatch("sha256:[0-9a-f]{64}", source.checksum):
-        what = "length" if re.fullmatch("sha256:[0-9a-f]+", source.checksum) else "format"
+        what = "length" if re.fullmatch("sha256:(?!.{64}$).+", source.checksum) else "format"
         raise _wrong(
             item,
             f'invalid checksum digest {what}: "{source.checksum}"',

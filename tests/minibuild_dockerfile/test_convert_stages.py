@@ -195,6 +195,12 @@ def test_an_image_that_resembles_a_stage() -> None:
         ("FROM busybox\nCOPY --link --chown=1:4294967296 a /\n", "invalid user index: -1", 2),
         ("FROM busybox\nCOPY --link --chown=1:staff a /\n", "invalid user index: -1", 2),
         ("FROM busybox\nVOLUME $NOTHING\n", "can not be an empty string", 2),
+        (
+            "FROM busybox\nADD --checksum=sha256:x http://h/f /\n",
+            "invalid checksum digest length",
+            2,
+        ),
+        ("FROM busybox\nADD --checksum=md5:x http://h/f /\n", "invalid checksum digest format", 2),
         ("FROM busybox\nRUN []\n", "arguments are required", 2),
         ("FROM busybox\nENV A=1 \\\n B=${C:?x}\n", "C: x", 2),
         ("FROM busybox\nEXPOSE 80/icmp\n", 'invalid port: "80/icmp": invalid proto: icmp', 2),
