@@ -5,16 +5,16 @@ may end in a `DockerfileError` (parsing) or a `BuildError` (conversion), and in 
 Read next: `__main__`, which feeds it.
 """
 
-from minibuild_dockerfile import dockerignore
 from minibuild_dockerfile.convert import check
 from minibuild_dockerfile.errors import DockerfileError
-from minibuild_dockerfile.expand import process_heredoc, process_words
+from minibuild_dockerfile.expand import process_heredoc, process_word
 from minibuild_dockerfile.parse import parse
 from minibuild_dockerfile.subrequests import outline, targets
 
 from minibuild.errors import BuildError, SourceText, Span
 from minibuild.graph.frontend import FrontendRequest, LocalContext
 from minibuild.graph.ignore import IgnorePatterns
+from minibuild.graph.ignore_file import ignore_patterns
 from minibuild.graph.platform import Platform
 from minibuild.graph.vertex import IgnoreRules
 from tests.support.resolver import FakeResolver
@@ -41,7 +41,7 @@ def run(data: bytes) -> None:
         parse(source)
     except DockerfileError as error:
         assert 1 <= error.span.first <= error.span.last, error.span
-    patterns = dockerignore.ignore_patterns(text[:2000])
+    patterns = ignore_patterns(text[:2000])
     request = FrontendRequest(
         source,
         (_AMD64,),
@@ -56,7 +56,7 @@ def run(data: bytes) -> None:
             ask()
         except BuildError:
             pass
-    for expand in (process_words, process_heredoc):
+    for expand in (process_word, process_heredoc):
         try:
             expand(text, _VARIABLES, _SPAN)
         except DockerfileError:
