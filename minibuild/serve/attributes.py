@@ -153,7 +153,7 @@ def cache_imports(attributes: Attributes) -> list[Mapping[str, Any]]:
 
 def output_attributes(kind: str, attributes: Attributes, *, dated: bool = True) -> dict[str, str]:
     """Those attributes of an output that mean something here. Where the frontend has `dated` the
-    image, an output cannot take that back."""
+    image, an output cannot take that back; but without a time of its own it dates no files."""
     known = _OUTPUT_KEYS[kind]
     found = {
         key: value
@@ -162,6 +162,9 @@ def output_attributes(kind: str, attributes: Attributes, *, dated: bool = True) 
     }
     # Clients repeat the build argument, whatever it says. Where it is no time, the build knows it.
     # Nothing means that the output has no time of its own.
-    if not found.get(_EPOCH, "").isdecimal() and (dated or found.get(_EPOCH)):
-        found.pop(_EPOCH, None)
+    moment = found.get(_EPOCH, "0")
+    if not moment.isdecimal() and (dated or moment):
+        del found[_EPOCH]
+        if not moment:
+            found.pop("rewrite-timestamp", None)
     return found

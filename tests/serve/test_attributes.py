@@ -84,9 +84,15 @@ def test_outputs_keep_what_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("given", "dated", "kept"),
-    [("7", True, True), ("", True, False), ("", False, True), ("context", False, False)],
+    [
+        ("7", True, ["source-date-epoch", "rewrite-timestamp"]),
+        ("", True, []),
+        ("", False, ["source-date-epoch", "rewrite-timestamp"]),
+        ("context", False, ["rewrite-timestamp"]),
+    ],
 )
-def test_the_time_of_an_output(given: str, dated: bool, kept: bool) -> None:
-    """What is no time, the build knows. An empty one means none, unless a frontend has set it."""
-    found = output_attributes("oci", {"source-date-epoch": given}, dated=dated)
-    assert found == ({"source-date-epoch": given} if kept else {})
+def test_the_time_of_an_output(given: str, dated: bool, kept: list[str]) -> None:
+    """What is no time, the build knows. An empty one means none, unless a frontend has set it: then
+    the files keep theirs."""
+    asked = {"source-date-epoch": given, "rewrite-timestamp": "true"}
+    assert output_attributes("oci", asked, dated=dated) == {key: asked[key] for key in kept}
