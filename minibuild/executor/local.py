@@ -30,7 +30,7 @@ from minibuild.linux.recorded import TABLE, Records
 from minibuild.linux.resources import UNLIMITED, Resources
 
 if TYPE_CHECKING:
-    from minibuild.executor.listener.server import ListenerServer
+    from minibuild.executor.listener.client import ListenerServer
     from minibuild.executor.seccomp.policy import Watch
     from minibuild.snapshot.unmounts import Unmounts
 
@@ -72,6 +72,8 @@ class LocalExecutor:
         self._closed = False
         self._lock = threading.Lock()
         self._listeners: ListenerServer | None = None
+        if self._single_id and can_listen():
+            self._start_listeners()  # Each step needs it, and this process has one thread yet.
 
     def run(
         self,
@@ -159,16 +161,20 @@ class LocalExecutor:
             rooted=step.security == "insecure",
             guarded=self._is_guarded(step),
         )
-        with self._lock:
-            if self._listeners is None:
-                from minibuild.executor.listener.server import ListenerServer
-
-                self._listeners = ListenerServer.start()
+        listeners = self._start_listeners()
         end, others_end = os.pipe()
         uppers = [os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)] if upper else []
-        self._listeners.watch(watching, (*fds, others_end, *uppers))
+        listeners.watch(watching, (*fds, others_end, *uppers))
         close_all([others_end, *uppers])
         return end
+
+    def _start_listeners(self) -> "ListenerServer":
+        with self._lock:
+            if self._listeners is None:
+                from minibuild.executor.listener.client import ListenerServer
+
+                self._listeners = ListenerServer.start()
+            return self._listeners
 
     def close(self) -> None:
         """Kill every step and stop the servers."""

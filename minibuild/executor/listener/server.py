@@ -4,7 +4,7 @@ Comes in: from the executor, the descriptor on which the calls of a step arrive,
 tree is. Goes out: nothing; when the last process of the step has ended, the next step is taken.
 They are small processes with a single thread: only such a one can enter the mount namespace of a
 step, and fork quickly; and in a process of its own no other thread of the builder delays an answer.
-Read next: `listener`.
+Read next: `listener`; `client` is the other end.
 """
 
 import os
@@ -13,46 +13,15 @@ import signal
 from contextlib import suppress
 from typing import NoReturn
 
-from minibuild.executor.helper import Helper, close_others, has_one_thread, spawn
+from minibuild.executor.helper import close_others
 from minibuild.executor.listener.inside import Inside
 from minibuild.executor.listener.listener import StepListener
-from minibuild.executor.wire import Watching, pack, unpack
-from minibuild.linux import syscalls
-from minibuild.linux.channel import Channel, close_all, pair
+from minibuild.executor.wire import Watching, unpack
+from minibuild.linux.channel import Channel, close_all
 from minibuild.linux.dispositions import restore_defaults
 from minibuild.linux.recorded import Records
 
 _MAX_BYTES = 128 * 1024
-
-
-class ListenerServer(Helper):
-    """The client's end. After `close` all that wait have ended; who answers for a step ends after
-    it."""
-
-    __slots__ = ()
-    what = "the server of listeners"
-
-    @classmethod
-    def start(cls) -> "ListenerServer":
-        """Start it: by a clone of this process while it has a single thread, else by a new
-        interpreter."""
-        ours, theirs = pair()
-        if has_one_thread():
-            pid, pidfd = syscalls.clone(0)
-            if pid == 0:
-                syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-                serve(theirs.fileno())
-            os.close(pidfd)
-        else:
-            pid = spawn("listener", theirs.fileno())
-        theirs.close()
-        return cls(ours, pid)
-
-    def watch(self, watching: Watching, fds: tuple[int, ...]) -> None:
-        """Have a step's calls answered. `fds`: those calls, the root of its tree, its mount
-        namespace, its stderr, a pipe that is closed when none of this is in use any more, and the
-        directory that takes what is written, if there is one."""
-        self.send(pack(watching), fds)
 
 
 def serve(fd: int) -> NoReturn:
