@@ -27,6 +27,9 @@ if __name__ == "__main__":  # Called by its path: the checkout has to be found f
         os.execv(VENV, [VENV, *sys.argv])
     sys.path.insert(0, CHECKOUT)
 
+import minibuild_dockerfile
+
+import minibuild
 from bench.bases import Bases, Unavailable
 from bench.builders import Minibuild, Order
 from bench.report import Row, filesystem, machine, rows_of
@@ -148,7 +151,8 @@ def main(arguments: Sequence[str]) -> int:
         _tell(str(error))
         return 2
     # Accounts that cannot write to the checkout would compile each module at each start.
-    compileall.compile_dir(CHECKOUT, quiet=1)
+    for package in (minibuild, minibuild_dockerfile):
+        compileall.compile_dir(package.__path__[0], quiet=1)
     top = tempfile.mkdtemp(prefix="bench-", dir=given.directory)
     os.chmod(top, 0o755)
     words = {**machine(), "filesystem": filesystem(top), "rounds": given.rounds}
