@@ -353,8 +353,8 @@ class ParsedFile(NamedTuple):
     """A Dockerfile that was read. `lines` are its lines without line endings.
 
     `escape` is the character for continuations and for escapes in words. `empty_continuations` are
-    where blank lines stand inside instructions. The first instruction that is no ARG is a FROM, but
-    there may be none at all.
+    the last lines of instructions with blank lines inside, where BuildKit says so. The first
+    instruction that is no ARG is a FROM, but there may be none at all.
     """
 
     source: SourceText

@@ -33,7 +33,8 @@ _KNOWN = ("syntax", "escape", "check")
 
 class Logical(NamedTuple):
     """One instruction as text. `offsets` are where in `text` a physical line begins, `numbers`
-    are these lines' numbers. `blanks` are the numbers of blank lines inside."""
+    are these lines' numbers. `empty_continuation` is the last line's number if blank lines are
+    inside, else 0."""
 
     text: str
     offsets: tuple[int, ...]
@@ -41,7 +42,7 @@ class Logical(NamedTuple):
     span: Span
     comments: tuple[Comment, ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
-    blanks: tuple[int, ...] = ()
+    empty_continuation: int = 0
 
     def line_at(self, offset: int) -> int:
         """The number of the physical line that a character of `text` comes from."""
@@ -133,14 +134,13 @@ class _Scanner:
         first = self.position + 1
         line, continued = self.cut(_without_leading_space(self.lines[self.position]))
         self.position += 1
-        parts, offsets, numbers, blanks = [line], [0], [first], list[int]()
+        parts, offsets, numbers, has_blanks = [line], [0], [first], False
         length = len(line)
         while continued and self.position < len(self.lines):
             line = self.lines[self.position]
             self.position += 1
             bare = _without_leading_space(line)
-            if not bare:
-                blanks.append(self.position)
+            has_blanks = has_blanks or not bare
             if not bare or bare.startswith("#"):
                 continue
             line, continued = self.cut(line)
@@ -148,7 +148,7 @@ class _Scanner:
             offsets.append(length)
             numbers.append(self.position)
             length += len(line)
-        text = "".join(parts)
+        text, last = "".join(parts), self.position
         heredocs = tuple(self.heredoc(doc, first) for doc in announced(text))
         return Logical(
             text,
@@ -157,7 +157,7 @@ class _Scanner:
             self.locate(first, self.position),
             comments,
             heredocs,
-            tuple(blanks),
+            last if has_blanks else 0,
         )
 
     def cut(self, line: str) -> tuple[str, bool]:

@@ -83,14 +83,14 @@ def parse_up_to_error(
             instructions.append(instruction)
     except DockerfileError as error:
         found = error
-    blanks = [logical.blanks for logical in scanned.logical if logical.blanks]
+    empty = [line for logical in scanned.logical if (line := logical.empty_continuation)]
     parsed = ParsedFile(
         source,
         scanned.directives,
         scanned.escape,
         tuple(instructions),
         scanned.lines,
-        tuple(locate(lines[0], lines[-1]) for lines in blanks),
+        tuple(locate(line, line) for line in empty),
     )
     return parsed, found
 

@@ -59,7 +59,9 @@ def test_the_page_has_all_rules() -> None:
         ("FROM busybox As base\n", [("FromAsCasing", 1)]),
         ("from busybox AS a\nrun b\n", [("FromAsCasing", 1)]),
         ("From busybox as a\nRUN b\nRUN c\n", [("ConsistentInstructionCasing", 1)]),
-        ("FROM busybox\nRUN a \\\n\n b\n", [("NoEmptyContinuation", 3)]),
+        ("FROM busybox\nRUN a \\\n\n\n b\n", [("NoEmptyContinuation", 5)]),
+        ("FROM busybox\nRUN a <<E \\\n\n b\nE\n", [("NoEmptyContinuation", 4)]),
+        ("FROM busybox\nRUN a \\\n\n", [("NoEmptyContinuation", 3)]),
         ("FROM busybox\nrun a\nRUN b\n", [("ConsistentInstructionCasing", 2)]),
         ("from busybox\nRun a\nrun b\n", [("ConsistentInstructionCasing", 2)]),
         ("FROM busybox AS a\nFROM busybox AS a\n", [("DuplicateStageName", 2)]),
@@ -397,7 +399,7 @@ def test_what_is_above_an_unreadable_instruction_is_checked() -> None:
     assert [(f.rule, f.span and f.span.first) for f in found.findings] == [
         ("StageNameCasing", 2),
         ("MaintainerDeprecated", 3),
-        ("NoEmptyContinuation", 4),
+        ("NoEmptyContinuation", 5),
     ]
     assert found.error and "unknown instruction: RUM" in found.error.message
 
