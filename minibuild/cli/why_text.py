@@ -153,7 +153,7 @@ def reasons(story: Story, step: RecordedStep, most: int) -> Iterator[str]:
 
 
 def told_of(told: Told, most: int, more: str = "") -> Iterator[str]:
-    """The same of what is told of a step; `more` says how to see causes that are left out."""
+    """The same for one step; `more` says how to see causes that are left out."""
     yield from _causes(told.causes, most, more)
     for other in told.follows:
         yield f"      follows from {place(other)}: {short(other.text)}"

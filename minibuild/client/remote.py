@@ -212,7 +212,7 @@ class _Remote:
 
     def _watch(self, listener: Listener) -> None:
         asked = self._types["StatusRequest"](Ref=self._ref)
-        with suppress(Failure):  # What matters is told by the other calls.
+        with suppress(Failure):  # The other calls say what matters.
             for message in self._open(f"{_CONTROL}/Status", asked, "StatusResponse"):
                 listener.take(message)
 

@@ -13,6 +13,6 @@ def client_of(server: str, place: Path, context: Path, **lent: Any) -> Client:
 
 
 def transferred(client: Client) -> int:
-    """How many bytes of its context a client is told that it sent."""
+    """How many bytes of its context a client reads that it sent."""
     found = [status for message in client.statuses for status in message.statuses]
     return max(status.current for status in found if status.ID == "transferring context:")

@@ -1,4 +1,4 @@
-"""What a client of `minibuild serve` is told of the attestations of an image."""
+"""The attestations of an image, as a client of `minibuild serve` gets them."""
 
 import json
 import urllib.request

@@ -170,7 +170,7 @@ class GuardedCalls(IdentityCalls):
     def access(
         self, call: Notification, directory: int, address: int, mode: int, flags: int = 0
     ) -> None:
-        """faccessat2(2), which asks for the real ids, unless it is told otherwise."""
+        """faccessat2(2), which asks for the real ids, unless a flag says otherwise."""
         who = self._identities.of(call.pid)
         asking = who if flags & _AT_EACCESS else in_real_ids(who)
 
