@@ -129,10 +129,11 @@ def _known_root(session: Session) -> str:
 
 
 def _build(request: BuildRequest, options: argparse.Namespace, session: Session, mode: Mode) -> int:
-    if options.iidfile:
-        _remove(options.iidfile)  # a build that fails must not leave the id of an older one
-    if os.path.isfile(options.report_file) and not os.path.islink(options.report_file):
-        _remove(options.report_file)  # nor the page of one, if it fails before its first step
+    for path in filter(os.path.isfile, (options.iidfile, options.report_file)):
+        # A build that fails must not leave the id of an older one, nor its page.
+        if not os.path.islink(path):
+            with suppress(OSError):
+                os.unlink(path)
     began = time.monotonic()
     try:
         with _shown(request, session, mode) as renderer:
@@ -290,19 +291,10 @@ def _check_folder(path: str) -> None:
 
 def _write(path: str, text: str) -> None:
     """Write a file so that a reader sees all of it or nothing."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        _remove(temporary)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    from minibuild.exporter.destination import open_file
 
-
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)
+    with open_file(path) as file:
+        file.write(text.encode())
 
 
 def _places(request: BuildRequest) -> dict[str, str]:

@@ -17,6 +17,8 @@ from minibuild.buildkit.dispatch import Method, ServerCall
 from minibuild.buildkit.packets import Receiver
 from minibuild.buildkit.rpc import Failure, Types
 from minibuild.client.session import Services
+from minibuild.errors import BuildError
+from minibuild.exporter.destination import open_destination
 from minibuild.linux.cursor import Cursor
 from minibuild.session.request import Output
 
@@ -53,23 +55,14 @@ class _Taker:
                 yield from self._folder(dest, chain((first,), messages))
         except (OSError, Failure) as error:
             raise Failure(f"cannot write {dest}: {error}") from None
+        except BuildError as error:
+            raise Failure(str(error)) from None
 
     def _archive(self, dest: str, messages: Iterator[bytes]) -> None:
         kind = self._types["BytesMessage"]
-        if dest == "-":
-            with open(self._stdout_fd, "wb", closefd=False) as file:
-                for data in messages:
-                    file.write(kind.FromString(data).data)
-            return
-        temporary = f"{dest}.{os.urandom(6).hex()}"
-        try:
-            with open(temporary, "xb") as file:
-                for data in messages:
-                    file.write(kind.FromString(data).data)
-            os.replace(temporary, dest)
-        finally:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
+        with open_destination(dest, self._stdout_fd) as file:
+            for data in messages:
+                file.write(kind.FromString(data).data)
 
     def _folder(self, dest: str, messages: Iterator[bytes]) -> Iterator[bytes]:
         packet = self._types["Packet"]

@@ -14,15 +14,16 @@ next process that looks. Read next: `groups`, which makes one for each step.
 """
 
 import errno
-import fcntl
 import itertools
 import os
+from contextlib import suppress
 
 from minibuild.executor import unified
 from minibuild.linux import cgroup
 from minibuild.linux.cgroup import Hierarchy
-from minibuild.linux.descriptors import read_text, write_text
+from minibuild.linux.descriptors import closing_fd, read_text, write_text
 from minibuild.startup.tuples import NamedTuple
+from minibuild.store.flock import lock_folder
 
 _PREFIX = "minibuild-"
 _REFUSED = frozenset(
@@ -115,16 +116,10 @@ def _claimed(hierarchies: list[Hierarchy]) -> Claim:
 
 def _make(path: str) -> int:
     """Make a group and lock it: a sweep between the two removes it, so it is tried again."""
-    while True:
+    os.mkdir(path)
+    while (fd := lock_folder(path, wait=True)) is None:
         os.mkdir(path)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.path.exists(path):
-            return fd
-        os.close(fd)
+    return fd
 
 
 def _hand_on(group: Hierarchy) -> None:
@@ -146,14 +141,7 @@ def sweep(path: str) -> None:
     except OSError:
         return
     for name in names:
-        try:
-            fd = os.open(f"{path}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            cgroup.remove(f"{path}/{name}")
-        except OSError:
-            pass  # It is in use.
-        finally:
-            os.close(fd)
+        with suppress(OSError):  # It is in use, or not ours.
+            if (fd := lock_folder(f"{path}/{name}")) is not None:
+                with closing_fd(fd):
+                    cgroup.remove(f"{path}/{name}")

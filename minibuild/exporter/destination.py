@@ -45,11 +45,23 @@ def open_destination(
         with OutputFile(io.FileIO(stdout_fd, "wb", closefd=False), cancelled) as file:
             yield file
         return
+    if os.path.isdir(dest):
+        raise UsageError(
+            f"destination {dest} is a directory",
+            hint="name a file, or use tar=false for an OCI layout as a directory",
+        )
+    with open_file(dest, cancelled) as file:
+        yield file
+
+
+@contextmanager
+def open_file(path: str, cancelled: threading.Event | None = None) -> Iterator["OutputFile"]:
+    """The same for a file that is never standard output. Raises `HostError`."""
     try:
-        with _open(dest, cancelled) as file:
+        with _open(path, cancelled) as file:
             yield file
     except OSError as error:
-        raise write_error(error, dest) from error
+        raise write_error(error, path) from error
 
 
 class OutputFile(io.BufferedWriter):
@@ -89,11 +101,6 @@ def _open(dest: str, cancelled: threading.Event | None) -> Iterator["OutputFile"
         mode = os.stat(dest).st_mode
     except FileNotFoundError:
         mode = stat.S_IFREG
-    if stat.S_ISDIR(mode):
-        raise UsageError(
-            f"destination {dest} is a directory",
-            hint="name a file, or use tar=false for an OCI layout as a directory",
-        )
     if not stat.S_ISREG(mode):
         with OutputFile(io.FileIO(dest, "wb"), cancelled) as file:
             yield file

@@ -9,12 +9,13 @@ image-layout.md. Read next: `layout`, which reads.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from minibuild.digest import Digest, digest_bytes, digest_hex
 from minibuild.errors import HostError, ImageError, os_errors_as
 from minibuild.image.layout import DirectoryLayout
 from minibuild.image.store import LAYOUT_FILE
+from minibuild.linux.descriptors import replacing
 from minibuild.oci.content import BlobSource, read_chunks
 from minibuild.oci.model import OCI_INDEX, REF_NAME, Descriptor, Index, index_bytes
 from minibuild.oci.transfer import blobs_of
@@ -57,14 +58,8 @@ class LayoutFolder:
         path = self._blob(blob.digest)
         if os.path.exists(path) and os.path.getsize(path) == blob.size:
             return
-        try:
-            with open(path + ".part", "wb") as file:
-                file.writelines(read_chunks(source, blob))
-            os.rename(path + ".part", path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(path + ".part")
-            raise
+        with replacing(path, path + ".part") as file:
+            file.writelines(read_chunks(source, blob))
 
     def give_name(self, tag: str, top: Descriptor, *, drop: bool = True) -> None:
         """Let a name mean a manifest whose parts are here; blobs that only the one before needed
@@ -99,6 +94,5 @@ class LayoutFolder:
         return os.path.join(self.path, "blobs", "sha256", digest_hex(digest))
 
     def _write(self, path: str, data: bytes) -> None:
-        with open(path + ".part", "wb") as file:
+        with replacing(path, path + ".part") as file:
             file.write(data)
-        os.rename(path + ".part", path)

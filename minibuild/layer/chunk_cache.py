@@ -13,12 +13,12 @@ it had never been known. Processes need nothing but the two folders. Read next: 
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from struct import Struct
 
 from minibuild.digest import Digest, digest_hex
 from minibuild.layer.chunker import BLOCK_BYTES
 from minibuild.layer.compress import checksum
+from minibuild.linux.descriptors import replacing
 from minibuild.startup.tuples import NamedTuple
 
 _RECORD = Struct("<32sqII")
@@ -78,13 +78,10 @@ class StoredBlocks:
             return
         try:
             os.makedirs(self._folder, exist_ok=True)
-            with open(making, "xb", buffering=0) as file:
+            with replacing(os.path.join(self._folder, digest_hex(digest)), making) as file:
                 file.write(b"".join(_RECORD.pack(*block) for block in self._made))
-            os.rename(making, os.path.join(self._folder, digest_hex(digest)))
         except OSError:
-            # The layer is whole, and its build need not fail for a hint on a full disk.
-            with suppress(FileNotFoundError):
-                os.unlink(making)
+            pass  # The layer is whole, and its build need not fail for a hint on a full disk.
 
     def close(self) -> None:
         """Close the layers that blocks were taken from."""

@@ -1,4 +1,4 @@
-"""File descriptors that are closed when a block ends, and small files at a stroke.
+"""File descriptors that are closed when a block ends, files that are whole, and small files.
 
 Comes in: a descriptor that a call has just returned. Goes out: the same, for a `with` statement:
 
@@ -9,7 +9,8 @@ Small files are those of /proc, /sys and cgroups.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 
 @contextmanager
@@ -19,6 +20,24 @@ def closing_fd(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def replacing(path: str, making: str = "", *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file that takes the place of the one at `path` when the block ends well: readers see all of
+    the old one or all of the new one. Until then its name is `making`; if the block fails, nothing
+    is left of it. It is not waited for the disk (fsync): after a power cut the file may lack
+    contents, so what has to notice that keeps a sum in it."""
+    making = making or f"{path}.{os.urandom(6).hex()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(making, flags, mode), "wb") as file:
+            yield file
+        os.rename(making, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(making)
+        raise
 
 
 def read_start(path: str, size: int) -> bytes:

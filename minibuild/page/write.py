@@ -3,10 +3,8 @@
 Comes in: a path. Goes out: the file, whole or not at all. Read next: `facts`.
 """
 
-import os
-import stat
-
-from minibuild.errors import StoreError, UsageError
+from minibuild.errors import StoreError
+from minibuild.exporter.destination import open_file
 from minibuild.page.document import document
 from minibuild.page.facts import facts
 from minibuild.record.records import BuildRecord, Records
@@ -21,18 +19,8 @@ def page_of(worker: Worker, build: BuildRecord) -> str:
 def write_page(worker: Worker, build: BuildRecord, path: str) -> None:
     """Write the page of a build."""
     page = page_of(worker, build)
-    # What is no plain file stays: a pipe, /dev/stdout, a link to where pages are kept.
-    plain = not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode)
-    written = f"{path}.{os.getpid()}.tmp" if plain else path
-    try:
-        with open(written, "w", encoding="utf-8", errors="replace") as file:
-            file.write(page)
-        if plain:
-            os.replace(written, path)
-    except OSError as error:
-        if plain and os.path.exists(written):
-            os.unlink(written)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    with open_file(path) as file:
+        file.write(page.encode(errors="replace"))
 
 
 def write_newest(worker: Worker, place: str, since: float, path: str) -> None:

@@ -20,6 +20,7 @@ from minibuild.errors import BuildError, SourceText
 from minibuild.events import Completed, Remark, Started
 from minibuild.graph.op import LocalSource, Source, kind_of
 from minibuild.graph.vertex import Vertex, plain
+from minibuild.linux.descriptors import replacing
 from minibuild.record.secrecy import Mask, all_can_be_read, mask_of
 from minibuild.session.request import BuildRequest, BuildResult
 
@@ -58,15 +59,8 @@ def write(
     for needed in (recorder.folder, folder):
         os.makedirs(needed, mode=0o700, exist_ok=True)
     path = os.path.join(folder, name)
-    try:
-        fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
-        os.rename(f"{path}.tmp", path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(f"{path}.tmp")
-        raise
+    with replacing(path, f"{path}.tmp", mode=0o600) as file:
+        file.write(data)
     remove_surplus(recorder.folder, folder)
 
 

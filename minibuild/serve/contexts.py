@@ -5,13 +5,14 @@ itself; a second one at the same moment gets an empty one, which is removed with
 Read next: `build`.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from minibuild.digest import digest_strings
 from minibuild.linux.beneath import remove_path
+from minibuild.linux.descriptors import closing_fd
+from minibuild.store.flock import lock_folder
 
 _MAX_KEPT = 64
 
@@ -30,14 +31,11 @@ class KeptFolders:
         name = digest_strings(key).partition(":")[2]
         place = os.path.join(self._path, f"once-{os.urandom(8).hex()}" if once else name)
         os.makedirs(place, 0o700, exist_ok=True)
-        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if (fd := lock_folder(place)) is None:
+            with self.folder(*key, once=True) as other:
+                yield other
+            return
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                with self.folder(*key, once=True) as other:
-                    yield other
-                return
             os.utime(place)
             tree = os.path.join(place, "tree")
             os.makedirs(tree, 0o755, exist_ok=True)
@@ -53,14 +51,9 @@ class KeptFolders:
         with os.scandir(self._path) as found:
             places = sorted(found, key=lambda entry: entry.stat().st_mtime, reverse=True)
         for entry in places[_MAX_KEPT:]:
-            fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._remove(entry.name)
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(fd)
+            if (fd := lock_folder(entry.path)) is not None:
+                with closing_fd(fd):
+                    self._remove(entry.name)
 
     def _remove(self, name: str) -> None:
         with suppress(OSError):

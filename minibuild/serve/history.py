@@ -24,6 +24,7 @@ from minibuild.digest import (
     digest_strings,
     parse_digest,
 )
+from minibuild.linux.descriptors import replacing
 from minibuild.serve.past import Past
 from minibuild.serve.records import add_results, results_of
 from minibuild.serve.status import StatusStream, messages_in
@@ -97,11 +98,9 @@ class BuildHistory:
         return os.path.join(self._folder, digest_hex(digest_strings([ref])))
 
     def _write(self, record: Any) -> None:
-        path = self._path(record.Ref)
-        temporary = os.path.join(self._blobs, f".{os.urandom(6).hex()}")
-        with open(temporary, "xb") as file:
+        making = os.path.join(self._blobs, f".{os.urandom(6).hex()}")
+        with replacing(self._path(record.Ref), making) as file:
             file.write(record.SerializeToString())
-        os.replace(temporary, path)
 
     def _sweep(self) -> None:
         """Remove the oldest records, but for those that are pinned, and logs that none names. That

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from minibuild.buildkit.messages import framed
+from minibuild.linux.descriptors import replacing
 
 _NAME = "listing"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -72,10 +73,9 @@ class Listing:
     def save(self) -> None:
         """Keep what was noted: the folder is as the list says."""
         if self._folder and len(self._noted) <= _MAX_BYTES:
-            temporary, revision = f"{self._path}.new", os.urandom(16).hex()
-            with open(temporary, "wb") as file:
+            revision = os.urandom(16).hex()
+            with replacing(self._path, f"{self._path}.new") as file:
                 file.write(_state(self._folder) + f"{revision}\n".encode() + self._noted)
-            os.replace(temporary, self._path)
             self.revision = revision
 
 

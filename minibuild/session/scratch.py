@@ -6,13 +6,13 @@ makes the next such folder removes those that no process holds. The store does t
 (`store.owner`), but what comes before there is a store, or is larger than its disk, is kept here.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 from minibuild.errors import HostError
 from minibuild.linux.descriptors import closing_fd
+from minibuild.store.flock import lock_folder
 
 _PREFIXES = tuple(f"minibuild-{what}-" for what in ("build", "context", "session", "verify"))
 
@@ -20,7 +20,7 @@ _PREFIXES = tuple(f"minibuild-{what}-" for what in ("build", "context", "session
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[str]:
     """A new folder, for this account only, its name beginning with one of `_PREFIXES`."""
-    from tempfile import gettempdir
+    from tempfile import gettempdir, mkdtemp
 
     try:
         parent = gettempdir()
@@ -29,28 +29,14 @@ def scratch_folder(prefix: str) -> Iterator[str]:
             "there is no folder for temporary files", hint="set TMPDIR to one that can be written"
         ) from error
     _sweep(parent)
-    path, fd = _claim(parent, prefix)
+    path = mkdtemp(prefix=prefix, dir=parent)
+    while (fd := lock_folder(path)) is None:  # Another process took it for one of the dead.
+        path = mkdtemp(prefix=prefix, dir=parent)
     with closing_fd(fd):
         try:
             yield path
         finally:
             _remove(path)
-
-
-def _claim(parent: str, prefix: str) -> tuple[str, int]:
-    """A new folder, and the descriptor that holds its lock. Another process may sweep before it is
-    locked, and remove it: then the next name is tried."""
-    from tempfile import mkdtemp
-
-    while True:
-        path = mkdtemp(prefix=prefix, dir=parent)
-        with suppress(FileNotFoundError, BlockingIOError), ExitStack() as stack:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.stat(path)
-            stack.pop_all()
-            return path, fd
 
 
 def _sweep(parent: str) -> None:
@@ -59,14 +45,12 @@ def _sweep(parent: str) -> None:
         for entry in entries:
             if not entry.name.startswith(_PREFIXES) or not entry.is_dir(follow_symlinks=False):
                 continue
-            with (
-                suppress(OSError),
-                closing_fd(os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)) as fd,
-            ):
-                if os.fstat(fd).st_uid != os.geteuid():
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
                     continue
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(entry.path)
+                if (fd := lock_folder(entry.path)) is not None:
+                    with closing_fd(fd):
+                        _remove(entry.path)
 
 
 def _remove(path: str) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Cli
+from tests.support.processes import begun, gone
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
@@ -178,7 +178,7 @@ def test_secrets_failures_and_a_stop(
     (context / "Dockerfile").write_text(
         "FROM busybox AS secret\nRUN --mount=type=secret,id=s cat /run/secrets/s > /s\n"
         "FROM busybox AS failing\nRUN exit 7\n"
-        "FROM busybox AS sleeping\nRUN sleep 79\n"
+        "FROM busybox AS sleeping\nRUN sleep 000079\n"
         "FROM busybox AS host\nRUN --network=host true\n"
     )
     (tmp_path / "value").write_text("hush")
@@ -192,27 +192,11 @@ def test_secrets_failures_and_a_stop(
     assert "network.host is not allowed" in done.stderr and "--allow network.host" in done.stderr
     cli("build", builder, "--target=host", "--allow=network.host", str(context))
     process = cli.start("build", builder, "--target=sleeping", str(context))
-    deadline = time.monotonic() + 30
-    while not _sleeping() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert begun("000079")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
-    deadline = time.monotonic() + 10
-    while _sleeping() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _sleeping()
-
-
-def _sleeping() -> bool:
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[:2] == [b"sleep", b"79"]:
-            return True
-    return False
+    assert gone("000079", 10)
 
 
 @pytest.mark.parametrize(

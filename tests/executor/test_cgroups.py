@@ -52,7 +52,7 @@ def test_limits_are_in_force() -> None:
 
 @pytest.mark.needs("root", "cgroup")
 def test_a_set_of_cpus() -> None:
-    """systemd hands sets of CPUs over to root only, unless it is told otherwise."""
+    """By default systemd lets only root limit sets of CPUs."""
     found = one(
         "nproc; cat /sys/fs/cgroup/cpuset.cpus /sys/fs/cgroup/cpuset/cpuset.cpus", cpuset_cpus="0"
     )

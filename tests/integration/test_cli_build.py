@@ -79,6 +79,9 @@ def test_ids_and_metadata(cli: Cli, context: Path, tmp_path: Path) -> None:
     assert data["containerimage.config.digest"] == shown["images"][0]["id"]
     cli("build", "-q", "--iidfile", str(iid), "-f", str(context / "Failing"), str(context), code=5)
     assert not iid.exists(), "the id of another build must not stay"
+    (link := tmp_path / "link").symlink_to(metadata)  # as /dev/stdout is
+    cli("build", "-q", "--iidfile", str(link), str(context))
+    assert link.is_symlink() and metadata.read_text() == shown["images"][0]["id"]
 
 
 def test_rawjson_is_json_and_nothing_else(cli: Cli, context: Path) -> None:

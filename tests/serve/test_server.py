@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Cli
 from tests.serve.conftest import Process
 from tests.support.buildkit_client import TYPES, Client
+from tests.support.processes import begun, with_word
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("mount")]
 
@@ -34,30 +35,16 @@ def test_the_end_of_the_server_ends_builds(
     cli: Cli, process: Process, server: str, client: Client, context: Path, busybox_tar: str
 ) -> None:
     cli("image", "import", busybox_tar, "busybox")
-    (context / "Dockerfile").write_text("FROM busybox\nRUN echo up; sleep 77\n")
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo up; sleep 000077\n")
     with ThreadPoolExecutor(1) as hand:
         built = hand.submit(client.build, {})
-        deadline = time.monotonic() + 30
-        while not _sleeping() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert begun("000077")
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=20)
         with pytest.raises(grpc.RpcError):
             built.result(timeout=30)
-    assert not _sleeping() and not os.path.exists(server)
+    assert not with_word("000077") and not os.path.exists(server)
     assert process.returncode == 0
-
-
-def _sleeping() -> bool:
-    """Whether the step of the test is running."""
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[:2] == [b"sleep", b"77"]:
-            return True
-    return False
 
 
 def test_it_ends_by_itself(cli: Cli, short_folder: Path) -> None:

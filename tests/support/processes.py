@@ -1,4 +1,4 @@
-"""Finding processes by what they were told: a number to sleep that nobody else sleeps.
+"""Finding processes by their arguments, such as a number to sleep that no other process sleeps.
 
 Comes in: a word of their command line. Goes out: their ids. /proc/PID/cmdline can be read by
 everybody, in whatever namespace the process is.
@@ -6,6 +6,7 @@ everybody, in whatever namespace the process is.
 
 import os
 import time
+from collections.abc import Callable
 
 
 def with_word(word: str) -> list[int]:
@@ -22,10 +23,19 @@ def with_word(word: str) -> list[int]:
     return found
 
 
+def begun(word: str, within_s: float = 30) -> bool:
+    """Whether there is one, at the latest after `within_s` seconds."""
+    return _comes(lambda: bool(with_word(word)), within_s)
+
+
 def gone(word: str, within_s: float) -> bool:
     """Whether all of them are gone, at the latest after `within_s` seconds."""
+    return _comes(lambda: not with_word(word), within_s)
+
+
+def _comes(state: Callable[[], bool], within_s: float) -> bool:
     deadline = time.monotonic() + within_s
-    while with_word(word):
+    while not state():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)

@@ -26,6 +26,7 @@ from minibuild.executor.ownroot.leftover import end_leftovers
 from minibuild.executor.ownroot.permit import Home, OwnRootRefused, foreign_paths, home_here, named
 from minibuild.executor.ownroot.placement import Placement, put_back
 from minibuild.linux.beneath import remove_path
+from minibuild.linux.descriptors import replacing
 from minibuild.store.flock import hold
 from minibuild.store.owner import StoreOwner, abandoned
 
@@ -142,9 +143,8 @@ class Root:
 
     def _write(self, phase: str, tree: str, placed: list[Placement]) -> None:
         text = json.dumps([phase, tree, placed])
-        with open(f"{self._journal}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        os.rename(f"{self._journal}.new", self._journal)
+        with replacing(self._journal, f"{self._journal}.new") as file:
+            file.write(os.fsencode(text))
 
     def _mend(self) -> None:
         """Bring back what belongs into "/", if the last to use it did not."""

@@ -11,7 +11,6 @@ instructions in front of its program do. runc does the same.
 
 import os
 import struct
-import threading
 from collections.abc import Container
 from contextlib import suppress
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from minibuild.digest import digest_bytes, digest_hex
 from minibuild.errors import HostError, lack
 from minibuild.executor.seccomp import policy
+from minibuild.linux.descriptors import replacing
 
 _ENOSYS = 38
 _BINARY_TREE = 2
@@ -84,15 +84,8 @@ def _kept(path: str) -> bytes:
 
 def _keep(path: str, program: bytes) -> None:
     """Write the file, if there is room for it: it saves time and no more."""
-    # Another thread or process may write the same; each has a name of its own.
-    hidden = f"{path}.{os.getpid()}.{threading.get_native_id()}"
-    try:
-        with open(hidden, "wb") as file:
-            file.write(_sha(program) + program)
-        os.rename(hidden, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(hidden)
+    with suppress(OSError), replacing(path) as file:
+        file.write(_sha(program) + program)
 
 
 def _sha(program: bytes) -> bytes:
